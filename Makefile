@@ -1,0 +1,59 @@
+# One entry point: `make demo`, `make test`, `make check`. Everything needed is set up on first use.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+TESTS ?= tests
+
+.DEFAULT_GOAL := check
+.PHONY: demo test check format types lint imports deps lock clean tools
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv; }
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
+	$(PY) -m exporter demo
+
+test: $(STAMP) tools  ## every test, with branch coverage
+	$(PY) -m coverage erase
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m coverage run -m pytest $(TESTS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+check: lint types imports deps  ## format, lint, types, imports, dependencies, spelling
+
+lint: $(STAMP)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(VENV)/bin/codespell exporter tests docs README.md CONTRIBUTING.md changelog.d
+
+types: $(STAMP)
+	$(PY) -m mypy
+
+imports: $(STAMP)
+	$(VENV)/bin/lint-imports
+
+deps: $(STAMP)
+	$(VENV)/bin/deptry .
+
+format: $(STAMP)
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+tools:  ## promtool and a real Prometheus for the tests that want them
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
+	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends prometheus; } || { \
+	  echo "prometheus and promtool cannot be installed: the tests that need them are skipped"; \
+	  [ "$$CI" != true ]; }
+
+lock: $(STAMP)  ## after a change of dependencies
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes -q -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

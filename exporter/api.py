@@ -1,0 +1,228 @@
+"""Calls to vendors: deadlines, retries, pacing, typed failures; nothing secret in a message."""
+
+import asyncio
+import email.utils
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import stamina
+import stamina.instrumentation
+
+from exporter import __version__
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import (
+    ProviderError,
+    Refused,
+    SchemaFault,
+    ServerFault,
+    Throttled,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+REQUESTS_PER_TARGET = 2
+REQUESTS_PER_PROCESS = 64
+TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+USER_AGENT = f"chatbot-exporter/{__version__}"
+
+# The default hooks log the arguments of what is retried; ours may carry keys.
+stamina.instrumentation.set_on_retry_hooks([])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
+
+    ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
+    ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
+    transport and 5xx errors.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None = None
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
+    label: str | None = None
+    signed: bool = True
+    retries: int = 2
+
+    @property
+    def endpoint(self) -> str:
+        """Return what a message may call this request."""
+        return f"{self.method} {self.label or self.path}"
+
+
+class Pacer:
+    """Spaces requests evenly, ``per_second`` of them; 0 means no limit."""
+
+    def __init__(self, clock: Clock, per_second: float) -> None:
+        self._clock = clock
+        self._gap = 1 / per_second if per_second else 0.0
+        self._free = 0.0
+
+    async def wait(self) -> None:
+        """Return when the next request may leave."""
+        now = self._clock.monotonic()
+        slot = max(now, self._free)
+        self._free = slot + self._gap
+        if slot > now:
+            await self._clock.sleep(slot - now)
+
+
+class Api:
+    """One target's way out: what a provider is given to read with.
+
+    ``watch`` is told the code class and the seconds of every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        sign: Callable[[], Mapping[str, str]],
+        client: httpx.AsyncClient,
+        clock: Clock,
+        requests_per_second: float,
+        gate: asyncio.Semaphore,
+        watch: Callable[[str, float], None] = lambda _code, _seconds: None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._sign = sign
+        self._client = client
+        self._clock = clock
+        self._pacer = Pacer(clock, requests_per_second)
+        self._gate = gate
+        self._own_gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
+        self._watch = watch
+
+    async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
+        """Return the answer to ``GET path?params``, decoded as ``into``."""
+        return await self.fetch(Call("GET", path, params=params), into)
+
+    async def post(self, path: str, body: Any, into: type[T]) -> T:
+        """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
+        return await self.fetch(Call("POST", path, json=body), into)
+
+    async def fetch(self, call: Call, into: type[T]) -> T:
+        """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
+        return decode(await self.send(call), into, call.endpoint)
+
+    async def send(self, call: Call) -> bytes:
+        """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
+        retrying = stamina.retry_context(
+            on=_worth_retrying,
+            attempts=call.retries + 1,
+            timeout=None,
+            wait_initial=0.5,
+            wait_max=5,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self._send_once(call)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send_once(self, call: Call) -> bytes:
+        async with self._gate, self._own_gate:
+            await self._pacer.wait()
+            started = self._clock.monotonic()
+            code = "error"
+            try:
+                status, headers, body = await self._transfer(call)
+                code = _code_class(status)
+            except httpx.TimeoutException:
+                raise TimedOut(f"{call.endpoint}: no answer in time") from None
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise Unreachable(f"{call.endpoint}: {type(error).__name__}") from None
+            finally:
+                self._watch(code, self._clock.monotonic() - started)
+        if status != httpx.codes.OK:
+            raise self._fault(call, status, headers)
+        return body
+
+    async def _transfer(self, call: Call) -> tuple[int, httpx.Headers, bytes]:
+        async with self._client.stream(
+            call.method,
+            (call.base or self._base_url).rstrip("/") + call.path,
+            params=call.params,
+            content=None if call.json is None else msgspec.json.encode(call.json),
+            headers=self._headers(call),
+        ) as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise SchemaFault(f"{call.endpoint}: the answer is larger than 16 MiB")
+            return response.status_code, response.headers, bytes(body)
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        if call.json is not None:
+            headers["Content-Type"] = "application/json"
+        return headers | (dict(self._sign()) if call.signed else {}) | dict(call.headers)
+
+    def _fault(self, call: Call, status: int, headers: httpx.Headers) -> ProviderError:
+        message = f"{call.endpoint}: HTTP {status}"
+        wait_s = retry_after_s(headers.get("retry-after"), self._clock.now_ms())
+        match status:
+            case 401 | 403:
+                return Unauthorized(f"{message}; the key is not accepted for this request")
+            case 429:
+                return Throttled(message, wait_s)
+            case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+                return ServerFault(message, wait_s)
+            case _ if status >= httpx.codes.BAD_REQUEST:
+                return Refused(message, status)
+            case _:
+                return SchemaFault(f"{message}; expected 200, redirects are not followed")
+
+
+def decode(body: bytes, into: type[T], endpoint: str) -> T:
+    """Return ``body`` decoded as ``into``; raise ``SchemaFault`` with the path of the fault."""
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        raise SchemaFault(f"{endpoint}: {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise SchemaFault(f"{endpoint}: the answer is not JSON") from None
+
+
+def retry_after_s(header: str | None, now_ms: int) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for: a number, or an HTTP date (RFC 9110)."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        until = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, until.timestamp() - now_ms / MILLISECONDS)
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether ``url`` points at this machine, where plain HTTP shows a key to nobody."""
+    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
+
+
+def _worth_retrying(error: Exception) -> bool:
+    match error:
+        case ServerFault():
+            return error.retry_after_s is None
+        case Unreachable() | TimedOut():
+            return True
+        case _:
+            return False
+
+
+def _code_class(status: int) -> str:
+    return str(status) if status in {401, 403, 404, 429} else f"{status // 100}xx"

@@ -1,0 +1,1 @@
+"""``exporter.yaml`` to frozen settings; every fault at once, with its position."""

@@ -1,0 +1,149 @@
+"""What can go wrong, sorted by what the caller does next.
+
+ExporterError
+├── SettingsError         the operator mends a file; every fault at once
+├── LedgerError           the ledger cannot be opened, read or written
+│   └── ClaimLost         another holder owns the query now: drop the result
+└── ProviderError         the poll failed; counters stay, the poller waits and asks again
+    ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
+    ├── Throttled         refused for rate reasons: wait for ``retry_after_s``
+    ├── TimedOut          a deadline passed
+    ├── Unreachable       connect, reset, TLS
+    ├── ServerFault       5xx
+    ├── Refused           any other 4xx: the request itself is wrong
+    ├── SchemaFault       not JSON, wrong shape, impossible value
+    └── Truncated         the read cannot be completed: pages or rows are missing
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a poll failed: the bounded label ``reason``."""
+
+    AUTH = "auth"
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    SERVER = "server"
+    CLIENT = "client"
+    SCHEMA = "schema"
+    TRUNCATED = "truncated"
+    LEDGER = "ledger"
+    CLAIM_LOST = "claim_lost"
+    CANCELLED = "cancelled"
+
+
+class ExporterError(Exception):
+    """Anything this program raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One mistake in a settings file, with its 1-based position."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    problem: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Return ``file:line:column: path: problem; hint``."""
+        where = f"{self.file}:{self.line}:{self.column}: "
+        subject = f"{self.path}: " if self.path else ""
+        advice = f"; {self.hint}" if self.hint else ""
+        return f"{where}{subject}{self.problem}{advice}"
+
+
+class SettingsError(ExporterError):
+    """A settings file is wrong; ``faults`` are all of its faults, by position."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda f: (f.file, f.line, f.column, f.path)))
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+class LedgerError(ExporterError):
+    """The ledger cannot be used."""
+
+    reason = Reason.LEDGER
+
+
+class ClaimLost(LedgerError):
+    """Another holder took the query over; what was read is discarded."""
+
+    reason = Reason.CLAIM_LOST
+
+
+class ProviderError(ExporterError):
+    """A poll could not be completed; nothing of it may be applied.
+
+    ``retry_after_s`` is the provider's own word on when to come back, in seconds, if it gave one.
+    The message names endpoint and fault; never a secret, an identifier or user text.
+    """
+
+    reason: Reason = Reason.CLIENT
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unauthorized(ProviderError):
+    """The provider does not accept the key (401, 403)."""
+
+    reason = Reason.AUTH
+
+
+class Throttled(ProviderError):
+    """The provider refuses for rate reasons."""
+
+    reason = Reason.THROTTLED
+
+
+class TimedOut(ProviderError):
+    """A request or the whole poll ran past its deadline."""
+
+    reason = Reason.TIMEOUT
+
+
+class Unreachable(ProviderError):
+    """No answer could be had: connect, reset or TLS."""
+
+    reason = Reason.NETWORK
+
+
+class ServerFault(ProviderError):
+    """The provider failed (5xx)."""
+
+    reason = Reason.SERVER
+
+
+class Refused(ProviderError):
+    """The provider calls the request itself wrong (4xx other than 401, 403, 429)."""
+
+    reason = Reason.CLIENT
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class SchemaFault(ProviderError):
+    """The answer is not what the provider documents; ``kind`` is the drift it counts as."""
+
+    reason = Reason.SCHEMA
+
+    def __init__(self, message: str, kind: str = "unexpected_type") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Truncated(ProviderError):
+    """Pages or rows are missing and cannot be had."""
+
+    reason = Reason.TRUNCATED

@@ -1,0 +1,128 @@
+"""What is asked of a target: a query's fixed traits, and one poll's question."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from exporter.samples import DAY_MS, HOUR_MS, OTHER, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How one label's raw values become label values: aliases first, then the allow list.
+
+    ``allow`` None admits every name (up to the family's cap); a list admits its names only, the
+    rest is ``other``.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    allow: frozenset[str] | None = None
+
+    def name(self, raw: str) -> str:
+        """Return the label value of ``raw``."""
+        value = self.aliases.get(raw, raw)
+        return value if self.allow is None or value in self.allow else OTHER
+
+    def members(self, value: str) -> frozenset[str] | None:
+        """Return what raw values ``value`` stands for beyond itself; None when it cannot occur."""
+        raws = {raw for raw, alias in self.aliases.items() if self.name(raw) == value}
+        if value == OTHER and self.allow is not None:
+            return frozenset(raws | {"!" + name for name in self.allow})
+        itself = value not in self.aliases and (self.allow is None or value in self.allow)
+        return frozenset(raws | ({value} if itself else set())) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A persisted call budget, spent before a request leaves: one call per ``period_ms``.
+
+    ``name`` identifies the account, so that targets on one account share it.
+    """
+
+    name: str
+    period_ms: int
+    margin_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySpec:
+    """The fixed traits of one query of one target.
+
+    ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length. ``span_ms`` is the
+    longest stretch one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
+    ``meaning`` is everything that changes what the figures mean (endpoint, filter, grouping,
+    measures, schema version): another meaning is a rebase. ``naming`` maps raw values to labels,
+    by label name: another naming rebases only the series it touches. ``caps`` overrides family
+    caps. ``write_off_after_ms`` None never writes off.
+    """
+
+    target: str
+    provider: str
+    name: str
+    meaning: Mapping[str, Any]
+    interval_ms: int = 300_000
+    granularity_ms: int = HOUR_MS
+    settle_ms: int = HOUR_MS
+    lookback_ms: int = 2 * DAY_MS
+    span_ms: int | None = None
+    reach_ms: int | None = None
+    deadline_ms: int = 120_000
+    zero_hold_ms: int = 90_000
+    write_off_after_ms: int | None = 6 * HOUR_MS
+    timezone: str = "UTC"
+    history: bool = False
+    stream: bool = False
+    period_gauges: bool = True
+    naming: Mapping[str, Naming] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+    target_cap: int = 5_000
+    budget: Budget | None = None
+    known: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return ``(target, query)``, the query's identity."""
+        return (self.target, self.name)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Return the digest of everything that changes meaning (``semantics.md`` B.1)."""
+        meaning = {
+            "provider": self.provider,
+            "granularity_ms": self.granularity_ms,
+            "meaning": self.meaning,
+        }
+        text = msgspec.json.encode(meaning, order="deterministic")
+        return hashlib.blake2b(text, digest_size=16).digest()
+
+    @property
+    def expected_lag_ms(self) -> int:
+        """Return the delay after a period's end by which its data are normally published."""
+        return self.settle_ms + 2 * self.interval_ms + self.deadline_ms
+
+
+async def unmetered() -> None:
+    """Spend nothing: what a query without a budget is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One poll's question: read ``window`` completely, as seen at ``now_ms``.
+
+    ``first`` until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
+    successful poll, ``watermark_ms`` where a stream stands. ``memo`` is what the provider asked to
+    be kept with its last applied reading. ``spend`` commits one call of the query's budget and
+    must be awaited before the budgeted request leaves; it raises ``Throttled`` when none is left.
+    """
+
+    window: Window
+    now_ms: int
+    first: bool = True
+    epoch_ms: int | None = None
+    watermark_ms: int | None = None
+    last_success_ms: int | None = None
+    memo: Mapping[str, Any] = field(default_factory=dict)
+    spend: Callable[[], Awaitable[None]] = unmetered
