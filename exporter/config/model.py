@@ -1,83 +1,61 @@
-"""The shapes of ``exporter.yaml``: durations, secrets and the settings every target has."""
+"""The shapes of ``exporter.yaml``: the settings every target has, and the file-wide ones."""
 
-import os
 import re
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from exporter.errors import Unauthorized
+from exporter.config.secret import Secret, Strict
+from exporter.config.values import (
+    Duration,
+    LedgerUrl,
+    Listen,
+    Size,
+    Url,
+    WriteOff,
+    Zone,
+    check_url,
+    fault,
+    parse_duration,
+    parse_listen,
+    parse_zone,
+)
 
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+__all__ = [
+    "Common",
+    "Duration",
+    "LedgerOptions",
+    "Limits",
+    "Named",
+    "Privacy",
+    "Secret",
+    "Settings",
+    "SettingsFile",
+    "Size",
+    "Strict",
+    "TargetOptions",
+    "Url",
+    "Web",
+    "Zone",
+    "parse_duration",
+    "parse_listen",
+    "parse_zone",
+]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SECOND_MS = 1000
 
 
-def parse_duration(value: Any) -> int:
-    """Return milliseconds of a text such as ``90s``, ``5m``, ``1h30m`` or ``2d``."""
-    if isinstance(value, str) and re.fullmatch(rf"(?:{_DURATION.pattern})+", value):
-        return sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
-    raise PydanticCustomError("duration", "expected a duration such as 90s, 5m, 1h or 2d")
+def check_name(value: Any) -> str:
+    """Return ``value`` if it can be the name of a target."""
+    if isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise fault(
+        "name", "expected lower-case letters, digits and dashes, at most 63", "as in shop-eu"
+    )
 
 
-def parse_zone(value: Any) -> str:
-    """Return ``value`` if it is an IANA time zone."""
-    if not isinstance(value, str) or value not in available_timezones():
-        raise PydanticCustomError("zone", "{value} is not an IANA zone", {"value": repr(value)})
-    return ZoneInfo(value).key
-
-
-Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration)]
-"""Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
-
-Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone)]
-"""An IANA time zone name."""
-
-Strict = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
-
-
-class Secret(BaseModel):
-    """Where a secret is kept: ``{env: NAME}`` or ``{file: PATH}``; never shown.
-
-    A literal is taken only where the file says ``allow_inline_secrets: true``.
-    """
-
-    model_config = Strict
-
-    env: str | None = None
-    file: str | None = None
-    _literal: str | None = PrivateAttr(default=None)
-    _base: Path = PrivateAttr(default=Path())
-
-    @classmethod
-    def literal(cls, value: str) -> "Secret":
-        """Return a secret that stands in the file itself."""
-        secret = cls()
-        secret._literal = value
-        return secret
-
-    def relative_to(self, base: Path) -> None:
-        """Take ``base`` as the folder that a relative ``file`` starts from."""
-        self._base = base
-
-    def read(self) -> str:
-        """Return the secret as it is now; files are read each time, so that keys rotate."""
-        if self._literal is not None:
-            return self._literal
-        try:
-            if self.file is not None:
-                return (self._base / self.file).read_text("utf-8").rstrip("\r\n")
-            return os.environ[self.env or ""]
-        except (OSError, UnicodeDecodeError, KeyError):
-            place = f"file {self.file}" if self.file else f"environment variable {self.env}"
-            raise Unauthorized(f"the secret in {place} cannot be read") from None
-
-    def __repr__(self) -> str:
-        return f"Secret(env={self.env!r}, file={self.file!r})"
-
-    __str__ = __repr__
+Name = Annotated[str, BeforeValidator(check_name)]
 
 
 class Named(BaseModel):
@@ -104,20 +82,33 @@ class Common(BaseModel):
     settle: Duration = 3_600_000
     lookback: Duration = 172_800_000
     zero_hold: Duration = 90_000
-    write_off_after: Duration | Literal["never"] = 21_600_000
+    write_off_after: WriteOff = 21_600_000
     start: Literal["zero", "history"] = "zero"
     timezone: Zone = "UTC"
     period_gauges: bool = True
     requests_per_second: float = Field(default=5, ge=0)
 
+    @field_validator("interval", "slow_interval")
+    @classmethod
+    def _not_busy(cls, value: int) -> int:
+        if value < _SECOND_MS:
+            raise fault("interval", "below the minimum of 1s")
+        return value
+
 
 class TargetOptions(Common):
     """What every target has; each provider adds its own keys to it."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: Name
     provider: str
-    base_url: str = Field(pattern=r"^https?://[^/?#]+(/[^?#]*)?$")
-    renamed_from: str | None = None
+    base_url: str
+    renamed_from: Name | None = None
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _is_safe(cls, value: Any) -> Any:
+        # Here, and not in the field's type, so that a provider's own default keeps the check.
+        return check_url(value) if isinstance(value, str) else value
 
 
 class Limits(BaseModel):
@@ -128,7 +119,7 @@ class Limits(BaseModel):
     series_per_target: int = Field(default=5_000, ge=1)
     series_total: int = Field(default=200_000, ge=1)
     label_value_bytes: int = Field(default=128, ge=16, le=4096)
-    families: dict[str, int] = Field(default_factory=dict)
+    families: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
 class Privacy(BaseModel):
@@ -145,17 +136,42 @@ class Web(BaseModel):
 
     model_config = Strict
 
-    listen: str = "127.0.0.1:10877"
+    listen: Listen = "127.0.0.1:10877"
 
 
 class LedgerOptions(BaseModel):
-    """Where counts are kept; a relative SQLite path starts from the settings file's folder."""
+    """Where counts are kept; a relative SQLite path starts from the settings file's folder.
+
+    ``url`` may hold a password, so it is never shown. ``max_size`` is in bytes.
+    """
 
     model_config = Strict
 
-    url: str = "sqlite:///ledger.db"
-    max_size: str = "1GiB"
+    url: LedgerUrl = Field(default="sqlite:///ledger.db", repr=False)
+    max_size: Size = 2**30
     allow_network_fs: bool = False
+
+
+def check_version(value: Any) -> int:
+    """Return 1, the only version there is."""
+    if value == 1 and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise fault("version", "not a version this program reads", "write version: 1")
+
+
+class SettingsFile(BaseModel):
+    """The top level of ``exporter.yaml``; targets are checked by their providers' classes."""
+
+    model_config = Strict
+
+    version: Annotated[int, BeforeValidator(check_version)]
+    web: Web = Web()
+    ledger: LedgerOptions = LedgerOptions()
+    defaults: Common = Common()
+    targets: list[dict[str, Any]] = Field(min_length=1)
+    limits: Limits = Limits()
+    privacy: Privacy = Privacy()
+    allow_inline_secrets: bool = False
 
 
 class Settings(BaseModel):

@@ -1,0 +1,174 @@
+"""Scalars of ``exporter.yaml``: durations, sizes, zones and addresses.
+
+A message quotes a value only beside a known word that it nearly spells: a secret in the wrong
+place is never repeated. ``hint`` in an error's context becomes the part after the semicolon.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_LONGEST_MS = 3_650 * 86_400_000
+_SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"(\d{1,6})(KiB|MiB|GiB)")
+_HIGHEST_PORT = 65_535
+
+
+def near(word: Any, known: Iterable[str]) -> str | None:
+    """Return the member of ``known`` that ``word`` nearly spells, if there is one."""
+    if not isinstance(word, str):
+        return None
+    by_fold = {name.casefold(): name for name in known}
+    found = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.75)
+    return by_fold[found[0]] if found else None
+
+
+def fault(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
+    """Return the error of one value; braces in the words are taken as they stand."""
+    return PydanticCustomError(kind, "{problem}", {"problem": problem, "hint": hint})
+
+
+def parse_duration(value: Any) -> int:
+    """Return milliseconds of a text such as ``90s``, ``5m``, ``1h30m`` or ``2d``."""
+    if not isinstance(value, str) or not re.fullmatch(rf"(?:{_DURATION.pattern})+", value):
+        raise fault("duration", "expected a duration such as 90s, 5m, 1h or 2d")
+    total = sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
+    if total > _LONGEST_MS:
+        raise fault("duration", "longer than ten years")
+    return total
+
+
+def parse_write_off(value: Any) -> int | Literal["never"]:
+    """Return milliseconds, or ``never``."""
+    if value == "never":
+        return "never"
+    try:
+        return parse_duration(value)
+    except PydanticCustomError:
+        raise fault(
+            "duration", "expected a duration such as 6h, or never", suggestion(value, ("never",))
+        ) from None
+
+
+def parse_zone(value: Any) -> str:
+    """Return ``value`` if it is an IANA time zone."""
+    zones = available_timezones()
+    if isinstance(value, str) and value in zones:
+        return ZoneInfo(value).key
+    if guess := near(value, zones):
+        raise fault("zone", f'"{value}" is not an IANA zone', f'did you mean "{guess}"?')
+    raise fault("zone", "not an IANA zone", "write one such as UTC or Europe/Berlin")
+
+
+def parse_size(value: Any) -> int:
+    """Return bytes of a text such as ``64KiB``, ``500MiB`` or ``1GiB``."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise fault("size", "expected a size such as 500MiB or 1GiB")
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def parse_listen(value: Any) -> tuple[str, int]:
+    """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (every address)."""
+    text = value if isinstance(value, str) else ""
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:-]*", bare)
+    if not well_formed or int(port) > _HIGHEST_PORT or (":" in bare and bare == host):
+        raise fault("listen", "expected host:port", "write an address such as 127.0.0.1:10877")
+    return bare, int(port)
+
+
+def check_listen(value: Any) -> str:
+    """Return ``value`` if it is ``host:port``."""
+    parse_listen(value)
+    return str(value)
+
+
+def check_url(value: str) -> str:
+    """Return ``value`` without a slash at its end, if keys may travel to it.
+
+    That is ``https://…``, or plain ``http://`` to a loopback address.
+    """
+    parts = _split(value)
+    if parts is None or parts.query or parts.fragment or re.search(r"[\s?#]", value):
+        raise fault("url", "expected an address such as https://api.example.com/v1")
+    if parts.username is not None:
+        raise fault("url", "an address must not carry a user or password")
+    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+        raise fault("url", "plain http would send the key in the clear", "use https")
+    return value.rstrip("/")
+
+
+def check_ledger_url(value: str) -> str:
+    """Return ``value`` if it names an SQLite file or a PostgreSQL database."""
+    scheme, mark, rest = value.partition("://")
+    if scheme in ("postgresql", "postgresql+psycopg") and mark and rest:
+        return value
+    if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
+        raise fault("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")
+    if rest.startswith("/:memory:"):
+        raise fault("ledger", "a ledger in memory forgets its counts", "give the path of a file")
+    return value
+
+
+def ledger_url_from(url: str, base: Path) -> str:
+    """Return ``url`` with a relative SQLite path made absolute, starting from ``base``."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix):
+        return url
+    return prefix + str(base.absolute() / url.removeprefix(prefix))
+
+
+def suggestion(value: Any, known: Iterable[str]) -> str:
+    """Return ``did you mean "…"?`` if ``value`` nearly spells one of ``known``, else nothing."""
+    guess = near(value, known)
+    return f'did you mean "{guess}"?' if guess else ""
+
+
+def _split(value: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(value)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if known else None
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration)]
+"""Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
+
+WriteOff: TypeAlias = Annotated[int | Literal["never"], PlainValidator(parse_write_off)]
+"""Milliseconds, or ``never``."""
+
+Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone)]
+"""An IANA time zone name."""
+
+Size: TypeAlias = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes, written as ``64KiB``, ``500MiB``, ``1GiB``."""
+
+Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen)]
+"""``host:port``."""
+
+Url: TypeAlias = Annotated[str, AfterValidator(check_url)]
+"""An address that keys may travel to: https, or http to loopback; no slash at its end."""
+
+LedgerUrl: TypeAlias = Annotated[str, AfterValidator(check_ledger_url)]
+"""``sqlite:///FILE`` or ``postgresql://…``."""
