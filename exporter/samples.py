@@ -102,6 +102,7 @@ class Reading:
 
     ``counts``: additive buckets; absent means none, since the read was complete.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
+    ``daily``: those buckets are local days, else hours; the other kind shown stays as it was.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
     ``lists``: values of a whole window (top lists, trailing windows, definitions): they replace
     what the query showed of the same families before.
@@ -117,6 +118,7 @@ class Reading:
     window: Window
     counts: Sequence[CountRow] = ()
     buckets: Sequence[GaugeRow] = ()
+    daily: bool = False
     levels: Sequence[GaugeRow] = ()
     lists: Sequence[GaugeRow] = ()
     lists_of: frozenset[str] = frozenset()

@@ -1,0 +1,146 @@
+"""T-apply: one complete reading into the ledger, all or nothing (``semantics.md`` B.2, C.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.ledger import buckets, claims, counting, gauges, membership, tallies
+from exporter.ledger.counting import Bucket, Frame, Key, Merge
+from exporter.ledger.enrol import encode_naming
+from exporter.ledger.periods import settled_until
+from exporter.ledger.rows import Applied
+from exporter.ledger.tables import gap, poll_log, query
+from exporter.ledger.work import Work, add_self_counts
+from exporter.samples import Series, Window
+
+CONFIRMATIONS = 2
+
+
+def apply_reading(work: Work, poll_id: str) -> Applied:
+    """Apply one reading and move the query on; a repeated ``poll_id`` changes nothing."""
+    row = claims.check(work.tx, work.claim)
+    if _already_applied(work, poll_id):
+        return Applied(held=False, counted={}, rows=0)
+    known = tallies.known(work)
+    rows = tallies.fold(work, known)
+    before = buckets.load(work, row.floor_ms)
+    odd = _odd(row, before, buckets.numbered(rows, known, row.floor_ms))
+    if odd and row.quarantine < CONFIRMATIONS:
+        _update_query(work, quarantine=row.quarantine + 1)
+        return _finished(work, held=True)
+    ids = known | tallies.create(work, rows.keys() - known.keys())
+    frame = _frame(work, row, known, ids)
+    merged = counting.merge(before, buckets.numbered(rows, ids, row.floor_ms), frame)
+    buckets.write(work, before, merged)
+    tallies.write(work, merged, forgive=odd)
+    if odd:
+        work.count_query("provider_resets_total")
+    _count_revisions(work, merged)
+    gauges.store(work)
+    if _relabelled(work, row):
+        membership.hide(work.tx, work.spec, ids, work.families)
+    _move_on(work, row)
+    return _finished(work, held=False)
+
+
+def _already_applied(work: Work, poll_id: str) -> bool:
+    seen = sa.select(poll_log.c.poll_id).where(poll_log.c.poll_id == poll_id)
+    if work.tx.execute(seen).scalar() is not None:
+        return True
+    work.tx.execute(
+        sa.insert(poll_log).values(
+            poll_id=poll_id, query_id=work.claim.query_id, committed_ms=work.now_ms
+        )
+    )
+    return False
+
+
+def _relabelled(work: Work, row: sa.Row[Any]) -> bool:
+    return bool(row.naming != encode_naming(work.spec.naming, work.spec.caps))
+
+
+def _frame(
+    work: Work, row: sa.Row[Any], known: Mapping[Series, int], ids: Mapping[Series, int]
+) -> Frame:
+    restarted: frozenset[int] = frozenset()
+    if _relabelled(work, row):
+        moved = membership.changed(row.naming, work.spec, known, work.families)
+        restarted = moved | {number for key, number in ids.items() if key not in known}
+    return Frame(
+        window=work.reading.window,
+        granularity_ms=work.spec.granularity_ms,
+        settle_ms=work.spec.settle_ms,
+        baseline=row.epoch_ms is None and not work.spec.history,
+        last_read_ms=row.last_read_ms,
+        rebased=restarted.__contains__,
+    )
+
+
+def _odd(row: sa.Row[Any], before: Mapping[Key, Bucket], rows: Mapping[Key, float]) -> bool:
+    """Say whether a collapse must be held back until the next two polls say the same."""
+    return row.epoch_ms is not None and counting.collapsed(before, rows)
+
+
+def _count_revisions(work: Work, merged: Merge) -> None:
+    for (direction, stage), number in merged.revisions.items():
+        work.count_query("revisions_total", number, direction=direction, stage=stage)
+    work.count_query("retracted_total", merged.retracted)
+
+
+def _move_on(work: Work, row: sa.Row[Any]) -> None:
+    """Advance cursor, epoch and floor; a resumed or rebased query leaves a gap where it was blind."""
+    window = work.reading.window
+    last = not work.reading.more
+    settled = settled_until(work.now_ms, work.spec.granularity_ms or 1, work.spec.settle_ms)
+    cursor = min(settled, window.end_ms) if work.spec.granularity_ms else window.end_ms
+    _record_gap(work, row, window)
+    columns: dict[str, Any] = {
+        "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
+        "cursor_ms": max(cursor, row.cursor_ms or cursor),
+        "quarantine": 0,
+    }
+    if last:
+        columns["epoch_ms"] = row.epoch_ms or work.started_ms
+        columns["last_read_ms"] = work.started_ms
+        columns["naming"] = encode_naming(work.spec.naming, work.spec.caps)
+    if work.reading.memo is not None:
+        columns["memo"] = msgspec.json.encode(work.reading.memo).decode()
+    if work.reading.watermark_ms is not None:
+        columns["watermark_ms"] = work.reading.watermark_ms
+    _update_query(work, **columns)
+
+
+def _record_gap(work: Work, row: sa.Row[Any], window: Window) -> None:
+    if row.epoch_ms is None:  # first poll ever, or the first of a new meaning
+        if row.last_success_ms is None or work.reading.more:
+            return
+        lost = Window(row.last_success_ms, work.started_ms)
+    else:
+        lost = Window(row.cursor_ms or window.start_ms, window.start_ms)
+    if lost.length_ms <= 0 or not work.spec.granularity_ms:
+        return
+    reason = "rebase" if row.epoch_ms is None else "unreadable"
+    work.tx.execute(
+        sa.insert(gap).values(
+            query_id=work.claim.query_id,
+            from_ms=lost.start_ms,
+            to_ms=lost.end_ms,
+            reason=reason,
+            at_ms=work.now_ms,
+        )
+    )
+    work.count_query("coverage_gaps_total")
+    work.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
+
+
+def _update_query(work: Work, **columns: Any) -> None:
+    work.tx.execute(sa.update(query).where(query.c.id == work.claim.query_id).values(**columns))
+
+
+def _finished(work: Work, *, held: bool) -> Applied:
+    for kind, number in work.reading.drift.items():
+        work.count_query("schema_drift_total", number, kind=kind)
+    add_self_counts(work.tx, work.counted)
+    return Applied(held=held, counted=dict(work.counted), rows=len(work.reading.counts))

@@ -1,0 +1,161 @@
+"""Who may poll what: claims with fencing tokens, the persisted schedule, call budgets (C.3, C.6)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from exporter.errors import ClaimLost, Throttled
+from exporter.ledger.rows import Claim, claim_of
+from exporter.ledger.tables import budget, query
+from exporter.query import Budget
+
+CLAIM_MS = 30_000
+
+
+def claim_due(
+    tx: sa.Connection, holder: str, now_ms: int, next_slot: Callable[[str, str], int]
+) -> Claim | None:
+    """Claim the query that has been due longest, of a target that nobody polls; None if none is.
+
+    ``next_slot(target, query)`` is written as its next poll at once, so that a crash loop cannot
+    hammer an API.
+    """
+    other = query.alias()
+    busy = sa.select(other.c.target).where(other.c.claim_expires_ms > now_ms)
+    due = (
+        sa.select(query)
+        .where(query.c.state == "active", query.c.next_poll_ms <= now_ms)
+        .where(query.c.target.not_in(busy))
+        .order_by(query.c.next_poll_ms, query.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    row = tx.execute(due).one_or_none()
+    if row is None:
+        return None
+    tx.execute(
+        sa.update(query)
+        .where(query.c.id == row.id)
+        .values(
+            holder=holder,
+            token=row.token + 1,
+            claim_expires_ms=now_ms + CLAIM_MS,
+            last_attempt_ms=now_ms,
+            next_poll_ms=next_slot(row.target, row.name),
+        )
+    )
+    return replace(claim_of(row, holder), token=row.token + 1)
+
+
+def next_due_ms(tx: sa.Connection) -> int | None:
+    """Return when the next unclaimed query is due; None when there is no query."""
+    soonest = sa.select(sa.func.min(query.c.next_poll_ms)).where(query.c.state == "active")
+    return tx.execute(soonest).scalar()
+
+
+def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
+    """Return the claimed row, locked; raise ``ClaimLost`` when another holder has it."""
+    held = (
+        sa.select(query)
+        .where(query.c.id == claim.query_id)
+        .where(query.c.holder == claim.holder, query.c.token == claim.token)
+        .with_for_update()
+    )
+    row = tx.execute(held).one_or_none()
+    if row is None:
+        raise ClaimLost(f"{claim.target}/{claim.query}: another holder has the query")
+    return row
+
+
+def renew(tx: sa.Connection, holder: str, now_ms: int) -> int:
+    """Extend the claims of ``holder``; return how many it has."""
+    mine = (query.c.holder == holder) & (query.c.claim_expires_ms > 0)
+    return tx.execute(
+        sa.update(query).where(mine).values(claim_expires_ms=now_ms + CLAIM_MS)
+    ).rowcount
+
+
+def take_over(tx: sa.Connection) -> None:
+    """End every claim: the process that holds the ledger's lock knows their holders are gone."""
+    tx.execute(sa.update(query).values(claim_expires_ms=0, holder=None))
+
+
+def release(tx: sa.Connection, holder: str) -> None:
+    """End the claims of ``holder``."""
+    tx.execute(
+        sa.update(query).where(query.c.holder == holder).values(claim_expires_ms=0, holder=None)
+    )
+
+
+def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> None:
+    """Take one call from ``purse``, to be committed before the request leaves.
+
+    A clock set back refills nothing: the wait counts from the later of the two instants. Raises
+    ``Throttled`` when the call is not due yet.
+    """
+    check(tx, claim)
+    row = tx.execute(
+        sa.select(budget).where(budget.c.name == purse.name).with_for_update()
+    ).one_or_none()
+    if row is None:
+        tx.execute(sa.insert(budget).values(name=purse.name, spent_ms=now_ms))
+        return
+    ready_ms = max(row.spent_ms + purse.period_ms + purse.margin_ms, row.blocked_until_ms)
+    if now_ms < ready_ms:
+        raise Throttled("the call budget is spent", (ready_ms - now_ms) / 1000)
+    tx.execute(sa.update(budget).where(budget.c.name == purse.name).values(spent_ms=now_ms))
+
+
+def block(tx: sa.Connection, purse: Budget, until_ms: int) -> None:
+    """Let nobody spend from ``purse`` before ``until_ms``."""
+    tx.execute(
+        sa.update(budget).where(budget.c.name == purse.name).values(blocked_until_ms=until_ms)
+    )
+
+
+def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
+    """Let no query of ``target`` start before ``until_ms``."""
+    sooner = (query.c.target == target) & (query.c.next_poll_ms < until_ms)
+    tx.execute(sa.update(query).where(sooner).values(next_poll_ms=until_ms))
+
+
+def fail(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
+    """Record a failed poll and when to try again; end the claim."""
+    check(tx, claim)
+    tx.execute(
+        sa.update(query)
+        .where(query.c.id == claim.query_id)
+        .values(fail_streak=query.c.fail_streak + 1, claim_expires_ms=0, holder=None, **columns)
+    )
+
+
+def succeed(tx: sa.Connection, claim: Claim, now_ms: int, **columns: Any) -> None:
+    """Record a successful poll; end the claim."""
+    check(tx, claim)
+    tx.execute(
+        sa.update(query)
+        .where(query.c.id == claim.query_id)
+        .values(
+            last_success_ms=now_ms,
+            last_reason=None,
+            last_fault=None,
+            fail_streak=0,
+            backoff_ms=0,
+            circuit="closed",
+            claim_expires_ms=0,
+            holder=None,
+            **columns,
+        )
+    )
+
+
+def end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
+    """End the claim and plan the next poll, with no verdict on this one."""
+    check(tx, claim)
+    tx.execute(
+        sa.update(query)
+        .where(query.c.id == claim.query_id)
+        .values(claim_expires_ms=0, holder=None, **columns)
+    )

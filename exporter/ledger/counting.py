@@ -1,0 +1,166 @@
+"""The counting rules, pure: buckets in, counters out (``semantics.md`` B.2, B.3).
+
+For each series the ledger keeps what the provider last said of each bucket (``obs``) and the part
+of it that predates counting (``base``). Truth is ``T = retired + sum(obs - base)``, the exported
+counter is ``C = T + overhang + written_off``. Truth is never summed again while polling: it is
+``C - overhang - written_off``, and a poll adds its growth.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from exporter.samples import Window
+
+Key = tuple[int, int]
+"""A bucket: number of its series, start in UTC milliseconds."""
+
+COLLAPSE_SHARE = 0.5
+COLLAPSE_UNITS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What the provider last said of a bucket, and what of it is not counted."""
+
+    obs: float
+    base: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """One counter's running numbers; ``since_ms`` is when the overhang began."""
+
+    c: float = 0.0
+    overhang: float = 0.0
+    written_off: float = 0.0
+    since_ms: int | None = None
+
+    @property
+    def truth(self) -> float:
+        """Return what the provider's figures add up to."""
+        return self.c - self.overhang - self.written_off
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The circumstances of a read that decide how its rows count.
+
+    ``baseline``: until a first range is wholly read, its rows are where counting starts.
+    ``rebased`` says whether a series is to go on as it is with the window as its new baseline
+    (its labels now stand for something else). ``last_read_ms`` is when the query was read before.
+    """
+
+    window: Window
+    granularity_ms: int
+    settle_ms: int
+    baseline: bool = False
+    last_read_ms: int | None = None
+    rebased: Callable[[int], bool] = lambda _series: False
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What a read changes: new values by bucket, growth by series, and what it revised."""
+
+    buckets: Mapping[Key, Bucket]
+    growth: Mapping[int, float]
+    revisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    revised: frozenset[Key] = frozenset()
+    retracted: float = 0.0
+
+
+def advance(
+    tally: Tally,
+    growth: float,
+    now_ms: int,
+    write_off_after_ms: int | None,
+    *,
+    forgive: bool = False,
+) -> Tally:
+    """Return ``tally`` after its truth grew by ``growth`` (which may be negative).
+
+    The counter never falls: what truth lost stays as overhang, is repaid by later growth, and is
+    written off after ``write_off_after_ms`` (None: never), or at once where ``forgive`` is set
+    (a confirmed reset by the provider).
+    """
+    truth = tally.truth + growth
+    c = max(tally.c, truth + tally.written_off)
+    overhang = c - truth - tally.written_off
+    if overhang == 0:
+        return Tally(c, 0.0, tally.written_off)
+    since_ms = now_ms if tally.since_ms is None else tally.since_ms
+    aged = write_off_after_ms is not None and now_ms - since_ms >= write_off_after_ms
+    if forgive or aged:
+        return Tally(c, 0.0, tally.written_off + overhang)
+    return Tally(c, overhang, tally.written_off, since_ms)
+
+
+def merge(known: Mapping[Key, Bucket], rows: Mapping[Key, float], frame: Frame) -> Merge:
+    """Return what changes when a complete read gave ``rows`` where ``known`` was before.
+
+    ``known`` are the ledger's buckets in the window. A known bucket that the read does not mention
+    is 0 now: the read was complete, so absent means none.
+    """
+    buckets: dict[Key, Bucket] = {}
+    growth: dict[int, float] = {}
+    changes: list[tuple[Key, float, float]] = []
+    for key, value in _complete(known, rows):
+        old = known.get(key)
+        new = _rewritten(old, key, value, frame)
+        if old is None and new == Bucket(0.0):
+            continue
+        if new == old:
+            continue
+        buckets[key] = new
+        before = old or Bucket(0.0)
+        series = key[0]
+        growth[series] = growth.get(series, 0.0) + (new.obs - new.base) - (before.obs - before.base)
+        changes.append((key, before.obs, value))
+    return _described(Merge(buckets, growth), changes, frame)
+
+
+def collapsed(known: Mapping[Key, Bucket], rows: Mapping[Key, float]) -> bool:
+    """Say whether a read lost so much of the same buckets that it must be confirmed first."""
+    before = sum(bucket.obs for bucket in known.values())
+    after = sum(rows.get(key, 0.0) for key in known)
+    if before > 0 and not any(rows.values()):
+        return True
+    lost = before - after
+    return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before
+
+
+def _complete(
+    known: Mapping[Key, Bucket], rows: Mapping[Key, float]
+) -> Iterable[tuple[Key, float]]:
+    yield from rows.items()
+    for key in known:
+        if key not in rows:
+            yield key, 0.0
+
+
+def _rewritten(old: Bucket | None, key: Key, value: float, frame: Frame) -> Bucket:
+    if frame.baseline:
+        return Bucket(value, value)
+    before = old or Bucket(0.0)
+    if frame.rebased(key[0]):
+        return Bucket(value, value - (before.obs - before.base))
+    return Bucket(value, before.base)
+
+
+def _described(merged: Merge, changes: list[tuple[Key, float, float]], frame: Frame) -> Merge:
+    if frame.baseline or frame.last_read_ms is None:
+        return merged
+    revisions: dict[tuple[str, str], int] = {}
+    revised: set[Key] = set()
+    retracted = 0.0
+    for key, before, after in changes:
+        end_ms = key[1] + frame.granularity_ms
+        open_then = end_ms > frame.last_read_ms
+        if after == before or (after > before and open_then):
+            continue
+        stage = "settled" if end_ms + frame.settle_ms <= frame.last_read_ms else "settling"
+        direction = "up" if after > before else "down"
+        revisions[direction, stage] = revisions.get((direction, stage), 0) + 1
+        revised.add(key)
+        retracted += max(0.0, before - after)
+    return replace(merged, revisions=revisions, revised=frozenset(revised), retracted=retracted)

@@ -1,0 +1,158 @@
+"""Opening the ledger: one process a file, durable commits, the schema brought up to date."""
+
+import fcntl
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from exporter.errors import LedgerError
+
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
+
+
+def open_engine(url: str, *, allow_network_fs: bool = False) -> tuple[sa.Engine, IO[str] | None]:
+    """Return an engine on the ledger at ``url``, migrated, and the lock that keeps others out.
+
+    Raises ``LedgerError``. The lock (None on a database server) ends with the process.
+
+    SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
+    """
+    engine = sa.create_engine(url)
+    held: IO[str] | None = None
+    try:
+        if engine.dialect.name == "sqlite":
+            held = _prepare_sqlite(engine, allow_network_fs=allow_network_fs)
+        migrate(engine)
+    except sa.exc.DBAPIError as error:
+        raise LedgerError(f"{_place(engine)}: {error.orig}; is it a ledger?") from error
+    return engine, held
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the schema up to date, after a copy of a SQLite file; refuse one from the future."""
+    scripts = _alembic(engine)
+    directory = ScriptDirectory.from_config(scripts)
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found == directory.get_current_head():
+        return
+    if found is not None and found not in {
+        script.revision for script in directory.walk_revisions()
+    }:
+        raise LedgerError(
+            f"{_place(engine)}: schema {found} is newer than this program; upgrade it"
+        )
+    path = _file(engine)
+    if found is not None and path is not None:
+        shutil.copy2(path, f"{path}.v{found}.bak")
+    with engine.begin() as connection:
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "head")
+
+
+def schema_version(engine: sa.Engine) -> int:
+    """Return the number of the schema in use."""
+    with engine.connect() as connection:
+        return int(MigrationContext.configure(connection).get_current_revision() or 0)
+
+
+def size_bytes(engine: sa.Engine) -> int | None:
+    """Return the ledger's size on disk; None where it has no file of its own."""
+    path = _file(engine)
+    if path is None:
+        return None
+    parts = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
+def _prepare_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> IO[str] | None:
+    path = _file(engine)
+    held: IO[str] | None = None
+    if path is not None:
+        if not path.parent.is_dir():
+            raise LedgerError(f"{path}: the folder does not exist; create it or change ledger.url")
+        if not allow_network_fs and _file_system(path.parent) in NETWORK_FILE_SYSTEMS:
+            raise LedgerError(
+                f"{path}: SQLite is not safe on a network file system; move the ledger"
+            )
+        _touch_private(path)
+        held = _lock(path)
+    sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin_immediate)
+    with engine.connect() as connection:
+        verdict = connection.exec_driver_sql("PRAGMA quick_check").scalar()
+    if verdict != "ok":
+        raise LedgerError(f"{path}: the ledger is damaged ({verdict}); restore a backup")
+    return held
+
+
+def _lock(path: Path) -> IO[str]:
+    handle = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the process ends
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
+    return handle
+
+
+def _touch_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # BEGIN is ours, so that reads and writes are one transaction
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=5000",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _alembic(engine: sa.Engine) -> Config:
+    config = Config()
+    folder = resources.files("exporter.ledger") / "migrations"
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    config.attributes["engine"] = engine
+    return config
+
+
+def _file(engine: sa.Engine) -> Path | None:
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or name in {None, "", ":memory:"}:
+        return None
+    return Path(str(name))
+
+
+def _place(engine: sa.Engine) -> str:
+    return str(_file(engine) or engine.url.render_as_string(hide_password=True))
+
+
+def _file_system(folder: Path) -> str:
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return "unknown"
+    resolved = str(folder.resolve())
+    found = [line.split()[1:3] for line in mounts.read_text("utf-8").splitlines()]
+    holding = [
+        (point, kind) for point, kind in found if f"{resolved}/".startswith(point.rstrip("/") + "/")
+    ]
+    return max(holding, key=lambda pair: len(pair[0]), default=("", "unknown"))[1]

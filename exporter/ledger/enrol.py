@@ -1,0 +1,121 @@
+"""Bringing the ledger's queries in line with the settings (``semantics.md`` B.4)."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.errors import LedgerError
+from exporter.ledger.tables import bucket, query, series
+from exporter.query import Naming, QuerySpec
+
+
+def enrol(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
+    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on."""
+    rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
+    for spec in specs:
+        row = rows.pop(spec.key, None)
+        if row is None:
+            tx.execute(
+                sa.insert(query).values(**_columns(spec), next_poll_ms=now_ms, state_ms=now_ms)
+            )
+        else:
+            _go_on(tx, row, spec, now_ms)
+    for row in rows.values():
+        if row.state == "active":
+            _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
+
+
+def rename(tx: sa.Connection, old: str, new: str) -> None:
+    """Move all that the ledger knows of target ``old`` to the name ``new``; again does nothing."""
+    if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
+        return
+    owned = sa.select(query.c.id).where(query.c.target == old)
+    rows = tx.execute(sa.select(series.c.id, series.c.labels).where(series.c.query_id.in_(owned)))
+    for row in rows.all():
+        labels = msgspec.json.decode(row.labels) | {"target": new}
+        text = msgspec.json.encode(labels, order="sorted").decode()
+        tx.execute(sa.update(series).where(series.c.id == row.id).values(labels=text))
+    tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
+
+
+def encode_naming(naming: Mapping[str, Naming], caps: Mapping[str, int]) -> str:
+    """Return naming and caps as canonical JSON: what decides which series a raw value is in."""
+    shapes = {
+        label: {
+            "aliases": dict(rule.aliases),
+            "allow": None if rule.allow is None else sorted(rule.allow),
+        }
+        for label, rule in naming.items()
+    }
+    return msgspec.json.encode(
+        {"labels": shapes, "caps": dict(caps)}, order="deterministic"
+    ).decode()
+
+
+def decode_naming(text: str) -> tuple[dict[str, Naming], dict[str, int]]:
+    """Return the naming and caps of ``encode_naming``."""
+    stored = msgspec.json.decode(text)
+    naming = {
+        label: Naming(
+            shape["aliases"], None if shape["allow"] is None else frozenset(shape["allow"])
+        )
+        for label, shape in stored["labels"].items()
+    }
+    return naming, stored["caps"]
+
+
+def _columns(spec: QuerySpec) -> dict[str, object]:
+    return {
+        "target": spec.target,
+        "name": spec.name,
+        "provider": spec.provider,
+        "fingerprint": spec.fingerprint,
+        "naming": encode_naming(spec.naming, spec.caps),
+        "start_mode": "history" if spec.history else "zero",
+    }
+
+
+def _go_on(
+    tx: sa.Connection, row: sa.Row[tuple[object, ...]], spec: QuerySpec, now_ms: int
+) -> None:
+    if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
+        raise LedgerError(
+            f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
+            "keep start: zero, or give the target a new name"
+        )
+    if row.state != "active":
+        _set(tx, row.id, state="active", state_ms=now_ms)
+    if row.fingerprint != spec.fingerprint:
+        _rebase(tx, row.id, spec)
+
+
+def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
+    """Start the query's new meaning from a new baseline; what was counted stays counted."""
+    mine = sa.select(series.c.id).where(series.c.query_id == query_id)
+    counted = (
+        sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
+        .where(bucket.c.series_id == series.c.id)
+        .scalar_subquery()
+    )
+    tx.execute(
+        sa.update(series)
+        .where(series.c.query_id == query_id)
+        .values(retired=series.c.retired + counted)
+    )
+    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))
+    _set(
+        tx,
+        query_id,
+        **_columns(spec),
+        epoch_ms=None,
+        floor_ms=None,
+        cursor_ms=None,
+        quarantine=0,
+        watermark_ms=None,
+        memo="{}",
+    )
+
+
+def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
+    tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))

@@ -1,0 +1,69 @@
+"""Series caps, pure: past a cap new label sets fold into ``other``, first come, first kept.
+
+Source: ``metrics.md`` A.1. Folding happens before counting, so no unit is lost to a cap.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from exporter.samples import BASE, OTHER, CountRow, Family, GaugeRow, Series
+
+BEYOND_BASE = len(BASE) - 2
+
+
+@dataclass(slots=True)
+class Room:
+    """How many series a query may still add.
+
+    ``known`` are the series that exist already and keep their place. ``per_family`` is what is
+    left of each family's cap, ``in_target`` what is left of the target's.
+    """
+
+    known: Collection[Series]
+    per_family: dict[str, int]
+    in_target: int
+    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def admit(self, series: Series, family: Family) -> bool:
+        """Say whether ``series`` has or may take a place of its own; count it where it may not."""
+        if series in self.known:
+            return True
+        left = self.per_family.setdefault(family.name, family.cap)
+        if left > 0 and self.in_target > 0:
+            self.per_family[family.name] = left - 1
+            self.in_target -= 1
+            return True
+        reason = "target_limit" if self.in_target <= 0 else "family_limit"
+        self.dropped[family.name, reason] = self.dropped.get((family.name, reason), 0) + 1
+        return False
+
+
+def overflow(series: Series) -> Series:
+    """Return the series that takes what has no place: labels beyond base are all ``other``."""
+    name, values = series
+    if len(values) > BEYOND_BASE:
+        return name, values[:BEYOND_BASE] + (OTHER,) * (len(values) - BEYOND_BASE)
+    return name, (OTHER, *values[1:])
+
+
+def fold_counts(
+    rows: Iterable[CountRow], families: Mapping[str, Family], room: Room
+) -> dict[Series, dict[int, float]]:
+    """Return the rows summed by series and bucket start, those without a place in ``other``."""
+    folded: dict[Series, dict[int, float]] = {}
+    places: dict[Series, Series] = {}
+    for series, start_ms, value in rows:
+        place = places.get(series)
+        if place is None:
+            fits = room.admit(series, families[series[0]])
+            place = places[series] = series if fits else overflow(series)
+        buckets = folded.setdefault(place, {})
+        buckets[start_ms] = buckets.get(start_ms, 0.0) + value
+    return folded
+
+
+def keep_gauges(
+    rows: Iterable[GaugeRow], families: Mapping[str, Family], room: Room
+) -> list[GaugeRow]:
+    """Return the rows that have a place; the others are dropped, since gauges do not add up."""
+    return [row for row in rows if room.admit(row.series, families[row.series[0]])]

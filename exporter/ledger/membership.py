@@ -1,0 +1,69 @@
+"""What a changed label map, allow list or cap does to series (``semantics.md`` B.4)."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from exporter.ledger.enrol import decode_naming
+from exporter.ledger.tables import series
+from exporter.query import Naming, QuerySpec
+from exporter.samples import BASE, OTHER, Family, Series
+
+AS_IS = Naming()
+
+
+def changed(
+    stored: str, spec: QuerySpec, known: Mapping[Series, int], families: Mapping[str, Family]
+) -> frozenset[int]:
+    """Return the series that stand for other raw values now than they did under ``stored``."""
+    naming, caps = decode_naming(stored)
+    return frozenset(
+        number
+        for key, number in known.items()
+        if _caps_moved(key, caps, spec) or _members_moved(key, naming, spec, families)
+    )
+
+
+def hide(
+    tx: sa.Connection,
+    spec: QuerySpec,
+    ids: Mapping[Series, int],
+    families: Mapping[str, Family],
+) -> None:
+    """Take series that the naming can no longer produce off ``/metrics``, and bring others back."""
+    gone = {number for key, number in ids.items() if _unreachable(key, spec, families)}
+    _turn(tx, gone, series.c.state != "hidden", "hidden")
+    _turn(tx, set(ids.values()) - gone, series.c.state == "hidden", "live")
+
+
+def _turn(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], state: str) -> None:
+    if ids:
+        tx.execute(
+            sa.update(series).where(series.c.id == sa.bindparam("s_id"), which).values(state=state),
+            [{"s_id": number} for number in ids],
+        )
+
+
+def _caps_moved(key: Series, caps: Mapping[str, int], spec: QuerySpec) -> bool:
+    takes_overflow = OTHER in key[1][len(BASE) - 2 :] or key[1][0] == OTHER
+    return takes_overflow and caps.get(key[0]) != spec.caps.get(key[0])
+
+
+def _members_moved(
+    key: Series, naming: Mapping[str, Naming], spec: QuerySpec, families: Mapping[str, Family]
+) -> bool:
+    return any(
+        naming.get(label, AS_IS).members(value) != spec.naming.get(label, AS_IS).members(value)
+        for label, value in _labelled(key, families)
+    )
+
+
+def _unreachable(key: Series, spec: QuerySpec, families: Mapping[str, Family]) -> bool:
+    return any(
+        value != OTHER and spec.naming.get(label, AS_IS).members(value) is None
+        for label, value in _labelled(key, families)
+    )
+
+
+def _labelled(key: Series, families: Mapping[str, Family]) -> list[tuple[str, str]]:
+    return list(zip(families[key[0]].labels[2:], key[1], strict=True))

@@ -1,0 +1,181 @@
+"""The ledger as its callers see it: one method a transaction (``semantics.md`` C.3)."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.ledger import claims, engine, enrol, maintain
+from exporter.ledger.apply import apply_reading
+from exporter.ledger.rows import Applied, Claim, SelfCount, View
+from exporter.ledger.tables import metadata, self_counter, series
+from exporter.ledger.view import read_view
+from exporter.ledger.work import Work
+from exporter.query import Budget, QuerySpec
+from exporter.samples import Family, Reading
+
+QueryKey = tuple[str, str]
+
+
+class Ledger:
+    """Counts, schedule and claims; every method is one transaction and blocks for its length.
+
+    ``commits`` is told the seconds of each transaction. Raises ``LedgerError`` (``ClaimLost``).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        families: Mapping[str, Family],
+        allow_network_fs: bool = False,
+        commits: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        self._clock = clock
+        self._families = families
+        self._commits = commits
+        self._holder = uuid.uuid4().hex
+        self._specs: dict[QueryKey, QuerySpec] = {}
+        self._engine, self._lock = engine.open_engine(url, allow_network_fs=allow_network_fs)
+
+    def close(self) -> None:
+        """Release claims and the file."""
+        with self._transaction() as tx:
+            claims.release(tx, self._holder)
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    def enrol(self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None) -> None:
+        """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
+        with self._transaction() as tx:
+            for old, new in (renames or {}).items():
+                enrol.rename(tx, old, new)
+            enrol.enrol(tx, specs, self._clock.now_ms())
+            if self._lock is not None and not self._specs:
+                claims.take_over(tx)
+        self._specs = {spec.key: spec for spec in specs}
+
+    def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
+        """Claim the query that is due longest; None when nothing is due."""
+        with self._transaction() as tx:
+            return claims.claim_due(tx, self._holder, self._clock.now_ms(), next_slot)
+
+    def next_due_ms(self) -> int | None:
+        """Return when the next query is due."""
+        with self._transaction() as tx:
+            return claims.next_due_ms(tx)
+
+    def renew(self) -> int:
+        """Extend this replica's claims; return how many it holds."""
+        with self._transaction() as tx:
+            return claims.renew(tx, self._holder, self._clock.now_ms())
+
+    def spend(self, claim: Claim, purse: Budget) -> None:
+        """T-claim: take one call from ``purse``; raises ``Throttled`` when none is left."""
+        with self._transaction() as tx:
+            claims.spend(tx, claim, purse, self._clock.now_ms())
+
+    def block(self, purse: Budget, until_ms: int) -> None:
+        """Let nobody spend from ``purse`` before ``until_ms``."""
+        with self._transaction() as tx:
+            claims.block(tx, purse, until_ms)
+
+    def apply(self, claim: Claim, reading: Reading, *, started_ms: int, poll_id: str) -> Applied:
+        """T-apply: count one complete reading, or hold it back when it looks like a collapse."""
+        with self._transaction() as tx:
+            work = Work(
+                tx=tx,
+                claim=claim,
+                spec=self._specs[claim.target, claim.query],
+                reading=reading,
+                now_ms=self._clock.now_ms(),
+                started_ms=started_ms,
+                families=self._families,
+            )
+            return apply_reading(work, poll_id)
+
+    def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:
+        """Record that the poll of ``claim`` is done."""
+        with self._transaction() as tx:
+            claims.succeed(tx, claim, self._clock.now_ms(), next_poll_ms=next_poll_ms)
+
+    def hold(self, claim: Claim, *, next_poll_ms: int) -> None:
+        """Record that the poll of ``claim`` was answered, but its reading is held back."""
+        with self._transaction() as tx:
+            claims.end(tx, claim, next_poll_ms=next_poll_ms)
+
+    def fail(self, claim: Claim, *, postpone_target_ms: int | None = None, **columns: Any) -> None:
+        """Record that the poll of ``claim`` failed; optionally hold its whole target back."""
+        with self._transaction() as tx:
+            claims.fail(tx, claim, **columns)
+            if postpone_target_ms is not None:
+                claims.postpone(tx, claim.target, postpone_target_ms)
+
+    def reveal(self, numbers: Sequence[int]) -> None:
+        """T-visible: the 0 (or old value) of these series was shown and scraped."""
+        if not numbers:
+            return
+        with self._transaction() as tx:
+            tx.execute(
+                sa.update(series)
+                .where(series.c.id == sa.bindparam("s_id"))
+                .values(held=None, held_since_ms=None, visible_ms=self._clock.now_ms()),
+                [{"s_id": number} for number in numbers],
+            )
+
+    def view(self, key: QueryKey) -> View:
+        """Return all that the query ``(target, name)`` shows now."""
+        with self._transaction() as tx:
+            return read_view(tx, self._specs[key], self._families, self._clock.now_ms())
+
+    def tend(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
+        """T-maintain by the clock: write-off and dormancy; return queries whose view changed."""
+        now_ms = self._clock.now_ms()
+        with self._transaction() as tx:
+            written, counted = maintain.write_off_aged(tx, self._specs, now_ms)
+            asleep = maintain.rest_dormant(tx, now_ms)
+        return frozenset(written | asleep) & self._specs.keys(), counted
+
+    def sweep(self) -> None:
+        """T-maintain of old rows: retire buckets and prune, one small transaction a query."""
+        for spec in self._specs.values():
+            with self._transaction() as tx:
+                maintain.retire(tx, spec, self._clock.now_ms())
+        with self._transaction() as tx:
+            maintain.prune(tx, self._clock.now_ms())
+
+    def self_counts(self) -> dict[SelfCount, float]:
+        """Return the persisted self counters."""
+        with self._transaction() as tx:
+            rows = tx.execute(sa.select(self_counter)).all()
+        return {
+            (row.name, tuple(sorted(msgspec.json.decode(row.labels).items()))): row.v
+            for row in rows
+        }
+
+    def sizes(self) -> tuple[int | None, int, dict[str, int]]:
+        """Return bytes on disk, the schema's number and rows by table."""
+        with self._transaction() as tx:
+            rows = {
+                name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for name, table in metadata.tables.items()
+            }
+        return engine.size_bytes(self._engine), engine.schema_version(self._engine), rows
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        started = self._clock.monotonic()
+        try:
+            with self._engine.begin() as tx:
+                yield tx
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or type(error).__name__
+            raise LedgerError(f"the ledger refused a transaction: {cause}") from error
+        self._commits(self._clock.monotonic() - started)

@@ -1,0 +1,47 @@
+"""One reading on its way into the ledger, and the self counters it moves."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.ledger.rows import Claim, SelfCount
+from exporter.ledger.tables import self_counter
+from exporter.query import QuerySpec
+from exporter.samples import Family, Reading
+
+
+@dataclass(slots=True)
+class Work:
+    """One reading on its way into the ledger."""
+
+    tx: sa.Connection
+    claim: Claim
+    spec: QuerySpec
+    reading: Reading
+    now_ms: int
+    started_ms: int
+    families: Mapping[str, Family]
+    counted: dict[SelfCount, float] = field(default_factory=lambda: defaultdict(float))
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a persisted self counter of this query."""
+        if amount:
+            own = {"provider": self.spec.provider, "target": self.spec.target} | labels
+            self.counted[f"chatbot_exporter_{name}", tuple(sorted(own.items()))] += amount
+
+    def count_query(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a persisted self counter that has the label ``query``."""
+        self.count(name, amount, query=self.spec.name, **labels)
+
+
+def add_self_counts(tx: sa.Connection, counted: Mapping[SelfCount, float]) -> None:
+    """Add to the persisted self counters, in the transaction that caused them."""
+    for (name, labels), amount in counted.items():
+        text = msgspec.json.encode(dict(labels), order="sorted").decode()
+        mine = (self_counter.c.name == name) & (self_counter.c.labels == text)
+        added = sa.update(self_counter).where(mine).values(v=self_counter.c.v + amount)
+        if tx.execute(added).rowcount == 0:
+            tx.execute(sa.insert(self_counter).values(name=name, labels=text, v=amount))
