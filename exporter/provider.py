@@ -1,12 +1,13 @@
 """The plugin interface: what a provider is given, and what it gives."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.api import Api
-from exporter.config.model import Limits, Privacy, TargetOptions
+from exporter.config.model import Limits, Privacy, Secret, TargetOptions
+from exporter.errors import Unauthorized
 from exporter.query import Ask, QuerySpec
-from exporter.samples import Family, Reading
+from exporter.samples import Family, Reading, Window, ceil_to, floor_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +57,50 @@ class ProviderKind:
     families: tuple[Family, ...]
     feeds: frozenset[str]
     build: Callable[[TargetOptions, Rules], Target]
+
+
+def spec_for(
+    options: TargetOptions, rules: Rules, name: str, meaning: Mapping[str, object]
+) -> QuerySpec:
+    """Return the traits of query ``name`` that the settings give to every query of a target.
+
+    The provider replaces what is special: ``replace(spec_for(…), span_ms=…, naming=…)``.
+    """
+    write_off = options.write_off_after
+    return QuerySpec(
+        target=options.name,
+        provider=options.provider,
+        name=name,
+        meaning=meaning,
+        interval_ms=options.interval,
+        settle_ms=options.settle,
+        lookback_ms=options.lookback,
+        zero_hold_ms=options.zero_hold,
+        write_off_after_ms=None if write_off == "never" else write_off,
+        timezone=options.timezone,
+        history=options.start == "history",
+        period_gauges=options.period_gauges,
+        caps=rules.limits.families,
+        target_cap=rules.limits.series_per_target,
+    )
+
+
+def key_of(secret: Secret) -> str:
+    """Return the key as it is now; raise ``Unauthorized`` if no request could carry it."""
+    key = secret.read()
+    if not key or not key.isascii() or not key.isprintable():
+        raise Unauthorized("the key is empty or holds a character that no request can carry")
+    return key
+
+
+def stretches(window: Window, step_ms: int, span_ms: int) -> Iterator[Window]:
+    """Yield ``window``, grown to whole steps, in parts of at most ``span_ms``, oldest first."""
+    end_ms = ceil_to(window.end_ms, step_ms)
+    for start_ms in range(floor_to(window.start_ms, step_ms), end_ms, span_ms):
+        yield Window(start_ms, min(start_ms + span_ms, end_ms))
+
+
+def trailing(now_ms: int, window_ms: int, step_ms: int) -> Window:
+    """Return the newest whole steps before ``now_ms`` that together last ``window_ms``."""
+    end_ms = floor_to(now_ms, step_ms)
+    return Window(end_ms - window_ms, end_ms)

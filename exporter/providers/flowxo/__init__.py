@@ -1,0 +1,1 @@
+"""Flow XO: messages, triggers and users of an account by hour."""

@@ -1,0 +1,43 @@
+"""The settings of a Flow XO target in ``exporter.yaml``."""
+
+from pydantic import BaseModel, Field, field_validator
+
+from exporter.config.model import Duration, Secret, Strict, TargetOptions
+from exporter.config.values import fault
+from exporter.samples import DAY_MS
+
+
+class TopFlows(BaseModel):
+    """The most used flows of a trailing window: how many, and how long a window."""
+
+    model_config = Strict
+
+    limit: int = Field(default=10, ge=1, le=20)
+    window: Duration = DAY_MS
+
+    @field_validator("window")
+    @classmethod
+    def _is_whole_days(cls, value: int) -> int:
+        if value < DAY_MS or value % DAY_MS:
+            raise fault("window", "expected whole days", "use 24h, 7d or 30d")
+        return value
+
+
+class TopMessages(TopFlows):
+    """The most frequent messages; ``allow`` are the texts that ``allowlist`` mode may show.
+
+    What may be shown at all is the file's ``privacy.top_messages``.
+    """
+
+    allow: tuple[str, ...] = Field(default=(), strict=False)
+
+
+class FlowXOOptions(TargetOptions):
+    """One Flow XO account key, which sees all bots of the account as one."""
+
+    base_url: str = "https://flowxo.com/api"
+    requests_per_second: float = Field(default=2, ge=0)
+    api_key: Secret
+    project: str = Field(min_length=1)
+    top_flows: TopFlows | None = None
+    top_messages: TopMessages | None = None

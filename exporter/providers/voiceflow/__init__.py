@@ -1,0 +1,1 @@
+"""Voiceflow: usage of projects by hour, environment and type."""
