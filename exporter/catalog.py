@@ -1,0 +1,72 @@
+"""Every metric family of this build, as data: the source of the reference page and of checks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.families import NORMALISED
+from exporter.provider import ProviderKind
+from exporter.samples import Family, Kind
+
+EXPORTER = "exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One family, and the providers of this build that feed it (``exporter``: its own)."""
+
+    family: Family
+    sources: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return the entry as plain values, ready for JSON."""
+        family = self.family
+        return {
+            "name": family.name,
+            "type": family.kind.value,
+            "labels": list(family.labels),
+            "help": family.help,
+            "meaning": family.meaning,
+            "cap": family.cap,
+            "reference": family.reference,
+            "sources": list(self.sources),
+        }
+
+
+def entries(kinds: Mapping[str, ProviderKind]) -> tuple[Entry, ...]:
+    """Return every family that this build can export, by name."""
+    found: dict[str, Entry] = {}
+    for family in _data(kinds):
+        sources = tuple(sorted(name for name, kind in kinds.items() if _feeds(kind, family)))
+        found[family.name] = Entry(family, sources)
+        if family.period:
+            shown = period_gauge(family)
+            found[shown.name] = Entry(shown, sources)
+    return tuple(found[name] for name in sorted(found))
+
+
+def capped(kinds: Mapping[str, ProviderKind]) -> frozenset[str]:
+    """Return the families that ``limits.families`` may name."""
+    return frozenset(family.name for family in _data(kinds))
+
+
+def period_gauge(family: Family) -> Family:
+    """Return the gauge that shows the newest settled period of the counter ``family``."""
+    return Family(
+        family.period_name,
+        Kind.GAUGE,
+        f"Most recent settled period of {family.name}.",
+        family.period_labels,
+        family.cap,
+        "Value of the last settled bucket; period = hour, day. Never add over period",
+        reference=family.reference,
+    )
+
+
+def _data(kinds: Mapping[str, ProviderKind]) -> list[Family]:
+    own = [family for kind in kinds.values() for family in kind.families]
+    return [*NORMALISED.values(), *own]
+
+
+def _feeds(kind: ProviderKind, family: Family) -> bool:
+    return family in kind.families or family.name in kind.feeds

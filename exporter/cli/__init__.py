@@ -1,0 +1,33 @@
+"""The command line: one module a command."""
+
+import click
+
+from exporter import __version__
+from exporter.cli import check_config, metrics
+
+HELP = """Prometheus exporter for chatbot analytics.
+
+Polls Voiceflow, Inkeep, Flow XO, Xenioo and Chatlayer in the background, keeps what they said in
+a ledger, and serves counters that equal what the provider says on /metrics.
+
+\b
+First steps:
+  chatbot-exporter check-config exporter.yaml   is the file right?
+  chatbot-exporter metrics                      what will be exported?
+
+Every command explains itself with --help. Exit codes: 0 good, 1 failed, 2 wrong usage or
+configuration.
+"""
+
+
+@click.group(
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="chatbot-exporter")
+def main() -> None:
+    """Run one command."""
+
+
+main.add_command(check_config.command)
+main.add_command(metrics.command)

@@ -1,0 +1,66 @@
+"""``metrics``: the catalogue of this build."""
+
+import json
+from collections.abc import Sequence
+
+import click
+
+from exporter import catalog
+from exporter.catalog import Entry
+from exporter.providers import KINDS
+
+
+@click.command("metrics", short_help="Print the catalogue of metric families.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+def command(form: str) -> None:
+    """Print every metric family of this build: name, type, labels, cap, meaning and sources."""
+    click.echo(FORMS[form](catalog.entries(KINDS)))
+
+
+def as_table(entries: Sequence[Entry]) -> str:
+    """Return one family a line: name, type, labels."""
+    rows = [("NAME", "TYPE", "LABELS", "HELP")]
+    rows += [
+        (e.family.name, e.family.kind.value, ",".join(e.family.labels), e.family.help)
+        for e in entries
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]])
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def as_json(entries: Sequence[Entry]) -> str:
+    """Return a list of objects, one a family."""
+    return json.dumps([e.record() for e in entries], indent=2, ensure_ascii=False)
+
+
+def as_markdown(entries: Sequence[Entry]) -> str:
+    """Return a table as the reference page has it."""
+    lines = ["| name | type | labels | help | meaning | from | cap |", "|---" * 7 + "|"]
+    for entry in entries:
+        family = entry.family
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        cells = (
+            f"`{family.name}`",
+            family.kind.value,
+            labels,
+            family.help,
+            family.meaning,
+            ", ".join(entry.sources),
+            str(family.cap),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+FORMS = {"table": as_table, "json": as_json, "markdown": as_markdown}
