@@ -1,0 +1,203 @@
+"""What happens in one hour of a bot: conversations, told as occurrences."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from exporter.simulator.rhythm import (
+    BIRTH_HOUR,
+    HOUR_MS,
+    NEW_SHARE,
+    RECENCY_DAYS,
+    busyness,
+    known_users,
+)
+
+LATEST_MS = 90 * 60_000
+"""No generated record becomes visible later than this after it happened."""
+
+CHANNELS = ("web", "whatsapp", "messenger", "telegram")
+ENVIRONMENTS = ("main", "main", "main", "staging")
+INTENTS = ("order_status", "greeting", "opening_hours", "returns", 'refund "now"\n', "größe ändern")
+TEXTS = ("hello", "hi", "/start", "price", "where is my order", '"quoted" 😀', "two\nlines")
+TOOLS = {"tool-1": "Order lookup", "tool-2": 'CRM "v2"\\beta', "tool-3": "Stock\ncheck"}
+FUNCTIONS = {"fn-1": "format_price", "fn-2": "geo code", "fn-3": "format_price"}
+INTEGRATIONS = ("google-sheets-read", "zendesk-ticket", "hubspot-contact")
+DOCUMENTS = tuple(f"doc-{number}" for number in range(1, 9))
+MODELS = ("model-a", "model-b")
+FLOWS = {
+    "65c0aa11bb22cc33dd44ee55": "Order status",
+    "65c0aa11bb22cc33dd44ee56": "Untitled Flow",
+    "65c0aa11bb22cc33dd44ee57": "Untitled Flow",
+    "65c0aa11bb22cc33dd44ee58": 'Say "hi" 👋',
+}
+GOALS = ("lead", "booking", "purchase")
+RATINGS = ("positive", "positive", "negative", "neutral")
+
+
+class Kind(StrEnum):
+    """What can happen. The attributes that each kind has beside the conversation's own."""
+
+    CONVERSATION_STARTED = "conversation_started"
+    CONVERSATION_ENDED = "conversation_ended"  # amount: its seconds
+    NEW_USER = "new_user"
+    RETURNING_USER = "returning_user"
+    INTERACTION = "interaction"  # interaction_type: live, test
+    MESSAGE_RECEIVED = "message_received"  # text
+    MESSAGE_SENT = "message_sent"
+    OPERATOR_MESSAGE_SENT = "operator_message_sent"
+    FALLBACK = "fallback"
+    NLP_MATCH = "nlp_match"  # intent
+    NLP_MISS = "nlp_miss"
+    HANDOVER = "handover"
+    GOAL = "goal"  # goal
+    FEEDBACK = "feedback"  # rating
+    SEARCH = "search"
+    API_CALL = "api_call"  # tool, ok: true, false
+    FUNCTION_CALL = "function_call"  # function, ok
+    INTEGRATION_CALL = "integration_call"  # integration, ok
+    KB_HIT = "kb_hit"  # document
+    FLOW_TRIGGER = "flow_trigger"  # flow
+    TOKENS = "tokens"  # model, token_type: input, output; amount: how many
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """One thing that happened at ``at_ms`` and that the vendor shows from ``visible_ms``.
+
+    ``context`` is shared by a conversation: user, conversation, channel, environment.
+    """
+
+    id: str
+    at_ms: int
+    kind: Kind
+    visible_ms: int
+    context: Mapping[str, str]
+    detail: Mapping[str, str] = field(default_factory=dict)
+    amount: int = 1
+
+    def get(self, name: str) -> str:
+        """Return an attribute, or an empty text where it has none of that name."""
+        return self.detail.get(name) or self.context.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The start of a conversation; the rest of it follows from its id alone."""
+
+    id: str
+    at_ms: int
+    visible_ms: int
+    user: str
+    is_new: bool
+
+
+def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[Opening]:
+    """Return the conversations that begin in an hour, the same ones each time."""
+    if hour < BIRTH_HOUR:
+        return []
+    rng = random.Random(f"{seed}/{hour}")  # noqa: S311 - scripted traffic
+    mean = per_hour * busyness(hour)
+    known = known_users(hour, per_hour)
+    new = known_users(hour + 1, per_hour) - known
+    found = []
+    for number in range(max(new, round(rng.gauss(mean, mean**0.5)))):
+        at_ms = hour * HOUR_MS + rng.randrange(HOUR_MS)
+        index = known + number if number < new else _returning(rng, known, per_hour)
+        visible_ms = at_ms + _lag(rng, late_share)
+        found.append(
+            Opening(f"{seed}-{hour}-{number}", at_ms, visible_ms, f"user-{index}", number < new)
+        )
+    return found
+
+
+def _returning(rng: random.Random, known: int, per_hour: float) -> int:
+    mean_age = max(per_hour * 24 * NEW_SHARE * RECENCY_DAYS, 1.0)
+    return max(known - 1 - int(rng.expovariate(1 / mean_age)), 0)
+
+
+def _lag(rng: random.Random, late_share: float) -> int:
+    return rng.randrange(60_000, LATEST_MS) if _happens(rng, late_share) else 0
+
+
+def _happens(rng: random.Random, share: float) -> bool:
+    return rng.random() < share
+
+
+Happening = tuple[int, Kind, dict[str, str], int]
+
+
+def unfold(opening: Opening, late_share: float) -> Iterator[Occurrence]:
+    """Yield all that happens in a conversation, its opening first."""
+    rng = random.Random(opening.id)  # noqa: S311 - scripted traffic
+    context = {
+        "user": opening.user,
+        "conversation": opening.id,
+        "channel": rng.choice(CHANNELS),
+        "environment": rng.choice(ENVIRONMENTS),
+    }
+    greeted = Kind.NEW_USER if opening.is_new else Kind.RETURNING_USER
+    for number, kind in enumerate((Kind.CONVERSATION_STARTED, greeted)):
+        name = f"{opening.id}-{number}"
+        yield Occurrence(name, opening.at_ms, kind, opening.visible_ms, context)
+    for number, (at_ms, kind, detail, amount) in enumerate(_story(rng, opening.at_ms), start=2):
+        visible_ms = at_ms + _lag(rng, late_share)
+        name = f"{opening.id}-{number}"
+        yield Occurrence(name, at_ms, kind, visible_ms, context, detail, amount)
+
+
+def _story(rng: random.Random, start_ms: int) -> Iterator[Happening]:
+    at_ms = start_ms
+    interaction_type = "test" if _happens(rng, 0.05) else "live"
+    for _ in range(rng.randint(1, 8)):
+        yield from _turn(rng, at_ms, interaction_type)
+        at_ms += rng.randrange(4_000, 60_000)
+    yield from _ending(rng, start_ms, at_ms)
+
+
+def _turn(rng: random.Random, at_ms: int, interaction_type: str) -> Iterator[Happening]:
+    yield at_ms, Kind.INTERACTION, {"interaction_type": interaction_type}, 1
+    yield at_ms, Kind.MESSAGE_RECEIVED, {"text": rng.choice(TEXTS)}, 1
+    if _happens(rng, 0.12):
+        yield at_ms, Kind.NLP_MISS, {}, 1
+        yield at_ms + 500, Kind.FALLBACK, {}, 1
+    else:
+        yield at_ms, Kind.NLP_MATCH, {"intent": rng.choice(INTENTS)}, 1
+        yield from _work(rng, at_ms)
+    for number in range(rng.randint(1, 2)):
+        yield at_ms + 900 + number, Kind.MESSAGE_SENT, {}, 1
+
+
+def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
+    ok = "false" if _happens(rng, 0.04) else "true"
+    match rng.randrange(6):
+        case 0:
+            yield at_ms + 100, Kind.API_CALL, {"tool": rng.choice(list(TOOLS)), "ok": ok}, 1
+        case 1:
+            detail = {"function": rng.choice(list(FUNCTIONS)), "ok": ok}
+            yield at_ms + 100, Kind.FUNCTION_CALL, detail, 1
+        case 2:
+            detail = {"integration": rng.choice(INTEGRATIONS), "ok": ok}
+            yield at_ms + 100, Kind.INTEGRATION_CALL, detail, 1
+        case 3:
+            model = rng.choice(MODELS)
+            yield at_ms + 100, Kind.KB_HIT, {"document": rng.choice(DOCUMENTS)}, 1
+            for token_type, most in (("input", 4000), ("output", 400)):
+                detail = {"model": model, "token_type": token_type}
+                yield at_ms + 200, Kind.TOKENS, detail, rng.randint(20, most)
+        case 4:
+            yield at_ms + 100, Kind.FLOW_TRIGGER, {"flow": rng.choice(list(FLOWS))}, 1
+        case _:
+            yield at_ms + 100, Kind.SEARCH, {}, 1
+
+
+def _ending(rng: random.Random, start_ms: int, at_ms: int) -> Iterator[Happening]:
+    if _happens(rng, 0.15):
+        yield at_ms, Kind.GOAL, {"goal": rng.choice(GOALS)}, 1
+    if _happens(rng, 0.06):
+        yield at_ms, Kind.HANDOVER, {}, 1
+        yield at_ms + 30_000, Kind.OPERATOR_MESSAGE_SENT, {}, 1
+    if _happens(rng, 0.10):
+        yield at_ms, Kind.FEEDBACK, {"rating": rng.choice(RATINGS)}, 1
+    yield at_ms, Kind.CONVERSATION_ENDED, {}, (at_ms - start_ms) // 1000

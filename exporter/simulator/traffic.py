@@ -1,0 +1,190 @@
+"""What really happened: the truth that a simulator shows in its vendor's words."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+
+from exporter.simulator.conversations import (
+    LATEST_MS,
+    Kind,
+    Occurrence,
+    Opening,
+    openings,
+    unfold,
+)
+from exporter.simulator.rhythm import DAY_MS, HOUR_MS, known_users
+
+Window = tuple[int, int]
+"""A half-open range of UTC milliseconds."""
+
+ACTIVE_KINDS = (Kind.CONVERSATION_STARTED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT)
+_BY_KIND = dict[Kind, list[Occurrence]]
+
+
+class Traffic:
+    """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
+
+    Nothing is kept of a generated hour but what a small cache holds, and an hour asked again is
+    the same hour. ``seed=None`` generates nothing. ``per_hour`` is the mean number of
+    conversations; each has about a dozen occurrences. ``late_share`` of the generated records
+    become visible between 1 and 90 minutes after they happened, the others at once.
+    """
+
+    def __init__(
+        self, seed: int | None = None, *, per_hour: float = 40, late_share: float = 0.02
+    ) -> None:
+        self._seed = seed
+        self._per_hour = per_hour
+        self._late_share = late_share
+        self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
+        self._gone: dict[str, int] = {}
+        self._numbers = 0
+        self._hour = lru_cache(maxsize=96)(self._generate)
+        self._opened = lru_cache(maxsize=200)(self._open)
+        self._faces = lru_cache(maxsize=1000)(self._meet)
+
+    def add(
+        self,
+        kind: Kind,
+        at_ms: int,
+        *,
+        count: int = 1,
+        amount: int = 1,
+        visible_ms: int | None = None,
+        **attributes: str,
+    ) -> list[Occurrence]:
+        """Script ``count`` equal occurrences; they are visible at once unless told otherwise."""
+        shown_ms = at_ms if visible_ms is None else visible_ms
+        new = []
+        for _ in range(count):
+            self._numbers += 1
+            name = f"added-{self._numbers}"
+            new.append(Occurrence(name, at_ms, kind, shown_ms, attributes, {}, amount))
+        self._added[at_ms // HOUR_MS] += new
+        return new
+
+    def retract(self, gone: Iterable[Occurrence], at_ms: int) -> None:
+        """Let occurrences vanish from ``at_ms`` on: the vendor revises its counts downward."""
+        self._gone.update((occurrence.id, at_ms) for occurrence in gone)
+
+    def records(
+        self, kind: Kind, window: Window, as_of_ms: int, **attributes: str
+    ) -> Iterator[Occurrence]:
+        """Yield what happened in the window and was visible at ``as_of_ms``, in no order."""
+        start_ms, end_ms = window
+        wanted = attributes.items()
+        for occurrence in self._near(kind, start_ms, min(end_ms, as_of_ms + 1)):
+            if (
+                start_ms <= occurrence.at_ms < end_ms
+                and self._shows(occurrence, as_of_ms)
+                and all(occurrence.get(name) == value for name, value in wanted)
+            ):
+                yield occurrence
+
+    def truth(self, kind: Kind, window: Window, as_of_ms: int, **attributes: str) -> int:
+        """Return the sum of the amounts: for most kinds, how often it happened."""
+        return sum(one.amount for one in self.records(kind, window, as_of_ms, **attributes))
+
+    def grouped(
+        self,
+        kind: Kind,
+        window: Window,
+        as_of_ms: int,
+        *,
+        by: tuple[str, ...] = (),
+        bucket_ms: int | None = None,
+        **attributes: str,
+    ) -> Counter[tuple[int, *tuple[str, ...]]]:
+        """Return sums of amounts by ``(bucket start, *values of the attributes in by)``.
+
+        Buckets start at multiples of ``bucket_ms`` since 1970; without one there is one bucket,
+        which has the window's start.
+        """
+        sums: Counter[tuple[int, *tuple[str, ...]]] = Counter()
+        for one in self.records(kind, window, as_of_ms, **attributes):
+            bucket = window[0] if bucket_ms is None else one.at_ms // bucket_ms * bucket_ms
+            sums[(bucket, *(one.get(name) for name in by))] += one.amount
+        return sums
+
+    def distinct(
+        self, name: str, kind: Kind, window: Window, as_of_ms: int, **attributes: str
+    ) -> set[str]:
+        """Return the different values of an attribute, such as ``user``."""
+        return {one.get(name) for one in self.records(kind, window, as_of_ms, **attributes)}
+
+    def active_users(self, end_ms: int, as_of_ms: int, span_ms: int = 30 * DAY_MS) -> int:
+        """Return how many users were active in the ``span_ms`` before ``end_ms``.
+
+        A scripted user is active by a conversation or a message, a generated one by the start of
+        a conversation.
+        """
+        start_ms = end_ms - span_ms
+        window = (start_ms, end_ms)
+        users: set[str] = set()
+        for kind in ACTIVE_KINDS:
+            users |= {
+                one.get("user")
+                for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
+                if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
+            }
+        return len(users.union(*self._generated_users(window, as_of_ms)))
+
+    def known_users(self, end_ms: int, as_of_ms: int) -> int:
+        """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
+        long_ago = min(end_ms, as_of_ms) // HOUR_MS - 3
+        base = 0 if self._seed is None else known_users(long_ago, self._per_hour)
+        recent = (one for one in self._generated(Kind.NEW_USER, long_ago, -(-end_ms // HOUR_MS)))
+        scripted = self._scripted(Kind.NEW_USER, 0, -(-end_ms // HOUR_MS))
+        return base + sum(
+            one.at_ms < end_ms and self._shows(one, as_of_ms) for one in (*recent, *scripted)
+        )
+
+    def _shows(self, occurrence: Occurrence, as_of_ms: int) -> bool:
+        gone_ms = self._gone.get(occurrence.id)
+        return occurrence.visible_ms <= as_of_ms and (gone_ms is None or as_of_ms < gone_ms)
+
+    def _near(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[Occurrence]:
+        first, last = start_ms // HOUR_MS, -(-end_ms // HOUR_MS)
+        yield from self._scripted(kind, first, last)
+        yield from self._generated(kind, first - 1, last)  # a conversation may cross the hour
+
+    def _scripted(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
+        for hour, added in self._added.items():
+            if first <= hour < last:
+                yield from (one for one in added if one.kind is kind)
+
+    def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
+        if self._seed is not None:
+            for hour in range(first, last):
+                yield from self._hour(hour).get(kind, ())
+
+    def _generate(self, hour: int) -> _BY_KIND:
+        found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
+        for opening in self._opened(hour):
+            for occurrence in unfold(opening, self._late_share):
+                found[occurrence.kind].append(occurrence)
+        return dict(found)
+
+    def _open(self, hour: int) -> list[Opening]:
+        if self._seed is None:
+            return []
+        return openings(self._seed, hour, self._per_hour, self._late_share)
+
+    def _meet(self, hour: int) -> frozenset[str]:
+        return frozenset(opening.user for opening in self._opened(hour))
+
+    def _generated_users(self, window: Window, as_of_ms: int) -> Iterator[Iterable[str]]:
+        if self._seed is None:
+            return
+        start_ms, end_ms = window
+        inside = partial(_inside, start_ms, end_ms, as_of_ms)
+        for hour in range(start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)):
+            begin_ms, finish_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
+            if start_ms <= begin_ms and finish_ms <= min(end_ms, as_of_ms - LATEST_MS):
+                yield self._faces(hour)  # settled: every opening shows
+            else:
+                yield {one.user for one in self._opened(hour) if inside(one)}
+
+
+def _inside(start_ms: int, end_ms: int, as_of_ms: int, opening: Opening) -> bool:
+    return start_ms <= opening.at_ms < end_ms and opening.visible_ms <= as_of_ms

@@ -1,0 +1,184 @@
+"""The scripted truth."""
+
+from itertools import pairwise
+
+from exporter.simulator.conversations import Kind
+from exporter.simulator.rhythm import busyness
+from exporter.simulator.traffic import Traffic
+from tests.support.virtual import START_MS
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOON = START_MS // DAY * DAY + 12 * HOUR
+LATER = NOON + 30 * DAY
+
+
+def test_an_hour_asked_again_is_the_same_hour() -> None:
+    window = (NOON, NOON + HOUR)
+    first = Traffic(7)
+    seen = sorted(one.id for one in first.records(Kind.MESSAGE_RECEIVED, window, LATER))
+    for hour in range(200):
+        first.truth(Kind.GOAL, (NOON + hour * HOUR, NOON + (hour + 1) * HOUR), LATER * 2)
+
+    again = sorted(one.id for one in first.records(Kind.MESSAGE_RECEIVED, window, LATER))
+    other = sorted(one.id for one in Traffic(7).records(Kind.MESSAGE_RECEIVED, window, LATER))
+
+    assert len(seen) > 40
+    assert seen == again == other
+
+
+def test_another_seed_is_another_history() -> None:
+    window = (NOON, NOON + DAY)
+
+    counts = {Traffic(seed).truth(Kind.INTERACTION, window, LATER) for seed in (1, 2, 3)}
+
+    assert len(counts) == 3
+
+
+def test_parts_of_a_window_add_up_to_the_whole() -> None:
+    traffic = Traffic(3)
+    borders = [NOON, NOON + 20 * 60_000, NOON + 90 * 60_000, NOON + 5 * HOUR]
+
+    parts = [traffic.truth(Kind.MESSAGE_SENT, part, LATER) for part in pairwise(borders)]
+
+    assert all(parts)
+    assert sum(parts) == traffic.truth(Kind.MESSAGE_SENT, (borders[0], borders[-1]), LATER)
+
+
+def test_every_kind_happens_on_a_day() -> None:
+    traffic = Traffic(1, per_hour=100)
+
+    silent = [kind for kind in Kind if not traffic.truth(kind, (NOON, NOON + DAY), LATER)]
+
+    assert silent == []
+
+
+def test_nights_and_weekends_are_quieter_and_years_grow() -> None:
+    monday_noon = 494_220  # 2026-05-18T12:00Z
+
+    assert busyness(monday_noon - 9) < busyness(monday_noon) / 2
+    assert busyness(monday_noon + 5 * 24) < busyness(monday_noon)
+    assert busyness(monday_noon + 8736) > busyness(monday_noon)
+
+
+def test_volume_scales() -> None:
+    window = (NOON, NOON + DAY)
+
+    small = Traffic(1, per_hour=20).truth(Kind.CONVERSATION_STARTED, window, LATER)
+    large = Traffic(1, per_hour=200).truth(Kind.CONVERSATION_STARTED, window, LATER)
+
+    assert 8 * small < large < 12 * small
+
+
+def test_the_future_is_not_visible() -> None:
+    traffic = Traffic(1, late_share=0)
+    window = (NOON, NOON + HOUR)
+
+    half = traffic.truth(Kind.INTERACTION, window, NOON + HOUR // 2)
+
+    assert half == traffic.truth(Kind.INTERACTION, (NOON, NOON + HOUR // 2 + 1), LATER)
+    assert half < traffic.truth(Kind.INTERACTION, window, LATER)
+
+
+def test_a_share_of_the_generated_records_is_late() -> None:
+    traffic = Traffic(1, per_hour=200, late_share=0.2)
+    window = (NOON, NOON + HOUR)
+
+    at_close = traffic.truth(Kind.INTERACTION, window, NOON + HOUR)
+    settled = traffic.truth(Kind.INTERACTION, window, NOON + HOUR + 90 * 60_000)
+
+    assert 0.8 * settled < at_close < 0.95 * settled
+    assert settled == traffic.truth(Kind.INTERACTION, window, LATER)
+
+
+def test_a_scripted_record_shows_from_its_time_on() -> None:
+    traffic = Traffic()
+    traffic.add(Kind.GOAL, NOON, count=3, visible_ms=NOON + 5, channel="web")
+    window = (NOON, NOON + 1)
+
+    assert traffic.truth(Kind.GOAL, window, NOON + 4) == 0
+    assert traffic.truth(Kind.GOAL, window, NOON + 5) == 3
+    assert traffic.truth(Kind.GOAL, window, NOON + 5, channel="sms") == 0
+    assert traffic.truth(Kind.GOAL, (NOON + 1, NOON + HOUR), LATER) == 0
+
+
+def test_a_retracted_record_vanishes_at_its_instant() -> None:
+    traffic = Traffic()
+    added = traffic.add(Kind.GOAL, NOON, count=5)
+    traffic.retract(added[:2], NOON + HOUR)
+    window = (NOON, NOON + HOUR)
+
+    assert traffic.truth(Kind.GOAL, window, NOON + HOUR - 1) == 5
+    assert traffic.truth(Kind.GOAL, window, NOON + HOUR) == 3
+
+
+def test_a_generated_record_can_be_retracted() -> None:
+    traffic = Traffic(1)
+    window = (NOON, NOON + HOUR)
+    before = traffic.truth(Kind.INTERACTION, window, LATER)
+
+    traffic.retract(list(traffic.records(Kind.INTERACTION, window, LATER))[:4], LATER)
+
+    assert traffic.truth(Kind.INTERACTION, window, LATER) == before - 4
+
+
+def test_amounts_are_summed_by_bucket_and_attribute() -> None:
+    traffic = Traffic()
+    traffic.add(Kind.TOKENS, NOON + 1, amount=100, model="a")
+    traffic.add(Kind.TOKENS, NOON + 2, amount=20, model="a")
+    traffic.add(Kind.TOKENS, NOON + HOUR, amount=7, model="b")
+
+    groups = traffic.grouped(
+        Kind.TOKENS, (NOON, NOON + 2 * HOUR), LATER, by=("model", "type"), bucket_ms=HOUR
+    )
+
+    assert groups == {(NOON, "a", ""): 120, (NOON + HOUR, "b", ""): 7}
+
+
+def test_distinct_users_are_counted_once() -> None:
+    traffic = Traffic()
+    traffic.add(Kind.MESSAGE_RECEIVED, NOON, count=4, user="u1")
+    traffic.add(Kind.MESSAGE_RECEIVED, NOON, user="u2")
+
+    assert traffic.distinct("user", Kind.MESSAGE_RECEIVED, (NOON, NOON + 1), LATER) == {"u1", "u2"}
+
+
+def test_a_user_stays_active_for_thirty_days() -> None:
+    traffic = Traffic()
+    traffic.add(Kind.MESSAGE_RECEIVED, NOON, user="u1")
+    end = NOON + 30 * DAY
+
+    assert traffic.active_users(NOON, LATER) == 0
+    assert traffic.active_users(NOON + 1, LATER) == 1
+    assert traffic.active_users(end, LATER) == 1
+    assert traffic.active_users(end + 1, LATER) == 0
+
+
+def test_generated_active_users_are_those_who_began_a_conversation() -> None:
+    traffic = Traffic(1, per_hour=4, late_share=0.2)
+    end, now = NOON + 1_234_567, NOON + 900_000
+    window = (end - 30 * DAY, end)
+
+    users = traffic.distinct("user", Kind.CONVERSATION_STARTED, window, now)
+
+    assert traffic.active_users(end, now) == len(users) > 50
+
+
+def test_known_users_rise_by_the_new_users_of_the_hour() -> None:
+    traffic = Traffic(1, late_share=0.2)
+    traffic.add(Kind.NEW_USER, NOON + 5)
+    hours = [NOON + number * HOUR for number in range(30)]
+
+    levels = [traffic.known_users(hour, LATER) for hour in hours]
+    rises = [traffic.truth(Kind.NEW_USER, window, LATER) for window in pairwise(hours)]
+
+    assert [after - before for before, after in pairwise(levels)] == rises
+    assert sum(rises) > 100
+
+
+def test_a_late_new_user_is_known_once_visible() -> None:
+    traffic = Traffic()
+    traffic.add(Kind.NEW_USER, NOON, visible_ms=NOON + HOUR)
+
+    assert traffic.known_users(NOON + 1, NOON + HOUR - 1) == 0
+    assert traffic.known_users(NOON + 1, NOON + HOUR) == 1
