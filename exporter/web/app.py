@@ -1,0 +1,143 @@
+"""The paths, and what each answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from exporter.web import negotiation, page
+from exporter.web.contract import Sources, StaleSnapshot
+from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
+
+NOT_READY = (
+    "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"
+)
+NO_RELOAD = "Reload is not available here: start the exporter with a settings file.\n"
+FOREIGN = "Reload is refused: the request comes from another site's page.\n"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(sources: Sources, access: Callable[[], Access] = open_access) -> ASGIApp:
+    """Return the application that serves ``sources``.
+
+    ``access`` is asked at each request for the users and headers in force.
+    """
+    routes = {
+        "/": _page(sources),
+        "/metrics": _metrics(sources),
+        "/-/healthy": _healthy,
+        "/-/ready": _ready(sources),
+        "/api/v1/status": _status(sources),
+    }
+    app = Starlette(
+        routes=[
+            *(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()),
+            Route("/-/reload", _reload(sources), methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: _refusal, Exception: _crash},
+    )
+    app.router.redirect_slashes = False
+    return Headers(BodyLimit(Guard(app, access)), access)
+
+
+def _metrics(sources: Sources) -> Endpoint:
+    async def metrics(request: Request) -> Response:
+        openmetrics = negotiation.wants_openmetrics(_joined(request, "accept"))
+        gzip = negotiation.wants_gzip(_joined(request, "accept-encoding"))
+        headers = {
+            "Content-Type": negotiation.OPENMETRICS if openmetrics else negotiation.TEXT,
+            "Vary": "Accept, Accept-Encoding",
+        }
+        if request.method == "HEAD":  # carries nothing, so it must not count as a scrape
+            return Response(headers=headers)
+        try:
+            body = sources.exposition.scrape(openmetrics=openmetrics, gzip=gzip)
+        except StaleSnapshot as error:
+            return _text(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return Response(body, headers=headers | ({"Content-Encoding": "gzip"} if gzip else {}))
+
+    return metrics
+
+
+async def _healthy(_request: Request) -> Response:
+    return _text("Healthy.\n")
+
+
+def _ready(sources: Sources) -> Endpoint:
+    async def ready(_request: Request) -> Response:
+        if sources.ready():
+            return _text("Ready.\n")
+        return _text(NOT_READY, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return ready
+
+
+def _reload(sources: Sources) -> Endpoint:
+    async def reload(request: Request) -> Response:
+        if _foreign(request):
+            return _text(FOREIGN, HTTPStatus.FORBIDDEN)
+        if sources.reload is None:
+            return _text(NO_RELOAD, HTTPStatus.FORBIDDEN)
+        result = await sources.reload()
+        if result.faults:
+            words = ["The old settings stay in force:", *result.faults]
+            return _text("\n".join(words) + "\n", HTTPStatus.BAD_REQUEST)
+        return _text("The new settings are in force.\n")
+
+    return reload
+
+
+def _page(sources: Sources) -> Endpoint:
+    async def status_page(request: Request) -> Response:
+        target = request.query_params.get("target")
+        html = await asyncio.to_thread(lambda: page.render(sources.status(), target=target))
+        if html is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        headers = {"Content-Security-Policy": page.POLICY}
+        return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+
+    return status_page
+
+
+def _status(sources: Sources) -> Endpoint:
+    async def status(_request: Request) -> Response:
+        body = await asyncio.to_thread(lambda: msgspec.json.encode(sources.status()))
+        return Response(body, media_type="application/json")
+
+    return status
+
+
+async def _refusal(_request: Request, error: Exception) -> Response:
+    status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
+    headers = dict(getattr(error, "headers", None) or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return PlainTextResponse(f"{status} {status.phrase}\n", status, headers)
+
+
+async def _crash(_request: Request, _error: Exception) -> Response:
+    return _text("Internal error; the log says more.\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _foreign(request: Request) -> bool:
+    """Return whether a page of another site sent this: a browser says so, nothing else does."""
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    own = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}
+    return site not in {"same-origin", "none"} or (origin is not None and origin not in own)
+
+
+def _joined(request: Request, header: str) -> str:
+    return ",".join(request.headers.getlist(header))
+
+
+def _text(words: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return PlainTextResponse(words, status)

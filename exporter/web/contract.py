@@ -1,0 +1,50 @@
+"""What the HTTP side asks of the rest of the program; whoever wires it implements these."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.errors import ExporterError
+from exporter.web.status import Status
+
+
+class StaleSnapshot(ExporterError):
+    """The snapshot is behind the ledger and cannot be refreshed: answer 503, never the past.
+
+    The message is shown to the client, so it holds no secret and nothing of a user.
+    """
+
+
+class Exposition(Protocol):
+    """The metrics as bytes, rendered when data change."""
+
+    def scrape(self, *, openmetrics: bool, gzip: bool) -> bytes:
+        """Return a complete body from memory, and note that a scrape carried it.
+
+        Called on the server's own thread and never for ``HEAD``; it must not block. Raises
+        ``StaleSnapshot`` when the body would be older than what the ledger holds.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """What became of a reload: in force when there is no fault, else the old settings stay."""
+
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that is served. All callables run on the server's threads.
+
+    ``ready`` says whether the ledger is open and takes commits. ``status`` may take a while: it
+    runs beside the event loop. ``reload`` None means that this command cannot reload; it is
+    awaited on the server's loop, so an implementation that belongs to another loop wraps it
+    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``).
+    """
+
+    exposition: Exposition
+    ready: Callable[[], bool]
+    status: Callable[[], Status]
+    reload: Callable[[], Awaitable[ReloadResult]] | None = None

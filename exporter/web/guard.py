@@ -1,0 +1,129 @@
+"""What stands before every path: passwords, a limit on bodies, headers for browsers."""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.datastructures import Headers as RequestHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exporter.web.passwords import Overloaded, Passwords
+
+MAX_BODY_BYTES = 64 * 1024
+CHALLENGE = 'Basic realm="chatbot-exporter", charset="UTF-8"'
+SAFE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may ask, and what each answer carries besides; no users means everybody."""
+
+    users: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OPEN = Access()
+
+
+def open_access() -> Access:
+    """Return the access of a server without a web configuration: everybody, our own headers."""
+    return OPEN
+
+
+class Headers:
+    """Adds the headers that keep browsers careful; the operator's own win over ours."""
+
+    def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.update(self._access().headers)
+            await send(message)
+
+        await self._app(scope, receive, dressed)
+
+
+class BodyLimit:
+    """Refuses large bodies, and closes after any of unknown length: no path reads one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = RequestHeaders(scope=scope)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            await _refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"Connection": "close"})(
+                scope, receive, send
+            )
+        elif "transfer-encoding" in headers:
+            await self._app(scope, receive, _closing(send))
+        else:
+            await self._app(scope, receive, send)
+
+
+class Guard:
+    """Lets through who knows a password; everybody where there are no users."""
+
+    def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
+        self._app = app
+        self._access = access
+        self._passwords = Passwords()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        users = self._access().users
+        try:
+            welcome = not users or await self._known(users, RequestHeaders(scope=scope))
+        except Overloaded:
+            answer = _refuse(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
+            return await answer(scope, receive, send)
+        if welcome:
+            return await self._app(scope, receive, send)
+        answer = _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": CHALLENGE})
+        return await answer(scope, receive, send)
+
+    async def _known(self, users: Mapping[str, str], headers: RequestHeaders) -> bool:
+        given = credentials(headers.get("authorization", ""))
+        return given is not None and await self._passwords.match(users, *given)
+
+
+def credentials(header: str) -> tuple[str, bytes] | None:
+    """Return user and password of a ``Basic`` authorization header; None when it is not one."""
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(token.strip(), validate=True).partition(b":")
+        return (user.decode(), password) if colon else None
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _closing(send: Send) -> Send:
+    async def closing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Connection"] = "close"
+        await send(message)
+
+    return closing
+
+
+def _refuse(status: HTTPStatus, headers: Mapping[str, str]) -> PlainTextResponse:
+    return PlainTextResponse(f"{status} {status.phrase}\n", status, dict(headers))

@@ -1,0 +1,91 @@
+"""The status page: one row a query, made on the server, with nothing fetched from elsewhere."""
+
+import base64
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+
+from exporter.web import words
+from exporter.web.chart import Chart, draw
+from exporter.web.status import QueryStatus, State, Status
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("exporter.web"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
+
+TONES = {
+    State.OK: "good",
+    State.NEVER_POLLED: "quiet",
+    State.DISABLED: "quiet",
+    State.THROTTLED: "warn",
+    State.QUARANTINED: "warn",
+    State.FAILING: "bad",
+    State.CIRCUIT_OPEN: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One query as the table shows it; ``tone`` is the class of its state."""
+
+    target: str
+    provider: str
+    query: QueryStatus
+    tone: str
+    chart: Chart
+
+
+def _asset(name: str) -> str:
+    return resources.files("exporter.web").joinpath("templates", name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+_STYLE = _asset("status.css")
+_SCRIPT = _asset("status.js")
+POLICY = (
+    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page's content security policy: its own style and script, by hash, and nothing else."""
+
+
+def render(status: Status, *, target: str | None = None) -> str | None:
+    """Return the page of all targets, or of one with its recent polls; None for an unknown one."""
+    rows = [row for row in _rows(status) if target in (None, row.target)]
+    if target is not None and target not in {each.name for each in status.targets}:
+        return None
+    counts = Counter(row.query.state for row in rows)
+    return _TEMPLATES.get_template("status.html").render(
+        status=status,
+        now=status.now_ms,
+        target=target,
+        rows=rows,
+        counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
+        style=_STYLE,
+        script=_SCRIPT,
+    )
+
+
+def _rows(status: Status) -> list[Row]:
+    return [
+        Row(
+            target=target.name,
+            provider=target.provider,
+            query=query,
+            tone=TONES[query.state],
+            chart=draw(query.polls, status.now_ms),
+        )
+        for target in status.targets
+        for query in target.queries
+    ]

@@ -1,0 +1,72 @@
+"""Bcrypt, once per user: cheap for scrapes that know the password, equally dear for all others."""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+
+import bcrypt
+
+WAITING_CHECKS = 16
+BCRYPT_BYTES = 72  # bcrypt looks at no more; the library refuses what its elders cut off
+DEFAULT_COST = 10
+_BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest nobody can meet
+
+
+class Overloaded(Exception):
+    """Too many passwords wait to be checked."""
+
+
+class Passwords:
+    """Compares passwords with bcrypt hashes, one at a time, off the event loop.
+
+    Only a success is remembered, one per user and hash, so that guesses can neither fill the memory
+    nor push out a scrape's entry. What is remembered is keyed with a secret of this process.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._known: dict[tuple[str, str], bytes] = {}
+        self._one = asyncio.Semaphore()
+        self._waiting = 0
+
+    async def match(self, users: Mapping[str, str], user: str, password: bytes) -> bool:
+        """Return whether ``password`` belongs to ``user``; raise ``Overloaded`` under a flood.
+
+        ``users`` maps names to hashes. An unknown name costs as much as a wrong password.
+        """
+        hashed = users.get(user, decoy(users))
+        seal = hmac.digest(self._key, password, hashlib.sha256)
+        if hmac.compare_digest(self._known.get((user, hashed), b""), seal):
+            return True
+        if not await self._check(password, hashed) or user not in users:
+            return False
+        self._known = {
+            key: kept for key, kept in self._known.items() if users.get(key[0]) == key[1]
+        }
+        self._known[user, hashed] = seal
+        return True
+
+    async def _check(self, password: bytes, hashed: str) -> bool:
+        if self._waiting >= WAITING_CHECKS:
+            raise Overloaded
+        self._waiting += 1
+        try:
+            async with self._one:
+                return await asyncio.to_thread(_same, password, hashed)
+        finally:
+            self._waiting -= 1
+
+
+def decoy(users: Mapping[str, str]) -> str:
+    """Return a hash that no password has, as dear as the dearest of ``users``."""
+    cost = max((int(hashed.split("$")[2]) for hashed in users.values()), default=DEFAULT_COST)
+    return f"$2b${cost:02}${_BODY}"
+
+
+def _same(password: bytes, hashed: str) -> bool:
+    try:
+        return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed.encode())
+    except ValueError:
+        return False

@@ -1,0 +1,98 @@
+"""The HTTP server: uvicorn on a thread and an event loop of its own, so polls delay no scrape."""
+
+import asyncio
+import functools
+import math
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from exporter.clock import SystemClock
+from exporter.web.connection import Connection, Deadlines
+from exporter.web.listen import BACKLOG, bind, shown
+
+MAX_HEADER_BYTES = 32 * 1024
+LAST_WORDS_S = 1.0
+DEADLINES = Deadlines()
+
+
+def anyone(_certificate: Any) -> bool:
+    """Admit every client, with a certificate or without."""
+    return True
+
+
+class Serving:
+    """A server that runs. ``address`` is where, with the port the system chose."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        self.address = shown(listener)
+        self._server = server
+        self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the server still serves."""
+        return self._thread.is_alive()
+
+    @property
+    def connections(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._server.server_state.connections)
+
+    def stop(self, timeout: float) -> None:
+        """Take no more connections, let answers finish, end; at most ``timeout`` seconds."""
+        graceful = max(0, math.floor(timeout - LAST_WORDS_S))
+        self._server.config.timeout_graceful_shutdown = graceful
+        self._server.should_exit = True
+        self._thread.join(timeout)
+
+    def _run(self, listener: socket.socket) -> None:
+        with asyncio.Runner() as runner:
+            runner.run(self._serve(listener))
+
+    async def _serve(self, listener: socket.socket) -> None:
+        await self._server.serve(sockets=[listener])
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        await SystemClock().sleep(0)  # so that the aborted connections are seen off
+
+
+def start(
+    address: str,
+    app: ASGIApp,
+    *,
+    tls: ssl.SSLContext | None = None,
+    admits: Callable[[Any], bool] = anyone,
+    deadlines: Deadlines = DEADLINES,
+) -> Serving:
+    """Serve ``app`` on ``address``; return when connections are taken. Raises ``ListenError``.
+
+    ``admits`` judges the client's verified certificate. Signals stay the caller's.
+    """
+    listener = bind(address)
+    protocol = functools.partial(Connection, deadlines=deadlines, admits=admits)
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=math.ceil(deadlines.idle_s) + 1,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+    )
+    config.load()
+    return Serving(uvicorn.Server(config), listener)

@@ -1,0 +1,105 @@
+"""Accept and Accept-Encoding, as real clients send them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.web.negotiation import wants_gzip, wants_openmetrics
+
+PROMETHEUS_2_30 = (
+    "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_2_42 = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_2_50_PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
+    "application/openmetrics-text;version=1.0.0;q=0.8,"
+    "application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,"
+    "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3_TEXT_FIRST = (
+    "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.4"
+)
+CHROME = (
+    "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,"
+    "*/*;q=0.8,application/signed-exchange;v=b3;q=0.7"
+)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        PROMETHEUS_2_42,
+        PROMETHEUS_2_50_PROTOBUF,
+        PROMETHEUS_3,
+        "application/openmetrics-text",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        'Application/OpenMetrics-Text; Version="1.0.0"',
+        "application/openmetrics-text;version=1.0.0,text/plain",
+        "application/*",
+    ],
+)
+def test_openmetrics_is_for_who_prefers_it(accept: str) -> None:
+    assert wants_openmetrics(accept)
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "*/*",
+        "text/plain",
+        "text/*",
+        CHROME,
+        PROMETHEUS_2_30,  # its draft version is not what we write
+        PROMETHEUS_3_TEXT_FIRST,
+        "application/openmetrics-text;version=2.0.0",
+        "application/openmetrics-text;q=0",
+        "application/openmetrics-text;q=0, */*",
+        "application/openmetrics-text;q=0.4, */*;q=0.5",
+        "application/openmetrics-text;q=1.5",
+        "application/openmetrics-text;q=nan",
+        "application/openmetrics-text;q=",
+        "application/json",
+        ";;,,;q=1,",
+    ],
+)
+def test_everybody_else_gets_the_text_format(accept: str) -> None:
+    assert not wants_openmetrics(accept)
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "wanted"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("x-gzip", True),
+        ("gzip, deflate, br, zstd", True),
+        ("gzip;q=0.5", True),
+        ("*", True),
+        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
+        ("gzip;q=0.5, identity;q=0.5", True),
+        ("", False),
+        ("identity", False),
+        ("br", False),
+        ("gzip;q=0", False),
+        ("gzip;q=0, *", False),
+        ("*;q=0", False),
+        ("gzip;q=0.4, identity;q=0.9", False),
+        ("gzip;q=much", False),
+    ],
+)
+def test_gzip_is_for_who_accepts_it(accept_encoding: str, wanted: bool) -> None:  # noqa: FBT001
+    assert wants_gzip(accept_encoding) is wanted
+
+
+@given(st.text(max_size=200))
+def test_no_header_breaks_the_negotiation(header: str) -> None:
+    assert wants_openmetrics(header) in {True, False}
+    assert wants_gzip(header) in {True, False}
