@@ -13,8 +13,8 @@ from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile,
 from exporter.config.rules import check_targets, check_whole, unknown_provider
 from exporter.config.secret import Surroundings
 from exporter.config.source import Path as Steps
-from exporter.config.source import Source, kind_of, read
-from exporter.config.values import ledger_url_from
+from exporter.config.source import Source, read
+from exporter.config.values import kind_of, ledger_url_from
 from exporter.config.wording import Finding, findings
 from exporter.errors import Fault, SettingsError
 
@@ -97,7 +97,7 @@ class _Check:
         given = self.source.get(("defaults",))
         if not isinstance(given, dict):
             return {}
-        wrong = {each.path[0] for each in self.errors(Common, given) if each.path}
+        wrong = {(each.key or each.path)[0] for each in self.errors(Common, given)}
         return {key: value for key, value in given.items() if key not in wrong}
 
     def raw_targets(self) -> list[tuple[int, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from exporter.config.values import (
     Zone,
     check_url,
     fault,
+    kind_of,
     parse_duration,
     parse_listen,
     parse_zone,
@@ -154,9 +155,11 @@ class LedgerOptions(BaseModel):
 
 def check_version(value: Any) -> int:
     """Return 1, the only version there is."""
-    if value == 1 and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise fault("version", "not a version this program reads", "write version: 1")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise fault("version", f"expected a number, found {kind_of(value)}", "write version: 1")
+    if value != 1:
+        raise fault("version", "this program reads version 1 only")
+    return value
 
 
 class SettingsFile(BaseModel):

@@ -20,7 +20,7 @@ def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> Faul
         return source.fault(path, f"{value} is not in this build", here)
     if not isinstance(value, str):
         return source.fault(path, "expected the name of a provider", here)
-    return source.fault(path, "unknown provider", suggestion(value, kinds) or here)
+    return source.fault(path, "unknown provider", suggestion(value, {*kinds, *PROVIDERS}) or here)
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from exporter.config.values import fault
+from exporter.config.values import fault, kind_of
 from exporter.errors import Unauthorized
 
 Strict = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
@@ -62,16 +62,18 @@ class Secret(BaseModel):
         cls, value: Any, handler: ModelWrapValidatorHandler["Secret"], info: ValidationInfo
     ) -> "Secret":
         around = info.context if isinstance(info.context, Surroundings) else None
-        if isinstance(value, str):
+        if isinstance(value, str | int | float):
             return cls._from_literal(value, around)
         if not isinstance(value, dict | Secret):
-            raise fault("secret", "expected where the secret is kept", REFERENCE)
+            raise fault("secret", f"expected a reference, found {kind_of(value)}", REFERENCE)
         return handler(value).checked(around)
 
     @classmethod
-    def _from_literal(cls, value: str, around: Surroundings | None) -> "Secret":
+    def _from_literal(cls, value: str | float, around: Surroundings | None) -> "Secret":
         if around is None or not around.inline:
             raise fault("secret", "literal secret", REFERENCE)
+        if not isinstance(value, str):
+            raise fault("secret", f"expected text, found {kind_of(value)}", "put it in quotes")
         _check_text(value, "the secret")
         return cls.literal(value)
 

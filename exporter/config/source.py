@@ -91,23 +91,6 @@ def spell(path: Path) -> str:
     return text
 
 
-def kind_of(value: Any) -> str:
-    """Return in a word what ``value`` is."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "text"
-        case list():
-            return "a list"
-        case _:
-            return "keys and values"
-
-
 def read(raw: bytes, file: str) -> Source:
     """Return the values and positions of ``raw``.
 
@@ -255,8 +238,6 @@ def _odd_key(source: Source, node: yaml.Node, path: Path) -> Fault:
     match node.tag.removeprefix(_TAG):
         case "merge":
             problem, hint = "merge keys (<<) are not supported", "use defaults to share"
-        case "map" | "seq":
-            hint = "a value in braces that begins a line needs a key before it"
         case _:
             pass
     return source.fault(path, problem, hint, at=_at(node))

@@ -8,6 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +32,23 @@ def near(word: Any, known: Iterable[str]) -> str | None:
     by_fold = {name.casefold(): name for name in known}
     found = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.75)
     return by_fold[found[0]] if found else None
+
+
+def kind_of(value: Any) -> str:
+    """Return in a word what ``value`` is."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "keys and values"
 
 
 def fault(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
@@ -62,7 +80,7 @@ def parse_write_off(value: Any) -> int | Literal["never"]:
 
 def parse_zone(value: Any) -> str:
     """Return ``value`` if it is an IANA time zone."""
-    zones = available_timezones()
+    zones = _zones()
     if isinstance(value, str) and value in zones:
         return ZoneInfo(value).key
     if guess := near(value, zones):
@@ -134,6 +152,11 @@ def suggestion(value: Any, known: Iterable[str]) -> str:
     """Return ``did you mean "…"?`` if ``value`` nearly spells one of ``known``, else nothing."""
     guess = near(value, known)
     return f'did you mean "{guess}"?' if guess else ""
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())  # which walks the disk
 
 
 def _split(value: str) -> SplitResult | None:

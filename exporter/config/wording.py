@@ -11,9 +11,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, core_schema
 
+from exporter.config.model import Named
 from exporter.config.secret import REFERENCE, Secret
-from exporter.config.source import Path, Source, kind_of, plain
-from exporter.config.values import near, suggestion
+from exporter.config.source import Path, Source, plain
+from exporter.config.values import kind_of, near, suggestion
 from exporter.errors import Fault
 
 _WANTED = {
@@ -30,15 +31,17 @@ _WANTED = {
     "model_type": "keys and values",
 }
 _BOUNDS = {
-    "greater_than_equal": "below the minimum of {ge}",
-    "greater_than": "not above {gt}",
-    "less_than_equal": "above the maximum of {le}",
-    "less_than": "not below {lt}",
+    "greater_than_equal": "below the minimum of {ge:g}",
+    "greater_than": "not above {gt:g}",
+    "less_than_equal": "above the maximum of {le:g}",
+    "less_than": "not below {lt:g}",
     "string_too_short": "shorter than {min_length} characters",
     "string_too_long": "longer than {max_length} characters",
     "too_short": "fewer than {min_length}",
     "too_long": "more than {max_length}",
 }
+_FIRST: dict[Path, str] = {("version",): "begin with version: 1", ("targets",): "add a target"}
+_TEXTS = ("text", "text or {id: …, alias: …}")
 _BUILT_IN = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 FEW = 10
 _CONTAINERS = {"dict_type", "model_type", "list_type", "tuple_type", "set_type", "frozen_set_type"}
@@ -113,11 +116,13 @@ def _finding(path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]
     match kind:
         case "missing":
             secret = Secret in models_at(model, path)
-            return Finding(path, kind, "missing", REFERENCE if secret else "")
+            return Finding(path, kind, "missing", REFERENCE if secret else _FIRST.get(path, ""))
         case "extra_forbidden":
             return _unknown_key(path, model)
         case _:
-            problem, hint = _words(detail, _at(data, path))
+            named = kind == "model_type" and Named in models_at(model, path)
+            value = _at(data, path)
+            problem, hint = _mistyped(_TEXTS[1], value) if named else _words(detail, value)
             return Finding(path, kind, problem, hint)
 
 
@@ -126,7 +131,8 @@ def _unknown_key(path: Path, model: type[BaseModel]) -> Finding:
     known = sorted({name for each in around for name in each.model_fields})
     key = str(path[-1])
     if Secret in around or not plain(key):
-        return Finding(path[:-1], "extra_forbidden", "unknown key", key=path)
+        hint = REFERENCE if Secret in around else ""
+        return Finding(path[:-1], "extra_forbidden", "unknown key", hint, key=path)
     hint = suggestion(key, known)
     if not hint and len(known) <= FEW:
         hint = "known here: " + ", ".join(known)
@@ -157,8 +163,10 @@ def _without_values(detail: ErrorDetails) -> str:
 
 
 def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
-    hint = ""
-    if wanted == "text" and isinstance(value, bool | int | float):
+    hint, found = "", kind_of(value)
+    if isinstance(value, float) and wanted == "a whole number":
+        found = "a fraction"
+    elif wanted in _TEXTS and isinstance(value, bool | int | float):
         hint = "put it in quotes"
     elif wanted == "a list" and isinstance(value, str):
         hint = "write [a, b]"
@@ -166,7 +174,7 @@ def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
         hint = "write it without quotes"
     elif value is None:
         hint = "give it a value or leave the key out"
-    return f"expected {wanted}, found {kind_of(value)}", hint
+    return f"expected {wanted}, found {found}", hint
 
 
 def _unlisted(known: list[str], value: Any) -> tuple[str, str]:

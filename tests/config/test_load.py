@@ -1,0 +1,218 @@
+"""A good file becomes settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from exporter.config import load, loads
+from exporter.config.model import Secret, Settings, parse_listen
+from exporter.errors import SettingsError
+from exporter.providers import KINDS as PROVIDERS
+from tests.support.settings import CANARY, ENVIRON, FAMILIES, KINDS, HourlyOptions
+
+TOP = Path(__file__).parents[2] / "exporter.yaml"
+TARGET = """
+targets:
+  - {name: agency, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}}
+"""
+
+
+def settings(text: str) -> Settings:
+    return loads(text, KINDS, ENVIRON, families=FAMILIES)
+
+
+def faults_of(text: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings(text)
+    return str(caught.value)
+
+
+def test_a_target_takes_a_default_only_where_it_gives_none() -> None:
+    made = settings(
+        """
+version: 1
+defaults: {settle: 2h, zero_hold: 5s, timezone: Europe/Berlin}
+targets:
+  - {name: a, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, settle: 3h}
+  - {name: b, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, timezone: UTC}
+"""
+    )
+
+    shown = [(t.name, t.settle, t.zero_hold, t.timezone) for t in made.targets]
+    assert shown == [
+        ("a", 10_800_000, 5_000, "Europe/Berlin"),
+        ("b", 7_200_000, 5_000, "UTC"),
+    ]
+
+
+def test_a_target_keeps_its_providers_own_default() -> None:
+    target = settings("version: 1" + TARGET).targets[0]
+
+    assert isinstance(target, HourlyOptions)
+    assert (target.interval, target.base_url) == (3_600_000, "https://hourly.example.com")
+
+
+def test_file_wide_settings_arrive() -> None:
+    made = settings(
+        """
+version: 1
+web: {listen: "[::1]:9000"}
+ledger: {max_size: 500MiB, allow_network_fs: true}
+limits: {series_total: 10, families: {chatbot_events_total: 7}}
+privacy: {top_messages: raw, allow_raw_text: true}
+"""
+        + TARGET
+    )
+
+    assert parse_listen(made.web.listen) == ("::1", 9000)
+    assert (made.ledger.max_size, made.ledger.allow_network_fs) == (500 * 2**20, True)
+    assert (made.limits.series_total, made.limits.families) == (10, {"chatbot_events_total": 7})
+    assert made.privacy.top_messages == "raw"
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [("90s", 90_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("6h", 21_600_000)],
+)
+def test_durations_are_milliseconds(written: str, milliseconds: int) -> None:
+    made = settings(f"version: 1\ndefaults: {{zero_hold: {written}}}{TARGET}")
+
+    assert made.targets[0].zero_hold == milliseconds
+
+
+def test_write_off_can_be_never() -> None:
+    made = settings(f"version: 1\ndefaults: {{write_off_after: never}}{TARGET}")
+
+    assert made.targets[0].write_off_after == "never"
+
+
+def test_relative_paths_start_from_the_settings_files_folder(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(CANARY + "\n")
+    file = tmp_path / "exporter.yaml"
+    file.write_text(
+        "version: 1\nledger: {url: sqlite:///counts/ledger.db}\n"
+        "targets: [{name: a, provider: hourly, account_key: {file: key}}]\n"
+    )
+
+    made = load(file, KINDS, {})
+
+    target = made.targets[0]
+    assert isinstance(target, HourlyOptions)
+    assert target.account_key.read() == CANARY
+    assert made.ledger.url == f"sqlite:///{tmp_path}/counts/ledger.db"
+
+
+def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("first\n")
+    secret = Secret(file="key")
+    secret.relative_to(tmp_path)
+
+    before = secret.read()
+    key.write_text("second\r\n")
+
+    assert (before, secret.read()) == ("first", "second")
+
+
+def test_absolute_and_remote_ledgers_stay_as_they_are() -> None:
+    urls = ("sqlite:////var/lib/ledger.db", "postgresql://chatbot@db/ledger")
+
+    made = [settings(f"version: 1\nledger: {{url: '{url}'}}{TARGET}").ledger.url for url in urls]
+
+    assert made == list(urls)
+
+
+def test_a_literal_secret_needs_the_switch() -> None:
+    target = "targets: [{name: a, provider: hourly, account_key: 'sk-live-C4n4ry'}]"
+
+    made = settings(f"version: 1\nallow_inline_secrets: true\n{target}").targets[0]
+
+    assert isinstance(made, HourlyOptions)
+    assert made.account_key.read() == "sk-live-C4n4ry"
+    assert "literal secret" in faults_of(f"version: 1\n{target}")
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    made = settings(
+        "version: 1\nallow_inline_secrets: true\n"
+        "ledger: {url: 'postgresql://chatbot:C4n4ry@db/ledger'}\n"
+        "targets: [{name: a, provider: hourly, account_key: 'sk-live-C4n4ry'}]"
+    )
+
+    assert "C4n4ry" not in repr(made)
+    assert "C4n4ry" not in str(made.targets[0])
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
+def test_plain_http_may_go_to_loopback(host: str) -> None:
+    text = "{name: a, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, base_url: 'URL'}"
+    written = text.replace("URL", f"http://{host}/v1/")
+
+    assert settings(f"version: 1\ntargets: [{written}]").targets[0].base_url == f"http://{host}/v1"
+
+
+def test_the_same_file_gives_equal_settings() -> None:
+    text = "version: 1" + TARGET
+
+    assert settings(text) == settings(text)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_taken() -> None:
+    text = "\ufeffversion: 1" + TARGET
+
+    assert settings(text.replace("\n", "\r\n")).targets[0].name == "agency"
+
+
+def uncommented(text: str, provider: str) -> str:
+    """Return ``text`` with the target of ``provider`` taken out of its comment."""
+    block = re.search(rf"  #: {provider}\n((?:  #( .*)?\n)+)", text)
+    assert block is not None, provider
+    return text.replace(block[0], re.sub(r"(?m)^  # ", "  ", block[1]))
+
+
+def environ_for(text: str) -> dict[str, str]:
+    return dict.fromkeys(re.findall(r"env: (\w+)", text), CANARY)
+
+
+def test_the_example_is_valid_once_its_variables_are_set() -> None:
+    text = TOP.read_text("utf-8")
+    kinds = {name: kind.options for name, kind in PROVIDERS.items()}
+
+    made = loads(text, kinds, environ_for(text), families=FAMILIES)
+
+    assert {t.provider for t in made.targets} >= {"voiceflow", "flowxo"}
+
+
+def test_the_example_shows_every_provider_of_the_product() -> None:
+    shown = set(re.findall(r"provider: (\w+)", TOP.read_text("utf-8")))
+
+    assert shown == {"voiceflow", "inkeep", "flowxo", "xenioo", "chatlayer"}
+
+
+def test_commented_targets_are_valid_as_soon_as_their_provider_exists() -> None:
+    text = TOP.read_text("utf-8")
+    kinds = {name: kind.options for name, kind in PROVIDERS.items()}
+    commented = re.findall(r"(?m)^  #: (\w+)$", text)
+    for provider in commented:
+        text = uncommented(text, provider)
+
+    found = {each.split(": ")[1] for each in _faults(text, kinds)}
+
+    missing = [name for name in commented if name not in kinds]
+    assert len(found) == len(missing)
+    assert all(re.fullmatch(r"targets\[\d\]\.provider", path) for path in found)
+
+
+def test_no_target_of_a_provider_that_exists_stays_commented_out() -> None:
+    commented = re.findall(r"(?m)^  #: (\w+)$", TOP.read_text("utf-8"))
+
+    assert not set(commented) & PROVIDERS.keys()
+
+
+def _faults(text: str, kinds: dict[str, type]) -> list[str]:
+    try:
+        loads(text, kinds, environ_for(text), families=FAMILIES)
+    except SettingsError as error:
+        return [str(each) for each in error.faults]
+    return []
