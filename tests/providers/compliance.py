@@ -1,0 +1,287 @@
+"""What holds for every provider, run against its simulator in process and in virtual time.
+
+A provider's ``test_compliance.py`` derives a class from ``Compliance`` and gives it a ``case``.
+"""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from exporter.api import Api
+from exporter.config.model import Limits, Privacy, Secret, TargetOptions
+from exporter.config.secret import Surroundings
+from exporter.errors import (
+    ProviderError,
+    SchemaFault,
+    ServerFault,
+    Throttled,
+    Unauthorized,
+    Unreachable,
+)
+from exporter.families import NORMALISED
+from exporter.provider import Query, Rules, Target
+from exporter.providers import KINDS
+from exporter.query import Ask
+from exporter.samples import (
+    DAY_MS,
+    HOUR_MS,
+    Family,
+    GaugeRow,
+    Kind,
+    Reading,
+    Series,
+    Window,
+    floor_to,
+)
+from exporter.simulator import SIMULATORS
+from exporter.simulator.conversations import Kind as Happening
+from exporter.simulator.server import Service
+from exporter.simulator.traffic import Traffic
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+URL = "http://127.0.0.1"
+WINDOW = Window(floor_to(START_MS, HOUR_MS) - 12 * HOUR_MS, floor_to(START_MS, HOUR_MS))
+
+FAULTS: Mapping[str, type[ProviderError]] = {
+    "unauthorized": Unauthorized,
+    "forbidden": Unauthorized,
+    "throttled": Throttled,
+    "server_error": ServerFault,
+    "unavailable": ServerFault,
+    "html_200": SchemaFault,
+    "html_502": ServerFault,
+    "login_redirect": SchemaFault,
+    "not_json": SchemaFault,
+    "truncated": SchemaFault,
+    "reset": Unreachable,
+    "negative": SchemaFault,
+    "huge": SchemaFault,
+    "wrong_type": SchemaFault,
+}
+"""What each fault of a simulator's ``GENERIC`` ones must become."""
+
+
+def _question(query: Query, window: Window, now_ms: int) -> Ask:
+    del query
+    return Ask(window, now_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is special about one provider.
+
+    ``settings`` are added to the target that the simulator suggests. ``requests`` match
+    ``METHOD /path`` of everything that may be asked. ``counts`` are the counters that must equal
+    what happened, hour by hour; ``unchecked`` those that the truth cannot tell so simply.
+    ``errors`` are faults that mean something else here, None where they do no harm; the key may
+    also be ``(query's kind, fault)``.
+    """
+
+    kind: str
+    requests: str
+    counts: Mapping[str, tuple[Happening, Mapping[str, Any]]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    unchecked: frozenset[str] = frozenset()
+    errors: Mapping[str | tuple[str, str], type[ProviderError] | None] = field(default_factory=dict)
+    privacy: Privacy = field(default_factory=Privacy)
+    question: Callable[[Query, Window, int], Ask] = _question
+
+
+class Bench:
+    """One target on one simulator."""
+
+    def __init__(self, case: Case, *, window: Window = WINDOW, per_hour: float = 6) -> None:
+        self.case = case
+        self.window = window
+        self.clock = VirtualClock()
+        self.service: Service = SIMULATORS[case.kind](
+            self.clock, Traffic(seed=7, per_hour=per_hour)
+        )
+        self.options = self._options()
+        rules = Rules(Limits(), case.privacy)
+        self.target: Target = KINDS[case.kind].build(self.options, rules)
+
+    def _options(self) -> TargetOptions:
+        named = {"name": "shop", "provider": self.case.kind}
+        entries = named | self.service.target(URL) | dict(self.case.settings)
+        return KINDS[self.case.kind].options.model_validate(
+            entries, context=Surroundings({}, Path(), inline=True)
+        )
+
+    @property
+    def secrets(self) -> list[str]:
+        values = (getattr(self.options, name) for name in type(self.options).model_fields)
+        return [value.read() for value in values if isinstance(value, Secret)]
+
+    def read(self, query: Query) -> list[Reading]:
+        """Return every reading of one poll."""
+        return run_virtual(self._read(query, []), self.clock)
+
+    def read_badly(self, query: Query) -> tuple[list[Reading], ProviderError | None]:
+        """Return what was read before the poll failed, and how it failed."""
+        found: list[Reading] = []
+        try:
+            run_virtual(self._read(query, found), self.clock)
+        except ProviderError as error:
+            return found, error
+        return found, None
+
+    async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+            api = Api(
+                base_url=self.target.base_url,
+                sign=self.target.sign,
+                client=client,
+                clock=self.clock,
+                requests_per_second=self.target.requests_per_second,
+                gate=asyncio.Semaphore(64),
+            )
+            ask = self.case.question(query, self.window, self.clock.now_ms())
+            found.extend([reading async for reading in query.read(api, ask)])
+        return found
+
+    def truth(self, family: str) -> dict[int, int]:
+        """Return what happened in each hour of the window, as far as it shows now."""
+        happening, attributes = self.case.counts[family]
+        span = (self.window.start_ms, self.window.end_ms)
+        sums = self.service.traffic.grouped(
+            happening, span, self.clock.now_ms(), bucket_ms=HOUR_MS, **attributes
+        )
+        return {at_ms: value for (at_ms, *_), value in sums.items() if value}
+
+
+class Compliance:
+    """The suite; a subclass sets ``case``."""
+
+    case: ClassVar[Case]
+
+    def test_a_complete_read_equals_what_happened(self) -> None:
+        bench = Bench(self.case)
+        counted: Counter[tuple[str, int]] = Counter()
+
+        for query in bench.target.queries:
+            for reading in bench.read(query):
+                counted.update(_counts(reading))
+
+        assert {family for family, _ in counted} == self.case.counts.keys() | self.case.unchecked
+        for family in self.case.counts:
+            got = {at_ms: n for (name, at_ms), n in counted.items() if name == family and n}
+            assert got == bench.truth(family), family
+
+    def test_readings_cover_the_window_without_holes(self) -> None:
+        long = Window(WINDOW.end_ms - 8 * DAY_MS, WINDOW.end_ms)
+        bench = Bench(self.case, window=long, per_hour=0.5)
+
+        for query in bench.target.queries:
+            readings = bench.read(query)
+
+            assert [reading.more for reading in readings] == [True] * (len(readings) - 1) + [False]
+            for one, two in pairwise(readings):
+                assert one.window.end_ms == two.window.start_ms
+            if not any(reading.lists_of for reading in readings):
+                assert readings[0].window.start_ms <= bench.window.start_ms
+                assert readings[-1].window.end_ms >= bench.window.end_ms
+
+    def test_every_series_has_its_familys_labels_and_kind(self) -> None:
+        bench = Bench(self.case)
+        known = _families(self.case.kind)
+
+        for query in bench.target.queries:
+            for reading in bench.read(query):
+                for (name, values), kind in _series(reading):
+                    assert len(values) == len(known[name].labels) - 2, name
+                    assert known[name].kind is kind, name
+                assert {row.series[0] for row in reading.lists} <= reading.lists_of
+
+    def test_reading_twice_gives_the_same(self) -> None:
+        bench = Bench(self.case)
+
+        for query in bench.target.queries:
+            assert _content(bench.read(query)) == _content(bench.read(query)), query.spec.name
+
+    def test_a_clean_read_shows_no_drift(self) -> None:
+        bench = Bench(self.case)
+
+        for query in bench.target.queries:
+            assert [dict(reading.drift) for reading in bench.read(query) if reading.drift] == []
+
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_a_fault_becomes_its_error_and_no_reading(self, fault: str) -> None:
+        for name in [query.spec.name for query in Bench(self.case).target.queries]:
+            bench = Bench(self.case)
+            query = next(query for query in bench.target.queries if query.spec.name == name)
+            bench.service.faults.on(fault)
+
+            readings, error = bench.read_badly(query)
+
+            expected = self._expected(name.partition("/")[0], fault)
+            assert type(error) is (expected or type(None)), (name, fault)
+            assert not readings or expected is None, (name, fault)
+            assert not any(secret in f"{error!r} {error}" for secret in bench.secrets)
+
+    def test_requests_keep_to_the_documented_paths(self) -> None:
+        bench = Bench(self.case)
+
+        for query in bench.target.queries:
+            bench.read(query)
+
+        assert bench.service.requests
+        for seen in bench.service.requests:
+            assert re.fullmatch(self.case.requests, f"{seen.method} {seen.path}"), seen.path
+            assert seen.status == 200
+
+    def test_queries_are_told_apart(self) -> None:
+        specs = [query.spec for query in Bench(self.case).target.queries]
+
+        assert len({spec.key for spec in specs}) == len(specs)
+        assert len({spec.fingerprint for spec in specs}) == len(specs)
+
+    def _expected(self, query: str, fault: str) -> type[ProviderError] | None:
+        errors = self.case.errors
+        return errors.get((query, fault), errors.get(fault, FAULTS[fault]))
+
+
+def _families(kind: str) -> Mapping[str, Family]:
+    own = {family.name: family for family in KINDS[kind].families}
+    return own | {name: NORMALISED[name] for name in KINDS[kind].feeds}
+
+
+def _counts(reading: Reading) -> Counter[tuple[str, int]]:
+    sums: Counter[tuple[str, int]] = Counter()
+    for (name, _), at_ms, value in reading.counts:
+        sums[name, at_ms] += int(value)
+    for event in reading.events:
+        for name, _ in event.counts:
+            sums[name, floor_to(event.at_ms, HOUR_MS)] += 1
+    return sums
+
+
+def _gauges(reading: Reading) -> list[GaugeRow]:
+    return [*reading.buckets, *reading.levels, *reading.lists]
+
+
+def _series(reading: Reading) -> list[tuple[Series, Kind]]:
+    counted = [series for series, _, _ in reading.counts]
+    counted += [series for event in reading.events for series in event.counts]
+    shown = [row.series for row in _gauges(reading)]
+    return [(s, Kind.COUNTER) for s in counted] + [(s, Kind.GAUGE) for s in shown]
+
+
+def _content(readings: list[Reading]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            reading.window,
+            sorted(reading.counts),
+            sorted((row.series, row.window, row.value) for row in _gauges(reading)),
+            {event.digest for event in reading.events},
+        )
+        for reading in readings
+    ]

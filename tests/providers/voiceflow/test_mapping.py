@@ -1,0 +1,288 @@
+"""Voiceflow's rows, as its documentation shows them, become samples."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.voiceflow.mapping import (
+    MEASURES,
+    Intent,
+    Row,
+    Scope,
+    intents_to_reading,
+    parse_period,
+    rows_to_reading,
+)
+from exporter.query import Naming
+from exporter.samples import HOUR_MS, GaugeRow, Reading, Window
+
+PROJECT = "64b1f0aa11bb22cc33dd44ee"
+MAIN = "64b1f0aa11bb22cc33dd44ef"
+SEVEN = 1_770_102_000_000  # 2026-02-03T07:00:00Z
+NINE = SEVEN + 2 * HOUR_MS
+WINDOW = Window(SEVEN, NINE + HOUR_MS)
+
+SAMPLE = [
+    {
+        "period": "2026-02-03T09:00:00.000Z",
+        "projectID": PROJECT,
+        "environmentID": MAIN,
+        "count": 41,
+        "type": "dialog-management",
+    },
+    {
+        "period": "2026-02-03T07:00:00.000Z",
+        "projectID": PROJECT,
+        "environmentID": MAIN,
+        "count": 3,
+        "type": "canvas-prototype",
+    },
+]
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    whole = SAMPLE[0] | changes
+    return {key: value for key, value in whole.items() if value is not ...}
+
+
+def read(
+    rows: list[dict[str, Any]],
+    name: str = "interactions",
+    *,
+    scope: Scope = Scope(PROJECT),  # noqa: B008 - frozen
+    naming: dict[str, Naming] | None = None,
+    memo: dict[str, Any] | None = None,
+) -> Reading:
+    typed = msgspec.convert(rows, list[Row])
+    labels = Labels(naming or {}, 128)
+    return rows_to_reading(MEASURES[name], typed, WINDOW, scope, labels, memo=memo or {})
+
+
+def test_interactions_are_counted_by_hour_environment_and_type() -> None:
+    reading = read(SAMPLE)
+
+    name = "chatbot_interactions_total"
+    assert list(reading.counts) == [
+        ((name, (PROJECT, MAIN, "dialog-management")), NINE, 41),
+        ((name, (PROJECT, MAIN, "canvas-prototype")), SEVEN, 3),
+    ]
+    assert (reading.window, reading.drift) == (WINDOW, {})
+
+
+def test_aliases_name_project_and_environment() -> None:
+    naming = {"project": Naming({PROJECT: "shop"}), "bot_environment": Naming({MAIN: "main"})}
+
+    reading = read(SAMPLE[:1], naming=naming)
+
+    assert reading.counts[0][0][1] == ("shop", "main", "dialog-management")
+
+
+def test_an_environment_that_the_settings_fix_names_every_row() -> None:
+    naming = {"bot_environment": Naming({"main": "live"})}
+
+    reading = read(SAMPLE[:1], scope=Scope(PROJECT, "main"), naming=naming)
+
+    assert reading.counts[0][0][1] == (PROJECT, "live", "dialog-management")
+
+
+def test_unique_users_belong_to_their_hour_and_are_no_counts() -> None:
+    reading = read([row(type=...)], "unique_users")
+
+    series = ("chatbot_active_users", (PROJECT, MAIN, "", "hour"))
+    assert list(reading.buckets) == [GaugeRow(series, Window(NINE, NINE + HOUR_MS), 41)]
+    assert not reading.counts
+
+
+def test_credits_are_summed_over_nodes_and_diagrams() -> None:
+    rows = [
+        row(type="llm-input", model="model-a", diagramID="", nodeID="", count=5120),
+        row(type="llm-input", model="model-a", diagramID="d1", nodeID="n1", count=80),
+        row(type="llm-output", model="model-a", diagramID="d1", nodeID="n1", count=7),
+    ]
+
+    reading = read(rows, "credit_usage")
+
+    name = "chatbot_voiceflow_credit_usage_total"
+    assert list(reading.counts) == [
+        ((name, (PROJECT, MAIN, "model-a", "llm-input")), NINE, 5200),
+        ((name, (PROJECT, MAIN, "model-a", "llm-output")), NINE, 7),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "calls", "errors", "labels"),
+    [
+        (
+            "function_usage",
+            {"functionID": "fn-1", "name": "format"},
+            "chatbot_function_calls_total",
+            "chatbot_function_call_errors_total",
+            ("fn-1",),
+        ),
+        (
+            "api_calls",
+            {"apiToolID": "tool-1", "name": "Orders"},
+            "chatbot_outbound_api_requests_total",
+            "chatbot_outbound_api_request_errors_total",
+            ("", "tool-1"),
+        ),
+        (
+            "integrations",
+            {"integrationToolName": "sheets-read"},
+            "chatbot_integration_calls_total",
+            "chatbot_integration_call_errors_total",
+            ("sheets-read",),
+        ),
+    ],
+)
+def test_calls_that_did_not_succeed_are_errors(
+    name: str, fields: dict[str, str], calls: str, errors: str, labels: tuple[str, ...]
+) -> None:
+    reading = read([row(type=..., count=41, successCount=38, **fields)], name)
+
+    assert list(reading.counts) == [
+        ((calls, (PROJECT, MAIN, *labels)), NINE, 41),
+        ((errors, (PROJECT, MAIN, *labels)), NINE, 3),
+    ]
+
+
+def test_documents_are_counted_by_their_id() -> None:
+    reading = read([row(type=..., documentID="doc-1")], "kb_documents")
+
+    assert reading.counts[0][0] == ("chatbot_knowledge_base_hits_total", (PROJECT, MAIN, "doc-1"))
+
+
+def test_the_newest_name_of_a_function_is_told_even_while_it_rests() -> None:
+    rows = [
+        row(type=..., functionID="fn-1", successCount=41, name="new"),
+        row(
+            type=...,
+            functionID="fn-1",
+            successCount=0,
+            count=0,
+            name="old",
+            period="2026-02-03T07:00:00Z",
+        ),
+    ]
+
+    reading = read(rows, "function_usage", memo={"names": [[MAIN, "fn-2", "resting"]]})
+
+    info = "chatbot_function_info"
+    assert reading.lists == [
+        GaugeRow((info, (PROJECT, MAIN, "fn-2", "resting")), WINDOW, 1),
+        GaugeRow((info, (PROJECT, MAIN, "fn-1", "new")), WINDOW, 1),
+    ]
+    assert reading.lists_of == {info}
+    assert reading.memo == {"names": [[MAIN, "fn-2", "resting"], [MAIN, "fn-1", "new"]]}
+
+
+def test_rows_of_one_hour_and_one_label_set_are_parts() -> None:
+    assert [value for _, _, value in read([row(count=1), row(count=2)]).counts] == [3]
+
+
+def test_rows_outside_the_window_are_left_out() -> None:
+    rows = [row(period="2026-02-03T10:00:00Z"), row(period="2026-02-03T06:00:00Z")]
+
+    assert not read(rows).counts
+
+
+def test_a_period_inside_an_hour_counts_once_into_that_hour_and_is_drift() -> None:
+    reading = read([row(), row(period="2026-02-03T09:30:00.000Z", count=2)])
+
+    assert [(at_ms, value) for _, at_ms, value in reading.counts] == [(NINE, 43)]
+    assert reading.drift == {"unexpected_type": 1}
+
+
+def test_a_distinct_count_of_half_an_hour_is_not_added_to_the_hours() -> None:
+    reading = read([row(), row(period="2026-02-03T09:30:00.000Z", count=2)], "unique_users")
+
+    assert [bucket.value for bucket in reading.buckets] == [41]
+    assert reading.drift == {"unexpected_type": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "offset_ms"),
+    [
+        ("2026-02-03T09:00Z", 0),
+        ("2026-02-03T09:00:00Z", 0),
+        ("2026-02-03T09:00:00.000Z", 0),
+        ("2026-02-03T09:00:01.5Z", 1500),
+        ("2026-02-03T09:00:00.123456789Z", 123),
+    ],
+)
+def test_every_documented_spelling_of_a_period_is_read(text: str, offset_ms: int) -> None:
+    assert parse_period(text) == NINE + offset_ms
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-02-03", "2026-02-03T09:00:00+00:00", "2026-02-30T09:00:00Z", "", "now"]
+)
+def test_any_other_period_is_a_fault(text: str) -> None:
+    with pytest.raises(SchemaFault, match=r"items\[\]\.period"):
+        parse_period(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "kind"),
+    [
+        ({"count": -1}, "count", "negative"),
+        ({"count": 1.5}, "count", "non_integer"),
+        ({"count": 2**53 + 1}, "count", "unexpected_type"),
+        ({"count": ...}, "count", "missing"),
+        ({"period": ...}, "period", "missing"),
+        ({"projectID": "of-somebody-else"}, "projectID", "unknown_enum"),
+    ],
+)
+def test_an_impossible_row_is_a_fault_that_names_its_field(
+    changes: dict[str, Any], field: str, kind: str
+) -> None:
+    with pytest.raises(SchemaFault, match=rf"^items\[1\]\.{field}: ") as caught:
+        read([row(), row(**changes)])
+
+    assert caught.value.kind == kind
+    assert "somebody" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("successes", "kind"), [(42, "negative"), (-1, "negative"), (..., "missing")]
+)
+def test_impossible_successes_are_a_fault(successes: Any, kind: str) -> None:
+    with pytest.raises(SchemaFault, match="successCount") as caught:
+        read([row(functionID="fn-1", successCount=successes)], "function_usage")
+
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("field", ["projectID", "environmentID", "type"])
+def test_a_missing_label_is_drift_and_empty(field: str) -> None:
+    reading = read([row(**{field: ...})])
+
+    assert reading.drift == {"missing": 1}
+    assert [value for _, _, value in reading.counts] == [41]
+
+
+def test_unknown_fields_are_of_no_interest() -> None:
+    assert read([row(somethingNew={"a": [1]})]).drift == {}
+
+
+def test_top_intents_are_a_list_of_the_window() -> None:
+    intents = [Intent("order_status", 77), Intent("greeting", 31)]
+
+    reading = intents_to_reading(intents, WINDOW, "trailing_1d", Scope(PROJECT), Labels({}, 128))
+
+    name = "chatbot_top_intent_matches"
+    assert reading.lists == [
+        GaugeRow((name, (PROJECT, "", "order_status", "trailing_1d")), WINDOW, 77),
+        GaugeRow((name, (PROJECT, "", "greeting", "trailing_1d")), WINDOW, 31),
+    ]
+    assert reading.lists_of == {name}
+
+
+def test_an_empty_top_list_empties_what_was_shown() -> None:
+    reading = intents_to_reading([], WINDOW, "trailing_1d", Scope(PROJECT), Labels({}, 128))
+
+    assert list(reading.lists) == []
+    assert reading.lists_of == {"chatbot_top_intent_matches"}
