@@ -7,7 +7,10 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
+from exporter.simulator import voiceflow
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
-SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {}
+SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
+    "voiceflow": voiceflow.build,
+}

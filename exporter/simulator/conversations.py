@@ -26,6 +26,10 @@ FUNCTIONS = {"fn-1": "format_price", "fn-2": "geo code", "fn-3": "format_price"}
 INTEGRATIONS = ("google-sheets-read", "zendesk-ticket", "hubspot-contact")
 DOCUMENTS = tuple(f"doc-{number}" for number in range(1, 9))
 MODELS = ("model-a", "model-b")
+PLACES: tuple[dict[str, str], ...] = (
+    {},
+    {"diagram": "64b1f0aa11bb22cc33dd4501", "node": "64b1f0aa11bb22cc33dd4502"},
+)
 FLOWS = {
     "65c0aa11bb22cc33dd44ee55": "Order status",
     "65c0aa11bb22cc33dd44ee56": "Untitled Flow",
@@ -59,7 +63,7 @@ class Kind(StrEnum):
     INTEGRATION_CALL = "integration_call"  # integration, ok
     KB_HIT = "kb_hit"  # document
     FLOW_TRIGGER = "flow_trigger"  # flow
-    TOKENS = "tokens"  # model, token_type: input, output; amount: how many
+    TOKENS = "tokens"  # model, token_type: input, output, diagram, node; amount: how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +185,11 @@ def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
             detail = {"integration": rng.choice(INTEGRATIONS), "ok": ok}
             yield at_ms + 100, Kind.INTEGRATION_CALL, detail, 1
         case 3:
+            place = rng.choice(PLACES)
             model = rng.choice(MODELS)
             yield at_ms + 100, Kind.KB_HIT, {"document": rng.choice(DOCUMENTS)}, 1
             for token_type, most in (("input", 4000), ("output", 400)):
-                detail = {"model": model, "token_type": token_type}
+                detail = {"model": model, "token_type": token_type, **place}
                 yield at_ms + 200, Kind.TOKENS, detail, rng.randint(20, most)
         case 4:
             yield at_ms + 100, Kind.FLOW_TRIGGER, {"flow": rng.choice(list(FLOWS))}, 1

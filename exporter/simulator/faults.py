@@ -11,6 +11,7 @@ INSTEAD = frozenset(
         "throttled",  # 429; retry_after=SECONDS, as_date=True for an HTTP date
         "server_error",  # 500
         "unavailable",  # 503; retry_after, as_date
+        "refused",  # 400; status=OTHER
         "html_200",
         "html_502",
         "login_redirect",  # 302 to a page
@@ -18,7 +19,10 @@ INSTEAD = frozenset(
         "hang",  # seconds=3600, then 503
     }
 )
-"""Faults that answer in the vendor's place; the request has no effect."""
+"""Faults that answer in the vendor's place; the request has no effect.
+
+``body=JSON`` replaces the vendor's error body.
+"""
 
 ROWS = frozenset(
     {

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -71,7 +72,7 @@ class Refusal(Exception):
     def __init__(self, status: int, reason: str = "", payload: Any = None) -> None:
         super().__init__(status, reason)
         self.status = status
-        self.reason = reason
+        self.reason = reason or HTTPStatus(status).phrase
         self.payload = payload
 
 
@@ -205,9 +206,9 @@ class Service:
                 await self._wait(call, "hang", 3600)
                 return Answer(self._error(503, "Service Unavailable"), status=503)
             case _:
-                status, reason = _STATUSES[name]
-                headers = self._retry_after(options)
-                return Answer(self._error(status, reason), status=status, headers=headers)
+                status = options.get("status", _STATUSES[name])
+                body = options.get("body") or self._error(status, HTTPStatus(status).phrase)
+                return Answer(body, status=status, headers=self._retry_after(options))
 
     def _retry_after(self, options: Mapping[str, Any]) -> dict[str, str]:
         seconds = options.get("retry_after")
@@ -243,11 +244,12 @@ class Service:
 
 
 _STATUSES = {
-    "unauthorized": (401, "Unauthorized"),
-    "forbidden": (403, "Forbidden"),
-    "throttled": (429, "Too Many Requests"),
-    "server_error": (500, "Internal Server Error"),
-    "unavailable": (503, "Service Unavailable"),
+    "unauthorized": 401,
+    "forbidden": 403,
+    "throttled": 429,
+    "refused": 400,
+    "server_error": 500,
+    "unavailable": 503,
 }
 
 

@@ -105,6 +105,7 @@ def test_a_refusal_has_its_status(vendor: Vendor, method: str, path: str, status
         ("unauthorized", 401, "application/json; charset=utf-8"),
         ("forbidden", 403, "application/json; charset=utf-8"),
         ("throttled", 429, "application/json; charset=utf-8"),
+        ("refused", 400, "application/json; charset=utf-8"),
         ("server_error", 500, "application/json; charset=utf-8"),
         ("unavailable", 503, "application/json; charset=utf-8"),
         ("html_200", 200, "text/html; charset=utf-8"),
@@ -124,6 +125,14 @@ def test_a_fault_answers_in_the_vendors_place(
     assert after.status_code == 200
     assert [seen.faults for seen in vendor.service.requests] == [{name}, frozenset()]
     assert vendor.service.requests[0].rows == ()
+
+
+def test_a_fault_may_bring_its_own_status_and_body(vendor: Vendor) -> None:
+    vendor.service.faults.on("refused", status=409, body={"code": 409})
+
+    answer = vendor.ask()
+
+    assert (answer.status_code, answer.json()) == (409, {"code": 409})
 
 
 def test_retry_after_is_absent_a_number_or_a_date(vendor: Vendor) -> None:
