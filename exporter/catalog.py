@@ -7,8 +7,17 @@ from typing import Any
 from exporter.families import NORMALISED
 from exporter.provider import ProviderKind
 from exporter.samples import Family, Kind
+from exporter.telemetry import FAMILIES
 
 EXPORTER = "exporter"
+PERIOD_END = Family(
+    "chatbot_period_end_timestamp_seconds",
+    Kind.GAUGE,
+    "End of the period the chatbot_period_* and windowed gauges describe, as a Unix timestamp.",
+    ("provider", "target", "query", "period"),
+    20,
+    "Join key for freshness",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,7 @@ class Entry:
 
 def entries(kinds: Mapping[str, ProviderKind]) -> tuple[Entry, ...]:
     """Return every family that this build can export, by name."""
-    found: dict[str, Entry] = {}
+    found = {each.name: Entry(each, (EXPORTER,)) for each in (*FAMILIES, PERIOD_END)}
     for family in _data(kinds):
         sources = tuple(sorted(name for name, kind in kinds.items() if _feeds(kind, family)))
         found[family.name] = Entry(family, sources)
@@ -43,6 +52,11 @@ def entries(kinds: Mapping[str, ProviderKind]) -> tuple[Entry, ...]:
             shown = period_gauge(family)
             found[shown.name] = Entry(shown, sources)
     return tuple(found[name] for name in sorted(found))
+
+
+def families(kinds: Mapping[str, ProviderKind]) -> dict[str, Family]:
+    """Return the same families by name, as rendering wants them."""
+    return {entry.family.name: entry.family for entry in entries(kinds)}
 
 
 def capped(kinds: Mapping[str, ProviderKind]) -> frozenset[str]:

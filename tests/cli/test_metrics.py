@@ -1,0 +1,96 @@
+"""``metrics``: the catalogue, as a command and as data."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from prometheus_client.metrics_core import Metric
+
+from exporter import catalog
+from exporter.cli import main
+from exporter.families import INTERACTIONS, NORMALISED
+from exporter.providers import KINDS
+from exporter.telemetry import FAMILIES
+
+
+def printed(*arguments: str) -> str:
+    result = CliRunner().invoke(main, ["metrics", *arguments])
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def records() -> dict[str, dict[str, Any]]:
+    listed = json.loads(printed("--format", "json"))
+    return {record["name"]: record for record in listed}
+
+
+def test_every_normalised_family_and_every_providers_own_is_there() -> None:
+    own = {family.name for kind in KINDS.values() for family in kind.families}
+
+    assert NORMALISED.keys() | own <= records().keys()
+
+
+def test_the_exporters_own_metrics_are_there() -> None:
+    found = records()["chatbot_exporter_polls_total"]
+
+    assert found["labels"] == ["provider", "target", "query"]
+    assert found["sources"] == ["exporter"]
+    assert {family.name for family in FAMILIES} <= records().keys()
+
+
+def test_every_counter_that_is_shown_by_period_has_its_gauge() -> None:
+    shown = records()["chatbot_period_interactions"]
+
+    assert shown["type"] == "gauge"
+    assert shown["labels"] == ["provider", "target", "project", "bot_environment", "period"]
+    assert shown["sources"] == records()["chatbot_interactions_total"]["sources"]
+
+
+def test_a_family_says_which_providers_feed_it() -> None:
+    assert records()["chatbot_interactions_total"]["sources"] == ["voiceflow"]
+    assert records()["chatbot_flow_triggers_total"]["sources"] == ["flowxo"]
+
+
+def test_names_are_unique_and_sorted() -> None:
+    names = [entry.family.name for entry in catalog.entries(KINDS)]
+
+    assert names == sorted(set(names))
+
+
+def test_every_family_has_a_help_text_and_a_name_that_fits_its_type() -> None:
+    for entry in catalog.entries(KINDS):
+        family = entry.family
+        assert family.help.endswith("."), family.name
+        assert Metric(family.name, family.help, family.kind.value).name
+        assert family.name.endswith("_total") == (family.kind.value == "counter"), family.name
+
+
+def test_caps_can_be_set_for_families_of_data_alone() -> None:
+    capped = catalog.capped(KINDS)
+
+    assert "chatbot_interactions_total" in capped
+    assert "chatbot_voiceflow_credit_usage_total" in capped
+    assert "chatbot_period_interactions" not in capped
+
+
+def test_the_table_has_a_line_for_each_family() -> None:
+    lines = printed().splitlines()
+
+    assert lines[0].split() == ["NAME", "TYPE", "LABELS", "HELP"]
+    assert len(lines) == len(records()) + 1
+    assert any(line.startswith("chatbot_interactions_total ") for line in lines)
+
+
+def test_the_markdown_is_a_table_with_every_cell() -> None:
+    lines = printed("--format", "markdown").splitlines()
+
+    row = next(line for line in lines if line.startswith("| `chatbot_interactions_total` |"))
+    assert INTERACTIONS.help in row
+    assert {line.count(" | ") for line in lines if line.startswith("| ")} == {6}
+    assert len(lines) == len(records()) + 2
+
+
+@pytest.mark.parametrize("form", ["yaml", ""])
+def test_another_format_is_wrong_usage(form: str) -> None:
+    assert CliRunner().invoke(main, ["metrics", "--format", form]).exit_code == 2
