@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from exporter.clock import Clock, SystemClock
 from exporter.web import negotiation, page
 from exporter.web.contract import Sources, StaleSnapshot
 from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
@@ -22,10 +23,14 @@ NOT_READY = (
 NO_RELOAD = "Reload is not available here: start the exporter with a settings file.\n"
 FOREIGN = "Reload is refused: the request comes from another site's page.\n"
 
+CLOCK = SystemClock()
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def build(sources: Sources, access: Callable[[], Access] = open_access) -> ASGIApp:
+def build(
+    sources: Sources, access: Callable[[], Access] = open_access, clock: Clock = CLOCK
+) -> ASGIApp:
     """Return the application that serves ``sources``.
 
     ``access`` is asked at each request for the users and headers in force.
@@ -45,7 +50,7 @@ def build(sources: Sources, access: Callable[[], Access] = open_access) -> ASGIA
         exception_handlers={HTTPException: _refusal, Exception: _crash},
     )
     app.router.redirect_slashes = False
-    return Headers(BodyLimit(Guard(app, access)), access)
+    return Headers(BodyLimit(Guard(app, access, clock)), access)
 
 
 def _metrics(sources: Sources) -> Endpoint:

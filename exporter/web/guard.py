@@ -1,4 +1,4 @@
-"""What stands before every path: passwords, a limit on bodies, headers for browsers."""
+"""What stands before every path: a rate, passwords, a limit on bodies, headers for browsers."""
 
 import base64
 import binascii
@@ -11,7 +11,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.clock import Clock
 from exporter.web.passwords import Overloaded, Passwords
+from exporter.web.rate import Bucket, Rate
 
 MAX_BODY_BYTES = 64 * 1024
 CHALLENGE = 'Basic realm="chatbot-exporter", charset="UTF-8"'
@@ -27,10 +29,11 @@ SAFE_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may ask, and what each answer carries besides; no users means everybody."""
+    """Who may ask, what each answer carries besides, how often; no users means everybody."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    rate: Rate | None = None
 
 
 OPEN = Access()
@@ -80,24 +83,28 @@ class BodyLimit:
 
 
 class Guard:
-    """Lets through who knows a password; everybody where there are no users."""
+    """Lets through, within the rate, who knows a password; everybody where there are no users."""
 
-    def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
+    def __init__(self, app: ASGIApp, access: Callable[[], Access], clock: Clock) -> None:
         self._app = app
         self._access = access
+        self._bucket = Bucket(clock)
         self._passwords = Passwords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        users = self._access().users
+        refusal = await self._refusal(self._access(), RequestHeaders(scope=scope))
+        await (refusal or self._app)(scope, receive, send)
+
+    async def _refusal(self, access: Access, headers: RequestHeaders) -> ASGIApp | None:
+        if not self._bucket.allows(access.rate):
+            return _refuse(HTTPStatus.TOO_MANY_REQUESTS, {})
         try:
-            welcome = not users or await self._known(users, RequestHeaders(scope=scope))
+            welcome = not access.users or await self._known(access.users, headers)
         except Overloaded:
-            answer = _refuse(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
-            return await answer(scope, receive, send)
-        if welcome:
-            return await self._app(scope, receive, send)
-        answer = _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": CHALLENGE})
-        return await answer(scope, receive, send)
+            return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
+        return (
+            None if welcome else _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": CHALLENGE})
+        )
 
     async def _known(self, users: Mapping[str, str], headers: RequestHeaders) -> bool:
         given = credentials(headers.get("authorization", ""))

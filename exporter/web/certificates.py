@@ -1,0 +1,196 @@
+"""TLS options to an ``ssl`` context; what is wrong with them, by key."""
+
+import ipaddress
+import ssl
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from exporter.web.options import TlsOptions
+
+VERSIONS = {
+    "TLS10": ssl.TLSVersion.TLSv1,
+    "TLS11": ssl.TLSVersion.TLSv1_1,
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+CURVES = {
+    "X25519": "X25519",
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+}
+REQUIRING = {"RequireAnyClientCert", "RequireClientCert", "RequireAndVerifyClientCert"}
+_VERIFY = {"VerifyClientCertIfGiven": ssl.CERT_OPTIONAL} | dict.fromkeys(
+    REQUIRING, ssl.CERT_REQUIRED
+)
+_OPENSSL_WORDS = (
+    ("TLS_", ""),
+    ("_WITH", ""),
+    ("AES_128_CBC", "AES128"),
+    ("AES_256_CBC", "AES256"),
+    ("AES_128", "AES128"),
+    ("AES_256", "AES256"),
+    ("CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305"),
+    ("_", "-"),
+)
+
+
+class Unusable(Exception):
+    """The value of ``key`` cannot be used; ``problem`` repeats nothing of a file's content."""
+
+    def __init__(self, key: str, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.key = key
+        self.problem = problem
+        self.hint = hint
+
+
+def contradictions(tls: TlsOptions) -> Iterator[Unusable]:
+    """Yield what in ``tls`` contradicts itself, before any file is read."""
+    for key in ("cert", "key"):
+        if not getattr(tls, key) and not getattr(tls, f"{key}_file"):
+            yield Unusable("", f"missing one of {key} or {key}_file")
+    for key in ("cert", "key", "client_ca"):
+        if getattr(tls, key) and getattr(tls, f"{key}_file"):
+            yield Unusable(key, f"given beside {key}_file", "keep one of them")
+    if VERSIONS[tls.min_version] > VERSIONS[tls.max_version]:
+        yield Unusable("min_version", "above max_version")
+    if tls.cipher_suites and not _ciphers(tls) and tls.max_version != "TLS13":
+        yield Unusable("cipher_suites", "none of these belongs to the versions allowed")
+    yield from _client_contradictions(tls)
+
+
+def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
+    authority = "client_ca_file" if tls.client_ca_file else "client_ca" if tls.client_ca else None
+    kind = tls.client_auth_type
+    if authority and kind == "NoClientCert":
+        yield Unusable(authority, "client certificates are not asked for", "set client_auth_type")
+    if tls.client_allowed_sans is not None and kind not in REQUIRING:
+        hint = "set client_auth_type: RequireAndVerifyClientCert"
+        yield Unusable("client_allowed_sans", "a client may come without a certificate", hint)
+    if kind in {"RequireAnyClientCert", "RequireClientCert"} and not authority:
+        problem = "any certificate, verified by nobody, is not offered here"
+        hint = "use RequireAndVerifyClientCert and client_ca_file"
+        yield Unusable("client_auth_type", problem, hint)
+
+
+def remarks(tls: TlsOptions) -> Iterator[str]:
+    """Yield what is done otherwise than a Go program would do it."""
+    if tls.client_auth_type in {"RequireAnyClientCert", "RequireClientCert"}:
+        yield f"client_auth_type {tls.client_auth_type}: certificates are verified all the same"
+    if tls.client_auth_type == "RequestClientCert":
+        yield "client_auth_type RequestClientCert: certificates are neither asked for nor looked at"
+    if len(tls.curve_preferences) > 1:
+        yield "curve_preferences: only a single curve can be enforced; OpenSSL chooses"
+
+
+def context(tls: TlsOptions, base: Path) -> ssl.SSLContext:
+    """Return the server's context; relative paths start from ``base``. Raises ``Unusable``."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.set_alpn_protocols(["http/1.1"])
+    _limit_versions(made, tls)
+    if not tls.prefer_server_cipher_suites:
+        made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if len(tls.curve_preferences) == 1:
+        made.set_ecdh_curve(CURVES[tls.curve_preferences[0]])
+    _load_certificate(made, tls, base)
+    _load_authorities(made, tls, base)
+    return made
+
+
+def admits(allowed: tuple[str, ...] | None, certificate: Any) -> bool:
+    """Return whether a verified ``certificate`` has one of the ``allowed`` names; None: any has.
+
+    ``certificate`` is as from ``ssl.SSLSocket.getpeercert``.
+    """
+    if allowed is None:
+        return True
+    named = (certificate or {}).get("subjectAltName", ())
+    return any(_spelled(kind, name) in allowed for kind, name in named)
+
+
+def _spelled(kind: str, name: str) -> str:
+    if kind != "IP Address":
+        return name
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name
+
+
+def _limit_versions(made: ssl.SSLContext, tls: TlsOptions) -> None:
+    least, ciphers = VERSIONS[tls.min_version], _ciphers(tls)
+    old = least < ssl.TLSVersion.TLSv1_2
+    if tls.cipher_suites and not ciphers:
+        least = ssl.TLSVersion.TLSv1_3
+    with warnings.catch_warnings():  # versions below 1.2 are the operator's own wish
+        warnings.simplefilter("ignore", DeprecationWarning)
+        made.minimum_version, made.maximum_version = least, VERSIONS[tls.max_version]
+    if ciphers or old:
+        made.set_ciphers(":".join([*(ciphers or ["DEFAULT"]), *(["@SECLEVEL=0"] if old else [])]))
+
+
+def _ciphers(tls: TlsOptions) -> list[str]:
+    """Return OpenSSL's names of the suites before TLS 1.3; those of 1.3 are always on, as in Go."""
+    return [_openssl(name) for name in tls.cipher_suites if "_WITH_" in name]
+
+
+def _openssl(name: str) -> str:
+    for ours, theirs in _OPENSSL_WORDS:
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _load_certificate(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None:
+    certificate = tls.cert or _text(base, tls.cert_file, "cert_file")
+    key = tls.key or _text(base, tls.key_file, "key_file")
+    if "-----BEGIN CERTIFICATE-----" not in certificate:
+        raise Unusable("cert_file" if tls.cert_file else "cert", "no certificate in PEM form")
+    if "PRIVATE KEY-----" not in key:
+        raise Unusable("key_file" if tls.key_file else "key", "no private key in PEM form")
+    try:
+        _load_texts(made, certificate, key)
+    except ssl.SSLError as error:
+        mismatch = error.reason == "KEY_VALUES_MISMATCH"
+        problem = "not the key of the certificate" if mismatch else "certificate or key is damaged"
+        raise Unusable("key_file" if tls.key_file else "key", problem) from None
+
+
+def _load_texts(made: ssl.SSLContext, certificate: str, key: str) -> None:
+    # ``ssl`` reads files only; one file for both cannot change between the two readings.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as both:  # readable by its owner only
+        both.write(f"{certificate}\n{key}\n")
+        both.flush()
+        made.load_cert_chain(both.name, password=lambda: b"")  # never ask on the terminal
+
+
+def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None:
+    made.verify_mode = _VERIFY.get(tls.client_auth_type, ssl.CERT_NONE)
+    if made.verify_mode == ssl.CERT_NONE:
+        return
+    key = "client_ca_file" if tls.client_ca_file else "client_ca"
+    authorities = tls.client_ca or (tls.client_ca_file and _text(base, tls.client_ca_file, key))
+    if not authorities:
+        made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    try:
+        made.load_verify_locations(cadata=authorities)
+    except ssl.SSLError:
+        raise Unusable(key, "no certificate in PEM form") from None
+
+
+def unreadable(error: OSError) -> str:
+    """Return why a file cannot be read, in the system's words."""
+    return f"cannot be read: {(error.strerror or 'not a file').lower()}"
+
+
+def _text(base: Path, name: str, key: str) -> str:
+    try:
+        return (base / name).read_text("utf-8")
+    except OSError as error:
+        raise Unusable(key, unreadable(error)) from None
+    except ValueError:
+        raise Unusable(key, "not a text file") from None

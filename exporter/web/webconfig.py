@@ -1,0 +1,153 @@
+"""A web configuration file to settings: every fault at once, as those of ``exporter.yaml``."""
+
+import json
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from exporter.config.source import Source, read
+from exporter.config.values import kind_of, near
+from exporter.config.wording import findings
+from exporter.errors import Fault, SettingsError
+from exporter.web import certificates
+from exporter.web.certificates import Unusable
+from exporter.web.guard import OPEN, Access
+from exporter.web.options import HEADERS, TlsOptions, WebFile
+from exporter.web.rate import Rate
+
+_TLS = "tls_server_config"
+_HEADERS = ("http_server_config", "headers")
+_USERS = "basic_auth_users"
+_HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_HASH_HINT = 'make one with htpasswd -nBC 10 "" | tr -d ":\\n"'
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """What a web configuration file asks for. ``context`` None: plain HTTP.
+
+    ``remarks`` are sentences for the log: what is done otherwise than the file says. ``files`` are
+    the certificates and keys that were read besides.
+    """
+
+    access: Access = OPEN
+    tls: TlsOptions | None = None
+    context: ssl.SSLContext | None = None
+    remarks: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def load(path: Path) -> WebConfig:
+    """Return what the file at ``path`` asks for; raise ``SettingsError`` with all its faults."""
+    file = os.fspath(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SettingsError([Fault(file, 1, 1, "", certificates.unreadable(error))]) from None
+    if _blank(raw):
+        return WebConfig()
+    source = read(raw, file)
+    web = _shaped(source)
+    context, tls = None, web.tls_server_config
+    faults = [*source.faults, *_header_faults(source, web), *_user_faults(source, web)]
+    faults += [*_rate_faults(source, web)]
+    try:
+        context = _context(source, tls, path.parent)
+    except SettingsError as error:
+        faults += error.faults
+    if faults:
+        raise SettingsError(faults)
+    return WebConfig(_access(web), tls, context, tuple(_remarks(web)), tuple(_files(tls, path)))
+
+
+def _blank(raw: bytes) -> bool:
+    lines = (line.strip() for line in raw.splitlines())
+    return all(line in (b"", b"---") or line.startswith(b"#") for line in lines)
+
+
+def _shaped(source: Source) -> WebFile:
+    if not isinstance(source.data, dict):
+        problem = f"expected keys and values, found {kind_of(source.data)}"
+        raise SettingsError([source.fault((), problem)])
+    try:
+        return WebFile.model_validate_json(json.dumps(source.data))
+    except ValidationError as error:
+        found = findings(error, source.data, WebFile)
+        faults = [each.fault(source, ()) for each in found]
+        raise SettingsError([*source.faults, *faults]) from None
+
+
+def _header_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+    given = web.http_server_config.headers if web.http_server_config else {}
+    for name, value in given.items():
+        path = (*_HEADERS, name)
+        choice = HEADERS.get(name)
+        if choice is None:
+            guess = near(name, HEADERS)
+            hint = f'did you mean "{guess}"?' if guess else "known here: " + ", ".join(HEADERS)
+            problem = "a header that cannot be set"
+            yield source.fault(_HEADERS, problem, hint, at=source.keys[path])
+        elif choice and value and value not in choice:
+            yield source.fault(path, f"{name}: expected {' or '.join(choice)}")
+        elif not (value.isprintable() and value.isascii()):
+            yield source.fault(path, f"{name}: not a value that a header can have")
+
+
+def _user_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+    for name, hashed in (web.basic_auth_users or {}).items():
+        path = (_USERS, name)
+        if ":" in name:
+            problem = "a name with a colon can never be given"
+            yield source.fault(path, problem, at=source.keys[path])
+        if not _HASH.fullmatch(hashed):
+            yield source.fault(path, "not a bcrypt hash", _HASH_HINT)
+
+
+def _rate_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+    if web.rate_limit and web.rate_limit.interval and not web.rate_limit.burst:
+        yield source.fault(("rate_limit",), "burst is 0, so that every request would be refused")
+
+
+def _context(source: Source, tls: TlsOptions | None, base: Path) -> ssl.SSLContext | None:
+    if tls is None or not tls.model_fields_set:
+        return None
+    wrong = list(certificates.contradictions(tls))
+    try:
+        made = None if wrong else certificates.context(tls, base)
+    except Unusable as error:
+        made, wrong = None, [error]
+    if wrong:
+        raise SettingsError([_fault(source, each) for each in wrong])
+    return made
+
+
+def _fault(source: Source, each: Unusable) -> Fault:
+    return source.fault((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
+
+
+def _access(web: WebFile) -> Access:
+    headers = web.http_server_config.headers if web.http_server_config else {}
+    rate = web.rate_limit
+    return Access(
+        users=web.basic_auth_users or {},
+        headers={name: value for name, value in headers.items() if value},
+        rate=Rate(rate.burst, rate.interval) if rate and rate.interval else None,
+    )
+
+
+def _remarks(web: WebFile) -> Iterator[str]:
+    if web.tls_server_config is not None:
+        yield from certificates.remarks(web.tls_server_config)
+    if web.http_server_config and web.http_server_config.http2:
+        yield "http2: HTTP/1.1 is served; HTTP/2 is not"
+
+
+def _files(tls: TlsOptions | None, path: Path) -> Iterator[Path]:
+    for name in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
+        if name:
+            yield path.parent / name
