@@ -277,6 +277,15 @@ TAKEOVER_RATIO = gauge(
     "period",
 )
 
+PERIOD_END = Family(
+    "chatbot_period_end_timestamp_seconds",
+    Kind.GAUGE,
+    "End of the period the chatbot_period_* and windowed gauges describe, as a Unix timestamp.",
+    ("provider", "target", "query", "period"),
+    20,
+    "Join key for freshness",
+)
+
 NORMALISED: dict[str, Family] = {
     family.name: family
     for family in (

@@ -1,6 +1,6 @@
 """Who may poll what: claims with fencing tokens, the persisted schedule, call budgets (C.3, C.6)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,12 +69,20 @@ def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
     return row
 
 
-def renew(tx: sa.Connection, holder: str, now_ms: int) -> int:
-    """Extend the claims of ``holder``; return how many it has."""
-    mine = (query.c.holder == holder) & (query.c.claim_expires_ms > 0)
-    return tx.execute(
-        sa.update(query).where(mine).values(claim_expires_ms=now_ms + CLAIM_MS)
-    ).rowcount
+def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> int:
+    """Extend the claims of polls that run; return how many are still held.
+
+    A claim whose end could not be written is not among them: it expires, and the query goes on.
+    """
+    return sum(
+        tx.execute(
+            sa.update(query)
+            .where(query.c.id == claim.query_id)
+            .where(query.c.holder == claim.holder, query.c.token == claim.token)
+            .values(claim_expires_ms=now_ms + CLAIM_MS)
+        ).rowcount
+        for claim in held
+    )
 
 
 def take_over(tx: sa.Connection) -> None:

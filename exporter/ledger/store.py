@@ -25,7 +25,7 @@ QueryKey = tuple[str, str]
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` is told the seconds of each transaction. Raises ``LedgerError`` (``ClaimLost``).
+    ``commits`` is told the seconds of each transaction, None when it failed. Raises ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Ledger:
         clock: Clock,
         families: Mapping[str, Family],
         allow_network_fs: bool = False,
-        commits: Callable[[float], None] = lambda _seconds: None,
+        commits: Callable[[float | None], None] = lambda _seconds: None,
     ) -> None:
         self._clock = clock
         self._families = families
@@ -72,10 +72,10 @@ class Ledger:
         with self._transaction() as tx:
             return claims.next_due_ms(tx)
 
-    def renew(self) -> int:
-        """Extend this replica's claims; return how many it holds."""
+    def renew(self, held: Sequence[Claim]) -> int:
+        """Extend the claims of polls that run; return how many are still held."""
         with self._transaction() as tx:
-            return claims.renew(tx, self._holder, self._clock.now_ms())
+            return claims.renew(tx, held, self._clock.now_ms())
 
     def spend(self, claim: Claim, purse: Budget) -> None:
         """T-claim: take one call from ``purse``; raises ``Throttled`` when none is left."""
@@ -176,6 +176,7 @@ class Ledger:
             with self._engine.begin() as tx:
                 yield tx
         except sa.exc.SQLAlchemyError as error:
+            self._commits(None)
             cause = getattr(error, "orig", None) or type(error).__name__
             raise LedgerError(f"the ledger refused a transaction: {cause}") from error
         self._commits(self._clock.monotonic() - started)

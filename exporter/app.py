@@ -1,0 +1,245 @@
+"""The composition root: builds everything, owns start and stop."""
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import httpx
+import structlog
+
+from exporter import __version__, catalog, overview
+from exporter.api import REQUESTS_PER_PROCESS, TIMEOUT, Api
+from exporter.clock import MILLISECONDS, Clock
+from exporter.config.model import Settings
+from exporter.display import Display
+from exporter.errors import LedgerError
+from exporter.exposition import Board
+from exporter.ledger.store import Ledger
+from exporter.poll import Desk, Line, Offload
+from exporter.poller import Poller
+from exporter.provider import ProviderKind, Rules, Target
+from exporter.telemetry import FAMILIES, Telemetry
+from exporter.web.contract import Sources
+from exporter.web.status import Status
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.5
+UNREADY_AFTER_MS = 300_000
+
+
+class Threaded:
+    """Runs ledger calls one after another on a thread of their own."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+
+    def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def close(self) -> None:
+        """Wait for the last call."""
+        self._executor.shutdown()
+
+
+@dataclass(slots=True)
+class Health:
+    """Whether the ledger takes commits: not ready once all of the last five minutes failed."""
+
+    opened: bool = False
+    stopping: bool = False
+    failing_since_ms: int | None = None
+
+    def ready(self, now_ms: int) -> bool:
+        """Say whether the exporter is ready at ``now_ms``."""
+        lost = self.failing_since_ms is not None and (
+            now_ms - self.failing_since_ms >= UNREADY_AFTER_MS
+        )
+        return self.opened and not self.stopping and not lost
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the program takes from outside: time, chance, the network, its providers."""
+
+    clock: Clock
+    rng: random.Random
+    kinds: Mapping[str, ProviderKind]
+    offload: Offload
+    transport: httpx.AsyncBaseTransport | None = None
+    revision: str = "unknown"
+
+
+@dataclass(slots=True)
+class InForce:
+    """The settings in force, and since when."""
+
+    digest: str
+    loaded_ms: int
+    targets: tuple[Target, ...] = field(default=())
+
+
+class App:
+    """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
+
+    def __init__(self, settings: Settings, outside: Outside, digest: str = "") -> None:
+        self._settings = settings
+        self._outside = outside
+        self._in_force = InForce(digest, outside.clock.now_ms())
+        self._started_ms = outside.clock.now_ms()
+        self._stop = asyncio.Event()
+        self._recent = overview.Recent()
+        self.health = Health()
+        self.telemetry = Telemetry(outside.revision)
+        families = {e.family.name: e.family for e in catalog.entries(outside.kinds)}
+        self._families = families | {family.name: family for family in FAMILIES}
+        self.board = Board(self._families, self.telemetry.exposed)
+        self._client = httpx.AsyncClient(
+            transport=outside.transport,
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
+        )
+        self._gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
+
+    @property
+    def sources(self) -> Sources:
+        """Return what the web room serves."""
+        return Sources(
+            exposition=self.board,
+            ready=lambda: self.health.ready(self._outside.clock.now_ms()),
+            status=self.status,
+        )
+
+    def status(self) -> Status:
+        """Return where everything stands."""
+        return Status(
+            version=__version__,
+            now_ms=self._outside.clock.now_ms(),
+            started_ms=self._started_ms,
+            config_hash=self._in_force.digest,
+            config_loaded_ms=self._in_force.loaded_ms,
+            targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
+        )
+
+    async def open(self) -> None:
+        """Open the ledger and show what it holds; raises ``LedgerError``."""
+        outside = self._outside
+        self._ledger = await outside.offload(
+            functools.partial(
+                Ledger,
+                self._settings.ledger.url,
+                clock=outside.clock,
+                families=self._families,
+                allow_network_fs=self._settings.ledger.allow_network_fs,
+                commits=self._committed,
+            )
+        )
+        self.telemetry.add(await outside.offload(self._ledger.self_counts))
+        self._display = Display(
+            ledger=self._ledger,
+            board=self.board,
+            clock=outside.clock,
+            telemetry=self.telemetry,
+            offload=outside.offload,
+            families=self._families,
+        )
+        self._poller = Poller(self._desk(), self._recent.note)
+        await self._adopt(self._settings)
+        self.health.opened = True
+
+    async def run(self) -> None:
+        """Poll and show until ``stop``; then end within ten seconds."""
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(self._tick())
+            polling = group.create_task(self._poller.run())
+            await self._stop.wait()
+            self.health.stopping = True
+            self._poller.stop()
+            await polling
+            ticking.cancel()
+        await self._client.aclose()
+        await self._outside.offload(self._ledger.close)
+
+    def stop(self) -> None:
+        """Let ``run`` return."""
+        self._stop.set()
+
+    def _desk(self) -> Desk:
+        return Desk(
+            ledger=self._ledger,
+            clock=self._outside.clock,
+            rng=self._outside.rng,
+            telemetry=self.telemetry,
+            offload=self._outside.offload,
+            published=self._display.refresh,
+        )
+
+    async def _adopt(self, settings: Settings) -> None:
+        """Make ``settings`` the ones in force."""
+        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+        targets = [
+            self._outside.kinds[options.provider].build(options, rules)
+            for options in settings.targets
+        ]
+        lines = {
+            query.spec.key: Line(query, api)
+            for target in targets
+            for api in [self._api(target)]
+            for query in target.queries
+        }
+        renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
+        specs = {key: line.query.spec for key, line in lines.items()}
+        await self._outside.offload(
+            functools.partial(self._ledger.enrol, list(specs.values()), renames)
+        )
+        await self._display.restart(specs)
+        self._poller.assign(lines)
+        gauges = self.telemetry.gauges
+        gauges["config_last_reload_successful"].set(1)
+        gauges["config_last_reload_success_timestamp_seconds"].set(
+            self._outside.clock.now_ms() / MILLISECONDS
+        )
+
+    def _api(self, target: Target) -> Api:
+        def watch(code: str, seconds: float) -> None:
+            self.telemetry.count(
+                "api_requests_total", target=target.name, provider=target.provider, code=code
+            )
+            self.telemetry.requests.labels(target.provider).observe(seconds)
+
+        return Api(
+            base_url=target.base_url,
+            sign=target.sign,
+            client=self._client,
+            clock=self._outside.clock,
+            requests_per_second=target.requests_per_second,
+            gate=self._gate,
+            watch=watch,
+        )
+
+    async def _tick(self) -> None:
+        while True:
+            await self._outside.clock.sleep(TICK_S)
+            try:
+                await self._display.tick()
+            except LedgerError as error:
+                self._ledger_failed(error)
+
+    def _committed(self, seconds: float | None) -> None:
+        now_ms = self._outside.clock.now_ms()
+        if seconds is None:
+            self.health.failing_since_ms = self.health.failing_since_ms or now_ms
+            return
+        self.health.failing_since_ms = None
+        self.telemetry.commits.observe(seconds)
+        self.telemetry.gauges["ledger_last_commit_timestamp_seconds"].set(now_ms / MILLISECONDS)
+
+    def _ledger_failed(self, error: LedgerError) -> None:
+        self.telemetry.ledger_failed("commit")
+        log.error("ledger failed", fault=str(error))

@@ -1,0 +1,136 @@
+"""Keeps the board in step with the ledger: after each commit, and as the clock goes on."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
+
+from exporter.clock import Clock
+from exporter.exposition import Board
+from exporter.ledger.rows import QueryState, View
+from exporter.ledger.store import Ledger
+from exporter.poll import Offload, QueryKey
+from exporter.query import QuerySpec
+from exporter.report import about_target, zero_counts
+from exporter.samples import Family
+from exporter.telemetry import Telemetry
+
+SELF = "~exporter"
+TEND_EVERY_MS = 60_000
+SWEEP_EVERY_MS = 600_000
+
+
+class Display:
+    """What every query shows. ``refresh`` follows a commit, ``tick`` the clock."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        board: Board,
+        clock: Clock,
+        telemetry: Telemetry,
+        offload: Offload,
+        families: Mapping[str, Family],
+    ) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._telemetry = telemetry
+        self._offload = offload
+        self._families = families
+        self._specs: Mapping[QueryKey, QuerySpec] = {}
+        self._views: dict[QueryKey, View] = {}
+        self._tended_ms = 0
+        self._swept_ms = 0
+
+    @property
+    def states(self) -> list[QueryState]:
+        """Return where every query stands, by target and name."""
+        return [view.state for _, view in sorted(self._views.items())]
+
+    async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
+        """Show the queries of ``specs`` and no others, from what the ledger holds."""
+        for key in self._views.keys() - specs.keys():
+            del self._views[key]
+            self._board.remove(key)
+        gone = {spec.target for spec in self._specs.values()} - {s.target for s in specs.values()}
+        for target in gone:
+            self._board.remove((target, SELF))
+        self._specs = specs
+        for spec in specs.values():
+            missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
+            self._telemetry.add(dict.fromkeys(missing, 0.0))
+        for key in specs:
+            await self._reread(key)
+        self._publish({spec.target for spec in specs.values()})
+
+    async def refresh(self, key: QueryKey) -> None:
+        """Show what the query ``key`` shows now."""
+        if key in self._specs:
+            await self._reread(key)
+            self._publish({key[0]})
+
+    async def tick(self) -> None:
+        """Reveal, withdraw, write off and prune whatever the clock says is due."""
+        now_ms = self._clock.now_ms()
+        stale = await self._reveal(now_ms)
+        stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
+        if now_ms - self._tended_ms >= TEND_EVERY_MS:
+            self._tended_ms = now_ms
+            stale |= await self._tend()
+        if now_ms - self._swept_ms >= SWEEP_EVERY_MS:
+            self._swept_ms = now_ms
+            await self._offload(self._ledger.sweep)
+        for key in stale:
+            await self._reread(key)
+        if stale:
+            self._publish({key[0] for key in stale})
+
+    async def _reread(self, key: QueryKey) -> None:
+        view = await self._offload(partial(self._ledger.view, key))
+        self._views[key] = view
+        self._board.put(key, view.shown, (number for number, _ in view.pending))
+
+    async def _reveal(self, now_ms: int) -> set[QueryKey]:
+        """Commit that zeros were shown, for series whose hold is over; return their queries."""
+        carried = self._board.carried()
+        ready = {
+            number: key
+            for key, view in self._views.items()
+            for number, due_ms in view.pending
+            if due_ms <= now_ms and number in carried
+        }
+        if ready:
+            await self._offload(partial(self._ledger.reveal, list(ready)))
+        return set(ready.values())
+
+    async def _tend(self) -> set[QueryKey]:
+        touched, counted = await self._offload(self._ledger.tend)
+        self._telemetry.add(counted)
+        size, version, rows = await self._offload(self._ledger.sizes)
+        gauges = self._telemetry.gauges
+        gauges["ledger_size_bytes"].set(size or 0)
+        gauges["ledger_schema_version"].set(version)
+        for table, number in rows.items():
+            gauges["ledger_rows"].labels(table).set(number)
+        return set(touched)
+
+    def _publish(self, targets: set[str]) -> None:
+        for target in targets:
+            states = [view.state for key, view in sorted(self._views.items()) if key[0] == target]
+            counts = self._telemetry.counts.get(target, {})
+            self._board.put((target, SELF), about_target(states, self._specs, counts))
+        self._count_series()
+        self._board.publish()
+
+    def _count_series(self) -> None:
+        number: Counter[str] = Counter()
+        for view in self._views.values():
+            number.update(view.state.series)
+        for family, series in number.items():
+            self._telemetry.gauges["series"].labels(family).set(series)
+            self._telemetry.gauges["series_limit"].labels(family).set(self._families[family].cap)
+
+
+def _due(at_ms: int | None, now_ms: int) -> bool:
+    return at_ms is not None and at_ms <= now_ms

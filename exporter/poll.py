@@ -1,0 +1,233 @@
+"""One poll of one claimed query: ask, apply each reading, decide what follows (C.3, D.2)."""
+
+import asyncio
+import random
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import structlog
+
+from exporter import schedule
+from exporter.api import Api
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import ClaimLost, LedgerError, ProviderError, Reason, SchemaFault, TimedOut
+from exporter.ledger.rows import Claim
+from exporter.ledger.store import Ledger
+from exporter.provider import Query
+from exporter.query import Ask, QuerySpec
+from exporter.samples import Window, ceil_to, floor_to
+from exporter.telemetry import Telemetry
+
+T = TypeVar("T")
+QueryKey = tuple[str, str]
+
+log = structlog.get_logger(__name__)
+
+
+class Offload(Protocol):
+    """Runs a blocking ledger call somewhere it blocks nobody."""
+
+    def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
+        """Return what ``call()`` returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One query as the poller knows it: what to ask, and through which way out."""
+
+    query: Query
+    api: Api
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held`` or a reason."""
+
+    key: QueryKey
+    at_ms: int
+    seconds: float
+    outcome: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every poll needs. ``published`` is awaited after each commit that shows something."""
+
+    ledger: Ledger
+    clock: Clock
+    rng: random.Random
+    telemetry: Telemetry
+    offload: Offload
+    published: Callable[[QueryKey], Awaitable[None]]
+
+    def count(self, spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a self counter of the query."""
+        own = {"provider": spec.provider, "query": spec.name}
+        self.telemetry.count(name, amount, target=spec.target, **own, **labels)
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Count and log that the ledger refused."""
+        self.telemetry.ledger_failed("commit")
+        log.error("ledger failed", fault=str(error))
+
+
+async def poll(desk: Desk, line: Line, claim: Claim) -> Ended:
+    """Poll once and commit the outcome, whatever happens; only cancelling it raises."""
+    spec = line.query.spec
+    started_ms, started = desk.clock.now_ms(), desk.clock.monotonic()
+    desk.count(spec, "polls_total")
+    missed = schedule.slots_between(spec, claim.due_ms, started_ms)
+    if missed and claim.last_read_ms is not None:
+        desk.count(spec, "polls_skipped_total", missed, reason="overlap")
+    try:
+        outcome, rows = await _attempt(desk, line, claim, started_ms)
+    except asyncio.CancelledError:
+        desk.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
+        raise
+    seconds = desk.clock.monotonic() - started
+    desk.telemetry.polls.labels(spec.provider).observe(seconds)
+    log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
+    return Ended((claim.target, claim.query), started_ms, seconds, outcome, rows)
+
+
+async def _attempt(desk: Desk, line: Line, claim: Claim, started_ms: int) -> tuple[str, int]:
+    spec = line.query.spec
+    limit_s = spec.deadline_ms / MILLISECONDS
+    try:
+        async with asyncio.timeout(limit_s):
+            rows, outcome = await _read(desk, line, claim, started_ms)
+        await _finish(desk, spec, claim, outcome)
+    except TimeoutError:
+        slow = TimedOut(f"{spec.name}: not done within {limit_s:g} s")
+        return await _fail(desk, spec, claim, slow), 0
+    except ProviderError as error:
+        return await _fail(desk, spec, claim, error), 0
+    except LedgerError as error:
+        return _lose(desk, spec, error), 0
+    except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
+        fault = SchemaFault(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
+        return await _fail(desk, spec, claim, fault), 0
+    return outcome, rows
+
+
+async def _read(desk: Desk, line: Line, claim: Claim, started_ms: int) -> tuple[int, str]:
+    """Apply each reading as it comes; return how many rows were counted, and the outcome."""
+    spec, rows = line.query.spec, 0
+    ask = _ask(desk, spec, claim, started_ms)
+    async for reading in line.query.read(line.api, ask):
+        poll_id = uuid.UUID(int=desk.rng.getrandbits(128)).hex
+        apply = partial(desk.ledger.apply, claim, reading, started_ms=started_ms, poll_id=poll_id)
+        applied = await desk.offload(apply)
+        desk.telemetry.add(applied.counted)
+        rows += applied.rows
+        if applied.held:
+            return rows, "held"
+        if reading.more:
+            await desk.published((claim.target, claim.query))
+    return rows, "ok"
+
+
+def _ask(desk: Desk, spec: QuerySpec, claim: Claim, now_ms: int) -> Ask:
+    async def spend() -> None:
+        if spec.budget is not None:
+            purse = spec.budget
+            await desk.offload(lambda: desk.ledger.spend(claim, purse))
+
+    return Ask(
+        window=poll_window(spec, claim, now_ms),
+        now_ms=now_ms,
+        first=claim.epoch_ms is None,
+        epoch_ms=claim.epoch_ms,
+        watermark_ms=claim.watermark_ms,
+        last_success_ms=claim.last_success_ms,
+        memo=claim.memo,
+        spend=spend,
+    )
+
+
+async def _finish(desk: Desk, spec: QuerySpec, claim: Claim, outcome: str) -> None:
+    next_ms = schedule.next_slot_ms(spec, desk.clock.now_ms(), desk.rng)
+    end = desk.ledger.hold if outcome == "held" else desk.ledger.succeed
+    await desk.offload(lambda: end(claim, next_poll_ms=next_ms))
+    recovered = claim.fail_streak > 0 and outcome == "ok"
+    if recovered or outcome == "held":
+        said = "recovered" if recovered else "a collapse is held back until it is confirmed"
+        log.info(said, target=spec.target, query=spec.name)
+
+
+async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
+    now_ms = desk.clock.now_ms()
+    verdict = schedule.after_failure(
+        spec,
+        error,
+        streak=claim.fail_streak + 1,
+        backoff_ms=claim.backoff_ms,
+        now_ms=now_ms,
+        rng=desk.rng,
+    )
+    desk.count(spec, "poll_failures_total", reason=error.reason)
+    if error.reason is Reason.THROTTLED:
+        desk.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
+    skipped = schedule.slots_between(spec, now_ms, verdict.next_poll_ms - 1)
+    if verdict.circuit == "open" and skipped:
+        desk.count(spec, "polls_skipped_total", skipped, reason="circuit_open")
+    if claim.fail_streak == 0 or verdict.circuit != claim.circuit:
+        log.warning(
+            "poll failed", target=spec.target, query=spec.name, reason=error.reason.value,
+            fault=str(error), circuit=verdict.circuit,
+        )  # fmt: skip
+    try:
+        await desk.offload(
+            lambda: desk.ledger.fail(
+                claim,
+                next_poll_ms=verdict.next_poll_ms,
+                backoff_ms=verdict.backoff_ms,
+                circuit=verdict.circuit,
+                last_reason=error.reason.value,
+                last_fault=str(error),
+                postpone_target_ms=verdict.hold_target_ms,
+            )
+        )
+    except LedgerError as fault:
+        return _lose(desk, spec, fault)
+    return error.reason.value
+
+
+def _lose(desk: Desk, spec: QuerySpec, error: LedgerError) -> str:
+    """Count a poll whose result could not be committed; the next one reads it all again."""
+    desk.count(spec, "poll_failures_total", reason=error.reason)
+    if isinstance(error, ClaimLost):
+        desk.telemetry.claim_lost()
+    else:
+        desk.ledger_failed(error)
+    return error.reason.value
+
+
+def _innermost(bug: Exception) -> str:
+    """Return file and line where ``bug`` arose; its text may hold what the vendor sent."""
+    frames = traceback.extract_tb(bug.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+
+
+def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
+    """Return what a poll reads: from the oldest unsettled bucket, at least the lookback, to now.
+
+    Never from before the first range, whose older rows belong to no counter; never further back
+    than the API reaches.
+    """
+    step = spec.granularity_ms or 1
+    start_ms = floor_to(now_ms - spec.lookback_ms, step)
+    if claim.cursor_ms is not None:
+        start_ms = min(start_ms, claim.cursor_ms)
+    if spec.reach_ms is not None:
+        start_ms = max(start_ms, ceil_to(now_ms - spec.reach_ms, step))
+    if claim.floor_ms is not None and claim.epoch_ms is not None:
+        start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
+    return Window(start_ms, ceil_to(now_ms + 1, step))
