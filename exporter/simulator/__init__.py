@@ -7,10 +7,11 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
-from exporter.simulator import voiceflow
+from exporter.simulator import flowxo, voiceflow
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
 SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
+    "flowxo": flowxo.build,
     "voiceflow": voiceflow.build,
 }

@@ -41,6 +41,7 @@ class Traffic:
         self._numbers = 0
         self._hour = lru_cache(maxsize=96)(self._generate)
         self._opened = lru_cache(maxsize=200)(self._open)
+        self._settled = lru_cache(maxsize=500)(self._count_active)
         self._faces = lru_cache(maxsize=1000)(self._meet)
 
     def add(
@@ -118,16 +119,10 @@ class Traffic:
         A scripted user is active by a conversation or a message, a generated one by the start of
         a conversation.
         """
-        start_ms = end_ms - span_ms
-        window = (start_ms, end_ms)
-        users: set[str] = set()
-        for kind in ACTIVE_KINDS:
-            users |= {
-                one.get("user")
-                for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
-                if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
-            }
-        return len(users.union(*self._generated_users(window, as_of_ms)))
+        settled_ms = end_ms + LATEST_MS
+        if self._added or as_of_ms < settled_ms:
+            return self._count_active(end_ms, as_of_ms, span_ms)
+        return self._settled(end_ms, settled_ms, span_ms)
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
@@ -138,6 +133,18 @@ class Traffic:
         return base + sum(
             one.at_ms < end_ms and self._shows(one, as_of_ms) for one in (*recent, *scripted)
         )
+
+    def _count_active(self, end_ms: int, as_of_ms: int, span_ms: int) -> int:
+        start_ms = end_ms - span_ms
+        window = (start_ms, end_ms)
+        users: set[str] = set()
+        for kind in ACTIVE_KINDS:
+            users |= {
+                one.get("user")
+                for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
+                if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
+            }
+        return len(users.union(*self._generated_users(window, as_of_ms)))
 
     def _shows(self, occurrence: Occurrence, as_of_ms: int) -> bool:
         gone_ms = self._gone.get(occurrence.id)
