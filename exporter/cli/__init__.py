@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, metrics
+from exporter.cli import check_config, metrics, run
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -14,6 +14,7 @@ a ledger, and serves counters that equal what the provider says on /metrics.
 First steps:
   chatbot-exporter check-config exporter.yaml   is the file right?
   chatbot-exporter metrics                      what will be exported?
+  chatbot-exporter run --config exporter.yaml   poll, count and serve
 
 Every command explains itself with --help. Exit codes: 0 good, 1 failed, 2 wrong usage or
 configuration.
@@ -29,5 +30,5 @@ def main() -> None:
     """Run one command."""
 
 
-main.add_command(check_config.command)
-main.add_command(metrics.command)
+for _module in (run, check_config, metrics):
+    main.add_command(_module.command)

@@ -3,7 +3,7 @@
 from pydantic import field_validator
 
 from exporter.catalog import capped
-from exporter.config.model import Duration, Secret, TargetOptions
+from exporter.config.model import Duration, Named, Secret, TargetOptions
 from exporter.config.values import fault
 from exporter.providers import KINDS as PROVIDERS
 
@@ -19,6 +19,8 @@ class HourlyOptions(TargetOptions):
     base_url: str = "https://hourly.example.com"
     interval: Duration = 3_600_000
     account_key: Secret
+    bots: tuple[str | Named, ...] = ()
+    label: str | dict[str, int] | None = None
 
     @field_validator("interval")
     @classmethod
