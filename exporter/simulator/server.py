@@ -114,6 +114,7 @@ def plain_error(status: int, reason: str) -> Any:
 class Service:
     """One running fake: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
+    Set ``remember`` to keep only that many of the latest requests, where it runs for long.
     ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets
     inline, when the service is reached at ``url``. The instance is the ASGI app.
     """
@@ -133,6 +134,7 @@ class Service:
         self.traffic = traffic
         self.faults = faults
         self.requests: list[Seen] = []
+        self.remember: int | None = None
         self.target = target
         self._routes = [(compile_path(route.path), route) for route in routes]
         self._secrets = sorted(secrets, key=len, reverse=True)
@@ -236,6 +238,8 @@ class Service:
                 faults=frozenset(call.faults),
             )
         )
+        if self.remember is not None:
+            del self.requests[: len(self.requests) - self.remember]
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:

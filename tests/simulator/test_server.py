@@ -80,6 +80,15 @@ def test_secrets_are_not_remembered(vendor: Vendor) -> None:
     assert seen.body == {"apikey": "***"}
 
 
+def test_only_the_latest_requests_are_remembered_on_demand(vendor: Vendor) -> None:
+    vendor.service.remember = 2
+
+    for name in "abcd":
+        vendor.ask(path=f"/items/{name}")
+
+    assert [seen.path for seen in vendor.service.requests] == ["/items/c", "/items/d"]
+
+
 def test_the_path_is_kept_as_sent(vendor: Vendor) -> None:
     assert vendor.ask("POST", "/echo/a%2Cb/*").json()["path"] == "/echo/a%2Cb/*"
 

@@ -1,0 +1,71 @@
+"""``simulate``: one fake vendor, for development against ``run``."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import click
+import yaml
+
+from exporter.clock import SystemClock
+from exporter.simulator import SIMULATORS
+from exporter.simulator.server import serving
+from exporter.simulator.traffic import Traffic
+
+PER_HOUR = 120  # conversations: something is new every few seconds, even at night
+
+
+@click.command("simulate", short_help="Serve a fake of one vendor's API.")
+@click.argument("provider", type=click.Choice(sorted(SIMULATORS)))
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Listen on this port of 127.0.0.1.  [default: a free one]",
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Which history to show.")
+def command(provider: str, port: int, seed: int) -> None:
+    """Serve a fake of PROVIDER's API on loopback, with a year-like rhythm of traffic.
+
+    Prints the settings file that polls it. The same seed shows the same history. Ends with 0 on
+    SIGTERM or SIGINT.
+    """
+    try:
+        asyncio.run(_until_signal(provider, port, seed))
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on port {port}: {error.strerror}") from None
+
+
+async def _until_signal(provider: str, port: int, seed: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with simulated(provider, port=port, seed=seed) as settings:
+        click.echo(settings)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str]:
+    """Serve a fake until the block is left; yields the ``exporter.yaml`` that polls it.
+
+    Raises ``OSError`` where the port is taken.
+    """
+    service = SIMULATORS[provider](SystemClock(), Traffic(seed, per_hour=PER_HOUR))
+    service.remember = 0
+    async with serving({provider: service}, {provider: port}) as urls:
+        yield settings_text(service.target(urls[provider]), provider)
+
+
+def settings_text(target: dict[str, Any], name: str) -> str:
+    """Return an ``exporter.yaml`` of one target that is polled every few seconds."""
+    pace: dict[str, Any] = {} if name == "xenioo" else {"interval": "5s"}  # Xenioo: 1h at least
+    document = {
+        "version": 1,
+        "allow_inline_secrets": True,
+        "targets": [{"name": name} | pace | target],
+    }
+    return yaml.safe_dump(document, sort_keys=False)

@@ -1,0 +1,100 @@
+"""``simulate``: a fake vendor on a port."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter.cli.check_config import command as check_config
+from exporter.cli.simulate import command, settings_text, simulated
+from exporter.clock import SystemClock
+from exporter.simulator import SIMULATORS
+from exporter.simulator.traffic import Traffic
+
+PYTHON = "from exporter.cli.simulate import command; command()"
+
+
+@pytest.mark.parametrize("provider", sorted(SIMULATORS))
+def test_the_printed_settings_are_valid(provider: str, tmp_path: Path) -> None:
+    service = SIMULATORS[provider](SystemClock(), Traffic())
+    file = tmp_path / "exporter.yaml"
+    file.write_text(settings_text(service.target("http://127.0.0.1:1"), provider))
+
+    result = CliRunner().invoke(check_config, [str(file)])
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "1 target, " in result.stdout
+
+
+@pytest.mark.parametrize("provider", ["flowxo", "voiceflow"])
+def test_a_fake_listens_where_its_settings_say(provider: str) -> None:
+    async def main() -> httpx.Response:
+        async with (
+            simulated(provider, port=0, seed=1) as settings,
+            httpx.AsyncClient() as client,
+        ):
+            (target,) = yaml.safe_load(settings)["targets"]
+            return await client.get(f"{target['base_url']}/insights")
+
+    answer = asyncio.run(main())
+
+    assert answer.status_code == {"flowxo": 401, "voiceflow": 404}[provider]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument"),
+        (["nobody"], "is not one of"),
+        (["voiceflow", "--port", "70000"], "70000"),
+        (["voiceflow", "--seed", "x"], "not a valid integer"),
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(command, arguments)
+
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_taken_port_is_1() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+
+        result = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", PYTHON, "voiceflow", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    assert result.returncode == 1
+    assert f"cannot listen on port {port}: Address already in use" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
+    with subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", PYTHON, "voiceflow"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+
+        process.send_signal(number)
+
+        assert process.wait(timeout=10) == 0
+    assert first == "version: 1\n"
