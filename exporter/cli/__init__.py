@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, metrics, run
+from exporter.cli import check_config, demo, metrics, run
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -12,9 +12,10 @@ a ledger, and serves counters that equal what the provider says on /metrics.
 
 \b
 First steps:
+  chatbot-exporter demo                         try it: made-up vendors, real counters
   chatbot-exporter check-config exporter.yaml   is the file right?
+  chatbot-exporter run --config exporter.yaml   serve /metrics
   chatbot-exporter metrics                      what will be exported?
-  chatbot-exporter run --config exporter.yaml   poll, count and serve
 
 Every command explains itself with --help. Exit codes: 0 good, 1 failed, 2 wrong usage or
 configuration.
@@ -30,5 +31,5 @@ def main() -> None:
     """Run one command."""
 
 
-for _module in (run, check_config, metrics):
+for _module in (run, demo, check_config, metrics):
     main.add_command(_module.command)

@@ -10,15 +10,13 @@ import click
 import structlog
 
 from exporter.app import App, Outside, Threaded
-from exporter.cli.settings import DEFAULT_FILE, read_settings
+from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.errors import LedgerError
 from exporter.logs import configure_logs
 from exporter.providers import KINDS
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.listen import ListenError
 
 log = structlog.get_logger(__name__)
 WEB_STOP_S = 2.0
@@ -37,10 +35,8 @@ def command(file: str, listen: str | None) -> None:
     configure_logs()
     settings = read_settings(file)
     digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
-    try:
+    with fail_on():
         asyncio.run(serve(settings, listen or settings.web.listen, digest))
-    except (LedgerError, ListenError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 async def serve(settings: Settings, listen: str, digest: str) -> None:

@@ -1,0 +1,121 @@
+"""``demo``: every simulator on loopback, and the exporter on them; no key, no network."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from exporter import __version__, catalog
+from exporter.app import App, Outside, Threaded
+from exporter.cli.run import WEB_STOP_S, stop_on_signals
+from exporter.cli.settings import fail_on
+from exporter.clock import SystemClock
+from exporter.config import loads
+from exporter.config.model import Settings, TargetOptions
+from exporter.logs import configure_logs
+from exporter.provider import ProviderKind, Rules, Target
+from exporter.providers import KINDS
+from exporter.query import QuerySpec
+from exporter.simulator import SIMULATORS
+from exporter.simulator.server import serving
+from exporter.simulator.traffic import Traffic
+from exporter.web import app as web
+from exporter.web import server
+
+CONVERSATIONS_PER_HOUR = 3_000
+INTERVAL_MS = 5_000
+ZERO_HOLD_MS = 5_000
+BUDGET_PERIOD_MS = 10_000
+
+WELCOME = """chatbot-exporter {version} demo: {count} made-up accounts, polled every few seconds.
+
+  status page   http://{address}/
+  metrics       http://{address}/metrics
+  simulators    {simulators}
+
+Counters start at 0 and grow within half a minute. Ctrl-C ends it; nothing is left behind.
+"""
+
+
+@click.command("demo")
+@click.option("--listen", default="127.0.0.1:10877", show_default=True, help="host:port.")
+@click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
+def command(listen: str, seed: int) -> None:
+    """Run all simulators and the exporter on them: no key, no network, nothing left behind.
+
+    Polls every few seconds instead of minutes, so that there is something to see.
+    """
+    configure_logs()
+    with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as folder:
+        asyncio.run(_demo(listen, seed, Path(folder)))
+
+
+async def _demo(listen: str, seed: int, folder: Path) -> None:
+    clock = SystemClock()
+    traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
+    services = {name: build(clock, traffic) for name, build in SIMULATORS.items()}
+    async with serving(services) as urls:
+        outside = Outside(
+            clock=clock, rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
+        )
+        targets = {name: services[name].target(url) for name, url in urls.items()}
+        app = App(demo_settings(targets, folder), outside, "demo")
+        stop_on_signals(app)
+        await app.open()
+        running = server.start(listen, web.build(app.sources))
+        click.echo(_welcome(running.address, urls))
+        try:
+            await app.run()
+        finally:
+            await asyncio.to_thread(running.stop, WEB_STOP_S)
+
+
+def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:
+    """Return settings with one target a simulator and a ledger in ``folder``."""
+    document = {
+        "version": 1,
+        "allow_inline_secrets": True,
+        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "targets": [
+            {"name": f"demo-{name}", "provider": name} | dict(keys)
+            for name, keys in targets.items()
+        ],
+    }
+    options = {name: kind.options for name, kind in KINDS.items()}
+    text = yaml.safe_dump(document)
+    return loads(text, options, {}, file="demo", families=catalog.capped(KINDS))
+
+
+def hurried(kinds: Mapping[str, ProviderKind]) -> dict[str, ProviderKind]:
+    """Return ``kinds`` whose queries are polled every few seconds, budgets included."""
+    return {name: replace(kind, build=_hurry(kind.build)) for name, kind in kinds.items()}
+
+
+def _hurry(
+    build: Callable[[TargetOptions, Rules], Target],
+) -> Callable[[TargetOptions, Rules], Target]:
+    def built(options: TargetOptions, rules: Rules) -> Target:
+        target = build(options, rules)
+        queries = tuple(replace(query, spec=_faster(query.spec)) for query in target.queries)
+        return replace(target, queries=queries, requests_per_second=0)
+
+    return built
+
+
+def _faster(spec: QuerySpec) -> QuerySpec:
+    budget = spec.budget and replace(spec.budget, period_ms=BUDGET_PERIOD_MS, margin_ms=1_000)
+    interval_ms = BUDGET_PERIOD_MS if budget else INTERVAL_MS
+    return replace(spec, interval_ms=interval_ms, zero_hold_ms=ZERO_HOLD_MS, budget=budget)
+
+
+def _welcome(address: str, urls: Mapping[str, str]) -> str:
+    simulators = ", ".join(f"{name} {url}" for name, url in sorted(urls.items()))
+    return WELCOME.format(
+        version=__version__, count=len(urls), address=address, simulators=simulators
+    )
