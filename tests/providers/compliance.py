@@ -82,7 +82,8 @@ class Case:
     ``METHOD /path`` of everything that may be asked. ``counts`` are the counters that must equal
     what happened, hour by hour; ``unchecked`` those that the truth cannot tell so simply.
     ``errors`` are faults that mean something else here, None where they do no harm; the key may
-    also be ``(query's kind, fault)``.
+    also be ``(query's kind, fault)``. ``quirks`` are modes of the simulator that must change
+    nothing in the counts; ``own_faults`` what others must become, by ``(query's kind, mode)``.
     """
 
     kind: str
@@ -91,6 +92,8 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
     errors: Mapping[str | tuple[str, str], type[ProviderError] | None] = field(default_factory=dict)
+    quirks: frozenset[str] = frozenset()
+    own_faults: Mapping[tuple[str, str], type[ProviderError]] = field(default_factory=dict)
     privacy: Privacy = field(default_factory=Privacy)
     question: Callable[[Query, Window, int], Ask] = _question
 
@@ -134,6 +137,14 @@ class Bench:
             return found, error
         return found, None
 
+    def count(self) -> Counter[tuple[str, int]]:
+        """Return the sum of every counter and hour, over all queries."""
+        sums: Counter[tuple[str, int]] = Counter()
+        for query in self.target.queries:
+            for reading in self.read(query):
+                sums.update(_counts(reading))
+        return sums
+
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
             api = Api(
@@ -145,7 +156,8 @@ class Bench:
                 gate=asyncio.Semaphore(64),
             )
             ask = self.case.question(query, self.window, self.clock.now_ms())
-            found.extend([reading async for reading in query.read(api, ask)])
+            async for reading in query.read(api, ask):
+                found.append(reading)  # noqa: PERF401 - what came before a failure must show
         return found
 
     def truth(self, family: str) -> dict[int, int]:
@@ -165,16 +177,22 @@ class Compliance:
 
     def test_a_complete_read_equals_what_happened(self) -> None:
         bench = Bench(self.case)
-        counted: Counter[tuple[str, int]] = Counter()
 
-        for query in bench.target.queries:
-            for reading in bench.read(query):
-                counted.update(_counts(reading))
+        counted = bench.count()
 
         assert {family for family, _ in counted} == self.case.counts.keys() | self.case.unchecked
         for family in self.case.counts:
-            got = {at_ms: n for (name, at_ms), n in counted.items() if name == family and n}
-            assert got == bench.truth(family), family
+            assert _hours(counted, family) == bench.truth(family), family
+
+    def test_a_quirk_of_the_vendor_changes_no_count(self) -> None:
+        for quirk in sorted(self.case.quirks):
+            bench = Bench(self.case)
+            bench.service.faults.on(quirk)
+
+            counted = bench.count()
+
+            for family in self.case.counts:
+                assert _hours(counted, family) == bench.truth(family), (quirk, family)
 
     def test_readings_cover_the_window_without_holes(self) -> None:
         long = Window(WINDOW.end_ms - 8 * DAY_MS, WINDOW.end_ms)
@@ -215,17 +233,25 @@ class Compliance:
 
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_fault_becomes_its_error_and_no_reading(self, fault: str) -> None:
-        for name in [query.spec.name for query in Bench(self.case).target.queries]:
-            bench = Bench(self.case)
-            query = next(query for query in bench.target.queries if query.spec.name == name)
-            bench.service.faults.on(fault)
+        for kind in {
+            query.spec.name.partition("/")[0] for query in Bench(self.case).target.queries
+        }:
+            self._fails_as(kind, fault, self._expected(kind, fault))
 
-            readings, error = bench.read_badly(query)
+    def test_a_vendors_own_fault_becomes_its_error_and_no_reading(self) -> None:
+        for (kind, fault), expected in self.case.own_faults.items():
+            self._fails_as(kind, fault, expected)
 
-            expected = self._expected(name.partition("/")[0], fault)
-            assert type(error) is (expected or type(None)), (name, fault)
-            assert not readings or expected is None, (name, fault)
-            assert not any(secret in f"{error!r} {error}" for secret in bench.secrets)
+    def _fails_as(self, kind: str, fault: str, expected: type[ProviderError] | None) -> None:
+        bench = Bench(self.case)
+        query = next(q for q in bench.target.queries if q.spec.name.partition("/")[0] == kind)
+        bench.service.faults.on(fault)
+
+        readings, error = bench.read_badly(query)
+
+        assert type(error) is (expected or type(None)), (kind, fault)
+        assert not readings or expected is None, (kind, fault)
+        assert not any(secret in f"{error!r} {error}" for secret in bench.secrets)
 
     def test_requests_keep_to_the_documented_paths(self) -> None:
         bench = Bench(self.case)
@@ -262,6 +288,10 @@ def _counts(reading: Reading) -> Counter[tuple[str, int]]:
         for name, _ in event.counts:
             sums[name, floor_to(event.at_ms, HOUR_MS)] += 1
     return sums
+
+
+def _hours(counted: Counter[tuple[str, int]], family: str) -> dict[int, int]:
+    return {at_ms: value for (name, at_ms), value in counted.items() if name == family and value}
 
 
 def _gauges(reading: Reading) -> list[GaugeRow]:

@@ -37,7 +37,7 @@ def tidy(text: str) -> str:
 
 def cut(text: str) -> str:
     """Return the first 64 characters of ``text``, tidied."""
-    return tidy(text)[:LONGEST].strip()
+    return tidy(text[:_EXAMINED])[:LONGEST].strip()
 
 
 def presentable(text: str) -> str:

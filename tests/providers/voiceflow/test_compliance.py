@@ -1,6 +1,6 @@
 """Voiceflow keeps to what every provider keeps to."""
 
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaFault, Truncated
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Case, Compliance
 
@@ -20,5 +20,18 @@ class TestVoiceflow(Compliance):
             "chatbot_integration_call_errors_total": (Kind.INTEGRATION_CALL, {"ok": "false"}),
             "chatbot_knowledge_base_hits_total": (Kind.KB_HIT, {}),
         },
-        errors={"renamed_field": SchemaFault},
+        quirks=frozenset(
+            {
+                "inclusive_end",
+                "period_without_fraction",
+                "period_without_seconds",
+                "end_without_cursor",
+                "end_with_cursor",
+                "zero_cursor",
+            }
+        ),
+        own_faults={
+            ("interactions", "repeated_cursor"): Truncated,
+            ("interactions", "renamed_field"): SchemaFault,
+        },
     )

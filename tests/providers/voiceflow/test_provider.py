@@ -190,6 +190,11 @@ def test_pages_without_end_are_truncation() -> None:
         read(lambda data: page(1, cursor=data["filter"].get("cursor", 0) + 1))
 
 
+def test_a_page_that_fails_voids_the_pages_before_it() -> None:
+    with pytest.raises(SchemaFault):
+        read(lambda data: b"{" if "cursor" in data["filter"] else page(1, cursor=1))
+
+
 @pytest.mark.parametrize("body", [b'{"result": [1]}', b'{"result": {}}', b'{"items": []}', b"[]"])
 def test_an_answer_of_another_shape_is_a_fault(body: bytes) -> None:
     with pytest.raises(SchemaFault):

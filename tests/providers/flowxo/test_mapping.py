@@ -1,0 +1,254 @@
+"""Flow XO's answers, as its documentation shows them, become samples."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.flowxo.mapping import (
+    Insights,
+    Shown,
+    TopFlow,
+    TopMessage,
+    flows_to_reading,
+    insights_to_reading,
+    messages_to_reading,
+)
+from exporter.query import Naming
+from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
+
+NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
+TEN = NINE + HOUR_MS
+WINDOW = Window(NINE, TEN + HOUR_MS)
+DAY = Shown(Window(TEN - DAY_MS, TEN), "trailing_1d", 3)
+
+# The vendor's sample, its two months taken for two hours.
+SAMPLE: dict[str, Any] = {
+    "stats": [
+        {
+            "_id": None,
+            "active_users": 23,
+            "total_users": 55,
+            "new_users": 10,
+            "triggers": 104,
+            "received_messages": 106,
+            "sent_messages": 146,
+        }
+    ],
+    "metrics": [
+        {
+            "_id": "2026-02-03T09",
+            "_timestamp": "2026-02-03T09:00:00.000Z",
+            "active_users": 22,
+            "total_users": 54,
+            "new_users": 9,
+            "triggers": 100,
+            "received_messages": 99,
+            "sent_messages": 141,
+        },
+        {
+            "_id": "2026-02-03T10",
+            "_timestamp": "2026-02-03T10:00:00.000Z",
+            "active_users": 23,
+            "total_users": 55,
+            "new_users": 1,
+            "triggers": 4,
+            "received_messages": 7,
+            "sent_messages": 5,
+        },
+    ],
+}
+FLOWS = [
+    {"_id": {"id": "65c0aa11", "name": "Untitled Flow"}, "count": 41},
+    {"_id": {"id": "65c0aa12", "name": "Untitled Flow"}, "count": 9},
+]
+MESSAGES = [
+    {"_id": "text me", "count": 18},
+    {"_id": "Hi", "count": 4},
+    {"_id": "hi ", "count": 2},
+    {"_id": "/start", "count": 1},
+]
+
+
+def first(**changes: Any) -> dict[str, Any]:
+    """The sample with its first bucket changed; ``...`` takes a field away."""
+    bucket = SAMPLE["metrics"][0] | changes
+    kept = {key: value for key, value in bucket.items() if value is not ...}
+    return SAMPLE | {"metrics": [kept, SAMPLE["metrics"][1]]}
+
+
+def read(answer: dict[str, Any], window: Window = WINDOW) -> Reading:
+    typed = msgspec.json.decode(msgspec.json.encode(answer), type=Insights)
+    return insights_to_reading(typed, window, "promo", Labels({}, 128))
+
+
+def counted(reading: Reading) -> dict[str, list[tuple[int, float]]]:
+    found: dict[str, list[tuple[int, float]]] = {}
+    for (name, _), at_ms, value in reading.counts:
+        found.setdefault(name, []).append((at_ms, value))
+    return found
+
+
+def test_what_adds_up_is_counted_by_hour() -> None:
+    reading = read(SAMPLE)
+
+    assert counted(reading) == {
+        "chatbot_messages_received_total": [(NINE, 99), (TEN, 7)],
+        "chatbot_messages_sent_total": [(NINE, 141), (TEN, 5)],
+        "chatbot_flow_triggers_total": [(NINE, 100), (TEN, 4)],
+        "chatbot_new_users_total": [(NINE, 9), (TEN, 1)],
+    }
+    assert {series[1] for series, _, _ in reading.counts} == {
+        ("promo", "", ""),
+        ("promo", ""),
+    }
+    assert reading.drift == {}
+
+
+def test_users_are_levels_of_the_buckets_end() -> None:
+    active = ("chatbot_active_users", ("promo", "", "", "trailing_30d"))
+    known = ("chatbot_known_users", ("promo", ""))
+    nine, ten = Window(NINE, TEN), Window(TEN, TEN + HOUR_MS)
+
+    assert list(read(SAMPLE).levels) == [
+        GaugeRow(active, nine, 22),
+        GaugeRow(active, ten, 23),
+        GaugeRow(known, nine, 54),
+        GaugeRow(known, ten, 55),
+    ]
+
+
+def test_a_bucket_outside_the_window_is_left_out_and_not_checked_against_the_sums() -> None:
+    reading = read(SAMPLE, Window(NINE, TEN))
+
+    assert counted(reading)["chatbot_messages_received_total"] == [(NINE, 99)]
+    assert [level.window.start_ms for level in reading.levels] == [NINE, NINE]
+    assert reading.drift == {}
+
+
+def test_sums_that_differ_are_drift_and_not_refused() -> None:
+    reading = read(first(received_messages=98, sent_messages=0))
+
+    assert reading.drift == {"unexpected_type": 2}
+    assert counted(reading)["chatbot_messages_received_total"] == [(NINE, 98), (TEN, 7)]
+
+
+@pytest.mark.parametrize("stats", [[], [{"_id": None}], None])
+def test_sums_may_be_missing(stats: Any) -> None:
+    assert read(SAMPLE | {"stats": stats}).drift == {}
+
+
+def test_no_buckets_are_an_answer_too() -> None:
+    reading = read({"stats": [], "metrics": []})
+
+    assert (list(reading.counts), reading.window, reading.drift) == ([], WINDOW, {})
+
+
+@pytest.mark.parametrize("value", [..., None])
+def test_a_missing_field_is_skipped_and_drift(value: Any) -> None:
+    reading = read(first(triggers=value, total_users=value) | {"stats": []})
+
+    assert counted(reading)["chatbot_flow_triggers_total"] == [(TEN, 4)]
+    assert counted(reading)["chatbot_new_users_total"] == [(NINE, 9), (TEN, 1)]
+    assert reading.drift == {"missing": 2}
+
+
+def test_the_id_of_a_bucket_is_never_read() -> None:
+    assert read(first(_id={"anything": "goes"})).drift == {}
+
+
+def test_an_hour_that_comes_twice_is_a_fault() -> None:
+    with pytest.raises(SchemaFault, match=r"metrics\[1\]._timestamp: the hour came twice"):
+        read(first(_timestamp="2026-02-03T10:00:00.000Z"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "kind"),
+    [
+        ({"_timestamp": ...}, r"metrics\[0\]._timestamp: missing", "missing"),
+        ({"_timestamp": "2026-02-03"}, "whole hour", "unexpected_type"),
+        ({"_timestamp": "2026-02-03T09:30:00.000Z"}, "whole hour", "unexpected_type"),
+        ({"_timestamp": "2026-02-30T09:00:00.000Z"}, "whole hour", "unexpected_type"),
+        ({"_timestamp": "2026-02-03T09:00:00.000+01:00"}, "whole hour", "unexpected_type"),
+        ({"triggers": -1}, r"metrics\[\].triggers: negative", "negative"),
+        ({"triggers": 1.5}, r"metrics\[\].triggers", "non_integer"),
+        ({"active_users": 2**54}, r"metrics\[\].active_users", "unexpected_type"),
+    ],
+)
+def test_an_impossible_bucket_is_a_fault_that_names_its_field(
+    changes: dict[str, Any], words: str, kind: str
+) -> None:
+    with pytest.raises(SchemaFault, match=words) as caught:
+        read(first(**changes))
+
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("value", ["7", [7], {"n": 7}, True])
+def test_a_figure_of_another_type_is_never_coerced(value: Any) -> None:
+    with pytest.raises(msgspec.ValidationError, match="triggers"):
+        read(first(triggers=value))
+
+
+def flows(rows: list[dict[str, Any]], limit: int = 3) -> Reading:
+    typed = msgspec.convert(rows, list[TopFlow])
+    return flows_to_reading(typed, Shown(DAY.window, DAY.label, limit), Labels({}, 128))
+
+
+def shown(reading: Reading) -> dict[tuple[str, ...], float]:
+    return {row.series[1]: row.value for row in reading.lists}
+
+
+def test_a_flow_is_its_id_since_names_repeat() -> None:
+    reading = flows(FLOWS)
+
+    assert shown(reading) == {
+        ("65c0aa11", "Untitled Flow", "trailing_1d"): 41,
+        ("65c0aa12", "Untitled Flow", "trailing_1d"): 9,
+    }
+    assert reading.lists_of == {"chatbot_flowxo_top_flow_triggers"}
+
+
+def test_more_flows_than_were_asked_for_are_cut_by_use() -> None:
+    assert list(shown(flows(FLOWS[::-1], limit=1))) == [
+        ("65c0aa11", "Untitled Flow", "trailing_1d")
+    ]
+
+
+def test_a_flows_name_is_cut_and_put_on_one_line() -> None:
+    named = [{"_id": {"id": "f", "name": "two\nlines\x00 " + "x" * 99}, "count": 1}]
+
+    assert list(shown(flows(named))) == [("f", "two lines " + "x" * 54, "trailing_1d")]
+
+
+def messages(
+    rows: list[dict[str, Any]], *, raw: bool = False, allow: tuple[str, ...] = ()
+) -> Reading:
+    naming = {} if raw else {"message": Naming({"hi": "Hi"} if allow else {}, frozenset(allow))}
+    typed = msgspec.convert(rows, list[TopMessage])
+    return messages_to_reading(typed, DAY, Labels(naming, 128), raw=raw)
+
+
+def test_only_listed_messages_are_shown_and_spellings_are_one() -> None:
+    reading = messages(MESSAGES, allow=("Hi",))
+
+    assert shown(reading) == {("other", "trailing_1d"): 18, ("Hi", "trailing_1d"): 6}
+    assert reading.dropped == {("chatbot_flowxo_top_message_uses", "not_allowlisted"): 1}
+
+
+def test_with_nothing_listed_no_message_is_shown() -> None:
+    assert shown(messages(MESSAGES)) == {("other", "trailing_1d"): 24}
+
+
+def test_raw_messages_are_shown_with_personal_data_redacted() -> None:
+    reading = messages([{"_id": "I am ann@example.com", "count": 9}, *MESSAGES[:2]], raw=True)
+
+    assert shown(reading) == {
+        ("redacted", "trailing_1d"): 9,
+        ("text me", "trailing_1d"): 18,
+        ("Hi", "trailing_1d"): 4,
+    }
+    assert reading.dropped == {("chatbot_flowxo_top_message_uses", "pii"): 1}
+    assert "ann" not in repr(reading)

@@ -1,0 +1,149 @@
+"""What a Flow XO target asks."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.api import Api
+from exporter.config.model import Limits, Privacy
+from exporter.provider import Rules, Target
+from exporter.providers.flowxo.options import FlowXOOptions
+from exporter.providers.flowxo.provider import KIND
+from exporter.query import Ask
+from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
+LISTS: dict[str, Any] = {
+    "top_flows": {"limit": 5, "window": "7d"},
+    "top_messages": {"allow": ["Hi"]},
+}
+
+
+def target(privacy: Privacy = Privacy(), **changes: Any) -> Target:  # noqa: B008 - frozen
+    entries: dict[str, Any] = {
+        "name": "promo",
+        "provider": "flowxo",
+        "api_key": {"env": "FLOWXO_API_KEY"},
+        "project": "promo",
+    }
+    options = FlowXOOptions.model_validate(entries | changes)
+    return KIND.build(options, Rules(Limits(), privacy))
+
+
+def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[httpx.URL]]:
+    asked: list[httpx.URL] = []
+    query = next(query for query in built.queries if query.spec.name == name)
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        answer = {"stats": [], "metrics": []} if name == "hourly" else []
+        return httpx.Response(200, json=answer)
+
+    async def main() -> list[Reading]:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(vendor)) as client:
+            api = Api(
+                base_url=built.base_url,
+                sign=dict,
+                client=client,
+                clock=VirtualClock(),
+                requests_per_second=0,
+                gate=asyncio.Semaphore(64),
+            )
+            return [reading async for reading in query.read(api, Ask(window, START_MS))]
+
+    return run_virtual(main(), VirtualClock()), asked
+
+
+def test_hours_are_asked_in_utc_with_both_ends_in_full() -> None:
+    (reading,), asked = ask(target(), "hourly", Window(NOON - HOUR_MS, NOON - 1))
+
+    (url,) = asked
+    assert url.copy_with(query=None) == "https://flowxo.com/api/insights"
+    assert dict(url.params) == {
+        "offset": "0",
+        "unit": "hour",
+        "start": "2026-03-03T11:00:00.000Z",
+        "end": "2026-03-03T12:00:00.000Z",
+    }
+    assert reading.window == Window(NOON - HOUR_MS, NOON)
+
+
+def test_a_long_window_is_asked_in_weeks_oldest_first() -> None:
+    readings, asked = ask(target(), "hourly", Window(NOON - 15 * DAY_MS, NOON))
+
+    assert [reading.more for reading in readings] == [True, True, False]
+    assert [url.params["start"][:10] for url in asked] == ["2026-02-16", "2026-02-23", "2026-03-02"]
+    assert [url.params["end"][:10] for url in asked] == ["2026-02-23", "2026-03-02", "2026-03-03"]
+
+
+def test_a_top_list_is_asked_for_whole_hours_with_its_limit() -> None:
+    (reading,), asked = ask(target(**LISTS), "top_flows", Window(NOON - HOUR_MS, NOON))
+
+    (url,) = asked
+    assert url.copy_with(query=None) == "https://flowxo.com/api/insights/top_flows"
+    assert dict(url.params) == {
+        "start": "2026-02-24T11:00:00.000Z",
+        "end": "2026-03-03T11:00:00.000Z",
+        "limit": "5",
+    }
+    assert reading.lists_of == {"chatbot_flowxo_top_flow_triggers"}
+
+
+@pytest.mark.parametrize(
+    ("privacy", "names"),
+    [
+        (Privacy(), ["hourly", "top_flows"]),
+        (Privacy(top_messages="raw"), ["hourly", "top_flows"]),
+        (Privacy(top_messages="allowlist"), ["hourly", "top_flows", "top_messages"]),
+        (
+            Privacy(top_messages="raw", allow_raw_text=True),
+            ["hourly", "top_flows", "top_messages"],
+        ),
+    ],
+)
+def test_what_users_wrote_is_not_even_asked_for_unless_it_may_be_shown(
+    privacy: Privacy, names: list[str]
+) -> None:
+    assert [query.spec.name for query in target(privacy, **LISTS).queries] == names
+
+
+def test_top_lists_are_off_unless_wanted() -> None:
+    assert [query.spec.name for query in target(Privacy(top_messages="allowlist")).queries] == [
+        "hourly"
+    ]
+
+
+def test_listed_messages_are_compared_by_their_folded_form() -> None:
+    built = target(Privacy(top_messages="allowlist"), **LISTS)
+    naming = built.queries[-1].spec.naming["message"]
+
+    assert (naming.name("hi"), naming.name("bye")) == ("Hi", "other")
+
+
+def test_the_counters_are_known_before_the_first_poll() -> None:
+    assert set(target().queries[0].spec.known) == {
+        ("chatbot_messages_received_total", ("promo", "", "")),
+        ("chatbot_messages_sent_total", ("promo", "", "")),
+        ("chatbot_flow_triggers_total", ("promo", "")),
+        ("chatbot_new_users_total", ("promo", "", "")),
+    }
+
+
+def test_top_lists_are_slow_and_hours_are_not() -> None:
+    assert [query.spec.interval_ms for query in target(**LISTS).queries] == [300_000, 3_600_000]
+
+
+def test_the_key_is_a_bearer_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = target().sign
+
+    monkeypatch.setenv("FLOWXO_API_KEY", "eyJ.one")
+    first = sign()
+    monkeypatch.setenv("FLOWXO_API_KEY", "eyJ.two")
+
+    assert (first, sign()) == (
+        {"Authorization": "Bearer eyJ.one"},
+        {"Authorization": "Bearer eyJ.two"},
+    )
