@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Deadlines:
     """Seconds a connection may stay in a phase, and how many connections there may be.
 
-    ``header_s`` from the connection or the first byte of a request to its end of headers,
+    ``header_s`` for a TLS handshake, and from the connection or the first byte of a request to
+    its end of headers,
     ``request_s`` from there to the end of the answer, ``idle_s`` between requests (longer than any
     sane scrape interval, so that Prometheus keeps its connection).
     """

@@ -1,7 +1,6 @@
 """What stands before every path: a rate, passwords, a limit on bodies, headers for browsers."""
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -119,7 +118,7 @@ def credentials(header: str) -> tuple[str, bytes] | None:
     try:
         user, colon, password = base64.b64decode(token.strip(), validate=True).partition(b":")
         return (user.decode(), password) if colon else None
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, not ASCII, not UTF-8
         return None
 
 

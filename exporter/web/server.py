@@ -26,12 +26,28 @@ def anyone(_certificate: Any) -> bool:
     return True
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """The usual loop, which takes a deadline for TLS handshakes where uvicorn can give none."""
+
+    def __init__(self, handshake_s: float) -> None:
+        super().__init__()
+        self._handshake_s = handshake_s
+
+    async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
+        if kwargs.get("ssl") is not None:
+            kwargs["ssl_handshake_timeout"] = kwargs["ssl_shutdown_timeout"] = self._handshake_s
+        return await super().create_server(*args, **kwargs)
+
+
 class Serving:
     """A server that runs. ``address`` is where, with the port the system chose."""
 
-    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+    def __init__(
+        self, server: uvicorn.Server, listener: socket.socket, deadlines: Deadlines
+    ) -> None:
         self.address = shown(listener)
         self._server = server
+        self._deadlines = deadlines
         self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
         self._thread.start()
 
@@ -53,7 +69,7 @@ class Serving:
         self._thread.join(timeout)
 
     def _run(self, listener: socket.socket) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=lambda: _Loop(self._deadlines.header_s)) as runner:
             runner.run(self._serve(listener))
 
     async def _serve(self, listener: socket.socket) -> None:
@@ -95,4 +111,4 @@ def start(
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
     config.load()
-    return Serving(uvicorn.Server(config), listener)
+    return Serving(uvicorn.Server(config), listener, deadlines)

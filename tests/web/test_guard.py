@@ -1,0 +1,229 @@
+"""Passwords and rates: who is let through, at what cost, and what guessing gains."""
+
+import asyncio
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import bcrypt
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.web import passwords
+from exporter.web.app import build
+from exporter.web.guard import Access, credentials
+from exporter.web.passwords import WAITING_CHECKS, Overloaded, Passwords, decoy
+from exporter.web.rate import Bucket, Rate
+from tests.support.virtual import VirtualClock
+from tests.web.served import ask, sources
+
+
+def hashed(password: str, prefix: bytes = b"2b") -> str:
+    salt = bcrypt.gensalt(rounds=4)
+    return bcrypt.hashpw(password.encode(), salt).replace(b"$2b$", b"$" + prefix + b"$").decode()
+
+
+USERS = {"alice": hashed("wonderland"), "bob": hashed("builder")}
+
+
+def get(path: str, access: Access, **request: Any) -> httpx.Response:
+    return ask(build(sources(), lambda: access), "GET", path, **request)
+
+
+class Counting(Passwords):
+    """Counts how often bcrypt runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checked: list[str] = []
+
+    async def _check(self, password: bytes, hashed: str) -> bool:
+        self.checked.append(hashed)
+        return await super()._check(password, hashed)
+
+
+def tries(users: Mapping[str, str], *given: tuple[str, bytes]) -> tuple[list[bool], list[str]]:
+    async def main() -> tuple[list[bool], list[str]]:
+        counting = Counting()
+        return [await counting.match(users, *each) for each in given], counting.checked
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/api/v1/status", "/nope"])
+def test_every_path_asks_for_a_password(path: str) -> None:
+    answer = get(path, Access(USERS))
+
+    assert (answer.status_code, answer.text) == (401, "401 Unauthorized\n")
+    assert answer.headers["www-authenticate"] == 'Basic realm="chatbot-exporter", charset="UTF-8"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("auth", "status"),
+    [
+        (("alice", "wonderland"), 200),
+        (("bob", "builder"), 200),
+        (("alice", "builder"), 401),
+        (("alice", ""), 401),
+        (("Alice", "wonderland"), 401),
+        (("nobody", "wonderland"), 401),
+        (("", ""), 401),
+    ],
+)
+def test_who_knows_the_password_gets_in(auth: tuple[str, str], status: int) -> None:
+    assert get("/metrics", Access(USERS), auth=auth).status_code == status
+
+
+def test_without_users_everybody_gets_in() -> None:
+    assert get("/metrics", Access(), auth=("anyone", "anything")).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", [b"2a", b"2b", b"2y"])
+def test_every_spelling_of_bcrypt_is_known(prefix: bytes) -> None:
+    users = {"alice": hashed("wonderland", prefix)}
+
+    assert tries(users, ("alice", b"wonderland"), ("alice", b"wonder"))[0] == [True, False]
+
+
+def test_a_published_hash_opens_to_its_password() -> None:
+    users = {"alice": "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}
+
+    assert tries(users, ("alice", b"U*U"))[0] == [True]
+
+
+def test_a_long_password_is_cut_where_bcrypt_cuts_it() -> None:
+    users = {"alice": hashed("x" * 72)}
+
+    assert tries(users, ("alice", b"x" * 100), ("alice", b"x" * 71))[0] == [True, False]
+
+
+def test_the_right_password_costs_bcrypt_once() -> None:
+    answers, checked = tries(USERS, *[("alice", b"wonderland")] * 5)
+
+    assert (answers, len(checked)) == ([True] * 5, 1)
+
+
+def test_a_wrong_password_costs_bcrypt_each_time() -> None:
+    guesses = [("alice", b"wonderland"), ("alice", b"wrong"), ("alice", b"wrong")]
+
+    answers, checked = tries(USERS, *guesses)
+
+    assert (answers, len(checked)) == ([True, False, False], 3)
+
+
+def test_an_unknown_user_costs_what_a_known_one_costs() -> None:
+    answers, checked = tries(USERS, ("nobody", b"wonderland"), ("alice", b"wrong"))
+
+    costs = [each.split("$")[2] for each in checked]
+    assert (answers, costs) == ([False, False], ["04", "04"])
+
+
+def test_the_decoy_is_as_dear_as_the_dearest_and_opens_to_nothing() -> None:
+    users = {"a": hashed("x"), "b": "$2y$12$" + "x" * 53}
+
+    assert decoy(users).startswith("$2b$12$")
+    assert decoy({}).startswith("$2b$10$")
+    assert bcrypt.checkpw(b"", decoy({"a": hashed("x")}).encode()) is False
+
+
+def test_a_changed_hash_ends_the_old_password() -> None:
+    async def main() -> list[bool]:
+        known = Passwords()
+        old, new = {"alice": hashed("old")}, {"alice": hashed("new")}
+        asked = [(old, b"old"), (new, b"old"), (new, b"new"), (old, b"new")]
+        return [await known.match(users, "alice", password) for users, password in asked]
+
+    assert asyncio.run(main()) == [True, False, True, False]
+
+
+def test_a_flood_of_guesses_is_refused_and_the_known_pass() -> None:
+    async def main() -> tuple[int, bool]:
+        known = Passwords()
+        assert await known.match(USERS, "alice", b"wonderland")
+        guesses = [known.match(USERS, "alice", b"%d" % n) for n in range(WAITING_CHECKS + 5)]
+        flood = [asyncio.ensure_future(guess) for guess in guesses]
+        passes = await known.match(USERS, "alice", b"wonderland")
+        done, _ = await asyncio.wait(flood)
+        return sum(isinstance(each.exception(), Overloaded) for each in done), passes
+
+    assert asyncio.run(main()) == (5, True)
+
+
+def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "WAITING_CHECKS", 0)
+
+    answer = get("/metrics", Access(USERS), auth=("alice", "wonderland"))
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def basic(text: bytes) -> str:
+    return "Basic " + base64.b64encode(text).decode()
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (basic(b"alice:won:der"), ("alice", b"won:der")),
+        (basic(b"alice:wonder").replace("Basic", "bASIC"), ("alice", b"wonder")),
+        (basic("élise:château".encode()), ("élise", "château".encode())),
+        (basic(b":"), ("", b"")),
+        (basic(b"alice"), None),
+        (basic(b"\xff:x"), None),
+        ("Basic", None),
+        ("Basic !!!", None),
+        ("Basic YWxpY2U6d29uZGVy YWxp", None),
+        ("Bearer YWxpY2U6d29uZGVy", None),
+        ("", None),
+    ],
+)
+def test_only_basic_credentials_are_read(header: str, expected: tuple[str, bytes] | None) -> None:
+    assert credentials(header) == expected
+
+
+@given(st.text(max_size=100))
+def test_no_authorization_header_breaks_the_guard(token: str) -> None:
+    assert credentials(f"Basic {token}") is None or ":" in base64.b64decode(token).decode("latin-1")
+
+
+def test_the_operators_headers_win_over_ours() -> None:
+    own = {"X-Frame-Options": "sameorigin", "X-XSS-Protection": "1"}
+
+    headers = get("/", Access(headers=own)).headers
+
+    assert headers.get_list("x-frame-options") == ["sameorigin"]
+    assert headers["x-xss-protection"] == "1"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_rate_lets_a_burst_through_and_then_one_an_interval() -> None:
+    clock = VirtualClock()
+    bucket, rate = Bucket(clock), Rate(burst=2, interval_ms=1000)
+
+    at_once = [bucket.allows(rate) for _ in range(3)]
+    clock.advance(1)
+    after_one = [bucket.allows(rate) for _ in range(2)]
+    clock.advance(60)
+    after_all = [bucket.allows(rate) for _ in range(3)]
+
+    assert at_once == [True, True, False]
+    assert after_one == [True, False]
+    assert after_all == [True, True, False]
+
+
+def test_no_rate_lets_everything_through() -> None:
+    bucket = Bucket(VirtualClock())
+
+    assert all(bucket.allows(None) for _ in range(1000))
+
+
+def test_beyond_the_rate_is_429() -> None:
+    access = Access(rate=Rate(burst=1, interval_ms=1000))
+    app = build(sources(), lambda: access, VirtualClock())
+
+    statuses = [ask(app, "GET", "/-/healthy").status_code for _ in range(2)]
+
+    assert statuses == [200, 429]

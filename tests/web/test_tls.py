@@ -1,0 +1,295 @@
+"""TLS on real sockets: who gets in, with which certificate, and what a changed file changes."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.web.app import build
+from exporter.web.connection import Deadlines
+from exporter.web.inforce import InForce
+from exporter.web.listen import split
+from exporter.web.server import Serving, start
+from tests.web.authority import Pair, self_signed, signed
+from tests.web.served import TEXT_BODY, sources
+
+CERTIFIED = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
+VERIFIED = (
+    CERTIFIED + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n"
+)
+PATIENCE_S = 5
+
+
+@dataclass
+class Secured:
+    """A folder with certificates, a running server on them, and what it warned of."""
+
+    folder: Path
+    server: Serving
+    warnings: list[str] = field(default_factory=list)
+
+    def trust(self) -> ssl.SSLContext:
+        """Return a client's context that trusts the server's certificate as it is now."""
+        return ssl.create_default_context(cafile=self.folder / "server.pem")
+
+    def get(self, context: ssl.SSLContext | None = None) -> httpx.Response:
+        url = f"https://{self.server.address}/metrics"
+        return httpx.get(url, verify=context or self.trust(), timeout=PATIENCE_S)
+
+    def as_client(self, pair: Pair) -> ssl.SSLContext:
+        context = self.trust()
+        context.load_cert_chain(pair.cert, pair.key)
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return self_signed(tmp_path_factory.mktemp("authority"), "clients")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, authority: Pair) -> Pair:
+    names = "DNS:prometheus.test,IP:10.0.0.1,IP:2001:db8::1,email:p@ex.test,URI:spiffe://ex/p"
+    return signed(tmp_path_factory.mktemp("client"), "prometheus", authority, names)
+
+
+@contextmanager
+def secured(
+    folder: Path,
+    text: str,
+    authority: Pair | None = None,
+    deadlines: Deadlines = Deadlines(),  # noqa: B008 - frozen
+) -> Iterator[Secured]:
+    self_signed(folder, "server")
+    if authority is not None:
+        (folder / "clients.pem").write_bytes(authority.cert.read_bytes())
+    (folder / "web.yml").write_text(text)
+    warnings: list[str] = []
+    web = InForce(folder / "web.yml", warnings.append)
+    server = start(
+        "127.0.0.1:0",
+        build(sources(), web.access),
+        tls=web.context,
+        admits=web.admits,
+        deadlines=deadlines,
+    )
+    try:
+        yield Secured(folder, server, warnings)
+    finally:
+        server.stop(PATIENCE_S)
+
+
+def replace(path: Path, text: str) -> None:
+    """Put ``text`` at ``path`` as one step, with a time of change of its own."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def renewed(at: Secured, name: str = "server") -> None:
+    """Make a new certificate and key under the same names."""
+    self_signed(at.folder, "next")
+    for suffix in (".key", ".pem"):
+        os.replace(at.folder / f"next{suffix}", at.folder / f"{name}{suffix}")  # noqa: PTH105
+
+
+def test_a_scrape_over_tls_is_answered(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        assert at.get().content == TEXT_BODY
+
+
+def test_a_plain_request_to_a_tls_port_gets_no_answer(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at, pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://{at.server.address}/metrics", timeout=PATIENCE_S)
+
+
+def test_an_old_version_of_tls_is_refused(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED + "  min_version: TLS13\n") as at:
+        old = at.trust()
+        old.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        with pytest.raises(httpx.ConnectError):
+            at.get(old)
+        assert at.get().status_code == 200
+
+
+def test_a_cipher_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    listed = "  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]\n"
+    with secured(tmp_path, CERTIFIED + listed) as at:
+        other = at.trust()
+        other.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
+
+        with pytest.raises(httpx.ConnectError):
+            at.get(other)
+        assert at.get().status_code == 200
+
+
+def test_a_curve_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED + "  curve_preferences: [CurveP521]\n") as at:
+        other = at.trust()
+        other.set_ecdh_curve("secp384r1")
+
+        with pytest.raises(httpx.ConnectError):
+            at.get(other)
+        assert at.get().status_code == 200
+
+
+def test_a_verified_client_gets_in(tmp_path: Path, authority: Pair, client: Pair) -> None:
+    with secured(tmp_path, VERIFIED, authority) as at:
+        assert at.get(at.as_client(client)).status_code == 200
+
+
+def test_a_client_without_a_certificate_stays_out(tmp_path: Path, authority: Pair) -> None:
+    with secured(tmp_path, VERIFIED, authority) as at, pytest.raises(httpx.HTTPError):
+        at.get()
+
+
+def test_a_client_of_another_authority_stays_out(tmp_path: Path, authority: Pair) -> None:
+    with secured(tmp_path, VERIFIED, authority) as at:
+        stranger = self_signed(tmp_path, "stranger")
+
+        with pytest.raises(httpx.HTTPError):
+            at.get(at.as_client(stranger))
+
+
+@pytest.mark.parametrize(
+    ("kind", "bare", "known", "stranger"),
+    [
+        ("NoClientCert", True, True, True),
+        ("RequestClientCert", True, True, True),
+        ("VerifyClientCertIfGiven", True, True, False),
+        ("RequireAnyClientCert", False, True, False),
+        ("RequireAndVerifyClientCert", False, True, False),
+    ],
+)
+def test_each_kind_of_client_authentication_lets_in_whom_it_says(
+    tmp_path: Path,
+    authority: Pair,
+    client: Pair,
+    kind: str,
+    *,
+    bare: bool,
+    known: bool,
+    stranger: bool,
+) -> None:
+    ca = "" if kind == "NoClientCert" else "  client_ca_file: clients.pem\n"
+    with secured(tmp_path, f"{CERTIFIED}  client_auth_type: {kind}\n{ca}", authority) as at:
+        other = self_signed(tmp_path, "stranger")
+
+        assert gets_in(at, at.trust()) is bare
+        assert gets_in(at, at.as_client(client)) is known
+        assert gets_in(at, at.as_client(other)) is stranger
+
+
+def gets_in(at: Secured, context: ssl.SSLContext) -> bool:
+    try:
+        return at.get(context).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("allowed", "admitted"),
+    [
+        ("prometheus.test", True),
+        ("10.0.0.1", True),
+        ("2001:db8::1", True),
+        ("p@ex.test", True),
+        ("spiffe://ex/p", True),
+        ("prometheus", False),  # the common name is no alternative name
+        ("PROMETHEUS.TEST", False),
+        ("other.test", False),
+    ],
+)
+def test_only_a_client_with_an_allowed_name_stays(
+    tmp_path: Path, authority: Pair, client: Pair, allowed: str, *, admitted: bool
+) -> None:
+    text = f"{VERIFIED}  client_allowed_sans: ['{allowed}']\n"
+    with secured(tmp_path, text, authority) as at:
+        assert gets_in(at, at.as_client(client)) is admitted
+
+
+def test_an_empty_list_of_allowed_names_admits_nobody(
+    tmp_path: Path, authority: Pair, client: Pair
+) -> None:
+    with secured(tmp_path, VERIFIED + "  client_allowed_sans: []\n", authority) as at:
+        assert not gets_in(at, at.as_client(client))
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        old = at.trust()
+        assert at.get(old).status_code == 200
+
+        renewed(at)
+
+        assert at.get(at.trust()).status_code == 200
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            at.get(old)
+
+
+def test_half_a_renewal_changes_nothing_yet(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        old = at.trust()
+        self_signed(tmp_path, "next")
+
+        (tmp_path / "next.pem").replace(tmp_path / "server.pem")
+        assert at.get(old).status_code == 200
+        assert at.get(old).status_code == 200
+        (tmp_path / "next.key").replace(tmp_path / "server.key")
+
+        assert at.get(at.trust()).status_code == 200
+        assert len(at.warnings) == 1
+        assert "the old one stays" in at.warnings[0]
+        assert "not the key of the certificate" in at.warnings[0]
+
+
+def test_a_new_authority_replaces_the_old_one(
+    tmp_path: Path, authority: Pair, client: Pair
+) -> None:
+    with secured(tmp_path, VERIFIED, authority) as at:
+        assert gets_in(at, at.as_client(client))
+
+        renewed(at, "clients")
+
+        newcomer = signed(
+            tmp_path, "new", Pair(tmp_path / "clients.pem", tmp_path / "clients.key"), "DNS:x"
+        )
+        assert gets_in(at, at.as_client(newcomer))
+        assert not gets_in(at, at.as_client(client))
+
+
+def test_what_needs_a_restart_is_said(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        replace(tmp_path / "web.yml", CERTIFIED + "  min_version: TLS13\n")
+
+        assert at.get().status_code == 200
+        assert at.warnings == [
+            "TLS versions, ciphers and client_auth_type change only with a restart"
+        ]
+
+
+def test_new_headers_are_sent_without_a_restart(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        assert at.get().headers["x-frame-options"] == "DENY"
+
+        replace(
+            tmp_path / "web.yml",
+            CERTIFIED + "http_server_config: {headers: {X-Frame-Options: sameorigin}}\n",
+        )
+
+        assert at.get().headers["x-frame-options"] == "sameorigin"
+
+
+def test_a_handshake_that_never_comes_is_cut_off(tmp_path: Path) -> None:
+    quick = Deadlines(header_s=0.3)
+    with secured(tmp_path, CERTIFIED, deadlines=quick) as at:
+        silent = socket.create_connection(split(at.server.address), timeout=PATIENCE_S)
+        with closing(silent):
+            assert silent.recv(1) == b""
