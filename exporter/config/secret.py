@@ -101,10 +101,8 @@ class Secret(BaseModel):
     def _file_now(self) -> str:
         try:
             return (self._base / (self.file or "")).read_text("utf-8").rstrip("\r\n")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise fault("secret", f"the file cannot be read: {_why(error)}") from None
-        except ValueError:
-            raise fault("secret", "the file cannot be read: not UTF-8 text") from None
 
     def relative_to(self, base: Path) -> None:
         """Take ``base`` as the folder that a relative ``file`` starts from."""
@@ -135,8 +133,10 @@ def _check_text(value: str, holder: str) -> None:
         raise fault("secret", f"{holder} holds a character that no request can carry")
 
 
-def _why(error: OSError) -> str:
+def _why(error: Exception) -> str:
     match error:
+        case UnicodeDecodeError():
+            return "not UTF-8 text"
         case FileNotFoundError():
             return "no such file"
         case PermissionError():

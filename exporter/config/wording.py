@@ -151,15 +151,28 @@ def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
         return "not a value that is possible here", ""
     if "problem" in context:
         return str(context["problem"]), str(context.get("hint", ""))
-    return _without_values(detail), ""
+    return _without(detail, value), ""
 
 
-def _without_values(detail: ErrorDetails) -> str:
-    text = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
-    for value in detail.get("ctx", {}).values():
-        if isinstance(value, str) and value and not plain(value):
-            text = text.replace(value, "…")
-    return text
+def _without(detail: ErrorDetails, value: Any) -> str:
+    """Return a validator's own words without any text of the file in them."""
+    words = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    for text in sorted(_texts_in(value), key=len, reverse=True):
+        if text.strip() and not plain(text):
+            words = words.replace(text, "…")
+    return words
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            yield from (text for item in value for text in _texts_in(item))
+        case dict():
+            yield from (text for item in [*value, *value.values()] for text in _texts_in(item))
+        case _:
+            return
 
 
 def _mistyped(wanted: str, value: Any) -> tuple[str, str]:

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from exporter.config import load, loads
 from exporter.config.model import Secret, Settings, parse_listen
-from exporter.errors import SettingsError
+from exporter.errors import SettingsError, Unauthorized
 from exporter.providers import KINDS as PROVIDERS
 from tests.support.settings import CANARY, ENVIRON, FAMILIES, KINDS, HourlyOptions
 
@@ -113,6 +114,21 @@ def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
     key.write_text("second\r\n")
 
     assert (before, secret.read()) == ("first", "second")
+
+
+@pytest.mark.parametrize("secret", [Secret(file="/nowhere/key"), Secret(env="NO_SUCH_KEY")])
+def test_a_secret_that_is_gone_by_the_time_of_a_poll_is_a_failed_poll(secret: Secret) -> None:
+    with pytest.raises(Unauthorized, match="cannot be read"):
+        secret.read()
+
+
+def test_a_secret_outside_a_file_must_be_a_reference_too() -> None:
+    with pytest.raises(ValidationError, match="literal secret"):
+        Secret.model_validate("sk-live-C4n4ry")
+
+
+def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
+    assert faults_of("#" * 2**20 + "\n") == "exporter.yaml:1:1: the file is larger than 1 MiB"
 
 
 def test_absolute_and_remote_ledgers_stay_as_they_are() -> None:

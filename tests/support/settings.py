@@ -1,6 +1,6 @@
 """What settings files are checked against: providers' options, secrets and what must not show."""
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from exporter.catalog import capped
 from exporter.config.model import Duration, Named, Secret, TargetOptions
@@ -28,6 +28,13 @@ class HourlyOptions(TargetOptions):
         if value < 3_600_000:
             raise fault("interval", "below the provider's limit of one call an hour", "use 1h")
         return value
+
+    @model_validator(mode="after")
+    def _has_a_steady_label(self) -> "HourlyOptions":
+        # Careless on purpose: it repeats what stands in the file.
+        if self.label in self.bots:
+            raise ValueError(f"the label {self.label} is also in {self.bots}")
+        return self
 
 
 KINDS: dict[str, type[TargetOptions]] = {
