@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, demo, metrics, run
+from exporter.cli import check_config, demo, metrics, run, simulate
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -31,5 +31,5 @@ def main() -> None:
     """Run one command."""
 
 
-for _module in (run, demo, check_config, metrics):
+for _module in (run, demo, simulate, check_config, metrics):
     main.add_command(_module.command)
