@@ -175,7 +175,8 @@ class Api:
         wait_s = retry_after_s(headers.get("retry-after"), self._clock.now_ms())
         match status:
             case 401 | 403:
-                return Unauthorized(f"{message}; the key is not accepted for this request")
+                refusal = f"{message}; the key is not accepted for this request"
+                return Unauthorized(refusal, status=status)
             case 429:
                 return Throttled(message, wait_s)
             case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:

@@ -7,6 +7,7 @@ ExporterError
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
     ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
     ├── Throttled         refused for rate reasons: wait for ``retry_after_s``
+    │   └── BudgetSpent   by our own call budget: nothing was sent, the slot is skipped
     ├── TimedOut          a deadline passed
     ├── Unreachable       connect, reset, TLS
     ├── ServerFault       5xx
@@ -98,11 +99,21 @@ class Unauthorized(ProviderError):
 
     reason = Reason.AUTH
 
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, status: int | None = None
+    ) -> None:
+        super().__init__(message, retry_after_s)
+        self.status = status
+
 
 class Throttled(ProviderError):
     """The provider refuses for rate reasons."""
 
     reason = Reason.THROTTLED
+
+
+class BudgetSpent(Throttled):
+    """The call budget is not refilled yet; nothing was sent."""
 
 
 class TimedOut(ProviderError):

@@ -15,7 +15,15 @@ import structlog
 from exporter import schedule
 from exporter.api import Api
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import ClaimLost, LedgerError, ProviderError, Reason, SchemaFault, TimedOut
+from exporter.errors import (
+    BudgetSpent,
+    ClaimLost,
+    LedgerError,
+    ProviderError,
+    Reason,
+    SchemaFault,
+    TimedOut,
+)
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.provider import Query
@@ -47,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held`` or a reason."""
+    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason."""
 
     key: QueryKey
     at_ms: int
@@ -107,6 +115,8 @@ async def _attempt(desk: Desk, line: Line, claim: Claim, started_ms: int) -> tup
     except TimeoutError:
         slow = TimedOut(f"{spec.name}: not done within {limit_s:g} s")
         return await _fail(desk, spec, claim, slow), 0
+    except BudgetSpent as error:
+        return await _skip(desk, spec, claim, error), 0
     except ProviderError as error:
         return await _fail(desk, spec, claim, error), 0
     except LedgerError as error:
@@ -162,6 +172,17 @@ async def _finish(desk: Desk, spec: QuerySpec, claim: Claim, outcome: str) -> No
         log.info(said, target=spec.target, query=spec.name)
 
 
+async def _skip(desk: Desk, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
+    """End a poll whose call is not due yet: no verdict on the provider, which was not asked."""
+    desk.count(spec, "polls_skipped_total", reason="budget")
+    next_ms = desk.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
+    try:
+        await desk.offload(lambda: desk.ledger.hold(claim, next_poll_ms=next_ms))
+    except LedgerError as fault:
+        return _lose(desk, spec, fault)
+    return "budget"
+
+
 async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
     now_ms = desk.clock.now_ms()
     verdict = schedule.after_failure(
@@ -193,6 +214,7 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
                 last_reason=error.reason.value,
                 last_fault=str(error),
                 postpone_target_ms=verdict.hold_target_ms,
+                purse=spec.budget,
             )
         )
     except LedgerError as fault:
@@ -220,8 +242,11 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
     """Return what a poll reads: from the oldest unsettled bucket, at least the lookback, to now.
 
     Never from before the first range, whose older rows belong to no counter; never further back
-    than the API reaches.
+    than the API reaches. A stream goes on where it stands, and never before its epoch.
     """
+    if spec.stream:
+        since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
+        return Window(min(max(since_ms, claim.epoch_ms or since_ms), now_ms), now_ms)
     step = spec.granularity_ms or 1
     start_ms = floor_to(now_ms - spec.lookback_ms, step)
     if claim.cursor_ms is not None:

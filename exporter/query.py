@@ -56,7 +56,8 @@ class QuerySpec:
     ``meaning`` is everything that changes what the figures mean (endpoint, filter, grouping,
     measures, schema version): another meaning is a rebase. ``naming`` maps raw values to labels,
     by label name: another naming rebases only the series it touches. ``caps`` overrides family
-    caps. ``write_off_after_ms`` None never writes off.
+    caps. ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
+    watermark, and its event ids are known for ``ids_kept_ms`` before it.
     """
 
     target: str
@@ -75,6 +76,7 @@ class QuerySpec:
     timezone: str = "UTC"
     history: bool = False
     stream: bool = False
+    ids_kept_ms: int = 31 * HOUR_MS
     period_gauges: bool = True
     naming: Mapping[str, Naming] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
@@ -115,7 +117,7 @@ class Ask:
     ``first`` until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
     successful poll, ``watermark_ms`` where a stream stands. ``memo`` is what the provider asked to
     be kept with its last applied reading. ``spend`` commits one call of the query's budget and
-    must be awaited before the budgeted request leaves; it raises ``Throttled`` when none is left.
+    must be awaited before the budgeted request leaves; it raises ``BudgetSpent`` when none is left.
     """
 
     window: Window

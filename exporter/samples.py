@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 BASE = ("provider", "target", "project", "bot_environment")
 OTHER = "other"
@@ -82,19 +82,22 @@ class GaugeRow:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One event of a stream, reduced to what may be kept: no identifier in the clear, no text.
+class Event(NamedTuple):
+    """One event of a stream; a tuple, because there are ten thousand a second.
 
     ``digest`` is BLAKE2b-128 over bot, version and id. ``counts`` are the series it adds 1 to.
-    ``marks`` are ``(kind, labels, keyed digest)`` for the distinct-count sketches, where ``kind``
-    is ``user`` or ``conversation`` and ``labels`` are those after ``provider, target``.
+    ``content`` is a checksum of what the event says, so that another event under the same id is
+    noticed. ``marks`` are ``(kind, labels, identifier)`` for the distinct counts, where ``kind`` is
+    ``user`` or ``conversation`` and ``labels`` are project, bot_environment and channel. Identifiers
+    are in the clear here and nowhere else: the ledger turns them into keyed digests and keeps those
+    in sketches only.
     """
 
     digest: bytes
     at_ms: int
     counts: tuple[Series, ...]
-    marks: tuple[tuple[str, tuple[str, ...], bytes], ...] = ()
+    content: int = 0
+    marks: tuple[tuple[str, tuple[str, ...], str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ class Reading:
     """All that one complete, validated read says of ``window``.
 
     ``counts``: additive buckets; absent means none, since the read was complete.
+    ``gauges_only``: nothing was read of additive buckets; those the ledger knows stay as they are.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
     ``daily``: those buckets are local days, else hours; the other kind shown stays as it was.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
@@ -118,6 +122,7 @@ class Reading:
 
     window: Window
     counts: Sequence[CountRow] = ()
+    gauges_only: bool = False
     buckets: Sequence[GaugeRow] = ()
     daily: bool = False
     levels: Sequence[GaugeRow] = ()

@@ -46,7 +46,12 @@ def next_slot_ms(spec: QuerySpec, now_ms: int, rng: random.Random) -> int:
 
 
 def slots_between(spec: QuerySpec, from_ms: int, to_ms: int) -> int:
-    """Return how many slots lie in ``(from_ms, to_ms]``: those that a late poll collapses."""
+    """Return how many slots lie in ``(from_ms, to_ms]``: those that a late poll collapses.
+
+    A budgeted query has none.
+    """
+    if spec.budget is not None:
+        return 0
     phase = phase_ms(spec)
     return max(0, (to_ms - phase) // spec.interval_ms - (from_ms - phase) // spec.interval_ms)
 

@@ -23,6 +23,10 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
     row = claims.check(work.tx, work.claim)
     if _already_applied(work, poll_id):
         return Applied(held=False, counted={}, rows=0)
+    if work.reading.gauges_only:
+        gauges.store(work)
+        _update_query(work, **_memo(work))
+        return _finished(work, held=False)
     known = tallies.known(work)
     rows = tallies.fold(work, known)
     before = buckets.load(work, row.floor_ms)
@@ -100,16 +104,19 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
         "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
         "cursor_ms": max(cursor, row.cursor_ms or cursor),
         "quarantine": 0,
-    }
+    } | _memo(work)
     if last:
         columns["epoch_ms"] = row.epoch_ms or work.started_ms
         columns["last_read_ms"] = work.started_ms
         columns["naming"] = encode_naming(work.spec.naming, work.spec.caps)
-    if work.reading.memo is not None:
-        columns["memo"] = msgspec.json.encode(work.reading.memo).decode()
     if work.reading.watermark_ms is not None:
         columns["watermark_ms"] = work.reading.watermark_ms
     _update_query(work, **columns)
+
+
+def _memo(work: Work) -> dict[str, Any]:
+    memo = work.reading.memo
+    return {} if memo is None else {"memo": msgspec.json.encode(memo).decode()}
 
 
 def _record_gap(work: Work, row: sa.Row[Any], window: Window) -> None:

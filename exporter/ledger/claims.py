@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.errors import ClaimLost, Throttled
+from exporter.errors import ClaimLost
 from exporter.ledger.rows import Claim, claim_of
 from exporter.ledger.tables import budget, query
 from exporter.query import Budget
@@ -97,30 +97,33 @@ def release(tx: sa.Connection, holder: str) -> None:
     )
 
 
-def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> None:
+def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> int:
     """Take one call from ``purse``, to be committed before the request leaves.
 
-    A clock set back refills nothing: the wait counts from the later of the two instants. Raises
-    ``Throttled`` when the call is not due yet.
+    Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
+    refills nothing: the whole wait begins again at the new time.
     """
     check(tx, claim)
-    row = tx.execute(
-        sa.select(budget).where(budget.c.name == purse.name).with_for_update()
-    ).one_or_none()
+    mine = budget.c.name == purse.name
+    row = tx.execute(sa.select(budget).where(mine).with_for_update()).one_or_none()
     if row is None:
         tx.execute(sa.insert(budget).values(name=purse.name, spent_ms=now_ms))
-        return
-    ready_ms = max(row.spent_ms + purse.period_ms + purse.margin_ms, row.blocked_until_ms)
-    if now_ms < ready_ms:
-        raise Throttled("the call budget is spent", (ready_ms - now_ms) / 1000)
-    tx.execute(sa.update(budget).where(budget.c.name == purse.name).values(spent_ms=now_ms))
+        return 0
+    wait_ms = purse.period_ms + purse.margin_ms
+    if row.spent_ms > now_ms:
+        tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms, blocked_until_ms=0))
+        return wait_ms
+    ready_ms = max(row.spent_ms + wait_ms, row.blocked_until_ms)
+    if ready_ms > now_ms:
+        return int(ready_ms - now_ms)
+    tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms))
+    return 0
 
 
 def block(tx: sa.Connection, purse: Budget, until_ms: int) -> None:
-    """Let nobody spend from ``purse`` before ``until_ms``."""
-    tx.execute(
-        sa.update(budget).where(budget.c.name == purse.name).values(blocked_until_ms=until_ms)
-    )
+    """Let nobody spend from ``purse`` before ``until_ms``, nor before what was said earlier."""
+    sooner = (budget.c.name == purse.name) & (budget.c.blocked_until_ms < until_ms)
+    tx.execute(sa.update(budget).where(sooner).values(blocked_until_ms=until_ms))
 
 
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:

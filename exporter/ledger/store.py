@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from exporter.clock import Clock
-from exporter.errors import LedgerError
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import BudgetSpent, LedgerError
 from exporter.ledger import claims, engine, enrol, maintain
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.rows import Applied, Claim, SelfCount, View
@@ -78,14 +78,11 @@ class Ledger:
             return claims.renew(tx, held, self._clock.now_ms())
 
     def spend(self, claim: Claim, purse: Budget) -> None:
-        """T-claim: take one call from ``purse``; raises ``Throttled`` when none is left."""
+        """T-claim: take one call from ``purse``; raises ``BudgetSpent`` when none is left."""
         with self._transaction() as tx:
-            claims.spend(tx, claim, purse, self._clock.now_ms())
-
-    def block(self, purse: Budget, until_ms: int) -> None:
-        """Let nobody spend from ``purse`` before ``until_ms``."""
-        with self._transaction() as tx:
-            claims.block(tx, purse, until_ms)
+            wait_ms = claims.spend(tx, claim, purse, self._clock.now_ms())
+        if wait_ms:
+            raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
 
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int, poll_id: str) -> Applied:
         """T-apply: count one complete reading, or hold it back when it looks like a collapse."""
@@ -111,12 +108,24 @@ class Ledger:
         with self._transaction() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
 
-    def fail(self, claim: Claim, *, postpone_target_ms: int | None = None, **columns: Any) -> None:
-        """Record that the poll of ``claim`` failed; optionally hold its whole target back."""
+    def fail(
+        self,
+        claim: Claim,
+        *,
+        postpone_target_ms: int | None = None,
+        purse: Budget | None = None,
+        **columns: Any,
+    ) -> None:
+        """Record that the poll of ``claim`` failed.
+
+        Optionally hold its whole target back, and all who share its budget.
+        """
         with self._transaction() as tx:
             claims.fail(tx, claim, **columns)
             if postpone_target_ms is not None:
                 claims.postpone(tx, claim.target, postpone_target_ms)
+            if postpone_target_ms is not None and purse is not None:
+                claims.block(tx, purse, postpone_target_ms)
 
     def reveal(self, numbers: Sequence[int]) -> None:
         """T-visible: the 0 (or old value) of these series was shown and scraped."""
