@@ -160,12 +160,12 @@ class Bench:
                 found.append(reading)  # noqa: PERF401 - what came before a failure must show
         return found
 
-    def truth(self, family: str) -> dict[int, int]:
+    def truth(self, family: str, **more: Any) -> dict[int, int]:
         """Return what happened in each hour of the window, as far as it shows now."""
         happening, attributes = self.case.counts[family]
         span = (self.window.start_ms, self.window.end_ms)
         sums = self.service.traffic.grouped(
-            happening, span, self.clock.now_ms(), bucket_ms=HOUR_MS, **attributes
+            happening, span, self.clock.now_ms(), bucket_ms=HOUR_MS, **{**attributes, **more}
         )
         return {at_ms: value for (at_ms, *_), value in sums.items() if value}
 

@@ -1,8 +1,11 @@
 """Voiceflow keeps to what every provider keeps to."""
 
+from dataclasses import replace
+
 from exporter.errors import SchemaFault, Truncated
+from exporter.samples import HOUR_MS, Window
 from exporter.simulator.conversations import Kind
-from tests.providers.compliance import Case, Compliance
+from tests.providers.compliance import WINDOW, Bench, Case, Compliance
 
 
 class TestVoiceflow(Compliance):
@@ -35,3 +38,16 @@ class TestVoiceflow(Compliance):
             ("interactions", "renamed_field"): SchemaFault,
         },
     )
+
+
+def test_many_pages_out_of_order_equal_what_happened() -> None:
+    settings = {"queries": ["kb_documents"], "environments": ["main"]}
+    long = Window(WINDOW.end_ms - 90 * HOUR_MS, WINDOW.end_ms)
+    bench = Bench(replace(TestVoiceflow.case, settings=settings), window=long, per_hour=40)
+
+    counted = bench.count()
+
+    family = "chatbot_knowledge_base_hits_total"
+    expected = bench.truth(family, environment="main")
+    assert {at_ms: value for (_, at_ms), value in counted.items()} == expected
+    assert len([seen for seen in bench.service.requests if seen.rows]) > 1
