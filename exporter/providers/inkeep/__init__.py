@@ -1,0 +1,1 @@
+"""Inkeep: events, conversations and feedback of a project by hour and integration."""

@@ -1,0 +1,79 @@
+"""The settings of an Inkeep target in ``exporter.yaml``."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from exporter.config.model import Duration, Secret, Strict, TargetOptions
+from exporter.config.values import fault
+from exporter.providers.inkeep.event_map import EventTarget
+from exporter.samples import DAY_MS
+
+QueryName: TypeAlias = Literal["events", "conversations", "feedback", "escalations", "active_users"]
+QUERIES: tuple[QueryName, ...] = (
+    "events",
+    "conversations",
+    "feedback",
+    "escalations",
+    "active_users",
+)
+_FIELDS = ("userProperties", "properties")
+
+
+class ActiveUsers(BaseModel):
+    """Whose different values are users, and over which trailing windows, in milliseconds."""
+
+    model_config = Strict
+
+    property: tuple[str, ...] = Field(default=("userProperties", "id"), strict=False)
+    windows: tuple[Duration, ...] = Field(
+        default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS), min_length=1, strict=False
+    )
+
+    @field_validator("property")
+    @classmethod
+    def _is_a_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) < len(("field", "key")) or value[0] not in _FIELDS or "" in value:
+            raise fault("property", "expected a field and a key", "as in [userProperties, id]")
+        return value
+
+    @field_validator("windows")
+    @classmethod
+    def _are_different_days(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(window < DAY_MS or window % DAY_MS for window in value):
+            raise fault("window", "expected whole days", "use 1d, 7d or 28d")
+        _refuse_repeats(value)
+        return value
+
+
+class InkeepOptions(TargetOptions):
+    """One key of an API integration, which sees one project."""
+
+    base_url: str = "https://api.analytics.inkeep.com"
+    requests_per_second: float = Field(default=2, ge=0)
+    api_key: Secret
+    project: str = Field(min_length=1)
+    queries: tuple[QueryName, ...] = Field(default=QUERIES, min_length=1, strict=False)
+    active_users: ActiveUsers = ActiveUsers()
+    event_map: dict[str, EventTarget] = Field(default_factory=dict)
+
+    @field_validator("queries")
+    @classmethod
+    def _are_different(cls, value: tuple[QueryName, ...]) -> tuple[QueryName, ...]:
+        _refuse_repeats(value)
+        return value
+
+    @field_validator("event_map")
+    @classmethod
+    def _is_used(
+        cls, value: dict[str, EventTarget], info: ValidationInfo
+    ) -> dict[str, EventTarget]:
+        if value and "events" not in info.data.get("queries", ("events",)):
+            raise fault("unused", "no query reads events", "add events to queries")
+        return value
+
+
+def _refuse_repeats(values: Sequence[object]) -> None:
+    if len(set(values)) < len(values):
+        raise fault("repeated", "an entry stands here more than once")

@@ -1,0 +1,265 @@
+"""Which calls an Inkeep target makes: four hourly counts and the distinct users of each window.
+
+Source: https://docs.inkeep.com/analytics-api
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, cast
+
+import msgspec
+
+from exporter import families
+from exporter.api import Api
+from exporter.config.model import TargetOptions
+from exporter.errors import Refused, Truncated
+from exporter.labels import Labels
+from exporter.provider import (
+    ProviderKind,
+    Query,
+    Rules,
+    Target,
+    key_of,
+    spec_for,
+    stretches,
+    trailing,
+)
+from exporter.providers.inkeep import mapping, requests
+from exporter.providers.inkeep.event_map import BUILT_IN, COUNTERS, RATINGS, Mapped
+from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
+from exporter.providers.inkeep.mapping import Figure, Measure, Row, rows_to_reading, whole
+from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
+from exporter.query import Ask, Naming
+from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
+
+SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
+SCHEMA = 1
+UNPROCESSABLE = (400, 422)
+
+KINDS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote")
+"""The escalation types of the vendor's widget; a property may hold anything else."""
+
+NAMING: Mapping[str, Mapping[str, Naming]] = {
+    "feedback": {"rating": Naming(allow=frozenset({"", *RATINGS}))},
+    "escalations": {"kind": Naming(allow=frozenset({"", *KINDS}))},
+}
+
+AnyRow = TypeVar("AnyRow")
+
+
+class Result(msgspec.Struct):
+    """One answer's rows, and how many there would be."""
+
+    result: list[Row]
+    total: Figure
+
+
+class Answer(msgspec.Struct):
+    """The answer to an hourly count."""
+
+    status: Literal["ok"]
+    data: Result
+
+
+class Groups(msgspec.Struct):
+    """The rows of a distinct count, whose one figure has a key that depends on the property."""
+
+    result: list[dict[str, Any]]
+    total: Figure
+
+
+class GroupsAnswer(msgspec.Struct):
+    """The answer to a distinct count."""
+
+    status: Literal["ok"]
+    data: Groups
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Reads one hourly count; ``naming`` bounds the labels whose values anyone may write."""
+
+    request: requests.Hourly
+    measure: Measure
+    project: str
+    naming: Mapping[str, Naming]
+    limit: int
+
+    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+        """Yield one reading per week of ``ask.window``, grown to whole hours."""
+        parts = list(stretches(ask.window, HOUR_MS, SPAN_MS))
+        for part in parts:
+            rows = await _rows(api, self.request, part)
+            labels = Labels(self.naming, self.limit)
+            reading = rows_to_reading(rows, part, self.project, self.measure, labels)
+            yield replace(reading, more=part != parts[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """Reads the distinct users of each window, per integration and in all."""
+
+    options: ActiveUsers
+    project: str
+    limit: int
+
+    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+        """Yield one reading; an empty list and drift where the server will not count them."""
+        labels = Labels({}, self.limit)
+        rows: list[GaugeRow] = []
+        drift: Mapping[str, int] = {}
+        try:
+            for length_ms in self.options.windows:
+                rows += await self._window(api, trailing(ask.now_ms, length_ms, HOUR_MS), labels)
+        except Refused as refusal:
+            if refusal.status not in UNPROCESSABLE:
+                raise
+            rows, drift = [], {"unexpected_type": 1}
+        yield Reading(
+            trailing(ask.now_ms, max(self.options.windows), HOUR_MS),
+            lists=rows,
+            lists_of=frozenset({families.ACTIVE_USERS.name}),
+            drift=drift,
+            dropped=labels.dropped,
+        )
+
+    async def _window(self, api: Api, window: Window, labels: Labels) -> list[GaugeRow]:
+        shown = mapping.Shown(self.project, window, f"trailing_{window.length_ms // DAY_MS}d")
+        groups = await self._ask(api, window, by_integration=True)
+        if not _complete(groups.result, groups.total):
+            raise Truncated(f"POST {requests.USERS_PATH}: integrations are missing")
+        everyone = await self._ask(api, window, by_integration=False)
+        return [
+            *mapping.users(groups.result, shown, labels),
+            *mapping.all_users(everyone.result, shown, labels),
+        ]
+
+    async def _ask(self, api: Api, window: Window, *, by_integration: bool) -> Groups:
+        body = requests.users_body(self.options.property, window, by_integration=by_integration)
+        return (await api.post(requests.USERS_PATH, body, GroupsAnswer)).data
+
+
+async def _rows(api: Api, request: requests.Hourly, window: Window) -> list[Row]:
+    """Return every row of ``window``, asked in halves of halves where an answer is cut short.
+
+    Nothing selects a page, so what is missing can be had by asking for less only. Raises
+    ``Truncated`` when one hour has more rows than the server gives.
+    """
+    rows: list[Row] = []
+    start_ms, span_ms = window.start_ms, window.length_ms
+    while start_ms < window.end_ms:
+        part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+        answer = (await api.post(request.path, request.body(part), Answer)).data
+        if _complete(answer.result, answer.total):
+            rows += answer.result
+            start_ms = part.end_ms
+        elif part.length_ms <= HOUR_MS:
+            raise Truncated(f"POST {request.path}: one hour has more rows than an answer holds")
+        else:
+            span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
+    return rows
+
+
+def _complete(rows: Sequence[AnyRow], total: Figure) -> bool:
+    return whole(total, "total") <= len(rows)
+
+
+def build(options: TargetOptions, rules: Rules) -> Target:
+    """Return the target that ``options``, which are ``InkeepOptions``, describe."""
+    own = cast("InkeepOptions", options)
+    return Target(
+        name=own.name,
+        provider=own.provider,
+        base_url=own.base_url,
+        sign=lambda: {"Authorization": f"Bearer {key_of(own.api_key)}"},
+        requests_per_second=own.requests_per_second,
+        queries=tuple(_query(own, rules, name) for name in own.queries),
+    )
+
+
+def _query(options: InkeepOptions, rules: Rules, name: str) -> Query:
+    match name:
+        case "events":
+            return _events(options, rules)
+        case "conversations":
+            return _hourly(options, rules, name, requests.CONVERSATIONS, mapping.conversations)
+        case "feedback":
+            return _hourly(options, rules, name, requests.FEEDBACK, mapping.feedback)
+        case "escalations":
+            return _hourly(options, rules, name, requests.ESCALATIONS, mapping.escalations)
+        case _:
+            return _users(options, rules, name)
+
+
+def _hourly(
+    options: InkeepOptions, rules: Rules, name: str, request: requests.Hourly, measure: Measure
+) -> Query:
+    asked = {
+        "endpoint": f"POST {request.path}",
+        "name": name,
+        "instant": request.instant,
+        "select": request.select,
+        "group_by": request.group_by,
+        "where": request.where,
+        "schema": SCHEMA,
+    }
+    naming = NAMING.get(name, {})
+    spec = spec_for(options, rules, name, asked)
+    spec = replace(spec, span_ms=SPAN_MS, naming=naming)
+    bytes_ = rules.limits.label_value_bytes
+    return Query(spec, Hours(request, measure, options.project, naming, bytes_).read)
+
+
+def _events(options: InkeepOptions, rules: Rules) -> Query:
+    event_map = {**BUILT_IN, **options.event_map}
+    mapped = {name: one.model_dump() for name, one in event_map.items()}
+    query = _hourly(options, rules, "events", requests.EVENTS, mapping.events(event_map))
+    meaning = {**query.spec.meaning, "event_map": mapped}
+    known = _known(options, rules, event_map)
+    return replace(query, spec=replace(query.spec, meaning=meaning, known=known))
+
+
+def _known(
+    options: InkeepOptions, rules: Rules, event_map: Mapping[str, Mapped]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the series that the map promises; what has no integration has an empty channel."""
+    labels = Labels({}, rules.limits.label_value_bytes)
+    series = [
+        labels.series(COUNTERS[mapped.family], options.project, "", *mapped.values(""))
+        for mapped in event_map.values()
+    ]
+    return tuple(dict.fromkeys(series))
+
+
+def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
+    wanted = options.active_users
+    meaning = {
+        "endpoint": f"POST {requests.USERS_PATH}",
+        "name": name,
+        "property": wanted.property,
+        "windows_ms": wanted.windows,
+        "schema": SCHEMA,
+    }
+    spec = spec_for(options, rules, name, meaning)
+    spec = replace(spec, interval_ms=options.slow_interval, lookback_ms=max(wanted.windows))
+    return Query(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
+
+
+KIND = ProviderKind(
+    name="inkeep",
+    options=InkeepOptions,
+    families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),
+    feeds=frozenset(
+        {
+            families.ACTIVE_USERS.name,
+            families.CONVERSATIONS_STARTED.name,
+            families.EVENTS.name,
+            families.FEEDBACK.name,
+            families.HANDOVERS.name,
+            families.MESSAGES_RECEIVED.name,
+            families.MESSAGES_SENT.name,
+            families.SEARCHES.name,
+        }
+    ),
+    build=build,
+)
