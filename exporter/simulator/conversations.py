@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from exporter.simulator.rhythm import (
     BIRTH_HOUR,
@@ -146,9 +147,15 @@ def unfold(opening: Opening, late_share: float) -> Iterator[Occurrence]:
         name = f"{opening.id}-{number}"
         yield Occurrence(name, opening.at_ms, kind, opening.visible_ms, context)
     for number, (at_ms, kind, detail, amount) in enumerate(_story(rng, opening.at_ms), start=2):
-        visible_ms = at_ms + _lag(rng, late_share)
-        name = f"{opening.id}-{number}"
-        yield Occurrence(name, at_ms, kind, visible_ms, context, detail, amount)
+        visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
+        name, shared = f"{opening.id}-{number}", _shared(tuple(detail.items()))
+        yield Occurrence(name, at_ms, kind, visible_ms, context, shared, amount)
+
+
+@lru_cache(maxsize=1000)
+def _shared(detail: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    # Details repeat; a dict of its own would be half of what a record weighs.
+    return dict(detail)
 
 
 def _story(rng: random.Random, start_ms: int) -> Iterator[Happening]:

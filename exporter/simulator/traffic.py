@@ -18,6 +18,11 @@ Window = tuple[int, int]
 """A half-open range of UTC milliseconds."""
 
 ACTIVE_KINDS = (Kind.CONVERSATION_STARTED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT)
+Groups = Counter[tuple[int, *tuple[str, ...]]]
+"""Sums by bucket start and attribute values."""
+
+_Values = tuple[str, ...]
+_Attributes = tuple[tuple[str, str], ...]
 _BY_KIND = dict[Kind, list[Occurrence]]
 
 
@@ -39,8 +44,9 @@ class Traffic:
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._numbers = 0
-        self._hour = lru_cache(maxsize=96)(self._generate)
+        self._hour = lru_cache(maxsize=64)(self._generate)
         self._opened = lru_cache(maxsize=200)(self._open)
+        self._final = lru_cache(maxsize=20_000)(self._tally)
         self._settled = lru_cache(maxsize=500)(self._count_active)
         self._faces = lru_cache(maxsize=1000)(self._meet)
 
@@ -95,16 +101,20 @@ class Traffic:
         by: tuple[str, ...] = (),
         bucket_ms: int | None = None,
         **attributes: str,
-    ) -> Counter[tuple[int, *tuple[str, ...]]]:
+    ) -> Groups:
         """Return sums of amounts by ``(bucket start, *values of the attributes in by)``.
 
         Buckets start at multiples of ``bucket_ms`` since 1970; without one there is one bucket,
         which has the window's start.
         """
-        sums: Counter[tuple[int, *tuple[str, ...]]] = Counter()
-        for one in self.records(kind, window, as_of_ms, **attributes):
-            bucket = window[0] if bucket_ms is None else one.at_ms // bucket_ms * bucket_ms
-            sums[(bucket, *(one.get(name) for name in by))] += one.amount
+        wanted = tuple(sorted(attributes.items()))
+        if bucket_ms is None:
+            counts = self._tally(kind, window, as_of_ms, by, wanted)
+            return Counter({(window[0], *values): count for values, count in counts.items()})
+        sums: Groups = Counter()
+        for bucket, part in _cut(window, bucket_ms):
+            for values, count in self._tallied(kind, part, as_of_ms, by, wanted).items():
+                sums[bucket, *values] += count
         return sums
 
     def distinct(
@@ -133,6 +143,22 @@ class Traffic:
         return base + sum(
             one.at_ms < end_ms and self._shows(one, as_of_ms) for one in (*recent, *scripted)
         )
+
+    def _tallied(
+        self, kind: Kind, window: Window, as_of_ms: int, by: _Values, wanted: _Attributes
+    ) -> Counter[_Values]:
+        settled_ms = window[1] + LATEST_MS
+        if self._added or self._gone or as_of_ms < settled_ms:
+            return self._tally(kind, window, as_of_ms, by, wanted)
+        return self._final(kind, window, settled_ms, by, wanted)
+
+    def _tally(
+        self, kind: Kind, window: Window, as_of_ms: int, by: _Values, wanted: _Attributes
+    ) -> Counter[_Values]:
+        counts: Counter[_Values] = Counter()
+        for one in self.records(kind, window, as_of_ms, **dict(wanted)):
+            counts[tuple(one.get(name) for name in by)] += one.amount
+        return counts
 
     def _count_active(self, end_ms: int, as_of_ms: int, span_ms: int) -> int:
         start_ms = end_ms - span_ms
@@ -191,6 +217,12 @@ class Traffic:
                 yield self._faces(hour)  # settled: every opening shows
             else:
                 yield {one.user for one in self._opened(hour) if inside(one)}
+
+
+def _cut(window: Window, bucket_ms: int) -> Iterator[tuple[int, Window]]:
+    start_ms, end_ms = window
+    for bucket in range(start_ms // bucket_ms * bucket_ms, end_ms, bucket_ms):
+        yield bucket, (max(bucket, start_ms), min(bucket + bucket_ms, end_ms))
 
 
 def _inside(start_ms: int, end_ms: int, as_of_ms: int, opening: Opening) -> bool:

@@ -113,10 +113,8 @@ def _interactions(traffic: Traffic, scope: Scope) -> list[Row]:
 
 def _unique_users(traffic: Traffic, scope: Scope) -> list[Row]:
     users: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
-    for one in traffic.records(Kind.INTERACTION, scope.hours, scope.now_ms):
-        environment = scope.environment(one.get("environment"))
-        if environment in scope.shown:
-            users[(one.at_ms // HOUR_MS * HOUR_MS, environment)].add(one.get("user"))
+    for hour, environment, (user,) in _sums(Kind.INTERACTION, ("user",), traffic, scope):
+        users[hour, environment].add(user)
     return [
         Row(hour, {"environmentID": environment, "count": len(seen)})
         for (hour, environment), seen in users.items()

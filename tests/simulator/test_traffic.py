@@ -135,6 +135,19 @@ def test_amounts_are_summed_by_bucket_and_attribute() -> None:
     assert groups == {(NOON, "a", ""): 120, (NOON + HOUR, "b", ""): 7}
 
 
+def test_sums_of_settled_hours_follow_a_retraction() -> None:
+    traffic = Traffic(1)
+    window = (NOON, NOON + 2 * HOUR)
+    before = traffic.grouped(Kind.INTERACTION, window, LATER, bucket_ms=HOUR)
+    first = next(iter(traffic.records(Kind.INTERACTION, (NOON, NOON + HOUR), LATER)))
+
+    traffic.retract([first], LATER)
+
+    after = traffic.grouped(Kind.INTERACTION, window, LATER, bucket_ms=HOUR)
+    assert before.total() == traffic.truth(Kind.INTERACTION, window, LATER - 1)
+    assert before - after == {(NOON,): 1}
+
+
 def test_distinct_users_are_counted_once() -> None:
     traffic = Traffic()
     traffic.add(Kind.MESSAGE_RECEIVED, NOON, count=4, user="u1")
