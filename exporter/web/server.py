@@ -3,10 +3,12 @@
 import asyncio
 import functools
 import math
+import resource
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import uvicorn
@@ -18,6 +20,7 @@ from exporter.web.listen import BACKLOG, bind, shown
 
 MAX_HEADER_BYTES = 32 * 1024
 LAST_WORDS_S = 1.0
+OTHER_FILES = 512
 DEADLINES = Deadlines()
 
 
@@ -79,6 +82,19 @@ class Serving:
         await SystemClock().sleep(0)  # so that the aborted connections are seen off
 
 
+def _room_for(connections: int) -> int:
+    """Raise this process's limit of open files as far as needed, and return how many fit.
+
+    The customary soft limit of 1,024 is there for programs that use ``select``.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if resource.RLIM_INFINITY != soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else min(connections, soft // 2)
+
+
 def start(
     address: str,
     app: ASGIApp,
@@ -92,6 +108,7 @@ def start(
     ``admits`` judges the client's verified certificate. Signals stay the caller's.
     """
     listener = bind(address)
+    deadlines = replace(deadlines, connections=_room_for(deadlines.connections))
     protocol = functools.partial(Connection, deadlines=deadlines, admits=admits)
     config = uvicorn.Config(
         app,

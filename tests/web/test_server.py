@@ -12,7 +12,7 @@ import pytest
 from exporter.web.app import build
 from exporter.web.connection import Deadlines
 from exporter.web.listen import ListenError, bind, split
-from exporter.web.server import Serving, start
+from exporter.web.server import OTHER_FILES, Serving, start
 from tests.web.served import TEXT_BODY, ScriptedExposition, sources
 
 SOON = Deadlines(header_s=0.2, request_s=0.5, idle_s=0.3, connections=8)
@@ -48,6 +48,14 @@ def drain(client: socket.socket) -> bytes:
             received += chunk
     except ConnectionResetError:
         pass
+    return received
+
+
+def one_answer(client: socket.socket) -> bytes:
+    """Return head and body of a short answer."""
+    received = b""
+    while not received.endswith(b"Healthy.\n") and (chunk := client.recv(65_536)):
+        received += chunk
     return received
 
 
@@ -185,7 +193,7 @@ def test_a_header_that_drips_is_cut_off() -> None:
 def test_a_header_that_drips_after_a_good_request_is_cut_off() -> None:
     with serving(SOON) as server, closing(connect(server)) as client:
         client.sendall(GET)
-        assert client.recv(1000).endswith(b"Healthy.\n")
+        assert one_answer(client).endswith(b"Healthy.\n")
         client.sendall(b"GET /metrics HT")
 
         assert drain(client) == b""
@@ -254,18 +262,30 @@ def test_the_longest_idle_makes_room_for_a_scrape() -> None:
         assert scrape.status_code == 200
         assert drain(idle[0]) == b""
         idle[2].sendall(GET)
-        assert idle[2].recv(1000).endswith(b"Healthy.\n")
+        assert one_answer(idle[2]).endswith(b"Healthy.\n")
+
+
+@contextmanager
+def open_files(count: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_low_limit_of_open_files_is_raised_to_fit_the_connections() -> None:
+    with open_files(256), serving():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 2048 + OTHER_FILES
 
 
 @pytest.mark.slow
 def test_a_thousand_idle_connections_do_not_hinder_scrapes() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    with serving() as server, ExitStack() as clients:
+    with open_files(4096), serving() as server, ExitStack() as clients:
         for _ in range(1000):
             clients.enter_context(closing(connect(server)))
 
         answers = [httpx.get(f"http://{server.address}/metrics").status_code for _ in range(50)]
 
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert answers == [200] * 50
