@@ -186,12 +186,12 @@ class Service:
 
     async def _handle(self, call: Call) -> Answer:
         known = False
-        for (regex, _, convertors), route in self._routes:
+        for (regex, _, converters), route in self._routes:
             if match := regex.match(call.path):
                 known = True
                 if route.method == call.method:
                     values = match.groupdict().items()
-                    segments = {key: convertors[key].convert(value) for key, value in values}
+                    segments = {key: converters[key].convert(value) for key, value in values}
                     return await route.handler(_replaced(call, segments=segments))
         raise Refusal(405, "Method Not Allowed") if known else Refusal(404, "Not Found")
 
