@@ -28,7 +28,7 @@ from exporter.simulator.traffic import Traffic
 from exporter.web import app as web
 from exporter.web import server
 
-CONVERSATIONS_PER_HOUR = 3_000
+CONVERSATIONS_PER_HOUR = 120
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 10_000
