@@ -1,12 +1,13 @@
 """TLS options to an ``ssl`` context; what is wrong with them, by key."""
 
 import ipaddress
+import os
 import ssl
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from exporter.web.options import TlsOptions
 
@@ -160,11 +161,19 @@ def _load_certificate(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
 
 
 def _load_texts(made: ssl.SSLContext, certificate: str, key: str) -> None:
-    # ``ssl`` reads files only; one file for both cannot change between the two readings.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as both:  # readable by its owner only
+    # ``ssl`` reads files only, but what was read and judged must be what is loaded.
+    with _scratch() as both:
         both.write(f"{certificate}\n{key}\n")
         both.flush()
-        made.load_cert_chain(both.name, password=lambda: b"")  # never ask on the terminal
+        path = both.name if isinstance(both.name, str) else f"/dev/fd/{both.fileno()}"
+        made.load_cert_chain(path, password=lambda: b"")  # never ask on the terminal
+
+
+def _scratch() -> IO[str]:
+    """Return a file for a key: in memory where that exists, so that no disk ever holds it."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("key"), "w", encoding="utf-8")  # noqa: PTH123
+    return tempfile.NamedTemporaryFile("w", encoding="utf-8")  # only its owner may read it
 
 
 def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None:

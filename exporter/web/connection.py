@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
@@ -82,7 +81,7 @@ class Connection(H11Protocol):
 
     def _follow(self) -> None:
         """Enter the phase that the bytes received so far have brought."""
-        begun = self.conn.their_state is not h11.IDLE
+        begun = not getattr(self.cycle, "response_complete", True)  # no cycle before the first
         if begun and self._phase is not _Phase.REQUEST:
             self._enter(_Phase.REQUEST)
         elif self._phase is _Phase.IDLE and self.conn.trailing_data[0]:
