@@ -194,6 +194,8 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
         rng=desk.rng,
     )
     desk.count(spec, "poll_failures_total", reason=error.reason)
+    if isinstance(error, SchemaFault):
+        desk.count(spec, "schema_drift_total", kind=error.kind)
     if error.reason is Reason.THROTTLED:
         desk.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
     skipped = schedule.slots_between(spec, now_ms, verdict.next_poll_ms - 1)

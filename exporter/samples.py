@@ -106,6 +106,7 @@ class Reading:
 
     ``counts``: additive buckets; absent means none, since the read was complete.
     ``gauges_only``: nothing was read of additive buckets; those the ledger knows stay as they are.
+    ``kept``: families of ``counts`` that could not be read; their buckets stay as they are, too.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
     ``daily``: those buckets are local days, else hours; the other kind shown stays as it was.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
@@ -123,6 +124,7 @@ class Reading:
     window: Window
     counts: Sequence[CountRow] = ()
     gauges_only: bool = False
+    kept: frozenset[str] = frozenset()
     buckets: Sequence[GaugeRow] = ()
     daily: bool = False
     levels: Sequence[GaugeRow] = ()

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from exporter.errors import SchemaFault
 from exporter.ledger import buckets, claims, counting, gauges, membership, tallies
 from exporter.ledger.counting import Bucket, Frame, Key, Merge
 from exporter.ledger.enrol import encode_naming
@@ -27,13 +28,24 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
         gauges.store(work)
         _update_query(work, **_memo(work))
         return _finished(work, held=False)
+    if not _count(work, row):
+        _update_query(work, quarantine=row.quarantine + 1)
+        return _finished(work, held=True)
+    gauges.store(work)
+    _move_on(work, row)
+    return _finished(work, held=False)
+
+
+def _count(work: Work, row: sa.Row[Any]) -> bool:
+    """Count the reading's buckets; say False, with nothing changed, to hold a collapse back."""
+    if work.reading.kept and row.epoch_ms is None:
+        raise SchemaFault(f"{work.spec.name}: a first read must be whole", "missing")
     known = tallies.known(work)
     rows = tallies.fold(work, known)
     before = buckets.load(work, row.floor_ms)
     odd = _odd(row, before, buckets.numbered(rows, known, row.floor_ms))
     if odd and row.quarantine < CONFIRMATIONS:
-        _update_query(work, quarantine=row.quarantine + 1)
-        return _finished(work, held=True)
+        return False
     ids = known | tallies.create(work, rows.keys() - known.keys())
     frame = _frame(work, row, known, ids)
     merged = counting.merge(before, buckets.numbered(rows, ids, row.floor_ms), frame)
@@ -42,11 +54,9 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
     if odd:
         work.count_query("provider_resets_total")
     _count_revisions(work, merged)
-    gauges.store(work)
     if _relabelled(work, row):
         membership.hide(work.tx, work.spec, ids, work.families)
-    _move_on(work, row)
-    return _finished(work, held=False)
+    return True
 
 
 def _already_applied(work: Work, poll_id: str) -> bool:

@@ -17,6 +17,7 @@ def load(work: Work, floor_ms: int | None) -> dict[Key, Bucket]:
         sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
         .join(series, series.c.id == bucket.c.series_id)
         .where(series.c.query_id == work.claim.query_id)
+        .where(series.c.family.not_in(work.reading.kept))
         .where(bucket.c.start_ms >= max(window.start_ms, floor_ms or window.start_ms))
         .where(bucket.c.start_ms < window.end_ms)
     )

@@ -95,7 +95,7 @@ class Shown:
 def insights_to_reading(answer: Insights, window: Window, project: str, labels: Labels) -> Reading:
     """Return the buckets of ``window``; one outside is left out, a repeated one is a fault.
 
-    A field that a bucket lacks is left out and counted as drift; so is a sum in ``stats`` that
+    A field that some bucket lacks is not counted at all, and is drift: absent is not zero. So is a sum in ``stats`` that
     differs, where all buckets are there to be added.
     """
     drift: Counter[str] = Counter()
@@ -106,11 +106,11 @@ def insights_to_reading(answer: Insights, window: Window, project: str, labels: 
             raise SchemaFault(f"metrics[{index}]._timestamp: the hour came twice")
         buckets[at_ms] = bucket
     inside = {at_ms: bucket for at_ms, bucket in buckets.items() if window.holds(at_ms)}
-    counts = _counts(inside, project, labels, drift)
+    counts, kept = _counts(inside, project, labels, drift)
     levels = _levels(inside, project, labels, drift)
     if len(inside) == len(buckets):
         drift["unexpected_type"] += _disagreements(answer)
-    return Reading(window, counts, levels=levels, drift=+drift, dropped=labels.dropped)
+    return Reading(window, counts, kept=kept, levels=levels, drift=+drift, dropped=labels.dropped)
 
 
 def flows_to_reading(rows: Sequence[TopFlow], shown: Shown, labels: Labels) -> Reading:
@@ -154,17 +154,23 @@ def _hour(bucket: Bucket, path: str) -> int:
 
 def _counts(
     buckets: Mapping[int, Bucket], project: str, labels: Labels, drift: Counter[str]
-) -> list[CountRow]:
+) -> tuple[list[CountRow], frozenset[str]]:
     rows: list[CountRow] = []
+    kept: set[str] = set()
     for field, family in COUNTERS:
         series = labels.series(family, project)
-        for at_ms, bucket in buckets.items():
-            value: Figure = getattr(bucket, field)
-            if value is None:
-                drift["missing"] += 1
-            else:
-                rows.append((series, at_ms, count(value, f"metrics[].{field}")))
-    return rows
+        values: dict[int, Figure] = {at_ms: getattr(b, field) for at_ms, b in buckets.items()}
+        missing = sum(value is None for value in values.values())
+        if missing:
+            drift["missing"] += missing
+            kept.add(family.name)
+            continue
+        rows += [
+            (series, at_ms, count(value, f"metrics[].{field}"))
+            for at_ms, value in values.items()
+            if value is not None
+        ]
+    return rows, frozenset(kept)
 
 
 def _levels(
