@@ -7,11 +7,12 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
-from exporter.simulator import flowxo, voiceflow
+from exporter.simulator import flowxo, inkeep, voiceflow
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
 SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "flowxo": flowxo.build,
+    "inkeep": inkeep.build,
     "voiceflow": voiceflow.build,
 }
