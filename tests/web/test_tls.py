@@ -13,9 +13,9 @@ import pytest
 
 from exporter.web.app import build
 from exporter.web.connection import Deadlines
-from exporter.web.inforce import InForce
 from exporter.web.listen import split
 from exporter.web.server import Serving, start
+from exporter.web.watched import Watched
 from tests.web.authority import Pair, self_signed, signed
 from tests.web.served import TEXT_BODY, sources
 
@@ -71,7 +71,7 @@ def secured(
         (folder / "clients.pem").write_bytes(authority.cert.read_bytes())
     (folder / "web.yml").write_text(text)
     warnings: list[str] = []
-    web = InForce(folder / "web.yml", warnings.append)
+    web = Watched(folder / "web.yml", warnings.append)
     server = start(
         "127.0.0.1:0",
         build(sources(), web.access),

@@ -17,7 +17,7 @@ _FIXED = {"client_auth_type", "min_version", "max_version", "cipher_suites"} | {
 }
 
 
-class InForce:
+class Watched:
     """Users, headers, rate, certificates, keys, authorities and allowed names of one file.
 
     Each request and each TLS handshake looks whether a file has changed (one ``stat`` each). What
