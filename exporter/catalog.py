@@ -4,20 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.families import NORMALISED
+from exporter.families import NORMALISED, PERIOD_END
 from exporter.provider import ProviderKind
 from exporter.samples import Family, Kind
 from exporter.telemetry import FAMILIES
 
 EXPORTER = "exporter"
-PERIOD_END = Family(
-    "chatbot_period_end_timestamp_seconds",
-    Kind.GAUGE,
-    "End of the period the chatbot_period_* and windowed gauges describe, as a Unix timestamp.",
-    ("provider", "target", "query", "period"),
-    20,
-    "Join key for freshness",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +61,18 @@ def period_gauge(family: Family) -> Family:
     return Family(
         family.period_name,
         Kind.GAUGE,
-        f"Most recent settled period of {family.name}.",
+        f"{_things(family)} in the most recent settled period.",
         family.period_labels,
         family.cap,
         "Value of the last settled bucket; period = hour, day. Never add over period",
         reference=family.reference,
     )
+
+
+def _things(family: Family) -> str:
+    """Return what ``family`` counts, as its period gauge's help begins."""
+    named = family.period_name.removeprefix("chatbot_period_").replace("_", " ")
+    return {"fallbacks": "Fallback replies"}.get(named, named.capitalize())
 
 
 def _data(kinds: Mapping[str, ProviderKind]) -> list[Family]:

@@ -28,7 +28,7 @@ from exporter.simulator.traffic import Traffic
 from exporter.web import app as web
 from exporter.web import server
 
-CONVERSATIONS_PER_HOUR = 120
+CONVERSATIONS_PER_HOUR = 300
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 10_000
@@ -60,6 +60,8 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
     clock = SystemClock()
     traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
     services = {name: build(clock, traffic) for name, build in SIMULATORS.items()}
+    for service in services.values():
+        service.remember = 0  # a demo may run for days; its request log would grow with it
     async with serving(services) as urls:
         outside = Outside(
             clock=clock, rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
