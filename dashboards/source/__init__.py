@@ -1,0 +1,1 @@
+"""Dashboards and rules as code: ``python -m dashboards.source`` writes every generated file."""

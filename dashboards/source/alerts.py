@@ -1,0 +1,224 @@
+"""Alert rules: what is worth telling somebody, and only then."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dashboards.source import promql
+from dashboards.source.records import ON, share_names
+from dashboards.source.tuning import Drop, Share, Tuning
+
+BY_QUERY = f"by ({promql.BY_QUERY})"
+ON_QUERY = f"on ({promql.BY_QUERY})"
+_SELF = "chatbot_exporter_"
+_BOT_BOARD = (
+    "/d/chatbot-{{ $labels.provider }}?var-target={{ $labels.target }}"
+    "&var-project={{ $labels.project }}"
+)
+_EXPORTER_BOARD = "/d/chatbot-exporter"
+_TARGET_BOARD = (
+    "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target }}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert; ``of_engagement`` ones read hourly figures, the others the exporter's own.
+
+    ``instead`` is what Grafana asks where no data is itself the alarm: a query and what it must
+    not be below.
+    """
+
+    name: str
+    expr: str
+    hold: str
+    severity: str
+    summary: str
+    description: str
+    board: str
+    keep: str = ""
+    of_engagement: bool = False
+    instead: tuple[str, float] | None = None
+
+
+def alerts(tuning: Tuning) -> Iterator[Alert]:
+    """Yield every alert."""
+    yield _drop(
+        tuning.fast, "Fast", "the last 3 hours are far below usual for this time of the week"
+    )
+    yield _drop(tuning.daily, "Daily", "the last 24 hours are far below usual for this weekday")
+    yield _users(tuning)
+    yield _share("Fallback", "fallback replies", tuning.fallback)
+    yield _share("Handover", "handovers to people", tuning.handover)
+    yield _not_learnt(tuning)
+    yield from _queries(tuning)
+    yield from _exporter(tuning)
+
+
+def _drop(drop: Drop, name: str, summary: str) -> Alert:
+    actual, expected = promql.actual(drop.window), promql.expected(drop.window)
+    return Alert(
+        f"ChatbotEngagementDrop{name}",
+        f"{promql.score(drop.window)} < {drop.score:g}\n"
+        f"and {ON} ({actual} < {drop.share:g} * {expected})\n"
+        f"and {ON} ({drop.hours} * {expected} >= {drop.least:g})",
+        drop.hold,
+        "warning",
+        "{{ $labels.project }} on {{ $labels.provider }}: " + summary,
+        f"Fewer than {drop.share:.0%} of the messages (or interactions, or conversations) that the "
+        "same hours of earlier weeks let expect, and more than this bot's own ups and downs explain.",
+        _BOT_BOARD,
+        keep=drop.keep,
+        of_engagement=True,
+    )
+
+
+def _users(tuning: Tuning) -> Alert:
+    users = "bot:chatbot_weekly_users:last"
+    return Alert(
+        "ChatbotUsersDropWeekly",
+        f"{users} < {tuning.users_left:g} * ({users} offset 2w)\n"
+        f"and {ON} ({users} < {tuning.users_left:g} * ({users} offset 4w))\n"
+        f"and {ON} (({users} offset 4w) >= {tuning.users_least})",
+        "1d",
+        "warning",
+        "{{ $labels.project }} on {{ $labels.provider }}: weekly users are far below last month's",
+        f"Fewer than {tuning.users_left:.0%} of the weekly users of two and of four weeks ago.",
+        _BOT_BOARD,
+        of_engagement=True,
+    )
+
+
+def _share(name: str, what: str, rule: Share) -> Alert:
+    base, ratio = share_names(name.lower(), rule)
+    before = f"clamp_min({ratio} offset 1w, {rule.floor:g})"
+    spread = f"sqrt({before} * (1 - clamp_max({before}, {1 - rule.floor:g})) / {base})"
+    return Alert(
+        f"Chatbot{name}ShareHigh",
+        f"{ratio} - {ON} ({ratio} offset 1w) > {rule.rise:g}\n"
+        f"and {ON} (({ratio} - {ON} {before}) / {ON} ({spread}) > {rule.score:g})\n"
+        f"and {ON} ({base} >= {rule.least})",
+        rule.hold,
+        "warning",
+        "{{ $labels.project }} on {{ $labels.provider }}: the share of " + what + " has risen",
+        f"Over {rule.hours} h the share of {what} is {rule.rise:.0%} of the total or more above "
+        "the same hours of last week, more than chance explains.",
+        _BOT_BOARD,
+        of_engagement=True,
+    )
+
+
+def _not_learnt(tuning: Tuning) -> Alert:
+    known = promql.weeks(tuning.daily.window)
+    return Alert(
+        "ChatbotBaselineNotLearnt",
+        f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {tuning.weeks_needed})",
+        "1d",
+        "info",
+        "{{ $labels.project }} on {{ $labels.provider }}: too few weeks are known for drop alerts",
+        f"Fewer than {tuning.weeks_needed} of the last {tuning.weeks} weeks are known, so no "
+        "engagement alert can fire for this bot. Usual for a new one; otherwise Prometheus keeps "
+        "less than 30 days.",
+        _BOT_BOARD,
+        of_engagement=True,
+    )
+
+
+def _queries(tuning: Tuning) -> Iterator[Alert]:
+    end = f"max {BY_QUERY} ({_SELF}data_end_timestamp_seconds)"
+    lag = f"max {BY_QUERY} ({_SELF}expected_lag_seconds)"
+    yield Alert(
+        "ChatbotDataStale",
+        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {tuning.stale_s}",
+        "15m",
+        "warning",
+        "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
+        "The newest settled data is more than three hours beyond its period and expected lag. "
+        "Figures and engagement alerts of these bots are withheld meanwhile.",
+        _TARGET_BOARD,
+    )
+    yield Alert(
+        "ChatbotAuthenticationFailing",
+        f"{_failures('auth', '3h')} > 1.5\nand {ON_QUERY} min {BY_QUERY} ({_SELF}target_up) == 0",
+        "10m",
+        "critical",
+        "{{ $labels.provider }} refuses the credentials of {{ $labels.target }}",
+        "At least two polls in three hours were refused as unauthorized, and the last one failed.",
+        _TARGET_BOARD,
+    )
+    polls = f"sum {BY_QUERY} (increase({_SELF}polls_total[4h]))"
+    yield Alert(
+        "ChatbotThrottled",
+        f"{_failures('throttled', '4h')} / {ON_QUERY} ({polls} > 0) > 0.5\n"
+        f"and {ON_QUERY} {_failures('throttled', '4h')} > 2.5",
+        "30m",
+        "warning",
+        "{{ $labels.provider }} refuses most polls of {{ $labels.target }} as too many",
+        "More than half of the polls of four hours were throttled.",
+        _TARGET_BOARD,
+    )
+    yield Alert(
+        "ChatbotSchemaChanged",
+        f"{_failures('schema', '3h')} > 1.5\n"
+        f"or sum {BY_QUERY} (increase({_SELF}schema_drift_total[3h])) > 1.5",
+        "10m",
+        "warning",
+        "{{ $labels.provider }} answers {{ $labels.query }} in a form that is not known",
+        "Fields are missing, new or of another kind, more than once in three hours.",
+        _TARGET_BOARD,
+    )
+    yield Alert(
+        "ChatbotNeverSucceeded",
+        f"max {BY_QUERY} ({_SELF}target_info) unless {ON_QUERY} "
+        f"max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > 0",
+        "3h",
+        "warning",
+        "{{ $labels.target }} {{ $labels.query }} has never been read",
+        "The query has been configured for three hours and no poll of it has succeeded.",
+        _TARGET_BOARD,
+    )
+
+
+def _failures(reason: str, window: str) -> str:
+    return f'sum {BY_QUERY} (increase({_SELF}poll_failures_total{{reason="{reason}"}}[{window}]))'
+
+
+def _exporter(tuning: Tuning) -> Iterator[Alert]:
+    up = f'up{{job="{tuning.job}"}}'
+    yield Alert(
+        "ChatbotExporterDown",
+        f"{up} == 0",
+        "10m",
+        "critical",
+        "{{ $labels.instance }} cannot be scraped",
+        "Prometheus has not reached the exporter for ten minutes.",
+        _EXPORTER_BOARD,
+        instead=(f"min by (instance) ({up})", 1),
+    )
+    yield Alert(
+        "ChatbotExporterAbsent",
+        f"absent({up})",
+        "15m",
+        "critical",
+        f"no target of the job {tuning.job} is known",
+        "Prometheus has no such target: service discovery or its settings have lost it.",
+        _EXPORTER_BOARD,
+    )
+    yield Alert(
+        "ChatbotOverhangStanding",
+        f"sum by (provider, target, family) ({_SELF}overhang) > 0",
+        "1d",
+        "info",
+        "{{ $labels.target }} {{ $labels.family }}: a counter has been above the truth for a day",
+        "The provider lowered figures that were already counted; the counter waits until they are "
+        "worked off or written off.",
+        _TARGET_BOARD,
+    )
+    yield Alert(
+        "ChatbotSeriesLimitNear",
+        f"max by (family) ({_SELF}series / ({_SELF}series_limit > 0)) > {tuning.series_share:g}",
+        "15m",
+        "warning",
+        "{{ $labels.family }} has nearly as many series as it may have",
+        "New label sets will be folded into `other` or dropped.",
+        _EXPORTER_BOARD,
+    )

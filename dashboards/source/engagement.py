@@ -1,0 +1,141 @@
+"""Panels about engagement that the overview and the provider boards share."""
+
+from dashboards.source import promql
+from dashboards.source.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    PINK,
+    SKY,
+    VERMILION,
+    Curve,
+    Panel,
+    Words,
+    band_edge,
+    dashed,
+    fixed,
+    graph,
+    stat_panel,
+)
+
+MEANING = (
+    "Engagement of a bot is its messages received; where its provider counts none, its "
+    "interactions; else its conversations started. Only hours that have settled count."
+)
+LATE = "no fresh data, see Data age"
+_AGAINST = ((None, VERMILION), (-0.4, ORANGE), (-0.2, BLUE))
+_PER_BOT = "{{project}} {{bot_environment}}"
+
+
+def total(select: str) -> Panel:
+    """Return engagement of the last 24 settled hours."""
+    words = Words(
+        "Engagement, last 24 settled hours",
+        MEANING + " Providers define these differently: compare a bot with itself.",
+        no_value=LATE,
+    )
+    return stat_panel(words, f"sum(24 * {promql.actual(promql.DAILY)}{{{select}}})")
+
+
+def against_usual(select: str) -> Panel:
+    """Return the last 24 hours against the same 24 hours of earlier weeks."""
+    actual, expected = promql.actual(promql.DAILY), promql.expected(promql.DAILY)
+    on = f"on ({promql.BY_BOT})"
+    words = Words(
+        "Against usual for this weekday",
+        "Last 24 settled hours against the median of the same hours one to four weeks ago. "
+        "Empty while fewer than three of those weeks are known: the baseline is not learnt.",
+        "percentunit",
+        "baseline not learnt, or no fresh data",
+    )
+    expr = (
+        f"sum({actual}{{{select}}} and {on} {expected}) / "
+        f"(sum({expected}{{{select}}} and {on} {actual}) > 0) - 1"
+    )
+    return stat_panel(words, expr, steps=_AGAINST)
+
+
+def band(select: str) -> Panel:
+    """Return each bot's 3 h mean inside the band that earlier weeks let expect."""
+    expected = f"sqrt(3 * {promql.expected(promql.FAST)}{{{select}}} + 0.375)"
+    width = f"2 * {promql.scale(promql.FAST)}{{{select}}}"
+    words = Words(
+        "Engagement per hour against its expected band",
+        MEANING + " Mean of three hours; the band is the median of the same hours of the week "
+        "over four weeks, give or take four of its usual deviations. No band: not learnt yet.",
+        no_value=LATE,
+    )
+    curves = (
+        Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
+        Curve(
+            f"(({expected} + {width}) ^ 2 - 0.375) / 3",
+            f"{_PER_BOT} high",
+            band_edge(),
+        ),
+        Curve(
+            f"(clamp_min({expected} - {width}, 0.6124) ^ 2 - 0.375) / 3",
+            f"{_PER_BOT} low",
+            band_edge(),
+        ),
+        Curve(f"{promql.expected(promql.FAST)}{{{select}}}", f"{_PER_BOT} expected", dashed(GREY)),
+    )
+    return graph(words, curves, interval="15m", width=24)
+
+
+def weeks(select: str) -> Panel:
+    """Return this week over the four before it."""
+    series = f"{promql.actual(promql.FAST)}{{{select}}}"
+    earlier = zip((1, 2, 3, 4), (SKY, ORANGE, PINK, GREY), strict=True)
+    words = Words(
+        "This week over the last four",
+        "Sum of the chosen bots, mean of three hours, with the same hours of earlier weeks. "
+        "A sum is empty for hours in which no bot has data.",
+        no_value=LATE,
+    )
+    curves = [Curve(f"sum({series})", "now", (*fixed(BLUE), ("custom.lineWidth", 3)))]
+    curves += [
+        Curve(f"sum({series} offset {number}w)", f"{number} weeks ago", dashed(colour))
+        for number, colour in earlier
+    ]
+    return graph(words, curves, interval="30m", width=12)
+
+
+def learnt(select: str) -> Panel:
+    """Return how many of four weeks the expectation rests on."""
+    words = Words(
+        "Baseline: weeks known, of four",
+        "Fewer than three: no expectation, no band and no engagement alert for that bot. "
+        "Prometheus must keep at least 30 days of data.",
+        "none",
+        "no week known yet",
+    )
+    expr = f"min({promql.weeks(promql.DAILY)}{{{select}}})"
+    return stat_panel(words, expr, steps=((None, ORANGE), (3, BLUE)))
+
+
+def age(targets: str) -> Panel:
+    """Return how old the oldest data is."""
+    words = Words(
+        "Data age",
+        "Time since the end of the newest settled data, oldest query first. Every figure here is "
+        "that old. Hours settle only after the vendor's usual delay, so an hour or two is normal.",
+        "s",
+        "no poll has succeeded yet",
+    )
+    expr = f"max(time() - chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
+    return stat_panel(words, expr, steps=((None, BLUE), (14_400, ORANGE), (43_200, VERMILION)))
+
+
+def late(targets: str) -> Panel:
+    """Return how many queries are later than they may be."""
+    words = Words(
+        "Queries with late data",
+        "Queries whose newest settled data is older than period and expected lag. Their figures "
+        "are withdrawn, not 0.",
+        "none",
+        "no query has been read yet",
+    )
+    end = f"max by ({promql.BY_QUERY}) (chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
+    lag = f"max by ({promql.BY_QUERY}) (chatbot_exporter_expected_lag_seconds{{{targets}}})"
+    expr = f"count(time() - {end} > {promql.period(targets)} + {lag}) or vector(0)"
+    return stat_panel(words, expr, steps=((None, BLUE), (1, VERMILION)))

@@ -1,0 +1,56 @@
+"""Every generated file, by its path under ``dashboards/``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from dashboards.source import operations, overview, provider
+from dashboards.source.figures import PROVIDERS
+from dashboards.source.forms import rule_files
+from dashboards.source.frame import Board, rendered
+from dashboards.source.tuning import Tuning
+
+FOLDER = Path(__file__).parents[1]
+_INPUT = "DS_PROMETHEUS"
+
+
+def boards() -> Iterator[Board]:
+    """Yield every board."""
+    yield overview.board()
+    yield from (provider.board(name) for name in PROVIDERS)
+    yield operations.board()
+
+
+def generated(tuning: Tuning) -> dict[str, str]:
+    """Return the text of every generated file."""
+    files = dict(rule_files(tuning))
+    for board in boards():
+        text = rendered(board)
+        files[f"{board.uid}.json"] = text
+        files[f"import/{board.uid}.json"] = importable(text)
+    return files
+
+
+def importable(text: str) -> str:
+    """Return a board for import by hand, which asks for the data source."""
+    document = json.loads(text)
+    requirement = {
+        "type": "datasource",
+        "id": "prometheus",
+        "name": "Prometheus",
+        "version": "1.0.0",
+    }
+    asked = {
+        "name": _INPUT,
+        "label": "Prometheus",
+        "description": "The Prometheus that scrapes the exporter",
+        "type": "datasource",
+        "pluginId": "prometheus",
+        "pluginName": "Prometheus",
+    }
+    grafana = {"type": "grafana", "id": "grafana", "name": "Grafana", "version": "11.0.0"}
+    document |= {"__inputs": [asked], "__requires": [grafana, requirement], "editable": True}
+    for variable in document["templating"]["list"]:
+        if variable["type"] == "datasource":
+            variable["current"] = {"text": "Prometheus", "value": f"${{{_INPUT}}}"}
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

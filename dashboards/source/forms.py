@@ -1,0 +1,169 @@
+"""Rules in the forms that Prometheus, Grafana and Alertmanager read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from dashboards.source.alerts import Alert, alerts
+from dashboards.source.records import records
+from dashboards.source.tuning import Tuning
+
+NOTE = "# Written by `python -m dashboards.source` from dashboards/source: change it there.\n"
+DATASOURCE = "prometheus"
+RUNBOOK = "docs/alerts.md#"
+GRAFANA_EVERY_S = 60
+
+
+class _Plain(yaml.SafeDumper):
+    """YAML as people write it: expressions in blocks, keys in order."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Plain.add_representer(str, _Plain.represent_str)
+
+
+def dumped(document: Any) -> str:
+    """Return YAML with a note of where it comes from."""
+    return NOTE + yaml.dump(document, Dumper=_Plain, sort_keys=False, width=1_000)
+
+
+def recording_rules(tuning: Tuning) -> dict[str, Any]:
+    """Return the recording rules as Prometheus' rule file."""
+    rules = [{"record": each.name, "expr": each.expr} for each in records(tuning)]
+    return _groups([_group("chatbot-engagement.records", tuning.interval_s, rules)])
+
+
+def alert_rules(tuning: Tuning) -> dict[str, Any]:
+    """Return the alert rules as Prometheus' rule file."""
+    engagement = [_rule(tuning, each) for each in alerts(tuning) if each.of_engagement]
+    exporter = [_rule(tuning, each) for each in alerts(tuning) if not each.of_engagement]
+    return _groups(
+        [
+            _group("chatbot-engagement.alerts", tuning.interval_s, engagement),
+            _group("chatbot-exporter.alerts", min(60, tuning.interval_s), exporter),
+        ]
+    )
+
+
+def grafana_rules(tuning: Tuning) -> dict[str, Any]:
+    """Return the alerts as Grafana's alerting provisioning file; recorded series stay Prometheus'."""
+    groups = []
+    for name, of_engagement, every in (
+        ("chatbot-engagement", True, tuning.interval_s),
+        ("chatbot-exporter", False, GRAFANA_EVERY_S),
+    ):
+        chosen = [each for each in alerts(tuning) if each.of_engagement is of_engagement]
+        rules = [_managed(tuning, each) for each in chosen]
+        groups.append(
+            {
+                "orgId": 1,
+                "name": name,
+                "folder": "Chatbots",
+                "interval": f"{every}s",
+                "rules": rules,
+            }
+        )
+    return {"apiVersion": 1, "groups": groups}
+
+
+def _groups(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"groups": groups}
+
+
+def _group(name: str, interval_s: int, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": name, "interval": f"{interval_s}s", "rules": rules}
+
+
+def _rule(tuning: Tuning, alert: Alert) -> dict[str, Any]:
+    return {
+        "alert": alert.name,
+        "expr": alert.expr,
+        "for": alert.hold,
+        **({"keep_firing_for": alert.keep} if alert.keep else {}),
+        "labels": {"severity": alert.severity},
+        "annotations": _annotations(tuning, alert),
+    }
+
+
+def _annotations(tuning: Tuning, alert: Alert) -> dict[str, str]:
+    return {
+        "summary": alert.summary,
+        "description": alert.description,
+        "runbook_url": f"{tuning.runbooks}{RUNBOOK}{alert.name.lower()}",
+        "dashboard_url": f"{tuning.grafana}{alert.board}",
+    }
+
+
+def _managed(tuning: Tuning, alert: Alert) -> dict[str, Any]:
+    """Return one Grafana-managed rule: the expression, counted, and a threshold on it.
+
+    No data is no alarm: lateness has an alert of its own. Only of the exporter itself, silence is
+    an alarm.
+    """
+    if alert.instead:
+        expr, least = alert.instead
+        evaluator = {"type": "lt", "params": [least]}
+    else:
+        labels = _labels(alert)
+        expr = f"count by ({', '.join(labels)}) (\n{alert.expr}\n)" if labels else alert.expr
+        evaluator = {"type": "gt", "params": [0]}
+    return {
+        "uid": _uid(alert.name),
+        "title": alert.name,
+        "condition": "B",
+        "data": [_asked(expr), _threshold(evaluator)],
+        "noDataState": "Alerting" if alert.instead else "OK",
+        "execErrState": "KeepLast",
+        "for": alert.hold,
+        **({"keepFiringFor": alert.keep} if alert.keep else {}),
+        "labels": {"severity": alert.severity},
+        "annotations": _annotations(tuning, alert),
+        "isPaused": False,
+    }
+
+
+def _labels(alert: Alert) -> list[str]:
+    """Return the labels that the alert's instances have."""
+    if alert.of_engagement:
+        return ["provider", "target", "project", "bot_environment"]
+    if alert.expr.startswith("absent("):
+        return []
+    if "(provider, target, family)" in alert.expr:
+        return ["provider", "target", "family"]
+    return ["family"] if "(family)" in alert.expr else ["provider", "target", "query"]
+
+
+def _asked(expr: str) -> dict[str, Any]:
+    model = {"refId": "A", "expr": expr, "instant": True, "range": False}
+    return {
+        "refId": "A",
+        "relativeTimeRange": {"from": 600, "to": 0},
+        "datasourceUid": DATASOURCE,
+        "model": model,
+    }
+
+
+def _threshold(evaluator: dict[str, Any]) -> dict[str, Any]:
+    model = {
+        "refId": "B",
+        "type": "threshold",
+        "expression": "A",
+        "conditions": [{"evaluator": evaluator}],
+    }
+    return {"refId": "B", "datasourceUid": "__expr__", "model": model}
+
+
+def _uid(name: str) -> str:
+    """Return a uid that is stable and at most 40 characters."""
+    return "chatbot-" + name.removeprefix("Chatbot").lower()
+
+
+def rule_files(tuning: Tuning) -> Iterator[tuple[str, str]]:
+    """Yield the rule files' paths under ``dashboards/`` and their text."""
+    yield "rules/chatbot-records.yaml", dumped(recording_rules(tuning))
+    yield "rules/chatbot-alerts.yaml", dumped(alert_rules(tuning))
+    yield "provisioning/alerting/chatbot.yaml", dumped(grafana_rules(tuning))

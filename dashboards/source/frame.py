@@ -1,0 +1,137 @@
+"""The frame of every board: uid, variables, links, annotations, numbered panels."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards.source.panels import ORANGE, SKY, SOURCE, Panel
+
+TAG = "chatbot"
+ALL = "$__all"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A query variable; ``query`` may use those before it. ``everything`` is what All matches."""
+
+    name: str
+    label: str
+    query: str
+    everything: str = ".+"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A titled row of panels."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One dashboard; ``uid`` is its address and file name for ever."""
+
+    uid: str
+    title: str
+    description: str
+    variables: Sequence[Variable]
+    rows: Sequence[Row]
+    alerts: str
+    tags: Sequence[str] = ()
+    since: str = "now-7d"
+
+
+def rendered(board: Board) -> str:
+    """Return the board as Grafana's classic JSON, the same text for the same source."""
+    built = _built(board).build()
+    document = json.loads(json.dumps(built, cls=JSONEncoder))
+    number_panels(document)
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def number_panels(document: dict[str, list[dict[str, int]]]) -> None:
+    """Give every panel its number, in reading order."""
+    for number, panel in enumerate(document["panels"], start=1):
+        panel["id"] = number
+
+
+def _built(board: Board) -> dashboard.Dashboard:
+    built = (
+        dashboard.Dashboard(board.title)
+        .uid(board.uid)
+        .description(board.description)
+        .tags([TAG, *board.tags])
+        .readonly()
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .time(board.since, "now")
+        .timezone("browser")
+        .refresh("5m")
+        .with_variable(
+            dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
+        )
+        .link(_siblings())
+        .annotation(_alerts(board))
+        .annotation(_upgrades())
+    )
+    for variable in board.variables:
+        built.with_variable(_variable(variable))
+    for row in board.rows:
+        built.with_row(dashboard.Row(row.title))
+        for panel in row.panels:
+            built.with_panel(panel)
+    return built
+
+
+def _variable(variable: Variable) -> dashboard.QueryVariable:
+    return (
+        dashboard.QueryVariable(variable.name)
+        .label(variable.label)
+        .query(variable.query)
+        .datasource(SOURCE)
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(variable.everything)
+        .current(model.VariableOption(text="All", value=ALL, selected=True))
+    )
+
+
+def _siblings() -> dashboard.DashboardLink:
+    return (
+        dashboard.DashboardLink("Chatbot boards")
+        .type(model.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(as_dropdown=True)
+        .include_vars(include_vars=True)
+        .keep_time(keep_time=True)
+    )
+
+
+def _alerts(board: Board) -> dashboard.AnnotationQuery:
+    return (
+        dashboard.AnnotationQuery()
+        .name("Alerts")
+        .datasource(SOURCE)
+        .enable(enable=True)
+        .icon_color(ORANGE)
+        .expr(board.alerts)
+    )
+
+
+def _upgrades() -> dashboard.AnnotationQuery:
+    return (
+        dashboard.AnnotationQuery()
+        .name("Exporter upgrades")
+        .datasource(SOURCE)
+        .enable(enable=True)
+        .icon_color(SKY)
+        .expr(
+            "count by (version) (chatbot_exporter_build_info unless chatbot_exporter_build_info offset 15m)"
+        )
+    )

@@ -1,0 +1,292 @@
+"""The board for whoever runs the exporter: polls, budgets, trust in the counts, the ledger."""
+
+from dashboards.source import promql
+from dashboards.source.frame import Board, Row, Variable
+from dashboards.source.panels import (
+    BLUE,
+    ORANGE,
+    VERMILION,
+    Panel,
+    Steps,
+    Words,
+    stat_panel,
+    table_panel,
+)
+from dashboards.source.trust import (
+    ANY,
+    JOB,
+    OWN,
+    RATE,
+    WHO,
+    ledger,
+    lines,
+    quantiles,
+    series,
+    trust,
+)
+
+UID = "chatbot-exporter"
+_BAD_FROM_ONE: Steps = ((None, BLUE), (1, VERMILION))
+_GOOD_AT_ONE: Steps = ((None, VERMILION), (1, BLUE))
+_BY = f"by ({promql.BY_QUERY})"
+
+
+def board() -> Board:
+    """Return the operations board."""
+    return Board(
+        uid=UID,
+        title="Chatbots: exporter",
+        description="Is the exporter healthy, and can its figures be trusted?",
+        variables=(
+            Variable("job", "Job", f"label_values({OWN}build_info, job)"),
+            Variable(
+                "instance", "Instance", f'label_values({OWN}build_info{{job=~"$job"}}, instance)'
+            ),
+            Variable("provider", "Provider", f"label_values({OWN}target_info{{{JOB}}}, provider)"),
+            Variable(
+                "target",
+                "Account",
+                f'label_values({OWN}target_info{{{JOB},provider=~"$provider"}}, target)',
+            ),
+        ),
+        rows=(
+            Row("Now", _now()),
+            Row("Queries", (_queries(), _settings())),
+            Row("Polls", _polls()),
+            Row("Requests and budgets", _requests()),
+            Row("Trust in the counts", trust()),
+            Row("Series", series()),
+            Row("Ledger", ledger()),
+            Row("Process", _process()),
+        ),
+        alerts='ALERTS{alertstate="firing",alertname=~"Chatbot.*"}',
+        tags=("operations",),
+        since="now-24h",
+    )
+
+
+def _now() -> tuple[Panel, ...]:
+    return (
+        _stat(
+            "Up",
+            "Exporters that can be scraped, the worst of them.",
+            f"min(up{{{JOB}}})",
+            "bool_yes_no",
+            _GOOD_AT_ONE,
+        ),
+        _stat(
+            "Queries failing",
+            "Queries whose last poll failed.",
+            f"count({OWN}target_up{{{ANY}}} == 0) or vector(0)",
+            "none",
+            _BAD_FROM_ONE,
+        ),
+        _stat(
+            "Oldest data",
+            "Time since the end of the newest settled data, oldest query.",
+            f"max(time() - {OWN}data_end_timestamp_seconds{{{ANY}}})",
+            "s",
+            ((None, BLUE), (14_400, ORANGE), (43_200, VERMILION)),
+        ),
+        _stat(
+            "Circuits open",
+            "Accounts that are left alone after repeated failures.",
+            f"sum({OWN}circuit_open{{{ANY}}})",
+            "none",
+            _BAD_FROM_ONE,
+        ),
+        _stat(
+            "Answers held back",
+            "Queries whose answer looks like a collapse and waits to be confirmed.",
+            f"sum({OWN}quarantined{{{ANY}}})",
+            "none",
+            _BAD_FROM_ONE,
+        ),
+        _stat(
+            "Settings loaded",
+            "Whether the last load of the settings succeeded.",
+            f"min({OWN}config_last_reload_successful{{{JOB}}})",
+            "bool_yes_no",
+            _GOOD_AT_ONE,
+        ),
+    )
+
+
+def _queries() -> Panel:
+    def latest(name: str) -> str:
+        return f"max {_BY} ({OWN}{name}_timestamp_seconds{{{ANY}}})"
+
+    columns = {
+        "Up": (f"min {_BY} ({OWN}target_up{{{ANY}}})", "bool_yes_no"),
+        "Since attempt": (f"time() - {latest('last_attempt')}", "s"),
+        "Since success": (f"time() - {latest('last_success')}", "s"),
+        "Until next": (f"{latest('next_poll')} - time()", "s"),
+        "Data age": (f"time() - {latest('data_end')}", "s"),
+        "Behind": (f"time() - {latest('cursor')} - {promql.period(ANY)}", "s"),
+        "Period shown": (
+            (f'time() - max {_BY} (chatbot_period_end_timestamp_seconds{{{ANY},period="hour"}})'),
+            "s",
+        ),
+        "Allowance": (f"max {_BY} ({OWN}expected_lag_seconds{{{ANY}}})", "s"),
+    }
+    words = Words(
+        "Queries",
+        "One row for each query. Data age above period and allowance is late. Behind: age of the "
+        "oldest unsettled bucket. Empty cells: before the first poll has ended.",
+        "none",
+    )
+    return table_panel(words, columns, sort_by="Up")
+
+
+def _settings() -> Panel:
+    expr = f"max by (provider, target, query, granularity, timezone) ({OWN}target_info{{{ANY}}})"
+    words = Words("Settings in effect", "How each query counts; days follow its time zone.", "none")
+    return table_panel(words, {"In effect": (expr, "none")}, hidden=("In effect",))
+
+
+def _polls() -> tuple[Panel, ...]:
+    failures = f"sum by (provider, target, query, reason) (increase({OWN}poll_failures_total{{{ANY}}}[1h]))"
+    skipped = (
+        f"sum by (target, query, reason) (increase({OWN}polls_skipped_total{{{ANY}}}[1h])) > 0"
+    )
+    return (
+        lines(
+            "Polls in an hour",
+            "Polls started.",
+            "short",
+            (
+                f"sum by (provider) (increase({OWN}polls_total{{{ANY}}}[1h]))",
+                "{{provider}}",
+            ),
+        ),
+        lines(
+            "Failed polls in an hour",
+            "By what went wrong; only what did.",
+            "short",
+            (f"{failures} > 0", f"{WHO} {{{{reason}}}}"),
+            none="no poll has failed",
+        ),
+        lines(
+            "Skipped polls in an hour",
+            "Slots passed over, by why.",
+            "short",
+            (skipped, "{{target}} {{query}} {{reason}}"),
+            none="no slot was skipped",
+        ),
+        lines(
+            "Poll duration, p50 and p95",
+            "Whole polls: paging, reading and commit.",
+            "s",
+            *quantiles("poll_duration_seconds", "provider", JOB),
+        ),
+    )
+
+
+def _requests() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "Requests by answer",
+            "HTTP requests to providers.",
+            "reqps",
+            (
+                f"sum by (provider, code) (rate({OWN}api_requests_total{{{ANY}}}[{RATE}]))",
+                "{{provider}} {{code}}",
+            ),
+        ),
+        lines(
+            "Request duration, p50 and p95",
+            "Single requests to providers.",
+            "s",
+            *quantiles("api_request_duration_seconds", "provider", JOB),
+        ),
+        lines(
+            "Refused for rate in an hour",
+            "Requests that a provider refused as too many.",
+            "short",
+            (
+                f"sum by (provider, target) (increase({OWN}throttled_total{{{ANY}}}[1h]))",
+                "{{provider}} {{target}}",
+            ),
+        ),
+        lines(
+            "Budget left",
+            "Calls that may be made at once.",
+            "short",
+            (
+                f"min by (provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
+                "{{target}} {{budget}}",
+            ),
+            none="no target has a budget",
+        ),
+        lines(
+            "Time until requests may go on",
+            "Because of a budget, a Retry-After, a pause after "
+            "failures or an open circuit; 0: now.",
+            "s",
+            (
+                (
+                    f"clamp_min(max by (provider, target) ({OWN}blocked_until_timestamp_seconds"
+                    f"{{{ANY}}}) - time(), 0)"
+                ),
+                "{{provider}} {{target}}",
+            ),
+        ),
+    )
+
+
+def _process() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "CPU",
+            "Share of one core.",
+            "percentunit",
+            (f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE}])", "{{instance}}"),
+        ),
+        lines(
+            "Memory",
+            "Resident.",
+            "bytes",
+            (f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}"),
+        ),
+        lines(
+            "Open files",
+            "Share of what the process may open.",
+            "percentunit",
+            (f"process_open_fds{{{JOB}}} / (process_max_fds{{{JOB}}} > 0)", "{{instance}}"),
+        ),
+        lines(
+            "Since the settings were loaded",
+            "The last load that succeeded.",
+            "s",
+            (
+                (
+                    f"time() - max by (instance) ({OWN}config_last_reload_success_timestamp_seconds"
+                    f"{{{JOB}}})"
+                ),
+                "{{instance}}",
+            ),
+        ),
+        table_panel(
+            Words("Builds", "What runs, by instance.", "none"),
+            {
+                "Ledger schema": (
+                    f"max by (instance) ({OWN}ledger_schema_version{{{JOB}}})",
+                    "none",
+                ),
+                "Build": (
+                    (
+                        "max by (instance, version, revision, python_version) "
+                        f"({OWN}build_info{{{JOB}}})"
+                    ),
+                    "none",
+                ),
+            },
+            hidden=("Build",),
+        ),
+    )
+
+
+def _stat(title: str, description: str, expr: str, unit: str, steps: Steps) -> Panel:
+    return stat_panel(
+        Words(title, description, unit, "no value: nothing was read yet"), expr, steps=steps
+    )

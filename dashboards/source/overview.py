@@ -1,0 +1,192 @@
+"""The overview across providers: how much, against usual, how many people, can I trust this."""
+
+from dashboards.source import engagement, promql
+from dashboards.source.frame import Board, Row, Variable
+from dashboards.source.panels import (
+    BLUE,
+    ORANGE,
+    Curve,
+    Panel,
+    Words,
+    graph,
+    stat_panel,
+    table_panel,
+    timeline,
+    words_panel,
+)
+
+UID = "chatbot-overview"
+BOTS = promql.bots()
+TARGETS = promql.targets()
+_SIGNAL = "chatbot_(messages_received|interactions|conversations_started)_total"
+_ALERTS = f'ALERTS{{alertstate="firing",alertname=~"Chatbot.*",{TARGETS}}}'
+_SHARE_WIDTH = 6
+
+
+def variables(provider: str = "") -> tuple[Variable, ...]:
+    """Return the variables of a board, each narrowed by those before it."""
+    fixed = f'provider="{provider}"' if provider else 'provider=~"$provider"'
+    names = Variable("provider", "Provider", "label_values(chatbot_exporter_target_info, provider)")
+    info = f"chatbot_exporter_target_info{{{fixed}}}"
+    named = f'{{__name__=~"{_SIGNAL}",{fixed},target=~"$target"'
+    environments = f'label_values({named},project=~"$project"}}, bot_environment)'
+    return (
+        *(() if provider else (names,)),
+        Variable("target", "Account", f"label_values({info}, target)"),
+        Variable("project", "Bot", f"label_values({named}}}, project)", ".*"),
+        Variable("bot_environment", "Environment", environments, ".*"),
+    )
+
+
+def board() -> Board:
+    """Return the overview."""
+    return Board(
+        uid=UID,
+        title="Chatbots: overview",
+        description="All bots of all providers, each compared with itself.",
+        variables=variables(),
+        rows=(
+            Row("Now", _now()),
+            Row("Where", (_table(),)),
+            Row("Course", (_by_provider(), engagement.weeks(BOTS), _people(), _firing())),
+            Row("Reading this board", (_definitions(),)),
+        ),
+        alerts=_ALERTS,
+        tags=("overview",),
+    )
+
+
+def _now() -> tuple[Panel, ...]:
+    return (
+        engagement.total(BOTS),
+        engagement.against_usual(BOTS),
+        engagement.learnt(BOTS),
+        _alerting(),
+        engagement.age(TARGETS),
+        engagement.late(TARGETS),
+        _share(
+            "Contained, last 24 h",
+            "One minus handovers by conversations, of bots that report both. A person who gave "
+            "up in silence counts as contained: read it beside the fallback share.",
+            f'1 - sum(avg_over_time(chatbot_period_handovers{{{BOTS},period="hour"}}[24h])) / '
+            f'(sum(avg_over_time(chatbot_period_conversations_started{{{BOTS},period="hour"}}[24h])'
+            f" and on ({promql.BY_BOT}) chatbot_handovers_total) > 0)",
+        ),
+        _share(
+            "Fallback share, last 24 h",
+            "Fallback replies by messages received, of bots that report both.",
+            f'sum(avg_over_time(chatbot_period_fallbacks{{{BOTS},period="hour"}}[24h])) / '
+            f'(sum(avg_over_time(chatbot_period_messages_received{{{BOTS},period="hour"}}[24h])'
+            f" and on ({promql.BY_BOT}) chatbot_fallbacks_total) > 0)",
+        ),
+        _share(
+            "Positive feedback, last 7 days",
+            "Positive by positive and negative ratings; empty below 20 of them.",
+            f'sum(increase(chatbot_feedback_total{{{BOTS},rating="positive"}}[7d])) / '
+            f'(sum(increase(chatbot_feedback_total{{{BOTS},rating=~"positive|negative"}}[7d]))'
+            " >= 20)",
+        ),
+        _share(
+            "Outbound API errors, last 24 h",
+            "Failed requests of the bots to other APIs, by all of them.",
+            f"sum(increase(chatbot_outbound_api_request_errors_total{{{BOTS}}}[24h])) / "
+            f"(sum(increase(chatbot_outbound_api_requests_total{{{BOTS}}}[24h])) > 0)",
+        ),
+    )
+
+
+def _share(title: str, description: str, expr: str) -> Panel:
+    words = Words(title, description, "percentunit", "not offered, or no fresh data")
+    return stat_panel(words, expr, width=_SHARE_WIDTH)
+
+
+def _alerting() -> Panel:
+    words = Words(
+        "Alerts firing",
+        "Alerts of these rules that fire for the chosen accounts. The timeline below has them.",
+        "none",
+        "none",
+    )
+    return stat_panel(words, f"count({_ALERTS}) or vector(0)", steps=((None, BLUE), (1, ORANGE)))
+
+
+def _table() -> Panel:
+    by = f"max by ({promql.BY_BOT})"
+    columns = {
+        "Last 24 h": (f"24 * {by} ({promql.actual(promql.DAILY)}{{{BOTS}}})", "short"),
+        "Against usual": (
+            (
+                f"{by} ({promql.actual(promql.DAILY)}{{{BOTS}}} / "
+                f"({promql.expected(promql.DAILY)}{{{BOTS}}} > 0) - 1)"
+            ),
+            "percentunit",
+        ),
+        "Score": (f"{by} ({promql.score(promql.DAILY)}{{{BOTS}}})", "none"),
+        "Active users": (
+            f'{by} (chatbot_active_users{{{BOTS},channel="",window=~"day|rolling_1d|trailing_30d|hour"}})',
+            "short",
+        ),
+        "Data age": (
+            (
+                f"{by} (0 * {promql.HOUR}{{{BOTS}}} + on (provider, target) group_left () "
+                f"max by (provider, target) (time() - chatbot_exporter_data_end_timestamp_seconds))"
+            ),
+            "s",
+        ),
+    }
+    words = Words(
+        "Bots, the most unusual first",
+        engagement.MEANING + " Score: distance from usual in usual deviations; an engagement alert "
+        "needs less than -4. Active users: over the day where the provider tells, else over the "
+        "window that it has. Empty cells: no fresh data, not offered, or not learnt.",
+    )
+    link = (
+        "/d/chatbot-${__data.fields.provider}?${__url_time_range}&var-datasource=${datasource}"
+        "&var-target=${__data.fields.target}&var-project=${__data.fields.project}"
+        "&var-bot_environment=${__data.fields.bot_environment}"
+    )
+    return table_panel(words, columns, link=link, sort_by="Score")
+
+
+def _by_provider() -> Panel:
+    words = Words(
+        "Engagement per hour by provider",
+        engagement.MEANING + " Vendors count different things: heights do not compare.",
+        no_value=engagement.LATE,
+    )
+    expr = f"sum by (provider) (avg_over_time({promql.HOUR}{{{BOTS}}}[$__interval]))"
+    return graph(words, (Curve(expr, "{{provider}}"),), stacked=True)
+
+
+def _people() -> Panel:
+    words = Words(
+        "Active users by bot and window",
+        "As each provider defines them. Never add windows, channels or bots: one person may be "
+        "in several.",
+        no_value=engagement.LATE,
+    )
+    expr = f'max by ({promql.BY_BOT}, window) (chatbot_active_users{{{BOTS},channel=""}})'
+    return graph(words, (Curve(expr, "{{project}} {{bot_environment}} {{window}}"),), width=24)
+
+
+def _firing() -> Panel:
+    words = Words(
+        "When alerts fired",
+        "A lane for each alert and bot or query. An empty panel: none fired in this time.",
+        "none",
+        "none",
+    )
+    by = "alertname, provider, target, project, bot_environment, query"
+    legend = "{{alertname}} {{target}} {{project}} {{query}}"
+    return timeline(words, f"max by ({by}) ({_ALERTS})", legend)
+
+
+def _definitions() -> Panel:
+    return words_panel(
+        "What these figures are",
+        f"**Engagement.** {engagement.MEANING}\n\n"
+        "**Usual** is the median of the same hours of the week, one to four weeks ago; at least "
+        "three of them must be known.\n\n"
+        "**No value is not zero.** A figure is withdrawn when its data is late; *Data age* says how "
+        "late. A figure that a provider does not offer is on no board of that provider.",
+    )

@@ -1,0 +1,250 @@
+"""Panels: every one has a title, a description, a unit and words for "no value"."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from grafana_foundation_sdk.builders import (
+    common,
+    dashboard,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    text,
+    timeseries,
+)
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import common as kinds
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import prometheus as query
+from grafana_foundation_sdk.models.text import TextMode
+
+BLUE, ORANGE, GREEN, YELLOW = "#0072B2", "#E69F00", "#009E73", "#F0E442"
+VERMILION, SKY, PINK, GREY = "#D55E00", "#56B4E9", "#CC79A7", "#999999"
+PROVIDER_COLOURS = {
+    "chatlayer": BLUE,
+    "flowxo": ORANGE,
+    "inkeep": GREEN,
+    "voiceflow": SKY,
+    "xenioo": PINK,
+}
+"""Okabe and Ito's colours, told apart with every kind of colour vision; status runs from blue to
+orange to vermilion, and always has a number, a word or an arrow as well."""
+
+SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
+GAP_MS = 7_200_000
+Panel: TypeAlias = Builder[model.Panel]
+Steps: TypeAlias = tuple[tuple[float | None, str], ...]
+PLAIN: Steps = ((None, BLUE),)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a panel says of itself; ``no_value`` tells apart what is missing from what is zero."""
+
+    title: str
+    description: str
+    unit: str = "short"
+    no_value: str = "no fresh data, see Data age"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One query of a graph; ``look`` are overrides of its lines, such as a band's edge."""
+
+    expr: str
+    legend: str
+    look: tuple[tuple[str, object], ...] = ()
+
+
+def stat_panel(words: Words, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
+    """Return one figure, with its course behind it."""
+    return (
+        stat.Panel()
+        .title(words.title)
+        .description(words.description)
+        .unit(words.unit)
+        .no_value(words.no_value)
+        .datasource(SOURCE)
+        .with_target(_target(expr, "", 0))
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .graph_mode(kinds.BigValueGraphMode.AREA)
+        .color_mode(kinds.BigValueColorMode.VALUE)
+        .thresholds(_thresholds(steps))
+        .height(4)
+        .span(width)
+    )
+
+
+def graph(
+    words: Words,
+    curves: Sequence[Curve],
+    *,
+    interval: str = "1h",
+    width: int = 12,
+    stacked: bool = False,
+) -> Panel:
+    """Return lines over time that do not bridge gaps of more than two hours."""
+    panel = (
+        timeseries.Panel()
+        .title(words.title)
+        .description(words.description)
+        .unit(words.unit)
+        .no_value(words.no_value)
+        .datasource(SOURCE)
+        .interval(interval)
+        .span_nulls(GAP_MS)
+        .line_width(2)
+        .fill_opacity(15 if stacked else 0)
+        .axis_soft_min(0)
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .legend(_legend())
+        .tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI))
+        .height(8)
+        .span(width)
+    )
+    if stacked:
+        panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
+    for number, curve in enumerate(curves):
+        panel.with_target(_target(curve.expr, curve.legend, number))
+        if curve.look:
+            panel.override_by_query(_ref(number), _properties(curve.look))
+    if any(curve.legend == "{{provider}}" for curve in curves):
+        for provider, colour in PROVIDER_COLOURS.items():
+            panel.override_by_name(provider, _properties(fixed(colour)))
+    return panel
+
+
+def timeline(words: Words, expr: str, legend: str) -> Panel:
+    """Return when something was so, one lane a series, in words as well as colour."""
+    firing = model.ValueMap(
+        options={"1": model.ValueMappingResult(text="firing", color=VERMILION, index=0)}
+    )
+    return (
+        statetimeline.Panel()
+        .title(words.title)
+        .description(words.description)
+        .unit(words.unit)
+        .no_value(words.no_value)
+        .datasource(SOURCE)
+        .interval("15m")
+        .with_target(_target(expr, legend, 0))
+        .mappings([firing])
+        .height(7)
+        .span(24)
+    )
+
+
+def table_panel(
+    words: Words,
+    columns: Mapping[str, tuple[str, str]],
+    *,
+    hidden: Sequence[str] = (),
+    link: str = "",
+    sort_by: str = "",
+) -> Panel:
+    """Return the present values side by side, a row for each label set.
+
+    ``columns`` are title to ``(query, unit)``. ``link`` is where a row leads.
+    """
+    panel = (
+        table.Panel()
+        .title(words.title)
+        .description(words.description)
+        .unit(words.unit)
+        .no_value(words.no_value)
+        .datasource(SOURCE)
+        .height(10)
+        .span(24)
+        .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(_organised(columns, hidden))
+    )
+    if sort_by:
+        panel.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(desc=False)])
+    for number, (title, (expr, unit)) in enumerate(columns.items()):
+        target = _target(expr, "", number).instant().format(query.PromQueryFormat.TABLE)
+        panel.with_target(target)
+        panel.override_by_name(title, _properties((("unit", unit),)))
+    if link:
+        row = {"title": "Open its provider's board", "url": link, "targetBlank": False}
+        panel.override_by_name("project", _properties((("links", [row]),)))
+    return panel
+
+
+def words_panel(title: str, content: str, *, height: int = 5) -> Panel:
+    """Return a panel of text."""
+    return (
+        text.Panel()
+        .title(title)
+        .description("How the figures on this board are to be read.")
+        .mode(TextMode.MARKDOWN)
+        .content(content)
+        .height(height)
+        .span(24)
+    )
+
+
+def fixed(colour: str) -> tuple[tuple[str, object], ...]:
+    """Return the override that gives a line one colour."""
+    return (("color", {"mode": "fixed", "fixedColor": colour}),)
+
+
+def dashed(colour: str) -> tuple[tuple[str, object], ...]:
+    """Return the overrides of a thin dashed line."""
+    return (
+        *fixed(colour),
+        ("custom.lineStyle", {"fill": "dash", "dash": [8, 8]}),
+        ("custom.lineWidth", 1),
+    )
+
+
+def band_edge(fill_to: str = "") -> tuple[tuple[str, object], ...]:
+    """Return the overrides of an edge of a band, filled down to the edge named ``fill_to``."""
+    edge: tuple[tuple[str, object], ...] = (*fixed(GREY), ("custom.lineWidth", 0))
+    if not fill_to:
+        return edge
+    return (*edge, ("custom.fillBelowTo", fill_to), ("custom.fillOpacity", 15))
+
+
+def _organised(
+    columns: Mapping[str, tuple[str, str]], hidden: Sequence[str]
+) -> model.DataTransformerConfig:
+    names = {
+        f"Value #{_ref(number)}" if len(columns) > 1 else "Value": title
+        for number, title in enumerate(columns)
+    }
+    options = {
+        "excludeByName": dict.fromkeys(("Time", *hidden), True),
+        "indexByName": {},
+        "renameByName": names,
+    }
+    return model.DataTransformerConfig(id_val="organize", options=options)
+
+
+def _target(expr: str, legend: str, number: int) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().expr(expr).ref_id(_ref(number)).range().datasource(SOURCE)
+    return target.legend_format(legend) if legend else target
+
+
+def _ref(number: int) -> str:
+    return chr(ord("A") + number)
+
+
+def _legend() -> common.VizLegendOptions:
+    return (
+        common.VizLegendOptions()
+        .display_mode(kinds.LegendDisplayMode.LIST)
+        .placement(kinds.LegendPlacement.BOTTOM)
+        .show_legend(show_legend=True)
+        .calcs([])
+    )
+
+
+def _thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
+    found = [model.Threshold(value=value, color=colour) for value, colour in steps]
+    return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(found)
+
+
+def _properties(pairs: Sequence[tuple[str, object]]) -> list[model.DynamicConfigValue]:
+    return [model.DynamicConfigValue(id_val=name, value=value) for name, value in pairs]
