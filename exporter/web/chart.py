@@ -10,7 +10,7 @@ SLOTS = 30
 SLOT_MS = HOUR_MS // SLOTS
 BAR = 4
 HEIGHT = 24
-LEAST = 3
+LEAST = 6
 
 
 @dataclass(frozen=True, slots=True)

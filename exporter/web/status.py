@@ -50,7 +50,7 @@ class PollSeen:
 class QueryStatus:
     """One query of one target; instants are None while there is nothing to tell.
 
-    ``polls`` are the recent ones, oldest first. ``overhang`` is what was counted and later
+    ``polls`` are the recent ones. ``overhang`` is what was counted and later
     retracted by the provider and is not yet repaid; ``revisions`` how often a bucket changed.
     """
 
