@@ -5,7 +5,7 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -16,14 +16,14 @@ from exporter.api import REQUESTS_PER_PROCESS, TIMEOUT, Api
 from exporter.clock import MILLISECONDS, Clock
 from exporter.config.model import Settings
 from exporter.display import Display
-from exporter.errors import LedgerError
+from exporter.errors import LedgerError, SettingsError
 from exporter.exposition import Board
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Line, Offload
 from exporter.poller import Poller
 from exporter.provider import ProviderKind, Rules, Target
 from exporter.telemetry import FAMILIES, Telemetry
-from exporter.web.contract import Sources
+from exporter.web.contract import ReloadResult, Sources
 from exporter.web.status import Status
 
 T = TypeVar("T")
@@ -76,12 +76,11 @@ class Outside:
 
 
 @dataclass(slots=True)
-class InForce:
+class Loaded:
     """The settings in force, and since when."""
 
     digest: str
     loaded_ms: int
-    targets: tuple[Target, ...] = field(default=())
 
 
 class App:
@@ -90,7 +89,7 @@ class App:
     def __init__(self, settings: Settings, outside: Outside, digest: str = "") -> None:
         self._settings = settings
         self._outside = outside
-        self._in_force = InForce(digest, outside.clock.now_ms())
+        self._loaded = Loaded(digest, outside.clock.now_ms())
         self._started_ms = outside.clock.now_ms()
         self._stop = asyncio.Event()
         self._recent = overview.Recent()
@@ -122,8 +121,8 @@ class App:
             version=__version__,
             now_ms=self._outside.clock.now_ms(),
             started_ms=self._started_ms,
-            config_hash=self._in_force.digest,
-            config_loaded_ms=self._in_force.loaded_ms,
+            config_hash=self._loaded.digest,
+            config_loaded_ms=self._loaded.loaded_ms,
             targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
@@ -169,6 +168,34 @@ class App:
     def stop(self) -> None:
         """Let ``run`` return."""
         self._stop.set()
+
+    async def reload(self, load: Callable[[], tuple[Settings, str]]) -> ReloadResult:
+        """Put what ``load`` returns in force, or keep what is and say why.
+
+        Queries that did not change keep schedule, budget and counters; given-up ones are tried.
+        """
+        try:
+            settings, digest = load()
+            self._refuse_restart_only(settings)
+            await self._adopt(settings)
+            await self._outside.offload(self._ledger.close_circuits)
+        except (SettingsError, LedgerError) as error:
+            self.telemetry.gauges["config_last_reload_successful"].set(0)
+            log.warning("settings refused", fault=str(error))
+            return ReloadResult(tuple(str(error).splitlines()))
+        self._settings = settings
+        self._loaded = Loaded(digest, self._outside.clock.now_ms())
+        self._poller.wake()
+        log.info("settings reloaded", digest=digest, targets=len(settings.targets))
+        return ReloadResult()
+
+    def _refuse_restart_only(self, settings: Settings) -> None:
+        for name, old, new in (
+            ("web.listen", self._settings.web.listen, settings.web.listen),
+            ("ledger.url", self._settings.ledger.url, settings.ledger.url),
+        ):
+            if old != new:
+                raise LedgerError(f"{name} cannot change while running; restart the exporter")
 
     def _desk(self) -> Desk:
         return Desk(

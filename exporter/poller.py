@@ -45,6 +45,10 @@ class Poller:
             await self._wind_up()
             heartbeat.cancel()
 
+    def wake(self) -> None:
+        """Look for due queries now."""
+        self._woken.set()
+
     def stop(self) -> None:
         """Start no poll any more, and let ``run`` return."""
         self._stopping = True

@@ -85,6 +85,15 @@ def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> int:
     )
 
 
+def close_circuits(tx: sa.Connection, now_ms: int) -> None:
+    """Try what had been given up on, now."""
+    tx.execute(
+        sa.update(query)
+        .where(query.c.circuit == "open")
+        .values(circuit="closed", fail_streak=0, next_poll_ms=now_ms)
+    )
+
+
 def take_over(tx: sa.Connection) -> None:
     """End every claim: the process that holds the ledger's lock knows their holders are gone."""
     tx.execute(sa.update(query).values(claim_expires_ms=0, holder=None))

@@ -86,6 +86,8 @@ def _go_on(
         )
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
+    if (row.fingerprint, row.naming) != (spec.fingerprint, encode_naming(spec.naming, spec.caps)):
+        _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
 

@@ -3,14 +3,15 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, LedgerError
-from exporter.ledger import claims, engine, enrol, maintain
+from exporter.errors import BudgetSpent, ClaimLost, LedgerError
+from exporter.ledger import claims, engine, enrol, maintain, sketches
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.rows import Applied, Claim, SelfCount, View
 from exporter.ledger.tables import metadata, self_counter, series
@@ -25,7 +26,8 @@ QueryKey = tuple[str, str]
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` is told the seconds of each transaction, None when it failed. Raises ``LedgerError`` (``ClaimLost``).
+    ``commits`` is told the seconds of each transaction, None when it failed. Raises
+    ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Ledger:
         clock: Clock,
         families: Mapping[str, Family],
         allow_network_fs: bool = False,
+        key_file: Path | None = None,
         commits: Callable[[float | None], None] = lambda _seconds: None,
     ) -> None:
         self._clock = clock
@@ -42,7 +45,9 @@ class Ledger:
         self._commits = commits
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
+        self._key: bytes | None = None
         self._engine, self._lock = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        self._key_file = key_file or engine.key_path(self._engine)
 
     def close(self) -> None:
         """Release claims and the file."""
@@ -54,6 +59,8 @@ class Ledger:
 
     def enrol(self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
+        if self._key_file is not None and any(spec.stream for spec in specs):
+            self._key = sketches.installation_key(self._key_file)
         with self._transaction() as tx:
             for old, new in (renames or {}).items():
                 enrol.rename(tx, old, new)
@@ -61,6 +68,11 @@ class Ledger:
             if self._lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
+
+    def close_circuits(self) -> None:
+        """Try queries again that had been given up on: the settings were loaded anew."""
+        with self._transaction() as tx:
+            claims.close_circuits(tx, self._clock.now_ms())
 
     def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
@@ -86,15 +98,19 @@ class Ledger:
 
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int, poll_id: str) -> Applied:
         """T-apply: count one complete reading, or hold it back when it looks like a collapse."""
+        spec = self._specs.get((claim.target, claim.query))
+        if spec is None:
+            raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
         with self._transaction() as tx:
             work = Work(
                 tx=tx,
                 claim=claim,
-                spec=self._specs[claim.target, claim.query],
+                spec=spec,
                 reading=reading,
                 now_ms=self._clock.now_ms(),
                 started_ms=started_ms,
                 families=self._families,
+                key=self._key,
             )
             return apply_reading(work, poll_id)
 
