@@ -7,14 +7,23 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import SchemaFault
-from exporter.ledger import buckets, claims, counting, gauges, membership, tallies
+from exporter.ledger import (
+    buckets,
+    claims,
+    counting,
+    events,
+    gauges,
+    membership,
+    sketches,
+    tallies,
+)
 from exporter.ledger.counting import Bucket, Frame, Key, Merge
 from exporter.ledger.enrol import encode_naming
 from exporter.ledger.periods import settled_until
 from exporter.ledger.rows import Applied
 from exporter.ledger.tables import gap, poll_log, query
 from exporter.ledger.work import Work, add_self_counts
-from exporter.samples import Series, Window
+from exporter.samples import Series, Window, floor_to
 
 CONFIRMATIONS = 2
 
@@ -28,10 +37,21 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
         gauges.store(work)
         _update_query(work, **_memo(work))
         return _finished(work, held=False)
+    if work.spec.stream:
+        return _apply_events(work, row)
     if not _count(work, row):
         _update_query(work, quarantine=row.quarantine + 1)
         return _finished(work, held=True)
     gauges.store(work)
+    _move_on(work, row)
+    return _finished(work, held=False)
+
+
+def _apply_events(work: Work, row: sa.Row[Any]) -> Applied:
+    counted = events.count(work, row)
+    sketches.store(work, row, counted)
+    if _relabelled(work, row):
+        membership.hide(work.tx, work.spec, tallies.known(work), work.families)
     _move_on(work, row)
     return _finished(work, held=False)
 
@@ -107,8 +127,7 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
     """Advance cursor, epoch and floor; a resumed or rebased query leaves a gap where it was blind."""
     window = work.reading.window
     last = not work.reading.more
-    settled = settled_until(work.now_ms, work.spec.granularity_ms or 1, work.spec.settle_ms)
-    cursor = min(settled, window.end_ms) if work.spec.granularity_ms else window.end_ms
+    cursor = _cursor_ms(work, row)
     _record_gap(work, row, window)
     columns: dict[str, Any] = {
         "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
@@ -120,8 +139,18 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
         columns["last_read_ms"] = work.started_ms
         columns["naming"] = encode_naming(work.spec.naming, work.spec.caps)
     if work.reading.watermark_ms is not None:
-        columns["watermark_ms"] = work.reading.watermark_ms
+        columns["watermark_ms"] = max(work.reading.watermark_ms, row.watermark_ms or 0)
     _update_query(work, **columns)
+
+
+def _cursor_ms(work: Work, row: sa.Row[Any]) -> int:
+    """Return up to where buckets are settled and read: of a stream, whole hours that are drained."""
+    step_ms, end_ms = work.spec.granularity_ms, work.reading.window.end_ms
+    if not step_ms:
+        return end_ms
+    if work.spec.stream:
+        end_ms = floor_to(max(work.reading.watermark_ms or 0, row.watermark_ms or 0), step_ms)
+    return min(settled_until(work.now_ms, step_ms, work.spec.settle_ms), end_ms)
 
 
 def _memo(work: Work) -> dict[str, Any]:
@@ -135,7 +164,8 @@ def _record_gap(work: Work, row: sa.Row[Any], window: Window) -> None:
             return
         lost = Window(row.last_success_ms, work.started_ms)
     else:
-        lost = Window(row.cursor_ms or window.start_ms, window.start_ms)
+        reached_ms = row.watermark_ms if work.spec.stream else row.cursor_ms
+        lost = Window(reached_ms or window.start_ms, window.start_ms)
     if lost.length_ms <= 0 or not work.spec.granularity_ms:
         return
     reason = "rebase" if row.epoch_ms is None else "unreadable"
@@ -160,4 +190,5 @@ def _finished(work: Work, *, held: bool) -> Applied:
     for kind, number in work.reading.drift.items():
         work.count_query("schema_drift_total", number, kind=kind)
     add_self_counts(work.tx, work.counted)
-    return Applied(held=held, counted=dict(work.counted), rows=len(work.reading.counts))
+    rows = len(work.reading.counts) + len(work.reading.events)
+    return Applied(held=held, counted=dict(work.counted), rows=rows)

@@ -73,6 +73,12 @@ def size_bytes(engine: sa.Engine) -> int | None:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
+def key_path(engine: sa.Engine) -> Path | None:
+    """Return where the installation's key is kept, beside the ledger; None beside no file."""
+    path = _file(engine)
+    return None if path is None else Path(f"{path}.key")
+
+
 def _prepare_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> IO[str] | None:
     path = _file(engine)
     held: IO[str] | None = None

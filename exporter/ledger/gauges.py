@@ -9,7 +9,17 @@ from exporter.ledger.periods import newest_read, newest_settled_end, window_expi
 from exporter.ledger.rows import decode_labels, encode_labels, full_labels
 from exporter.ledger.tables import gauge, query
 from exporter.ledger.work import Work
-from exporter.samples import GaugeRow, Series
+from exporter.samples import HOUR_MS, GaugeRow, Series, Window
+
+ROLLING = "rolling"
+
+
+def roll(work: Work, rows: Sequence[GaugeRow]) -> None:
+    """Replace the query's distinct counts over rolling windows by ``rows``."""
+    room = _room(work)
+    _replace(work, gauge.c.slot == ROLLING, ROLLING, rows, room)
+    for (family, reason), number in room.dropped.items():
+        work.count("dropped_series_total", number, family=family, reason=reason)
 
 
 def store(work: Work) -> None:
@@ -45,14 +55,17 @@ def _replace(
 
 
 def _columns(work: Work, slot: str, row: GaugeRow) -> dict[str, object]:
+    # A rolling window ends at a whole hour, each hour anew: its period is the hour.
+    end_ms = row.window.end_ms
+    window = Window(end_ms - HOUR_MS, end_ms) if slot == ROLLING else row.window
     return {
         "query_id": work.claim.query_id,
         "family": row.series[0],
         "labels": _labels(work, row.series),
         "slot": slot,
         "value": row.value,
-        "end_ms": row.window.end_ms,
-        "expires_ms": window_expiry_ms(work.spec, row.window, listed=slot == "list"),
+        "end_ms": end_ms,
+        "expires_ms": window_expiry_ms(work.spec, window, listed=slot == "list"),
     }
 
 

@@ -114,6 +114,7 @@ seen_event = Table(
     Column("query_id", BigInteger, ForeignKey("query.id"), primary_key=True),
     Column("id", LargeBinary, primary_key=True),
     Column("ts_ms", BigInteger, nullable=False),
+    Column("content", BigInteger, nullable=False),
     Index("seen_event_ts", "query_id", "ts_ms"),
     sqlite_with_rowid=False,
 )

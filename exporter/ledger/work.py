@@ -15,7 +15,7 @@ from exporter.samples import Family, Reading
 
 @dataclass(slots=True)
 class Work:
-    """One reading on its way into the ledger."""
+    """One reading on its way into the ledger; ``key`` is the installation's, for sketches."""
 
     tx: sa.Connection
     claim: Claim
@@ -24,6 +24,7 @@ class Work:
     now_ms: int
     started_ms: int
     families: Mapping[str, Family]
+    key: bytes | None = None
     counted: dict[SelfCount, float] = field(default_factory=lambda: defaultdict(float))
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:

@@ -114,6 +114,7 @@ def upgrade() -> None:
         sa.Column("query_id", sa.BigInteger(), nullable=False),
         sa.Column("id", sa.LargeBinary(), nullable=False),
         sa.Column("ts_ms", sa.BigInteger(), nullable=False),
+        sa.Column("content", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["query_id"],
             ["query.id"],

@@ -1,0 +1,140 @@
+"""Events of streams: each counts once, however often and in whatever order it is read (B.8).
+
+A reading's new events are added to the hourly buckets of their series, so that counters and
+period gauges come from the same rows as everywhere else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from exporter.ledger import buckets, tallies
+from exporter.ledger.counting import Bucket, Key, Merge
+from exporter.ledger.tables import bucket, seen_event, series
+from exporter.ledger.work import Work
+from exporter.samples import HOUR_MS, CountRow, Event, Series, floor_to
+
+AT_ONCE = 500
+PRUNED_AT_ONCE = 5_000
+
+
+def count(work: Work, row: sa.Row[Any]) -> list[Event]:
+    """Count the reading's events that were never seen; return them.
+
+    What is stamped before the query's epoch never counts, and is remembered like the rest.
+    """
+    fresh = _fresh(work)
+    epoch_ms = 0 if work.spec.history else (row.epoch_ms or work.started_ms)
+    counted = [event for event in fresh if event.at_ms >= epoch_ms]
+    late = sum(event.at_ms < (row.watermark_ms or 0) for event in counted)
+    work.count_query("late_events_total", late, outcome="counted")
+    work.count_query("late_events_total", len(fresh) - len(counted), outcome="ignored")
+    _add(work, counted)
+    watermark_ms = max(row.watermark_ms or 0, work.reading.watermark_ms or 0)
+    _forget(work, watermark_ms - work.spec.ids_kept_ms, PRUNED_AT_ONCE + 2 * len(fresh))
+    return counted
+
+
+def _fresh(work: Work) -> list[Event]:
+    """Return the events whose ids are new, and remember those; the first of equal ids wins."""
+    first: dict[bytes, Event] = {}
+    other = 0
+    for event in work.reading.events:
+        held = first.setdefault(event.digest, event)
+        other += held.content != event.content
+    known = _known(work, first)
+    other += sum(first[digest].content != content for digest, content in known.items())
+    fresh = [event for digest, event in first.items() if digest not in known]
+    _remember(work, fresh)
+    work.count_query("duplicate_events_total", len(work.reading.events) - len(fresh))
+    work.count_query("schema_drift_total", other, kind="unexpected_type")
+    return fresh
+
+
+def _known(work: Work, digests: Iterable[bytes]) -> dict[bytes, int]:
+    known: dict[bytes, int] = {}
+    for some in _batches(digests, AT_ONCE):
+        rows = work.tx.execute(
+            sa.select(seen_event.c.id, seen_event.c.content).where(
+                seen_event.c.query_id == work.claim.query_id, seen_event.c.id.in_(some)
+            )
+        )
+        known.update((bytes(digest), content) for digest, content in rows)
+    return known
+
+
+def _remember(work: Work, fresh: Sequence[Event]) -> None:
+    if fresh:
+        query_id = work.claim.query_id
+        work.tx.execute(
+            sa.insert(seen_event),
+            [
+                {"query_id": query_id, "id": e.digest, "ts_ms": e.at_ms, "content": e.content}
+                for e in fresh
+            ],
+        )
+
+
+def _forget(work: Work, before_ms: int, most: int) -> None:
+    """Drop ids that no read reaches back to any more."""
+    mine = seen_event.c.query_id == work.claim.query_id
+    old = (
+        sa.select(seen_event.c.id)
+        .where(mine, seen_event.c.ts_ms < before_ms)
+        .order_by(seen_event.c.ts_ms)
+        .limit(most)
+    )
+    work.tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(old)))
+
+
+def _add(work: Work, counted: Sequence[Event]) -> None:
+    rows = _rows(counted)
+    known = tallies.known(work)
+    told = replace(work, reading=replace(work.reading, counts=rows))
+    folded = tallies.fold(told, known)
+    ids = known | tallies.create(work, folded.keys() - known.keys())
+    more = buckets.numbered(folded, ids, None)
+    if more:
+        before = _load(work, more)
+        after = {key: _grown(before.get(key), value) for key, value in more.items()}
+        growth: Counter[int] = Counter()
+        for (number, _), value in more.items():
+            growth[number] += int(value)
+        buckets.write(work, before, Merge(after, dict(growth)))
+        tallies.write(work, Merge(after, dict(growth)), forgive=False)
+
+
+def _rows(counted: Iterable[Event]) -> list[CountRow]:
+    sums: Counter[tuple[tuple[Series, ...], int]] = Counter(
+        (event.counts, floor_to(event.at_ms, HOUR_MS)) for event in counted
+    )
+    return [
+        (each, hour_ms, number) for (counts, hour_ms), number in sums.items() for each in counts
+    ]
+
+
+def _load(work: Work, keys: Mapping[Key, float]) -> dict[Key, Bucket]:
+    starts = [start_ms for _, start_ms in keys]
+    rows = work.tx.execute(
+        sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
+        .join(series, series.c.id == bucket.c.series_id)
+        .where(series.c.query_id == work.claim.query_id)
+        .where(bucket.c.start_ms >= min(starts), bucket.c.start_ms <= max(starts))
+    )
+    found = {(row[0], row[1]): Bucket(row[2], row[3]) for row in rows}
+    return {key: value for key, value in found.items() if key in keys}
+
+
+def _grown(old: Bucket | None, more: float) -> Bucket:
+    before = old or Bucket(0.0)
+    return Bucket(before.obs + more, before.base)
+
+
+def _batches(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some

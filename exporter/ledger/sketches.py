@@ -1,0 +1,214 @@
+"""Distinct users and conversations of a stream, in sketches over rolling windows (B.7).
+
+One HyperLogLog sketch for each hour, channel and their total. What goes in is keyed with a secret
+that is kept outside the database, so that no identifier can be tried against a stolen ledger.
+"""
+
+import hmac
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from exporter import families
+from exporter.errors import LedgerError
+from exporter.ledger import gauges
+from exporter.ledger.tables import gap, gauge, sketch
+from exporter.ledger.work import Work
+from exporter.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
+
+log = structlog.get_logger(__name__)
+
+LG_K = 12
+KEY_BYTES = 32
+FAMILIES: Mapping[str, Family] = {
+    "user": families.ACTIVE_USERS,
+    "conversation": families.ACTIVE_CONVERSATIONS,
+}
+WINDOWS: Mapping[str, int] = {
+    "rolling_1d": DAY_MS,
+    "rolling_7d": 7 * DAY_MS,
+    "rolling_28d": 28 * DAY_MS,
+}
+LONGEST_MS = 28 * DAY_MS
+
+Group = tuple[str, str, int]
+"""Kind, labels as JSON, and the hour's start."""
+
+
+def installation_key(path: Path) -> bytes:
+    """Return the key in the file at ``path``, made there (mode 0600) if there is none."""
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}; the key cannot be made there") from None
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise LedgerError(f"{path}: not a key of {KEY_BYTES} bytes; delete it to make another")
+    return key
+
+
+@cache
+def library() -> Any:
+    """Return the sketch library, or None (said once) where its wheel is not to be had."""
+    try:
+        import datasketches  # noqa: PLC0415 - a compiled wheel that only streams need
+    except ImportError:
+        log.warning("distinct counts are off", reason="datasketches is not installed")
+        return None
+    return datasketches
+
+
+def store(work: Work, row: sa.Row[Any], counted: Iterable[Event]) -> None:
+    """Add the users and conversations of new events; show the windows that end at a new hour."""
+    if work.key is None or library() is None:
+        return
+    groups = _grouped(counted)
+    if groups:
+        _update(work, work.key, groups)
+    if not work.reading.more:
+        _roll(work, row)
+
+
+def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
+    """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
+    found: defaultdict[tuple[str, tuple[str, ...], int], set[str]] = defaultdict(set)
+    for event in counted:
+        hour_ms = floor_to(event.at_ms, HOUR_MS)
+        for kind, place, value in event.marks:
+            found[kind, place, hour_ms].add(value)
+    groups: defaultdict[Group, set[str]] = defaultdict(set)
+    for (kind, place, hour_ms), values in found.items():
+        for labels in {place, (*place[:2], "")}:
+            groups[kind, msgspec.json.encode(labels).decode(), hour_ms] |= values
+    return groups
+
+
+def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
+    hours = [hour_ms for _, _, hour_ms in groups]
+    known = {
+        (row.kind, row.labels, row.hour_ms): row.data
+        for row in work.tx.execute(
+            sa.select(sketch).where(
+                sketch.c.query_id == work.claim.query_id,
+                sketch.c.hour_ms >= min(hours),
+                sketch.c.hour_ms <= max(hours),
+            )
+        )
+    }
+    new = [
+        {
+            "query_id": work.claim.query_id,
+            "kind": kind,
+            "labels": labels,
+            "hour_ms": hour_ms,
+            "lg_k": LG_K,
+            "data": _grown(known.get((kind, labels, hour_ms)), _keyed(key, kind, values)),
+        }
+        for (kind, labels, hour_ms), values in groups.items()
+    ]
+    mine = [
+        {"k_kind": kind, "k_labels": labels, "k_hour": hour_ms}
+        for kind, labels, hour_ms in groups.keys() & known.keys()
+    ]
+    if mine:
+        work.tx.execute(
+            sa.delete(sketch).where(
+                sketch.c.query_id == work.claim.query_id,
+                sketch.c.kind == sa.bindparam("k_kind"),
+                sketch.c.labels == sa.bindparam("k_labels"),
+                sketch.c.hour_ms == sa.bindparam("k_hour"),
+            ),
+            mine,
+        )
+    work.tx.execute(sa.insert(sketch), new)
+
+
+def _keyed(key: bytes, kind: str, values: Iterable[str]) -> list[int]:
+    return [
+        int.from_bytes(hmac.digest(key, f"{kind}\0{value}".encode(), "sha256")[:8], signed=True)
+        for value in values
+    ]
+
+
+def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
+    own = library()
+    grown = own.hll_sketch(LG_K) if data is None else own.hll_sketch.deserialize(bytes(data))
+    for each in keyed:
+        grown.update(each)
+    return bytes(grown.serialize_compact())
+
+
+def _roll(work: Work, row: sa.Row[Any]) -> None:
+    """Show the windows that end at the newest hour which is past the overlap, once an hour."""
+    reached_ms = max(row.watermark_ms or 0, work.reading.watermark_ms or 0)
+    end_ms = floor_to(reached_ms - work.spec.lookback_ms, HOUR_MS)
+    mine = gauge.c.query_id == work.claim.query_id
+    shown = sa.select(sa.func.max(gauge.c.end_ms)).where(mine, gauge.c.slot == gauges.ROLLING)
+    windows = _covered(work, row, end_ms)
+    if not windows or (work.tx.execute(shown).scalar() or 0) >= end_ms:
+        return
+    work.tx.execute(
+        sa.delete(sketch).where(
+            sketch.c.query_id == work.claim.query_id, sketch.c.hour_ms < end_ms - LONGEST_MS
+        )
+    )
+    gauges.roll(work, _estimates(work, end_ms, windows))
+
+
+def _covered(work: Work, row: sa.Row[Any], end_ms: int) -> list[str]:
+    """Return the windows that the stream has covered wholly, shortest first."""
+    lost = sa.select(sa.func.max(gap.c.to_ms)).where(gap.c.query_id == work.claim.query_id)
+    since_ms = max(row.epoch_ms or end_ms, work.tx.execute(lost).scalar() or 0)
+    return [name for name, length_ms in WINDOWS.items() if end_ms - length_ms >= since_ms]
+
+
+def _estimates(work: Work, end_ms: int, windows: Iterable[str]) -> list[GaugeRow]:
+    """Return the distinct counts of each kind and label set in ``windows``, shortest first."""
+    rows = work.tx.execute(
+        sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data)
+        .where(sketch.c.query_id == work.claim.query_id, sketch.c.hour_ms < end_ms)
+        .order_by(sketch.c.hour_ms.desc())
+    )
+    by_set: defaultdict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
+    for kind, labels, hour_ms, data in rows:
+        by_set[kind, labels].append((hour_ms, bytes(data)))
+    return [
+        estimate
+        for (kind, labels), hours in by_set.items()
+        for estimate in _merged(kind, labels, hours, Window(end_ms - LONGEST_MS, end_ms), windows)
+    ]
+
+
+def _merged(
+    kind: str,
+    labels: str,
+    hours: list[tuple[int, bytes]],
+    longest: Window,
+    windows: Iterable[str],
+) -> list[GaugeRow]:
+    own, end_ms = library(), longest.end_ms
+    union, at = own.hll_union(LG_K), 0
+    place = tuple(msgspec.json.decode(labels, type=list[str]))
+    estimates = []
+    for name in windows:
+        start_ms = end_ms - WINDOWS[name]
+        while at < len(hours) and hours[at][0] >= start_ms:
+            union.update(own.hll_sketch.deserialize(hours[at][1]))
+            at += 1
+        value = round(union.get_estimate())
+        if value:
+            series = (FAMILIES[kind].name, (*place, name))
+            estimates.append(GaugeRow(series, Window(start_ms, end_ms), value))
+    return estimates

@@ -1,0 +1,222 @@
+"""Chatlayer's tracking events as events of a stream: pure, no clock, no network.
+
+Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics/tag/Events
+"""
+
+import hashlib
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import msgspec
+
+from exporter import families
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.chatlayer.options import Mapped
+from exporter.query import Naming
+from exporter.samples import Event, Series, Window
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+EPOCH_ID = b"\0"
+
+
+class TrackingEvent(msgspec.Struct):
+    """One event as the API gives it; every field may be left out. Attributes are not looked at."""
+
+    id: str | None = ""
+    event: str | None = ""
+    bot_id: str | None = ""
+    version: str | None = ""
+    user_id: str | None = ""
+    channel_id: str | None = ""
+    channel_type: str | None = ""
+    conversation_id: str | None = ""
+    attributes: msgspec.Raw = msgspec.Raw(b"{}")
+    timestamp: str | None = ""
+
+
+class Page(msgspec.Struct):
+    """One page of events; an empty or absent token ends the list."""
+
+    events: list[TrackingEvent] | None = None
+    next_page_token: str | None = ""
+
+
+class CamelEvent(TrackingEvent, rename="camel"):
+    """The same where the gateway spells names in camel case."""
+
+
+class CamelPage(msgspec.Struct, rename="camel"):
+    """A page of such events."""
+
+    events: list[CamelEvent] | None = None
+    next_page_token: str | None = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose events are read: one bot and version, or (both empty) those of a team.
+
+    ``covered`` are the bots and versions whose events another query of the target counts.
+    """
+
+    bot: str = ""
+    version: str = ""
+    covered: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How events become series: see ``options.Events``; ``limit`` is a label's length in bytes."""
+
+    event_map: Mapping[str, Mapped]
+    active: frozenset[str] | None
+    naming: Mapping[str, Naming]
+    limit: int
+
+
+Key = tuple[str, str, str, str]
+"""Bot, version, event name and channel type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What each kind of event adds to, worked out once a kind."""
+
+    rules: Rules
+    labels: Labels
+    known: dict[Key, tuple[tuple[Series, ...], tuple[str, ...] | None]] = field(
+        default_factory=dict
+    )
+
+    def of(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
+        """Return the series of a kind of event, and where its user counts as active, if at all."""
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self._worked_out(key)
+        return found
+
+    def _worked_out(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
+        bot, version, name, channel = key
+        counted = self.labels.series(families.EVENTS, bot, version.lower(), channel, name)
+        place = counted[1][:3]
+        active = self.rules.active is None or name in self.rules.active
+        mapped = self.rules.event_map.get(name)
+        series = (counted,) if mapped is None else (counted, self._mapped(mapped, key))
+        return series, place if active else None
+
+    def _mapped(self, mapped: Mapped, key: Key) -> Series:
+        bot, version, _, channel = key
+        family = families.NORMALISED[mapped.family]
+        own = {"channel": channel} | dict(mapped.labels)
+        beyond = [own.get(label, "") for label in family.labels[4:]]
+        return self.labels.series(family, bot, version.lower(), *beyond)
+
+
+def parse_instant(text: str) -> int:
+    """Return UTC milliseconds of an RFC 3339 time; raise ``ValueError`` if it is none."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(text)
+    return (at - _EPOCH) // _MILLISECOND
+
+
+def pages_to_events(
+    pages: Iterable[Iterable[TrackingEvent]],
+    window: Window,
+    scope: Scope,
+    places: Places,
+    drift: Counter[str],
+) -> list[Event]:
+    """Return the events of ``window``; those outside it belong to another read and are left out.
+
+    An event without a readable time is left out, too, and counted in ``drift``.
+    """
+    event_of = partial(_event, scope=scope, places=places, drift=drift)
+    start_ms, end_ms = window.start_ms, window.end_ms
+    found: list[Event] = []
+    for page in pages:
+        for raw in page:
+            at_ms = _instant(raw, drift)
+            if at_ms is not None and start_ms <= at_ms < end_ms:
+                event = event_of(raw, at_ms)
+                if event is not None:
+                    found.append(event)
+    return found
+
+
+def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
+    if not raw.timestamp:
+        drift["missing"] += 1
+        return None
+    try:
+        return parse_instant(raw.timestamp)
+    except ValueError:
+        drift["unexpected_type"] += 1
+        return None
+
+
+def _event(
+    raw: TrackingEvent, at_ms: int, *, scope: Scope, places: Places, drift: Counter[str]
+) -> Event | None:
+    bot, version = scope.bot, scope.version
+    if not bot:
+        bot, version = raw.bot_id or "", (raw.version or "").upper()
+        if (bot, version) in scope.covered:
+            return None
+    elif raw.version and raw.version.upper() != version:
+        drift["unknown_enum"] += 1
+    counts, place = places.of((bot, version, raw.event or "", raw.channel_type or ""))
+    marks: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    if place is not None:
+        marks = _marks(raw, place)
+    return Event(_digest(raw, bot, version), at_ms, counts, _content(raw, at_ms), marks)
+
+
+def _marks(
+    raw: TrackingEvent, place: tuple[str, ...]
+) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    pairs = (("user", raw.user_id), ("conversation", raw.conversation_id))
+    return tuple((kind, place, value) for kind, value in pairs if value)
+
+
+def _digest(raw: TrackingEvent, bot: str, version: str) -> bytes:
+    """Return the event's identity: its id, or all that it says where it has none."""
+    text = f"{bot}\0{version}\0{raw.id}".encode() if raw.id else _canonical(raw, bot, version)
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
+    try:
+        attributes = msgspec.json.decode(raw.attributes)
+    except msgspec.DecodeError:
+        attributes = None
+    said = [
+        *(bot, version, raw.event, raw.user_id, raw.channel_id, raw.channel_type),
+        *(raw.conversation_id, raw.timestamp, attributes or {}),
+    ]
+    return EPOCH_ID + msgspec.json.encode(said, order="deterministic")
+
+
+def _content(raw: TrackingEvent, at_ms: int) -> int:
+    """Return a checksum of what the event says, attributes apart."""
+    said = f"{raw.event}\0{raw.user_id}\0{raw.channel_type}\0{raw.conversation_id}\0{at_ms}"
+    return zlib.crc32(said.encode())
+
+
+def decode_page(body: bytes, decode: Callable[[bytes, type], object]) -> Page | CamelPage:
+    """Return a page in either spelling; ``decode`` raises ``SchemaFault`` for anything else."""
+    page = decode(body, Page)
+    if not isinstance(page, Page):
+        raise SchemaFault("not a page of events")
+    camel = b'"nextPageToken"' in body or b'"botId"' in body
+    if camel and not page.next_page_token and not any(e.bot_id for e in page.events or ()):
+        found = decode(body, CamelPage)
+        if isinstance(found, CamelPage):
+            return found
+    return page

@@ -1,0 +1,202 @@
+"""The settings of a Chatlayer target in ``exporter.yaml``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
+from exporter.config.values import fault, suggestion
+from exporter.families import NORMALISED
+from exporter.samples import BASE, HOUR_MS, Kind
+
+MINUTE_MS = 60_000
+REGIONS: Mapping[str, str] = {
+    "eu": "https://analytics.api.chatlayer.ai",
+    "us": "https://analytics.api.prod.us-east4.gcp.chatlayer.ai",
+    "apac": "https://analytics.api.prod.asia-south1.gcp.chatlayer.ai",
+    "sa": "https://analytics.api.prod.sa-east1.gcp.chatlayer.ai",
+}
+"""Where each region's data are; a token of one is not known in another."""
+
+Collector: TypeAlias = Literal[
+    "events",
+    "conversations",
+    "messages",
+    "users",
+    "knowledge_base",
+    "definitions",
+    "team_events",
+    "team_conversations",
+]
+FED: Mapping[str, str] = {
+    "chatbot_events_total": "events",
+    "chatbot_messages_received_total": "messages",
+    "chatbot_conversations_started_total": "conversations",
+    "chatbot_knowledge_base_hits_total": "knowledge_base",
+}
+"""The collector that feeds a family which ``event_map`` may otherwise name."""
+
+
+def _shouted(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_shouted)]
+
+
+class Bot(Named):
+    """One bot; DRAFT and LIVE are separate data sets."""
+
+    versions: tuple[Version, ...] = Field(default=("LIVE",), strict=False, min_length=1)
+
+    @field_validator("versions")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_repeats(value)
+        return value
+
+
+def _as_bot(value: Any) -> Any:
+    return {"id": value} if isinstance(value, str) else value
+
+
+class Mapped(BaseModel):
+    """The family that an event adds 1 to as well, with the labels the event itself lacks."""
+
+    model_config = Strict
+
+    family: str
+    labels: Mapping[str, str] = Field(default_factory=dict)
+
+    @field_validator("family")
+    @classmethod
+    def _is_a_counter(cls, value: str) -> str:
+        counters = {name for name, each in NORMALISED.items() if each.kind is Kind.COUNTER}
+        if value not in counters:
+            raise fault("family", "no such counter", suggestion(value, counters))
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _fit(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        family = NORMALISED.get(info.data.get("family", ""))
+        known = set(family.labels) - set(BASE) if family else set(value)
+        if unknown := value.keys() - known:
+            hint = f"it has {', '.join(sorted(known)) or 'none of its own'}"
+            raise fault("labels", f"the family lacks {len(unknown)} of these labels", hint)
+        return value
+
+
+def _as_mapped(value: Any) -> Any:
+    return {"family": value} if isinstance(value, str) else value
+
+
+class Events(BaseModel):
+    """Which event names have a series of their own, and what else they count as.
+
+    ``allow`` None admits every name up to the family's cap. ``active`` are the names that make a
+    user or conversation active (None: all of them).
+    """
+
+    model_config = Strict
+
+    allow: tuple[str, ...] | None = Field(default=None, strict=False)
+    event_map: Mapping[str, Annotated[Mapped, BeforeValidator(_as_mapped)]] = Field(
+        default_factory=dict
+    )
+    active: tuple[str, ...] | None = Field(default=None, strict=False)
+
+
+class Filter(BaseModel):
+    """One attribute filter of the POST form; the vendor documents no operators."""
+
+    model_config = Strict
+
+    key: str = Field(min_length=1)
+    operator: str = Field(min_length=1)
+    value: tuple[str, ...] = Field(strict=False)
+
+
+class Stream(BaseModel):
+    """How event lists are read: see docs/providers/chatlayer.md."""
+
+    model_config = Strict
+
+    mode: Literal["ids", "recount"] = "ids"
+    overlap: Duration = 15 * MINUTE_MS
+    safety_lag: Duration = 30_000
+    sweep: Duration = 24 * HOUR_MS
+    sweep_interval: Duration = 6 * HOUR_MS
+    max_age: Duration | None = None
+    max_pages: int = Field(default=100, ge=2, le=1000)
+    filters: tuple[Filter, ...] = Field(default=(), strict=False)
+
+    @field_validator("sweep")
+    @classmethod
+    def _covers_the_overlap(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("overlap", 0):
+            raise fault("sweep", "shorter than overlap", "a sweep reads further back than a poll")
+        return value
+
+
+class ChatlayerOptions(TargetOptions):
+    """One access token, which belongs to one team of one region."""
+
+    region: Literal["eu", "us", "apac", "sa"] = "eu"
+    base_url: str = REGIONS["eu"]
+    token: Secret
+    bots: tuple[Annotated[Bot, BeforeValidator(_as_bot)], ...] = Field(strict=False, min_length=1)
+    team_id: str | None = Field(default=None, min_length=1)
+    collectors: tuple[Collector, ...] = Field(
+        default=("events", "conversations", "messages", "users"), strict=False, min_length=1
+    )
+    events: Events = Events()
+    stream: Stream = Stream()
+    received_kinds: tuple[str, ...] | None = Field(default=None, strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lives_in_its_region(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "base_url" not in data:
+            address = REGIONS.get(str(data.get("region", "eu")), REGIONS["eu"])
+            return {**data, "base_url": address}
+        return data
+
+    @field_validator("bots")
+    @classmethod
+    def _are_distinct(cls, value: tuple[Bot, ...]) -> tuple[Bot, ...]:
+        _refuse_repeats([bot.id for bot in value])
+        _refuse_repeats([bot.shown for bot in value])
+        return value
+
+    @field_validator("collectors")
+    @classmethod
+    def _have_a_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        _refuse_repeats(value)
+        if any(name.startswith("team_") for name in value) and not info.data.get("team_id"):
+            raise fault("team", "team collectors need team_id", "add the team's id")
+        return value
+
+    @field_validator("events")
+    @classmethod
+    def _count_nothing_twice(cls, value: Events, info: ValidationInfo) -> Events:
+        active = {*info.data.get("collectors", ()), "events"}
+        for mapped in value.event_map.values():
+            if FED.get(mapped.family) in active:
+                hint = "map the event to another family, or leave the collector out"
+                fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
+                raise fault("twice", fed, hint)
+        return value
+
+
+def _refuse_repeats(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise fault("repeated", "an entry stands here more than once", "its counts would double")

@@ -1,0 +1,233 @@
+"""Reading every page of a stretch of an event list: tokens, slices, and how large they may be.
+
+The list is unordered. A stretch is given back only once every page of it was read.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+from exporter.api import Api, Call, decode
+from exporter.errors import ProviderError, Refused, Truncated
+from exporter.labels import Labels
+from exporter.providers.chatlayer.mapping import (
+    CamelPage,
+    Page,
+    Places,
+    Rules,
+    Scope,
+    TrackingEvent,
+    decode_page,
+    pages_to_events,
+)
+from exporter.samples import Event, Window, floor_to
+
+PAGE_SIZE = 100
+RESTARTS = 2
+AT_A_TIME = 2
+SECOND_MS = 1000
+LONGEST_SLICE_MS = 24 * 3600 * SECOND_MS
+DENSEST_PAGES = 10_000  # of one millisecond, which cannot be halved
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Which list of events: its path, and its fixed parameters. ``filters`` need the POST form."""
+
+    path: str
+    params: Mapping[str, str]
+    filters: tuple[Mapping[str, Any], ...] = ()
+
+    def call(self, window: Window, token: str) -> Call:
+        """Return the request for one page of ``window``."""
+        params = dict(self.params) | bounds(window)
+        if token:
+            params["page_token"] = token
+        if not self.filters:
+            return Call("GET", self.path, params=params | {"page_size": str(PAGE_SIZE)})
+        body = {**params, "page_size": PAGE_SIZE, "filters": list(self.filters)}
+        return Call("POST", self.path, json=body)
+
+
+def bounds(window: Window) -> dict[str, str]:
+    """Return ``start_time`` and ``end_time``: RFC 3339 in UTC with milliseconds."""
+    return {"start_time": _iso(window.start_ms), "end_time": _iso(window.end_ms)}
+
+
+def _iso(instant_ms: int) -> str:
+    text = datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a drained stretch of time holds, in no order, each event as often as it was given."""
+
+    window: Window
+    events: list[Event]
+    drift: Mapping[str, int]
+    dropped: Mapping[tuple[str, str], int]
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long a slice may be, learnt from the slices before, and what a poll may still read.
+
+    A poll ends after ``pages_left`` pages (None: no end) and leaves the rest to the next one.
+    """
+
+    slice_ms: int
+    max_pages: int
+    pages_left: int | None = None
+
+    def learn(self, read: "Slice") -> None:
+        """Take note of a slice: halve what had too many pages, double what had few."""
+        if self.pages_left is not None:
+            self.pages_left -= read.pages
+        if read.too_large:
+            self.slice_ms = max(1, read.window.length_ms // 2)
+        elif read.pages * 4 <= self.max_pages and read.window.length_ms >= self.slice_ms:
+            self.slice_ms = min(2 * self.slice_ms, LONGEST_SLICE_MS)
+
+    @property
+    def spent(self) -> bool:
+        """Say whether the poll has read as much as it may."""
+        return self.pages_left is not None and self.pages_left <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One slice as it was read: its events, ``too_large`` to be read, or why it failed."""
+
+    window: Window
+    events: list[Event] = field(default_factory=list)
+    pages: int = 0
+    too_large: bool = False
+    error: ProviderError | None = None
+    drift: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def drained(self) -> bool:
+        """Say whether every page was read."""
+        return not self.too_large and self.error is None
+
+
+class Drain:
+    """Reads one list for the length of a poll; ``pace`` says how much at a time."""
+
+    def __init__(self, api: Api, source: List, scope: Scope, rules: Rules, pace: Pace) -> None:
+        self.pace = pace
+        self._api = api
+        self._source = source
+        self._scope = scope
+        self._labels = Labels(rules.naming, rules.limit)
+        self._places = Places(rules, self._labels)
+
+    async def stretches(self, window: Window) -> AsyncIterator[Stretch]:
+        """Yield ``window`` in drained stretches, oldest first, until it or the poll's pages end.
+
+        Two slices are read at a time. Raises a ``ProviderError`` once what was drained before it
+        has been yielded.
+        """
+        at_ms = window.start_ms
+        while at_ms < window.end_ms and not self.pace.spent:
+            slices = await self._some(_cut(at_ms, window.end_ms, self.pace.slice_ms))
+            good = _drained(slices)
+            for read in slices[: len(good) + 1]:
+                self.pace.learn(read)
+            if good:
+                at_ms = good[-1].window.end_ms
+                yield self._stretch(good)
+            if len(good) < len(slices) and (error := slices[len(good)].error):
+                raise error
+
+    async def probe(self, window: Window) -> None:
+        """Ask for the first page of ``window`` and keep nothing of it."""
+        await self._page(window, "")
+
+    async def _some(self, windows: list[Window]) -> list[Slice]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._slice(part)) for part in windows]
+        return [task.result() for task in tasks]
+
+    async def _slice(self, window: Window) -> Slice:
+        try:
+            pages, number = await self._pages(window)
+        except ProviderError as error:
+            return Slice(window, error=error)
+        if pages is None:
+            return Slice(window, pages=number, too_large=True)
+        drift: Counter[str] = Counter()
+        events = pages_to_events(pages, window, self._scope, self._places, drift)
+        return Slice(window, events, number, drift=drift)
+
+    async def _pages(self, window: Window) -> tuple[list[list[TrackingEvent]] | None, int]:
+        """Return every page of ``window``, or None where it has too many, and their number.
+
+        A token that is refused has expired: the slice is read again from its beginning.
+        """
+        for _ in range(RESTARTS + 1):
+            try:
+                return await self._through(window)
+            except _TokenRefused:
+                continue
+        raise Truncated(f"{self._source.path}: page tokens are refused again and again")
+
+    async def _through(self, window: Window) -> tuple[list[list[TrackingEvent]] | None, int]:
+        most = self.pace.max_pages if window.length_ms > 1 else DENSEST_PAGES
+        pages: list[list[TrackingEvent]] = []
+        token, seen = "", set[str]()
+        for number in range(1, most + 1):
+            page = await self._page(window, token)
+            pages.append([*(page.events or ())])
+            token = page.next_page_token or ""
+            if not token:
+                return pages, number
+            if token in seen:
+                raise Truncated(f"{self._source.path}: a page token came again")
+            seen.add(token)
+        if window.length_ms <= 1:
+            raise Truncated(f"{self._source.path}: more than {most} pages in one millisecond")
+        return None, most
+
+    async def _page(self, window: Window, token: str) -> Page | CamelPage:
+        call = self._source.call(window, token)
+        try:
+            body = await self._api.send(call)
+        except Refused as error:
+            if token and error.status == HTTPStatus.BAD_REQUEST:
+                raise _TokenRefused from error
+            raise
+        return decode_page(body, lambda raw, into: decode(raw, into, call.endpoint))
+
+    def _stretch(self, slices: list[Slice]) -> Stretch:
+        drift: Counter[str] = Counter()
+        for each in slices:
+            drift.update(each.drift)
+        dropped = dict(self._labels.dropped)
+        self._labels.dropped.clear()
+        window = Window(slices[0].window.start_ms, slices[-1].window.end_ms)
+        return Stretch(window, [e for each in slices for e in each.events], +drift, dropped)
+
+
+class _TokenRefused(Exception):
+    """The server does not know the page token any more."""
+
+
+def _drained(slices: list[Slice]) -> list[Slice]:
+    """Return the slices up to the first that was not read to its end."""
+    for index, each in enumerate(slices):
+        if not each.drained:
+            return slices[:index]
+    return slices
+
+
+def _cut(start_ms: int, end_ms: int, length_ms: int) -> list[Window]:
+    """Return the next slices, on whole seconds where they are that long."""
+    step = floor_to(length_ms, SECOND_MS) or length_ms
+    starts = range(start_ms, end_ms, step)
+    return [Window(at, min(at + step, end_ms)) for at in starts[:AT_A_TIME]]

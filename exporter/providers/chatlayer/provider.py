@@ -1,0 +1,276 @@
+"""Which calls a Chatlayer target makes: event lists and aggregates of bots, versions and a team.
+
+Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
+"""
+
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+from urllib.parse import quote
+
+from exporter import families
+from exporter.api import Api
+from exporter.config.model import TargetOptions
+from exporter.errors import Truncated, Unauthorized
+from exporter.labels import Labels
+from exporter.provider import ProviderKind, Query, Rules, Target, key_of, spec_for, stretches
+from exporter.providers.chatlayer import series
+from exporter.providers.chatlayer.families import (
+    CAMPAIGN_CONVERSATIONS,
+    EVENT_VOLUME,
+    MESSAGES,
+    USERS,
+)
+from exporter.providers.chatlayer.mapping import Rules as EventRules
+from exporter.providers.chatlayer.mapping import Scope
+from exporter.providers.chatlayer.options import Bot, ChatlayerOptions
+from exporter.providers.chatlayer.pages import PAGE_SIZE, List, bounds
+from exporter.providers.chatlayer.series import Answer, Definition, Definitions, Read, SeriesData
+from exporter.providers.chatlayer.stream import EventStream, Recount, Source
+from exporter.query import Ask, Naming, QuerySpec
+from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
+
+SCHEMA = 1
+SPAN_MS = 7 * DAY_MS
+EVENTS_INTERVAL_MS = 60_000
+DRAIN_DEADLINE_MS = 600_000
+DAILY_SETTLE_MS = 2 * HOUR_MS
+DAILY_LOOKBACK_MS = 3 * DAY_MS
+MAX_DEFINITION_PAGES = 100
+
+ToReading = Callable[[Sequence[Read], Window, Labels], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Reads one SeriesData endpoint in buckets of ``step_ms``, called ``bucket`` there."""
+
+    path: str
+    params: Mapping[str, str]
+    bucket: str
+    step_ms: int
+    naming: Mapping[str, Naming]
+    limit: int
+    mapped: ToReading
+
+    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+        """Yield one reading per week of ``ask.window``, grown to whole buckets."""
+        parts = list(stretches(ask.window, self.step_ms, SPAN_MS))
+        for part in parts:
+            asked = self._asked(part)
+            params = {**self.params, "bucket": self.bucket, **bounds(asked)}
+            answer = await api.get(self.path, params, Answer)
+            drift: Counter[str] = Counter()
+            found = self._found(answer.data, asked, part, drift)
+            reading = self.mapped(found, part, Labels(self.naming, self.limit))
+            yield replace(reading, drift=+drift, more=part != parts[-1])
+
+    def _asked(self, part: Window) -> Window:
+        """Return what to ask for: a bucket must be smaller than the range, so at least two."""
+        return Window(min(part.start_ms, part.end_ms - 2 * self.step_ms), part.end_ms)
+
+    def _found(
+        self, data: SeriesData | None, asked: Window, part: Window, drift: Counter[str]
+    ) -> list[Read]:
+        return series.read_series(data, asked, self.step_ms, part, drift)
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionList:
+    """Reads the vendor's list of event names and their volumes."""
+
+    path: str
+    bot: str
+    naming: Mapping[str, Naming]
+    limit: int
+
+    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+        """Yield one reading, of the list as a whole."""
+        window = Window(ask.now_ms - 30 * DAY_MS, ask.now_ms)
+        found: list[Definition] = []
+        token, seen = "", set[str]()
+        for _ in range(MAX_DEFINITION_PAGES):
+            params = {"page_size": str(PAGE_SIZE)} | ({"page_token": token} if token else {})
+            page = await api.get(self.path, params, Definitions)
+            found += page.event_definitions or []
+            token = page.next_page_token or ""
+            if not token:
+                labels = Labels(self.naming, self.limit)
+                yield series.definitions(found, window, self.bot, labels)
+                return
+            if token in seen:
+                break
+            seen.add(token)
+        raise Truncated(f"GET {self.path}: the pages do not come to an end")
+
+
+def sign(options: ChatlayerOptions) -> Mapping[str, str]:
+    """Return the header of Basic authentication: token id and secret."""
+    token = key_of(options.token)
+    identifier, colon, secret = token.partition(":")
+    if not (identifier and colon and secret):
+        raise Unauthorized("the token must be written as tokenId:tokenSecret")
+    return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
+
+
+def build(options: TargetOptions, rules: Rules) -> Target:
+    """Return the target that ``options``, which are ``ChatlayerOptions``, describe."""
+    own = cast("ChatlayerOptions", options)
+    return Target(
+        name=own.name,
+        provider=own.provider,
+        base_url=own.base_url,
+        sign=partial(sign, own),
+        requests_per_second=own.requests_per_second,
+        queries=tuple(_Build(own, rules).queries()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """The queries of one target."""
+
+    options: ChatlayerOptions
+    rules: Rules
+
+    def queries(self) -> Iterator[Query]:
+        for name in self.options.collectors:
+            match name:
+                case "team_events":
+                    yield self._team_events()
+                case "team_conversations":
+                    yield self._team_conversations()
+                case "definitions":
+                    yield from map(self._definitions, self.options.bots)
+                case _:
+                    yield from (
+                        self._of_bot(name, bot, version)
+                        for bot in self.options.bots
+                        for version in bot.versions
+                    )
+
+    def _of_bot(self, name: str, bot: Bot, version: str) -> Query:
+        shown = f"{name}/{bot.shown}/{version.lower()}"
+        if name == "events":
+            path = f"/v1/bots/{_segment(bot.id)}/events/stream"
+            return self._stream(shown, path, {"version": version}, Scope(bot.id, version))
+        params = {"version": version, **GROUPED.get(name, {})}
+        path = f"/v1/bots/{_segment(bot.id)}/{name}"
+        spec = replace(self._spec(shown, path, params), span_ms=SPAN_MS)
+        if name == "messages":
+            kinds = self.options.received_kinds
+            meaning = {**spec.meaning, "received_kinds": None if kinds is None else sorted(kinds)}
+            spec = replace(spec, meaning=meaning)
+        mapped = self._mapped(name, (bot.id, version.lower()))
+        limit = self.rules.limits.label_value_bytes
+        reader = Aggregate(path, params, "1h", HOUR_MS, spec.naming, limit, mapped)
+        return Query(spec, reader.read)
+
+    def _mapped(self, name: str, base: tuple[str, str]) -> ToReading:
+        received = self.options.received_kinds
+        choices: dict[str, ToReading] = {
+            "conversations": lambda found, window, labels: series.conversations(
+                found, window, base, labels
+            ),
+            "messages": lambda found, window, labels: series.messages(
+                found, window, base, labels, received=received
+            ),
+            "users": lambda found, window, labels: series.users(
+                found, window, base, labels, HOUR_MS
+            ),
+            "knowledge_base": lambda found, window, labels: series.knowledge_base(
+                found, window, base, labels
+            ),
+        }
+        return choices[name]
+
+    def _team_events(self) -> Query:
+        covered = frozenset(
+            (bot.id, version)
+            for bot in self.options.bots
+            for version in bot.versions
+            if "events" in self.options.collectors
+        )
+        return self._stream("team_events", f"{self._team}/events", {}, Scope(covered=covered))
+
+    def _team_conversations(self) -> Query:
+        path, params = f"{self._team}/conversations", {"group_by": CAMPAIGN_KEYS}
+        spec = replace(
+            self._spec("team_conversations", path, params),
+            granularity_ms=DAY_MS,
+            span_ms=SPAN_MS,
+            settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
+            lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
+        )
+        limit = self.rules.limits.label_value_bytes
+        reader = Aggregate(path, params, "1d", DAY_MS, spec.naming, limit, series.campaigns)
+        return Query(spec, reader.read)
+
+    def _definitions(self, bot: Bot) -> Query:
+        path = f"/v1/bots/{_segment(bot.id)}/events/definitions"
+        spec = self._spec(f"definitions/{bot.shown}", path, {})
+        spec = replace(spec, interval_ms=self.options.slow_interval)
+        reader = DefinitionList(path, bot.id, spec.naming, self.rules.limits.label_value_bytes)
+        return Query(spec, reader.read)
+
+    def _stream(self, name: str, path: str, params: Mapping[str, str], scope: Scope) -> Query:
+        own = self.options
+        stream = own.stream
+        # Only bot lists have a POST form.
+        filters = tuple(each.model_dump() for each in stream.filters) if scope.bot else ()
+        fixed = {"filters": list(filters), "mode": stream.mode, "covered": sorted(scope.covered)}
+        spec = self._spec(name, path, {**params, **fixed})
+        by_ids = stream.mode == "ids"
+        spec = replace(
+            spec,
+            interval_ms=own.interval if "interval" in own.model_fields_set else EVENTS_INTERVAL_MS,
+            deadline_ms=DRAIN_DEADLINE_MS,
+            lookback_ms=stream.overlap if by_ids else max(stream.overlap, own.settle),
+            stream=by_ids,
+            ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
+        )
+        active = None if own.events.active is None else frozenset(own.events.active)
+        rules = EventRules(
+            own.events.event_map, active, spec.naming, self.rules.limits.label_value_bytes
+        )
+        history_ms = own.lookback if own.start == "history" else None
+        source = Source(
+            List(path, params, filters), scope, rules, stream, own.requests_per_second, history_ms
+        )
+        return Query(spec, EventStream(source).read if by_ids else Recount(source).read)
+
+    def _spec(self, name: str, path: str, params: Mapping[str, Any]) -> QuerySpec:
+        meaning = {"endpoint": path, "params": dict(params), "schema": SCHEMA}
+        spec = spec_for(self.options, self.rules, name, meaning)
+        aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
+        naming = {"project": Naming(aliases)}
+        if self.options.events.allow is not None:
+            naming["event"] = Naming({}, frozenset(self.options.events.allow))
+        return replace(spec, naming=naming)
+
+    @property
+    def _team(self) -> str:
+        return f"/v1/teams/{_segment(self.options.team_id or '')}"
+
+
+GROUPED: Mapping[str, Mapping[str, str]] = {"conversations": {"group_by": "channel_type"}}
+CAMPAIGN_KEYS = "bot_id,campaign_id,campaign_source"
+
+
+def _segment(identifier: str) -> str:
+    return quote(identifier, safe="")
+
+
+KIND = ProviderKind(
+    name="chatlayer",
+    options=ChatlayerOptions,
+    families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
+    feeds=frozenset(
+        {family.name for family in families.NORMALISED.values() if family.kind == "counter"}
+        | {families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}
+    ),
+    build=build,
+)
