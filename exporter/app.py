@@ -5,7 +5,7 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import httpx
@@ -114,6 +114,10 @@ class App:
             ready=lambda: self.health.ready(self._outside.clock.now_ms()),
             status=self.status,
         )
+
+    def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
+        """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
+        return replace(self.sources, reload=reload)
 
     def status(self) -> Status:
         """Return where everything stands."""

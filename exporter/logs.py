@@ -5,10 +5,13 @@ import sys
 
 import structlog
 
+LEVELS = ("debug", "info", "warning", "error")
+FORMATS = ("auto", "console", "json")
 
-def configure_logs(level: str = "info", *, json: bool | None = None) -> None:
-    """Log to stderr from ``level`` up; as JSON where stderr is no terminal, or as ``json`` says."""
-    as_json = not sys.stderr.isatty() if json is None else json
+
+def configure_logs(level: str = "info", format_: str = "auto") -> None:
+    """Log to stderr from ``level`` up; ``auto`` is JSON where stderr is no terminal."""
+    as_json = format_ == "json" or (format_ == "auto" and not sys.stderr.isatty())
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json

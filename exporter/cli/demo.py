@@ -13,7 +13,7 @@ import yaml
 
 from exporter import __version__, catalog
 from exporter.app import App, Outside, Threaded
-from exporter.cli.run import WEB_STOP_S, stop_on_signals
+from exporter.cli.serve import serve
 from exporter.cli.settings import fail_on
 from exporter.clock import SystemClock
 from exporter.config import loads
@@ -25,8 +25,6 @@ from exporter.query import QuerySpec
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
-from exporter.web import app as web
-from exporter.web import server
 
 CONVERSATIONS_PER_HOUR = 300
 INTERVAL_MS = 5_000
@@ -68,14 +66,7 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
         )
         targets = {name: services[name].target(url) for name, url in urls.items()}
         app = App(demo_settings(targets, folder), outside, "demo")
-        stop_on_signals(app)
-        await app.open()
-        running = server.start(listen, web.build(app.sources))
-        click.echo(_welcome(running.address, urls))
-        try:
-            await app.run()
-        finally:
-            await asyncio.to_thread(running.stop, WEB_STOP_S)
+        await serve(app, listen, started=lambda address: click.echo(_welcome(address, urls)))
 
 
 def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:

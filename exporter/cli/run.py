@@ -3,23 +3,20 @@
 import asyncio
 import hashlib
 import random
-import signal
 from pathlib import Path
 
 import click
 import structlog
 
 from exporter.app import App, Outside, Threaded
-from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings
+from exporter.cli.serve import serve
+from exporter.cli.settings import DEFAULT_FILE, fail_on, load_settings, read_settings
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.logs import configure_logs
+from exporter.logs import FORMATS, LEVELS, configure_logs
 from exporter.providers import KINDS
-from exporter.web import app as web
-from exporter.web import server
 
 log = structlog.get_logger(__name__)
-WEB_STOP_S = 2.0
 
 
 @click.command("run")
@@ -27,37 +24,50 @@ WEB_STOP_S = 2.0
     "--config", "file", default=DEFAULT_FILE, show_default=True, help="The settings file."
 )
 @click.option("--listen", default=None, help="Listen here, not where the file says (host:port).")
-def command(file: str, listen: str | None) -> None:
+@click.option(
+    "--web.config.file",
+    "web_config",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="TLS, users and headers, in the format of the Prometheus exporter toolkit.",
+)
+@click.option("--log.level", "level", type=click.Choice(LEVELS), default="info", show_default=True)
+@click.option(
+    "--log.format",
+    "log_format",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="auto: console on a terminal, JSON elsewhere.",
+)
+def command(
+    file: str, listen: str | None, web_config: Path | None, level: str, log_format: str
+) -> None:
     """Poll every configured target and serve its counters on /metrics.
 
-    Ends with 0 within ten seconds of SIGTERM or SIGINT, whatever a vendor does.
+    SIGHUP or POST /-/reload reads the file again. Ends with 0 within ten seconds of SIGTERM or
+    SIGINT, whatever a vendor does.
     """
-    configure_logs()
+    configure_logs(level, log_format)
     settings = read_settings(file)
-    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
     with fail_on():
-        asyncio.run(serve(settings, listen or settings.web.listen, digest))
+        asyncio.run(_run(settings, file, listen or settings.web.listen, web_config))
 
 
-async def serve(settings: Settings, listen: str, digest: str) -> None:
-    """Run the exporter on ``listen`` until a signal ends it."""
+async def _run(settings: Settings, file: str, listen: str, web_config: Path | None) -> None:
     outside = Outside(
         clock=SystemClock(), rng=random.SystemRandom(), kinds=KINDS, offload=Threaded()
     )
-    app = App(settings, outside, digest)
-    stop_on_signals(app)
-    await app.open()
-    serving = server.start(listen, web.build(app.sources))
-    log.info("serving", address=serving.address, targets=len(settings.targets))
-    try:
-        await app.run()
-    finally:
-        await asyncio.to_thread(serving.stop, WEB_STOP_S)
+    app = App(settings, outside, _digest(file))
+    await serve(
+        app,
+        listen,
+        load=lambda: (load_settings(file), _digest(file)),
+        web_config=web_config,
+        started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
+    )
     log.info("stopped")
 
 
-def stop_on_signals(app: App) -> None:
-    """Let SIGTERM and SIGINT end ``app``."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.stop)
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]

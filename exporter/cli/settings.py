@@ -21,15 +21,23 @@ def fail_on() -> Iterator[None]:
     """Turn what an operator can mend into words on stderr and exit code 1."""
     try:
         yield
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        raise click.exceptions.Exit(2) from None
     except (LedgerError, ListenError) as error:
         raise click.ClickException(str(error)) from None
 
 
+def load_settings(file: str) -> Settings:
+    """Return the settings in ``file``; raise ``SettingsError`` with every fault."""
+    options = {name: kind.options for name, kind in KINDS.items()}
+    return load(file, options, os.environ, families=catalog.capped(KINDS))
+
+
 def read_settings(file: str) -> Settings:
     """Return the settings in ``file``; print its faults and exit with 2 if it has any."""
-    options = {name: kind.options for name, kind in KINDS.items()}
     try:
-        return load(file, options, os.environ, families=catalog.capped(KINDS))
+        return load_settings(file)
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
