@@ -7,7 +7,7 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
-from exporter.simulator import flowxo, inkeep, voiceflow
+from exporter.simulator import flowxo, inkeep, voiceflow, xenioo
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
@@ -15,4 +15,5 @@ SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "flowxo": flowxo.build,
     "inkeep": inkeep.build,
     "voiceflow": voiceflow.build,
+    "xenioo": xenioo.build,
 }

@@ -1,0 +1,61 @@
+"""The settings of a Xenioo target in ``exporter.yaml``."""
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, Field, field_validator
+
+from exporter.config.model import Duration, Secret, Strict, TargetOptions, Url
+from exporter.config.values import fault
+from exporter.samples import HOUR_MS
+
+TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
+ShareUnit: TypeAlias = Literal["percent", "ratio"]
+
+
+class Units(BaseModel):
+    """What the figures mean that Xenioo gives without a unit; None leaves them as they come."""
+
+    model_config = Strict
+
+    conversation_length: TimeUnit | None = None
+    time_to_pick_up: TimeUnit | None = None
+    support_conversation_length: TimeUnit | None = None
+    time_to_first_message: TimeUnit | None = None
+    takeover_rate: ShareUnit | None = None
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """Return the units that are given, by statistic."""
+        return {name: unit for name, unit in self if unit is not None}
+
+
+class XeniooOptions(TargetOptions):
+    """One Xenioo account: ``bot`` is ``*``, or the API key of one of its bots.
+
+    ``label_format`` is how hours are spelled, for ``strptime``, if not in a form known here.
+    """
+
+    base_url: str = "https://publicapi.xenioo.com"
+    requests_per_second: float = Field(default=0, ge=0)
+    interval: Duration = HOUR_MS
+    account_key: Secret
+    service_url: Url
+    bot: str = Field(default="*", min_length=1, repr=False)
+    value_field: str | None = Field(default=None, min_length=1)
+    label_format: str | None = Field(default=None, min_length=1)
+    units: Units = Units()
+
+    @field_validator("interval")
+    @classmethod
+    def _is_an_hour(cls, value: int) -> int:
+        if value < HOUR_MS:
+            raise fault("interval", "below the provider's limit of one call an hour", "use 1h")
+        return value
+
+    @field_validator("label_format")
+    @classmethod
+    def _tells_hours(cls, value: str | None) -> str | None:
+        if value is not None and "%H" not in value:
+            raise fault("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
+        return value

@@ -1,0 +1,63 @@
+"""The first of Xenioo's two steps: an account key buys a token that lasts about an hour.
+
+Source: https://docs.xenioo.com, "Authorization"
+"""
+
+from typing import Any
+
+from exporter.api import Api, Call
+from exporter.config.model import Secret
+from exporter.errors import Refused, SchemaFault, Unauthorized
+from exporter.provider import key_of
+
+PATH = "/authorization/integration"
+MINUTE_MS = 60_000
+RENEW_AT = 0.8
+NOT_FOUND = 404
+
+
+class Tokens:
+    """Buys tokens at ``service_url``, and keeps one until it is due for renewal."""
+
+    def __init__(self, account_key: Secret, service_url: str) -> None:
+        self._account_key = account_key
+        self._service_url = service_url
+        self._token = ""
+        self._key = ""
+        self._renew_ms = 0
+
+    async def current(self, api: Api, now_ms: int) -> str:
+        """Return a token of the key as it is now, bought or kept."""
+        key = key_of(self._account_key)
+        if key != self._key or now_ms >= self._renew_ms:
+            await self._buy(api, key, now_ms)
+        return self._token
+
+    async def renewed(self, api: Api, now_ms: int) -> str:
+        """Return a token that was bought just now."""
+        self._renew_ms = 0
+        return await self.current(api, now_ms)
+
+    async def _buy(self, api: Api, key: str, now_ms: int) -> None:
+        call = Call("POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False)
+        try:
+            answer = await api.fetch(call, dict[str, Any])
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            unknown = f"{call.endpoint}: HTTP 404; the account key is unknown there"
+            raise Unauthorized(unknown, status=error.status) from None
+        # The vendor's pages spell these names in three ways.
+        members = {name.casefold(): value for name, value in answer.items()}
+        token = members.get("token")
+        if (
+            not isinstance(token, str)
+            or not token
+            or not token.isascii()
+            or not token.isprintable()
+        ):
+            raise SchemaFault(f"{call.endpoint}: token: missing", "missing")
+        minutes = members.get("expires", members.get("expire"))
+        lasts = minutes if isinstance(minutes, int | float) else 0
+        self._token, self._key = token, key
+        self._renew_ms = now_ms + round(RENEW_AT * lasts * MINUTE_MS)

@@ -1,0 +1,247 @@
+"""The truth as rows of Xenioo's statistics: a value per group, bot, channel and event."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Any
+
+from exporter.simulator.conversations import Kind, Occurrence
+from exporter.simulator.traffic import Traffic, Window
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+EVENTS = (
+    "New User",
+    "Returning User",
+    "Active User",
+    "Messages",
+    "Action Messages",
+    "Fallback Reply",
+    "NLP Detected",
+    "NLP Missed",
+    "Conversation Length",
+    "Time To Pick Up",
+    "Takeover Rate",
+    "Support Conversation Length",
+    "Goal Reached",
+    "Incoming Message",
+    "API Request",
+    "API Request Error",
+    "Time To First Message",
+    "Operator Message",
+    "Tag Hit",
+)
+"""The events by their codes; the last one is known to bot statistics only."""
+
+ACCOUNT_TYPES = frozenset(range(18))
+BOT_TYPES = frozenset(range(19))
+CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Facebook"} | {
+    "telegram": "Telegram"
+}
+FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+
+ROW_MODES = frozenset(
+    {
+        "zero_filled",  # every event of every known bot and channel in every group
+        "same_names",  # all bots are called the same
+        "value_key",  # name=KEY of the number
+        "second_number",  # one more number in each row
+        "lower_keys",  # groupLabel → grouplabel
+        "codes_as_events",  # EventLabel is the code
+        "shouted_events",  # EventLabel in capitals, without spaces
+        "tag_hits",  # an event that was not asked for
+        "label",  # hour=, day=: forms for strftime, or "epoch" or "epoch_ms"
+        "zone",  # name= of the account's time zone; UTC otherwise
+        "rolling_days",  # 24 h a day until now; otherwise today and the days before
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """A bot of the account."""
+
+    key: str
+    secret: str
+    name: str
+
+
+BOTS = (
+    Bot("Kq7RtZ2mXw9LpV4s", "b0t-s3cr3t-0001-Aa", "Shop bot"),
+    Bot("Hn3YcB8vFd6JgT1e", "b0t-s3cr3t-0002-Bb", 'Größe "XL" 👟'),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is asked for, by whom and when."""
+
+    now_ms: int
+    bots: tuple[Bot, ...]
+    types: tuple[int, ...]
+    mode: str
+    days: int
+    zone: tzinfo
+    modes: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def start_ms(self) -> int:
+        """Return where the days begin that were asked for."""
+        if "rolling_days" in self.modes:
+            return self.now_ms - self.days * DAY_MS
+        today = self.local(self.now_ms).date()
+        first = datetime.combine(today - timedelta(days=self.days - 1), time(), self.zone)
+        return round(first.timestamp() * 1000)
+
+    def local(self, at_ms: int) -> datetime:
+        """Return an instant in the account's time zone."""
+        return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self.zone)
+
+    def group(self, at_ms: int) -> str | int:
+        """Return the label of the group that an instant belongs to."""
+        form = self.modes.get("label", {}).get(self.mode, FORMS[self.mode])
+        at = self.local(at_ms)
+        if form in ("epoch", "epoch_ms"):
+            hour = at.hour if self.mode == "hour" else 0
+            start = at.replace(hour=hour, minute=0, second=0, microsecond=0)
+            return round(start.timestamp() * (1000 if form == "epoch_ms" else 1))
+        return at.strftime(form)
+
+    def slices(self) -> Iterator[Window]:
+        """Yield stretches that lie in one group each, oldest first."""
+        offset = self.local(self.now_ms).utcoffset() or timedelta()
+        step_ms = HOUR_MS if not offset % timedelta(hours=1) else HOUR_MS // 4
+        for begin_ms in range(self.start_ms // step_ms * step_ms, self.now_ms + 1, step_ms):
+            yield max(begin_ms, self.start_ms), min(begin_ms + step_ms, self.now_ms + 1)
+
+
+Place = tuple[str | int, str, str]
+"""A group's label, the key of a bot, the name of a channel."""
+
+
+@dataclass(slots=True)
+class Cell:
+    """What happened in one place."""
+
+    counts: Counter[Kind] = field(default_factory=Counter)
+    users: defaultdict[Kind, set[str]] = field(default_factory=lambda: defaultdict(set))
+    failures: int = 0
+
+    def add(self, one: Occurrence) -> None:
+        """Take note of an occurrence."""
+        self.counts[one.kind] += 1
+        self.users[one.kind].add(one.get("user"))
+        self.failures += one.kind is Kind.API_CALL and one.get("ok") == "false"
+
+    def value(self, code: int) -> float | None:
+        """Return the value of an event; None for an average of nothing."""
+        if code in _AVERAGES:
+            factor, of, per = _AVERAGES[code]
+            return (
+                round(factor * self.counts[of] / self.counts[per], 2) if self.counts[per] else None
+            )
+        if code in _DISTINCT:
+            return len(self.users[_DISTINCT[code]])
+        if code == API_ERRORS:
+            return self.failures
+        return sum(self.counts[kind] for kind in _COUNTED[code])
+
+
+API_ERRORS = 15
+_COUNTED = {
+    0: (Kind.NEW_USER,),
+    3: (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT),
+    4: (Kind.FLOW_TRIGGER,),
+    5: (Kind.FALLBACK,),
+    6: (Kind.NLP_MATCH,),
+    7: (Kind.NLP_MISS,),
+    12: (Kind.GOAL,),
+    13: (Kind.MESSAGE_RECEIVED,),
+    14: (Kind.API_CALL,),
+    17: (Kind.OPERATOR_MESSAGE_SENT,),
+    18: (Kind.SEARCH,),
+}
+_DISTINCT = {1: Kind.RETURNING_USER, 2: Kind.MESSAGE_RECEIVED}
+_AVERAGES = {
+    8: (7.5, Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED),
+    9: (30.5, Kind.HANDOVER, Kind.HANDOVER),
+    10: (100, Kind.HANDOVER, Kind.CONVERSATION_STARTED),
+    11: (60.25, Kind.OPERATOR_MESSAGE_SENT, Kind.HANDOVER),
+    16: (1.5, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED),
+}
+"""Made-up averages: so much for each of the first, per each of the second."""
+
+_TOLD = frozenset(
+    [kind for kinds in _COUNTED.values() for kind in kinds]
+    + list(_DISTINCT.values())
+    + [kind for _, of, per in _AVERAGES.values() for kind in (of, per)]
+)
+
+
+def rows(traffic: Traffic, scope: Scope) -> list[dict[str, Any]]:
+    """Return the rows of ``scope``, in no order."""
+    cells = _cells(traffic, scope)
+    if "zero_filled" in scope.modes:
+        cells = _filled(cells, scope)
+    types = [*scope.types, 18] if "tag_hits" in scope.modes else scope.types
+    names = {bot.key: BOTS[0].name if "same_names" in scope.modes else bot.name for bot in BOTS}
+    found = [
+        _row(scope, place, names[place[1]], code, value)
+        for place, cell in cells.items()
+        for code in types
+        if (value := cell.value(code)) or (value == 0 and "zero_filled" in scope.modes)
+    ]
+    return sorted(found, key=_shuffled)
+
+
+def _cells(traffic: Traffic, scope: Scope) -> dict[Place, Cell]:
+    cells: defaultdict[Place, Cell] = defaultdict(Cell)
+    keys = {bot.key for bot in scope.bots}
+    for window in scope.slices():
+        group = scope.group(window[0])
+        for kind in _TOLD:
+            for one in traffic.records(kind, window, scope.now_ms):
+                if (bot := _bot(one).key) in keys:
+                    channel = one.get("channel")
+                    cells[group, bot, CHANNELS.get(channel, channel)].add(one)
+    return cells
+
+
+def _filled(cells: Mapping[Place, Cell], scope: Scope) -> dict[Place, Cell]:
+    pairs = {(bot, channel) for _, bot, channel in cells}
+    groups = {scope.group(start_ms) for start_ms, _ in scope.slices()}
+    empty = {(group, *pair): Cell() for group in groups for pair in pairs}
+    return empty | dict(cells)
+
+
+def _bot(one: Occurrence) -> Bot:
+    if wanted := one.get("bot"):
+        return next(bot for bot in BOTS if wanted in (bot.key, bot.name))
+    digest = hashlib.blake2b(one.get("conversation").encode(), digest_size=1).digest()
+    return BOTS[digest[0] % len(BOTS)] if one.get("conversation") else BOTS[0]
+
+
+def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict[str, Any]:
+    modes = scope.modes
+    event = EVENTS[code]
+    if "codes_as_events" in modes:
+        event = str(code)
+    if "shouted_events" in modes:
+        event = event.upper().replace(" ", "")
+    row = {
+        "GroupLabel": place[0],
+        "BotName": name,
+        "ChannelName": place[2],
+        "EventLabel": event,
+        modes.get("value_key", {}).get("name", "Value"): value,
+    }
+    if "second_number" in modes:
+        row["Previous"] = value + 1
+    return {key.lower(): cell for key, cell in row.items()} if "lower_keys" in modes else row
+
+
+def _shuffled(row: Mapping[str, Any]) -> bytes:
+    return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()

@@ -1,0 +1,60 @@
+"""Xenioo keeps to what every provider keeps to."""
+
+from exporter.errors import SchemaFault
+from exporter.simulator.conversations import Kind
+from tests.providers.compliance import Bench, Case, Compliance, _content, _hours
+
+
+class TestXenioo(Compliance):
+    case = Case(
+        kind="xenioo",
+        requests=(
+            r"POST /authorization/integration"
+            r"|GET /analytics/statistics/account/\*/[0-9,]+/(hour|day)/[0-9]+"
+        ),
+        counts={
+            "chatbot_new_users_total": (Kind.NEW_USER, {}),
+            "chatbot_xenioo_action_messages_total": (Kind.FLOW_TRIGGER, {}),
+            "chatbot_fallbacks_total": (Kind.FALLBACK, {}),
+            "chatbot_nlp_matches_total": (Kind.NLP_MATCH, {}),
+            "chatbot_nlp_misses_total": (Kind.NLP_MISS, {}),
+            "chatbot_goals_reached_total": (Kind.GOAL, {}),
+            "chatbot_messages_received_total": (Kind.MESSAGE_RECEIVED, {}),
+            "chatbot_outbound_api_requests_total": (Kind.API_CALL, {}),
+            "chatbot_outbound_api_request_errors_total": (Kind.API_CALL, {"ok": "false"}),
+            "chatbot_operator_messages_sent_total": (Kind.OPERATOR_MESSAGE_SENT, {}),
+        },
+        unchecked=frozenset({"chatbot_xenioo_messages_total"}),
+        errors={"renamed_field": SchemaFault},
+        quirks=frozenset(
+            {
+                "token_v1",
+                "token_expire",
+                "zero_filled",
+                "same_names",
+                "lower_keys",
+                "codes_as_events",
+                "shouted_events",
+                "rolling_days",
+                "literal_only",
+            }
+        ),
+        own_faults={("statistics", "second_number"): SchemaFault},
+    )
+
+    def test_a_complete_read_equals_what_happened(self) -> None:
+        bench = Bench(self.case)
+        bench.service.faults.on("zero_filled")  # so that what never happened is told, too
+
+        counted = bench.count()
+
+        assert {family for family, _ in counted} == self.case.counts.keys() | self.case.unchecked
+        for family in self.case.counts:
+            assert _hours(counted, family) == bench.truth(family), family
+
+    def test_reading_twice_gives_the_same(self) -> None:
+        bench = Bench(self.case)
+        bench.service.faults.on("unthrottled")
+        (query,) = bench.target.queries
+
+        assert _content(bench.read(query)) == _content(bench.read(query))
