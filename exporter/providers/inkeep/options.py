@@ -27,9 +27,7 @@ class ActiveUsers(BaseModel):
     model_config = Strict
 
     property: tuple[str, ...] = Field(default=("userProperties", "id"), strict=False)
-    windows: tuple[Duration, ...] = Field(
-        default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS), min_length=1, strict=False
-    )
+    windows: tuple[Duration, ...] = Field(default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS), strict=False)
 
     @field_validator("property")
     @classmethod
@@ -43,7 +41,7 @@ class ActiveUsers(BaseModel):
     def _are_different_days(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if any(window < DAY_MS or window % DAY_MS for window in value):
             raise fault("window", "expected whole days", "use 1d, 7d or 28d")
-        _refuse_repeats(value)
+        _check_set(value)
         return value
 
 
@@ -54,14 +52,14 @@ class InkeepOptions(TargetOptions):
     requests_per_second: float = Field(default=2, ge=0)
     api_key: Secret
     project: str = Field(min_length=1)
-    queries: tuple[QueryName, ...] = Field(default=QUERIES, min_length=1, strict=False)
+    queries: tuple[QueryName, ...] = Field(default=QUERIES, strict=False)
     active_users: ActiveUsers = ActiveUsers()
     event_map: dict[str, EventTarget] = Field(default_factory=dict)
 
     @field_validator("queries")
     @classmethod
     def _are_different(cls, value: tuple[QueryName, ...]) -> tuple[QueryName, ...]:
-        _refuse_repeats(value)
+        _check_set(value)
         return value
 
     @field_validator("event_map")
@@ -74,6 +72,8 @@ class InkeepOptions(TargetOptions):
         return value
 
 
-def _refuse_repeats(values: Sequence[object]) -> None:
+def _check_set(values: Sequence[object]) -> None:
+    if not values:
+        raise fault("empty", "nothing to read", "name at least one, or leave the key out")
     if len(set(values)) < len(values):
         raise fault("repeated", "an entry stands here more than once")

@@ -1,0 +1,218 @@
+"""Inkeep's rows as samples."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.inkeep import mapping
+from exporter.providers.inkeep.event_map import BUILT_IN
+from exporter.providers.inkeep.mapping import Measure, Row, Shown, parse_bucket, whole
+from exporter.samples import HOUR_MS, Reading, Window
+
+NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
+WINDOW = Window(NINE, NINE + 2 * HOUR_MS)
+EVENTS = mapping.events(BUILT_IN)
+SHOWN = Shown("docs", WINDOW, "trailing_1d")
+
+
+def rows(*entries: dict[str, Any], bucket: str = "2026-03-03 09:00:00") -> list[Row]:
+    full = [{"createdAt_hour": bucket, "count_id": 2, **entry} for entry in entries]
+    return msgspec.convert(full, list[Row])
+
+
+def reading(found: list[Row], measure: Measure = EVENTS) -> Reading:
+    return mapping.rows_to_reading(found, WINDOW, "docs", measure, Labels({}, 128))
+
+
+def names(found: Reading) -> list[str]:
+    return [values[3] for (name, values), *_ in found.counts if name == "chatbot_events_total"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-03-03 09:00:00",
+        "2026-03-03 09:00:00.000000",
+        "2026-03-03 09:00:00+00",
+        "2026-03-03 10:00:00+01:00",
+        "2026-03-03 14:30:00+0530",
+        "2026-03-03T09:00:00",
+        "2026-03-03T09:00:00Z",
+        "2026-03-03T09:00:00.000Z",
+        "2026-03-03T04:00:00.123456789-05:00",
+    ],
+)
+def test_a_bucket_may_be_spelt_in_many_ways(text: str) -> None:
+    assert parse_bucket(text) // HOUR_MS * HOUR_MS == NINE
+
+
+def test_a_bucket_may_be_a_day() -> None:
+    assert parse_bucket("2026-03-03") == NINE - 9 * HOUR_MS
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "09:00", "2026-03-03 09:00", "2026-02-30 09:00:00", "1772528400", "2026-03-03 09:00:00 x"],
+)
+def test_what_is_no_bucket_is_a_fault_that_does_not_repeat_it(text: str) -> None:
+    with pytest.raises(SchemaFault) as caught:
+        parse_bucket(text)
+
+    assert str(caught.value) == "result[]: expected a bucket such as 2026-03-01 09:00:00"
+
+
+def test_a_row_without_a_bucket_is_a_fault() -> None:
+    with pytest.raises(SchemaFault, match=r"result\[0\]: the bucket is missing"):
+        reading([Row(ids=3)])
+
+
+@pytest.mark.parametrize(("value", "number"), [(3, 3), ("3", 3), ("3.0", 3), (3.0, 3), ("0", 0)])
+def test_a_count_may_be_spelt_as_text(value: Any, number: int) -> None:
+    assert whole(value, "x") == number
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "missing"),
+        ("-7", "negative"),
+        (-7, "negative"),
+        ("1.5", "non_integer"),
+        ("many", "unexpected_type"),
+        ("", "unexpected_type"),
+        ("1e3", "unexpected_type"),
+        ("٣", "unexpected_type"),
+        ("9007199254740993", "unexpected_type"),
+    ],
+)
+def test_what_is_no_count_is_a_fault_with_its_kind(value: Any, kind: str) -> None:
+    with pytest.raises(SchemaFault, match=r"^result\[0\].count_id: ") as caught:
+        whole(value, "result[0].count_id")
+
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("event_type", "type_", "name"),
+    [
+        ("conversation", "user_message_submitted", "user_message_submitted"),
+        ("user_message_submitted", "conversation", "user_message_submitted"),
+        ("thing", "thing", "thing"),
+        (None, "thing", "thing"),
+    ],
+)
+def test_the_name_is_what_is_no_entity(
+    event_type: str | None, type_: str | None, name: str
+) -> None:
+    found = reading(rows({"eventType": event_type, "type": type_}))
+
+    assert names(found) == [name]
+    assert found.drift == {}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "type_", "name", "drift"),
+    [
+        ("one", "two", "two", {"unknown_enum": 1}),
+        ("conversation", "search", "search", {"unknown_enum": 1}),
+        ("search", None, "search", {"unknown_enum": 1}),
+        (None, None, "", {"missing": 1}),
+    ],
+)
+def test_a_name_that_cannot_be_told_is_drift(
+    event_type: str | None, type_: str | None, name: str, drift: dict[str, int]
+) -> None:
+    found = reading(rows({"eventType": event_type, "type": type_}))
+
+    assert (names(found), found.drift) == ([name], drift)
+
+
+def test_rows_of_one_hour_and_label_set_are_summed() -> None:
+    found = reading(rows({"type": "x"}, {"type": "x", "count_id": "3"}))
+
+    assert found.counts == [(("chatbot_events_total", ("docs", "", "", "x")), NINE, 5)]
+
+
+@pytest.mark.parametrize("bucket", ["2026-03-03 11:00:00", "2026-03-03 08:00:00"])
+def test_an_hour_outside_the_window_is_left_out_and_drift(bucket: str) -> None:
+    found = reading(rows({"type": "x"}, bucket=bucket))
+
+    assert (found.counts, found.drift) == ([], {"unexpected_type": 1})
+
+
+def test_a_time_inside_an_hour_counts_into_it_and_is_drift() -> None:
+    found = reading(rows({"type": "x"}, bucket="2026-03-03 09:30:00"))
+
+    assert [at_ms for _, at_ms, _ in found.counts] == [NINE]
+    assert found.drift == {"unexpected_type": 1}
+
+
+def test_a_sum_of_nothing_is_left_out_and_drift() -> None:
+    found = reading(
+        msgspec.convert(
+            [{"firstMessageTime_hour": "2026-03-03 09:00:00", "count_id": 1}], list[Row]
+        ),
+        mapping.conversations,
+    )
+
+    assert [name for (name, _), *_ in found.counts] == ["chatbot_conversations_started_total"]
+    assert found.drift == {"missing": 1}
+
+
+@pytest.mark.parametrize(
+    ("measure", "entry"), [(mapping.escalations, {}), (mapping.feedback, {"type": None})]
+)
+def test_a_missing_kind_or_rating_is_empty_and_drift(
+    measure: Measure, entry: dict[str, Any]
+) -> None:
+    found = reading(rows(entry), measure)
+
+    assert found.counts[0][0][1] == ("docs", "", "", "")
+    assert found.drift == {"missing": 1}
+
+
+def test_an_escalation_of_no_kind_is_no_drift() -> None:
+    assert reading(rows({"properties.escalationType": None}), mapping.escalations).drift == {}
+
+
+def test_users_without_an_integration_are_not_the_total() -> None:
+    found = mapping.users(
+        [
+            {"integrationId": None, "countDistinct_userProperties.id": 9},
+            {"integrationId": "int_a", "countDistinct_userProperties.id": "4"},
+            {"integrationId": "int_b", "countDistinct_userProperties.id": None},
+        ],
+        SHOWN,
+        Labels({}, 128),
+    )
+
+    assert [(row.series[1], row.value) for row in found] == [
+        (("docs", "", "int_a", "trailing_1d"), 4)
+    ]
+
+
+def test_an_integration_that_comes_twice_is_a_fault() -> None:
+    twice = [{"integrationId": "int_a", "countDistinct_userProperties.id": 4}] * 2
+
+    with pytest.raises(SchemaFault, match="an integration came twice"):
+        mapping.users(twice, SHOWN, Labels({}, 128))
+
+
+@pytest.mark.parametrize("entry", [{}, {"countDistinct_a": 1, "countDistinct_b": 2}])
+def test_a_distinct_count_that_cannot_be_found_is_a_fault(entry: dict[str, Any]) -> None:
+    with pytest.raises(SchemaFault, match="the distinct count is missing"):
+        mapping.all_users([entry], SHOWN, Labels({}, 128))
+
+
+@pytest.mark.parametrize("value", [True, [1], {"n": 1}, "many"])
+def test_a_distinct_count_that_is_no_number_is_a_fault(value: Any) -> None:
+    with pytest.raises(SchemaFault, match="expected a number"):
+        mapping.all_users([{"countDistinct_x": value}], SHOWN, Labels({}, 128))
+
+
+def test_a_total_in_several_rows_is_a_fault() -> None:
+    with pytest.raises(SchemaFault, match="expected one row"):
+        mapping.all_users([{"countDistinct_x": 1}] * 2, SHOWN, Labels({}, 128))

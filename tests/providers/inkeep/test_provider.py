@@ -1,0 +1,345 @@
+"""What an Inkeep target counts, against what happened at its simulator."""
+
+from typing import Any
+
+import pytest
+
+from exporter.errors import Refused, SchemaFault, Throttled, Truncated
+from exporter.samples import DAY_MS, HOUR_MS, Window
+from exporter.simulator.conversations import Kind
+from exporter.simulator.inkeep import KEY, writes
+from exporter.simulator.traffic import Traffic
+from tests.providers.inkeep.vendor import HOUR, WINDOW, Vendor
+
+EVENTS = "chatbot_events_total"
+RECEIVED = "chatbot_messages_received_total"
+SENT = "chatbot_messages_sent_total"
+SEARCHES = "chatbot_searches_total"
+HANDOVERS = "chatbot_handovers_total"
+ESCALATIONS = "chatbot_inkeep_escalations_total"
+STARTED = "chatbot_conversations_started_total"
+USER_MESSAGES = "chatbot_inkeep_conversation_user_messages_total"
+FEEDBACK = "chatbot_feedback_total"
+QUERIES = ("events", "conversations", "feedback", "escalations", "active_users")
+HOURLY = QUERIES[:4]
+
+Script = list[tuple[Kind, dict[str, Any]]]
+
+
+def vendor(script: Script, **settings: Any) -> Vendor:
+    made = Vendor(**settings)
+    for kind, entry in script:
+        made.traffic.add(kind, HOUR - HOUR_MS + 1, **entry)
+    return made
+
+
+def test_there_are_five_queries_and_distinct_counts_are_slow() -> None:
+    specs = [query.spec for query in Vendor().target.queries]
+
+    assert [spec.name for spec in specs] == list(QUERIES)
+    assert [spec.interval_ms for spec in specs] == [300_000] * 4 + [3_600_000]
+
+
+def test_an_event_counts_by_name_and_into_the_family_it_means() -> None:
+    made = vendor(
+        [
+            (Kind.MESSAGE_RECEIVED, {"count": 3, "channel": "web"}),
+            (Kind.MESSAGE_SENT, {"count": 2, "channel": "web"}),
+            (Kind.SEARCH, {"count": 4}),
+        ]
+    )
+
+    assert made.counts("events") == {
+        (EVENTS, "int_web", "user_message_submitted"): 3,
+        (RECEIVED, "int_web"): 3,
+        (EVENTS, "int_web", "assistant_message_received"): 2,
+        (EVENTS, "int_web", "assistant_answer_displayed"): 2,
+        (SENT, "int_web"): 2,
+        (EVENTS, "", "search_query_submitted"): 4,
+        (EVENTS, "", "search_query_response_received"): 4,
+        (SEARCHES, ""): 4,
+    }
+
+
+def test_events_of_older_widgets_have_the_same_meaning() -> None:
+    names = ("chat_message_submitted", "chat_message_bot_response_received")
+    made = vendor([(Kind.MESSAGE_RECEIVED, {"event": name, "count": 2}) for name in names])
+
+    assert made.counts("events") == {
+        (EVENTS, "", names[0]): 2,
+        (EVENTS, "", names[1]): 2,
+        (RECEIVED, ""): 2,
+        (SENT, ""): 2,
+    }
+
+
+def test_the_settings_add_to_the_map_and_replace_in_it() -> None:
+    made = vendor(
+        [
+            (Kind.MESSAGE_RECEIVED, {"event": "goal_booked", "channel": "web"}),
+            (Kind.MESSAGE_RECEIVED, {"event": "slack_message", "count": 2}),
+            (Kind.MESSAGE_SENT, {"count": 3}),
+        ],
+        event_map={
+            "goal_booked": {"family": "chatbot_goals_reached_total", "labels": {"goal": "booked"}},
+            "slack_message": RECEIVED,
+            "assistant_message_received": "chatbot_flow_triggers_total",
+        },
+    )
+
+    counted = {key: value for key, value in made.counts("events").items() if key[0] != EVENTS}
+
+    assert counted == {
+        ("chatbot_goals_reached_total", "int_web", "booked"): 1,
+        (RECEIVED, ""): 2,
+        ("chatbot_flow_triggers_total",): 3,
+    }
+
+
+def test_what_the_map_promises_is_known_from_the_start() -> None:
+    made = Vendor(event_map={"x": "chatbot_goals_reached_total"})
+
+    assert made.target.queries[0].spec.known == (
+        (RECEIVED, ("docs", "", "")),
+        (SENT, ("docs", "", "")),
+        (SEARCHES, ("docs", "", "")),
+        ("chatbot_goals_reached_total", ("docs", "", "", "")),
+    )
+
+
+def test_another_map_is_another_meaning_of_events_alone() -> None:
+    plain = [query.spec.fingerprint for query in Vendor().target.queries]
+    mapped = [query.spec.fingerprint for query in Vendor(event_map={"x": SENT}).target.queries]
+
+    assert [one == two for one, two in zip(plain, mapped, strict=True)] == [False, *[True] * 4]
+
+
+def test_a_conversation_grows_after_its_hour() -> None:
+    made = vendor([(Kind.CONVERSATION_STARTED, {"conversation": "c1", "channel": "web"})])
+    made.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS + 2, conversation="c1")
+    before = made.counts("conversations")
+    made.traffic.add(Kind.MESSAGE_RECEIVED, HOUR + 1, conversation="c1", count=2)
+
+    assert before == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 1}
+    assert made.counts("conversations") == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 3}
+
+
+def test_a_late_event_and_a_deleted_one_are_seen() -> None:
+    made = vendor([])
+    gone = made.traffic.add(Kind.SEARCH, HOUR - HOUR_MS, count=2)
+    made.traffic.add(Kind.SEARCH, HOUR - HOUR_MS, visible_ms=made.clock.now_ms() + 60_000)
+    before = made.counts("events")[SEARCHES, ""]
+    made.clock.step(120_000)
+    made.traffic.retract(gone, made.clock.now_ms())
+
+    assert (before, made.counts("events")[SEARCHES, ""]) == (2, 1)
+
+
+def test_feedback_counts_by_rating() -> None:
+    made = vendor(
+        [
+            (Kind.FEEDBACK, {"rating": "negative", "count": 2}),
+            (Kind.FEEDBACK, {"rating": "positive", "channel": "web"}),
+        ]
+    )
+
+    assert made.counts("feedback") == {
+        (FEEDBACK, "", "negative"): 2,
+        (FEEDBACK, "int_web", "positive"): 1,
+    }
+
+
+def test_a_thumbs_down_is_an_escalation_and_no_handover() -> None:
+    made = vendor(
+        [
+            (Kind.FEEDBACK, {"rating": "negative", "count": 5}),
+            (Kind.HANDOVER, {"escalation": "contact_us", "count": 2, "channel": "web"}),
+            (Kind.HANDOVER, {"escalation": "none", "count": 3}),
+        ]
+    )
+
+    assert made.counts("escalations") == {
+        (ESCALATIONS, "", "downvote"): 5,
+        (ESCALATIONS, "int_web", "contact_us"): 2,
+        (HANDOVERS, "int_web"): 2,
+        (ESCALATIONS, "", ""): 3,
+        (HANDOVERS, ""): 3,
+    }
+
+
+def test_a_kind_that_the_widget_does_not_have_is_other_and_never_shown() -> None:
+    made = vendor([(Kind.HANDOVER, {"escalation": "canary, my phone is 0170"})])
+
+    (reading,) = made.read("escalations")
+
+    assert made.counts("escalations") == {(ESCALATIONS, "", "other"): 1, (HANDOVERS, ""): 1}
+    assert dict(reading.dropped) == {(ESCALATIONS, "not_allowlisted"): 1}
+
+
+def test_handovers_come_from_escalations_alone() -> None:
+    made = vendor([(Kind.HANDOVER, {"count": 2})])
+
+    assert {key[0] for key in made.counts("events")} == {EVENTS}
+
+
+@pytest.mark.parametrize("mode", ["numbers_as_strings", "iso_buckets", "swapped_types"])
+def test_every_way_to_spell_an_answer_reads_the_same(mode: str) -> None:
+    plain = Vendor(Traffic(seed=3, per_hour=4))
+    spelt = Vendor(Traffic(seed=3, per_hour=4))
+    spelt.service.faults.on(mode)
+
+    for name in HOURLY:
+        assert spelt.counts(name) == plain.counts(name)
+    assert spelt.users() == plain.users()
+    assert [dict(reading.drift) for name in QUERIES for reading in spelt.read(name)] == [{}] * 5
+
+
+def test_a_cut_answer_is_asked_for_in_halves() -> None:
+    whole = Vendor(Traffic(seed=3, per_hour=4))
+    cut = Vendor(Traffic(seed=3, per_hour=4))
+    cut.service.faults.on("page_cap", rows=100)
+
+    assert cut.counts("events") == whole.counts("events")
+
+    totals = [(len(seen.rows), seen.status) for seen in cut.service.requests]
+    assert len(totals) > 2
+    assert max(totals) == (100, 200)
+
+
+def test_an_hour_that_is_still_cut_is_a_loud_failure() -> None:
+    made = vendor([(Kind.SEARCH, {}), (Kind.MESSAGE_RECEIVED, {})])
+    made.service.faults.on("page_cap", rows=2)
+
+    with pytest.raises(Truncated, match=r"POST /query/events: one hour has more rows"):
+        made.read("events")
+
+    asked = [seen.body["where"]["and"][1]["condition"]["value"] for seen in made.service.requests]
+    assert asked[-1] == "2026-03-03T11:00:00.000Z"
+
+
+def test_integrations_that_are_cut_off_are_a_failure() -> None:
+    made = vendor(
+        [
+            (Kind.CONVERSATION_STARTED, {"channel": "web", "user": "u"}),
+            (Kind.CONVERSATION_STARTED, {"channel": "slack", "user": "u"}),
+        ]
+    )
+    made.service.faults.on("page_cap", rows=1)
+
+    with pytest.raises(Truncated, match="integrations are missing"):
+        made.read("active_users")
+
+
+def test_buckets_in_another_zone_are_left_out_where_they_leave_the_window() -> None:
+    made = vendor([(Kind.SEARCH, {"count": 2})])
+    made.service.faults.on("shifted_buckets", hours=5)
+
+    (reading,) = made.read("events")
+
+    assert reading.counts == []
+    assert dict(reading.drift) == {"unexpected_type": 2}
+
+
+def test_active_users_are_distinct_per_integration_and_in_all() -> None:
+    made = Vendor(active_users={"windows": ["1d", "7d", "28d"]})
+    add = made.traffic.add
+    add(Kind.CONVERSATION_STARTED, HOUR - HOUR_MS, channel="web", user="u1", count=3)
+    add(Kind.CONVERSATION_STARTED, HOUR - HOUR_MS, channel="slack", user="u1")
+    add(Kind.CONVERSATION_STARTED, HOUR - 2 * DAY_MS, channel="web", user="u2")
+    add(Kind.CONVERSATION_STARTED, HOUR - 10 * DAY_MS, user="u3")
+    add(Kind.CONVERSATION_STARTED, HOUR + 1, channel="web", user="u4")
+
+    assert made.users() == {
+        ("int_web", "trailing_1d"): 1,
+        ("int_slack", "trailing_1d"): 1,
+        ("", "trailing_1d"): 1,
+        ("int_web", "trailing_7d"): 2,
+        ("int_slack", "trailing_7d"): 1,
+        ("", "trailing_7d"): 2,
+        ("int_web", "trailing_28d"): 2,
+        ("int_slack", "trailing_28d"): 1,
+        ("", "trailing_28d"): 3,
+    }
+
+
+def test_without_traffic_the_total_of_users_is_none_at_all() -> None:
+    assert Vendor(active_users={"windows": ["1d"]}).users() == {("", "trailing_1d"): 0}
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_counts_nothing_distinct_loses_that_gauge_alone(status: int) -> None:
+    made = vendor([(Kind.SEARCH, {}), (Kind.CONVERSATION_STARTED, {"user": "u"})])
+    made.service.faults.on("no_count_distinct", status=status)
+
+    (reading,) = made.read("active_users")
+
+    assert (list(reading.lists), dict(reading.drift)) == ([], {"unexpected_type": 1})
+    assert reading.lists_of == {"chatbot_active_users"}
+    assert made.counts("events")[SEARCHES, ""] == 1
+    assert made.counts("conversations")[STARTED, ""] == 1
+
+
+def test_another_refusal_of_active_users_is_a_failure() -> None:
+    made = Vendor()
+    made.service.faults.on("refused", status=404)
+
+    with pytest.raises(Refused):
+        made.read("active_users")
+
+
+@pytest.mark.parametrize("name", HOURLY)
+def test_an_unprocessable_hourly_query_is_a_failure(name: str) -> None:
+    made = Vendor()
+    made.service.faults.on("refused", status=422)
+
+    with pytest.raises(Refused):
+        made.read(name)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_a_throttled_request_says_when_to_come_back(as_date: bool) -> None:  # noqa: FBT001
+    made = Vendor()
+    made.service.faults.on("throttled", retry_after=90, as_date=as_date)
+
+    with pytest.raises(Throttled) as caught:
+        made.read("events")
+
+    assert caught.value.retry_after_s == pytest.approx(90, abs=1)
+
+
+def test_requests_are_small_named_and_never_for_rows() -> None:
+    made = Vendor(Traffic(seed=3, per_hour=0.1))
+
+    for name in QUERIES:
+        made.read(name, Window(WINDOW.start_ms - 9 * DAY_MS, WINDOW.end_ms))
+
+    assert len(made.service.requests) == 4 * 2 + 2 * 2
+    for seen in made.service.requests:
+        assert len(str(seen.body)) < 2_000
+        assert seen.body["notes"].startswith("chatbot-exporter/0")
+        assert len(seen.body["notes"]) <= 80
+        assert {item["type"] for item in seen.body["select"]} <= {"time", "aggregation"}
+        assert "searchQuery" not in str(seen.body)
+        assert not {"limit", "offset"} & seen.body.keys()
+    assert writes(made.service.requests) == []
+
+
+def test_no_identifier_and_no_text_gets_into_a_reading_or_a_fault(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    personal = {"user": "canary-user", "conversation": "canary-talk", "text": "canary words"}
+    kinds = (Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED, Kind.HANDOVER, Kind.SEARCH)
+    made = vendor([(kind, dict(personal)) for kind in kinds])
+
+    told = [repr(made.read(name)) for name in QUERIES]
+    for field in ("count_id", "createdAt_hour", "type", "integrationId"):
+        made.service.faults.on("wrong_type", field=field)
+        with pytest.raises(SchemaFault) as caught:
+            made.read("events")
+        told.append(repr(caught.value))
+        made.service.faults.off("wrong_type")
+
+    printed = capsys.readouterr()
+    everything = "".join([*told, caplog.text, printed.out, printed.err])
+    assert "canary" not in everything
+    assert KEY not in everything
