@@ -7,11 +7,12 @@
 from collections.abc import Callable
 
 from exporter.clock import Clock
-from exporter.simulator import flowxo, inkeep, voiceflow, xenioo
+from exporter.simulator import chatlayer, flowxo, inkeep, voiceflow, xenioo
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
 SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
+    "chatlayer": chatlayer.build,
     "flowxo": flowxo.build,
     "inkeep": inkeep.build,
     "voiceflow": voiceflow.build,

@@ -16,7 +16,16 @@ from exporter.api import Api
 from exporter.config.model import TargetOptions
 from exporter.errors import Truncated, Unauthorized
 from exporter.labels import Labels
-from exporter.provider import ProviderKind, Query, Rules, Target, key_of, spec_for, stretches
+from exporter.provider import (
+    ProviderKind,
+    Query,
+    Rules,
+    Target,
+    key_of,
+    spec_for,
+    stretches,
+    trailing,
+)
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
@@ -89,7 +98,7 @@ class DefinitionList:
 
     async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
         """Yield one reading, of the list as a whole."""
-        window = Window(ask.now_ms - 30 * DAY_MS, ask.now_ms)
+        window = trailing(ask.now_ms, 30 * DAY_MS, HOUR_MS)
         found: list[Definition] = []
         token, seen = "", set[str]()
         for _ in range(MAX_DEFINITION_PAGES):

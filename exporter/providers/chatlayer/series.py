@@ -51,7 +51,9 @@ class SeriesData(msgspec.Struct):
 
     series: list[One] | None = None
     series_labels: list[str] | None = None
+    series_labels_camel: list[str] | None = msgspec.field(default=None, name="seriesLabels")
     x_values: list[str | int | float] | None = None
+    x_values_camel: list[str | int | float] | None = msgspec.field(default=None, name="xValues")
 
 
 class Answer(msgspec.Struct):
@@ -98,8 +100,8 @@ def read_series(
     """Return the series of an answer to ``asked``, as far as they lie in ``window``."""
     if data is None:
         return []
-    names = data.series_labels or []
-    starts = _starts(data.x_values or [], asked, step_ms, drift)
+    names = data.series_labels or data.series_labels_camel or []
+    starts = _starts(data.x_values or data.x_values_camel or [], asked, step_ms, drift)
     return [
         _read(one, names[index] if index < len(names) else str(index), index, starts, window)
         for index, one in enumerate(data.series or [])

@@ -1,0 +1,69 @@
+"""Chatlayer against the suite that every provider passes."""
+
+from typing import Any, ClassVar
+
+from exporter.errors import Truncated, Unauthorized
+from exporter.provider import Query
+from exporter.query import Ask
+from exporter.samples import Window
+from exporter.simulator.conversations import Kind as Happening
+from tests.providers.compliance import Case, Compliance
+
+
+def question(query: Query, window: Window, now_ms: int) -> Ask:
+    """Ask a stream as one that has stood at the window's start since its epoch."""
+    if not query.spec.stream:
+        return Ask(window, now_ms)
+    return Ask(
+        window,
+        now_ms,
+        first=False,
+        epoch_ms=window.start_ms,
+        watermark_ms=window.start_ms,
+        memo={"swept_ms": now_ms},
+    )
+
+
+HARMLESS: dict[str | tuple[str, str], Any] = {
+    (query, fault): None
+    for query in (
+        *("events", "conversations", "messages", "users"),
+        *("knowledge_base", "team_conversations"),
+    )
+    for fault in ("negative", "huge", "wrong_type")
+}
+"""These faults hit a number of the row, and no number of these rows is read."""
+
+
+class TestChatlayer(Compliance):
+    case: ClassVar[Case] = Case(
+        kind="chatlayer",
+        requests=r"GET /v1/(bots/b7x2k9|teams/t4q8w1)/[a-z_/]+",
+        counts={
+            "chatbot_handovers_total": (Happening.HANDOVER, {}),
+            "chatbot_messages_received_total": (Happening.MESSAGE_RECEIVED, {}),
+            "chatbot_conversations_started_total": (Happening.CONVERSATION_STARTED, {}),
+            "chatbot_knowledge_base_hits_total": (Happening.KB_HIT, {}),
+        },
+        unchecked=frozenset(
+            {
+                "chatbot_events_total",
+                "chatbot_chatlayer_messages_total",
+                "chatbot_chatlayer_campaign_conversations_total",
+            }
+        ),
+        errors=HARMLESS,
+        quirks=frozenset(
+            {
+                *("short_pages", "empty_page", "unfiltered_time"),
+                *("varied_fractions", "omit_empty", "camel_case"),
+                *("series_labels", "x_epoch", "x_missing", "start_aligned"),
+                *("numbers_as_text", "with_total", "one_series"),
+            }
+        ),
+        own_faults={
+            ("events", "looping_token"): Truncated,
+            ("events", "plain_401"): Unauthorized,
+        },
+        question=question,
+    )
