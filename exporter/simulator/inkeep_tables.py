@@ -1,5 +1,6 @@
 """The truth as the rows that Inkeep keeps: events, conversations, feedback, semantic threads."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +62,8 @@ def _escalation_type(one: Occurrence) -> Mapping[str, Any]:
 
 
 def _chat(one: Occurrence) -> Mapping[str, Any]:
-    return {"conversation": {"messages": [{"role": "user", "content": one.get("text")}]}}
+    messages = [{"role": "user", "content": one.get("text")}]
+    return {"conversation": json.dumps({"messages": messages})}
 
 
 SHAPES: Mapping[Kind, tuple[Shape, ...]] = {
@@ -110,12 +112,12 @@ def _events_of(one: Occurrence, shapes: Iterable[Shape]) -> Iterator[dict[str, A
             yield {
                 "id": f"{one.id}-{name}",
                 **_place(one),
-                "messageId": f"m-{one.id}" if shape.entity == "message" else None,
+                **({"messageId": f"m-{one.id}"} if shape.entity == "message" else {}),
                 "conversationId": _conversation(one),
                 "createdAt": iso(one.at_ms),
                 "eventType": shape.entity,
                 "type": name,
-                "searchQuery": "how do I" if shape.entity == "search" else None,
+                **({"searchQuery": "how do I"} if shape.entity == "search" else {}),
                 "properties": dict(shape.properties(one)),
                 "userProperties": _user(one),
             }
@@ -170,7 +172,6 @@ def threads(traffic: Traffic, extent: Extent) -> Table:
     return [
         (
             {
-                **dict.fromkeys(FIELDS["semantic-threads"]),
                 "id": f"st-{row['id']}",
                 "organizationId": ORGANIZATION,
                 "question": "how do I",
