@@ -181,8 +181,12 @@ def _event(
 def _marks(
     raw: TrackingEvent, place: tuple[str, ...]
 ) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    pairs = (("user", raw.user_id), ("conversation", raw.conversation_id))
-    return tuple((kind, place, value) for kind, value in pairs if value)
+    user, conversation = raw.user_id, raw.conversation_id
+    if user and conversation:
+        return (("user", place, user), ("conversation", place, conversation))
+    if user:
+        return (("user", place, user),)
+    return (("conversation", place, conversation),) if conversation else ()
 
 
 def _digest(raw: TrackingEvent, bot: str, version: str) -> bytes:

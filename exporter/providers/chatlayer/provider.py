@@ -39,7 +39,7 @@ from exporter.providers.chatlayer.options import Bot, ChatlayerOptions
 from exporter.providers.chatlayer.pages import PAGE_SIZE, List, bounds
 from exporter.providers.chatlayer.series import Answer, Definition, Definitions, Read, SeriesData
 from exporter.providers.chatlayer.stream import EventStream, Recount, Source
-from exporter.query import Ask, Naming, QuerySpec
+from exporter.query import Ask, Cost, Naming, QuerySpec
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 SCHEMA = 1
@@ -168,7 +168,7 @@ class _Build:
             return self._stream(shown, path, {"version": version}, Scope(bot.id, version))
         params = {"version": version, **GROUPED.get(name, {})}
         path = f"/v1/bots/{_segment(bot.id)}/{name}"
-        spec = replace(self._spec(shown, path, params), span_ms=SPAN_MS)
+        spec = replace(self._spec(shown, path, params), span_ms=SPAN_MS, fields=FIELDS[name])
         if name == "messages":
             kinds = self.options.received_kinds
             meaning = {**spec.meaning, "received_kinds": None if kinds is None else sorted(kinds)}
@@ -211,6 +211,7 @@ class _Build:
             self._spec("team_conversations", path, params),
             granularity_ms=DAY_MS,
             span_ms=SPAN_MS,
+            fields={CAMPAIGN_CONVERSATIONS.name: SERIES_FIELD},
             settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
             lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
         )
@@ -221,7 +222,12 @@ class _Build:
     def _definitions(self, bot: Bot) -> Query:
         path = f"/v1/bots/{_segment(bot.id)}/events/definitions"
         spec = self._spec(f"definitions/{bot.shown}", path, {})
-        spec = replace(spec, interval_ms=self.options.slow_interval)
+        spec = replace(
+            spec,
+            interval_ms=self.options.slow_interval,
+            fields={EVENT_VOLUME.name: "event_definitions[].volume_30_day"},
+            cost=Cost(page_rows=PAGE_SIZE),
+        )
         reader = DefinitionList(path, bot.id, spec.naming, self.rules.limits.label_value_bytes)
         return Query(spec, reader.read)
 
@@ -231,14 +237,17 @@ class _Build:
         # Only bot lists have a POST form.
         filters = tuple(each.model_dump() for each in stream.filters) if scope.bot else ()
         fixed = {"filters": list(filters), "mode": stream.mode, "covered": sorted(scope.covered)}
-        spec = self._spec(name, path, {**params, **fixed})
+        spec = self._spec(name, path, {**params, **fixed}, method="POST" if filters else "GET")
         by_ids = stream.mode == "ids"
+        again_ms = stream.overlap if by_ids else max(stream.overlap, own.settle)
         spec = replace(
             spec,
             interval_ms=own.interval if "interval" in own.model_fields_set else EVENTS_INTERVAL_MS,
             deadline_ms=DRAIN_DEADLINE_MS,
-            lookback_ms=stream.overlap if by_ids else max(stream.overlap, own.settle),
+            lookback_ms=again_ms,
             stream=by_ids,
+            fields=_event_fields(own),
+            cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
             ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
         )
         active = None if own.events.active is None else frozenset(own.events.active)
@@ -251,8 +260,10 @@ class _Build:
         )
         return Query(spec, EventStream(source).read if by_ids else Recount(source).read)
 
-    def _spec(self, name: str, path: str, params: Mapping[str, Any]) -> QuerySpec:
-        meaning = {"endpoint": path, "params": dict(params), "schema": SCHEMA}
+    def _spec(
+        self, name: str, path: str, params: Mapping[str, Any], method: str = "GET"
+    ) -> QuerySpec:
+        meaning = {"endpoint": f"{method} {path}", "params": dict(params), "schema": SCHEMA}
         spec = spec_for(self.options, self.rules, name, meaning)
         aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
         naming = {"project": Naming(aliases)}
@@ -267,6 +278,25 @@ class _Build:
 
 GROUPED: Mapping[str, Mapping[str, str]] = {"conversations": {"group_by": "channel_type"}}
 CAMPAIGN_KEYS = "bot_id,campaign_id,campaign_source"
+
+
+SERIES_FIELD = "data.series[].values"
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "conversations": {families.CONVERSATIONS_STARTED.name: SERIES_FIELD},
+    "messages": {
+        MESSAGES.name: SERIES_FIELD,
+        families.MESSAGES_RECEIVED.name: f"{SERIES_FIELD}, kinds of received messages summed",
+    },
+    "users": {USERS.name: SERIES_FIELD, families.ACTIVE_USERS.name: SERIES_FIELD},
+    "knowledge_base": {families.KNOWLEDGE_BASE_HITS.name: SERIES_FIELD},
+}
+
+
+def _event_fields(options: ChatlayerOptions) -> Mapping[str, str]:
+    fields = {families.EVENTS.name: "events[], each id once, by event"}
+    for mapped in options.events.event_map.values():
+        fields[mapped.family] = "events[], each id once, of the events that the event map names"
+    return fields
 
 
 def _segment(identifier: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from exporter.errors import Truncated, Unauthorized
+from exporter.errors import Truncated
 from exporter.provider import Query
 from exporter.query import Ask
 from exporter.samples import Window
@@ -63,7 +63,6 @@ class TestChatlayer(Compliance):
         ),
         own_faults={
             ("events", "looping_token"): Truncated,
-            ("events", "plain_401"): Unauthorized,
         },
         question=question,
     )
