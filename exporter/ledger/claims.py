@@ -28,7 +28,7 @@ def claim_due(
         sa.select(query)
         .where(query.c.state == "active", query.c.next_poll_ms <= now_ms)
         .where(query.c.target.not_in(busy))
-        .order_by(query.c.next_poll_ms, query.c.id)
+        .order_by(query.c.next_poll_ms, query.c.last_success_ms.nulls_first(), query.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
     )

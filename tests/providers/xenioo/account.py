@@ -1,0 +1,187 @@
+"""Targets of one Xenioo account, and exporters that poll them, in virtual time and on one file."""
+
+import asyncio
+import itertools
+import random
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from exporter import catalog, schedule
+from exporter.api import Api
+from exporter.config.model import Limits, Privacy
+from exporter.config.secret import Surroundings
+from exporter.ledger.store import Ledger
+from exporter.poll import Desk, Ended, Line, QueryKey, poll
+from exporter.provider import Query, Rules, Target
+from exporter.providers.xenioo.provider import KIND
+from exporter.samples import HOUR_MS
+from exporter.simulator.server import Seen
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.xenioo import build
+from exporter.telemetry import Telemetry
+from tests.support.virtual import VirtualClock, run_virtual
+
+T = TypeVar("T")
+
+URL = "http://127.0.0.1"
+STATISTICS = "/analytics/statistics"
+FAMILIES = {entry.family.name: entry.family for entry in catalog.entries({"xenioo": KIND})}
+
+
+async def inline(call: Callable[[], T]) -> T:
+    """Run a ledger call here and now: in virtual time there are no threads."""
+    return call()
+
+
+async def published(_key: QueryKey) -> None:
+    """Take no notice of what a poll shows."""
+
+
+def is_statistics(call: Any) -> bool:
+    """Say whether a request is the one that Xenioo counts."""
+    return str(call.path).startswith(STATISTICS)
+
+
+class Account:
+    """One account on the simulator, some targets on it, and the ledger of the exporter.
+
+    ``ended`` are the outcomes of all polls, whoever made them.
+    """
+
+    def __init__(
+        self, folder: Path, names: Sequence[str] = ("agency",), seed: int | None = None, **keys: Any
+    ) -> None:
+        self.clock = VirtualClock()
+        self.traffic = Traffic(seed, per_hour=6)
+        self.service = build(self.clock, self.traffic)
+        self.ended: list[Ended] = []
+        self.telemetry = Telemetry()
+        self._rng = random.Random(5)  # noqa: S311 - the same each time
+        self._folder = folder
+        self._numbers = itertools.count(1)
+        self._path = folder / "ledger-0.db"
+        self.configure(names, **keys)
+        self.ledger = self.open()
+
+    def configure(self, names: Sequence[str], **keys: Any) -> None:
+        """Read other settings; an open ledger learns of them when it is opened again."""
+        rules = Rules(Limits(), Privacy())
+        around = Surroundings({}, Path(), inline=True)
+        self.targets: list[Target] = []
+        for name in names:
+            entries = {"name": name, **self.service.target(URL), **keys}
+            options = KIND.options.model_validate(entries, context=around)
+            self.targets.append(KIND.build(options, rules))
+
+    @property
+    def queries(self) -> dict[QueryKey, Query]:
+        return {query.spec.key: query for target in self.targets for query in target.queries}
+
+    @property
+    def statistics(self) -> list[Seen]:
+        """Return the statistics calls so far."""
+        return [seen for seen in self.service.requests if is_statistics(seen)]
+
+    @property
+    def modes(self) -> list[str]:
+        """Return group mode and DAYS of the statistics calls so far, as in ``hour/3``."""
+        return ["/".join(seen.path.split("/")[-2:]) for seen in self.statistics]
+
+    def open(self) -> Ledger:
+        """Open the ledger as it lies on disk, for the present targets."""
+        ledger = Ledger(f"sqlite:///{self._path}", clock=self.clock, families=FAMILIES)
+        ledger.enrol([query.spec for query in self.queries.values()])
+        return ledger
+
+    def restart(self) -> None:
+        """Stop cleanly and start again; tokens are forgotten by then."""
+        self.ledger.close()
+        self.ledger = self.open()
+
+    def kill(self) -> None:
+        """Go on with the files as they lie on disk now, which is what a killed process leaves."""
+        left = self._folder / f"ledger-{next(self._numbers)}.db"
+        for suffix in ("", "-wal"):
+            source = Path(f"{self._path}{suffix}")
+            if source.exists():
+                shutil.copy(source, f"{left}{suffix}")
+        self.ledger.close()
+        self._path = left
+        self.ledger = self.open()
+
+    def run(self, minutes: float, *more: Ledger) -> None:
+        """Let this exporter, and those on the ledgers ``more``, poll for some time."""
+        until_ms = self.clock.now_ms() + round(minutes * 60_000)
+
+        async def main() -> None:
+            async with asyncio.TaskGroup() as group:
+                for ledger in (self.ledger, *more):
+                    group.create_task(self.drive(ledger, until_ms))
+
+        run_virtual(main(), self.clock)
+
+    def poll(self) -> str:
+        """Wait until a query is due, poll once, and return the outcome."""
+        due_ms = self.ledger.next_due_ms()
+        assert due_ms is not None
+        self.clock.step(max(0, due_ms - self.clock.now_ms()))
+        run_virtual(self.drive(self.ledger, self.clock.now_ms() + 1), self.clock)
+        return self.ended[-1].outcome
+
+    async def drive(self, ledger: Ledger, until_ms: int) -> None:
+        """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+            desk = Desk(ledger, self.clock, self._rng, self.telemetry, inline, published)
+            lines = self._lines(client)
+            while self.clock.now_ms() < until_ms:
+                claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
+                if claim is None:
+                    wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
+                    await self.clock.sleep(max(wait_ms, 1_000) / 1000)
+                    continue
+                self.ended.append(await poll(desk, lines[claim.target, claim.query], claim))
+
+    def counter(self, family: str) -> float:
+        """Return what a counter shows, over all its series, new ones revealed."""
+        total = 0.0
+        for key in self.queries:
+            self.ledger.reveal([number for number, _ in self.ledger.view(key).pending])
+            shown = self.ledger.view(key).shown
+            total += sum(one.value for one in shown if one.family == family)
+        return total
+
+    def gauges(self, family: str) -> dict[tuple[str, ...], float]:
+        """Return what a gauge shows, by its labels after provider and target."""
+        (key, *_) = self.queries
+        shown = self.ledger.view(key).shown
+        return {one.labels[2:]: one.value for one in shown if one.family == family}
+
+    def _lines(self, client: httpx.AsyncClient) -> Mapping[QueryKey, Line]:
+        return {
+            query.spec.key: Line(
+                query,
+                Api(
+                    base_url=target.base_url,
+                    sign=target.sign,
+                    client=client,
+                    clock=self.clock,
+                    requests_per_second=0,
+                    gate=asyncio.Semaphore(64),
+                ),
+            )
+            for target in self.targets
+            for query in target.queries
+        }
+
+    def _next(self, line: Line) -> int:
+        return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
+
+
+def closest_ms(seen: Sequence[Seen]) -> int:
+    """Return the shortest time between two requests; a day where there are not two."""
+    at = sorted(one.at_ms for one in seen)
+    return min((b - a for a, b in itertools.pairwise(at)), default=24 * HOUR_MS)

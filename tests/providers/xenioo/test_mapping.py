@@ -1,0 +1,297 @@
+"""Xenioo's rows become samples, whatever the vendor left undocumented."""
+
+from typing import Any
+
+import pytest
+
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.xenioo.groups import Groups
+from exporter.providers.xenioo.mapping import Dialect, day_to_reading, hours_to_reading
+from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
+
+NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
+NOW = NINE + HOUR_MS // 2
+WINDOW = Window(NINE - 3 * HOUR_MS, NINE + HOUR_MS)
+DAY = Window(NINE - 9 * HOUR_MS, NINE + 15 * HOUR_MS)
+RECEIVED = "chatbot_messages_received_total"
+
+
+def row(event: str, value: Any, group: Any = "2026-02-03 09", **changes: Any) -> dict[str, Any]:
+    plain = {
+        "GroupLabel": group,
+        "BotName": "Shop bot",
+        "ChannelName": "Web",
+        "EventLabel": event,
+        "Value": value,
+    }
+    return {key: cell for key, cell in (plain | changes).items() if cell is not ...}
+
+
+def read(
+    *rows: dict[str, Any], dialect: Dialect | None = None, certain_ms: int = 0, zone: str = "UTC"
+) -> Reading:
+    return hours_to_reading(
+        rows,
+        Groups("hour", zone),
+        dialect or Dialect(),
+        Labels({}, 128),
+        window=WINDOW,
+        now_ms=NOW,
+        certain_ms=certain_ms,
+    )
+
+
+def test_incoming_messages_are_counted_by_bot_channel_and_hour() -> None:
+    reading = read(row("Incoming Message", 42))
+
+    series = (RECEIVED, ("Shop bot", "", "Web"))
+    assert list(reading.counts) == [(series, NINE, 42)]
+    assert (reading.window, reading.drift, reading.gauges_only) == (WINDOW, {}, False)
+
+
+@pytest.mark.parametrize(
+    ("event", "family"),
+    [
+        ("New User", "chatbot_new_users_total"),
+        ("Messages", "chatbot_xenioo_messages_total"),
+        ("Action Messages", "chatbot_xenioo_action_messages_total"),
+        ("Fallback Reply", "chatbot_fallbacks_total"),
+        ("NLP Detected", "chatbot_nlp_matches_total"),
+        ("NLP Missed", "chatbot_nlp_misses_total"),
+        ("Goal Reached", "chatbot_goals_reached_total"),
+        ("API Request", "chatbot_outbound_api_requests_total"),
+        ("API Request Error", "chatbot_outbound_api_request_errors_total"),
+        ("Operator Message", "chatbot_operator_messages_sent_total"),
+    ],
+)
+def test_each_additive_type_feeds_its_counter(event: str, family: str) -> None:
+    reading = read(row(event, 3))
+
+    assert [(series[0], value) for series, _, value in reading.counts] == [(family, 3)]
+
+
+@pytest.mark.parametrize("event", ["incoming message", "INCOMINGMESSAGE", "13", 13])
+def test_an_event_is_known_by_name_or_code(event: Any) -> None:
+    assert read(row(event, 3)).counts[0][0][0] == RECEIVED
+
+
+def test_an_unknown_event_is_drift_and_left_out() -> None:
+    reading = read(row("Tag Hit", 3), row("Incoming Message", 1))
+
+    assert [value for _, _, value in reading.counts] == [1]
+    assert reading.drift == {"unknown_enum": 1}
+
+
+def test_known_members_are_found_whatever_their_case() -> None:
+    lower = {key.lower(): cell for key, cell in row("Incoming Message", 3).items()}
+
+    assert [value for _, _, value in read(lower).counts] == [3]
+
+
+def test_the_number_is_the_only_one_whatever_its_name() -> None:
+    reading = read(row("Incoming Message", ..., Total=3, Trend="up", Live=True))
+
+    assert [value for _, _, value in reading.counts] == [3]
+
+
+def test_between_two_numbers_nothing_is_guessed() -> None:
+    with pytest.raises(SchemaFault, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
+        read(row("Incoming Message", 3, Previous=2))
+
+
+def test_the_settings_choose_between_two_numbers() -> None:
+    reading = read(row("Incoming Message", 3, Previous=2), dialect=Dialect("value"))
+
+    assert [value for _, _, value in reading.counts] == [3]
+
+
+def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
+    with pytest.raises(SchemaFault) as refused:
+        read(row("Incoming Message", 3, **{"call me on 555 0100": 1}))
+
+    assert "555" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "dialect", "kind"),
+    [
+        (row("Incoming Message", ...), Dialect(), "missing"),
+        (row("Incoming Message", "42"), Dialect(), "missing"),
+        (row("Incoming Message", "42"), Dialect("Value"), "unexpected_type"),
+        (row("Incoming Message", 4), Dialect("Total"), "missing"),
+        (row("Incoming Message", -1), Dialect(), "negative"),
+        (row("Incoming Message", 1.5), Dialect(), "non_integer"),
+        (row("Incoming Message", 2**53 + 1), Dialect(), "unexpected_type"),
+        (row("Incoming Message", 1, GroupLabel=...), Dialect(), "missing"),
+        (row("Incoming Message", 1, EventLabel=...), Dialect(), "missing"),
+    ],
+)
+def test_a_row_that_is_not_certain_refuses_the_answer(
+    bad: dict[str, Any], dialect: Dialect, kind: str
+) -> None:
+    with pytest.raises(SchemaFault) as refused:
+        read(bad, dialect=dialect)
+
+    assert refused.value.kind == kind
+
+
+def test_the_number_keeps_its_name_in_all_rows() -> None:
+    with pytest.raises(SchemaFault, match="another name"):
+        read(row("Incoming Message", 3), row("Fallback Reply", ..., Total=3))
+
+
+def test_whole_floats_are_counts() -> None:
+    assert read(row("Incoming Message", 3.0)).counts[0][2] == 3
+
+
+def test_a_row_without_bot_or_channel_counts_without_and_is_drift() -> None:
+    reading = read(row("Incoming Message", 3, BotName=None, ChannelName=...))
+
+    assert reading.counts[0][0] == (RECEIVED, ("", "", ""))
+    assert reading.drift == {"missing": 2}
+
+
+def test_counts_of_bots_with_one_name_are_summed() -> None:
+    reading = read(row("Incoming Message", 3), row("Incoming Message", 4))
+
+    assert [value for _, _, value in reading.counts] == [7]
+    assert reading.drift == {}
+
+
+@pytest.mark.parametrize("event", ["Takeover Rate", "Active User"])
+def test_what_cannot_be_merged_is_dropped_for_bots_with_one_name(event: str) -> None:
+    reading = read(row(event, 3), row(event, 4), row(event, 5), row(event, 6, ChannelName="Chat"))
+
+    assert [value.series[1][2] for value in reading.buckets] == ["Chat"]
+    assert reading.drift == {"unexpected_type": 2}
+
+
+def test_users_of_an_hour_are_gauges() -> None:
+    reading = read(row("Active User", 5), row("Returning User", 2))
+
+    hour = Window(NINE, NINE + HOUR_MS)
+    labels = ("Shop bot", "", "Web", "hour")
+    assert list(reading.buckets) == [
+        GaugeRow(("chatbot_active_users", labels), hour, 5),
+        GaugeRow(("chatbot_returning_users", labels), hour, 2),
+    ]
+    assert not reading.counts
+
+
+def test_averages_are_raw_until_a_unit_is_known() -> None:
+    reading = read(row("Conversation Length", 2.5), row("Takeover Rate", 40))
+
+    labels = ("Shop bot", "", "Web", "hour")
+    assert [(one.series, one.value) for one in reading.buckets] == [
+        (("chatbot_xenioo_conversation_length", labels), 2.5),
+        (("chatbot_xenioo_takeover_rate", labels), 40),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "statistic", "unit", "family", "value"),
+    [
+        ("Conversation Length", "conversation_length", "minutes", "conversation_duration", 90),
+        ("Time To Pick Up", "time_to_pick_up", "seconds", "time_to_pick_up", 1.5),
+        (
+            "Support Conversation Length",
+            "support_conversation_length",
+            "hours",
+            "support_conversation_duration",
+            5400,
+        ),
+        (
+            "Time To First Message",
+            "time_to_first_message",
+            "milliseconds",
+            "time_to_first_message",
+            0.0015,
+        ),
+    ],
+)
+def test_a_unit_replaces_the_raw_average(
+    event: str, statistic: str, unit: str, family: str, value: float
+) -> None:
+    reading = read(row(event, 1.5), dialect=Dialect(units={statistic: unit}))
+
+    found = [(one.series[0], one.value) for one in reading.buckets]
+    assert found == [(f"chatbot_{family}_average_seconds", value)]
+
+
+@pytest.mark.parametrize(("unit", "value"), [("percent", 0.073), ("ratio", 7.3)])
+def test_a_rate_with_a_unit_is_a_ratio(unit: str, value: float) -> None:
+    reading = read(row("Takeover Rate", 7.3), dialect=Dialect(units={"takeover_rate": unit}))
+
+    assert [(one.series[0], one.value) for one in reading.buckets] == [
+        ("chatbot_takeover_ratio", value)
+    ]
+
+
+def test_hours_before_what_surely_was_covered_are_left_out() -> None:
+    reading = read(
+        row("Incoming Message", 1, "2026-02-03 06"),
+        row("Incoming Message", 2, "2026-02-03 07"),
+        certain_ms=NINE,
+    )
+
+    assert reading.window == Window(NINE - 2 * HOUR_MS, WINDOW.end_ms)
+    assert [(at_ms, value) for _, at_ms, value in reading.counts] == [(NINE - 2 * HOUR_MS, 2)]
+
+
+def test_without_rows_only_what_surely_was_covered_is_zero() -> None:
+    assert read(certain_ms=NINE - 1).window == Window(NINE, WINDOW.end_ms)
+
+
+def test_hours_outside_the_question_are_left_out() -> None:
+    reading = read(row("Incoming Message", 1, "2026-02-03 05"), row("Incoming Message", 2))
+
+    assert [value for _, _, value in reading.counts] == [2]
+
+
+def test_something_that_happens_in_the_future_means_a_wrong_zone() -> None:
+    with pytest.raises(SchemaFault, match="in the future; check timezone"):
+        read(row("Incoming Message", 1, "2026-02-03 10"))
+
+
+def test_nothing_happens_in_the_future() -> None:
+    reading = read(row("Incoming Message", 0, "2026-02-03 10"), row("Incoming Message", 1))
+
+    assert [value for _, _, value in reading.counts] == [1]
+
+
+def test_a_day_speaks_of_users_and_averages_and_of_no_counts() -> None:
+    rows = [
+        row("Incoming Message", 90, "2026-02-03"),
+        row("Active User", 5, "2026-02-03"),
+        row("Active User", 4, "2026-02-02"),
+        row("Takeover Rate", 40, "2026-02-03"),
+    ]
+
+    reading = day_to_reading(
+        rows,
+        Groups("day", "UTC"),
+        Dialect(),
+        Labels({}, 128),
+        day=DAY,
+        now_ms=DAY.end_ms + HOUR_MS,
+    )
+
+    labels = ("Shop bot", "", "Web", "day")
+    assert (reading.gauges_only, reading.daily, reading.window) == (True, True, DAY)
+    assert not reading.counts
+    assert list(reading.buckets) == [
+        GaugeRow(("chatbot_active_users", labels), DAY, 5),
+        GaugeRow(("chatbot_xenioo_takeover_rate", labels), DAY, 40),
+    ]
+
+
+def test_a_day_of_an_unfinished_answer_is_another_day() -> None:
+    rows = [row("Active User", 5, "2026-02-03")]
+    yesterday = Window(DAY.start_ms - DAY_MS, DAY.start_ms)
+
+    reading = day_to_reading(
+        rows, Groups("day", "UTC"), Dialect(), Labels({}, 128), day=yesterday, now_ms=NOW
+    )
+
+    assert not reading.buckets

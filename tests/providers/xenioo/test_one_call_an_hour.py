@@ -1,0 +1,169 @@
+"""In any 3,600 s at most one statistics request of an account leaves, come what may."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.ledger import engine
+from exporter.samples import HOUR_MS
+from exporter.simulator.server import Seen
+from tests.providers.xenioo.account import Account, closest_ms, is_statistics
+from tests.support.effort import examples
+from tests.support.till import Killed, killed_at, scratch
+from tests.support.virtual import run_virtual
+
+FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("throttled", {"retry_after": 5}),
+    ("throttled", {"retry_after": 3 * 3600}),
+    ("forbidden", {}),
+    ("unauthorized", {}),
+    ("revoked", {}),
+    ("refused", {"status": 400}),
+    ("refused", {"status": 404}),
+    ("refused", {"status": 409}),
+    ("server_error", {}),
+    ("unavailable", {"retry_after": 5}),
+    ("html_200", {}),
+    ("truncated", {}),
+    ("reset", {}),
+    ("slow", {"seconds": 90}),
+    ("hang_after", {}),
+)
+
+STEPS = st.one_of(
+    st.tuples(st.just("run"), st.integers(1, 180)),
+    st.tuples(st.just("killed"), st.integers(0, 40)),
+    st.tuples(st.just("cut"), st.integers(0, 119)),
+    st.tuples(st.just("fault"), st.sampled_from(FAULTS)),
+    st.tuples(st.just("settings"), st.sampled_from(("Value", None))),
+    st.tuples(st.just("targets"), st.sampled_from((("a",), ("a", "b"), ("b", "c")))),
+    st.tuples(st.just("restart"), st.none()),
+)
+
+
+def counted(account: Account) -> list[Seen]:
+    """Return the calls that Xenioo counts: not those whose token it did not accept."""
+    return [seen for seen in account.statistics if seen.status != 401]
+
+
+def take(account: Account, step: str, what: Any) -> None:
+    match step:
+        case "run":
+            account.run(what)
+        case "killed":
+            die(account, what)
+        case "cut":
+            cut(account, what)
+        case "fault":
+            account.service.faults.on(what[0], times=1, when=is_statistics, **what[1])
+        case "settings":
+            account.configure([target.name for target in account.targets], value_field=what)
+            account.restart()
+        case "targets":
+            account.configure(what)
+            account.restart()
+        case _:
+            account.restart()
+
+
+def die(account: Account, statement: int) -> None:
+    """Kill the exporter at one of its ledger statements within two hours, and start it again."""
+    try:
+        with killed_at(statement):
+            account.run(120)
+    except BaseExceptionGroup:
+        account.kill()
+
+
+def cut(account: Account, seconds: int) -> None:
+    """Kill the exporter while it waits for an answer, and start it again."""
+    account.service.faults.on("hang_after", times=1, when=is_statistics)
+
+    async def main() -> None:
+        due_ms = account.ledger.next_due_ms() or 0
+        await account.clock.sleep(max(0, due_ms - account.clock.now_ms()) / 1000)
+        try:
+            async with asyncio.timeout(seconds):
+                await account.drive(account.ledger, account.clock.now_ms() + HOUR_MS)
+        except TimeoutError:
+            pass
+
+    run_virtual(main(), account.clock)
+    account.kill()
+
+
+@settings(examples(25), deadline=None)
+@given(st.lists(STEPS, min_size=2, max_size=10))
+def test_at_most_one_call_leaves_in_an_hour(steps: list[tuple[str, Any]]) -> None:
+    with scratch() as folder:
+        account = Account(folder, ("a", "b"))
+
+        for step, what in steps:
+            take(account, step, what)
+
+        assert closest_ms(counted(account)) >= HOUR_MS
+        refused_by_itself = [
+            one for one in account.statistics if one.status == 429 and not one.faults
+        ]
+        assert not refused_by_itself
+        account.ledger.close()
+
+
+@settings(examples(8), deadline=None)
+@given(st.lists(STEPS, max_size=4))
+def test_calls_go_on_after_all_that(steps: list[tuple[str, Any]]) -> None:
+    with scratch() as folder:
+        account = Account(folder)
+        for step, what in steps:
+            take(account, step, what)
+        for name in account.service.faults.names:
+            account.service.faults.off(name)
+        before = len(account.statistics)
+
+        account.run(60 * 6)
+
+        assert len(account.statistics) >= before + 4
+        account.ledger.close()
+
+
+@pytest.fixture
+def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file be opened twice, with claims that expire, as on a database server."""
+    monkeypatch.setattr(engine, "_lock", lambda _path: None)
+
+
+@pytest.fixture
+def account(tmp_path: Path, without_lock: None) -> Iterator[Account]:
+    del without_lock
+    made = Account(tmp_path, ("a", "b"))
+    yield made
+    made.ledger.close()
+
+
+@pytest.mark.parametrize("fault", [("none", {}), *FAULTS], ids=lambda fault: str(fault[0]))
+def test_two_replicas_share_the_call(account: Account, fault: tuple[str, dict[str, Any]]) -> None:
+    other = account.open()
+    if fault[0] != "none":
+        account.service.faults.on(fault[0], skip=1, times=2, when=is_statistics, **fault[1])
+
+    account.run(60 * 9, other)
+
+    assert closest_ms(counted(account)) >= HOUR_MS
+    assert len(counted(account)) >= 5
+    other.close()
+
+
+def test_a_killed_exporter_leaves_what_the_tests_take_it_to_leave(tmp_path: Path) -> None:
+    account = Account(tmp_path)
+    with pytest.raises(BaseExceptionGroup) as died, killed_at(12):
+        account.run(5)
+
+    account.kill()
+
+    assert died.value.subgroup(Killed) is not None
+    account.ledger.close()
