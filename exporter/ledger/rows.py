@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -36,9 +36,11 @@ class Claim:
     memo: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One sample of ``/metrics``: all label values in the family's order."""
+class Shown(NamedTuple):
+    """One sample of ``/metrics``: all label values in the family's order.
+
+    A tuple, because a poll may make a hundred thousand.
+    """
 
     family: str
     labels: tuple[str, ...]
