@@ -141,7 +141,7 @@ def users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> li
 
     No integration is no row here: an empty channel is the total, which is asked for by itself.
     """
-    found = [(row.get("integrationId") or "", _distinct(row)) for row in rows]
+    found = [(_channel(row), _distinct(row)) for row in rows]
     if len({channel for channel, _ in found}) < len(found):
         raise SchemaFault("result: an integration came twice; distinct counts never add up")
     return [
@@ -199,6 +199,13 @@ def _name(row: Row, drift: Counter[str]) -> str:
     if len(names) != 1:
         drift["unknown_enum" if told else "missing"] += 1
     return next(iter(names or told), "")
+
+
+def _channel(row: Mapping[str, Any]) -> str:
+    value = row.get("integrationId") or ""
+    if not isinstance(value, str):
+        raise SchemaFault("result[].integrationId: expected text")
+    return value
 
 
 def _distinct(row: Mapping[str, Any]) -> int | None:

@@ -1,9 +1,12 @@
 """Inkeep's rows as samples."""
 
+import contextlib
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.errors import SchemaFault
 from exporter.labels import Labels
@@ -15,6 +18,12 @@ from exporter.samples import HOUR_MS, Reading, Window
 NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
 WINDOW = Window(NINE, NINE + 2 * HOUR_MS)
 EVENTS = mapping.events(BUILT_IN)
+KEYS = ("integrationId", "countDistinct_userProperties.id", "other")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2),
+    max_leaves=3,
+)
 SHOWN = Shown("docs", WINDOW, "trailing_1d")
 
 
@@ -211,6 +220,25 @@ def test_a_distinct_count_that_cannot_be_found_is_a_fault(entry: dict[str, Any])
 def test_a_distinct_count_that_is_no_number_is_a_fault(value: Any) -> None:
     with pytest.raises(SchemaFault, match="expected a number"):
         mapping.all_users([{"countDistinct_x": value}], SHOWN, Labels({}, 128))
+
+
+@pytest.mark.parametrize("value", [5, ["int_a"], {"id": "int_a"}])
+def test_an_integration_that_is_no_text_is_a_fault(value: Any) -> None:
+    with pytest.raises(SchemaFault, match="expected text"):
+        mapping.users([{"integrationId": value, "countDistinct_x": 1}], SHOWN, Labels({}, 128))
+
+
+@given(text=st.text(alphabet="0123456789-:. TZ+", max_size=32))
+def test_any_text_is_a_bucket_or_a_fault(text: str) -> None:
+    with contextlib.suppress(SchemaFault):
+        assert parse_bucket(text) % 1000 == 0 or "." in text
+
+
+@given(rows=st.lists(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3), max_size=3))
+def test_any_distinct_rows_are_read_or_a_fault(rows: list[dict[str, Any]]) -> None:
+    with contextlib.suppress(SchemaFault):
+        found = mapping.users(rows, SHOWN, Labels({}, 128))
+        assert all(row.value >= 0 for row in found)
 
 
 def test_a_total_in_several_rows_is_a_fault() -> None:
