@@ -1,6 +1,6 @@
 """T-apply: one complete reading into the ledger, all or nothing (``semantics.md`` B.2, C.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -63,11 +63,11 @@ def _count(work: Work, row: sa.Row[Any]) -> bool:
     known = tallies.known(work)
     rows = tallies.fold(work, known)
     before = buckets.load(work, row.floor_ms)
-    odd = _odd(row, before, buckets.numbered(rows, known, row.floor_ms))
+    odd = _odd(row, before, rows, known, _moved(work, row, known, frozenset()))
     if odd and row.quarantine < CONFIRMATIONS:
         return False
     ids = known | tallies.create(work, rows.keys() - known.keys())
-    frame = _frame(work, row, known, ids)
+    frame = _frame(work, row, _moved(work, row, ids, ids.keys() - known.keys()))
     merged = counting.merge(before, buckets.numbered(rows, ids, row.floor_ms), frame)
     buckets.write(work, before, merged)
     tallies.write(work, merged, forgive=odd)
@@ -95,26 +95,46 @@ def _relabelled(work: Work, row: sa.Row[Any]) -> bool:
     return bool(row.naming != encode_naming(work.spec.naming, work.spec.caps))
 
 
-def _frame(
-    work: Work, row: sa.Row[Any], known: Mapping[Series, int], ids: Mapping[Series, int]
-) -> Frame:
-    restarted: frozenset[int] = frozenset()
-    if _relabelled(work, row):
-        moved = membership.changed(row.naming, work.spec, known, work.families)
-        restarted = moved | {number for key, number in ids.items() if key not in known}
+def _moved(
+    work: Work, row: sa.Row[Any], ids: Mapping[Series, int], new: Collection[Series]
+) -> frozenset[int]:
+    """Return the series that the naming in force takes from other raw values than before."""
+    if not _relabelled(work, row):
+        return frozenset()
+    return membership.changed(row.naming, work.spec, ids, work.families, new)
+
+
+def _frame(work: Work, row: sa.Row[Any], moved: frozenset[int]) -> Frame:
     return Frame(
         window=work.reading.window,
         granularity_ms=work.spec.granularity_ms,
         settle_ms=work.spec.settle_ms,
-        baseline=row.epoch_ms is None and not work.spec.history,
+        baseline=row.epoch_ms is None and not _counts_history(work, row),
         last_read_ms=row.last_read_ms,
-        rebased=restarted.__contains__,
+        rebased=moved.__contains__,
     )
 
 
-def _odd(row: sa.Row[Any], before: Mapping[Key, Bucket], rows: Mapping[Key, float]) -> bool:
-    """Say whether a collapse must be held back until the next two polls say the same."""
-    return row.epoch_ms is not None and counting.collapsed(before, rows)
+def _counts_history(work: Work, row: sa.Row[Any]) -> bool:
+    """Say whether a first read counts in full: not that of a new meaning, which would repeat it."""
+    return work.spec.history and row.last_read_ms is None
+
+
+def _odd(
+    row: sa.Row[Any],
+    before: Mapping[Key, Bucket],
+    rows: Mapping[Series, Mapping[int, float]],
+    known: Mapping[Series, int],
+    moved: frozenset[int],
+) -> bool:
+    """Say whether a collapse must be held back until the next two polls say the same.
+
+    A series that was given other raw values has no figures of its own to compare.
+    """
+    same = {key: bucket for key, bucket in before.items() if key[0] not in moved}
+    now = buckets.numbered(rows, known, row.floor_ms)
+    empty = not any(value for values in rows.values() for value in values.values())
+    return row.epoch_ms is not None and counting.collapsed(same, now, empty=empty)
 
 
 def _count_revisions(work: Work, merged: Merge) -> None:
@@ -132,9 +152,9 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
     columns: dict[str, Any] = {
         "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
         "cursor_ms": max(cursor, row.cursor_ms or cursor),
-        "quarantine": 0,
     } | _memo(work)
     if last:
+        columns["quarantine"] = 0  # an earlier part of the poll says nothing of what is held back
         columns["epoch_ms"] = row.epoch_ms or work.started_ms
         columns["last_read_ms"] = work.started_ms
         columns["naming"] = encode_naming(work.spec.naming, work.spec.caps)

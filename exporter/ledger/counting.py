@@ -115,15 +115,19 @@ def merge(known: Mapping[Key, Bucket], rows: Mapping[Key, float], frame: Frame) 
         before = old or Bucket(0.0)
         series = key[0]
         growth[series] = growth.get(series, 0.0) + (new.obs - new.base) - (before.obs - before.base)
-        changes.append((key, before.obs, value))
+        if not frame.rebased(series):
+            changes.append((key, before.obs, value))
     return _described(Merge(buckets, growth), changes, frame)
 
 
-def collapsed(known: Mapping[Key, Bucket], rows: Mapping[Key, float]) -> bool:
-    """Say whether a read lost so much of the same buckets that it must be confirmed first."""
+def collapsed(known: Mapping[Key, Bucket], rows: Mapping[Key, float], *, empty: bool) -> bool:
+    """Say whether a read lost so much of the same buckets that it must be confirmed first.
+
+    ``empty`` says that the read held nothing at all.
+    """
     before = sum(bucket.obs for bucket in known.values())
     after = sum(rows.get(key, 0.0) for key in known)
-    if before > 0 and not any(rows.values()):
+    if before > 0 and empty:
         return True
     lost = before - after
     return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before

@@ -6,7 +6,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, query, series
+from exporter.ledger.tables import bucket, gauge, query, series
 from exporter.query import Naming, QuerySpec
 
 
@@ -31,11 +31,14 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
     if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
         return
     owned = sa.select(query.c.id).where(query.c.target == old)
-    rows = tx.execute(sa.select(series.c.id, series.c.labels).where(series.c.query_id.in_(owned)))
-    for row in rows.all():
-        labels = msgspec.json.decode(row.labels) | {"target": new}
-        text = msgspec.json.encode(labels, order="sorted").decode()
-        tx.execute(sa.update(series).where(series.c.id == row.id).values(labels=text))
+    for table in (series, gauge):
+        for family, text in tx.execute(
+            sa.select(table.c.family, table.c.labels).where(table.c.query_id.in_(owned))
+        ).all():
+            labels = msgspec.json.decode(text) | {"target": new}
+            moved = msgspec.json.encode(labels, order="sorted").decode()
+            mine = (table.c.family == family) & (table.c.labels == text)
+            tx.execute(sa.update(table).where(mine).values(labels=moved))
     tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
 
 
@@ -72,8 +75,12 @@ def _columns(spec: QuerySpec) -> dict[str, object]:
         "provider": spec.provider,
         "fingerprint": spec.fingerprint,
         "naming": encode_naming(spec.naming, spec.caps),
-        "start_mode": "history" if spec.history else "zero",
+        "start_mode": _start_mode(spec),
     }
+
+
+def _start_mode(spec: QuerySpec) -> str:
+    return "history" if spec.history else "zero"
 
 
 def _go_on(
@@ -84,6 +91,8 @@ def _go_on(
             f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
             "keep start: zero, or give the target a new name"
         )
+    if row.epoch_ms is None:
+        _set(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
     if (row.fingerprint, row.naming) != (spec.fingerprint, encode_naming(spec.naming, spec.caps)):

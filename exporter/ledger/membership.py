@@ -1,6 +1,6 @@
 """What a changed label map, allow list or cap does to series (``semantics.md`` B.4)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import sqlalchemy as sa
 
@@ -13,14 +13,21 @@ AS_IS = Naming()
 
 
 def changed(
-    stored: str, spec: QuerySpec, known: Mapping[Series, int], families: Mapping[str, Family]
+    stored: str,
+    spec: QuerySpec,
+    known: Mapping[Series, int],
+    families: Mapping[str, Family],
+    new: Collection[Series] = (),
 ) -> frozenset[int]:
-    """Return the series that stand for other raw values now than they did under ``stored``."""
+    """Return the series that stand for other raw values now than they did under ``stored``.
+
+    One of ``new`` may have been in ``other`` before, where its family's cap has changed.
+    """
     naming, caps = decode_naming(stored)
     return frozenset(
         number
         for key, number in known.items()
-        if _caps_moved(key, caps, spec) or _members_moved(key, naming, spec, families)
+        if _caps_moved(key, caps, spec, new) or _members_moved(key, naming, spec, families)
     )
 
 
@@ -44,9 +51,11 @@ def _turn(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], state
         )
 
 
-def _caps_moved(key: Series, caps: Mapping[str, int], spec: QuerySpec) -> bool:
+def _caps_moved(
+    key: Series, caps: Mapping[str, int], spec: QuerySpec, new: Collection[Series]
+) -> bool:
     takes_overflow = OTHER in key[1][len(BASE) - 2 :] or key[1][0] == OTHER
-    return takes_overflow and caps.get(key[0]) != spec.caps.get(key[0])
+    return (takes_overflow or key in new) and caps.get(key[0]) != spec.caps.get(key[0])
 
 
 def _members_moved(
