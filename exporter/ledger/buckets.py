@@ -21,7 +21,8 @@ def load(work: Work, floor_ms: int | None) -> dict[Key, Bucket]:
         .where(bucket.c.start_ms >= max(window.start_ms, floor_ms or window.start_ms))
         .where(bucket.c.start_ms < window.end_ms)
     )
-    return {(r[0], r[1]): Bucket(r[2], r[3]) for r in work.tx.execute(known)}
+    rows = work.tx.execute(known).all()
+    return {(series_id, start_ms): Bucket(obs, base) for series_id, start_ms, obs, base in rows}
 
 
 def numbered(

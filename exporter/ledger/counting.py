@@ -8,6 +8,7 @@ counter is ``C = T + overhang + written_off``. Truth is never summed again while
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from exporter.samples import Window
 
@@ -18,8 +19,7 @@ COLLAPSE_SHARE = 0.5
 COLLAPSE_UNITS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """What the provider last said of a bucket, and what of it is not counted."""
 
     obs: float
@@ -106,6 +106,8 @@ def merge(known: Mapping[Key, Bucket], rows: Mapping[Key, float], frame: Frame) 
     changes: list[tuple[Key, float, float]] = []
     for key, value in _complete(known, rows):
         old = known.get(key)
+        if old is not None and value == old.obs and not frame.baseline:
+            continue  # most buckets of most polls: nothing is worked out for them
         new = _rewritten(old, key, value, frame)
         if old is None and new == Bucket(0.0):
             continue
