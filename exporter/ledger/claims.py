@@ -22,12 +22,10 @@ def claim_due(
     ``next_slot(target, query)`` is written as its next poll at once, so that a crash loop cannot
     hammer an API.
     """
-    other = query.alias()
-    busy = sa.select(other.c.target).where(other.c.claim_expires_ms > now_ms)
     due = (
         sa.select(query)
         .where(query.c.state == "active", query.c.next_poll_ms <= now_ms)
-        .where(query.c.target.not_in(busy))
+        .where(query.c.target.not_in(_busy(now_ms)))
         .order_by(query.c.next_poll_ms, query.c.last_success_ms.nulls_first(), query.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -49,10 +47,19 @@ def claim_due(
     return replace(claim_of(row, holder), token=row.token + 1)
 
 
-def next_due_ms(tx: sa.Connection) -> int | None:
-    """Return when the next unclaimed query is due; None when there is no query."""
-    soonest = sa.select(sa.func.min(query.c.next_poll_ms)).where(query.c.state == "active")
+def next_due_ms(tx: sa.Connection, now_ms: int) -> int | None:
+    """Return when the next query of a target that nobody polls is due; None when there is none."""
+    soonest = (
+        sa.select(sa.func.min(query.c.next_poll_ms))
+        .where(query.c.state == "active")
+        .where(query.c.target.not_in(_busy(now_ms)))
+    )
     return tx.execute(soonest).scalar()
+
+
+def _busy(now_ms: int) -> sa.Select[tuple[str]]:
+    other = query.alias()
+    return sa.select(other.c.target).where(other.c.claim_expires_ms > now_ms)
 
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
@@ -85,11 +92,12 @@ def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> int:
     )
 
 
-def close_circuits(tx: sa.Connection, now_ms: int) -> None:
-    """Try what had been given up on, now."""
+def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> None:
+    """Try what had been given up on, now; of all targets, or of ``targets``."""
+    concerned = sa.true() if targets is None else query.c.target.in_(targets)
     tx.execute(
         sa.update(query)
-        .where(query.c.circuit == "open")
+        .where(query.c.circuit == "open", concerned)
         .values(circuit="closed", fail_streak=0, next_poll_ms=now_ms)
     )
 

@@ -69,10 +69,10 @@ class Ledger:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
 
-    def close_circuits(self) -> None:
-        """Try queries again that had been given up on: the settings were loaded anew."""
+    def close_circuits(self, targets: Sequence[str] | None = None) -> None:
+        """Try queries again that had been given up on: settings or the targets' keys are new."""
         with self._transaction() as tx:
-            claims.close_circuits(tx, self._clock.now_ms())
+            claims.close_circuits(tx, self._clock.now_ms(), targets)
 
     def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
@@ -80,9 +80,9 @@ class Ledger:
             return claims.claim_due(tx, self._holder, self._clock.now_ms(), next_slot)
 
     def next_due_ms(self) -> int | None:
-        """Return when the next query is due."""
+        """Return when the next query that can be claimed is due; None while there is none."""
         with self._transaction() as tx:
-            return claims.next_due_ms(tx)
+            return claims.next_due_ms(tx, self._clock.now_ms())
 
     def renew(self, held: Sequence[Claim]) -> int:
         """Extend the claims of polls that run; return how many are still held."""
