@@ -142,7 +142,7 @@ class Account:
             raise _throttled(rule)
 
     def _statistics(self, call: Call, bots: tuple[Bot, ...], known: frozenset[int]) -> Answer:
-        zone = ZoneInfo(call.faults.get("zone", {}).get("name", "UTC"))
+        zone = ZoneInfo(call.faults.get("zone", {}).get("of", "UTC"))
         scope = Scope(
             call.now_ms, bots, _types(call, known), _mode(call), _days(call), zone, call.faults
         )

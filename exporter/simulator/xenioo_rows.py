@@ -47,14 +47,14 @@ ROW_MODES = frozenset(
     {
         "zero_filled",  # every event of every known bot and channel in every group
         "same_names",  # all bots are called the same
-        "value_key",  # name=KEY of the number
+        "value_key",  # key= of the number
         "second_number",  # one more number in each row
         "lower_keys",  # groupLabel → grouplabel
         "codes_as_events",  # EventLabel is the code
         "shouted_events",  # EventLabel in capitals, without spaces
         "tag_hits",  # an event that was not asked for
         "label",  # hour=, day=: forms for strftime, or "epoch" or "epoch_ms"
-        "zone",  # name= of the account's time zone; UTC otherwise
+        "zone",  # of= the account; UTC otherwise
         "rolling_days",  # 24 h a day until now; otherwise today and the days before
     }
 )
@@ -236,7 +236,7 @@ def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict
         "BotName": name,
         "ChannelName": place[2],
         "EventLabel": event,
-        modes.get("value_key", {}).get("name", "Value"): value,
+        modes.get("value_key", {}).get("key", "Value"): value,
     }
     if "second_number" in modes:
         row["Previous"] = value + 1

@@ -1,0 +1,502 @@
+"""A Xenioo target asks once an hour, as documented, and waits out whatever refuses it."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.api import Api
+from exporter.config.model import Limits, Privacy
+from exporter.config.secret import Secret, Surroundings
+from exporter.errors import ProviderError, Refused, SchemaFault, Throttled, TimedOut, Unauthorized
+from exporter.provider import Rules, Target
+from exporter.providers.xenioo.options import XeniooOptions
+from exporter.providers.xenioo.provider import (
+    KIND,
+    account_name,
+    certain_ms,
+    days_for,
+    wait_s,
+    waited_out,
+)
+from exporter.query import Ask
+from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.simulator.conversations import Kind
+from exporter.simulator.xenioo import ACCOUNT_KEY
+from exporter.simulator.xenioo_rows import BOTS
+from tests.providers.xenioo.account import Account, is_statistics
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+Vendor = Callable[[httpx.Request], httpx.Response]
+RECEIVED = "chatbot_messages_received_total"
+HOUR = floor_to(START_MS, HOUR_MS)
+WINDOW = Window(HOUR - 2 * DAY_MS, HOUR + HOUR_MS)
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Iterator[Account]:
+    made = Account(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+def options(**keys: Any) -> XeniooOptions:
+    plain = {
+        "name": "agency",
+        "provider": "xenioo",
+        "account_key": ACCOUNT_KEY,
+        "service_url": "https://node.example.com/",
+    }
+    around = Surroundings({}, Path(), inline=True)
+    return XeniooOptions.model_validate(plain | keys, context=around)
+
+
+def target(**keys: Any) -> Target:
+    return KIND.build(options(**keys), Rules(Limits(), Privacy()))
+
+
+def token_and(rows: Any) -> Vendor:
+    def vendor(request: httpx.Request) -> httpx.Response:
+        is_token = request.method == "POST"
+        return httpx.Response(200, json={"token": "t1", "expires": 60} if is_token else rows)
+
+    return vendor
+
+
+def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
+    """Read once and return the requests that left."""
+    seen: list[httpx.Request] = []
+    clock = VirtualClock()
+    built = target(**keys)
+
+    def noted(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return vendor(request)
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(noted)) as client:
+            api = Api(
+                base_url=built.base_url,
+                sign=built.sign,
+                client=client,
+                clock=clock,
+                requests_per_second=0,
+                gate=asyncio.Semaphore(64),
+            )
+            ask = Ask(WINDOW, START_MS)
+            assert [reading async for reading in built.queries[0].read(api, ask)]
+
+    run_virtual(main(), clock)
+    return seen
+
+
+def test_the_two_calls_are_those_of_the_documentation() -> None:
+    token, statistics = ask_all(token_and([]))
+
+    assert (token.method, str(token.url)) == (
+        "POST",
+        "https://node.example.com/authorization/integration",
+    )
+    assert json.loads(token.content) == {"AccountAPIKey": ACCOUNT_KEY}
+    assert "authorization" not in token.headers
+    assert statistics.url.host == "publicapi.xenioo.com"
+    assert statistics.headers["authorization"] == "Bearer t1"
+    assert statistics.headers["content-type"] == "application/json"
+
+
+def test_the_star_and_the_commas_of_the_path_leave_as_they_are() -> None:
+    _, statistics = ask_all(token_and([]))
+
+    types = b"0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"
+    assert statistics.url.raw_path == b"/analytics/statistics/account/*/" + types + b"/hour/3"
+
+
+def test_a_bots_key_cannot_change_the_path() -> None:
+    _, statistics = ask_all(token_and([]), bot="a/b ?*")
+
+    assert statistics.url.raw_path.startswith(b"/analytics/statistics/account/a%2Fb%20%3F*/0,")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"token": "t1", "expires": 60},
+        {"token": "t1", "expire": 60},
+        {"Token": "t1", "Expires": 60},
+        {"token": "t1"},
+    ],
+)
+def test_every_spelling_of_the_token_is_read(reply: dict[str, Any]) -> None:
+    def vendor(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=reply if request.method == "POST" else [])
+
+    assert ask_all(vendor)[1].headers["authorization"] == "Bearer t1"
+
+
+@pytest.mark.parametrize("reply", [{}, {"token": ""}, {"token": 5}, {"token": "a\nb"}])
+def test_a_reply_without_a_token_is_a_fault(reply: dict[str, Any]) -> None:
+    with pytest.raises(SchemaFault, match="token: missing"):
+        ask_all(lambda _request: httpx.Response(200, json=reply))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(400, Refused), (403, Unauthorized), (404, Unauthorized)]
+)
+def test_a_refused_token_spends_nothing(
+    account: Account, status: int, error: type[ProviderError]
+) -> None:
+    account.service.faults.on("refused", status=status)
+
+    outcome = account.poll()
+
+    assert outcome == error.reason
+    assert not account.statistics
+    account.service.faults.off("refused")
+    assert account.poll() == "ok"
+
+
+def test_a_token_is_kept_for_four_fifths_of_its_life(account: Account) -> None:
+    account.run(1)
+    account.service.faults.on("unthrottled")
+
+    def asked_after(minutes: int) -> int:
+        before = len([seen for seen in account.service.requests if seen.method == "POST"])
+        account.clock.step(minutes * 60_000)
+        read_once(account)
+        return len([seen for seen in account.service.requests if seen.method == "POST"]) - before
+
+    assert [asked_after(46), asked_after(1), asked_after(1)] == [0, 1, 0]
+
+
+def read_once(account: Account) -> None:
+    (built,) = account.targets
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(account.service)) as client:
+            api = Api(
+                base_url=built.base_url,
+                sign=built.sign,
+                client=client,
+                clock=account.clock,
+                requests_per_second=0,
+                gate=asyncio.Semaphore(64),
+            )
+            ask = Ask(WINDOW, account.clock.now_ms())
+            assert [reading async for reading in built.queries[0].read(api, ask)]
+
+    run_virtual(main(), account.clock)
+
+
+def test_a_token_that_is_not_accepted_is_renewed_once(account: Account) -> None:
+    account.service.faults.on("revoked", times=1, when=is_statistics)
+
+    outcome = account.poll()
+
+    assert outcome == "ok"
+    asked = [(seen.method, seen.status) for seen in account.service.requests]
+    assert asked == [("POST", 200), ("GET", 401), ("POST", 200), ("GET", 200)]
+
+
+def test_a_second_refused_token_waits_for_the_next_hour(account: Account) -> None:
+    account.service.faults.on("unauthorized", when=is_statistics)
+
+    assert account.poll() == "auth"
+    account.run(59)
+
+    assert [seen.status for seen in account.statistics] == [401, 401]
+
+
+def test_a_refused_token_may_use_up_the_hour(account: Account) -> None:
+    account.service.faults.on("revoked", times=1, when=is_statistics)
+    account.service.faults.on("auth_counts")
+
+    assert account.poll() == "throttled"
+    account.run(59)
+
+    assert [seen.status for seen in account.statistics] == [401, 429]
+
+
+REFUSALS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("refused", {"status": 400}),
+    ("forbidden", {}),
+    ("refused", {"status": 409}),
+    ("refused", {"status": 422}),
+    ("throttled", {}),
+    ("throttled", {"retry_after": 5}),
+    ("server_error", {}),
+    ("unavailable", {"retry_after": 5, "as_date": True}),
+    ("html_502", {}),
+    ("reset", {}),
+)
+
+
+@pytest.mark.parametrize("fault", REFUSALS, ids=str)
+def test_a_refusal_is_waited_out_for_an_hour(
+    account: Account, fault: tuple[str, dict[str, Any]]
+) -> None:
+    account.service.faults.on(fault[0], when=is_statistics, **fault[1])
+
+    assert account.poll() == "throttled"
+    account.run(60)
+    assert len(account.statistics) == 1
+    account.run(6)
+
+    assert len(account.statistics) == 2
+
+
+def test_a_longer_wait_is_granted(account: Account) -> None:
+    account.service.faults.on("throttled", times=1, retry_after=7200, when=is_statistics)
+
+    account.run(119)
+    assert len(account.statistics) == 1
+    account.run(2)
+
+    assert len(account.statistics) == 2
+
+
+def test_no_answer_is_a_timeout_and_waited_out(account: Account) -> None:
+    account.service.faults.on("hang_after", times=1, when=is_statistics)
+
+    account.run(61)
+
+    assert account.ended[0].outcome == "timeout"
+    assert len(account.statistics) == 1
+    account.run(6)
+    assert [seen.status for seen in account.statistics] == [0, 200]
+
+
+def test_what_does_not_exist_is_called_wrong_and_asked_once_an_hour(account: Account) -> None:
+    account.service.faults.on("refused", status=404, when=is_statistics)
+
+    account.run(60)
+
+    assert account.ended[0].outcome == "client"
+    assert len(account.statistics) == 1
+
+
+@pytest.mark.parametrize("window", ["sliding", "clock"])
+@pytest.mark.parametrize("restart", [True, False], ids=["restarts", "goes on"])
+@pytest.mark.parametrize(
+    ("status", "body"), [(400, "empty"), (403, "text"), (429, "json"), (500, "text")]
+)
+def test_the_vendors_limit_is_waited_out_in_every_form(
+    account: Account,
+    window: str,
+    restart: bool,  # noqa: FBT001 - what the parametrisation gives
+    status: int,
+    body: str,
+) -> None:
+    account.service.faults.on("throttle", window=window, restart=restart, status=status, body=body)
+    read_once(account)  # another tool on the account
+
+    account.run(60 * 3)
+
+    assert [seen.status for seen in account.statistics] == [200, status, 200, 200]
+    assert account.ended[0].outcome == "throttled"
+
+
+def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
+    account.configure(["agency"], bot=BOTS[0].key)
+    account.restart()
+    account.service.faults.on("server_error", when=is_statistics)
+
+    account.run(1)
+    (key,) = account.queries
+    fault = account.ledger.view(key).state.last_fault
+
+    assert fault == (
+        "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Unauthorized("x", status=403), Throttled),
+        (Unauthorized("x", status=401), Unauthorized),
+        (TimedOut("x"), TimedOut),
+        (Refused("x", 400), Throttled),
+        (Refused("x", 404), Refused),
+    ],
+)
+def test_a_refusal_keeps_what_it_tells(error: ProviderError, kind: type[ProviderError]) -> None:
+    assert type(waited_out(error, 3600)) is kind
+
+
+def test_the_wait_is_an_hour_and_up_to_five_minutes() -> None:
+    waits = {wait_s(f"target-{number}", START_MS) for number in range(200)}
+
+    assert len(waits) == 200
+    assert 3600 <= min(waits) < 3610
+    assert 3890 < max(waits) < 3900
+
+
+def test_targets_of_one_account_share_a_budget_that_does_not_tell_its_key() -> None:
+    one, two, other = (
+        target(**keys).queries[0].spec.budget
+        for keys in ({"name": "a"}, {"name": "b"}, {"account_key": "another-key"})
+    )
+
+    assert one is not None
+    assert (one, one.period_ms, one.margin_ms) == (two, HOUR_MS, 60_000)
+    assert one != other
+    assert ACCOUNT_KEY not in one.name
+    assert account_name(options().account_key, "a") == one.name
+
+
+def test_a_key_that_cannot_be_read_now_leaves_a_budget_of_its_own() -> None:
+    missing = Secret.model_construct(env="XENIOO_KEY_THAT_IS_NOT_SET", file=None)
+
+    assert account_name(missing, "a") == "xenioo/a"
+
+
+def test_hours_are_read_first_and_a_day_in_the_second_call(account: Account) -> None:
+    account.run(60 * 5)
+
+    assert account.modes == ["hour/3", "day/3", "hour/3", "hour/3", "hour/3"]
+
+
+def test_a_day_is_read_once_and_only_when_it_has_settled(account: Account) -> None:
+    account.run(60 * 48)
+
+    days = [seen.at_ms for seen in account.statistics if "/day/" in seen.path]
+    midnight = floor_to(START_MS, DAY_MS) + DAY_MS
+    assert len(days) == 3
+    assert midnight + HOUR_MS <= days[1] < midnight + 3 * HOUR_MS
+    assert midnight + DAY_MS + HOUR_MS <= days[2] < midnight + DAY_MS + 3 * HOUR_MS
+
+
+def test_a_day_is_that_of_the_zone(tmp_path: Path) -> None:
+    account = Account(tmp_path, timezone="Asia/Tokyo")
+    account.service.faults.on("zone", of="Asia/Tokyo")
+
+    account.run(60 * 24)
+
+    days = [seen.at_ms for seen in account.statistics if "/day/" in seen.path]
+    midnight = floor_to(START_MS, DAY_MS) + 15 * HOUR_MS
+    assert midnight + HOUR_MS <= days[1] < midnight + 3 * HOUR_MS
+    account.ledger.close()
+
+
+def test_a_failed_day_leaves_the_next_call_to_hours(account: Account) -> None:
+    account.service.faults.on("server_error", when=lambda call: "/day/" in call.path)
+
+    account.run(60 * 7)
+
+    modes = [mode.split("/")[0] for mode in account.modes]
+    assert modes[:6] == ["hour", "day"] * 3
+
+
+def test_a_day_shows_users_and_averages_and_leaves_counters_alone(account: Account) -> None:
+    yesterday = floor_to(START_MS, DAY_MS) - HOUR_MS
+    for user in ("u1", "u2", "u1"):
+        account.traffic.add(Kind.MESSAGE_RECEIVED, yesterday, user=user, channel="web")
+    account.traffic.add(Kind.CONVERSATION_STARTED, yesterday, count=2, channel="web")
+    assert account.poll() == "ok"
+    account.traffic.add(Kind.MESSAGE_RECEIVED, account.clock.now_ms(), count=4, channel="web")
+    assert account.poll() == "ok"
+    assert account.modes == ["hour/3", "day/3"]
+
+    shown = account.gauges("chatbot_active_users")
+    assert shown == {("Shop bot", "", "Web", "day"): 2}
+    assert account.gauges("chatbot_xenioo_conversation_length") == {
+        ("Shop bot", "", "Web", "day"): 11.25
+    }
+    assert account.counter(RECEIVED) == 0
+    assert account.poll() == "ok"
+    assert account.counter(RECEIVED) == 4
+    assert account.gauges("chatbot_active_users")["Shop bot", "", "Web", "day"] == 2
+
+
+def test_users_of_the_newest_settled_hour_are_shown(account: Account) -> None:
+    account.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS // 2, user="u1", channel="web")
+    account.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - 3 * HOUR_MS // 2, user="u2", channel="web")
+    account.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - 3 * HOUR_MS // 2, user="u3", channel="web")
+
+    account.poll()
+
+    assert account.gauges("chatbot_active_users") == {("Shop bot", "", "Web", "hour"): 2}
+
+
+def test_counters_equal_what_happened_since_the_first_call(tmp_path: Path) -> None:
+    account = Account(tmp_path, seed=3)
+    account.poll()
+    first_ms = account.statistics[0].at_ms
+    window = (floor_to(first_ms, HOUR_MS) - 2 * DAY_MS, first_ms + 5 * DAY_MS)
+
+    account.run(60 * 30)
+
+    last_ms = max(seen.at_ms for seen in account.statistics if "/hour/" in seen.path)
+    before, after = (
+        account.traffic.truth(Kind.MESSAGE_RECEIVED, window, at_ms) for at_ms in (first_ms, last_ms)
+    )
+    assert after > before
+    assert account.counter(RECEIVED) == after - before
+    account.ledger.close()
+
+
+def test_an_outage_is_made_up_for_as_far_as_the_vendor_reaches(account: Account) -> None:
+    account.poll()
+    began_ms = account.clock.now_ms()
+    for day in range(1, 33):
+        account.traffic.add(Kind.MESSAGE_RECEIVED, began_ms + day * DAY_MS, channel="web")
+    account.clock.step(33 * DAY_MS)
+
+    assert account.poll() == "ok"
+    account.poll()
+
+    assert account.modes[1].startswith("day/")
+    assert account.modes[2] == "hour/30"
+    counted = account.counter(RECEIVED)
+    assert 28 <= counted <= 30
+    gaps = {name: value for (name, _), value in account.ledger.self_counts().items()}
+    lost_days = gaps["chatbot_exporter_coverage_gap_seconds_total"] / 86_400
+    assert 3 <= lost_days <= 4.2
+
+
+def test_days_are_counted_so_that_the_window_is_covered() -> None:
+    now = HOUR + 20 * 60_000
+    steady = Window(floor_to(now - 2 * DAY_MS, HOUR_MS), HOUR + HOUR_MS)
+
+    assert days_for(steady, now, 2 * DAY_MS) == 3
+    assert days_for(Window(now - 5 * DAY_MS, now), now, 2 * DAY_MS) == 7
+    assert days_for(Window(now - 29 * DAY_MS, now), now, 2 * DAY_MS) == 30
+    assert days_for(steady, now, 7 * DAY_MS) == 8
+
+
+def test_what_days_surely_cover_is_the_shorter_of_both_meanings() -> None:
+    noon = floor_to(START_MS, DAY_MS) + 12 * HOUR_MS
+
+    assert certain_ms(3, noon, "UTC") == noon - 12 * HOUR_MS - 2 * DAY_MS
+    assert certain_ms(1, noon, "UTC") == noon - 12 * HOUR_MS
+
+
+@pytest.mark.parametrize("interval", ["59m", "1s"])
+def test_an_interval_below_an_hour_is_refused(interval: str) -> None:
+    with pytest.raises(ValueError, match="one call an hour"):
+        options(interval=interval)
+
+
+def test_a_label_format_needs_an_hour() -> None:
+    with pytest.raises(ValueError, match="no hour"):
+        options(label_format="%d.%m.%Y")
+
+
+def test_units_are_those_of_their_statistic() -> None:
+    assert options(units={"takeover_rate": "percent"}).units.known == {"takeover_rate": "percent"}
+    with pytest.raises(ValueError, match="percent"):
+        options(units={"takeover_rate": "minutes"})
+
+
+def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:
+    prints = {
+        target(**keys).queries[0].spec.fingerprint
+        for keys in ({}, {"bot": "b"}, {"timezone": "Europe/Berlin"}, {"value_field": "Value"})
+    }
+    same = {target(**keys).queries[0].spec.fingerprint for keys in ({}, {"interval": "2h"})}
+
+    assert (len(prints), len(same)) == (4, 1)
