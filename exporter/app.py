@@ -18,6 +18,7 @@ from exporter.config.model import Settings
 from exporter.display import Display
 from exporter.errors import LedgerError, SettingsError
 from exporter.exposition import Board
+from exporter.keys import KeyWatch
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Line, Offload
 from exporter.poller import Poller
@@ -229,6 +230,7 @@ class App:
         await self._outside.offload(
             functools.partial(self._ledger.enrol, list(specs.values()), renames)
         )
+        self._keys = KeyWatch({target.name: target.sign for target in targets})
         await self._display.restart(specs)
         self._poller.assign(lines)
         gauges = self.telemetry.gauges
@@ -259,8 +261,16 @@ class App:
             await self._outside.clock.sleep(TICK_S)
             try:
                 await self._display.tick()
+                await self._try_new_keys()
             except LedgerError as error:
                 self._ledger_failed(error)
+
+    async def _try_new_keys(self) -> None:
+        refused = {state.target for state in self._display.states if state.circuit == "open"}
+        if changed := self._keys.changed(refused):
+            log.info("trying a new key", targets=changed)
+            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
+            self._poller.wake()
 
     def _committed(self, seconds: float | None) -> None:
         now_ms = self._outside.clock.now_ms()
