@@ -74,16 +74,24 @@ def bounds(node: Mapping[str, Any] | None, instant: str) -> tuple[int | None, in
     lowest: list[int] = []
     highest: list[int] = []
     for each in nodes:
-        condition = each.get("condition", {})
-        if condition.get("field") == instant:
-            match condition["operator"]:
-                case "gte" | "gt":
-                    lowest.append(round(_instant(condition.get("value")) * 1000))
-                case "lt":
-                    highest.append(round(_instant(condition.get("value")) * 1000))
-                case _:
-                    pass
+        if _is_bound(each, instant):
+            condition = each["condition"]
+            edges = lowest if condition["operator"] == "gte" else highest
+            edges.append(round(_instant(condition.get("value")) * 1000))
     return max(lowest, default=None), min(highest, default=None)
+
+
+def without_bounds(node: Mapping[str, Any] | None, instant: str) -> Mapping[str, Any] | None:
+    """Return the filter that is left where every row is known to be in ``bounds``."""
+    if node is None:
+        return None
+    nodes = node.get("and") or [node]
+    return {"and": [each for each in nodes if not _is_bound(each, instant)]}
+
+
+def _is_bound(node: Mapping[str, Any], instant: str) -> bool:
+    condition = node.get("condition", {})
+    return condition.get("field") == instant and condition["operator"] in {"gte", "lt"}
 
 
 def keeps(node: Mapping[str, Any], row: Row) -> bool:

@@ -5,15 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.traffic import Traffic, Window
+from exporter.simulator.traffic import Groups, Traffic, Window
 
 ORGANIZATION = "org_acme"
 PROJECT = "proj_docs"
 ESCALATIONS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form")
 HOUR_MS = 3_600_000
+INSTANT_COLUMNS = frozenset({"createdAt", "firstMessageTime"})
 LONGEST_MS = 24 * HOUR_MS
 """A conversation's messages are looked for this long after its hour."""
 
@@ -34,6 +36,7 @@ class Extent:
     dense: bool
 
 
+@lru_cache(maxsize=1024)
 def iso(at_ms: int) -> str:
     """Return an instant as columns spell it."""
     text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -125,24 +128,38 @@ def _events_of(one: Occurrence, shapes: Iterable[Shape]) -> Iterator[dict[str, A
 
 def conversations(traffic: Traffic, extent: Extent) -> Table:
     """Return the conversation view's rows; ``userMessageCount`` grows while people write."""
-    counts = "userMessageCount" in extent.columns
+    counts = "userMessageCount" in extent.columns or not extent.dense
     by = ("channel", *_user_if_needed(extent), *(("conversation",) if counts else ()))
     sent = _messages(traffic, extent) if counts else Counter()
+    begun = _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, by)
     return [
         (
             {
                 "id": _conversation(one),
                 **_place(one),
-                "userMessageCount": sent[one.get("conversation")],
+                "userMessageCount": messages,
                 "firstMessageTime": iso(one.at_ms),
                 "type": "openai",
                 "properties": {},
                 "userProperties": _user(one),
             },
-            one.amount,
+            number,
         )
-        for one in _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, by)
+        for one, messages, number in _alike(begun, sent, extent)
     ]
+
+
+def _alike(
+    begun: Iterable[Occurrence], sent: Mapping[str, int], extent: Extent
+) -> Iterator[tuple[Occurrence, int, int]]:
+    """Yield conversations with their messages, and how many there are of each kind."""
+    found: dict[tuple[Any, ...], tuple[Occurrence, int, int]] = {}
+    for one in begun:
+        messages = sent.get(one.get("conversation"), 0)
+        key = (one.at_ms, one.get("channel"), one.get("user"), messages) if extent.dense else one.id
+        first, _, number = found.get((key,), (one, 0, 0))
+        found[key,] = (first, messages, number + one.amount)
+    yield from found.values()
 
 
 def feedback(traffic: Traffic, extent: Extent) -> Table:
@@ -197,10 +214,20 @@ def _occurrences(
         yield from traffic.records(kind, extent.window, extent.now_ms)
         return
     sums = traffic.grouped(kind, extent.window, extent.now_ms, by=by, bucket_ms=HOUR_MS)
+    if INSTANT_COLUMNS.isdisjoint(extent.columns):
+        sums = _whole(sums, extent.window[0])
     for number, ((hour_ms, *values), count) in enumerate(sums.items()):
         at_ms = max(hour_ms, extent.window[0])
         context = dict(zip(by, values, strict=True))
         yield Occurrence(f"{kind}-{at_ms}-{number}", at_ms, kind, at_ms, context, {}, count)
+
+
+def _whole(sums: Groups, start_ms: int) -> Groups:
+    """Return sums of a range as if it were one bucket."""
+    found: Groups = Counter()
+    for (_, *values), count in sums.items():
+        found[start_ms, *values] += count
+    return found
 
 
 def _messages(traffic: Traffic, extent: Extent) -> Counter[str]:

@@ -308,7 +308,7 @@ def test_a_throttled_request_says_when_to_come_back(as_date: bool) -> None:  # n
 
 
 def test_requests_are_small_named_and_never_for_rows() -> None:
-    made = Vendor(Traffic(seed=3, per_hour=0.1))
+    made = Vendor(Traffic(seed=3, per_hour=0.1), active_users={"windows": ["1d", "7d"]})
 
     for name in QUERIES:
         made.read(name, Window(WINDOW.start_ms - 9 * DAY_MS, WINDOW.end_ms))
