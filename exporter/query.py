@@ -48,6 +48,21 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What one poll of a query takes, as far as it is known before anything is called.
+
+    ``calls`` is the least number of requests for one stretch of at most ``span_ms``. ``rows`` is
+    how many rows a bucket has, or with ``listed`` the whole answer; None: the account decides.
+    ``page_rows`` is after how many rows one more request follows (None: it does not).
+    """
+
+    calls: int = 1
+    rows: int | None = None
+    listed: bool = False
+    page_rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QuerySpec:
     """The fixed traits of one query of one target.
 
@@ -57,7 +72,9 @@ class QuerySpec:
     measures, schema version): another meaning is a rebase. ``naming`` maps raw values to labels,
     by label name: another naming rebases only the series it touches. ``caps`` overrides family
     caps. ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
-    watermark, and its event ids are known for ``ids_kept_ms`` before it.
+    watermark, and its event ids are known for ``ids_kept_ms`` before it. ``fields`` names, by
+    family, the provider's field that a person would look up, and ``cost`` what a poll takes; both
+    are words for people and change nothing that is counted.
     """
 
     target: str
@@ -83,6 +100,13 @@ class QuerySpec:
     target_cap: int = 5_000
     budget: Budget | None = None
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost = Cost()
+
+    @property
+    def request(self) -> str:
+        """Return method and path of the query's requests; no secret, no parameter."""
+        return str(self.meaning.get("endpoint", ""))
 
     @property
     def key(self) -> tuple[str, str]:

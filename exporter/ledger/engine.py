@@ -64,6 +64,11 @@ def schema_version(engine: sa.Engine) -> int:
         return int(MigrationContext.configure(connection).get_current_revision() or 0)
 
 
+def newest_schema() -> int:
+    """Return the number of the schema that this program writes."""
+    return int(ScriptDirectory.from_config(_scripts()).get_current_head() or 0)
+
+
 def size_bytes(engine: sa.Engine) -> int | None:
     """Return the ledger's size on disk; None where it has no file of its own."""
     path = _file(engine)
@@ -133,11 +138,16 @@ def _begin_immediate(connection: sa.Connection) -> None:
 
 
 def _alembic(engine: sa.Engine) -> Config:
+    config = _scripts()
+    config.attributes["engine"] = engine
+    return config
+
+
+def _scripts() -> Config:
     config = Config()
     folder = resources.files("exporter.ledger") / "migrations"
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
-    config.attributes["engine"] = engine
     return config
 
 

@@ -35,7 +35,7 @@ from exporter.providers.flowxo.mapping import (
 )
 from exporter.providers.flowxo.options import FlowXOOptions, TopFlows, TopMessages
 from exporter.providers.flowxo.texts import fold
-from exporter.query import Ask, Naming, QuerySpec
+from exporter.query import Ask, Cost, Naming, QuerySpec
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 PATH = "/insights"
@@ -136,7 +136,9 @@ def _hourly(options: FlowXOOptions, rules: Rules) -> Query:
     spec = _spec(options, rules, "hourly", {"offset": 0, "unit": "hour", "measures": measures})
     labels = Labels({}, rules.limits.label_value_bytes)
     known = tuple(labels.series(family, options.project) for _, family in COUNTERS)
-    spec = replace(spec, span_ms=SPAN_MS, known=known)
+    fields = {family.name: f"metrics[].{field}" for field, family in COUNTERS}
+    fields |= {family.name: f"metrics[].{field}" for field, family, _ in LEVELS}
+    spec = replace(spec, span_ms=SPAN_MS, known=known, fields=fields, cost=Cost(rows=1))
     return Query(spec, Hourly(options.project, rules.limits.label_value_bytes).read)
 
 
@@ -164,7 +166,14 @@ def _list_spec(
 ) -> QuerySpec:
     window = {"window_ms": wanted.window, "limit": wanted.limit}
     spec = _spec(options, rules, name, {**window, **meaning})
-    return replace(spec, interval_ms=options.slow_interval, lookback_ms=wanted.window)
+    family = TOP_FLOW_TRIGGERS if name == "top_flows" else TOP_MESSAGE_USES
+    return replace(
+        spec,
+        interval_ms=options.slow_interval,
+        lookback_ms=wanted.window,
+        fields={family.name: "[].count"},
+        cost=Cost(rows=wanted.limit, listed=True),
+    )
 
 
 def _spec(

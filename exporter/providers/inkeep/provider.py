@@ -29,7 +29,7 @@ from exporter.providers.inkeep.event_map import BUILT_IN, COUNTERS, RATINGS, Map
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
 from exporter.providers.inkeep.mapping import Figure, Measure, Row, rows_to_reading, whole
 from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
-from exporter.query import Ask, Naming
+from exporter.query import Ask, Cost, Naming
 from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
@@ -43,6 +43,19 @@ NAMING: Mapping[str, Mapping[str, Naming]] = {
     "feedback": {"rating": Naming(allow=frozenset({"", *RATINGS}))},
     "escalations": {"kind": Naming(allow=frozenset({"", *KINDS}))},
 }
+
+FIELDS: Mapping[str, Mapping[str, str]] = {
+    "conversations": {
+        families.CONVERSATIONS_STARTED.name: "count_id by firstMessageTime",
+        CONVERSATION_USER_MESSAGES.name: "sum_userMessageCount",
+    },
+    "feedback": {families.FEEDBACK.name: "count_id by type"},
+    "escalations": {
+        ESCALATIONS.name: "count_id by properties.escalationType",
+        families.HANDOVERS.name: "count_id, escalations of kind downvote left out",
+    },
+}
+"""The fields behind each family of an hourly count."""
 
 AnyRow = TypeVar("AnyRow")
 
@@ -205,7 +218,7 @@ def _hourly(
     }
     naming = NAMING.get(name, {})
     spec = spec_for(options, rules, name, asked)
-    spec = replace(spec, span_ms=SPAN_MS, naming=naming)
+    spec = replace(spec, span_ms=SPAN_MS, naming=naming, fields=FIELDS.get(name, {}))
     bytes_ = rules.limits.label_value_bytes
     return Query(spec, Hours(request, measure, options.project, naming, bytes_).read)
 
@@ -216,7 +229,11 @@ def _events(options: InkeepOptions, rules: Rules) -> Query:
     query = _hourly(options, rules, "events", requests.EVENTS, mapping.events(event_map))
     meaning = {**query.spec.meaning, "event_map": mapped}
     known = _known(options, rules, event_map)
-    return replace(query, spec=replace(query.spec, meaning=meaning, known=known))
+    fields = {families.EVENTS.name: "count_id by eventType"}
+    for one in event_map.values():
+        fields[one.family] = "count_id of the events that the event map names"
+    spec = replace(query.spec, meaning=meaning, known=known, fields=fields)
+    return replace(query, spec=spec)
 
 
 def _known(
@@ -241,7 +258,13 @@ def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
         "schema": SCHEMA,
     }
     spec = spec_for(options, rules, name, meaning)
-    spec = replace(spec, interval_ms=options.slow_interval, lookback_ms=max(wanted.windows))
+    spec = replace(
+        spec,
+        interval_ms=options.slow_interval,
+        lookback_ms=max(wanted.windows),
+        fields={families.ACTIVE_USERS.name: f"countDistinct of {'.'.join(wanted.property)}"},
+        cost=Cost(calls=2 * len(wanted.windows)),
+    )
     return Query(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
 
 

@@ -37,7 +37,7 @@ from exporter.providers.voiceflow.mapping import (
     rows_to_reading,
 )
 from exporter.providers.voiceflow.options import VoiceflowOptions
-from exporter.query import Ask, Naming, QuerySpec
+from exporter.query import Ask, Cost, Naming, QuerySpec
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 PATH = "/v2/query/usage"
@@ -209,10 +209,27 @@ def _spec(
     }
     suffix = f"/{environment.shown}" if environment and len(options.environments) > 1 else ""
     spec = spec_for(options, rules, f"{name}/{project.shown}{suffix}", meaning)
-    spec = replace(spec, span_ms=SPAN_MS, naming=_naming(options, project))
+    naming = _naming(options, project)
     if name == "top_intents":
-        return replace(spec, interval_ms=options.slow_interval, lookback_ms=DAY_MS)
-    return spec
+        return replace(
+            spec,
+            naming=naming,
+            interval_ms=options.slow_interval,
+            lookback_ms=DAY_MS,
+            fields={families.TOP_INTENT_MATCHES.name: "result.intents[].count"},
+            cost=Cost(rows=TOP_INTENTS, listed=True),
+        )
+    fields, cost = _fields(MEASURES[name]), Cost(page_rows=PAGE_ROWS)
+    return replace(spec, span_ms=SPAN_MS, naming=naming, fields=fields, cost=cost)
+
+
+def _fields(measure: Measure) -> Mapping[str, str]:
+    found = {measure.family.name: "result.items[].count"}
+    if measure.errors:
+        found[measure.errors.name] = "result.items[]: count - successCount"
+    if measure.names:
+        found[measure.names.name] = "result.items[].name"
+    return found
 
 
 def _naming(options: VoiceflowOptions, project: Named) -> Mapping[str, Naming]:

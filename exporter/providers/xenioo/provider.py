@@ -4,7 +4,7 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
@@ -232,10 +232,21 @@ def _statistics(options: XeniooOptions, rules: Rules) -> Query:
     spec = replace(
         spec_for(options, rules, "statistics", meaning),
         reach_ms=MOST_DAYS * DAY_MS,
+        fields=_fields(),
         budget=Budget(name, HOUR_MS, MARGIN_MS),
     )
     tokens = Tokens(options.account_key, options.service_url)
     return Query(spec, Statistics(options, tokens, rules.limits.label_value_bytes).read)
+
+
+def _fields() -> Mapping[str, str]:
+    raw = {code: average.raw for code, average in AVERAGES.items()}
+    normalised = {code: average.normalised for code, average in AVERAGES.items()}
+    return {
+        family.name: f"statistic type {code} ({NAMES[code]})"
+        for each in (COUNTED, DISTINCT, raw, normalised)
+        for code, family in each.items()
+    }
 
 
 KIND = ProviderKind(
