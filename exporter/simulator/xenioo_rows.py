@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from exporter.simulator.conversations import Kind, Occurrence
+from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic, Window
 
 HOUR_MS = 3_600_000
@@ -62,7 +62,7 @@ ROW_MODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """A bot of the account."""
+    """A bot of the account; what happens in the environment ``staging`` is the second one's."""
 
     key: str
     secret: str
@@ -110,12 +110,16 @@ class Scope:
             return round(start.timestamp() * (1000 if form == "epoch_ms" else 1))
         return at.strftime(form)
 
-    def slices(self) -> Iterator[Window]:
-        """Yield stretches that lie in one group each, oldest first."""
+    @property
+    def window(self) -> Window:
+        """Return what is asked for, to this instant."""
+        return self.start_ms, self.now_ms + 1
+
+    @property
+    def step_ms(self) -> int:
+        """Return the longest stretch that never lies in two groups."""
         offset = self.local(self.now_ms).utcoffset() or timedelta()
-        step_ms = HOUR_MS if not offset % timedelta(hours=1) else HOUR_MS // 4
-        for begin_ms in range(self.start_ms // step_ms * step_ms, self.now_ms + 1, step_ms):
-            yield max(begin_ms, self.start_ms), min(begin_ms + step_ms, self.now_ms + 1)
+        return HOUR_MS if not offset % timedelta(hours=1) else HOUR_MS // 4
 
 
 Place = tuple[str | int, str, str]
@@ -129,12 +133,6 @@ class Cell:
     counts: Counter[Kind] = field(default_factory=Counter)
     users: defaultdict[Kind, set[str]] = field(default_factory=lambda: defaultdict(set))
     failures: int = 0
-
-    def add(self, one: Occurrence) -> None:
-        """Take note of an occurrence."""
-        self.counts[one.kind] += 1
-        self.users[one.kind].add(one.get("user"))
-        self.failures += one.kind is Kind.API_CALL and one.get("ok") == "false"
 
     def value(self, code: int) -> float | None:
         """Return the value of an event; None for an average of nothing."""
@@ -197,31 +195,48 @@ def rows(traffic: Traffic, scope: Scope) -> list[dict[str, Any]]:
     return sorted(found, key=_shuffled)
 
 
+_PLACE = ("bot", "environment", "channel")
+
+
 def _cells(traffic: Traffic, scope: Scope) -> dict[Place, Cell]:
     cells: defaultdict[Place, Cell] = defaultdict(Cell)
-    keys = {bot.key for bot in scope.bots}
-    for window in scope.slices():
-        group = scope.group(window[0])
-        for kind in _TOLD:
-            for one in traffic.records(kind, window, scope.now_ms):
-                if (bot := _bot(one).key) in keys:
-                    channel = one.get("channel")
-                    cells[group, bot, CHANNELS.get(channel, channel)].add(one)
+    for kind in _TOLD:
+        for place, _, number in _sums(traffic, scope, kind):
+            cells[place].counts[kind] += number
+    for place, _, number in _sums(traffic, scope, Kind.API_CALL, ok="false"):
+        cells[place].failures += number
+    for kind in _DISTINCT.values():
+        for place, user, _ in _sums(traffic, scope, kind, "user"):
+            cells[place].users[kind].add(user)
     return cells
+
+
+def _sums(
+    traffic: Traffic, scope: Scope, kind: Kind, *more: str, **only: str
+) -> Iterator[tuple[Place, str, int]]:
+    """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
+    by = (*_PLACE, *more)
+    window, step_ms = scope.window, scope.step_ms
+    sums = traffic.grouped(kind, window, scope.now_ms, by=by, bucket_ms=step_ms, **only)
+    labels = {at_ms: scope.group(at_ms) for at_ms in {key[0] for key in sums}}
+    for (at_ms, *values), number in sums.items():
+        wanted, environment, channel, *rest = map(str, values)
+        bot = _bot(wanted, environment)
+        if bot in scope.bots:
+            place = labels[at_ms], bot.key, CHANNELS.get(channel, channel)
+            yield place, "".join(rest), number
+
+
+def _bot(wanted: str, environment: str) -> Bot:
+    named = [bot for bot in BOTS if wanted in (bot.key, bot.name)]
+    return named[0] if named else BOTS[environment == "staging"]
 
 
 def _filled(cells: Mapping[Place, Cell], scope: Scope) -> dict[Place, Cell]:
     pairs = {(bot, channel) for _, bot, channel in cells}
-    groups = {scope.group(start_ms) for start_ms, _ in scope.slices()}
+    groups = {scope.group(at_ms) for at_ms in range(*scope.window, scope.step_ms)}
     empty = {(group, *pair): Cell() for group in groups for pair in pairs}
     return empty | dict(cells)
-
-
-def _bot(one: Occurrence) -> Bot:
-    if wanted := one.get("bot"):
-        return next(bot for bot in BOTS if wanted in (bot.key, bot.name))
-    digest = hashlib.blake2b(one.get("conversation").encode(), digest_size=1).digest()
-    return BOTS[digest[0] % len(BOTS)] if one.get("conversation") else BOTS[0]
 
 
 def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict[str, Any]:

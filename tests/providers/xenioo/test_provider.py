@@ -428,7 +428,7 @@ def test_counters_equal_what_happened_since_the_first_call(tmp_path: Path) -> No
     first_ms = account.statistics[0].at_ms
     window = (floor_to(first_ms, HOUR_MS) - 2 * DAY_MS, first_ms + 5 * DAY_MS)
 
-    account.run(60 * 30)
+    account.run(60 * 12)
 
     last_ms = max(seen.at_ms for seen in account.statistics if "/hour/" in seen.path)
     before, after = (
