@@ -120,7 +120,7 @@ def test_a_wrong_map_is_a_fault_where_it_stands(entry: str, words: str) -> None:
 
 
 def test_a_rating_must_be_one_that_there_is() -> None:
-    entry = "{x: {family: chatbot_feedback_total, labels: {rating: positiv}}}"
+    entry = "{x: {family: chatbot_feedback_total, labels: {rating: positives}}}"
 
     assert fault(f"queries: [events]\nevent_map: {entry}") == (
         "8:20: targets[0].event_map.x: expected a rating of positive, negative, neutral; "
