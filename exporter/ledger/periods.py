@@ -40,9 +40,10 @@ def period_expiry_ms(spec: QuerySpec, period: Window) -> int:
 def window_expiry_ms(spec: QuerySpec, window: Window, *, listed: bool) -> int:
     """Return when a windowed gauge is withdrawn: 3 periods and 2 polls after its data.
 
-    The period of a list (of a trailing window) is the time between two readings of it.
+    The period of a list is the time between two readings of it, or between two of its windows,
+    which end on whole buckets.
     """
-    period_ms = spec.interval_ms if listed else window.length_ms
+    period_ms = max(spec.interval_ms, spec.granularity_ms) if listed else window.length_ms
     return window.end_ms + 3 * period_ms + 2 * spec.interval_ms
 
 
