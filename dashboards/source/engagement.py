@@ -57,23 +57,23 @@ def against_usual(select: str) -> Panel:
 
 def band(select: str) -> Panel:
     """Return each bot's 3 h mean inside the band that earlier weeks let expect."""
-    expected = f"sqrt(3 * {promql.expected(promql.FAST)}{{{select}}} + 0.375)"
+    expected = f"{promql.expected(promql.FAST)}{{{select}}}"
     width = f"2 * {promql.scale(promql.FAST)}{{{select}}}"
     words = Words(
         "Engagement per hour against its expected band",
         MEANING + " Mean of three hours; the band is the median of the same hours of the week "
-        "over four weeks, give or take four of its usual deviations. No band: not learnt yet.",
+        "over four weeks, give or take two of its usual deviations. No band: not learnt yet.",
         no_value=LATE,
     )
     curves = (
         Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
         Curve(
-            f"(({expected} + {width}) ^ 2 - 0.375) / 3",
+            f"{expected} * exp({width})",
             f"{_PER_BOT} high",
             band_edge(),
         ),
         Curve(
-            f"(clamp_min({expected} - {width}, 0.6124) ^ 2 - 0.375) / 3",
+            f"{expected} * exp(-{width})",
             f"{_PER_BOT} low",
             band_edge(),
         ),

@@ -137,7 +137,7 @@ def _table() -> Panel:
     words = Words(
         "Bots, the most unusual first",
         engagement.MEANING + " Score: distance from usual in usual deviations; an engagement alert "
-        "needs less than -4. Active users: over the day where the provider tells, else over the "
+        "needs less than -3.5. Active users: over the day where the provider tells, else over the "
         "window that it has. Empty cells: no fresh data, not offered, or not learnt.",
     )
     link = (

@@ -25,18 +25,18 @@ def weeks(window: str) -> str:
     return f"bot:chatbot_engagement_weeks:{window}"
 
 
-def residual(window: str) -> str:
-    """Return the recorded distance from the expectation, in Poisson standard deviations."""
-    return f"bot:chatbot_engagement_residual:{window}"
+def change(window: str) -> str:
+    """Return the recorded logarithm of what is there over what was to be expected."""
+    return f"bot:chatbot_engagement_change:{window}"
 
 
 def scale(window: str) -> str:
-    """Return the recorded usual size of that distance, learnt per bot."""
+    """Return the recorded usual size of that logarithm, learnt per bot."""
     return f"bot:chatbot_engagement_scale:{window}"
 
 
 def score(window: str) -> str:
-    """Return the recorded distance in units of its usual size."""
+    """Return the recorded logarithm in units of its usual size."""
     return f"bot:chatbot_engagement_score:{window}"
 
 

@@ -63,25 +63,38 @@ def _window(tuning: Tuning, drop: Drop) -> Iterator[Record]:
         f"and {ON} ({promql.weeks(window)} >= {tuning.weeks_needed})",
     )
     yield Record(
-        promql.residual(window),
-        f"2 * (sqrt({hours} * {actual} + 0.375) - sqrt({hours} * {expected} + 0.375))",
+        promql.change(window),
+        f"ln(({hours} * {actual} + 1) / ({hours} * {expected} + 1))",
     )
     yield from _scores(tuning, drop)
 
 
 def _scores(tuning: Tuning, drop: Drop) -> Iterator[Record]:
-    residual, scale = promql.residual(drop.window), promql.scale(drop.window)
+    """Yield the usual change of a bot, and the present one in units of it.
+
+    The usual change is learnt from windows that could alert, since at night few events change
+    much; and it is at least what chance does to so many events.
+    """
+    change, scale = promql.change(drop.window), promql.scale(drop.window)
     size = f"bot:chatbot_engagement_deviation:{drop.window}"
+    chance = f"bot:chatbot_engagement_chance:{drop.window}"
+    events = f"{drop.hours} * {promql.expected(drop.window)}"
     past = f"{size}[{drop.memory}] offset {drop.ago}"
     needed = round(tuning.scale_days * 86_400 / tuning.interval_s)
-    yield Record(size, f"abs({residual})")
+    yield Record(size, f"abs({change}) and {ON} ({events} >= {drop.least:g})")
+    yield Record(chance, f"{tuning.chance:g} / sqrt(clamp_min({events}, 1))")
     yield Record(
         scale,
-        f"(clamp_min({MAD_TO_SIGMA} * quantile_over_time(0.5, {past}), {tuning.scale_floor})\n"
-        f"  and count_over_time({past}) >= {needed})\n"
-        f"or 0 * {promql.expected(drop.window)} + {tuning.scale_unlearnt}",
+        f"(\n"
+        f"  (\n"
+        f"    {MAD_TO_SIGMA} * quantile_over_time(0.5, {past})\n"
+        f"    and count_over_time({past}) >= {needed}\n"
+        f"    or {ON} 0 * {chance} + {tuning.scale_unlearnt}\n"
+        f"  ) > {ON} {chance}\n"
+        f")\n"
+        f"or {ON} {chance}",
     )
-    yield Record(promql.score(drop.window), f"{residual} / {scale}")
+    yield Record(promql.score(drop.window), f"{change} / {scale}")
 
 
 def _earlier(series: str, weeks: int) -> str:

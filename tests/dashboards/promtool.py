@@ -1,0 +1,117 @@
+"""promtool as an engine: series in, firing alerts out, by the rules as they are shipped."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+import yaml
+
+Values: TypeAlias = Sequence[float | None]
+_GOT = re.compile(r"time: (\S+),\n\s+exp: ?.*\n\s+got: ?(.*)\n")
+_SAMPLE = re.compile(r"\{(.*?)\} [0-9.E+]+(?:, |\"|$)")
+_LABEL = re.compile(r'(\w+)=\\?"(.*?)\\?"')
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+DEADLINE_S = 600
+
+
+def needed(program: str) -> str:
+    """Return the program's path; skip aloud where it is absent, fail where CI promises it."""
+    found = shutil.which(program)
+    if found:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{program} is absent, and CI promises it")
+    pytest.skip(f"{program} is not installed: the rules are not proven here (make tools)")
+
+
+def firing(
+    folder: Path,
+    rules: Mapping[str, Any],
+    series: Mapping[str, Values],
+    probes: Sequence[int],
+    *,
+    step_s: int,
+) -> dict[int, list[dict[str, str]]]:
+    """Return the alerts that fire at each probe (seconds from the start), as their labels.
+
+    ``series`` are one value a step from the start on; None is a step without a sample.
+    """
+    rule_file = folder / "rules.yaml"
+    rule_file.write_text(yaml.safe_dump(dict(rules), sort_keys=False), encoding="utf-8")
+    expr = 'ALERTS{alertstate="firing"}'
+    test = {
+        "interval": f"{step_s}s",
+        "input_series": [
+            {"series": name, "values": encoded(values)} for name, values in series.items()
+        ],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": f"{probe}s", "exp_samples": []} for probe in probes
+        ],
+    }
+    document = {
+        "rule_files": [rule_file.name],
+        "evaluation_interval": f"{step_s}s",
+        "tests": [test],
+    }
+    test_file = folder / "test.yaml"
+    test_file.write_text(yaml.dump(document, Dumper=_Dumper, sort_keys=False), encoding="utf-8")
+    return parsed(_run(test_file))
+
+
+def encoded(values: Values) -> str:
+    """Return the values in promtool's notation, repeats shortened."""
+    words: list[str] = []
+    start = 0
+    for number in range(1, len(values) + 1):
+        if number < len(values) and values[number] == values[start]:
+            continue
+        words.append(_repeated(values[start], number - start))
+        start = number
+    return " ".join(words)
+
+
+def parsed(output: str) -> dict[int, list[dict[str, str]]]:
+    """Return the alerts in what promtool says it got instead of nothing, by probe."""
+    found: dict[int, list[dict[str, str]]] = {}
+    for instant, got in _GOT.findall(output):
+        samples = [dict(_LABEL.findall(labels)) for labels in _SAMPLE.findall(got)]
+        assert samples, f"not understood: {got[:200]}"
+        found[_seconds(instant)] = samples
+    return found
+
+
+def _run(test_file: Path) -> str:
+    command = [needed("promtool"), "test", "rules", test_file.name]
+    done = subprocess.run(  # noqa: S603 - promtool itself
+        command,
+        cwd=test_file.parent,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    if "SUCCESS" not in said and "FAILED" not in said:
+        pytest.fail(f"promtool could not run: {said[:2000]}")
+    return said
+
+
+def _repeated(value: float | None, times: int) -> str:
+    if value is None:
+        return "_" if times == 1 else f"_x{times}"
+    shown = f"{value:g}" if value == round(value, 3) else f"{value:.6g}"
+    shown = str(int(value)) if float(value).is_integer() else shown
+    return shown if times == 1 else f"{shown}+0x{times - 1}"
+
+
+def _seconds(text: str) -> int:
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([wdhms])", text))
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The fast writer where there is one."""
