@@ -5,6 +5,7 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from exporter.logs import configure_logs
 from exporter.provider import ProviderKind, Rules, Target
 from exporter.providers import KINDS
 from exporter.query import QuerySpec
-from exporter.simulator import SIMULATORS
+from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
 
@@ -57,7 +58,8 @@ def command(listen: str, seed: int) -> None:
 async def _demo(listen: str, seed: int, folder: Path) -> None:
     clock = SystemClock()
     traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
-    services = {name: build(clock, traffic) for name, build in SIMULATORS.items()}
+    hasty = {"xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS)}
+    services = {name: build(clock, traffic) for name, build in (SIMULATORS | hasty).items()}
     for service in services.values():
         service.remember = 0  # a demo may run for days; its request log would grow with it
     async with serving(services) as urls:
