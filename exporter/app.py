@@ -17,12 +17,15 @@ from exporter.clock import MILLISECONDS, Clock
 from exporter.config.model import Settings
 from exporter.display import Display
 from exporter.errors import LedgerError, SettingsError
+from exporter.explaining import Answer, answer
 from exporter.exposition import Board
 from exporter.keys import KeyWatch
+from exporter.ledger.explain import Reader
 from exporter.ledger.store import Ledger
-from exporter.poll import Desk, Line, Offload
+from exporter.poll import Desk, Line, Offload, QueryKey
 from exporter.poller import Poller
 from exporter.provider import ProviderKind, Rules, Target
+from exporter.query import QuerySpec
 from exporter.telemetry import FAMILIES, Telemetry
 from exporter.web.contract import ReloadResult, Sources
 from exporter.web.status import Status
@@ -32,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
 UNREADY_AFTER_MS = 300_000
+EXPLAINED_AT_ONCE = 50
 
 
 class Threaded:
@@ -94,6 +98,7 @@ class App:
         self._started_ms = outside.clock.now_ms()
         self._stop = asyncio.Event()
         self._recent = overview.Recent()
+        self._specs: Mapping[QueryKey, QuerySpec] = {}
         self.health = Health()
         self.telemetry = Telemetry(outside.revision)
         families = {e.family.name: e.family for e in catalog.entries(outside.kinds)}
@@ -114,6 +119,7 @@ class App:
             exposition=self.board,
             ready=lambda: self.health.ready(self._outside.clock.now_ms()),
             status=self.status,
+            explain=self.explain,
         )
 
     def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
@@ -130,6 +136,21 @@ class App:
             config_loaded_ms=self._loaded.loaded_ms,
             targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
         )
+
+    def explain(self, selector: str) -> Answer:
+        """Return why the series of ``selector`` show what they show, from the ledger."""
+        reader = Reader(self._settings.ledger.url, self._families)
+        try:
+            return answer(
+                reader,
+                selector,
+                self._specs,
+                self._families,
+                now_ms=self._outside.clock.now_ms(),
+                most=EXPLAINED_AT_ONCE,
+            )
+        finally:
+            reader.close()
 
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""
@@ -231,6 +252,7 @@ class App:
             functools.partial(self._ledger.enrol, list(specs.values()), renames)
         )
         self._keys = KeyWatch({target.name: target.sign for target in targets})
+        self._specs = specs
         await self._display.restart(specs)
         self._poller.assign(lines)
         gauges = self.telemetry.gauges

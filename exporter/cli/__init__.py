@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, demo, metrics, run, simulate
+from exporter.cli import check_config, demo, explain, metrics, run, simulate
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -16,6 +16,7 @@ First steps:
   chatbot-exporter check-config exporter.yaml   is the file right?
   chatbot-exporter run --config exporter.yaml   serve /metrics
   chatbot-exporter metrics                      what will be exported?
+  chatbot-exporter explain SELECTOR             why does a series show what it shows?
 
 Every command explains itself with --help. Exit codes: 0 good, 1 failed, 2 wrong usage or
 configuration.
@@ -31,5 +32,5 @@ def main() -> None:
     """Run one command."""
 
 
-for _module in (run, demo, simulate, check_config, metrics):
+for _module in (run, demo, simulate, check_config, metrics, explain):
     main.add_command(_module.command)

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from exporter.clock import Clock, SystemClock
-from exporter.web import negotiation, page
+from exporter.web import explain, negotiation, page
 from exporter.web.contract import Sources, StaleSnapshot
 from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
 
@@ -42,6 +42,8 @@ def build(
         "/-/ready": _ready(sources),
         "/api/v1/status": _status(sources),
     }
+    if sources.explain is not None:
+        routes["/explain"] = explain.endpoint(sources.explain)
     app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()),

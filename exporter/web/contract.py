@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.errors import ExporterError
+from exporter.explaining import Answer
 from exporter.web.status import Status
 
 
@@ -41,10 +42,12 @@ class Sources:
     ``ready`` says whether the ledger is open and takes commits. ``status`` may take a while: it
     runs beside the event loop. ``reload`` None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
-    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``).
+    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``explain`` answers a selector
+    from the ledger, beside the event loop, too; it raises ``SelectorError`` and ``LedgerError``.
     """
 
     exposition: Exposition
     ready: Callable[[], bool]
     status: Callable[[], Status]
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
+    explain: Callable[[str], Answer] | None = None

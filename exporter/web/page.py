@@ -12,14 +12,14 @@ from exporter.web import words
 from exporter.web.chart import Chart, draw
 from exporter.web.status import QueryStatus, State, Status
 
-_TEMPLATES = jinja2.Environment(
+TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("exporter.web"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
+TEMPLATES.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
 
 TONES = {
     State.OK: "good",
@@ -47,14 +47,15 @@ def _asset(name: str) -> str:
     return resources.files("exporter.web").joinpath("templates", name).read_text("utf-8")
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """Return the source expression that admits the inline style or script ``text``."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-_STYLE = _asset("status.css")
+STYLE = _asset("status.css")
 _SCRIPT = _asset("status.js")
 POLICY = (
-    f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; img-src data:; "
+    f"default-src 'none'; style-src {hash_of(STYLE)}; script-src {hash_of(_SCRIPT)}; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """The page's content security policy: its own style and script, by hash, and nothing else."""
@@ -66,13 +67,13 @@ def render(status: Status, *, target: str | None = None) -> str | None:
     if target is not None and target not in {each.name for each in status.targets}:
         return None
     counts = Counter(row.query.state for row in rows)
-    return _TEMPLATES.get_template("status.html").render(
+    return TEMPLATES.get_template("status.html").render(
         status=status,
         now=status.now_ms,
         target=target,
         rows=rows,
         counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
-        style=_STYLE,
+        style=STYLE,
         script=_SCRIPT,
     )
 

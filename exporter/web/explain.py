@@ -1,0 +1,83 @@
+"""The page that says why a series shows what it shows, and the same as JSON."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from exporter.errors import LedgerError
+from exporter.explaining import Answer, Explanation, number
+from exporter.selector import SelectorError
+from exporter.web.page import STYLE, TEMPLATES, hash_of
+
+AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
+NOTHING = "No series matches."
+POLICY = (
+    f"default-src 'none'; style-src {hash_of(STYLE)}; img-src data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+Explain = Callable[[str], Answer]
+
+
+def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers ``GET /explain?series=SELECTOR``; ``explain`` runs on a thread."""
+    turn = asyncio.Semaphore(AT_A_TIME)
+
+    async def page(request: Request) -> Response:
+        selector = request.query_params.get("series", "").strip()
+        as_json = _wants_json(request)
+        if not selector and not as_json:
+            return _page("", HTTPStatus.OK)
+        try:
+            async with turn:
+                found = await asyncio.to_thread(explain, selector)
+        except SelectorError as error:
+            return _fault(selector, str(error), HTTPStatus.BAD_REQUEST, as_json=as_json)
+        except LedgerError as error:
+            return _fault(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
+        if not found.series:
+            return _fault(selector, NOTHING, HTTPStatus.NOT_FOUND, as_json=as_json)
+        if as_json:
+            return Response(msgspec.json.encode(found), media_type="application/json")
+        return _page(selector, HTTPStatus.OK, found=found)
+
+    return page
+
+
+def _wants_json(request: Request) -> bool:
+    form = request.query_params.get("format")
+    accept = request.headers.get("accept", "")
+    return form == "json" or (
+        form is None and "application/json" in accept and "text/html" not in accept
+    )
+
+
+def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> Response:
+    if as_json:
+        return Response(
+            msgspec.json.encode({"error": words}), status, media_type="application/json"
+        )
+    return _page(selector, status, fault=words)
+
+
+def _page(
+    selector: str, status: HTTPStatus, *, found: Answer | None = None, fault: str = ""
+) -> Response:
+    html = TEMPLATES.get_template("explain.html").render(
+        selector=selector,
+        found=found,
+        fault=fault,
+        style=STYLE,
+        number=number,
+        provider_sum=_provider_sum,
+    )
+    headers = {"Content-Security-Policy": POLICY}
+    return Response(html, status, headers, media_type="text/html; charset=utf-8")
+
+
+def _provider_sum(found: Explanation) -> float:
+    return sum(bucket.provider for bucket in found.buckets)

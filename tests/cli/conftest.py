@@ -1,0 +1,16 @@
+"""A ledger with a past, and the settings file it belongs to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.telling import Told
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
+    found = Told(tmp_path)
+    yield found
+    found.close()

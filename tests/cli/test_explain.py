@@ -1,0 +1,247 @@
+"""``explain``: an account that adds up to what ``/metrics`` shows."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.cli import main
+from exporter.clock import SystemClock
+from tests.support.telling import Told
+
+RECEIVED = 'chatbot_messages_received_total{target="shop"}'
+
+
+def ask(told: Told, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    """Run ``explain`` at the instant that the ledger's clock shows."""
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _self: told.clock.now_ms())
+    return CliRunner().invoke(main, ["explain", "--config", str(told.file), *arguments])
+
+
+def explained(told: Told, monkeypatch: pytest.MonkeyPatch, selector: str) -> list[dict[str, Any]]:
+    result = ask(told, monkeypatch, "--format", "json", selector)
+    assert (result.exit_code, result.stderr) == (0, "")
+    series: list[dict[str, Any]] = json.loads(result.stdout)["series"]
+    return series
+
+
+def on_metrics(told: Told) -> dict[str, float]:
+    return {
+        sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
+        for family in text_string_to_metric_families(told.metrics())
+        for sample in family.samples
+    }
+
+
+def recomputed(series: dict[str, Any]) -> float:
+    """Add up what the explanation says, from its buckets on."""
+    if series["period"]:
+        return float(sum(each["provider"] for each in series["buckets"]))
+    counted = sum(each["provider"] - each["baseline"] for each in series["buckets"])
+    total = series["sum"]
+    counter = counted + total["retired"] + total["overhang"] + total["written_off"]
+    return float(counter if total["held"] is None else total["held"])
+
+
+def lived(told: Told) -> None:
+    """A first poll, growth, late data, and a deletion that is partly repaid."""
+    told.poll("shop", {9: 100, 10: 30})
+    told.pass_by(20)
+    told.poll("shop", {9: 104, 10: 80, 11: 12})
+    told.pass_by(5)
+    told.poll("shop", {9: 104, 10: 70, 11: 15})
+
+
+def test_the_parts_add_up_to_the_exported_number(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived(told)
+    told.reveal()
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert series["sum"] == {
+        "buckets": 59, "retired": 0, "truth": 59, "overhang": 7, "written_off": 0,
+        "counter": 66, "held": None,
+    }  # fmt: skip
+    assert recomputed(series) == series["exported"] == 66
+
+
+def test_every_exported_number_is_the_one_on_metrics(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived(told)
+    told.pass_by(180)
+    told.poll("shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
+    told.reveal()
+
+    shown = explained(told, monkeypatch, '{target="shop"}')
+
+    assert {each["series"].split("{")[0] for each in shown} >= {
+        "chatbot_messages_received_total",
+        "chatbot_known_users",
+        "chatbot_period_messages_received",
+    }
+    assert {
+        name: value for name, value in on_metrics(told).items() if '"target": "shop"' in name
+    } == {
+        sample.name + json.dumps(sample.labels, sort_keys=True): each["exported"]
+        for each in shown
+        for family in text_string_to_metric_families(f"{each['series']} 0\n")
+        for sample in family.samples
+    }
+    assert [each["exported"] for each in shown if each["sum"] or each["period"]] == [
+        recomputed(each) for each in shown if each["sum"] or each["period"]
+    ]
+
+
+def test_a_new_series_is_shown_as_zero_first(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    told.poll("shop", {10: 30})
+    told.pass_by(5)
+    told.poll("shop", {10: 30, 11: 8})
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert (series["exported"], series["sum"]["held"], series["sum"]["counter"]) == (0, 0, 8)
+    assert any("until a scrape has carried" in note for note in series["notes"])
+
+
+def test_what_is_written_off_stays_in_the_sum(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(told)
+    told.reveal()
+    told.pass_by(7 * 60)
+    told.ledger.tend()
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert (series["sum"]["overhang"], series["sum"]["written_off"]) == (0, 7)
+    assert recomputed(series) == series["exported"] == 66
+
+
+def test_retired_buckets_are_one_number(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(told)
+    told.reveal()
+    told.pass_by(36 * 24 * 60)
+    told.poll("shop", {})
+    told.ledger.sweep()
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert series["sum"]["retired"] == 59
+    assert recomputed(series) == series["sum"]["counter"] == 66
+
+
+def test_each_bucket_has_its_phase_baseline_and_revisions(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived(told)
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert [
+        (each["phase"], each["provider"], each["baseline"], each["counted"], each["revisions"])
+        for each in series["buckets"]
+    ] == [
+        ("settled", 104, 100, 4, 1),
+        ("settling", 70, 30, 40, 2),
+        ("open", 15, 0, 15, 0),
+    ]
+
+
+def test_origin_and_request_are_named(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(told)
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert (series["target"], series["query"], series["provider"]) == ("shop", "hourly", "flowxo")
+    assert (series["request"], series["field"]) == ("GET /insights", "metrics[].received_messages")
+    assert series["since_ms"] == told.clock.now_ms() - 25 * 60_000
+
+
+def test_a_query_that_was_removed_is_explained_but_not_exported(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived(told)
+    told.ledger.enrol([spec for spec in told.specs.values() if spec.target != "shop"])
+
+    (series,) = explained(told, monkeypatch, RECEIVED)
+
+    assert (series["state"], series["exported"], series["sum"]["counter"]) == ("removed", None, 66)
+    assert [each["phase"] for each in series["buckets"]] == ["unknown"] * 3
+
+
+def test_a_person_can_read_and_add_it_up(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(told)
+    told.reveal()
+
+    result = ask(told, monkeypatch, RECEIVED)
+
+    lines = result.stdout.splitlines()
+    assert lines[0] == (
+        'chatbot_messages_received_total{provider="flowxo",target="shop",project="shop",'
+        'bot_environment="",channel=""} 66'
+    )
+    assert "  2026-03-03 09:00 to 10:00  settled        104       100        4          1" in lines
+    assert next(line.split()[-2:] for line in lines if "overhang" in line) == ["overhang", "7"]
+    assert lines[-1].startswith("  * ")
+
+
+def test_old_buckets_are_one_line_unless_all_are_wanted(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.poll("shop", dict.fromkeys(range(11), 10))
+    told.pass_by(20 * 60)
+    told.poll("shop", dict.fromkeys(range(24), 10))
+    told.pass_by(60 * 6)
+    monkeypatch.setattr("exporter.cli.explain.NEWEST", 3)
+
+    short = ask(told, monkeypatch, RECEIVED).stdout
+    long = ask(told, monkeypatch, "--all", RECEIVED).stdout
+
+    assert "21 older ones (--all)" in short
+    assert "older ones" not in long
+    assert len(long.splitlines()) == len(short.splitlines()) + 20
+
+
+def test_nothing_that_matches_exits_with_one(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "no series matches" in result.stderr
+
+
+@pytest.mark.parametrize("selector", ["", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}"])
+def test_a_bad_selector_exits_with_two_and_says_where(
+    selector: str, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = ask(told, monkeypatch, selector)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "SELECTOR" in result.stderr
+
+
+def test_a_ledger_that_is_not_there_yet_is_said(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told.file.write_text(told.file.read_text().replace("ledger.db", "none.db"))
+
+    result = ask(told, monkeypatch, RECEIVED)
+
+    assert result.exit_code == 1
+    assert "there is no ledger yet" in result.stderr
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_explaining_keeps_no_writer_waiting(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    lived(told)
+    told.reveal()
+    with told.ledger._engine.begin():  # the exporter is in the middle of a commit
+        (series,) = explained(told, monkeypatch, RECEIVED)
+
+    told.poll("shop", {9: 104, 10: 80, 11: 20})
+
+    assert series["exported"] == 66
+    assert explained(told, monkeypatch, RECEIVED)[0]["exported"] == 74

@@ -1,0 +1,145 @@
+"""The page of ``GET /explain``, and the same as JSON."""
+
+import html
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.errors import LedgerError
+from exporter.explaining import Answer, answer
+from exporter.ledger.explain import Reader
+from exporter.web.app import build
+from tests.support.telling import Told
+from tests.web.served import ask, sources
+
+RECEIVED = 'chatbot_messages_received_total{target="shop"}'
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+    monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
+    found = Told(tmp_path)
+    found.poll("shop", {9: 100, 10: 30})
+    found.pass_by(20)
+    found.poll("shop", {9: 104, 10: 80, 11: 12})
+    found.reveal()
+    yield found
+    found.close()
+
+
+def get(told: Told, **request: object) -> httpx.Response:
+    def explain(selector: str) -> Answer:
+        reader = Reader(told.settings.ledger.url, told.families)
+        now_ms = told.clock.now_ms()
+        return answer(reader, selector, told.specs, told.families, now_ms=now_ms, most=1)
+
+    app = build(sources(explain=explain))
+    return ask(app, "GET", "/explain", **request)
+
+
+def test_without_a_selector_there_is_a_form_to_fill_in(told: Told) -> None:
+    response = get(told)
+
+    assert response.status_code == 200
+    assert '<input name="series"' in response.text
+    assert "<section" not in response.text
+
+
+def test_the_page_shows_the_sum_and_every_bucket(told: Told) -> None:
+    response = get(told, params={"series": RECEIVED})
+
+    text = html.unescape(response.text)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert 'project="shop",bot_environment="",channel=""}</code> 66' in text
+    assert '<th scope="row">= counter</th><td>66</td>' in text
+    assert text.count("<td>settled</td>") + text.count("<td>settling</td>") == 2
+    assert "<code>GET /insights</code>, field <code>metrics[].received_messages</code>" in text
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"params": {"series": RECEIVED, "format": "json"}},
+        {"params": {"series": RECEIVED}, "headers": {"Accept": "application/json"}},
+    ],
+)
+def test_the_same_is_there_as_json(told: Told, request_: dict[str, object]) -> None:
+    response = get(told, **request_)
+
+    (series,) = json.loads(response.content)["series"]
+    assert response.headers["content-type"] == "application/json"
+    assert (series["exported"], len(series["buckets"])) == (66, 3)
+
+
+def test_a_browser_that_takes_everything_gets_the_page(told: Told) -> None:
+    accept = "text/html,application/xhtml+xml,application/json;q=0.9"
+
+    response = get(told, params={"series": RECEIVED}, headers={"Accept": accept})
+
+    assert response.headers["content-type"].startswith("text/html")
+
+
+def test_there_are_only_so_many_on_one_page(told: Told) -> None:
+    told.pass_by(1)
+    told.poll("promo", {10: 1})
+
+    response = get(told, params={"series": "chatbot_messages_received_total"})
+
+    assert response.text.count("<section") == 1
+    assert "narrow the selector" in response.text
+
+
+@pytest.mark.parametrize(
+    ("selector", "status", "words"),
+    [
+        ('a{b="<script>alert(1)</script>"}', 404, "No series matches."),
+        ("<script>alert(1)</script>", 400, "character 1: nothing more is expected"),
+        ('{a=~"("}', 400, "the pattern ends before a group is closed"),
+    ],
+)
+def test_what_cannot_be_explained_is_said_and_escaped(
+    told: Told, selector: str, status: int, words: str
+) -> None:
+    page = get(told, params={"series": selector})
+    data = get(told, params={"series": selector, "format": "json"})
+
+    assert (page.status_code, data.status_code) == (status, status)
+    assert words in html.unescape(page.text)
+    assert words in json.loads(data.content)["error"]
+    assert "<script" not in page.text
+
+
+def test_json_without_a_selector_is_a_fault(told: Told) -> None:
+    assert get(told, params={"format": "json"}).status_code == 400
+
+
+def test_a_ledger_that_cannot_be_read_is_503() -> None:
+    def explain(_selector: str) -> Answer:
+        raise LedgerError("the ledger cannot be read: database is locked")
+
+    response = ask(build(sources(explain=explain)), "GET", "/explain", params={"series": "a"})
+
+    assert response.status_code == 503
+    assert "database is locked" in response.text
+
+
+def test_the_page_may_run_nothing_and_fetch_nothing(told: Told) -> None:
+    policy = get(told, params={"series": RECEIVED}).headers["content-security-policy"]
+
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "script-src" not in policy
+
+
+def test_where_nothing_can_be_explained_the_path_is_unknown() -> None:
+    assert ask(build(sources()), "GET", "/explain").status_code == 404
+
+
+def test_it_is_read_only() -> None:
+    def explain(selector: str) -> Answer:
+        return Answer(selector, 0, ())
+
+    assert ask(build(sources(explain=explain)), "POST", "/explain").status_code == 405
