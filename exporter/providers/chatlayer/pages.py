@@ -90,7 +90,7 @@ class Pace:
             self.pages_left -= read.pages
         if read.too_large:
             self.slice_ms = max(1, read.window.length_ms // 2)
-        elif read.pages * 4 <= self.max_pages and read.window.length_ms >= self.slice_ms:
+        elif read.pages * 2 <= self.max_pages and read.window.length_ms >= self.slice_ms:
             self.slice_ms = min(2 * self.slice_ms, LONGEST_SLICE_MS)
 
     @property

@@ -1,0 +1,184 @@
+"""One Chatlayer target on its simulator with a real ledger, in virtual time, that can be killed."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from exporter.api import Api
+from exporter.config.model import Limits, Privacy
+from exporter.config.secret import Surroundings
+from exporter.families import NORMALISED
+from exporter.ledger.rows import Claim
+from exporter.ledger.store import Ledger
+from exporter.poll import Desk, Ended, Line, poll
+from exporter.provider import Query, Rules, Target
+from exporter.providers.chatlayer.options import ChatlayerOptions
+from exporter.providers.chatlayer.provider import KIND
+from exporter.simulator.chatlayer import build
+from exporter.simulator.conversations import Kind, Occurrence
+from exporter.simulator.traffic import Traffic
+from exporter.telemetry import Telemetry
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+T = TypeVar("T")
+
+URL = "http://127.0.0.1"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+EVENTS = "events/care/live"
+FAMILIES = NORMALISED | {family.name: family for family in KIND.families}
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Care:
+    """A target with one bot; ``settings`` change what the simulator suggests."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        traffic: Traffic | None = None,
+        now_ms: int = START_MS,
+        **settings: Any,
+    ) -> None:
+        self.clock = VirtualClock(now_ms)
+        self.traffic = traffic or Traffic()
+        self.service = build(self.clock, self.traffic)
+        self.url = f"sqlite:///{folder}/ledger.db"
+        self.settings = {"collectors": ["events"], "requests_per_second": 0} | settings
+        self.commits_left: int | None = None
+        self.kill_after_commit = False
+        self.open()
+
+    def open(self) -> None:
+        """Start, as after a stop or a crash."""
+        self.target = target(self.service.target(URL) | self.settings)
+        self.ledger = Ledger(self.url, clock=self.clock, families=FAMILIES)
+        self.ledger.enrol([query.spec for query in self.target.queries])
+
+    def restart(self, **settings: Any) -> None:
+        """Stop and start, perhaps with other settings."""
+        self.ledger.close()
+        self.settings |= settings
+        self.open()
+
+    def happen(
+        self,
+        kind: Kind = Kind.HANDOVER,
+        *,
+        ago: int = 0,
+        late: int = 0,
+        count: int = 1,
+        **attributes: str,
+    ) -> Sequence[Occurrence]:
+        """Let events happen ``ago`` before now that show ``late`` after they happened."""
+        at_ms = self.clock.now_ms() - ago
+        told = {"user": "u-1", "conversation": "c-1", "channel": "web"} | attributes
+        return self.traffic.add(kind, at_ms, count=count, visible_ms=at_ms + late, **told)
+
+    def wait(self, milliseconds: int) -> None:
+        """Let time pass."""
+        self.clock.step(milliseconds)
+
+    def query(self, name: str = EVENTS) -> Query:
+        """Return a query of the target."""
+        return next(query for query in self.target.queries if query.spec.name == name)
+
+    def poll(self, name: str = EVENTS) -> Ended:
+        """Poll once, as soon as the query is due; raise ``Killed`` where a kill was planned."""
+        return run_virtual(self._poll(self._claim(name)), self.clock)
+
+    def poll_or_die(self, *, commits: int, after: bool) -> None:
+        """Poll, but be killed at the commit after ``commits`` ones: before it, or just after."""
+        self.commits_left, self.kill_after_commit = commits, after
+        try:
+            self.poll()
+        except (Killed, BaseExceptionGroup):
+            pass
+        finally:
+            self.commits_left = None
+        self.restart()
+
+    async def _poll(self, claim: Claim) -> Ended:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+            api = Api(
+                base_url=URL,
+                sign=self.target.sign,
+                client=client,
+                clock=self.clock,
+                requests_per_second=self.target.requests_per_second,
+                gate=asyncio.Semaphore(64),
+            )
+            rng = random.Random(self.clock.now_ms())
+            desk = Desk(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
+            return await poll(desk, Line(self.query(claim.query), api), claim)
+
+    async def _offload(self, call: Callable[[], T]) -> T:
+        if self.commits_left is None:
+            return call()
+        self.commits_left -= 1
+        if self.commits_left < 0 and not self.kill_after_commit:
+            raise Killed
+        done = call()
+        if self.commits_left < 0:
+            raise Killed
+        return done
+
+    def shown(self, family: str, name: str = EVENTS) -> dict[tuple[str, ...], float]:
+        """Return the values of ``family`` by the labels after provider and target, zeros scraped."""
+        key = self.query(name).spec.key
+        self.ledger.reveal([number for number, _ in self.ledger.view(key).pending])
+        return {
+            each.labels[2:]: each.value
+            for each in self.ledger.view(key).shown
+            if each.family == family
+        }
+
+    def events(self) -> float:
+        """Return how many events were counted."""
+        return sum(self.shown("chatbot_events_total").values())
+
+    def counted(self, name: str, **labels: str) -> float:
+        """Return a persisted self counter, over the labels that are not given."""
+        return sum(
+            value
+            for (found, own), value in self.ledger.self_counts().items()
+            if found == f"chatbot_exporter_{name}" and labels.items() <= dict(own).items()
+        )
+
+    def claimed(self) -> Claim:
+        """Return the state of the stream: its epoch and watermark, as the next poll sees them."""
+        claim = self._claim(EVENTS)
+        self.ledger.hold(claim, next_poll_ms=self.clock.now_ms() + 1)
+        return claim
+
+    def _claim(self, name: str) -> Claim:
+        """Claim the query ``name`` when it is due; the others wait for a year."""
+        while True:
+            due_ms = self.ledger.next_due_ms()
+            assert due_ms is not None
+            self.clock.step(max(0, due_ms - self.clock.now_ms()))
+            claim = self.ledger.claim(lambda _target, _name: self.clock.now_ms() + 1)
+            assert claim is not None
+            if claim.query == name:
+                return claim
+            self.ledger.hold(claim, next_poll_ms=self.clock.now_ms() + 365 * 24 * HOUR)
+
+
+def target(entries: dict[str, Any]) -> Target:
+    """Return the target that ``entries`` describe, secrets inline."""
+    named = {"name": "care", "provider": "chatlayer"} | entries
+    around = Surroundings({}, Path(), inline=True)
+    options = ChatlayerOptions.model_validate(named, context=around)
+    return KIND.build(options, Rules(Limits(), Privacy()))
+
+
+async def _published(_key: tuple[str, str]) -> None:
+    return None

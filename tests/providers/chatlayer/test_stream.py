@@ -1,0 +1,407 @@
+"""Event lists, from the simulator into a ledger: each event once, whatever happens in between."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.simulator.chatlayer import violations
+from exporter.simulator.conversations import Kind
+from exporter.simulator.traffic import Traffic
+from tests.providers.chatlayer.care import HOUR, MINUTE, Care
+
+Open = Callable[..., Care]
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Open]:
+    """Return ``begin(**settings)``: a target whose first poll has succeeded."""
+    opened: list[Care] = []
+
+    def start(*, first: bool = True, **settings: Any) -> Care:
+        opened.append(Care(tmp_path, **settings))
+        if first:
+            assert opened[-1].poll().outcome == "ok"
+        return opened[-1]
+
+    yield start
+    for care in opened:
+        care.ledger.close()
+        assert violations(care.service) == []
+
+
+def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -> None:
+    care = begin()
+    care.happen(Kind.HANDOVER, count=2)
+    care.happen(Kind.SEARCH, channel="")
+    care.wait(2 * MINUTE)
+
+    care.poll()
+    care.poll()
+
+    assert care.shown("chatbot_events_total") == {
+        ("care", "live", "web", "handover"): 2,
+        ("care", "live", "", "other"): 1,
+    }
+    assert care.shown("chatbot_handovers_total") == {("care", "live", "web"): 2}
+
+
+def test_nothing_stamped_before_the_first_poll_ever_counts(begin: Open) -> None:
+    care = begin(first=False)
+    care.happen(ago=MINUTE)
+    care.happen(ago=HOUR, late=3 * HOUR)
+    care.poll()
+    care.happen(ago=5 * MINUTE, late=10 * MINUTE)
+    care.happen(count=3)
+
+    for _ in range(12):
+        care.wait(HOUR)
+        care.poll()
+
+    assert care.events() == 3
+
+
+def test_the_first_poll_asks_so_that_a_wrong_token_is_found_at_once(begin: Open) -> None:
+    care = begin(first=False)
+    care.service.faults.on("unauthorized", times=1)
+
+    assert care.poll().outcome == "auth"
+    care.happen(count=5)
+    care.wait(10 * MINUTE)
+    care.poll()
+    care.happen()
+    care.wait(2 * MINUTE)
+    care.poll()
+
+    assert care.events() == 1
+
+
+def test_events_of_the_other_version_are_another_query(begin: Open) -> None:
+    care = begin()
+    care.happen(environment="staging", count=4)
+    care.happen(environment="main")
+    care.wait(2 * MINUTE)
+
+    care.poll()
+
+    assert care.events() == 1
+
+
+def test_example_6_late_and_repeated_events(begin: Open) -> None:
+    care = begin(stream={"overlap": "10m"})
+    care.wait(12 * HOUR)
+    care.happen(ago=4 * MINUTE, count=25)
+    care.happen(ago=4 * MINUTE, late=5 * MINUTE)
+    care.poll()
+    before = care.events()
+    care.wait(4 * MINUTE)
+    care.happen(ago=MINUTE, count=14)
+
+    care.poll()
+
+    assert (before, care.events()) == (25, 40)
+    assert care.counted("duplicate_events_total") == 25
+    assert care.counted("late_events_total", outcome="counted") == 1
+
+
+def test_a_sweep_finds_what_came_later_than_the_overlap(begin: Open) -> None:
+    care = begin()
+    care.wait(MINUTE)
+    care.happen(late=2 * HOUR)
+
+    seen = []
+    for _ in range(7):
+        care.poll()
+        seen.append(care.events())
+        care.wait(HOUR)
+
+    assert seen[:3] == [0, 0, 0]
+    assert seen[-1] == 1
+
+
+def test_an_event_from_the_future_waits_for_its_time(begin: Open) -> None:
+    care = begin()
+    care.happen(ago=-10 * MINUTE, late=-HOUR)
+    care.wait(5 * MINUTE)
+    care.poll()
+    before = care.events()
+
+    care.wait(10 * MINUTE)
+    care.poll()
+
+    assert (before, care.events()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "mode", ["short_pages", "empty_page", "repeated_rows", "unfiltered_time", "camel_case"]
+)
+def test_however_the_pages_come_each_event_counts_once(begin: Open, mode: str) -> None:
+    care = begin()
+    care.service.faults.on(mode)
+    for number in range(60):
+        care.happen(count=5, ago=-number * 1000, user=f"u-{number}")
+    care.wait(10 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 300
+
+
+def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2})
+    for number in range(100):
+        care.happen(count=10, ago=-number * 6000)
+    care.wait(20 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 1000
+
+
+def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2})
+    care.wait(MINUTE)
+    care.happen(count=450)
+    care.wait(2 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 450
+
+
+def test_a_refused_token_begins_the_slice_again(begin: Open) -> None:
+    care = begin()
+    care.happen(count=250, ago=-MINUTE)
+    care.wait(5 * MINUTE)
+    care.service.faults.on("expired_token", times=1, when=lambda call: "page_token" in call.params)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 250
+
+
+def test_tokens_that_are_always_refused_or_go_round_change_nothing(begin: Open) -> None:
+    care = begin()
+    care.happen(count=250, ago=-MINUTE)
+    care.wait(5 * MINUTE)
+    care.service.faults.on("expired_token", when=lambda call: "page_token" in call.params)
+    refused = care.poll().outcome
+    care.service.faults.off("expired_token")
+    care.service.faults.on("looping_token")
+    looping = care.poll().outcome
+    care.service.faults.off("looping_token")
+    failed = care.shown("chatbot_events_total")
+
+    care.poll()
+
+    assert (refused, looping, failed) == ("truncated", "truncated", {})
+    assert care.events() == 250
+
+
+def test_a_list_that_breaks_off_counts_nothing_of_its_slice(begin: Open) -> None:
+    care = begin()
+    care.happen(count=350, ago=-MINUTE)
+    care.wait(5 * MINUTE)
+    care.service.faults.on("reset", when=lambda call: call.number % 4 == 0)
+    care.service.faults.on("html_502", when=lambda call: call.number % 4 == 1)
+    outcome, before = care.poll().outcome, care.shown("chatbot_events_total")
+    care.service.faults.off("reset")
+    care.service.faults.off("html_502")
+    care.poll()
+
+    assert (outcome in {"network", "server", "ok"}, sum(before.values()) in {0, 350}) == (
+        True,
+        True,
+    )
+    assert care.events() == 350
+
+
+def test_the_same_id_with_other_content_is_drift_and_the_first_one_stays(begin: Open) -> None:
+    care = begin()
+    care.happen(count=3)
+    care.wait(2 * MINUTE)
+    care.poll()
+    care.service.faults.on("changed_content")
+
+    care.poll()
+
+    assert care.events() == 3
+    assert care.counted("schema_drift_total", kind="unexpected_type") == 3
+
+
+def test_events_without_an_id_count_by_what_they_say(begin: Open) -> None:
+    care = begin()
+    care.service.faults.on("no_ids")
+    for number in range(4):
+        care.happen(user=f"u-{number}")
+    care.wait(2 * MINUTE)
+
+    care.poll()
+    care.poll()
+
+    assert care.events() == 4
+
+
+def test_events_without_a_time_that_can_be_read_are_left_out_as_drift(begin: Open) -> None:
+    care = begin()
+    care.service.faults.on("broken_times")
+    care.happen(count=2)
+    care.wait(2 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.shown("chatbot_events_total") == {}
+    assert care.counted("schema_drift_total", kind="unexpected_type") == 2
+
+
+def test_filters_ask_by_the_post_form(begin: Open) -> None:
+    wanted = {"key": "step_name", "operator": "EQUALS", "value": ["goal"]}
+    care = begin(stream={"filters": [wanted]})
+    care.happen(Kind.GOAL)
+    care.happen(Kind.HANDOVER, count=5)
+    care.wait(2 * MINUTE)
+
+    care.poll()
+
+    assert {seen.method for seen in care.service.requests} == {"POST"}
+    assert {seen.body["page_size"] for seen in care.service.requests} == {100}
+    assert care.shown("chatbot_events_total") == {("care", "live", "web", "goal_booked"): 1}
+
+
+def test_every_request_asks_for_a_hundred_events(begin: Open) -> None:
+    care = begin()
+    care.happen(count=150)
+    care.wait(2 * MINUTE)
+
+    care.poll()
+
+    assert {seen.params["page_size"] for seen in care.service.requests} == {"100"}
+
+
+def test_an_outage_beyond_what_the_api_keeps_is_a_gap(begin: Open) -> None:
+    care = begin(stream={"max_age": "24h"})
+    care.wait(36 * HOUR)
+    care.happen(ago=30 * HOUR)
+    care.happen(ago=2 * HOUR)
+
+    care.poll()
+
+    assert care.events() == 1
+    assert care.counted("coverage_gaps_total") == 1
+    assert care.counted("coverage_gap_seconds_total") == pytest.approx(12 * 3600, abs=600)
+
+
+def test_a_long_outage_is_caught_up_slice_by_slice(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2})
+    for hour in range(36):
+        care.happen(count=20, ago=-hour * HOUR)
+    care.wait(37 * HOUR)
+
+    care.poll()
+
+    assert care.events() == 720
+    assert care.counted("coverage_gaps_total") == 0
+
+
+def test_the_period_gauge_shows_the_newest_settled_hour(begin: Open) -> None:
+    care = begin()
+    care.wait(HOUR)
+    care.happen(count=7)
+    care.wait(2 * HOUR)
+
+    care.poll()
+
+    shown = care.shown("chatbot_period_events")
+    assert shown == {("care", "live", "web", "handover", "hour"): 7}
+
+
+def test_recount_reads_whole_hours_and_keeps_no_ids(begin: Open) -> None:
+    care = begin(stream={"mode": "recount"})
+    care.service.faults.on("repeated_rows")
+    care.wait(HOUR)
+    care.happen(count=130)
+    care.wait(5 * MINUTE)
+    care.poll()
+    before = care.events()
+    care.happen(ago=4 * MINUTE, count=2)
+
+    care.poll()
+
+    assert (before, care.events()) == (130, 132)
+    assert care.ledger.sizes()[2]["seen_event"] == 0
+
+
+def test_recount_leaves_out_what_was_stamped_before_the_first_poll(begin: Open) -> None:
+    care = begin(first=False, stream={"mode": "recount"})
+    care.happen(ago=5 * MINUTE, count=9)
+    care.poll()
+    care.happen(ago=10 * MINUTE, late=11 * MINUTE)
+    care.happen(count=2)
+    care.wait(2 * MINUTE)
+
+    care.poll()
+
+    assert care.events() == 2
+
+
+def test_team_events_count_by_their_own_version_what_no_bot_query_counts(begin: Open) -> None:
+    care = begin(
+        first=False,
+        team_id="t4q8w1",
+        collectors=["events", "team_events"],
+        bots=[{"id": "b7x2k9", "alias": "care", "versions": ["LIVE"]}],
+    )
+    care.poll("team_events")
+    care.happen(environment="staging", count=3)
+    care.happen(environment="main", count=5)
+    care.wait(2 * MINUTE)
+
+    care.poll("team_events")
+
+    assert care.shown("chatbot_events_total", "team_events") == {
+        ("care", "draft", "web", "handover"): 3
+    }
+
+
+def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
+    care = begin()
+    care.happen(Kind.SEARCH, count=4)
+    care.wait(2 * MINUTE)
+    care.poll()
+    care.restart(events={"allow": ["search_submitted"]})
+    care.happen(Kind.SEARCH, count=2)
+    care.wait(2 * MINUTE)
+
+    care.poll()
+
+    assert care.events() == 6
+
+
+def test_ids_are_forgotten_once_no_sweep_reaches_back_to_them(begin: Open) -> None:
+    care = begin()
+    care.happen(count=40)
+    for _ in range(5):
+        care.wait(8 * HOUR)
+        care.poll()
+
+    assert care.events() == 40
+    assert care.ledger.sizes()[2]["seen_event"] == 0
+
+
+def test_a_generated_day_equals_the_truth(begin: Open) -> None:
+    traffic = Traffic(seed=3, per_hour=8, late_share=0.3)
+    care = begin(traffic=traffic)
+    epoch_ms = care.claimed().epoch_ms
+    assert epoch_ms is not None
+    for _ in range(8):
+        care.wait(3 * HOUR)
+        care.poll()
+
+    drained_ms = care.claimed().watermark_ms
+    assert drained_ms is not None
+    span = (epoch_ms, drained_ms)
+    happened = sum(
+        traffic.truth(Kind.HANDOVER, span, drained_ms, environment=name) for name in ("main", "")
+    )
+    assert sum(care.shown("chatbot_handovers_total").values()) == happened
