@@ -148,7 +148,7 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
     window = work.reading.window
     last = not work.reading.more
     cursor = _cursor_ms(work, row)
-    _record_gap(work, row, window)
+    _record_gap(work, row, window, cursor)
     columns: dict[str, Any] = {
         "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
         "cursor_ms": max(cursor, row.cursor_ms or cursor),
@@ -178,14 +178,16 @@ def _memo(work: Work) -> dict[str, Any]:
     return {} if memo is None else {"memo": msgspec.json.encode(memo).decode()}
 
 
-def _record_gap(work: Work, row: sa.Row[Any], window: Window) -> None:
+def _record_gap(work: Work, row: sa.Row[Any], window: Window, cursor_ms: int) -> None:
     if row.epoch_ms is None:  # first poll ever, or the first of a new meaning
         if row.last_success_ms is None or work.reading.more:
             return
         lost = Window(row.last_success_ms, work.started_ms)
     else:
         reached_ms = row.watermark_ms if work.spec.stream else row.cursor_ms
-        lost = Window(reached_ms or window.start_ms, window.start_ms)
+        # Between two parts of one poll there may be hours that are not settled: they come again.
+        until_ms = window.start_ms if work.spec.stream else min(window.start_ms, cursor_ms)
+        lost = Window(reached_ms or window.start_ms, until_ms)
     if lost.length_ms <= 0 or not work.spec.granularity_ms:
         return
     reason = "rebase" if row.epoch_ms is None else "unreadable"
