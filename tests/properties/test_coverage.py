@@ -1,0 +1,75 @@
+"""P13: every instant since the first poll was read, is in a recorded gap, or is still to come."""
+
+import sqlite3
+from pathlib import Path
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.samples import DAY_MS, HOUR_MS, Window
+from tests.support.builders import spec
+from tests.support.effort import examples
+from tests.support.past import Past
+from tests.support.till import Till, scratch
+
+REACH_MS = 3 * DAY_MS
+waits = st.lists(
+    st.tuples(st.integers(1, 9 * 24 * 60), st.sampled_from(["answered", "failed", "broken off"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@examples(20)
+@given(waits, st.sampled_from([1, 6, 48]))
+def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: int) -> None:
+    with scratch() as folder:
+        till = Till(folder, spec(reach_ms=REACH_MS, lookback_ms=lookback * HOUR_MS))
+        read: list[Window] = []
+        settled: set[int] = set()
+        for minutes, ending in [(1, "answered"), *story, (1, "answered")]:
+            till.clock.step(minutes * 60_000)
+            windows = poll(till, ending)
+            until_ms = till.clock.now_ms() - HOUR_MS - till.spec.settle_ms
+            settled |= {h for window in windows for h in hours(window) if h <= until_ms}
+            read += windows
+        cursor_ms = till.claim().cursor_ms
+        till.close()
+
+        assert cursor_ms is not None
+        unread = hours(Window(read[0].start_ms, cursor_ms)) - set().union(*map(hours, read))
+        gaps = [hour for gap in recorded(folder) for hour in hours(gap)]
+        assert set(gaps) >= unread
+        assert not settled & set(gaps)
+        assert len(gaps) == len(set(gaps))
+
+
+def poll(till: Till, ending: str) -> list[Window]:
+    """Poll; return what was read."""
+    claim = till.claim()
+    window = till.asks(claim)
+    if ending == "failed":
+        till.fail(claim)
+        return []
+    readings = till.readings(Past(), window, Random(0), parts=3)  # noqa: S311
+    if ending == "broken off":
+        till.apply(claim, readings[0])
+        till.fail(claim)
+        return [readings[0].window]
+    for reading in readings:
+        till.apply(claim, reading)
+    till.end(claim)
+    return [window]
+
+
+def hours(window: Window) -> set[int]:
+    return set(range(window.start_ms, window.end_ms, HOUR_MS))
+
+
+def recorded(folder: Path) -> list[Window]:
+    """Return the gaps that stand in the file."""
+    with sqlite3.connect(folder / "ledger.db") as ledger:
+        rows = ledger.execute("SELECT from_ms, to_ms FROM gap").fetchall()
+    ledger.close()
+    return [Window(*row) for row in rows]
