@@ -21,7 +21,7 @@ waits = st.lists(
 )
 
 
-@examples(20)
+@examples(30)
 @given(waits, st.sampled_from([1, 6, 48]))
 def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: int) -> None:
     with scratch() as folder:

@@ -78,7 +78,7 @@ def total(rows: Mapping[Key, float], series: int) -> float:
     return sum(value for (owner, _), value in rows.items() if owner == series)
 
 
-@examples(400)
+@examples(500)
 @given(stories(growth))
 def test_without_retractions_a_counter_is_what_was_added_since_the_first_read(
     story: list[list[Move]],
@@ -92,7 +92,7 @@ def test_without_retractions_a_counter_is_what_was_added_since_the_first_read(
             assert counted.tallies[series] == Tally(c=added)
 
 
-@examples(400)
+@examples(500)
 @given(stories(moves), st.sampled_from([NEVER, SIX_HOURS]), st.lists(st.integers(0, 5), max_size=9))
 def test_truth_is_the_vendors_figures_less_those_of_the_first_read(
     story: list[list[Move]], write_off_after_ms: int | None, waits: list[int]
@@ -107,7 +107,7 @@ def test_truth_is_the_vendors_figures_less_those_of_the_first_read(
         assert counted.tallies[series].truth == added
 
 
-@examples(300)
+@examples(350)
 @given(stories(moves))
 def test_growth_beyond_what_was_retracted_repays_it(story: list[list[Move]]) -> None:
     counted = Counted(NEVER)
@@ -122,7 +122,7 @@ def test_growth_beyond_what_was_retracted_repays_it(story: list[list[Move]]) -> 
         assert counted.tallies[series].c == added
 
 
-@examples(300)
+@examples(350)
 @given(stories(moves), st.data())
 def test_two_schedules_with_one_last_read_come_to_the_same_truth(
     story: list[list[Move]], data: st.DataObject
@@ -139,7 +139,7 @@ def test_two_schedules_with_one_last_read_come_to_the_same_truth(
     assert truths[0] == truths[1]
 
 
-@examples(200)
+@examples(280)
 @given(stories(moves), st.integers())
 def test_a_read_in_any_order_and_repeated_changes_nothing_more(
     story: list[list[Move]], seed: int

@@ -1,0 +1,61 @@
+"""The exporter's own command line in a process that dies at one commit of the ledger.
+
+``python tests/kill/child.py METHOD before|after NUMBER run …``: SIGKILL strikes at the NUMBER-th
+(from 0) transaction of that method of the ledger, just before or just after its COMMIT.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import sqlalchemy as sa
+
+from exporter import poller
+from exporter.cli import main
+
+PLACES = ("/ledger/store.py", "/ledger/engine.py")
+
+
+class Executioner:
+    """Counts the commits of one method and ends the process at one of them."""
+
+    def __init__(self, method: str, moment: str, number: int) -> None:
+        self._wanted = (method, moment)
+        self._left = number
+        self._committing = ""
+
+    def before(self, _connection: Any) -> None:
+        self._committing = _method(sys._getframe())
+        self._strike("before")
+
+    def after(self, *_record: Any) -> None:
+        if self._committing:
+            self._strike("after")
+        self._committing = ""
+
+    def _strike(self, moment: str) -> None:
+        if (self._committing, moment) != self._wanted:
+            return
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._left -= 1
+
+
+def _method(frame: FrameType | None) -> str:
+    """Return the ledger's method that the transaction belongs to."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.endswith(PLACES) and code.co_name not in {"_transaction", "<lambda>"}:
+            return code.co_name
+        frame = frame.f_back
+    return ""
+
+
+if __name__ == "__main__":
+    executioner = Executioner(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    sa.event.listen(sa.Engine, "commit", executioner.before)
+    sa.event.listen(sa.Pool, "checkin", executioner.after)
+    poller.RENEW_EVERY_S = 0.3  # a claim is renewed within the test's time
+    main(sys.argv[4:])
