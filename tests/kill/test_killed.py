@@ -242,7 +242,7 @@ def test_killed_at_every_commit_it_counts_every_unit_once(
             provoke(vendors, method, moment)
             vendors.happen(3, hours_ago=number)
             code = exporter.run(method, moment, number, ends=method == "close")
-            assert code == -signal.SIGKILL, (method, moment)
+            assert code == -signal.SIGKILL, (method, moment, code)
 
     vendors.happen(7)
     first, truth = vendors.first_answers(), vendors.truth()
