@@ -53,13 +53,15 @@ class Cost:
 
     ``calls`` is the least number of requests for one stretch of at most ``span_ms``. ``rows`` is
     how many rows a bucket has, or with ``listed`` the whole answer; None: the account decides.
-    ``page_rows`` is after how many rows one more request follows (None: it does not).
+    ``page_rows`` is after how many rows one more request follows (None: it does not). ``note`` is
+    what a person must know besides.
     """
 
     calls: int = 1
     rows: int | None = None
     listed: bool = False
     page_rows: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, demo, explain, metrics, run, simulate
+from exporter.cli import check_config, demo, explain, metrics, plan, run, simulate
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -14,6 +14,7 @@ a ledger, and serves counters that equal what the provider says on /metrics.
 First steps:
   chatbot-exporter demo                         try it: made-up vendors, real counters
   chatbot-exporter check-config exporter.yaml   is the file right?
+  chatbot-exporter plan exporter.yaml           what will be asked, and how often?
   chatbot-exporter run --config exporter.yaml   serve /metrics
   chatbot-exporter metrics                      what will be exported?
   chatbot-exporter explain SELECTOR             why does a series show what it shows?
@@ -32,5 +33,5 @@ def main() -> None:
     """Run one command."""
 
 
-for _module in (run, demo, simulate, check_config, metrics, explain):
+for _module in (run, demo, simulate, check_config, plan, metrics, explain):
     main.add_command(_module.command)

@@ -1,33 +1,49 @@
 """``check-config``: is the settings file right, and what would be asked?"""
 
+import asyncio
+from collections.abc import Sequence
+
 import click
 
-from exporter.cli.settings import DEFAULT_FILE, read_settings
-from exporter.config.model import Settings
-from exporter.provider import Rules
-from exporter.providers import KINDS
+from exporter.cli.probe import announcement, probe
+from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
+from exporter.clock import SystemClock
+from exporter.provider import Target
 
 
 @click.command("check-config", short_help="Check a settings file; every fault at once.")
 @click.argument("file", default=DEFAULT_FILE)
-def command(file: str) -> None:
-    """Check FILE (default: exporter.yaml) without calling any provider.
+@click.option(
+    "--probe",
+    "probing",
+    is_flag=True,
+    help="Then read each target once, after saying what that costs.",
+)
+def command(file: str, *, probing: bool) -> None:
+    """Check FILE (default: exporter.yaml) without calling any provider, but for --probe.
 
     Prints every fault as file:line:column: path: problem; hint and exits with 2, or names the
     targets and their queries and exits with 0. Environment variables and files that hold secrets
-    are looked up, but never shown.
+    are looked up, but never shown. --probe exits with 1 when a target could not be read; it never
+    touches the ledger.
     """
-    click.echo(f"{file}: {summary(read_settings(file))}")
+    targets = targets_of(read_settings(file))
+    click.echo(f"{file}: {summary(targets)}")
+    if not probing:
+        return
+    click.echo("\n".join(["", "Asking now:", *announcement(targets), ""]))
+    outcomes = asyncio.run(probe(targets, SystemClock()))
+    click.echo("\n".join(map(str, outcomes)))
+    if not all(outcome.good for outcome in outcomes):
+        raise click.exceptions.Exit(1)
 
 
-def summary(settings: Settings) -> str:
+def summary(targets: Sequence[Target]) -> str:
     """Return in one line how many targets and queries there are, and which."""
-    rules = Rules(settings.limits, settings.privacy)
-    built = [KINDS[each.provider].build(each, rules) for each in settings.targets]
-    asked = {target.name: [query.spec.name for query in target.queries] for target in built}
+    asked = {target.name: [query.spec.name for query in target.queries] for target in targets}
     listed = ", ".join(f"{name} ({', '.join(queries)})" for name, queries in asked.items())
-    targets, queries = len(asked), sum(map(len, asked.values()))
-    return f"{_count(targets, 'target')}, {_count(queries, 'query', 'queries')}: {listed}"
+    number, queries = len(asked), sum(map(len, asked.values()))
+    return f"{_count(number, 'target')}, {_count(queries, 'query', 'queries')}: {listed}"
 
 
 def _count(number: int, one: str, many: str = "") -> str:

@@ -6,12 +6,11 @@ import click
 import msgspec
 
 from exporter import catalog
-from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings
+from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.explaining import Answer, Bucket, Explanation, answer, number
 from exporter.ledger.explain import Reader
-from exporter.provider import Rules
 from exporter.providers import KINDS
 from exporter.query import QuerySpec
 from exporter.selector import SelectorError
@@ -68,9 +67,9 @@ def _answer(settings: Settings, selector: str) -> Answer:
 
 def specs_of(settings: Settings) -> dict[tuple[str, str], QuerySpec]:
     """Return the traits of every configured query."""
-    rules = Rules(settings.limits, settings.privacy)
-    targets = [KINDS[each.provider].build(each, rules) for each in settings.targets]
-    return {query.spec.key: query.spec for target in targets for query in target.queries}
+    return {
+        query.spec.key: query.spec for target in targets_of(settings) for query in target.queries
+    }
 
 
 def as_text(found: Explanation, now_ms: int, whole: bool = True) -> Iterator[str]:  # noqa: FBT001, FBT002 - passed on from click

@@ -10,6 +10,7 @@ from exporter import catalog
 from exporter.config import load
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
+from exporter.provider import Rules, Target
 from exporter.providers import KINDS
 from exporter.web.listen import ListenError
 
@@ -41,3 +42,9 @@ def read_settings(file: str) -> Settings:
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
+
+
+def targets_of(settings: Settings) -> list[Target]:
+    """Return the targets that ``settings`` describe."""
+    rules = Rules(settings.limits, settings.privacy)
+    return [KINDS[each.provider].build(each, rules) for each in settings.targets]

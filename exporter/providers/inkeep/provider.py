@@ -218,7 +218,9 @@ def _hourly(
     }
     naming = NAMING.get(name, {})
     spec = spec_for(options, rules, name, asked)
-    spec = replace(spec, span_ms=SPAN_MS, naming=naming, fields=FIELDS.get(name, {}))
+    cost = Cost(note="what is answered in part is asked again in halves")
+    fields = FIELDS.get(name, {})
+    spec = replace(spec, span_ms=SPAN_MS, naming=naming, fields=fields, cost=cost)
     bytes_ = rules.limits.label_value_bytes
     return Query(spec, Hours(request, measure, options.project, naming, bytes_).read)
 

@@ -37,7 +37,7 @@ from exporter.providers.xenioo.mapping import (
 )
 from exporter.providers.xenioo.options import XeniooOptions
 from exporter.providers.xenioo.tokens import Tokens
-from exporter.query import Ask, Budget
+from exporter.query import Ask, Budget, Cost
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 
 PATH = "/analytics/statistics/account"
@@ -233,6 +233,7 @@ def _statistics(options: XeniooOptions, rules: Rules) -> Query:
         spec_for(options, rules, "statistics", meaning),
         reach_ms=MOST_DAYS * DAY_MS,
         fields=_fields(),
+        cost=Cost(note="access tokens are calls of their own, about one an hour"),
         budget=Budget(name, HOUR_MS, MARGIN_MS),
     )
     tokens = Tokens(options.account_key, options.service_url)

@@ -1,0 +1,129 @@
+"""``plan``: what it says is what is asked."""
+
+import asyncio
+import copy
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter.api import Api
+from exporter.cli import main
+from exporter.cli.plan import budgets, lines_of
+from exporter.cli.settings import targets_of
+from exporter.ledger.rows import Claim
+from exporter.poll import poll_window
+from exporter.provider import Query, Target
+from exporter.providers import KINDS
+from exporter.query import Ask
+from tests.support.vendors import Vendors, read
+from tests.support.virtual import VirtualClock, run_virtual
+
+UNCLAIMED = Claim(0, "", "", "", 0, 0, None, None, None, None, None, None, 0, 0, "closed", 0, {})
+
+
+def plan(folder: Path, document: object) -> str:
+    file = folder / "exporter.yaml"
+    file.write_text(yaml.safe_dump(document))
+    result = CliRunner().invoke(main, ["plan", str(file)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout
+
+
+async def first_poll(query: Query, target: Target, vendors: Vendors, clock: VirtualClock) -> int:
+    """Read ``query`` as its first poll would; return how many requests that took."""
+    log = vendors.services[target.provider].requests
+    before = len(log)
+    async with httpx.AsyncClient(transport=vendors) as client:
+        api = Api(
+            base_url=target.base_url,
+            sign=target.sign,
+            client=client,
+            clock=clock,
+            requests_per_second=0,
+            gate=asyncio.Semaphore(8),
+        )
+        now_ms = clock.now_ms()
+        ask = Ask(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
+        assert [reading async for reading in query.read(api, ask)]
+    return sum("authorization" not in seen.path for seen in log[before:])
+
+
+@pytest.mark.parametrize("provider", sorted(KINDS))
+def test_a_first_poll_takes_the_calls_that_were_planned(provider: str) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock, per_hour=2)
+    (target,) = [each for each in targets_of(vendors.settings()) if each.provider == provider]
+    lines = lines_of(target, budgets([target]))
+
+    asked = [
+        run_virtual(first_poll(query, target, vendors, clock), clock) for query in target.queries
+    ]
+
+    assert lines
+    for line, number in zip(lines, asked, strict=True):
+        assert number >= line.calls, line.query
+        assert line.more or number == line.calls, line.query
+
+
+def test_a_long_lookback_is_read_in_parts() -> None:
+    vendors = Vendors(VirtualClock())
+    (target,) = targets_of(read(only(vendors, "flowxo", lookback="20d")))
+
+    line = lines_of(target, budgets([target]))[0]
+
+    assert (line.query, line.calls, line.rows) == ("hourly", 3, 481)
+
+
+def only(vendors: Vendors, provider: str, **changes: object) -> dict[str, object]:
+    document = vendors.document({provider: changes})
+    document["targets"] = [each for each in document["targets"] if each["provider"] == provider]
+    return document
+
+
+def test_every_query_has_a_line_and_a_sum_stands_below(tmp_path: Path) -> None:
+    vendors = Vendors(VirtualClock())
+
+    text = plan(tmp_path, vendors.document())
+
+    table = text.split("\n\n")[0].splitlines()
+    queries = [q.spec.name for t in targets_of(vendors.settings()) for q in t.queries]
+    assert [line.split()[1] for line in table[1:-1]] == queries
+    assert table[-1].startswith("all ")
+
+
+def test_what_cannot_be_known_is_unknown(tmp_path: Path) -> None:
+    text = plan(tmp_path, only(Vendors(VirtualClock()), "voiceflow", queries=["interactions"]))
+
+    assert text.splitlines()[1].split()[-1] == "unknown"
+    assert "+ means more calls for more rows: one for each 500" in text
+
+
+def test_the_hour_of_an_account_is_shared(tmp_path: Path) -> None:
+    document = only(Vendors(VirtualClock()), "xenioo")
+    other = copy.deepcopy(document["targets"][0]) | {"name": "other"}  # type: ignore[index]
+    document["targets"] = [document["targets"][0], other]  # type: ignore[index]
+
+    text = plan(tmp_path, document)
+
+    assert [line.split()[2:6] for line in text.splitlines()[1:3]] == [["2", "h", "2", "min"]] * 2
+    assert "2 queries share the account and take turns" in text
+
+
+def test_a_target_that_cannot_keep_up_is_told(tmp_path: Path) -> None:
+    changes = {"interval": "1s", "requests_per_second": 0.5}
+
+    text = plan(tmp_path, only(Vendors(VirtualClock()), "flowxo", **changes))
+
+    assert "cannot keep up" in text
+    assert "requests_per_second is 0.5" in text
+
+
+def test_a_faulty_file_exits_with_two(tmp_path: Path) -> None:
+    (tmp_path / "exporter.yaml").write_text("version: 2\n")
+
+    result = CliRunner().invoke(main, ["plan", str(tmp_path / "exporter.yaml")])
+
+    assert (result.exit_code, result.stdout) == (2, "")
