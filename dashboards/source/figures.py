@@ -41,7 +41,7 @@ ALL_FIGURES: tuple[Figure, ...] = (
     _counter("messages_received", "Messages received", "channel"),
     _counter("messages_sent", "Messages sent", "channel", "What the bot wrote; people are apart."),
     _counter("operator_messages_sent", "Messages by people", "channel"),
-    _counter("interactions", "Interactions", "interaction_type", "A turn as Voiceflow counts it."),
+    _counter("interactions", "Interactions", "interaction_type", "A turn as the vendor counts it."),
     _counter(
         "conversations_started",
         "Conversations started",
@@ -65,6 +65,9 @@ ALL_FIGURES: tuple[Figure, ...] = (
     _counter("integration_call_errors", "Integration errors", "integration"),
     _counter("knowledge_base_hits", "Knowledge base documents used", "document"),
     _counter("searches", "Searches", "channel"),
+    _counter("sessions_ended", "Sessions ended", "outcome"),
+    _counter("llm_calls", "Language model calls", "model"),
+    _counter("llm_tokens", "Language model tokens", "token_type"),
     _gauge("active_users", "Active users", "window", _NEVER_ADD),
     _gauge("returning_users", "Returning users", "window", _NEVER_ADD),
     _gauge("known_users", "Known users", "", "A level; it may fall when people are deleted."),
@@ -104,7 +107,6 @@ ALL_FIGURES: tuple[Figure, ...] = (
         "channel",
         "An hour may still grow after it has closed.",
     ),
-    _gauge("inkeep_aggregate", "Configured aggregates", "query", "As configured per query."),
     _counter("chatlayer_messages", "Messages by kind", "kind", "Kinds are the API's own."),
     _gauge("chatlayer_users", "Users by kind", "kind", "Kinds are the API's own. " + _NEVER_ADD),
     _counter("chatlayer_campaign_conversations", "Conversations by campaign", "campaign"),
@@ -146,9 +148,9 @@ PROVIDERS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Inkeep",
         (
             *("messages_received_total", "messages_sent_total", "conversations_started_total"),
-            *("active_users", "active_conversations", "handovers_total", "feedback_total"),
+            *("active_users", "handovers_total", "feedback_total"),
             *("searches_total", "events_total", "inkeep_escalations_total"),
-            *("inkeep_conversation_user_messages_total", "inkeep_aggregate"),
+            "inkeep_conversation_user_messages_total",
         ),
     ),
     "flowxo": (
@@ -161,7 +163,7 @@ PROVIDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "xenioo": (
         "Xenioo",
         (
-            *("messages_received_total", "messages_sent_total", "operator_messages_sent_total"),
+            *("messages_received_total", "operator_messages_sent_total"),
             *("new_users_total", "active_users", "returning_users", "fallbacks_total"),
             *("nlp_matches_total", "nlp_misses_total", "goals_reached_total"),
             *("outbound_api_requests_total", "outbound_api_request_errors_total"),
@@ -183,15 +185,16 @@ PROVIDERS: dict[str, tuple[str, tuple[str, ...]]] = {
             *("outbound_api_requests_total", "outbound_api_request_errors_total"),
             *("knowledge_base_hits_total", "chatlayer_messages_total", "chatlayer_users"),
             *("chatlayer_campaign_conversations_total", "chatlayer_event_volume_30d"),
+            *("interactions_total", "new_users_total", "sessions_ended_total", "searches_total"),
+            *("flow_triggers_total", "function_calls_total", "function_call_errors_total"),
+            *("integration_calls_total", "integration_call_errors_total"),
+            *("llm_calls_total", "llm_tokens_total"),
         ),
     ),
 }
 """Provider's name in the settings to its own name and the families that it feeds, in order."""
 
 NOT_SHOWN: dict[str, str] = {
-    "chatbot_sessions_ended_total": "reserved: no built-in provider feeds it",
-    "chatbot_llm_calls_total": "reserved: no built-in provider feeds it",
-    "chatbot_llm_tokens_total": "reserved: no built-in provider feeds it",
     "chatbot_flowxo_top_message_uses": "what users wrote: off by default, and not for a wall",
     "chatbot_period_*": "newest settled period of a counter that is shown; the rules read it",
 }

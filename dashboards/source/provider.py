@@ -16,7 +16,7 @@ from dashboards.source.panels import (
 _TOP = 10
 _NARROW = 8
 _ACCOUNT_WIDE = ("chatbot_flowxo_top_flow_triggers",)
-_NO_ENVIRONMENT = ("chatbot_inkeep_aggregate", "chatbot_chatlayer_campaign_conversations_total")
+_NO_ENVIRONMENT = ("chatbot_chatlayer_campaign_conversations_total",)
 
 
 def board(provider: str) -> Board:
@@ -122,7 +122,6 @@ def _labels(figure: Figure) -> tuple[str, ...]:
     base = ("project",) if figure.family in _NO_ENVIRONMENT else ("project", "bot_environment")
     own = {
         "chatbot_known_users": (),
-        "chatbot_inkeep_aggregate": ("query", "window"),
         "chatbot_chatlayer_users": ("kind", "window"),
         "chatbot_chatlayer_event_volume_30d": ("event",),
     }

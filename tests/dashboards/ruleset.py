@@ -13,7 +13,10 @@ NAME = re.compile(r"bot:chatbot_\w+:\w+")
 
 
 def rules(tuning: Tuning, alerts: Iterable[str]) -> dict[str, Any]:
-    """Return a rule file of ``alerts`` and the records that they read."""
+    """Return a rule file of ``alerts`` and the records that they read.
+
+    In one group, since promtool evaluates groups in no order of its own.
+    """
     wanted = set(alerts)
     chosen = [
         rule
@@ -28,13 +31,8 @@ def rules(tuning: Tuning, alerts: Iterable[str]) -> dict[str, Any]:
         if record["record"] in needed:
             needed |= set(NAME.findall(record["expr"]))
     kept = [record for record in records if record["record"] in needed]
-    every = f"{tuning.interval_s}s"
-    return {
-        "groups": [
-            {"name": "records", "interval": every, "rules": kept},
-            {"name": "alerts", "interval": every, "rules": chosen},
-        ]
-    }
+    group = {"name": "all", "interval": f"{tuning.interval_s}s", "rules": [*kept, *chosen]}
+    return {"groups": [group]}
 
 
 def mutated(ruleset: dict[str, Any], old: str, new: str) -> dict[str, Any]:

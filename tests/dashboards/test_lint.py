@@ -1,0 +1,211 @@
+"""Boards and rules pass our linter, name only metrics that exist, and show all there are."""
+
+import copy
+import fnmatch
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.source.figures import NOT_SHOWN, PROVIDERS
+from dashboards.source.files import FOLDER
+from exporter.catalog import entries
+from exporter.providers import KINDS
+from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
+
+BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+RULES = [
+    group
+    for name in ("chatbot-records", "chatbot-alerts")
+    for group in yaml.safe_load((FOLDER / f"rules/{name}.yaml").read_text())["groups"]
+]
+ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"] if "alert" in rule}
+RECORDS = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
+EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
+CATALOGUE = {entry.family.name: entry for entry in entries(KINDS)}
+PROMETHEUS_OWN = {
+    *("up", "ALERTS", "scrape_samples_post_metric_relabeling", "scrape_duration_seconds"),
+    *("prometheus_rule_evaluation_failures_total", "process_cpu_seconds_total"),
+    *("process_resident_memory_bytes", "process_open_fds", "process_max_fds"),
+}
+
+
+def excused(fault: Fault) -> bool:
+    names = [fault.rule]
+    if fault.rule in {"target-job-rule", "target-instance-rule"}:
+        names.append("target-promql-job-instance-rule")
+    entries_ = [entry for name in names for entry in EXCLUSIONS.get(name, {}).get("entries", ())]
+    return any(
+        entry["dashboard"] == fault.dashboard and entry.get("panel", fault.panel) == fault.panel
+        for entry in entries_
+    )
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_a_board_has_no_fault_that_is_not_excused(uid: str) -> None:
+    faults = [fault for fault in board_faults(BOARDS[uid], BOARDS) if not excused(fault)]
+
+    assert faults == []
+
+
+def test_every_excuse_is_needed_and_has_its_reason() -> None:
+    faults = [fault for board in BOARDS.values() for fault in board_faults(board, BOARDS)]
+    used = {(fault.rule, fault.dashboard) for fault in faults}
+
+    for name, exclusion in EXCLUSIONS.items():
+        rules = {"target-job-rule"} if name == "target-promql-job-instance-rule" else {name}
+        assert exclusion["reason"]
+        assert {entry["dashboard"] for entry in exclusion["entries"]} <= {
+            dashboard for rule, dashboard in used if rule in rules
+        }
+
+
+def test_rules_have_no_fault() -> None:
+    assert list(rule_faults(RULES)) == []
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_a_board_reads_only_metrics_that_exist(uid: str) -> None:
+    used = {name for _, expr in expressions(BOARDS[uid]) for name in metrics(expr)}
+
+    assert {_family(name) for name in used} - CATALOGUE.keys() - RECORDS - PROMETHEUS_OWN == set()
+
+
+def test_rules_read_only_metrics_that_exist() -> None:
+    used = {name for group in RULES for rule in group["rules"] for name in metrics(rule["expr"])}
+
+    assert {_family(name) for name in used} - CATALOGUE.keys() - RECORDS - PROMETHEUS_OWN == set()
+
+
+def test_every_record_is_read_by_a_rule_or_a_board() -> None:
+    used = {name for group in RULES for rule in group["rules"] for name in metrics(rule["expr"])}
+    used |= {n for board in BOARDS.values() for _, e in expressions(board) for n in metrics(e)}
+
+    assert used >= RECORDS
+
+
+def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
+    shown = {
+        _family(name)
+        for board in BOARDS.values()
+        for _, expr in expressions(board)
+        for name in metrics(expr)
+    }
+    unlisted = [
+        name
+        for name in CATALOGUE.keys() - shown
+        if not any(fnmatch.fnmatch(name, listed) for listed in NOT_SHOWN)
+    ]
+
+    assert sorted(unlisted) == []
+
+
+@pytest.mark.parametrize("provider", KINDS)
+def test_a_providers_board_shows_what_the_provider_feeds(provider: str) -> None:
+    kind = KINDS[provider]
+    fed = kind.feeds | {family.name for family in kind.families}
+    shown = {f"chatbot_{name}" for name in PROVIDERS[provider][1]}
+
+    assert shown == fed - NOT_SHOWN.keys()
+
+
+def test_every_alert_has_its_section_in_the_runbook() -> None:
+    runbook = (FOLDER.parent / "docs/alerts.md").read_text()
+    sections = {
+        heading.lower() for heading in re.findall(r"^### (Chatbot\w+)$", runbook, re.MULTILINE)
+    }
+
+    assert sections == {
+        rule["annotations"]["runbook_url"].partition("#")[2] for rule in ALERTS.values()
+    }
+
+
+def test_every_alert_leads_to_a_board_that_exists() -> None:
+    for rule in ALERTS.values():
+        uid = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
+        known = {uid.replace("{{ $labels.provider }}", provider) for provider in PROVIDERS}
+        assert known <= BOARDS.keys()
+
+
+def test_grafanas_rules_are_the_same_alerts_and_quiet_without_data() -> None:
+    managed = yaml.safe_load((FOLDER / "provisioning/alerting/chatbot.yaml").read_text())
+    rules = [rule for group in managed["groups"] for rule in group["rules"]]
+
+    assert {rule["title"] for rule in rules} == ALERTS.keys()
+    assert len({rule["uid"] for rule in rules}) == len(rules)
+    assert all(len(rule["uid"]) <= 40 for rule in rules)
+    loud = {rule["title"] for rule in rules if rule["noDataState"] != "OK"}
+    assert loud == {"ChatbotExporterDown"}
+
+
+def _family(name: str) -> str:
+    """Return the family of a sample's name."""
+    return name if name in CATALOGUE else re.sub(r"_(bucket|count|sum)$", "", name)
+
+
+def board() -> dict[str, Any]:
+    return copy.deepcopy(BOARDS["chatbot-exporter"])
+
+
+def _panel(changed: dict[str, Any]) -> dict[str, Any]:
+    return next(panel for panel in changed["panels"] if panel["type"] == "timeseries")
+
+
+BREACHES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "uneditable-dashboard-rule": lambda b: b.update(editable=True),
+    "template-datasource-rule": lambda b: b["templating"]["list"][0].update(label="Source"),
+    "template-job-rule": lambda b: b["templating"]["list"].pop(1),
+    "template-on-time-change-reload-rule": lambda b: b["templating"]["list"][1].update(refresh=1),
+    "template-label-promql-rule": lambda b: b["templating"]["list"][1].update(query="up"),
+    "unique-panel-id": lambda b: b["panels"][1].update(id=1),
+    "no-overlap": lambda b: b["panels"][1].update(gridPos=b["panels"][2]["gridPos"]),
+    "siblings": lambda b: b["links"][0].update(keepTime=False),
+    "link-uid": lambda b: b["panels"][1].update(links=[{"url": "/d/chatbot-gone?x=1"}]),
+    "panel-title-description-rule": lambda b: _panel(b).update(description=""),
+    "panel-no-targets-rule": lambda b: _panel(b).update(targets=[]),
+    "panel-datasource-rule": lambda b: _panel(b)["datasource"].update(uid="abc"),
+    "panel-units-rule": lambda b: _panel(b)["fieldConfig"]["defaults"].update(unit="bananas"),
+    "no-value": lambda b: _panel(b)["fieldConfig"]["defaults"].pop("noValue"),
+    "target-rate-interval-rule": lambda b: _asks(b, "rate(chatbot_exporter_polls_total[5m])"),
+    "target-counter-agg-rule": lambda b: _asks(b, "sum(chatbot_exporter_polls_total)"),
+    "target-job-rule": lambda b: _asks(b, 'up{job="x"}'),
+    "promql/features": lambda b: _asks(b, "mad_over_time(up[1h])"),
+    "promql/offset": lambda b: _asks(b, "up offset 9w"),
+    "promql/range_query": lambda b: _asks(b, "avg_over_time(up[6w] offset 1w)"),
+}
+
+
+def _asks(changed: dict[str, Any], expr: str) -> None:
+    _panel(changed)["targets"][0]["expr"] = expr
+
+
+@pytest.mark.parametrize("rule", BREACHES)
+def test_the_linter_sees_a_breach(rule: str) -> None:
+    changed = board()
+
+    BREACHES[rule](changed)
+
+    assert rule in {fault.rule for fault in board_faults(changed, BOARDS)}
+
+
+RULE_BREACHES: dict[str, dict[str, Any]] = {
+    "alerts/comparison": {"expr": "chatbot_exporter_overhang"},
+    "alerts/for": {"for": "0s"},
+    "alerts/absent": {"expr": "absent(up)", "for": "1m"},
+    "alerts/annotation": {"annotations": {"summary": "x"}},
+    "alerts/template": {"labels": {"severity": "info", "left": "{{ $value }}"}},
+    "rule/label": {"labels": {}},
+    "rule/duplicate": {"alert": "ChatbotExporterAbsent"},
+}
+
+
+@pytest.mark.parametrize("kind", RULE_BREACHES)
+def test_the_linter_sees_a_breach_of_a_rule(kind: str) -> None:
+    groups = copy.deepcopy(RULES)
+
+    groups[-1]["rules"][-1].update(RULE_BREACHES[kind])
+
+    assert kind in {fault.rule for fault in rule_faults(groups)}
