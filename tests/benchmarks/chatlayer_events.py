@@ -13,7 +13,9 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import uvicorn
@@ -33,6 +35,8 @@ from exporter.simulator.chatlayer import TOKEN
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
 from exporter.simulator.chatlayer_words import BOT
 from exporter.telemetry import Telemetry
+
+T = TypeVar("T")
 
 
 def serve(listener: socket.socket, start_ms: int, total: int) -> None:
@@ -55,6 +59,10 @@ def target(url: str) -> Target:
     around = Surroundings({}, Path(), inline=True)
     options = ChatlayerOptions.model_validate(entries, context=around)
     return KIND.build(options, Rules(Limits(), Privacy()))
+
+
+async def offload(call: Callable[[], T]) -> T:
+    return await asyncio.to_thread(call)
 
 
 def megabytes() -> int:
@@ -84,7 +92,7 @@ async def main(url: str, folder: str, start_ms: int, total: int) -> None:
             requests_per_second=0,
             gate=asyncio.Semaphore(64),
         )
-        desk = Desk(ledger, clock, random.Random(1), Telemetry(), asyncio.to_thread, published)
+        desk = Desk(ledger, clock, random.Random(1), Telemetry(), offload, published)
         started, cpu = time.perf_counter(), time.process_time()
         while counted(ledger, query.spec.key) < total:
             claim = ledger.claim(lambda _target, _name: 0)

@@ -6,23 +6,25 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 import hashlib
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from exporter import families
-from exporter.errors import SchemaFault
 from exporter.labels import Labels
 from exporter.providers.chatlayer.options import Mapped
 from exporter.query import Naming
 from exporter.samples import Event, Series, Window
 
+T = TypeVar("T")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-EPOCH_ID = b"\0"
 
 
 class TrackingEvent(msgspec.Struct):
@@ -47,8 +49,19 @@ class Page(msgspec.Struct):
     next_page_token: str | None = ""
 
 
-class CamelEvent(TrackingEvent, rename="camel"):
-    """The same where the gateway spells names in camel case."""
+class CamelEvent(msgspec.Struct, rename="camel"):
+    """The same, field by field, where the gateway spells names in camel case."""
+
+    id: str | None = ""
+    event: str | None = ""
+    bot_id: str | None = ""
+    version: str | None = ""
+    user_id: str | None = ""
+    channel_id: str | None = ""
+    channel_type: str | None = ""
+    conversation_id: str | None = ""
+    attributes: msgspec.Raw = msgspec.Raw(b"{}")
+    timestamp: str | None = ""
 
 
 class CamelPage(msgspec.Struct, rename="camel"):
@@ -56,6 +69,14 @@ class CamelPage(msgspec.Struct, rename="camel"):
 
     events: list[CamelEvent] | None = None
     next_page_token: str | None = ""
+
+
+class Decode(Protocol):
+    """Decodes a body, or raises ``SchemaFault``."""
+
+    def __call__(self, body: bytes, into: type[T]) -> T:
+        """Return ``body`` as ``into``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +225,7 @@ def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
         *(bot, version, raw.event, raw.user_id, raw.channel_id, raw.channel_type),
         *(raw.conversation_id, raw.timestamp, attributes or {}),
     ]
-    return EPOCH_ID + msgspec.json.encode(said, order="deterministic")
+    return b"\0" + msgspec.json.encode(said, order="deterministic")
 
 
 def _content(raw: TrackingEvent, at_ms: int) -> int:
@@ -213,14 +234,12 @@ def _content(raw: TrackingEvent, at_ms: int) -> int:
     return zlib.crc32(said.encode())
 
 
-def decode_page(body: bytes, decode: Callable[[bytes, type], object]) -> Page | CamelPage:
+def decode_page(body: bytes, decode: Decode) -> Page:
     """Return a page in either spelling; ``decode`` raises ``SchemaFault`` for anything else."""
     page = decode(body, Page)
-    if not isinstance(page, Page):
-        raise SchemaFault("not a page of events")
     camel = b'"nextPageToken"' in body or b'"botId"' in body
-    if camel and not page.next_page_token and not any(e.bot_id for e in page.events or ()):
+    if camel and not page.next_page_token and not any(each.bot_id for each in page.events or ()):
         found = decode(body, CamelPage)
-        if isinstance(found, CamelPage):
-            return found
+        events = [TrackingEvent(*astuple(each)) for each in found.events or ()]
+        return Page(events, found.next_page_token)
     return page

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +16,6 @@ from exporter.api import Api, Call, decode
 from exporter.errors import ProviderError, Refused, Truncated
 from exporter.labels import Labels
 from exporter.providers.chatlayer.mapping import (
-    CamelPage,
     Page,
     Places,
     Rules,
@@ -194,7 +194,7 @@ class Drain:
             raise Truncated(f"{self._source.path}: more than {most} pages in one millisecond")
         return None, most
 
-    async def _page(self, window: Window, token: str) -> Page | CamelPage:
+    async def _page(self, window: Window, token: str) -> Page:
         call = self._source.call(window, token)
         try:
             body = await self._api.send(call)
@@ -202,7 +202,7 @@ class Drain:
             if token and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
-        return decode_page(body, lambda raw, into: decode(raw, into, call.endpoint))
+        return decode_page(body, partial(decode, endpoint=call.endpoint))
 
     def _stretch(self, slices: list[Slice]) -> Stretch:
         drift: Counter[str] = Counter()

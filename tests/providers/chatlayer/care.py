@@ -80,7 +80,7 @@ class Care:
     ) -> Sequence[Occurrence]:
         """Let events happen ``ago`` before now that show ``late`` after they happened."""
         at_ms = self.clock.now_ms() - ago
-        told = {"user": "u-1", "conversation": "c-1", "channel": "web"} | attributes
+        told: dict[str, Any] = {"user": "u-1", "conversation": "c-1", "channel": "web"} | attributes
         return self.traffic.add(kind, at_ms, count=count, visible_ms=at_ms + late, **told)
 
     def wait(self, milliseconds: int) -> None:
@@ -116,7 +116,7 @@ class Care:
                 requests_per_second=self.target.requests_per_second,
                 gate=asyncio.Semaphore(64),
             )
-            rng = random.Random(self.clock.now_ms())
+            rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
             desk = Desk(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
             return await poll(desk, Line(self.query(claim.query), api), claim)
 

@@ -1,0 +1,158 @@
+"""Distinct users and conversations over rolling windows, and the key that hides them."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import LedgerError
+from exporter.ledger.sketches import installation_key
+from exporter.samples import DAY_MS, HOUR_MS, Event, Window
+from tests.support.builders import Book, spec
+from tests.support.virtual import START_MS, VirtualClock
+
+USERS, CONVERSATIONS = "chatbot_active_users", "chatbot_active_conversations"
+STREAM = spec(provider="chatlayer", name="events/care/live", stream=True, lookback_ms=900_000)
+SERIES = ("chatbot_events_total", ("care", "live", "web", "handover"))
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    opened = Book(tmp_path, VirtualClock(START_MS), STREAM)
+    drain(opened)
+    yield opened
+    opened.ledger.close()
+
+
+def drain(book: Book, *events: Event) -> None:
+    """Apply one poll that has read up to now."""
+    claim = book.claim()
+    now_ms = book.clock.now_ms()
+    start_ms = claim.watermark_ms or now_ms
+    book.apply(claim, window=Window(start_ms, now_ms), events=events, watermark_ms=now_ms)
+
+
+def event(number: int, at_ms: int, user: str, channel: str = "web") -> Event:
+    place = ("care", "live", channel)
+    marks = (("user", place, user), ("conversation", place, f"c-{user}"))
+    return Event(number.to_bytes(16), at_ms, (SERIES,), 0, marks)
+
+
+def test_a_window_is_absent_until_it_was_covered_once(book: Book) -> None:
+    book.clock.step(HOUR_MS)
+    drain(book, event(1, book.clock.now_ms() - 60_000, "ada"))
+    book.clock.step(20 * HOUR_MS)
+    drain(book)
+    early = book.shown(USERS)
+
+    book.clock.step(5 * HOUR_MS)
+    drain(book, event(2, book.clock.now_ms() - 3 * HOUR_MS, "bob"))
+
+    assert early == {}
+    assert book.shown(USERS)["care", "live", "", "rolling_1d"] == 1
+    assert {labels[3] for labels in book.shown(USERS)} == {"rolling_1d"}
+
+
+def test_a_user_of_two_channels_is_one_user_in_total(book: Book) -> None:
+    book.clock.step(DAY_MS)
+    soon = book.clock.now_ms() - HOUR_MS
+    drain(book, event(1, soon, "ada"), event(2, soon, "ada", "sms"), event(3, soon, "bob"))
+    book.clock.step(2 * HOUR_MS)
+
+    drain(book)
+
+    assert book.shown(USERS) == {
+        ("care", "live", "", "rolling_1d"): 2,
+        ("care", "live", "web", "rolling_1d"): 2,
+        ("care", "live", "sms", "rolling_1d"): 1,
+    }
+    assert book.shown(CONVERSATIONS) == book.shown(USERS)
+
+
+def test_windows_forget_who_was_there_before_them(book: Book) -> None:
+    for day in range(9):
+        drain(book, event(day, book.clock.now_ms() - 1000, f"u-{day}"))
+        book.clock.step(DAY_MS)
+
+    drain(book)
+
+    shown = {labels[3]: value for labels, value in book.shown(USERS).items() if not labels[2]}
+    assert shown == {"rolling_1d": 1, "rolling_7d": 7}
+
+
+def test_the_same_users_again_and_after_a_restart_change_nothing(book: Book) -> None:
+    book.clock.step(DAY_MS)
+    soon = book.clock.now_ms() - HOUR_MS
+    drain(book, *(event(n, soon, f"u-{n}") for n in range(100)))
+    book.reopen()
+    drain(book, *(event(n + 500, soon, f"u-{n}") for n in range(100)))
+    book.clock.step(2 * HOUR_MS)
+
+    drain(book)
+
+    assert book.shown(USERS)["care", "live", "", "rolling_1d"] == 100
+
+
+def test_rolling_gauges_leave_when_the_stream_stands_still(book: Book) -> None:
+    book.clock.step(DAY_MS)
+    drain(book, event(1, book.clock.now_ms() - HOUR_MS, "ada"))
+    book.clock.step(2 * HOUR_MS)
+    drain(book)
+    shown = book.shown(USERS)
+
+    book.clock.step(6 * HOUR_MS)
+
+    assert shown
+    assert book.shown(USERS) == {}
+
+
+def test_no_identifier_is_in_the_ledger_or_beside_it(book: Book, tmp_path: Path) -> None:
+    book.clock.step(DAY_MS)
+    drain(book, event(1, book.clock.now_ms() - HOUR_MS, "canary-person-7f3a"))
+    book.clock.step(2 * HOUR_MS)
+    drain(book)
+    assert book.shown(USERS)
+
+    for path in tmp_path.iterdir():
+        assert b"canary-person" not in path.read_bytes(), path.name
+
+
+def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db.key"
+
+    key = installation_key(path)
+
+    assert len(key) == 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert installation_key(path) == key
+
+
+def test_a_broken_key_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db.key"
+    path.write_bytes(b"short")
+
+    with pytest.raises(LedgerError, match="not a key"):
+        installation_key(path)
+
+
+def test_a_ledger_without_a_stream_makes_no_key(tmp_path: Path) -> None:
+    book = Book(tmp_path, VirtualClock(START_MS))
+    book.ledger.close()
+
+    assert not list(tmp_path.glob("*.key"))
+
+
+def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> None:
+    book = Book(tmp_path, VirtualClock(START_MS), STREAM)
+    drain(book)
+    book.clock.step(HOUR_MS)
+    again = [event(n, book.clock.now_ms() - 1000 - n, "ada") for n in range(50)]
+
+    for _ in range(3):
+        drain(book, *again, *again[::-1])
+
+    book.reveal()
+    assert book.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
+    assert book.counted("chatbot_exporter_duplicate_events_total") == 250
+    book.ledger.close()

@@ -1,0 +1,318 @@
+"""What Chatlayer's answers become, row by row."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+
+from exporter.api import decode
+from exporter.errors import SchemaFault
+from exporter.labels import Labels
+from exporter.providers.chatlayer import series
+from exporter.providers.chatlayer.mapping import (
+    Page,
+    Places,
+    Rules,
+    Scope,
+    TrackingEvent,
+    decode_page,
+    pages_to_events,
+    parse_instant,
+)
+from exporter.providers.chatlayer.options import Mapped
+from exporter.providers.chatlayer.series import Answer, Definition, Read, read_series
+from exporter.query import Naming
+from exporter.samples import HOUR_MS, Event, Window
+
+NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
+WINDOW = Window(NINE, NINE + 3 * HOUR_MS)
+EXAMPLE = {
+    "id": "0b6a3e0e-5b7e-4a1c-9a55-0f2f3b1c7d10",
+    "event": "order_status_checked",
+    "bot_id": "b7x2k9",
+    "version": "LIVE",
+    "user_id": "u_81",
+    "channel_id": "64f0aa",
+    "channel_type": "web",
+    "conversation_id": "web_u_81",
+    "attributes": {"flow": "orders", "step_name": "ask_number"},
+    "timestamp": "2025-03-01T09:12:44.120Z",
+}
+LIVE = Scope("b7x2k9", "LIVE")
+BASE = ("b7x2k9", "live")
+said = partial(decode, endpoint="GET /stream")
+
+
+def plain(**naming: Naming) -> Labels:
+    return Labels(naming, 128)
+
+
+def mapped(
+    *changes: dict[str, Any],
+    scope: Scope = LIVE,
+    event_map: dict[str, Mapped] | None = None,
+    active: frozenset[str] | None = None,
+    naming: dict[str, Naming] | None = None,
+) -> tuple[list[Event], Counter[str]]:
+    body = msgspec.json.encode([EXAMPLE | each for each in changes])
+    rows = msgspec.json.decode(body, type=list[TrackingEvent])
+    names = naming or {}
+    places = Places(Rules(event_map or {}, active, names, 128), Labels(names, 128))
+    drift: Counter[str] = Counter()
+    return pages_to_events([rows], WINDOW, scope, places, drift), +drift
+
+
+def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
+    (event,), drift = mapped({})
+
+    assert event.counts == (
+        ("chatbot_events_total", ("b7x2k9", "live", "web", "order_status_checked")),
+    )
+    assert event.at_ms == NINE + 12 * 60_000 + 44_120
+    assert len(event.digest) == 16
+    assert drift == {}
+
+
+def test_a_mapped_event_adds_to_its_family_with_the_labels_given() -> None:
+    goal = Mapped(family="chatbot_goals_reached_total", labels={"goal": "order"})
+
+    (event,), _ = mapped({}, event_map={"order_status_checked": goal})
+
+    assert event.counts[1] == (
+        "chatbot_goals_reached_total",
+        ("b7x2k9", "live", "web", "order"),
+    )
+
+
+def test_names_that_are_not_allowed_fold_into_other() -> None:
+    (event,), _ = mapped({}, naming={"event": Naming({}, frozenset({"handover"}))})
+
+    assert event.counts[0][1] == ("b7x2k9", "live", "web", "other")
+
+
+def test_identity_is_bot_version_and_id_and_nothing_else() -> None:
+    (one, two, three), _ = mapped({}, {"user_id": "u_9"}, {"id": "another"})
+    (draft,), _ = mapped({"version": "DRAFT"}, scope=Scope("b7x2k9", "DRAFT"))
+
+    assert one.digest == two.digest
+    assert one.content != two.content
+    assert len({one.digest, three.digest, draft.digest}) == 3
+
+
+def test_without_an_id_all_that_is_said_is_the_identity_in_whatever_order() -> None:
+    bare = {"id": ""}
+    attributes = {"step_name": "ask_number", "flow": "orders"}
+
+    events, _ = mapped(bare, bare | {"attributes": attributes}, bare | {"user_id": "u_9"})
+
+    assert events[0].digest == events[1].digest
+    assert events[0].digest != events[2].digest
+
+
+def test_only_active_names_mark_users_and_conversations() -> None:
+    (quiet,), _ = mapped({}, active=frozenset({"handover"}))
+    (loud,), _ = mapped({}, active=frozenset({"order_status_checked"}))
+
+    assert quiet.marks == ()
+    assert loud.marks == (
+        ("user", ("b7x2k9", "live", "web"), "u_81"),
+        ("conversation", ("b7x2k9", "live", "web"), "web_u_81"),
+    )
+
+
+def test_events_outside_the_window_are_left_out_at_both_edges() -> None:
+    times = ["08:59:59.999Z", "09:00:00Z", "11:59:59.999999999Z", "12:00:00Z"]
+
+    events, _ = mapped(*({"timestamp": f"2025-03-01T{each}"} for each in times))
+
+    assert [event.at_ms for event in events] == [NINE, NINE + 3 * HOUR_MS - 1]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "kind"),
+    [
+        ("", "missing"),
+        (None, "missing"),
+        ("today", "unexpected_type"),
+        ("2025-03-01T09:12:00", "unexpected_type"),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -> None:
+    assert mapped({"timestamp": timestamp}) == ([], {kind: 1})
+
+
+def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
+    covered = frozenset({("b7x2k9", "LIVE")})
+
+    events, _ = mapped({}, {"version": "DRAFT", "bot_id": "b2"}, scope=Scope(covered=covered))
+
+    assert [event.counts[0][1][:2] for event in events] == [("b2", "draft")]
+
+
+def test_everything_but_a_time_may_be_left_out() -> None:
+    page = decode_page(b'{"events": [{"timestamp": "2025-03-01T09:00:00Z"}]}', said)
+
+    assert [event.timestamp for event in page.events or ()] == ["2025-03-01T09:00:00Z"]
+    assert decode_page(b"{}", said) == Page()
+
+
+def test_camel_case_is_read_as_well() -> None:
+    page = decode_page(b'{"events": [{"id": "1", "botId": "b"}], "nextPageToken": "t"}', said)
+
+    assert page.next_page_token == "t"
+    assert [event.bot_id for event in page.events or ()] == ["b"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"events": {}}', b'{"events": [1]}', b"<html>"])
+def test_a_page_of_another_shape_is_refused(body: bytes) -> None:
+    with pytest.raises(SchemaFault):
+        decode_page(body, said)
+
+
+@pytest.mark.parametrize("digits", ["", ".1", ".120", ".120000", ".120000000"])
+def test_fractions_of_any_length_are_read(digits: str) -> None:
+    assert parse_instant(f"2025-03-01T09:00:00{digits}Z") // 1000 == NINE // 1000
+
+
+def answer(**data: Any) -> list[Read]:
+    drift: Counter[str] = Counter()
+    read = msgspec.convert({"data": data}, Answer)
+    found = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+    assert drift == {}
+    return found
+
+
+def kinds(*names: str, value: int = 5) -> list[Read]:
+    return [Read({"type": name}, name, {NINE: value}) for name in names]
+
+
+X = ["2025-03-01T09:00:00Z", "2025-03-01T10:00:00Z", "2025-03-01T11:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    "x_values",
+    [
+        X,
+        [],
+        ["1740819600", "1740823200", "1740826800"],
+        [1740819600000, 1740823200000, 1740826800000],
+    ],
+)
+def test_x_values_are_read_in_every_form_or_counted_from_the_start(x_values: list[Any]) -> None:
+    (read,) = answer(series=[{"values": [4, 0, 7]}], x_values=x_values)
+
+    assert read.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"series": [{"values": [1], "labels": {"channel_type": "web"}}]},
+        {"series": [{"values": [1]}], "series_labels": ["web"]},
+    ],
+)
+def test_labels_are_in_the_series_or_beside_it(data: dict[str, Any]) -> None:
+    (read,) = answer(**data)
+
+    assert (read.name, read.label("channel_type")) == ("web", "web")
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, 2**53 + 1, "many", "1.5"])
+def test_a_value_that_is_no_count_refuses_the_whole_answer(value: Any) -> None:
+    with pytest.raises(SchemaFault):
+        answer(series=[{"values": [value]}], x_values=X[:1])
+
+
+def test_more_values_than_buckets_are_refused() -> None:
+    with pytest.raises(SchemaFault, match="more values"):
+        answer(series=[{"values": [1, 2]}], x_values=X[:1])
+
+
+def test_a_number_may_be_a_text_and_an_empty_answer_says_none() -> None:
+    assert answer(series=[{"values": ["12", None]}], x_values=X[:2])[0].values[NINE] == 12
+    assert answer() == []
+
+
+@pytest.mark.parametrize("name", ["total", "Total", "all", "total_messages", "messages total"])
+def test_a_total_beside_its_parts_is_left_out(name: str) -> None:
+    found = kinds("understood", "click") + kinds(name, value=10)
+
+    reading = series.messages(found, WINDOW, BASE, plain(), received=None)
+
+    assert {(family, labels): value for (family, labels), _, value in reading.counts} == {
+        ("chatbot_chatlayer_messages_total", (*BASE, "", "understood")): 5,
+        ("chatbot_chatlayer_messages_total", (*BASE, "", "click")): 5,
+        ("chatbot_messages_received_total", (*BASE, "")): 10,
+    }
+
+
+def test_received_kinds_say_what_adds_up() -> None:
+    reading = series.messages(
+        kinds("understood", "bot", "click"), WINDOW, BASE, plain(), received=["understood", "click"]
+    )
+
+    received = [value for (family, _), _, value in reading.counts if "received" in family]
+    assert received == [10]
+
+
+def test_a_total_alone_is_what_was_received() -> None:
+    reading = series.messages(kinds("total"), WINDOW, BASE, plain(), received=None)
+
+    assert sum(value for (family, _), _, value in reading.counts if "received" in family) == 5
+
+
+def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
+    found = kinds("new", "returning", value=2) + kinds("total", value=4)
+
+    reading = series.users(found, WINDOW, BASE, plain(), HOUR_MS)
+
+    assert {row.series: row.value for row in reading.buckets} == {
+        ("chatbot_chatlayer_users", (*BASE, "new", "hour")): 2,
+        ("chatbot_chatlayer_users", (*BASE, "returning", "hour")): 2,
+        ("chatbot_chatlayer_users", (*BASE, "total", "hour")): 4,
+        ("chatbot_active_users", (*BASE, "", "hour")): 4,
+    }
+
+
+@pytest.mark.parametrize(("names", "total"), [(("whatever",), 1), (("new", "returning"), 0)])
+def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: int) -> None:
+    reading = series.users(kinds(*names), WINDOW, BASE, plain(), HOUR_MS)
+
+    assert sum(row.series[0] == "chatbot_active_users" for row in reading.buckets) == total
+
+
+def test_conversations_have_their_channel_and_an_empty_one_stays_empty() -> None:
+    found = [Read({"channel_type": name}, name, {NINE: 3}) for name in ("web", "")]
+
+    reading = series.conversations(found, WINDOW, BASE, plain())
+
+    assert [labels[2] for (_, labels), _, _ in reading.counts] == ["web", ""]
+
+
+def test_campaigns_are_counted_by_bot_id_and_source() -> None:
+    labels = {"bot_id": "b7x2k9", "campaign_id": "spring24", "campaign_source": "mail"}
+
+    reading = series.campaigns(
+        [Read(labels, "", {NINE: 3})],
+        WINDOW,
+        plain(project=Naming({"b7x2k9": "care"})),
+    )
+
+    assert reading.counts == [
+        (
+            ("chatbot_chatlayer_campaign_conversations_total", ("care", "spring24", "mail")),
+            NINE,
+            3,
+        )
+    ]
+
+
+def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
+    found = [Definition("handover", 7), Definition("a", "3"), Definition("b", 2), Definition("c")]
+    labels = plain(event=Naming({}, frozenset({"handover"})))
+
+    reading = series.definitions(found, WINDOW, "b7x2k9", labels)
+
+    assert {row.series[1][2]: row.value for row in reading.lists} == {"handover": 7, "other": 5}
