@@ -13,7 +13,8 @@ from itertools import chain, groupby
 from operator import itemgetter
 
 from exporter.ledger.rows import Shown
-from exporter.lines import BLOCK_BYTES, Block, Format, Lines, Owner, Shelf, pack
+from exporter.lines import BLOCK_BYTES, Block, Lines, Owner, Shelf
+from exporter.packing import Packed, close, join, pack
 from exporter.samples import Family
 
 EOF = b"# EOF\n"
@@ -21,18 +22,31 @@ EOF = b"# EOF\n"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Everything shown at one moment; ``pending`` are series shown at their held value."""
+    """Everything shown at one moment; ``pending`` are series shown at their held value.
+
+    Each form is put together once, when it is first asked for.
+    """
 
     blocks: tuple[Block, ...] = ()
     pending: frozenset[int] = frozenset()
-    bodies: dict[Format, bytes] = field(default_factory=dict)
+    _plain: dict[bool, bytes] = field(default_factory=dict)
+    _packed: dict[bool, Packed] = field(default_factory=dict)
 
-    def body(self, form: Format) -> bytes:
-        """Return all blocks in one piece, joined once for each format."""
-        stored = self.bodies.get(form)
-        if stored is None:
-            stored = self.bodies[form] = b"".join([block.body(form) for block in self.blocks])
-        return stored
+    def plain(self, *, openmetrics: bool) -> bytes:
+        """Return all lines."""
+        found = self._plain.get(openmetrics)
+        if found is None:
+            parts = [block.plain(openmetrics=openmetrics) for block in self.blocks]
+            found = self._plain[openmetrics] = b"".join(parts)
+        return found
+
+    def packed(self, *, openmetrics: bool) -> Packed:
+        """Return all lines, deflated."""
+        found = self._packed.get(openmetrics)
+        if found is None:
+            parts = [block.packed(openmetrics=openmetrics) for block in self.blocks]
+            found = self._packed[openmetrics] = join(parts)
+        return found
 
 
 class Board:
@@ -54,7 +68,7 @@ class Board:
         self._held: dict[Owner, set[str]] = {}
         self._pending: dict[Owner, frozenset[int]] = {}
         self._page = Page()
-        self._asked: set[Format] = set()
+        self._asked: set[bool] = set()
         self._carried: set[int] = set()
         self._carrying = threading.Lock()
 
@@ -79,25 +93,26 @@ class Board:
         del self._pending[owner], self._held[owner]
 
     def publish(self) -> None:
-        """Make what was put the page that scrapes see, in every format that was asked for."""
+        """Make what was put the page that scrapes see, compressed as it was asked for."""
         shelves = (shelf for _, shelf in sorted(self._shelves.items()))
         blocks = tuple(chain.from_iterable(shelf.blocks() for shelf in shelves))
-        for form in list(self._asked):
+        for openmetrics in list(self._asked):
             for block in blocks:
-                block.prepare(form)
+                block.packed(openmetrics=openmetrics)
         self._page = Page(blocks, frozenset().union(*self._pending.values()))
 
     def scrape(self, *, openmetrics: bool, gzip: bool) -> bytes:
         """Return the body of one scrape, and note which held values it carried."""
-        form = Format(openmetrics, gzip)
-        self._asked.add(form)
         page = self._page
-        body = page.body(form)
         last = self._fresh(openmetrics) + (EOF if openmetrics else b"")
-        if page.pending:
-            with self._carrying:
-                self._carried |= page.pending
-        return body + (pack(last) if gzip else last)
+        if gzip:
+            self._asked.add(openmetrics)
+            body = close(join([page.packed(openmetrics=openmetrics), pack(last)]))
+        else:
+            body = page.plain(openmetrics=openmetrics) + last
+        with self._carrying:
+            self._carried |= page.pending
+        return body
 
     def carried(self) -> frozenset[int]:
         """Return the series whose held value some scrape has carried."""

@@ -3,25 +3,15 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from isal import igzip
 
 from exporter.ledger.rows import Shown
+from exporter.packing import Packed, pack
 from exporter.samples import Family, Kind
 
 Owner = tuple[str, str]
 
 BLOCK_BYTES = 64 * 1024
-PACK_LEVEL = 1
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
-
-
-class Format(NamedTuple):
-    """What a scraper asks for."""
-
-    openmetrics: bool
-    packed: bool
 
 
 @dataclass(slots=True)
@@ -82,44 +72,29 @@ class Lines:
 
 @dataclass(slots=True)
 class Block:
-    """Some owners' lines of one family, immutable; each format is rendered when first needed.
-
-    Packed blocks are gzip members of their own: joined, they are one valid gzip body (RFC 1952,
-    section 2.2).
-    """
+    """Some owners' lines of one family, immutable; each form is made when it is first needed."""
 
     family: Family
     lines: tuple[Lines, ...]
     first: bool
-    _bodies: dict[Format, bytes] = field(default_factory=dict)
+    _packed: dict[bool, Packed] = field(default_factory=dict)
 
-    def body(self, form: Format) -> bytes:
-        """Return the block's bytes in ``form``."""
-        found = self._bodies.get(form)
-        if found is None:
-            found = self._bodies[form] = self._render(form)
-        return found
-
-    def prepare(self, form: Format) -> None:
-        """Have the bytes in ``form`` ready."""
-        if form not in self._bodies:
-            self._bodies[form] = self._render(form)
-
-    def _render(self, form: Format) -> bytes:
-        if form.packed:
-            return pack(
-                self._bodies.get(Format(form.openmetrics, packed=False)) or self._plain(form)
-            )
-        return self._plain(form)
-
-    def _plain(self, form: Format) -> bytes:
-        if form.openmetrics:
+    def plain(self, *, openmetrics: bool) -> bytes:
+        """Return the block's lines; the first block of a family begins with HELP and TYPE."""
+        if openmetrics:
             head = header(self.family, openmetrics_name(self.family))
             body = "".join([lines.openmetrics() for lines in self.lines])
         else:
             head = header(self.family, self.family.name)
             body = "".join([lines.text() for lines in self.lines])
         return ((head if self.first else "") + body).encode()
+
+    def packed(self, *, openmetrics: bool) -> Packed:
+        """Return the block's lines deflated; kept, since this is what scrapers ask for."""
+        found = self._packed.get(openmetrics)
+        if found is None:
+            found = self._packed[openmetrics] = pack(self.plain(openmetrics=openmetrics))
+        return found
 
 
 class Shelf:
@@ -189,11 +164,6 @@ class Shelf:
             block = self._blocks.get(place) if place is not None else None
             if block is not None and place is not None and block.first != (place == now_first):
                 self._blocks[place] = Block(self._family, block.lines, first=place == now_first)
-
-
-def pack(body: bytes) -> bytes:
-    """Return ``body`` as a gzip member."""
-    return igzip.compress(body, PACK_LEVEL)
 
 
 def openmetrics_name(family: Family) -> str:

@@ -1,6 +1,6 @@
 """What was put is what is sent, in every format, however it was changed in between."""
 
-import gzip
+import zlib
 from collections.abc import Iterable
 
 from hypothesis import given, settings
@@ -97,6 +97,14 @@ def samples(text: str, parse: object) -> dict[tuple[str, tuple[tuple[str, str], 
     }
 
 
+def one_member(body: bytes) -> str:
+    """Return what a client reads that takes the first gzip member only, as many do."""
+    reader = zlib.decompressobj(31)
+    text = reader.decompress(body)
+    assert (reader.eof, reader.unused_data) == (True, b"")
+    return text.decode()
+
+
 VALUES = st.floats(min_value=0, max_value=2**53, allow_nan=False) | st.integers(0, 2**53).map(float)
 PUTS = st.lists(
     st.tuples(
@@ -125,7 +133,7 @@ def test_what_is_sent_is_what_was_put_last(
         for owner, values in last.items()
         for b, value in values.items()
     }
-    packed = gzip.decompress(shown.scrape(openmetrics=False, gzip=True)).decode()
+    packed = one_member(shown.scrape(openmetrics=False, gzip=True))
     assert packed == plain(shown)
     assert samples(packed, classic) == expected
     assert samples(shown.scrape(openmetrics=True, gzip=False).decode(), openmetrics) == expected

@@ -1,0 +1,46 @@
+"""One gzip stream put together from parts that are compressed once each.
+
+A part is raw deflate that ends on a byte and looks back at nothing before it, so that parts follow
+each other in one deflate stream (RFC 1951, 3.2.3); the check sum of the whole is combined from
+theirs. One member, not one each: many clients read the first member only.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+LEVEL = 1
+_RAW = -15
+_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"  # gzip, deflate, no name, no time, fastest
+_END = b"\x03\x00"  # the last deflate block, empty
+
+
+class Packed(NamedTuple):
+    """Deflated bytes, with check sum and length of what they stand for."""
+
+    deflated: bytes = b""
+    crc: int = 0
+    size: int = 0
+
+
+def pack(plain: bytes) -> Packed:
+    """Return ``plain`` as a part."""
+    stream = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)
+    deflated = stream.compress(plain) + stream.flush(isal_zlib.Z_FULL_FLUSH)
+    return Packed(deflated, isal_zlib.crc32(plain), len(plain))
+
+
+def join(parts: Sequence[Packed]) -> Packed:
+    """Return ``parts`` as one."""
+    crc = size = 0
+    for part in parts:
+        crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
+        size += part.size
+    return Packed(b"".join([part.deflated for part in parts]), crc, size)
+
+
+def close(packed: Packed) -> bytes:
+    """Return ``packed`` as a complete gzip body (RFC 1952)."""
+    trailer = packed.crc.to_bytes(4, "little") + (packed.size & 0xFFFFFFFF).to_bytes(4, "little")
+    return b"".join((_HEAD, packed.deflated, _END, trailer))
