@@ -2,6 +2,9 @@
 
 import asyncio
 import email.utils
+import importlib.util
+import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -28,10 +31,20 @@ from exporter.errors import (
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+DEEPEST = 32
 REQUESTS_PER_TARGET = 2
 REQUESTS_PER_PROCESS = 64
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 USER_AGENT = f"chatbot-exporter/{__version__}"
+
+# The HTTP library looks for sniffio at every lock; that it is missing must be found out only once,
+# since looking through the path costs more than the rest of a request.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment] # what Python documents for "missing"
+
+_QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
 
 # The default hooks log the arguments of what is retried; ours may carry keys.
 stamina.instrumentation.set_on_retry_hooks([])
@@ -190,11 +203,29 @@ class Api:
 def decode(body: bytes, into: type[T], endpoint: str) -> T:
     """Return ``body`` decoded as ``into``; raise ``SchemaFault`` with the path of the fault."""
     try:
-        return msgspec.json.decode(body, type=into)
+        found = msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
-        raise SchemaFault(f"{endpoint}: {error}") from None
+        raise SchemaFault(f"{endpoint}: {_QUOTED.sub('…', str(error))}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise SchemaFault(f"{endpoint}: the answer is not JSON") from None
+    if is_deeper(body, DEEPEST):
+        raise SchemaFault(f"{endpoint}: the answer is nested more than {DEEPEST} deep")
+    return found
+
+
+def is_deeper(body: bytes, limit: int) -> bool:
+    """Say whether ``body``, which is JSON, nests its lists and objects more than ``limit`` deep.
+
+    Whole-body operations only, since pages are large: without its texts, and with one kind of
+    bracket, JSON loses exactly its innermost level when empty pairs are taken out.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    signs = body.translate(_ONE_KIND, _NO_SIGNS).replace(b'""', b"")
+    brackets = b"".join(signs.split(b'"')[::2])
+    for _ in range(limit):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def retry_after_s(header: str | None, now_ms: int) -> float | None:

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,9 @@ def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
             "labels": labels,
             "hour_ms": hour_ms,
             "lg_k": LG_K,
-            "data": _grown(known.get((kind, labels, hour_ms)), _keyed(key, kind, values)),
+            "data": _grown(
+                known.get((kind, labels, hour_ms)), [_keyed(key, kind, each) for each in values]
+            ),
         }
         for (kind, labels, hour_ms), values in groups.items()
     ]
@@ -135,11 +137,10 @@ def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
     work.tx.execute(sa.insert(sketch), new)
 
 
-def _keyed(key: bytes, kind: str, values: Iterable[str]) -> list[int]:
-    return [
-        int.from_bytes(hmac.digest(key, f"{kind}\0{value}".encode(), "sha256")[:8], signed=True)
-        for value in values
-    ]
+@lru_cache(maxsize=50_000)
+def _keyed(key: bytes, kind: str, value: str) -> int:
+    digest = hmac.digest(key, f"{kind}\0{value}".encode(), "sha256")
+    return int.from_bytes(digest[:8], signed=True)
 
 
 def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
