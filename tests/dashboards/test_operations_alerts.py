@@ -1,0 +1,208 @@
+"""Alerts about reading and about the exporter: what fires, what must not, guard by guard."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from dashboards.source.tuning import Tuning
+from tests.dashboards.promtool import Values, firing
+from tests.dashboards.ruleset import mutated, rules
+
+pytestmark = pytest.mark.slow
+
+STEP_S = 300
+HOUR = 3600 // STEP_S
+STEPS = 28 * HOUR
+NOW = 14 * HOUR
+TUNING = Tuning(interval_s=STEP_S)
+PROBES = [step * STEP_S for step in range(NOW, STEPS)]
+DOWN, ABSENT, STALE = "ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotDataStale"
+AUTH, THROTTLED, SCHEMA = "ChatbotAuthenticationFailing", "ChatbotThrottled", "ChatbotSchemaChanged"
+NEVER, OVERHANG, LIMIT = (
+    "ChatbotNeverSucceeded",
+    "ChatbotOverhangStanding",
+    "ChatbotSeriesLimitNear",
+)
+ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT)
+Series = dict[str, Values]
+OWN = "chatbot_exporter_"
+
+
+def query(name: str, **more: str) -> str:
+    labels = {"provider": "flowxo", "target": name, "query": "hourly"} | more
+    return "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
+
+
+def over(value: Callable[[int], float | None]) -> list[float | None]:
+    return [value(step) for step in range(STEPS)]
+
+
+def rising(every: int, since: int = 0, until: int = STEPS) -> list[float | None]:
+    """Return a counter that grows by one every so many steps of ``[since, until)``."""
+    return over(lambda step: max(0, min(step, until) - since) // every)
+
+
+def aged(hours: Callable[[int], float]) -> list[float | None]:
+    """Return an instant that is so many hours before now."""
+    return over(lambda step: step * STEP_S - hours(step) * 3600)
+
+
+def stale(name: str, hours: float, lag_h: float = 1.5, granularity: str = "hour") -> Series:
+    info = query(name, granularity=granularity, timezone="UTC")
+    late = aged(lambda step: hours if step >= NOW else 2)
+    return {
+        f"{OWN}data_end_timestamp_seconds{query(name)}": late,
+        f"{OWN}expected_lag_seconds{query(name)}": over(lambda _: lag_h * 3600),
+        f"{OWN}target_info{info}": over(lambda _: 1),
+        f"{OWN}last_success_timestamp_seconds{query(name)}": over(lambda _: 1),
+    }
+
+
+def refused(name: str, reason: str, count: Values, up: float, polls: int = 1) -> Series:
+    return {
+        f"{OWN}poll_failures_total{query(name, reason=reason)}": count,
+        f"{OWN}polls_total{query(name)}": rising(polls),
+        f"{OWN}target_up{query(name)}": over(lambda _: up),
+    }
+
+
+def up(name: str, down_steps: int) -> Series:
+    values = over(lambda step: 0 if NOW <= step < NOW + down_steps else 1)
+    return {f'up{{job="chatbot-exporter",instance="{name}"}}': values}
+
+
+def reset(name: str) -> Series:
+    """Return a counter of refusals long ago, that starts anew at 0."""
+    return refused(name, "auth", over(lambda step: 0 if step >= NOW else 50), 0)
+
+
+def info(name: str, success_at: int) -> Series:
+    made = query(name, granularity="hour", timezone="UTC")
+    success = over(lambda step: 1 if step >= success_at else None)
+    return {
+        f"{OWN}target_info{made}": over(lambda step: 1 if step >= NOW else None),
+        f"{OWN}last_success_timestamp_seconds{query(name)}": success,
+    }
+
+
+def overhang(name: str, hours: int) -> Series:
+    labels = f'{{provider="flowxo",target="{name}",family="x_total"}}'
+    return {f"{OWN}overhang{labels}": over(lambda step: 40 if step < hours * HOUR else 0)}
+
+
+def filled(name: str, share: float) -> Series:
+    return {
+        f'{OWN}series{{family="{name}"}}': over(lambda _: share * 60),
+        f'{OWN}series_limit{{family="{name}"}}': over(lambda _: 60),
+    }
+
+
+DRIFT = f"{OWN}schema_drift_total"
+CASES: dict[str, tuple[str | None, Series]] = {
+    "down": (DOWN, up("down", STEPS)),
+    "restart of five minutes": (None, up("restart of five minutes", 1)),
+    "late by many hours": (STALE, stale("late by many hours", 9)),
+    "late within its hours": (None, stale("late within its hours", 5)),
+    "slow vendor": (None, stale("slow vendor", 14, lag_h=12)),
+    "read by day": (None, stale("read by day", 27, granularity="day")),
+    "key refused": (AUTH, refused("key refused", "auth", rising(1, NOW), 0)),
+    "key refused hourly": (AUTH, refused("key refused hourly", "auth", rising(HOUR, NOW), 0, HOUR)),
+    "one refusal": (None, refused("one refusal", "auth", over(lambda s: s >= NOW), 0)),
+    "refused, then read": (
+        None,
+        refused("refused, then read", "auth", rising(1, NOW - 4, NOW), 1),
+    ),
+    "counter anew": (None, reset("counter anew")),
+    "throttled": (THROTTLED, refused("throttled", "throttled", rising(1, NOW), 0)),
+    "throttled at times": (None, refused("throttled at times", "throttled", rising(3), 1)),
+    "throttled twice of three": (
+        None,
+        refused("throttled twice of three", "throttled", rising(HOUR, NOW, NOW + 2 * HOUR), 1, 16),
+    ),
+    "schema": (SCHEMA, refused("schema", "schema", rising(HOUR, NOW), 0, HOUR)),
+    "drift": (SCHEMA, {f"{DRIFT}{query('drift', kind='missing')}": rising(HOUR, NOW)}),
+    "one odd answer": (None, refused("one odd answer", "schema", over(lambda s: s >= NOW), 1)),
+    "never read": (NEVER, info("never read", STEPS)),
+    "read after an hour": (None, info("read after an hour", NOW + HOUR)),
+    "overhang for long": (OVERHANG, overhang("overhang for long", 28)),
+    "overhang for twenty hours": (None, overhang("overhang for twenty hours", 20)),
+    "nearly full": (LIMIT, filled("nearly full", 0.95)),
+    "half full": (None, filled("half full", 0.5)),
+}
+
+
+def told(
+    folder: Path, names: tuple[str, ...], alerts: tuple[str, ...], **guard: str
+) -> set[tuple[str, str]]:
+    """Return the alerts that fire and for which case, by the rules, perhaps without a guard."""
+    series: Series = {'up{job="chatbot-exporter",instance="other"}': over(lambda _: 1)}
+    for name in names:
+        series |= CASES[name][1]
+    chosen = rules(TUNING, alerts)
+    if guard:
+        chosen = mutated(chosen, guard["old"], guard["new"])
+    return {
+        (sample["alertname"], case)
+        for samples in firing(folder, chosen, series, PROBES, step_s=STEP_S).values()
+        for sample in samples
+        for case in (sample.get("target") or sample.get("instance") or sample["family"],)
+    }
+
+
+@pytest.fixture(scope="module")
+def fired(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    return told(tmp_path_factory.mktemp("operations"), tuple(CASES), ALL)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_is_told_of_by_its_alert_and_no_other(
+    fired: set[tuple[str, str]], name: str
+) -> None:
+    alert, _ = CASES[name]
+
+    assert {found for found, case in fired if case == name} == ({alert} if alert else set())
+
+
+@pytest.mark.parametrize(("gone_for", "expected"), [(STEPS, True), (2, False)])
+def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
+    tmp_path: Path,
+    gone_for: int,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    values = over(lambda step: None if NOW <= step < NOW + gone_for else 1)
+    series: Mapping[str, Values] = {'up{job="chatbot-exporter",instance="a"}': values}
+
+    found = firing(tmp_path, rules(TUNING, (ABSENT,)), series, PROBES, step_s=STEP_S)
+
+    assert bool(found) is expected
+    assert NOW * STEP_S not in found
+
+
+GUARDS: dict[str, tuple[str, str, str, str]] = {
+    "down: it must last": (DOWN, "restart of five minutes", "10m", "0s"),
+    "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
+    "stale: expected lag": (
+        STALE,
+        "slow vendor",
+        "chatbot_exporter_expected_lag_seconds",
+        "0 * chatbot_exporter_expected_lag_seconds",
+    ),
+    "stale: a day": (STALE, "read by day", "90000 *", "3600 *"),
+    "auth: more than one": (AUTH, "one refusal", "> 1.5", "> 0.5"),
+    "auth: the last poll": (AUTH, "refused, then read", "== 0", ">= 0"),
+    "throttled: most polls": (THROTTLED, "throttled at times", "> 0.5", "> 0"),
+    "throttled: several": (THROTTLED, "throttled twice of three", "> 2.5", "> 0"),
+    "schema: more than one": (SCHEMA, "one odd answer", "> 1.5", "> 0.5"),
+    "never: it must last": (NEVER, "read after an hour", "3h", "30m"),
+    "overhang: it must last": (OVERHANG, "overhang for twenty hours", "1d", "1h"),
+    "limit: share": (LIMIT, "half full", "> 0.9", "> 0.4"),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, guard: str) -> None:
+    alert, name, old, new = GUARDS[guard]
+
+    assert CASES[name][0] is None
+    assert (alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)

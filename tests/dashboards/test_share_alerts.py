@@ -1,0 +1,163 @@
+"""Fallbacks, handovers and weekly users: what fires, what must not, guard by guard."""
+
+from pathlib import Path
+
+import pytest
+
+from dashboards.source.tuning import Tuning
+from tests.dashboards.courses import FRIDAY_TEN, HOURS, WEEK, Course, flat, written
+from tests.dashboards.promtool import Values, firing
+from tests.dashboards.ruleset import HOUR_S, mutated, rules
+
+pytestmark = pytest.mark.slow
+
+FALLBACK, HANDOVER, USERS = (
+    "ChatbotFallbackShareHigh",
+    "ChatbotHandoverShareHigh",
+    "ChatbotUsersDropWeekly",
+)
+FAST, DAILY = "ChatbotEngagementDropFast", "ChatbotEngagementDropDaily"
+TUNING = Tuning(interval_s=HOUR_S)
+PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
+
+
+def gauge(family: str, bot: str, *more: str) -> str:
+    labels = ('provider="inkeep"', 'target="t"', f'project="{bot}"', *more)
+    return f"{family}{{{','.join(labels)}}}"
+
+
+def period(kind: str, bot: str, course: Course) -> dict[str, Values]:
+    return {gauge(f"chatbot_period_{kind}", bot, 'period="hour"'): written(course)}
+
+
+def steps(before: float, after: float, since: int = FRIDAY_TEN) -> Course:
+    return lambda hour: after if hour >= since else before
+
+
+def fallbacks(bot: str, share: Course, messages: float) -> dict[str, Values]:
+    part = lambda hour: round((share(hour) or 0) * messages)  # noqa: E731 - a course is a function
+    return period("fallbacks", bot, part) | period("messages_received", bot, flat(messages))
+
+
+def handovers(bot: str, share: Course, conversations: float) -> dict[str, Values]:
+    part = lambda hour: (share(hour) or 0) * conversations  # noqa: E731 - a course is a function
+    return period("handovers", bot, part) | period(
+        "conversations_started", bot, flat(conversations)
+    )
+
+
+def users(bot: str, course: Course, window: str = "rolling_7d") -> dict[str, Values]:
+    name = gauge("chatbot_active_users", bot, 'channel=""', f'window="{window}"')
+    return {name: written(course)}
+
+
+def dip(value: float, other: float, start: int, end: int) -> Course:
+    return lambda hour: other if start <= hour < end else value
+
+
+THREE_WEEKS_AGO = FRIDAY_TEN - 3 * WEEK
+CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
+    "fallbacks rise": (FALLBACK, fallbacks("fallbacks rise", steps(0.05, 0.25), 100)),
+    "always many": (None, fallbacks("always many", flat(0.3), 100)),
+    "few messages": (None, fallbacks("few messages", steps(0, 0.5), 4)),
+    "rise by a little": (None, fallbacks("rise by a little", steps(0.05, 0.12), 1000)),
+    "rise by chance": (None, fallbacks("rise by chance", steps(0.4, 0.55), 12)),
+    "handovers rise": (HANDOVER, handovers("handovers rise", steps(0.05, 0.3), 20)),
+    "handovers as ever": (None, handovers("handovers as ever", flat(0.3), 20)),
+    "users halve": (USERS, users("users halve", steps(200, 90, 27 * 24))),
+    "users a fifth fewer": (None, users("users a fifth fewer", steps(200, 160, 27 * 24))),
+    "few users": (None, users("few users", steps(40, 10, 27 * 24))),
+    "users were many for once": (
+        None,
+        users("users were many for once", dip(100, 300, 12 * 24, 18 * 24)),
+    ),
+    "users were many a month ago": (
+        None,
+        users("users were many a month ago", dip(100, 300, 0, 4 * 24)),
+    ),
+    "users of a day": (None, users("users of a day", steps(200, 10, 27 * 24), "day")),
+}
+
+
+def told(
+    folder: Path, cases: tuple[str, ...], alerts: tuple[str, ...], **guard: str
+) -> set[tuple[str, str]]:
+    series: dict[str, Values] = {}
+    for name in cases:
+        series |= CASES[name][1]
+    chosen = rules(TUNING, alerts)
+    if guard:
+        chosen = mutated(chosen, guard["old"], guard["new"])
+    found = firing(folder, chosen, series, PROBES, step_s=HOUR_S)
+    return {(s["alertname"], s["project"]) for samples in found.values() for s in samples}
+
+
+@pytest.fixture(scope="module")
+def fired(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
+    return told(tmp_path_factory.mktemp("shares"), tuple(CASES), (FALLBACK, HANDOVER, USERS))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_is_told_of_by_its_alert_and_no_other(
+    fired: set[tuple[str, str]], name: str
+) -> None:
+    alert, _ = CASES[name]
+
+    assert {found for found, case in fired if case == name} == ({alert} if alert else set())
+
+
+GUARDS: dict[str, tuple[str, str, str, str]] = {
+    "share: rise": (FALLBACK, "rise by a little", "> 0.1", "> 0"),
+    "share: chance": (FALLBACK, "rise by chance", "> 4", "> 0"),
+    "share: events": (FALLBACK, "few messages", ">= 50", ">= 0"),
+    "users: two weeks ago": (USERS, "users were many a month ago", "offset 2w", "offset 4w"),
+    "users: four weeks ago": (USERS, "users were many for once", "offset 4w", "offset 2w"),
+    "users: number": (USERS, "few users", ">= 50", ">= 0"),
+    "users: share": (USERS, "users a fifth fewer", "0.7 *", "0.9 *"),
+    "users: window": (USERS, "users of a day", "(rolling|trailing)_7d", "day"),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, guard: str) -> None:
+    alert, name, old, new = GUARDS[guard]
+
+    assert CASES[name][0] is None
+    assert (alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)
+
+
+def mixed(kinds: dict[str, Course]) -> dict[str, Values]:
+    """Return a bot with counters of every kind, whose hours of some kinds are late."""
+    series: dict[str, Values] = {}
+    for kind, course in kinds.items():
+        series |= period(kind, "bot", course)
+        series[gauge(f"chatbot_{kind}_total", "bot")] = written(flat(1))
+    return series
+
+
+LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
+
+
+@pytest.mark.parametrize(("guarded", "expected"), [(True, False), (False, True)])
+def test_conversations_never_stand_in_for_messages_that_are_late(
+    tmp_path: Path,
+    guarded: bool,  # noqa: FBT001
+    expected: bool,  # noqa: FBT001
+) -> None:
+    series = mixed({"messages_received": LATE_MESSAGES, "conversations_started": flat(20)})
+    chosen = rules(TUNING, (FAST,))
+    if not guarded:
+        chosen = mutated(chosen, "chatbot_messages_received_total", "no_such_total")
+
+    found = firing(tmp_path, chosen, series, PROBES, step_s=HOUR_S)
+
+    assert bool(found) is expected
+
+
+@pytest.mark.parametrize("kind", ["interactions", "conversations_started"])
+def test_a_bot_without_messages_is_judged_by_what_it_has(tmp_path: Path, kind: str) -> None:
+    series = mixed({kind: steps(100, 0)})
+
+    found = firing(tmp_path, rules(TUNING, (FAST,)), series, PROBES, step_s=HOUR_S)
+
+    assert found
