@@ -251,10 +251,10 @@ class App:
         await self._outside.offload(
             functools.partial(self._ledger.enrol, list(specs.values()), renames)
         )
+        self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.sign for target in targets})
         self._specs = specs
         await self._display.restart(specs)
-        self._poller.assign(lines)
         gauges = self.telemetry.gauges
         gauges["config_last_reload_successful"].set(1)
         gauges["config_last_reload_success_timestamp_seconds"].set(

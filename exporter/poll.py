@@ -29,7 +29,7 @@ from exporter.ledger.store import Ledger
 from exporter.provider import Query
 from exporter.query import Ask, QuerySpec
 from exporter.samples import Window, ceil_to, floor_to
-from exporter.telemetry import Telemetry
+from exporter.telemetry import PREFIX, SelfCount, Telemetry
 
 T = TypeVar("T")
 QueryKey = tuple[str, str]
@@ -194,8 +194,7 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
         rng=desk.rng,
     )
     desk.count(spec, "poll_failures_total", reason=error.reason)
-    if isinstance(error, SchemaFault):
-        desk.count(spec, "schema_drift_total", kind=error.kind)
+    drift = _drift(spec, error)
     if error.reason is Reason.THROTTLED:
         desk.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
     skipped = schedule.slots_between(spec, now_ms, verdict.next_poll_ms - 1)
@@ -217,11 +216,22 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
                 last_fault=str(error),
                 postpone_target_ms=verdict.hold_target_ms,
                 purse=spec.budget,
+                counted=drift,
             )
         )
+        desk.telemetry.add(drift)
     except LedgerError as fault:
         return _lose(desk, spec, fault)
     return error.reason.value
+
+
+def _drift(spec: QuerySpec, error: ProviderError) -> dict[SelfCount, float]:
+    """Return the drift that a refused answer counts as; persisted, like that of accepted ones."""
+    if not isinstance(error, SchemaFault):
+        return {}
+    own = {"provider": spec.provider, "target": spec.target, "query": spec.name}
+    labels = tuple(sorted((own | {"kind": error.kind}).items()))
+    return {(f"{PREFIX}schema_drift_total", labels): 1.0}
 
 
 def _lose(desk: Desk, spec: QuerySpec, error: LedgerError) -> str:

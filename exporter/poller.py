@@ -106,7 +106,7 @@ class Poller:
 
     def _slot_after_now(self, target: str, name: str) -> int:
         return schedule.next_slot_ms(
-            self._lines[target, name].query.spec, self._desk.clock.now_ms(), self._desk.rng
+            self._desk.ledger.spec((target, name)), self._desk.clock.now_ms(), self._desk.rng
         )
 
     async def _poll(self, claim: Claim) -> None:

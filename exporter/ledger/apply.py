@@ -1,6 +1,6 @@
 """T-apply: one complete reading into the ledger, all or nothing (``semantics.md`` B.2, C.3)."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -63,11 +63,12 @@ def _count(work: Work, row: sa.Row[Any]) -> bool:
     known = tallies.known(work)
     rows = tallies.fold(work, known)
     before = buckets.load(work, row.floor_ms)
-    odd = _odd(row, before, rows, known, _moved(work, row, known, frozenset()))
+    odd = _odd(row, before, rows, known, _moved(work, row, known))
     if odd and row.quarantine < CONFIRMATIONS:
         return False
-    ids = known | tallies.create(work, rows.keys() - known.keys())
-    frame = _frame(work, row, _moved(work, row, ids, ids.keys() - known.keys()))
+    created, adopted = tallies.create(work, rows.keys() - known.keys())
+    ids = known | created
+    frame = _frame(work, row, _moved(work, row, ids) | adopted)
     merged = counting.merge(before, buckets.numbered(rows, ids, row.floor_ms), frame)
     buckets.write(work, before, merged)
     tallies.write(work, merged, forgive=odd)
@@ -92,15 +93,14 @@ def _already_applied(work: Work, poll_id: str) -> bool:
 
 
 def _relabelled(work: Work, row: sa.Row[Any]) -> bool:
-    return bool(row.naming != encode_naming(work.spec.naming, work.spec.caps))
+    return bool(row.naming != encode_naming(work.spec))
 
 
-def _moved(
-    work: Work, row: sa.Row[Any], ids: Mapping[Series, int], new: Collection[Series]
-) -> frozenset[int]:
+def _moved(work: Work, row: sa.Row[Any], ids: Mapping[Series, int]) -> frozenset[int]:
     """Return the series that the naming in force takes from other raw values than before."""
     if not _relabelled(work, row):
         return frozenset()
+    new = tallies.born_since(work, work.started_ms)
     return membership.changed(row.naming, work.spec, ids, work.families, new)
 
 
@@ -157,7 +157,7 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
         columns["quarantine"] = 0  # an earlier part of the poll says nothing of what is held back
         columns["epoch_ms"] = row.epoch_ms or work.started_ms
         columns["last_read_ms"] = work.started_ms
-        columns["naming"] = encode_naming(work.spec.naming, work.spec.caps)
+        columns["naming"] = encode_naming(work.spec)
     if work.reading.watermark_ms is not None:
         columns["watermark_ms"] = max(work.reading.watermark_ms, row.watermark_ms or 0)
     _update_query(work, **columns)

@@ -1,6 +1,6 @@
 """Bringing the ledger's queries in line with the settings (``semantics.md`` B.4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -17,13 +17,19 @@ def enrol(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
         row = rows.pop(spec.key, None)
         if row is None:
             tx.execute(
-                sa.insert(query).values(**_columns(spec), next_poll_ms=now_ms, state_ms=now_ms)
+                sa.insert(query).values(
+                    **_columns(spec),
+                    naming=encode_naming(spec),
+                    next_poll_ms=now_ms,
+                    state_ms=now_ms,
+                )
             )
         else:
             _go_on(tx, row, spec, now_ms)
     for row in rows.values():
         if row.state == "active":
             _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
+            tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
 
 
 def rename(tx: sa.Connection, old: str, new: str) -> None:
@@ -42,18 +48,20 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
     tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
 
 
-def encode_naming(naming: Mapping[str, Naming], caps: Mapping[str, int]) -> str:
-    """Return naming and caps as canonical JSON: what decides which series a raw value is in."""
+def encode_naming(spec: QuerySpec) -> str:
+    """Return naming and caps as canonical JSON: what decides which series a raw value is in.
+
+    The cap under the empty name is the target's.
+    """
     shapes = {
         label: {
             "aliases": dict(rule.aliases),
             "allow": None if rule.allow is None else sorted(rule.allow),
         }
-        for label, rule in naming.items()
+        for label, rule in spec.naming.items()
     }
-    return msgspec.json.encode(
-        {"labels": shapes, "caps": dict(caps)}, order="deterministic"
-    ).decode()
+    stored = {"labels": shapes, "caps": dict(spec.caps) | {"": spec.target_cap}}
+    return msgspec.json.encode(stored, order="deterministic").decode()
 
 
 def decode_naming(text: str) -> tuple[dict[str, Naming], dict[str, int]]:
@@ -74,7 +82,6 @@ def _columns(spec: QuerySpec) -> dict[str, object]:
         "name": spec.name,
         "provider": spec.provider,
         "fingerprint": spec.fingerprint,
-        "naming": encode_naming(spec.naming, spec.caps),
         "start_mode": _start_mode(spec),
     }
 
@@ -95,7 +102,7 @@ def _go_on(
         _set(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
-    if (row.fingerprint, row.naming) != (spec.fingerprint, encode_naming(spec.naming, spec.caps)):
+    if (row.fingerprint, row.naming) != (spec.fingerprint, encode_naming(spec)):
         _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
@@ -103,18 +110,7 @@ def _go_on(
 
 def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
     """Start the query's new meaning from a new baseline; what was counted stays counted."""
-    mine = sa.select(series.c.id).where(series.c.query_id == query_id)
-    counted = (
-        sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
-        .where(bucket.c.series_id == series.c.id)
-        .scalar_subquery()
-    )
-    tx.execute(
-        sa.update(series)
-        .where(series.c.query_id == query_id)
-        .values(retired=series.c.retired + counted)
-    )
-    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))
+    retire_all(tx, series.c.query_id == query_id)
     _set(
         tx,
         query_id,
@@ -130,3 +126,15 @@ def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
 
 def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
     tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))
+
+
+def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Fold every bucket of the series ``which`` into one number each; no counter moves."""
+    counted = (
+        sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
+        .where(bucket.c.series_id == series.c.id)
+        .scalar_subquery()
+    )
+    tx.execute(sa.update(series).where(which).values(retired=series.c.retired + counted))
+    mine = sa.select(series.c.id).where(which)
+    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))

@@ -96,7 +96,8 @@ def _add(work: Work, counted: Sequence[Event]) -> None:
     known = tallies.known(work)
     told = replace(work, reading=replace(work.reading, counts=rows))
     folded = tallies.fold(told, known)
-    ids = known | tallies.create(work, folded.keys() - known.keys())
+    created, _ = tallies.create(work, folded.keys() - known.keys())
+    ids = known | created
     more = buckets.numbered(folded, ids, None)
     if more:
         before = _load(work, more)

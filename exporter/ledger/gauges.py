@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
+from exporter.errors import SchemaFault
 from exporter.ledger.folding import Room, keep_gauges
 from exporter.ledger.periods import newest_read, newest_settled_end, window_expiry_ms
 from exporter.ledger.rows import decode_labels, encode_labels, full_labels
@@ -51,7 +52,10 @@ def _replace(
     work.tx.execute(sa.delete(gauge).where(gauge.c.query_id == work.claim.query_id).where(old))
     new = [_columns(work, slot, row) for row in keep_gauges(rows, work.families, room)]
     if new:
-        work.tx.execute(sa.insert(gauge), new)
+        try:
+            work.tx.execute(sa.insert(gauge), new)
+        except sa.exc.IntegrityError:
+            raise SchemaFault(f"{work.spec.name}: a gauge is shown by another query too") from None
 
 
 def _columns(work: Work, slot: str, row: GaugeRow) -> dict[str, object]:

@@ -17,7 +17,7 @@ def changed(
     spec: QuerySpec,
     known: Mapping[Series, int],
     families: Mapping[str, Family],
-    new: Collection[Series] = (),
+    new: Collection[int] = (),
 ) -> frozenset[int]:
     """Return the series that stand for other raw values now than they did under ``stored``.
 
@@ -27,7 +27,8 @@ def changed(
     return frozenset(
         number
         for key, number in known.items()
-        if _caps_moved(key, caps, spec, new) or _members_moved(key, naming, spec, families)
+        if _caps_moved(key, caps, spec, known=number not in new)
+        or _members_moved(key, naming, spec, families)
     )
 
 
@@ -51,11 +52,10 @@ def _turn(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], state
         )
 
 
-def _caps_moved(
-    key: Series, caps: Mapping[str, int], spec: QuerySpec, new: Collection[Series]
-) -> bool:
+def _caps_moved(key: Series, caps: Mapping[str, int], spec: QuerySpec, *, known: bool) -> bool:
     takes_overflow = OTHER in key[1][len(BASE) - 2 :] or key[1][0] == OTHER
-    return (takes_overflow or key in new) and caps.get(key[0]) != spec.caps.get(key[0])
+    moved = caps.get(key[0]) != spec.caps.get(key[0]) or caps.get("") != spec.target_cap
+    return moved and (takes_overflow or not known)
 
 
 def _members_moved(

@@ -16,7 +16,7 @@ from exporter.ledger.apply import apply_reading
 from exporter.ledger.rows import Applied, Claim, SelfCount, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
-from exporter.ledger.work import Work
+from exporter.ledger.work import Work, add_self_counts
 from exporter.query import Budget, QuerySpec
 from exporter.samples import Family, Reading
 
@@ -74,6 +74,10 @@ class Ledger:
         with self._transaction() as tx:
             claims.close_circuits(tx, self._clock.now_ms(), targets)
 
+    def spec(self, key: QueryKey) -> QuerySpec:
+        """Return the traits of an active query."""
+        return self._specs[key]
+
     def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:
@@ -130,9 +134,10 @@ class Ledger:
         *,
         postpone_target_ms: int | None = None,
         purse: Budget | None = None,
+        counted: Mapping[SelfCount, float] | None = None,
         **columns: Any,
     ) -> None:
-        """Record that the poll of ``claim`` failed.
+        """Record that the poll of ``claim`` failed, and what is counted of that.
 
         Optionally hold its whole target back, and all who share its budget.
         """
@@ -142,6 +147,7 @@ class Ledger:
                 claims.postpone(tx, claim.target, postpone_target_ms)
             if postpone_target_ms is not None and purse is not None:
                 claims.block(tx, purse, postpone_target_ms)
+            add_self_counts(tx, counted or {})
 
     def reveal(self, numbers: Sequence[int]) -> None:
         """T-visible: the 0 (or old value) of these series was shown and scraped."""

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from exporter.errors import SchemaFault
 from exporter.ledger import counting
 from exporter.ledger.counting import Merge, Tally
+from exporter.ledger.enrol import retire_all
 from exporter.ledger.folding import Room, fold_counts
 from exporter.ledger.rows import decode_labels, encode_labels, full_labels
 from exporter.ledger.tables import query, series
@@ -49,27 +50,67 @@ def _places_left(work: Work) -> tuple[dict[str, int], int]:
     return left, work.spec.target_cap - sum(by_family.values())
 
 
-def create(work: Work, keys: set[Series]) -> dict[Series, int]:
-    """Insert new series, shown as 0 first; refuse one that another query already feeds."""
-    created: dict[Series, int] = {}
+def create(work: Work, keys: set[Series]) -> tuple[dict[Series, int], frozenset[int]]:
+    """Insert new series, shown as 0 first; return them all, and those that were adopted.
+
+    A series of a query that is no longer configured is adopted (its query goes by another name
+    now): it goes on from where it was. One that another query feeds is a fault.
+    """
+    ids: dict[Series, int] = {}
+    adopted: set[int] = set()
     for key in sorted(keys):
-        names = work.families[key[0]].labels
-        labels = encode_labels(names, full_labels(work.spec.target, work.spec.provider, key))
-        taken = sa.select(series.c.id).where(series.c.family == key[0], series.c.labels == labels)
-        if work.tx.execute(taken).scalar() is not None:
-            raise SchemaFault(f"{work.spec.name}: {key[0]} is already fed by another query")
-        values = {
-            "query_id": work.claim.query_id,
-            "family": key[0],
-            "labels": labels,
-            "created_ms": work.now_ms,
-            "changed_ms": work.now_ms,
-            "held": 0.0,
-            "held_since_ms": work.now_ms,
-        }
-        inserted = work.tx.execute(sa.insert(series).values(**values).returning(series.c.id))
-        created[key] = inserted.scalar_one()
-    return created
+        labels = encode_labels(
+            work.families[key[0]].labels,
+            full_labels(work.spec.target, work.spec.provider, key),
+        )
+        number = _orphan(work, key[0], labels)
+        if number is None:
+            ids[key] = _insert(work, key[0], labels)
+        else:
+            ids[key] = number
+            adopted.add(number)
+    return ids, frozenset(adopted)
+
+
+def born_since(work: Work, instant_ms: int) -> frozenset[int]:
+    """Return the query's series that appeared at ``instant_ms`` or later."""
+    young = sa.select(series.c.id).where(
+        series.c.query_id == work.claim.query_id, series.c.created_ms >= instant_ms
+    )
+    return frozenset(work.tx.execute(young).scalars())
+
+
+def _orphan(work: Work, family: str, labels: str) -> int | None:
+    """Take over a series whose query is gone; None when there is no such series."""
+    row = work.tx.execute(
+        sa.select(series.c.id, query.c.state)
+        .join(query, query.c.id == series.c.query_id)
+        .where(series.c.family == family, series.c.labels == labels)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.state == "active":
+        raise SchemaFault(f"{work.spec.name}: {family} is already fed by another query")
+    this = series.c.id == row.id
+    retire_all(work.tx, this)
+    work.tx.execute(
+        sa.update(series).where(this).values(query_id=work.claim.query_id, state="live")
+    )
+    return int(row.id)
+
+
+def _insert(work: Work, family: str, labels: str) -> int:
+    values = {
+        "query_id": work.claim.query_id,
+        "family": family,
+        "labels": labels,
+        "created_ms": work.now_ms,
+        "changed_ms": work.now_ms,
+        "held": 0.0,
+        "held_since_ms": work.now_ms,
+    }
+    inserted = work.tx.execute(sa.insert(series).values(**values).returning(series.c.id))
+    return int(inserted.scalar_one())
 
 
 def write(work: Work, merged: Merge, *, forgive: bool) -> None:
