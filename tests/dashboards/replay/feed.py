@@ -1,8 +1,9 @@
 """Through the real counting code: what ``/metrics`` would show of a scene, hour by hour.
 
 The API reports an hour's counts while it runs, 3 % of them up to two hours late, and once a week
-takes 1 % of a settled hour back. The exporter polls on the hour with an hour to settle, so an hour
-is shown one hour after it has ended.
+takes 1 % of a settled hour back. The exporter polls every five minutes with an hour to settle; polls
+between full hours settle nothing and are left out. Prometheus looks at half past, so it sees an
+hour one and a half hours after its end.
 """
 
 import uuid
@@ -19,6 +20,8 @@ from tests.support.virtual import VirtualClock
 START_MS = 1_767_571_200_000  # 2026-01-05T00:00:00Z, a Monday
 RECEIVED = "chatbot_messages_received_total"
 LOOKBACK_H = 6
+INTERVAL_MS = 300_000
+HALF_MS = HOUR_MS // 2
 SWEEP_H = 6  # as the exporter sweeps
 CHANNELS = ("web", "app")
 
@@ -28,7 +31,7 @@ class _Exporter:
 
     def __init__(self, account: Account, spec: QuerySpec, url: str) -> None:
         self.account, self.spec, self.url = account, spec, url
-        self.clock = VirtualClock(START_MS)
+        self.clock = VirtualClock(START_MS + HALF_MS)
         self.ledger = self._opened()
 
     def _opened(self) -> Ledger:
@@ -65,26 +68,27 @@ class _Exporter:
 
 
 def fed(account: Account, target: str, folder: Path) -> dict[str, list[float | None]]:
-    """Return the series that Prometheus would have, a value an hour."""
+    """Return the series that Prometheus would have, a value an hour, at half past."""
     spec = QuerySpec(
         target=target,
         provider=account.provider,
         name="hourly",
         meaning={"v": 1},
-        interval_ms=HOUR_MS,
+        interval_ms=INTERVAL_MS,
         lookback_ms=LOOKBACK_H * HOUR_MS,
     )
     exporter = _Exporter(account, spec, f"sqlite:///{folder}/{target}.db")
     hours = len(account.bots[0].counts)
     series: dict[str, list[float | None]] = {}
     for hour in range(1, hours):
-        exporter.clock.step(HOUR_MS)
+        exporter.clock.step(HALF_MS)
         if hour in account.restarts:
             exporter.restart()
         if not any(start <= hour < end for start, end in account.late):
             exporter.poll(hour)
         if hour % SWEEP_H == 0:
             exporter.ledger.sweep()
+        exporter.clock.step(HALF_MS)
         for labels, value in exporter.shown().items():
             values = series.setdefault(_name(account, target, labels), [None] * hours)
             values[hour] = None if _gone(account, labels[0], hour) else value

@@ -8,6 +8,7 @@ from statistics import median
 from tests.dashboards.replay.scene import DROPS, LEARNING_WEEKS, WEEK, Bot, Kind
 
 GRACE_AFTER_H = 30  # a day's mean and the alert's hold outlast the drop
+LOOKED_AT_H = 0.5  # the feed is looked at at half past
 AFTER_END_H = 6  # an alert that comes later than this after a drop has ended found nothing
 
 
@@ -18,7 +19,7 @@ class Drop:
     volume: int
     depth: float
     kind: Kind
-    delay: int | None
+    delay: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ def _of_bot(bot: Bot, firing: Sequence[bool], late: Sequence[tuple[int, int]]) -
     return Score(found, len(false), len(from_late), max(0, end - first) / WEEK)
 
 
-def _delay(told: Sequence[bool], start: int, end: int) -> int | None:
-    return next((hour - start for hour in range(start, min(end, len(told))) if told[hour]), None)
+def _delay(told: Sequence[bool], start: int, end: int) -> float | None:
+    return next(
+        (hour - start + LOOKED_AT_H for hour in range(start, min(end, len(told))) if told[hour]),
+        None,
+    )
 
 
 def _runs(told: Sequence[bool], first: int, end: int) -> list[tuple[int, int]]:
@@ -137,8 +141,8 @@ def report(score: Score) -> str:
         ordered = sorted(delays)
         ninth = ordered[min(len(ordered) - 1, math.ceil(0.9 * len(ordered)) - 1)]
         lines.append(
-            f"| Delay of 70 % or more above 500 a day, p50 and p90 | {median(delays):.0f} h, "
-            f"{ninth} h | n = {len(delays)} |"
+            f"| Delay of 70 % or more above 500 a day, p50 and p90 | {median(delays):g} h, "
+            f"{ninth:g} h | n = {len(delays)} |"
         )
     return "\n".join([*lines, "", _grid(score)])
 
