@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from exporter.ledger import buckets, tallies
 from exporter.ledger.counting import Bucket, Key, Merge
@@ -18,6 +19,7 @@ from exporter.ledger.tables import bucket, seen_event, series
 from exporter.ledger.work import Work
 from exporter.samples import HOUR_MS, CountRow, Event, Series, floor_to
 
+INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 AT_ONCE = 500
 PRUNED_AT_ONCE = 5_000
 
@@ -46,37 +48,57 @@ def _fresh(work: Work) -> list[Event]:
     for event in work.reading.events:
         held = first.setdefault(event.digest, event)
         other += held.content != event.content
-    known = _known(work, first)
-    other += sum(first[digest].content != content for digest, content in known.items())
+    known = _known_between(work, [event.at_ms for event in first.values()])
     fresh = [event for digest, event in first.items() if digest not in known]
-    _remember(work, fresh)
+    if _remember(work, fresh) < len(fresh):
+        known |= _known_at_another_time(work, fresh)
+        fresh = [event for event in fresh if event.digest not in known]
+    repeated = first.keys() & known.keys()
+    other += sum(first[digest].content != known[digest] for digest in repeated)
     work.count_query("duplicate_events_total", len(work.reading.events) - len(fresh))
     work.count_query("schema_drift_total", other, kind="unexpected_type")
     return fresh
 
 
-def _known(work: Work, digests: Iterable[bytes]) -> dict[bytes, int]:
+def _known_between(work: Work, instants: Sequence[int]) -> dict[bytes, int]:
+    """Return the ids known in the stretch of time, with their checksums."""
+    if not instants:
+        return {}
+    rows = work.tx.execute(
+        sa.select(seen_event.c.id, seen_event.c.content)
+        .where(seen_event.c.query_id == work.claim.query_id)
+        .where(seen_event.c.ts_ms >= min(instants), seen_event.c.ts_ms <= max(instants))
+    )
+    return {bytes(digest): content for digest, content in rows}
+
+
+def _known_at_another_time(work: Work, asked: Sequence[Event]) -> dict[bytes, int]:
+    """Return which of these ids were there before, with another instant each."""
     known: dict[bytes, int] = {}
-    for some in _batches(digests, AT_ONCE):
+    at_ms = {event.digest: event.at_ms for event in asked}
+    for some in _batches(at_ms, AT_ONCE):
         rows = work.tx.execute(
-            sa.select(seen_event.c.id, seen_event.c.content).where(
+            sa.select(seen_event.c.id, seen_event.c.ts_ms, seen_event.c.content).where(
                 seen_event.c.query_id == work.claim.query_id, seen_event.c.id.in_(some)
             )
         )
-        known.update((bytes(digest), content) for digest, content in rows)
+        known |= {bytes(id_): content for id_, ts_ms, content in rows if at_ms[bytes(id_)] != ts_ms}
     return known
 
 
-def _remember(work: Work, fresh: Sequence[Event]) -> None:
-    if fresh:
-        query_id = work.claim.query_id
-        work.tx.execute(
-            sa.insert(seen_event),
-            [
-                {"query_id": query_id, "id": e.digest, "ts_ms": e.at_ms, "content": e.content}
-                for e in fresh
-            ],
-        )
+def _remember(work: Work, fresh: Sequence[Event]) -> int:
+    """Keep the ids that are not there yet; return how many those were."""
+    if not fresh:
+        return 0
+    query_id = work.claim.query_id
+    new = INSERT[work.tx.dialect.name](seen_event).on_conflict_do_nothing()
+    return work.tx.execute(
+        new,
+        [
+            {"query_id": query_id, "id": e.digest, "ts_ms": e.at_ms, "content": e.content}
+            for e in fresh
+        ],
+    ).rowcount
 
 
 def _forget(work: Work, before_ms: int, most: int) -> None:

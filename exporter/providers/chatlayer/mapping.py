@@ -27,8 +27,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class TrackingEvent(msgspec.Struct):
-    """One event as the API gives it; every field may be left out. Attributes are not looked at."""
+class TrackingEvent(msgspec.Struct, gc=False):
+    """One event as the API gives it; every field may be left out. Attributes are not looked at.
+
+    It refers to nothing that could refer back, so the collector need not follow it.
+    """
 
     id: str | None = ""
     event: str | None = ""
@@ -147,8 +150,8 @@ def parse_instant(text: str) -> int:
     return (at - _EPOCH) // _MILLISECOND
 
 
-def pages_to_events(
-    pages: Iterable[Iterable[TrackingEvent]],
+def page_to_events(
+    page: Iterable[TrackingEvent],
     window: Window,
     scope: Scope,
     places: Places,
@@ -161,13 +164,12 @@ def pages_to_events(
     event_of = partial(_event, scope=scope, places=places, drift=drift)
     start_ms, end_ms = window.start_ms, window.end_ms
     found: list[Event] = []
-    for page in pages:
-        for raw in page:
-            at_ms = _instant(raw, drift)
-            if at_ms is not None and start_ms <= at_ms < end_ms:
-                event = event_of(raw, at_ms)
-                if event is not None:
-                    found.append(event)
+    for raw in page:
+        at_ms = _instant(raw, drift)
+        if at_ms is not None and start_ms <= at_ms < end_ms:
+            event = event_of(raw, at_ms)
+            if event is not None:
+                found.append(event)
     return found
 
 

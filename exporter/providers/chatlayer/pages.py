@@ -20,9 +20,8 @@ from exporter.providers.chatlayer.mapping import (
     Places,
     Rules,
     Scope,
-    TrackingEvent,
     decode_page,
-    pages_to_events,
+    page_to_events,
 )
 from exporter.samples import Event, Window, floor_to
 
@@ -155,18 +154,7 @@ class Drain:
         return [task.result() for task in tasks]
 
     async def _slice(self, window: Window) -> Slice:
-        try:
-            pages, number = await self._pages(window)
-        except ProviderError as error:
-            return Slice(window, error=error)
-        if pages is None:
-            return Slice(window, pages=number, too_large=True)
-        drift: Counter[str] = Counter()
-        events = pages_to_events(pages, window, self._scope, self._places, drift)
-        return Slice(window, events, number, drift=drift)
-
-    async def _pages(self, window: Window) -> tuple[list[list[TrackingEvent]] | None, int]:
-        """Return every page of ``window``, or None where it has too many, and their number.
+        """Read every page of ``window``.
 
         A token that is refused has expired: the slice is read again from its beginning.
         """
@@ -175,24 +163,28 @@ class Drain:
                 return await self._through(window)
             except _TokenRefused:
                 continue
-        raise Truncated(f"{self._source.path}: page tokens are refused again and again")
+            except ProviderError as error:
+                return Slice(window, error=error)
+        fault = f"{self._source.path}: page tokens are refused again and again"
+        return Slice(window, error=Truncated(fault))
 
-    async def _through(self, window: Window) -> tuple[list[list[TrackingEvent]] | None, int]:
+    async def _through(self, window: Window) -> Slice:
         most = self.pace.max_pages if window.length_ms > 1 else DENSEST_PAGES
-        pages: list[list[TrackingEvent]] = []
+        events: list[Event] = []
+        drift: Counter[str] = Counter()
         token, seen = "", set[str]()
         for number in range(1, most + 1):
             page = await self._page(window, token)
-            pages.append([*(page.events or ())])
+            events += page_to_events(page.events or (), window, self._scope, self._places, drift)
             token = page.next_page_token or ""
             if not token:
-                return pages, number
+                return Slice(window, events, number, drift=drift)
             if token in seen:
                 raise Truncated(f"{self._source.path}: a page token came again")
             seen.add(token)
         if window.length_ms <= 1:
             raise Truncated(f"{self._source.path}: more than {most} pages in one millisecond")
-        return None, most
+        return Slice(window, pages=most, too_large=True)
 
     async def _page(self, window: Window, token: str) -> Page:
         call = self._source.call(window, token)

@@ -16,6 +16,7 @@ from exporter.api import Api
 from exporter.config.model import TargetOptions
 from exporter.errors import Truncated, Unauthorized
 from exporter.labels import Labels
+from exporter.logs import hide
 from exporter.provider import (
     ProviderKind,
     Query,
@@ -122,6 +123,7 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
     identifier, colon, secret = token.partition(":")
     if not (identifier and colon and secret):
         raise Unauthorized("the token must be written as tokenId:tokenSecret")
+    hide(secret)
     return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
 

@@ -18,7 +18,7 @@ from exporter.providers.chatlayer.mapping import (
     Scope,
     TrackingEvent,
     decode_page,
-    pages_to_events,
+    page_to_events,
     parse_instant,
 )
 from exporter.providers.chatlayer.options import Mapped
@@ -61,7 +61,7 @@ def mapped(
     names = naming or {}
     places = Places(Rules(event_map or {}, active, names, 128), Labels(names, 128))
     drift: Counter[str] = Counter()
-    return pages_to_events([rows], WINDOW, scope, places, drift), +drift
+    return page_to_events(rows, WINDOW, scope, places, drift), +drift
 
 
 def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
