@@ -1,0 +1,157 @@
+"""What the pages tell the reader to write and to type is right."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter import catalog
+from exporter.cli import main
+from exporter.config import loads
+from exporter.errors import SettingsError
+from exporter.providers import KINDS
+from tests.docs.pages import ROOT, Snippet, snippets, words_in_backquotes
+
+TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
+OF_SETTINGS = {
+    "version", "web", "ledger", "defaults", "targets", "limits", "privacy", "allow_inline_secrets",
+}  # fmt: skip
+OF_VALUES = json.loads(
+    (ROOT / "deploy/helm/chatbot-exporter/values.schema.json").read_text(encoding="utf-8")
+)
+OF_THE_WEB = {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}
+YAML = snippets("yaml")
+SHELL = snippets("sh", "bash", "shell")
+COMMAND = re.compile(
+    r"(?:^|[ /(`])chatbot-exporter ((?:[a-z][a-z-]*)(?: [^`\n#|]*)?)", re.MULTILINE
+)
+
+
+def named(snippet: Snippet) -> str:
+    return snippet.place
+
+
+def settings_of(snippet: Snippet) -> dict[str, Any] | None:
+    """Return the snippet as a whole ``exporter.yaml``; None if it is something else."""
+    read: Any = yaml.safe_load(snippet.text)
+    if isinstance(read, list):
+        return {"version": 1, "targets": read} if "provider" in read[0] else None
+    if read.keys() & {"version", "targets", "ledger"} and read.keys() <= OF_SETTINGS:
+        return {"version": 1, "targets": [TARGET], **read}
+    return None
+
+
+def load(document: dict[str, Any], folder: Path) -> None:
+    text = yaml.safe_dump(document, sort_keys=False)
+    text = re.sub(r"file: /\S+", f"file: {folder / 'key'}", text)
+    (folder / "key").write_text("k\n", encoding="utf-8")
+    environment = dict.fromkeys(re.findall(r"env: (\w+)", text), "a:b")
+    options = {name: kind.options for name, kind in KINDS.items()}
+    loads(text, options, environment, file="snippet", families=catalog.capped(KINDS))
+
+
+@pytest.mark.parametrize("snippet", YAML, ids=named)
+def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
+    read = yaml.safe_load(snippet.text)
+    document = settings_of(snippet)
+    if document:
+        load(document, tmp_path)
+    elif read.keys() & {"keysSecret", "demo"}:
+        jsonschema.validate(read, OF_VALUES)
+        load({"version": 1} | read["config"], tmp_path)
+    elif "scrape_configs" in read:
+        check_with_promtool(snippet, tmp_path)
+    else:
+        assert read.keys() <= OF_THE_WEB, "say in this test what kind of file this is"
+
+
+def check_with_promtool(snippet: Snippet, folder: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (make tools)")
+    (folder / "prometheus.yml").write_text(snippet.text, encoding="utf-8")
+    (folder / "dashboards").symlink_to(ROOT / "dashboards")
+    done = subprocess.run(  # noqa: S603 - fixed words
+        [promtool, "check", "config", folder / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_settings_snippet_with_a_fault_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        load({"version": 1, "targets": [TARGET | {"projekt": "p"}]}, tmp_path)
+
+
+@pytest.mark.parametrize("snippet", SHELL, ids=named)
+def test_a_shell_snippet_is_well_formed_and_names_what_exists(snippet: Snippet) -> None:
+    done = subprocess.run(
+        ["sh", "-n"],  # noqa: S607 - wherever it is
+        input=snippet.text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    named_here = re.findall(
+        r"(?<![\w/.])(?:scripts|deploy|dashboards|tests)/[\w./-]+", snippet.text
+    )
+
+    assert done.stderr == ""
+    assert [path for path in named_here if not (ROOT / path).exists()] in ([], KEYS)
+
+
+KEYS = ["deploy/compose/keys.env"]  # the reader writes it
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return place and words after the program's name, of every command on the pages."""
+    texts = [(each.place, each.text) for each in snippets("sh", "bash", "shell", "")]
+    texts += words_in_backquotes()
+    return sorted(
+        {(place, line.strip()) for place, text in texts for line in COMMAND.findall(text)}
+    )
+
+
+def is_a_call(line: str) -> bool:
+    """Return whether the line is a command to type, not a form of one with capital words."""
+    return not re.search(r"[A-Z\[…]", re.sub(r"'[^']*'", "", line))
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_command_on_a_page_exists_with_its_options(page: str, line: str) -> None:
+    name, *arguments = shlex.split(line)
+    command = main.commands.get(name)
+    assert command, f"{page}: chatbot-exporter {name}"
+
+    assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+    used = {word.split("=")[0] for word in arguments if word.startswith("--")}
+    known = {name for each in command.params for name in each.opts} | {"--help"}
+    assert used <= known, page
+    if is_a_call(line):
+        command.make_parser(click.Context(command)).parse_args(list(arguments))
+
+
+def test_commands_are_found_on_the_pages() -> None:
+    found = {line.split()[0] for _, line in commands()}
+
+    assert {"run", "check-config", "metrics"} <= found
+
+
+@pytest.mark.parametrize("snippet", SHELL, ids=named)
+def test_make_has_the_targets_that_are_named(snippet: Snippet) -> None:
+    targets = set(
+        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+    assert set(re.findall(r"^make ([a-z]+)", snippet.text, re.MULTILINE)) <= targets
