@@ -14,6 +14,7 @@ from dashboards.source.panels import (
     timeline,
     words_panel,
 )
+from dashboards.source.tuning import Tuning
 
 UID = "chatbot-overview"
 BOTS = promql.bots()
@@ -137,7 +138,7 @@ def _table() -> Panel:
     words = Words(
         "Bots, the most unusual first",
         engagement.MEANING + " Score: distance from usual in usual deviations; an engagement alert "
-        "needs less than -3.5. Active users: over the day where the provider tells, else over the "
+        f"needs less than {Tuning().daily.score:g}. Active users: over the day where the provider tells, else over the "
         "window that it has. Empty cells: no fresh data, not offered, or not learnt.",
     )
     link = (
