@@ -1,30 +1,179 @@
-"""Log lines: one a change of state, for people on a terminal and as JSON elsewhere."""
+"""Log lines: one a change of state, for people on a terminal and as JSON elsewhere.
 
+Nothing secret and no user text may enter a line. What this program says itself is built so; the
+rest is made so here: of a foreign exception only its type and where it arose is told, of what
+libraries log only the words before any argument, and known secrets are taken out of the line.
+"""
+
+import base64
+import json
 import logging
+import re
 import sys
+import threading
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+from urllib.parse import quote
 
 import structlog
 
+from exporter.errors import ExporterError
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("auto", "console", "json")
+HIDDEN = "[hidden]"
+SHORTEST = 4
+SECRETS_KEPT = 512
+FRAMES = 12
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ,.'_-]*", re.ASCII)
+
+EventDict = MutableMapping[str, Any]
 
 
-def configure_logs(level: str = "info", format_: str = "auto") -> None:
-    """Log to stderr from ``level`` up; ``auto`` is JSON where stderr is no terminal."""
-    as_json = format_ == "json" or (format_ == "auto" and not sys.stderr.isatty())
+class Redactor:
+    """Knows secrets in every form that a line could carry them in, and takes them out."""
+
+    def __init__(self) -> None:
+        self._forms: dict[str, tuple[str, ...]] = {}
+        self._lock = threading.Lock()
+
+    def hide(self, secret: str) -> str:
+        """Keep ``secret`` out of every line from now on; return it."""
+        if len(secret) >= SHORTEST and secret not in self._forms:
+            with self._lock:
+                forms = {**self._forms, secret: _forms(secret)}
+                for oldest in list(forms)[:-SECRETS_KEPT]:
+                    del forms[oldest]
+                self._forms = forms
+        return secret
+
+    def clean(self, line: str) -> str:
+        """Return ``line`` without any known secret."""
+        for forms in self._forms.values():
+            for form in forms:
+                line = line.replace(form, HIDDEN)
+        return line
+
+
+REDACTOR = Redactor()
+"""The process's own: secrets are told to it where they are read."""
+
+
+def hide(secret: str) -> str:
+    """Keep ``secret`` out of every log line of this process; return it."""
+    return REDACTOR.hide(secret)
+
+
+def configure_logs(
+    level: str = "info", format_: str = "auto", *, stream: TextIO | None = None
+) -> None:
+    """Log to ``stream`` (stderr) from ``level`` up; ``auto`` is JSON where it is no terminal.
+
+    What libraries log and what nobody caught comes the same way.
+    """
+    out = stream or sys.stderr
+    as_json = format_ == "json" or (format_ == "auto" and not out.isatty())
     renderer = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        else structlog.dev.ConsoleRenderer(colors=out.isatty())
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _tell_exception,
             renderer,
+            _redact,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(out),
     )
+    logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
+    sys.excepthook = _crashed
+    threading.excepthook = lambda args: _crashed(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def told(error: BaseException) -> str:
+    """Return what may be said of ``error`` and what led to it: types, places, our own words."""
+    return "\n".join(line for each in _chain(error) for line in _lines(each))
+
+
+class _Foreign(logging.Handler):
+    """Passes on what libraries log: the words before any argument, and where an error arose."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = _PLAIN.match(record.msg) if isinstance(record.msg, str) else None
+        event = words[0].strip() if words else "a library has logged"
+        error = record.exc_info[1] if record.exc_info else None
+        fields = {"exc_info": error} if error is not None else {}
+        structlog.get_logger().log(record.levelno, event, logger=record.name, **fields)
+
+
+def _tell_exception(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["exception"] = told(error)
+    return event
+
+
+def _redact(_logger: Any, _method: str, line: Any) -> str:
+    return REDACTOR.clean(str(line))
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger().error("crashed", exc_info=error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield ``error``, what it groups and what it arose from, each once."""
+    todo, seen = [error], set[int]()
+    while todo:
+        each = todo.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            todo += each.exceptions
+        before = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        if before is not None:
+            todo.append(before)
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    words = f": {error}" if isinstance(error, ExporterError) else ""
+    yield type(error).__name__ + words
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"  at {Path(code.co_filename).name}:{trace.tb_lineno} in {code.co_name}")
+        trace = trace.tb_next
+    yield from frames[-FRAMES:]
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return ``secret`` as it could stand in a line, longest first."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    forms = {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        json.dumps(secret)[1:-1],
+        repr(secret)[1:-1],
+        encoded,
+        encoded.rstrip("="),
+    }
+    return tuple(sorted(forms, key=len, reverse=True))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from exporter.api import Api
 from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
+from exporter.logs import hide
 from exporter.query import Ask, QuerySpec
 from exporter.samples import Family, Reading, Window, ceil_to, floor_to
 
@@ -87,7 +88,7 @@ def spec_for(
 
 def key_of(secret: Secret) -> str:
     """Return the key as it is now; raise ``Unauthorized`` if no request could carry it."""
-    key = secret.read()
+    key = hide(secret.read())
     if not key or not key.isascii() or not key.isprintable():
         raise Unauthorized("the key is empty or holds a character that no request can carry")
     return key

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
 
-from exporter.api import MAX_BODY_BYTES, Api, retry_after_s
+from exporter.api import DEEPEST, MAX_BODY_BYTES, Api, decode, retry_after_s
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -157,3 +157,21 @@ def test_requests_are_spaced() -> None:
 )
 def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, START_MS) == seconds
+
+
+def test_a_wrong_value_of_a_closed_set_is_not_repeated() -> None:
+    with pytest.raises(SchemaFault) as caught:
+        decode(b'{"status": "what a user wrote"}', dict[str, Literal["ok"]], "GET /usage")
+
+    assert "Invalid enum value" in str(caught.value)
+    assert "user" not in str(caught.value)
+
+
+@pytest.mark.parametrize("inner", ["1", '"[[]{"', '"\\\\"', '"\\"]"', '[{}, {"[": []}]'])
+def test_an_answer_may_be_nested_only_so_deep(inner: str) -> None:
+    depth = 3 if inner.startswith("[") else 0
+    deep = "[" * (DEEPEST - depth) + inner + "]" * (DEEPEST - depth)
+
+    assert decode(deep.encode(), object, "GET /usage")
+    with pytest.raises(SchemaFault, match="nested more than 32 deep"):
+        decode(f"[{deep}]".encode(), object, "GET /usage")

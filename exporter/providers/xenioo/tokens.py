@@ -8,6 +8,7 @@ from typing import Any
 from exporter.api import Api, Call
 from exporter.config.model import Secret
 from exporter.errors import Refused, SchemaFault, Unauthorized
+from exporter.logs import hide
 from exporter.provider import key_of
 
 PATH = "/authorization/integration"
@@ -59,5 +60,5 @@ class Tokens:
             raise SchemaFault(f"{call.endpoint}: token: missing", "missing")
         minutes = members.get("expires", members.get("expire"))
         lasts = minutes if isinstance(minutes, int | float) else 0
-        self._token, self._key = token, key
+        self._token, self._key = hide(token), key
         self._renew_ms = now_ms + round(RENEW_AT * lasts * MINUTE_MS)
