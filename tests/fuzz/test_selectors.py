@@ -1,0 +1,97 @@
+"""Selectors: what PromQL takes is taken, anything else is a fault in words, in bounded time."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.pattern import Pattern, PatternError
+from exporter.selector import SelectorError, parse
+
+EFFORT = settings(max_examples=150, deadline=None)
+PIECES = st.sampled_from(
+    ["a", "b", "{", "}", "=", "=~", "!=", "!~", '"', "'", "`", ",", "\\", "(", "|", ")", "[", "]",
+     ".*", "+", "?", " ", "\n", "é", "\x00", "__name__", '"x"']
+)  # fmt: skip
+LITERAL = st.text("ab.|-", max_size=4)
+
+
+@EFFORT
+@given(st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=25).map("".join)))
+def test_any_text_is_a_selector_or_a_fault(text: str) -> None:
+    try:
+        selector = parse(text)
+    except SelectorError as error:
+        fault = str(error)
+    else:
+        fault = str(selector.matches("a", {"b": "x"}))
+
+    assert fault
+
+
+@st.composite
+def patterns(draw: st.DrawFn) -> str:
+    atom = st.sampled_from(["a", "b", ".", "[ab]", "[^a]", "[a-b]", "\\.", "\\d", "\\w"])
+    grown = st.recursive(
+        atom,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from("*+?")).map(lambda p: f"(?:{p[0]}){p[1]}"),
+            st.lists(inner, min_size=1, max_size=3).map("".join),
+            st.lists(inner, min_size=2, max_size=3).map(lambda p: f"({'|'.join(p)})"),
+        ),
+        max_leaves=6,
+    )
+    return draw(grown)
+
+
+@EFFORT
+@given(patterns(), st.text("ab.1\n", max_size=6))
+def test_a_pattern_matches_what_the_usual_engine_matches(pattern: str, text: str) -> None:
+    assert Pattern(pattern).matches(text) == bool(re.fullmatch(pattern, text))
+
+
+@EFFORT
+@given(LITERAL, LITERAL)
+def test_a_quoted_value_means_itself(value: str, other: str) -> None:
+    selector = parse(f'{{a="{value}",b!="nothing"}}') if value else parse('{b!=""}')
+
+    assert selector.matches("x", {"a": value, "b": "y"})
+    assert selector.matches("x", {"a": other, "b": "y"}) is (not value or other == value)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "(.*)*x"])
+def test_no_pattern_takes_for_ever(pattern: str) -> None:
+    assert not Pattern(pattern).matches("a" * 20_000 + "!")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(", ")", "[", "*", "a{2}", "^a", "a$", "\\p", "\\", "a" * 300, "(" * 50 + ")" * 50]
+)
+def test_what_is_not_supported_is_refused(pattern: str) -> None:
+    with pytest.raises(PatternError):
+        Pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        'up{a="x"}',
+        "up{a='x',}",
+        "up{a=~`x|y`}",
+        '{__name__=~"u.",a!~"y"}',
+        'up{missing=""}',
+    ],
+)
+def test_a_series_is_found_as_promql_would(selector: str) -> None:
+    assert parse(selector).matches("up", {"a": "x"})
+
+
+@pytest.mark.parametrize("selector", ['down{a="x"}', 'up{a=~"y"}', 'up{a!="x"}', 'up{b!=""}'])
+def test_another_series_is_not(selector: str) -> None:
+    assert not parse(selector).matches("up", {"a": "x"})
+
+
+def test_an_escape_that_promql_does_not_know_is_refused() -> None:
+    with pytest.raises(SelectorError, match="double the backslash"):
+        parse('up{a=~"\\."}')

@@ -1,0 +1,117 @@
+"""Vendors' answers, spoilt: a read gives readings or a ``ProviderError``, and shows no text."""
+
+import asyncio
+import copy
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.api import Api
+from exporter.cli.settings import targets_of
+from exporter.errors import ProviderError
+from exporter.provider import Target
+from exporter.providers import KINDS
+from exporter.query import Ask
+from exporter.samples import HOUR_MS, Reading, Window, floor_to
+from tests.support.vendors import Vendors
+from tests.support.virtual import VirtualClock, run_virtual
+
+EFFORT = settings(max_examples=15, deadline=None)
+CANARY = "C4n4ry wrote this"
+ODD: list[Any] = [
+    None, True, 0, -1, 1.5, 2**53 + 1, 10**400, 1e308, "", CANARY, "NaN", "2026-13-01T00:00:00Z",
+    [], {}, [CANARY], {CANARY: CANARY}, [[[[]]]],
+]  # fmt: skip
+
+
+class Spoilt(httpx.AsyncBaseTransport):
+    """Answers as a vendor does, with one place of the JSON replaced, or torn, in every answer."""
+
+    def __init__(self, vendors: Vendors, place: int, value: Any, cut: int | None) -> None:
+        self._vendors = vendors
+        self._place = place
+        self._value = value
+        self._cut = cut
+        self._asked = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._asked += 1
+        if self._asked > 40:
+            return httpx.Response(429)  # a reader may go on only so long
+        response = await self._vendors.handle_async_request(request)
+        body = await response.aread()
+        if "authorization/integration" in request.url.path:
+            return httpx.Response(response.status_code, content=body)
+        return httpx.Response(response.status_code, content=self._spoil(body))
+
+    def _spoil(self, body: bytes) -> bytes:
+        if self._cut is not None:
+            return body[: self._cut % (len(body) + 1)]
+        data = json.loads(body)
+        found = paths(data)
+        return json.dumps(replaced(data, found[self._place % len(found)], self._value)).encode()
+
+
+def paths(data: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the places in ``data``, of long lists only the first few."""
+    if isinstance(data, dict):
+        items = list(data.items())
+    else:
+        items = list(enumerate(data[:3])) if isinstance(data, list) else []
+    return [here, *(path for key, value in items for path in paths(value, (*here, key)))]
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    found = copy.copy(data)
+    found[path[0]] = replaced(data[path[0]], path[1:], value)
+    return found
+
+
+async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> list[str]:
+    """Read every query; return what their faults say. Anything else than these is raised."""
+    said: list[str] = []
+    now_ms = clock.now_ms()
+    async with httpx.AsyncClient(transport=transport) as client:
+        api = Api(
+            base_url=target.base_url,
+            sign=target.sign,
+            client=client,
+            clock=clock,
+            requests_per_second=0,
+            gate=asyncio.Semaphore(8),
+        )
+        window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
+        for query in target.queries:
+            ask = Ask(window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0)
+            try:
+                async for reading in query.read(api, ask):
+                    assert isinstance(reading, Reading)
+            except ProviderError as error:
+                said.append(str(error))
+    return said
+
+
+@pytest.mark.parametrize("provider", sorted(KINDS))
+@EFFORT
+@given(
+    place=st.integers(0, 200),
+    value=st.sampled_from(ODD),
+    cut=st.one_of(st.none(), st.none(), st.none(), st.integers(0, 5_000)),
+)
+def test_a_spoilt_answer_is_a_fault_at_most(
+    provider: str, place: int, value: Any, cut: int | None
+) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock, per_hour=2)
+    (target,) = [each for each in targets_of(vendors.settings()) if each.provider == provider]
+
+    said = run_virtual(read_all(target, Spoilt(vendors, place, value, cut), clock), clock)
+
+    assert all(said)
+    assert not [words for words in said if "C4n4ry" in words]
