@@ -49,14 +49,14 @@ class Tuning:
     coverage: float = 0.8  # of a window's samples; absorbs restarts and edge rules of 2.x and 3.x
     weeks: int = 4
     weeks_needed: int = 3  # so that one holiday or one viral week cannot decide
-    chance: float = 2  # no bot is steadier than this many times Poisson's deviation
+    chance: float = 2.2  # no bot is steadier than this many times Poisson's deviation
     scale_unlearnt: float = 0.35
     scale_days: int = 2  # of samples before a learnt scale is believed
     fast: Drop = field(
-        default_factory=lambda: Drop("avg3h", 3, -3.5, 0.5, 20, "30m", "1h", "6d", "1d")
+        default_factory=lambda: Drop("avg3h", 3, -3.25, 0.6, 20, "30m", "1h", "6d", "1d")
     )
     daily: Drop = field(
-        default_factory=lambda: Drop("avg24h", 24, -3.5, 0.6, 20, "1h", "6h", "12d", "2d")
+        default_factory=lambda: Drop("avg24h", 24, -3.25, 0.6, 20, "1h", "6h", "12d", "2d")
     )
     fallback: Share = field(default_factory=lambda: Share(6))
     handover: Share = field(default_factory=lambda: Share(24))

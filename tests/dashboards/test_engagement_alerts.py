@@ -80,8 +80,8 @@ def at(course: Course, values: Sequence[float], since: int) -> Course:
 FLAT = flat(100)
 GUARDS: dict[str, tuple[str, Course, str, str]] = {
     "events, fast": (FAST, times(flat(5), 0, FRIDAY_TEN), ">= 20", ">= 0"),
-    "share, fast": (FAST, times(FLAT, 0.6, FRIDAY_TEN), "0.5 * bot", "9 * bot"),
-    "score, fast": (FAST, usual(10, 1.0), "< -3.5", "< 9"),
+    "share, fast": (FAST, times(flat(1000), 0.7, FRIDAY_TEN), "0.6 * bot", "9 * bot"),
+    "score, fast": (FAST, usual(10, 1.0), "< -3.25", "< 9"),
     "share, daily": (DAILY, times(FLAT, 0.7, FRIDAY_TEN), "0.6 * bot", "9 * bot"),
     "events, daily": (DAILY, times(flat(0.75), 0, FRIDAY_TEN), ">= 20", ">= 0"),
     "weeks known": (FAST, times(absent(FLAT, 0, 15 * 24), 0, FRIDAY_TEN), ">= 3", ">= 1"),
@@ -97,7 +97,7 @@ GUARDS: dict[str, tuple[str, Course, str, str]] = {
         f"[3h]) >= 2)\nand {ON} bot:chatbot_engagement:hour",
         "[3h]) >= 2)",
     ),
-    "time that it must last": (FAST, at(FLAT, (0, 0, 0, 300), FRIDAY_TEN), "30m", "0s"),
+    "time that it must last": (FAST, at(FLAT, (0, 0, 300), FRIDAY_TEN), "30m", "0s"),
 }
 """Guard to alert, a course that must stay quiet, the guard's text, and the text without it."""
 
