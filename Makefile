@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TESTS ?= tests
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check format types lint imports deps lock clean tools
+.PHONY: demo test check format types lint imports deps lock docs release prove bench clean tools
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
@@ -21,7 +21,7 @@ demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
 
 test: $(STAMP) tools  ## every test, with branch coverage
 	$(PY) -m coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m coverage run -m pytest $(TESTS)
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m coverage run -m pytest -n 2 --dist loadfile $(TESTS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
@@ -45,15 +45,30 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-tools:  ## promtool and a real Prometheus for the tests that want them
-	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { \
-	  $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends prometheus; } || { \
-	  echo "prometheus and promtool cannot be installed: the tests that need them are skipped"; \
+tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, systemd, a browser
+	@missing=; for pair in promtool:prometheus amtool:prometheus-alertmanager \
+	  systemd-analyze:systemd chromium:chromium npm:npm; do \
+	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && \
+	  $(SUDO) apt-get install -qy --no-install-recommends $$missing; } || { \
+	  echo "cannot be installed, so the tests that need them are skipped:$$missing"; \
 	  [ "$$CI" != true ]; }
 
 lock: $(STAMP)  ## after a change of dependencies
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes -q -o requirements/dev.txt
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH scripts/lock
+
+docs: $(STAMP)  ## the documentation site, strict
+	scripts/metrics-page
+	$(VENV)/bin/mkdocs build
+
+release: $(STAMP)  ## wheel, sdist, bill of materials, chart
+	scripts/release
+
+prove: $(STAMP)  ## the image and the chart, as far as this can be done without an engine
+	scripts/prove-image
+	scripts/prove-chart
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -85,7 +85,8 @@ def _times(state: QueryState) -> Iterable[Shown]:
         yield from _instant("last_success_timestamp_seconds", state.last_success_ms, own)
     yield from _instant("next_poll_timestamp_seconds", state.next_poll_ms, own)
     yield from _instant("data_end_timestamp_seconds", state.cursor_ms, own)
-    yield from _instant("cursor_timestamp_seconds", state.cursor_ms, own)
+    at_ms = state.cursor_ms if state.watermark_ms is None else state.watermark_ms
+    yield from _instant("cursor_timestamp_seconds", at_ms, own)
 
 
 def _periods(state: QueryState) -> Iterable[Shown]:

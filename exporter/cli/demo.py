@@ -1,9 +1,12 @@
 """``demo``: every simulator on loopback, and the exporter on them; no key, no network."""
 
 import asyncio
+import gc
 import random
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +27,7 @@ from exporter.provider import ProviderKind, Rules, Target
 from exporter.providers import KINDS
 from exporter.query import QuerySpec
 from exporter.simulator import SIMULATORS, xenioo
-from exporter.simulator.server import serving
+from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
 
 CONVERSATIONS_PER_HOUR = 120
@@ -62,13 +65,32 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
     services = {name: build(clock, traffic) for name, build in (SIMULATORS | hasty).items()}
     for service in services.values():
         service.remember = 0  # a demo may run for days; its request log would grow with it
-    async with serving(services) as urls:
-        outside = Outside(
-            clock=clock, rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
-        )
-        targets = {name: services[name].target(url) for name, url in urls.items()}
-        app = App(demo_settings(targets, folder), outside, "demo")
-        await serve(app, listen, started=lambda address: click.echo(_welcome(address, urls)))
+    urls = await asyncio.to_thread(_simulate, services)
+    outside = Outside(
+        clock=clock, rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
+    )
+    targets = {name: services[name].target(url) for name, url in urls.items()}
+    app = App(demo_settings(targets, folder), outside, "demo")
+    await serve(app, listen, started=lambda address: click.echo(_welcome(address, urls)))
+    gc.freeze()  # made-up traffic is many small objects, not worth collecting on the way out
+
+
+def _simulate(services: Mapping[str, Service]) -> dict[str, str]:
+    """Serve ``services`` on a thread of their own until the process ends; return their URLs.
+
+    Making up weeks of traffic takes seconds, in which the exporter must go on and can be stopped.
+    """
+    ready: Future[dict[str, str]] = Future()
+
+    async def simulating() -> None:
+        async with serving(services) as urls:
+            ready.set_result(urls)
+            await asyncio.Event().wait()
+
+    threading.Thread(
+        target=asyncio.run, args=(simulating(),), name="simulators", daemon=True
+    ).start()
+    return ready.result()
 
 
 def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:

@@ -52,7 +52,7 @@ def migrate(engine: sa.Engine) -> None:
         )
     path = _file(engine)
     if found is not None and path is not None:
-        shutil.copy2(path, f"{path}.v{found}.bak")
+        _copy(engine, path, f"{path}.v{found}.bak")
     with engine.begin() as connection:
         scripts.attributes["connection"] = connection
         command.upgrade(scripts, "head")
@@ -113,6 +113,13 @@ def _lock(path: Path) -> IO[str]:
         handle.close()
         raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
     return handle
+
+
+def _copy(engine: sa.Engine, path: Path, target: str) -> None:
+    """Copy the ledger with all that was committed: what stands in the log goes into it first."""
+    with engine.connect() as connection:
+        connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy2(path, target)
 
 
 def _touch_private(path: Path) -> None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 
 from exporter.samples import BASE, OTHER, CountRow, Family, GaugeRow, Series
 
-BEYOND_BASE = len(BASE) - 2
-
 
 @dataclass(slots=True)
 class Room:
@@ -38,12 +36,15 @@ class Room:
         return False
 
 
-def overflow(series: Series) -> Series:
-    """Return the series that takes what has no place: labels beyond base are all ``other``."""
-    name, values = series
-    if len(values) > BEYOND_BASE:
-        return name, values[:BEYOND_BASE] + (OTHER,) * (len(values) - BEYOND_BASE)
-    return name, (OTHER, *values[1:])
+def overflow(series: Series, family: Family) -> Series:
+    """Return the series that takes what has no place: labels beyond base are all ``other``.
+
+    Where there are none, the project is.
+    """
+    names = family.labels[2:]
+    folded = set(names) - set(BASE) or {"project"}
+    pairs = zip(names, series[1], strict=True)
+    return series[0], tuple(OTHER if name in folded else value for name, value in pairs)
 
 
 def fold_counts(
@@ -55,8 +56,9 @@ def fold_counts(
     for series, start_ms, value in rows:
         place = places.get(series)
         if place is None:
-            fits = room.admit(series, families[series[0]])
-            place = places[series] = series if fits else overflow(series)
+            family = families[series[0]]
+            fits = room.admit(series, family)
+            place = places[series] = series if fits else overflow(series, family)
         buckets = folded.setdefault(place, {})
         buckets[start_ms] = buckets.get(start_ms, 0.0) + value
     return folded

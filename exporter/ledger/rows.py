@@ -57,6 +57,7 @@ class QueryState:
     provider: str
     epoch_ms: int | None
     cursor_ms: int | None
+    watermark_ms: int | None
     last_attempt_ms: int | None
     last_success_ms: int | None
     next_poll_ms: int

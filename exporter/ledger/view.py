@@ -131,6 +131,7 @@ def _state(row: sa.Row[Any], live: list[sa.Row[Any]], periods: Mapping[str, Wind
         provider=row.provider,
         epoch_ms=row.epoch_ms,
         cursor_ms=row.cursor_ms,
+        watermark_ms=row.watermark_ms,
         last_attempt_ms=row.last_attempt_ms,
         last_success_ms=row.last_success_ms,
         next_poll_ms=row.next_poll_ms,
