@@ -53,6 +53,8 @@ tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, sys
 	  $(SUDO) apt-get install -qy --no-install-recommends $$missing; } || { \
 	  echo "cannot be installed, so the tests that need them are skipped:$$missing"; \
 	  [ "$$CI" != true ]; }
+	@[ -f node_modules/axe-core/axe.min.js ] || npm install --silent --no-save --no-audit axe-core@4.10.3 || { \
+	  echo "axe-core cannot be installed: the accessibility check is skipped"; [ "$$CI" != true ]; }
 
 lock: $(STAMP)  ## after a change of dependencies
 	$(PY) -m pip install --quiet uv

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
-from exporter.ledger import claims, engine, enrol, maintain, sketches
+from exporter.ledger import claims, engine, enrol, maintain, sketches, tallies
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.rows import Applied, Claim, SelfCount, View
 from exporter.ledger.tables import metadata, self_counter, series
@@ -65,6 +65,8 @@ class Ledger:
             for old, new in (renames or {}).items():
                 enrol.rename(tx, old, new)
             enrol.enrol(tx, specs, self._clock.now_ms())
+            for spec in specs:
+                tallies.foresee(tx, spec, self._families, self._clock.now_ms())
             if self._lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}

@@ -13,7 +13,8 @@ from exporter.ledger.folding import Room, fold_counts
 from exporter.ledger.rows import decode_labels, encode_labels, full_labels
 from exporter.ledger.tables import query, series
 from exporter.ledger.work import Work
-from exporter.samples import Series
+from exporter.query import QuerySpec
+from exporter.samples import Family, Series
 
 
 def known(work: Work) -> dict[Series, int]:
@@ -65,7 +66,7 @@ def create(work: Work, keys: set[Series]) -> tuple[dict[Series, int], frozenset[
         )
         number = _orphan(work, key[0], labels)
         if number is None:
-            ids[key] = _insert(work, key[0], labels)
+            ids[key] = _insert(work.tx, work.claim.query_id, key[0], labels, work.now_ms)
         else:
             ids[key] = number
             adopted.add(number)
@@ -99,17 +100,32 @@ def _orphan(work: Work, family: str, labels: str) -> int | None:
     return int(row.id)
 
 
-def _insert(work: Work, family: str, labels: str) -> int:
+def foresee(
+    tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
+) -> None:
+    """Create the series that the settings already name at 0, so that their first unit is seen."""
+    query_id = tx.execute(
+        sa.select(query.c.id).where(query.c.target == spec.target, query.c.name == spec.name)
+    ).scalar_one()
+    for key in spec.known:
+        names = families[key[0]].labels
+        labels = encode_labels(names, full_labels(spec.target, spec.provider, key))
+        there = sa.select(series.c.id).where(series.c.family == key[0], series.c.labels == labels)
+        if tx.execute(there).scalar() is None:
+            _insert(tx, query_id, key[0], labels, now_ms)
+
+
+def _insert(tx: sa.Connection, query_id: int, family: str, labels: str, now_ms: int) -> int:
     values = {
-        "query_id": work.claim.query_id,
+        "query_id": query_id,
         "family": family,
         "labels": labels,
-        "created_ms": work.now_ms,
-        "changed_ms": work.now_ms,
+        "created_ms": now_ms,
+        "changed_ms": now_ms,
         "held": 0.0,
-        "held_since_ms": work.now_ms,
+        "held_since_ms": now_ms,
     }
-    inserted = work.tx.execute(sa.insert(series).values(**values).returning(series.c.id))
+    inserted = tx.execute(sa.insert(series).values(**values).returning(series.c.id))
     return int(inserted.scalar_one())
 
 

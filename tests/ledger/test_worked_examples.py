@@ -7,7 +7,7 @@ import pytest
 from exporter.errors import SchemaFault
 from exporter.samples import HOUR_MS
 from tests.ledger.conftest import OpenBook
-from tests.support.builders import RECEIVED, Book, spec
+from tests.support.builders import RECEIVED, Book, received, spec
 
 
 def at(hour: int, minute: int = 0, day: int = 3) -> int:
@@ -154,3 +154,13 @@ def test_a_first_read_must_be_whole(open_book: OpenBook) -> None:
 
     with pytest.raises(SchemaFault, match="a first read must be whole"):
         book.poll({}, kept=frozenset({RECEIVED}))
+
+
+def test_a_series_that_the_settings_name_is_zero_before_the_first_poll(open_book: OpenBook) -> None:
+    book = book_at(open_book, 10, 20, known=(received("web"),))
+    before = book.shown()
+
+    book.poll({("web", at(10)): 30.0})
+    book.poll({("web", at(10)): 31.0})
+
+    assert (before, book.counter("web")) == ({("shop", "", "web"): 0}, 1)
