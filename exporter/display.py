@@ -124,12 +124,18 @@ class Display:
         self._board.publish()
 
     def _count_series(self) -> None:
+        """Show how many series a family has, and may have: its cap for each target that has it."""
         number: Counter[str] = Counter()
-        for view in self._views.values():
+        caps: dict[str, dict[str, int]] = {}
+        for (target, _), view in self._views.items():
             number.update(view.state.series)
+            overridden = self._specs[target, view.state.query].caps
+            for family in view.state.series:
+                cap = overridden.get(family, self._families[family].cap)
+                caps.setdefault(family, {})[target] = cap
         for family, series in number.items():
             self._telemetry.gauges["series"].labels(family).set(series)
-            self._telemetry.gauges["series_limit"].labels(family).set(self._families[family].cap)
+            self._telemetry.gauges["series_limit"].labels(family).set(sum(caps[family].values()))
 
 
 def _due(at_ms: int | None, now_ms: int) -> bool:

@@ -106,6 +106,7 @@ def _prepare_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> IO[str] | N
 
 
 def _lock(path: Path) -> IO[str]:
+    _touch_private(Path(f"{path}.lock"))
     handle = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the process ends
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
