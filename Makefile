@@ -45,6 +45,10 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+bench: $(STAMP)  ## how long a scrape takes during a long poll; events counted a second
+	$(PY) -m tests.benchmarks.scrape_during_poll
+	$(PY) -m tests.benchmarks.chatlayer_events 200000
+
 tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, systemd, a browser
 	@missing=; for pair in promtool:prometheus amtool:prometheus-alertmanager \
 	  systemd-analyze:systemd chromium:chromium npm:npm; do \
