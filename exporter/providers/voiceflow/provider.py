@@ -42,7 +42,7 @@ from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 PATH = "/v2/query/usage"
 PAGE_ROWS = 500
-MAX_PAGES = 400
+MAX_PAGES = 2_000
 SPAN_MS = 7 * DAY_MS
 TOP_INTENTS = 30
 SCHEMA = 1

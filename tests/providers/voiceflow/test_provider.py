@@ -186,7 +186,7 @@ def test_a_cursor_that_comes_again_with_rows_is_truncation() -> None:
 
 
 def test_pages_without_end_are_truncation() -> None:
-    with pytest.raises(Truncated, match="more than 400 pages"):
+    with pytest.raises(Truncated, match="more than 2000 pages"):
         read(lambda data: page(1, cursor=data["filter"].get("cursor", 0) + 1))
 
 
