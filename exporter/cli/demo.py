@@ -41,7 +41,7 @@ WELCOME = """chatbot-exporter {version} demo: {count} made-up accounts, polled e
   metrics       http://{address}/metrics
   simulators    {simulators}
 
-Counters start at 0 and grow within half a minute. Ctrl-C ends it; nothing is left behind.
+Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left behind.
 """
 
 
