@@ -1,0 +1,209 @@
+"""What a scrape sees while things begin, arrive late or look wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator.conversations import Kind
+from tests.faults import bench as benches
+from tests.faults.bench import PREFIX, Bench
+from tests.support.virtual import run_virtual
+
+SETTINGS = {"interval": "1m", "slow_interval": "1h", "lookback": "2h", "zero_hold": "1s"}
+HOURS = "/api/insights"
+RECEIVED = "chatbot_messages_received_total"
+END = "chatbot_period_end_timestamp_seconds"
+CALLS = "chatbot_function_calls_total"
+VERDICTS = [
+    PREFIX + name
+    for name in (
+        "target_up",
+        "last_attempt_timestamp_seconds",
+        "last_success_timestamp_seconds",
+    )
+]
+
+
+def test_nothing_is_said_of_polls_before_the_first_has_ended(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+    bench.service.faults.on("slow", times=1, seconds=25)
+
+    async def main() -> None:
+        async with bench.running():
+            for _ in range(2):
+                assert bench.own("polls_total") == (1 if bench.clock.monotonic() else 0)
+                assert [bench.values(name) for name in VERDICTS] == [[], [], []]
+                await bench.wait(20)
+            assert bench.values(VERDICTS[0], query="hourly") == [1]
+            assert all(bench.values(name, query="hourly") for name in VERDICTS)
+
+    run_virtual(main(), bench.clock)
+
+
+class Newcomer:
+    """A function that is first called 31 s after the start; only the test itself scrapes."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = SETTINGS | {"queries": ["function_usage"], "zero_hold": "90s"}
+        self.bench = Bench(folder, ["voiceflow"], settings, seed=None)
+
+    def call(self) -> None:
+        now_ms = self.bench.clock.now_ms()
+        self.bench.traffic.add(Kind.FUNCTION_CALL, now_ms, count=5, function="lookup", ok="true")
+
+    async def shown(self, after_s: float) -> list[float]:
+        await self.bench.clock.sleep(after_s)
+        self.bench.scrape()
+        return self.bench.values(CALLS)
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Newcomer:
+    monkeypatch.setattr(benches, "SCRAPE_EVERY_S", 86_400)
+    return Newcomer(tmp_path)
+
+
+def test_a_new_series_is_0_until_a_scrape_carried_it_and_the_hold_is_over(
+    newcomer: Newcomer,
+) -> None:
+    async def main() -> list[list[float]]:
+        async with newcomer.bench.running():
+            await newcomer.shown(31)
+            newcomer.call()
+            return [await newcomer.shown(seconds) for seconds in (200, 2, 600)]
+
+    shown = run_virtual(main(), newcomer.bench.clock)
+
+    # The hold was over before anybody looked: the first look sees 0 all the same, the next does not.
+    assert shown == [[0], [5], [5]]
+
+
+def test_a_new_series_stays_0_while_the_hold_lasts(newcomer: Newcomer) -> None:
+    async def main() -> list[float]:
+        async with newcomer.bench.running():
+            await newcomer.shown(31)
+            newcomer.call()
+            return [sum(await newcomer.shown(5)) for _ in range(40)]
+
+    shown = run_virtual(main(), newcomer.bench.clock)
+
+    first, last = len(shown) - len([v for v in shown if v]), len(shown)
+    assert shown == [0] * first + [5] * (last - first)
+    assert 18 <= first < 35
+
+
+@pytest.mark.parametrize("looked", [True, False], ids=["a-scrape-saw-it", "nobody-looked"])
+def test_a_restart_neither_skips_the_0_nor_shows_it_after_the_value(
+    newcomer: Newcomer,
+    looked: bool,  # noqa: FBT001
+) -> None:
+    async def main() -> list[list[float]]:
+        async with newcomer.bench.running():
+            await newcomer.shown(31)
+            newcomer.call()
+            await newcomer.bench.clock.sleep(200)
+            if looked:
+                assert await newcomer.shown(0) == [0]
+                await newcomer.bench.clock.sleep(2)
+        async with newcomer.bench.running():
+            return [newcomer.bench.values(CALLS), await newcomer.shown(2), await newcomer.shown(90)]
+
+    shown = run_virtual(main(), newcomer.bench.clock)
+
+    assert shown == ([[5], [5], [5]] if looked else [[0], [5], [5]])
+    assert not [fall for fall in newcomer.bench.falls if PREFIX not in fall]
+
+
+def test_a_late_api_takes_the_period_gauges_away_and_leaves_the_counters(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+    gauge = "chatbot_period_messages_received"
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            await bench.wait(300)
+            shown, end_s = (
+                bench.values(gauge, period="hour"),
+                bench.sum_of(END, period="hour", query="hourly"),
+            )
+            assert len(shown) == 1
+            bench.service.faults.on("server_error")
+            counters = bench.counters()
+            # One period after its own end, and settle (1 h), two polls and a deadline (120 s) more.
+            left_s = end_s + 2 * 3600 + 2 * 60 + 120 - bench.clock.now_ms() / 1000
+            assert left_s > 1800
+            await bench.wait(left_s - 5)
+            assert bench.values(gauge, period="hour") == shown
+            await bench.wait(10)
+            assert bench.values(gauge, period="hour") == []
+            assert bench.values(END, period="hour", query="hourly") == []
+            assert bench.counters() == counters
+            assert sum(counters.values()) > 0
+
+    run_virtual(main(), bench.clock)
+
+
+class Counted:
+    """A Flow XO account that counted 300 messages since the first poll."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bench = Bench(folder, ["flowxo"], SETTINGS, seed=None)
+
+    def receive(self, number: int) -> None:
+        now_ms = self.bench.clock.now_ms()
+        self.last = self.bench.traffic.add(Kind.MESSAGE_RECEIVED, now_ms, count=number)
+
+    async def begin(self) -> None:
+        await self.bench.until(self.bench.all_polled, 60)
+        self.receive(300)
+        await self.bench.until(lambda: self.state() == (300, 0, 0), 120)
+
+    def state(self) -> tuple[float, float, float]:
+        """Return the counter, whether an answer is held back, and the resets."""
+        return (
+            self.bench.sum_of(RECEIVED),
+            self.bench.own("quarantined", query="hourly"),
+            self.bench.own("provider_resets_total", query="hourly"),
+        )
+
+    async def polled(self) -> tuple[float, float, float]:
+        """Wait for one more poll of the hours; return what it led to."""
+        bench = self.bench
+        number = bench.own("polls_total", query="hourly")
+        await bench.until(lambda: bench.own("polls_total", query="hourly") > number, 120)
+        return self.state()
+
+
+def test_a_collapse_is_held_back_and_confirmed_at_the_third_poll(tmp_path: Path) -> None:
+    counted = Counted(tmp_path)
+
+    async def main() -> list[tuple[float, float, float]]:
+        async with counted.bench.running():
+            await counted.begin()
+            counted.bench.traffic.retract(counted.last[:250], counted.bench.clock.now_ms())
+            states = [await counted.polled() for _ in range(3)]
+            counted.receive(7)
+            return [*states, await counted.polled()]
+
+    states = run_virtual(main(), counted.bench.clock)
+
+    assert states == [(300, 1, 0), (300, 1, 0), (300, 0, 1), (307, 0, 1)]
+    assert counted.bench.own("overhang") == 0
+    assert counted.bench.falls == set()
+
+
+def test_a_collapse_is_dropped_when_the_next_poll_is_normal(tmp_path: Path) -> None:
+    counted = Counted(tmp_path)
+
+    async def main() -> list[tuple[float, float, float]]:
+        async with counted.bench.running():
+            await counted.begin()
+            faults = counted.bench.service.faults
+            faults.on("empty", times=1, when=lambda call: call.path == HOURS)
+            counted.receive(7)
+            return [await counted.polled() for _ in range(3)]
+
+    states = run_virtual(main(), counted.bench.clock)
+
+    assert states == [(300, 1, 0), (307, 0, 0), (307, 0, 0)]
+    assert counted.bench.own("retracted_total") == 0
