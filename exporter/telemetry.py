@@ -60,7 +60,7 @@ series_limit | gauge | family | 60 | Configured series limit, by family.
 dropped_series_total | counter | provider,target,family,reason | 20 | New label sets folded or dropped.
 schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
 ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
-ledger_rows | gauge | table | 10 | Ledger rows, by table.
+ledger_rows | gauge | table | 12 | Ledger rows, by table.
 ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
 ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
 ledger_errors_total | counter | operation | 5 | Ledger operations that failed.
