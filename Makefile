@@ -19,11 +19,12 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
 	$(PY) -m exporter demo
 
-test: $(STAMP) tools  ## every test, with branch coverage
+test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the whole
 	$(PY) -m coverage erase
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(PY) -m coverage run -m pytest -n 2 --dist loadfile $(TESTS)
+	$(PY) -m coverage run -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
+	$(PY) -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 check: lint types imports deps  ## format, lint, types, imports, dependencies, spelling
 

@@ -1,5 +1,0 @@
-"""Asserts in the bench explain themselves when they fail."""
-
-import pytest
-
-pytest.register_assert_rewrite("tests.faults.bench")
