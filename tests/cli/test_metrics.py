@@ -49,7 +49,7 @@ def test_every_counter_that_is_shown_by_period_has_its_gauge() -> None:
 
 def test_a_family_says_which_providers_feed_it() -> None:
     assert records()["chatbot_interactions_total"]["sources"] == ["chatlayer", "voiceflow"]
-    assert records()["chatbot_flow_triggers_total"]["sources"] == ["flowxo"]
+    assert records()["chatbot_flow_triggers_total"]["sources"] == ["chatlayer", "flowxo"]
 
 
 def test_names_are_unique_and_sorted() -> None:
