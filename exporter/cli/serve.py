@@ -2,20 +2,25 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import click
 import structlog
 
 from exporter.app import App
+from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.web import app as web
 from exporter.web import server
 from exporter.web.contract import ReloadResult
+from exporter.web.status import State
 from exporter.web.watched import Watched
 
 log = structlog.get_logger(__name__)
 WEB_STOP_S = 2.0
+PROGRESS_S = 0.5
 
 Load = Callable[[], tuple[Settings, str]]
 
@@ -43,10 +48,27 @@ async def serve(
         application = web.build(sources, watched.access)
         serving = server.start(listen, application, tls=watched.context, admits=watched.admits)
     started(serving.address)
+    progress = asyncio.create_task(_tell_first_polls(app, SystemClock()))
     try:
         await app.run()
     finally:
+        progress.cancel()
         await asyncio.to_thread(serving.stop, WEB_STOP_S)
+
+
+async def _tell_first_polls(app: App, clock: Clock) -> None:
+    """On a terminal, tell how many queries have been polled, until all have."""
+    if not sys.stderr.isatty():
+        return
+    done, number = -1, 0
+    while done < number:
+        queries = [query for target in app.status().targets for query in target.queries]
+        polled = sum(query.state is not State.NEVER_POLLED for query in queries)
+        if polled != done:
+            done, number = polled, len(queries)
+            click.echo(f"\rfirst polls: {done} of {number}", nl=False, err=True)
+        await clock.sleep(PROGRESS_S)
+    click.echo(err=True)
 
 
 def _stop_on_signals(app: App) -> None:

@@ -1,0 +1,30 @@
+"""On a terminal, the first polls are counted aloud."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+SETTINGS = """version: 1
+allow_inline_secrets: true
+targets:
+  - {name: gone, provider: flowxo, api_key: none, base_url: "http://127.0.0.1:9", project: promo}
+"""
+
+
+def test_a_terminal_is_told_when_every_query_was_polled(tmp_path: Path) -> None:
+    (tmp_path / "exporter.yaml").write_text(SETTINGS)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "exporter", "run", "--listen", "127.0.0.1:0"]
+    told = b""
+
+    with subprocess.Popen(command, cwd=tmp_path, stderr=theirs) as process:  # noqa: S603 - our own program
+        while b"first polls: 1 of 1" not in told and (chunk := os.read(ours, 4096)):
+            told += chunk
+        process.terminate()
+    os.close(ours)
+    os.close(theirs)
+
+    assert b"first polls: 0 of 1" in told
+    assert process.returncode == 0
