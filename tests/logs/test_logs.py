@@ -92,7 +92,7 @@ def test_grouped_exceptions_are_all_told() -> None:
 
 
 def test_what_libraries_log_loses_its_arguments(lines: io.StringIO) -> None:
-    logger = logging.getLogger("uvicorn.error")
+    logger = logging.getLogger("a.library")
     try:
         int(WORDS)
     except ValueError:
@@ -102,7 +102,7 @@ def test_what_libraries_log_loses_its_arguments(lines: io.StringIO) -> None:
     logger.info("HTTP Request: %s", WORDS)
 
     first, second, third = written(lines)
-    assert (first["event"], first["logger"]) == ("Exception in ASGI application", "uvicorn.error")
+    assert (first["event"], first["logger"]) == ("Exception in ASGI application", "a.library")
     assert first["exception"].startswith("ValueError\n  at test_logs.py:")
     assert second["event"] == "Task was destroyed but it is pending"
     assert third["event"] == "a library has logged"
