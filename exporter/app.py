@@ -174,7 +174,8 @@ class App:
             offload=outside.offload,
             families=self._families,
         )
-        self._poller = Poller(self._desk(), self._recent.note)
+        self._desk = self._new_desk()
+        self._poller = Poller(self._desk, self._recent.note)
         await self._adopt(self._settings)
         self.health.opened = True
 
@@ -223,7 +224,7 @@ class App:
             if old != new:
                 raise LedgerError(f"{name} cannot change while running; restart the exporter")
 
-    def _desk(self) -> Desk:
+    def _new_desk(self) -> Desk:
         return Desk(
             ledger=self._ledger,
             clock=self._outside.clock,
@@ -285,7 +286,7 @@ class App:
                 await self._display.tick()
                 await self._try_new_keys()
             except LedgerError as error:
-                self._ledger_failed(error)
+                self._desk.ledger_failed(error)
 
     async def _try_new_keys(self) -> None:
         refused = {state.target for state in self._display.states if state.circuit == "open"}
@@ -302,7 +303,3 @@ class App:
         self.health.failing_since_ms = None
         self.telemetry.commits.observe(seconds)
         self.telemetry.gauges["ledger_last_commit_timestamp_seconds"].set(now_ms / MILLISECONDS)
-
-    def _ledger_failed(self, error: LedgerError) -> None:
-        self.telemetry.ledger_failed("commit")
-        log.error("ledger failed", fault=str(error))
