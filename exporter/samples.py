@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 BASE = ("provider", "target", "project", "bot_environment")
 OTHER = "other"
+SECOND_MS = 1000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 LARGEST_EXACT = 2**53

@@ -11,11 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from tests.e2e.processes import wait_for
 
 ROOT = Path(__file__).parents[2]
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
@@ -54,8 +57,8 @@ def demo() -> Iterator[str]:
         url = next(line.split()[-1].rstrip("/") for line in run.stdout if "status page" in line)
         transport = httpx.HTTPTransport(retries=3)
         with httpx.Client(transport=transport, timeout=30) as client:
-            while client.get(url + "/explain", params={"series": SERIES}).status_code != 200:
-                pass
+            asked = partial(client.get, url + "/explain", params={"series": SERIES})
+            wait_for(lambda: asked().status_code == httpx.codes.OK, 300)
         yield url
         run.terminate()
         run.communicate(timeout=15)

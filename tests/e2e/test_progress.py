@@ -20,11 +20,11 @@ def test_a_terminal_is_told_when_every_query_was_polled(tmp_path: Path) -> None:
     told = b""
 
     with subprocess.Popen(command, cwd=tmp_path, stderr=theirs) as process:  # noqa: S603 - our own program
+        os.close(theirs)  # so that reading ends when the program does
         while b"first polls: 1 of 1" not in told and (chunk := os.read(ours, 4096)):
             told += chunk
         process.terminate()
     os.close(ours)
-    os.close(theirs)
 
     assert b"first polls: 0 of 1" in told
     assert process.returncode == 0

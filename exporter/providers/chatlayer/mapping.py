@@ -19,7 +19,7 @@ from exporter import families
 from exporter.labels import Labels
 from exporter.providers.chatlayer.options import Mapped
 from exporter.query import Naming
-from exporter.samples import Event, Series, Window
+from exporter.samples import SECOND_MS, Event, Series, Window, floor_to
 
 T = TypeVar("T")
 
@@ -159,10 +159,12 @@ def page_to_events(
 ) -> list[Event]:
     """Return the events of ``window``; those outside it belong to another read and are left out.
 
+    An event of the second in which the window starts is kept: a time may be written without its
+    fraction, and a page that is filtered by the millisecond is then the only one that has it.
     An event without a readable time is left out, too, and counted in ``drift``.
     """
     event_of = partial(_event, scope=scope, places=places, drift=drift)
-    start_ms, end_ms = window.start_ms, window.end_ms
+    start_ms, end_ms = floor_to(window.start_ms, SECOND_MS), window.end_ms
     found: list[Event] = []
     for raw in page:
         at_ms = _instant(raw, drift)

@@ -23,12 +23,11 @@ from exporter.providers.chatlayer.mapping import (
     decode_page,
     page_to_events,
 )
-from exporter.samples import Event, Window, floor_to
+from exporter.samples import SECOND_MS, Event, Window, floor_to
 
 PAGE_SIZE = 100
 RESTARTS = 2
 AT_A_TIME = 2
-SECOND_MS = 1000
 LONGEST_SLICE_MS = 24 * 3600 * SECOND_MS
 DENSEST_PAGES = 10_000  # of one millisecond, which cannot be halved
 

@@ -8,9 +8,17 @@ from typing import Any, TypeVar
 from exporter.api import Api
 from exporter.providers.chatlayer.mapping import Rules, Scope
 from exporter.providers.chatlayer.options import Stream
-from exporter.providers.chatlayer.pages import SECOND_MS, Drain, List, Pace, Stretch
+from exporter.providers.chatlayer.pages import Drain, List, Pace, Stretch
 from exporter.query import Ask
-from exporter.samples import HOUR_MS, Reading, Series, Window, ceil_to, floor_to
+from exporter.samples import (
+    HOUR_MS,
+    SECOND_MS,
+    Reading,
+    Series,
+    Window,
+    ceil_to,
+    floor_to,
+)
 
 K = TypeVar("K")
 

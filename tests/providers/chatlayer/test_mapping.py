@@ -55,13 +55,14 @@ def mapped(
     event_map: dict[str, Mapped] | None = None,
     active: frozenset[str] | None = None,
     naming: dict[str, Naming] | None = None,
+    window: Window = WINDOW,
 ) -> tuple[list[Event], Counter[str]]:
     body = msgspec.json.encode([EXAMPLE | each for each in changes])
     rows = msgspec.json.decode(body, type=list[TrackingEvent])
     names = naming or {}
     places = Places(Rules(event_map or {}, active, names, 128), Labels(names, 128))
     drift: Counter[str] = Counter()
-    return page_to_events(rows, WINDOW, scope, places, drift), +drift
+    return page_to_events(rows, window, scope, places, drift), +drift
 
 
 def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
@@ -128,6 +129,16 @@ def test_events_outside_the_window_are_left_out_at_both_edges() -> None:
     events, _ = mapped(*({"timestamp": f"2025-03-01T{each}"} for each in times))
 
     assert [event.at_ms for event in events] == [NINE, NINE + 3 * HOUR_MS - 1]
+
+
+def test_an_event_without_its_fraction_is_kept_where_its_second_is_cut() -> None:
+    whole = {"timestamp": "2025-03-01T09:00:00Z"}
+
+    same_second, _ = mapped(whole, window=Window(NINE + 330, NINE + 331))
+    next_second, _ = mapped(whole, window=Window(NINE + 1000, NINE + 1001))
+
+    assert [event.at_ms for event in same_second] == [NINE]
+    assert next_second == []
 
 
 @pytest.mark.parametrize(
