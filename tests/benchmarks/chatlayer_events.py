@@ -124,6 +124,7 @@ if __name__ == "__main__":
     start_ms = time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000
     start_ms -= total // PER_PAGE * PAGE_MS
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = multiprocessing.get_context("fork").Process(
         target=serve, args=(listener, start_ms, total), daemon=True
