@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-pytest.register_assert_rewrite("tests.faults.bench")  # so that its asserts explain themselves
+pytest.register_assert_rewrite(  # so that their asserts explain themselves
+    "tests.e2e.processes", "tests.faults.bench"
+)
 
 SLOW = {"browser", "dashboards", "e2e", "faults", "fuzz", "kill", "packaging", "properties"}
 HERE = Path(__file__).parent
