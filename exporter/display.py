@@ -66,9 +66,17 @@ class Display:
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
-        if key in self._specs:
-            await self._reread(key)
-            self._publish({key[0]})
+        if key not in self._specs:
+            return
+        stale = self._on_budget_of(key) | {key}
+        for each in stale:
+            await self._reread(each)
+        self._publish({each[0] for each in stale})
+
+    def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
+        """Return the queries that share the call budget of ``key``; none where it has none."""
+        budget = self._specs[key].budget
+        return {each for each, spec in self._specs.items() if budget and spec.budget == budget}
 
     async def tick(self) -> None:
         """Reveal, withdraw, write off and prune whatever the clock says is due."""

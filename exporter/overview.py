@@ -7,7 +7,7 @@ from itertools import groupby
 from exporter.ledger.rows import QueryState
 from exporter.poll import Ended, QueryKey
 from exporter.telemetry import PREFIX, SelfCount
-from exporter.web.status import FaultSeen, PollSeen, QueryStatus, State, TargetStatus
+from exporter.web.status import BudgetLeft, FaultSeen, PollSeen, QueryStatus, State, TargetStatus
 
 POLLS_KEPT = 120
 
@@ -59,8 +59,14 @@ def _query(state: QueryState, counts: Mapping[SelfCount, float], recent: Recent)
         dropped_series=round(_total(counts, "dropped_series_total")),
         overhang=sum(state.overhang.values()),
         revisions=round(_total(counts, "revisions_total", state.query)),
+        budget=_budget(state),
         polls=recent.of((state.target, state.query)),
     )
+
+
+def _budget(state: QueryState) -> BudgetLeft | None:
+    left = state.budget
+    return None if left is None else BudgetLeft(left.calls, left.ready_ms)
 
 
 def _state(state: QueryState) -> State:

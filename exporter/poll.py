@@ -149,6 +149,7 @@ def _ask(desk: Desk, spec: QuerySpec, claim: Claim, now_ms: int) -> Ask:
         if spec.budget is not None:
             purse = spec.budget
             await desk.offload(lambda: desk.ledger.spend(claim, purse))
+            await _show_spent(desk, claim)
 
     return Ask(
         window=poll_window(spec, claim, now_ms),
@@ -160,6 +161,14 @@ def _ask(desk: Desk, spec: QuerySpec, claim: Claim, now_ms: int) -> Ask:
         memo=claim.memo,
         spend=spend,
     )
+
+
+async def _show_spent(desk: Desk, claim: Claim) -> None:
+    """Show that the call is spent; a ledger that cannot be read now must not waste it."""
+    try:
+        await desk.published((claim.target, claim.query))
+    except LedgerError as error:
+        desk.ledger_failed(error)
 
 
 async def _finish(desk: Desk, spec: QuerySpec, claim: Claim, outcome: str) -> None:

@@ -12,6 +12,8 @@ FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMI
 FROM_ZERO = ("auth", "throttled", "server", "schema")
 DRIFT_KINDS = ("missing", "unexpected_type", "unknown_enum", "negative", "non_integer")
 MILLISECONDS = 1000
+ACCOUNT = "account"
+"""The label ``budget``: a provider allows so many calls of an account."""
 _GRANULARITY = {HOUR_MS: "hour", DAY_MS: "day"}
 
 
@@ -98,10 +100,15 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     own = {"provider": states[0].provider, "target": states[0].target}
     open_ = any(state.circuit == "open" for state in states)
     held = [state.next_poll_ms for state in states if state.fail_streak > 0]
+    budgets = [state.budget for state in states if state.budget is not None]
+    held += [left.ready_ms for left in budgets if left.ready_ms is not None]
     yield _sample(PREFIX + "circuit_open", float(open_), **own)
     yield _sample(
         PREFIX + "blocked_until_timestamp_seconds", max(held, default=0) / MILLISECONDS, **own
     )
+    if budgets:
+        least = min(left.calls for left in budgets)
+        yield _sample(PREFIX + "budget_tokens", least, **own, budget=ACCOUNT)
     overhang: dict[str, float] = {}
     for state in states:
         for family, units in state.overhang.items():

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
-from exporter.ledger.rows import Claim, claim_of
+from exporter.ledger.rows import Claim, Left, claim_of
 from exporter.ledger.tables import budget, query
 from exporter.query import Budget
 
@@ -126,15 +126,27 @@ def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> int:
     if row is None:
         tx.execute(sa.insert(budget).values(name=purse.name, spent_ms=now_ms))
         return 0
-    wait_ms = purse.period_ms + purse.margin_ms
     if row.spent_ms > now_ms:
         tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms, blocked_until_ms=0))
-        return wait_ms
-    ready_ms = max(row.spent_ms + wait_ms, row.blocked_until_ms)
+    ready_ms = _ready_ms(row, purse, now_ms)
     if ready_ms > now_ms:
-        return int(ready_ms - now_ms)
+        return ready_ms - now_ms
     tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms))
     return 0
+
+
+def left(tx: sa.Connection, purse: Budget, now_ms: int) -> Left:
+    """Return what is left of ``purse``; takes nothing."""
+    row = tx.execute(sa.select(budget).where(budget.c.name == purse.name)).one_or_none()
+    ready_ms = now_ms if row is None else _ready_ms(row, purse, now_ms)
+    return Left(0, ready_ms) if ready_ms > now_ms else Left(1)
+
+
+def _ready_ms(row: sa.Row[Any], purse: Budget, now_ms: int) -> int:
+    wait_ms = purse.period_ms + purse.margin_ms
+    if row.spent_ms > now_ms:
+        return now_ms + wait_ms
+    return int(max(row.spent_ms + wait_ms, row.blocked_until_ms))
 
 
 def block(tx: sa.Connection, purse: Budget, until_ms: int) -> None:

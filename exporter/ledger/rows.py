@@ -49,8 +49,16 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of a call budget: whole calls, and from when on there is one (None: now)."""
+
+    calls: int
+    ready_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueryState:
-    """Where a query stands, as committed; None where nothing has happened yet."""
+    """Where a query stands, as committed; None where nothing has happened yet, or no budget is."""
 
     target: str
     query: str
@@ -69,6 +77,7 @@ class QueryState:
     periods: Mapping[str, int] = field(default_factory=dict)
     overhang: Mapping[str, float] = field(default_factory=dict)
     series: Mapping[str, int] = field(default_factory=dict)
+    budget: Left | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,8 @@ class View:
     """All that one query shows.
 
     ``pending`` are new series still shown at their held value, each with the instant when its real
-    value may follow; ``expires_ms`` is when the next gauge is withdrawn.
+    value may follow; ``expires_ms`` is when the next gauge is withdrawn or a
+    spent budget is refilled.
     """
 
     state: QueryState

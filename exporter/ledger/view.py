@@ -1,10 +1,12 @@
 """What a query shows, from committed rows only."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.ledger import claims
 from exporter.ledger.periods import period_expiry_ms, settled_periods
 from exporter.ledger.rows import QueryState, Shown, View, decode_labels
 from exporter.ledger.tables import bucket, gap, gauge, query, series
@@ -30,8 +32,11 @@ def read_view(
     shown += [_gauge(found, families) for found in gauges if found.family in families]
     expiries = [found.expires_ms for found in gauges]
     expiries += [period_expiry_ms(spec, period) for period in periods.values()]
+    budget = claims.left(tx, spec.budget, now_ms) if spec.budget else None
+    if budget is not None and budget.ready_ms is not None:
+        expiries.append(budget.ready_ms)
     return View(
-        state=_state(row, live, periods),
+        state=replace(_state(row, live, periods), budget=budget),
         shown=tuple(shown),
         pending=tuple(
             (found.id, found.held_since_ms + spec.zero_hold_ms)
