@@ -191,9 +191,9 @@ class Api:
                 refusal = f"{message}; the key is not accepted for this request"
                 return Unauthorized(refusal, status=status)
             case 429:
-                return Throttled(message, wait_s)
+                return Throttled(f"{message}; too many requests{_asked_to_wait(wait_s)}", wait_s)
             case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:
-                return ServerFault(message, wait_s)
+                return ServerFault(f"{message}{_asked_to_wait(wait_s)}", wait_s)
             case _ if status >= httpx.codes.BAD_REQUEST:
                 return Refused(message, status)
             case _:
@@ -239,6 +239,10 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
     except ValueError:
         return None
     return max(0.0, until.timestamp() - now_ms / MILLISECONDS)
+
+
+def _asked_to_wait(wait_s: float | None) -> str:
+    return "" if wait_s is None else f", told to come back in {wait_s:.0f} s"
 
 
 def is_loopback(url: str) -> bool:

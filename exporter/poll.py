@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from exporter import schedule
+from exporter.advice import advice
 from exporter.api import Api
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import (
@@ -193,7 +194,7 @@ async def _skip(desk: Desk, spec: QuerySpec, claim: Claim, error: BudgetSpent) -
 
 
 async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
-    now_ms = desk.clock.now_ms()
+    now_ms, said = desk.clock.now_ms(), f"{error}; {advice(error)}"
     verdict = schedule.after_failure(
         spec,
         error,
@@ -212,7 +213,7 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
     if claim.fail_streak == 0 or verdict.circuit != claim.circuit:
         log.warning(
             "poll failed", target=spec.target, query=spec.name, reason=error.reason.value,
-            fault=str(error), circuit=verdict.circuit,
+            fault=said, circuit=verdict.circuit,
         )  # fmt: skip
     try:
         await desk.offload(
@@ -222,7 +223,7 @@ async def _fail(desk: Desk, spec: QuerySpec, claim: Claim, error: ProviderError)
                 backoff_ms=verdict.backoff_ms,
                 circuit=verdict.circuit,
                 last_reason=error.reason.value,
-                last_fault=str(error),
+                last_fault=said,
                 postpone_target_ms=verdict.hold_target_ms,
                 purse=spec.budget,
                 counted=drift,

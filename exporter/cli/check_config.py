@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from exporter.cli.probe import announcement, probe
+from exporter.cli.probe import announcement, probe, taking
 from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.provider import Target
@@ -17,22 +17,24 @@ from exporter.provider import Target
     "--probe",
     "probing",
     is_flag=True,
-    help="Then read each target once, after saying what that costs.",
+    help="Then read each project or bot once, after saying what that costs.",
 )
 def command(file: str, *, probing: bool) -> None:
     """Check FILE (default: exporter.yaml) without calling any provider, but for --probe.
 
     Prints every fault as file:line:column: path: problem; hint and exits with 2, or names the
     targets and their queries and exits with 0. Environment variables and files that hold secrets
-    are looked up, but never shown. --probe exits with 1 when a target could not be read; it never
-    touches the ledger.
+    are looked up, but never shown. --probe exits with 1 when something could not be read; of a
+    ledger it touches nothing but the call budgets.
     """
-    targets = targets_of(read_settings(file))
+    settings = read_settings(file)
+    targets = targets_of(settings)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return
     click.echo("\n".join(["", "Asking now:", *announcement(targets), ""]))
-    outcomes = asyncio.run(probe(targets, SystemClock()))
+    clock = SystemClock()
+    outcomes = asyncio.run(probe(targets, clock, taking(settings.ledger.url, clock)))
     click.echo("\n".join(map(str, outcomes)))
     if not all(outcome.good for outcome in outcomes):
         raise click.exceptions.Exit(1)

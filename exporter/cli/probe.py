@@ -1,86 +1,125 @@
-"""``check-config --probe``: one real read of each target, and in words what came of it."""
+"""``check-config --probe``: one real read of each project or bot, and in words what came of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from http import HTTPStatus
+from dataclasses import dataclass, replace
+from functools import partial
 
 import httpx
 
+from exporter.advice import advice
 from exporter.api import REQUESTS_PER_PROCESS, TIMEOUT, Api
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ProviderError, Reason, Refused, TimedOut
+from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
+from exporter.ledger import purses
 from exporter.provider import Query, Target
-from exporter.query import Ask
+from exporter.query import Ask, Budget
 from exporter.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
 from exporter.web.words import span
 
 DEADLINE_S = 90.0
+GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
 
-HINTS = {
-    Reason.AUTH: "check that the key is whole, not revoked, and of this account and project",
-    Reason.THROTTLED: "the provider wants less; the key may well be right, ask again later",
-    Reason.TIMEOUT: "no answer in time; check base_url and whatever is between here and there",
-    Reason.NETWORK: "check base_url, name resolution, proxy and firewall",
-    Reason.SERVER: "the provider has trouble of its own; ask again later",
-    Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
-    Reason.SCHEMA: "is base_url the API's own, or does a page or proxy answer there?",
-    Reason.TRUNCATED: "the provider did not give everything; ask again later",
-}
-UNKNOWN_THERE = "a project, environment, bot, team or alias is unknown there, or the plan lacks it"
-NOT_IN_PLAN = "the account's plan does not include this"
+Take = Callable[[Budget], Awaitable[int]]
+"""Takes one call from a budget; returns 0, or after how many milliseconds there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one target's probe: ``words`` for a person, and whether all was well."""
+    """What came of one probe, in words, and what to do about it.
+
+    ``refused`` says that the provider did not accept the key for it.
+    """
 
     target: str
+    query: str
     good: bool
     words: str
+    hint: str = ""
+    refused: bool = False
 
     def __str__(self) -> str:
         """Return one line."""
-        return f"{self.target}: {'ok' if self.good else 'FAILED'}: {self.words}"
+        verdict = "ok" if self.good else "FAILED"
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.target} {self.query}: {verdict}: {self.words}{hint}"
 
 
-def cheapest(target: Target) -> Query:
-    """Return the query of ``target`` that takes the fewest calls."""
-    return min(target.queries, key=lambda query: query.spec.cost.calls)
+def chosen(target: Target) -> list[Query]:
+    """Return for each project, environment, bot or team of ``target`` its cheapest query.
+
+    A stream, which has nothing to show at its first read, only where there is nothing else.
+    """
+    cheapest: dict[str, Query] = {}
+    for query in sorted(target.queries, key=lambda each: (each.spec.stream, each.spec.cost.calls)):
+        _, _, subject = query.spec.name.partition("/")
+        cheapest.setdefault(subject, query)
+    return [query for query in target.queries if query in cheapest.values()]
 
 
 def announcement(targets: Sequence[Target]) -> list[str]:
     """Return what probing ``targets`` will cost, to be said before it is done."""
-    lines = []
-    for target in targets:
-        spec = cheapest(target).spec
-        cost = f"{target.name}: one read of {spec.name} ({spec.request})"
-        if spec.budget is not None:
-            period = span(spec.budget.period_ms / MILLISECONDS)
-            cost += (
-                f"; this SPENDS the account's one call per {period}: an exporter that runs on it "
-                "is refused its next one and waits"
-            )
-        lines.append(cost)
-    return lines
+    return [_cost(query) for target in targets for query in chosen(target)]
+
+
+def _cost(query: Query) -> str:
+    spec = query.spec
+    cost = f"{spec.target}: one read of {spec.name} ({spec.request})"
+    if spec.budget is None:
+        return cost
+    period = span(spec.budget.period_ms / MILLISECONDS)
+    return (
+        f"{cost}; this SPENDS the account's one call per {period}, if the ledger knows of none: "
+        "an exporter on the account waits that long for its next one"
+    )
+
+
+def taking(url: str, clock: Clock) -> Take:
+    """Return what takes calls from the budgets that the ledger at ``url`` keeps.
+
+    Two targets of one account get one call, even where there is no ledger yet.
+    """
+    spent: set[str] = set()
+
+    async def take(purse: Budget) -> int:
+        if purse.name in spent:
+            return purse.period_ms + purse.margin_ms
+        spent.add(purse.name)
+        return purses.take(url, purse, clock.now_ms())
+
+    return take
 
 
 async def probe(
-    targets: Sequence[Target], clock: Clock, transport: httpx.AsyncBaseTransport | None = None
+    targets: Sequence[Target],
+    clock: Clock,
+    take: Take,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> list[Outcome]:
-    """Read each target once, at the same time; no ledger is touched."""
-    spent: set[str] = set()
+    """Read what ``chosen`` names of each target, all at the same time."""
     gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
     async with (
         httpx.AsyncClient(transport=transport, timeout=TIMEOUT, follow_redirects=False) as client,
         asyncio.TaskGroup() as group,
     ):
         tasks = [
-            group.create_task(_probe(target, _api(target, client, clock, gate), clock, spent))
+            group.create_task(_probe(query, api, clock, take))
             for target in targets
+            for api in [_api(target, client, clock, gate)]
+            for query in chosen(target)
         ]
-    return [task.result() for task in tasks]
+    return list(_compared([task.result() for task in tasks]))
+
+
+def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    """Yield ``outcomes``; a key that is good for another project of its target is not at fault."""
+    for outcome in outcomes:
+        others = [each for each in outcomes if each.target == outcome.target and each.good]
+        if outcome.refused and others:
+            yield replace(outcome, hint=GOOD_ELSEWHERE.format(other=others[0].query))
+        else:
+            yield outcome
 
 
 def _api(target: Target, client: httpx.AsyncClient, clock: Clock, gate: asyncio.Semaphore) -> Api:
@@ -94,22 +133,26 @@ def _api(target: Target, client: httpx.AsyncClient, clock: Clock, gate: asyncio.
     )
 
 
-async def _probe(target: Target, api: Api, clock: Clock, spent: set[str]) -> Outcome:
-    query = cheapest(target)
+async def _probe(query: Query, api: Api, clock: Clock, take: Take) -> Outcome:
+    name = (query.spec.target, query.spec.name)
     started = clock.monotonic()
     try:
         async with asyncio.timeout(DEADLINE_S):
-            rows = await _first_rows(query.read(api, _ask(query, clock, spent)))
+            rows = await _first_rows(query.read(api, _ask(query, clock, take)))
     except TimeoutError:
-        return _failed(target, TimedOut(f"not done within {DEADLINE_S:g} s"))
-    except BudgetSpent:
-        words = "the key is accepted; not read, because another target spent the account's call"
-        return Outcome(target.name, good=True, words=words)
+        return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
+    except BudgetSpent as spent:
+        wait = span(spent.retry_after_s or 0)
+        words = f"the key is accepted; not read, the account's call is spent: the next in {wait}"
+        return Outcome(*name, good=True, words=words)
     except ProviderError as error:
-        return _failed(target, error)
+        return _failed(query, error)
+    except LedgerError as error:
+        hint = "so whether the account has a call left is not known, and none was made"
+        return Outcome(*name, good=False, words=str(error), hint=hint)
     took = span(clock.monotonic() - started)
     found = f"{rows} rows" if rows else "no rows: quiet, or the wrong project or bot"
-    return Outcome(target.name, good=True, words=f"{query.spec.name} answered in {took}, {found}")
+    return Outcome(*name, good=True, words=f"answered in {took}, {found}")
 
 
 async def _first_rows(readings: AsyncIterator[Reading]) -> int:
@@ -127,38 +170,31 @@ async def _first_rows(readings: AsyncIterator[Reading]) -> int:
     return rows
 
 
-def _ask(query: Query, clock: Clock, spent: set[str]) -> Ask:
+def _ask(query: Query, clock: Clock, take: Take) -> Ask:
     """Return the question of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
     step_ms = query.spec.granularity_ms or HOUR_MS
     return Ask(
         window=Window(floor_to(now_ms, step_ms), ceil_to(now_ms + 1, step_ms)),
         now_ms=now_ms,
-        spend=_spending(query, spent),
+        spend=partial(_spend, query.spec.budget, take),
     )
 
 
-def _spending(query: Query, spent: set[str]) -> Callable[[], Awaitable[None]]:
-    async def spend() -> None:
-        budget = query.spec.budget
-        if budget is None:
-            return
-        if budget.name in spent:
-            raise BudgetSpent("another target spent the account's call")
-        spent.add(budget.name)
-
-    return spend
+async def _spend(budget: Budget | None, take: Take) -> None:
+    if budget is None:
+        return
+    wait_ms = await take(budget)
+    if wait_ms:
+        raise BudgetSpent("the account's call is spent", wait_ms / MILLISECONDS)
 
 
-def _failed(target: Target, error: ProviderError) -> Outcome:
-    return Outcome(target.name, good=False, words=f"{error}; {_hint(error)}")
-
-
-def _hint(error: ProviderError) -> str:
-    match error:
-        case Refused(status=HTTPStatus.NOT_FOUND):
-            return UNKNOWN_THERE
-        case Refused(status=HTTPStatus.PAYMENT_REQUIRED):
-            return NOT_IN_PLAN
-        case _:
-            return HINTS[error.reason]
+def _failed(query: Query, error: ProviderError) -> Outcome:
+    return Outcome(
+        query.spec.target,
+        query.spec.name,
+        good=False,
+        words=str(error),
+        hint=advice(error),
+        refused=error.reason is Reason.AUTH,
+    )

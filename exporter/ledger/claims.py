@@ -115,12 +115,17 @@ def release(tx: sa.Connection, holder: str) -> None:
 
 
 def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> int:
+    """Take one call from ``purse`` for the poll of ``claim``; see ``take``."""
+    check(tx, claim)
+    return take(tx, purse, now_ms)
+
+
+def take(tx: sa.Connection, purse: Budget, now_ms: int) -> int:
     """Take one call from ``purse``, to be committed before the request leaves.
 
     Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
     refills nothing: the whole wait begins again at the new time.
     """
-    check(tx, claim)
     mine = budget.c.name == purse.name
     row = tx.execute(sa.select(budget).where(mine).with_for_update()).one_or_none()
     if row is None:

@@ -36,6 +36,27 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> tuple[sa.Engine,
     return engine, held
 
 
+def beside(url: str) -> sa.Engine:
+    """Return an engine for short transactions beside the process that has the ledger open.
+
+    It neither locks the ledger nor migrates it; ``check_schema`` says whether it may be used.
+    """
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        _listen(engine)
+    return engine
+
+
+def check_schema(engine: sa.Engine) -> None:
+    """Raise ``LedgerError`` where the ledger's schema is not the one of this program."""
+    found, newest = schema_version(engine), newest_schema()
+    if found != newest:
+        raise LedgerError(
+            f"the ledger has schema {found}, this program {newest}; use the version that runs, or "
+            "let this one run first"
+        )
+
+
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema up to date, after a copy of a SQLite file; refuse one from the future."""
     scripts = _alembic(engine)
@@ -96,8 +117,7 @@ def _prepare_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> IO[str] | N
             )
         _touch_private(path)
         held = _lock(path)
-    sa.event.listen(engine, "connect", _set_pragmas)
-    sa.event.listen(engine, "begin", _begin_immediate)
+    _listen(engine)
     with engine.connect() as connection:
         verdict = connection.exec_driver_sql("PRAGMA quick_check").scalar()
     if verdict != "ok":
@@ -128,6 +148,11 @@ def _touch_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
+
+
+def _listen(engine: sa.Engine) -> None:
+    sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin_immediate)
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:

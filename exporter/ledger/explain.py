@@ -126,7 +126,7 @@ class Reader:
         ``of`` says beforehand whether any series with a target's labels could be.
         """
         try:
-            _check_schema(self._engine)
+            engine.check_schema(self._engine)
             with self._engine.begin() as tx:
                 found: list[Record] = []
                 for record in _records(tx, self._families, _Search(wanted, of, specs, now_ms)):
@@ -158,15 +158,6 @@ def _read_only(url: str) -> sa.Engine:
     made = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
     sa.event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return made
-
-
-def _check_schema(made: sa.Engine) -> None:
-    found, newest = engine.schema_version(made), engine.newest_schema()
-    if found != newest:
-        raise LedgerError(
-            f"the ledger has schema {found}, this program {newest}; explain with the same version "
-            "that runs, or let this one run first"
-        )
 
 
 def _records(

@@ -2,6 +2,9 @@
 
 import asyncio
 import copy
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +12,35 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from exporter import catalog
 from exporter.cli import main
-from exporter.cli.probe import Outcome, announcement, probe
+from exporter.cli.probe import Outcome, announcement, probe, taking
 from exporter.cli.settings import targets_of
 from exporter.clock import SystemClock
+from exporter.errors import BudgetSpent
+from exporter.ledger.store import Ledger
+from exporter.providers import KINDS
 from exporter.simulator.server import serving
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
 
 def probed(
-    vendors: Vendors, clock: VirtualClock, document: dict[str, Any] | None = None
+    vendors: Vendors,
+    clock: VirtualClock,
+    document: dict[str, Any] | None = None,
+    ledger: str = "sqlite:///none/ledger.db",
 ) -> dict[str, Outcome]:
+    """Return what came of the probes, by target, or by target and subject where it has several."""
     targets = targets_of(read(document or vendors.document()))
-    outcomes = run_virtual(probe(targets, clock, vendors), clock)
-    return {outcome.target: outcome for outcome in outcomes}
+    outcomes = run_virtual(probe(targets, clock, taking(ledger, clock), vendors), clock)
+    of_target = Counter(outcome.target for outcome in outcomes)
+    return {
+        outcome.target
+        if of_target[outcome.target] == 1
+        else f"{outcome.target} {outcome.query}": outcome
+        for outcome in outcomes
+    }
 
 
 def asked(vendors: Vendors) -> dict[str, int]:
@@ -33,25 +50,35 @@ def asked(vendors: Vendors) -> dict[str, int]:
     }
 
 
-def test_each_target_is_read_once() -> None:
+def test_each_project_bot_and_team_is_read_once() -> None:
     clock = VirtualClock()
     vendors = Vendors(clock)
 
     outcomes = probed(vendors, clock)
 
-    assert {name: outcome.good for name, outcome in outcomes.items()} == dict.fromkeys(
-        vendors.services, True
-    )
-    # Voiceflow's pages end with an empty one.
-    assert asked(vendors) == dict.fromkeys(vendors.services, 1) | {"voiceflow": 2}
+    assert {name: outcome.good for name, outcome in outcomes.items()} == {
+        "flowxo": True,
+        "inkeep": True,
+        "voiceflow": True,
+        "xenioo": True,
+        "chatlayer conversations/care/live": True,
+        "chatlayer conversations/care/draft": True,
+        "chatlayer definitions/care": True,
+        "chatlayer team_conversations": True,
+    }
+    # Voiceflow's pages end with an empty one; Chatlayer's definitions are two.
+    assert asked(vendors) == {
+        "chatlayer": 5, "flowxo": 1, "inkeep": 1, "voiceflow": 2, "xenioo": 1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("fault", "options", "words"),
     [
         ("unauthorized", {}, "check that the key is whole, not revoked"),
-        ("forbidden", {}, "check that the key is whole, not revoked"),
-        ("throttled", {}, "the provider wants less"),
+        ("forbidden", {}, "the key may not read this: check its rights"),
+        ("throttled", {}, "too many requests; the key may well be right"),
+        ("throttled", {"retry_after": 30}, "told to come back in 30 s; the key may well be right"),
         ("refused", {"status": 404}, "is unknown there, or the plan lacks it"),
         ("refused", {"status": 402}, "plan does not include this"),
         ("refused", {"status": 400}, "check project, environments, aliases and ids"),
@@ -67,7 +94,7 @@ def test_what_is_wrong_is_said_in_words(fault: str, options: dict[str, Any], wor
 
     outcomes = probed(vendors, clock)
 
-    assert words in outcomes.pop("flowxo").words
+    assert words in str(outcomes.pop("flowxo"))
     assert all(outcome.good for outcome in outcomes.values())
 
 
@@ -87,7 +114,7 @@ def test_a_key_that_is_not_known_is_told_from_a_wrong_project() -> None:
     outcomes = probed(vendors, clock, document)
 
     assert not any(outcome.good for outcome in outcomes.values())
-    assert all("the key" in outcome.words for outcome in outcomes.values())
+    assert all("the key" in str(outcome) for outcome in outcomes.values())
     assert "C4n4ry" not in str(list(map(str, outcomes.values())))
 
 
@@ -111,8 +138,112 @@ def test_two_targets_of_one_account_spend_its_call_once() -> None:
     outcomes = probed(vendors, clock, document)
 
     assert asked(vendors)["xenioo"] == 1
+    assert "rows" in outcomes["xenioo"].words
+    assert "the account's call is spent: the next in 1 h 1 min" in outcomes["other"].words
+
+
+@contextmanager
+def ledger_of(folder: Path, clock: VirtualClock) -> Iterator[tuple[Ledger, str]]:
+    """Yield the ledger of an exporter that runs, and its URL."""
+    url = f"sqlite:///{folder}/ledger.db"
+    ledger = Ledger(url, clock=clock, families=catalog.families(KINDS))
+    yield ledger, url
+    ledger.close()
+
+
+def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    (query,) = next(
+        target.queries for target in targets_of(vendors.settings()) if target.name == "xenioo"
+    )
+    with ledger_of(tmp_path, clock) as (ledger, url):
+        ledger.enrol([query.spec])
+        claim = ledger.claim(lambda _target, _query: clock.now_ms())
+        assert claim is not None
+        assert query.spec.budget is not None
+        ledger.spend(claim, query.spec.budget)
+        clock.step(600_000)
+
+        outcomes = probed(vendors, clock, ledger=url)
+
+    assert asked(vendors)["xenioo"] == 0
     assert outcomes["xenioo"].good
-    assert "another target spent the account's call" in outcomes["other"].words
+    assert "the key is accepted; not read" in outcomes["xenioo"].words
+    assert "the next in 51 min" in outcomes["xenioo"].words
+
+
+def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    (query,) = next(
+        target.queries for target in targets_of(vendors.settings()) if target.name == "xenioo"
+    )
+    with ledger_of(tmp_path, clock) as (ledger, url):
+        ledger.enrol([query.spec])
+
+        probed(vendors, clock, ledger=url)
+
+        claim = ledger.claim(lambda _target, _query: clock.now_ms())
+        assert claim is not None
+        assert query.spec.budget is not None
+        with pytest.raises(BudgetSpent):
+            ledger.spend(claim, query.spec.budget)
+    assert asked(vendors)["xenioo"] == 1
+
+
+def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    (tmp_path / "ledger.db").write_bytes(b"this is no ledger" * 100)
+
+    outcomes = probed(vendors, clock, ledger=f"sqlite:///{tmp_path}/ledger.db")
+
+    assert asked(vendors)["xenioo"] == 0
+    assert not outcomes["xenioo"].good
+    assert "is not known, and none was made" in str(outcomes["xenioo"])
+    assert outcomes["flowxo"].good
+
+
+def test_a_foreign_project_is_told_from_a_wrong_key() -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    document = vendors.document({"voiceflow": {"queries": ["interactions"]}})
+    (target,) = [each for each in document["targets"] if each["provider"] == "voiceflow"]
+    target["projects"] = [*target["projects"], {"id": "5f0000000000000000000000", "alias": "old"}]
+
+    outcomes = probed(vendors, clock, document)
+
+    assert outcomes["voiceflow interactions/shop"].good
+    assert str(outcomes["voiceflow interactions/old"]) == (
+        "voiceflow interactions/old: FAILED: POST /v2/query/usage: HTTP 401; the key is not "
+        "accepted for this request; the key is accepted for interactions/shop, so the id of this "
+        "one is wrong or not the key's"
+    )
+
+
+def test_a_wrong_alias_bot_and_team_are_each_told() -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    document = vendors.document(
+        {
+            "voiceflow": {"environments": ["main", "no-such"]},
+            "chatlayer": {"bots": ["no-such"], "team_id": "no-such"},
+        }
+    )
+
+    outcomes = probed(vendors, clock, document)
+
+    failed = {name: str(outcome) for name, outcome in outcomes.items() if not outcome.good}
+    assert {name: "is unknown there" in words for name, words in failed.items()} == {
+        "voiceflow interactions/shop/no-such": True,
+        "chatlayer conversations/no-such/live": True,
+        "chatlayer definitions/no-such": True,
+        "chatlayer team_conversations": False,
+    }
+    assert "the key may not read this: check its rights, the project or team" in str(
+        outcomes["chatlayer team_conversations"]
+    )
 
 
 def test_the_cost_is_said_before() -> None:
@@ -120,7 +251,7 @@ def test_the_cost_is_said_before() -> None:
 
     lines = announcement(targets_of(vendors.settings()))
 
-    assert len(lines) == len(vendors.services)
+    assert len(lines) == len(vendors.services) + 3
     assert [line.split(":")[0] for line in lines if "SPENDS" in line] == ["xenioo"]
     assert asked(vendors) == dict.fromkeys(vendors.services, 0)
 
@@ -145,6 +276,6 @@ def test_the_command_asks_real_sockets_and_writes_no_ledger(tmp_path: Path) -> N
     code, text = asyncio.run(main_())
 
     assert code == 1
-    assert text.index("SPENDS") < text.index("inkeep: FAILED: POST /query/")
-    assert text.count(": ok: ") == len(vendors.services) - 1
+    assert text.index("SPENDS") < text.index("inkeep events: FAILED: POST /query/")
+    assert text.count(": ok: ") == len(vendors.services) - 1 + 3
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]

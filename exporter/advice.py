@@ -1,0 +1,40 @@
+"""What an operator can do about a failed poll: one sentence for each kind of failure."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from exporter.errors import ProviderError, Reason, Refused, Unauthorized
+
+KEY = "check that the key is whole, not revoked, and of this account and project"
+NO_RIGHT = (
+    "the key may not read this: check its rights, the project or team, and what the plan includes"
+)
+UNKNOWN_THERE = "a project, environment, bot, team or alias is unknown there, or the plan lacks it"
+NOT_IN_PLAN = "the account's plan does not include this"
+
+_BY_REASON: Mapping[Reason, str] = {
+    Reason.AUTH: KEY,
+    Reason.THROTTLED: (
+        "the key may well be right; it is asked again later. If this goes on, lengthen interval, "
+        "lower requests_per_second, or look for another program on the account"
+    ),
+    Reason.TIMEOUT: "check base_url and whatever is between here and there",
+    Reason.NETWORK: "check base_url, name resolution, proxy and firewall",
+    Reason.SERVER: "the provider has trouble of its own; it is asked again later",
+    Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
+    Reason.SCHEMA: "is base_url the API's own, or has the provider changed its answers?",
+    Reason.TRUNCATED: "the provider did not give everything; it is asked again later",
+}
+
+
+def advice(error: ProviderError) -> str:
+    """Return what to do about ``error``, to be read after its message."""
+    match error:
+        case Unauthorized(status=HTTPStatus.FORBIDDEN):
+            return NO_RIGHT
+        case Refused(status=HTTPStatus.NOT_FOUND):
+            return UNKNOWN_THERE
+        case Refused(status=HTTPStatus.PAYMENT_REQUIRED):
+            return NOT_IN_PLAN
+        case _:
+            return _BY_REASON[error.reason]
