@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+import msgspec
 
 BASE = ("provider", "target", "project", "bot_environment")
 OTHER = "other"
@@ -83,22 +85,23 @@ class GaugeRow:
     value: float
 
 
-class Event(NamedTuple):
-    """One event of a stream; a tuple, because there are ten thousand a second.
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event of a stream; there are ten thousand a second, so the collector need not see them.
 
     ``digest`` is BLAKE2b-128 over bot, version and id. ``counts`` are the series it adds 1 to.
     ``content`` is a checksum of what the event says, so that another event under the same id is
-    noticed. ``marks`` are ``(kind, labels, identifier)`` for the distinct counts, where ``kind`` is
-    ``user`` or ``conversation`` and ``labels`` are project, bot_environment and channel. Identifiers
-    are in the clear here and nowhere else: the ledger turns them into keyed digests and keeps those
-    in sketches only.
+    noticed. ``place`` (project, bot_environment and channel) is where ``user`` and ``conversation``
+    count as active; None: nowhere. Those two are in the clear here and nowhere else: the ledger
+    turns them into keyed digests and keeps those in sketches only.
     """
 
     digest: bytes
     at_ms: int
     counts: tuple[Series, ...]
     content: int = 0
-    marks: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    place: tuple[str, ...] | None = None
+    user: str = ""
+    conversation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

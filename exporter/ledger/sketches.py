@@ -83,16 +83,20 @@ def store(work: Work, row: sa.Row[Any], counted: Iterable[Event]) -> None:
 
 def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
     """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
-    found: defaultdict[tuple[str, tuple[str, ...], int], set[str]] = defaultdict(set)
+    found: defaultdict[tuple[tuple[str, ...], int], tuple[set[str], set[str]]]
+    found = defaultdict(lambda: (set(), set()))
     for event in counted:
-        hour_ms = floor_to(event.at_ms, HOUR_MS)
-        for kind, place, value in event.marks:
-            found[kind, place, hour_ms].add(value)
+        if event.place is not None:
+            users, conversations = found[event.place, floor_to(event.at_ms, HOUR_MS)]
+            users.add(event.user)
+            conversations.add(event.conversation)
     groups: defaultdict[Group, set[str]] = defaultdict(set)
-    for (kind, place, hour_ms), values in found.items():
+    for (place, hour_ms), named in found.items():
         for labels in {place, (*place[:2], "")}:
-            groups[kind, msgspec.json.encode(labels).decode(), hour_ms] |= values
-    return groups
+            text = msgspec.json.encode(labels).decode()
+            for kind, values in zip(FAMILIES, named, strict=True):
+                groups[kind, text, hour_ms] |= values - {""}
+    return {group: values for group, values in groups.items() if values}
 
 
 def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:

@@ -35,8 +35,7 @@ def drain(book: Book, *events: Event) -> None:
 
 def event(number: int, at_ms: int, user: str, channel: str = "web") -> Event:
     place = ("care", "live", channel)
-    marks = (("user", place, user), ("conversation", place, f"c-{user}"))
-    return Event(number.to_bytes(16), at_ms, (SERIES,), 0, marks)
+    return Event(number.to_bytes(16), at_ms, (SERIES,), 0, place, user, f"c-{user}")
 
 
 def test_a_window_is_absent_until_it_was_covered_once(book: Book) -> None:

@@ -8,8 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -19,12 +18,11 @@ from exporter import families
 from exporter.labels import Labels
 from exporter.providers.chatlayer.options import Mapped
 from exporter.query import Naming
-from exporter.samples import SECOND_MS, Event, Series, Window, floor_to
+from exporter.samples import DAY_MS, SECOND_MS, Event, Series, Window, floor_to
 
 T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class TrackingEvent(msgspec.Struct, gc=False):
@@ -82,6 +80,10 @@ class Decode(Protocol):
         ...
 
 
+Owner = tuple[str, str]
+"""Bot and version."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose events are read: one bot and version, or (both empty) those of a team.
@@ -91,7 +93,7 @@ class Scope:
 
     bot: str = ""
     version: str = ""
-    covered: frozenset[tuple[str, str]] = frozenset()
+    covered: frozenset[Owner] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,22 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What each kind of event adds to, worked out once a kind."""
+    """What each kind of event adds to, worked out once a kind, and how its identity begins."""
 
     rules: Rules
     labels: Labels
     known: dict[Key, tuple[tuple[Series, ...], tuple[str, ...] | None]] = field(
         default_factory=dict
     )
+    identities: dict[Owner, "hashlib.blake2b"] = field(default_factory=dict)
+
+    def begun(self, owner: Owner) -> "hashlib.blake2b":
+        """Return the digest of an identity up to the event's own id; a copy goes on from there."""
+        found = self.identities.get(owner)
+        if found is None:
+            text = "\0".join((*owner, "")).encode()
+            found = self.identities[owner] = hashlib.blake2b(text, digest_size=16)
+        return found
 
     def of(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
         """Return the series of a kind of event, and where its user counts as active, if at all."""
@@ -147,7 +158,8 @@ def parse_instant(text: str) -> int:
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         raise ValueError(text)
-    return (at - _EPOCH) // _MILLISECOND
+    since = at - _EPOCH
+    return since.days * DAY_MS + since.seconds * SECOND_MS + since.microseconds // 1000
 
 
 def page_to_events(
@@ -163,15 +175,15 @@ def page_to_events(
     fraction, and a page that is filtered by the millisecond is then the only one that has it.
     An event without a readable time is left out, too, and counted in ``drift``.
     """
-    event_of = partial(_event, scope=scope, places=places, drift=drift)
     start_ms, end_ms = floor_to(window.start_ms, SECOND_MS), window.end_ms
     found: list[Event] = []
     for raw in page:
         at_ms = _instant(raw, drift)
-        if at_ms is not None and start_ms <= at_ms < end_ms:
-            event = event_of(raw, at_ms)
-            if event is not None:
-                found.append(event)
+        if at_ms is None or not start_ms <= at_ms < end_ms:
+            continue
+        owner = _owner(raw, scope, drift)
+        if owner not in scope.covered:
+            found.append(_event(raw, at_ms, owner, places))
     return found
 
 
@@ -186,38 +198,30 @@ def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
         return None
 
 
-def _event(
-    raw: TrackingEvent, at_ms: int, *, scope: Scope, places: Places, drift: Counter[str]
-) -> Event | None:
-    bot, version = scope.bot, scope.version
-    if not bot:
-        bot, version = raw.bot_id or "", (raw.version or "").upper()
-        if (bot, version) in scope.covered:
-            return None
-    elif raw.version and raw.version.upper() != version:
+def _owner(raw: TrackingEvent, scope: Scope, drift: Counter[str]) -> Owner:
+    if not scope.bot:
+        return raw.bot_id or "", (raw.version or "").upper()
+    if raw.version and raw.version.upper() != scope.version:
         drift["unknown_enum"] += 1
-    counts, place = places.of((bot, version, raw.event or "", raw.channel_type or ""))
-    marks: tuple[tuple[str, tuple[str, ...], str], ...] = ()
-    if place is not None:
-        marks = _marks(raw, place)
-    return Event(_digest(raw, bot, version), at_ms, counts, _content(raw, at_ms), marks)
+    return scope.bot, scope.version
 
 
-def _marks(
-    raw: TrackingEvent, place: tuple[str, ...]
-) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    user, conversation = raw.user_id, raw.conversation_id
-    if user and conversation:
-        return (("user", place, user), ("conversation", place, conversation))
-    if user:
-        return (("user", place, user),)
-    return (("conversation", place, conversation),) if conversation else ()
+def _event(raw: TrackingEvent, at_ms: int, owner: Owner, places: Places) -> Event:
+    counts, place = places.of((*owner, raw.event or "", raw.channel_type or ""))
+    digest, content = _digest(raw, owner, places), _content(raw, at_ms)
+    if place is None:
+        return Event(digest, at_ms, counts, content)
+    user, conversation = raw.user_id or "", raw.conversation_id or ""
+    return Event(digest, at_ms, counts, content, place, user, conversation)
 
 
-def _digest(raw: TrackingEvent, bot: str, version: str) -> bytes:
+def _digest(raw: TrackingEvent, owner: Owner, places: Places) -> bytes:
     """Return the event's identity: its id, or all that it says where it has none."""
-    text = f"{bot}\0{version}\0{raw.id}".encode() if raw.id else _canonical(raw, bot, version)
-    return hashlib.blake2b(text, digest_size=16).digest()
+    if not raw.id:
+        return hashlib.blake2b(_canonical(raw, *owner), digest_size=16).digest()
+    begun = places.begun(owner).copy()
+    begun.update(raw.id.encode())
+    return begun.digest()
 
 
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:

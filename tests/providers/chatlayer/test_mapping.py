@@ -1,5 +1,6 @@
 """What Chatlayer's answers become, row by row."""
 
+import hashlib
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -102,6 +103,13 @@ def test_identity_is_bot_version_and_id_and_nothing_else() -> None:
     assert len({one.digest, three.digest, draft.digest}) == 3
 
 
+def test_an_identity_is_the_digest_that_ledgers_already_hold() -> None:
+    (event, bare), _ = mapped({"id": "e-1"}, {"id": None})
+
+    assert event.digest == hashlib.blake2b(b"b7x2k9\0LIVE\0e-1", digest_size=16).digest()
+    assert bare.digest.hex() == "6bcfc18c8da3b8138359ac498b33c7b4"
+
+
 def test_without_an_id_all_that_is_said_is_the_identity_in_whatever_order() -> None:
     bare = {"id": ""}
     attributes = {"step_name": "ask_number", "flow": "orders"}
@@ -116,11 +124,9 @@ def test_only_active_names_mark_users_and_conversations() -> None:
     (quiet,), _ = mapped({}, active=frozenset({"handover"}))
     (loud,), _ = mapped({}, active=frozenset({"order_status_checked"}))
 
-    assert quiet.marks == ()
-    assert loud.marks == (
-        ("user", ("b7x2k9", "live", "web"), "u_81"),
-        ("conversation", ("b7x2k9", "live", "web"), "web_u_81"),
-    )
+    assert (quiet.place, quiet.user, quiet.conversation) == (None, "", "")
+    assert loud.place == ("b7x2k9", "live", "web")
+    assert (loud.user, loud.conversation) == ("u_81", "web_u_81")
 
 
 def test_events_outside_the_window_are_left_out_at_both_edges() -> None:
