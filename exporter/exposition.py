@@ -9,11 +9,10 @@ stored bytes. Formats: text 0.0.4 and OpenMetrics 1.0.0
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain, groupby
-from operator import itemgetter
+from itertools import chain
 
 from exporter.ledger.rows import Shown
-from exporter.lines import BLOCK_BYTES, Block, Lines, Owner, Shelf
+from exporter.lines import BLOCK_LINES, Block, Layout, Owner, Shelf, columns
 from exporter.packing import Packed, close, join, pack
 from exporter.samples import Family
 
@@ -36,7 +35,7 @@ class Page:
         """Return all lines."""
         found = self._plain.get(openmetrics)
         if found is None:
-            parts = [block.plain(openmetrics=openmetrics) for block in self.blocks]
+            parts = [block.plain(openmetrics) for block in self.blocks]
             found = self._plain[openmetrics] = b"".join(parts)
         return found
 
@@ -59,13 +58,13 @@ class Board:
         self,
         families: Mapping[str, Family],
         fresh: Callable[[bool], bytes] = lambda _om: b"",
-        block_bytes: int = BLOCK_BYTES,
+        block_lines: int = BLOCK_LINES,
     ) -> None:
         self._families = families
         self._fresh = fresh
-        self._block_bytes = block_bytes
+        self._block_lines = block_lines
         self._shelves: dict[str, Shelf] = {}
-        self._held: dict[Owner, set[str]] = {}
+        self._layouts: dict[Owner, Layout] = {}
         self._pending: dict[Owner, frozenset[int]] = {}
         self._page = Page()
         self._asked: set[bool] = set()
@@ -74,23 +73,23 @@ class Board:
 
     def put(self, owner: Owner, shown: Iterable[Shown], pending: Iterable[int] = ()) -> None:
         """Show exactly ``shown`` for ``owner`` from the next ``publish`` on."""
-        by_family: dict[str, list[Shown]] = {}
-        for name, samples in groupby(shown, itemgetter(0)):
-            by_family.setdefault(name, []).extend(samples)
-        for name in self._held.get(owner, set()) - by_family.keys():
-            self._shelves[name].remove(owner)
-        for name, rows in by_family.items():
-            shelf = self._shelves.get(name)
-            if shelf is None:
-                shelf = self._shelves[name] = Shelf(self._families[name], self._block_bytes)
-            shelf.put(owner, Lines.of(rows))
-        self._held[owner] = set(by_family)
-        self._pending[owner] = frozenset(pending)
+        rows = tuple(shown)
+        names, labels, values, created = columns(rows)
+        layout = self._layouts.get(owner)
+        if layout is None or not layout.fits(names, labels, created):
+            self._clear(owner)
+            layout = self._layouts[owner] = Layout(rows, self._families)
+            for run in layout.runs:
+                self._shelf(run.family).add(owner, run)
+        layout.take(values)
+        self._pending.pop(owner, None)
+        if waiting := frozenset(pending):
+            self._pending[owner] = waiting
 
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner`` any more."""
-        self.put(owner, ())
-        del self._pending[owner], self._held[owner]
+        self._clear(owner)
+        self._pending.pop(owner, None)
 
     def publish(self) -> None:
         """Make what was put the page that scrapes see, compressed as it was asked for."""
@@ -119,3 +118,14 @@ class Board:
         with self._carrying:
             self._carried &= frozenset().union(*self._pending.values())
             return frozenset(self._carried)
+
+    def _clear(self, owner: Owner) -> None:
+        layout = self._layouts.pop(owner, None)
+        for run in layout.runs if layout else ():
+            self._shelf(run.family).remove(owner)
+
+    def _shelf(self, family: Family) -> Shelf:
+        found = self._shelves.get(family.name)
+        if found is None:
+            found = self._shelves[family.name] = Shelf(family, self._block_lines)
+        return found

@@ -1,169 +1,192 @@
 """Lines of the exposition formats, and the blocks of bytes that they are kept in."""
 
+import sys
 import zlib
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, groupby
+from typing import TypeVar
+
+import msgspec
 
 from exporter.ledger.rows import Shown
 from exporter.packing import Packed, pack
 from exporter.samples import Family, Kind
 
+T = TypeVar("T")
 Owner = tuple[str, str]
+Labels = tuple[str, ...]
 
-BLOCK_BYTES = 64 * 1024
+BLOCK_LINES = 400
+"""About 64 KiB: so much is rendered and compressed again when one of them changes."""
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+_IN_TEMPLATES = _ESCAPES | {ord("%"): "%%"}
+_decode = msgspec.msgpack.Decoder(tuple[list[Labels], list[int | None]]).decode
 
 
-@dataclass(slots=True)
-class Lines:
-    """One owner's samples of one family, by label values in order.
+class Layout:
+    """Which series an owner shows, and in ``runs`` their lines: by family, then by labels.
 
-    ``labels`` are as they came, ``values`` in order (``order`` is empty where they came in order). ``stems`` are the lines up to their values,
-    rendered once for a set of series; ``births`` what OpenMetrics adds to a counter's line.
+    Labels and instants of creation are kept encoded, as they came, at a tenth of the memory.
     """
 
-    labels: list[tuple[str, ...]]
-    values: list[float]
-    created: list[int | None]
-    order: list[int] = field(default_factory=list)
-    stems: list[str] = field(default_factory=list)
-    births: list[str] = field(default_factory=list)
+    __slots__ = ("_names", "_order", "_series", "runs")
 
-    @classmethod
-    def of(cls, samples: Sequence[Shown]) -> "Lines":
-        """Return the lines of ``samples``, not rendered yet."""
-        _, labels, values, created = zip(*samples, strict=True)
-        return cls(list(labels), list(map(float, values)), list(created))
+    def __init__(self, shown: Sequence[Shown], families: Mapping[str, Family]) -> None:
+        names, labels, _, created = columns(shown)
+        order = sorted(range(len(shown)), key=[*zip(names, labels, strict=True)].__getitem__)
+        self._order = None if order == list(range(len(order))) else array("I", order)
+        self._names = tuple(map(sys.intern, names))
+        self._series = msgspec.msgpack.encode((labels, created))
+        self.runs: list[Run] = []
+        for name, same in groupby(self._ordered(names)):
+            start = self.runs[-1].stop if self.runs else 0
+            stop = start + len(list(same))
+            self.runs.append(Run(self, families[name], start, stop))
 
-    def adopt(self, older: "Lines | None", family: Family) -> None:
-        """Take the stems of ``older`` where the series are the same, else render them."""
-        if older and (older.labels, older.created) == (self.labels, self.created):
-            self.labels, self.created = older.labels, older.created
-            self.order, self.stems, self.births = older.order, older.stems, older.births
-        else:
-            self._render(family)
-        if self.order:
-            self.values = [self.values[i] for i in self.order]
+    def fits(
+        self, names: tuple[str, ...], labels: Sequence[Labels], created: Sequence[int | None]
+    ) -> bool:
+        """Return whether these are the very series, in the order in which they first came."""
+        return names == self._names and msgspec.msgpack.encode((labels, created)) == self._series
 
-    def _render(self, family: Family) -> None:
-        order = sorted(range(len(self.labels)), key=self.labels.__getitem__)
-        pairs = [render_labels(family.labels, self.labels[i]) for i in order]
-        self.stems = [f"{family.name}{labels} " for labels in pairs]
-        if family.kind is Kind.COUNTER:
-            stem = openmetrics_name(family)
-            self.births = [
-                "" if at_ms is None else f"{stem}_created{labels} {at_ms / 1000:.3f}\n"
-                for labels, at_ms in zip(pairs, [self.created[i] for i in order], strict=True)
-            ]
-        self.order = [] if order == list(range(len(order))) else order
+    def take(self, values: Sequence[float]) -> None:
+        """Let the lines have ``values``, which are in the order of the series as they came."""
+        numbers = array("d", self._ordered(values))
+        for run in self.runs:
+            here = numbers[run.start : run.stop]
+            if run.values != here:
+                run.values = here
+                run.place.stale = True
 
-    def text(self) -> str:
-        """Return the lines in text format 0.0.4."""
-        numbers = render_values(self.values)
-        return "".join([f"{s}{n}\n" for s, n in zip(self.stems, numbers, strict=True)])
+    def render(self, *, openmetrics: bool) -> None:
+        """Give every run its template."""
+        encoded = _decode(self._series)
+        labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
+        for run in self.runs:
+            here = slice(run.start, run.stop)
+            born = created[here] if openmetrics else ()
+            run.templates[openmetrics] = _template(run.family, labels[here], born)
 
-    def openmetrics(self) -> str:
-        """Return the lines in OpenMetrics: counters say when they were created."""
-        if not self.births:
-            return self.text()
-        rows = zip(self.stems, render_values(self.values), self.births, strict=True)
-        return "".join([f"{s}{n}\n{birth}" for s, n, birth in rows])
+    def _ordered(self, column: Sequence[T]) -> Sequence[T]:
+        return column if self._order is None else [column[i] for i in self._order]
+
+
+class Run:
+    """The lines of one family in a layout, from ``start`` to before ``stop``.
+
+    ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
+    format is first asked for. ``values`` are replaced, never changed: blocks hold on to them.
+    """
+
+    __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values")
+
+    def __init__(self, layout: Layout, family: Family, start: int, stop: int) -> None:
+        self._layout = layout
+        self.family = family
+        self.place = Place()
+        self.start = start
+        self.stop = stop
+        self.templates: list[bytes | None] = [None, None]
+        self.values: array[float] = array("d")
+
+    def template(self, *, openmetrics: bool) -> bytes:
+        """Return the template, rendered with those of the whole layout where it is missing."""
+        if self.templates[openmetrics] is None:
+            self._layout.render(openmetrics=openmetrics)
+        return self.templates[openmetrics] or b""
 
 
 @dataclass(slots=True)
 class Block:
-    """Some owners' lines of one family, immutable; each form is made when it is first needed."""
+    """Some lines of one family, immutable. ``plain`` renders them, for OpenMetrics if true."""
 
-    family: Family
-    lines: tuple[Lines, ...]
-    first: bool
+    plain: Callable[[bool], bytes]
     _packed: dict[bool, Packed] = field(default_factory=dict)
 
-    def plain(self, *, openmetrics: bool) -> bytes:
-        """Return the block's lines; the first block of a family begins with HELP and TYPE."""
-        if openmetrics:
-            head = header(self.family, openmetrics_name(self.family))
-            body = "".join([lines.openmetrics() for lines in self.lines])
-        else:
-            head = header(self.family, self.family.name)
-            body = "".join([lines.text() for lines in self.lines])
-        return ((head if self.first else "") + body).encode()
-
     def packed(self, *, openmetrics: bool) -> Packed:
-        """Return the block's lines deflated; kept, since this is what scrapers ask for."""
+        """Return the block deflated; kept, since this is what scrapers ask for."""
         found = self._packed.get(openmetrics)
         if found is None:
-            found = self._packed[openmetrics] = pack(self.plain(openmetrics=openmetrics))
+            found = self._packed[openmetrics] = pack(self.plain(openmetrics))
         return found
 
 
+class Place:
+    """Where the lines of some owners go; ``stale`` when they are not those of ``block``."""
+
+    __slots__ = ("block", "runs", "stale")
+
+    def __init__(self) -> None:
+        self.runs: dict[Owner, Run] = {}
+        self.block: Block | None = None
+        self.stale = False
+
+    def put(self, owner: Owner, run: Run) -> None:
+        """Show the run from now on."""
+        self.runs[owner] = run
+        run.place = self
+        self.stale = True
+
+    def refresh(self) -> None:
+        """Make the block anew if the lines are not its own any more."""
+        if self.stale:
+            self.stale = False
+            runs = [run for _, run in sorted(self.runs.items())]
+            values = [run.values for run in runs]
+            self.block = Block(partial(_filled, runs, values)) if runs else None
+
+
 class Shelf:
-    """All lines of one family, spread by target over blocks of about 64 KiB."""
+    """All lines of one family, spread by target over blocks; the first is HELP and TYPE."""
 
-    def __init__(self, family: Family, block_bytes: int = BLOCK_BYTES) -> None:
-        self._family = family
-        self._block_bytes = block_bytes
-        self._owners: dict[Owner, Lines] = {}
-        self._spread = 1
-        self._blocks: dict[int, Block] = {}
-        self._dirty: set[int] = set()
+    def __init__(self, family: Family, block_lines: int = BLOCK_LINES) -> None:
+        self._head = Block(partial(header, family))
+        self._block_lines = block_lines
+        self._number = 0
+        self._places = [Place()]
 
-    def put(self, owner: Owner, lines: Lines) -> None:
-        """Show ``lines`` for ``owner``."""
-        older = self._owners.get(owner)
-        lines.adopt(older, self._family)
-        if older and older.stems is lines.stems and older.values == lines.values:
-            return
-        self._owners[owner] = lines
-        self._dirty.add(self._place(owner))
+    def add(self, owner: Owner, run: Run) -> None:
+        """Show ``run`` for ``owner``, which shows nothing here yet."""
+        self._number += run.stop - run.start
+        self._place(owner).put(owner, run)
 
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner``."""
-        self._dirty.add(self._place(owner))
-        del self._owners[owner]
+        place = self._place(owner)
+        run = place.runs.pop(owner)
+        self._number -= run.stop - run.start
+        place.stale = True
 
     def blocks(self) -> list[Block]:
-        """Return the blocks in order, those rebuilt that changed."""
-        if self._dirty:
-            self._respread()
-            self._rebuild()
-        return [block for _, block in sorted(self._blocks.items())]
+        """Return the blocks in order, those rebuilt that changed; none where there is no line."""
+        self._respread()
+        for place in self._places:
+            place.refresh()
+        blocks = [place.block for place in self._places if place.block is not None]
+        return [self._head, *blocks] if blocks else []
 
-    def _place(self, owner: Owner) -> int:
-        return zlib.crc32(owner[0].encode()) % self._spread
+    def _place(self, owner: Owner) -> Place:
+        return self._places[zlib.crc32(owner[0].encode()) % len(self._places)]
 
     def _respread(self) -> None:
         """Use more blocks as the family grows; never fewer, so that bytes are seldom moved."""
-        number = sum(len(lines.stems) for lines in self._owners.values())
-        sample = next((lines.stems[0] for lines in self._owners.values() if lines.stems), "")
-        wanted = number * (len(sample) + 8) // self._block_bytes + 1
-        if wanted > 2 * self._spread or (self._spread == 1 and wanted > 1):
-            self._spread = wanted
-            self._blocks.clear()
-            self._dirty = set(range(wanted))
+        wanted = self._number // self._block_lines + 1
+        if wanted > 2 * len(self._places) or (len(self._places) == 1 and wanted > 1):
+            before, self._places = self._places, [Place() for _ in range(wanted)]
+            for owner, run in chain.from_iterable(place.runs.items() for place in before):
+                self._place(owner).put(owner, run)
 
-    def _rebuild(self) -> None:
-        changed: dict[int, list[Owner]] = {place: [] for place in self._dirty}
-        for owner in self._owners:
-            place = self._place(owner)
-            if place in changed:
-                changed[place].append(owner)
-        had_first = min(self._blocks, default=None)
-        for place, owners in changed.items():
-            self._blocks.pop(place, None)
-            if owners:
-                lines = tuple(self._owners[owner] for owner in sorted(owners))
-                self._blocks[place] = Block(self._family, lines, first=False)
-        self._dirty.clear()
-        self._move_header(had_first)
 
-    def _move_header(self, had_first: int | None) -> None:
-        """Let the first block, and no other, begin with HELP and TYPE."""
-        now_first = min(self._blocks, default=None)
-        for place in {had_first, now_first} - {None}:
-            block = self._blocks.get(place) if place is not None else None
-            if block is not None and place is not None and block.first != (place == now_first):
-                self._blocks[place] = Block(self._family, block.lines, first=place == now_first)
+def columns(
+    shown: Sequence[Shown],
+) -> tuple[tuple[str, ...], tuple[Labels, ...], tuple[float, ...], tuple[int | None, ...]]:
+    """Return families, labels, values and instants of creation of ``shown``."""
+    names, labels, values, created = zip(*shown, strict=True) if shown else ((), (), (), ())
+    return names, labels, values, created
 
 
 def openmetrics_name(family: Family) -> str:
@@ -171,22 +194,52 @@ def openmetrics_name(family: Family) -> str:
     return family.name.removesuffix("_total") if family.kind is Kind.COUNTER else family.name
 
 
-def header(family: Family, name: str) -> str:
-    """Return the HELP and TYPE lines of ``family`` under ``name``."""
+def header(family: Family, openmetrics: bool) -> bytes:  # noqa: FBT001 - a renderer's argument
+    """Return the HELP and TYPE lines of ``family``."""
+    name = openmetrics_name(family) if openmetrics else family.name
     help_ = family.help.replace("\\", "\\\\").replace("\n", "\\n")
-    return f"# HELP {name} {help_}\n# TYPE {name} {family.kind}\n"
+    return f"# HELP {name} {help_}\n# TYPE {name} {family.kind}\n".encode()
 
 
 def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return ``{name="value",…}`` with values escaped; nothing where there are no labels."""
-    if not names:
-        return ""
-    pairs = zip(names, values, strict=True)
-    return "{" + ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs]) + "}"
+    return _pattern(names) % tuple([value.translate(_ESCAPES) for value in values])
 
 
-def render_values(values: list[float]) -> list[int] | list[float] | list[str]:
-    """Return ``values`` as they are to be printed, whole numbers without a fraction."""
+def _pattern(names: tuple[str, ...]) -> str:
+    return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""
+
+
+def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | None]) -> bytes:
+    """Return the lines of one family; counters with ``created`` say when they were."""
+    if any(mark in value for mark in '\\\n"%' for value in chain.from_iterable(labels)):
+        labels = [tuple([value.translate(_IN_TEMPLATES) for value in each]) for each in labels]
+    pairs = _pattern(family.labels)
+    line = f"{family.name}{pairs} %%d\n"
+    if family.kind is not Kind.COUNTER or not created:
+        return "".join([line % each for each in labels]).encode()
+    birth = f"{openmetrics_name(family)}_created{pairs} "
+    return "".join(
+        [
+            line % each + ("" if at_ms is None else f"{birth % each}{at_ms / 1000:.3f}\n")
+            for each, at_ms in zip(labels, created, strict=True)
+        ]
+    ).encode()
+
+
+def _filled(
+    runs: Sequence[Run],
+    values_: Sequence["array[float]"],
+    openmetrics: bool,  # noqa: FBT001 - as ``Block`` calls it
+) -> bytes:
+    template = b"".join(
+        [run.templates[openmetrics] or run.template(openmetrics=openmetrics) for run in runs]
+    )
+    values = list(chain.from_iterable(values_))
     if all(map(float.is_integer, values)):
-        return list(map(int, values))
-    return [str(int(v)) if v.is_integer() else repr(v) for v in values]
+        return template % tuple(map(int, values))
+    return template.replace(b" %d\n", b" %b\n") % tuple(map(_number, values))
+
+
+def _number(value: float) -> bytes:
+    return (str(int(value)) if value.is_integer() else repr(value)).encode()

@@ -121,7 +121,7 @@ def test_what_is_sent_is_what_was_put_last(
     puts: list[tuple[str, dict[str, float]]],
     small: bool,  # noqa: FBT001
 ) -> None:
-    shown, last = Board(FAMILIES, block_bytes=64 if small else 65_536), {}
+    shown, last = Board(FAMILIES, block_lines=2 if small else 400), {}
     for owner, values in puts:
         shown.put((owner, "q"), things(*((owner, b, value) for b, value in values.items())))
         shown.publish()
