@@ -14,10 +14,11 @@ from exporter.ledger import (
     events,
     gauges,
     membership,
+    repeats,
     sketches,
     tallies,
 )
-from exporter.ledger.counting import Bucket, Frame, Key, Merge
+from exporter.ledger.counting import Bucket, Figures, Frame, Key, Merge
 from exporter.ledger.enrol import encode_naming
 from exporter.ledger.periods import settled_until
 from exporter.ledger.rows import Applied
@@ -26,6 +27,7 @@ from exporter.ledger.work import Work, add_self_counts
 from exporter.samples import Series, Window, floor_to
 
 CONFIRMATIONS = 2
+NOTHING = Merge({}, {})
 
 
 def apply_reading(work: Work, poll_id: str) -> Applied:
@@ -39,9 +41,13 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
         return _finished(work, held=False)
     if work.spec.stream:
         return _apply_events(work, row)
-    if not _count(work, row):
+    told = repeats.told(row, work.reading)
+    if repeats.repeated(told, work.before) and not _relabelled(work, row):
+        tallies.write(work, NOTHING, forgive=False)
+    elif not _count(work, row):
         _update_query(work, quarantine=row.quarantine + 1)
         return _finished(work, held=True)
+    work.told = None if work.crowded else told
     gauges.store(work)
     _move_on(work, row)
     return _finished(work, held=False)
@@ -63,14 +69,15 @@ def _count(work: Work, row: sa.Row[Any]) -> bool:
     known = tallies.known(work)
     rows = tallies.fold(work, known)
     before = buckets.load(work, row.floor_ms)
-    odd = _odd(row, before, rows, known, _moved(work, row, known))
+    odd = _odd(row, before.figures, rows, known, _moved(work, row, known))
     if odd and row.quarantine < CONFIRMATIONS:
         return False
     created, adopted = tallies.create(work, rows.keys() - known.keys())
     ids = known | created
     frame = _frame(work, row, _moved(work, row, ids) | adopted)
-    merged = counting.merge(before, buckets.numbered(rows, ids, row.floor_ms), frame)
-    buckets.write(work, before, merged)
+    old, new = _compared(before, buckets.by_number(rows, ids, row.floor_ms), frame)
+    merged = counting.merge(old, new, frame)
+    buckets.write(work, old, merged)
     tallies.write(work, merged, forgive=odd)
     if odd:
         work.count_query("provider_resets_total")
@@ -78,6 +85,14 @@ def _count(work: Work, row: sa.Row[Any]) -> bool:
     if _relabelled(work, row):
         membership.hide(work.tx, work.spec, ids, work.families)
     return True
+
+
+def _compared(
+    before: buckets.Known, now: Figures, frame: Frame
+) -> tuple[dict[Key, Bucket], dict[Key, float]]:
+    """Return what is known and what was read of the buckets that the read may change."""
+    places = counting.concerned(before.figures, now, frame)
+    return before.at(places), buckets.flat(now, places)
 
 
 def _already_applied(work: Work, poll_id: str) -> bool:
@@ -122,7 +137,7 @@ def _counts_history(work: Work, row: sa.Row[Any]) -> bool:
 
 def _odd(
     row: sa.Row[Any],
-    before: Mapping[Key, Bucket],
+    before: Figures,
     rows: Mapping[Series, Mapping[int, float]],
     known: Mapping[Series, int],
     moved: frozenset[int],
@@ -131,8 +146,8 @@ def _odd(
 
     A series that was given other raw values has no figures of its own to compare.
     """
-    same = {key: bucket for key, bucket in before.items() if key[0] not in moved}
-    now = buckets.numbered(rows, known, row.floor_ms)
+    same = {number: values for number, values in before.items() if number not in moved}
+    now = buckets.by_number(rows, known, row.floor_ms)
     empty = not any(value for values in rows.values() for value in values.values())
     return row.epoch_ms is not None and counting.collapsed(same, now, empty=empty)
 
@@ -211,6 +226,8 @@ def _update_query(work: Work, **columns: Any) -> None:
 def _finished(work: Work, *, held: bool) -> Applied:
     for kind, number in work.reading.drift.items():
         work.count_query("schema_drift_total", number, kind=kind)
+    for (family, reason), number in work.reading.dropped.items():
+        work.count("dropped_series_total", number, family=family, reason=reason)
     add_self_counts(work.tx, work.counted)
     rows = len(work.reading.counts) + len(work.reading.events)
     return Applied(held=held, counted=dict(work.counted), rows=rows)

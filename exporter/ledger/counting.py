@@ -6,8 +6,9 @@ counter is ``C = T + overhang + written_off``. Truth is never summed again while
 ``C - overhang - written_off``, and a poll adds its growth.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import NamedTuple
 
 from exporter.samples import Window
@@ -15,6 +16,13 @@ from exporter.samples import Window
 Key = tuple[int, int]
 """A bucket: number of its series, start in UTC milliseconds."""
 
+Figures = Mapping[int, Mapping[int, float]]
+"""What a provider says, by number of the series and start of the bucket.
+
+Nested, because most series of most polls are as they were, and are then compared as a whole.
+"""
+
+NONE: Mapping[int, float] = {}
 COLLAPSE_SHARE = 0.5
 COLLAPSE_UNITS = 100
 
@@ -24,6 +32,10 @@ class Bucket(NamedTuple):
 
     obs: float
     base: float = 0.0
+
+
+UNHEARD = Bucket(0.0)
+"""A bucket of which nothing was ever said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,44 +107,64 @@ def advance(
     return Tally(c, overhang, tally.written_off, since_ms)
 
 
+def concerned(known: Figures, rows: Figures, frame: Frame) -> dict[int, Collection[int]]:
+    """Return the buckets that a read may change, by series: those with another figure now.
+
+    Those of a baseline are all that there are.
+    """
+    return {
+        series: starts
+        for series in known.keys() | rows.keys()
+        if (starts := _starts(known.get(series, NONE), rows.get(series, NONE), frame))
+    }
+
+
 def merge(known: Mapping[Key, Bucket], rows: Mapping[Key, float], frame: Frame) -> Merge:
     """Return what changes when a complete read gave ``rows`` where ``known`` was before.
 
-    ``known`` are the ledger's buckets in the window. A known bucket that the read does not mention
-    is 0 now: the read was complete, so absent means none.
+    ``known`` are the ledger's buckets in the window, at least all that are ``concerned``. A known
+    bucket that the read does not mention is 0 now: the read was complete, so absent means none.
     """
     buckets: dict[Key, Bucket] = {}
     growth: dict[int, float] = {}
     changes: list[tuple[Key, float, float]] = []
     for key, value in _complete(known, rows):
-        old = known.get(key)
-        if old is not None and value == old.obs and not frame.baseline:
-            continue  # most buckets of most polls: nothing is worked out for them
-        new = _rewritten(old, key, value, frame)
-        if old is None and new == Bucket(0.0):
+        old = known.get(key, UNHEARD)
+        if value == old.obs and not frame.baseline:
             continue
+        new = _rewritten(old, key, value, frame)
         if new == old:
             continue
         buckets[key] = new
-        before = old or Bucket(0.0)
         series = key[0]
-        growth[series] = growth.get(series, 0.0) + (new.obs - new.base) - (before.obs - before.base)
+        growth[series] = growth.get(series, 0.0) + (new.obs - new.base) - (old.obs - old.base)
         if not frame.rebased(series):
-            changes.append((key, before.obs, value))
+            changes.append((key, old.obs, value))
     return _described(Merge(buckets, growth), changes, frame)
 
 
-def collapsed(known: Mapping[Key, Bucket], rows: Mapping[Key, float], *, empty: bool) -> bool:
+def collapsed(known: Figures, rows: Figures, *, empty: bool) -> bool:
     """Say whether a read lost so much of the same buckets that it must be confirmed first.
 
     ``empty`` says that the read held nothing at all.
     """
-    before = sum(bucket.obs for bucket in known.values())
-    after = sum(rows.get(key, 0.0) for key in known)
+    before = sum(sum(values.values()) for values in known.values())
     if before > 0 and empty:
         return True
-    lost = before - after
+    lost = sum(
+        sum(values.values()) - sum(map(now.get, values, repeat(0.0)))
+        for series, values in known.items()
+        if (now := rows.get(series, NONE)) != values
+    )
     return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before
+
+
+def _starts(before: Mapping[int, float], now: Mapping[int, float], frame: Frame) -> Collection[int]:
+    if frame.baseline:
+        return before.keys() | now.keys()
+    if before == now:  # most series of most polls
+        return ()
+    return {start_ms for start_ms, _ in before.items() ^ now.items()}
 
 
 def _complete(
@@ -144,13 +176,12 @@ def _complete(
             yield key, 0.0
 
 
-def _rewritten(old: Bucket | None, key: Key, value: float, frame: Frame) -> Bucket:
+def _rewritten(old: Bucket, key: Key, value: float, frame: Frame) -> Bucket:
     if frame.baseline:
         return Bucket(value, value)
-    before = old or Bucket(0.0)
     if frame.rebased(key[0]):
-        return Bucket(value, value - (before.obs - before.base))
-    return Bucket(value, before.base)
+        return Bucket(value, value - (old.obs - old.base))
+    return Bucket(value, old.base)
 
 
 def _described(merged: Merge, changes: list[tuple[Key, float, float]], frame: Frame) -> Merge:

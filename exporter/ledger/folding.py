@@ -52,14 +52,13 @@ def fold_counts(
 ) -> dict[Series, dict[int, float]]:
     """Return the rows summed by series and bucket start, those without a place in ``other``."""
     folded: dict[Series, dict[int, float]] = {}
-    places: dict[Series, Series] = {}
+    places: dict[Series, dict[int, float]] = {}
     for series, start_ms, value in rows:
-        place = places.get(series)
-        if place is None:
+        buckets = places.get(series)
+        if buckets is None:
             family = families[series[0]]
-            fits = room.admit(series, family)
-            place = places[series] = series if fits else overflow(series, family)
-        buckets = folded.setdefault(place, {})
+            place = series if room.admit(series, family) else overflow(series, family)
+            buckets = places[series] = folded.setdefault(place, {})
         buckets[start_ms] = buckets.get(start_ms, 0.0) + value
     return folded
 

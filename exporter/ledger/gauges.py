@@ -34,10 +34,11 @@ def store(work: Work) -> None:
     if work.reading.window.start_ms < end_ms <= work.reading.window.end_ms:
         newest = [row for row in work.reading.buckets if row.window.end_ms == end_ms]
         _replace(work, gauge.c.slot == slot, slot, newest, room)
-    levels = newest_read(work.reading.levels)
-    _replace(work, _same_series(work, levels), "level", levels, room)
-    listed = gauge.c.family.in_(work.reading.lists_of)
-    _replace(work, listed, "list", work.reading.lists, room)
+    if levels := newest_read(work.reading.levels):
+        _replace(work, _same_series(work, levels), "level", levels, room)
+    if work.reading.lists_of:
+        listed = gauge.c.family.in_(work.reading.lists_of)
+        _replace(work, listed, "list", work.reading.lists, room)
     for (family, reason), number in room.dropped.items():
         work.count("dropped_series_total", number, family=family, reason=reason)
 

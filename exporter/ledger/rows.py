@@ -104,6 +104,9 @@ class Applied:
     rows: int
 
 
+_LABELS = msgspec.json.Decoder(dict[str, str])
+
+
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return labels as canonical JSON: sorted keys, no spaces."""
     return msgspec.json.encode(dict(zip(names, values, strict=True)), order="sorted").decode()
@@ -111,8 +114,8 @@ def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
     """Return the values of ``names`` in a canonical JSON text."""
-    found = msgspec.json.decode(text, type=dict[str, str])
-    return tuple(found.get(name, "") for name in names)
+    found = _LABELS.decode(text)
+    return tuple([found.get(name, "") for name in names])
 
 
 def full_labels(target: str, provider: str, series: Series) -> tuple[str, ...]:

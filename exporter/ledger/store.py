@@ -13,6 +13,7 @@ from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
 from exporter.ledger import claims, engine, enrol, maintain, sketches, tallies
 from exporter.ledger.apply import apply_reading
+from exporter.ledger.repeats import Told
 from exporter.ledger.rows import Applied, Claim, SelfCount, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
@@ -46,6 +47,7 @@ class Ledger:
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
+        self._told: dict[int, Told] = {}
         self._engine, self._lock = engine.open_engine(url, allow_network_fs=allow_network_fs)
         self._key_file = key_file or engine.key_path(self._engine)
 
@@ -117,8 +119,12 @@ class Ledger:
                 started_ms=started_ms,
                 families=self._families,
                 key=self._key,
+                before=self._told.pop(claim.query_id, None),
             )
-            return apply_reading(work, poll_id)
+            applied = apply_reading(work, poll_id)
+        if work.told is not None:
+            self._told[claim.query_id] = work.told
+        return applied
 
     def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:
         """Record that the poll of ``claim`` is done."""

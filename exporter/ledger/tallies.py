@@ -33,7 +33,8 @@ def fold(work: Work, known: Mapping[Series, int]) -> dict[Series, dict[int, floa
     """Return the reading's counts by series and start, past the caps in ``other``."""
     room = Room(known, *_places_left(work))
     rows = fold_counts(work.reading.counts, work.families, room)
-    for (family, reason), number in (room.dropped | dict(work.reading.dropped)).items():
+    work.crowded = bool(room.dropped)
+    for (family, reason), number in room.dropped.items():
         work.count("dropped_series_total", number, family=family, reason=reason)
     return rows
 

@@ -1,12 +1,16 @@
 """One reading on its way into the ledger, and the self counters it moves."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.sql.compiler import SQLCompiler
 
+from exporter.ledger.repeats import Told
 from exporter.ledger.rows import Claim, SelfCount
 from exporter.ledger.tables import self_counter
 from exporter.query import QuerySpec
@@ -15,7 +19,11 @@ from exporter.samples import Family, Reading
 
 @dataclass(slots=True)
 class Work:
-    """One reading on its way into the ledger; ``key`` is the installation's, for sketches."""
+    """One reading on its way into the ledger; ``key`` is the installation's, for sketches.
+
+    ``before`` is what the query was told last, ``told`` what it is told now, to be known once
+    that is committed. ``crowded``: some label sets had no place of their own.
+    """
 
     tx: sa.Connection
     claim: Claim
@@ -25,6 +33,9 @@ class Work:
     started_ms: int
     families: Mapping[str, Family]
     key: bytes | None = None
+    before: Told | None = None
+    told: Told | None = None
+    crowded: bool = False
     counted: dict[SelfCount, float] = field(default_factory=lambda: defaultdict(float))
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
@@ -36,6 +47,25 @@ class Work:
     def count_query(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a persisted self counter that has the label ``query``."""
         self.count(name, amount, query=self.spec.name, **labels)
+
+
+def execute_rows(
+    tx: sa.Connection, statement: sa.Update, rows: Sequence[Mapping[str, float]]
+) -> None:
+    """Execute ``statement`` for each of ``rows``, which hold what the driver takes as it is.
+
+    SQLAlchemy would look at each parameter of each row, which costs as much as the statement.
+    """
+    compiled = _compiled(statement, tx.dialect)
+    if compiled.positiontup is None:
+        tx.exec_driver_sql(str(compiled), rows)
+    else:
+        tx.exec_driver_sql(str(compiled), list(map(itemgetter(*compiled.positiontup), rows)))
+
+
+@lru_cache(maxsize=8)
+def _compiled(statement: sa.Update, dialect: sa.Dialect) -> SQLCompiler:
+    return statement.compile(dialect=dialect)
 
 
 def add_self_counts(tx: sa.Connection, counted: Mapping[SelfCount, float]) -> None:
