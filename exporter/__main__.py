@@ -1,6 +1,29 @@
-"""``python -m exporter COMMAND``."""
+"""``python -m exporter COMMAND``, and the program ``chatbot-exporter``."""
 
-from exporter.cli import main
+import os
+import signal
+import sys
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
+SERVERS = frozenset({"run", "demo"})
+
+
+def main() -> None:
+    """Run one command; who is stopped while the program still loads leaves without a traceback.
+
+    ``run`` and ``demo`` are stopped with 0, whenever it is.
+    """
+    serves = not SERVERS.isdisjoint(sys.argv[1:2])
+    for number in STOPS:
+        signal.signal(number, lambda *_: os._exit(0 if serves else 1))
+
+    from exporter.cli import main as cli  # noqa: PLC0415 - takes a second or two
+
+    if not serves:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cli(prog_name="chatbot-exporter")
+
 
 if __name__ == "__main__":
-    main(prog_name="chatbot-exporter")
+    main()

@@ -23,7 +23,7 @@ from exporter.keys import KeyWatch
 from exporter.ledger.explain import Reader
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Line, Offload, QueryKey
-from exporter.poller import Poller
+from exporter.poller import GRACE_S, Poller
 from exporter.provider import ProviderKind, Rules, Target
 from exporter.query import QuerySpec
 from exporter.telemetry import FAMILIES, Telemetry
@@ -70,7 +70,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the program takes from outside: time, chance, the network, its providers."""
+    """What the program takes from outside: time, chance, the network, its providers.
+
+    ``grace_s`` is how long polls may go on once it is told to stop.
+    """
 
     clock: Clock
     rng: random.Random
@@ -78,6 +81,7 @@ class Outside:
     offload: Offload
     transport: httpx.AsyncBaseTransport | None = None
     revision: str = "unknown"
+    grace_s: float = GRACE_S
 
 
 @dataclass(slots=True)
@@ -175,7 +179,7 @@ class App:
             families=self._families,
         )
         self._desk = self._new_desk()
-        self._poller = Poller(self._desk, self._recent.note)
+        self._poller = Poller(self._desk, self._recent.note, outside.grace_s)
         await self._adopt(self._settings)
         self.health.opened = True
 
@@ -207,7 +211,7 @@ class App:
             await self._adopt(settings)
             await self._outside.offload(self._ledger.close_circuits)
         except (SettingsError, LedgerError) as error:
-            self.telemetry.gauges["config_last_reload_successful"].set(0)
+            self.telemetry.set("config_last_reload_successful", 0)
             log.warning("settings refused", fault=str(error))
             return ReloadResult(tuple(str(error).splitlines()))
         self._settings = settings
@@ -256,18 +260,16 @@ class App:
         self._keys = KeyWatch({target.name: target.sign for target in targets})
         self._specs = specs
         await self._display.restart(specs)
-        gauges = self.telemetry.gauges
-        gauges["config_last_reload_successful"].set(1)
-        gauges["config_last_reload_success_timestamp_seconds"].set(
-            self._outside.clock.now_ms() / MILLISECONDS
-        )
+        now_s = self._outside.clock.now_ms() / MILLISECONDS
+        self.telemetry.set("config_last_reload_successful", 1)
+        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_s)
 
     def _api(self, target: Target) -> Api:
         def watch(code: str, seconds: float) -> None:
             self.telemetry.count(
                 "api_requests_total", target=target.name, provider=target.provider, code=code
             )
-            self.telemetry.requests.labels(target.provider).observe(seconds)
+            self.telemetry.requested(target.provider, seconds)
 
         return Api(
             base_url=target.base_url,
@@ -301,5 +303,5 @@ class App:
             self.health.failing_since_ms = self.health.failing_since_ms or now_ms
             return
         self.health.failing_since_ms = None
-        self.telemetry.commits.observe(seconds)
-        self.telemetry.gauges["ledger_last_commit_timestamp_seconds"].set(now_ms / MILLISECONDS)
+        self.telemetry.committed(seconds)
+        self.telemetry.set("ledger_last_commit_timestamp_seconds", now_ms / MILLISECONDS)

@@ -19,12 +19,18 @@ GRACE_S = 5.0
 class Poller:
     """Polls until it is told to stop; one poll at a time of each target.
 
-    ``ended`` is told of every poll.
+    ``ended`` is told of every poll. Those that run have ``grace_s`` to end once it is stopped.
     """
 
-    def __init__(self, desk: Desk, ended: Callable[[Ended], None] = lambda _ended: None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        ended: Callable[[Ended], None] = lambda _ended: None,
+        grace_s: float = GRACE_S,
+    ) -> None:
         self._desk = desk
         self._ended = ended
+        self._grace_s = grace_s
         self._lines: Mapping[QueryKey, Line] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._woken = asyncio.Event()
@@ -36,7 +42,7 @@ class Poller:
         self._woken.set()
 
     async def run(self) -> None:
-        """Poll whatever is due, until ``stop``; then give running polls five seconds."""
+        """Poll whatever is due, until ``stop``; then give running polls their grace."""
         async with asyncio.TaskGroup() as group:
             heartbeat = group.create_task(self._keep_claims())
             while not self._stopping:
@@ -90,7 +96,7 @@ class Poller:
 
     async def _wind_up(self) -> None:
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=GRACE_S)
+            await asyncio.wait(self._tasks, timeout=self._grace_s)
         for task in list(self._tasks):
             task.cancel()
 
@@ -100,7 +106,7 @@ class Poller:
             try:
                 claims = list(self._tasks.values())
                 held = await self._desk.offload(partial(self._desk.ledger.renew, claims))
-                self._desk.telemetry.gauges["claims"].set(held)
+                self._desk.telemetry.set("claims", held)
             except LedgerError as error:
                 self._desk.ledger_failed(error)
 

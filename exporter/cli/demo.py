@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import random
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -54,6 +56,8 @@ def command(listen: str, seed: int) -> None:
     Polls every few seconds instead of minutes, so that there is something to see.
     """
     configure_logs()
+    for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
+        signal.signal(number, lambda *_: sys.exit(0))
     with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as folder:
         asyncio.run(_demo(listen, seed, Path(folder)))
 
@@ -65,9 +69,13 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
     services = {name: build(clock, traffic) for name, build in (SIMULATORS | hasty).items()}
     for service in services.values():
         service.remember = 0  # a demo may run for days; its request log would grow with it
-    urls = await asyncio.to_thread(_simulate, services)
+    urls = await asyncio.wrap_future(_simulate(services))
     outside = Outside(
-        clock=clock, rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
+        clock=clock,
+        rng=random.SystemRandom(),
+        kinds=hurried(KINDS),
+        offload=Threaded(),
+        grace_s=0,
     )
     targets = {name: services[name].target(url) for name, url in urls.items()}
     app = App(demo_settings(targets, folder), outside, "demo")
@@ -75,8 +83,8 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
     gc.freeze()  # made-up traffic is many small objects, not worth collecting on the way out
 
 
-def _simulate(services: Mapping[str, Service]) -> dict[str, str]:
-    """Serve ``services`` on a thread of their own until the process ends; return their URLs.
+def _simulate(services: Mapping[str, Service]) -> Future[dict[str, str]]:
+    """Serve ``services`` on a thread of their own until the process ends; tell their URLs.
 
     Making up weeks of traffic takes seconds, in which the exporter must go on and can be stopped.
     """
@@ -90,7 +98,7 @@ def _simulate(services: Mapping[str, Service]) -> dict[str, str]:
     threading.Thread(
         target=asyncio.run, args=(simulating(),), name="simulators", daemon=True
     ).start()
-    return ready.result()
+    return ready
 
 
 def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:
