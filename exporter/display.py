@@ -1,7 +1,8 @@
 """Keeps the board in step with the ledger: after each commit, and as the clock goes on."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from exporter.clock import Clock
@@ -10,7 +11,7 @@ from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.poll import Offload, QueryKey
 from exporter.query import QuerySpec
-from exporter.report import about_target, zero_counts
+from exporter.report import about_series, about_target, zero_counts
 from exporter.samples import Family
 from exporter.telemetry import Telemetry
 
@@ -40,6 +41,9 @@ class Display:
         self._families = families
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._views: dict[QueryKey, View] = {}
+        self._queries: dict[str, list[QueryKey]] = {}
+        self._tallies: dict[str, _Tally] = {}
+        self._tally = _Tally()
         self._tended_ms = 0
         self._swept_ms = 0
 
@@ -53,16 +57,19 @@ class Display:
         for key in self._views.keys() - specs.keys():
             del self._views[key]
             self._board.remove(key)
-        gone = {spec.target for spec in self._specs.values()} - {s.target for s in specs.values()}
-        for target in gone:
+        gone = self._queries.keys()
+        self._specs, self._queries = specs, {}
+        for key in sorted(specs):
+            self._queries.setdefault(key[0], []).append(key)
+        for target in gone - self._queries.keys():
             self._board.remove((target, SELF))
-        self._specs = specs
+            self._tally.move(self._tallies.pop(target, _Tally()), _Tally())
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
         for key in specs:
             await self._reread(key)
-        self._publish({spec.target for spec in specs.values()})
+        self._publish(set(self._queries))
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
@@ -76,7 +83,9 @@ class Display:
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
         budget = self._specs[key].budget
-        return {each for each, spec in self._specs.items() if budget and spec.budget == budget}
+        if budget is None:
+            return set()
+        return {each for each, spec in self._specs.items() if spec.budget == budget}
 
     async def tick(self) -> None:
         """Reveal, withdraw, write off and prune whatever the clock says is due."""
@@ -96,7 +105,7 @@ class Display:
 
     async def _reread(self, key: QueryKey) -> None:
         view = await self._offload(partial(self._ledger.view, key))
-        self._views[key] = view
+        self._views[key] = replace(view, shown=())  # the board has it, in a tenth of the memory
         self._board.put(key, view.shown, (number for number, _ in view.pending))
 
     async def _reveal(self, now_ms: int) -> set[QueryKey]:
@@ -116,34 +125,54 @@ class Display:
         touched, counted = await self._offload(self._ledger.tend)
         self._telemetry.add(counted)
         size, version, rows = await self._offload(self._ledger.sizes)
-        gauges = self._telemetry.gauges
-        gauges["ledger_size_bytes"].set(size or 0)
-        gauges["ledger_schema_version"].set(version)
+        self._telemetry.set("ledger_size_bytes", size or 0)
+        self._telemetry.set("ledger_schema_version", version)
         for table, number in rows.items():
-            gauges["ledger_rows"].labels(table).set(number)
+            self._telemetry.set("ledger_rows", number, table)
         return set(touched)
 
     def _publish(self, targets: set[str]) -> None:
+        counted = False
         for target in targets:
-            states = [view.state for key, view in sorted(self._views.items()) if key[0] == target]
+            read = [key for key in self._queries[target] if key in self._views]
+            states = [self._views[key].state for key in read]
             counts = self._telemetry.counts.get(target, {})
             self._board.put((target, SELF), about_target(states, self._specs, counts))
-        self._count_series()
+            before, now = self._tallies.get(target, _Tally()), self._count(states)
+            if before != now:
+                self._tallies[target] = now
+                self._tally.move(before, now)
+                counted = True
+        if counted:
+            self._board.put(("", SELF), about_series(self._tally.series, self._tally.limit))
         self._board.publish()
 
-    def _count_series(self) -> None:
-        """Show how many series a family has, and may have: its cap for each target that has it."""
-        number: Counter[str] = Counter()
-        caps: dict[str, dict[str, int]] = {}
-        for (target, _), view in self._views.items():
-            number.update(view.state.series)
-            overridden = self._specs[target, view.state.query].caps
-            for family in view.state.series:
-                cap = overridden.get(family, self._families[family].cap)
-                caps.setdefault(family, {})[target] = cap
-        for family, series in number.items():
-            self._telemetry.gauges["series"].labels(family).set(series)
-            self._telemetry.gauges["series_limit"].labels(family).set(sum(caps[family].values()))
+    def _count(self, states: Sequence[QueryState]) -> "_Tally":
+        """Count the series of one target; a family's limit is its cap, however many feed it."""
+        tally = _Tally()
+        for state in states:
+            caps = self._specs[state.target, state.query].caps
+            tally.series.update(state.series)
+            for family in state.series:
+                tally.limit[family] = caps.get(family, self._families[family].cap)
+        return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """How many series there are and may be, by family."""
+
+    series: Counter[str] = field(default_factory=Counter)
+    limit: Counter[str] = field(default_factory=Counter)
+
+    def move(self, before: "_Tally", now: "_Tally") -> None:
+        """Count ``now`` for what was counted as ``before``."""
+        for mine, old, new in (
+            (self.series, before.series, now.series),
+            (self.limit, before.limit, now.limit),
+        ):
+            mine.subtract(old)
+            mine.update(new)
 
 
 def _due(at_ms: int | None, now_ms: int) -> bool:

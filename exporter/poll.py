@@ -101,7 +101,7 @@ async def poll(desk: Desk, line: Line, claim: Claim) -> Ended:
         desk.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
         raise
     seconds = desk.clock.monotonic() - started
-    desk.telemetry.polls.labels(spec.provider).observe(seconds)
+    desk.telemetry.polled(spec.provider, seconds)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
     return Ended((claim.target, claim.query), started_ms, seconds, outcome, rows)
 

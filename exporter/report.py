@@ -33,6 +33,16 @@ def about_target(
     return shown
 
 
+def about_series(series: Mapping[str, int], limit: Mapping[str, int]) -> list[Shown]:
+    """Return how many series each family has, and may have."""
+    return [
+        _sample(PREFIX + name, number, family=family)
+        for name, numbers in (("series", series), ("series_limit", limit))
+        for family, number in numbers.items()
+        if number
+    ]
+
+
 def zero_counts(spec: QuerySpec) -> dict[SelfCount, float]:
     """Return the counters of a query that exist at 0 from the start, so that the first shows."""
     own = {"provider": spec.provider, "target": spec.target, "query": spec.name}

@@ -4,6 +4,7 @@ Counters with target labels are kept here and shown beside the target's figures;
 the process as a whole is prometheus-client's.
 """
 
+import itertools
 import platform
 from collections.abc import Mapping
 
@@ -92,21 +93,22 @@ class Telemetry:
     def __init__(self, revision: str = "unknown") -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.counts: dict[str, dict[SelfCount, float]] = {}
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self.polls = self._histogram("poll_duration_seconds")
-        self.requests = self._histogram("api_request_duration_seconds")
-        self.commits = self._histogram("ledger_commit_duration_seconds")
+        self._changes = itertools.count(1)
+        self._change = 0
+        self._rendered: dict[bool, tuple[int, bytes]] = {}
+        self._process, self._registry = CollectorRegistry(), CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._registry)
+        self._polls = self._histogram("poll_duration_seconds")
+        self._requests = self._histogram("api_request_duration_seconds")
+        self._commits = self._histogram("ledger_commit_duration_seconds")
         build = self._gauge("build_info")
         build.labels(__version__, revision, platform.python_version()).set(1)
         self._ledger_errors = self._counter("ledger_errors_total")
         self._claims_lost = self._counter("claims_lost_total")
-        self.gauges: dict[str, Gauge] = {
+        self._gauges: dict[str, Gauge] = {
             name: self._gauge(name)
             for name in (
-                "series",
-                "series_limit",
                 "ledger_size_bytes",
                 "ledger_rows",
                 "ledger_last_commit_timestamp_seconds",
@@ -116,6 +118,27 @@ class Telemetry:
                 "config_last_reload_success_timestamp_seconds",
             )
         }
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Set the gauge ``name`` (without prefix) that describes the process as a whole."""
+        gauge = self._gauges[name]
+        (gauge.labels(*labels) if labels else gauge).set(value)
+        self._changed()
+
+    def polled(self, provider: str, seconds: float) -> None:
+        """Note how long a poll took."""
+        self._polls.labels(provider).observe(seconds)
+        self._changed()
+
+    def requested(self, provider: str, seconds: float) -> None:
+        """Note how long a request to a provider took."""
+        self._requests.labels(provider).observe(seconds)
+        self._changed()
+
+    def committed(self, seconds: float) -> None:
+        """Note how long a transaction took."""
+        self._commits.observe(seconds)
+        self._changed()
 
     def count(self, name: str, amount: float = 1, *, target: str, **labels: str) -> None:
         """Add ``amount`` to the self counter ``name`` (without prefix) of ``target``."""
@@ -131,28 +154,46 @@ class Telemetry:
     def ledger_failed(self, operation: str) -> None:
         """Count a ledger operation (open, read, commit, migrate, prune) that failed."""
         self._ledger_errors.labels(operation).inc()
+        self._changed()
 
     def claim_lost(self) -> None:
         """Count a claim that was taken over before its poll could commit."""
         self._claims_lost.inc()
+        self._changed()
 
     def exposed(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - the renderer's callback
-        """Return what describes the process, rendered for one scrape, without the last line."""
-        if openmetrics:
-            body: bytes = generate_openmetrics(self.registry)  # type: ignore[no-untyped-call]
-            return body.removesuffix(b"# EOF\n")
-        return generate_latest(self.registry)
+        """Return what describes the process, without the last line.
+
+        Memory and processor time are read for each scrape, the rest is rendered when it changed.
+        """
+        change = self._change  # before rendering, so that what changes meanwhile is not lost
+        seen, body = self._rendered.get(openmetrics, (-1, b""))
+        if seen != change:
+            body = _generate(self._registry, openmetrics=openmetrics)
+            self._rendered[openmetrics] = (change, body)
+        return _generate(self._process, openmetrics=openmetrics) + body
+
+    def _changed(self) -> None:
+        """Have the next scrape render again; called from several threads, after the change."""
+        self._change = next(self._changes)
 
     def _counter(self, name: str) -> Counter:
         family = _BY_NAME[PREFIX + name]
-        return Counter(family.name, family.help, family.labels, registry=self.registry)
+        return Counter(family.name, family.help, family.labels, registry=self._registry)
 
     def _gauge(self, name: str) -> Gauge:
         family = _BY_NAME[PREFIX + name]
-        return Gauge(family.name, family.help, family.labels, registry=self.registry)
+        return Gauge(family.name, family.help, family.labels, registry=self._registry)
 
     def _histogram(self, name: str) -> Histogram:
         family = _BY_NAME[PREFIX + name]
         return Histogram(
-            family.name, family.help, family.labels, registry=self.registry, buckets=_BUCKETS
+            family.name, family.help, family.labels, registry=self._registry, buckets=_BUCKETS
         )
+
+
+def _generate(registry: CollectorRegistry, *, openmetrics: bool) -> bytes:
+    if openmetrics:
+        body: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+        return body.removesuffix(b"# EOF\n")
+    return generate_latest(registry)
