@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 import msgspec
@@ -163,19 +163,27 @@ class Api:
         return body
 
     async def _transfer(self, call: Call) -> tuple[int, httpx.Headers, bytes]:
-        async with self._client.stream(
+        request = self._client.build_request(
             call.method,
-            (call.base or self._base_url).rstrip("/") + call.path,
-            params=call.params,
+            self._url(call),
             content=None if call.json is None else msgspec.json.encode(call.json),
             headers=self._headers(call),
-        ) as response:
+        )
+        response = await self._client.send(request, stream=True)
+        try:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_BODY_BYTES:
                     raise SchemaFault(f"{call.endpoint}: the answer is larger than 16 MiB")
-            return response.status_code, response.headers, bytes(body)
+        finally:
+            await response.aclose()
+        return response.status_code, response.headers, bytes(body)
+
+    def _url(self, call: Call) -> str:
+        """Return where ``call`` goes, written out: the client would parse its parts twice over."""
+        url = (call.base or self._base_url).rstrip("/") + call.path
+        return f"{url}?{urlencode(call.params)}" if call.params else url
 
     def _headers(self, call: Call) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
