@@ -73,9 +73,8 @@ docs: $(STAMP)  ## the documentation site, strict
 release: $(STAMP)  ## wheel, sdist, bill of materials, chart
 	scripts/release
 
-prove: $(STAMP)  ## the image and the chart, as far as this can be done without an engine
+prove: $(STAMP)  ## the steps of the image, as far as they can be taken without an engine
 	scripts/prove-image
-	scripts/prove-chart
 
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

