@@ -62,7 +62,6 @@ tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, sys
 	  echo "axe-core cannot be installed: the accessibility check is skipped"; [ "$$CI" != true ]; }
 
 lock: $(STAMP)  ## after a change of dependencies
-	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile pyproject.toml --group dev --all-extras --universal --generate-hashes -q -o requirements/dev.txt
 	PATH=$(CURDIR)/$(VENV)/bin:$$PATH scripts/lock
 

@@ -156,3 +156,15 @@ def test_the_steps_of_the_image_can_be_run_and_explain_themselves() -> None:
 
     assert os.access(script, os.X_OK)
     assert "usage" in said(script, "nothing", "/nowhere", fails=True)
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_give_what_serves_read_only_as_nobody() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("private mounts need root, so the steps of the image are not proven here")
+    uv = Path(needed("uv", "a development dependency"))
+    shown = said("env", f"PATH={uv.parent}:{os.environ['PATH']}", ROOT / "scripts" / "prove-image")
+
+    assert "x86_64-manylinux_2_28: every library has a wheel" in shown
+    assert "aarch64-manylinux_2_28: every library has a wheel" in shown
+    assert "served on a read-only root file system as 10877, and ended with 0" in shown
