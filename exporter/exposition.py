@@ -13,10 +13,11 @@ from itertools import chain
 
 from exporter.ledger.rows import Shown
 from exporter.lines import BLOCK_LINES, Block, Layout, Owner, Shelf, columns
-from exporter.packing import Packed, close, join, pack
+from exporter.packing import Packed, begin, finish, pack
 from exporter.samples import Family
 
 EOF = b"# EOF\n"
+PART_BLOCKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +29,25 @@ class Page:
 
     blocks: tuple[Block, ...] = ()
     pending: frozenset[int] = frozenset()
-    _plain: dict[bool, bytes] = field(default_factory=dict)
+    _plain: dict[bool, list[bytes]] = field(default_factory=dict)
     _packed: dict[bool, Packed] = field(default_factory=dict)
 
-    def plain(self, *, openmetrics: bool) -> bytes:
-        """Return all lines."""
+    def plain(self, *, openmetrics: bool) -> list[bytes]:
+        """Return all lines, in parts of about a megabyte."""
         found = self._plain.get(openmetrics)
         if found is None:
-            parts = [block.plain(openmetrics) for block in self.blocks]
-            found = self._plain[openmetrics] = b"".join(parts)
+            found = self._plain[openmetrics] = [
+                b"".join([block.plain(openmetrics) for block in self.blocks[at : at + PART_BLOCKS]])
+                for at in range(0, len(self.blocks), PART_BLOCKS)
+            ]
         return found
 
     def packed(self, *, openmetrics: bool) -> Packed:
-        """Return all lines, deflated."""
+        """Return all lines as the beginning of a gzip body."""
         found = self._packed.get(openmetrics)
         if found is None:
             parts = [block.packed(openmetrics=openmetrics) for block in self.blocks]
-            found = self._packed[openmetrics] = join(parts)
+            found = self._packed[openmetrics] = begin(parts)
         return found
 
 
@@ -100,15 +103,15 @@ class Board:
                 block.packed(openmetrics=openmetrics)
         self._page = Page(blocks, frozenset().union(*self._pending.values()))
 
-    def scrape(self, *, openmetrics: bool, gzip: bool) -> bytes:
-        """Return the body of one scrape, and note which held values it carried."""
+    def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """Return the body of one scrape in parts, and note which held values it carried."""
         page = self._page
         last = self._fresh(openmetrics) + (EOF if openmetrics else b"")
         if gzip:
             self._asked.add(openmetrics)
-            body = close(join([page.packed(openmetrics=openmetrics), pack(last)]))
+            body = finish(page.packed(openmetrics=openmetrics), pack(last))
         else:
-            body = page.plain(openmetrics=openmetrics) + last
+            body = [*page.plain(openmetrics=openmetrics), last]
         with self._carrying:
             self._carried |= page.pending
         return body

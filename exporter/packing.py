@@ -31,16 +31,18 @@ def pack(plain: bytes) -> Packed:
     return Packed(deflated, isal_zlib.crc32(plain), len(plain))
 
 
-def join(parts: Sequence[Packed]) -> Packed:
-    """Return ``parts`` as one."""
+def begin(parts: Sequence[Packed]) -> Packed:
+    """Return ``parts`` as one, with the beginning of a gzip body (RFC 1952)."""
     crc = size = 0
     for part in parts:
         crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
         size += part.size
-    return Packed(b"".join([part.deflated for part in parts]), crc, size)
+    return Packed(b"".join([_HEAD, *[part.deflated for part in parts]]), crc, size)
 
 
-def close(packed: Packed) -> bytes:
-    """Return ``packed`` as a complete gzip body (RFC 1952)."""
-    trailer = packed.crc.to_bytes(4, "little") + (packed.size & 0xFFFFFFFF).to_bytes(4, "little")
-    return b"".join((_HEAD, packed.deflated, _END, trailer))
+def finish(begun: Packed, last: Packed) -> list[bytes]:
+    """Return a complete gzip body in two parts: what ``begin`` gave, as it is, and the rest."""
+    crc = isal_zlib.crc32_combine(begun.crc, last.crc, last.size)
+    size = (begun.size + last.size) & 0xFFFFFFFF
+    trailer = crc.to_bytes(4, "little") + size.to_bytes(4, "little")
+    return [begun.deflated, last.deflated + _END + trailer]

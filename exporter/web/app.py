@@ -1,7 +1,8 @@
 """The paths, and what each answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
 from exporter.web import explain, negotiation, page
@@ -25,7 +26,7 @@ FOREIGN = "Reload is refused: the request comes from another site's page.\n"
 
 CLOCK = SystemClock()
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 
 
 def build(
@@ -55,8 +56,24 @@ def build(
     return Headers(BodyLimit(Guard(app, access, clock)), access)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An answer in parts, each sent when the client has taken most of those before."""
+
+    parts: Sequence[bytes]
+    headers: Mapping[str, str]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = dict(self.headers) | {"Content-Length": str(sum(map(len, self.parts)))}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": raw})
+        for number, part in enumerate(self.parts, start=1):
+            more = number < len(self.parts)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+
 def _metrics(sources: Sources) -> Endpoint:
-    async def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> ASGIApp:
         openmetrics = negotiation.wants_openmetrics(_joined(request, "accept"))
         gzip = negotiation.wants_gzip(_joined(request, "accept-encoding"))
         headers = {
@@ -69,7 +86,7 @@ def _metrics(sources: Sources) -> Endpoint:
             body = sources.exposition.scrape(openmetrics=openmetrics, gzip=gzip)
         except StaleSnapshot as error:
             return _text(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
-        return Response(body, headers=headers | ({"Content-Encoding": "gzip"} if gzip else {}))
+        return Parts(body, headers | ({"Content-Encoding": "gzip"} if gzip else {}))
 
     return metrics
 

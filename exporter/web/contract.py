@@ -1,6 +1,6 @@
 """What the HTTP side asks of the rest of the program; whoever wires it implements these."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,9 +19,10 @@ class StaleSnapshot(ExporterError):
 class Exposition(Protocol):
     """The metrics as bytes, rendered when data change."""
 
-    def scrape(self, *, openmetrics: bool, gzip: bool) -> bytes:
-        """Return a complete body from memory, and note that a scrape carried it.
+    def scrape(self, *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
+        """Return a complete body from memory in parts, and note that a scrape carried it.
 
+        What is stored is sent as it is stored: joining megabytes costs more than sending them.
         Called on the server's own thread and never for ``HEAD``; it must not block. Raises
         ``StaleSnapshot`` when the body would be older than what the ledger holds.
         """

@@ -77,4 +77,4 @@ class Told:
         for key in self.specs:
             board.put(key, self.ledger.view(key).shown)
         board.publish()
-        return board.scrape(openmetrics=False, gzip=False).decode()
+        return b"".join(board.scrape(openmetrics=False, gzip=False)).decode()

@@ -25,8 +25,12 @@ def things(*rows: tuple[str, str, float]) -> list[Shown]:
     return [Shown("things_total", (a, b), value, 1_000) for a, b, value in rows]
 
 
+def body(shown: Board, *, openmetrics: bool = False, gzip: bool = False) -> bytes:
+    return b"".join(shown.scrape(openmetrics=openmetrics, gzip=gzip))
+
+
 def plain(shown: Board) -> str:
-    return shown.scrape(openmetrics=False, gzip=False).decode()
+    return body(shown).decode()
 
 
 def test_text_is_as_the_format_says() -> None:
@@ -46,7 +50,7 @@ def test_openmetrics_names_the_family_without_total_and_says_when_it_was_created
     shown.put(("t", "q"), things(("x", "y", 3)))
     shown.publish()
 
-    assert shown.scrape(openmetrics=True, gzip=False) == (
+    assert body(shown, openmetrics=True) == (
         b"# HELP things Things, with \\\\ and\\nlines.\n# TYPE things counter\n"
         b'things_total{a="x",b="y"} 3\nthings_created{a="x",b="y"} 1.000\n' + EOF
     )
@@ -133,7 +137,7 @@ def test_what_is_sent_is_what_was_put_last(
         for owner, values in last.items()
         for b, value in values.items()
     }
-    packed = one_member(shown.scrape(openmetrics=False, gzip=True))
+    packed = one_member(body(shown, gzip=True))
     assert packed == plain(shown)
     assert samples(packed, classic) == expected
-    assert samples(shown.scrape(openmetrics=True, gzip=False).decode(), openmetrics) == expected
+    assert samples(body(shown, openmetrics=True).decode(), openmetrics) == expected

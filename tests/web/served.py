@@ -31,12 +31,12 @@ class ScriptedExposition:
     fault: Exception | None = None
     scrapes: int = 0
 
-    def scrape(self, *, openmetrics: bool, gzip: bool) -> bytes:
+    def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
         self.scrapes += 1
         if self.fault is not None:
             raise self.fault
         body = OPENMETRICS_BODY if openmetrics else TEXT_BODY
-        return gzip_codec.compress(body) if gzip else body
+        return [gzip_codec.compress(body) if gzip else body]
 
 
 @dataclass

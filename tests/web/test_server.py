@@ -154,7 +154,7 @@ def test_stopping_lets_nothing_linger() -> None:
 
 def test_stopping_does_not_wait_for_who_never_reads() -> None:
     huge = ScriptedExposition()
-    huge.scrape = lambda **_: b"x" * 50_000_000  # type: ignore[method-assign]
+    huge.scrape = lambda **_: [b"x" * 50_000_000]  # type: ignore[method-assign]
     with serving(exposition=huge) as server, closing(connect(server)) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter.test\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200")
@@ -220,7 +220,7 @@ def test_a_body_of_unknown_length_ends_the_connection() -> None:
 
 def test_who_never_reads_is_cut_off() -> None:
     huge = ScriptedExposition()
-    huge.scrape = lambda **_: b"x" * 50_000_000  # type: ignore[method-assign]
+    huge.scrape = lambda **_: [b"x" * 50_000_000]  # type: ignore[method-assign]
     with serving(SOON, huge) as server, closing(connect(server)) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter.test\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 200")
