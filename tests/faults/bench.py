@@ -19,7 +19,7 @@ from exporter.app import App, Outside
 from exporter.clock import Clock
 from exporter.config import loads
 from exporter.config.model import Settings
-from exporter.provider import ProviderKind
+from exporter.provider import ProviderKind, Rules
 from exporter.providers import KINDS
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
@@ -45,6 +45,30 @@ def case_of(kind: str) -> Case:
         if isinstance(value, type) and issubclass(value, Compliance) and value is not Compliance
     ]
     return found[0].case
+
+
+def happened(
+    traffic: Traffic,
+    name: str,
+    family: str,
+    from_ms: int,
+    to_ms: int,
+    *,
+    epoch_ms: int | None = None,
+) -> int:
+    """Return what a family of provider ``name`` must have counted between two instants.
+
+    That is what became visible in between; of an event list, what is stamped since ``epoch_ms``
+    (``from_ms``) and visible at ``to_ms``.
+    """
+    case = case_of(name)
+    happening, attributes = case.counts[family]
+    if family in case.streamed:
+        since_ms = from_ms if epoch_ms is None else epoch_ms
+        return traffic.truth(happening, (since_ms, to_ms + 1), to_ms, **attributes)
+    window = (from_ms - LOOKBACK_MS, to_ms + 1)
+    then, now = (traffic.truth(happening, window, at, **attributes) for at in (from_ms, to_ms))
+    return now - then
 
 
 @lru_cache(maxsize=10_000)
@@ -102,15 +126,16 @@ async def inline(call: Callable[[], T]) -> T:
 class Bench:
     """Targets on simulators of their own kind, and an exporter that can be started again.
 
-    ``settings`` are added to every target, ``kinds`` is the registry. ``scraped`` is the latest scrape; ``falls`` names every
-    counter that a scrape ever saw fall.
+    ``settings`` are added to every target, ``kinds`` is the registry. It is scraped every
+    ``scrape_s``; ``scraped`` is the latest scrape, ``falls`` names every counter that a scrape ever
+    saw fall.
     """
 
     folder: Path
     names: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    seed: int | None = 7
-    per_hour: float = 60
+    traffic: Traffic = field(default_factory=lambda: Traffic(7, per_hour=60))
+    scrape_s: float = SCRAPE_EVERY_S
     kinds: Mapping[str, ProviderKind] = field(default_factory=lambda: KINDS)
     clock: VirtualClock = field(default_factory=VirtualClock)
     scraped: Samples = field(default_factory=dict)
@@ -118,7 +143,6 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.vendor = Vendor(self.clock)
-        self.traffic = Traffic(self.seed, per_hour=self.per_hour)
         self.services = {name: SIMULATORS[name](self.vendor, self.traffic) for name in self.names}
         self.ports = {name: number for number, name in enumerate(self.names, start=1)}
 
@@ -183,7 +207,7 @@ class Bench:
         end = self.clock.monotonic() + within_s
         while not happened():
             assert self.clock.monotonic() < end, f"not within {within_s} s"
-            await self.wait(SCRAPE_EVERY_S)
+            await self.wait(self.scrape_s)
 
     def page(self, *, openmetrics: bool = False) -> str:
         """Return what a scrape shows."""
@@ -204,7 +228,7 @@ class Bench:
 
     async def _scrape_on(self) -> None:
         while True:
-            await self.wait(SCRAPE_EVERY_S)
+            await self.wait(self.scrape_s)
 
     def counters(self) -> Samples:
         """Return every counter that is fed from vendors."""
@@ -245,14 +269,20 @@ class Bench:
         return self.values(PREFIX + "target_up") == [1.0] * len(self.queries())
 
     def truth(self, name: str, from_ms: int, to_ms: int) -> dict[str, int]:
-        """Return by shown family what became visible at vendor ``name`` between two instants."""
-        window = (from_ms - LOOKBACK_MS, to_ms + 1)
-        return {
-            family: self.traffic.truth(happening, window, to_ms, **attributes)
-            - self.traffic.truth(happening, window, from_ms, **attributes)
-            for family, (happening, attributes) in case_of(name).counts.items()
-            if self.values(family, target=name)
-        }
+        """Return by family what became visible at vendor ``name`` between two instants.
+
+        The first poll must have been at ``from_ms``: of an event list counts what is stamped since.
+        """
+        families = case_of(name).counts.keys() & self.fed(name)
+        return {each: happened(self.traffic, name, each, from_ms, to_ms) for each in families}
+
+    def fed(self, name: str) -> set[str]:
+        """Return the families that the queries of target ``name`` say they feed."""
+        settings = self._read_settings()
+        (options,) = (each for each in settings.targets if each.name == name)
+        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+        queries = self.kinds[options.provider].build(options, rules).queries
+        return {family for query in queries for family in query.spec.fields}
 
     def counted(self, name: str, families: Iterable[str]) -> dict[str, float]:
         """Return by family what the exporter shows of target ``name``."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator.conversations import Kind
-from tests.faults import bench as benches
+from exporter.simulator.traffic import Traffic
 from tests.faults.bench import PREFIX, Bench
 from tests.support.virtual import run_virtual
 
@@ -45,7 +45,7 @@ class Newcomer:
 
     def __init__(self, folder: Path) -> None:
         settings = SETTINGS | {"queries": ["function_usage"], "zero_hold": "90s"}
-        self.bench = Bench(folder, ["voiceflow"], settings, seed=None)
+        self.bench = Bench(folder, ["voiceflow"], settings, Traffic(), scrape_s=86_400)
 
     def call(self) -> None:
         now_ms = self.bench.clock.now_ms()
@@ -58,8 +58,7 @@ class Newcomer:
 
 
 @pytest.fixture
-def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Newcomer:
-    monkeypatch.setattr(benches, "SCRAPE_EVERY_S", 86_400)
+def newcomer(tmp_path: Path) -> Newcomer:
     return Newcomer(tmp_path)
 
 
@@ -147,7 +146,7 @@ class Counted:
     """A Flow XO account that counted 300 messages since the first poll."""
 
     def __init__(self, folder: Path) -> None:
-        self.bench = Bench(folder, ["flowxo"], SETTINGS, seed=None)
+        self.bench = Bench(folder, ["flowxo"], SETTINGS, Traffic())
 
     def receive(self, number: int) -> None:
         now_ms = self.bench.clock.now_ms()

@@ -9,6 +9,7 @@ import pytest
 
 from exporter import schedule
 from exporter.simulator.server import Seen, Service
+from exporter.simulator.traffic import Traffic
 from tests.faults.bench import Bench, Samples
 from tests.support.virtual import run_virtual
 
@@ -158,7 +159,7 @@ def test_a_hanging_and_a_failing_target_change_nothing_of_a_healthy_third(tmp_pa
 
 def test_a_failing_query_does_not_stop_its_targets_others(tmp_path: Path) -> None:
     queries = {"queries": ["interactions", "function_usage"]}
-    bench = Bench(tmp_path, ["voiceflow"], SETTINGS | queries, per_hour=120)
+    bench = Bench(tmp_path, ["voiceflow"], SETTINGS | queries, Traffic(7, per_hour=120))
     calls = "chatbot_function_calls_total"
 
     async def main() -> tuple[dict[str, int], dict[str, float]]:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as classic
 from exporter import catalog
 from exporter.providers import KINDS
 from exporter.simulator.conversations import FLOWS, FUNCTIONS, Kind
+from exporter.simulator.traffic import Traffic
 from exporter.telemetry import FAMILIES
 from tests.dashboards.promtool import needed
 from tests.faults.bench import Bench
@@ -67,7 +68,7 @@ async def history(bench: Bench) -> dict[str, str]:
 @cache
 def pages() -> dict[str, str]:
     with TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), ["flowxo", "voiceflow"], SETTINGS, seed=None)
+        bench = Bench(Path(folder), ["flowxo", "voiceflow"], SETTINGS, Traffic())
         return run_virtual(history(bench), bench.clock)
 
 

@@ -80,7 +80,8 @@ class Case:
 
     ``settings`` are added to the target that the simulator suggests. ``requests`` match
     ``METHOD /path`` of everything that may be asked. ``counts`` are the counters that must equal
-    what happened, hour by hour; ``unchecked`` those that the truth cannot tell so simply.
+    what happened, hour by hour; ``unchecked`` those that the truth cannot tell so simply;
+    ``streamed`` those in which nothing counts that is stamped before the first poll.
     ``errors`` are faults that mean something else here, None where they do no harm; the key may
     also be ``(query's kind, fault)``. ``quirks`` are modes of the simulator that must change
     nothing in the counts; ``own_faults`` what others must become, by ``(query's kind, mode)``.
@@ -91,6 +92,7 @@ class Case:
     counts: Mapping[str, tuple[Happening, Mapping[str, Any]]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
+    streamed: frozenset[str] = frozenset()
     errors: Mapping[str | tuple[str, str], type[ProviderError] | None] = field(default_factory=dict)
     quirks: frozenset[str] = frozenset()
     own_faults: Mapping[tuple[str, str], type[ProviderError]] = field(default_factory=dict)

@@ -52,6 +52,7 @@ class TestChatlayer(Compliance):
                 "chatbot_chatlayer_campaign_conversations_total",
             }
         ),
+        streamed=frozenset({"chatbot_handovers_total"}),
         errors=HARMLESS,
         quirks=frozenset(
             {

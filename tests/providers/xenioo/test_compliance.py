@@ -1,6 +1,6 @@
 """Xenioo keeps to what every provider keeps to."""
 
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaFault, Unauthorized
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Bench, Case, Compliance, _content, _hours
 
@@ -39,7 +39,11 @@ class TestXenioo(Compliance):
                 "literal_only",
             }
         ),
-        own_faults={("statistics", "second_number"): SchemaFault},
+        own_faults={
+            ("statistics", "second_number"): SchemaFault,
+            ("statistics", "free_account"): Unauthorized,
+            ("statistics", "revoked"): Unauthorized,
+        },
     )
 
     def test_a_complete_read_equals_what_happened(self) -> None:
