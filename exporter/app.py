@@ -257,7 +257,7 @@ class App:
             functools.partial(self._ledger.enrol, list(specs.values()), renames)
         )
         self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
-        self._keys = KeyWatch({target.name: target.sign for target in targets})
+        self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
         self._specs = specs
         await self._display.restart(specs)
         now_s = self._outside.clock.now_ms() / MILLISECONDS

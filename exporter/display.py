@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from exporter.clock import Clock
+from exporter.errors import Reason
 from exporter.exposition import Board
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
@@ -16,6 +17,7 @@ from exporter.samples import Family
 from exporter.telemetry import Telemetry
 
 SELF = "~exporter"
+ASK_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
 TEND_EVERY_MS = 60_000
 SWEEP_EVERY_MS = 600_000
 
@@ -75,10 +77,11 @@ class Display:
         """Show what the query ``key`` shows now."""
         if key not in self._specs:
             return
-        stale = self._on_budget_of(key) | {key}
-        for each in stale:
+        await self._reread(key)
+        moved = self._on_budget_of(key) | self._held_back_by(self._views[key].state)
+        for each in moved - {key}:
             await self._reread(each)
-        self._publish({each[0] for each in stale})
+        self._publish({each[0] for each in moved | {key}})
 
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
@@ -86,6 +89,16 @@ class Display:
         if budget is None:
             return set()
         return {each for each, spec in self._specs.items() if spec.budget == budget}
+
+    def _held_back_by(self, failed: QueryState) -> set[QueryKey]:
+        """Return the queries of the target that may have to wait since the provider asked for it."""
+        if failed.last_reason not in ASK_TO_WAIT:
+            return set()
+        return {
+            key
+            for key, view in self._views.items()
+            if key[0] == failed.target and view.state.next_poll_ms < failed.next_poll_ms
+        }
 
     async def tick(self) -> None:
         """Reveal, withdraw, write off and prune whatever the clock says is due."""

@@ -26,7 +26,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One configured account: where it is, how to sign requests, what to ask."""
+    """One configured account: where it is, how to sign requests, what to ask.
+
+    ``keys`` is what changes with its key, where that is not what requests are signed with.
+    """
 
     name: str
     provider: str
@@ -34,6 +37,7 @@ class Target:
     sign: Callable[[], Mapping[str, str]]
     requests_per_second: float
     queries: tuple[Query, ...]
+    keys: Callable[[], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,12 +93,15 @@ def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> int:
 
 
 def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> None:
-    """Try what had been given up on, now; of all targets, or of ``targets``."""
+    """Try what had been given up on, now; of all targets, or of ``targets``.
+
+    One failure stays on record, so that its end is noticed.
+    """
     concerned = sa.true() if targets is None else query.c.target.in_(targets)
     tx.execute(
         sa.update(query)
         .where(query.c.circuit == "open", concerned)
-        .values(circuit="closed", fail_streak=0, next_poll_ms=now_ms)
+        .values(circuit="closed", fail_streak=1, next_poll_ms=now_ms)
     )
 
 

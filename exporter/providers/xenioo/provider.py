@@ -215,6 +215,7 @@ def build(options: TargetOptions, rules: Rules) -> Target:
         sign=dict,
         requests_per_second=options.requests_per_second,
         queries=(_statistics(own_options, rules),),
+        keys=lambda: {"account": key_of(own_options.account_key)},
     )
 
 

@@ -1,0 +1,287 @@
+"""What an operator is told of a key, an account or a project that is wrong: page, log and metric.
+
+All five vendors, in virtual time. For each trouble the status page says what is wrong, where and
+what to do; one line of the log says the same; and a metric lets an alert say it.
+"""
+
+import asyncio
+import html
+import random
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from structlog.testing import capture_logs
+
+from exporter.app import App, Outside
+from exporter.providers import KINDS
+from exporter.web.page import render
+from exporter.web.status import QueryStatus, State
+from tests.faults.bench import PREFIX, inline
+from tests.support.vendors import Vendors, read
+from tests.support.virtual import VirtualClock, run_virtual
+
+MINUTE_S = 60
+HOUR_S = 3_600
+KEYS = {
+    "voiceflow": "api_key",
+    "inkeep": "api_key",
+    "flowxo": "api_key",
+    "xenioo": "account_key",
+    "chatlayer": "token",
+}
+NAMES = sorted(KEYS)
+KEY = "check that the key is whole, not revoked, and of this account and project"
+PATIENCE = "the key may well be right; it is asked again later"
+WRONG = "sk-C4n4ry:wrong"
+FEWER = {
+    "voiceflow": {"queries": ["interactions", "top_intents"]},
+    "chatlayer": {"collectors": ["events", "messages", "team_conversations"]},
+}
+ENDPOINTS = {
+    "voiceflow": "POST /v2/query/usage: ",
+    "inkeep": "POST /query/",
+    "flowxo": "GET /insights",
+    "xenioo": "GET /analytics/statistics/account/…/",
+    "chatlayer": "GET /v1/",
+}
+
+
+@dataclass
+class Walk:
+    """An exporter on all vendors, whose keys are in files, and what it says."""
+
+    folder: Path
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    said: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        self.vendors = Vendors(self.clock, per_hour=20)
+        self.document = self.vendors.document(FEWER)
+        self.document["ledger"] = {"url": f"sqlite:///{self.folder}/ledger.db"}
+        self.keys: dict[str, str] = {}
+        for target in self.document["targets"]:
+            member = KEYS[target["name"]]
+            self.keys[target["name"]] = target[member]
+            target[member] = {"file": str(self.folder / target["name"])}
+            target["interval"] = "1h" if target["name"] == "xenioo" else "15m"
+            self.give(target["name"], self.keys[target["name"]])
+
+    def give(self, name: str, key: str) -> None:
+        """Write a key into the file of a target."""
+        (self.folder / name).write_text(f"{key}\n", "utf-8")
+
+    def trouble(self, fault: str, **options: Any) -> None:
+        """Let every vendor answer like that; Xenioo only where it is asked for statistics."""
+        for service in self.vendors.services.values():
+            service.faults.on(fault, when=lambda call: "/auth" not in call.path, **options)
+
+    def calm(self, fault: str) -> None:
+        for service in self.vendors.services.values():
+            service.faults.off(fault)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        outside = Outside(
+            clock=self.clock,
+            rng=random.Random(5),  # noqa: S311 - the same jitter each time
+            kinds=KINDS,
+            offload=inline,
+            transport=self.vendors,
+        )
+        with capture_logs() as self.said:
+            self.app = App(read(self.document), outside)
+            await self.app.open()
+            running = asyncio.create_task(self.app.run())
+            try:
+                yield
+            finally:
+                self.app.stop()
+                await running
+
+    def queries(self, name: str) -> tuple[QueryStatus, ...]:
+        (found,) = [target for target in self.app.status().targets if target.name == name]
+        return found.queries
+
+    def states(self, name: str) -> set[State]:
+        return {query.state for query in self.queries(name)}
+
+    def page(self, name: str) -> str:
+        """Return the words of a target's page."""
+        found = render(self.app.status(), target=name) or ""
+        found = found.partition("<main>")[2].partition("<script>")[0]
+        return " ".join(html.unescape(re.sub("<[^>]+>", " ", found)).split())
+
+    def counters(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Return every counter that is fed from vendors."""
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for sample in self.samples()
+            if re.fullmatch(r"chatbot_(?!exporter_).*_total", sample.name)
+        }
+
+    async def settled(self) -> Mapping[tuple[str, frozenset[tuple[str, str]]], float]:
+        """Return the counters once every new series has been shown as 0."""
+        self.counters()
+        await self.clock.sleep(2 * MINUTE_S)
+        return self.counters()
+
+    def samples(self) -> Iterator[Sample]:
+        text = b"".join(self.app.board.scrape(openmetrics=False, gzip=False)).decode()
+        for family in text_string_to_metric_families(text):
+            yield from family.samples
+
+    def lines(self, name: str, event: str) -> list[Mapping[str, Any]]:
+        return [
+            line
+            for line in self.said
+            if line["event"] == event and name in (line.get("target"), *line.get("targets", ()))
+        ]
+
+    def metric(self, family: str, name: str, **labels: str) -> float:
+        """Return the sum of a self metric of a target."""
+        wanted = (labels | {"target": name}).items()
+        return sum(
+            sample.value
+            for sample in self.samples()
+            if sample.name == PREFIX + family and wanted <= sample.labels.items()
+        )
+
+    def told(self, name: str, reason: str, *words: str) -> None:
+        """Assert that page, log and metric tell of ``reason``, the first two in ``words``."""
+        number = len(self.queries(name))
+        page = self.page(name)
+        lines = self.lines(name, "poll failed")
+        assert {query.last_fault and query.last_fault.reason for query in self.queries(name)} == {
+            reason
+        }
+        assert {line["reason"] for line in lines} == {reason}
+        assert {line["log_level"] for line in lines} == {"warning"}
+        for each in words:
+            assert page.count(each) >= number, each
+            assert all(each in line["fault"] for line in lines), each
+        assert self.metric("target_up", name) == 0
+        assert self.metric("poll_failures_total", name, reason=reason) >= number
+
+    def recovered(self, name: str) -> None:
+        number = len(self.queries(name))
+        assert self.states(name) == {State.OK}
+        assert len(self.lines(name, "recovered")) == number
+        assert self.metric("target_up", name) == number
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Walk:
+    return Walk(tmp_path)
+
+
+def test_a_wrong_key_is_told_and_a_right_one_in_its_file_is_taken_at_once(walk: Walk) -> None:
+    for name in NAMES:
+        walk.give(name, WRONG)
+
+    async def main() -> None:
+        async with walk.running():
+            await walk.clock.sleep(30)
+            for name in NAMES:
+                walk.told(name, "auth", "the ", "key", KEY)
+                assert walk.states(name) == {State.CIRCUIT_OPEN}
+                assert walk.metric("circuit_open", name) == 1
+
+                walk.give(name, walk.keys[name])
+
+            await walk.clock.sleep(30)
+            for name in NAMES:
+                walk.recovered(name)
+                assert walk.lines(name, "trying a new key")
+
+    run_virtual(main(), walk.clock)
+    assert "C4n4ry" not in str(walk.said)
+
+
+def test_a_revoked_key_is_told_while_counters_stay(walk: Walk) -> None:
+    async def main() -> None:
+        async with walk.running():
+            await walk.clock.sleep(10 * MINUTE_S)
+            assert {name: walk.states(name) for name in NAMES} == {
+                name: {State.OK} for name in NAMES
+            }
+            walk.trouble("unauthorized")
+            before = await walk.settled()
+
+            await walk.clock.sleep(HOUR_S)
+
+            assert walk.counters() == before
+            assert len(before) > len(NAMES)
+            for name in NAMES:
+                walk.told(name, "auth", ENDPOINTS[name], "HTTP 401; the key is not accepted", KEY)
+                # Xenioo waits for its hour, whatever the refusal
+                expected = State.FAILING if name == "xenioo" else State.CIRCUIT_OPEN
+                assert walk.states(name) == {expected}
+
+            walk.calm("unauthorized")
+            await walk.clock.sleep(2 * HOUR_S)
+            for name in NAMES:
+                walk.recovered(name)
+
+    run_virtual(main(), walk.clock)
+
+
+def test_a_throttled_account_is_told_and_left_alone_for_as_long_as_it_says(walk: Walk) -> None:
+    async def main() -> None:
+        async with walk.running():
+            await walk.clock.sleep(10 * MINUTE_S)
+            walk.trouble("throttled", retry_after=7_500)
+            await walk.clock.sleep(HOUR_S)
+
+            for name in NAMES:
+                seen = walk.vendors.services[name].requests
+                refused = [each for each in seen if each.status == HTTPStatus.TOO_MANY_REQUESTS]
+                (query,) = [each for each in walk.queries(name) if each.state is State.THROTTLED]
+                (line,) = walk.lines(name, "poll failed")
+                fault = f"HTTP 429; too many requests, told to come back in 7500 s; {PATIENCE}"
+                assert len(refused) == 1
+                assert query.last_fault is not None
+                assert query.last_fault.sentence == line["fault"]
+                assert line["fault"].startswith(ENDPOINTS[name])
+                assert fault.replace(PATIENCE, "") in line["fault"]
+                assert PATIENCE in line["fault"]
+                assert line["fault"] in walk.page(name)
+                assert walk.metric("throttled_total", name) == 1
+                assert walk.metric("poll_failures_total", name, reason="throttled") == 1
+                blocked_s = walk.metric("blocked_until_timestamp_seconds", name)
+                assert blocked_s >= refused[0].at_ms / 1000 + 7_500
+                assert {
+                    each.next_poll_ms is not None and each.next_poll_ms / 1000 >= blocked_s - 1
+                    for each in walk.queries(name)
+                } == {True}
+
+    run_virtual(main(), walk.clock)
+
+
+def test_a_project_that_is_gone_is_told(walk: Walk) -> None:
+    async def main() -> None:
+        async with walk.running():
+            await walk.clock.sleep(10 * MINUTE_S)
+            walk.trouble("refused", status=404)
+            before = await walk.settled()
+
+            await walk.clock.sleep(HOUR_S + 5 * MINUTE_S)
+
+            assert walk.counters() == before
+            for name in NAMES:
+                gone = "a project, environment, bot, team or alias is unknown there"
+                walk.told(name, "client", ENDPOINTS[name], "HTTP 404", gone)
+
+            walk.calm("refused")
+            await walk.clock.sleep(2 * HOUR_S)
+            for name in NAMES:
+                walk.recovered(name)
+
+    run_virtual(main(), walk.clock)
