@@ -5,6 +5,7 @@ import random
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -132,16 +133,20 @@ async def _read(desk: Desk, line: Line, claim: Claim, started_ms: int) -> tuple[
     """Apply each reading as it comes; return how many rows were counted, and the outcome."""
     spec, rows = line.query.spec, 0
     ask = _ask(desk, spec, claim, started_ms)
-    async for reading in line.query.read(line.api, ask):
-        poll_id = uuid.UUID(int=desk.rng.getrandbits(128)).hex
-        apply = partial(desk.ledger.apply, claim, reading, started_ms=started_ms, poll_id=poll_id)
-        applied = await desk.offload(apply)
-        desk.telemetry.add(applied.counted)
-        rows += applied.rows
-        if applied.held:
-            return rows, "held"
-        if reading.more:
-            await desk.published((claim.target, claim.query))
+    readings = line.query.read(line.api, ask)
+    async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
+        async for reading in each:
+            poll_id = uuid.UUID(int=desk.rng.getrandbits(128)).hex
+            apply = partial(
+                desk.ledger.apply, claim, reading, started_ms=started_ms, poll_id=poll_id
+            )
+            applied = await desk.offload(apply)
+            desk.telemetry.add(applied.counted)
+            rows += applied.rows
+            if applied.held:
+                return rows, "held"
+            if reading.more:
+                await desk.published((claim.target, claim.query))
     return rows, "ok"
 
 
