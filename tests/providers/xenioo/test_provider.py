@@ -309,7 +309,9 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
     fault = account.ledger.view(key).state.last_fault
 
     assert fault == (
-        "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour"
+        "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour; the key "
+        "may well be right; it is asked again later. If this goes on, lengthen interval, lower "
+        "requests_per_second, or look for another program on the account"
     )
 
 
