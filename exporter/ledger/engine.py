@@ -3,19 +3,18 @@
 import fcntl
 import os
 import shutil
-from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from exporter.errors import LedgerError
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
+
+NEWEST = "1"
+"""The schema that this program writes: the last of ``migrations/versions``."""
+REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
 def open_engine(url: str, *, allow_network_fs: bool = False) -> tuple[sa.Engine, IO[str] | None]:
@@ -59,15 +58,12 @@ def check_schema(engine: sa.Engine) -> None:
 
 def migrate(engine: sa.Engine) -> None:
     """Bring the schema up to date, after a copy of a SQLite file; refuse one from the future."""
-    scripts = _alembic(engine)
-    directory = ScriptDirectory.from_config(scripts)
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    if found == directory.get_current_head():
+    found = _revision(engine)
+    if found == NEWEST:
         return
-    if found is not None and found not in {
-        script.revision for script in directory.walk_revisions()
-    }:
+    from exporter.ledger import upgrade  # noqa: PLC0415 - Alembic is a tenth of a start
+
+    if found is not None and found not in upgrade.revisions():
         raise LedgerError(
             f"{_place(engine)}: schema {found} is newer than this program; upgrade it"
         )
@@ -75,19 +71,25 @@ def migrate(engine: sa.Engine) -> None:
     if found is not None and path is not None:
         _copy(engine, path, f"{path}.v{found}.bak")
     with engine.begin() as connection:
-        scripts.attributes["connection"] = connection
-        command.upgrade(scripts, "head")
+        upgrade.upgrade(connection)
 
 
 def schema_version(engine: sa.Engine) -> int:
     """Return the number of the schema in use."""
-    with engine.connect() as connection:
-        return int(MigrationContext.configure(connection).get_current_revision() or 0)
+    return int(_revision(engine) or 0)
 
 
 def newest_schema() -> int:
     """Return the number of the schema that this program writes."""
-    return int(ScriptDirectory.from_config(_scripts()).get_current_head() or 0)
+    return int(NEWEST)
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    """Return the schema in use, as Alembic notes it; None where there is none yet."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table(REVISION.name):
+            return None
+        return connection.execute(sa.select(REVISION.c.version_num)).scalar()
 
 
 def size_bytes(engine: sa.Engine) -> int | None:
@@ -168,20 +170,6 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _alembic(engine: sa.Engine) -> Config:
-    config = _scripts()
-    config.attributes["engine"] = engine
-    return config
-
-
-def _scripts() -> Config:
-    config = Config()
-    folder = resources.files("exporter.ledger") / "migrations"
-    config.set_main_option("script_location", str(folder))
-    config.set_main_option("path_separator", "os")
-    return config
 
 
 def _file(engine: sa.Engine) -> Path | None:

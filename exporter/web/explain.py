@@ -11,7 +11,7 @@ from starlette.responses import Response
 from exporter.errors import LedgerError
 from exporter.explaining import Answer, Explanation, number
 from exporter.selector import SelectorError
-from exporter.web.page import STYLE, TEMPLATES, hash_of
+from exporter.web.page import STYLE, hash_of, templates
 
 AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
 NOTHING = "No series matches."
@@ -67,13 +67,17 @@ def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> R
 def _page(
     selector: str, status: HTTPStatus, *, found: Answer | None = None, fault: str = ""
 ) -> Response:
-    html = TEMPLATES.get_template("explain.html").render(
-        selector=selector,
-        found=found,
-        fault=fault,
-        style=STYLE,
-        number=number,
-        provider_sum=_provider_sum,
+    html = (
+        templates()
+        .get_template("explain.html")
+        .render(
+            selector=selector,
+            found=found,
+            fault=fault,
+            style=STYLE,
+            number=number,
+            provider_sum=_provider_sum,
+        )
     )
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, media_type="text/html; charset=utf-8")

@@ -4,22 +4,16 @@ import base64
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from exporter.web import words
 from exporter.web.chart import Chart, draw
 from exporter.web.status import QueryStatus, State, Status
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("exporter.web"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-TEMPLATES.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
+if TYPE_CHECKING:
+    import jinja2
 
 TONES = {
     State.OK: "good",
@@ -61,20 +55,40 @@ POLICY = (
 """The page's content security policy: its own style and script, by hash, and nothing else."""
 
 
+@cache
+def templates() -> "jinja2.Environment":
+    """Return the pages' templates; a start without a visitor does not load the engine."""
+    import jinja2  # noqa: PLC0415 - see above
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exporter.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
+    return environment
+
+
 def render(status: Status, *, target: str | None = None) -> str | None:
     """Return the page of all targets, or of one with its recent polls; None for an unknown one."""
     rows = [row for row in _rows(status) if target in (None, row.target)]
     if target is not None and target not in {each.name for each in status.targets}:
         return None
     counts = Counter(row.query.state for row in rows)
-    return TEMPLATES.get_template("status.html").render(
-        status=status,
-        now=status.now_ms,
-        target=target,
-        rows=rows,
-        counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
-        style=STYLE,
-        script=_SCRIPT,
+    return (
+        templates()
+        .get_template("status.html")
+        .render(
+            status=status,
+            now=status.now_ms,
+            target=target,
+            rows=rows,
+            counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
+            style=STYLE,
+            script=_SCRIPT,
+        )
     )
 
 

@@ -131,7 +131,7 @@ def is_a_call(line: str) -> bool:
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_a_command_on_a_page_exists_with_its_options(page: str, line: str) -> None:
     name, *arguments = shlex.split(line)
-    command = main.commands.get(name)
+    command = main.get_command(click.Context(main), name)
     assert command, f"{page}: chatbot-exporter {name}"
 
     assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
