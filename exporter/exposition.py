@@ -8,7 +8,7 @@ stored bytes. Formats: text 0.0.4 and OpenMetrics 1.0.0
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from exporter.ledger.rows import Shown
@@ -101,7 +101,8 @@ class Board:
         for openmetrics in list(self._asked):
             for block in blocks:
                 block.packed(openmetrics=openmetrics)
-        self._page = Page(blocks, frozenset().union(*self._pending.values()))
+        page = Page(blocks) if blocks != self._page.blocks else self._page
+        self._page = replace(page, pending=frozenset().union(*self._pending.values()))
 
     def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
         """Return the body of one scrape in parts, and note which held values it carried."""

@@ -56,10 +56,11 @@ class Layout:
     def take(self, values: Sequence[float]) -> None:
         """Let the lines have ``values``, which are in the order of the series as they came."""
         numbers = array("d", self._ordered(values))
+        whole = all(map(float.is_integer, numbers))
         for run in self.runs:
             here = numbers[run.start : run.stop]
             if run.values != here:
-                run.values = here
+                run.values, run.whole = here, whole
                 run.place.stale = True
 
     def render(self, *, openmetrics: bool) -> None:
@@ -79,10 +80,11 @@ class Run:
     """The lines of one family in a layout, from ``start`` to before ``stop``.
 
     ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
-    format is first asked for. ``values`` are replaced, never changed: blocks hold on to them.
+    format is first asked for. ``values`` are replaced, never changed: blocks hold on to them;
+    ``whole`` says that none has a fraction.
     """
 
-    __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values")
+    __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values", "whole")
 
     def __init__(self, layout: Layout, family: Family, start: int, stop: int) -> None:
         self._layout = layout
@@ -92,6 +94,7 @@ class Run:
         self.stop = stop
         self.templates: list[bytes | None] = [None, None]
         self.values: array[float] = array("d")
+        self.whole = True
 
     def template(self, *, openmetrics: bool) -> bytes:
         """Return the template, rendered with those of the whole layout where it is missing."""
@@ -100,7 +103,7 @@ class Run:
         return self.templates[openmetrics] or b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Block:
     """Some lines of one family, immutable. ``plain`` renders them, for OpenMetrics if true."""
 
@@ -118,26 +121,35 @@ class Block:
 class Place:
     """Where the lines of some owners go; ``stale`` when they are not those of ``block``."""
 
-    __slots__ = ("block", "runs", "stale")
+    __slots__ = ("_order", "block", "runs", "stale")
 
     def __init__(self) -> None:
         self.runs: dict[Owner, Run] = {}
         self.block: Block | None = None
         self.stale = False
+        self._order: list[Run] = []
 
     def put(self, owner: Owner, run: Run) -> None:
         """Show the run from now on."""
         self.runs[owner] = run
         run.place = self
         self.stale = True
+        self._order = []
+
+    def remove(self, owner: Owner) -> Run:
+        """Show the run of ``owner`` no more; return it."""
+        self.stale = True
+        self._order = []
+        return self.runs.pop(owner)
 
     def refresh(self) -> None:
         """Make the block anew if the lines are not its own any more."""
         if self.stale:
             self.stale = False
-            runs = [run for _, run in sorted(self.runs.items())]
+            runs = self._order = self._order or [run for _, run in sorted(self.runs.items())]
             values = [run.values for run in runs]
-            self.block = Block(partial(_filled, runs, values)) if runs else None
+            whole = all(run.whole for run in runs)
+            self.block = Block(partial(_filled, runs, values, whole)) if runs else None
 
 
 class Shelf:
@@ -156,10 +168,8 @@ class Shelf:
 
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner``."""
-        place = self._place(owner)
-        run = place.runs.pop(owner)
+        run = self._place(owner).remove(owner)
         self._number -= run.stop - run.start
-        place.stale = True
 
     def blocks(self) -> list[Block]:
         """Return the blocks in order, those rebuilt that changed; none where there is no line."""
@@ -212,7 +222,8 @@ def _pattern(names: tuple[str, ...]) -> str:
 
 def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | None]) -> bytes:
     """Return the lines of one family; counters with ``created`` say when they were."""
-    if any(mark in value for mark in '\\\n"%' for value in chain.from_iterable(labels)):
+    everything = "".join(chain.from_iterable(labels))
+    if any(mark in everything for mark in '\\\n"%'):
         labels = [tuple([value.translate(_IN_TEMPLATES) for value in each]) for each in labels]
     pairs = _pattern(family.labels)
     line = f"{family.name}{pairs} %%d\n"
@@ -229,16 +240,16 @@ def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | 
 
 def _filled(
     runs: Sequence[Run],
-    values_: Sequence["array[float]"],
+    values: Sequence["array[float]"],
+    whole: bool,  # noqa: FBT001 - what a block keeps
     openmetrics: bool,  # noqa: FBT001 - as ``Block`` calls it
 ) -> bytes:
     template = b"".join(
         [run.templates[openmetrics] or run.template(openmetrics=openmetrics) for run in runs]
     )
-    values = list(chain.from_iterable(values_))
-    if all(map(float.is_integer, values)):
-        return template % tuple(map(int, values))
-    return template.replace(b" %d\n", b" %b\n") % tuple(map(_number, values))
+    if whole:
+        return template % tuple(map(int, chain.from_iterable(values)))
+    return template.replace(b" %d\n", b" %b\n") % tuple(map(_number, chain.from_iterable(values)))
 
 
 def _number(value: float) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -40,6 +41,7 @@ _TEXT = _Offer("text", "plain", "0.0.4")
 _OPENMETRICS = _Offer("application", "openmetrics-text", "1.0.0")
 
 
+@lru_cache(maxsize=32)
 def wants_openmetrics(accept: str) -> bool:
     """Return whether ``accept`` prefers OpenMetrics 1.0.0 to the text format 0.0.4.
 
@@ -50,6 +52,7 @@ def wants_openmetrics(accept: str) -> bool:
     return _OPENMETRICS.wanted(wishes) > _TEXT.wanted(wishes)
 
 
+@lru_cache(maxsize=32)
 def wants_gzip(accept_encoding: str) -> bool:
     """Return whether gzip is acceptable and not worse than sending the body as it is."""
     wishes = {wish.name: wish.quality for wish in _wishes(accept_encoding)}
