@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -115,7 +116,7 @@ def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
     """Return the values of ``names`` in a canonical JSON text."""
     found = _LABELS.decode(text)
-    return tuple([found.get(name, "") for name in names])
+    return tuple(map(found.get, names, repeat("")))
 
 
 def full_labels(target: str, provider: str, series: Series) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What a query shows, from committed rows only."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +12,28 @@ from exporter.ledger.periods import period_expiry_ms, settled_periods
 from exporter.ledger.rows import QueryState, Shown, View, decode_labels
 from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.query import QuerySpec
-from exporter.samples import Family, Window
+from exporter.samples import Family, Series, Window
+
+LIVE = sa.select(
+    series.c.id,
+    series.c.family,
+    series.c.labels,
+    series.c.created_ms,
+    series.c.c,
+    series.c.held,
+    series.c.held_since_ms,
+    series.c.overhang,
+).where(series.c.state == "live")
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The counters shown, by number of their series; ``overhang`` has the families that have any."""
+
+    shown: Mapping[int, Shown]
+    pending: tuple[tuple[int, int], ...]
+    overhang: Mapping[str, float]
+    number: Mapping[str, int]
 
 
 def read_view(
@@ -21,11 +43,12 @@ def read_view(
     row = tx.execute(
         sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
     ).one()
-    live = _live_series(tx, row.id, families)
-    shown = [_counter(found, families) for found in live]
+    live = _live_series(tx, row.id, spec, families)
+    shown = list(live.shown.values())
     periods = _periods(tx, row, spec, now_ms)
-    for name, period in periods.items():
-        shown += _period_gauges(tx, live, families, name, period)
+    if any(families[each].period for each in live.number):
+        for name, period in periods.items():
+            shown += _period_gauges(live, families, name, _sums(tx, row.id, period))
     gauges = tx.execute(
         sa.select(gauge).where(gauge.c.query_id == row.id, gauge.c.expires_ms > now_ms)
     ).all()
@@ -38,28 +61,30 @@ def read_view(
     return View(
         state=replace(_state(row, live, periods), budget=budget),
         shown=tuple(shown),
-        pending=tuple(
-            (found.id, found.held_since_ms + spec.zero_hold_ms)
-            for found in live
-            if found.held is not None
-        ),
+        pending=live.pending,
         expires_ms=min(expiries, default=None),
     )
 
 
 def _live_series(
-    tx: sa.Connection, query_id: int, families: Mapping[str, Family]
-) -> list[sa.Row[Any]]:
-    rows = tx.execute(
-        sa.select(series).where(series.c.query_id == query_id, series.c.state == "live")
-    )
-    return [row for row in rows if row.family in families]
-
-
-def _counter(row: sa.Row[Any], families: Mapping[str, Family]) -> Shown:
-    value = row.c if row.held is None else row.held
-    labels = decode_labels(families[row.family].labels, row.labels)
-    return Shown(row.family, labels, value, row.created_ms)
+    tx: sa.Connection, query_id: int, spec: QuerySpec, families: Mapping[str, Family]
+) -> _Live:
+    shown: dict[int, Shown] = {}
+    pending: list[tuple[int, int]] = []
+    overhangs: defaultdict[str, float] = defaultdict(float)
+    rows = tx.execute(LIVE.where(series.c.query_id == query_id)).all()
+    for number, name, labels, created_ms, c, held, since_ms, overhang in rows:
+        family = families.get(name)
+        if family is None:
+            continue
+        value = c if held is None else held
+        shown[number] = Shown(name, decode_labels(family.labels, labels), value, created_ms)
+        if held is not None:
+            pending.append((number, since_ms + spec.zero_hold_ms))
+        if overhang:
+            overhangs[name] += overhang
+    number_of = Counter(each.family for each in shown.values())
+    return _Live(shown, tuple(pending), overhangs, number_of)
 
 
 def _gauge(row: sa.Row[Any], families: Mapping[str, Family]) -> Shown:
@@ -90,27 +115,22 @@ def _has_gap(tx: sa.Connection, query_id: int, period: Window) -> bool:
 
 
 def _period_gauges(
-    tx: sa.Connection,
-    live: list[sa.Row[Any]],
-    families: Mapping[str, Family],
-    name: str,
-    period: Window,
+    live: _Live, families: Mapping[str, Family], name: str, sums: Mapping[int, float]
 ) -> list[Shown]:
     """Return the period's sum of each counter; a known series that has no bucket had none: 0."""
-    counted = {row.id: row for row in live if families[row.family].period}
-    if not counted:
-        return []
-    sums = _sums(tx, live[0].query_id, period)
-    totals: dict[tuple[str, tuple[str, ...]], float] = {}
-    for number, row in counted.items():
-        family = families[row.family]
-        values = dict(zip(family.labels, decode_labels(family.labels, row.labels), strict=True))
-        labels = tuple(
-            name if label == "period" else values[label] for label in family.period_labels
-        )
-        key = (family.period_name, labels)
-        totals[key] = totals.get(key, 0.0) + sums.get(number, 0.0)
+    folded = {each: _folded(families[each], name) for each in live.number if families[each].period}
+    totals: defaultdict[Series, float] = defaultdict(float)
+    for number, each in live.shown.items():
+        if each.family in folded:
+            gauge_name, fold = folded[each.family]
+            totals[gauge_name, fold(each.labels)] += sums.get(number, 0.0)
     return [Shown(family, labels, value) for (family, labels), value in totals.items()]
+
+
+def _folded(family: Family, name: str) -> tuple[str, Callable[[tuple[str, ...]], tuple[str, ...]]]:
+    """Return the name of the period gauge of ``family``, and its labels from the counter's."""
+    kept = [family.labels.index(label) for label in family.period_labels if label != "period"]
+    return family.period_name, lambda labels: (*[labels[at] for at in kept], name)
 
 
 def _sums(tx: sa.Connection, query_id: int, period: Window) -> dict[int, float]:
@@ -124,12 +144,7 @@ def _sums(tx: sa.Connection, query_id: int, period: Window) -> dict[int, float]:
     return {row[0]: row[1] for row in rows}
 
 
-def _state(row: sa.Row[Any], live: list[sa.Row[Any]], periods: Mapping[str, Window]) -> QueryState:
-    overhang: dict[str, float] = {}
-    number: dict[str, int] = {}
-    for found in live:
-        overhang[found.family] = overhang.get(found.family, 0.0) + found.overhang
-        number[found.family] = number.get(found.family, 0) + 1
+def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> QueryState:
     return QueryState(
         target=row.target,
         query=row.name,
@@ -146,6 +161,6 @@ def _state(row: sa.Row[Any], live: list[sa.Row[Any]], periods: Mapping[str, Wind
         circuit=row.circuit,
         quarantined=row.quarantine > 0,
         periods={name: period.end_ms for name, period in periods.items()},
-        overhang=overhang,
-        series=number,
+        overhang={family: live.overhang.get(family, 0.0) for family in live.number},
+        series=live.number,
     )
