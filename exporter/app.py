@@ -203,13 +203,15 @@ class App:
     async def reload(self, load: Callable[[], tuple[Settings, str]]) -> ReloadResult:
         """Put what ``load`` returns in force, or keep what is and say why.
 
-        Queries that did not change keep schedule, budget and counters; given-up ones are tried.
+        Targets that did not change keep schedule, budget, circuit and counters; what was given up
+        on of the others is tried.
         """
         try:
             settings, digest = load()
             self._refuse_restart_only(settings)
             await self._adopt(settings)
-            await self._outside.offload(self._ledger.close_circuits)
+            changed = [each.name for each in settings.targets if each not in self._settings.targets]
+            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
         except (SettingsError, LedgerError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
             log.warning("settings refused", fault=str(error))
