@@ -6,7 +6,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TESTS ?= tests
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check format types lint imports deps lock docs release prove bench clean tools
+.PHONY: demo test check format types lint imports deps lock docs release prove bench bench-short clean tools
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
@@ -46,9 +46,11 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: $(STAMP)  ## how long a scrape takes during a long poll; events counted a second
-	$(PY) -m tests.benchmarks.scrape_during_poll
-	$(PY) -m tests.benchmarks.chatlayer_events 200000
+bench: $(STAMP)  ## everything that is fast, beside its peers: a table, and artifacts/bench.json
+	$(PY) -m tests.benchmarks
+
+bench-short: $(STAMP)  ## the same, smaller: a few minutes
+	$(PY) -m tests.benchmarks --short --json artifacts/bench-short.json
 
 tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, systemd, a browser
 	@missing=; for pair in promtool:prometheus amtool:prometheus-alertmanager \

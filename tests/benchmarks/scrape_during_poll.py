@@ -7,15 +7,15 @@ Three processes: a vendor that answers 500 rows a page, evenly spread over the t
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.benchmarks.processes import OPENMETRICS, exporter, scrape
 
 ROWS_A_PAGE = 500
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
@@ -74,47 +74,25 @@ def row(page: int, number: int) -> dict[str, object]:
     }
 
 
-def scrape(address: str) -> float:
-    """Return the seconds that one scrape took."""
-    request = urllib.request.Request(
-        f"http://{address}/metrics",
-        headers={"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"},
-    )
-    started = time.perf_counter()
-    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
-        answer.read()
-    return time.perf_counter() - started
-
-
-def main(pages: int = 500, seconds: float = 60.0) -> None:
-    """Run it and print the figures."""
+def measure(pages: int = 500, seconds: float = 60.0) -> dict[str, float]:
+    """Return how many scrapes there were, and their milliseconds on the wall."""
     vendor = Vendor(pages, seconds / pages)
     threading.Thread(target=vendor.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "exporter.yaml"
         settings.write_text(SETTINGS.format(port=vendor.server_port, project=PROJECT))
-        command = [sys.executable, "-m", "exporter", "run", "--config", str(settings)]
-        command += ["--listen", "127.0.0.1:0", "--log.format", "json"]
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            command, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
-        )
-        with process:
-            assert process.stderr is not None
-            address = next(
-                json.loads(line)["address"] for line in process.stderr if "serving" in line
-            )
-            times = []
+        times = []
+        with exporter(settings) as server:
             while not vendor.done.is_set():
-                times.append(scrape(address))
+                began = time.perf_counter()
+                scrape(server.connect(), accept=OPENMETRICS)
+                times.append((time.perf_counter() - began) * 1000)
                 time.sleep(0.02)  # noqa: TID251 - a scraper's own pace
-            process.terminate()
     times.sort()
-    p50, p99 = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
-    print(  # noqa: T201 - the figures are what this is for
-        f"{pages} pages of {ROWS_A_PAGE} rows in about {seconds:g} s, {len(times)} scrapes: "
-        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {times[-1] * 1000:.1f} ms"
-    )
+    p50, p99 = (times[int(len(times) * share)] for share in (0.5, 0.99))
+    return {"scrapes": len(times), "p50_ms": p50, "p99_ms": p99, "longest_ms": times[-1]}
 
 
 if __name__ == "__main__":
-    main(*(float(each) if "." in each else int(each) for each in sys.argv[1:]))  # type: ignore[arg-type]
+    for name, figure in measure(*(int(each) for each in sys.argv[1:])).items():
+        print(f"{name}: {figure:.4g}")  # noqa: T201 - the figures are what this is for

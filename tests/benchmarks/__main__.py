@@ -1,0 +1,132 @@
+"""Every benchmark beside its peers: a table on standard output, and JSON.
+
+python -m tests.benchmarks [--json FILE] [--short]
+"""
+
+import datetime as dt
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from exporter.clock import SystemClock
+from tests.benchmarks import (
+    chatlayer_events,
+    ledger_apply,
+    plain_events,
+    query_exporter,
+    scrape_during_poll,
+    scrapes,
+    startup,
+    thousand_targets,
+)
+from tests.benchmarks.table import Row, as_document, as_table
+
+
+def events(total: int, rounds: int) -> Iterator[Row]:
+    """Yield how many events a second are counted, beside httpx and pydantic."""
+    pairs = [(chatlayer_events.measure(total), plain_events.measure(total)) for _ in range(rounds)]
+    ours, theirs = ([each[side]["events_per_core_s"] for each in pairs] for side in (0, 1))
+    words = f"Chatlayer events, simulator to durable counter, {total:,} at once"
+    name = "httpx + pydantic, in memory only"
+    yield Row(words, "events/s per core", ours, name, theirs, least=25_000)
+
+
+def applied(rounds: int) -> Iterator[Row]:
+    """Yield what the ledger spends on a poll of 10,000 buckets."""
+    found = ledger_apply.measure(rounds)
+    for name, goal in (("nothing_changed", 15), ("all_changed", 150)):
+        words = f"10,000 buckets of a poll applied, {name.replace('_', ' ')}"
+        yield Row(words, "ms CPU", [found[f"cpu_ms_{name}"]], most=goal)
+
+
+def started(rounds: int) -> Iterator[Row]:
+    """Yield how long it takes to the first answer."""
+    found = startup.measure(rounds)
+    for name, words, goal in (
+        ("100k", "start to first 200, ledger of 100,000 series", 1.5),
+        ("empty", "start to first 200, empty ledger", 0.4),
+    ):
+        yield Row(
+            words,
+            "s",
+            [found[f"wall_s_{name}"]],
+            most=goal,
+            extra={"cpu s": [found[f"cpu_s_{name}"]]},
+        )
+
+
+def scraped_meanwhile(pages: int) -> Iterator[Row]:
+    """Yield how long scrapes take while a long poll runs."""
+    found = scrape_during_poll.measure(pages, pages * 0.12)
+    extra = {name: [figure] for name, figure in found.items()}
+    words = f"scrape p99 while a {pages}-page poll runs"
+    yield Row(words, "ms", [found["p99_ms"]], most=50, extra=extra)
+
+
+def thousand(minutes: float) -> Iterator[Row]:
+    """Yield what a thousand targets cost."""
+    found = thousand_targets.measure(minutes)
+    extra = {name: [figure] for name, figure in found.items()}
+    words = "1,000 targets at 1-minute intervals"
+    yield Row(words, "% of a core", [found["core_percent"]], most=50, extra=extra)
+    yield Row(f"{words}: slots missed", "slots", [found["slots_missed"]], most=0, extra=extra)
+
+
+def parts(folder: Path, *, short: bool) -> list[Callable[[], Iterator[Row]]]:
+    """Return every part of the table, ``short`` in a few minutes."""
+    size = scrapes.Size(each=10, rounds=3) if short else scrapes.Size(rounds=9)
+    folders = [folder / name for name in ("scrapes", "memory", "query")]
+    for each in folders:
+        each.mkdir()
+    return [
+        lambda: scrapes.rows(size, folders[0]),
+        lambda: scrapes.memory_rows(size, folders[1]),
+        lambda: query_exporter.rows(folders[2]),
+        lambda: events(20_000 if short else 200_000, 1 if short else 3),
+        lambda: applied(3 if short else 15),
+        lambda: started(1 if short else 5),
+        lambda: scraped_meanwhile(50 if short else 500),
+        lambda: thousand(1 if short else 3),
+    ]
+
+
+def machine() -> dict[str, object]:
+    """Return what figures depend on."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    models = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
+    return {
+        "at": dt.datetime.fromtimestamp(SystemClock().now_ms() / 1000, dt.UTC).isoformat(
+            "T", "minutes"
+        ),
+        "processors": f"{os.cpu_count()} x {', '.join(models)}",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": os.getloadavg(),
+    }
+
+
+@click.command()
+@click.option("--json", "file", type=click.Path(path_type=Path), default="artifacts/bench.json")
+@click.option("--short", is_flag=True, help="Smaller and fewer: a few minutes.")
+def main(file: Path, *, short: bool) -> None:
+    """Measure everything; what cannot be had here is skipped aloud."""
+    found: list[Row] = []
+    around = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts(Path(folder), short=short):
+            found += part()
+            click.echo(f"{len(found)} rows", err=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            document = {"machine": around, "rows": as_document(found)}
+            file.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    click.echo(as_table(found))
+    click.echo(f"\n{around}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A server of the exporter's own web room on a board of many sources that change on command.
+
+It prints its address, and answers each line on standard input: ``next N`` makes up new values for
+N sources, unmeasured; ``go`` shows them, as the display does after polls.
+"""
+
+import gc
+import random
+import sys
+
+from exporter.exposition import Board
+from exporter.families import NORMALISED
+from exporter.ledger.rows import Shown
+from exporter.telemetry import Telemetry
+from exporter.web.app import build
+from exporter.web.contract import Sources
+from exporter.web.server import start
+from exporter.web.status import Status
+from tests.benchmarks.filled import name_of, shown
+
+
+def _status() -> Status:
+    raise NotImplementedError
+
+
+def main(sources: int, each: int) -> None:
+    """Serve ``sources`` sources of ``each`` series."""
+    rng = random.Random(7)  # noqa: S311 - made-up values
+    board = Board(NORMALISED, Telemetry().exposed)
+
+    def put(values: dict[int, list[Shown]]) -> None:
+        for source, rows in values.items():
+            board.put((name_of(source), "hourly"), rows)
+        board.publish()
+
+    put({source: list(shown(source, each, rng)) for source in range(sources)})
+    running = start(
+        "127.0.0.1:0", build(Sources(exposition=board, ready=lambda: True, status=_status))
+    )
+    print(running.address, flush=True)  # noqa: T201 - the answer
+    coming: dict[int, list[Shown]] = {}
+    for line in sys.stdin:
+        if line.startswith("next"):
+            chosen = rng.sample(range(sources), int(line.split()[1]))
+            coming = {source: list(shown(source, each, rng)) for source in chosen}
+            gc.collect()
+            gc.freeze()  # what is made up here would not be there in an exporter
+        else:
+            put(coming)
+        print("done", flush=True)  # noqa: T201 - the answer
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:3]))

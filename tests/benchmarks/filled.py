@@ -1,0 +1,86 @@
+"""Settings of many targets, and a ledger in which each of them has its series already."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from exporter.cli.explain import specs_of
+from exporter.cli.settings import load_settings
+from exporter.clock import SystemClock
+from exporter.families import NORMALISED
+from exporter.ledger.rows import Shown, encode_labels
+from exporter.ledger.store import Ledger
+from exporter.ledger.tables import query, series
+from exporter.samples import DAY_MS, Family, Kind
+
+FAMILIES = tuple(NORMALISED.values())[:20]
+TARGET = """
+  - {{name: {name}, provider: flowxo, api_key: none, project: {name}, interval: {interval}, base_url: "{url}"}}"""
+HEAD = """version: 1
+allow_inline_secrets: true
+ledger: {{url: "sqlite:///{folder}/ledger.db"}}
+targets:{targets}
+"""
+
+
+def name_of(target: int) -> str:
+    """Return the name of a target."""
+    return f"shop-{target:04}"
+
+
+def settings(
+    folder: Path, targets: int, url: str = "http://127.0.0.1:9", interval: str = "1d"
+) -> Path:
+    """Write the settings of so many targets of Flow XO; return the file."""
+    file = folder / "exporter.yaml"
+    entries = [
+        TARGET.format(name=name_of(number), url=url, interval=interval) for number in range(targets)
+    ]
+    file.write_text(HEAD.format(folder=folder, targets="".join(entries) or " []"), "utf-8")
+    return file
+
+
+def shown(target: int, number: int, rng: random.Random) -> Iterator[Shown]:
+    """Yield ``number`` samples of a target, spread over 20 families, with whole values."""
+    for each in range(number):
+        family = FAMILIES[each % len(FAMILIES)]
+        counter = family.kind is Kind.COUNTER
+        value = float(rng.randrange(1_000_000))
+        labels = _labels(family, target, each // len(FAMILIES))
+        yield Shown(family.name, labels, value, 1_700_000_000_000 if counter else None)
+
+
+def _labels(family: Family, target: int, number: int) -> tuple[str, ...]:
+    channels = (f"channel-{number}", *["web"] * len(family.labels))[: len(family.labels) - 4]
+    environment = "production" if channels else f"environment-{number}"
+    return ("flowxo", name_of(target), f"project-{target % 50}", environment, *channels)
+
+
+def fill(file: Path, number: int) -> None:
+    """Give each target of the settings ``number`` series that all scrapes have seen; none is due."""
+    loaded, clock, rng = load_settings(str(file)), SystemClock(), random.Random(7)  # noqa: S311
+    specs = specs_of(loaded)
+    ledger = Ledger(loaded.ledger.url, clock=clock, families=NORMALISED)
+    ledger.enrol(list(specs.values()))
+    ledger.close()
+    engine, now_ms = sa.create_engine(loaded.ledger.url), clock.now_ms()
+    with engine.begin() as tx:
+        tx.execute(sa.update(query).values(next_poll_ms=now_ms + DAY_MS))
+        for at, row in enumerate(tx.execute(sa.select(query).order_by(query.c.target)).all()):
+            rows = [_row(each, row.id, now_ms) for each in shown(at, number, rng)]
+            tx.execute(sa.insert(series), rows)
+    engine.dispose()
+
+
+def _row(each: Shown, query_id: int, now_ms: int) -> dict[str, object]:
+    return {
+        "query_id": query_id,
+        "family": each.family,
+        "labels": encode_labels(NORMALISED[each.family].labels, each.labels),
+        "c": each.value,
+        "created_ms": now_ms,
+        "changed_ms": now_ms,
+        "visible_ms": now_ms,
+    }

@@ -1,0 +1,81 @@
+"""The plain alternative for an event stream: httpx and pydantic, counted in memory only.
+
+It reads the same fake list as ``chatlayer_events``, drops ids seen before and adds up by event
+name; nothing is durable, nothing is checked against a schema but the fields that are counted.
+"""
+
+import asyncio
+import multiprocessing
+import socket
+import time
+from collections import Counter
+from datetime import datetime
+
+import httpx
+from pydantic import BaseModel
+
+from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE
+from exporter.simulator.chatlayer_words import BOT, stamp
+from tests.benchmarks.chatlayer_events import serve
+
+
+class Event(BaseModel):
+    """One event, as far as it is counted."""
+
+    id: str
+    event: str
+    version: str
+    user_id: str
+    channel_type: str
+    conversation_id: str
+    timestamp: datetime
+
+
+class Page(BaseModel):
+    """One page of events."""
+
+    events: list[Event]
+    next_page_token: str | None = None
+
+
+async def _read(url: str, start_ms: int, end_ms: int) -> Counter[str]:
+    seen: set[str] = set()
+    counts: Counter[str] = Counter()
+    params = {"start_time": stamp(start_ms, 0), "end_time": stamp(end_ms, 0)}
+    async with httpx.AsyncClient(base_url=url) as client:
+        token: str | None = None
+        while True:
+            more = {} if token is None else {"page_token": token}
+            answer = await client.get(f"/v1/bots/{BOT}/events", params=params | more)
+            page = Page.model_validate_json(answer.content)
+            for event in page.events:
+                if event.id not in seen:
+                    seen.add(event.id)
+                    counts[event.event] += 1
+            token = page.next_page_token
+            if token is None:
+                return counts
+
+
+def measure(total: int) -> dict[str, float]:
+    """Return how many of ``total`` events are counted a second, and a second of processor time."""
+    start_ms = (
+        time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000 - total // PER_PAGE * PAGE_MS
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = multiprocessing.get_context("fork").Process(
+            target=serve, args=(listener, start_ms, total), daemon=True
+        )
+        server.start()
+        try:
+            cpu, wall = time.process_time(), time.perf_counter()
+            end_ms = start_ms + total // PER_PAGE * PAGE_MS
+            counts = asyncio.run(_read(url, start_ms, end_ms))
+            spent, waited = time.process_time() - cpu, time.perf_counter() - wall
+        finally:
+            server.terminate()
+            server.join()
+    assert sum(counts.values()) == total
+    return {"events_per_s": total / waited, "events_per_core_s": total / spent}

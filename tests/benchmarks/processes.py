@@ -1,0 +1,117 @@
+"""Servers as processes of their own: started, scraped, and what that cost them."""
+
+import contextlib
+import http
+import http.client
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from gzip import decompress
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TEXT = "text/plain;version=0.0.4"
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+CHUNK = 1 << 20
+
+
+class Server:
+    """A process that serves ``/metrics``; what it says on standard output are its answers."""
+
+    def __init__(self, process: "subprocess.Popen[str]", address: str) -> None:
+        self._process = process
+        host, _, port = address.rpartition(":")
+        self._at = (host, int(port))
+
+    def cpu_s(self) -> float:
+        """Return the processor time of all its threads so far, those that ended too."""
+        return time.clock_gettime(
+            ~self._process.pid << 3 | 2
+        )  # CPUCLOCK_SCHED of linux/posix-timers.h
+
+    def memory(self, field: str) -> int:
+        """Return ``VmRSS`` or ``VmHWM`` of the process, in bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
+        return int(status.split(field + ":")[1].split()[0]) * 1024
+
+    def ask(self, word: str) -> str:
+        """Write a line to the process and return the line that it answers."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def connect(self) -> http.client.HTTPConnection:
+        """Return a connection, which stays open from scrape to scrape as Prometheus' does."""
+        return http.client.HTTPConnection(*self._at, timeout=120)
+
+    def scrapes(self, number: int, *, gzip: bool = True, accept: str = TEXT) -> tuple[float, float]:
+        """Scrape one after another; return processor and wall milliseconds of one."""
+        connection = self.connect()
+        cpu, wall = self.cpu_s(), time.perf_counter()
+        for _ in range(number):
+            scrape(connection, gzip=gzip, accept=accept)
+        spent = time.perf_counter() - wall
+        return (self.cpu_s() - cpu) / number * 1000, spent / number * 1000
+
+    def together(self, number: int, *, gzip: bool) -> None:
+        """Scrape ``number`` times at once."""
+        threads = [
+            threading.Thread(target=scrape, args=(self.connect(),), kwargs={"gzip": gzip})
+            for _ in range(number)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def scrape(connection: http.client.HTTPConnection, *, gzip: bool = True, accept: str = TEXT) -> int:
+    """Return how many bytes a page has as sent; they are thrown away."""
+    headers = {"Accept": accept} | ({"Accept-Encoding": "gzip"} if gzip else {})
+    connection.request("GET", "/metrics", headers=headers)
+    answer, size, buffer = connection.getresponse(), 0, bytearray(CHUNK)
+    assert answer.status == http.HTTPStatus.OK
+    while found := answer.readinto(buffer):
+        size += found
+    return size
+
+
+def scrape_text(connection: http.client.HTTPConnection) -> str:
+    """Return a page, fetched as Prometheus does, compressed."""
+    connection.request("GET", "/metrics", headers={"Accept": TEXT, "Accept-Encoding": "gzip"})
+    return decompress(connection.getresponse().read()).decode()
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], *, env: dict[str, str] | None = None) -> Iterator[Server]:
+    """Run a server that says its address in its first line."""
+    with subprocess.Popen(  # noqa: S603 - our own programs
+        command, text=True, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Server(process, process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def exporter(settings: Path) -> Iterator[Server]:
+    """Run the exporter itself on ``settings``."""
+    command = [sys.executable, "-m", "exporter", "run", "--config", str(settings)]
+    command += ["--listen", "127.0.0.1:0", "--log.format", "json"]
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, text=True, cwd=ROOT, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if '"serving"' in line)
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield Server(process, json.loads(said)["address"])
+        finally:
+            process.kill()

@@ -1,0 +1,116 @@
+"""The peer query-exporter on as many series from SQLite: memory, and what one scrape costs.
+
+It is installed in an environment of its own, and skipped aloud where it cannot be.
+"""
+
+import contextlib
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from tests.benchmarks.filled import fill, settings
+from tests.benchmarks.processes import Server, exporter, scrape
+from tests.benchmarks.table import Row
+
+VERSION = "5.0.2"
+SERIES = 10_000
+CONFIG = """
+databases: {{db: {{dsn: "sqlite:///{folder}/rows.db"}}}}
+metrics:
+  chatbot_things_received:
+    type: gauge
+    description: Messages received from end users.
+    labels: [provider, target, project, bot_environment, channel]
+queries:
+  all:
+    databases: [db]
+    metrics: [chatbot_things_received]
+    interval: 3600
+    sql: "select * from things"
+"""
+
+
+def installed(folder: Path) -> Path | None:
+    """Install query-exporter; return its program, or say aloud why it is not there."""
+    commands = (
+        [sys.executable, "-m", "venv", str(folder / "venv")],
+        [str(folder / "venv/bin/pip"), "install", "-q", f"query-exporter=={VERSION}"],
+    )
+    for command in commands:
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if told.returncode:
+            click.echo(f"skipped: query-exporter cannot be installed: {told.stderr}", err=True)
+            return None
+    return folder / "venv/bin/query-exporter"
+
+
+def _prepare(folder: Path) -> Path:
+    with contextlib.closing(sqlite3.connect(folder / "rows.db")) as rows, rows:
+        labels = "provider, target, project, bot_environment, channel"
+        rows.execute(f"create table things ({labels}, chatbot_things_received)")
+        values = (
+            (
+                "flowxo",
+                f"shop-{at // 5:04}",
+                f"project-{at % 50}",
+                "production",
+                f"channel-{at % 5}",
+                at,
+            )
+            for at in range(SERIES)
+        )
+        rows.executemany("insert into things values (?, ?, ?, ?, ?, ?)", values)
+    config = folder / "config.yaml"
+    config.write_text(CONFIG.format(folder=folder), "utf-8")
+    return config
+
+
+@contextlib.contextmanager
+def serving(program: Path, folder: Path) -> Iterator[Server]:
+    """Run it until it shows all rows."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [str(program), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
+    command += ["--config", str(_prepare(folder))]
+    with subprocess.Popen(command, text=True) as process:  # noqa: S603 - ours
+        try:
+            server = Server(process, f"127.0.0.1:{port}")
+            _until_filled(server)
+            yield server
+        finally:
+            process.kill()
+
+
+def _until_filled(server: Server) -> None:
+    pause, end = threading.Event(), time.perf_counter() + 60
+    while time.perf_counter() < end:
+        with contextlib.suppress(OSError, urllib.error.URLError):
+            if scrape(server.connect(), gzip=False) > SERIES * 50:
+                return
+        pause.wait(0.2)
+    raise TimeoutError("query-exporter shows nothing")
+
+
+def rows(folder: Path, rounds: int = 5) -> Iterator[Row]:
+    """Yield memory and scrape cost of both on 10,000 series."""
+    program = installed(folder)
+    if program is None:
+        return
+    file = settings(folder, 10)
+    fill(file, SERIES // 10)
+    with serving(program, folder) as peer, exporter(file) as ours:
+        scrape(ours.connect())
+        found = [(ours.scrapes(20)[0], peer.scrapes(2)[0]) for _ in range(rounds)]
+        memory = [each.memory("VmRSS") / 2**20 for each in (ours, peer)]
+    mine, theirs = zip(*found, strict=True)
+    name = f"query-exporter {VERSION}"
+    yield Row(f"scrape, gzip, {SERIES:,} series", "ms CPU", mine, name, theirs)
+    yield Row(f"resident memory, {SERIES:,} series", "MiB", memory[:1], name, memory[1:])
