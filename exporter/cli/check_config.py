@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from exporter.cli.cautions import cautions
 from exporter.cli.probe import announcement, probe, taking
 from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
 from exporter.clock import SystemClock
@@ -23,12 +24,15 @@ def command(file: str, *, probing: bool) -> None:
     """Check FILE (default: exporter.yaml) without calling any provider, but for --probe.
 
     Prints every fault as file:line:column: path: problem; hint and exits with 2, or names the
-    targets and their queries and exits with 0. Environment variables and files that hold secrets
+    targets and their queries and exits with 0. What is allowed but likely to be regretted is told
+    in the same form, as a warning, and changes no exit code. Environment variables and files that hold secrets
     are looked up, but never shown. --probe exits with 1 when something could not be read; of a
     ledger it touches nothing but the call budgets.
     """
     settings = read_settings(file)
     targets = targets_of(settings)
+    for caution in cautions(file, settings, targets):
+        click.echo(str(caution), err=True)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return

@@ -49,6 +49,55 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
     assert result.stderr == ""
 
 
+def test_what_is_likely_to_be_regretted_is_a_warning_with_its_position(folder: Path) -> None:
+    text = GOOD.replace("    project: promo\n", "    project: promo\n    zero_hold: 30s\n")
+
+    result = check(folder, text)
+
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "exporter.yaml:11:16: targets[1].zero_hold: warning: too short, unless Prometheus scrapes "
+        "every 20 s or more often; take 1.5 times the scrape interval, 90s for its usual 1m\n"
+    )
+    assert result.stdout.startswith("exporter.yaml: 2 targets")
+
+
+def test_a_default_that_is_too_short_is_one_warning(folder: Path) -> None:
+    result = check(folder, GOOD + "defaults: {zero_hold: 89s}\n")
+
+    assert result.exit_code == 0
+    assert result.stderr.startswith("exporter.yaml:11:23: defaults.zero_hold: warning: too short")
+    assert result.stderr.count("warning") == 1
+    assert check(folder, GOOD + "defaults: {zero_hold: 90s}\n").stderr == ""
+
+
+def test_a_default_that_no_target_keeps_is_not_warned_of(folder: Path) -> None:
+    text = GOOD.replace("    provider", "    zero_hold: 2m\n    provider")
+
+    assert check(folder, text + "defaults: {zero_hold: 1s}\n").stderr == ""
+
+
+def test_targets_that_share_a_call_budget_are_warned_of(folder: Path) -> None:
+    agency = """\
+  - name: agency{number}
+    provider: xenioo
+    account_key: {{env: VOICEFLOW_API_KEY}}
+    service_url: https://node.example.com
+    bot: bot{number}
+"""
+    text = GOOD + agency.format(number=1) + agency.format(number=2)
+
+    result = check(folder, text)
+
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "exporter.yaml:16:5: targets[3]: warning: the same account as the target at "
+        "exporter.yaml:11:11, so both share its calls; each is polled half as often; one target "
+        "can read all bots of an account\n"
+    )
+    assert "C4n4ry" not in result.stderr
+
+
 def test_every_fault_goes_to_stderr_and_the_exit_code_is_two(folder: Path) -> None:
     result = check(folder, GOOD.replace("project: promo", "projekt: promo"), "exporter.yaml")
 
