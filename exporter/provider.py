@@ -87,6 +87,7 @@ def spec_for(
         period_gauges=options.period_gauges,
         caps=rules.limits.families,
         target_cap=rules.limits.series_per_target,
+        total_cap=rules.limits.series_total,
     )
 
 

@@ -73,7 +73,8 @@ class QuerySpec:
     ``meaning`` is everything that changes what the figures mean (endpoint, filter, grouping,
     measures, schema version): another meaning is a rebase. ``naming`` maps raw values to labels,
     by label name: another naming rebases only the series it touches. ``caps`` overrides family
-    caps. ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
+    caps; ``target_cap`` and ``total_cap`` are for the target and for all of them together.
+    ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
     watermark, and its event ids are known for ``ids_kept_ms`` before it. ``fields`` names, by
     family, the provider's field that a person would look up, and ``cost`` what a poll takes; both
     are words for people and change nothing that is counted.
@@ -100,6 +101,7 @@ class QuerySpec:
     naming: Mapping[str, Naming] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
     target_cap: int = 5_000
+    total_cap: int = 200_000
     budget: Budget | None = None
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)

@@ -51,7 +51,7 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
 def encode_naming(spec: QuerySpec) -> str:
     """Return naming and caps as canonical JSON: what decides which series a raw value is in.
 
-    The cap under the empty name is the target's.
+    The cap under the empty name is the target's, that under ``*`` the one on all targets.
     """
     shapes = {
         label: {
@@ -60,7 +60,10 @@ def encode_naming(spec: QuerySpec) -> str:
         }
         for label, rule in spec.naming.items()
     }
-    stored = {"labels": shapes, "caps": dict(spec.caps) | {"": spec.target_cap}}
+    stored = {
+        "labels": shapes,
+        "caps": dict(spec.caps) | {"": spec.target_cap, "*": spec.total_cap},
+    }
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 

@@ -3,7 +3,8 @@
 Source: ``metrics.md`` A.1. Folding happens before counting, so no unit is lost to a cap.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.samples import BASE, OTHER, CountRow, Family, GaugeRow, Series
@@ -14,12 +15,15 @@ class Room:
     """How many series a query may still add.
 
     ``known`` are the series that exist already and keep their place. ``per_family`` is what is
-    left of each family's cap, ``in_target`` what is left of the target's.
+    left of each family's cap, ``in_target`` what is left of the target's, ``in_all`` of the cap on
+    all targets together, before any was added here; it is asked only where a series is new.
     """
 
     known: Collection[Series]
     per_family: dict[str, int]
     in_target: int
+    in_all: Callable[[], int] = lambda: sys.maxsize
+    added: int = 0
     dropped: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def admit(self, series: Series, family: Family) -> bool:
@@ -27,13 +31,22 @@ class Room:
         if series in self.known:
             return True
         left = self.per_family.setdefault(family.name, family.cap)
-        if left > 0 and self.in_target > 0:
+        full = self._full(left)
+        if full is None:
             self.per_family[family.name] = left - 1
             self.in_target -= 1
+            self.added += 1
             return True
-        reason = "target_limit" if self.in_target <= 0 else "family_limit"
-        self.dropped[family.name, reason] = self.dropped.get((family.name, reason), 0) + 1
+        self.dropped[family.name, full] = self.dropped.get((family.name, full), 0) + 1
         return False
+
+    def _full(self, left: int) -> str | None:
+        """Return which limit a new series of a family with ``left`` places meets; None for none."""
+        if self.in_target <= 0:
+            return "target_limit"
+        if left <= 0:
+            return "family_limit"
+        return "total_limit" if self.in_all() <= self.added else None
 
 
 def overflow(series: Series, family: Family) -> Series:

@@ -1,6 +1,7 @@
 """Gauges in the ledger: what a reading says is shown until it is replaced or too old (B.6)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -102,4 +103,13 @@ def _room(work: Work) -> Room:
     for row in rows:
         if row.family in left:
             left[row.family] -= 1
-    return Room(mine, left, work.spec.target_cap - len(rows))
+    return Room(mine, left, work.spec.target_cap - len(rows), _total_left(work))
+
+
+def _total_left(work: Work) -> Callable[[], int]:
+    @cache
+    def left() -> int:
+        number = work.tx.execute(sa.select(sa.func.count()).select_from(gauge)).scalar_one()
+        return work.spec.total_cap - number
+
+    return left

@@ -54,7 +54,11 @@ def _turn(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], state
 
 def _caps_moved(key: Series, caps: Mapping[str, int], spec: QuerySpec, *, known: bool) -> bool:
     takes_overflow = OTHER in key[1][len(BASE) - 2 :] or key[1][0] == OTHER
-    moved = caps.get(key[0]) != spec.caps.get(key[0]) or caps.get("") != spec.target_cap
+    moved = (caps.get(key[0]), caps.get(""), caps.get("*")) != (
+        spec.caps.get(key[0]),
+        spec.target_cap,
+        spec.total_cap,
+    )
     return moved and (takes_overflow or not known)
 
 
