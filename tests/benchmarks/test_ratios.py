@@ -1,0 +1,49 @@
+"""The short form: how many times less than its peers the exporter must cost, whatever the machine.
+
+The bounds are two fifths of what ``make bench`` asks for, since a busy machine is unfair to the
+shorter measurement.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import ledger_apply
+from tests.benchmarks.scrapes import GO, PYTHON, Size, memory_rows, rows
+
+pytestmark = pytest.mark.slow
+GZIP, PLAIN, ALL, ONE = "scrape, gzip", "scrape, plain", "everything changed", "one source"
+LEAST = {
+    GO: {GZIP: 400, PLAIN: 48, ALL: 3.2, ONE: 24},
+    PYTHON: {GZIP: 800, PLAIN: 96, ALL: 6.4, ONE: 48},
+}
+
+
+@pytest.mark.timeout(600)
+def test_scrapes_cost_a_fraction_of_a_peers(tmp_path: Path) -> None:
+    found = list(rows(Size(rounds=3), tmp_path))
+
+    assert PYTHON in {row.peer for row in found}
+    ratios = [
+        (row.what, row.peer, row.ratio or 0, least)
+        for row in found
+        for begins, least in LEAST[row.peer].items()
+        if row.what.startswith(begins) and "OpenMetrics" not in row.what
+    ]
+    assert len(ratios) == 4 * len({row.peer for row in found})
+    assert [each for each in ratios if each[2] < each[3]] == []
+
+
+@pytest.mark.timeout(600)
+def test_sixteen_scrapes_at_once_take_a_fraction_of_a_peers_memory(tmp_path: Path) -> None:
+    found = list(memory_rows(Size(sources=300), tmp_path))
+
+    ratios = [(row.what, row.peer, row.ratio) for row in found if row.peer]
+    assert ratios
+    assert [each for each in ratios if (each[2] or 0) < 1.5] == []
+
+
+def test_a_poll_that_changes_nothing_costs_a_fraction_of_one_that_changes_all() -> None:
+    found = ledger_apply.measure(3)
+
+    assert found["cpu_ms_nothing_changed"] * 4 < found["cpu_ms_all_changed"]
