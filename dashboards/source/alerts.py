@@ -42,10 +42,8 @@ class Alert:
 
 def alerts(tuning: Tuning) -> Iterator[Alert]:
     """Yield every alert."""
-    yield _drop(
-        tuning.fast, "Fast", "the last 3 hours are far below usual for this time of the week"
-    )
-    yield _drop(tuning.daily, "Daily", "the last 24 hours are far below usual for this weekday")
+    for drop in tuning.drops:
+        yield _drop(drop)
     yield _users(tuning)
     yield _share("Fallback", "fallback replies", tuning.fallback)
     yield _share("Handover", "handovers to people", tuning.handover)
@@ -54,16 +52,18 @@ def alerts(tuning: Tuning) -> Iterator[Alert]:
     yield from _exporter(tuning)
 
 
-def _drop(drop: Drop, name: str, summary: str) -> Alert:
+def _drop(drop: Drop) -> Alert:
     actual, expected = promql.actual(drop.window), promql.expected(drop.window)
     return Alert(
-        f"ChatbotEngagementDrop{name}",
+        f"ChatbotEngagementDrop{drop.name}",
         f"{promql.score(drop.window)} < {drop.score:g}\n"
         f"and {ON} ({actual} < {drop.share:g} * {expected})\n"
         f"and {ON} ({drop.hours} * {expected} >= {drop.least:g})",
         drop.hold,
         "warning",
-        "{{ $labels.project }} on {{ $labels.provider }}: " + summary,
+        "{{ $labels.project }} on {{ $labels.provider }}: the last "
+        + ("hour is" if drop.hours == 1 else f"{drop.hours} hours are")
+        + " far below usual for this time of the week",
         f"Fewer than {drop.share:.0%} of the messages (or interactions, or conversations) that the "
         "same hours of earlier weeks let expect, and more than this bot's own ups and downs explain.",
         _BOT_BOARD,
@@ -108,7 +108,7 @@ def _share(name: str, what: str, rule: Share) -> Alert:
 
 
 def _not_learnt(tuning: Tuning) -> Alert:
-    known = promql.weeks(tuning.daily.window)
+    known = promql.weeks(promql.DAILY)
     return Alert(
         "ChatbotBaselineNotLearnt",
         f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {tuning.weeks_needed})",

@@ -1,6 +1,6 @@
 """Panels about engagement that the overview and the provider boards share."""
 
-from dashboards.source import promql
+from dashboards.source import promql, records
 from dashboards.source.panels import (
     BLUE,
     GREY,
@@ -17,6 +17,7 @@ from dashboards.source.panels import (
     graph,
     stat_panel,
 )
+from dashboards.source.tuning import Tuning
 
 MEANING = (
     "Engagement of a bot is its messages received; where its provider counts none, its "
@@ -57,8 +58,8 @@ def against_usual(select: str) -> Panel:
 
 def band(select: str) -> Panel:
     """Return each bot's 3 h mean inside the band that earlier weeks let expect."""
-    expected = f"{promql.expected(promql.FAST)}{{{select}}}"
-    width = f"2 * {promql.scale(promql.FAST)}{{{select}}}"
+    tuning = Tuning()
+    drop = tuning.drop(promql.FAST)
     words = Words(
         "Engagement per hour against its expected band",
         MEANING + " Mean of three hours; the band is the median of the same hours of the week "
@@ -68,12 +69,12 @@ def band(select: str) -> Panel:
     curves = (
         Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
         Curve(
-            f"{expected} * exp({width})",
+            records.edge(select, 2, drop, tuning),
             f"{_PER_BOT} high",
             band_edge(),
         ),
         Curve(
-            f"{expected} * exp(-{width})",
+            records.edge(select, -2, drop, tuning),
             f"{_PER_BOT} low",
             band_edge(),
         ),

@@ -137,8 +137,8 @@ def _table() -> Panel:
     }
     words = Words(
         "Bots, the most unusual first",
-        engagement.MEANING + " Score: distance from usual in usual deviations; an engagement alert "
-        f"needs less than {Tuning().daily.score:g}. Active users: over the day where the provider tells, else over the "
+        engagement.MEANING + " Score: distance from usual in usual deviations; the daily alert "
+        f"needs less than {Tuning().drop(promql.DAILY).score:g}. Active users: over the day where the provider tells, else over the "
         "window that it has. Empty cells: no fresh data, not offered, or not learnt.",
     )
     link = (

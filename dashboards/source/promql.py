@@ -20,23 +20,28 @@ def expected(window: str) -> str:
     return f"bot:chatbot_engagement_expected:{window}"
 
 
+def earlier(window: str) -> str:
+    """Return the recorded mean per hour of each earlier week, over the hours known now."""
+    return f"bot:chatbot_engagement_earlier:{window}"
+
+
 def weeks(window: str) -> str:
     """Return the recorded number of earlier weeks that the expectation rests on."""
     return f"bot:chatbot_engagement_weeks:{window}"
 
 
-def change(window: str) -> str:
-    """Return the recorded logarithm of what is there over what was to be expected."""
-    return f"bot:chatbot_engagement_change:{window}"
+def surprise(window: str) -> str:
+    """Return the recorded distance from the expectation, 1 where chance would explain it."""
+    return f"bot:chatbot_engagement_surprise:{window}"
 
 
 def scale(window: str) -> str:
-    """Return the recorded usual size of that logarithm, learnt per bot."""
+    """Return the recorded usual size of that distance, learnt per bot, at least 1."""
     return f"bot:chatbot_engagement_scale:{window}"
 
 
 def score(window: str) -> str:
-    """Return the recorded logarithm in units of its usual size."""
+    """Return the recorded distance in units of its usual size."""
     return f"bot:chatbot_engagement_score:{window}"
 
 

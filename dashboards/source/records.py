@@ -22,8 +22,13 @@ class Record:
 def records(tuning: Tuning) -> Iterator[Record]:
     """Yield every recorded series, each after those that it reads."""
     yield Record(promql.HOUR, signal())
-    for drop in (tuning.fast, tuning.daily):
+    yield Record(
+        promql.earlier("hour"),
+        f"(\n{_earlier(promql.HOUR, tuning.weeks)}\n) and {ON} {promql.HOUR}",
+    )
+    for drop in tuning.drops:
         yield from _window(tuning, drop)
+        yield from _scores(tuning, drop)
     yield from share("fallback", "fallbacks", "messages_received", tuning.fallback)
     yield from share("handover", "handovers", "conversations_started", tuning.handover)
     yield Record(
@@ -47,54 +52,70 @@ def signal() -> str:
 
 
 def _window(tuning: Tuning, drop: Drop) -> Iterator[Record]:
-    window, hours = drop.window, drop.hours
-    actual, expected = promql.actual(window), promql.expected(window)
-    counted = f"count_over_time({promql.HOUR}[{hours}h])"
+    """Yield what a window holds, and what earlier weeks held in the very hours that are known now.
+
+    Hours that an outage of the API has swallowed are missing on both sides; a mean without its
+    busy hours would else look like a drop.
+    """
+    window, earlier = drop.window, promql.earlier(drop.window)
+    hours = f"[{drop.hours}h]"
+    past = f"{promql.earlier('hour')}{hours}"
+    enough = tuning.samples(drop.hours)
     yield Record(
-        actual,
-        f"avg_over_time({promql.HOUR}[{hours}h])\n"
-        f"and {ON} ({counted} >= {tuning.samples(hours)})\n"
-        f"and {ON} {promql.HOUR}",
+        promql.actual(window), f"avg_over_time({promql.HOUR}{hours})\n{_trusted(tuning, drop)}"
     )
-    yield Record(promql.weeks(window), f"count {BY} (\n{_earlier(actual, tuning.weeks)})")
+    yield Record(earlier, f"avg_over_time({past}) and (count_over_time({past}) >= {enough})")
+    yield Record(promql.weeks(window), f"count {BY} ({earlier})")
     yield Record(
-        expected,
-        f"quantile {BY} (0.5,\n{_earlier(actual, tuning.weeks)})\n"
+        promql.expected(window),
+        f"quantile {BY} (0.5, {earlier})\n"
         f"and {ON} ({promql.weeks(window)} >= {tuning.weeks_needed})",
     )
-    yield Record(
-        promql.change(window),
-        f"ln(({hours} * {actual} + 1) / ({hours} * {expected} + 1))",
+
+
+def _trusted(tuning: Tuning, drop: Drop) -> str:
+    """Return the guards: most of the window known, hours of data in time, no time never read."""
+    gaps = f"increase(chatbot_exporter_coverage_gap_seconds_total[{drop.hours}h])"
+    known = "".join(
+        f"and {ON} (count_over_time({promql.HOUR}[{hours}h]) >= {tuning.samples(hours)})\n"
+        for hours in sorted({drop.hours, tuning.recovered_h})
     )
-    yield from _scores(tuning, drop)
+    return f"{known}unless on (provider, target) (sum by (provider, target) ({gaps}) > 0)"
 
 
 def _scores(tuning: Tuning, drop: Drop) -> Iterator[Record]:
-    """Yield the usual change of a bot, and the present one in units of it.
+    """Yield how far a window is from the expectation, and that in units of what is usual.
 
-    The usual change is learnt from windows that could alert, since at night few events change
-    much; and it is at least what chance does to so many events.
+    The transform makes the spread of counts nearly 1 whatever their size: that of chance where
+    they are few, a share of them where they are many. What is usual is learnt from windows that
+    hold something, and is never taken as less than 1.
     """
-    change, scale = promql.change(drop.window), promql.scale(drop.window)
+    surprise, scale = promql.surprise(drop.window), promql.scale(drop.window)
     size = f"bot:chatbot_engagement_deviation:{drop.window}"
-    chance = f"bot:chatbot_engagement_chance:{drop.window}"
     events = f"{drop.hours} * {promql.expected(drop.window)}"
-    past = f"{size}[{drop.memory}] offset {drop.ago}"
-    needed = round(tuning.scale_days * 86_400 / tuning.interval_s)
-    yield Record(size, f"abs({change}) and {ON} ({events} >= {drop.least:g})")
-    yield Record(chance, f"{tuning.chance:g} / sqrt(clamp_min({events}, 1))")
+    past = f"{size}[{tuning.memory}] offset {drop.ago}"
+    left = transformed(f"{drop.hours} * {promql.actual(drop.window)}", tuning)
+    yield Record(surprise, f"{tuning.factor:.4g} * ({left} - {transformed(events, tuning)})")
+    yield Record(size, f"abs({surprise}) and {ON} ({events} >= {tuning.learn_least})")
     yield Record(
         scale,
-        f"(\n"
-        f"  (\n"
-        f"    {MAD_TO_SIGMA} * quantile_over_time(0.5, {past})\n"
-        f"    and count_over_time({past}) >= {needed}\n"
-        f"    or {ON} 0 * {chance} + {tuning.scale_unlearnt}\n"
-        f"  ) > {ON} {chance}\n"
-        f")\n"
-        f"or {ON} {chance}",
+        f"clamp_min({MAD_TO_SIGMA} * quantile_over_time(0.5, {past}), 1)\n"
+        f"or {ON} 0 * {promql.expected(drop.window)} + 1",
     )
-    yield Record(promql.score(drop.window), f"{change} / {scale}")
+    yield Record(promql.score(drop.window), f"{surprise} / {scale}")
+
+
+def transformed(events: str, tuning: Tuning) -> str:
+    """Return a query for a number whose spread does not depend on how many events there are."""
+    return f"asinh({tuning.steady:g} * sqrt({events} + 0.375))"
+
+
+def edge(select: str, width: float, drop: Drop, tuning: Tuning) -> str:
+    """Return a query for events per hour so many usual deviations from the expectation."""
+    events = f"{drop.hours} * {promql.expected(drop.window)}{{{select}}}"
+    away = f"{width / tuning.factor:.4g} * {promql.scale(drop.window)}{{{select}}}"
+    moved = f"clamp_min({transformed(events, tuning)} + {away}, 0)"
+    return f"clamp_min((sinh({moved}) / {tuning.steady:g}) ^ 2 - 0.375, 0) / {drop.hours}"
 
 
 def _earlier(series: str, weeks: int) -> str:

@@ -1,5 +1,6 @@
 """Every number of the rules, with the reason for it."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -10,19 +11,23 @@ class Drop:
     ``score``: distance from the expectation in the bot's own usual deviations. ``share``: part of
     the expectation that is left. ``least``: events that the window should have held; below it,
     chance explains a total outage. ``hold`` and ``keep`` are how long before and after.
-    ``memory`` and ``ago``: the deviations are learnt over ``memory`` that ended ``ago``, so that a
-    fresh drop cannot widen its own band.
+    ``ago``: the usual deviations are those until then, so that a fresh drop cannot widen its own
+    band.
     """
 
-    window: str
+    name: str
     hours: int
     score: float
     share: float
-    least: float
     hold: str
     keep: str
-    memory: str
-    ago: str
+    least: float = 20
+    ago: str = "1d"
+
+    @property
+    def window(self) -> str:
+        """The window as the names of recorded series have it."""
+        return f"avg{self.hours}h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,16 @@ class Tuning:
     coverage: float = 0.8  # of a window's samples; absorbs restarts and edge rules of 2.x and 3.x
     weeks: int = 4
     weeks_needed: int = 3  # so that one holiday or one viral week cannot decide
-    chance: float = 2.2  # no bot is steadier than this many times Poisson's deviation
-    scale_unlearnt: float = 0.35
-    scale_days: int = 2  # of samples before a learnt scale is believed
-    fast: Drop = field(
-        default_factory=lambda: Drop("avg3h", 3, -3.25, 0.6, 20, "30m", "1h", "6d", "1d")
-    )
-    daily: Drop = field(
-        default_factory=lambda: Drop("avg24h", 24, -3.25, 0.6, 20, "1h", "6h", "12d", "2d")
+    steady: float = 0.1225  # beyond chance, no bot is steadier than 12 % from week to week
+    doubt: float = 1.3  # variance of a count together with that of the median of four others
+    learn_least: int = 10  # events of windows from which a bot's usual deviation is learnt
+    memory: str = "21d:3h"  # what it is learnt from, and how often that is looked at
+    recovered_h: int = 3  # of prompt data before a drop is believed after a time without
+    drops: tuple[Drop, ...] = (
+        Drop("Sudden", 1, -3.75, 0.5, "1h", "1h"),
+        Drop("Fast", 3, -3.75, 0.5, "30m", "1h"),
+        Drop("HalfDay", 12, -3.25, 0.6, "2h", "6h", least=12),
+        Drop("Daily", 24, -3.25, 0.6, "2h", "6h", ago="2d"),
     )
     fallback: Share = field(default_factory=lambda: Share(6))
     handover: Share = field(default_factory=lambda: Share(24))
@@ -68,6 +75,15 @@ class Tuning:
     runbooks: str = ""
     grafana: str = ""
 
+    @property
+    def factor(self) -> float:
+        """What makes the distance of two transformed counts 1 where chance explains it."""
+        return 2 / (self.steady * math.sqrt(self.doubt))
+
+    def drop(self, window: str) -> Drop:
+        """Return what counts as a drop over a window."""
+        return next(drop for drop in self.drops if drop.window == window)
+
     def samples(self, hours: float) -> int:
         """Return how many evaluations of ``hours`` must have had data."""
-        return round(self.coverage * hours * 3600 / self.interval_s)
+        return math.ceil(self.coverage * hours * 3600 / self.interval_s)

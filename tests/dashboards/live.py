@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from dashboards.source.tuning import Tuning
 from exporter.catalog import entries
 from exporter.providers import KINDS
 from exporter.samples import Family, Kind
@@ -161,16 +162,15 @@ def _recorded() -> Iterator[str]:
         "bot:chatbot_handover_share:ratio24h": 0.1,
         "bot:chatbot_handover_base:sum24h": 200,
     }
-    for window in ("avg3h", "avg24h"):
+    for window in (drop.window for drop in Tuning().drops):
         values |= {
             f"bot:chatbot_engagement:{window}": 40,
             f"bot:chatbot_engagement_expected:{window}": 42,
             f"bot:chatbot_engagement_weeks:{window}": 4,
-            f"bot:chatbot_engagement_change:{window}": -0.05,
-            f"bot:chatbot_engagement_deviation:{window}": 0.1,
-            f"bot:chatbot_engagement_chance:{window}": 0.18,
-            f"bot:chatbot_engagement_scale:{window}": 0.18,
-            f"bot:chatbot_engagement_score:{window}": -0.3,
+            f"bot:chatbot_engagement_surprise:{window}": -0.5,
+            f"bot:chatbot_engagement_deviation:{window}": 0.5,
+            f"bot:chatbot_engagement_scale:{window}": 1,
+            f"bot:chatbot_engagement_score:{window}": -0.5,
         }
     for week in range(4, -1, -1):
         for name, value in values.items():

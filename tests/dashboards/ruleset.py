@@ -35,20 +35,31 @@ def rules(tuning: Tuning, alerts: Iterable[str]) -> dict[str, Any]:
     return {"groups": [group]}
 
 
+def in_hours(ruleset: dict[str, Any]) -> dict[str, Any]:
+    """Return the rules for steps of an hour.
+
+    Ranges become a minute shorter than their name, so that three hours are three values in
+    Prometheus 2 too, whose ranges hold both ends.
+    """
+    for hours in (1, 3, 12, 24):
+        ruleset = replaced(ruleset, f"[{hours}h]", f"[{60 * hours - 1}m]")
+    return ruleset
+
+
 def mutated(ruleset: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """Return the rules with ``old`` replaced in an expression or a `for`; it must occur."""
-    found = 0
-    groups = []
-    for group in ruleset["groups"]:
-        changed = []
-        for rule in group["rules"]:
-            text = rule["expr"] if old in rule["expr"] else rule.get("for", "")
-            found += text.count(old)
-            field = "expr" if old in rule["expr"] else "for"
-            changed.append(rule | {field: text.replace(old, new)} if old in text else rule)
-        groups.append(group | {"rules": changed})
-    assert found, f"no rule has {old!r}"
-    return {"groups": groups}
+    """Return the rules with ``old`` replaced; it must occur.
+
+    Where it is how long an alert must last, there; otherwise in the expressions.
+    """
+    lasting = [
+        group | {"rules": [r | {"for": new} if r.get("for") == old else r for r in group["rules"]]}
+        for group in ruleset["groups"]
+    ]
+    if lasting != ruleset["groups"]:
+        return {"groups": lasting}
+    changed = replaced(ruleset, old, new)
+    assert changed != ruleset, f"no rule has {old!r}"
+    return changed
 
 
 def replaced(ruleset: dict[str, Any], old: str, new: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from dashboards.source.files import FOLDER
+from dashboards.source.tuning import Tuning
 from tests.dashboards.lint import expressions
 from tests.dashboards.live import asked, prometheus
 
@@ -23,8 +24,9 @@ RULES = {
 }
 GRAFANA = {"$__rate_interval": "5m", "$__interval": "1h", "$__range": "2h"}
 EMPTY_RULES = {
-    "bot:chatbot_engagement:avg3h": "wants most of three hours, the data is half an hour",
-    "bot:chatbot_engagement:avg24h": "wants most of a day, the data is half an hour",
+    f"bot:chatbot_engagement{kind}:{drop.window}": "wants hours, the data is of half an hour"
+    for drop in Tuning().drops
+    for kind in ("", "_earlier", "_weeks", "_expected")
 }
 """Records that find no data here, and why; alerts find none because all is well."""
 

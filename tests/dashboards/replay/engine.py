@@ -1,8 +1,6 @@
 """The shipped rules over a scene: promtool evaluates them, every hour is asked what fires.
 
-Time runs in steps of an hour: an alert that must last half an hour takes one hour here. Ranges are
-a minute shorter than their name, so that three hours are three values in Prometheus 2 too, whose
-ranges hold both ends.
+Time runs in steps of an hour: an alert that must last half an hour takes one hour here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,19 +9,16 @@ from pathlib import Path
 from dashboards.source.tuning import Tuning
 from tests.dashboards.promtool import Values, firing
 from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK
-from tests.dashboards.ruleset import HOUR_S, replaced, rules
+from tests.dashboards.ruleset import HOUR_S, in_hours, rules
 
-DROPS = ("ChatbotEngagementDropFast", "ChatbotEngagementDropDaily")
+DROPS = tuple(f"ChatbotEngagementDrop{drop.name}" for drop in Tuning().drops)
 
 
 def alerting(
     folder: Path, series: Mapping[str, Values], hours: int, alerts: Iterable[str] = DROPS
 ) -> dict[str, list[bool]]:
     """Return whether any of the alerts fires, hour by hour, by bot."""
-    shortened = {"[3h]": "[179m]", "[24h]": "[1439m]"}
-    ruleset = rules(Tuning(interval_s=HOUR_S), alerts)
-    for old, new in shortened.items():
-        ruleset = replaced(ruleset, old, new)
+    ruleset = in_hours(rules(Tuning(interval_s=HOUR_S), alerts))
     probes = [hour * HOUR_S for hour in range(LEARNING_WEEKS * WEEK, hours)]
     found: dict[str, list[bool]] = {}
     for probe, samples in firing(folder, ruleset, series, probes, step_s=HOUR_S).items():
