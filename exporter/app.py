@@ -17,7 +17,7 @@ from exporter.clock import MILLISECONDS, Clock
 from exporter.config.model import Settings
 from exporter.display import Display
 from exporter.errors import LedgerError, SettingsError
-from exporter.explaining import Answer, answer
+from exporter.explaining import Answer, Explainer
 from exporter.exposition import Board
 from exporter.keys import KeyWatch
 from exporter.ledger.explain import Reader
@@ -141,18 +141,13 @@ class App:
             targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
-    def explain(self, selector: str) -> Answer:
-        """Return why the series of ``selector`` show what they show, from the ledger."""
+    def explain(self, selector: str, first: int) -> Answer:
+        """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
         reader = Reader(self._settings.ledger.url, self._families)
+        now_ms = self._outside.clock.now_ms()
         try:
-            return answer(
-                reader,
-                selector,
-                self._specs,
-                self._families,
-                now_ms=self._outside.clock.now_ms(),
-                most=EXPLAINED_AT_ONCE,
-            )
+            explainer = Explainer(reader, self._specs, self._families, now_ms)
+            return explainer.answer(selector, first, EXPLAINED_AT_ONCE)
         finally:
             reader.close()
 

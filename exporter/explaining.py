@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.ledger.explain import Asked, BucketRow, Reader, Record, Specs
+from exporter.ledger.explain import EVERY, Asked, BucketRow, Reader, Record, Search, Specs
 from exporter.lines import render_labels
 from exporter.query import QuerySpec
 from exporter.samples import HOUR_MS, Family, Window
@@ -102,33 +102,53 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of a selector's series; ``more`` says that others match, too."""
+    """What is known of a selector's series: at most ``most`` from number ``first`` on, of ``total``."""
 
     selector: str
     now_ms: int
+    first: int
+    most: int
+    total: int
     series: tuple[Explanation, ...]
-    more: bool = False
+
+    @property
+    def last(self) -> int:
+        """Return the number of the last series here."""
+        return self.first + len(self.series) - 1
 
 
-def answer(
-    reader: Reader,
-    text: str,
-    specs: Specs,
-    families: Mapping[str, Family],
-    *,
-    now_ms: int,
-    most: int | None = None,
-) -> Answer:
-    """Return the accounts of at most ``most`` series that the selector ``text`` asks for.
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """Explains series from a ledger. ``families`` are all that can be exported, by name."""
 
-    Raises ``SelectorError`` and ``LedgerError``.
-    """
-    selector = parse(text)
-    records, more = reader.find(
-        selector.matches, selector.may_match, specs, now_ms=now_ms, most=most
-    )
-    series = tuple(explain(record, families, now_ms) for record in records)
-    return Answer(text, now_ms, series, more)
+    reader: Reader
+    specs: Specs
+    families: Mapping[str, Family]
+    now_ms: int
+
+    def answer(self, text: str, first: int, most: int) -> Answer:
+        """Return the accounts of ``most`` series that the selector ``text`` asks for.
+
+        ``first`` is the number of the first of them, from 1. Raises ``SelectorError`` and
+        ``LedgerError``.
+        """
+        found, total = [], 0
+        for record in self._find(text, range(first - 1, first - 1 + most)):
+            total += 1
+            if record is not None:
+                found.append(explain(record, self.families, self.now_ms))
+        return Answer(text, self.now_ms, first, most, total, tuple(found))
+
+    def each(self, text: str) -> Iterator[Explanation]:
+        """Yield the accounts of all series that ``text`` asks for, one at a time; raises alike."""
+        for record in self._find(text, EVERY):
+            if record is not None:
+                yield explain(record, self.families, self.now_ms)
+
+    def _find(self, text: str, page: range) -> Iterator[Record | None]:
+        asked = parse(text)
+        search = Search(asked.matches, asked.may_match, self.specs, self.now_ms)
+        return self.reader.find(search, page)
 
 
 def explain(record: Record, families: Mapping[str, Family], now_ms: int) -> Explanation:

@@ -9,7 +9,7 @@ from exporter import catalog
 from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explaining import Answer, Bucket, Explanation, answer, number
+from exporter.explaining import Bucket, Explainer, Explanation, number
 from exporter.ledger.explain import Reader
 from exporter.providers import KINDS
 from exporter.query import QuerySpec
@@ -42,23 +42,36 @@ def command(selector: str, file: str, form: str, *, whole: bool) -> None:
     = != =~ !~. Reads the ledger beside a running exporter and calls nobody. Exits with 1 when
     nothing matches.
     """
-    settings = read_settings(file)
+    settings, now_ms, total = read_settings(file), SystemClock().now_ms(), 0
     with fail_on():
-        found = _answer(settings, selector)
-    if not found.series:
+        for total, found in enumerate(_explanations(settings, selector, now_ms), 1):
+            if form == "json":
+                click.echo(_json(found, total, selector, now_ms), nl=False)
+            else:
+                click.echo(("\n" if total > 1 else "") + "\n".join(as_text(found, now_ms, whole)))
+    if not total:
         raise click.ClickException("no series matches; chatbot-exporter metrics names the families")
     if form == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
-        return
-    click.echo("\n\n".join("\n".join(as_text(each, found.now_ms, whole)) for each in found.series))
+        click.echo(f'\n],\n"total": {total}}}')
+    elif total > 1:
+        click.echo(f"\n{total} series")
 
 
-def _answer(settings: Settings, selector: str) -> Answer:
+def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
+    """Return the part of a JSON document that ``found`` is, with what comes before it."""
+    series = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+    if number > 1:
+        return f",\n{series}"
+    name = msgspec.json.encode(selector).decode()
+    return f'{{"selector": {name},\n"now_ms": {now_ms},\n"series": [\n{series}'
+
+
+def _explanations(settings: Settings, selector: str, now_ms: int) -> Iterator[Explanation]:
+    """Yield one account after another: all of them together may not fit into memory."""
     families = catalog.families(KINDS)
     reader = Reader(settings.ledger.url, families)
     try:
-        now_ms = SystemClock().now_ms()
-        return answer(reader, selector, specs_of(settings), families, now_ms=now_ms)
+        yield from Explainer(reader, specs_of(settings), families, now_ms).each(selector)
     except SelectorError as error:
         raise click.BadParameter(str(error), param_hint="SELECTOR") from None
     finally:

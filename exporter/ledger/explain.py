@@ -4,8 +4,10 @@ One transaction reads everything, so that the parts of an explanation belong tog
 """
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +27,7 @@ from exporter.samples import HOUR_MS, Family, Window
 BUSY_S = 5
 REMOVED = "removed"
 LIVE = "live"
+EVERY = range(sys.maxsize)
 
 Specs = Mapping[tuple[str, str], QuerySpec]
 Wanted = Callable[[str, Mapping[str, str]], bool]
@@ -93,8 +96,17 @@ class Record:
     expires_ms: int | None = None
 
 
+Load = Callable[[], Record]
+"""Reads what there is to know of a series that matches, which costs more than to find it."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Search:
+class Search:
+    """What series are asked for, of the queries of ``specs``, as they are at ``now_ms``.
+
+    ``of`` says beforehand whether any series with a target's labels could be ``wanted``.
+    """
+
     wanted: Wanted
     of: Callable[[Mapping[str, str]], bool]
     specs: Specs
@@ -112,28 +124,16 @@ class Reader:
         """Let go of the ledger."""
         self._engine.dispose()
 
-    def find(
-        self,
-        wanted: Wanted,
-        of: Callable[[Mapping[str, str]], bool],
-        specs: Specs,
-        *,
-        now_ms: int,
-        most: int | None = None,
-    ) -> tuple[list[Record], bool]:
-        """Return the series that are ``wanted``, at most ``most``, and whether there are more.
+    def find(self, search: Search, page: range = EVERY) -> Iterator[Record | None]:
+        """Yield the series that are asked for, one after another, as of one instant.
 
-        ``of`` says beforehand whether any series with a target's labels could be.
+        Of those whose number, from 0, is not in ``page``, only that there is one: None.
         """
         try:
             engine.check_schema(self._engine)
             with self._engine.begin() as tx:
-                found: list[Record] = []
-                for record in _records(tx, self._families, _Search(wanted, of, specs, now_ms)):
-                    if most is not None and len(found) == most:
-                        return found, True
-                    found.append(record)
-                return found, False
+                for number, load in enumerate(_records(tx, self._families, search)):
+                    yield load() if number in page else None
         except sa.exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or type(error).__name__
             raise LedgerError(f"the ledger cannot be read: {cause}") from error
@@ -160,9 +160,7 @@ def _read_only(url: str) -> sa.Engine:
     return made
 
 
-def _records(
-    tx: sa.Connection, families: Mapping[str, Family], search: _Search
-) -> Iterator[Record]:
+def _records(tx: sa.Connection, families: Mapping[str, Family], search: Search) -> Iterator[Load]:
     for row in tx.execute(sa.select(query).order_by(query.c.target, query.c.name)).all():
         if not search.of({"target": row.target, "provider": row.provider}):
             continue
@@ -208,7 +206,7 @@ class _Scene:
     shown: Sequence[Shown]
     periods: Mapping[str, int]
 
-    def counters(self) -> Iterator[Record]:
+    def counters(self) -> Iterator[Load]:
         exported = {(each.family, each.labels): each.value for each in self.shown}
         mine = sa.select(series).where(series.c.query_id == self.query_id)
         for row in self.tx.execute(mine.order_by(series.c.family, series.c.labels)).all():
@@ -218,17 +216,22 @@ class _Scene:
             values = decode_labels(family.labels, row.labels)
             labels = dict(zip(family.labels, values, strict=True))
             if self.wanted(row.family, labels):
-                yield Record(
-                    family=row.family,
-                    labels=labels,
-                    asked=self.asked,
-                    exported=exported.get((row.family, values)),
-                    state=REMOVED if self.asked.spec is None else row.state,
-                    tally=_tally(row),
-                    buckets=_buckets(self.tx, [row.id]),
-                )
+                yield partial(self._counter, row, labels, exported.get((row.family, values)))
 
-    def gauges(self) -> Iterator[Record]:
+    def _counter(
+        self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
+    ) -> Record:
+        return Record(
+            family=row.family,
+            labels=labels,
+            asked=self.asked,
+            exported=exported,
+            state=REMOVED if self.asked.spec is None else row.state,
+            tally=_tally(row),
+            buckets=_buckets(self.tx, [row.id]),
+        )
+
+    def gauges(self) -> Iterator[Load]:
         counted = {each.period_name: each for each in self.families.values() if each.period}
         for each in self.shown:
             source = counted.get(each.family)
@@ -237,7 +240,8 @@ class _Scene:
             if each.created_ms is not None or not self.wanted(each.family, labels):
                 continue
             record = Record(each.family, labels, self.asked, each.value)
-            yield self._of_period(record, source) if source else self._of_window(record)
+            of_period = source and partial(self._of_period, record, source)
+            yield of_period or partial(self._of_window, record)
 
     def _of_period(self, record: Record, family: Family) -> Record:
         name = record.labels["period"]

@@ -20,7 +20,8 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
-Explain = Callable[[str], Answer]
+LARGEST_NUMBER = 9  # digits
+Explain = Callable[[str, int], Answer]
 
 
 def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
@@ -29,23 +30,31 @@ def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
 
     async def page(request: Request) -> Response:
         selector = request.query_params.get("series", "").strip()
+        first = _number(request.query_params.get("first", "1"))
         as_json = _wants_json(request)
         if not selector and not as_json:
             return _page("", HTTPStatus.OK)
         try:
             async with turn:
-                found = await asyncio.to_thread(explain, selector)
+                found = await asyncio.to_thread(explain, selector, first)
         except SelectorError as error:
             return _fault(selector, str(error), HTTPStatus.BAD_REQUEST, as_json=as_json)
         except LedgerError as error:
             return _fault(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
         if not found.series:
-            return _fault(selector, NOTHING, HTTPStatus.NOT_FOUND, as_json=as_json)
+            words = f"Only {found.total} series match." if found.total else NOTHING
+            return _fault(selector, words, HTTPStatus.NOT_FOUND, as_json=as_json)
         if as_json:
             return Response(msgspec.json.encode(found), media_type="application/json")
         return _page(selector, HTTPStatus.OK, found=found)
 
     return page
+
+
+def _number(text: str) -> int:
+    """Return the number in ``text``; 1 where there is none that a page could begin with."""
+    plain = text.isascii() and text.isdigit() and len(text) <= LARGEST_NUMBER
+    return max(1, int(text)) if plain else 1
 
 
 def _wants_json(request: Request) -> bool:

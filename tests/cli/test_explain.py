@@ -206,6 +206,23 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
     assert len(long.splitlines()) == len(short.splitlines()) + 20
 
 
+def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lived(told)
+    told.poll("promo", {10: 1}, users=3)
+
+    text = ask(told, monkeypatch, '{target=~".+"}').stdout
+    series = explained(told, monkeypatch, '{target=~".+"}')
+
+    assert len(series) > 4
+    assert text.splitlines()[-1] == f"{len(series)} series"
+    assert text.count("\n  query     ") == len(series)
+    data = json.loads(ask(told, monkeypatch, "--format", "json", '{target=~".+"}').stdout)
+    assert (data["selector"], data["total"]) == ('{target=~".+"}', len(series))
+    assert data["now_ms"] == told.clock.now_ms()
+
+
 def test_nothing_that_matches_exits_with_one(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
 

@@ -2,19 +2,23 @@
 
 import html
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from exporter.errors import LedgerError
-from exporter.explaining import Answer, answer
+from exporter.explaining import Answer, Explainer
 from exporter.ledger.explain import Reader
 from exporter.web.app import build
 from tests.support.telling import Told
 from tests.web.served import ask, sources
 
+ANY = '{target=~".+"}'
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
@@ -30,11 +34,11 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     found.close()
 
 
-def get(told: Told, **request: object) -> httpx.Response:
-    def explain(selector: str) -> Answer:
+def get(told: Told, most: int = 1, **request: Any) -> httpx.Response:
+    def explain(selector: str, first: int) -> Answer:
         reader = Reader(told.settings.ledger.url, told.families)
-        now_ms = told.clock.now_ms()
-        return answer(reader, selector, told.specs, told.families, now_ms=now_ms, most=1)
+        explainer = Explainer(reader, told.specs, told.families, told.clock.now_ms())
+        return explainer.answer(selector, first, most)
 
     app = build(sources(explain=explain))
     return ask(app, "GET", "/explain", **request)
@@ -67,7 +71,7 @@ def test_the_page_shows_the_sum_and_every_bucket(told: Told) -> None:
         {"params": {"series": RECEIVED}, "headers": {"Accept": "application/json"}},
     ],
 )
-def test_the_same_is_there_as_json(told: Told, request_: dict[str, object]) -> None:
+def test_the_same_is_there_as_json(told: Told, request_: dict[str, Any]) -> None:
     response = get(told, **request_)
 
     (series,) = json.loads(response.content)["series"]
@@ -83,14 +87,77 @@ def test_a_browser_that_takes_everything_gets_the_page(told: Told) -> None:
     assert response.headers["content-type"].startswith("text/html")
 
 
-def test_there_are_only_so_many_on_one_page(told: Told) -> None:
+def series_on(page: str) -> list[str]:
+    return re.findall(r"<h2 [^>]*><code>(.*?)</code>", page)
+
+
+def link(page: str, rel: str) -> str | None:
+    found = re.search(f'<a rel="{rel}" href="/explain\\?(.*?)"', page)
+    return html.unescape(found[1]) if found else None
+
+
+def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: Told) -> None:
+    told.pass_by(1)
+    told.poll("promo", {10: 1}, users=3)
+    told.pass_by(1)
+    told.poll("shop", {9: 104, 10: 80, 11: 12}, users=5)
+    everything = get(told, 100, params={"series": ANY}).text
+    query: str | None = f"series={quote(ANY)}"
+    seen: list[str] = []
+    words: list[str] = []
+
+    while query:
+        page = get(told, 2, params=query).text
+        seen += series_on(page)
+        words += re.findall(r"Series \d+ to \d+ of \d+", page)
+        query = link(page, "next")
+
+    number = len(series_on(everything))
+    assert number > 4
+    assert seen == series_on(everything)
+    assert words[0] == f"Series 1 to 2 of {number}"
+    assert words[-1].endswith(f"to {number} of {number}")
+    assert link(everything, "next") is None
+    assert f"<p>{number} series, as of" in everything
+
+
+def test_a_reader_comes_back_to_the_page_before(told: Told) -> None:
+    told.pass_by(1)
+    told.poll("promo", {10: 1}, users=3)
+
+    page = get(told, 2, params={"series": ANY, "first": "3"}).text
+
+    before = link(page, "prev")
+    assert before is not None
+    assert series_on(get(told, 2, params=before).text) == series_on(
+        get(told, 2, params={"series": ANY}).text
+    )
+
+
+def test_json_says_how_many_there_are_and_which_these_are(told: Told) -> None:
     told.pass_by(1)
     told.poll("promo", {10: 1})
 
-    response = get(told, params={"series": "chatbot_messages_received_total"})
+    found = get(
+        told, params={"series": "chatbot_messages_received_total", "first": "2", "format": "json"}
+    ).json()
 
-    assert response.text.count("<section") == 1
-    assert "narrow the selector" in response.text
+    assert (found["first"], found["most"], found["total"]) == (2, 1, 2)
+    assert len(found["series"]) == 1
+
+
+@pytest.mark.parametrize("first", ["0", "-1", "x", "", "٣", "1e9", "9" * 5_000])
+def test_a_number_that_is_none_is_the_first_page(first: str, told: Told) -> None:
+    response = get(told, params={"series": RECEIVED, "first": first})
+
+    assert (response.status_code, len(series_on(response.text))) == (200, 1)
+
+
+def test_a_page_behind_the_last_says_how_many_there_are(told: Told) -> None:
+    response = get(told, params={"series": RECEIVED, "first": "999999999"})
+
+    assert response.status_code == 404
+    assert "Only 1 series match." in response.text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +185,7 @@ def test_json_without_a_selector_is_a_fault(told: Told) -> None:
 
 
 def test_a_ledger_that_cannot_be_read_is_503() -> None:
-    def explain(_selector: str) -> Answer:
+    def explain(_selector: str, _first: int) -> Answer:
         raise LedgerError("the ledger cannot be read: database is locked")
 
     response = ask(build(sources(explain=explain)), "GET", "/explain", params={"series": "a"})
@@ -139,7 +206,7 @@ def test_where_nothing_can_be_explained_the_path_is_unknown() -> None:
 
 
 def test_it_is_read_only() -> None:
-    def explain(selector: str) -> Answer:
-        return Answer(selector, 0, ())
+    def explain(selector: str, first: int) -> Answer:
+        return Answer(selector, 0, first, 1, 0, ())
 
     assert ask(build(sources(explain=explain)), "POST", "/explain").status_code == 405
