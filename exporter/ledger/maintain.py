@@ -73,16 +73,20 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int) -> int:
         return 0
     horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, HORIZON_MS, spec.reach_ms or 0)
     before_ms = min(now_ms - horizon_ms, row.cursor_ms)
+    return _retire_oldest(tx, row.id, before_ms)
+
+
+def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:
     old = (
         sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
         .join(series, series.c.id == bucket.c.series_id)
-        .where(series.c.query_id == row.id, bucket.c.start_ms < before_ms)
+        .where(series.c.query_id == query_id, bucket.c.start_ms < before_ms)
         .order_by(bucket.c.start_ms)
         .limit(BITE)
     )
     rows = [tuple(found) for found in tx.execute(old)]
     if rows:
-        _retire_rows(tx, row.id, rows)
+        _retire_rows(tx, query_id, rows)
     return len(rows)
 
 
@@ -110,7 +114,7 @@ def _retire_rows(
 
 
 def prune(tx: sa.Connection, now_ms: int) -> None:
-    """Drop expired gauges, all but the last polls of the log, and targets gone for long."""
+    """Drop expired gauges, and all but the last polls of the log."""
     tx.execute(sa.delete(gauge).where(gauge.c.expires_ms <= now_ms))
     for query_id in tx.execute(sa.select(query.c.id)).scalars().all():
         kept = (
@@ -124,16 +128,28 @@ def prune(tx: sa.Connection, now_ms: int) -> None:
             .where(poll_log.c.query_id == query_id)
             .where(poll_log.c.poll_id.not_in(kept))
         )
+
+
+def forget(tx: sa.Connection, now_ms: int) -> bool:
+    """Take one bite of a target gone for long; say whether there may be more to take.
+
+    Buckets are retired first, so that its counters are right whenever the target comes back.
+    """
     gone = sa.select(query.c.id).where(
         query.c.state == "removed", query.c.state_ms <= now_ms - FORGET_AFTER_MS
     )
-    for query_id in tx.execute(gone).scalars().all():
-        _forget(tx, query_id)
-
-
-def _forget(tx: sa.Connection, query_id: int) -> None:
-    mine = sa.select(series.c.id).where(series.c.query_id == query_id)
-    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))
-    for table in (series, gauge, gap, poll_log, seen_event, sketch):
+    query_id = tx.execute(gone.limit(1)).scalar()
+    if query_id is None:
+        return False
+    if _retire_oldest(tx, query_id, now_ms) or _drop_ids(tx, query_id):
+        return True
+    for table in (series, gauge, gap, poll_log, sketch):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))
     tx.execute(sa.delete(query).where(query.c.id == query_id))
+    return True
+
+
+def _drop_ids(tx: sa.Connection, query_id: int) -> int:
+    mine = seen_event.c.query_id == query_id
+    some = sa.select(seen_event.c.id).where(mine).limit(BITE)
+    return tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(some))).rowcount

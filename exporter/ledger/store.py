@@ -22,6 +22,7 @@ from exporter.query import Budget, QuerySpec
 from exporter.samples import Family, Reading
 
 QueryKey = tuple[str, str]
+BITES_A_SWEEP = 20
 
 
 class Ledger:
@@ -183,12 +184,16 @@ class Ledger:
         return frozenset(written | asleep) & self._specs.keys(), counted
 
     def sweep(self) -> None:
-        """T-maintain of old rows: retire buckets and prune, one small transaction a query."""
+        """T-maintain of old rows: retire buckets, prune and forget, in small transactions."""
         for spec in self._specs.values():
             with self._transaction() as tx:
                 maintain.retire(tx, spec, self._clock.now_ms())
         with self._transaction() as tx:
             maintain.prune(tx, self._clock.now_ms())
+        for _ in range(BITES_A_SWEEP):
+            with self._transaction() as tx:
+                if not maintain.forget(tx, self._clock.now_ms()):
+                    break
 
     def self_counts(self) -> dict[SelfCount, float]:
         """Return the persisted self counters."""

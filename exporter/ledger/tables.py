@@ -19,10 +19,6 @@ metadata = MetaData()
 
 Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only where it says INTEGER
 
-meta = Table(
-    "meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False)
-)
-
 query = Table(
     "query",
     metadata,
