@@ -253,6 +253,7 @@ class App:
         await self._outside.offload(
             functools.partial(self._ledger.enrol, list(specs.values()), renames)
         )
+        self._ledger.max_bytes = settings.ledger.max_size
         self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
         self._specs = specs

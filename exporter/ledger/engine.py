@@ -101,6 +101,18 @@ def size_bytes(engine: sa.Engine) -> int | None:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
+def used_bytes(engine: sa.Engine) -> int | None:
+    """Return how much of the ledger's file holds rows; None where it has no file of its own."""
+    if _file(engine) is None:
+        return None
+    with engine.connect() as connection:
+        pages, free, size = (
+            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+    return (pages - free) * size
+
+
 def key_path(engine: sa.Engine) -> Path | None:
     """Return where the installation's key is kept, beside the ledger; None beside no file."""
     path = _file(engine)

@@ -17,6 +17,7 @@ BITE = 5_000
 SERIES_TTL_MS = 35 * DAY_MS
 HORIZON_MS = 35 * DAY_MS
 FORGET_AFTER_MS = 90 * DAY_MS
+SHOWN_MS = 3 * DAY_MS  # of which the newest settled day is shown, or its withdrawal is waited for
 POLLS_KEPT = 200
 
 
@@ -61,19 +62,25 @@ def rest_dormant(tx: sa.Connection, now_ms: int) -> frozenset[tuple[str, str]]:
     return frozenset((row.target, row.name) for row in keys)
 
 
-def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int) -> int:
+def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = False) -> int:
     """Fold old buckets of an unclaimed query into one number a series; return how many went.
 
-    A bucket is old when it is past the horizon and the cursor; the counter does not move.
+    A bucket is old when it is past the horizon and the cursor; the counter does not move. Where
+    room is ``tight``, only what polls and gauges still read is young.
     """
     row = tx.execute(
         sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
     ).one_or_none()
     if row is None or row.cursor_ms is None or row.claim_expires_ms > now_ms:
         return 0
-    horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, HORIZON_MS, spec.reach_ms or 0)
+    kept_ms = min(HORIZON_MS, _still_read_ms(spec)) if tight else HORIZON_MS
+    horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, kept_ms, spec.reach_ms or 0)
     before_ms = min(now_ms - horizon_ms, row.cursor_ms)
     return _retire_oldest(tx, row.id, before_ms)
+
+
+def _still_read_ms(spec: QuerySpec) -> int:
+    return max(spec.lookback_ms + spec.granularity_ms, spec.settle_ms + SHOWN_MS)
 
 
 def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:

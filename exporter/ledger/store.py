@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
+import structlog
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
@@ -23,13 +24,17 @@ from exporter.samples import Family, Reading
 
 QueryKey = tuple[str, str]
 BITES_A_SWEEP = 20
+TIGHT_SHARE = 0.8
+
+log = structlog.get_logger(__name__)
 
 
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` is told the seconds of each transaction, None when it failed. Raises
-    ``LedgerError`` (``ClaimLost``).
+    ``commits`` is told the seconds of each transaction, None when it failed. ``max_bytes`` is how
+    large its file may grow; near that, less of the past is kept. Raises ``LedgerError``
+    (``ClaimLost``).
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class Ledger:
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
         self._told: dict[int, Told] = {}
+        self._tight = False
+        self.max_bytes: int | None = None
         self._engine, self._lock = engine.open_engine(url, allow_network_fs=allow_network_fs)
         self._key_file = key_file or engine.key_path(self._engine)
 
@@ -185,15 +192,32 @@ class Ledger:
 
     def sweep(self) -> None:
         """T-maintain of old rows: retire buckets, prune and forget, in small transactions."""
+        tight = self._is_tight()
         for spec in self._specs.values():
-            with self._transaction() as tx:
-                maintain.retire(tx, spec, self._clock.now_ms())
+            for _ in range(BITES_A_SWEEP if tight else 1):
+                with self._transaction() as tx:
+                    gone = maintain.retire(tx, spec, self._clock.now_ms(), tight=tight)
+                if gone < maintain.BITE:
+                    break
         with self._transaction() as tx:
             maintain.prune(tx, self._clock.now_ms())
         for _ in range(BITES_A_SWEEP):
             with self._transaction() as tx:
                 if not maintain.forget(tx, self._clock.now_ms()):
                     break
+
+    def _is_tight(self) -> bool:
+        """Say whether the ledger nears ``max_bytes``; log when it begins to."""
+        used, before = engine.used_bytes(self._engine), self._tight
+        most = self.max_bytes
+        self._tight = used is not None and most is not None and used >= TIGHT_SHARE * most
+        if self._tight and not before:
+            log.warning(
+                "the ledger nears ledger.max_size: older hours are folded sooner",
+                used_bytes=used,
+                max_bytes=most,
+            )
+        return self._tight
 
     def self_counts(self) -> dict[SelfCount, float]:
         """Return the persisted self counters."""

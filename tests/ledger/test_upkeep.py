@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from exporter.ledger import maintain
 from exporter.ledger.tables import bucket, query
@@ -80,6 +81,40 @@ def test_no_statement_of_a_stream_reads_all_events(open_book: OpenBook) -> None:
 
     assert any("seen_event" in statement for statement, _ in asked)
     assert not [scan for scan in scans(book, asked) if "bucket" in scan or "seen_event" in scan]
+
+
+def test_a_ledger_near_its_size_keeps_only_what_is_still_read(open_book: OpenBook) -> None:
+    book = open_book(START_MS, spec())
+    book.poll({HOUR: 1.0})
+    book.poll({HOUR: 5.0})
+    book.clock.step(10 * DAY_MS)
+    newest = HOUR + 10 * DAY_MS
+    book.poll({HOUR: 5.0, newest: 2.0})
+    book.ledger.sweep()
+    roomy = book.ledger.sizes()[2]["bucket"]
+
+    book.ledger.max_bytes = 50_000
+    with capture_logs() as said:
+        book.ledger.sweep()
+        book.ledger.sweep()
+
+    assert (roomy, book.ledger.sizes()[2]["bucket"]) == (2, 1)
+    assert [line["max_bytes"] for line in said] == [50_000]
+    book.poll({newest: 3.0})
+    assert book.counter() == 7
+
+
+def test_a_ledger_with_room_says_nothing_and_keeps_all(open_book: OpenBook) -> None:
+    book = open_book(START_MS, spec())
+    book.poll({HOUR: 1.0})
+    book.clock.step(10 * DAY_MS)
+    book.poll({HOUR + 10 * DAY_MS: 2.0})
+
+    book.ledger.max_bytes = 2**30
+    with capture_logs() as said:
+        book.ledger.sweep()
+
+    assert (book.ledger.sizes()[2]["bucket"], said) == (2, [])
 
 
 def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
