@@ -158,6 +158,16 @@ def test_a_client_of_another_authority_stays_out(tmp_path: Path, authority: Pair
             at.get(at.as_client(stranger))
 
 
+def test_an_authority_may_stand_in_the_file(tmp_path: Path, authority: Pair, client: Pair) -> None:
+    pem = "".join(f"    {line}\n" for line in authority.cert.read_text().splitlines())
+    text = f"{CERTIFIED}  client_auth_type: RequireAndVerifyClientCert\n  client_ca: |\n{pem}"
+    with secured(tmp_path, text, authority) as at:
+        other = self_signed(tmp_path, "stranger")
+
+        assert gets_in(at, at.as_client(client))
+        assert not gets_in(at, at.as_client(other))
+
+
 @pytest.mark.parametrize(
     ("kind", "bare", "known", "stranger"),
     [

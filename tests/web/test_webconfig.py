@@ -80,6 +80,10 @@ GOOD = {
         CERTIFIED + "  client_auth_type: RequireAnyClientCert\n  client_ca_file: other.pem\n",
         remarks=("client_auth_type RequireAnyClientCert: certificates are verified all the same",),
     ),
+    "RequireClientCert, the older word": Good(
+        CERTIFIED + "  client_auth_type: RequireClientCert\n  client_ca_file: other.pem\n",
+        remarks=("client_auth_type RequireClientCert: certificates are verified all the same",),
+    ),
     "VerifyClientCertIfGiven": Good(
         CERTIFIED + "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: other.pem\n"
     ),
@@ -107,6 +111,11 @@ GOOD = {
     "http2 off": Good(CERTIFIED + "http_server_config: {http2: false}\n"),
     "http2 on": Good(
         CERTIFIED + "http_server_config: {http2: true}\n",
+        remarks=("http2: HTTP/1.1 is served; HTTP/2 is not",),
+    ),
+    "ciphers that HTTP/2 has no use for, and http2 on": Good(
+        CERTIFIED + "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA]\n"
+        "  max_version: TLS12\nhttp_server_config: {http2: true}\n",
         remarks=("http2: HTTP/1.1 is served; HTTP/2 is not",),
     ),
     "every header": Good(
@@ -225,6 +234,14 @@ BAD = {
         AUTH + "RequireAndVerifyClientCert\n  client_ca_file: text.pem\n",
         "web.yml:5:19: tls_server_config.client_ca_file: no certificate in PEM form",
     ),
+    "an authority inline without certificates": (
+        AUTH + "RequireAndVerifyClientCert\n  client_ca: this is no certificate\n",
+        "web.yml:5:14: tls_server_config.client_ca: no certificate in PEM form",
+    ),
+    "an authority inline and as a file": (
+        AUTH + "RequireAndVerifyClientCert\n  client_ca: x\n  client_ca_file: other.pem\n",
+        "web.yml:5:14: tls_server_config.client_ca: given beside client_ca_file; keep one of them",
+    ),
     "RequireAnyClientCert without an authority": (
         AUTH + "RequireAnyClientCert\n",
         (
@@ -337,6 +354,13 @@ def test_an_unknown_cipher_is_told_with_its_neighbour(folder: Path) -> None:
 
     assert fault.startswith("web.yml:4:19: tls_server_config.cipher_suites[0]: expected TLS_AES")
     assert fault.endswith('did you mean "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"?')
+
+
+def test_that_certificate_and_key_are_empty_is_two_faults(folder: Path) -> None:
+    assert faults(folder, 'tls_server_config:\n  cert_file: ""\n  key_file: ""\n') == [
+        "web.yml:2:3: tls_server_config: missing one of cert or cert_file",
+        "web.yml:2:3: tls_server_config: missing one of key or key_file",
+    ]
 
 
 def test_all_faults_come_at_once(folder: Path) -> None:
