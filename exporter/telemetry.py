@@ -14,13 +14,13 @@ from prometheus_client import (
     Gauge,
     Histogram,
     PlatformCollector,
-    ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter import __version__
+from exporter.process import Process
 from exporter.samples import Family, Kind
 
 PREFIX = "chatbot_exporter_"
@@ -96,8 +96,8 @@ class Telemetry:
         self._changes = itertools.count(1)
         self._change = 0
         self._rendered: dict[bool, tuple[int, bytes]] = {}
-        self._process, self._registry = CollectorRegistry(), CollectorRegistry()
-        ProcessCollector(registry=self._process)
+        self._process = Process(_generate)
+        self._registry = CollectorRegistry()
         PlatformCollector(registry=self._registry)
         self._polls = self._histogram("poll_duration_seconds")
         self._requests = self._histogram("api_request_duration_seconds")
@@ -169,9 +169,9 @@ class Telemetry:
         change = self._change  # before rendering, so that what changes meanwhile is not lost
         seen, body = self._rendered.get(openmetrics, (-1, b""))
         if seen != change:
-            body = _generate(self._registry, openmetrics=openmetrics)
+            body = _generate(self._registry, openmetrics)
             self._rendered[openmetrics] = (change, body)
-        return _generate(self._process, openmetrics=openmetrics) + body
+        return self._process.render(openmetrics=openmetrics) + body
 
     def _changed(self) -> None:
         """Have the next scrape render again; called from several threads, after the change."""
@@ -192,7 +192,7 @@ class Telemetry:
         )
 
 
-def _generate(registry: CollectorRegistry, *, openmetrics: bool) -> bytes:
+def _generate(registry: CollectorRegistry, openmetrics: bool) -> bytes:  # noqa: FBT001 - by position
     if openmetrics:
         body: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
         return body.removesuffix(b"# EOF\n")

@@ -50,6 +50,7 @@ def measure(minutes: float = 3, targets: int = TARGETS) -> dict[str, float]:
                 after = scrape_text(connection)
                 took.append(time.perf_counter() - at)
                 pause.wait(15)
+            after = scrape_text(connection)
             spent, seconds = server.cpu_s() - cpu, time.perf_counter() - begun
             memory = server.memory("VmRSS") / 2**20
     names = ("polls_total", "polls_skipped_total", "poll_failures_total")
