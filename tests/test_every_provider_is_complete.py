@@ -1,5 +1,7 @@
-"""A provider is a folder, a registry line, a simulator, tests, a page and an example."""
+"""A provider is a folder, a registry line, a simulator, tests, a board, a page and an example."""
 
+import shutil
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -10,32 +12,99 @@ from exporter.simulator import SIMULATORS
 
 ROOT = Path(__file__).parent.parent
 PROVIDERS = ROOT / "exporter" / "providers"
-FOLDERS = sorted(path.parent.name for path in PROVIDERS.glob("*/__init__.py"))
+FOLDERS = sorted(
+    path.name for path in PROVIDERS.iterdir() if path.is_dir() and any(path.glob("*.py"))
+)
 PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
 
 
-def lacks(name: str) -> list[str]:
-    """Return what the provider ``name`` still needs, in words."""
-    wanted = [
+def files(name: str) -> list[str]:
+    """Return the files that the provider ``name`` must have."""
+    return [
         *(f"exporter/providers/{name}/{part}" for part in PARTS),
         f"exporter/simulator/{name}.py",
+        f"tests/simulator/test_{name}.py",
         f"tests/providers/{name}/test_mapping.py",
         f"tests/providers/{name}/test_compliance.py",
         f"docs/providers/{name}.md",
+        f"dashboards/chatbot-{name}.json",
     ]
-    missing = [path for path in wanted if not (ROOT / path).is_file()]
-    if name not in KINDS:
+
+
+def places(name: str) -> dict[str, tuple[str, str]]:
+    """Return what other files must say of the provider, by the words for it: file and text."""
+    return {
+        "an entry in exporter.yaml": ("exporter.yaml", f"provider: {name}"),
+        "a page in mkdocs.yml": ("mkdocs.yml", f"providers/{name}.md"),
+        "a course of faults in tests/faults/test_faults.py": (
+            "tests/faults/test_faults.py",
+            f'"{name}": Course(',
+        ),
+    }
+
+
+def lacks(
+    name: str,
+    root: Path = ROOT,
+    kinds: Container[str] = KINDS,
+    simulators: Container[str] = SIMULATORS,
+) -> list[str]:
+    """Return what the provider ``name`` still needs, in words."""
+    missing = [path for path in files(name) if not (root / path).is_file()]
+    if name not in kinds:
         missing.append("a line in exporter/providers/__init__.py")
-    if name not in SIMULATORS:
+    if name not in simulators:
         missing.append("a line in exporter/simulator/__init__.py")
-    if f"provider: {name}" not in (ROOT / "exporter.yaml").read_text("utf-8"):
-        missing.append("an entry in exporter.yaml")
+    for words, (file, text) in places(name).items():
+        if text not in (root / file).read_text("utf-8"):
+            missing.append(words)
     return missing
 
 
 @pytest.mark.parametrize("name", sorted({*FOLDERS, *KINDS, *SIMULATORS}))
 def test_a_provider_lacks_nothing(name: str) -> None:
     assert lacks(name) == []
+
+
+def copied(root: Path, *paths: str) -> None:
+    """Copy files of this tree to ``root``."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, root / path)
+
+
+def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
+    copied(tmp_path, *(file for file, _ in places("acme").values()))
+    made = tmp_path / "exporter/providers/acme"
+    made.mkdir(parents=True)
+    for part in ("__init__.py", "options.py"):
+        (made / part).touch()
+
+    assert lacks("acme", tmp_path) == [
+        "exporter/providers/acme/provider.py",
+        "exporter/providers/acme/mapping.py",
+        "exporter/simulator/acme.py",
+        "tests/simulator/test_acme.py",
+        "tests/providers/acme/test_mapping.py",
+        "tests/providers/acme/test_compliance.py",
+        "docs/providers/acme.md",
+        "dashboards/chatbot-acme.json",
+        "a line in exporter/providers/__init__.py",
+        "a line in exporter/simulator/__init__.py",
+        "an entry in exporter.yaml",
+        "a page in mkdocs.yml",
+        "a course of faults in tests/faults/test_faults.py",
+    ]
+
+
+@pytest.mark.parametrize("path", files("voiceflow"))
+def test_a_file_that_goes_missing_is_named(path: str, tmp_path: Path) -> None:
+    copied(tmp_path, *files("voiceflow"), *(file for file, _ in places("voiceflow").values()))
+    assert lacks("voiceflow", tmp_path) == []
+
+    (tmp_path / path).unlink()
+
+    assert lacks("voiceflow", tmp_path) == [path]
 
 
 @pytest.mark.parametrize("name", KINDS)
