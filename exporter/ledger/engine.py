@@ -12,6 +12,8 @@ from exporter.errors import LedgerError
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
 
+MIGRATING = 10_877
+PSYCOPG = "postgresql+psycopg"
 NEWEST = "1"
 """The schema that this program writes: the last of ``migrations/versions``."""
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -24,7 +26,7 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> tuple[sa.Engine,
 
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(address(url))
     held: IO[str] | None = None
     try:
         if engine.dialect.name == "sqlite":
@@ -40,7 +42,7 @@ def beside(url: str) -> sa.Engine:
 
     It neither locks the ledger nor migrates it; ``check_schema`` says whether it may be used.
     """
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(address(url))
     if engine.dialect.name == "sqlite":
         _listen(engine)
     return engine
@@ -54,6 +56,12 @@ def check_schema(engine: sa.Engine) -> None:
             f"the ledger has schema {found}, this program {newest}; use the version that runs, or "
             "let this one run first"
         )
+
+
+def address(url: str) -> sa.URL:
+    """Return ``url`` as SQLAlchemy takes it: PostgreSQL is spoken to through psycopg 3."""
+    found = sa.make_url(url)
+    return found.set(drivername=PSYCOPG) if found.drivername == "postgresql" else found
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -71,6 +79,8 @@ def migrate(engine: sa.Engine) -> None:
     if found is not None and path is not None:
         _copy(engine, path, f"{path}.v{found}.bak")
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
         upgrade.upgrade(connection)
 
 
