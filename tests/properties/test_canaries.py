@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 import structlog
+from starlette.types import ASGIApp
 
 from exporter.app import App, Outside
 from exporter.logs import configure_logs
@@ -23,6 +24,7 @@ from exporter.providers import KINDS
 from exporter.samples import HOUR_MS
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
+from exporter.simulator.xenioo_rows import BOTS
 from exporter.web.app import build
 from exporter.web.negotiation import OPENMETRICS, TEXT
 from tests.support.vendors import Vendors, read
@@ -66,9 +68,10 @@ class Wire(httpx.AsyncBaseTransport):
 
 @dataclass
 class Traces:
-    """All that the exporter gave away: by name, as bytes."""
+    """All that the exporter gave away: by name, as bytes; ``explained`` series, by target."""
 
     found: dict[str, bytes] = field(default_factory=dict)
+    explained: dict[str, int] = field(default_factory=dict)
 
     def keep(self, folder: Path, when: str) -> None:
         """Take the ledger's files as they lie on disk, without the installation's key."""
@@ -86,6 +89,23 @@ class Traces:
             page = ask(web, "GET", "/metrics", headers={"accept": form}).raise_for_status()
             assert page.headers["content-type"] == form
             self.found[f"/metrics as {form}"] = page.content
+        for name in targets:
+            self._explain(web, name)
+
+    def _explain(self, web: ASGIApp, target: str) -> None:
+        """Ask for every explanation there is of a target, as a page and as JSON."""
+        first, total = 1, 1
+        while first <= total:
+            asked = {"series": f'{{target="{target}"}}', "first": str(first)}
+            answers = {
+                form: ask(web, "GET", "/explain", params=asked | {"format": form}).content
+                for form in ("html", "json")
+            }
+            for form, content in answers.items():
+                self.found[f"/explain {target} from {first} as {form}"] = content
+            told = json.loads(answers["json"])
+            first, total = first + len(told.get("series", "?")), told.get("total", 0)
+        self.explained[target] = total
 
     def holding(self, canaries: set[str]) -> list[tuple[str, str]]:
         """Return which of them stand where, in any spelling."""
@@ -130,7 +150,11 @@ class Scene:
         self.wire = Wire(self.vendors)
         self.targets = list(self.vendors.services)
         top = {"limit": 20, "window": "24h", "allow": list(ALLOWED)}
-        self.document = self.vendors.document({"flowxo": {"top_messages": top}}) | {
+        changes: dict[str, dict[str, Any]] = {
+            "flowxo": {"top_messages": top},
+            "xenioo": {"bot": BOTS[0].key},
+        }
+        self.document = self.vendors.document(changes) | {
             "privacy": {"top_messages": "allowlist"},
             "ledger": {"url": f"sqlite:///{self.folder}/ledger.db"},
         }
@@ -142,7 +166,7 @@ class Scene:
 
     def secrets(self) -> set[str]:
         """Return every configured secret, and every key that a request carried."""
-        configured = {self.key(name) for name in self.targets}
+        configured = {self.key(name) for name in self.targets} | {BOTS[0].key}
         halves = {half for key in configured for half in key.split(":") if len(half) > SHORTEST}
         return configured | halves | self.wire.keys - {""}
 
@@ -240,9 +264,12 @@ def test_of_what_was_counted_only_the_count_remains(tmp_path: Path, lines: io.St
     assert texts & {each["text"] for each in people}
     metrics = scene.traces.found[f"/metrics as {TEXT}"].decode()
     assert handovers(metrics) >= 20
-    told = {name for name, _ in scene.traces.holding({"chatlayer"})}
-    assert told >= {"/", "/api/v1/status", "log", "ledger.db after the end"}
-    assert told >= {f"/metrics as {TEXT}", f"/metrics as {OPENMETRICS}"}
+    for target in scene.targets:
+        told = {name for name, _ in scene.traces.holding({target})}
+        assert told >= {"/", "/api/v1/status", "log", "ledger.db after the end"}
+        assert told >= {f"/metrics as {TEXT}", f"/metrics as {OPENMETRICS}"}
+        assert told >= {f"/explain {target} from 1 as {form}" for form in ("html", "json")}
+        assert scene.traces.explained[target] > 1
     assert not scene.traces.holding(events | texts | scene.secrets() | {"canary"})
 
 
