@@ -24,8 +24,8 @@ waits = st.lists(
 @examples(30)
 @given(waits, st.sampled_from([1, 6, 48]))
 def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: int) -> None:
-    with scratch() as folder:
-        till = Till(folder, spec(reach_ms=REACH_MS, lookback_ms=lookback * HOUR_MS))
+    query = spec(reach_ms=REACH_MS, lookback_ms=lookback * HOUR_MS)
+    with scratch() as folder, Till(folder, query) as till:
         read: list[Window] = []
         settled: set[int] = set()
         for minutes, ending in [(1, "answered"), *story, (1, "answered")]:
@@ -35,7 +35,6 @@ def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: in
             settled |= {h for window in windows for h in hours(window) if h <= until_ms}
             read += windows
         cursor_ms = till.claim().cursor_ms
-        till.close()
 
         assert cursor_ms is not None
         unread = hours(Window(read[0].start_ms, cursor_ms)) - set().union(*map(hours, read))

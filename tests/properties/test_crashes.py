@@ -44,8 +44,12 @@ def truths(till: Till, past: Past) -> dict[str, float]:
 @examples(25)
 @given(steps, st.integers(0, 400))
 def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], at: int) -> None:
-    with scratch() as whole, scratch() as broken:
-        calm, struck = Till(whole, spec()), Till(broken, spec())
+    with (
+        scratch() as whole,
+        scratch() as broken,
+        Till(whole, spec()) as calm,
+        Till(broken, spec()) as struck,
+    ):
         pasts = Past(), Past()
         for till, past in zip((calm, struck), pasts, strict=True):
             past.change("web", HOUR, 100)
@@ -61,8 +65,6 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
             left = poll_through(struck, pasts[1], left)
 
         assert truths(struck, pasts[1]) == truths(calm, pasts[0])
-        calm.close()
-        struck.close()
 
 
 def poll_through(till: Till, past: Past, left: int) -> int:
@@ -85,9 +87,13 @@ def poll_through(till: Till, past: Past, left: int) -> int:
 def test_a_schedule_decides_when_but_not_what_is_counted(
     story: list[Step], data: st.DataObject
 ) -> None:
-    with scratch() as one, scratch() as two:
-        tills = Till(one, spec()), Till(two, spec(write_off_after_ms=None))
-        pasts = Past(), Past()
+    with (
+        scratch() as one,
+        scratch() as two,
+        Till(one, spec()) as aging,
+        Till(two, spec(write_off_after_ms=None)) as patient,
+    ):
+        tills, pasts = (aging, patient), (Past(), Past())
         for till, past in zip(tills, pasts, strict=True):
             past.change("web", HOUR, 100)
             past.change("sms", HOUR, 100)
@@ -99,6 +105,4 @@ def test_a_schedule_decides_when_but_not_what_is_counted(
                     till.clock.step(data.draw(st.integers(1, 40), label="minutes") * 60_000)
                     poll(till, past)
 
-        assert truths(tills[0], pasts[0]) == truths(tills[1], pasts[1])
-        for till in tills:
-            till.close()
+        assert truths(aging, pasts[0]) == truths(patient, pasts[1])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -73,7 +73,7 @@ def scratch() -> Iterator[Path]:
 
 
 class Till:
-    """One query's ledger on virtual time."""
+    """One query's ledger on virtual time; closed where its block is left, however that is left."""
 
     def __init__(self, folder: Path, spec: QuerySpec, clock: VirtualClock | None = None) -> None:
         self.folder = folder
@@ -90,6 +90,12 @@ class Till:
         url = f"sqlite:///{self._path}"
         self.ledger = Ledger(url, clock=self.clock, families=NORMALISED)
         self.ledger.enrol([self.spec])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.ledger.close()
