@@ -34,7 +34,13 @@ MISSING = [
     if not there
 ]
 SERIES = 'chatbot_messages_received_total{target="demo-flowxo"}'
-PAGES = {"status": "/", "target": "/?target=demo-flowxo", "explain": f"/explain?series={SERIES}"}
+MANY = '{target=~"demo-.*"}'
+PAGES = {
+    "status": "/",
+    "target": "/?target=demo-flowxo",
+    "explain": f"/explain?series={SERIES}",
+    "explain-many": f"/explain?series={MANY}",
+}
 
 if MISSING and os.environ.get("CI") == "true":
     pytest.fail(f"missing for the browser tests: {', '.join(MISSING)}", pytrace=False)
@@ -144,5 +150,20 @@ def test_a_series_is_explained_from_the_form(demo: str, browser: Any) -> None:
     page.wait_for_selector("section h2")
 
     assert page.locator("section").count() == 1
+    assert page.get_by_role("link", name="Those after").count() == 0
     assert "= counter" in page.locator("table.sum").inner_text()
+    assert trouble == []
+
+
+def test_a_reader_goes_on_to_the_next_page_of_series(demo: str, browser: Any) -> None:
+    asked = partial(httpx.get, f"{demo}/explain", params={"series": MANY, "format": "json"})
+    wait_for(lambda: asked(timeout=30).json()["total"] > 50, 120, every=1)
+    page, trouble = opened(browser, demo + PAGES["explain-many"])
+    first = page.locator("h2").all_inner_texts()
+
+    page.get_by_role("link", name="Those after").first.click()
+    page.wait_for_url("**first=51**")
+
+    assert len(first) == 50
+    assert not set(first) & set(page.locator("h2").all_inner_texts())
     assert trouble == []
