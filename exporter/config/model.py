@@ -64,8 +64,10 @@ class Named(BaseModel):
 
     model_config = Strict
 
-    id: str = Field(min_length=1)
-    alias: str | None = Field(default=None, min_length=1)
+    id: str = Field(min_length=1, description="the vendor's id")
+    alias: str | None = Field(
+        default=None, min_length=1, description="the name that labels show; without it, the id"
+    )
 
     @property
     def shown(self) -> str:
@@ -78,16 +80,44 @@ class Common(BaseModel):
 
     model_config = Strict
 
-    interval: Duration = 300_000
-    slow_interval: Duration = 3_600_000
-    settle: Duration = 3_600_000
-    lookback: Duration = 172_800_000
-    zero_hold: Duration = 90_000
-    write_off_after: WriteOff = 21_600_000
-    start: Literal["zero", "history"] = "zero"
-    timezone: Zone = "UTC"
-    period_gauges: bool = True
-    requests_per_second: float = Field(default=5, ge=0)
+    interval: Duration = Field(
+        default=300_000, description="how often each query starts; at least `1s`, Xenioo `1h`"
+    )
+    slow_interval: Duration = Field(
+        default=3_600_000,
+        description="the same for distinct counts over days, top lists and definitions",
+    )
+    settle: Duration = Field(
+        default=3_600_000,
+        description="how long after its end a bucket counts as complete. Gauges show settled "
+        "buckets; counters show every unit at once",
+    )
+    lookback: Duration = Field(
+        default=172_800_000,
+        description="how far back each poll reads again, so how late a revision is still seen; at "
+        "least `settle`",
+    )
+    zero_hold: Duration = Field(
+        default=90_000,
+        description="how long a new series shows 0 before its value, so that `increase()` sees the "
+        "first step; at least 1.5 times the scrape interval",
+    )
+    write_off_after: WriteOff = Field(
+        default=21_600_000,
+        description="when a provider lowers a count, the counter holds still until growth has "
+        "caught up; after this time it goes on regardless. `never` waits for ever",
+    )
+    start: Literal["zero", "history"] = Field(
+        default="zero",
+        description="`zero`: count from now on; `history`: begin with what the first poll finds",
+    )
+    timezone: Zone = Field(default="UTC", description="the zone of days")
+    period_gauges: bool = Field(
+        default=True, description="show the newest settled hour and day as `chatbot_period_*`"
+    )
+    requests_per_second: float = Field(
+        default=5, ge=0, description="most requests to the provider; `0` is no limit"
+    )
 
     @field_validator("interval", "slow_interval")
     @classmethod
@@ -100,10 +130,17 @@ class Common(BaseModel):
 class TargetOptions(Common):
     """What every target has; each provider adds its own keys to it."""
 
-    name: Name
-    provider: str
-    base_url: str
-    renamed_from: Name | None = None
+    name: Name = Field(
+        description="the label `target`: lower-case letters, digits and dashes, at most 63; unique"
+    )
+    provider: str = Field(description="the vendor; below is a section for each")
+    base_url: str = Field(
+        title="address", description="where calls go; another one is for a proxy or a simulator"
+    )
+    renamed_from: Name | None = Field(
+        default=None,
+        description="the target's former name, so that its counts go on under the new one",
+    )
 
     @field_validator("base_url", mode="before")
     @classmethod
@@ -117,10 +154,16 @@ class Limits(BaseModel):
 
     model_config = Strict
 
-    series_per_target: int = Field(default=5_000, ge=1)
-    series_total: int = Field(default=200_000, ge=1)
-    label_value_bytes: int = Field(default=128, ge=16, le=4096)
-    families: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    series_per_target: int = Field(default=5_000, ge=1, description="most series of one target")
+    series_total: int = Field(default=200_000, ge=1, description="most series of all targets")
+    label_value_bytes: int = Field(
+        default=128, ge=16, le=4096, description="longer label values are cut and given a digest"
+    )
+    families: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="caps by family, such as `{chatbot_events_total: 50}`; "
+        "`chatbot-exporter metrics` lists the names",
+    )
 
 
 class Privacy(BaseModel):
@@ -128,8 +171,16 @@ class Privacy(BaseModel):
 
     model_config = Strict
 
-    top_messages: Literal["none", "allowlist", "raw"] = "none"
-    allow_raw_text: bool = False
+    top_messages: Literal["none", "allowlist", "raw"] = Field(
+        default="none",
+        description="what lists of frequent user messages may show: nothing, listed texts only, "
+        "or all",
+    )
+    allow_raw_text: bool = Field(
+        default=False,
+        description="must be `true` for `raw`: what looks like an address, a number or a token is "
+        "redacted, but that is a safety net and no guarantee",
+    )
 
 
 class Web(BaseModel):
@@ -137,7 +188,11 @@ class Web(BaseModel):
 
     model_config = Strict
 
-    listen: Listen = "127.0.0.1:10877"
+    listen: Listen = Field(
+        default="127.0.0.1:10877",
+        description="`:10877` listens on every address, `[::1]:10877` on IPv6. A change needs a "
+        "restart",
+    )
 
 
 class LedgerOptions(BaseModel):
@@ -148,9 +203,23 @@ class LedgerOptions(BaseModel):
 
     model_config = Strict
 
-    url: LedgerUrl = Field(default="sqlite:///ledger.db", repr=False)
-    max_size: Size = 2**30
-    allow_network_fs: bool = False
+    url: LedgerUrl = Field(
+        default="sqlite:///ledger.db",
+        repr=False,
+        description="`sqlite:///FILE` (four slashes for an absolute path, else from the settings "
+        "file's folder) or `postgresql://USER@HOST/DATABASE`. Leave a password out and set "
+        "`PGPASSWORD` or `PGPASSFILE`. A change needs a restart",
+    )
+    max_size: Size = Field(
+        default=2**30,
+        description="when 80 % of it is in use, the exporter says so in the log and folds hours "
+        "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
+        "days. SQLite only",
+    )
+    allow_network_fs: bool = Field(
+        default=False,
+        description="take an SQLite file on a network file system, where locks may not hold",
+    )
 
 
 def check_version(value: Any) -> int:
@@ -167,14 +236,26 @@ class SettingsFile(BaseModel):
 
     model_config = Strict
 
-    version: Annotated[int, BeforeValidator(check_version)]
-    web: Web = Web()
-    ledger: LedgerOptions = LedgerOptions()
-    defaults: Common = Common()
-    targets: list[dict[str, Any]] = Field(min_length=1)
-    limits: Limits = Limits()
-    privacy: Privacy = Privacy()
-    allow_inline_secrets: bool = False
+    version: Annotated[int, BeforeValidator(check_version)] = Field(
+        description="the format of the file: `1`"
+    )
+    web: Web = Field(default=Web(), description="where to listen, see below")
+    ledger: LedgerOptions = Field(
+        default=LedgerOptions(), description="where counts are remembered, see below"
+    )
+    defaults: Common = Field(
+        default=Common(), description="settings for every target that does not give its own"
+    )
+    targets: list[dict[str, Any]] = Field(
+        min_length=1, description="the accounts to read, at least one"
+    )
+    limits: Limits = Field(default=Limits(), description="caps on series, see below")
+    privacy: Privacy = Field(
+        default=Privacy(), description="how much of what users wrote may be shown, see below"
+    )
+    allow_inline_secrets: bool = Field(
+        default=False, description="take secrets that stand in this file"
+    )
 
 
 class Settings(BaseModel):

@@ -1,5 +1,7 @@
 """Scalars of ``exporter.yaml``: durations, sizes, zones and addresses.
 
+The ``title`` of a type is what the reference of settings calls it.
+
 A message quotes a value only beside a known word that it nearly spells: a secret in the wrong
 place is never repeated. ``hint`` in an error's context becomes the part after the semicolon.
 """
@@ -14,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -66,6 +68,12 @@ def parse_duration(value: Any) -> int:
     return total
 
 
+def duration_text(value_ms: int) -> str:
+    """Return the shortest text of one unit that ``parse_duration`` reads as ``value_ms``."""
+    unit = max((each for each in _UNITS if value_ms % _UNITS[each] == 0), key=_UNITS.__getitem__)
+    return f"{value_ms // _UNITS[unit]}{unit}"
+
+
 def parse_write_off(value: Any) -> int | Literal["never"]:
     """Return milliseconds, or ``never``."""
     if value == "never":
@@ -94,6 +102,12 @@ def parse_size(value: Any) -> int:
     if match is None:
         raise fault("size", "expected a size such as 500MiB or 1GiB")
     return int(match[1]) * _SIZES[match[2]]
+
+
+def size_text(value: int) -> str:
+    """Return the shortest text that ``parse_size`` reads as ``value`` bytes, whole KiB."""
+    unit = max((each for each in _SIZES if value % _SIZES[each] == 0), key=_SIZES.__getitem__)
+    return f"{value // _SIZES[unit]}{unit}"
 
 
 def parse_listen(value: Any) -> tuple[str, int]:
@@ -175,23 +189,29 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration)]
+Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration), Field(title="duration")]
 """Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
 
-WriteOff: TypeAlias = Annotated[int | Literal["never"], PlainValidator(parse_write_off)]
+WriteOff: TypeAlias = Annotated[
+    int | Literal["never"],
+    PlainValidator(parse_write_off),
+    Field(title="duration or `never`"),
+]
 """Milliseconds, or ``never``."""
 
-Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone)]
+Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone), Field(title="zone")]
 """An IANA time zone name."""
 
-Size: TypeAlias = Annotated[int, BeforeValidator(parse_size)]
+Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), Field(title="size")]
 """Bytes, written as ``64KiB``, ``500MiB``, ``1GiB``."""
 
-Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen)]
+Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen), Field(title="`host:port`")]
 """``host:port``."""
 
-Url: TypeAlias = Annotated[str, AfterValidator(check_url)]
+Url: TypeAlias = Annotated[str, AfterValidator(check_url), Field(title="address")]
 """An address that keys may travel to: https, or http to loopback; no slash at its end."""
 
-LedgerUrl: TypeAlias = Annotated[str, AfterValidator(check_ledger_url)]
+LedgerUrl: TypeAlias = Annotated[
+    str, AfterValidator(check_ledger_url), Field(title="address of a ledger")
+]
 """``sqlite:///FILE`` or ``postgresql://…``."""

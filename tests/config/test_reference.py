@@ -1,4 +1,4 @@
-"""``docs/configuration.md`` names every key there is, and no other."""
+"""``docs/configuration.md`` has every key there is, and no other, as the code defines it."""
 
 import re
 from collections.abc import Iterator
@@ -21,9 +21,13 @@ from exporter.config.model import (
     TargetOptions,
     Web,
 )
+from exporter.config.reference import rewritten, tables
 from exporter.providers import KINDS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+OPTIONS = {name: kind.options for name, kind in KINDS.items()}
+MADE = tables(OPTIONS)
 SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": SettingsFile,
     "web": Web,
@@ -31,29 +35,38 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "limits": Limits,
     "privacy": Privacy,
     "Every target": TargetOptions,
-    **{name: kind.options for name, kind in KINDS.items()},
+    **OPTIONS,
 }
 SHARED = (Secret, Named)
+ROW = re.compile(r"(?m)^\| `([\w.]+)` \| (.+?) \| (.*?) \| (.*) \|$")
 
 
-def documented(heading: str) -> set[str]:
+def rows(heading: str) -> list[tuple[str, str, str, str]]:
+    """Return key, kind, default and meaning of every row in the section."""
     section = re.search(rf"(?ms)^## {heading}\n(.*?)(?=^## |\Z)", PAGE)
     assert section is not None, heading
-    return set(re.findall(r"(?m)^\| `([\w.]+)` \|", section[1]))
+    return ROW.findall(section[1])
+
+
+def defaults(heading: str) -> dict[str, Any]:
+    """Return the section's defaults by key, without those of nested keys."""
+    given = {key: re.fullmatch("`(.+)`", default) for key, _, default, _ in rows(heading)}
+    return {key: yaml.safe_load(text[1]) for key, text in given.items() if text and "." not in key}
 
 
 def keys_of(heading: str) -> set[str]:
     model = SECTIONS[heading]
-    of_provider = heading in KINDS
-    known = TargetOptions.model_fields.keys() if of_provider else set()
-    own = model.model_fields.keys() - known
-    nested = {
-        f"{name}.{key}"
-        for name in own
-        for inner in models_in(model.model_fields[name].annotation)
-        for key in inner.model_fields
-    }
-    return own | (nested if of_provider else set())
+    if heading not in KINDS:
+        return model.model_fields.keys() - ({"base_url"} if model is TargetOptions else set())
+    own = model.model_fields.keys() - TargetOptions.model_fields.keys()
+    return own | {f"{name}.{key}" for name in own for key in keys_below(model, name)}
+
+
+def keys_below(model: type[BaseModel], name: str) -> Iterator[str]:
+    for inner in models_in(model.model_fields[name].annotation):
+        for key in inner.model_fields:
+            yield key
+            yield from (f"{key}.{each}" for each in keys_below(inner, key))
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -63,25 +76,70 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from models_in(part)
 
 
+def required_of(target: dict[str, Any]) -> dict[str, Any]:
+    """Return of an example target only what it cannot do without."""
+    fields = OPTIONS[target["provider"]].model_fields
+    return {key: value for key, value in target.items() if fields[key].is_required()}
+
+
+def loaded(target: dict[str, Any]) -> TargetOptions:
+    text = yaml.safe_dump({"version": 1, "privacy": PRIVACY, "targets": [target]})
+    environ = dict.fromkeys(re.findall(r"env: (\w+)", text), "a:b")
+    return loads(text, OPTIONS, environ).targets[0]
+
+
+PRIVACY = {"top_messages": "allowlist"}
+EXAMPLES = {
+    target["provider"]: required_of(target)
+    for target in yaml.safe_load((ROOT / "exporter.yaml").read_text("utf-8"))["targets"]
+}
+
+
+def test_the_page_is_current() -> None:
+    assert rewritten(PAGE, MADE) == PAGE, "run scripts/configuration-page"
+
+
+def test_the_page_has_a_place_for_every_table() -> None:
+    assert sorted(re.findall(r"<!-- keys: (\w+) -->", PAGE)) == sorted(MADE)
+
+
+def test_a_table_that_was_changed_by_hand_is_written_again() -> None:
+    stale = PAGE.replace("| `5m` |", "| `6m` |")
+    empty = re.sub(r"(<!-- keys: \w+ -->\n\n)(?:\|.*\n)+", r"\1", PAGE)
+
+    assert len({PAGE, stale, empty}) == len((PAGE, stale, empty))
+    assert rewritten(stale, MADE) == PAGE
+    assert rewritten(empty, MADE) == PAGE
+
+
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_key_is_documented_and_every_documented_key_exists(heading: str) -> None:
-    assert documented(heading) == keys_of(heading)
+    documented = [key for key, *_ in rows(heading)]
+    repeated = TargetOptions.model_fields.keys() if heading in KINDS else set()
+
+    assert len(set(documented)) == len(documented)
+    assert set(documented) - repeated == keys_of(heading)
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_key_has_a_meaning(heading: str) -> None:
+    assert [key for key, _, _, meaning in rows(heading) if not meaning.strip()] == []
+
+
+def test_a_field_without_a_description_leaves_its_meaning_empty() -> None:
+    class Plain(TargetOptions):
+        base_url: str = "https://plain.example.com"
+        depth: int
+
+    assert "| `depth` | number | required |  |\n" in tables({"plain": Plain})["plain"]
 
 
 def test_the_smallest_file_of_the_page_is_valid() -> None:
     example = re.search(r"(?s)```yaml\n(.*?)```", PAGE)
-    kinds = {name: kind.options for name, kind in KINDS.items()}
 
     assert example is not None
-    made = loads(example[1], kinds, {"VOICEFLOW_API_KEY": "x"})
+    made = loads(example[1], OPTIONS, {"VOICEFLOW_API_KEY": "x"})
     assert [target.name for target in made.targets] == ["shop"]
-
-
-def test_the_providers_named_are_those_of_this_build() -> None:
-    row = re.search(r"(?m)^\| `provider` \| required \| (.*?);", PAGE)
-
-    assert row is not None
-    assert set(re.findall(r"`(\w+)`", row[1])) == KINDS.keys()
 
 
 @pytest.mark.parametrize(
@@ -97,11 +155,32 @@ def test_the_providers_named_are_those_of_this_build() -> None:
 def test_the_defaults_on_the_page_are_those_in_the_code(
     heading: str, model: type[BaseModel]
 ) -> None:
-    section = re.search(rf"(?ms)^## {heading}\n(.*?)(?=^## |\Z)", PAGE)
-    assert section is not None
+    written = defaults(heading)
 
-    rows = re.findall(r"(?m)^\| `(\w+)` \| `([^`]+)` \|", section[1])
+    assert written
+    assert model.model_validate(written) == model()
 
-    written = model.model_validate({key: yaml.safe_load(text) for key, text in rows})
-    assert rows
-    assert written == model()
+
+@pytest.mark.parametrize("provider", KINDS)
+def test_a_providers_defaults_written_out_change_nothing(provider: str) -> None:
+    target, written = EXAMPLES[provider], defaults(provider)
+
+    assert "base_url" in written
+    assert loaded(target | written) == loaded(target)
+
+
+def test_what_differs_for_a_provider_stands_in_its_section() -> None:
+    assert defaults("xenioo")["interval"] == "1h"
+    assert defaults("flowxo")["requests_per_second"] == 2
+    assert "requests_per_second" not in defaults("voiceflow")
+
+
+def test_kinds_tell_choices_lists_and_bounds() -> None:
+    kinds = {
+        key: kind for key, kind, _, _ in (*rows("flowxo"), *rows("inkeep"), *rows("chatlayer"))
+    }
+
+    assert kinds["top_flows.limit"] == "number, at least 1, at most 20"
+    assert kinds["active_users.windows"] == "list of durations"
+    assert kinds["stream.mode"] == "`ids` or `recount`"
+    assert kinds["stream.max_age"] == "duration"

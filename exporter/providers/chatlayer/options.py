@@ -55,7 +55,9 @@ Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_shoute
 class Bot(Named):
     """One bot; DRAFT and LIVE are separate data sets."""
 
-    versions: tuple[Version, ...] = Field(default=("LIVE",), strict=False, min_length=1)
+    versions: tuple[Version, ...] = Field(
+        default=("LIVE",), strict=False, min_length=1, description="each is read by itself"
+    )
 
     @field_validator("versions")
     @classmethod
@@ -73,8 +75,13 @@ class Mapped(BaseModel):
 
     model_config = Strict
 
-    family: str
-    labels: Mapping[str, str] = Field(default_factory=dict)
+    family: str = Field(
+        description="a counter that no active collector of the target feeds; "
+        "`chatbot-exporter metrics` lists the names"
+    )
+    labels: Mapping[str, str] = Field(
+        default_factory=dict, description="values of the family's labels that an event lacks"
+    )
 
     @field_validator("family")
     @classmethod
@@ -108,11 +115,21 @@ class Events(BaseModel):
 
     model_config = Strict
 
-    allow: tuple[str, ...] | None = Field(default=None, strict=False)
-    event_map: Mapping[str, Annotated[Mapped, BeforeValidator(_as_mapped)]] = Field(
-        default_factory=dict
+    allow: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description='names with a series of their own; the others are `event="other"`. Every name '
+        "unless given",
     )
-    active: tuple[str, ...] | None = Field(default=None, strict=False)
+    event_map: Mapping[str, Annotated[Mapped, BeforeValidator(_as_mapped)]] = Field(
+        default_factory=dict,
+        description="`{event name: family}` or `{event name: {family: NAME, labels: {…}}}`",
+    )
+    active: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="names that make a user or conversation active; every name unless given",
+    )
 
 
 class Filter(BaseModel):
@@ -120,9 +137,9 @@ class Filter(BaseModel):
 
     model_config = Strict
 
-    key: str = Field(min_length=1)
-    operator: str = Field(min_length=1)
-    value: tuple[str, ...] = Field(strict=False)
+    key: str = Field(min_length=1, description="the attribute")
+    operator: str = Field(min_length=1, description="as the vendor's form takes it")
+    value: tuple[str, ...] = Field(strict=False, description="what it is compared with")
 
 
 class Stream(BaseModel):
@@ -130,14 +147,37 @@ class Stream(BaseModel):
 
     model_config = Strict
 
-    mode: Literal["ids", "recount"] = "ids"
-    overlap: Duration = 15 * MINUTE_MS
-    safety_lag: Duration = 30_000
-    sweep: Duration = 24 * HOUR_MS
-    sweep_interval: Duration = 6 * HOUR_MS
-    max_age: Duration | None = None
-    max_pages: int = Field(default=100, ge=2, le=1000)
-    filters: tuple[Filter, ...] = Field(default=(), strict=False)
+    mode: Literal["ids", "recount"] = Field(
+        default="ids", description="`recount` reads whole hours again instead and keeps no ids"
+    )
+    overlap: Duration = Field(
+        default=15 * MINUTE_MS,
+        description="each poll reads this far back again, for events that came late",
+    )
+    safety_lag: Duration = Field(
+        default=30_000, description="events younger than this wait for the next poll"
+    )
+    sweep: Duration = Field(
+        default=24 * HOUR_MS, description="a sweep reads this far back again; at least `overlap`"
+    )
+    sweep_interval: Duration = Field(default=6 * HOUR_MS, description="how often a sweep starts")
+    max_age: Duration | None = Field(
+        default=None,
+        description="how long the vendor keeps events; an outage longer than this leaves a gap. No "
+        "limit unless given",
+    )
+    max_pages: int = Field(
+        default=100,
+        ge=2,
+        le=1000,
+        description="pages of 100 events; a stretch of time with more is halved",
+    )
+    filters: tuple[Filter, ...] = Field(
+        default=(),
+        strict=False,
+        description="attribute filters; they ask by the vendor's POST form, whose operators are "
+        "not documented",
+    )
 
     @field_validator("sweep")
     @classmethod
@@ -150,17 +190,40 @@ class Stream(BaseModel):
 class ChatlayerOptions(TargetOptions):
     """One access token, which belongs to one team of one region."""
 
-    region: Literal["eu", "us", "apac", "sa"] = "eu"
-    base_url: str = REGIONS["eu"]
-    token: Secret
-    bots: tuple[Annotated[Bot, BeforeValidator(_as_bot)], ...] = Field(strict=False, min_length=1)
-    team_id: str | None = Field(default=None, min_length=1)
-    collectors: tuple[Collector, ...] = Field(
-        default=("events", "conversations", "messages", "users"), strict=False, min_length=1
+    region: Literal["eu", "us", "apac", "sa"] = Field(
+        default="eu", description="where the team's data are"
     )
-    events: Events = Events()
-    stream: Stream = Stream()
-    received_kinds: tuple[str, ...] | None = Field(default=None, strict=False)
+    base_url: str = Field(
+        default=REGIONS["eu"],
+        title="address",
+        description="where calls go: to the region's own address, unless given",
+    )
+    token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
+    bots: tuple[Annotated[Bot, BeforeValidator(_as_bot), Field(title="identifier")], ...] = Field(
+        strict=False, min_length=1, description="the bots to read"
+    )
+    team_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="needed by the collectors `team_events` and `team_conversations`",
+    )
+    collectors: tuple[Collector, ...] = Field(
+        default=("events", "conversations", "messages", "users"),
+        strict=False,
+        min_length=1,
+        description="what to read; each costs its own calls",
+    )
+    events: Events = Field(
+        default=Events(),
+        description="which event names have a series of their own, and what else they count as",
+    )
+    stream: Stream = Field(default=Stream(), description="how event lists are read")
+    received_kinds: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="the message kinds that add up to messages received; all but a total unless "
+        "given",
+    )
 
     @model_validator(mode="before")
     @classmethod

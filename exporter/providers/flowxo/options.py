@@ -12,8 +12,8 @@ class TopFlows(BaseModel):
 
     model_config = Strict
 
-    limit: int = Field(default=10, ge=1, le=20)
-    window: Duration = DAY_MS
+    limit: int = Field(default=10, ge=1, le=20, description="how many")
+    window: Duration = Field(default=DAY_MS, description="whole days")
 
     @field_validator("window")
     @classmethod
@@ -29,7 +29,11 @@ class TopMessages(TopFlows):
     What may be shown at all is the file's ``privacy.top_messages``.
     """
 
-    allow: tuple[str, ...] = Field(default=(), strict=False)
+    allow: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="the texts that `privacy.top_messages: allowlist` may show",
+    )
 
 
 class FlowXOOptions(TargetOptions):
@@ -37,7 +41,15 @@ class FlowXOOptions(TargetOptions):
 
     base_url: str = "https://flowxo.com/api"
     requests_per_second: float = Field(default=2, ge=0)
-    api_key: Secret
-    project: str = Field(min_length=1)
-    top_flows: TopFlows | None = None
-    top_messages: TopMessages | None = None
+    api_key: Secret = Field(description="the key of the account's owner")
+    project: str = Field(
+        min_length=1, description="the label; a key sees all bots of its account as one"
+    )
+    top_flows: TopFlows | None = Field(
+        default=None, description="the most used flows of a trailing window; off unless given"
+    )
+    top_messages: TopMessages | None = Field(
+        default=None,
+        description="the most frequent user messages; off unless given, and needs "
+        "`privacy.top_messages`",
+    )

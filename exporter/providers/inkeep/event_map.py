@@ -41,8 +41,13 @@ class Mapped(BaseModel):
 
     model_config = Strict
 
-    family: Annotated[str, AfterValidator(_check_family)]
-    labels: dict[str, str] = Field(default_factory=dict)
+    family: Annotated[str, AfterValidator(_check_family)] = Field(
+        description="a counter that no other query of the target feeds; "
+        "`chatbot-exporter metrics` lists the names"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="values of the family's labels beside the channel"
+    )
 
     def values(self, channel: str) -> tuple[str, ...]:
         """Return the values of the family's labels beyond the base ones."""

@@ -26,8 +26,16 @@ class ActiveUsers(BaseModel):
 
     model_config = Strict
 
-    property: tuple[str, ...] = Field(default=("userProperties", "id"), strict=False)
-    windows: tuple[Duration, ...] = Field(default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS), strict=False)
+    property: tuple[str, ...] = Field(
+        default=("userProperties", "id"),
+        strict=False,
+        description="a field, `userProperties` or `properties`, and the key in it",
+    )
+    windows: tuple[Duration, ...] = Field(
+        default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS),
+        strict=False,
+        description="trailing windows of whole days",
+    )
 
     @field_validator("property")
     @classmethod
@@ -50,11 +58,21 @@ class InkeepOptions(TargetOptions):
 
     base_url: str = "https://api.analytics.inkeep.com"
     requests_per_second: float = Field(default=2, ge=0)
-    api_key: Secret
-    project: str = Field(min_length=1)
-    queries: tuple[QueryName, ...] = Field(default=QUERIES, strict=False)
-    active_users: ActiveUsers = ActiveUsers()
-    event_map: dict[str, EventTarget] = Field(default_factory=dict)
+    api_key: Secret = Field(
+        description="the key of an integration of type API; other keys can only write"
+    )
+    project: str = Field(min_length=1, description="the label; a key sees one project")
+    queries: tuple[QueryName, ...] = Field(
+        default=QUERIES, strict=False, description="what to ask; all five unless given"
+    )
+    active_users: ActiveUsers = Field(
+        default=ActiveUsers(), description="whose different values are users, over which windows"
+    )
+    event_map: dict[str, EventTarget] = Field(
+        default_factory=dict,
+        description="adds to the built-in map: `{event name: family}` or "
+        "`{event name: {family: NAME, labels: {…}}}`",
+    )
 
     @field_validator("queries")
     @classmethod

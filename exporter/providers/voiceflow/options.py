@@ -32,10 +32,20 @@ class VoiceflowOptions(TargetOptions):
     """One Voiceflow key; without ``environments``, all environments are read in one query."""
 
     base_url: str = "https://analytics-api.voiceflow.com"
-    api_key: Secret
-    projects: tuple[Identifier, ...] = Field(strict=False)
-    environments: tuple[Identifier, ...] = Field(default=(), strict=False)
-    queries: tuple[QueryName, ...] = Field(default=("interactions", "unique_users"), strict=False)
+    api_key: Secret = Field(description="the key of one project")
+    projects: tuple[Identifier, ...] = Field(
+        strict=False, description="the projects to read, which the key must be able to see"
+    )
+    environments: tuple[Identifier, ...] = Field(
+        default=(),
+        strict=False,
+        description="environments, each read by itself; without any, all are read as one",
+    )
+    queries: tuple[QueryName, ...] = Field(
+        default=("interactions", "unique_users"),
+        strict=False,
+        description="what to ask; each costs its own calls",
+    )
 
     @field_validator("projects", "environments")
     @classmethod

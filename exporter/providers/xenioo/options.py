@@ -18,11 +18,21 @@ class Units(BaseModel):
 
     model_config = Strict
 
-    conversation_length: TimeUnit | None = None
-    time_to_pick_up: TimeUnit | None = None
-    support_conversation_length: TimeUnit | None = None
-    time_to_first_message: TimeUnit | None = None
-    takeover_rate: ShareUnit | None = None
+    conversation_length: TimeUnit | None = Field(
+        default=None, description="the unit of code 8, Conversation Length"
+    )
+    time_to_pick_up: TimeUnit | None = Field(
+        default=None, description="the unit of code 9, Time To Pick Up"
+    )
+    support_conversation_length: TimeUnit | None = Field(
+        default=None, description="the unit of code 11, Support Conversation Length"
+    )
+    time_to_first_message: TimeUnit | None = Field(
+        default=None, description="the unit of code 16, Time To First Message"
+    )
+    takeover_rate: ShareUnit | None = Field(
+        default=None, description="the unit of code 10, Takeover Rate"
+    )
 
     @property
     def known(self) -> Mapping[str, str]:
@@ -39,12 +49,31 @@ class XeniooOptions(TargetOptions):
     base_url: str = "https://publicapi.xenioo.com"
     requests_per_second: float = Field(default=0, ge=0)
     interval: Duration = HOUR_MS
-    account_key: Secret
-    service_url: Url
-    bot: str = Field(default="*", min_length=1, repr=False)
-    value_field: str | None = Field(default=None, min_length=1)
-    label_format: str | None = Field(default=None, min_length=1)
-    units: Units = Units()
+    account_key: Secret = Field(
+        description="the account's API key. Targets with one key share its call an hour"
+    )
+    service_url: Url = Field(
+        description="the account's service endpoint, where the key is exchanged for a token"
+    )
+    bot: str = Field(
+        default="*", min_length=1, repr=False, description="every bot, or the API key of one"
+    )
+    value_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the member of a row that holds its number, if a row has several",
+    )
+    label_format: str | None = Field(
+        default=None,
+        min_length=1,
+        description="how groups are spelled, as for `strptime`, with `%H`; tried before the usual "
+        "spellings",
+    )
+    units: Units = Field(
+        default=Units(),
+        description="what the figures mean that Xenioo gives without a unit; a unit replaces the "
+        "raw gauge by the normalised one",
+    )
 
     @field_validator("interval")
     @classmethod
