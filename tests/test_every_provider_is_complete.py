@@ -15,6 +15,7 @@ PROVIDERS = ROOT / "exporter" / "providers"
 FOLDERS = sorted(
     path.name for path in PROVIDERS.iterdir() if path.is_dir() and any(path.glob("*.py"))
 )
+VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
 PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
 
 
@@ -28,6 +29,7 @@ def files(name: str) -> list[str]:
         f"tests/providers/{name}/test_compliance.py",
         f"docs/providers/{name}.md",
         f"dashboards/chatbot-{name}.json",
+        f"deploy/helm/chatbot-exporter/files/boards/chatbot-{name}.json",
     ]
 
 
@@ -40,6 +42,8 @@ def places(name: str) -> dict[str, tuple[str, str]]:
             "tests/faults/test_faults.py",
             f'"{name}": Course(',
         ),
+        "its keys in docs/configuration.md": ("docs/configuration.md", f"<!-- keys: {name} -->"),
+        f"the provider in {VALUES}": (VALUES, f'"{name}"'),
     }
 
 
@@ -74,26 +78,29 @@ def copied(root: Path, *paths: str) -> None:
 
 
 def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
-    copied(tmp_path, *(file for file, _ in places("acme").values()))
-    made = tmp_path / "exporter/providers/acme"
+    copied(tmp_path, *(file for file, _ in places("halfway").values()))
+    made = tmp_path / "exporter/providers/halfway"
     made.mkdir(parents=True)
     for part in ("__init__.py", "options.py"):
         (made / part).touch()
 
-    assert lacks("acme", tmp_path) == [
-        "exporter/providers/acme/provider.py",
-        "exporter/providers/acme/mapping.py",
-        "exporter/simulator/acme.py",
-        "tests/simulator/test_acme.py",
-        "tests/providers/acme/test_mapping.py",
-        "tests/providers/acme/test_compliance.py",
-        "docs/providers/acme.md",
-        "dashboards/chatbot-acme.json",
+    assert lacks("halfway", tmp_path) == [
+        "exporter/providers/halfway/provider.py",
+        "exporter/providers/halfway/mapping.py",
+        "exporter/simulator/halfway.py",
+        "tests/simulator/test_halfway.py",
+        "tests/providers/halfway/test_mapping.py",
+        "tests/providers/halfway/test_compliance.py",
+        "docs/providers/halfway.md",
+        "dashboards/chatbot-halfway.json",
+        "deploy/helm/chatbot-exporter/files/boards/chatbot-halfway.json",
         "a line in exporter/providers/__init__.py",
         "a line in exporter/simulator/__init__.py",
         "an entry in exporter.yaml",
         "a page in mkdocs.yml",
         "a course of faults in tests/faults/test_faults.py",
+        "its keys in docs/configuration.md",
+        f"the provider in {VALUES}",
     ]
 
 
