@@ -23,7 +23,7 @@ from tests.benchmarks.table import Row
 
 GO = "client_golang"
 PYTHON = "prometheus_client"
-OURS = 20
+OURS = 100
 """So many scrapes of ours are measured together, one of a peer."""
 
 Found = dict[str, list[float]]

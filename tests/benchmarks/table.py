@@ -29,9 +29,11 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Return the median of the rounds' ratios; None without a peer."""
-        pairs = [(theirs, ours) for theirs, ours in zip(self.theirs, self.ours, strict=False)]
-        return statistics.median(t / o for t, o in pairs) if pairs else None
+        """Return the median of how many times better ours was in a round; None without a peer."""
+        pairs = list(zip(self.theirs, self.ours, strict=False))
+        if self.least is not None:  # more is better
+            pairs = [(ours, theirs) for theirs, ours in pairs]
+        return statistics.median(worse / better for worse, better in pairs) if pairs else None
 
     @property
     def met(self) -> bool | None:
@@ -55,7 +57,7 @@ class Row:
 
 def as_table(rows: Iterable[Row]) -> str:
     """Return a Markdown table."""
-    lines = ["| what | goal | ours | peer | times less | |", "|---|---|---|---|---|---|"]
+    lines = ["| what | goal | ours | peer | times better | |", "|---|---|---|---|---|---|"]
     for row in rows:
         theirs = f"{row.peer}: {spread(row.theirs)} {row.unit}" if row.theirs else "-"
         ratio = "-" if row.ratio is None else f"{row.ratio:,.1f}"
