@@ -1,7 +1,6 @@
 """The pages, and the snippets in them."""
 
 import re
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +11,22 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 _FENCE = re.compile(
-    r"^(?P<in> *)```(?P<kind>\w*)\n(?P<text>.*?)^(?P=in)```$", re.MULTILINE | re.DOTALL
+    r'^(?P<in> *)```(?P<kind>\w*)(?: title="(?P<title>[^"\n]+)")?\n(?P<text>.*?)^(?P=in)```$',
+    re.MULTILINE | re.DOTALL,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """A fenced block: where it begins (``page:line``), its language, its text without indent."""
+    """A fenced block: where it begins (``page:line``), its language, its text without the fence's indent.
+
+    ``title`` is the file that it is, or is a part of; empty where it is none.
+    """
 
     place: str
     kind: str
     text: str
+    title: str = ""
 
 
 def snippets(*kinds: str) -> list[Snippet]:
@@ -46,7 +50,8 @@ def _on(page: Path) -> list[Snippet]:
         Snippet(
             f"{name}:{text.count(chr(10), 0, found.start()) + 1}",
             found["kind"],
-            textwrap.dedent(found["text"]),
+            re.sub(rf"(?m)^{found['in']}", "", found["text"]),
+            found["title"] or "",
         )
         for found in _FENCE.finditer(text)
     ]

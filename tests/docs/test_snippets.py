@@ -108,10 +108,16 @@ def test_a_shell_snippet_is_well_formed_and_names_what_exists(snippet: Snippet) 
     )
 
     assert done.stderr == ""
-    assert [path for path in named_here if not (ROOT / path).exists()] in ([], KEYS)
+    assert [path for path in named_here if not (ROOT / path).exists() and not written(path)] == []
 
 
-KEYS = ["deploy/compose/keys.env"]  # the reader writes it
+def written(path: str) -> bool:
+    """Return whether the page has the reader write the file, or one in that folder."""
+    titles = (snippet.title for snippet in snippets("python", "markdown"))
+    return path == KEYS or any(title.startswith(path) for title in titles if title)
+
+
+KEYS = "deploy/compose/keys.env"
 
 
 def commands() -> list[tuple[str, str]]:
