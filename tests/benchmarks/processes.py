@@ -51,18 +51,22 @@ class Server:
 
     def scrapes(self, number: int, *, gzip: bool = True, accept: str = TEXT) -> tuple[float, float]:
         """Scrape one after another; return processor and wall milliseconds of one."""
-        connection = self.connect()
-        cpu, wall = self.cpu_s(), time.perf_counter()
-        for _ in range(number):
-            scrape(connection, gzip=gzip, accept=accept)
-        spent = time.perf_counter() - wall
+        with contextlib.closing(self.connect()) as connection:
+            cpu, wall = self.cpu_s(), time.perf_counter()
+            for _ in range(number):
+                scrape(connection, gzip=gzip, accept=accept)
+            spent = time.perf_counter() - wall
         return (self.cpu_s() - cpu) / number * 1000, spent / number * 1000
+
+    def scrape(self, *, gzip: bool = True, accept: str = TEXT) -> int:
+        """Scrape once, on a connection of its own; return how many bytes that were."""
+        with contextlib.closing(self.connect()) as connection:
+            return scrape(connection, gzip=gzip, accept=accept)
 
     def together(self, number: int, *, gzip: bool) -> None:
         """Scrape ``number`` times at once."""
         threads = [
-            threading.Thread(target=scrape, args=(self.connect(),), kwargs={"gzip": gzip})
-            for _ in range(number)
+            threading.Thread(target=self.scrape, kwargs={"gzip": gzip}) for _ in range(number)
         ]
         for thread in threads:
             thread.start()

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from tests.benchmarks.filled import fill, settings
-from tests.benchmarks.processes import OPENMETRICS, TEXT, Server, exporter, running, scrape
+from tests.benchmarks.processes import OPENMETRICS, TEXT, Server, exporter, running
 from tests.benchmarks.table import Row
 
 GO = "client_golang"
@@ -84,10 +84,9 @@ def board(size: Size) -> Iterator[Server]:
 def after_change(server: Server, sources: int, accept: str = TEXT) -> tuple[float, float]:
     """Change so many sources, then scrape; return processor and wall milliseconds of both."""
     server.ask(f"next {sources}")
-    connection = server.connect()
     cpu, wall = server.cpu_s(), time.perf_counter()
     server.ask("go")
-    scrape(connection, accept=accept)
+    server.scrape(accept=accept)
     spent = time.perf_counter() - wall
     return (server.cpu_s() - cpu) * 1000, spent * 1000
 
@@ -126,7 +125,7 @@ def measured(ours: Mapping[str, Server], others: Mapping[str, Server], size: Siz
 
 def _plain(server: Server) -> tuple[float, float]:
     """Scrape plainly, but for the first scrape, which renders what changed before."""
-    scrape(server.connect(), gzip=False)
+    server.scrape(gzip=False)
     return server.scrapes(OURS, gzip=False)
 
 
@@ -178,12 +177,12 @@ def memory_rows(size: Size, folder: Path) -> Iterator[Row]:
     filled = settings(places["filled"], targets)
     fill(filled, each)
     with exporter(idle) as server:
-        scrape(server.connect())
+        server.scrape()
         empty = server.memory("VmRSS")
     with exporter(filled) as server, peers(size, folder) as others:
         everyone = {"ours": server, **others}
         for each_server in everyone.values():
-            scrape(each_server.connect())
+            each_server.scrape()
         resident = server.memory("VmRSS")
         peaks = {}
         for gzip in (True, False):
