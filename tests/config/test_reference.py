@@ -22,6 +22,7 @@ from exporter.config.model import (
     Web,
 )
 from exporter.config.reference import rewritten, tables
+from exporter.errors import SettingsError
 from exporter.providers import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,17 @@ def test_the_smallest_file_of_the_page_is_valid() -> None:
     assert example is not None
     made = loads(example[1], OPTIONS, {"VOICEFLOW_API_KEY": "x"})
     assert [target.name for target in made.targets] == ["shop"]
+
+
+def test_the_faults_of_the_page_are_told_in_its_words() -> None:
+    example = re.search(r"(?s)```yaml\n(.*?)```.*?seventh line\n`(.+?)`.*?```\n(.*?)```", PAGE)
+    assert example is not None
+    text, line, told = example.groups()
+
+    with pytest.raises(SettingsError) as caught:
+        loads(f"{text}{line}\n", OPTIONS, {}, file="exporter.yaml")
+
+    assert f"{caught.value}\n" == told
 
 
 @pytest.mark.parametrize(

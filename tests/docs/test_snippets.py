@@ -161,3 +161,15 @@ def test_make_has_the_targets_that_are_named(snippet: Snippet) -> None:
     )
 
     assert set(re.findall(r"^make ([a-z]+)", snippet.text, re.MULTILINE)) <= targets
+
+
+def test_the_plan_of_the_page_is_the_plan_of_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = (ROOT / "exporter.yaml").read_text("utf-8")
+    for name in re.findall(r"env: (\w+)", example):
+        monkeypatch.setenv(name, "a:b")
+    shown = next(each for each in snippets("") if each.place.startswith("docs/plan.md"))
+
+    plan = CliRunner().invoke(main, ["plan", str(ROOT / "exporter.yaml")]).stdout
+
+    told = [line.split() for line in plan.splitlines()]
+    assert [line for line in shown.text.splitlines() if line.split() not in told] == []
