@@ -83,9 +83,10 @@ def test_the_page_adds_a_provider_that_keeps_to_every_rule(tree: Path) -> None:
     for line in last.text.splitlines():
         if not line.startswith("make"):
             run(tree, *line.replace(".venv/bin/python", sys.executable).split())
-    run(tree, sys.executable, "-m", "ruff", "check", "--fix", "--select", "I", "exporter")
-    run(tree, sys.executable, "-m", "ruff", "format", "--check", "exporter", "tests")
-    run(tree, sys.executable, "-m", "ruff", "check", "exporter", "tests")
+    changed = sorted({each.title for each in of_the_page("python")})
+    run(tree, sys.executable, "-m", "ruff", "check", "--fix", "--select", "I", *changed)
+    run(tree, sys.executable, "-m", "ruff", "format", "--check", *changed)
+    run(tree, sys.executable, "-m", "ruff", "check", *changed)
 
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     wanted = last.text.partition('TESTS="')[2].partition('"')[0].split()
