@@ -171,6 +171,12 @@ GUARDS: dict[str, tuple[str, Course, str, str]] = {
         "chatbot_exporter_coverage_gap_seconds_total",
         "no_such_total",
     ),
+    "time that it must last, not learnt": (
+        UNLEARNT,
+        absent(absent(FLAT, 0, FRIDAY_TEN), FRIDAY_TEN + 20),
+        "1d",
+        "0s",
+    ),
     "time that it must last, sudden": (SUDDEN, at(FLAT, (0,)), "1h", "0s"),
     "time that it must last, fast": (FAST, at(FLAT, (0, 0, 300)), "30m", "0s"),
     "time that it must last, half a day": (HALF, at(FLAT, (0,) * 5 + (300,)), "2h", "0s"),

@@ -48,9 +48,11 @@ def aged(hours: Callable[[int], float]) -> list[float | None]:
     return over(lambda step: step * STEP_S - hours(step) * 3600)
 
 
-def stale(name: str, hours: float, lag_h: float = 1.5, granularity: str = "hour") -> Series:
+def stale(
+    name: str, hours: float, lag_h: float = 1.5, granularity: str = "hour", until: int = STEPS
+) -> Series:
     info = query(name, granularity=granularity, timezone="UTC")
-    late = aged(lambda step: hours if step >= NOW else 2)
+    late = aged(lambda step: hours if NOW <= step < until else 2)
     return {
         f"{OWN}data_end_timestamp_seconds{query(name)}": late,
         f"{OWN}expected_lag_seconds{query(name)}": over(lambda _: lag_h * 3600),
@@ -64,6 +66,20 @@ def refused(name: str, reason: str, count: Values, up: float, polls: int = 1) ->
         f"{OWN}poll_failures_total{query(name, reason=reason)}": count,
         f"{OWN}polls_total{query(name)}": rising(polls),
         f"{OWN}target_up{query(name)}": over(lambda _: up),
+    }
+
+
+def early(name: str) -> Series:
+    """Return three throttled polls, the first ever, and good ones after them."""
+    return refused(name, "throttled", rising(1, NOW, NOW + 3), 1) | {
+        f"{OWN}polls_total{query(name)}": rising(1, NOW)
+    }
+
+
+def briefly(name: str) -> Series:
+    """Return a key that is refused often, while one poll alone is the last that failed."""
+    return refused(name, "auth", rising(1, NOW - 4, NOW), 1) | {
+        f"{OWN}target_up{query(name)}": over(lambda step: step != NOW)
     }
 
 
@@ -91,9 +107,9 @@ def overhang(name: str, hours: int) -> Series:
     return {f"{OWN}overhang{labels}": over(lambda step: 40 if step < hours * HOUR else 0)}
 
 
-def filled(name: str, share: float) -> Series:
+def filled(name: str, share: float, since: int = 0, until: int = STEPS) -> Series:
     return {
-        f'{OWN}series{{family="{name}"}}': over(lambda _: share * 60),
+        f'{OWN}series{{family="{name}"}}': over(lambda step: share * 60 * (since <= step < until)),
         f'{OWN}series_limit{{family="{name}"}}': over(lambda _: 60),
     }
 
@@ -129,6 +145,10 @@ CASES: dict[str, tuple[str | None, Series]] = {
     "overhang for twenty hours": (None, overhang("overhang for twenty hours", 20)),
     "nearly full": (LIMIT, filled("nearly full", 0.95)),
     "half full": (None, filled("half full", 0.5)),
+    "nearly full for minutes": (None, filled("nearly full for minutes", 0.95, NOW, NOW + 2)),
+    "late for minutes": (None, stale("late for minutes", 9, until=NOW + 2)),
+    "refused for minutes": (None, briefly("refused for minutes")),
+    "throttled at first": (None, early("throttled at first")),
 }
 
 
@@ -164,16 +184,24 @@ def test_a_case_is_told_of_by_its_alert_and_no_other(
     assert {found for found, case in fired if case == name} == ({alert} if alert else set())
 
 
-@pytest.mark.parametrize(("gone_for", "expected"), [(STEPS, True), (2, False)])
+@pytest.mark.parametrize(
+    ("gone_for", "hold", "expected"),
+    [(STEPS, "15m", True), (2, "15m", False), (2, "0s", True)],
+)
 def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
     tmp_path: Path,
     gone_for: int,
+    hold: str,
     expected: bool,  # noqa: FBT001
 ) -> None:
     values = over(lambda step: None if NOW <= step < NOW + gone_for else 1)
     series: Mapping[str, Values] = {'up{job="chatbot-exporter",instance="a"}': values}
 
-    found = firing(tmp_path, rules(TUNING, (ABSENT,)), series, PROBES, step_s=STEP_S)
+    chosen = rules(TUNING, (ABSENT,))
+    if hold != "15m":
+        chosen = mutated(chosen, "15m", hold)
+
+    found = firing(tmp_path, chosen, series, PROBES, step_s=STEP_S)
 
     assert bool(found) is expected
     assert NOW * STEP_S not in found
@@ -181,6 +209,10 @@ def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
 
 GUARDS: dict[str, tuple[str, str, str, str]] = {
     "down: it must last": (DOWN, "restart of five minutes", "10m", "0s"),
+    "stale: it must last": (STALE, "late for minutes", "15m", "0s"),
+    "auth: it must last": (AUTH, "refused for minutes", "10m", "0s"),
+    "throttled: it must last": (THROTTLED, "throttled at first", "30m", "0s"),
+    "limit: it must last": (LIMIT, "nearly full for minutes", "15m", "0s"),
     "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
     "stale: expected lag": (
         STALE,

@@ -55,6 +55,11 @@ def dip(value: float, other: float, start: int, end: int) -> Course:
     return lambda hour: other if start <= hour < end else value
 
 
+def dips(values: tuple[float, ...], usual: float) -> Course:
+    """Return the usual number, apart from the hours from Friday ten on."""
+    return lambda hour: dict(enumerate(values, FRIDAY_TEN)).get(hour, usual)
+
+
 THREE_WEEKS_AGO = FRIDAY_TEN - 3 * WEEK
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "fallbacks rise": (FALLBACK, fallbacks("fallbacks rise", steps(0.05, 0.25), 100)),
@@ -74,6 +79,15 @@ CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "users were many a month ago": (
         None,
         users("users were many a month ago", dip(100, 300, 0, 4 * 24)),
+    ),
+    "fallbacks for an hour": (
+        None,
+        period("fallbacks", "fallbacks for an hour", dips((80, 100), 5))
+        | period("messages_received", "fallbacks for an hour", dips((100, 4000), 100)),
+    ),
+    "users fewer for half a day": (
+        None,
+        users("users fewer for half a day", dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12)),
     ),
     "users of a day": (None, users("users of a day", steps(200, 10, 27 * 24), "day")),
 }
@@ -110,6 +124,8 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "share: rise": (FALLBACK, "rise by a little", "> 0.1", "> 0"),
     "share: chance": (FALLBACK, "rise by chance", "> 4", "> 0"),
     "share: events": (FALLBACK, "few messages", ">= 50", ">= 0"),
+    "share: it must last": (FALLBACK, "fallbacks for an hour", "30m", "0s"),
+    "users: it must last": (USERS, "users fewer for half a day", "1d", "0s"),
     "users: two weeks ago": (USERS, "users were many a month ago", "offset 2w", "offset 4w"),
     "users: four weeks ago": (USERS, "users were many for once", "offset 4w", "offset 2w"),
     "users: number": (USERS, "few users", ">= 50", ">= 0"),
