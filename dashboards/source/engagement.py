@@ -62,7 +62,8 @@ def band(select: str) -> Panel:
     drop = tuning.drop(promql.FAST)
     words = Words(
         "Engagement per hour against its expected band",
-        MEANING + " Mean of three hours; the band is the median of the same hours of the week "
+        MEANING
+        + " Mean of three hours; the band between the thin lines is the median of the same hours of the week "
         "over four weeks, give or take two of its usual deviations. No band: not learnt yet.",
         no_value=LATE,
     )
@@ -95,7 +96,11 @@ def weeks(select: str) -> Panel:
     )
     curves = [Curve(f"sum({series})", "now", (*fixed(BLUE), ("custom.lineWidth", 3)))]
     curves += [
-        Curve(f"sum({series} offset {number}w)", f"{number} weeks ago", dashed(colour))
+        Curve(
+            f"sum({series} offset {number}w)",
+            f"{number} week{'s'[: number - 1]} ago",
+            dashed(colour),
+        )
         for number, colour in earlier
     ]
     return graph(words, curves, interval="30m", width=12)

@@ -199,12 +199,12 @@ def dashed(colour: str) -> tuple[tuple[str, object], ...]:
     )
 
 
-def band_edge(fill_to: str = "") -> tuple[tuple[str, object], ...]:
-    """Return the overrides of an edge of a band, filled down to the edge named ``fill_to``."""
-    edge: tuple[tuple[str, object], ...] = (*fixed(GREY), ("custom.lineWidth", 0))
-    if not fill_to:
-        return edge
-    return (*edge, ("custom.fillBelowTo", fill_to), ("custom.fillOpacity", 15))
+def band_edge() -> tuple[tuple[str, object], ...]:
+    """Return the overrides of an edge of a band: a thin line.
+
+    A filling would have to name the other edge, whose name differs from bot to bot.
+    """
+    return (*fixed(GREY), ("custom.lineWidth", 1))
 
 
 def _organised(

@@ -32,11 +32,11 @@ class Server:
         for file in files:
             _promtool("create-blocks-from", "openmetrics", "-q", str(file), str(self._data))
 
-    def record(self, tuning: Tuning, spans: Sequence[tuple[int, int]]) -> None:
-        """Record what the rules would have recorded in the spans, each rule after those it reads."""
-        for number, rules in enumerate(levels(tuning)):
-            path = self._folder / f"level-{number}.yml"
-            group = {"name": "all", "interval": f"{self._step_s}s", "rules": rules}
+    def record(self, rules: Sequence[Rule], spans: Sequence[tuple[int, int]]) -> None:
+        """Record what rules would have recorded in the spans, each rule after those it reads."""
+        for ready in levels(rules):
+            path = self._folder / f"{ready[0]['record'].replace(':', '-')}.yml"
+            group = {"name": "all", "interval": f"{self._step_s}s", "rules": ready}
             path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
             with self.running() as client:
                 for start_s, end_s in spans:
@@ -79,16 +79,21 @@ class Server:
         return self._folder / "data"
 
 
-def levels(tuning: Tuning) -> Iterator[list[Rule]]:
-    """Yield the recording rules in steps: each reads only what earlier steps record."""
+def recorded(tuning: Tuning) -> list[Rule]:
+    """Return the recording rules."""
     (group,) = recording_rules(tuning)["groups"]
-    waiting: list[Rule] = group["rules"]
-    known: set[str] = set()
+    rules: list[Rule] = group["rules"]
+    return rules
+
+
+def levels(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
+    """Yield the rules in steps: each reads none that comes with it or later."""
+    waiting = list(rules)
     while waiting:
-        ready = [rule for rule in waiting if set(NAME.findall(rule["expr"])) <= known]
+        missing = {rule["record"] for rule in waiting}
+        ready = [rule for rule in waiting if not missing & set(NAME.findall(rule["expr"]))]
         assert ready, "rules read each other in a circle"
         yield ready
-        known |= {rule["record"] for rule in ready}
         waiting = [rule for rule in waiting if rule not in ready]
 
 

@@ -13,7 +13,7 @@ from dashboards.source.tuning import Tuning
 from exporter.providers import KINDS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import expressions
-from tests.dashboards.live import Server, asked, substituted
+from tests.dashboards.live import Server, asked, recorded, substituted
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +84,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=15))
-    server.record(Tuning(), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
+    server.record(recorded(Tuning()), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
     with server.running() as found:
         yield found
 

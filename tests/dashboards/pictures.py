@@ -1,0 +1,207 @@
+"""``python -m tests.dashboards.pictures``: panels drawn from their own queries, into docs/pictures.
+
+The demo's history of 36 days goes into a real Prometheus; what a panel's queries return is drawn
+with the title, colours and lines that the board's JSON gives it. It is not Grafana that draws.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from dashboards.source import promql
+from dashboards.source.files import FOLDER
+from dashboards.source.tuning import Tuning
+from exporter.providers import KINDS
+from tests.dashboards.demo import HOUR_S, Span, history
+from tests.dashboards.live import Server, ranged, recorded, substituted
+
+FOLDER_OF_PICTURES = Path(__file__).parents[2] / "docs/pictures"
+NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
+DAY_S = 24 * HOUR_S
+STEP_S = 900
+PANELS = (
+    ("chatbot-flowxo", "Engagement per hour against its expected band", 7),
+    ("chatbot-flowxo", "This week over the last four", 7),
+    ("chatbot-flowxo", "Messages received", 7),
+    ("chatbot-exporter", "Polls in an hour", 1),
+)
+"""Board, panel, and how many days of it."""
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+WIDTH, HEIGHT, LEFT, TOP, FOOT = 860, 300, 56, 34, 64
+LEGEND_MOST = 8
+
+Line = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line of a panel: its name, its look in SVG, its points (seconds, value)."""
+
+    name: str
+    look: str
+    points: Line
+
+
+def spans() -> list[Span]:
+    """Return 36 days, of which the other vendors are in the last quarter of a day."""
+    days = [
+        Span(NOW_S - day * DAY_S, NOW_S - (day - 1) * DAY_S, ("flowxo",))
+        for day in range(36, 1, -1)
+    ]
+    since_s = NOW_S - DAY_S // 4
+    return [*days, Span(NOW_S - DAY_S, since_s, ("flowxo",)), Span(since_s, NOW_S, tuple(KINDS))]
+
+
+def main() -> None:
+    """Make every picture."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        server = Server(folder, STEP_S)
+        server.load(history(folder, spans(), every_s=STEP_S, per_hour=40))
+        record(server)
+        draw(server)
+
+
+def record(server: Server) -> None:
+    """Record what the panels read: engagement of all days, its expectation of the last ones."""
+    rules = {rule["record"]: rule for rule in recorded(Tuning(interval_s=STEP_S))}
+    long = [rules[name] for name in (promql.HOUR, promql.actual(promql.FAST))]
+    last = [
+        rule
+        for name, rule in rules.items()
+        if name.endswith((promql.FAST, "_earlier:hour")) and rule not in long
+    ]
+    server.record(long, [(NOW_S - 36 * DAY_S, NOW_S)])
+    server.record(last, [(NOW_S - 8 * DAY_S, NOW_S)])
+
+
+def draw(server: Server) -> None:
+    """Write the pictures of all panels."""
+    FOLDER_OF_PICTURES.mkdir(exist_ok=True)
+    with server.running() as client:
+        for uid, title, days in PANELS:
+            panel = panel_of(uid, title)
+            span = (NOW_S - days * DAY_S, NOW_S - STEP_S)
+            grafana = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": f"{days}d"}
+            lines: list[Drawn] = []
+            for target in panel["targets"]:
+                found = ranged(client, substituted(target["expr"], grafana), span, STEP_S)
+                lines += list(_lines(panel, target, found, len(lines)))
+            assert any(line.points for line in lines), f"{title} has no data"
+            path = path_of(uid, title)
+            path.write_text(picture(title, span, lines), encoding="utf-8")
+            sys.stdout.write(f"{path}\n")
+
+
+def path_of(uid: str, title: str) -> Path:
+    """Return where a panel's picture is."""
+    return FOLDER_OF_PICTURES / f"{uid}-{title.lower().replace(' ', '-')}.svg"
+
+
+def panel_of(uid: str, title: str) -> dict[str, Any]:
+    """Return a panel as the board's JSON has it."""
+    board = json.loads((FOLDER / f"{uid}.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(p for p in board["panels"] if p["title"] == title)
+    return found
+
+
+def _lines(
+    panel: Mapping[str, Any], target: Mapping[str, Any], found: list[Any], before: int
+) -> Iterator[Drawn]:
+    """Yield the lines of one query, looking as the panel's overrides say."""
+    set_by = {
+        each["id"]: each["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == target["refId"]
+        for each in override["properties"]
+    }
+    for number, one in enumerate(found):
+        name = target["legendFormat"]
+        for label, value in one["metric"].items():
+            name = name.replace(f"{{{{{label}}}}}", value)
+        name = " ".join(word for word in name.split() if "{{" not in word)
+        colour = set_by.get("color", {}).get(
+            "fixedColor", PALETTE[(before + number) % len(PALETTE)]
+        )
+        width = set_by.get(
+            "custom.lineWidth", panel["fieldConfig"]["defaults"]["custom"].get("lineWidth", 1)
+        )
+        dash = ' stroke-dasharray="6 5"' if "custom.lineStyle" in set_by else ""
+        look = f'fill="none" stroke="{colour}" stroke-width="{width}"{dash}'
+        yield Drawn(name, look, [(float(at), float(value)) for at, value in one["values"]])
+
+
+def picture(title: str, span: tuple[int, int], lines: list[Drawn]) -> str:
+    """Return an SVG of the lines over the span."""
+    most = max((value for line in lines for _, value in line.points), default=1) * 1.08 or 1.0
+
+    def place(at_s: float, value: float) -> str:
+        across = LEFT + (at_s - span[0]) / (span[1] - span[0]) * (WIDTH - LEFT - 12)
+        down = HEIGHT - FOOT - value / most * (HEIGHT - FOOT - TOP)
+        return f"{across:.1f},{down:.1f}"
+
+    head = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11" fill="#333"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {head}>',
+        f"<title>{escape(title)}</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+        f'<text x="{LEFT}" y="20" font-size="14">{escape(title)}</text>',
+        *_axes(span, most, place),
+    ]
+    for line in lines:
+        for stretch in _unbroken(line.points):
+            points = " ".join(place(at_s, value) for at_s, value in stretch)
+            parts.append(f'<polyline {line.look} points="{points}"/>')
+    return "\n".join([*parts, *_legend(lines), "</svg>", ""])
+
+
+def _axes(span: tuple[int, int], most: float, place: Any) -> Iterator[str]:
+    for fifth in range(6):
+        value = most * fifth / 5
+        start, end = place(span[0], value), place(span[1], value)
+        (x1, y1), (x2, _) = start.split(","), end.split(",")
+        yield f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y1}" stroke="#ddd"/>'
+        yield f'<text x="{LEFT - 6}" y="{float(y1) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+    every_s = DAY_S if span[1] - span[0] > 2 * DAY_S else 4 * HOUR_S
+    for at_s in range(-(-span[0] // every_s) * every_s, span[1], every_s):
+        x, y = place(at_s, 0).split(",")
+        shown = datetime.fromtimestamp(at_s, UTC).strftime(
+            "%a %d %b" if every_s == DAY_S else "%H:%M"
+        )
+        yield f'<line x1="{x}" y1="{y}" x2="{x}" y2="{float(y) + 4:.1f}" stroke="#999"/>'
+        yield f'<text x="{x}" y="{float(y) + 16:.1f}" text-anchor="middle">{shown}</text>'
+
+
+def _unbroken(points: Line) -> Iterator[Line]:
+    """Yield stretches without a gap of more than two hours, as the boards draw them."""
+    stretch: list[tuple[float, float]] = []
+    for point in points:
+        if stretch and point[0] - stretch[-1][0] > 2 * HOUR_S:
+            yield stretch
+            stretch = []
+        stretch.append(point)
+    if stretch:
+        yield stretch
+
+
+def _legend(lines: list[Drawn]) -> Iterator[str]:
+    across, down = LEFT, HEIGHT - 26
+    for line in lines[:LEGEND_MOST]:
+        width = 30 + 6 * len(line.name)
+        if across + width > WIDTH:
+            across, down = LEFT, down + 16
+        yield f'<line {line.look} x1="{across}" y1="{down - 4}" x2="{across + 16}" y2="{down - 4}"/>'
+        yield f'<text x="{across + 20}" y="{down}">{escape(line.name)}</text>'
+        across += width
+    if len(lines) > LEGEND_MOST:
+        yield f'<text x="{across}" y="{down}">and {len(lines) - LEGEND_MOST} more</text>'
+
+
+if __name__ == "__main__":
+    main()
