@@ -83,7 +83,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         Span(*EVERYONE, tuple(KINDS)),
     ]
     server = Server(folder, STEP_S)
-    server.load(history(folder, spans, every_s=STEP_S, per_hour=15))
+    server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
     server.record(recorded(Tuning()), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
     with server.running() as found:
         yield found
