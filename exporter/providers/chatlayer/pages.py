@@ -83,12 +83,12 @@ class Pace:
     pages_left: int | None = None
 
     def learn(self, read: "Slice") -> None:
-        """Take note of a slice: halve what had too many pages, double what had few."""
+        """Take note of a slice: halve what had too many pages, double what had few or only empty ones."""
         if self.pages_left is not None:
             self.pages_left -= read.pages
         if read.too_large:
             self.slice_ms = max(1, read.window.length_ms // 2)
-        elif read.pages * 2 <= self.max_pages and read.window.length_ms >= self.slice_ms:
+        elif read.sparse(self.max_pages) and read.window.length_ms >= _whole(self.slice_ms):
             self.slice_ms = min(2 * self.slice_ms, LONGEST_SLICE_MS)
 
     @property
@@ -107,6 +107,10 @@ class Slice:
     too_large: bool = False
     error: ProviderError | None = None
     drift: Mapping[str, int] = field(default_factory=dict)
+
+    def sparse(self, max_pages: int) -> bool:
+        """Say whether one twice as long may be read; a quiet stretch may still have empty pages."""
+        return not self.events or self.pages * 2 <= max_pages
 
     @property
     def drained(self) -> bool:
@@ -219,6 +223,11 @@ def _drained(slices: list[Slice]) -> list[Slice]:
 
 def _cut(start_ms: int, end_ms: int, length_ms: int) -> list[Window]:
     """Return the next slices, on whole seconds where they are that long."""
-    step = floor_to(length_ms, SECOND_MS) or length_ms
+    step = _whole(length_ms)
     starts = range(start_ms, end_ms, step)
     return [Window(at, min(at + step, end_ms)) for at in starts[:AT_A_TIME]]
+
+
+def _whole(length_ms: int) -> int:
+    """Return a slice's length in whole seconds, unless it is shorter than one."""
+    return floor_to(length_ms, SECOND_MS) or length_ms

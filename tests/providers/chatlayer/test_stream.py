@@ -170,6 +170,22 @@ def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Op
     assert care.events() == 450
 
 
+def test_after_a_dense_instant_quiet_slices_grow_again_though_each_has_an_empty_page(
+    begin: Open,
+) -> None:
+    care = begin(stream={"max_pages": 2})
+    care.service.faults.on("empty_page")
+    care.wait(MINUTE)
+    care.happen(count=450)
+    care.wait(HOUR)
+    before = len(care.service.requests)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 450
+    assert len(care.service.requests) - before < 300
+
+
 def test_a_refused_token_begins_the_slice_again(begin: Open) -> None:
     care = begin()
     care.happen(count=250, ago=-MINUTE)
