@@ -98,7 +98,7 @@ def test_what_the_operator_reads_fulfils_its_schemas(
         known["properties"] = known["properties"] | {"metadata": {"type": "object"}}
         read_as = jsonschema.Draft202012Validator(known)  # its patterns are Go's: not all are ours
         read_as.validate(manifest)
-        assert not read_as.is_valid(manifest | {"spec": manifest["spec"] | {"gruops": []}})
+        assert not read_as.is_valid(manifest | {"spec": manifest["spec"] | {"unheard_of": []}})
 
 
 def test_the_schema_of_kubernetes_refuses_what_is_wrong() -> None:
