@@ -69,8 +69,8 @@ class Ledger:
 
     def enrol(self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
-        if self._key_file is not None and any(spec.stream for spec in specs):
-            self._key = sketches.installation_key(self._key_file)
+        if any(spec.stream for spec in specs):
+            self._take_key()
         with self._transaction() as tx:
             for old, new in (renames or {}).items():
                 enrol.rename(tx, old, new)
@@ -80,6 +80,15 @@ class Ledger:
             if self._lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
+
+    def _take_key(self) -> None:
+        if self._key_file is not None:
+            self._key = sketches.installation_key(self._key_file)
+        else:
+            log.warning(
+                "distinct users and conversations of events are not counted",
+                fault="their key is kept in a file beside the ledger, and this ledger is no file",
+            )
 
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
         """Try queries again that had been given up on: settings or the targets' keys are new."""

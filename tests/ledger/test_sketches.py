@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
 from exporter.ledger.sketches import installation_key
+from exporter.ledger.store import Ledger
 from exporter.samples import DAY_MS, HOUR_MS, Event, Window
 from tests.support.builders import Book, spec
 from tests.support.virtual import START_MS, VirtualClock
@@ -155,3 +157,15 @@ def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> Non
     assert book.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
     assert book.counted("chatbot_exporter_duplicate_events_total") == 250
     book.ledger.close()
+
+
+def test_a_ledger_that_is_no_file_says_that_it_tells_no_users_apart() -> None:
+    ledger = Ledger("sqlite://", clock=VirtualClock(START_MS), families={})
+
+    with capture_logs() as said:
+        ledger.enrol([STREAM])
+    ledger.close()
+
+    (line,) = said
+    assert line["log_level"] == "warning"
+    assert "distinct users" in line["event"]
