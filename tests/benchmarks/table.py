@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 Rounds = Sequence[float]
@@ -13,7 +13,8 @@ class Row:
     """One line of the table: our figure of each round, the peer's of the same rounds, a goal.
 
     ``least_ratio`` is how many times less than the peer's ours must be, ``most`` and ``least`` are
-    bounds of our own figure. ``extra`` are other figures of the same rounds (wall time, ranges).
+    bounds of our own figure, of which ``more`` says that more is better. ``extra`` are other
+    figures of the same rounds (wall time, ranges).
     """
 
     what: str
@@ -24,14 +25,19 @@ class Row:
     least_ratio: float | None = None
     most: float | None = None
     least: float | None = None
+    more: bool = False
     extra: Mapping[str, Rounds] = field(default_factory=dict)
     note: str = ""
+
+    def unjudged(self) -> "Row":
+        """Return the row without its goal, which is set for another size."""
+        return replace(self, least_ratio=None, most=None, least=None)
 
     @property
     def ratio(self) -> float | None:
         """Return the median of how many times better ours was in a round; None without a peer."""
         pairs = list(zip(self.theirs, self.ours, strict=False))
-        if self.least is not None:  # more is better
+        if self.more:
             pairs = [(ours, theirs) for theirs, ours in pairs]
         return statistics.median(worse / better for worse, better in pairs) if pairs else None
 
