@@ -205,7 +205,8 @@ class App:
             settings, digest = load()
             self._refuse_restart_only(settings)
             await self._adopt(settings)
-            changed = [each.name for each in settings.targets if each not in self._settings.targets]
+            known = {each.name: each for each in self._settings.targets}
+            changed = [each.name for each in settings.targets if each != known.get(each.name)]
             await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
         except (SettingsError, LedgerError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
