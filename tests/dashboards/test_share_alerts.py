@@ -1,11 +1,13 @@
 """Fallbacks, handovers and weekly users: what fires, what must not, guard by guard."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from dashboards.source.tuning import Tuning
-from tests.dashboards.courses import FRIDAY_TEN, HOURS, WEEK, Course, flat, written
+from dashboards.source.tuning import Share, Tuning
+from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
+from tests.dashboards.guards import untried
 from tests.dashboards.promtool import Values, firing
 from tests.dashboards.ruleset import HOUR_S, mutated, rules
 
@@ -60,7 +62,7 @@ def dips(values: tuple[float, ...], usual: float) -> Course:
     return lambda hour: dict(enumerate(values, FRIDAY_TEN)).get(hour, usual)
 
 
-THREE_WEEKS_AGO = FRIDAY_TEN - 3 * WEEK
+LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "fallbacks rise": (FALLBACK, fallbacks("fallbacks rise", steps(0.05, 0.25), 100)),
     "always many": (None, fallbacks("always many", flat(0.3), 100)),
@@ -69,6 +71,19 @@ CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "rise by chance": (None, fallbacks("rise by chance", steps(0.4, 0.55), 12)),
     "handovers rise": (HANDOVER, handovers("handovers rise", steps(0.05, 0.3), 20)),
     "handovers as ever": (None, handovers("handovers as ever", flat(0.3), 20)),
+    "few conversations": (None, handovers("few conversations", steps(0, 0.5), 1)),
+    "a few more handovers": (None, handovers("a few more handovers", steps(0.05, 0.12), 60)),
+    "handovers by chance": (None, handovers("handovers by chance", steps(0.4, 0.55), 3)),
+    "handovers for an hour": (
+        None,
+        period("handovers", "handovers for an hour", dips((200, 0), 1))
+        | period("conversations_started", "handovers for an hour", dips((200, 4000), 20)),
+    ),
+    "messages late, fallbacks more": (
+        None,
+        period("fallbacks", "messages late, fallbacks more", steps(5, 60))
+        | period("messages_received", "messages late, fallbacks more", LATE_MESSAGES),
+    ),
     "users halve": (USERS, users("users halve", steps(200, 90, 27 * 24))),
     "users a fifth fewer": (None, users("users a fifth fewer", steps(200, 160, 27 * 24))),
     "few users": (None, users("few users", steps(40, 10, 27 * 24))),
@@ -125,6 +140,16 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "share: chance": (FALLBACK, "rise by chance", "> 4", "> 0"),
     "share: events": (FALLBACK, "few messages", ">= 50", ">= 0"),
     "share: it must last": (FALLBACK, "fallbacks for an hour", "30m", "0s"),
+    "share: the whole is in time": (
+        FALLBACK,
+        "messages late, fallbacks more",
+        '(chatbot_period_messages_received{period="hour"})',
+        '(last_over_time(chatbot_period_messages_received{period="hour"}[1d]))',
+    ),
+    "handovers: rise": (HANDOVER, "a few more handovers", "> 0.1", "> 0"),
+    "handovers: chance": (HANDOVER, "handovers by chance", "> 4", "> 0"),
+    "handovers: events": (HANDOVER, "few conversations", ">= 50", ">= 0"),
+    "handovers: it must last": (HANDOVER, "handovers for an hour", "30m", "0s"),
     "users: it must last": (USERS, "users fewer for half a day", "1d", "0s"),
     "users: two weeks ago": (USERS, "users were many a month ago", "offset 2w", "offset 4w"),
     "users: four weeks ago": (USERS, "users were many for once", "offset 4w", "offset 2w"),
@@ -142,6 +167,35 @@ def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, gu
     assert (alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)
 
 
+@pytest.mark.parametrize("alert", [FALLBACK, HANDOVER, USERS])
+def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
+    assert untried(TUNING, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+
+
+SMALL = dataclasses.replace(TUNING, fallback=Share(6, least=10), handover=Share(24, least=10))
+FIRST_OF_TWELVE = {
+    FALLBACK: fallbacks("bot", dips((1,), 0), 2),
+    HANDOVER: handovers("bot", dips((4,), 0), 0.5),
+}
+
+
+@pytest.mark.parametrize(("floor", "expected"), [("0.02", False), ("0", True)])
+@pytest.mark.parametrize("alert", FIRST_OF_TWELVE)
+def test_the_first_two_of_twelve_are_chance_where_so_few_are_enough_to_judge(
+    tmp_path: Path,
+    alert: str,
+    floor: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    chosen = rules(SMALL, (alert,))
+    if floor == "0":
+        chosen = mutated(chosen, "0.02", floor)
+
+    found = firing(tmp_path, chosen, FIRST_OF_TWELVE[alert], PROBES, step_s=HOUR_S)
+
+    assert bool(found) is expected
+
+
 def mixed(kinds: dict[str, Course]) -> dict[str, Values]:
     """Return a bot with counters of every kind, whose hours of some kinds are late."""
     series: dict[str, Values] = {}
@@ -149,9 +203,6 @@ def mixed(kinds: dict[str, Course]) -> dict[str, Values]:
         series |= period(kind, "bot", course)
         series[gauge(f"chatbot_{kind}_total", "bot")] = written(flat(1))
     return series
-
-
-LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 
 
 @pytest.mark.parametrize(("guarded", "expected"), [(True, False), (False, True)])
