@@ -2,18 +2,14 @@
 
 import asyncio
 import email.utils
-import importlib.util
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-import httpx
 import msgspec
-import stamina
-import stamina.instrumentation
 
 from exporter import __version__
 from exporter.clock import MILLISECONDS, Clock
@@ -23,31 +19,20 @@ from exporter.errors import (
     SchemaFault,
     ServerFault,
     Throttled,
-    TimedOut,
     Unauthorized,
-    Unreachable,
 )
+from exporter.wire import Answer, Message, Wire
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 16 * 1024 * 1024
 DEEPEST = 32
 REQUESTS_PER_TARGET = 2
 REQUESTS_PER_PROCESS = 64
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 USER_AGENT = f"chatbot-exporter/{__version__}"
-
-# The HTTP library looks for sniffio at every lock; that it is missing must be found out only once,
-# since looking through the path costs more than the rest of a request.
-if importlib.util.find_spec("sniffio") is None:
-    sys.modules["sniffio"] = None  # type: ignore[assignment] # what Python documents for "missing"
 
 _QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
-
-# The default hooks log the arguments of what is retried; ours may carry keys.
-stamina.instrumentation.set_on_retry_hooks([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +88,7 @@ class Api:
         *,
         base_url: str,
         sign: Callable[[], Mapping[str, str]],
-        client: httpx.AsyncClient,
+        wire: Wire,
         clock: Clock,
         requests_per_second: float,
         gate: asyncio.Semaphore,
@@ -111,7 +96,7 @@ class Api:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._sign = sign
-        self._client = client
+        self._wire = wire
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
         self._gate = gate
@@ -132,14 +117,9 @@ class Api:
 
     async def send(self, call: Call) -> bytes:
         """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
-        retrying = stamina.retry_context(
-            on=_worth_retrying,
-            attempts=call.retries + 1,
-            timeout=None,
-            wait_initial=0.5,
-            wait_max=5,
-        )
-        async for attempt in retrying:
+        from exporter.retries import attempts  # noqa: PLC0415 - no start need wait for it
+
+        async for attempt in attempts(call.retries + 1):
             with attempt:
                 return await self._send_once(call)
         raise AssertionError("the last attempt returns or raises")
@@ -150,35 +130,17 @@ class Api:
             started = self._clock.monotonic()
             code = "error"
             try:
-                status, headers, body = await self._transfer(call)
-                code = _code_class(status)
-            except httpx.TimeoutException:
-                raise TimedOut(f"{call.endpoint}: no answer in time") from None
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise Unreachable(f"{call.endpoint}: {type(error).__name__}") from None
+                answer = await self._wire.send(self._message(call))
+                code = _code_class(answer.status)
             finally:
                 self._watch(code, self._clock.monotonic() - started)
-        if status != httpx.codes.OK:
-            raise self._fault(call, status, headers)
-        return body
+        if answer.status != HTTPStatus.OK:
+            raise self._fault(call, answer)
+        return answer.body
 
-    async def _transfer(self, call: Call) -> tuple[int, httpx.Headers, bytes]:
-        request = self._client.build_request(
-            call.method,
-            self._url(call),
-            content=None if call.json is None else msgspec.json.encode(call.json),
-            headers=self._headers(call),
-        )
-        response = await self._client.send(request, stream=True)
-        try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise SchemaFault(f"{call.endpoint}: the answer is larger than 16 MiB")
-        finally:
-            await response.aclose()
-        return response.status_code, response.headers, bytes(body)
+    def _message(self, call: Call) -> Message:
+        content = None if call.json is None else msgspec.json.encode(call.json)
+        return Message(call.endpoint, call.method, self._url(call), self._headers(call), content)
 
     def _url(self, call: Call) -> str:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""
@@ -191,18 +153,19 @@ class Api:
             headers["Content-Type"] = "application/json"
         return headers | (dict(self._sign()) if call.signed else {}) | dict(call.headers)
 
-    def _fault(self, call: Call, status: int, headers: httpx.Headers) -> ProviderError:
+    def _fault(self, call: Call, answer: Answer) -> ProviderError:
+        status = answer.status
         message = f"{call.endpoint}: HTTP {status}"
-        wait_s = retry_after_s(headers.get("retry-after"), self._clock.now_ms())
+        wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
         match status:
             case 401 | 403:
                 refusal = f"{message}; the key is not accepted for this request"
                 return Unauthorized(refusal, status=status)
             case 429:
                 return Throttled(f"{message}; too many requests{_asked_to_wait(wait_s)}", wait_s)
-            case _ if status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return ServerFault(f"{message}{_asked_to_wait(wait_s)}", wait_s)
-            case _ if status >= httpx.codes.BAD_REQUEST:
+            case _ if status >= HTTPStatus.BAD_REQUEST:
                 return Refused(message, status)
             case _:
                 return SchemaFault(f"{message}; expected 200, redirects are not followed")
@@ -256,16 +219,6 @@ def _asked_to_wait(wait_s: float | None) -> str:
 def is_loopback(url: str) -> bool:
     """Say whether ``url`` points at this machine, where plain HTTP shows a key to nobody."""
     return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
-
-
-def _worth_retrying(error: Exception) -> bool:
-    match error:
-        case ServerFault():
-            return error.retry_after_s is None
-        case Unreachable() | TimedOut():
-            return True
-        case _:
-            return False
 
 
 def _code_class(status: int) -> str:

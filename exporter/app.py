@@ -6,13 +6,12 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import httpx
 import structlog
 
 from exporter import __version__, catalog, overview
-from exporter.api import REQUESTS_PER_PROCESS, TIMEOUT, Api
+from exporter.api import REQUESTS_PER_PROCESS, Api
 from exporter.clock import MILLISECONDS, Clock
 from exporter.config.model import Settings
 from exporter.display import Display
@@ -29,6 +28,10 @@ from exporter.query import QuerySpec
 from exporter.telemetry import FAMILIES, Telemetry
 from exporter.web.contract import ReloadResult, Sources
 from exporter.web.status import Status
+from exporter.wire import Wire
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -79,7 +82,7 @@ class Outside:
     rng: random.Random
     kinds: Mapping[str, ProviderKind]
     offload: Offload
-    transport: httpx.AsyncBaseTransport | None = None
+    transport: "httpx.AsyncBaseTransport | None" = None
     revision: str = "unknown"
     grace_s: float = GRACE_S
 
@@ -108,12 +111,7 @@ class App:
         families = {e.family.name: e.family for e in catalog.entries(outside.kinds)}
         self._families = families | {family.name: family for family in FAMILIES}
         self.board = Board(self._families, self.telemetry.exposed)
-        self._client = httpx.AsyncClient(
-            transport=outside.transport,
-            timeout=TIMEOUT,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-        )
+        self._wire = Wire(outside.transport)
         self._gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
 
     @property
@@ -188,7 +186,7 @@ class App:
             self._poller.stop()
             await polling
             ticking.cancel()
-        await self._client.aclose()
+        await self._wire.close()
         await self._outside.offload(self._ledger.close)
 
     def stop(self) -> None:
@@ -273,7 +271,7 @@ class App:
         return Api(
             base_url=target.base_url,
             sign=target.sign,
-            client=self._client,
+            wire=self._wire,
             clock=self._outside.clock,
             requests_per_second=target.requests_per_second,
             gate=self._gate,

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-
-import httpx
+from typing import TYPE_CHECKING
 
 from exporter.advice import advice
-from exporter.api import REQUESTS_PER_PROCESS, TIMEOUT, Api
+from exporter.api import REQUESTS_PER_PROCESS, Api
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
 from exporter.ledger import purses
@@ -17,6 +16,10 @@ from exporter.provider import Query, Target
 from exporter.query import Ask, Budget
 from exporter.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
 from exporter.web.words import span
+from exporter.wire import Wire
+
+if TYPE_CHECKING:
+    import httpx
 
 DEADLINE_S = 90.0
 GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
@@ -95,18 +98,18 @@ async def probe(
     targets: Sequence[Target],
     clock: Clock,
     take: Take,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: "httpx.AsyncBaseTransport | None" = None,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
     gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
     async with (
-        httpx.AsyncClient(transport=transport, timeout=TIMEOUT, follow_redirects=False) as client,
+        Wire(transport) as wire,
         asyncio.TaskGroup() as group,
     ):
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [_api(target, client, clock, gate)]
+            for api in [_api(target, wire, clock, gate)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))
@@ -122,11 +125,11 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _api(target: Target, client: httpx.AsyncClient, clock: Clock, gate: asyncio.Semaphore) -> Api:
+def _api(target: Target, wire: Wire, clock: Clock, gate: asyncio.Semaphore) -> Api:
     return Api(
         base_url=target.base_url,
         sign=target.sign,
-        client=client,
+        wire=wire,
         clock=clock,
         requests_per_second=target.requests_per_second,
         gate=gate,

@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
-import httpx
 import uvicorn
 
-from exporter.api import TIMEOUT, Api
+from exporter.api import Api
 from exporter.clock import SystemClock
 from exporter.config.model import Limits, Privacy
 from exporter.config.secret import Surroundings
@@ -39,6 +38,7 @@ from exporter.simulator.chatlayer import TOKEN
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
 from exporter.simulator.chatlayer_words import BOT
 from exporter.telemetry import Telemetry
+from exporter.wire import Wire
 
 T = TypeVar("T")
 
@@ -126,11 +126,11 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
     desk = Desk(ledger, clock, rng, Telemetry(), offload, watch.published)
-    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
+    async with Wire() as wire:
         api = Api(
             base_url=url,
             sign=asked.sign,
-            client=client,
+            wire=wire,
             clock=clock,
             requests_per_second=0,
             gate=asyncio.Semaphore(64),

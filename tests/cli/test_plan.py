@@ -4,7 +4,6 @@ import asyncio
 import copy
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -18,6 +17,7 @@ from exporter.poll import poll_window
 from exporter.provider import Query, Target
 from exporter.providers import KINDS
 from exporter.query import Ask
+from exporter.wire import Wire
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -36,11 +36,11 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     """Read ``query`` as its first poll would; return how many requests that took."""
     log = vendors.services[target.provider].requests
     before = len(log)
-    async with httpx.AsyncClient(transport=vendors) as client:
+    async with Wire(vendors) as wire:
         api = Api(
             base_url=target.base_url,
             sign=target.sign,
-            client=client,
+            wire=wire,
             clock=clock,
             requests_per_second=0,
             gate=asyncio.Semaphore(8),

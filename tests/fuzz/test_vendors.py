@@ -17,6 +17,7 @@ from exporter.provider import Target
 from exporter.providers import KINDS
 from exporter.query import Ask
 from exporter.samples import HOUR_MS, Reading, Window, floor_to
+from exporter.wire import Wire
 from tests.support.vendors import Vendors
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -77,11 +78,11 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
     """Read every query; return what their faults say. Anything else than these is raised."""
     said: list[str] = []
     now_ms = clock.now_ms()
-    async with httpx.AsyncClient(transport=transport) as client:
+    async with Wire(transport) as wire:
         api = Api(
             base_url=target.base_url,
             sign=target.sign,
-            client=client,
+            wire=wire,
             clock=clock,
             requests_per_second=0,
             gate=asyncio.Semaphore(8),

@@ -45,6 +45,7 @@ from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
+from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 URL = "http://127.0.0.1"
@@ -148,11 +149,11 @@ class Bench:
         return sums
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+        async with Wire(httpx.ASGITransport(self.service)) as wire:
             api = Api(
                 base_url=self.target.base_url,
                 sign=self.target.sign,
-                client=client,
+                wire=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
                 gate=asyncio.Semaphore(64),

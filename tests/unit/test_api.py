@@ -7,7 +7,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from exporter.api import DEEPEST, MAX_BODY_BYTES, Api, decode, retry_after_s
+from exporter.api import DEEPEST, Api, decode, retry_after_s
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -18,6 +18,7 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
+from exporter.wire import MAX_BODY_BYTES, Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -27,11 +28,11 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
     clock = VirtualClock()
 
     async def main() -> list[Any]:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as client:
+        async with Wire(httpx.MockTransport(handler)) as wire:
             api = Api(
                 base_url="https://vendor.test/v1",
                 sign=lambda: {"authorization": "canary-key"},
-                client=client,
+                wire=wire,
                 clock=clock,
                 requests_per_second=rps,
                 gate=asyncio.Semaphore(64),

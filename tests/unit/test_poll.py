@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
-
 from exporter.api import Api
 from exporter.errors import ClaimLost
 from exporter.poll import Desk, Line, poll
@@ -15,6 +13,7 @@ from exporter.provider import Query
 from exporter.query import Ask
 from exporter.samples import Reading
 from exporter.telemetry import Telemetry
+from exporter.wire import Wire
 from tests.support.builders import Book
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -43,11 +42,11 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
             done.append("closed")
 
     async def main() -> None:
-        async with httpx.AsyncClient() as client:
+        async with Wire() as wire:
             api = Api(
                 base_url="https://vendor.test",
                 sign=dict,
-                client=client,
+                wire=wire,
                 clock=clock,
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),

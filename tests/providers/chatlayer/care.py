@@ -22,6 +22,7 @@ from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
 from exporter.telemetry import Telemetry
+from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -107,11 +108,11 @@ class Care:
         self.restart()
 
     async def _poll(self, claim: Claim) -> Ended:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+        async with Wire(httpx.ASGITransport(self.service)) as wire:
             api = Api(
                 base_url=URL,
                 sign=self.target.sign,
-                client=client,
+                wire=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
                 gate=asyncio.Semaphore(64),

@@ -13,6 +13,7 @@ from exporter.providers.flowxo.options import FlowXOOptions
 from exporter.providers.flowxo.provider import KIND
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -43,11 +44,11 @@ def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[h
         return httpx.Response(200, json=answer)
 
     async def main() -> list[Reading]:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(vendor)) as client:
+        async with Wire(httpx.MockTransport(vendor)) as wire:
             api = Api(
                 base_url=built.base_url,
                 sign=dict,
-                client=client,
+                wire=wire,
                 clock=VirtualClock(),
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),

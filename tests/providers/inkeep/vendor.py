@@ -16,6 +16,7 @@ from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.simulator.inkeep import build
 from exporter.simulator.traffic import Traffic
+from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 URL = "http://127.0.0.1"
@@ -43,11 +44,11 @@ class Vendor:
         (query,) = (query for query in self.target.queries if query.spec.name == name)
 
         async def main() -> list[Reading]:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+            async with Wire(httpx.ASGITransport(self.service)) as wire:
                 api = Api(
                     base_url=URL,
                     sign=self.target.sign,
-                    client=client,
+                    wire=wire,
                     clock=self.clock,
                     requests_per_second=0,
                     gate=asyncio.Semaphore(64),

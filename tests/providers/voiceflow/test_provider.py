@@ -17,6 +17,7 @@ from exporter.providers.voiceflow.options import VoiceflowOptions
 from exporter.providers.voiceflow.provider import KIND
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -56,11 +57,11 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
         return httpx.Response(200, content=body)
 
     async def main() -> list[Reading]:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(vendor)) as client:
+        async with Wire(httpx.MockTransport(vendor)) as wire:
             api = Api(
                 base_url=built.base_url,
                 sign=dict,
-                client=client,
+                wire=wire,
                 clock=clock,
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),

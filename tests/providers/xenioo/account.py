@@ -23,6 +23,7 @@ from exporter.simulator.server import Seen
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry import Telemetry
+from exporter.wire import Wire
 from tests.support.virtual import VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -134,9 +135,9 @@ class Account:
 
     async def drive(self, ledger: Ledger, until_ms: int) -> None:
         """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service)) as client:
+        async with Wire(httpx.ASGITransport(self.service)) as wire:
             desk = Desk(ledger, self.clock, self._rng, self.telemetry, inline, published)
-            lines = self._lines(client)
+            lines = self._lines(wire)
             while self.clock.now_ms() < until_ms:
                 claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
                 if claim is None:
@@ -160,14 +161,14 @@ class Account:
         shown = self.ledger.view(key).shown
         return {one.labels[2:]: one.value for one in shown if one.family == family}
 
-    def _lines(self, client: httpx.AsyncClient) -> Mapping[QueryKey, Line]:
+    def _lines(self, wire: Wire) -> Mapping[QueryKey, Line]:
         return {
             query.spec.key: Line(
                 query,
                 Api(
                     base_url=target.base_url,
                     sign=target.sign,
-                    client=client,
+                    wire=wire,
                     clock=self.clock,
                     requests_per_second=0,
                     gate=asyncio.Semaphore(64),

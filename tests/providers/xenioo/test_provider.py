@@ -28,6 +28,7 @@ from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
 from exporter.simulator.xenioo_rows import BOTS
+from exporter.wire import Wire
 from tests.providers.xenioo.account import Account, is_statistics
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
@@ -78,11 +79,11 @@ def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
         return vendor(request)
 
     async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(noted)) as client:
+        async with Wire(httpx.MockTransport(noted)) as wire:
             api = Api(
                 base_url=built.base_url,
                 sign=built.sign,
-                client=client,
+                wire=wire,
                 clock=clock,
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
@@ -176,11 +177,11 @@ def read_once(account: Account) -> None:
     (built,) = account.targets
 
     async def main() -> None:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(account.service)) as client:
+        async with Wire(httpx.ASGITransport(account.service)) as wire:
             api = Api(
                 base_url=built.base_url,
                 sign=built.sign,
-                client=client,
+                wire=wire,
                 clock=account.clock,
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
