@@ -16,7 +16,7 @@ FOLDERS = sorted(
     path.name for path in PROVIDERS.iterdir() if path.is_dir() and any(path.glob("*.py"))
 )
 VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
-PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
+PARTS = ("__init__.py", "kind.py", "options.py", "provider.py", "mapping.py")
 
 
 def files(name: str) -> list[str]:

@@ -1,11 +1,11 @@
 """The registry of providers: one line each, which is all that the rest of the exporter knows."""
 
 from exporter.provider import ProviderKind
-from exporter.providers.chatlayer.provider import KIND as CHATLAYER
-from exporter.providers.flowxo.provider import KIND as FLOWXO
-from exporter.providers.inkeep.provider import KIND as INKEEP
-from exporter.providers.voiceflow.provider import KIND as VOICEFLOW
-from exporter.providers.xenioo.provider import KIND as XENIOO
+from exporter.providers.chatlayer.kind import KIND as CHATLAYER
+from exporter.providers.flowxo.kind import KIND as FLOWXO
+from exporter.providers.inkeep.kind import KIND as INKEEP
+from exporter.providers.voiceflow.kind import KIND as VOICEFLOW
+from exporter.providers.xenioo.kind import KIND as XENIOO
 
 KINDS: dict[str, ProviderKind] = {
     "voiceflow": VOICEFLOW,

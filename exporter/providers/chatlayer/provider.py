@@ -18,7 +18,6 @@ from exporter.errors import Truncated, Unauthorized
 from exporter.labels import Labels
 from exporter.logs import hide
 from exporter.provider import (
-    ProviderKind,
     Query,
     Rules,
     Target,
@@ -303,15 +302,3 @@ def _event_fields(options: ChatlayerOptions) -> Mapping[str, str]:
 
 def _segment(identifier: str) -> str:
     return quote(identifier, safe="")
-
-
-KIND = ProviderKind(
-    name="chatlayer",
-    options=ChatlayerOptions,
-    families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
-    feeds=frozenset(
-        {family.name for family in families.NORMALISED.values() if family.kind == "counter"}
-        | {families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}
-    ),
-    build=build,
-)

@@ -12,7 +12,6 @@ from exporter.api import Api
 from exporter.config.model import TargetOptions
 from exporter.labels import Labels
 from exporter.provider import (
-    ProviderKind,
     Query,
     Rules,
     Target,
@@ -182,14 +181,3 @@ def _spec(
     path = PATH if name == "hourly" else f"{PATH}/{name}"
     fixed = {"endpoint": f"GET {path}", "schema": SCHEMA}
     return spec_for(options, rules, name, {**fixed, **meaning})
-
-
-KIND = ProviderKind(
-    name="flowxo",
-    options=FlowXOOptions,
-    families=(TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES),
-    feeds=frozenset(
-        {family.name for _, family in COUNTERS} | {family.name for _, family, _ in LEVELS}
-    ),
-    build=build,
-)

@@ -15,7 +15,6 @@ from exporter.config.model import TargetOptions
 from exporter.errors import Refused, Truncated
 from exporter.labels import Labels
 from exporter.provider import (
-    ProviderKind,
     Query,
     Rules,
     Target,
@@ -268,23 +267,3 @@ def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
         cost=Cost(calls=2 * len(wanted.windows)),
     )
     return Query(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
-
-
-KIND = ProviderKind(
-    name="inkeep",
-    options=InkeepOptions,
-    families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),
-    feeds=frozenset(
-        {
-            families.ACTIVE_USERS.name,
-            families.CONVERSATIONS_STARTED.name,
-            families.EVENTS.name,
-            families.FEEDBACK.name,
-            families.HANDOVERS.name,
-            families.MESSAGES_RECEIVED.name,
-            families.MESSAGES_SENT.name,
-            families.SEARCHES.name,
-        }
-    ),
-    build=build,
-)

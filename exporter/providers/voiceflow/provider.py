@@ -17,7 +17,6 @@ from exporter.config.model import Named, TargetOptions
 from exporter.errors import Truncated
 from exporter.labels import Labels
 from exporter.provider import (
-    ProviderKind,
     Query,
     Rules,
     Target,
@@ -26,7 +25,6 @@ from exporter.provider import (
     stretches,
     trailing,
 )
-from exporter.providers.voiceflow.families import CREDIT_USAGE
 from exporter.providers.voiceflow.mapping import (
     MEASURES,
     Intent,
@@ -238,27 +236,3 @@ def _naming(options: VoiceflowOptions, project: Named) -> Mapping[str, Naming]:
         "project": Naming({project.id: project.alias} if project.alias else {}),
         "bot_environment": Naming(environments),
     }
-
-
-KIND = ProviderKind(
-    name="voiceflow",
-    options=VoiceflowOptions,
-    families=(CREDIT_USAGE,),
-    feeds=frozenset(
-        family.name
-        for family in (
-            families.INTERACTIONS,
-            families.ACTIVE_USERS,
-            families.FUNCTION_CALLS,
-            families.FUNCTION_CALL_ERRORS,
-            families.FUNCTION_INFO,
-            families.OUTBOUND_API_REQUESTS,
-            families.OUTBOUND_API_REQUEST_ERRORS,
-            families.KNOWLEDGE_BASE_HITS,
-            families.INTEGRATION_CALLS,
-            families.INTEGRATION_CALL_ERRORS,
-            families.TOP_INTENT_MATCHES,
-        )
-    ),
-    build=build,
-)

@@ -23,8 +23,7 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.labels import Labels
-from exporter.provider import ProviderKind, Query, Rules, Target, key_of, spec_for
-from exporter.providers.xenioo import families as own
+from exporter.provider import Query, Rules, Target, key_of, spec_for
 from exporter.providers.xenioo.groups import GroupMode, Groups, closed_day, day_window
 from exporter.providers.xenioo.mapping import (
     AVERAGES,
@@ -249,15 +248,3 @@ def _fields() -> Mapping[str, str]:
         for each in (COUNTED, DISTINCT, raw, normalised)
         for code, family in each.items()
     }
-
-
-KIND = ProviderKind(
-    name="xenioo",
-    options=XeniooOptions,
-    families=(own.MESSAGES, own.ACTION_MESSAGES, *(one.raw for one in AVERAGES.values())),
-    feeds=frozenset(family.name for family in COUNTED.values())
-    - {own.MESSAGES.name, own.ACTION_MESSAGES.name}
-    | {family.name for family in DISTINCT.values()}
-    | {average.normalised.name for average in AVERAGES.values()},
-    build=build,
-)

@@ -16,8 +16,8 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Ended, Line, poll
 from exporter.provider import Query, Rules, Target
+from exporter.providers.chatlayer.kind import KIND
 from exporter.providers.chatlayer.options import ChatlayerOptions
-from exporter.providers.chatlayer.provider import KIND
 from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic

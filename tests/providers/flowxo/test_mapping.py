@@ -7,7 +7,10 @@ import pytest
 
 from exporter.errors import SchemaFault
 from exporter.labels import Labels
+from exporter.providers.flowxo.kind import KIND
 from exporter.providers.flowxo.mapping import (
+    COUNTERS,
+    LEVELS,
     Insights,
     Shown,
     TopFlow,
@@ -253,3 +256,9 @@ def test_raw_messages_are_shown_with_personal_data_redacted() -> None:
     }
     assert reading.dropped == {("chatbot_flowxo_top_message_uses", "pii"): 1}
     assert "ann" not in repr(reading)
+
+
+def test_the_registry_knows_every_family_that_is_fed() -> None:
+    fed = [family for _, family in COUNTERS] + [family for _, family, _ in LEVELS]
+
+    assert {family.name for family in fed} == KIND.feeds

@@ -9,8 +9,8 @@ import pytest
 from exporter.api import Api
 from exporter.config.model import Limits, Privacy
 from exporter.provider import Rules, Target
+from exporter.providers.flowxo.kind import KIND
 from exporter.providers.flowxo.options import FlowXOOptions
-from exporter.providers.flowxo.provider import KIND
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.wire import Wire

@@ -6,8 +6,8 @@ from exporter.config import loads
 from exporter.config.model import Limits, Privacy
 from exporter.errors import SettingsError
 from exporter.provider import Rules
+from exporter.providers.inkeep.kind import KIND
 from exporter.providers.inkeep.options import InkeepOptions
-from exporter.providers.inkeep.provider import KIND
 from exporter.samples import DAY_MS
 
 HEAD = """\

@@ -10,8 +10,8 @@ from exporter.api import Api
 from exporter.config.model import Limits, Privacy
 from exporter.config.secret import Surroundings
 from exporter.provider import Rules
+from exporter.providers.inkeep.kind import KIND
 from exporter.providers.inkeep.options import InkeepOptions
-from exporter.providers.inkeep.provider import KIND
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.simulator.inkeep import build

@@ -13,8 +13,8 @@ from exporter.api import Api
 from exporter.config.model import Limits, Privacy
 from exporter.errors import SchemaFault, Truncated, Unauthorized
 from exporter.provider import Rules, Target
+from exporter.providers.voiceflow.kind import KIND
 from exporter.providers.voiceflow.options import VoiceflowOptions
-from exporter.providers.voiceflow.provider import KIND
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.wire import Wire

@@ -17,7 +17,7 @@ from exporter.config.secret import Surroundings
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Ended, Line, QueryKey, poll
 from exporter.provider import Query, Rules, Target
-from exporter.providers.xenioo.provider import KIND
+from exporter.providers.xenioo.kind import KIND
 from exporter.samples import HOUR_MS
 from exporter.simulator.server import Seen
 from exporter.simulator.traffic import Traffic

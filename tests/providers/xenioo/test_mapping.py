@@ -7,7 +7,15 @@ import pytest
 from exporter.errors import SchemaFault
 from exporter.labels import Labels
 from exporter.providers.xenioo.groups import Groups
-from exporter.providers.xenioo.mapping import Dialect, day_to_reading, hours_to_reading
+from exporter.providers.xenioo.kind import KIND
+from exporter.providers.xenioo.mapping import (
+    AVERAGES,
+    COUNTED,
+    DISTINCT,
+    Dialect,
+    day_to_reading,
+    hours_to_reading,
+)
 from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
@@ -295,3 +303,12 @@ def test_a_day_of_an_unfinished_answer_is_another_day() -> None:
     )
 
     assert not reading.buckets
+
+
+def test_the_registry_knows_every_family_that_is_fed() -> None:
+    normalised = [average.normalised for average in AVERAGES.values()]
+    fed = {*COUNTED.values(), *DISTINCT.values(), *normalised}
+    fed |= {average.raw for average in AVERAGES.values()}
+
+    assert {family.name for family in fed - {*KIND.families}} == KIND.feeds
+    assert {*KIND.families} <= fed

@@ -14,9 +14,9 @@ from exporter.config.model import Limits, Privacy
 from exporter.config.secret import Secret, Surroundings
 from exporter.errors import ProviderError, Refused, SchemaFault, Throttled, TimedOut, Unauthorized
 from exporter.provider import Rules, Target
+from exporter.providers.xenioo.kind import KIND
 from exporter.providers.xenioo.options import XeniooOptions
 from exporter.providers.xenioo.provider import (
-    KIND,
     account_name,
     certain_ms,
     days_for,
