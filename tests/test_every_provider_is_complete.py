@@ -85,6 +85,7 @@ def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
         (made / part).touch()
 
     assert lacks("halfway", tmp_path) == [
+        "exporter/providers/halfway/kind.py",
         "exporter/providers/halfway/provider.py",
         "exporter/providers/halfway/mapping.py",
         "exporter/simulator/halfway.py",
