@@ -17,6 +17,7 @@ from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.dashboards.ruleset import NAME
 
 Rule = dict[str, str]
+GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 
 
 class Server:
@@ -60,7 +61,6 @@ class Server:
             f"--config.file={self._settings}",
             f"--storage.tsdb.path={self._data}",
             "--storage.tsdb.retention.time=10y",
-            "--storage.tsdb.allow-overlapping-blocks",
             f"--query.lookback-delta={self._step_s}s",
             f"--web.listen-address=127.0.0.1:{port}",
         ]

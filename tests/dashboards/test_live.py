@@ -13,7 +13,7 @@ from dashboards.source.tuning import Tuning
 from exporter.providers import KINDS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import expressions
-from tests.dashboards.live import Server, asked, recorded, substituted
+from tests.dashboards.live import GRAFANA, Server, asked, recorded, substituted
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,6 @@ RULES = {
     for group in yaml.safe_load((FOLDER / f"rules/{name}.yaml").read_text())["groups"]
     for rule in group["rules"]
 }
-GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 EMPTY = {
     "avg12h|avg24h": "wants most of a day; the history is seven hours in each of five weeks",
     "poll_failures_total|polls_skipped_total|ledger_errors_total": "nothing has failed",

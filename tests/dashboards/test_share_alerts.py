@@ -8,7 +8,7 @@ import pytest
 from dashboards.source.tuning import Share, Tuning
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
 from tests.dashboards.guards import untried
-from tests.dashboards.promtool import Values, firing
+from tests.dashboards.promtool import BUILDS, Build, Values, firing
 from tests.dashboards.ruleset import HOUR_S, mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -109,7 +109,11 @@ CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
 
 
 def told(
-    folder: Path, cases: tuple[str, ...], alerts: tuple[str, ...], **guard: str
+    folder: Path,
+    cases: tuple[str, ...],
+    alerts: tuple[str, ...],
+    build: Build = "installed",
+    **guard: str,
 ) -> set[tuple[str, str]]:
     series: dict[str, Values] = {}
     for name in cases:
@@ -117,13 +121,16 @@ def told(
     chosen = rules(TUNING, alerts)
     if guard:
         chosen = mutated(chosen, guard["old"], guard["new"])
-    found = firing(folder, chosen, series, PROBES, step_s=HOUR_S)
+    found = firing(folder, chosen, series, PROBES, step_s=HOUR_S, build=build)
     return {(s["alertname"], s["project"]) for samples in found.values() for s in samples}
 
 
-@pytest.fixture(scope="module")
-def fired(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
-    return told(tmp_path_factory.mktemp("shares"), tuple(CASES), (FALLBACK, HANDOVER, USERS))
+@pytest.fixture(scope="module", params=BUILDS)
+def fired(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> set[tuple[str, str]]:
+    folder = tmp_path_factory.mktemp("shares")
+    return told(folder, tuple(CASES), (FALLBACK, HANDOVER, USERS), request.param)
 
 
 @pytest.mark.parametrize("name", CASES)

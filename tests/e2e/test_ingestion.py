@@ -11,7 +11,7 @@ from exporter.web import app as web
 from exporter.web import server
 from exporter.web.contract import Sources
 from exporter.web.status import Status
-from tests.dashboards.promtool import needed
+from tests.dashboards.promtool import BUILDS, Build, needed
 from tests.e2e.processes import wait_for
 from tests.e2e.test_prometheus import prometheus
 
@@ -33,8 +33,11 @@ def _no_status() -> Status:
     raise NotImplementedError
 
 
-def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(tmp_path: Path) -> None:
-    needed("prometheus")
+@pytest.mark.parametrize("build", BUILDS)
+def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(
+    tmp_path: Path, build: Build
+) -> None:
+    needed("prometheus", build)
     board = Board(NORMALISED)
     for target in range(TARGETS):
         board.put((f"shop-{target}", "hourly"), _values(target, 0))
@@ -45,7 +48,9 @@ def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(tmp_path: Path
     samples = [line for line in lines if not line.startswith(b"#")]
     total = sum(target + at for target in range(TARGETS) for at in range(CHANNELS))
 
-    with prometheus(tmp_path, int(running.address.rpartition(":")[2])) as scraper:
+    port = int(running.address.rpartition(":")[2])
+
+    with prometheus(tmp_path, port, build) as scraper:
         wait_for(lambda: scraper.ask("up") != {}, 60)
         first = scraper.ask("scrape_samples_scraped")
         before = scraper.ask(f"sum({RECEIVED})")

@@ -26,6 +26,7 @@ from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
 from exporter.web import app as web
 from exporter.web import server
+from tests.dashboards.promtool import Build, needed
 from tests.e2e.processes import end, free_port, page, program, wait_for
 from tests.faults.bench import Vendor, case_of, happened
 
@@ -113,13 +114,13 @@ def _labels(metric: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, exporter: int) -> Iterator[Prometheus]:
+def prometheus(folder: Path, exporter: int, build: Build = "installed") -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes ``exporter`` every second."""
     port = free_port()
     config = folder / "prometheus.yml"
     config.write_text(CONFIG.format(port=exporter), "utf-8")
     command = [
-        "prometheus",
+        needed("prometheus", build),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",

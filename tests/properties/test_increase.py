@@ -34,7 +34,7 @@ def test_increase_is_what_was_counted(stories: list[list[int]]) -> None:
                     "input_series": [{"series": RECEIVED, "values": " ".join(values)}],
                     "promql_expr_test": [
                         {
-                            "expr": f"increase({RECEIVED}[{SCRAPES - 1}m])",
+                            "expr": f"increase({RECEIVED}[{SCRAPES}m])",
                             "eval_time": f"{SCRAPES - 1}m",
                             "exp_samples": [{"labels": "{}", "value": sum(story)}],
                         }
