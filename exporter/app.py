@@ -16,10 +16,8 @@ from exporter.clock import MILLISECONDS, Clock
 from exporter.config.model import Settings
 from exporter.display import Display
 from exporter.errors import LedgerError, SettingsError
-from exporter.explaining import Answer, Explainer
 from exporter.exposition import Board
 from exporter.keys import KeyWatch
-from exporter.ledger.explain import Reader
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Line, Offload, QueryKey
 from exporter.poller import GRACE_S, Poller
@@ -32,6 +30,8 @@ from exporter.wire import Wire
 
 if TYPE_CHECKING:
     import httpx
+
+    from exporter.explaining import Answer
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -139,8 +139,11 @@ class App:
             targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
-    def explain(self, selector: str, first: int) -> Answer:
+    def explain(self, selector: str, first: int) -> "Answer":
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
+        from exporter.explaining import Explainer  # noqa: PLC0415 - loaded when it is first asked
+        from exporter.ledger.explain import Reader  # noqa: PLC0415 - as above
+
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._outside.clock.now_ms()
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from exporter.ledger.explain import EVERY, Asked, BucketRow, Reader, Record, Search, Specs
-from exporter.lines import render_labels
+from exporter.lines import number, render_labels
 from exporter.query import QuerySpec
 from exporter.samples import HOUR_MS, Family, Window
 from exporter.selector import parse
@@ -283,8 +283,3 @@ def _about_gauge(record: Record) -> str:
             "buckets."
         )
     return "The provider's own figure as it was read last; such values never add up."
-
-
-def number(value: float) -> str:
-    """Return ``value`` as a person writes it, whole numbers without a fraction."""
-    return str(int(value)) if float(value).is_integer() else repr(float(value))

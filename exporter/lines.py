@@ -216,6 +216,11 @@ def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     return _pattern(names) % tuple([value.translate(_ESCAPES) for value in values])
 
 
+def number(value: float) -> str:
+    """Return ``value`` as a line shows it, whole numbers without a fraction."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
 def _pattern(names: tuple[str, ...]) -> str:
     return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""
 
@@ -249,8 +254,6 @@ def _filled(
     )
     if whole:
         return template % tuple(map(int, chain.from_iterable(values)))
-    return template.replace(b" %d\n", b" %b\n") % tuple(map(_number, chain.from_iterable(values)))
-
-
-def _number(value: float) -> bytes:
-    return (str(int(value)) if value.is_integer() else repr(value)).encode()
+    return template.replace(b" %d\n", b" %b\n") % tuple(
+        [number(value).encode() for value in chain.from_iterable(values)]
+    )

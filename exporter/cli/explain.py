@@ -9,8 +9,9 @@ from exporter import catalog
 from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explaining import Bucket, Explainer, Explanation, number
+from exporter.explaining import Bucket, Explainer, Explanation
 from exporter.ledger.explain import Reader
+from exporter.lines import number
 from exporter.providers import KINDS
 from exporter.query import QuerySpec
 from exporter.selector import SelectorError

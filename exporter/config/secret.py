@@ -20,7 +20,9 @@ from pydantic_core import PydanticCustomError
 from exporter.config.values import fault, kind_of
 from exporter.errors import Unauthorized
 
-Strict = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+Strict = ConfigDict(
+    extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True
+)
 REFERENCE = "use {env: NAME} or {file: /path}"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A name is repeated only in this shape, since people paste the key itself where its name belongs.

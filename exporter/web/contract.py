@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.errors import ExporterError
-from exporter.explaining import Answer
 from exporter.web.status import Status
+
+if TYPE_CHECKING:
+    from exporter.explaining import Answer
 
 
 class StaleSnapshot(ExporterError):
@@ -51,4 +53,4 @@ class Sources:
     ready: Callable[[], bool]
     status: Callable[[], Status]
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
-    explain: Callable[[str, int], Answer] | None = None
+    explain: "Callable[[str, int], Answer] | None" = None

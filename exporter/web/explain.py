@@ -3,15 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
-from exporter.explaining import Answer, Explanation, number
+from exporter.lines import number
 from exporter.selector import SelectorError
 from exporter.web.page import STYLE, hash_of, templates
+
+if TYPE_CHECKING:
+    from exporter.explaining import Answer, Explanation
 
 AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
 NOTHING = "No series matches."
@@ -21,7 +25,7 @@ POLICY = (
 )
 
 LARGEST_NUMBER = 9  # digits
-Explain = Callable[[str, int], Answer]
+Explain = Callable[[str, int], "Answer"]
 
 
 def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
@@ -74,7 +78,7 @@ def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> R
 
 
 def _page(
-    selector: str, status: HTTPStatus, *, found: Answer | None = None, fault: str = ""
+    selector: str, status: HTTPStatus, *, found: "Answer | None" = None, fault: str = ""
 ) -> Response:
     html = (
         templates()
@@ -92,5 +96,5 @@ def _page(
     return Response(html, status, headers, media_type="text/html; charset=utf-8")
 
 
-def _provider_sum(found: Explanation) -> float:
+def _provider_sum(found: "Explanation") -> float:
     return sum(bucket.provider for bucket in found.buckets)
