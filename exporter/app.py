@@ -176,7 +176,10 @@ class App:
         )
         self._desk = self._new_desk()
         self._poller = Poller(self._desk, self._recent.note, outside.grace_s)
-        await self._adopt(self._settings)
+        try:
+            await self._adopt(self._settings)
+        finally:
+            await outside.offload(self._ledger.ensure_sound)  # nothing is served before that
         self.health.opened = True
 
     async def run(self) -> None:

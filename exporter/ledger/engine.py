@@ -3,6 +3,10 @@
 import fcntl
 import os
 import shutil
+import sqlite3
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,22 +23,34 @@ NEWEST = "1"
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
-def open_engine(url: str, *, allow_network_fs: bool = False) -> tuple[sa.Engine, IO[str] | None]:
-    """Return an engine on the ledger at ``url``, migrated, and the lock that keeps others out.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A ledger that is open; all but the engine is None where it has no file of its own.
 
-    Raises ``LedgerError``. The lock (None on a database server) ends with the process.
+    ``lock`` keeps other processes out until this one ends. ``check`` is SQLite's of the whole
+    file, which goes on beside the reading of it; its result is None or a ``LedgerError``.
+    """
+
+    engine: sa.Engine
+    lock: IO[str] | None = None
+    check: "Future[None] | None" = None
+
+
+def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
+    """Return the ledger at ``url``, migrated; raises ``LedgerError``.
 
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
-    engine = sa.create_engine(address(url))
-    held: IO[str] | None = None
+    opened = Opened(sa.create_engine(address(url)))
     try:
-        if engine.dialect.name == "sqlite":
-            held = _prepare_sqlite(engine, allow_network_fs=allow_network_fs)
-        migrate(engine)
+        if opened.engine.dialect.name == "sqlite":
+            opened = _open_sqlite(opened.engine, allow_network_fs=allow_network_fs)
+        if opened.check is not None and _revision(opened.engine) not in {None, NEWEST}:
+            opened.check.result()  # a file that is damaged is not migrated
+        migrate(opened.engine)
     except sa.exc.DBAPIError as error:
-        raise LedgerError(f"{_place(engine)}: {error.orig}; is it a ledger?") from error
-    return engine, held
+        raise LedgerError(f"{_place(opened.engine)}: {error.orig}; is it a ledger?") from error
+    return opened
 
 
 def beside(url: str) -> sa.Engine:
@@ -129,24 +145,32 @@ def key_path(engine: sa.Engine) -> Path | None:
     return None if path is None else Path(f"{path}.key")
 
 
-def _prepare_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> IO[str] | None:
+def _open_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> Opened:
     path = _file(engine)
-    held: IO[str] | None = None
-    if path is not None:
-        if not path.parent.is_dir():
-            raise LedgerError(f"{path}: the folder does not exist; create it or change ledger.url")
-        if not allow_network_fs and _file_system(path.parent) in NETWORK_FILE_SYSTEMS:
-            raise LedgerError(
-                f"{path}: SQLite is not safe on a network file system; move the ledger"
-            )
-        _touch_private(path)
-        held = _lock(path)
     _listen(engine)
-    with engine.connect() as connection:
-        verdict = connection.exec_driver_sql("PRAGMA quick_check").scalar()
+    if path is None:
+        return Opened(engine)
+    if not path.parent.is_dir():
+        raise LedgerError(f"{path}: the folder does not exist; create it or change ledger.url")
+    if not allow_network_fs and _file_system(path.parent) in NETWORK_FILE_SYSTEMS:
+        raise LedgerError(f"{path}: SQLite is not safe on a network file system; move the ledger")
+    _touch_private(path)
+    held = _lock(path)
+    engine.connect().close()  # switches a new file to WAL, before others read it
+    beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-check")
+    check = beside.submit(_check, path)
+    beside.shutdown(wait=False)
+    return Opened(engine, held, check)
+
+
+def _check(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path)) as connection:  # takes no lock, as the engine's would
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        verdict = str(error)
     if verdict != "ok":
         raise LedgerError(f"{path}: the ledger is damaged ({verdict}); restore a backup")
-    return held
 
 
 def _lock(path: Path) -> IO[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -105,9 +105,6 @@ class Applied:
     rows: int
 
 
-_LABELS = msgspec.json.Decoder(dict[str, str])
-
-
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return labels as canonical JSON: sorted keys, no spaces."""
     return msgspec.json.encode(dict(zip(names, values, strict=True)), order="sorted").decode()
@@ -115,8 +112,14 @@ def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
     """Return the values of ``names`` in a canonical JSON text."""
-    found = _LABELS.decode(text)
-    return tuple(map(found.get, names, repeat("")))
+    return msgspec.structs.astuple(_decoder(names).decode(text))
+
+
+@cache
+def _decoder(names: tuple[str, ...]) -> "msgspec.json.Decoder[msgspec.Struct]":
+    """Return a decoder into one field a name: a ledger is read whole at each start."""
+    fields = [(name, str, "") for name in names]
+    return msgspec.json.Decoder(msgspec.defstruct("Labels", fields, gc=False))
 
 
 def full_labels(target: str, provider: str, series: Series) -> tuple[str, ...]:

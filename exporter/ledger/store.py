@@ -56,8 +56,14 @@ class Ledger:
         self._told: dict[int, Told] = {}
         self._tight = False
         self.max_bytes: int | None = None
-        self._engine, self._lock = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        self._engine, self._lock, self._check = opened.engine, opened.lock, opened.check
         self._key_file = key_file or engine.key_path(self._engine)
+
+    def ensure_sound(self) -> None:
+        """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
+        if self._check is not None:
+            self._check.result()
 
     def close(self) -> None:
         """Release claims and the file."""

@@ -117,14 +117,11 @@ def foresee(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
 ) -> None:
     """Create the series that the settings already name at 0, so that their first unit is seen."""
-    query_id = tx.execute(
-        sa.select(query.c.id).where(query.c.target == spec.target, query.c.name == spec.name)
-    ).scalar_one()
+    query_id = tx.execute(NUMBER, {"target": spec.target, "name": spec.name}).scalar_one()
     for key in spec.known:
         names = families[key[0]].labels
         labels = encode_labels(names, full_labels(spec.target, spec.provider, key))
-        there = sa.select(series.c.id).where(series.c.family == key[0], series.c.labels == labels)
-        if tx.execute(there).scalar() is None:
+        if tx.execute(THERE, {"family": key[0], "labels": labels}).scalar() is None:
             _insert(tx, query_id, key[0], labels, now_ms)
 
 
@@ -183,6 +180,12 @@ def tally_columns(row: sa.Row[Any], tally: Tally, now_ms: int, *, moved: bool) -
     }
 
 
+NUMBER = sa.select(query.c.id).where(
+    query.c.target == sa.bindparam("target"), query.c.name == sa.bindparam("name")
+)
+THERE = sa.select(series.c.id).where(
+    series.c.family == sa.bindparam("family"), series.c.labels == sa.bindparam("labels")
+)
 OVERHANGING = series.c.overhang > 0
 
 UPDATE_TALLY = (

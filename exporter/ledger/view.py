@@ -14,6 +14,10 @@ from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.query import QuerySpec
 from exporter.samples import Family, Series, Window
 
+# Built once: making a statement costs more than running it, and every poll runs these.
+QUERY = sa.select(query).where(
+    query.c.target == sa.bindparam("target"), query.c.name == sa.bindparam("name")
+)
 LIVE = sa.select(
     series.c.id,
     series.c.family,
@@ -23,7 +27,30 @@ LIVE = sa.select(
     series.c.held,
     series.c.held_since_ms,
     series.c.overhang,
-).where(series.c.state == "live")
+).where(series.c.state == "live", series.c.query_id == sa.bindparam("query"))
+GAUGES = sa.select(gauge).where(
+    gauge.c.query_id == sa.bindparam("query"), gauge.c.expires_ms > sa.bindparam("now_ms")
+)
+GAPS = (
+    sa.select(gap.c.id)
+    .where(
+        gap.c.query_id == sa.bindparam("query"),
+        gap.c.reason == "unreadable",
+        gap.c.from_ms < sa.bindparam("end_ms"),
+        gap.c.to_ms > sa.bindparam("start_ms"),
+    )
+    .limit(1)
+)
+SUMS = (
+    sa.select(bucket.c.series_id, sa.func.sum(bucket.c.obs))
+    .join(series, series.c.id == bucket.c.series_id)
+    .where(
+        series.c.query_id == sa.bindparam("query"),
+        bucket.c.start_ms >= sa.bindparam("start_ms"),
+        bucket.c.start_ms < sa.bindparam("end_ms"),
+    )
+    .group_by(bucket.c.series_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +67,14 @@ def read_view(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
 ) -> View:
     """Return all that the query of ``spec`` shows at ``now_ms``."""
-    row = tx.execute(
-        sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
-    ).one()
+    row = tx.execute(QUERY, {"target": spec.target, "name": spec.name}).one()
     live = _live_series(tx, row.id, spec, families)
     shown = list(live.shown.values())
     periods = _periods(tx, row, spec, now_ms)
     if any(families[each].period for each in live.number):
         for name, period in periods.items():
             shown += _period_gauges(live, families, name, _sums(tx, row.id, period))
-    gauges = tx.execute(
-        sa.select(gauge).where(gauge.c.query_id == row.id, gauge.c.expires_ms > now_ms)
-    ).all()
+    gauges = tx.execute(GAUGES, {"query": row.id, "now_ms": now_ms}).all()
     shown += [_gauge(found, families) for found in gauges if found.family in families]
     expiries = [found.expires_ms for found in gauges]
     expiries += [period_expiry_ms(spec, period) for period in periods.values()]
@@ -72,7 +95,7 @@ def _live_series(
     shown: dict[int, Shown] = {}
     pending: list[tuple[int, int]] = []
     overhangs: defaultdict[str, float] = defaultdict(float)
-    rows = tx.execute(LIVE.where(series.c.query_id == query_id)).all()
+    rows = tx.execute(LIVE, {"query": query_id}).all()
     for number, name, labels, created_ms, c, held, since_ms, overhang in rows:
         family = families.get(name)
         if family is None:
@@ -105,13 +128,8 @@ def _periods(
 
 
 def _has_gap(tx: sa.Connection, query_id: int, period: Window) -> bool:
-    overlapping = sa.select(gap.c.id).where(
-        gap.c.query_id == query_id,
-        gap.c.reason == "unreadable",
-        gap.c.from_ms < period.end_ms,
-        gap.c.to_ms > period.start_ms,
-    )
-    return tx.execute(overlapping.limit(1)).scalar() is not None
+    within = {"query": query_id, "start_ms": period.start_ms, "end_ms": period.end_ms}
+    return tx.execute(GAPS, within).scalar() is not None
 
 
 def _period_gauges(
@@ -134,14 +152,8 @@ def _folded(family: Family, name: str) -> tuple[str, Callable[[tuple[str, ...]],
 
 
 def _sums(tx: sa.Connection, query_id: int, period: Window) -> dict[int, float]:
-    inside = (bucket.c.start_ms >= period.start_ms) & (bucket.c.start_ms < period.end_ms)
-    rows = tx.execute(
-        sa.select(bucket.c.series_id, sa.func.sum(bucket.c.obs))
-        .join(series, series.c.id == bucket.c.series_id)
-        .where(series.c.query_id == query_id, inside)
-        .group_by(bucket.c.series_id)
-    )
-    return {row[0]: row[1] for row in rows}
+    within = {"query": query_id, "start_ms": period.start_ms, "end_ms": period.end_ms}
+    return {row[0]: row[1] for row in tx.execute(SUMS, within)}
 
 
 def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> QueryState:
