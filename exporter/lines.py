@@ -1,5 +1,6 @@
 """Lines of the exposition formats, and the blocks of bytes that they are kept in."""
 
+import struct
 import sys
 import zlib
 from array import array
@@ -19,6 +20,9 @@ T = TypeVar("T")
 Owner = tuple[str, str]
 Labels = tuple[str, ...]
 
+SIZE = 8
+"""Bytes of a packed number."""
+
 BLOCK_LINES = 400
 """About 64 KiB: so much is rendered and compressed again when one of them changes."""
 
@@ -33,13 +37,14 @@ class Layout:
     Labels and instants of creation are kept encoded, as they came, at a tenth of the memory.
     """
 
-    __slots__ = ("_names", "_order", "_series", "runs")
+    __slots__ = ("_names", "_numbers", "_order", "_series", "runs")
 
     def __init__(self, shown: Sequence[Shown], families: Mapping[str, Family]) -> None:
         names, labels, _, created = columns(shown)
         order = sorted(range(len(shown)), key=[*zip(names, labels, strict=True)].__getitem__)
         self._order = None if order == list(range(len(order))) else array("I", order)
         self._names = tuple(map(sys.intern, names))
+        self._numbers = struct.Struct(f"{len(shown)}d")
         self._series = msgspec.msgpack.encode((labels, created))
         self.runs: list[Run] = []
         for name, same in groupby(self._ordered(names)):
@@ -55,10 +60,10 @@ class Layout:
 
     def take(self, values: Sequence[float]) -> None:
         """Let the lines have ``values``, which are in the order of the series as they came."""
-        numbers = array("d", self._ordered(values))
-        whole = all(map(float.is_integer, numbers))
+        packed = self._numbers.pack(*self._ordered(values))
+        whole = all(map(float.is_integer, self._numbers.unpack(packed)))
         for run in self.runs:
-            here = numbers[run.start : run.stop]
+            here = packed[SIZE * run.start : SIZE * run.stop]
             if run.values != here:
                 run.values, run.whole = here, whole
                 run.place.stale = True
@@ -80,8 +85,8 @@ class Run:
     """The lines of one family in a layout, from ``start`` to before ``stop``.
 
     ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
-    format is first asked for. ``values`` are replaced, never changed: blocks hold on to them;
-    ``whole`` says that none has a fraction.
+    format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that none
+    has a fraction.
     """
 
     __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values", "whole")
@@ -93,7 +98,7 @@ class Run:
         self.start = start
         self.stop = stop
         self.templates: list[bytes | None] = [None, None]
-        self.values: array[float] = array("d")
+        self.values = b""
         self.whole = True
 
     def template(self, *, openmetrics: bool) -> bytes:
@@ -245,15 +250,16 @@ def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | 
 
 def _filled(
     runs: Sequence[Run],
-    values: Sequence["array[float]"],
+    values: Sequence[bytes],
     whole: bool,  # noqa: FBT001 - what a block keeps
     openmetrics: bool,  # noqa: FBT001 - as ``Block`` calls it
 ) -> bytes:
     template = b"".join(
         [run.templates[openmetrics] or run.template(openmetrics=openmetrics) for run in runs]
     )
+    numbers = memoryview(b"".join(values)).cast("d").tolist()
     if whole:
-        return template % tuple(map(int, chain.from_iterable(values)))
+        return template % tuple(map(float.__trunc__, numbers))
     return template.replace(b" %d\n", b" %b\n") % tuple(
-        [number(value).encode() for value in chain.from_iterable(values)]
+        [number(value).encode() for value in numbers]
     )
