@@ -32,7 +32,7 @@ from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
 
-CONVERSATIONS_PER_HOUR = 300
+CONVERSATIONS_PER_HOUR = 150
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 10_000

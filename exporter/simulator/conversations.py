@@ -1,6 +1,7 @@
 """What happens in one hour of a bot: conversations, told as occurrences."""
 
 import random
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -71,16 +72,23 @@ class Kind(StrEnum):
 class Occurrence:
     """One thing that happened at ``at_ms`` and that the vendor shows from ``visible_ms``.
 
-    ``context`` is shared by a conversation: user, conversation, channel, environment.
+    ``context`` is shared by a conversation: user, conversation, channel, environment. The id is
+    put together when it is asked for: kept in each record it would be a third of what all weigh.
     """
 
-    id: str
+    source: str
+    number: int
     at_ms: int
     kind: Kind
     visible_ms: int
     context: Mapping[str, str]
     detail: Mapping[str, str] = field(default_factory=dict)
     amount: int = 1
+
+    @property
+    def id(self) -> str:
+        """Return what tells it from all others."""
+        return f"{self.source}-{self.number}"
 
     def get(self, name: str) -> str:
         """Return an attribute, or an empty text where it has none of that name."""
@@ -111,9 +119,8 @@ def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[O
         at_ms = hour * HOUR_MS + rng.randrange(HOUR_MS)
         index = known + number if number < new else _returning(rng, known, per_hour)
         visible_ms = at_ms + _lag(rng, late_share)
-        found.append(
-            Opening(f"{seed}-{hour}-{number}", at_ms, visible_ms, f"user-{index}", number < new)
-        )
+        user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
+        found.append(Opening(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new))
     return found
 
 
@@ -144,12 +151,11 @@ def unfold(opening: Opening, late_share: float) -> Iterator[Occurrence]:
     }
     greeted = Kind.NEW_USER if opening.is_new else Kind.RETURNING_USER
     for number, kind in enumerate((Kind.CONVERSATION_STARTED, greeted)):
-        name = f"{opening.id}-{number}"
-        yield Occurrence(name, opening.at_ms, kind, opening.visible_ms, context)
+        yield Occurrence(opening.id, number, opening.at_ms, kind, opening.visible_ms, context)
     for number, (at_ms, kind, detail, amount) in enumerate(_story(rng, opening.at_ms), start=2):
         visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
-        name, shared = f"{opening.id}-{number}", _shared(tuple(detail.items()))
-        yield Occurrence(name, at_ms, kind, visible_ms, context, shared, amount)
+        shared = _shared(tuple(detail.items()))
+        yield Occurrence(opening.id, number, at_ms, kind, visible_ms, context, shared, amount)
 
 
 @lru_cache(maxsize=1000)

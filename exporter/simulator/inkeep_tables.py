@@ -219,7 +219,7 @@ def _occurrences(
     for number, ((hour_ms, *values), count) in enumerate(sums.items()):
         at_ms = max(hour_ms, extent.window[0])
         context = dict(zip(by, values, strict=True))
-        yield Occurrence(f"{kind}-{at_ms}-{number}", at_ms, kind, at_ms, context, {}, count)
+        yield Occurrence(f"{kind}-{at_ms}", number, at_ms, kind, at_ms, context, {}, count)
 
 
 def _whole(sums: Groups, start_ms: int) -> Groups:

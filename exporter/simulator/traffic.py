@@ -65,8 +65,8 @@ class Traffic:
         new = []
         for _ in range(count):
             self._numbers += 1
-            name = f"added-{self._numbers}"
-            new.append(Occurrence(name, at_ms, kind, shown_ms, attributes, {}, amount))
+            number = self._numbers
+            new.append(Occurrence("added", number, at_ms, kind, shown_ms, attributes, {}, amount))
         self._added[at_ms // HOUR_MS] += new
         return new
 
@@ -173,7 +173,7 @@ class Traffic:
         return len(users.union(*self._generated_users(window, as_of_ms)))
 
     def _shows(self, occurrence: Occurrence, as_of_ms: int) -> bool:
-        gone_ms = self._gone.get(occurrence.id)
+        gone_ms = self._gone.get(occurrence.id) if self._gone else None
         return occurrence.visible_ms <= as_of_ms and (gone_ms is None or as_of_ms < gone_ms)
 
     def _near(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[Occurrence]:
