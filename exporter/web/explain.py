@@ -12,7 +12,7 @@ from starlette.responses import Response
 from exporter.errors import LedgerError
 from exporter.lines import number
 from exporter.selector import SelectorError
-from exporter.web.page import STYLE, hash_of, templates
+from exporter.web.page import STYLE, filled, hash_of
 
 if TYPE_CHECKING:
     from exporter.explaining import Answer, Explanation
@@ -80,17 +80,13 @@ def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> R
 def _page(
     selector: str, status: HTTPStatus, *, found: "Answer | None" = None, fault: str = ""
 ) -> Response:
-    html = (
-        templates()
-        .get_template("explain.html")
-        .render(
-            selector=selector,
-            found=found,
-            fault=fault,
-            style=STYLE,
-            number=number,
-            provider_sum=_provider_sum,
-        )
+    html = filled(
+        "explain.html",
+        selector=selector,
+        found=found,
+        fault=fault,
+        number=number,
+        provider_sum=_provider_sum,
     )
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, media_type="text/html; charset=utf-8")

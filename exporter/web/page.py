@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporter.web import words
 from exporter.web.chart import Chart, draw
@@ -55,8 +55,13 @@ POLICY = (
 """The page's content security policy: its own style and script, by hash, and nothing else."""
 
 
+def filled(template: str, **parts: Any) -> str:
+    """Return a page: ``template`` with ``parts`` and the style of all."""
+    return _templates().get_template(template).render(style=STYLE, **parts)
+
+
 @cache
-def templates() -> "jinja2.Environment":
+def _templates() -> "jinja2.Environment":
     """Return the pages' templates; a start without a visitor does not load the engine."""
     import jinja2  # noqa: PLC0415 - see above
 
@@ -77,18 +82,14 @@ def render(status: Status, *, target: str | None = None) -> str | None:
     if target is not None and target not in {each.name for each in status.targets}:
         return None
     counts = Counter(row.query.state for row in rows)
-    return (
-        templates()
-        .get_template("status.html")
-        .render(
-            status=status,
-            now=status.now_ms,
-            target=target,
-            rows=rows,
-            counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
-            style=STYLE,
-            script=_SCRIPT,
-        )
+    return filled(
+        "status.html",
+        status=status,
+        now=status.now_ms,
+        target=target,
+        rows=rows,
+        counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
+        script=_SCRIPT,
     )
 
 
