@@ -7,6 +7,7 @@ time, and the memory along the way.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import random
 import resource
@@ -14,7 +15,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,8 +32,8 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Line, poll
 from exporter.provider import Query, Rules, Target
+from exporter.providers.chatlayer.kind import KIND
 from exporter.providers.chatlayer.options import ChatlayerOptions
-from exporter.providers.chatlayer.provider import KIND
 from exporter.samples import Reading, Window
 from exporter.simulator.chatlayer import TOKEN
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
@@ -45,7 +46,27 @@ T = TypeVar("T")
 TELL_EVERY = 100_000
 
 
-def serve(listener: socket.socket, start_ms: int, total: int) -> None:
+@contextlib.contextmanager
+def served(total: int) -> Iterator[tuple[str, int]]:
+    """Serve ``total`` events by a process of its own; yield its URL and when the first happened."""
+    start_ms = time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000
+    start_ms -= total // PER_PAGE * PAGE_MS
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = multiprocessing.get_context("fork").Process(
+            target=_serve, args=(listener, start_ms, total), daemon=True
+        )
+        server.start()
+        try:
+            yield url, start_ms
+        finally:
+            server.terminate()
+            server.join()
+
+
+def _serve(listener: socket.socket, start_ms: int, total: int) -> None:
     app = FastEvents(start_ms, total)
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
@@ -159,22 +180,8 @@ def measure(total: int) -> dict[str, float]:
     ``wall_s`` and ``cpu_s`` are seconds, of the exporter's process alone; ``rss_mb`` is the most it
     had in memory after a commit. The counter is checked to be exactly ``total``.
     """
-    start_ms = time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000
-    start_ms -= total // PER_PAGE * PAGE_MS
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = multiprocessing.get_context("fork").Process(
-            target=serve, args=(listener, start_ms, total), daemon=True
-        )
-        server.start()
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                return asyncio.run(drain(url, folder, start_ms, total))
-        finally:
-            server.terminate()
-            server.join()
+    with served(total) as (url, start_ms), tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(drain(url, folder, start_ms, total))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ name; nothing is durable, nothing is checked against a schema but the fields tha
 """
 
 import asyncio
-import multiprocessing
-import socket
 import time
 from collections import Counter
 from datetime import datetime
@@ -16,7 +14,7 @@ from pydantic import BaseModel
 
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE
 from exporter.simulator.chatlayer_words import BOT, stamp
-from tests.benchmarks.chatlayer_events import serve
+from tests.benchmarks.chatlayer_events import served
 
 
 class Event(BaseModel):
@@ -59,23 +57,10 @@ async def _read(url: str, start_ms: int, end_ms: int) -> Counter[str]:
 
 def measure(total: int) -> dict[str, float]:
     """Return how many of ``total`` events are counted a second, and a second of processor time."""
-    start_ms = (
-        time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000 - total // PER_PAGE * PAGE_MS
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = multiprocessing.get_context("fork").Process(
-            target=serve, args=(listener, start_ms, total), daemon=True
-        )
-        server.start()
-        try:
-            cpu, wall = time.process_time(), time.perf_counter()
-            end_ms = start_ms + total // PER_PAGE * PAGE_MS
-            counts = asyncio.run(_read(url, start_ms, end_ms))
-            spent, waited = time.process_time() - cpu, time.perf_counter() - wall
-        finally:
-            server.terminate()
-            server.join()
+    with served(total) as (url, start_ms):
+        cpu, wall = time.process_time(), time.perf_counter()
+        end_ms = start_ms + total // PER_PAGE * PAGE_MS
+        counts = asyncio.run(_read(url, start_ms, end_ms))
+        spent, waited = time.process_time() - cpu, time.perf_counter() - wall
     assert sum(counts.values()) == total
     return {"events_per_s": total / waited, "events_per_core_s": total / spent}
