@@ -169,6 +169,7 @@ class Account(RuleBasedStateMachine):
         claim = self.till.claim()
         window = self.till.asks(claim)
         if self.past.odd(window, self.moved()):
+            self.till.fail(claim)  # of what is held back, nothing could be lost
             return
         (reading,) = self.till.readings(self.past, window, Random(seed))  # noqa: S311
         try:
