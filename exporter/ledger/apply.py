@@ -226,8 +226,7 @@ def _update_query(work: Work, **columns: Any) -> None:
 def _finished(work: Work, *, held: bool) -> Applied:
     for kind, number in work.reading.drift.items():
         work.count_query("schema_drift_total", number, kind=kind)
-    for (family, reason), number in work.reading.dropped.items():
-        work.count("dropped_series_total", number, family=family, reason=reason)
+    work.count_dropped(work.reading.dropped)
     add_self_counts(work.tx, work.counted)
     rows = len(work.reading.counts) + len(work.reading.events)
     return Applied(held=held, counted=dict(work.counted), rows=rows)

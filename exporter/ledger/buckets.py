@@ -79,19 +79,6 @@ def by_number(
     }
 
 
-def numbered(
-    rows: Mapping[Series, Mapping[int, float]], ids: Mapping[Series, int], floor_ms: int | None
-) -> dict[Key, float]:
-    """Return rows by series number; those before the floor belong to no counter any more."""
-    return {
-        (ids[key], start_ms): value
-        for key, values in rows.items()
-        if key in ids
-        for start_ms, value in values.items()
-        if floor_ms is None or start_ms >= floor_ms
-    }
-
-
 def flat(figures: Figures, places: Mapping[int, Iterable[int]]) -> dict[Key, float]:
     """Return the figures that there are at ``places``, which are starts by series number."""
     return {
@@ -114,14 +101,14 @@ def write(work: Work, known: Mapping[Key, Bucket], merged: Merge) -> None:
     new = [_bucket_row(key, value) for key, value in merged.buckets.items() if key not in known]
     revised = merged.revised
     old = [
-        {"obs": obs, "base": base, "more": int(key in revised), "at": key[1], "of": key[0]}
+        (obs, base, 1 if key in revised else 0, key[0], key[1])
         for key, (obs, base) in merged.buckets.items()
         if key in known
     ]
     if new:
         work.tx.execute(sa.insert(bucket), new)
     if old:
-        execute_rows(work.tx, UPDATE_BUCKET, old)
+        execute_rows(work.tx, UPDATE_BUCKET, ("obs", "base", "more", "of", "at"), old)
 
 
 def _bucket_row(key: Key, value: Bucket) -> dict[str, float]:

@@ -6,9 +6,9 @@ counter is ``C = T + overhang + written_off``. Truth is never summed again while
 ``C - overhang - written_off``, and a poll adds its growth.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from exporter.samples import Window
@@ -128,18 +128,19 @@ def merge(known: Mapping[Key, Bucket], rows: Mapping[Key, float], frame: Frame) 
     buckets: dict[Key, Bucket] = {}
     growth: dict[int, float] = {}
     changes: list[tuple[Key, float, float]] = []
-    for key, value in _complete(known, rows):
-        old = known.get(key, UNHEARD)
-        if value == old.obs and not frame.baseline:
+    for key, value in chain(rows.items(), zip(known.keys() - rows.keys(), repeat(0.0))):
+        old = obs, base = known.get(key, UNHEARD)
+        if value == obs and not frame.baseline:
             continue
-        new = _rewritten(old, key, value, frame)
-        if new == old:
-            continue
-        buckets[key] = new
         series = key[0]
-        growth[series] = growth.get(series, 0.0) + (new.obs - new.base) - (old.obs - old.base)
-        if not frame.rebased(series):
-            changes.append((key, old.obs, value))
+        rebased = frame.rebased(series)
+        kept = _base(old, value, frame) if rebased or frame.baseline else base
+        if (value, kept) == old:
+            continue
+        buckets[key] = Bucket(value, kept)
+        growth[series] = growth.get(series, 0.0) + (value - kept) - (obs - base)
+        if not rebased:
+            changes.append((key, obs, value))
     return _described(Merge(buckets, growth), changes, frame)
 
 
@@ -167,21 +168,9 @@ def _starts(before: Mapping[int, float], now: Mapping[int, float], frame: Frame)
     return {start_ms for start_ms, _ in before.items() ^ now.items()}
 
 
-def _complete(
-    known: Mapping[Key, Bucket], rows: Mapping[Key, float]
-) -> Iterable[tuple[Key, float]]:
-    yield from rows.items()
-    for key in known:
-        if key not in rows:
-            yield key, 0.0
-
-
-def _rewritten(old: Bucket, key: Key, value: float, frame: Frame) -> Bucket:
-    if frame.baseline:
-        return Bucket(value, value)
-    if frame.rebased(key[0]):
-        return Bucket(value, value - (old.obs - old.base))
-    return Bucket(value, old.base)
+def _base(old: Bucket, value: float, frame: Frame) -> float:
+    """Return what of ``value`` is not counted, where it begins anew."""
+    return value if frame.baseline else value - (old.obs - old.base)
 
 
 def _described(merged: Merge, changes: list[tuple[Key, float, float]], frame: Frame) -> Merge:
@@ -190,14 +179,16 @@ def _described(merged: Merge, changes: list[tuple[Key, float, float]], frame: Fr
     revisions: dict[tuple[str, str], int] = {}
     revised: set[Key] = set()
     retracted = 0.0
+    open_ms = frame.last_read_ms - frame.granularity_ms  # buckets from later on were not over
+    settled_ms = open_ms - frame.settle_ms
     for key, before, after in changes:
-        end_ms = key[1] + frame.granularity_ms
-        open_then = end_ms > frame.last_read_ms
-        if after == before or (after > before and open_then):
+        start_ms = key[1]
+        if after == before or (after > before and start_ms > open_ms):
             continue
-        stage = "settled" if end_ms + frame.settle_ms <= frame.last_read_ms else "settling"
+        stage = "settled" if start_ms <= settled_ms else "settling"
         direction = "up" if after > before else "down"
         revisions[direction, stage] = revisions.get((direction, stage), 0) + 1
         revised.add(key)
-        retracted += max(0.0, before - after)
+        if after < before:
+            retracted += before - after
     return replace(merged, revisions=revisions, revised=frozenset(revised), retracted=retracted)

@@ -121,7 +121,8 @@ def _add(work: Work, counted: Sequence[Event]) -> None:
     folded = tallies.fold(told, known)
     created, _ = tallies.create(work, folded.keys() - known.keys())
     ids = known | created
-    more = buckets.numbered(folded, ids, None)
+    figures = buckets.by_number(folded, ids, None)
+    more = buckets.flat(figures, figures)
     if more:
         before = _load(work, more)
         after = {key: _grown(before.get(key), value) for key, value in more.items()}

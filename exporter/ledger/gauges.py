@@ -1,7 +1,6 @@
 """Gauges in the ledger: what a reading says is shown until it is replaced or too old (B.6)."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
@@ -20,8 +19,7 @@ def roll(work: Work, rows: Sequence[GaugeRow]) -> None:
     """Replace the query's distinct counts over rolling windows by ``rows``."""
     room = _room(work)
     _replace(work, gauge.c.slot == ROLLING, ROLLING, rows, room)
-    for (family, reason), number in room.dropped.items():
-        work.count("dropped_series_total", number, family=family, reason=reason)
+    work.count_dropped(room.dropped)
 
 
 def store(work: Work) -> None:
@@ -40,8 +38,7 @@ def store(work: Work) -> None:
     if work.reading.lists_of:
         listed = gauge.c.family.in_(work.reading.lists_of)
         _replace(work, listed, "list", work.reading.lists, room)
-    for (family, reason), number in room.dropped.items():
-        work.count("dropped_series_total", number, family=family, reason=reason)
+    work.count_dropped(room.dropped)
 
 
 def _replace(
@@ -103,13 +100,4 @@ def _room(work: Work) -> Room:
     for row in rows:
         if row.family in left:
             left[row.family] -= 1
-    return Room(mine, left, work.spec.target_cap - len(rows), _total_left(work))
-
-
-def _total_left(work: Work) -> Callable[[], int]:
-    @cache
-    def left() -> int:
-        number = work.tx.execute(sa.select(sa.func.count()).select_from(gauge)).scalar_one()
-        return work.spec.total_cap - number
-
-    return left
+    return Room(mine, left, work.spec.target_cap - len(rows), work.left_in_all(gauge))

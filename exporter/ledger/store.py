@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class Ledger:
         """Release claims and the file."""
         with self._transaction() as tx:
             claims.release(tx, self._holder)
+        if self._check is not None:
+            wait([self._check])  # nothing touches the file any more when the lock is gone
         self._engine.dispose()
         if self._lock is not None:
             self._lock.close()

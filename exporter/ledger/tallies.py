@@ -1,7 +1,6 @@
 """Reading and writing series: their places under the caps, and their running numbers."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,11 +31,10 @@ def known(work: Work) -> dict[Series, int]:
 
 def fold(work: Work, known: Mapping[Series, int]) -> dict[Series, dict[int, float]]:
     """Return the reading's counts by series and start, past the caps in ``other``."""
-    room = Room(known, *_places_left(work), _total_left(work))
+    room = Room(known, *_places_left(work), work.left_in_all(series))
     rows = fold_counts(work.reading.counts, work.families, room)
     work.crowded = bool(room.dropped)
-    for (family, reason), number in room.dropped.items():
-        work.count("dropped_series_total", number, family=family, reason=reason)
+    work.count_dropped(room.dropped)
     return rows
 
 
@@ -51,17 +49,6 @@ def _places_left(work: Work) -> tuple[dict[str, int], int]:
         for name, family in work.families.items()
     }
     return left, work.spec.target_cap - sum(by_family.values())
-
-
-def _total_left(work: Work) -> Callable[[], int]:
-    """Return what tells how many series the ledger has room for; those out of sight keep theirs."""
-
-    @cache
-    def left() -> int:
-        number = work.tx.execute(sa.select(sa.func.count()).select_from(series)).scalar_one()
-        return work.spec.total_cap - number
-
-    return left
 
 
 def create(work: Work, keys: set[Series]) -> tuple[dict[Series, int], frozenset[int]]:

@@ -1,9 +1,9 @@
 """One reading on its way into the ledger, and the self counters it moves."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
 
 import msgspec
@@ -44,23 +44,45 @@ class Work:
             own = {"provider": self.spec.provider, "target": self.spec.target} | labels
             self.counted[f"chatbot_exporter_{name}", tuple(sorted(own.items()))] += amount
 
+    def count_dropped(self, dropped: Mapping[tuple[str, str], int]) -> None:
+        """Count label sets that had no place of their own, by family and reason."""
+        for (family, reason), number in dropped.items():
+            self.count("dropped_series_total", number, family=family, reason=reason)
+
+    def left_in_all(self, table: sa.Table) -> Callable[[], int]:
+        """Return what tells how many rows all targets may still add to ``table``; it asks once.
+
+        Series out of sight keep their places.
+        """
+
+        @cache
+        def left() -> int:
+            number = self.tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            return self.spec.total_cap - number
+
+        return left
+
     def count_query(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a persisted self counter that has the label ``query``."""
         self.count(name, amount, query=self.spec.name, **labels)
 
 
 def execute_rows(
-    tx: sa.Connection, statement: sa.Update, rows: Sequence[Mapping[str, float]]
+    tx: sa.Connection,
+    statement: sa.Update,
+    names: tuple[str, ...],
+    rows: Sequence[tuple[float, ...]],
 ) -> None:
-    """Execute ``statement`` for each of ``rows``, which hold what the driver takes as it is.
+    """Execute ``statement`` for each of ``rows``: its parameters ``names``, in their order there.
 
     SQLAlchemy would look at each parameter of each row, which costs as much as the statement.
     """
     compiled = _compiled(statement, tx.dialect)
     if compiled.positiontup is None:
-        tx.exec_driver_sql(str(compiled), rows)
+        tx.exec_driver_sql(str(compiled), [dict(zip(names, row, strict=True)) for row in rows])
     else:
-        tx.exec_driver_sql(str(compiled), list(map(itemgetter(*compiled.positiontup), rows)))
+        placed = itemgetter(*map(names.index, compiled.positiontup))
+        tx.exec_driver_sql(str(compiled), list(map(placed, rows)))
 
 
 @lru_cache(maxsize=8)

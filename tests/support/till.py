@@ -89,6 +89,7 @@ class Till:
     def _open(self) -> None:
         url = f"sqlite:///{self._path}"
         self.ledger = Ledger(url, clock=self.clock, families=NORMALISED)
+        self.ledger.ensure_sound()  # what is copied as it lies must not move meanwhile
         self.ledger.enrol([self.spec])
 
     def __enter__(self) -> Self:
