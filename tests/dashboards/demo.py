@@ -6,20 +6,19 @@ each scrape, and what Prometheus adds of its own.
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from exporter.app import App, Outside
 from exporter.config.model import Settings, TargetOptions
 from exporter.provider import ProviderKind, Rules, Target
 from exporter.providers import KINDS
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
-T = TypeVar("T")
 HOUR_S = 3600
 FAST = 60
 """Minutes, not seconds, of the wall pass while the loop waits a second: fewer ticks, same polls."""
@@ -63,7 +62,7 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
         kinds={name: _unpaced(kind) for name, kind in KINDS.items()},
-        offload=_inline,
+        offload=inline,
         transport=vendors,
     )
     made = [
@@ -107,10 +106,6 @@ def _unpaced(kind: ProviderKind) -> ProviderKind:
         return replace(kind.build(options, rules), requests_per_second=0)
 
     return replace(kind, build=build)
-
-
-async def _inline(call: Callable[[], T]) -> T:
-    return call()
 
 
 def _scraped(app: App, at_s: int, kept: tuple[str, ...]) -> Iterator[str]:

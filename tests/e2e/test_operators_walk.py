@@ -24,9 +24,9 @@ from exporter.app import App, Outside
 from exporter.providers import KINDS
 from exporter.web.page import render
 from exporter.web.status import QueryStatus, State
-from tests.faults.bench import PREFIX, inline
+from tests.faults.bench import PREFIX
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
 MINUTE_S = 60
 HOUR_S = 3_600

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import yaml
@@ -25,9 +25,8 @@ from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 from tests.providers.compliance import Case, Compliance
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import VirtualClock, inline
 
-T = TypeVar("T")
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
 
@@ -115,11 +114,6 @@ class Network(httpx.AsyncBaseTransport):
                 return await self._ways[request.url.port or 0].handle_async_request(request)
         except TimeoutError:
             raise httpx.ReadTimeout("no answer", request=request) from None
-
-
-async def inline(call: Callable[[], T]) -> T:
-    """Run a ledger call here and now: in virtual time there are no threads."""
-    return call()
 
 
 @dataclass

@@ -19,7 +19,7 @@ from exporter.errors import SchemaFault
 from exporter.logs import HIDDEN, Redactor, configure_logs, hide, told
 from exporter.providers import KINDS
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
 CANARY = 'sk-C4n4ry/7f3a+"Secret\\'
 WORDS = "my iban is DE00 C4n4ry"
@@ -182,10 +182,6 @@ async def lived(
     folder: Path, document: dict[str, Any], vendors: Vendors, clock: Any, seconds: float = 20
 ) -> None:
     """Let the exporter run for a while and end."""
-
-    async def inline(call: Any) -> Any:
-        return call()
-
     outside = Outside(
         clock=clock, rng=random.SystemRandom(), kinds=KINDS, offload=inline, transport=vendors
     )

@@ -8,10 +8,10 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
@@ -28,10 +28,8 @@ from exporter.simulator.xenioo_rows import BOTS
 from exporter.web.app import build
 from exporter.web.negotiation import OPENMETRICS, TEXT
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock, inline, run_virtual
 from tests.web.served import ask
-
-T = TypeVar("T")
 
 SECRETS = ("api_key", "account_key", "token")
 IDENTIFIERS = ("id", "user_id", "conversation_id")
@@ -178,9 +176,6 @@ class Scene:
         self.traces.found["log"] = self.lines.getvalue().encode()
 
     async def _lived(self, seconds: float) -> App:
-        async def inline(call: Callable[[], T]) -> T:
-            return call()
-
         outside = Outside(
             clock=self.clock,
             rng=random.Random(5),  # noqa: S311 - the same jitter each time

@@ -9,9 +9,9 @@ from exporter.app import App, Outside
 from exporter.providers import KINDS
 from exporter.web.page import render
 from exporter.web.status import BudgetLeft, Status
-from tests.faults.bench import Bench, inline
+from tests.faults.bench import Bench
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
 HOUR_S = 3_600
 MARGIN_S = 60

@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import random
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
@@ -24,18 +24,11 @@ from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry import Telemetry
 from exporter.wire import Wire
-from tests.support.virtual import VirtualClock, run_virtual
-
-T = TypeVar("T")
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
 STATISTICS = "/analytics/statistics"
 FAMILIES = {entry.family.name: entry.family for entry in catalog.entries({"xenioo": KIND})}
-
-
-async def inline(call: Callable[[], T]) -> T:
-    """Run a ledger call here and now: in virtual time there are no threads."""
-    return call()
 
 
 async def published(_key: QueryKey) -> None:
