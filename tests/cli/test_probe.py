@@ -19,7 +19,9 @@ from exporter.cli.settings import targets_of
 from exporter.clock import SystemClock
 from exporter.errors import BudgetSpent
 from exporter.ledger.store import Ledger
+from exporter.provider import Query
 from exporter.providers import KINDS
+from exporter.query import Budget
 from exporter.simulator.server import serving
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
@@ -135,6 +137,14 @@ def test_two_targets_of_one_account_spend_its_call_once() -> None:
     assert "the account's call is spent: the next in 1 h 1 min" in outcomes["other"].words
 
 
+def budgeted(vendors: Vendors) -> tuple[Query, Budget]:
+    """Return the query whose calls are counted, Xenioo's, and what it may spend."""
+    (target,) = [each for each in targets_of(vendors.settings()) if each.name == "xenioo"]
+    (query,) = target.queries
+    assert query.spec.budget is not None
+    return query, query.spec.budget
+
+
 @contextmanager
 def ledger_of(folder: Path, clock: VirtualClock) -> Iterator[tuple[Ledger, str]]:
     """Yield the ledger of an exporter that runs, and its URL."""
@@ -147,15 +157,12 @@ def ledger_of(folder: Path, clock: VirtualClock) -> Iterator[tuple[Ledger, str]]
 def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock)
-    (query,) = next(
-        target.queries for target in targets_of(vendors.settings()) if target.name == "xenioo"
-    )
+    query, budget = budgeted(vendors)
     with ledger_of(tmp_path, clock) as (ledger, url):
         ledger.enrol([query.spec])
         claim = ledger.claim(lambda _target, _query: clock.now_ms())
         assert claim is not None
-        assert query.spec.budget is not None
-        ledger.spend(claim, query.spec.budget)
+        ledger.spend(claim, budget)
         clock.step(600_000)
 
         outcomes = probed(vendors, clock, ledger=url)
@@ -169,9 +176,7 @@ def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) ->
 def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock)
-    (query,) = next(
-        target.queries for target in targets_of(vendors.settings()) if target.name == "xenioo"
-    )
+    query, budget = budgeted(vendors)
     with ledger_of(tmp_path, clock) as (ledger, url):
         ledger.enrol([query.spec])
 
@@ -179,9 +184,8 @@ def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> 
 
         claim = ledger.claim(lambda _target, _query: clock.now_ms())
         assert claim is not None
-        assert query.spec.budget is not None
         with pytest.raises(BudgetSpent):
-            ledger.spend(claim, query.spec.budget)
+            ledger.spend(claim, budget)
     assert asked(vendors)["xenioo"] == 1
 
 
