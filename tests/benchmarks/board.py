@@ -13,14 +13,9 @@ from exporter.families import NORMALISED
 from exporter.ledger.rows import Shown
 from exporter.telemetry import Telemetry
 from exporter.web.app import build
-from exporter.web.contract import Sources
 from exporter.web.server import start
-from exporter.web.status import Status
 from tests.benchmarks.filled import name_of, shown
-
-
-def _status() -> Status:
-    raise NotImplementedError
+from tests.web import served
 
 
 def main(sources: int, each: int) -> None:
@@ -34,9 +29,7 @@ def main(sources: int, each: int) -> None:
         board.publish()
 
     put({source: list(shown(source, each, rng)) for source in range(sources)})
-    running = start(
-        "127.0.0.1:0", build(Sources(exposition=board, ready=lambda: True, status=_status))
-    )
+    running = start("127.0.0.1:0", build(served.sources(exposition=board)))
     print(running.address, flush=True)  # noqa: T201 - the answer
     coming: dict[int, list[Shown]] = {}
     for line in sys.stdin:

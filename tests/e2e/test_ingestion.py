@@ -9,11 +9,10 @@ from exporter.families import NORMALISED
 from exporter.ledger.rows import Shown
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.contract import Sources
-from exporter.web.status import Status
 from tests.dashboards.promtool import BUILDS, Build, needed
 from tests.e2e.processes import wait_for
 from tests.e2e.test_prometheus import prometheus
+from tests.web import served
 
 pytestmark = pytest.mark.slow
 RECEIVED, KNOWN = "chatbot_messages_received_total", "chatbot_known_users"
@@ -29,10 +28,6 @@ def _values(target: int, step: int) -> list[Shown]:
     return [*counted, Shown(KNOWN, ("flowxo", name, "p", "main"), target + 0.5)]
 
 
-def _no_status() -> Status:
-    raise NotImplementedError
-
-
 @pytest.mark.parametrize("build", BUILDS)
 def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(
     tmp_path: Path, build: Build
@@ -42,8 +37,7 @@ def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(
     for target in range(TARGETS):
         board.put((f"shop-{target}", "hourly"), _values(target, 0))
     board.publish()
-    sources = Sources(exposition=board, ready=lambda: True, status=_no_status)
-    running = server.start("127.0.0.1:0", web.build(sources))
+    running = server.start("127.0.0.1:0", web.build(served.sources(exposition=board)))
     lines = b"".join(board.scrape(openmetrics=True, gzip=False)).splitlines()
     samples = [line for line in lines if not line.startswith(b"#")]
     total = sum(target + at for target in range(TARGETS) for at in range(CHANNELS))
