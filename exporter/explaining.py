@@ -102,7 +102,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is known of a selector's series: at most ``most`` from number ``first`` on, of ``total``."""
+    """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on."""
 
     selector: str
     now_ms: int

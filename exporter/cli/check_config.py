@@ -25,9 +25,9 @@ def command(file: str, *, probing: bool) -> None:
 
     Prints every fault as file:line:column: path: problem; hint and exits with 2, or names the
     targets and their queries and exits with 0. What is allowed but likely to be regretted is told
-    in the same form, as a warning, and changes no exit code. Environment variables and files that hold secrets
-    are looked up, but never shown. --probe exits with 1 when something could not be read; of a
-    ledger it touches nothing but the call budgets.
+    in the same form, as a warning, and changes no exit code. Environment variables and files that
+    hold secrets are looked up, but never shown. --probe exits with 1 when something could not be
+    read; of a ledger it touches nothing but the call budgets.
     """
     settings = read_settings(file)
     targets = targets_of(settings)

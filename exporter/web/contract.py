@@ -46,7 +46,8 @@ class Sources:
     runs beside the event loop. ``reload`` None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``explain`` answers a selector
-    from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises ``SelectorError`` and ``LedgerError``.
+    from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
+    ``SelectorError`` and ``LedgerError``.
     """
 
     exposition: Exposition
