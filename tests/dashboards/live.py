@@ -36,7 +36,9 @@ class Server:
     def record(self, rules: Sequence[Rule], spans: Sequence[tuple[int, int]]) -> None:
         """Record what rules would have recorded in the spans, each rule after those it reads."""
         for ready in levels(rules):
-            path = self._folder / f"{ready[0]['record'].replace(':', '-')}.yml"
+            # A group's place in its interval follows from the names of file and group: were those
+            # not the same for all, what reads another rule's record would read that of a step ago.
+            path = self._folder / "rules.yml"
             group = {"name": "all", "interval": f"{self._step_s}s", "rules": ready}
             path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
             with self.running() as client:
@@ -49,7 +51,8 @@ class Server:
                         f"--eval-interval={self._step_s}s",
                         f"--url={client.base_url}",
                         f"--output-dir={self._data}",
-                        str(path),
+                        path.name,
+                        folder=self._folder,
                     )
 
     @contextmanager
@@ -122,9 +125,11 @@ def _result(client: httpx.Client, kind: str, data: dict[str, str]) -> list[Any]:
     return result
 
 
-def _promtool(*arguments: str) -> None:
+def _promtool(*arguments: str, folder: Path | None = None) -> None:
     command = [needed("promtool"), "tsdb", *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_S)  # noqa: S603
+    subprocess.run(  # noqa: S603 - promtool itself
+        command, check=True, capture_output=True, timeout=DEADLINE_S, cwd=folder
+    )
 
 
 def _free_port() -> int:
