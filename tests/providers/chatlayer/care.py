@@ -183,3 +183,7 @@ def target(entries: dict[str, Any]) -> Target:
 
 async def _published(_key: tuple[str, str]) -> None:
     return None
+
+
+Open = Callable[..., Care]
+"""What begins a target, by its settings."""

@@ -1,34 +1,10 @@
 """Event lists, from the simulator into a ledger: each event once, whatever happens in between."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from exporter.simulator.chatlayer import violations
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
-from tests.providers.chatlayer.care import HOUR, MINUTE, Care
-
-Open = Callable[..., Care]
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Open]:
-    """Return ``begin(**settings)``: a target whose first poll has succeeded."""
-    opened: list[Care] = []
-
-    def start(*, first: bool = True, **settings: Any) -> Care:
-        opened.append(Care(tmp_path, **settings))
-        if first:
-            assert opened[-1].poll().outcome == "ok"
-        return opened[-1]
-
-    yield start
-    for care in opened:
-        care.ledger.close()
-        assert violations(care.service) == []
+from tests.providers.chatlayer.care import HOUR, MINUTE, Open
 
 
 def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -> None:
@@ -131,106 +107,6 @@ def test_an_event_from_the_future_waits_for_its_time(begin: Open) -> None:
     care.poll()
 
     assert (before, care.events()) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    "mode", ["short_pages", "empty_page", "repeated_rows", "unfiltered_time", "camel_case"]
-)
-def test_however_the_pages_come_each_event_counts_once(begin: Open, mode: str) -> None:
-    care = begin()
-    care.service.faults.on(mode)
-    for number in range(60):
-        care.happen(count=5, ago=-number * 1000, user=f"u-{number}")
-    care.wait(10 * MINUTE)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 300
-
-
-def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) -> None:
-    care = begin(stream={"max_pages": 2})
-    for number in range(100):
-        care.happen(count=10, ago=-number * 6000)
-    care.wait(20 * MINUTE)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 1000
-
-
-def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:
-    care = begin(stream={"max_pages": 2})
-    care.wait(MINUTE)
-    care.happen(count=450)
-    care.wait(2 * MINUTE)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 450
-
-
-def test_after_a_dense_instant_quiet_slices_grow_again_though_each_has_an_empty_page(
-    begin: Open,
-) -> None:
-    care = begin(stream={"max_pages": 2})
-    care.service.faults.on("empty_page")
-    care.wait(MINUTE)
-    care.happen(count=450)
-    care.wait(HOUR)
-    before = len(care.service.requests)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 450
-    assert len(care.service.requests) - before < 300
-
-
-def test_a_refused_token_begins_the_slice_again(begin: Open) -> None:
-    care = begin()
-    care.happen(count=250, ago=-MINUTE)
-    care.wait(5 * MINUTE)
-    care.service.faults.on("expired_token", times=1, when=lambda call: "page_token" in call.params)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 250
-
-
-def test_tokens_that_are_always_refused_or_go_round_change_nothing(begin: Open) -> None:
-    care = begin()
-    care.happen(count=250, ago=-MINUTE)
-    care.wait(5 * MINUTE)
-    care.service.faults.on("expired_token", when=lambda call: "page_token" in call.params)
-    refused = care.poll().outcome
-    care.service.faults.off("expired_token")
-    care.service.faults.on("looping_token")
-    looping = care.poll().outcome
-    care.service.faults.off("looping_token")
-    failed = care.shown("chatbot_events_total")
-
-    care.poll()
-
-    assert (refused, looping, failed) == ("truncated", "truncated", {})
-    assert care.events() == 250
-
-
-def test_a_list_that_breaks_off_counts_nothing_of_its_slice(begin: Open) -> None:
-    care = begin()
-    care.happen(count=350, ago=-MINUTE)
-    care.wait(5 * MINUTE)
-    care.service.faults.on("reset", when=lambda call: call.number % 4 == 0)
-    care.service.faults.on("html_502", when=lambda call: call.number % 4 == 1)
-    outcome, before = care.poll().outcome, care.shown("chatbot_events_total")
-    care.service.faults.off("reset")
-    care.service.faults.off("html_502")
-    care.poll()
-
-    assert (outcome in {"network", "server", "ok"}, sum(before.values()) in {0, 350}) == (
-        True,
-        True,
-    )
-    assert care.events() == 350
 
 
 def test_the_same_id_with_other_content_is_drift_and_the_first_one_stays(begin: Open) -> None:
