@@ -18,16 +18,18 @@ from exporter.ledger.store import Ledger
 from exporter.poll import Desk, Ended, Line, QueryKey, poll
 from exporter.provider import Query, Rules, Target
 from exporter.providers.xenioo.kind import KIND
-from exporter.samples import HOUR_MS
+from exporter.query import Ask
+from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.simulator.server import Seen
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry import Telemetry
 from exporter.wire import Wire
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
 STATISTICS = "/analytics/statistics"
+WINDOW = Window(floor_to(START_MS, HOUR_MS) - 2 * DAY_MS, floor_to(START_MS, HOUR_MS) + HOUR_MS)
 FAMILIES = {entry.family.name: entry.family for entry in catalog.entries({"xenioo": KIND})}
 
 
@@ -179,3 +181,23 @@ def closest_ms(seen: Sequence[Seen]) -> int:
     """Return the shortest time between two requests; a day where there are not two."""
     at = sorted(one.at_ms for one in seen)
     return min((b - a for a, b in itertools.pairwise(at)), default=24 * HOUR_MS)
+
+
+def read_once(account: Account) -> None:
+    """Read ``WINDOW`` past ledger and budget."""
+    (built,) = account.targets
+
+    async def main() -> None:
+        async with Wire(httpx.ASGITransport(account.service)) as wire:
+            api = Api(
+                base_url=built.base_url,
+                sign=built.sign,
+                wire=wire,
+                clock=account.clock,
+                requests_per_second=0,
+                gate=asyncio.Semaphore(64),
+            )
+            ask = Ask(WINDOW, account.clock.now_ms())
+            assert [reading async for reading in built.queries[0].read(api, ask)]
+
+    run_virtual(main(), account.clock)

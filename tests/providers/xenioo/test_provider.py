@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from exporter.api import Api
 from exporter.config.model import Limits, Privacy
 from exporter.config.secret import Secret, Surroundings
-from exporter.errors import ProviderError, Refused, SchemaFault, Throttled, TimedOut, Unauthorized
+from exporter.errors import ProviderError, Refused, SchemaFault, Unauthorized
 from exporter.provider import Rules, Target
 from exporter.providers.xenioo.kind import KIND
 from exporter.providers.xenioo.options import XeniooOptions
@@ -20,29 +20,18 @@ from exporter.providers.xenioo.provider import (
     account_name,
     certain_ms,
     days_for,
-    wait_s,
-    waited_out,
 )
 from exporter.query import Ask
 from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
-from exporter.simulator.xenioo_rows import BOTS
 from exporter.wire import Wire
-from tests.providers.xenioo.account import Account, is_statistics
+from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 Vendor = Callable[[httpx.Request], httpx.Response]
 RECEIVED = "chatbot_messages_received_total"
 HOUR = floor_to(START_MS, HOUR_MS)
-WINDOW = Window(HOUR - 2 * DAY_MS, HOUR + HOUR_MS)
-
-
-@pytest.fixture
-def account(tmp_path: Path) -> Iterator[Account]:
-    made = Account(tmp_path)
-    yield made
-    made.ledger.close()
 
 
 def options(**keys: Any) -> XeniooOptions:
@@ -173,25 +162,6 @@ def test_a_token_is_kept_for_four_fifths_of_its_life(account: Account) -> None:
     assert [asked_after(46), asked_after(1), asked_after(1)] == [0, 1, 0]
 
 
-def read_once(account: Account) -> None:
-    (built,) = account.targets
-
-    async def main() -> None:
-        async with Wire(httpx.ASGITransport(account.service)) as wire:
-            api = Api(
-                base_url=built.base_url,
-                sign=built.sign,
-                wire=wire,
-                clock=account.clock,
-                requests_per_second=0,
-                gate=asyncio.Semaphore(64),
-            )
-            ask = Ask(WINDOW, account.clock.now_ms())
-            assert [reading async for reading in built.queries[0].read(api, ask)]
-
-    run_virtual(main(), account.clock)
-
-
 def test_a_token_that_is_not_accepted_is_renewed_once(account: Account) -> None:
     account.service.faults.on("revoked", times=1, when=is_statistics)
 
@@ -219,123 +189,6 @@ def test_a_refused_token_may_use_up_the_hour(account: Account) -> None:
     account.run(59)
 
     assert [seen.status for seen in account.statistics] == [401, 429]
-
-
-REFUSALS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("refused", {"status": 400}),
-    ("forbidden", {}),
-    ("refused", {"status": 409}),
-    ("refused", {"status": 422}),
-    ("throttled", {}),
-    ("throttled", {"retry_after": 5}),
-    ("server_error", {}),
-    ("unavailable", {"retry_after": 5, "as_date": True}),
-    ("html_502", {}),
-    ("reset", {}),
-)
-
-
-@pytest.mark.parametrize("fault", REFUSALS, ids=str)
-def test_a_refusal_is_waited_out_for_an_hour(
-    account: Account, fault: tuple[str, dict[str, Any]]
-) -> None:
-    account.service.faults.on(fault[0], when=is_statistics, **fault[1])
-
-    assert account.poll() == "throttled"
-    account.run(60)
-    assert len(account.statistics) == 1
-    account.run(6)
-
-    assert len(account.statistics) == 2
-
-
-def test_a_longer_wait_is_granted(account: Account) -> None:
-    account.service.faults.on("throttled", times=1, retry_after=7200, when=is_statistics)
-
-    account.run(119)
-    assert len(account.statistics) == 1
-    account.run(2)
-
-    assert len(account.statistics) == 2
-
-
-def test_no_answer_is_a_timeout_and_waited_out(account: Account) -> None:
-    account.service.faults.on("hang_after", times=1, when=is_statistics)
-
-    account.run(61)
-
-    assert account.ended[0].outcome == "timeout"
-    assert len(account.statistics) == 1
-    account.run(6)
-    assert [seen.status for seen in account.statistics] == [0, 200]
-
-
-def test_what_does_not_exist_is_called_wrong_and_asked_once_an_hour(account: Account) -> None:
-    account.service.faults.on("refused", status=404, when=is_statistics)
-
-    account.run(60)
-
-    assert account.ended[0].outcome == "client"
-    assert len(account.statistics) == 1
-
-
-@pytest.mark.parametrize("window", ["sliding", "clock"])
-@pytest.mark.parametrize("restart", [True, False], ids=["restarts", "goes on"])
-@pytest.mark.parametrize(
-    ("status", "body"), [(400, "empty"), (403, "text"), (429, "json"), (500, "text")]
-)
-def test_the_vendors_limit_is_waited_out_in_every_form(
-    account: Account,
-    window: str,
-    restart: bool,  # noqa: FBT001 - what the parametrisation gives
-    status: int,
-    body: str,
-) -> None:
-    account.service.faults.on("throttle", window=window, restart=restart, status=status, body=body)
-    read_once(account)  # another tool on the account
-
-    account.run(60 * 3)
-
-    assert [seen.status for seen in account.statistics] == [200, status, 200, 200]
-    assert account.ended[0].outcome == "throttled"
-
-
-def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
-    account.configure(["agency"], bot=BOTS[0].key)
-    account.restart()
-    account.service.faults.on("server_error", when=is_statistics)
-
-    account.run(1)
-    (key,) = account.queries
-    fault = account.ledger.view(key).state.last_fault
-
-    assert fault == (
-        "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour; the key "
-        "may well be right; it is asked again later. If this goes on, lengthen interval, lower "
-        "requests_per_second, or look for another program on the account"
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (Unauthorized("x", status=403), Throttled),
-        (Unauthorized("x", status=401), Unauthorized),
-        (TimedOut("x"), TimedOut),
-        (Refused("x", 400), Throttled),
-        (Refused("x", 404), Refused),
-    ],
-)
-def test_a_refusal_keeps_what_it_tells(error: ProviderError, kind: type[ProviderError]) -> None:
-    assert type(waited_out(error, 3600)) is kind
-
-
-def test_the_wait_is_an_hour_and_up_to_five_minutes() -> None:
-    waits = {wait_s(f"target-{number}", START_MS) for number in range(200)}
-
-    assert len(waits) == 200
-    assert 3600 <= min(waits) < 3610
-    assert 3890 < max(waits) < 3900
 
 
 def test_targets_of_one_account_share_a_budget_that_does_not_tell_its_key() -> None:
