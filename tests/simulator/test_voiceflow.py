@@ -8,21 +8,16 @@ import httpx
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.server import Service
-from exporter.simulator.traffic import Traffic
 from exporter.simulator.voiceflow import (
     KEY,
     MAIN,
     PROJECT,
     STAGING,
-    build,
     conflict_body,
 )
+from tests.simulator.voiceflow_vendor import HOUR, NINE, Vendor
 from tests.support.virtual import START_MS, VirtualClock
 
-HOUR = 3_600_000
-NINE = START_MS // HOUR * HOUR - 2 * HOUR  # 2026-03-03T09:00Z; now is 11:20
-START, END = "2026-03-03T00:00:00.000Z", "2026-03-03T11:00:00.000Z"
 DAY = (NINE - 9 * HOUR, NINE + 2 * HOUR)
 LIST_NAMES = (
     "interactions",
@@ -33,37 +28,6 @@ LIST_NAMES = (
     "kb_documents",
     "integrations",
 )
-
-
-class Vendor:
-    def __init__(self, clock: VirtualClock, ask: Callable[..., httpx.Response]) -> None:
-        self.clock = clock
-        self.traffic = Traffic()
-        self.send = ask
-        self.service: Service = build(clock, self.traffic)
-
-    def generate(self) -> None:
-        self.traffic = Traffic(5, per_hour=60, late_share=0)
-        self.service = build(self.clock, self.traffic)
-
-    def post(self, data: Any, key: str = KEY) -> httpx.Response:
-        headers = {"authorization": key}
-        return self.send(
-            self.service, "POST", "/v2/query/usage", json={"data": data}, headers=headers
-        )
-
-    def query(self, name: str, **more: Any) -> httpx.Response:
-        wanted = {"projectID": PROJECT, "startTime": START, "endTime": END} | more
-        return self.post({"name": name, "filter": wanted})
-
-    def result(self, name: str, **more: Any) -> Any:
-        return self.query(name, **more).json()["result"]
-
-    def pages(self, name: str, limit: int, most: int = 50) -> list[Any]:
-        found = [self.result(name, limit=limit)]
-        while found[-1]["items"] and "cursor" in found[-1] and len(found) < most:
-            found.append(self.result(name, limit=limit, cursor=found[-1]["cursor"]))
-        return found
 
 
 @pytest.fixture
@@ -231,86 +195,6 @@ def test_only_one_path_and_method_exist(
     vendor: Vendor, method: str, path: str, status: int
 ) -> None:
     assert vendor.send(vendor.service, method, path).status_code == status
-
-
-def test_a_limit_of_100_is_the_default(vendor: Vendor) -> None:
-    for number in range(101):
-        vendor.traffic.add(Kind.KB_HIT, NINE, document=f"doc-{number}")
-
-    assert len(vendor.result("kb_documents")["items"]) == 100
-
-
-def test_pages_cover_every_row_once_and_end_with_an_empty_one(vendor: Vendor) -> None:
-    vendor.generate()
-    whole = vendor.result("kb_documents", limit=500)["items"]
-
-    pages = vendor.pages("kb_documents", 20)
-
-    paged = [item for page in pages for item in page["items"]]
-    assert paged == whole
-    assert pages[-1] == {"items": []}
-    assert all("cursor" in page for page in pages[:-1])
-    assert len(pages) > 3
-
-
-def test_rows_are_not_in_time_order(vendor: Vendor) -> None:
-    vendor.generate()
-
-    periods = [item["period"] for item in vendor.result("interactions", limit=500)["items"]]
-
-    assert periods != sorted(periods)
-    assert periods != sorted(periods, reverse=True)
-
-
-def test_a_growing_row_keeps_its_place(vendor: Vendor) -> None:
-    for hour in range(8):
-        vendor.traffic.add(Kind.INTERACTION, NINE - hour * HOUR)
-    before = vendor.result("interactions")
-
-    vendor.traffic.add(Kind.INTERACTION, NINE, count=4)
-
-    after = vendor.result("interactions")
-    assert [item["period"] for item in after["items"]] == [
-        item["period"] for item in before["items"]
-    ]
-    assert after["cursor"] == before["cursor"]
-
-
-def test_the_last_page_may_lack_a_cursor(vendor: Vendor) -> None:
-    vendor.generate()
-    whole = vendor.result("kb_documents", limit=500)["items"]
-    vendor.service.faults.on("end_without_cursor")
-
-    pages = vendor.pages("kb_documents", 20)
-
-    assert pages[-1]["items"]
-    assert [item for page in pages for item in page["items"]] == whole
-
-
-def test_the_empty_page_may_have_a_cursor(vendor: Vendor) -> None:
-    vendor.service.faults.on("end_with_cursor")
-
-    assert vendor.result("interactions") == {"items": [], "cursor": 0}
-
-
-def test_the_first_cursor_may_be_zero(vendor: Vendor) -> None:
-    vendor.generate()
-    whole = vendor.result("kb_documents", limit=500)["items"]
-    vendor.service.faults.on("zero_cursor")
-
-    pages = vendor.pages("kb_documents", 20)
-
-    assert pages[0]["cursor"] == 0
-    assert [item for page in pages for item in page["items"]] == whole
-
-
-def test_a_repeated_cursor_comes_with_the_same_rows_for_ever(vendor: Vendor) -> None:
-    vendor.generate()
-    vendor.service.faults.on("repeated_cursor")
-
-    first, *others = vendor.pages("kb_documents", 20, most=4)
-
-    assert others == [first] * 3
 
 
 def test_an_environment_is_asked_by_alias_or_id(vendor: Vendor) -> None:
