@@ -165,7 +165,7 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
     cursor = _cursor_ms(work, row)
     _record_gap(work, row, window, cursor)
     columns: dict[str, Any] = {
-        "floor_ms": window.start_ms if row.floor_ms is None else row.floor_ms,
+        "floor_ms": _floor_ms(work, row),
         "cursor_ms": max(cursor, row.cursor_ms or cursor),
     } | _memo(work)
     if last:
@@ -176,6 +176,18 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
     if work.reading.watermark_ms is not None:
         columns["watermark_ms"] = max(work.reading.watermark_ms, row.watermark_ms or 0)
     _update_query(work, **columns)
+
+
+def _floor_ms(work: Work, row: sa.Row[Any]) -> int:
+    """Return where counting begins: that of the first poll, or of the first with new labels.
+
+    What is older was counted under the old labels, and read again it would count twice.
+    """
+    start_ms = work.reading.window.start_ms
+    if row.floor_ms is None:
+        return start_ms
+    begins = work.first and not work.spec.stream and _relabelled(work, row)
+    return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 
 def _cursor_ms(work: Work, row: sa.Row[Any]) -> int:

@@ -55,6 +55,7 @@ class Ledger:
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
         self._told: dict[int, Told] = {}
+        self._begun: dict[int, int] = {}
         self._tight = False
         self.max_bytes: int | None = None
         opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
@@ -144,10 +145,12 @@ class Ledger:
                 now_ms=self._clock.now_ms(),
                 started_ms=started_ms,
                 families=self._families,
+                first=self._begun.get(claim.query_id) != claim.token,
                 key=self._key,
                 before=self._told.pop(claim.query_id, None),
             )
             applied = apply_reading(work, poll_id)
+        self._begun[claim.query_id] = claim.token
         if work.told is not None:
             self._told[claim.query_id] = work.told
         return applied

@@ -22,7 +22,8 @@ class Work:
     """One reading on its way into the ledger; ``key`` is the installation's, for sketches.
 
     ``before`` is what the query was told last, ``told`` what it is told now, to be known once
-    that is committed. ``crowded``: some label sets had no place of their own.
+    that is committed. ``first``: no part of this poll came before. ``crowded``: some label sets had
+    no place of their own.
     """
 
     tx: sa.Connection
@@ -32,6 +33,7 @@ class Work:
     now_ms: int
     started_ms: int
     families: Mapping[str, Family]
+    first: bool = True
     key: bytes | None = None
     before: Told | None = None
     told: Told | None = None

@@ -4,6 +4,8 @@ import pytest
 
 from exporter.errors import SchemaFault
 from exporter.ledger.rows import Claim
+from exporter.query import Naming
+from exporter.samples import HOUR_MS, Reading, Window
 from tests.ledger.conftest import OpenBook
 from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, Book, received, spec
@@ -64,6 +66,59 @@ def test_a_raised_target_cap_counts_no_history(open_book: OpenBook) -> None:
     book.poll({("web", at(10)): 101.0, ("sms", at(10)): 52.0})
 
     assert sum(book.counter(channel) for channel in ("web", "sms")) == 3
+
+
+def test_hours_from_before_a_renaming_are_not_read_as_growth(open_book: OpenBook) -> None:
+    hours = {("web", at(hour)): 50.0 for hour in range(5, 11)}
+    book = open_book(ELEVEN, spec(lookback_ms=6 * HOUR_MS))
+    book.poll(hours)
+    book.poll(hours | {("web", at(10)): 57.0})
+    assert book.counter("web") == 7
+
+    site = {"channel": Naming({"web": "site"})}
+    renamed = {("site", start_ms): value for (_, start_ms), value in hours.items()}
+    book.reopen(spec(lookback_ms=2 * HOUR_MS, naming=site))
+    book.poll({key: value for key, value in renamed.items() if key[1] >= at(9)})
+    book.reopen(spec(lookback_ms=6 * HOUR_MS, naming=site))
+    book.poll(renamed | {("site", at(10)): 52.0})
+
+    assert book.counter("site") == 2
+    assert book.counted("chatbot_exporter_retracted_total") == 0
+
+
+def test_the_day_of_a_renaming_is_not_shown_in_part(open_book: OpenBook) -> None:
+    book = open_book(at(0, 5), spec(lookback_ms=2 * HOUR_MS))
+    book.poll({})
+    days = []
+    for hour in range(1, 50):
+        book.clock.step(HOUR_MS)
+        if hour == 12:
+            book.reopen(spec(lookback_ms=2 * HOUR_MS, naming={"channel": Naming({"web": "site"})}))
+        channel = "web" if hour < 12 else "site"
+        book.poll({(channel, at(0) + (hour - back) * HOUR_MS): 10.0 for back in range(3)})
+        shown = book.shown("chatbot_period_messages_received")
+        days.append({value for labels, value in shown.items() if labels[-1] == "day"})
+
+    assert set().union(*days) == {240.0}
+
+
+def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
+    open_book: OpenBook,
+) -> None:
+    book = open_book(ELEVEN, spec(lookback_ms=4 * HOUR_MS))
+    book.poll({("web", at(hour)): 50.0 for hour in range(7, 11)})
+    book.reopen(spec(lookback_ms=4 * HOUR_MS, naming={"channel": Naming({"web": "site"})}))
+    claim = book.claim()
+    for start, more in ((7, True), (9, False)):
+        counts = [(received("site"), at(hour), 50.0) for hour in (start, start + 1)]
+        window = Window(at(start), at(start + 2))
+        reading = Reading(window, counts=counts, more=more)
+        book.ledger.apply(claim, reading, started_ms=book.clock.now_ms(), poll_id=str(start))
+    book.ledger.succeed(claim, next_poll_ms=book.clock.now_ms() + 1)
+
+    book.poll({("site", at(hour)): 51.0 for hour in range(7, 11)})
+
+    assert book.counter("site") == 4
 
 
 def other(book: Book) -> Claim:
