@@ -44,7 +44,8 @@ class Traffic:
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._numbers = 0
-        self._hour = lru_cache(maxsize=64)(self._generate)
+        # More hours than the widest read in turn goes over: with fewer, each would find none of them.
+        self._hour = lru_cache(maxsize=96)(self._generate)
         self._opened = lru_cache(maxsize=200)(self._open)
         self._final = lru_cache(maxsize=20_000)(self._tally)
         self._settled = lru_cache(maxsize=500)(self._count_active)
