@@ -5,6 +5,7 @@ with the title, colours and lines that the board's JSON gives it. It is not Graf
 """
 
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from dashboards.source import promql
 from dashboards.source.files import FOLDER
 from dashboards.source.tuning import Tuning
+from exporter.logs import configure_logs
 from exporter.providers import KINDS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, recorded, substituted
@@ -60,6 +62,7 @@ def spans() -> list[Span]:
 
 def main() -> None:
     """Make every picture."""
+    configure_logs("warning")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         server = Server(folder, STEP_S)
@@ -162,8 +165,8 @@ def picture(title: str, span: tuple[int, int], lines: list[Drawn]) -> str:
 
 
 def _axes(span: tuple[int, int], most: float, place: Any) -> Iterator[str]:
-    for fifth in range(6):
-        value = most * fifth / 5
+    for number in range(int(most / _step(most)) + 1):
+        value = number * _step(most)
         start, end = place(span[0], value), place(span[1], value)
         (x1, y1), (x2, _) = start.split(","), end.split(",")
         yield f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y1}" stroke="#ddd"/>'
@@ -176,6 +179,12 @@ def _axes(span: tuple[int, int], most: float, place: Any) -> Iterator[str]:
         )
         yield f'<line x1="{x}" y1="{y}" x2="{x}" y2="{float(y) + 4:.1f}" stroke="#999"/>'
         yield f'<text x="{x}" y="{float(y) + 16:.1f}" text-anchor="middle">{shown}</text>'
+
+
+def _step(most: float) -> float:
+    """Return the least of 1, 2, 5, 10, 20 … that is a fifth of ``most`` or more."""
+    power: float = 10 ** math.floor(math.log10(most / 5))
+    return next(power * each for each in (1, 2, 5, 10) if power * each >= most / 5)
 
 
 def _unbroken(points: Line) -> Iterator[Line]:

@@ -30,5 +30,6 @@ def test_hours_without_data_stay_open() -> None:
 def test_values_have_their_place_on_the_axis() -> None:
     shown = picture("Engagement", SPAN, [Drawn("a & b", "", [(0, 0.0), (SPAN[1], 50.0)])])
 
-    assert ">54<" in shown  # the axis ends a little above the highest value
+    assert [mark for mark in range(100) if f'"end">{mark}<' in shown] == [0, 20, 40]
+    assert '"848.0,49.0"' in shown  # 50 of the 54 at which the axis ends, above the highest value
     assert ">a &amp; b<" in shown
