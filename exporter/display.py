@@ -110,7 +110,7 @@ class Display:
             stale |= await self._tend()
         if now_ms - self._swept_ms >= SWEEP_EVERY_MS:
             self._swept_ms = now_ms
-            await self._offload(self._ledger.sweep)
+            await self._sweep()
         for key in stale:
             await self._reread(key)
         if stale:
@@ -137,12 +137,16 @@ class Display:
     async def _tend(self) -> set[QueryKey]:
         touched, counted = await self._offload(self._ledger.tend)
         self._telemetry.add(counted)
+        return set(touched)
+
+    async def _sweep(self) -> None:
+        """Drop what is old, then measure what is left: counting rows reads whole tables."""
+        await self._offload(self._ledger.sweep)
         size, version, rows = await self._offload(self._ledger.sizes)
         self._telemetry.set("ledger_size_bytes", size or 0)
         self._telemetry.set("ledger_schema_version", version)
         for table, number in rows.items():
             self._telemetry.set("ledger_rows", number, table)
-        return set(touched)
 
     def _publish(self, targets: set[str]) -> None:
         counted = False
