@@ -107,9 +107,11 @@ def running(command: Sequence[str], *, env: dict[str, str] | None = None) -> Ite
 
 
 @contextlib.contextmanager
-def exporter(settings: Path) -> Iterator[Server]:
+def exporter(
+    settings: Path, program: Sequence[str] = (sys.executable, "-m", "exporter")
+) -> Iterator[Server]:
     """Run the exporter itself on ``settings``."""
-    command = [sys.executable, "-m", "exporter", "run", "--config", str(settings)]
+    command = [*program, "run", "--config", str(settings)]
     command += ["--listen", "127.0.0.1:0", "--log.format", "json"]
     with subprocess.Popen(  # noqa: S603 - our own program
         command, text=True, cwd=ROOT, env=_compiled(), stderr=subprocess.PIPE

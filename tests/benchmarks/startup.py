@@ -4,40 +4,60 @@
 
 Three ledgers: none yet, one with a target and no series, one of 100 targets with 1,000 series
 each. Wall and processor seconds of the process, memory after the answer; medians, interleaved.
+The program is installed for it as users have it, without the tools of its development.
 """
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from tests.benchmarks import filled
-from tests.benchmarks.processes import exporter, scrape
+from tests.benchmarks.processes import ROOT, exporter, scrape
 
 ROUNDS = 5
 TARGETS, SERIES = 100, 1_000
+HERE = (sys.executable, "-m", "exporter")
 
 
 def measure(rounds: int = ROUNDS) -> dict[str, float]:
     """Return wall and processor seconds to the first answer, and MB resident after it."""
     taken: defaultdict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        cases = _cases(Path(folder))
+        program = installed(Path(folder))
+        cases = _cases(Path(folder), program)
         for _ in range(rounds):
             for name, prepare in cases.items():
-                for unit, value in started(prepare()).items():
+                for unit, value in started(prepare(), program).items():
                     taken[f"{unit}_{name}"].append(value)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def started(file: Path) -> Mapping[str, float]:
+def installed(folder: Path) -> Sequence[str]:
+    """Install the program; return how to run it, or say aloud that it runs from here."""
+    uv, home = Path(sys.executable).with_name("uv"), folder / "installed"
+    commands: Sequence[Sequence[str | Path]] = (
+        [uv, "venv", "-q", "--python", sys.executable, home],
+        [uv, "pip", "install", "-q", "--compile-bytecode", "--python", home / "bin/python", ROOT],
+    )
+    for command in commands:
+        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        if told.returncode:
+            click.echo(f"not installed, so run from its sources: {told.stderr}", err=True)
+            return HERE
+    return (str(home / "bin/chatbot-exporter"),)
+
+
+def started(file: Path, program: Sequence[str] = HERE) -> Mapping[str, float]:
     """Run on the settings in ``file`` until one scrape is answered; return what that took."""
     begun = time.perf_counter()
-    with exporter(file) as server:
+    with exporter(file, program) as server:
         scrape(server.connect(), gzip=False)
         wall_s = time.perf_counter() - begun
         return {
@@ -47,12 +67,12 @@ def started(file: Path) -> Mapping[str, float]:
         }
 
 
-def _cases(folder: Path) -> dict[str, Callable[[], Path]]:
+def _cases(folder: Path, program: Sequence[str]) -> dict[str, Callable[[], Path]]:
     """Return how the settings of each case are had, with its ledger as it is to be."""
     for name in ("new", "empty", "full"):
         (folder / name).mkdir()
     few, many = filled.settings(folder / "empty", 1), filled.settings(folder / "full", TARGETS)
-    started(few)
+    started(few, program)
     filled.fill(many, SERIES)
 
     def fresh() -> Path:
