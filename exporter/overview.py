@@ -56,7 +56,7 @@ def _query(state: QueryState, counts: Mapping[SelfCount, float], recent: Recent)
         last_fault=_fault(state),
         fail_streak=state.fail_streak,
         series=sum(state.series.values()),
-        dropped_series=round(_total(counts, "dropped_series_total")),
+        dropped_series=round(_dropped(counts)),
         overhang=sum(state.overhang.values()),
         revisions=round(_total(counts, "revisions_total", state.query)),
         budget=_budget(state),
@@ -87,9 +87,18 @@ def _fault(state: QueryState) -> FaultSeen | None:
     return FaultSeen(state.last_reason, state.last_fault or "", state.last_attempt_ms)
 
 
-def _total(counts: Mapping[SelfCount, float], name: str, query: str | None = None) -> float:
+def _dropped(counts: Mapping[SelfCount, float]) -> float:
+    """Return how often a label set had no place; what an allow list leaves out was asked for."""
+    return sum(
+        value
+        for (name, labels), value in counts.items()
+        if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
+    )
+
+
+def _total(counts: Mapping[SelfCount, float], name: str, query: str) -> float:
     return sum(
         value
         for (found, labels), value in counts.items()
-        if found == PREFIX + name and (query is None or ("query", query) in labels)
+        if found == PREFIX + name and ("query", query) in labels
     )
