@@ -44,7 +44,7 @@ def against_usual(select: str) -> Panel:
     on = f"on ({promql.BY_BOT})"
     words = Words(
         "Against usual for this weekday",
-        "Last 24 settled hours against the median of the same hours one to four weeks ago. "
+        "Last 24 settled hours against what the same hours of four weeks and the day before let expect. "
         "Empty while fewer than three of those weeks are known: the baseline is not learnt.",
         "percentunit",
         "baseline not learnt, or no fresh data",
@@ -63,8 +63,8 @@ def band(select: str) -> Panel:
     words = Words(
         "Engagement per hour against its expected band",
         MEANING
-        + " Mean of three hours; the band between the thin lines is the median of the same hours of the week "
-        "over four weeks, give or take two of its usual deviations. No band: not learnt yet.",
+        + " Mean of three hours; the band between the thin lines is what the same hours of four weeks "
+        "and the day before let expect, give or take two usual deviations. No band: not learnt yet.",
         no_value=LATE,
     )
     curves = (

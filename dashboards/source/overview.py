@@ -186,8 +186,8 @@ def _definitions() -> Panel:
     return words_panel(
         "What these figures are",
         f"**Engagement.** {engagement.MEANING}\n\n"
-        "**Usual** is the median of the same hours of the week, one to four weeks ago; at least "
-        "three of them must be known.\n\n"
+        "**Usual** is the median of the same hours of the week, one to four weeks ago (at least "
+        "three must be known), adjusted by the days beside them and by how the day before went.\n\n"
         "**No value is not zero.** A figure is withdrawn when its data is late; *Data age* says how "
         "late. A figure that a provider does not offer is on no board of that provider.",
     )

@@ -20,6 +20,21 @@ def expected(window: str) -> str:
     return f"bot:chatbot_engagement_expected:{window}"
 
 
+def median(window: str) -> str:
+    """Return the recorded median of the earlier weeks' means."""
+    return f"bot:chatbot_engagement_median:{window}"
+
+
+def beside(window: str) -> str:
+    """Return the recorded middle of that median and those of the days before and after."""
+    return f"bot:chatbot_engagement_beside:{window}"
+
+
+def level() -> str:
+    """Return the recorded part of how far a day was off that is expected to last."""
+    return f"bot:chatbot_engagement_level:{DAILY}"
+
+
 def earlier(window: str) -> str:
     """Return the recorded mean per hour of each earlier week, over the hours known now."""
     return f"bot:chatbot_engagement_earlier:{window}"

@@ -28,6 +28,9 @@ def records(tuning: Tuning) -> Iterator[Record]:
     )
     for drop in tuning.drops:
         yield from _window(tuning, drop)
+    yield Record(promql.level(), _level(tuning))
+    for drop in tuning.drops:
+        yield from _expectation(tuning, drop)
         yield from _scores(tuning, drop)
     yield from share("fallback", "fallbacks", "messages_received", tuning.fallback)
     yield from share("handover", "handovers", "conversations_started", tuning.handover)
@@ -67,9 +70,44 @@ def _window(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     yield Record(earlier, f"avg_over_time({past}) and (count_over_time({past}) >= {enough})")
     yield Record(promql.weeks(window), f"count {BY} ({earlier})")
     yield Record(
-        promql.expected(window),
+        promql.median(window),
         f"quantile {BY} (0.5, {earlier})\n"
         f"and {ON} ({promql.weeks(window)} >= {tuning.weeks_needed})",
+    )
+
+
+def _level(tuning: Tuning) -> str:
+    """Return the day against its median, as much of it as lasts until the next.
+
+    Chance does not last, so few events carry over little. A day far off is an event, not a level.
+    """
+    median = promql.median(promql.DAILY)
+    steady = f"{24 * tuning.steady**2:.4g} * {median}"
+    low, high = tuning.level_within
+    return (
+        f"({promql.actual(promql.DAILY)} / {median} > {low:g} < {high:g})\n"
+        f"^ ({tuning.lasting:g} * {steady} / (1 + {steady}))"
+    )
+
+
+def _expectation(tuning: Tuning, drop: Drop) -> Iterator[Record]:
+    """Yield the expectation: the median of the weeks, what is known besides brought to it.
+
+    The same hours of the days beside it (yesterday's median, and last week's of tomorrow) steady
+    it where events are few: it moves towards the middle of the three, but by less than chance.
+    The level is that before the window, so that a drop does not lower its own expectation.
+    """
+    median, beside = promql.median(drop.window), promql.beside(drop.window)
+    days = "\nor ".join(
+        f'label_replace({median} offset {days}d, "day", "{days}", "", "")' for days in (1, 6)
+    )
+    chance = f"(sqrt({drop.hours} * {median} + 1) / {drop.hours})"
+    reach = tuning.beside_reach
+    yield Record(beside, f"quantile {BY} (0.5, {median}\nor {days})")
+    yield Record(
+        promql.expected(drop.window),
+        f"({median} + {chance} * clamp(({beside} - {median}) / {chance}, -{reach:g}, {reach:g}))\n"
+        f"* ({promql.level()} offset {drop.hours}h or 0 * {median} + 1)",
     )
 
 
@@ -99,7 +137,7 @@ def _scores(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     yield Record(size, f"abs({surprise}) and {ON} ({events} >= {tuning.learn_least})")
     yield Record(
         scale,
-        f"clamp_min({MAD_TO_SIGMA} * quantile_over_time(0.5, {past}), 1)\n"
+        f"clamp_min({MAD_TO_SIGMA * tuning.rough:.4g} * quantile_over_time(0.5, {past}), 1)\n"
         f"or {ON} 0 * {promql.expected(drop.window)} + 1",
     )
     yield Record(promql.score(drop.window), f"{surprise} / {scale}")

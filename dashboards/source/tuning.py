@@ -58,12 +58,19 @@ class Tuning:
     doubt: float = 1.3  # variance of a count together with that of the median of four others
     learn_least: int = 10  # events of windows from which a bot's usual deviation is learnt
     memory: str = "21d:3h"  # what it is learnt from, and how often that is looked at
+    rough: float = 0.75  # of the learnt deviation: a median of three weeks errs by about a quarter
+    beside_reach: float = 0.8  # in roots of events: less than chance, lest a lone day is forgotten
+    lasting: float = 0.5  # of a day's distance from usual, beyond chance, is left a day later
+    level_within: tuple[float, float] = (0.65, 1.5)  # outside: a campaign, a holiday, a drop
     recovered_h: int = 3  # of prompt data before a drop is believed after a time without
+    # Chosen together so that nine in ten episodes are drops: the windows of half a day and a day find
+    # most, so they are the lenient ones; the short ones find the deep drops sooner (docs/replay.md).
     drops: tuple[Drop, ...] = (
-        Drop("Sudden", 1, -3.75, 0.5, "1h", "1h"),
-        Drop("Fast", 3, -3.75, 0.5, "30m", "1h"),
-        Drop("HalfDay", 12, -3.25, 0.6, "2h", "6h", least=12),
-        Drop("Daily", 24, -3.25, 0.6, "2h", "6h", ago="2d"),
+        Drop("Sudden", 1, -4.25, 0.5, "1h", "1h"),
+        Drop("Fast", 3, -4.25, 0.5, "30m", "1h"),
+        Drop("QuarterDay", 6, -4.25, 0.55, "1h", "3h", least=10),
+        Drop("HalfDay", 12, -3.5, 0.6, "1h", "6h", least=10),
+        Drop("Daily", 24, -3, 0.55, "2h", "6h", least=30, ago="2d"),
     )
     fallback: Share = field(default_factory=lambda: Share(6))
     handover: Share = field(default_factory=lambda: Share(24))

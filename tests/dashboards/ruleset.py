@@ -41,7 +41,7 @@ def in_hours(ruleset: dict[str, Any]) -> dict[str, Any]:
     Ranges become a minute shorter than their name, so that three hours are three values in
     Prometheus 2 too, whose ranges hold both ends.
     """
-    for hours in (1, 3, 12, 24):
+    for hours in (1, 3, 6, 12, 24):
         ruleset = replaced(ruleset, f"[{hours}h]", f"[{60 * hours - 1}m]")
     return ruleset
 

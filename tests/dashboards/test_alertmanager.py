@@ -69,5 +69,5 @@ def test_only_drops_of_one_bot_silence_each_other() -> None:
     daily = by_source['alertname="ChatbotEngagementDropDaily"']
     assert ", ".join(daily["equal"]) == BOT
     assert daily["target_matchers"] == [
-        'alertname=~"ChatbotEngagementDrop(Sudden|Fast|HalfDay)"',
+        'alertname=~"ChatbotEngagementDrop(Sudden|Fast|QuarterDay|HalfDay)"',
     ]

@@ -22,13 +22,12 @@ from tests.dashboards.courses import (
     written,
 )
 from tests.dashboards.promtool import Values, firing
+from tests.dashboards.replay.engine import DROPS
 from tests.dashboards.ruleset import HOUR_S, in_hours, mutated, rules
 
 pytestmark = pytest.mark.slow
 
-SUDDEN, FAST, HALF, DAILY = (
-    f"ChatbotEngagementDrop{name}" for name in ("Sudden", "Fast", "HalfDay", "Daily")
-)
+SUDDEN, FAST, QUARTER, HALF, DAILY = DROPS
 UNLEARNT = "ChatbotBaselineNotLearnt"
 TUNING = Tuning(interval_s=HOUR_S)
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
@@ -54,16 +53,20 @@ COURSES: dict[str, Course] = {
 MUST = {
     (SUDDEN, "busy, 70 % fewer"): 1,
     (FAST, "busy, 70 % fewer"): 3,
+    (QUARTER, "busy, 70 % fewer"): 5,
     (HALF, "busy, 70 % fewer"): 10,
     (DAILY, "busy, 70 % fewer"): 20,
     (SUDDEN, "busy, 45 % left for a day"): 1,
     (FAST, "busy, 45 % left for a day"): 3,
+    (QUARTER, "busy, 45 % left for a day"): 6,
     (HALF, "busy, 45 % left for a day"): 12,
     (DAILY, "busy, 45 % left for a day"): 24,
     (SUDDEN, "mid, nothing"): 1,
     (FAST, "mid, nothing"): 3,
+    (QUARTER, "mid, nothing"): 6,
     (HALF, "mid, nothing"): 10,
     (DAILY, "mid, nothing"): 20,
+    (QUARTER, "few an hour, nothing"): 6,
     (HALF, "few an hour, nothing"): 10,
     (DAILY, "few an hour, nothing"): 20,
 }
@@ -86,6 +89,11 @@ def unread(project: str) -> str:
 def at(course: Course, values: Sequence[float], since: int = FRIDAY_TEN) -> Course:
     """Return ``course`` with ``values`` in the hours from ``since`` on."""
     return lambda hour: values[hour - since] if 0 <= hour - since < len(values) else course(hour)
+
+
+def alone(hour: int) -> float:
+    """Few messages on Fridays only."""
+    return 20 if hour // 24 % 7 == FRIDAY_TEN // 24 % 7 else 100
 
 
 def noon(hour: int) -> float:
@@ -112,16 +120,32 @@ LITTLE_LEFT = 9 / 24
 GUARDS: dict[str, tuple[str, Course, str, str]] = {
     "events, sudden": (SUDDEN, times(flat(15), 0, FRIDAY_TEN), ">= 20", ">= 0"),
     "events, fast": (FAST, times(flat(5), 0, FRIDAY_TEN), ">= 20", ">= 0"),
-    "events, half a day": (HALF, at(flat(0.9), (0,) * 40), ">= 12)", ">= 0)"),
-    "events, daily": (DAILY, at(flat(0.75), (0,) * 40), ">= 20)", ">= 0)"),
+    "events, quarter day": (QUARTER, at(flat(1.6), (0,) * 40), ">= 10)", ">= 0)"),
+    "events, half a day": (HALF, at(flat(0.75), (0,) * 40), ">= 10)", ">= 0)"),
+    "events, daily": (DAILY, at(flat(1), (0,) * 40), ">= 30)", ">= 0)"),
     "share, sudden": (SUDDEN, times(flat(1000), 0.52, FRIDAY_TEN), "0.5 * bot", "9 * bot"),
     "share, fast": (FAST, times(flat(1000), 0.52, FRIDAY_TEN), "0.5 * bot", "9 * bot"),
+    "share, quarter day": (QUARTER, times(flat(10**6), 0.551, FRIDAY_TEN), "0.55 * bot", "9 * bot"),
     "share, half a day": (HALF, times(flat(1000), 0.61, FRIDAY_TEN), "0.6 * bot", "9 * bot"),
-    "share, daily": (DAILY, times(flat(1000), 0.61, FRIDAY_TEN), "0.6 * bot", "9 * bot"),
-    "score, sudden": (SUDDEN, times(flat(24), LITTLE_LEFT, FRIDAY_TEN), "< -3.75", "< 9"),
-    "score, fast": (FAST, times(flat(8), LITTLE_LEFT, FRIDAY_TEN), "< -3.75", "< 9"),
-    "score, half a day": (HALF, times(flat(2), 0.5, FRIDAY_TEN), "< -3.25", "< 9"),
-    "score, daily": (DAILY, at(flat(1), (0.5,) * 40), "< -3.25", "< 9"),
+    "share, daily": (DAILY, times(flat(1000), 0.56, FRIDAY_TEN), "0.55 * bot", "9 * bot"),
+    "score, sudden": (SUDDEN, times(flat(24), LITTLE_LEFT, FRIDAY_TEN), "< -4.25", "< 9"),
+    "score, fast": (FAST, times(flat(8), LITTLE_LEFT, FRIDAY_TEN), "< -4.25", "< 9"),
+    "score, quarter day": (QUARTER, at(flat(4), (1.5,) * 40), "< -4.25", "< 9"),
+    "score, half a day": (HALF, times(flat(2), 0.5, FRIDAY_TEN), "< -3.5", "< 9"),
+    "score, daily": (DAILY, at(flat(1.3), (0.65,) * 40), "< -3\n", "< 9\n"),
+    "a day unlike those beside it": (DAILY, alone, "-0.8, 0.8", "-999, 999"),
+    "a campaign is no level": (
+        HALF,
+        times(FLAT, 5, FRIDAY_TEN - 24, FRIDAY_TEN),
+        "< 1.5)",
+        "< 99)",
+    ),
+    "chance does not last": (
+        HALF,
+        at(flat(2), (2.9,) * 24 + (0.75,) * 14, FRIDAY_TEN - 24),
+        "/ (1 + 0.3601",
+        "/ (0.3601",
+    ),
     "usual deviation": (
         FAST,
         usual(100, 1.0),
@@ -179,10 +203,28 @@ GUARDS: dict[str, tuple[str, Course, str, str]] = {
     ),
     "time that it must last, sudden": (SUDDEN, at(FLAT, (0,)), "1h", "0s"),
     "time that it must last, fast": (FAST, at(FLAT, (0, 0, 300)), "30m", "0s"),
-    "time that it must last, half a day": (HALF, at(FLAT, (0,) * 5 + (300,)), "2h", "0s"),
-    "time that it must last, daily": (DAILY, at(FLAT, (0,) * 10 + (300,)), "2h", "0s"),
+    "time that it must last, quarter day": (QUARTER, at(FLAT, (0,) * 3 + (300,)), "1h", "0s"),
+    "time that it must last, half a day": (HALF, at(FLAT, (0,) * 5 + (300,)), "1h", "0s"),
+    "time that it must last, daily": (DAILY, at(FLAT, (0,) * 11 + (300,)), "2h", "0s"),
 }
 """Guard to alert, a course that must stay quiet, the guard's text, and the text without it."""
+NEEDED: dict[str, tuple[str, Course, range, str, str]] = {
+    "a drop that goes on is no level": (
+        DAILY,
+        times(flat(1000), 0.5, FRIDAY_TEN - 30),
+        range(FRIDAY_TEN + 24, FRIDAY_TEN + 30),
+        "> 0.65",
+        "> 0",
+    ),
+    "the level is that before the window": (
+        HALF,
+        times(flat(1000), 0.58, FRIDAY_TEN),
+        range(FRIDAY_TEN, FRIDAY_TEN + 15),
+        "avg24h offset 12h or",
+        "avg24h or",
+    ),
+}
+"""Guard to alert, a drop, hours in which it must be told, the guard's text, and that without it."""
 NEVER_READ = "time that was never read"
 
 
@@ -202,7 +244,7 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], int
     shown: dict[str, Values] = {}
     for name, course in everything.items():
         shown |= series(name, course)
-    chosen = in_hours(rules(TUNING, (SUDDEN, FAST, HALF, DAILY, UNLEARNT)))
+    chosen = in_hours(rules(TUNING, (*DROPS, UNLEARNT)))
     found = firing(folder, chosen, shown, PROBES, step_s=HOUR_S)
     first: dict[tuple[str, str], int] = {}
     for probe, samples in sorted(found.items()):
@@ -243,3 +285,13 @@ def test_without_a_guard_a_bot_that_is_well_would_be_told_of(
 
     assert (alert, guard) not in fired
     assert found
+
+
+@pytest.mark.parametrize("guard", NEEDED)
+def test_without_a_guard_a_drop_would_lower_its_own_expectation(guard: str, tmp_path: Path) -> None:
+    alert, course, hours, old, new = NEEDED[guard]
+    shipped = in_hours(rules(TUNING, (alert,)))
+    shown, probes = series(guard, course), [hour * HOUR_S for hour in hours]
+
+    assert firing(tmp_path, shipped, shown, probes, step_s=HOUR_S)
+    assert not firing(tmp_path, mutated(shipped, old, new), shown, probes, step_s=HOUR_S)
