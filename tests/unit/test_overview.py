@@ -1,7 +1,7 @@
 """What the page's figures are made of."""
 
 from exporter import overview
-from exporter.ledger.rows import QueryState
+from exporter.ledger.rows import QueryState, SelfCount
 
 STATE = QueryState(
     target="shop",
@@ -23,7 +23,7 @@ STATE = QueryState(
 
 def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
     dropped = "chatbot_exporter_dropped_series_total"
-    counts = {
+    counts: dict[SelfCount, float] = {
         (dropped, (("family", "a_total"), ("reason", "not_allowlisted"))): 61.0,
         (dropped, (("family", "a_total"), ("reason", "family_limit"))): 2.0,
         (dropped, (("family", "b_total"), ("reason", "total_limit"))): 1.0,
