@@ -16,7 +16,6 @@ from exporter.web import app as web
 from exporter.web import server
 from exporter.web.contract import ReloadResult
 from exporter.web.status import State
-from exporter.web.watched import Watched
 
 log = structlog.get_logger(__name__)
 WEB_STOP_S = 2.0
@@ -39,7 +38,11 @@ async def serve(
     ``ListenError`` and ``SettingsError`` before anything is served.
     """
     _stop_on_signals(app)
-    watched = Watched(web_config, log.warning) if web_config else None
+    watched = None
+    if web_config is not None:
+        from exporter.web.watched import Watched  # noqa: PLC0415 - most starts have no such file
+
+        watched = Watched(web_config, log.warning)
     await app.open()
     sources = app.sources if load is None else app.reloadable(_reloading(app, load))
     if watched is None:
