@@ -35,6 +35,7 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
     row = claims.check(work.tx, work.claim)
     if _already_applied(work, poll_id):
         return Applied(held=False, counted={}, rows=0)
+    work.relabelled = row.naming != encode_naming(work.spec)
     if work.reading.gauges_only:
         gauges.store(work)
         _update_query(work, **_memo(work))
@@ -42,7 +43,7 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
     if work.spec.stream:
         return _apply_events(work, row)
     told = repeats.told(row, work.reading)
-    if repeats.repeated(told, work.before) and not _relabelled(work, row):
+    if repeats.repeated(told, work.before) and not work.relabelled:
         tallies.write(work, NOTHING, forgive=False)
     elif not _count(work, row):
         _update_query(work, quarantine=row.quarantine + 1)
@@ -56,7 +57,7 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
 def _apply_events(work: Work, row: sa.Row[Any]) -> Applied:
     counted = events.count(work, row)
     sketches.store(work, row, counted)
-    if _relabelled(work, row):
+    if work.relabelled:
         membership.hide(work.tx, work.spec, tallies.known(work), work.families)
     _move_on(work, row)
     return _finished(work, held=False)
@@ -82,7 +83,7 @@ def _count(work: Work, row: sa.Row[Any]) -> bool:
     if odd:
         work.count_query("provider_resets_total")
     _count_revisions(work, merged)
-    if _relabelled(work, row):
+    if work.relabelled:
         membership.hide(work.tx, work.spec, ids, work.families)
     return True
 
@@ -107,13 +108,9 @@ def _already_applied(work: Work, poll_id: str) -> bool:
     return False
 
 
-def _relabelled(work: Work, row: sa.Row[Any]) -> bool:
-    return bool(row.naming != encode_naming(work.spec))
-
-
 def _moved(work: Work, row: sa.Row[Any], ids: Mapping[Series, int]) -> frozenset[int]:
     """Return the series that the naming in force takes from other raw values than before."""
-    if not _relabelled(work, row):
+    if not work.relabelled:
         return frozenset()
     new = tallies.born_since(work, work.started_ms)
     return membership.changed(row.naming, work.spec, ids, work.families, new)
@@ -186,7 +183,7 @@ def _floor_ms(work: Work, row: sa.Row[Any]) -> int:
     start_ms = work.reading.window.start_ms
     if row.floor_ms is None:
         return start_ms
-    begins = work.first and not work.spec.stream and _relabelled(work, row)
+    begins = work.first and not work.spec.stream and work.relabelled
     return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 

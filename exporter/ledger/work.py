@@ -22,8 +22,8 @@ class Work:
     """One reading on its way into the ledger; ``key`` is the installation's, for sketches.
 
     ``before`` is what the query was told last, ``told`` what it is told now, to be known once
-    that is committed. ``first``: no part of this poll came before. ``crowded``: some label sets had
-    no place of their own.
+    that is committed. ``first``: no part of this poll came before. ``relabelled``: the naming is
+    another than at the last poll. ``crowded``: some label sets had no place of their own.
     """
 
     tx: sa.Connection
@@ -37,6 +37,7 @@ class Work:
     key: bytes | None = None
     before: Told | None = None
     told: Told | None = None
+    relabelled: bool = False
     crowded: bool = False
     counted: dict[SelfCount, float] = field(default_factory=lambda: defaultdict(float))
 
