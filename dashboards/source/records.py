@@ -1,6 +1,6 @@
 """Recording rules: what is there, what was to be expected, and how unusual the difference is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dashboards.source import promql
@@ -24,7 +24,7 @@ def records(tuning: Tuning) -> Iterator[Record]:
     yield Record(promql.HOUR, signal())
     yield Record(
         promql.earlier("hour"),
-        f"(\n{_earlier(promql.HOUR, tuning.weeks)}\n) and {ON} {promql.HOUR}",
+        f"(\n{_shifted(promql.HOUR, 'week', range(1, tuning.weeks + 1))}\n) and {ON} {promql.HOUR}",
     )
     for drop in tuning.drops:
         yield from _window(tuning, drop)
@@ -98,9 +98,7 @@ def _expectation(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     The level is that before the window, so that a drop does not lower its own expectation.
     """
     median, beside = promql.median(drop.window), promql.beside(drop.window)
-    days = "\nor ".join(
-        f'label_replace({median} offset {days}d, "day", "{days}", "", "")' for days in (1, 6)
-    )
+    days = _shifted(median, "day", (1, 6))
     chance = f"(sqrt({drop.hours} * {median} + 1) / {drop.hours})"
     reach = tuning.beside_reach
     yield Record(beside, f"quantile {BY} (0.5, {median}\nor {days})")
@@ -156,11 +154,11 @@ def edge(select: str, width: float, drop: Drop, tuning: Tuning) -> str:
     return f"clamp_min((sinh({moved}) / {tuning.steady:g}) ^ 2 - 0.375, 0) / {drop.hours}"
 
 
-def _earlier(series: str, weeks: int) -> str:
-    """Return the same instant of earlier weeks, told apart by a label."""
+def _shifted(series: str, unit: str, numbers: Iterable[int]) -> str:
+    """Return ``series`` so many days or weeks ago (``unit``), told apart by a label of that name."""
     return "\nor ".join(
-        f'label_replace({series} offset {week}w, "week", "{week}", "", "")'
-        for week in range(1, weeks + 1)
+        f'label_replace({series} offset {number}{unit[0]}, "{unit}", "{number}", "", "")'
+        for number in numbers
     )
 
 
