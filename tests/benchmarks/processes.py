@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = "text/plain;version=0.0.4"
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 CHUNK = 1 << 20
+HERE = (sys.executable, "-m", "exporter")
 
 
 class Server:
@@ -107,9 +108,7 @@ def running(command: Sequence[str], *, env: dict[str, str] | None = None) -> Ite
 
 
 @contextlib.contextmanager
-def exporter(
-    settings: Path, program: Sequence[str] = (sys.executable, "-m", "exporter")
-) -> Iterator[Server]:
+def exporter(settings: Path, program: Sequence[str] = HERE) -> Iterator[Server]:
     """Run the exporter itself on ``settings``."""
     command = [*program, "run", "--config", str(settings)]
     command += ["--listen", "127.0.0.1:0", "--log.format", "json"]

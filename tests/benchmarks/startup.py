@@ -20,11 +20,10 @@ from pathlib import Path
 import click
 
 from tests.benchmarks import filled
-from tests.benchmarks.processes import ROOT, exporter, scrape
+from tests.benchmarks.processes import HERE, ROOT, exporter, scrape
 
 ROUNDS = 5
 TARGETS, SERIES = 100, 1_000
-HERE = (sys.executable, "-m", "exporter")
 SYSTEMS = "/usr/bin/python3"
 
 
