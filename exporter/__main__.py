@@ -17,12 +17,13 @@ def main() -> None:
     for number in STOPS:
         signal.signal(number, lambda *_: os._exit(0 if serves else 1))
 
+    from exporter.app import serve  # noqa: PLC0415 - as below
     from exporter.cli import main as cli  # noqa: PLC0415 - takes a second or two
 
     if not serves:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    cli(prog_name="chatbot-exporter")
+    cli(prog_name="chatbot-exporter", obj=serve)
 
 
 if __name__ == "__main__":

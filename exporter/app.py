@@ -3,56 +3,48 @@
 import asyncio
 import functools
 import random
+import signal
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter import __version__, catalog, overview
-from exporter.api import REQUESTS_PER_PROCESS, Api
-from exporter.clock import MILLISECONDS, Clock
+from exporter import __version__, status
+from exporter.cli.serving import Load, ServeRequest, show_first_polls
+from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
-from exporter.display import Display
 from exporter.errors import LedgerError, SettingsError
-from exporter.exposition import Board
-from exporter.keys import KeyWatch
+from exporter.exposition import catalogue
+from exporter.exposition.page import MetricsPage
+from exporter.exposition.publisher import Publisher
+from exporter.http_client.client import REQUESTS_PER_PROCESS, ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
-from exporter.poll import Desk, Line, Offload, QueryKey
-from exporter.poller import GRACE_S, Poller
-from exporter.provider import ProviderKind, Rules, Target
-from exporter.query import QuerySpec
-from exporter.telemetry import FAMILIES, Telemetry
+from exporter.model.query import QueryKey, QuerySpec
+from exporter.polling.key_watch import KeyWatch
+from exporter.polling.poll import PollContext, ScheduledQuery
+from exporter.polling.poller import GRACE_S, Poller
+from exporter.providers.base.plugin import Provider, Rules, Target
+from exporter.status import Status
+from exporter.telemetry.counters import FAMILIES, Telemetry
+from exporter.web import app as web
+from exporter.web import server
 from exporter.web.contract import ReloadResult, Sources
-from exporter.web.status import Status
-from exporter.wire import Wire
+from exporter.web.watched import Watched
 
 if TYPE_CHECKING:
     import httpx
 
-    from exporter.explaining import Answer
+    from exporter.explain.answer import Answer
 
-T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
+WEB_STOP_S = 2.0
 UNREADY_AFTER_MS = 300_000
 EXPLAINED_AT_ONCE = 50
-
-
-class Threaded:
-    """Runs ledger calls one after another on a thread of their own."""
-
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
-
-    def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-    def close(self) -> None:
-        """Wait for the last call."""
-        self._executor.shutdown()
 
 
 @dataclass(slots=True)
@@ -72,7 +64,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Environment:
     """What the program takes from outside: time, chance, the network, its providers.
 
     ``grace_s`` is how long polls may go on once it is told to stop.
@@ -80,7 +72,7 @@ class Outside:
 
     clock: Clock
     rng: random.Random
-    kinds: Mapping[str, ProviderKind]
+    kinds: Mapping[str, Provider]
     offload: Offload
     transport: "httpx.AsyncBaseTransport | None" = None
     revision: str = "unknown"
@@ -98,20 +90,20 @@ class Loaded:
 class App:
     """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
 
-    def __init__(self, settings: Settings, outside: Outside, digest: str = "") -> None:
+    def __init__(self, settings: Settings, outside: Environment, digest: str = "") -> None:
         self._settings = settings
         self._outside = outside
         self._loaded = Loaded(digest, outside.clock.now_ms())
         self._started_ms = outside.clock.now_ms()
         self._stop = asyncio.Event()
-        self._recent = overview.Recent()
+        self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self.health = Health()
         self.telemetry = Telemetry(outside.revision)
-        families = {e.family.name: e.family for e in catalog.entries(outside.kinds)}
+        families = {e.family.name: e.family for e in catalogue.entries(outside.kinds)}
         self._families = families | {family.name: family for family in FAMILIES}
-        self.board = Board(self._families, self.telemetry.exposed)
-        self._wire = Wire(outside.transport)
+        self.board = MetricsPage(self._families, self.telemetry.exposed)
+        self._wire = Transport(outside.transport)
         self._gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
 
     @property
@@ -136,13 +128,13 @@ class App:
             started_ms=self._started_ms,
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
-            targets=overview.targets(self._display.states, self.telemetry.counts, self._recent),
+            targets=status.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
     def explain(self, selector: str, first: int) -> "Answer":
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
-        from exporter.explaining import Explainer  # noqa: PLC0415 - loaded when it is first asked
-        from exporter.ledger.explain import Reader  # noqa: PLC0415 - as above
+        from exporter.explain.answer import Explainer  # noqa: PLC0415 - loaded when it is first asked
+        from exporter.explain.reader import Reader  # noqa: PLC0415 - as above
 
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._outside.clock.now_ms()
@@ -166,7 +158,7 @@ class App:
             )
         )
         self.telemetry.add(await outside.offload(self._ledger.self_counts))
-        self._display = Display(
+        self._display = Publisher(
             ledger=self._ledger,
             board=self.board,
             clock=outside.clock,
@@ -230,8 +222,8 @@ class App:
             if old != new:
                 raise LedgerError(f"{name} cannot change while running; restart the exporter")
 
-    def _new_desk(self) -> Desk:
-        return Desk(
+    def _new_desk(self) -> PollContext:
+        return PollContext(
             ledger=self._ledger,
             clock=self._outside.clock,
             rng=self._outside.rng,
@@ -248,7 +240,7 @@ class App:
             for options in settings.targets
         ]
         lines = {
-            query.spec.key: Line(query, api)
+            query.spec.key: ScheduledQuery(query, api)
             for target in targets
             for api in [self._api(target)]
             for query in target.queries
@@ -256,7 +248,7 @@ class App:
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: line.query.spec for key, line in lines.items()}
         await self._outside.offload(
-            functools.partial(self._ledger.enrol, list(specs.values()), renames)
+            functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
         self._ledger.max_bytes = settings.ledger.max_size
         self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
@@ -267,14 +259,14 @@ class App:
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_s)
 
-    def _api(self, target: Target) -> Api:
+    def _api(self, target: Target) -> ApiClient:
         def watch(code: str, seconds: float) -> None:
             self.telemetry.count(
                 "api_requests_total", target=target.name, provider=target.provider, code=code
             )
             self.telemetry.requested(target.provider, seconds)
 
-        return Api(
+        return ApiClient(
             base_url=target.base_url,
             sign=target.sign,
             wire=self._wire,
@@ -308,3 +300,61 @@ class App:
         self.health.failing_since_ms = None
         self.telemetry.committed(seconds)
         self.telemetry.set("ledger_last_commit_timestamp_seconds", now_ms / MILLISECONDS)
+
+
+async def serve(request: ServeRequest) -> None:
+    """Run the exporter that ``request`` describes until SIGTERM or SIGINT.
+
+    Raises ``LedgerError``, ``ListenError`` and ``SettingsError`` before anything is served.
+    """
+    clock = SystemClock()
+    environment = Environment(
+        clock=clock,
+        rng=random.SystemRandom(),
+        kinds=request.providers,
+        offload=LedgerThread(),
+        grace_s=GRACE_S if request.grace_s is None else request.grace_s,
+    )
+    app = App(request.settings, environment, request.digest)
+    _stop_on_signals(app)
+    watched = None if request.web_config is None else Watched(request.web_config, log.warning)
+    await app.open()
+    sources = app.sources if request.load is None else app.reloadable(_reloading(app, request.load))
+    if watched is None:
+        serving = server.start(request.listen, web.build(sources))
+    else:
+        application = web.build(sources, watched.access)
+        serving = server.start(
+            request.listen, application, tls=watched.context, admits=watched.admits
+        )
+    request.started(serving.address)
+    progress = asyncio.create_task(show_first_polls(app.status, clock))
+    try:
+        await app.run()
+    finally:
+        progress.cancel()
+        await asyncio.to_thread(serving.stop, WEB_STOP_S)
+
+
+def _stop_on_signals(app: App) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, app.stop)
+
+
+def _reloading(app: App, load: Load) -> Callable[[], Awaitable[ReloadResult]]:
+    """Return a reload for the web thread, done on this loop; SIGHUP starts one too."""
+    loop = asyncio.get_running_loop()
+
+    def on_request() -> Awaitable[ReloadResult]:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(app.reload(load), loop))
+
+    reloads: set[asyncio.Task[ReloadResult]] = set()
+
+    def on_hangup() -> None:
+        task = loop.create_task(app.reload(load))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    return on_request

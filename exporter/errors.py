@@ -10,9 +10,9 @@ ExporterError
     │   └── BudgetSpent   by our own call budget: nothing was sent, the slot is skipped
     ├── TimedOut          a deadline passed
     ├── Unreachable       connect, reset, TLS
-    ├── ServerFault       5xx
+    ├── ServerError       5xx
     ├── Refused           any other 4xx: the request itself is wrong
-    ├── SchemaFault       not JSON, wrong shape, impossible value
+    ├── SchemaError       not JSON, wrong shape, impossible value
     └── Truncated         the read cannot be completed: pages or rows are missing
 """
 
@@ -42,7 +42,7 @@ class ExporterError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SettingsProblem:
     """One mistake in a settings file, with its 1-based position."""
 
     file: str
@@ -63,7 +63,7 @@ class Fault:
 class SettingsError(ExporterError):
     """A settings file is wrong; ``faults`` are all of its faults, by position."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[SettingsProblem]) -> None:
         self.faults = tuple(sorted(faults, key=lambda f: (f.file, f.line, f.column, f.path)))
         super().__init__("\n".join(map(str, self.faults)))
 
@@ -128,7 +128,7 @@ class Unreachable(ProviderError):
     reason = Reason.NETWORK
 
 
-class ServerFault(ProviderError):
+class ServerError(ProviderError):
     """The provider failed (5xx)."""
 
     reason = Reason.SERVER
@@ -144,7 +144,7 @@ class Refused(ProviderError):
         self.status = status
 
 
-class SchemaFault(ProviderError):
+class SchemaError(ProviderError):
     """The answer is not what the provider documents; ``kind`` is the drift it counts as."""
 
     reason = Reason.SCHEMA

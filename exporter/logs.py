@@ -100,7 +100,7 @@ def configure_logs(
     )
 
 
-def told(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return what may be said of ``error`` and what led to it: types, places, our own words."""
     return "\n".join(line for each in _chain(error) for line in _lines(each))
 
@@ -121,7 +121,7 @@ def _tell_exception(_logger: Any, _method: str, event: EventDict) -> EventDict:
     if error is True:
         error = sys.exc_info()[1]
     if isinstance(error, BaseException):
-        event["exception"] = told(error)
+        event["exception"] = describe_exception(error)
     return event
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.families import NORMALISED
-from exporter.providers import KINDS
+from exporter.model.families import NORMALISED
+from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS
 
 ROOT = Path(__file__).parent.parent
-PROVIDERS = ROOT / "exporter" / "providers"
+PACKAGES = ROOT / "exporter" / "providers"
 FOLDERS = sorted(
-    path.name for path in PROVIDERS.iterdir() if path.is_dir() and any(path.glob("*.py"))
+    path.name for path in PACKAGES.iterdir() if path.is_dir() and any(path.glob("*.py"))
 )
 VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
 PARTS = ("__init__.py", "kind.py", "options.py", "provider.py", "mapping.py")
@@ -50,7 +50,7 @@ def places(name: str) -> dict[str, tuple[str, str]]:
 def lacks(
     name: str,
     root: Path = ROOT,
-    kinds: Container[str] = KINDS,
+    kinds: Container[str] = PROVIDERS,
     simulators: Container[str] = SIMULATORS,
 ) -> list[str]:
     """Return what the provider ``name`` still needs, in words."""
@@ -65,7 +65,7 @@ def lacks(
     return missing
 
 
-@pytest.mark.parametrize("name", sorted({*FOLDERS, *KINDS, *SIMULATORS}))
+@pytest.mark.parametrize("name", sorted({*FOLDERS, *PROVIDERS, *SIMULATORS}))
 def test_a_provider_lacks_nothing(name: str) -> None:
     assert lacks(name) == []
 
@@ -115,24 +115,24 @@ def test_a_file_that_goes_missing_is_named(path: str, tmp_path: Path) -> None:
     assert lacks("voiceflow", tmp_path) == [path]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", PROVIDERS)
 def test_a_provider_goes_by_its_own_name(name: str) -> None:
-    assert KINDS[name].name == name
+    assert PROVIDERS[name].name == name
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", PROVIDERS)
 def test_a_provider_feeds_families_that_exist(name: str) -> None:
-    assert KINDS[name].feeds <= NORMALISED.keys()
+    assert PROVIDERS[name].feeds <= NORMALISED.keys()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", PROVIDERS)
 def test_a_providers_own_families_carry_its_name(name: str) -> None:
-    for family in KINDS[name].families:
+    for family in PROVIDERS[name].families:
         assert family.name.startswith(f"chatbot_{name}_")
         assert family.labels[:2] == ("provider", "target")
 
 
 def test_no_two_providers_share_a_family_of_their_own() -> None:
-    names = [family.name for kind in KINDS.values() for family in kind.families]
+    names = [family.name for kind in PROVIDERS.values() for family in kind.families]
 
     assert len(set(names)) == len(names)

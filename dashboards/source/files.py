@@ -7,14 +7,14 @@ from pathlib import Path
 from dashboards.source import operations, overview, provider
 from dashboards.source.figures import PROVIDERS
 from dashboards.source.forms import rule_files
-from dashboards.source.frame import Board, rendered
+from dashboards.source.frame import MetricsPage, rendered
 from dashboards.source.tuning import Tuning
 
 FOLDER = Path(__file__).parents[1]
 _INPUT = "DS_PROMETHEUS"
 
 
-def boards() -> Iterator[Board]:
+def boards() -> Iterator[MetricsPage]:
     """Yield every board."""
     yield overview.board()
     yield from (provider.board(name) for name in PROVIDERS)

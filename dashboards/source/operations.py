@@ -1,7 +1,7 @@
 """The board for whoever runs the exporter: polls, budgets, trust in the counts, the ledger."""
 
 from dashboards.source import promql
-from dashboards.source.frame import Board, Row, Variable
+from dashboards.source.frame import MetricsPage, Row, Variable
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
@@ -31,9 +31,9 @@ _GOOD_AT_ONE: Steps = ((None, VERMILION), (1, BLUE))
 _BY = f"by ({promql.BY_QUERY})"
 
 
-def board() -> Board:
+def board() -> MetricsPage:
     """Return the operations board."""
-    return Board(
+    return MetricsPage(
         uid=UID,
         title="Chatbots: exporter",
         description="Is the exporter healthy, and can its figures be trusted?",

@@ -1,7 +1,7 @@
 """The overview across providers: how much, against usual, how many people, can I trust this."""
 
 from dashboards.source import engagement, promql
-from dashboards.source.frame import Board, Row, Variable
+from dashboards.source.frame import MetricsPage, Row, Variable
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
@@ -39,9 +39,9 @@ def variables(provider: str = "") -> tuple[Variable, ...]:
     )
 
 
-def board() -> Board:
+def board() -> MetricsPage:
     """Return the overview."""
-    return Board(
+    return MetricsPage(
         uid=UID,
         title="Chatbots: overview",
         description="All bots of all providers, each compared with itself.",

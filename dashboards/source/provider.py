@@ -2,7 +2,7 @@
 
 from dashboards.source import engagement, overview, promql
 from dashboards.source.figures import PROVIDERS, Figure, Look, figures
-from dashboards.source.frame import Board, Row
+from dashboards.source.frame import MetricsPage, Row
 from dashboards.source.panels import (
     Curve,
     Panel,
@@ -19,10 +19,10 @@ _ACCOUNT_WIDE = ("chatbot_flowxo_top_flow_triggers",)
 _NO_ENVIRONMENT = ("chatbot_chatlayer_campaign_conversations_total",)
 
 
-def board(provider: str) -> Board:
+def board(provider: str) -> MetricsPage:
     """Return the board of one provider."""
     title, _ = PROVIDERS[provider]
-    return Board(
+    return MetricsPage(
         uid=f"chatbot-{provider}",
         title=f"Chatbots: {title}",
         description=f"Every figure that the exporter reads of {title}.",

@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 - a program, not a package
-"""Ask the exporter in this container whether it serves: exit 0 if so, else 1 and a sentence.
+"""PollRequest the exporter in this container whether it serves: exit 0 if so, else 1 and a sentence.
 
 Whatever the web configuration demands is an answer too: 401 (a password), or a TLS handshake that
 ends in the demand for a certificate. ``EXPORTER_ADDRESS`` names another port.

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import click
 
-from exporter.cli.cautions import cautions
 from exporter.cli.probe import announcement, probe, taking
 from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
+from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
-from exporter.provider import Target
+from exporter.providers.base.plugin import Target
 
 
 @click.command("check-config", short_help="Check a settings file; every fault at once.")
@@ -31,7 +31,7 @@ def command(file: str, *, probing: bool) -> None:
     """
     settings = read_settings(file)
     targets = targets_of(settings)
-    for caution in cautions(file, settings, targets):
+    for caution in warnings(file, settings, targets):
         click.echo(str(caution), err=True)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import random
 import signal
 import sys
 import tempfile
@@ -17,17 +16,17 @@ from typing import Any
 import click
 import yaml
 
-from exporter import __version__, catalog
-from exporter.app import App, Outside, Threaded
-from exporter.cli.serve import serve
+from exporter import __version__
+from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import fail_on
 from exporter.clock import SystemClock
 from exporter.config import loads
 from exporter.config.model import Settings, TargetOptions
+from exporter.exposition import catalogue
 from exporter.logs import configure_logs
-from exporter.provider import ProviderKind, Rules, Target
-from exporter.providers import KINDS
-from exporter.query import QuerySpec
+from exporter.model.query import QuerySpec
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
@@ -50,7 +49,8 @@ Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left be
 @click.command("demo")
 @click.option("--listen", default="127.0.0.1:10877", show_default=True, help="host:port.")
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
-def command(listen: str, seed: int) -> None:
+@click.pass_obj
+def command(serve: Serve, listen: str, seed: int) -> None:
     """Run all simulators and the exporter on them: no key, no network, nothing left behind.
 
     Polls every few seconds instead of minutes, so that there is something to see.
@@ -59,10 +59,10 @@ def command(listen: str, seed: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
     with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as folder:
-        asyncio.run(_demo(listen, seed, Path(folder)))
+        asyncio.run(_demo(serve, listen, seed, Path(folder)))
 
 
-async def _demo(listen: str, seed: int, folder: Path) -> None:
+async def _demo(serve: Serve, listen: str, seed: int, folder: Path) -> None:
     clock = SystemClock()
     traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
     hasty = {"xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS)}
@@ -70,16 +70,16 @@ async def _demo(listen: str, seed: int, folder: Path) -> None:
     for service in services.values():
         service.remember = 0  # a demo may run for days; its request log would grow with it
     urls = await asyncio.wrap_future(_simulate(services))
-    outside = Outside(
-        clock=clock,
-        rng=random.SystemRandom(),
-        kinds=hurried(KINDS),
-        offload=Threaded(),
+    targets = {name: services[name].target(url) for name, url in urls.items()}
+    request = ServeRequest(
+        settings=demo_settings(targets, folder),
+        digest="demo",
+        listen=listen,
+        providers=hurried(PROVIDERS),
+        started=lambda address: click.echo(_welcome(address, urls)),
         grace_s=0,
     )
-    targets = {name: services[name].target(url) for name, url in urls.items()}
-    app = App(demo_settings(targets, folder), outside, "demo")
-    await serve(app, listen, started=lambda address: click.echo(_welcome(address, urls)))
+    await serve(request)
     gc.freeze()  # made-up traffic is many small objects, not worth collecting on the way out
 
 
@@ -112,12 +112,12 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
             for name, keys in targets.items()
         ],
     }
-    options = {name: kind.options for name, kind in KINDS.items()}
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
     text = yaml.safe_dump(document)
-    return loads(text, options, {}, file="demo", families=catalog.capped(KINDS))
+    return loads(text, options, {}, file="demo", families=catalogue.capped(PROVIDERS))
 
 
-def hurried(kinds: Mapping[str, ProviderKind]) -> dict[str, ProviderKind]:
+def hurried(kinds: Mapping[str, Provider]) -> dict[str, Provider]:
     """Return ``kinds`` whose queries are polled every few seconds, budgets included."""
     return {name: replace(kind, build=_hurry(kind.build)) for name, kind in kinds.items()}
 

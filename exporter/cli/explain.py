@@ -5,17 +5,16 @@ from collections.abc import Iterator, Sequence
 import click
 import msgspec
 
-from exporter import catalog
 from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explaining import Bucket, Explainer, Explanation
-from exporter.ledger.explain import Reader
-from exporter.lines import number
-from exporter.providers import KINDS
-from exporter.query import QuerySpec
-from exporter.selector import SelectorError
-from exporter.web.words import age, stamp
+from exporter.explain.answer import Bucket, Explainer, Explanation
+from exporter.explain.reader import Reader
+from exporter.explain.selector import SelectorError
+from exporter.exposition import catalogue
+from exporter.format import age, number, stamp
+from exporter.model.query import QuerySpec
+from exporter.providers import PROVIDERS
 
 NEWEST = 24
 INDENT = "  "
@@ -69,7 +68,7 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
 
 def _explanations(settings: Settings, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
-    families = catalog.families(KINDS)
+    families = catalogue.families(PROVIDERS)
     reader = Reader(settings.ledger.url, families)
     try:
         yield from Explainer(reader, specs_of(settings), families, now_ms).each(selector)

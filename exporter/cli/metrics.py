@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import click
 
-from exporter import catalog
-from exporter.catalog import Entry
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.exposition.catalogue import Entry
+from exporter.providers import PROVIDERS
 
 
 @click.command("metrics", short_help="Print the catalogue of metric families.")
@@ -21,7 +21,7 @@ from exporter.providers import KINDS
 )
 def command(form: str) -> None:
     """Print every metric family of this build: name, type, labels, cap, meaning and sources."""
-    click.echo(FORMS[form](catalog.entries(KINDS)))
+    click.echo(FORMS[form](catalogue.entries(PROVIDERS)))
 
 
 def as_table(entries: Sequence[Entry]) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import click
 
 from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
-from exporter.provider import Target
-from exporter.query import QuerySpec
-from exporter.samples import DAY_MS, HOUR_MS
-from exporter.web.words import span
+from exporter.format import span
+from exporter.model.query import QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.providers.base.plugin import Target
 
 UNKNOWN = "unknown"
 MILLISECONDS = 1000

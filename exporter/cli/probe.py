@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporter.advice import advice
-from exporter.api import REQUESTS_PER_PROCESS, Api
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
-from exporter.ledger import purses
-from exporter.provider import Query, Target
-from exporter.query import Ask, Budget
-from exporter.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
-from exporter.web.words import span
-from exporter.wire import Wire
+from exporter.format import span
+from exporter.http_client.client import REQUESTS_PER_PROCESS, ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger import budget
+from exporter.model.query import Budget, PollRequest
+from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
+from exporter.polling.hints import advice
+from exporter.providers.base.plugin import Query, Target
 
 if TYPE_CHECKING:
     import httpx
@@ -89,7 +89,7 @@ def taking(url: str, clock: Clock) -> Take:
         if purse.name in spent:
             return purse.period_ms + purse.margin_ms
         spent.add(purse.name)
-        return purses.take(url, purse, clock.now_ms())
+        return budget.take(url, purse, clock.now_ms())
 
     return take
 
@@ -103,7 +103,7 @@ async def probe(
     """Read what ``chosen`` names of each target, all at the same time."""
     gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
     async with (
-        Wire(transport) as wire,
+        Transport(transport) as wire,
         asyncio.TaskGroup() as group,
     ):
         tasks = [
@@ -125,8 +125,8 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _api(target: Target, wire: Wire, clock: Clock, gate: asyncio.Semaphore) -> Api:
-    return Api(
+def _api(target: Target, wire: Transport, clock: Clock, gate: asyncio.Semaphore) -> ApiClient:
+    return ApiClient(
         base_url=target.base_url,
         sign=target.sign,
         wire=wire,
@@ -136,7 +136,7 @@ def _api(target: Target, wire: Wire, clock: Clock, gate: asyncio.Semaphore) -> A
     )
 
 
-async def _probe(query: Query, api: Api, clock: Clock, take: Take) -> Outcome:
+async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outcome:
     name = (query.spec.target, query.spec.name)
     started = clock.monotonic()
     try:
@@ -173,11 +173,11 @@ async def _first_rows(readings: AsyncIterator[Reading]) -> int:
     return rows
 
 
-def _ask(query: Query, clock: Clock, take: Take) -> Ask:
+def _ask(query: Query, clock: Clock, take: Take) -> PollRequest:
     """Return the question of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
     step_ms = query.spec.granularity_ms or HOUR_MS
-    return Ask(
+    return PollRequest(
         window=Window(floor_to(now_ms, step_ms), ceil_to(now_ms + 1, step_ms)),
         now_ms=now_ms,
         spend=partial(_spend, query.spec.budget, take),

@@ -2,19 +2,16 @@
 
 import asyncio
 import hashlib
-import random
 from pathlib import Path
 
 import click
 import structlog
 
-from exporter.app import App, Outside, Threaded
-from exporter.cli.serve import serve
+from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import DEFAULT_FILE, fail_on, load_settings, read_settings
-from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.logs import FORMATS, LEVELS, configure_logs
-from exporter.providers import KINDS
+from exporter.providers import PROVIDERS
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +37,15 @@ log = structlog.get_logger(__name__)
     show_default=True,
     help="auto: console on a terminal, JSON elsewhere.",
 )
+@click.pass_obj
 def command(
-    file: str, listen: str | None, web_config: Path | None, level: str, log_format: str
+    serve: Serve,
+    *,
+    file: str,
+    listen: str | None,
+    web_config: Path | None,
+    level: str,
+    log_format: str,
 ) -> None:
     """Poll every configured target and serve its counters on /metrics.
 
@@ -51,21 +55,22 @@ def command(
     configure_logs(level, log_format)
     settings = read_settings(file)
     with fail_on():
-        asyncio.run(_run(settings, file, listen or settings.web.listen, web_config))
+        asyncio.run(_run(serve, settings, file, listen or settings.web.listen, web_config))
 
 
-async def _run(settings: Settings, file: str, listen: str, web_config: Path | None) -> None:
-    outside = Outside(
-        clock=SystemClock(), rng=random.SystemRandom(), kinds=KINDS, offload=Threaded()
-    )
-    app = App(settings, outside, _digest(file))
-    await serve(
-        app,
-        listen,
+async def _run(
+    serve: Serve, settings: Settings, file: str, listen: str, web_config: Path | None
+) -> None:
+    request = ServeRequest(
+        settings=settings,
+        digest=_digest(file),
+        listen=listen,
+        providers=PROVIDERS,
         load=lambda: (load_settings(file), _digest(file)),
         web_config=web_config,
         started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
     )
+    await serve(request)
     log.info("stopped")
 
 

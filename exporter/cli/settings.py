@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import click
 
-from exporter import catalog
 from exporter.config import load
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
-from exporter.provider import Rules, Target
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Rules, Target
 from exporter.web.listen import ListenError
 
 DEFAULT_FILE = "exporter.yaml"
@@ -31,8 +31,8 @@ def fail_on() -> Iterator[None]:
 
 def load_settings(file: str) -> Settings:
     """Return the settings in ``file``; raise ``SettingsError`` with every fault."""
-    options = {name: kind.options for name, kind in KINDS.items()}
-    return load(file, options, os.environ, families=catalog.capped(KINDS))
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
+    return load(file, options, os.environ, families=catalogue.capped(PROVIDERS))
 
 
 def read_settings(file: str) -> Settings:
@@ -47,4 +47,4 @@ def read_settings(file: str) -> Settings:
 def targets_of(settings: Settings) -> list[Target]:
     """Return the targets that ``settings`` describe."""
     rules = Rules(settings.limits, settings.privacy)
-    return [KINDS[each.provider].build(each, rules) for each in settings.targets]
+    return [PROVIDERS[each.provider].build(each, rules) for each in settings.targets]

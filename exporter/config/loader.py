@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from exporter.config.messages import Finding, findings
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.rules import check_targets, check_whole, unknown_provider
-from exporter.config.secret import Surroundings
+from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read
 from exporter.config.values import kind_of, ledger_url_from
-from exporter.config.wording import Finding, findings
-from exporter.errors import Fault, SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 
 Kinds = Mapping[str, type[TargetOptions]]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -38,9 +38,9 @@ def load(
     try:
         raw = Path(path).read_bytes()
     except FileNotFoundError:
-        raise SettingsError([Fault(file, 1, 1, "", "no such file")]) from None
+        raise SettingsError([SettingsProblem(file, 1, 1, "", "no such file")]) from None
     except (OSError, ValueError):
-        raise SettingsError([Fault(file, 1, 1, "", "the file cannot be read")]) from None
+        raise SettingsError([SettingsProblem(file, 1, 1, "", "the file cannot be read")]) from None
     return loads(raw, kinds, environ, file=file, families=families)
 
 
@@ -59,7 +59,7 @@ def loads(
         problem = f"expected keys and values, found {kind_of(source.data)}"
         raise SettingsError([source.fault((), problem, "begin with version: 1"), *source.faults])
     inline = source.data.get("allow_inline_secrets") is True
-    around = Surroundings(environ, Path(file).parent, inline)
+    around = SecretContext(environ, Path(file).parent, inline)
     return _Check(source, kinds, around).settings(families)
 
 
@@ -69,8 +69,8 @@ class _Check:
 
     source: Source
     kinds: Kinds
-    around: Surroundings
-    faults: list[Fault] = field(default_factory=list)
+    around: SecretContext
+    faults: list[SettingsProblem] = field(default_factory=list)
 
     def settings(self, families: Collection[str] | None) -> Settings:
         whole = self.part(SettingsFile, self.source.data, ())
@@ -144,7 +144,7 @@ class _Check:
                 self.faults.append(self.placed(each, base, inherited))
             return None
 
-    def placed(self, each: Finding, base: Steps, inherited: Collection[str]) -> Fault:
+    def placed(self, each: Finding, base: Steps, inherited: Collection[str]) -> SettingsProblem:
         if each.path and each.path[0] in inherited:
             steps = (*base, *each.path)
             at = self.source.place(("defaults", *each.path))

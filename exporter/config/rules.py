@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterator
 from exporter.config.model import TargetOptions
 from exporter.config.source import Path, Source
 from exporter.config.values import suggestion
-from exporter.errors import Fault
+from exporter.errors import SettingsProblem
 
 PROVIDERS = ("voiceflow", "inkeep", "flowxo", "xenioo", "chatlayer")
 """Every provider of the product, in this build or not."""
 
 
-def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> Fault:
+def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> SettingsProblem:
     """Return the fault of a provider that this build does not have."""
     value = source.get(path)
     here = "this build has " + ", ".join(sorted(kinds))
@@ -23,7 +23,7 @@ def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> Faul
     return source.fault(path, "unknown provider", suggestion(value, {*kinds, *PROVIDERS}) or here)
 
 
-def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Fault]:
+def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
     """Yield the faults of the file-wide settings that concern several of them."""
     yield from _raw_text(source)
     yield from _ledger_password(source)
@@ -31,7 +31,9 @@ def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Fa
         yield from _unknown_families(source, families)
 
 
-def check_targets(source: Source, targets: list[tuple[int, TargetOptions]]) -> Iterator[Fault]:
+def check_targets(
+    source: Source, targets: list[tuple[int, TargetOptions]]
+) -> Iterator[SettingsProblem]:
     """Yield the faults that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     yield from _renames(source, {target.name for _, target in targets}, targets)
@@ -40,14 +42,14 @@ def check_targets(source: Source, targets: list[tuple[int, TargetOptions]]) -> I
             yield from _short_lookback(source, ("targets", index))
 
 
-def _raw_text(source: Source) -> Iterator[Fault]:
+def _raw_text(source: Source) -> Iterator[SettingsProblem]:
     path: Path = ("privacy", "top_messages")
     if source.get(path) == "raw" and source.get(("privacy", "allow_raw_text")) is not True:
         hint = "set privacy.allow_raw_text: true to accept that"
         yield source.fault(path, "raw exports user text", hint)
 
 
-def _ledger_password(source: Source) -> Iterator[Fault]:
+def _ledger_password(source: Source) -> Iterator[SettingsProblem]:
     url = source.get(("ledger", "url"))
     inline = source.get(("allow_inline_secrets",)) is True
     if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
@@ -55,7 +57,7 @@ def _ledger_password(source: Source) -> Iterator[Fault]:
         yield source.fault(("ledger", "url"), "literal secret", hint)
 
 
-def _unknown_families(source: Source, families: Collection[str]) -> Iterator[Fault]:
+def _unknown_families(source: Source, families: Collection[str]) -> Iterator[SettingsProblem]:
     named = source.get(("limits", "families"))
     for name in named if isinstance(named, dict) else ():
         if name not in families:
@@ -64,7 +66,7 @@ def _unknown_families(source: Source, families: Collection[str]) -> Iterator[Fau
             yield source.fault(path, "no such family", hint, at=source.keys[path])
 
 
-def _repeated_names(source: Source) -> Iterator[Fault]:
+def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
     targets = source.get(("targets",))
     first: dict[str, Path] = {}
     for index, target in enumerate(targets if isinstance(targets, list) else ()):
@@ -80,14 +82,14 @@ def _repeated_names(source: Source) -> Iterator[Fault]:
 
 def _renames(
     source: Source, names: Collection[str], targets: list[tuple[int, TargetOptions]]
-) -> Iterator[Fault]:
+) -> Iterator[SettingsProblem]:
     for index, target in targets:
         if target.renamed_from in names:
             path: Path = ("targets", index, "renamed_from")
             yield source.fault(path, "this name is still in use", "name the target's former name")
 
 
-def _short_lookback(source: Source, base: Path) -> Iterator[Fault]:
+def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
     spots = [
         (*base, "lookback"),
         (*base, "settle"),

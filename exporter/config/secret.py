@@ -30,7 +30,7 @@ _PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16}){1,5}(_?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SecretContext:
     """What a secret is checked against while a settings file is loaded."""
 
     environ: Mapping[str, str]
@@ -63,7 +63,7 @@ class Secret(BaseModel):
     def _checked(
         cls, value: Any, handler: ModelWrapValidatorHandler["Secret"], info: ValidationInfo
     ) -> "Secret":
-        around = info.context if isinstance(info.context, Surroundings) else None
+        around = info.context if isinstance(info.context, SecretContext) else None
         if isinstance(value, str | int | float):
             return cls._from_literal(value, around)
         if not isinstance(value, dict | Secret):
@@ -71,7 +71,7 @@ class Secret(BaseModel):
         return handler(value).checked(around)
 
     @classmethod
-    def _from_literal(cls, value: str | float, around: Surroundings | None) -> "Secret":
+    def _from_literal(cls, value: str | float, around: SecretContext | None) -> "Secret":
         if around is None or not around.inline:
             raise fault("secret", "literal secret", REFERENCE)
         if not isinstance(value, str):
@@ -79,7 +79,7 @@ class Secret(BaseModel):
         _check_text(value, "the secret")
         return cls.literal(value)
 
-    def checked(self, around: Surroundings | None) -> "Secret":
+    def checked(self, around: SecretContext | None) -> "Secret":
         """Return the secret, from the file's folder on; raise a fault if it gives none now."""
         if (self.env is None) == (self.file is None) and self._literal is None:
             raise fault("secret", "expected either env or file", REFERENCE)
@@ -88,7 +88,7 @@ class Secret(BaseModel):
             self._check(around)
         return self
 
-    def _check(self, around: Surroundings) -> None:
+    def _check(self, around: SecretContext) -> None:
         if self.env is None:
             _check_text(self._file_now(), "the file")
             return

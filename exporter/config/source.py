@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import yaml
 from yaml.constructor import SafeConstructor
 
-from exporter.errors import Fault, SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of the file."""
@@ -44,7 +44,7 @@ class Source:
     data: Any = None
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[SettingsProblem] = field(default_factory=list)
 
     def place(self, path: Path) -> Place:
         """Return where the value of ``path`` stands, or what encloses it."""
@@ -57,10 +57,12 @@ class Source:
         place = self.place(path)
         return f"{self.file}:{place.line}:{place.column}"
 
-    def fault(self, path: Path, problem: str, hint: str = "", *, at: Place | None = None) -> Fault:
+    def fault(
+        self, path: Path, problem: str, hint: str = "", *, at: Place | None = None
+    ) -> SettingsProblem:
         """Return a fault of the value of ``path``, or at another place."""
         place = at or self.place(path)
-        return Fault(self.file, place.line, place.column, spell(path), problem, hint)
+        return SettingsProblem(self.file, place.line, place.column, spell(path), problem, hint)
 
     def get(self, path: Path) -> Any:
         """Return the value at ``path``, or None."""
@@ -104,9 +106,11 @@ def read(raw: bytes, file: str) -> Source:
     except yaml.MarkedYAMLError as error:
         raise _syntax(error, text, file) from None
     except (yaml.YAMLError, ValueError):
-        raise SettingsError([Fault(file, 1, 1, "", "this is not YAML")]) from None
+        raise SettingsError([SettingsProblem(file, 1, 1, "", "this is not YAML")]) from None
     if root is None:
-        raise SettingsError([Fault(file, 1, 1, "", "the file is empty", "begin with version: 1")])
+        raise SettingsError(
+            [SettingsProblem(file, 1, 1, "", "the file is empty", "begin with version: 1")]
+        )
     source = Source(file)
     source.data = _value(source, root, ())
     return source
@@ -114,7 +118,7 @@ def read(raw: bytes, file: str) -> Source:
 
 def _decode(raw: bytes, file: str) -> str:
     if len(raw) > LARGEST_BYTES:
-        raise SettingsError([Fault(file, 1, 1, "", "the file is larger than 1 MiB")])
+        raise SettingsError([SettingsProblem(file, 1, 1, "", "the file is larger than 1 MiB")])
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -126,7 +130,7 @@ def _decode(raw: bytes, file: str) -> str:
             return text
         place = _after(text[: odd.start()])
         problem = f"a control character (U+{ord(odd[0]):04X})"
-    raise SettingsError([Fault(file, place.line, place.column, "", problem)])
+    raise SettingsError([SettingsProblem(file, place.line, place.column, "", problem)])
 
 
 def _after(text: str) -> Place:
@@ -160,7 +164,7 @@ def _at(thing: Any) -> Place:
 def _refuse(file: str, excesses: list[tuple[Place, str, str]]) -> None:
     if excesses:
         raise SettingsError(
-            [Fault(file, p.line, p.column, "", what, hint) for p, what, hint in excesses]
+            [SettingsProblem(file, p.line, p.column, "", what, hint) for p, what, hint in excesses]
         )
 
 
@@ -183,7 +187,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> SettingsError:
         problem, hint = "this is not a key and a value", "write key: value, with a space"
     elif "not allowed" in problem or "did not find expected" in problem:
         problem, hint = "this does not fit here", "check indentation and quotes"
-    return SettingsError([Fault(file, place.line, place.column, "", problem, hint)])
+    return SettingsError([SettingsProblem(file, place.line, place.column, "", problem, hint)])
 
 
 def _since(error: yaml.MarkedYAMLError, then: str = "") -> str:
@@ -233,7 +237,7 @@ def _key(node: yaml.Node) -> str | None:
     return str(node.value) if known else None
 
 
-def _odd_key(source: Source, node: yaml.Node, path: Path) -> Fault:
+def _odd_key(source: Source, node: yaml.Node, path: Path) -> SettingsProblem:
     problem, hint = "a key must be text", "put it in quotes"
     match node.tag.removeprefix(_TAG):
         case "merge":

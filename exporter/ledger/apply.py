@@ -6,25 +6,25 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaError
 from exporter.ledger import (
     buckets,
     claims,
-    counting,
-    events,
+    counters,
     gauges,
-    membership,
+    label_rules,
     repeats,
+    rules,
     sketches,
-    tallies,
+    streams,
 )
-from exporter.ledger.counting import Bucket, Figures, Frame, Key, Merge
-from exporter.ledger.enrol import encode_naming
 from exporter.ledger.periods import settled_until
 from exporter.ledger.rows import Applied
+from exporter.ledger.rules import Bucket, Figures, Frame, Key, Merge
+from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import gap, poll_log, query
 from exporter.ledger.work import Work, add_self_counts
-from exporter.samples import Series, Window, floor_to
+from exporter.model.samples import Series, Window, floor_to
 
 CONFIRMATIONS = 2
 NOTHING = Merge({}, {})
@@ -35,16 +35,16 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
     row = claims.check(work.tx, work.claim)
     if _already_applied(work, poll_id):
         return Applied(held=False, counted={}, rows=0)
-    work.relabelled = row.naming != encode_naming(work.spec)
+    work.label_rules_changed = row.label_rules != encode_label_rules(work.spec)
     if work.reading.gauges_only:
         gauges.store(work)
         _update_query(work, **_memo(work))
         return _finished(work, held=False)
     if work.spec.stream:
         return _apply_events(work, row)
-    told = repeats.told(row, work.reading)
-    if repeats.repeated(told, work.before) and not work.relabelled:
-        tallies.write(work, NOTHING, forgive=False)
+    told = repeats.last_reading(row, work.reading)
+    if repeats.repeated(told, work.before) and not work.label_rules_changed:
+        counters.write(work, NOTHING, forgive=False)
     elif not _count(work, row):
         _update_query(work, quarantine=row.quarantine + 1)
         return _finished(work, held=True)
@@ -55,10 +55,10 @@ def apply_reading(work: Work, poll_id: str) -> Applied:
 
 
 def _apply_events(work: Work, row: sa.Row[Any]) -> Applied:
-    counted = events.count(work, row)
+    counted = streams.count(work, row)
     sketches.store(work, row, counted)
-    if work.relabelled:
-        membership.hide(work.tx, work.spec, tallies.known(work), work.families)
+    if work.label_rules_changed:
+        label_rules.hide(work.tx, work.spec, counters.known(work), work.families)
     _move_on(work, row)
     return _finished(work, held=False)
 
@@ -66,25 +66,25 @@ def _apply_events(work: Work, row: sa.Row[Any]) -> Applied:
 def _count(work: Work, row: sa.Row[Any]) -> bool:
     """Count the reading's buckets; say False, with nothing changed, to hold a collapse back."""
     if work.reading.kept and row.epoch_ms is None:
-        raise SchemaFault(f"{work.spec.name}: a first read must be whole", "missing")
-    known = tallies.known(work)
-    rows = tallies.fold(work, known)
+        raise SchemaError(f"{work.spec.name}: a first read must be whole", "missing")
+    known = counters.known(work)
+    rows = counters.fold(work, known)
     before = buckets.load(work, row.floor_ms)
-    odd = _odd(row, before.figures, rows, known, _moved(work, row, known))
+    odd = _looks_collapsed(row, before.figures, rows, known, _moved(work, row, known))
     if odd and row.quarantine < CONFIRMATIONS:
         return False
-    created, adopted = tallies.create(work, rows.keys() - known.keys())
+    created, adopted = counters.create(work, rows.keys() - known.keys())
     ids = known | created
     frame = _frame(work, row, _moved(work, row, ids) | adopted)
     old, new = _compared(before, buckets.by_number(rows, ids, row.floor_ms), frame)
-    merged = counting.merge(old, new, frame)
+    merged = rules.merge(old, new, frame)
     buckets.write(work, old, merged)
-    tallies.write(work, merged, forgive=odd)
+    counters.write(work, merged, forgive=odd)
     if odd:
         work.count_query("provider_resets_total")
     _count_revisions(work, merged)
-    if work.relabelled:
-        membership.hide(work.tx, work.spec, ids, work.families)
+    if work.label_rules_changed:
+        label_rules.hide(work.tx, work.spec, ids, work.families)
     return True
 
 
@@ -92,7 +92,7 @@ def _compared(
     before: buckets.Known, now: Figures, frame: Frame
 ) -> tuple[dict[Key, Bucket], dict[Key, float]]:
     """Return what is known and what was read of the buckets that the read may change."""
-    places = counting.concerned(before.figures, now, frame)
+    places = rules.concerned(before.figures, now, frame)
     return before.at(places), buckets.flat(now, places)
 
 
@@ -109,11 +109,11 @@ def _already_applied(work: Work, poll_id: str) -> bool:
 
 
 def _moved(work: Work, row: sa.Row[Any], ids: Mapping[Series, int]) -> frozenset[int]:
-    """Return the series that the naming in force takes from other raw values than before."""
-    if not work.relabelled:
+    """Return the series that the label_rules in force takes from other raw values than before."""
+    if not work.label_rules_changed:
         return frozenset()
-    new = tallies.born_since(work, work.started_ms)
-    return membership.changed(row.naming, work.spec, ids, work.families, new)
+    new = counters.born_since(work, work.started_ms)
+    return label_rules.changed(row.label_rules, work.spec, ids, work.families, new)
 
 
 def _frame(work: Work, row: sa.Row[Any], moved: frozenset[int]) -> Frame:
@@ -132,7 +132,7 @@ def _counts_history(work: Work, row: sa.Row[Any]) -> bool:
     return work.spec.history and row.last_read_ms is None
 
 
-def _odd(
+def _looks_collapsed(
     row: sa.Row[Any],
     before: Figures,
     rows: Mapping[Series, Mapping[int, float]],
@@ -146,7 +146,7 @@ def _odd(
     same = {number: values for number, values in before.items() if number not in moved}
     now = buckets.by_number(rows, known, row.floor_ms)
     empty = not any(value for values in rows.values() for value in values.values())
-    return row.epoch_ms is not None and counting.collapsed(same, now, empty=empty)
+    return row.epoch_ms is not None and rules.collapsed(same, now, empty=empty)
 
 
 def _count_revisions(work: Work, merged: Merge) -> None:
@@ -169,7 +169,7 @@ def _move_on(work: Work, row: sa.Row[Any]) -> None:
         columns["quarantine"] = 0  # an earlier part of the poll says nothing of what is held back
         columns["epoch_ms"] = row.epoch_ms or work.started_ms
         columns["last_read_ms"] = work.started_ms
-        columns["naming"] = encode_naming(work.spec)
+        columns["label_rules"] = encode_label_rules(work.spec)
     if work.reading.watermark_ms is not None:
         columns["watermark_ms"] = max(work.reading.watermark_ms, row.watermark_ms or 0)
     _update_query(work, **columns)
@@ -183,7 +183,7 @@ def _floor_ms(work: Work, row: sa.Row[Any]) -> int:
     start_ms = work.reading.window.start_ms
     if row.floor_ms is None:
         return start_ms
-    begins = work.first and not work.spec.stream and work.relabelled
+    begins = work.first and not work.spec.stream and work.label_rules_changed
     return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.ledger.counting import Bucket, Figures, Key, Merge
+from exporter.ledger.rules import Bucket, Figures, Key, Merge
 from exporter.ledger.tables import bucket, series
 from exporter.ledger.work import Work, execute_rows
-from exporter.samples import Series
+from exporter.model.samples import Series
 
 ROWS_AT_ONCE = 500
 """Few enough that the rows read are gone before Python would look for garbage among them."""

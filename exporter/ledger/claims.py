@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
-from exporter.ledger.rows import Claim, Left, claim_of
+from exporter.ledger.rows import BudgetState, Claim, claim_of
 from exporter.ledger.tables import budget, query
-from exporter.query import Budget
+from exporter.model.query import Budget
 
 CLAIM_MS = 30_000
 
@@ -143,11 +143,11 @@ def take(tx: sa.Connection, purse: Budget, now_ms: int) -> int:
     return 0
 
 
-def left(tx: sa.Connection, purse: Budget, now_ms: int) -> Left:
+def left(tx: sa.Connection, purse: Budget, now_ms: int) -> BudgetState:
     """Return what is left of ``purse``; takes nothing."""
     row = tx.execute(sa.select(budget).where(budget.c.name == purse.name)).one_or_none()
     ready_ms = now_ms if row is None else _ready_ms(row, purse, now_ms)
-    return Left(0, ready_ms) if ready_ms > now_ms else Left(1)
+    return BudgetState(0, ready_ms) if ready_ms > now_ms else BudgetState(1)
 
 
 def _ready_ms(row: sa.Row[Any], purse: Budget, now_ms: int) -> int:

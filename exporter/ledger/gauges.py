@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from exporter.errors import SchemaFault
-from exporter.ledger.folding import Room, keep_gauges
+from exporter.errors import SchemaError
+from exporter.ledger.overflow import Room, keep_gauges
 from exporter.ledger.periods import newest_read, newest_settled_end, window_expiry_ms
 from exporter.ledger.rows import decode_labels, encode_labels, full_labels
 from exporter.ledger.tables import gauge, query
 from exporter.ledger.work import Work
-from exporter.samples import HOUR_MS, GaugeRow, Series, Window
+from exporter.model.samples import HOUR_MS, GaugeRow, Series, Window
 
 ROLLING = "rolling"
 
@@ -54,7 +54,7 @@ def _replace(
         try:
             work.tx.execute(sa.insert(gauge), new)
         except sa.exc.IntegrityError:
-            raise SchemaFault(f"{work.spec.name}: a gauge is shown by another query too") from None
+            raise SchemaError(f"{work.spec.name}: a gauge is shown by another query too") from None
 
 
 def _columns(work: Work, slot: str, row: GaugeRow) -> dict[str, object]:

@@ -4,8 +4,8 @@ import datetime as dt
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
-from exporter.query import QuerySpec
-from exporter.samples import HOUR_MS, GaugeRow, Window, floor_to
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, GaugeRow, Window, floor_to
 
 
 def settled_until(now_ms: int, granularity_ms: int, settle_ms: int) -> int:

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from exporter.samples import Reading
+from exporter.model.samples import Reading
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LastReading:
     """What was last counted for a query, and the circumstances in which it was."""
 
     token: int
@@ -25,7 +25,7 @@ class Told:
     digest: bytes
 
 
-def told(row: sa.Row[Any], reading: Reading) -> Told | None:
+def last_reading(row: sa.Row[Any], reading: Reading) -> LastReading | None:
     """Return what ``reading`` tells of the query ``row``; None where that cannot be repeated.
 
     A poll in parts cannot, nor one whose rows become the baseline.
@@ -35,10 +35,10 @@ def told(row: sa.Row[Any], reading: Reading) -> Told | None:
     window = reading.window
     said = (window.start_ms, window.end_ms, sorted(reading.kept), reading.counts)
     digest = hashlib.blake2b(msgspec.msgpack.encode(said), digest_size=16).digest()
-    return Told(row.token, row.state_ms, row.floor_ms, digest)
+    return LastReading(row.token, row.state_ms, row.floor_ms, digest)
 
 
-def repeated(now: Told | None, before: Told | None) -> bool:
+def repeated(now: LastReading | None, before: LastReading | None) -> bool:
     """Say whether ``now`` tells what ``before`` did, with no other claim in between."""
     return (
         now is not None

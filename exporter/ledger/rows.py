@@ -8,10 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from exporter.samples import Series
-
-SelfCount = tuple[str, tuple[tuple[str, str], ...]]
-"""A self counter: its family and its labels."""
+from exporter.model.samples import SelfCount, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class BudgetState:
     """What is left of a call budget: whole calls, and from when on there is one (None: now)."""
 
     calls: int
@@ -78,7 +75,7 @@ class QueryState:
     periods: Mapping[str, int] = field(default_factory=dict)
     overhang: Mapping[str, float] = field(default_factory=dict)
     series: Mapping[str, int] = field(default_factory=dict)
-    budget: Left | None = None
+    budget: BudgetState | None = None
 
 
 @dataclass(frozen=True, slots=True)

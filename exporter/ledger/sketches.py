@@ -17,12 +17,12 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from exporter import families
 from exporter.errors import LedgerError
 from exporter.ledger import gauges
 from exporter.ledger.tables import gap, gauge, sketch
 from exporter.ledger.work import Work
-from exporter.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
+from exporter.model import families
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
 
 log = structlog.get_logger(__name__)
 

@@ -13,18 +13,17 @@ import structlog
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
-from exporter.ledger import claims, engine, enrol, maintain, sketches, tallies
+from exporter.ledger import claims, counters, engine, maintenance, settings, sketches
 from exporter.ledger.apply import apply_reading
-from exporter.ledger.repeats import Told
-from exporter.ledger.rows import Applied, Claim, SelfCount, View
+from exporter.ledger.repeats import LastReading
+from exporter.ledger.rows import Applied, Claim, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
 from exporter.ledger.work import Work, add_self_counts
-from exporter.query import Budget, QuerySpec
-from exporter.samples import Family, Reading
+from exporter.model.query import Budget, QueryKey, QuerySpec
+from exporter.model.samples import Family, Reading, SelfCount
 
-QueryKey = tuple[str, str]
-BITES_A_SWEEP = 20
+BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
 
 log = structlog.get_logger(__name__)
@@ -54,7 +53,7 @@ class Ledger:
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
-        self._told: dict[int, Told] = {}
+        self._told: dict[int, LastReading] = {}
         self._begun: dict[int, int] = {}
         self._tight = False
         self.max_bytes: int | None = None
@@ -77,16 +76,18 @@ class Ledger:
         if self._lock is not None:
             self._lock.close()
 
-    def enrol(self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None) -> None:
+    def sync_queries(
+        self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None
+    ) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
         if any(spec.stream for spec in specs):
             self._take_key()
         with self._transaction() as tx:
             for old, new in (renames or {}).items():
-                enrol.rename(tx, old, new)
-            enrol.enrol(tx, specs, self._clock.now_ms())
+                settings.rename(tx, old, new)
+            settings.sync_queries(tx, specs, self._clock.now_ms())
             for spec in specs:
-                tallies.foresee(tx, spec, self._families, self._clock.now_ms())
+                counters.create_known_series(tx, spec, self._families, self._clock.now_ms())
             if self._lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
@@ -186,7 +187,7 @@ class Ledger:
                 claims.block(tx, purse, postpone_target_ms)
             add_self_counts(tx, counted or {})
 
-    def reveal(self, numbers: Sequence[int]) -> None:
+    def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
         """T-visible: the 0 (or old value) of these series was shown and scraped."""
         if not numbers:
             return
@@ -203,28 +204,28 @@ class Ledger:
         with self._transaction() as tx:
             return read_view(tx, self._specs[key], self._families, self._clock.now_ms())
 
-    def tend(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
+    def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
         """T-maintain by the clock: write-off and dormancy; return queries whose view changed."""
         now_ms = self._clock.now_ms()
         with self._transaction() as tx:
-            written, counted = maintain.write_off_aged(tx, self._specs, now_ms)
-            asleep = maintain.rest_dormant(tx, now_ms)
+            written, counted = maintenance.write_off_aged(tx, self._specs, now_ms)
+            asleep = maintenance.mark_dormant(tx, now_ms)
         return frozenset(written | asleep) & self._specs.keys(), counted
 
-    def sweep(self) -> None:
+    def compact(self) -> None:
         """T-maintain of old rows: retire buckets, prune and forget, in small transactions."""
         tight = self._is_tight()
         for spec in self._specs.values():
-            for _ in range(BITES_A_SWEEP if tight else 1):
+            for _ in range(BATCHES_PER_COMPACTION if tight else 1):
                 with self._transaction() as tx:
-                    gone = maintain.retire(tx, spec, self._clock.now_ms(), tight=tight)
-                if gone < maintain.BITE:
+                    gone = maintenance.retire(tx, spec, self._clock.now_ms(), tight=tight)
+                if gone < maintenance.BATCH_ROWS:
                     break
         with self._transaction() as tx:
-            maintain.prune(tx, self._clock.now_ms())
-        for _ in range(BITES_A_SWEEP):
+            maintenance.prune(tx, self._clock.now_ms())
+        for _ in range(BATCHES_PER_COMPACTION):
             with self._transaction() as tx:
-                if not maintain.forget(tx, self._clock.now_ms()):
+                if not maintenance.delete_removed(tx, self._clock.now_ms()):
                     break
 
     def _is_tight(self) -> bool:

@@ -27,7 +27,7 @@ query = Table(
     Column("name", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("naming", Text, nullable=False),
+    Column("naming", Text, key="label_rules", nullable=False),
     Column("start_mode", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="active"),
     Column("state_ms", BigInteger, nullable=False),

@@ -11,8 +11,8 @@ from exporter.ledger import claims
 from exporter.ledger.periods import period_expiry_ms, settled_periods
 from exporter.ledger.rows import QueryState, Shown, View, decode_labels
 from exporter.ledger.tables import bucket, gap, gauge, query, series
-from exporter.query import QuerySpec
-from exporter.samples import Family, Series, Window
+from exporter.model.query import QuerySpec
+from exporter.model.samples import Family, Series, Window
 
 # Built once: making a statement costs more than running it, and every poll runs these.
 QUERY = sa.select(query).where(

@@ -10,11 +10,11 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from exporter.ledger.repeats import Told
-from exporter.ledger.rows import Claim, SelfCount
+from exporter.ledger.repeats import LastReading
+from exporter.ledger.rows import Claim
 from exporter.ledger.tables import self_counter
-from exporter.query import QuerySpec
-from exporter.samples import Family, Reading
+from exporter.model.query import QuerySpec
+from exporter.model.samples import Family, Reading, SelfCount
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class Work:
     """One reading on its way into the ledger; ``key`` is the installation's, for sketches.
 
     ``before`` is what the query was told last, ``told`` what it is told now, to be known once
-    that is committed. ``first``: no part of this poll came before. ``relabelled``: the naming is
+    that is committed. ``first``: no part of this poll came before. ``label_rules_changed``: the label_rules is
     another than at the last poll. ``crowded``: some label sets had no place of their own.
     """
 
@@ -35,9 +35,9 @@ class Work:
     families: Mapping[str, Family]
     first: bool = True
     key: bytes | None = None
-    before: Told | None = None
-    told: Told | None = None
-    relabelled: bool = False
+    before: LastReading | None = None
+    told: LastReading | None = None
+    label_rules_changed: bool = False
     crowded: bool = False
     counted: dict[SelfCount, float] = field(default_factory=lambda: defaultdict(float))
 

@@ -1,13 +1,13 @@
 """The registry of providers: one line each, which is all that the rest of the exporter knows."""
 
-from exporter.provider import ProviderKind
+from exporter.providers.base.plugin import Provider
 from exporter.providers.chatlayer.kind import KIND as CHATLAYER
 from exporter.providers.flowxo.kind import KIND as FLOWXO
 from exporter.providers.inkeep.kind import KIND as INKEEP
 from exporter.providers.voiceflow.kind import KIND as VOICEFLOW
 from exporter.providers.xenioo.kind import KIND as XENIOO
 
-KINDS: dict[str, ProviderKind] = {
+PROVIDERS: dict[str, Provider] = {
     "voiceflow": VOICEFLOW,
     "flowxo": FLOWXO,
     "xenioo": XENIOO,

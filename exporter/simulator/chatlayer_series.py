@@ -29,7 +29,7 @@ SERIES_MODES = frozenset(
         "one_series",  # only that sum
     }
 )
-KINDS = ("understood", "not_understood", "click")
+PROVIDERS = ("understood", "not_understood", "click")
 
 Labels = tuple[tuple[str, str], ...]
 Sorter = Callable[[Occurrence], str]
@@ -87,7 +87,7 @@ def messages(traffic: Traffic, asked: Question) -> Table:
     """Return messages of users, by how the bot took them."""
     table: Table = defaultdict(lambda: defaultdict(int))
     for one in asked.records(traffic, Kind.MESSAGE_RECEIVED):
-        kind = KINDS[chance(one.id, len(KINDS))]
+        kind = PROVIDERS[chance(one.id, len(PROVIDERS))]
         table[("type", kind),][one.at_ms] += one.amount
     return table
 

@@ -4,14 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
-from exporter.simulator.conversations import (
-    LATEST_MS,
-    Kind,
-    Occurrence,
-    Opening,
-    openings,
-    unfold,
-)
+from exporter.simulator.conversations import LATEST_MS, Kind, Occurrence, Opening, openings, unfold
 from exporter.simulator.rhythm import DAY_MS, HOUR_MS, known_users
 
 Window = tuple[int, int]

@@ -21,7 +21,7 @@ from exporter.web.contract import Sources, StaleSnapshot
 from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
 
 if TYPE_CHECKING:
-    from exporter.explaining import Answer
+    from exporter.explain.answer import Answer
 
 NOT_READY = (
     "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"

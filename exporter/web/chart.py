@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.web.status import OK, PollSeen
+from exporter.status import OK, PollStatus
 
 HOUR_MS = 3_600_000
 SLOTS = 30
@@ -28,7 +28,7 @@ class Chart:
     height: int = HEIGHT
 
 
-def draw(polls: Iterable[PollSeen], now_ms: int) -> Chart:
+def draw(polls: Iterable[PollStatus], now_ms: int) -> Chart:
     """Return the chart of those of ``polls`` that began in the hour before ``now_ms``."""
     recent = [poll for poll in polls if 0 <= now_ms - poll.at_ms < HOUR_MS]
     longest = max((poll.duration_s for poll in recent), default=0.0) or 1.0
@@ -51,7 +51,7 @@ def _bar(slot: int, share: float) -> str:
     return f"M{slot * BAR} {HEIGHT}v-{height}h{BAR - 1}v{height}z"
 
 
-def _words(polls: list[PollSeen]) -> str:
+def _words(polls: list[PollStatus]) -> str:
     failed = sum(poll.outcome != OK for poll in polls)
     noun = "poll" if len(polls) == 1 else "polls"
     return f"{len(polls)} {noun}, {failed} failed" if failed else f"{len(polls)} {noun}"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.errors import ExporterError
-from exporter.web.status import Status
+from exporter.status import Status
 
 if TYPE_CHECKING:
-    from exporter.explaining import Answer
+    from exporter.explain.answer import Answer
 
 
 class StaleSnapshot(ExporterError):

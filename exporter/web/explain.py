@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
-from exporter.lines import number
-from exporter.selector import SelectorError
+from exporter.explain.selector import SelectorError
+from exporter.format import number
 from exporter.web.page import STYLE, filled, hash_of
 
 if TYPE_CHECKING:
-    from exporter.explaining import Answer, Explanation
+    from exporter.explain.answer import Answer, Explanation
 
 AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
 NOTHING = "No series matches."

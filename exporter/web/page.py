@@ -8,9 +8,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from exporter.web import words
+from exporter.format import age, span, stamp
+from exporter.status import QueryStatus, State, Status
 from exporter.web.chart import Chart, draw
-from exporter.web.status import QueryStatus, State, Status
 
 if TYPE_CHECKING:
     import jinja2
@@ -72,7 +72,7 @@ def _templates() -> "jinja2.Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"age": words.age, "span": words.span, "stamp": words.stamp}
+    environment.filters |= {"age": age, "span": span, "stamp": stamp}
     return environment
 
 

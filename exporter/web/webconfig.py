@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from exporter.config.messages import findings
 from exporter.config.source import Source, read
 from exporter.config.values import kind_of, near
-from exporter.config.wording import findings
-from exporter.errors import Fault, SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 from exporter.web import certificates
 from exporter.web.certificates import Unusable
 from exporter.web.guard import OPEN, Access
@@ -48,7 +48,9 @@ def load(path: Path) -> WebConfig:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise SettingsError([Fault(file, 1, 1, "", certificates.unreadable(error))]) from None
+        raise SettingsError(
+            [SettingsProblem(file, 1, 1, "", certificates.unreadable(error))]
+        ) from None
     if _blank(raw):
         return WebConfig()
     source = read(raw, file)
@@ -82,7 +84,7 @@ def _shaped(source: Source) -> WebFile:
         raise SettingsError([*source.faults, *faults]) from None
 
 
-def _header_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+def _header_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     given = web.http_server_config.headers if web.http_server_config else {}
     for name, value in given.items():
         path = (*_HEADERS, name)
@@ -98,7 +100,7 @@ def _header_faults(source: Source, web: WebFile) -> Iterator[Fault]:
             yield source.fault(path, f"{name}: not a value that a header can have")
 
 
-def _user_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+def _user_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     for name, hashed in (web.basic_auth_users or {}).items():
         path = (_USERS, name)
         if ":" in name:
@@ -108,7 +110,7 @@ def _user_faults(source: Source, web: WebFile) -> Iterator[Fault]:
             yield source.fault(path, "not a bcrypt hash", _HASH_HINT)
 
 
-def _rate_faults(source: Source, web: WebFile) -> Iterator[Fault]:
+def _rate_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     if web.rate_limit and web.rate_limit.interval and not web.rate_limit.burst:
         yield source.fault(("rate_limit",), "burst is 0, so that every request would be refused")
 
@@ -126,7 +128,7 @@ def _context(source: Source, tls: TlsOptions | None, base: Path) -> ssl.SSLConte
     return made
 
 
-def _fault(source: Source, each: Unusable) -> Fault:
+def _fault(source: Source, each: Unusable) -> SettingsProblem:
     return source.fault((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
 
 

@@ -8,10 +8,10 @@ import gc
 import random
 import sys
 
-from exporter.exposition import Board
-from exporter.families import NORMALISED
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.rows import Shown
-from exporter.telemetry import Telemetry
+from exporter.model.families import NORMALISED
+from exporter.telemetry.counters import Telemetry
 from exporter.web.app import build
 from exporter.web.server import start
 from tests.benchmarks.filled import name_of, shown
@@ -21,7 +21,7 @@ from tests.web import served
 def main(sources: int, each: int) -> None:
     """Serve ``sources`` sources of ``each`` series."""
     rng = random.Random(7)  # noqa: S311 - made-up values
-    board = Board(NORMALISED, Telemetry().exposed)
+    board = MetricsPage(NORMALISED, Telemetry().exposed)
 
     def put(values: dict[int, list[Shown]]) -> None:
         for source, rows in values.items():

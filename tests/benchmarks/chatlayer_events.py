@@ -23,23 +23,23 @@ from typing import TypeVar
 import click
 import uvicorn
 
-from exporter.api import Api
 from exporter.clock import SystemClock
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Surroundings
-from exporter.families import EVENTS, NORMALISED
+from exporter.config.secret import SecretContext
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
-from exporter.poll import Desk, Line, poll
-from exporter.provider import Query, Rules, Target
+from exporter.model.families import EVENTS, NORMALISED
+from exporter.model.samples import Reading, Window
+from exporter.polling.poll import PollContext, ScheduledQuery, poll
+from exporter.providers.base.plugin import Query, Rules, Target
 from exporter.providers.chatlayer.kind import KIND
 from exporter.providers.chatlayer.options import ChatlayerOptions
-from exporter.samples import Reading, Window
 from exporter.simulator.chatlayer import TOKEN
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
 from exporter.simulator.chatlayer_words import BOT
-from exporter.telemetry import Telemetry
-from exporter.wire import Wire
+from exporter.telemetry.counters import Telemetry
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def target(url: str) -> Target:
         "collectors": ["events"],
         "events": {"event_map": {"handover": "chatbot_handovers_total"}},
     }
-    around = Surroundings({}, Path(), inline=True)
+    around = SecretContext({}, Path(), inline=True)
     options = ChatlayerOptions.model_validate(entries, context=around)
     return KIND.build(options, Rules(Limits(), Privacy()))
 
@@ -118,14 +118,14 @@ class Watch:
         """Return the sum of what is shown; new series are let past their first 0."""
         view = self.ledger.view(self.key)
         if view.pending:
-            self.ledger.reveal([number for number, _ in view.pending])
+            self.ledger.confirm_zero_scraped([number for number, _ in view.pending])
             view = self.ledger.view(self.key)
         return round(sum(each.value for each in view.shown if each.family == EVENTS.name))
 
 
 def begin(ledger: Ledger, query: Query, start_ms: int) -> None:
     """Let the query count from ``start_ms`` on, as if its first poll had been then."""
-    ledger.enrol([query.spec])
+    ledger.sync_queries([query.spec])
     claim = claimed(ledger)
     begun = Reading(Window(start_ms, start_ms), watermark_ms=start_ms, memo={})
     ledger.apply(claim, begun, started_ms=start_ms, poll_id="begin")
@@ -146,9 +146,9 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
-    desk = Desk(ledger, clock, rng, Telemetry(), offload, watch.published)
-    async with Wire() as wire:
-        api = Api(
+    desk = PollContext(ledger, clock, rng, Telemetry(), offload, watch.published)
+    async with Transport() as wire:
+        api = ApiClient(
             base_url=url,
             sign=asked.sign,
             wire=wire,
@@ -158,7 +158,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
         )
         started, cpu = time.perf_counter(), time.process_time()
         while watch.counted() < total:
-            ended = await poll(desk, Line(query, api), claimed(ledger))
+            ended = await poll(desk, ScheduledQuery(query, api), claimed(ledger))
             assert ended.outcome == "ok", ended
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     counted = watch.counted()

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from exporter.cli.explain import specs_of
 from exporter.cli.settings import load_settings
 from exporter.clock import SystemClock
-from exporter.families import NORMALISED
 from exporter.ledger.rows import Shown, encode_labels
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, series
-from exporter.samples import DAY_MS, Family, Kind
+from exporter.model.families import NORMALISED
+from exporter.model.samples import DAY_MS, Family, MetricType
 
 FAMILIES = tuple(NORMALISED.values())[:20]
 TARGET = """
@@ -46,7 +46,7 @@ def shown(target: int, number: int, rng: random.Random) -> Iterator[Shown]:
     """Yield ``number`` samples of a target, spread over 20 families, with whole values."""
     for each in range(number):
         family = FAMILIES[each % len(FAMILIES)]
-        counter = family.kind is Kind.COUNTER
+        counter = family.kind is MetricType.COUNTER
         value = float(rng.randrange(1_000_000))
         labels = _labels(family, target, each // len(FAMILIES))
         yield Shown(family.name, labels, value, 1_700_000_000_000 if counter else None)
@@ -63,7 +63,7 @@ def fill(file: Path, number: int) -> None:
     loaded, clock, rng = load_settings(str(file)), SystemClock(), random.Random(7)  # noqa: S311
     specs = specs_of(loaded)
     ledger = Ledger(loaded.ledger.url, clock=clock, families=NORMALISED)
-    ledger.enrol(list(specs.values()))
+    ledger.sync_queries(list(specs.values()))
     ledger.close()
     engine, now_ms = sa.create_engine(loaded.ledger.url), clock.now_ms()
     with engine.begin() as tx:

@@ -17,7 +17,7 @@ import click
 
 from exporter.cli import keep_what_is_there
 from exporter.ledger.rows import Applied
-from exporter.samples import HOUR_MS, CountRow, Reading, Window, floor_to
+from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, Book, spec
 from tests.support.virtual import START_MS, VirtualClock
 

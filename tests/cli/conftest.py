@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.telling import Told
+from tests.support.telling import LastReading
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LastReading]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = Told(tmp_path)
+    found = LastReading(tmp_path)
     yield found
     found.close()

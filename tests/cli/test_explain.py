@@ -10,25 +10,27 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from tests.support.telling import Told
+from tests.support.telling import LastReading
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
-def ask(told: Told, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def ask(told: LastReading, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     """Run ``explain`` at the instant that the ledger's clock shows."""
     monkeypatch.setattr(SystemClock, "now_ms", lambda _self: told.clock.now_ms())
     return CliRunner().invoke(main, ["explain", "--config", str(told.file), *arguments])
 
 
-def explained(told: Told, monkeypatch: pytest.MonkeyPatch, selector: str) -> list[dict[str, Any]]:
+def explained(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch, selector: str
+) -> list[dict[str, Any]]:
     result = ask(told, monkeypatch, "--format", "json", selector)
     assert (result.exit_code, result.stderr) == (0, "")
     series: list[dict[str, Any]] = json.loads(result.stdout)["series"]
     return series
 
 
-def on_metrics(told: Told) -> dict[str, float]:
+def on_metrics(told: LastReading) -> dict[str, float]:
     return {
         sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
         for family in text_string_to_metric_families(told.metrics())
@@ -46,7 +48,7 @@ def recomputed(series: dict[str, Any]) -> float:
     return float(counter if total["held"] is None else total["held"])
 
 
-def lived(told: Told) -> None:
+def lived(told: LastReading) -> None:
     """A first poll, growth, late data, and a deletion that is partly repaid."""
     told.poll("shop", {9: 100, 10: 30})
     told.pass_by(20)
@@ -56,10 +58,10 @@ def lived(told: Told) -> None:
 
 
 def test_the_parts_add_up_to_the_exported_number(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
-    told.reveal()
+    told.confirm_zero_scraped()
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -71,12 +73,12 @@ def test_the_parts_add_up_to_the_exported_number(
 
 
 def test_every_exported_number_is_the_one_on_metrics(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.pass_by(180)
     told.poll("shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
-    told.reveal()
+    told.confirm_zero_scraped()
 
     shown = explained(told, monkeypatch, '{target="shop"}')
 
@@ -98,7 +100,9 @@ def test_every_exported_number_is_the_one_on_metrics(
     ]
 
 
-def test_a_new_series_is_shown_as_zero_first(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_series_is_shown_as_zero_first(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told.poll("shop", {10: 30})
     told.pass_by(5)
     told.poll("shop", {10: 30, 11: 8})
@@ -109,11 +113,13 @@ def test_a_new_series_is_shown_as_zero_first(told: Told, monkeypatch: pytest.Mon
     assert any("until a scrape has carried" in note for note in series["notes"])
 
 
-def test_what_is_written_off_stays_in_the_sum(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_off_stays_in_the_sum(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lived(told)
-    told.reveal()
+    told.confirm_zero_scraped()
     told.pass_by(7 * 60)
-    told.ledger.tend()
+    told.ledger.maintain()
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -121,12 +127,12 @@ def test_what_is_written_off_stays_in_the_sum(told: Told, monkeypatch: pytest.Mo
     assert recomputed(series) == series["exported"] == 66
 
 
-def test_retired_buckets_are_one_number(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retired_buckets_are_one_number(told: LastReading, monkeypatch: pytest.MonkeyPatch) -> None:
     lived(told)
-    told.reveal()
+    told.confirm_zero_scraped()
     told.pass_by(36 * 24 * 60)
     told.poll("shop", {})
-    told.ledger.sweep()
+    told.ledger.compact()
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -135,7 +141,7 @@ def test_retired_buckets_are_one_number(told: Told, monkeypatch: pytest.MonkeyPa
 
 
 def test_each_bucket_has_its_phase_baseline_and_revisions(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
 
@@ -151,7 +157,7 @@ def test_each_bucket_has_its_phase_baseline_and_revisions(
     ]
 
 
-def test_origin_and_request_are_named(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origin_and_request_are_named(told: LastReading, monkeypatch: pytest.MonkeyPatch) -> None:
     lived(told)
 
     (series,) = explained(told, monkeypatch, RECEIVED)
@@ -162,10 +168,10 @@ def test_origin_and_request_are_named(told: Told, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_query_that_was_removed_is_explained_but_not_exported(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
-    told.ledger.enrol([spec for spec in told.specs.values() if spec.target != "shop"])
+    told.ledger.sync_queries([spec for spec in told.specs.values() if spec.target != "shop"])
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -173,9 +179,11 @@ def test_a_query_that_was_removed_is_explained_but_not_exported(
     assert [each["phase"] for each in series["buckets"]] == ["unknown"] * 3
 
 
-def test_a_person_can_read_and_add_it_up(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_can_read_and_add_it_up(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lived(told)
-    told.reveal()
+    told.confirm_zero_scraped()
 
     result = ask(told, monkeypatch, RECEIVED)
 
@@ -190,7 +198,7 @@ def test_a_person_can_read_and_add_it_up(told: Told, monkeypatch: pytest.MonkeyP
 
 
 def test_old_buckets_are_one_line_unless_all_are_wanted(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.poll("shop", dict.fromkeys(range(11), 10))
     told.pass_by(20 * 60)
@@ -207,7 +215,7 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
 
 
 def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
-    told: Told, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.poll("promo", {10: 1}, users=3)
@@ -223,7 +231,9 @@ def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
     assert data["now_ms"] == told.clock.now_ms()
 
 
-def test_nothing_that_matches_exits_with_one(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_matches_exits_with_one(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
 
     assert (result.exit_code, result.stdout) == (1, "")
@@ -232,7 +242,7 @@ def test_nothing_that_matches_exits_with_one(told: Told, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("selector", ["", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}"])
 def test_a_bad_selector_exits_with_two_and_says_where(
-    selector: str, told: Told, monkeypatch: pytest.MonkeyPatch
+    selector: str, told: LastReading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = ask(told, monkeypatch, selector)
 
@@ -241,7 +251,7 @@ def test_a_bad_selector_exits_with_two_and_says_where(
 
 
 def test_a_ledger_that_is_not_there_yet_is_said(
-    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: LastReading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.file.write_text(told.file.read_text().replace("ledger.db", "none.db"))
 
@@ -252,9 +262,11 @@ def test_a_ledger_that_is_not_there_yet_is_said(
     assert not (tmp_path / "none.db").exists()
 
 
-def test_explaining_keeps_no_writer_waiting(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explaining_keeps_no_writer_waiting(
+    told: LastReading, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lived(told)
-    told.reveal()
+    told.confirm_zero_scraped()
     with told.ledger._engine.begin():  # the exporter is in the middle of a commit
         (series,) = explained(told, monkeypatch, RECEIVED)
 

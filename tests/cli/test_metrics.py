@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.metrics_core import Metric
 
-from exporter import catalog
 from exporter.cli import main
-from exporter.families import INTERACTIONS, NORMALISED
-from exporter.providers import KINDS
-from exporter.telemetry import FAMILIES
+from exporter.exposition import catalogue
+from exporter.model.families import INTERACTIONS, NORMALISED
+from exporter.providers import PROVIDERS
+from exporter.telemetry.counters import FAMILIES
 
 
 def printed(*arguments: str) -> str:
@@ -26,7 +26,7 @@ def records() -> dict[str, dict[str, Any]]:
 
 
 def test_every_normalised_family_and_every_providers_own_is_there() -> None:
-    own = {family.name for kind in KINDS.values() for family in kind.families}
+    own = {family.name for kind in PROVIDERS.values() for family in kind.families}
 
     assert NORMALISED.keys() | own <= records().keys()
 
@@ -53,13 +53,13 @@ def test_a_family_says_which_providers_feed_it() -> None:
 
 
 def test_names_are_unique_and_sorted() -> None:
-    names = [entry.family.name for entry in catalog.entries(KINDS)]
+    names = [entry.family.name for entry in catalogue.entries(PROVIDERS)]
 
     assert names == sorted(set(names))
 
 
 def test_every_family_has_a_help_text_and_a_name_that_fits_its_type() -> None:
-    for entry in catalog.entries(KINDS):
+    for entry in catalogue.entries(PROVIDERS):
         family = entry.family
         assert family.help.endswith("."), family.name
         assert Metric(family.name, family.help, family.kind.value).name
@@ -67,7 +67,7 @@ def test_every_family_has_a_help_text_and_a_name_that_fits_its_type() -> None:
 
 
 def test_caps_can_be_set_for_families_of_data_alone() -> None:
-    capped = catalog.capped(KINDS)
+    capped = catalogue.capped(PROVIDERS)
 
     assert "chatbot_interactions_total" in capped
     assert "chatbot_voiceflow_credit_usage_total" in capped

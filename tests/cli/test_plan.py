@@ -8,16 +8,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter.api import Api
 from exporter.cli import main
 from exporter.cli.plan import budgets, lines_of
 from exporter.cli.settings import targets_of
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
-from exporter.poll import poll_window
-from exporter.provider import Query, Target
-from exporter.providers import KINDS
-from exporter.query import Ask
-from exporter.wire import Wire
+from exporter.model.query import PollRequest
+from exporter.polling.poll import poll_window
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Query, Target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -36,8 +36,8 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     """Read ``query`` as its first poll would; return how many requests that took."""
     log = vendors.services[target.provider].requests
     before = len(log)
-    async with Wire(vendors) as wire:
-        api = Api(
+    async with Transport(vendors) as wire:
+        api = ApiClient(
             base_url=target.base_url,
             sign=target.sign,
             wire=wire,
@@ -46,12 +46,12 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
             gate=asyncio.Semaphore(8),
         )
         now_ms = clock.now_ms()
-        ask = Ask(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
+        ask = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
         assert [reading async for reading in query.read(api, ask)]
     return sum("authorization" not in seen.path for seen in log[before:])
 
 
-@pytest.mark.parametrize("provider", sorted(KINDS))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
 def test_a_first_poll_takes_the_calls_that_were_planned(provider: str) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock, per_hour=2)

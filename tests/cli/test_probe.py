@@ -12,16 +12,16 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter import catalog
 from exporter.cli import main
 from exporter.cli.probe import Outcome, announcement, probe, taking
 from exporter.cli.settings import targets_of
 from exporter.clock import SystemClock
 from exporter.errors import BudgetSpent
+from exporter.exposition import catalogue
 from exporter.ledger.store import Ledger
-from exporter.provider import Query
-from exporter.providers import KINDS
-from exporter.query import Budget
+from exporter.model.query import Budget
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Query
 from exporter.simulator.server import serving
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
@@ -149,7 +149,7 @@ def budgeted(vendors: Vendors) -> tuple[Query, Budget]:
 def ledger_of(folder: Path, clock: VirtualClock) -> Iterator[tuple[Ledger, str]]:
     """Yield the ledger of an exporter that runs, and its URL."""
     url = f"sqlite:///{folder}/ledger.db"
-    ledger = Ledger(url, clock=clock, families=catalog.families(KINDS))
+    ledger = Ledger(url, clock=clock, families=catalogue.families(PROVIDERS))
     yield ledger, url
     ledger.close()
 
@@ -159,7 +159,7 @@ def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) ->
     vendors = Vendors(clock)
     query, budget = budgeted(vendors)
     with ledger_of(tmp_path, clock) as (ledger, url):
-        ledger.enrol([query.spec])
+        ledger.sync_queries([query.spec])
         claim = ledger.claim(lambda _target, _query: clock.now_ms())
         assert claim is not None
         ledger.spend(claim, budget)
@@ -178,7 +178,7 @@ def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> 
     vendors = Vendors(clock)
     query, budget = budgeted(vendors)
     with ledger_of(tmp_path, clock) as (ledger, url):
-        ledger.enrol([query.spec])
+        ledger.sync_queries([query.spec])
 
         probed(vendors, clock, ledger=url)
 

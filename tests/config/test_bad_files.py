@@ -6,7 +6,7 @@ import pytest
 
 from exporter.config import load
 from exporter.errors import SettingsError
-from tests.support.settings import CANARIES, ENVIRON, FAMILIES, KINDS
+from tests.support.settings import CANARIES, ENVIRON, FAMILIES, OPTIONS
 
 BAD = Path(__file__).parent / "bad"
 
@@ -18,7 +18,7 @@ def test_a_bad_file_gives_every_fault_and_no_secret(
     monkeypatch.chdir(BAD)
 
     with pytest.raises(SettingsError) as caught:
-        load(f"{name}.yaml", KINDS, ENVIRON, families=FAMILIES)
+        load(f"{name}.yaml", OPTIONS, ENVIRON, families=FAMILIES)
 
     assert f"{caught.value}\n" == (BAD / f"{name}.txt").read_text("utf-8")
     assert not [canary for canary in CANARIES if canary in str(caught.value)]
@@ -26,9 +26,9 @@ def test_a_bad_file_gives_every_fault_and_no_secret(
 
 def test_a_file_that_is_not_there_is_a_fault() -> None:
     with pytest.raises(SettingsError, match=r"^nowhere\.yaml:1:1: no such file$"):
-        load("nowhere.yaml", KINDS, ENVIRON)
+        load("nowhere.yaml", OPTIONS, ENVIRON)
 
 
 def test_a_folder_is_a_fault() -> None:
     with pytest.raises(SettingsError, match=r"the file cannot be read$"):
-        load(BAD, KINDS, ENVIRON)
+        load(BAD, OPTIONS, ENVIRON)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from exporter.config import loads
 from exporter.config.model import Settings
-from exporter.errors import Fault, SettingsError
-from tests.support.settings import CANARIES, CANARY, ENVIRON, FAMILIES, KINDS
+from exporter.errors import SettingsError, SettingsProblem
+from tests.support.settings import CANARIES, CANARY, ENVIRON, FAMILIES, OPTIONS
 
 GOOD = """\
 version: 1
@@ -49,10 +49,10 @@ LITTER = [
 ]
 
 
-def outcome(text: str | bytes) -> Settings | tuple[Fault, ...]:
+def outcome(text: str | bytes) -> Settings | tuple[SettingsProblem, ...]:
     """Return the settings of ``text`` or its faults; any other error is raised."""
     try:
-        return loads(text, KINDS, ENVIRON, families=FAMILIES)
+        return loads(text, OPTIONS, ENVIRON, families=FAMILIES)
     except SettingsError as error:
         return error.faults
 

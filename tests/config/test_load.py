@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from exporter.config import load, loads
 from exporter.config.model import Secret, Settings, parse_listen
 from exporter.errors import SettingsError, Unauthorized
-from exporter.providers import KINDS as PROVIDERS
-from tests.support.settings import CANARY, ENVIRON, FAMILIES, KINDS, HourlyOptions
+from exporter.providers import PROVIDERS
+from tests.support.settings import CANARY, ENVIRON, FAMILIES, OPTIONS, HourlyOptions
 
 TOP = Path(__file__).parents[2] / "exporter.yaml"
 TARGET = """
@@ -20,7 +20,7 @@ targets:
 
 
 def settings(text: str) -> Settings:
-    return loads(text, KINDS, ENVIRON, families=FAMILIES)
+    return loads(text, OPTIONS, ENVIRON, families=FAMILIES)
 
 
 def faults_of(text: str) -> str:
@@ -96,7 +96,7 @@ def test_relative_paths_start_from_the_settings_files_folder(tmp_path: Path) -> 
         "targets: [{name: a, provider: hourly, account_key: {file: key}}]\n"
     )
 
-    made = load(file, KINDS, {})
+    made = load(file, OPTIONS, {})
 
     target = made.targets[0]
     assert isinstance(target, HourlyOptions)

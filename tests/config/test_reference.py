@@ -23,11 +23,11 @@ from exporter.config.model import (
 )
 from exporter.config.reference import rewritten, tables
 from exporter.errors import SettingsError
-from exporter.providers import KINDS
+from exporter.providers import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")
-OPTIONS = {name: kind.options for name, kind in KINDS.items()}
+OPTIONS = {name: kind.options for name, kind in PROVIDERS.items()}
 MADE = tables(OPTIONS)
 SECTIONS: dict[str, type[BaseModel]] = {
     "Top level": SettingsFile,
@@ -57,7 +57,7 @@ def defaults(heading: str) -> dict[str, Any]:
 
 def keys_of(heading: str) -> set[str]:
     model = SECTIONS[heading]
-    if heading not in KINDS:
+    if heading not in PROVIDERS:
         return model.model_fields.keys() - ({"base_url"} if model is TargetOptions else set())
     own = model.model_fields.keys() - TargetOptions.model_fields.keys()
     return own | {f"{name}.{key}" for name in own for key in keys_below(model, name)}
@@ -116,7 +116,7 @@ def test_a_table_that_was_changed_by_hand_is_written_again() -> None:
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_every_key_is_documented_and_every_documented_key_exists(heading: str) -> None:
     documented = [key for key, *_ in rows(heading)]
-    repeated = TargetOptions.model_fields.keys() if heading in KINDS else set()
+    repeated = TargetOptions.model_fields.keys() if heading in PROVIDERS else set()
 
     assert len(set(documented)) == len(documented)
     assert set(documented) - repeated == keys_of(heading)
@@ -173,7 +173,7 @@ def test_the_defaults_on_the_page_are_those_in_the_code(
     assert model.model_validate(written) == model()
 
 
-@pytest.mark.parametrize("provider", KINDS)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_providers_defaults_written_out_change_nothing(provider: str) -> None:
     target, written = EXAMPLES[provider], defaults(provider)
 

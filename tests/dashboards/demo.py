@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from exporter.app import App, Outside
+from exporter.app import App, Environment
 from exporter.config.model import Settings, TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
-from exporter.providers import KINDS
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Provider, Rules, Target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
 
@@ -56,12 +56,14 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
     vendors = Vendors(clock, per_hour=per_hour)
     for service in vendors.services.values():
         service.remember = 0
-    settings = vendors.document({name: {"interval": "1h"} for name in KINDS if name != "xenioo"})
+    settings = vendors.document(
+        {name: {"interval": "1h"} for name in PROVIDERS if name != "xenioo"}
+    )
     settings["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}
-    outside = Outside(
+    outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        kinds={name: _unpaced(kind) for name, kind in KINDS.items()},
+        kinds={name: _unpaced(kind) for name, kind in PROVIDERS.items()},
         offload=inline,
         transport=vendors,
     )
@@ -73,7 +75,7 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
 
 
 async def _lived(
-    clock: HastyClock, outside: Outside, made: list[tuple[Span, Settings, Path]], every_s: int
+    clock: HastyClock, outside: Environment, made: list[tuple[Span, Settings, Path]], every_s: int
 ) -> None:
     app = App(made[0][1], outside)
     await app.open()
@@ -99,7 +101,7 @@ def _narrowed(settings: dict[str, Any], span: Span) -> dict[str, Any]:
     return settings | {"targets": targets}
 
 
-def _unpaced(kind: ProviderKind) -> ProviderKind:
+def _unpaced(kind: Provider) -> Provider:
     """Return ``kind`` without pauses between requests, which would last minutes here."""
 
     def build(options: TargetOptions, rules: Rules) -> Target:

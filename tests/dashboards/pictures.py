@@ -19,7 +19,7 @@ from dashboards.source import promql
 from dashboards.source.files import FOLDER
 from dashboards.source.tuning import Tuning
 from exporter.logs import configure_logs
-from exporter.providers import KINDS
+from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, recorded, substituted
 
@@ -33,7 +33,7 @@ PANELS = (
     ("chatbot-flowxo", "Messages received", 7),
     ("chatbot-exporter", "Polls in an hour", 1),
 )
-"""Board, panel, and how many days of it."""
+"""MetricsPage, panel, and how many days of it."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 860, 300, 56, 34, 64
 LEGEND_MOST = 8
@@ -57,7 +57,11 @@ def spans() -> list[Span]:
         for day in range(36, 1, -1)
     ]
     since_s = NOW_S - DAY_S // 4
-    return [*days, Span(NOW_S - DAY_S, since_s, ("flowxo",)), Span(since_s, NOW_S, tuple(KINDS))]
+    return [
+        *days,
+        Span(NOW_S - DAY_S, since_s, ("flowxo",)),
+        Span(since_s, NOW_S, tuple(PROVIDERS)),
+    ]
 
 
 def main() -> None:
@@ -188,7 +192,7 @@ def _step(most: float) -> float:
 
 
 def _unbroken(points: Line) -> Iterator[Line]:
-    """Yield stretches without a gap of more than two hours, as the boards draw them."""
+    """Yield spans without a gap of more than two hours, as the boards draw them."""
     stretch: list[tuple[float, float]] = []
     for point in points:
         if stretch and point[0] - stretch[-1][0] > 2 * HOUR_S:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.tuning import Tuning
-from exporter.families import NORMALISED
 from exporter.ledger.store import Ledger
-from exporter.query import QuerySpec
-from exporter.samples import HOUR_MS, Reading, Window, ceil_to
+from exporter.model.families import NORMALISED
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to
 from tests.dashboards.courses import DAYS, FRIDAY_TEN, HOURS, Course, times, usual
 from tests.dashboards.promtool import Values, firing
 from tests.dashboards.replay.feed import RECEIVED, START_MS
@@ -37,7 +37,7 @@ def polled_hourly(folder: Path, course: Course) -> list[float | None]:
     """Return what a scrape every half hour has of a bot whose hours follow ``course``."""
     clock = VirtualClock(START_MS)
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
-    ledger.enrol([SPEC])
+    ledger.sync_queries([SPEC])
     shown: list[float | None] = []
     number = 0
     for step in range(STEPS):

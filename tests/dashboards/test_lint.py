@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.source.figures import NOT_SHOWN, PROVIDERS
+from dashboards.source.figures import NOT_SHOWN
+from dashboards.source.figures import PROVIDERS as SHOWN_BY
 from dashboards.source.files import FOLDER
-from exporter.catalog import entries
-from exporter.providers import KINDS
+from exporter.exposition.catalogue import entries
+from exporter.providers import PROVIDERS
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -25,7 +26,7 @@ RULES = [
 ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"] if "alert" in rule}
 RECORDS = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
 EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
-CATALOGUE = {entry.family.name: entry for entry in entries(KINDS)}
+CATALOGUE = {entry.family.name: entry for entry in entries(PROVIDERS)}
 PROMETHEUS_OWN = {
     *("up", "ALERTS", "scrape_samples_post_metric_relabeling", "scrape_duration_seconds"),
     *("prometheus_rule_evaluation_failures_total", "process_cpu_seconds_total"),
@@ -103,11 +104,11 @@ def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
     assert sorted(unlisted) == []
 
 
-@pytest.mark.parametrize("provider", KINDS)
+@pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_providers_board_shows_what_the_provider_feeds(provider: str) -> None:
-    kind = KINDS[provider]
+    kind = PROVIDERS[provider]
     fed = kind.feeds | {family.name for family in kind.families}
-    shown = {f"chatbot_{name}" for name in PROVIDERS[provider][1]}
+    shown = {f"chatbot_{name}" for name in SHOWN_BY[provider][1]}
 
     assert shown == fed - NOT_SHOWN.keys()
 
@@ -126,7 +127,7 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
 def test_every_alert_leads_to_a_board_that_exists() -> None:
     for rule in ALERTS.values():
         uid = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
-        known = {uid.replace("{{ $labels.provider }}", provider) for provider in PROVIDERS}
+        known = {uid.replace("{{ $labels.provider }}", provider) for provider in SHOWN_BY}
         assert known <= BOARDS.keys()
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from dashboards.source.files import FOLDER
 from dashboards.source.tuning import Tuning
-from exporter.providers import KINDS
+from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import expressions
 from tests.dashboards.live import GRAFANA, Server, asked, recorded, substituted
@@ -79,7 +79,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     spans = [Span(*span, (WITH_PAST,), ("chatbot_period_", "chatbot_active_")) for span in SPANS]
     spans += [
         Span(NOW_S - 7 * HOUR_S, EVERYONE[0], (WITH_PAST,), ("chatbot_period_",)),
-        Span(*EVERYONE, tuple(KINDS)),
+        Span(*EVERYONE, tuple(PROVIDERS)),
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))

@@ -6,7 +6,15 @@ import pytest
 
 from tests.dashboards.replay.engine import alerting
 from tests.dashboards.replay.feed import fed
-from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK, Account, Bot, Episode, Kind, account
+from tests.dashboards.replay.scene import (
+    LEARNING_WEEKS,
+    WEEK,
+    Account,
+    Bot,
+    Episode,
+    MetricType,
+    account,
+)
 from tests.dashboards.replay.score import Score, interval, report, scored
 
 FIRST = LEARNING_WEEKS * WEEK
@@ -27,7 +35,7 @@ def score(made: Bot, firing: list[bool], late: tuple[tuple[int, int], ...] = ())
     return scored([made], {"bot": firing}, late)
 
 
-DROP = Episode(Kind.STEP, FIRST + 10, FIRST + 34, 0.7)
+DROP = Episode(MetricType.STEP, FIRST + 10, FIRST + 34, 0.7)
 
 
 def test_a_scene_follows_from_its_seed() -> None:
@@ -56,7 +64,7 @@ def test_an_alert_without_a_drop_is_one_false_episode_however_long() -> None:
 
 
 def test_an_alert_on_a_holiday_counts_neither_way() -> None:
-    holiday = Episode(Kind.HOLIDAY, FIRST, FIRST + 24, 0.6)
+    holiday = Episode(MetricType.HOLIDAY, FIRST, FIRST + 24, 0.6)
 
     assert score(bot(holiday), told(FIRST + 12)).false == 0
 
@@ -68,7 +76,7 @@ def test_a_false_episode_while_the_api_is_late_is_named_so() -> None:
 
 
 def test_weeks_after_a_bot_is_gone_are_not_counted() -> None:
-    gone = Episode(Kind.REMOVED, FIRST + 84, HOURS, 0)
+    gone = Episode(MetricType.REMOVED, FIRST + 84, HOURS, 0)
 
     found = score(bot(gone), told(FIRST + 100))
 

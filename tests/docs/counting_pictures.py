@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from exporter.samples import HOUR_MS, floor_to
+from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import Book
 from tests.support.virtual import START_MS, VirtualClock
 
@@ -87,7 +87,7 @@ def told(story: Story) -> list[Point]:
 
 def _polled(book: Book, minute: int, said: Sequence[float]) -> Point:
     book.clock.step(max(0, FIRST_MS + minute * MINUTE_MS - book.clock.now_ms()))
-    book.ledger.tend()
+    book.ledger.maintain()
     book.poll({FIRST_MS + (at - 1) * HOUR_MS: value for at, value in enumerate(said)})
     return Point(minute, sum(said), book.counter())
 

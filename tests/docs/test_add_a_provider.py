@@ -14,7 +14,7 @@ from tests.docs.pages import ROOT, Snippet, snippets
 PARTS = ("exporter", "dashboards", "deploy", "docs", "scripts", "tests")
 FILES = ("exporter.yaml", "mkdocs.yml", "pyproject.toml", "README.md", "CONTRIBUTING.md")
 AFTER: Mapping[str, tuple[str, ...]] = {
-    "exporter/providers/__init__.py": ("from exporter.provider import", "KINDS: "),
+    "exporter/providers/__init__.py": ("from exporter.providers.base.plugin import", "PROVIDERS: "),
     "exporter/simulator/__init__.py": ("from exporter.clock import", "SIMULATORS: "),
     "tests/faults/test_faults.py": ("COURSES: ",),
     "dashboards/source/figures.py": ("PROVIDERS: ",),
@@ -58,7 +58,7 @@ def write(tree: Path, snippet: Snippet) -> None:
 
 
 def parts_of(snippet: Snippet, count: int) -> list[str]:
-    """Return the stretches of lines that an empty line parts."""
+    """Return the spans of lines that an empty line parts."""
     parts = [f"{part.strip(chr(10))}\n" for part in snippet.text.split("\n\n")]
     return parts if count else []
 

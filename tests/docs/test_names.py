@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter import catalog
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.docs.pages import PAGES, ROOT, snippets, words_in_backquotes
 
-FAMILIES = {entry.family.name for entry in catalog.entries(KINDS)}
+FAMILIES = {entry.family.name for entry in catalogue.entries(PROVIDERS)}
 PATH = re.compile(
     r"(?<![\w/.<>*-])(?:exporter|scripts|tests|docs|dashboards|deploy|changelog\.d)/[\w./-]++(?![<*…])"
 )

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter import catalog
 from exporter.cli import main
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -21,7 +21,7 @@ def test_the_reference_of_metrics_is_current() -> None:
     table = CliRunner().invoke(main, ["metrics", "--format", "markdown"]).stdout
 
     assert page.endswith(table), "run scripts/metrics-page"
-    assert all(f"`{entry.family.name}`" in page for entry in catalog.entries(KINDS))
+    assert all(f"`{entry.family.name}`" in page for entry in catalogue.entries(PROVIDERS))
 
 
 def test_every_page_can_be_reached_and_every_provider_has_one() -> None:
@@ -30,7 +30,7 @@ def test_every_page_can_be_reached_and_every_provider_has_one() -> None:
     pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
     assert shown == pages
-    assert {f"providers/{name}.md" for name in KINDS} <= shown
+    assert {f"providers/{name}.md" for name in PROVIDERS} <= shown
 
 
 @pytest.mark.slow

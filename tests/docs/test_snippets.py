@@ -14,11 +14,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from exporter import catalog
 from exporter.cli import main
 from exporter.config import loads
 from exporter.errors import SettingsError
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.docs.pages import ROOT, Snippet, snippets, words_in_backquotes
 
 TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
@@ -55,8 +55,8 @@ def load(document: dict[str, Any], folder: Path) -> None:
     text = re.sub(r"file: /\S+", f"file: {folder / 'key'}", text)
     (folder / "key").write_text("k\n", encoding="utf-8")
     environment = dict.fromkeys(re.findall(r"env: (\w+)", text), "a:b")
-    options = {name: kind.options for name, kind in KINDS.items()}
-    loads(text, options, environment, file="snippet", families=catalog.capped(KINDS))
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
+    loads(text, options, environment, file="snippet", families=catalogue.capped(PROVIDERS))
 
 
 @pytest.mark.parametrize("snippet", YAML, ids=named)

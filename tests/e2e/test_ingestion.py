@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.exposition import Board
-from exporter.families import NORMALISED
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.rows import Shown
+from exporter.model.families import NORMALISED
 from exporter.web import app as web
 from exporter.web import server
 from tests.dashboards.promtool import BUILDS, Build, needed
@@ -33,7 +33,7 @@ def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(
     tmp_path: Path, build: Build
 ) -> None:
     needed("prometheus", build)
-    board = Board(NORMALISED)
+    board = MetricsPage(NORMALISED)
     for target in range(TARGETS):
         board.put((f"shop-{target}", "hourly"), _values(target, 0))
     board.publish()

@@ -20,10 +20,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from structlog.testing import capture_logs
 
-from exporter.app import App, Outside
-from exporter.providers import KINDS
+from exporter.app import App, Environment
+from exporter.providers import PROVIDERS
+from exporter.status import QueryStatus, State
 from exporter.web.page import render
-from exporter.web.status import QueryStatus, State
 from tests.faults.bench import PREFIX
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -89,10 +89,10 @@ class Walk:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        outside = Outside(
+        outside = Environment(
             clock=self.clock,
             rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=KINDS,
+            kinds=PROVIDERS,
             offload=inline,
             transport=self.vendors,
         )

@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 from dashboards.source import records
-from exporter.app import App, Outside, Threaded
+from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import Clock, SystemClock
-from exporter.providers import KINDS
+from exporter.ledger.offload import LedgerThread
+from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import serving
@@ -139,7 +140,7 @@ def test_every_provider_of_the_demo_grows(tmp_path: Path) -> None:
     demo = program("demo", "--listen", f"127.0.0.1:{port}")
     with demo as process, prometheus(tmp_path, port) as scraper:
         wait_for(lambda: page(port) is not None, 120)
-        everyone = KINDS.keys() & SIMULATORS.keys()
+        everyone = PROVIDERS.keys() & SIMULATORS.keys()
         wait_for(lambda: scraper.growing() >= everyone, 300, every=1)
 
         up = scraper.ask("chatbot_exporter_target_up")
@@ -211,8 +212,11 @@ class Vendors:
 async def exporter_on(vendors: Vendors, folder: Path) -> AsyncIterator[int]:
     """Run the demo's parts with the vendors in our hands; yield the port."""
     async with serving(vendors.services) as urls:
-        outside = Outside(
-            clock=SystemClock(), rng=random.SystemRandom(), kinds=hurried(KINDS), offload=Threaded()
+        outside = Environment(
+            clock=SystemClock(),
+            rng=random.SystemRandom(),
+            kinds=hurried(PROVIDERS),
+            offload=LedgerThread(),
         )
         app = App(demo_settings(vendors.targets(urls), folder), outside)
         await app.open()
@@ -256,10 +260,10 @@ def compared_across_providers(scraper: Prometheus) -> None:
     rates = scraper.ask(f"sum by (provider) (rate({RECEIVED}[2m]))")
     hours = scraper.ask(f"sum by (provider) ({records.signal()})")
 
-    counting = {name for name, kind in KINDS.items() if RECEIVED in kind.feeds}
+    counting = {name for name, kind in PROVIDERS.items() if RECEIVED in kind.feeds}
     assert {dict(labels)["provider"] for labels in rates} == counting
-    assert {dict(labels)["provider"] for labels in hours} == set(KINDS)
-    assert len(counting) == len(KINDS) - 1  # Voiceflow counts interactions
+    assert {dict(labels)["provider"] for labels in hours} == set(PROVIDERS)
+    assert len(counting) == len(PROVIDERS) - 1  # Voiceflow counts interactions
     assert all(value > 0 for value in (*rates.values(), *hours.values()))
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from exporter.config.model import Settings
-from exporter.errors import Fault, SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 from tests.faults.bench import Bench
 from tests.support.virtual import run_virtual
 
 
 def refused() -> tuple[Settings, str]:
-    raise SettingsError([Fault("exporter.yaml", 1, 1, "", "no such file")])
+    raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
 
 
 @pytest.mark.parametrize("good", [True, False])

@@ -21,8 +21,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.clock import SystemClock
-from exporter.query import QuerySpec
-from exporter.schedule import phase_ms
+from exporter.model.query import QuerySpec
+from exporter.polling.schedule import phase_ms
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Seen, Service, serving
 from exporter.simulator.traffic import Traffic
@@ -173,7 +173,7 @@ class Operator:
         return self.reloaded()["successful"] == 1
 
     def post(self) -> int:
-        """Ask for a reload; return the status of the answer."""
+        """PollRequest for a reload; return the status of the answer."""
         return httpx.post(f"http://127.0.0.1:{self.port}/-/reload", timeout=20).status_code
 
     def reload(self, number: int) -> None:

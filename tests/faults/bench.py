@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import yaml
 
-from exporter import catalog
-from exporter.app import App, Outside
+from exporter.app import App, Environment
 from exporter.clock import Clock
 from exporter.config import loads
 from exporter.config.model import Settings
-from exporter.provider import ProviderKind, Rules
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Provider, Rules
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
@@ -130,7 +130,7 @@ class Bench:
     settings: Mapping[str, Any] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=lambda: Traffic(7, per_hour=60))
     scrape_s: float = SCRAPE_EVERY_S
-    kinds: Mapping[str, ProviderKind] = field(default_factory=lambda: KINDS)
+    kinds: Mapping[str, Provider] = field(default_factory=lambda: PROVIDERS)
     clock: VirtualClock = field(default_factory=VirtualClock)
     scraped: Samples = field(default_factory=dict)
     falls: set[str] = field(default_factory=set)
@@ -155,7 +155,7 @@ class Bench:
     async def running(self) -> AsyncIterator[None]:
         """Run the exporter, and scrape it, until the block is left."""
         services = {self.ports[name]: service for name, service in self.services.items()}
-        outside = Outside(
+        outside = Environment(
             clock=self.clock,
             rng=random.Random(5),  # noqa: S311 - the same jitter each time
             kinds=self.kinds,
@@ -189,7 +189,7 @@ class Bench:
         }
         options = {name: kind.options for name, kind in self.kinds.items()}
         text = yaml.safe_dump(document)
-        return loads(text, options, {}, file="bench", families=catalog.capped(self.kinds))
+        return loads(text, options, {}, file="bench", families=catalogue.capped(self.kinds))
 
     async def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass, and scrape at their end."""

@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from exporter import app, poller
-from exporter.errors import (
-    ProviderError,
-    Refused,
-    SchemaFault,
-    Throttled,
-    TimedOut,
-    Unauthorized,
-)
-from exporter.providers import KINDS
+from exporter import app
+from exporter.errors import ProviderError, Refused, SchemaError, Throttled, TimedOut, Unauthorized
+from exporter.polling import poller
+from exporter.providers import PROVIDERS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
 from tests.providers.compliance import FAULTS
@@ -83,7 +77,7 @@ COURSES: Mapping[str, Course] = {
         # How a call that comes too early is refused is not documented: any refusal may be that.
         errors={
             "unauthorized": Unauthorized,
-            "html_200": SchemaFault,
+            "html_200": SchemaError,
             **dict.fromkeys(
                 ("forbidden", "refused", "server_error", "unavailable", "html_502", "reset"),
                 Throttled,
@@ -142,7 +136,7 @@ def equals_truth(bench: Bench, kind: str, from_ms: int, to_ms: int) -> None:
 
 
 def test_every_provider_is_put_to_the_test() -> None:
-    assert COURSES.keys() == KINDS.keys()
+    assert COURSES.keys() == PROVIDERS.keys()
 
 
 async def strike(bench: Bench, kind: str, fault: str) -> None:

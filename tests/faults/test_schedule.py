@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter import schedule
+from exporter.polling import schedule
 from exporter.simulator.server import Seen, Service
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import Bench, Samples

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.explaining import Answer
-from exporter.selector import parse
+from exporter.explain.answer import Answer
+from exporter.explain.selector import parse
 from exporter.web import server
 from exporter.web.app import build
 from exporter.web.connection import Deadlines

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.pattern import Pattern, PatternError
-from exporter.selector import SelectorError, parse
+from exporter.explain.pattern import Pattern, PatternError
+from exporter.explain.selector import SelectorError, parse
 
 EFFORT = settings(max_examples=150, deadline=None)
 PIECES = st.sampled_from(

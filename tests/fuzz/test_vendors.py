@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.api import Api
 from exporter.cli.settings import targets_of
 from exporter.errors import ProviderError
-from exporter.provider import Target
-from exporter.providers import KINDS
-from exporter.query import Ask
-from exporter.samples import HOUR_MS, Reading, Window, floor_to
-from exporter.wire import Wire
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Target
 from tests.support.vendors import Vendors
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -78,8 +78,8 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
     """Read every query; return what their faults say. Anything else than these is raised."""
     said: list[str] = []
     now_ms = clock.now_ms()
-    async with Wire(transport) as wire:
-        api = Api(
+    async with Transport(transport) as wire:
+        api = ApiClient(
             base_url=target.base_url,
             sign=target.sign,
             wire=wire,
@@ -89,7 +89,9 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
         )
         window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
         for query in target.queries:
-            ask = Ask(window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0)
+            ask = PollRequest(
+                window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0
+            )
             try:
                 async for reading in query.read(api, ask):
                     assert isinstance(reading, Reading)
@@ -98,7 +100,7 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
     return said
 
 
-@pytest.mark.parametrize("provider", sorted(KINDS))
+@pytest.mark.parametrize("provider", sorted(PROVIDERS))
 @EFFORT
 @given(
     place=st.integers(0, 200),

@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as strict
 from prometheus_client.parser import text_string_to_metric_families as classic
 
-from exporter import catalog
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from exporter.simulator.conversations import FLOWS, FUNCTIONS, Kind
 from exporter.simulator.traffic import Traffic
-from exporter.telemetry import FAMILIES
+from exporter.telemetry.counters import FAMILIES
 from tests.dashboards.promtool import needed
 from tests.faults.bench import Bench
 from tests.support.virtual import run_virtual
@@ -112,7 +112,7 @@ def test_no_series_and_no_family_is_there_twice(name: str, parse: object) -> Non
 
 
 def test_label_sets_are_the_catalogues_and_within_its_caps() -> None:
-    known = {entry.family.name: entry.family for entry in catalog.entries(KINDS)}
+    known = {entry.family.name: entry.family for entry in catalogue.entries(PROVIDERS)}
     known |= {family.name: family for family in FAMILIES}
     samples = [
         sample

@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter import poller
 from exporter.cli import main
+from exporter.polling import poller
 
 PLACES = ("/ledger/store.py", "/ledger/engine.py")
 

@@ -18,11 +18,11 @@ COUNTED = {
     "chatbot_messages_sent_total": Kind.MESSAGE_SENT,
     "chatbot_interactions_total": Kind.INTERACTION,
 }
-FIRST = ("migrate", "enrol", "self_counts", "claim", "apply", "succeed")
+FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply", "succeed")
 """What is killed before and during the first polls, while the account stands still."""
 
 LATER = (
-    ("enrol", 0), ("view", 0), ("view", 3), ("claim", 0), ("claim", 2), ("next_due_ms", 0),
+    ("sync_queries", 0), ("view", 0), ("view", 3), ("claim", 0), ("claim", 2), ("next_due_ms", 0),
     ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("reveal", 0),
     ("tend", 0), ("sizes", 0), ("sweep", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.query import QuerySpec
+from exporter.model.query import QuerySpec
 from tests.support.builders import Book
 from tests.support.virtual import VirtualClock
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from exporter import schedule
 from exporter.errors import BudgetSpent, ClaimLost
-from exporter.query import Budget
-from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.model.query import Budget
+from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.polling import schedule
 from tests.ledger.conftest import OpenBook
 from tests.support.builders import Book, gauges, spec
 from tests.support.virtual import START_MS
@@ -67,7 +67,7 @@ def test_a_clock_set_back_begins_the_wait_again(book: Book) -> None:
 
 
 def test_a_refusal_holds_all_back_who_share_the_budget(book: Book) -> None:
-    book.ledger.enrol([book.spec, spec(target="promo")])
+    book.ledger.sync_queries([book.spec, spec(target="promo")])
     one, other = book.claim(), book.claim()
     book.ledger.spend(one, PURSE)
     until_ms = book.clock.now_ms() + 2 * HOUR_MS

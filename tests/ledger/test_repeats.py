@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import LedgerError
-from exporter.samples import HOUR_MS, floor_to
+from exporter.model.samples import HOUR_MS, floor_to
 from tests.ledger.conftest import OpenBook
 from tests.support.builders import INTERACTIONS, RECEIVED, Book, received, spec
 from tests.support.effort import examples
@@ -100,8 +100,8 @@ def test_another_claim_in_between_ends_the_memory(book: Book) -> None:
 
 
 def test_a_target_that_was_away_is_compared_again(book: Book) -> None:
-    book.ledger.enrol([spec(target="promo")])
-    book.ledger.enrol([book.spec])
+    book.ledger.sync_queries([spec(target="promo")])
+    book.ledger.sync_queries([book.spec])
 
     with statements(book) as seen:
         book.poll({HOUR: 14})
@@ -133,10 +133,10 @@ def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
             book.reopen()
         book.clock.step(wait_h * HOUR_MS)
         if wait_h:
-            book.ledger.sweep()
+            book.ledger.compact()
         newest = floor_to(book.clock.now_ms(), HOUR_MS)
         book.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
-        book.reveal()
+        book.confirm_zero_scraped()
         seen.append((book.view().shown, book.view().state.overhang, book.ledger.self_counts()))
     book.ledger.close()
     return seen

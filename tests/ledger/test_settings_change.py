@@ -2,10 +2,10 @@
 
 import pytest
 
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaError
 from exporter.ledger.rows import Claim
-from exporter.query import Naming
-from exporter.samples import HOUR_MS, Reading, Window
+from exporter.model.query import LabelRule
+from exporter.model.samples import HOUR_MS, Reading, Window
 from tests.ledger.conftest import OpenBook
 from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, Book, received, spec
@@ -29,10 +29,10 @@ def test_a_query_under_another_name_goes_on_with_the_series_of_the_old(open_book
 def test_two_queries_cannot_feed_one_series(open_book: OpenBook) -> None:
     book = open_book(ELEVEN, spec(name="hourly/main"))
     book.poll({at(10): 50.0})
-    book.ledger.enrol([book.spec, spec(name="hourly/test")])
+    book.ledger.sync_queries([book.spec, spec(name="hourly/test")])
     claim = other(book)
 
-    with pytest.raises(SchemaFault, match="already fed by another query"):
+    with pytest.raises(SchemaError, match="already fed by another query"):
         book.apply(claim, counts=[(received(), at(10), 1.0)])
 
 
@@ -48,7 +48,7 @@ def test_a_raised_cap_counts_no_history(open_book: OpenBook) -> None:
     book.poll({(name, at(10)): 102.0 for name in names})
     book.poll({(name, at(10)): 103.0 for name in names})
 
-    book.reveal()
+    book.confirm_zero_scraped()
     assert book.shown() == {
         ("shop", "", "c0"): 3,
         ("shop", "", "c1"): 3,
@@ -75,11 +75,11 @@ def test_hours_from_before_a_renaming_are_not_read_as_growth(open_book: OpenBook
     book.poll(hours | {("web", at(10)): 57.0})
     assert book.counter("web") == 7
 
-    site = {"channel": Naming({"web": "site"})}
+    site = {"channel": LabelRule({"web": "site"})}
     renamed = {("site", start_ms): value for (_, start_ms), value in hours.items()}
-    book.reopen(spec(lookback_ms=2 * HOUR_MS, naming=site))
+    book.reopen(spec(lookback_ms=2 * HOUR_MS, label_rules=site))
     book.poll({key: value for key, value in renamed.items() if key[1] >= at(9)})
-    book.reopen(spec(lookback_ms=6 * HOUR_MS, naming=site))
+    book.reopen(spec(lookback_ms=6 * HOUR_MS, label_rules=site))
     book.poll(renamed | {("site", at(10)): 52.0})
 
     assert book.counter("site") == 2
@@ -93,7 +93,9 @@ def test_the_day_of_a_renaming_is_not_shown_in_part(open_book: OpenBook) -> None
     for hour in range(1, 50):
         book.clock.step(HOUR_MS)
         if hour == 12:
-            book.reopen(spec(lookback_ms=2 * HOUR_MS, naming={"channel": Naming({"web": "site"})}))
+            book.reopen(
+                spec(lookback_ms=2 * HOUR_MS, label_rules={"channel": LabelRule({"web": "site"})})
+            )
         channel = "web" if hour < 12 else "site"
         book.poll({(channel, at(0) + (hour - back) * HOUR_MS): 10.0 for back in range(3)})
         shown = book.shown("chatbot_period_messages_received")
@@ -107,7 +109,7 @@ def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
 ) -> None:
     book = open_book(ELEVEN, spec(lookback_ms=4 * HOUR_MS))
     book.poll({("web", at(hour)): 50.0 for hour in range(7, 11)})
-    book.reopen(spec(lookback_ms=4 * HOUR_MS, naming={"channel": Naming({"web": "site"})}))
+    book.reopen(spec(lookback_ms=4 * HOUR_MS, label_rules={"channel": LabelRule({"web": "site"})}))
     claim = book.claim()
     for start, more in ((7, True), (9, False)):
         counts = [(received("site"), at(hour), 50.0) for hour in (start, start + 1)]

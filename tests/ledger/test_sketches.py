@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from exporter.errors import LedgerError
 from exporter.ledger.sketches import installation_key
 from exporter.ledger.store import Ledger
-from exporter.samples import DAY_MS, HOUR_MS, Event, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, Window
 from tests.support.builders import Book, spec
 from tests.support.virtual import START_MS, VirtualClock
 
@@ -153,7 +153,7 @@ def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> Non
     for _ in range(3):
         drain(book, *again, *again[::-1])
 
-    book.reveal()
+    book.confirm_zero_scraped()
     assert book.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
     assert book.counted("chatbot_exporter_duplicate_events_total") == 250
     book.ledger.close()
@@ -163,7 +163,7 @@ def test_a_ledger_that_is_no_file_says_that_it_tells_no_users_apart() -> None:
     ledger = Ledger("sqlite://", clock=VirtualClock(START_MS), families={})
 
     with capture_logs() as said:
-        ledger.enrol([STREAM])
+        ledger.sync_queries([STREAM])
     ledger.close()
 
     (line,) = said

@@ -1,6 +1,6 @@
 """``limits.series_total``: what all targets together may have; past it nothing is lost."""
 
-from exporter.samples import HOUR_MS, Window, floor_to
+from exporter.model.samples import HOUR_MS, Window, floor_to
 from tests.ledger.conftest import OpenBook
 from tests.support.builders import Book, gauges, received, spec
 from tests.support.virtual import START_MS
@@ -19,12 +19,12 @@ def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(open_book:
     shop = open_book(START_MS, spec(total_cap=2))
     shop.poll({("web", HOUR): 1.0, ("sms", HOUR): 1.0})
     other = spec(target="promo", total_cap=2)
-    shop.ledger.enrol([other])
+    shop.ledger.sync_queries([other])
     shop.spec = other
 
     shop.poll({("web", HOUR): 1.0, ("app", HOUR): 2.0})
     shop.poll({("web", HOUR): 4.0, ("app", HOUR): 7.0})
-    shop.reveal()
+    shop.confirm_zero_scraped()
 
     assert shop.shown() == {("shop", "", "other"): 8}
     assert reasons(shop) == {"total_limit"}

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from exporter.ledger import maintain
+from exporter.ledger import maintenance
 from exporter.ledger.tables import bucket, query
-from exporter.samples import DAY_MS, HOUR_MS, Event, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, floor_to
 from tests.ledger.conftest import OpenBook
 from tests.support.builders import Book, received, spec
 from tests.support.virtual import START_MS
@@ -49,15 +49,15 @@ def everyday(book: Book) -> Asked:
     with statements(book) as asked:
         for figure in (10.0, 14.0, 12.0, 12.0):
             book.poll({("web", HOUR): figure, ("sms", HOUR - HOUR_MS): figure})
-        book.reveal()
-        book.ledger.tend()
-        book.ledger.sweep()
+        book.confirm_zero_scraped()
+        book.ledger.maintain()
+        book.ledger.compact()
         book.clock.step(40 * DAY_MS)
         book.poll({("web", HOUR + 40 * DAY_MS): 1.0})
-        book.ledger.sweep()
-        book.ledger.enrol([])
+        book.ledger.compact()
+        book.ledger.sync_queries([])
         book.clock.step(100 * DAY_MS)
-        book.ledger.sweep()
+        book.ledger.compact()
     return asked
 
 
@@ -90,13 +90,13 @@ def test_a_ledger_near_its_size_keeps_only_what_is_still_read(open_book: OpenBoo
     book.clock.step(10 * DAY_MS)
     newest = HOUR + 10 * DAY_MS
     book.poll({HOUR: 5.0, newest: 2.0})
-    book.ledger.sweep()
+    book.ledger.compact()
     roomy = book.ledger.sizes()[2]["bucket"]
 
     book.ledger.max_bytes = 50_000
     with capture_logs() as said:
-        book.ledger.sweep()
-        book.ledger.sweep()
+        book.ledger.compact()
+        book.ledger.compact()
 
     assert (roomy, book.ledger.sizes()[2]["bucket"]) == (2, 1)
     assert [line["max_bytes"] for line in said] == [50_000]
@@ -112,7 +112,7 @@ def test_a_ledger_with_room_says_nothing_and_keeps_all(open_book: OpenBook) -> N
 
     book.ledger.max_bytes = 2**30
     with capture_logs() as said:
-        book.ledger.sweep()
+        book.ledger.compact()
 
     assert (book.ledger.sizes()[2]["bucket"], said) == (2, [])
 
@@ -120,16 +120,16 @@ def test_a_ledger_with_room_says_nothing_and_keeps_all(open_book: OpenBook) -> N
 def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
     open_book: OpenBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintain, "BITE", 2)
+    monkeypatch.setattr(maintenance, "BATCH_ROWS", 2)
     book = open_book(START_MS, spec())
     book.poll({HOUR - n * HOUR_MS: 1.0 for n in range(5)})
-    book.ledger.enrol([])
+    book.ledger.sync_queries([])
     book.clock.step(91 * DAY_MS)
     left = []
 
     for _ in range(4):
         with book.ledger._engine.begin() as tx:
-            maintain.forget(tx, book.clock.now_ms())
+            maintenance.delete_removed(tx, book.clock.now_ms())
             left.append(
                 tuple(
                     tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
@@ -143,14 +143,14 @@ def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
 def test_a_target_that_comes_back_half_forgotten_counts_on(
     open_book: OpenBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintain, "BITE", 2)
+    monkeypatch.setattr(maintenance, "BATCH_ROWS", 2)
     book = open_book(START_MS, spec(lookback_ms=200 * DAY_MS))
     book.poll({HOUR - n * HOUR_MS: 1.0 for n in range(5)})
     book.poll({HOUR - n * HOUR_MS: 2.0 for n in range(5)})
-    book.ledger.enrol([])
+    book.ledger.sync_queries([])
     book.clock.step(91 * DAY_MS)
     with book.ledger._engine.begin() as tx:
-        maintain.forget(tx, book.clock.now_ms())
+        maintenance.delete_removed(tx, book.clock.now_ms())
 
     book.reopen()
     book.poll({HOUR - n * HOUR_MS: 3.0 for n in range(3)})
@@ -161,10 +161,10 @@ def test_a_target_that_comes_back_half_forgotten_counts_on(
 def test_a_sweep_forgets_what_is_due(open_book: OpenBook) -> None:
     book = open_book(START_MS, spec())
     book.poll({HOUR: 1.0})
-    book.ledger.enrol([])
+    book.ledger.sync_queries([])
     book.clock.step(91 * DAY_MS)
 
-    book.ledger.sweep()
+    book.ledger.compact()
 
     rows = book.ledger.sizes()[2]
     assert (rows["query"], rows["series"], rows["bucket"]) == (0, 0, 0)

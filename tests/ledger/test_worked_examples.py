@@ -4,8 +4,8 @@ import datetime as dt
 
 import pytest
 
-from exporter.errors import SchemaFault
-from exporter.samples import HOUR_MS
+from exporter.errors import SchemaError
+from exporter.model.samples import HOUR_MS
 from tests.ledger.conftest import OpenBook
 from tests.support.builders import RECEIVED, Book, received, spec
 
@@ -130,7 +130,7 @@ def test_a_new_series_is_zero_until_that_was_scraped(open_book: OpenBook, restar
     if restarts:
         book.reopen()
         assert book.shown() == {("shop", "", ""): 0}
-    book.reveal()
+    book.confirm_zero_scraped()
 
     assert book.shown() == {("shop", "", ""): 40}
     if restarts:
@@ -152,7 +152,7 @@ def test_a_family_that_could_not_be_read_stays_as_it_was(open_book: OpenBook) ->
 def test_a_first_read_must_be_whole(open_book: OpenBook) -> None:
     book = book_at(open_book, 10, 20)
 
-    with pytest.raises(SchemaFault, match="a first read must be whole"):
+    with pytest.raises(SchemaError, match="a first read must be whole"):
         book.poll({}, kept=frozenset({RECEIVED}))
 
 

@@ -9,9 +9,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from exporter import __version__, catalog
+from exporter import __version__
 from exporter.config import loads
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.packaging.programs import ROOT, needed, said
 
 CHART = ROOT / "deploy" / "helm" / "chatbot-exporter"
@@ -145,14 +146,14 @@ def test_the_exporter_takes_the_settings(name: str, tmp_path: Path) -> None:
     text = of_kind("ConfigMap", rendered)["data"]["exporter.yaml"]
     pod = of_kind("StatefulSet", rendered)["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    options = {kind: plugin.options for kind, plugin in KINDS.items()}
+    options = {kind: plugin.options for kind, plugin in PROVIDERS.items()}
 
     settings = loads(
         text.replace("/etc/chatbot-exporter-keys", str(tmp_path)),
         options,
         {each["name"]: "v" for each in container.get("env", [])},
         file="exporter.yaml",
-        families=catalog.capped(KINDS),
+        families=catalogue.capped(PROVIDERS),
     )
 
     points = [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -182,7 +183,7 @@ def test_the_values_schema_knows_every_value_and_refuses_others() -> None:
     jsonschema.validate(values, schema)
     assert values.keys() == schema["properties"].keys() - {"global"}
     kinds = schema["properties"]["config"]["properties"]["targets"]["items"]["properties"]
-    assert set(kinds["provider"]["enum"]) >= KINDS.keys()
+    assert set(kinds["provider"]["enum"]) >= PROVIDERS.keys()
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(values | {"replica": 2}, schema)
 

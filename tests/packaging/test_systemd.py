@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from exporter import catalog
 from exporter.config import loads
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.packaging.programs import ROOT, needed, said
 
 UNIT = ROOT / "deploy" / "systemd" / "chatbot-exporter.service"
@@ -63,9 +63,11 @@ def test_those_settings_load(tmp_path: Path) -> None:
     secret["api_key"]["file"] = str(key)
     target = {"name": "shop", "provider": "voiceflow", "projects": [{"id": "a"}]} | secret
     document = {"version": 1, "targets": [target]} | ledger
-    options = {name: kind.options for name, kind in KINDS.items()}
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
 
-    settings = loads(json.dumps(document), options, {}, file="unit", families=catalog.capped(KINDS))
+    settings = loads(
+        json.dumps(document), options, {}, file="unit", families=catalogue.capped(PROVIDERS)
+    )
 
     assert settings.ledger.url == ledger["ledger"]["url"]
 

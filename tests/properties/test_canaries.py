@@ -18,10 +18,10 @@ import pytest
 import structlog
 from starlette.types import ASGIApp
 
-from exporter.app import App, Outside
+from exporter.app import App, Environment
 from exporter.logs import configure_logs
-from exporter.providers import KINDS
-from exporter.samples import HOUR_MS
+from exporter.model.samples import HOUR_MS
+from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo_rows import BOTS
@@ -47,7 +47,7 @@ SCRIPTED = (
 
 
 @dataclass
-class Wire(httpx.AsyncBaseTransport):
+class Transport(httpx.AsyncBaseTransport):
     """Leads to the simulators, and keeps what was sent and answered: path, key, body."""
 
     vendors: Vendors
@@ -78,7 +78,7 @@ class Traces:
                 self.found[f"{path.name} {when}"] = path.read_bytes()
 
     def show(self, app: App, targets: list[str]) -> None:
-        """Ask for every page that says something of the traffic."""
+        """PollRequest for every page that says something of the traffic."""
         web = build(app.sources)
         pages = ["/", "/api/v1/status", *(f"/?target={name}" for name in targets)]
         for path in pages:
@@ -91,7 +91,7 @@ class Traces:
             self._explain(web, name)
 
     def _explain(self, web: ASGIApp, target: str) -> None:
-        """Ask for every explanation there is of a target, as a page and as JSON."""
+        """PollRequest for every explanation there is of a target, as a page and as JSON."""
         first, total = 1, 1
         while first <= total:
             asked = {"series": f'{{target="{target}"}}', "first": str(first)}
@@ -145,7 +145,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.vendors = Vendors(self.clock, per_hour=20)
-        self.wire = Wire(self.vendors)
+        self.wire = Transport(self.vendors)
         self.targets = list(self.vendors.services)
         top = {"limit": 20, "window": "24h", "allow": list(ALLOWED)}
         changes: dict[str, dict[str, Any]] = {
@@ -176,10 +176,10 @@ class Scene:
         self.traces.found["log"] = self.lines.getvalue().encode()
 
     async def _lived(self, seconds: float) -> App:
-        outside = Outside(
+        outside = Environment(
             clock=self.clock,
             rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=KINDS,
+            kinds=PROVIDERS,
             offload=inline,
             transport=self.wire,
         )
@@ -237,8 +237,8 @@ def sent_messages(answers: list[tuple[str, bytes]]) -> set[str]:
 
 
 def test_every_simulator_is_asked() -> None:
-    assert KINDS.keys() == SIMULATORS.keys()
-    assert len(KINDS) == 5
+    assert PROVIDERS.keys() == SIMULATORS.keys()
+    assert len(PROVIDERS) == 5
 
 
 def test_of_what_was_counted_only_the_count_remains(tmp_path: Path, lines: io.StringIO) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.query import Naming, QuerySpec
-from exporter.samples import HOUR_MS, Reading, Window, floor_to
+from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, Book, gauges, spec
 from tests.support.till import scratch
 from tests.support.virtual import START_MS, VirtualClock
@@ -23,7 +23,7 @@ def book() -> Iterator[Book]:
 
 
 def renamed(**aliases: str) -> QuerySpec:
-    return spec(naming={"channel": Naming(aliases)})
+    return spec(label_rules={"channel": LabelRule(aliases)})
 
 
 def test_a_new_name_for_every_channel_is_no_collapse(book: Book) -> None:
@@ -84,7 +84,7 @@ def test_gauges_follow_a_renamed_target(book: Book) -> None:
     hour = Window(NOW - HOUR_MS, NOW)
     book.poll({NOW: 1.0}, levels=gauges([(level, hour, 7.0)]))
     book.spec = replace(spec(), target="store")
-    book.ledger.enrol([book.spec], {"shop": "store"})
+    book.ledger.sync_queries([book.spec], {"shop": "store"})
 
     assert {shown.labels[1] for shown in book.view().shown} == {"store"}
 

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.samples import DAY_MS, HOUR_MS, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.support.builders import spec
 from tests.support.effort import examples
 from tests.support.past import Past

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.samples import HOUR_MS, floor_to
+from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
 from tests.support.effort import examples
 from tests.support.past import Past

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.samples import HOUR_MS, floor_to
+from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import RECEIVED, Book, spec
 from tests.support.effort import examples
 from tests.support.till import scratch
@@ -61,6 +61,6 @@ def scrapes(folder: Path, story: list[int]) -> list[str]:
         book.poll({("other", HOUR): 1.0, ("web", HOUR): float(sum(story[:upto]))})
         value = book.shown().get(("shop", "", "web"))
         seen.append("_" if value is None else f"{value:g}")
-        book.reveal()
+        book.confirm_zero_scraped()
     book.ledger.close()
     return seen

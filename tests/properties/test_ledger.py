@@ -16,8 +16,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from exporter.query import Naming
-from exporter.samples import DAY_MS, HOUR_MS, OTHER, Window, floor_to
+from exporter.model.query import LabelRule
+from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
 from tests.support.effort import examples
 from tests.support.past import Dials, Past
@@ -25,11 +25,11 @@ from tests.support.till import Killed, Till, killed_at, scratch
 
 CHANNELS = ("web", "sms", "app")
 MINUTE_MS = 60_000
-NAMINGS: tuple[Mapping[str, Naming], ...] = (
+NAMINGS: tuple[Mapping[str, LabelRule], ...] = (
     {},
-    {"channel": Naming({"web": "site"})},
-    {"channel": Naming({"web": "site", "app": "site"})},
-    {"channel": Naming(allow=frozenset({"web"}))},
+    {"channel": LabelRule({"web": "site"})},
+    {"channel": LabelRule({"web": "site", "app": "site"})},
+    {"channel": LabelRule(allow=frozenset({"web"}))},
 )
 channels = st.sampled_from(CHANNELS)
 seeds = st.integers(0, 2**32)
@@ -46,7 +46,7 @@ class Account(RuleBasedStateMachine):
         self.past = Past()
         self.skew_ms = 0
         self.asleep = False
-        self.relabelled = False
+        self.label_rules_changed = False
         self.written: dict[str, float] = {}
 
     @initialize(patient=st.booleans(), lookback=st.sampled_from([2, 6, 48]))
@@ -55,7 +55,7 @@ class Account(RuleBasedStateMachine):
         query = spec(write_off_after_ms=patience_ms, lookback_ms=lookback * HOUR_MS)
         self.till = Till(self.folder, query)
         self.dials = Dials(patience_ms, self.till.name)
-        self.naming = query.naming
+        self.label_rules = query.label_rules
 
     def teardown(self) -> None:
         if hasattr(self, "till"):
@@ -90,13 +90,13 @@ class Account(RuleBasedStateMachine):
     def days_pass(self, days: int) -> None:
         self.till.clock.step(days * DAY_MS)
 
-    @precondition(lambda self: self.skew_ms <= 0 and not self.relabelled)
+    @precondition(lambda self: self.skew_ms <= 0 and not self.label_rules_changed)
     @rule()
     def the_clock_is_set_forward(self) -> None:
         self.till.clock.step(HOUR_MS)
         self.skew_ms += HOUR_MS
 
-    @precondition(lambda self: self.skew_ms >= 0 and not self.relabelled)
+    @precondition(lambda self: self.skew_ms >= 0 and not self.label_rules_changed)
     @rule()
     def the_clock_is_set_back(self) -> None:
         self.till.clock.step(-HOUR_MS)
@@ -104,7 +104,7 @@ class Account(RuleBasedStateMachine):
 
     @rule()
     def the_ledger_is_tended(self) -> None:
-        _, counted = self.till.ledger.tend()
+        _, counted = self.till.ledger.maintain()
         self.dials.move(Counter(), self.till.clock.now_ms())
         assert sum(counted.values()) >= 0
         self.asleep = True
@@ -112,7 +112,7 @@ class Account(RuleBasedStateMachine):
     @rule()
     def the_ledger_is_swept(self) -> None:
         before = self.till.shown()
-        self.till.ledger.sweep()
+        self.till.ledger.compact()
         assert self.till.shown() == before
 
     # What the operator does.
@@ -129,16 +129,16 @@ class Account(RuleBasedStateMachine):
         self.till.kill()
         assert self.till.shown() == before
 
-    @rule(naming=st.sampled_from(NAMINGS))
-    def labels_change(self, naming: Mapping[str, Naming]) -> None:
-        self.till.restart(replace(self.till.spec, naming=naming))
-        self.relabelled = True
+    @rule(label_rules=st.sampled_from(NAMINGS))
+    def labels_change(self, label_rules: Mapping[str, LabelRule]) -> None:
+        self.till.restart(replace(self.till.spec, label_rules=label_rules))
+        self.label_rules_changed = True
 
     @rule()
     def the_meaning_changes(self) -> None:
         query = self.till.spec
         self.till.restart(replace(query, meaning={"v": query.meaning["v"] + 1}))
-        self.naming = self.till.spec.naming
+        self.label_rules = self.till.spec.label_rules
         self.past.forget()
 
     @rule()
@@ -214,14 +214,14 @@ class Account(RuleBasedStateMachine):
         self.dials.move(news, self.till.clock.now_ms(), forgive=forgive)
         if last:
             self.past.begun = True
-            self.naming = self.till.spec.naming
+            self.label_rules = self.till.spec.label_rules
 
     def moved(self) -> set[str]:
         """Return the channels whose series is not what it was when last read."""
         return {
             channel
             for channel in CHANNELS
-            if members(self.naming, channel) != members(self.till.spec.naming, channel)
+            if members(self.label_rules, channel) != members(self.till.spec.label_rules, channel)
         }
 
     def check(self) -> None:
@@ -240,7 +240,7 @@ class Account(RuleBasedStateMachine):
             if series in shown
         )
         assert self.till.overhang() == ahead
-        assert reached >= shown.keys() or self.relabelled
+        assert reached >= shown.keys() or self.label_rules_changed
 
     @invariant()
     def no_counter_falls(self) -> None:
@@ -248,9 +248,9 @@ class Account(RuleBasedStateMachine):
             self.till.shown()
 
 
-def members(naming: Mapping[str, Naming], channel: str) -> tuple[str, frozenset[str]]:
+def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, frozenset[str]]:
     """Return the series of a channel and which channels share it."""
-    rule_ = naming.get("channel", Naming())
+    rule_ = label_rules.get("channel", LabelRule())
     mine = rule_.name(channel)
     if mine == OTHER:
         return mine, frozenset({"everything else"} | {c for c in CHANNELS if rule_.name(c) == mine})

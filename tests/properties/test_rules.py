@@ -7,8 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger.counting import Bucket, Frame, Key, Tally, advance, merge
-from exporter.samples import HOUR_MS, Window
+from exporter.ledger.rules import Bucket, Frame, Key, Tally, advance, merge
+from exporter.model.samples import HOUR_MS, Window
 from tests.support.effort import examples
 
 SERIES, HOURS = 3, 6

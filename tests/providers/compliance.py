@@ -15,37 +15,37 @@ from typing import Any, ClassVar
 import httpx
 import pytest
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy, Secret, TargetOptions
-from exporter.config.secret import Surroundings
+from exporter.config.secret import SecretContext
 from exporter.errors import (
     ProviderError,
-    SchemaFault,
-    ServerFault,
+    SchemaError,
+    ServerError,
     Throttled,
     Unauthorized,
     Unreachable,
 )
-from exporter.families import NORMALISED
-from exporter.provider import Query, Rules, Target
-from exporter.providers import KINDS
-from exporter.query import Ask
-from exporter.samples import (
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.families import NORMALISED
+from exporter.model.query import PollRequest
+from exporter.model.samples import (
     DAY_MS,
     HOUR_MS,
     Family,
     GaugeRow,
-    Kind,
+    MetricType,
     Reading,
     Series,
     Window,
     floor_to,
 )
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Query, Rules, Target
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
-from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 URL = "http://127.0.0.1"
@@ -55,24 +55,24 @@ FAULTS: Mapping[str, type[ProviderError]] = {
     "unauthorized": Unauthorized,
     "forbidden": Unauthorized,
     "throttled": Throttled,
-    "server_error": ServerFault,
-    "unavailable": ServerFault,
-    "html_200": SchemaFault,
-    "html_502": ServerFault,
-    "login_redirect": SchemaFault,
-    "not_json": SchemaFault,
-    "truncated": SchemaFault,
+    "server_error": ServerError,
+    "unavailable": ServerError,
+    "html_200": SchemaError,
+    "html_502": ServerError,
+    "login_redirect": SchemaError,
+    "not_json": SchemaError,
+    "truncated": SchemaError,
     "reset": Unreachable,
-    "negative": SchemaFault,
-    "huge": SchemaFault,
-    "wrong_type": SchemaFault,
+    "negative": SchemaError,
+    "huge": SchemaError,
+    "wrong_type": SchemaError,
 }
 """What each fault of a simulator's ``GENERIC`` ones must become."""
 
 
-def _question(query: Query, window: Window, now_ms: int) -> Ask:
+def _question(query: Query, window: Window, now_ms: int) -> PollRequest:
     del query
-    return Ask(window, now_ms)
+    return PollRequest(window, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Case:
     quirks: frozenset[str] = frozenset()
     own_faults: Mapping[tuple[str, str], type[ProviderError]] = field(default_factory=dict)
     privacy: Privacy = field(default_factory=Privacy)
-    question: Callable[[Query, Window, int], Ask] = _question
+    question: Callable[[Query, Window, int], PollRequest] = _question
 
 
 class Bench:
@@ -113,13 +113,13 @@ class Bench:
         )
         self.options = self._options()
         rules = Rules(Limits(), case.privacy)
-        self.target: Target = KINDS[case.kind].build(self.options, rules)
+        self.target: Target = PROVIDERS[case.kind].build(self.options, rules)
 
     def _options(self) -> TargetOptions:
         named = {"name": "shop", "provider": self.case.kind}
         entries = named | self.service.target(URL) | dict(self.case.settings)
-        return KINDS[self.case.kind].options.model_validate(
-            entries, context=Surroundings({}, Path(), inline=True)
+        return PROVIDERS[self.case.kind].options.model_validate(
+            entries, context=SecretContext({}, Path(), inline=True)
         )
 
     @property
@@ -149,8 +149,8 @@ class Bench:
         return sums
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
-        async with Wire(httpx.ASGITransport(self.service)) as wire:
-            api = Api(
+        async with Transport(httpx.ASGITransport(self.service)) as wire:
+            api = ApiClient(
                 base_url=self.target.base_url,
                 sign=self.target.sign,
                 wire=wire,
@@ -279,8 +279,8 @@ class Compliance:
 
 
 def _families(kind: str) -> Mapping[str, Family]:
-    own = {family.name: family for family in KINDS[kind].families}
-    return own | {name: NORMALISED[name] for name in KINDS[kind].feeds}
+    own = {family.name: family for family in PROVIDERS[kind].families}
+    return own | {name: NORMALISED[name] for name in PROVIDERS[kind].feeds}
 
 
 def _counts(reading: Reading) -> Counter[tuple[str, int]]:
@@ -301,11 +301,11 @@ def _gauges(reading: Reading) -> list[GaugeRow]:
     return [*reading.buckets, *reading.levels, *reading.lists]
 
 
-def _series(reading: Reading) -> list[tuple[Series, Kind]]:
+def _series(reading: Reading) -> list[tuple[Series, MetricType]]:
     counted = [series for series, _, _ in reading.counts]
     counted += [series for event in reading.events for series in event.counts]
     shown = [row.series for row in _gauges(reading)]
-    return [(s, Kind.COUNTER) for s in counted] + [(s, Kind.GAUGE) for s in shown]
+    return [(s, MetricType.COUNTER) for s in counted] + [(s, MetricType.GAUGE) for s in shown]
 
 
 def _content(readings: list[Reading]) -> list[tuple[Any, ...]]:

@@ -9,7 +9,7 @@ import pytest
 from exporter.simulator.server import Service
 from tests.support.virtual import VirtualClock, run_virtual
 
-Ask = Callable[..., httpx.Response]
+PollRequest = Callable[..., httpx.Response]
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def ask(clock: VirtualClock) -> Ask:
+def ask(clock: VirtualClock) -> PollRequest:
     """Return ``ask(service, method, path, **httpx)``."""
 
     def send(service: Service, method: str, path: str, **more: Any) -> httpx.Response:

@@ -153,7 +153,10 @@ def test_distinct_users_are_counted_once() -> None:
     traffic.add(Kind.MESSAGE_RECEIVED, NOON, count=4, user="u1")
     traffic.add(Kind.MESSAGE_RECEIVED, NOON, user="u2")
 
-    assert traffic.distinct("user", Kind.MESSAGE_RECEIVED, (NOON, NOON + 1), LATER) == {"u1", "u2"}
+    assert traffic.distinct("user", Kind.MESSAGE_RECEIVED, (NOON, NOON + 1), LATER) == {
+        "u1",
+        "u2",
+    }
 
 
 def test_a_user_stays_active_for_thirty_days() -> None:

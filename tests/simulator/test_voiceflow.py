@@ -8,13 +8,7 @@ import httpx
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.voiceflow import (
-    KEY,
-    MAIN,
-    PROJECT,
-    STAGING,
-    conflict_body,
-)
+from exporter.simulator.voiceflow import KEY, MAIN, PROJECT, STAGING, conflict_body
 from tests.simulator.voiceflow_vendor import HOUR, NINE, Vendor
 from tests.support.virtual import START_MS, VirtualClock
 

@@ -10,7 +10,7 @@ from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import ACCOUNT_KEY, build
 from exporter.simulator.xenioo_rows import BOTS
-from tests.simulator.conftest import Ask
+from tests.simulator.conftest import PollRequest
 from tests.support.virtual import START_MS, VirtualClock
 
 HOUR_MS = 3_600_000
@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 class Client:
     """A client of the fake that keeps its token."""
 
-    def __init__(self, clock: VirtualClock, ask: Ask) -> None:
+    def __init__(self, clock: VirtualClock, ask: PollRequest) -> None:
         self.clock = clock
         self.traffic = Traffic()
         self.service: Service = build(clock, self.traffic)
@@ -56,7 +56,7 @@ class Client:
 
 
 @pytest.fixture
-def client(clock: VirtualClock, ask: Ask) -> Client:
+def client(clock: VirtualClock, ask: PollRequest) -> Client:
     return Client(clock, ask)
 
 

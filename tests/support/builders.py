@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exporter.families import NORMALISED
 from exporter.ledger.rows import Applied, Claim, View
 from exporter.ledger.store import Ledger
-from exporter.query import QuerySpec
-from exporter.samples import HOUR_MS, GaugeRow, Reading, Window, ceil_to, floor_to
+from exporter.model.families import NORMALISED
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window, ceil_to, floor_to
 from tests.support.virtual import VirtualClock
 
 RECEIVED = "chatbot_messages_received_total"
@@ -40,7 +40,7 @@ class Book:
     def open(self) -> None:
         """Open the ledger, as after a restart."""
         self.ledger = Ledger(self.url, clock=self.clock, families=NORMALISED)
-        self.ledger.enrol([self.spec])
+        self.ledger.sync_queries([self.spec])
 
     def reopen(self, query: QuerySpec | None = None) -> None:
         """Close and open again, perhaps with other settings."""
@@ -95,12 +95,12 @@ class Book:
 
     def counter(self, channel: str = "") -> float:
         """Return the exported value of a channel's counter, new series revealed."""
-        self.reveal()
+        self.confirm_zero_scraped()
         return self.shown()["shop", "", channel]
 
-    def reveal(self) -> None:
+    def confirm_zero_scraped(self) -> None:
         """Let the zeros have been scraped."""
-        self.ledger.reveal([number for number, _ in self.view().pending])
+        self.ledger.confirm_zero_scraped([number for number, _ in self.view().pending])
 
     def counted(self, name: str) -> float:
         """Return a persisted self counter, over all its labels."""

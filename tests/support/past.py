@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from exporter.samples import Window
+from exporter.model.samples import Window
 
 Place = tuple[str, int]
 """A channel and the start of an hour."""

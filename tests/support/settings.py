@@ -2,10 +2,10 @@
 
 from pydantic import field_validator, model_validator
 
-from exporter.catalog import capped
 from exporter.config.model import Duration, Named, Secret, TargetOptions
 from exporter.config.values import fault
-from exporter.providers import KINDS as PROVIDERS
+from exporter.exposition.catalogue import capped
+from exporter.providers import PROVIDERS
 
 CANARY = "sk-live-C4n4ry/7f3a+Secret"
 CANARIES = ("C4n4ry", "C4N4RY", "1234567890123", "7f3a")
@@ -37,7 +37,7 @@ class HourlyOptions(TargetOptions):
         return self
 
 
-KINDS: dict[str, type[TargetOptions]] = {
+OPTIONS: dict[str, type[TargetOptions]] = {
     "voiceflow": PROVIDERS["voiceflow"].options,
     "flowxo": PROVIDERS["flowxo"].options,
     "hourly": HourlyOptions,

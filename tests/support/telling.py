@@ -3,13 +3,13 @@
 import itertools
 from pathlib import Path
 
-from exporter import catalog
 from exporter.cli.explain import specs_of
 from exporter.cli.settings import load_settings
-from exporter.exposition import Board
+from exporter.exposition import catalogue
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.store import Ledger
-from exporter.providers import KINDS
-from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, floor_to
+from exporter.providers import PROVIDERS
 from tests.support.virtual import START_MS, VirtualClock
 
 FILE = """\
@@ -24,7 +24,7 @@ HOURS = {hour: floor_to(START_MS, HOUR_MS) + (hour - 11) * HOUR_MS for hour in r
 """The starts of hours of the day on which virtual time begins, at 11:20."""
 
 
-class Told:
+class LastReading:
     """The ledger of a running exporter; it stays open, as that exporter would hold it."""
 
     def __init__(self, folder: Path) -> None:
@@ -32,10 +32,10 @@ class Told:
         self.file.write_text(FILE)
         self.settings = load_settings(str(self.file))
         self.specs = specs_of(self.settings)
-        self.families = catalog.families(KINDS)
+        self.families = catalogue.families(PROVIDERS)
         self.clock = VirtualClock()
         self.ledger = Ledger(self.settings.ledger.url, clock=self.clock, families=self.families)
-        self.ledger.enrol(list(self.specs.values()))
+        self.ledger.sync_queries(list(self.specs.values()))
         self._polls = itertools.count()
 
     def close(self) -> None:
@@ -66,14 +66,16 @@ class Told:
         """Let time pass."""
         self.clock.step(minutes * 60_000)
 
-    def reveal(self) -> None:
+    def confirm_zero_scraped(self) -> None:
         """Let a scrape have carried every zero."""
         for key in self.specs:
-            self.ledger.reveal([number for number, _ in self.ledger.view(key).pending])
+            self.ledger.confirm_zero_scraped(
+                [number for number, _ in self.ledger.view(key).pending]
+            )
 
     def metrics(self) -> str:
         """Return what ``/metrics`` shows of the data."""
-        board = Board(self.families)
+        board = MetricsPage(self.families)
         for key in self.specs:
             board.put(key, self.ledger.view(key).shown)
         board.publish()

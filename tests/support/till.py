@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from exporter.families import NORMALISED
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
-from exporter.poll import poll_window
-from exporter.query import Naming, QuerySpec
-from exporter.samples import HOUR_MS, CountRow, Reading, Window
+from exporter.model.families import NORMALISED
+from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.samples import HOUR_MS, CountRow, Reading, Window
+from exporter.polling.poll import poll_window
 from tests.support.builders import RECEIVED, received
 from tests.support.past import Past
 from tests.support.virtual import VirtualClock
@@ -90,7 +90,7 @@ class Till:
         url = f"sqlite:///{self._path}"
         self.ledger = Ledger(url, clock=self.clock, families=NORMALISED)
         self.ledger.ensure_sound()  # what is copied as it lies must not move meanwhile
-        self.ledger.enrol([self.spec])
+        self.ledger.sync_queries([self.spec])
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +170,9 @@ class Till:
     def counters(self) -> dict[str, float]:
         """Return the same once every new series was seen at its held value."""
         self.shown()
-        self.ledger.reveal([number for number, _ in self.ledger.view(self.spec.key).pending])
+        self.ledger.confirm_zero_scraped(
+            [number for number, _ in self.ledger.view(self.spec.key).pending]
+        )
         return self.shown()
 
     def overhang(self) -> float:
@@ -183,7 +185,7 @@ class Till:
 
     def name(self, channel: str) -> str:
         """Return the label value of a channel."""
-        return self.spec.naming.get("channel", Naming()).name(channel)
+        return self.spec.label_rules.get("channel", LabelRule()).name(channel)
 
     def _rows(self, past: Past, window: Window, rng: Random) -> list[CountRow]:
         rows: list[CountRow] = []

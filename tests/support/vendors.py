@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import yaml
 
-from exporter import catalog
 from exporter.clock import Clock
 from exporter.config import loads
 from exporter.config.model import Settings
-from exporter.providers import KINDS
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
@@ -55,6 +55,6 @@ class Vendors(httpx.AsyncBaseTransport):
 
 def read(document: Mapping[str, Any]) -> Settings:
     """Return the settings in ``document``."""
-    options = {name: kind.options for name, kind in KINDS.items()}
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
     text = yaml.safe_dump(dict(document))
-    return loads(text, options, {}, families=catalog.capped(KINDS))
+    return loads(text, options, {}, families=catalogue.capped(PROVIDERS))

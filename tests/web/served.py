@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from exporter.web.contract import ReloadResult, Sources
-from exporter.web.status import (
-    BudgetLeft,
-    FaultSeen,
-    PollSeen,
+from exporter.status import (
+    BudgetStatus,
+    PollErrorStatus,
+    PollStatus,
     QueryStatus,
     State,
     Status,
     TargetStatus,
 )
+from exporter.web.contract import ReloadResult, Sources
 
 NOW_MS = 1_772_536_800_000
 TEXT_BODY = b'chatbot_up{target="shop"} 1.0\n'
@@ -74,7 +74,7 @@ def query(name: str = "interactions", **changes: Any) -> QueryStatus:
         "next_poll_ms": NOW_MS + 210_000,
         "data_end_ms": NOW_MS - 3_600_000,
         "series": 12,
-        "polls": (PollSeen(NOW_MS - 90_000, 0.8, "ok", 24),),
+        "polls": (PollStatus(NOW_MS - 90_000, 0.8, "ok", 24),),
     }
     return QueryStatus(name, **(traits | changes))
 
@@ -84,15 +84,15 @@ def failing_query(sentence: str = "the provider does not accept the key") -> Que
         "unique_users",
         state=State.CIRCUIT_OPEN,
         last_success_ms=None,
-        last_fault=FaultSeen("auth", sentence, NOW_MS - 30_000),
+        last_fault=PollErrorStatus("auth", sentence, NOW_MS - 30_000),
         fail_streak=3,
         dropped_series=2,
         overhang=4.5,
         revisions=7,
-        budget=BudgetLeft(0, NOW_MS + 1_800_000),
+        budget=BudgetStatus(0, NOW_MS + 1_800_000),
         polls=(
-            PollSeen(NOW_MS - 1_200_000, 2.0, "ok", 10),
-            PollSeen(NOW_MS - 30_000, 0.1, "auth", 0),
+            PollStatus(NOW_MS - 1_200_000, 2.0, "ok", 10),
+            PollStatus(NOW_MS - 30_000, 0.1, "auth", 0),
         ),
     )
 

@@ -5,10 +5,10 @@ import random
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.app import App, Outside
-from exporter.providers import KINDS
+from exporter.app import App, Environment
+from exporter.providers import PROVIDERS
+from exporter.status import BudgetStatus, Status
 from exporter.web.page import render
-from exporter.web.status import BudgetLeft, Status
 from tests.faults.bench import Bench
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -17,7 +17,7 @@ HOUR_S = 3_600
 MARGIN_S = 60
 
 
-def left(status: Status) -> Mapping[str, BudgetLeft | None]:
+def left(status: Status) -> Mapping[str, BudgetStatus | None]:
     return {target.name: target.queries[0].budget for target in status.targets}
 
 
@@ -31,7 +31,7 @@ def test_a_call_is_spent_while_it_is_under_way_and_there_again_an_hour_later(
         started_ms = bench.clock.now_ms()
         async with bench.running():
             assert (left(bench.app.status()), bench.own("budget_tokens")) == (
-                {"xenioo": BudgetLeft(1, None)},
+                {"xenioo": BudgetStatus(1, None)},
                 1,
             )
 
@@ -39,7 +39,7 @@ def test_a_call_is_spent_while_it_is_under_way_and_there_again_an_hour_later(
 
             ready_ms = started_ms + (HOUR_S + MARGIN_S) * 1000
             assert bench.service.requests[-1].path == "/authorization/integration"
-            assert left(bench.app.status()) == {"xenioo": BudgetLeft(0, ready_ms)}
+            assert left(bench.app.status()) == {"xenioo": BudgetStatus(0, ready_ms)}
             assert bench.own("budget_tokens", budget="account") == 0
             assert bench.own("blocked_until_timestamp_seconds") == ready_ms / 1000
             assert "0 left<small" in (render(bench.app.status()) or "")
@@ -66,7 +66,7 @@ def test_a_spent_call_is_spent_after_a_restart_and_a_provider_without_budget_sho
             budgets = left(bench.app.status())
 
         assert budgets["flowxo"] is None
-        assert budgets["xenioo"] == BudgetLeft(
+        assert budgets["xenioo"] == BudgetStatus(
             0, bench.services["xenioo"].requests[-1].at_ms + (HOUR_S + MARGIN_S) * 1000
         )
         assert bench.values("chatbot_exporter_budget_tokens") == [0]
@@ -81,8 +81,8 @@ def test_what_one_target_spends_is_spent_for_all_of_its_account(tmp_path: Path) 
     (first,) = [each for each in document["targets"] if each["provider"] == "xenioo"]
     document["targets"] = [first, first | {"name": "other"}]
     document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-    outside = Outside(
-        clock=clock, rng=random.SystemRandom(), kinds=KINDS, offload=inline, transport=vendors
+    outside = Environment(
+        clock=clock, rng=random.SystemRandom(), kinds=PROVIDERS, offload=inline, transport=vendors
     )
 
     async def main() -> None:

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from exporter.format import age, span, stamp
+from exporter.status import PollErrorStatus, PollStatus, State, Status
 from exporter.web.app import build
 from exporter.web.chart import draw
 from exporter.web.page import POLICY, TONES, render
-from exporter.web.status import FaultSeen, PollSeen, State, Status
-from exporter.web.words import age, span, stamp
 from tests.web.served import NOW_MS, ask, failing_query, query, sources, status, target
 
 
@@ -132,7 +132,9 @@ NASTY = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>'{{ 7*7 }}"
 
 def test_nothing_that_is_shown_can_become_markup() -> None:
     nasty = query(
-        NASTY, last_fault=FaultSeen(NASTY, NASTY, NOW_MS), polls=(PollSeen(NOW_MS, 1, NASTY, 1),)
+        NASTY,
+        last_fault=PollErrorStatus(NASTY, NASTY, NOW_MS),
+        polls=(PollStatus(NOW_MS, 1, NASTY, 1),),
     )
     html = page(status(target(NASTY, nasty)), of=NASTY)
 
@@ -171,7 +173,7 @@ def test_the_table_can_be_read_aloud_and_walked_by_keyboard() -> None:
 
 
 def test_four_hundred_targets_fit_on_a_page() -> None:
-    polls = tuple(PollSeen(NOW_MS - 300_000 * n, 0.5, "ok", 24) for n in range(12))
+    polls = tuple(PollStatus(NOW_MS - 300_000 * n, 0.5, "ok", 24) for n in range(12))
     many = status(*(target(f"t{n}", query(polls=polls), failing_query()) for n in range(400)))
 
     html = page(many)
@@ -186,10 +188,10 @@ def test_every_state_has_a_tone() -> None:
 
 def test_a_failure_colours_its_bar_and_height_is_duration() -> None:
     polls = [
-        PollSeen(NOW_MS - 3_600_000, 9, "ok", 1),  # an hour ago: not in the chart
-        PollSeen(NOW_MS - 3_599_999, 1, "ok", 1),
-        PollSeen(NOW_MS - 130_000, 2, "timeout", 0),
-        PollSeen(NOW_MS - 125_000, 1, "ok", 1),
+        PollStatus(NOW_MS - 3_600_000, 9, "ok", 1),  # an hour ago: not in the chart
+        PollStatus(NOW_MS - 3_599_999, 1, "ok", 1),
+        PollStatus(NOW_MS - 130_000, 2, "timeout", 0),
+        PollStatus(NOW_MS - 125_000, 1, "ok", 1),
     ]
 
     chart = draw(polls, NOW_MS)

@@ -1,7 +1,7 @@
 """The families that only Chatlayer has (``metrics.md`` A.4)."""
 
-from exporter.families import counter, gauge
-from exporter.samples import Family, Kind
+from exporter.model.families import counter, gauge
+from exporter.model.samples import Family, MetricType
 
 MESSAGES = counter(
     "chatbot_chatlayer_messages_total",
@@ -21,7 +21,7 @@ USERS = gauge(
 )
 CAMPAIGN_CONVERSATIONS = Family(
     "chatbot_chatlayer_campaign_conversations_total",
-    Kind.COUNTER,
+    MetricType.COUNTER,
     "Chatlayer conversations by campaign.",
     ("provider", "target", "project", "campaign", "campaign_source"),
     100,

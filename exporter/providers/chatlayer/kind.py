@@ -1,8 +1,8 @@
 """Chatlayer as the registry knows it; what reads it is loaded where a target is configured."""
 
-from exporter import families
 from exporter.config.model import TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
+from exporter.model import families
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
     EVENT_VOLUME,
@@ -18,7 +18,7 @@ def _build(options: TargetOptions, rules: Rules) -> Target:
     return build(options, rules)
 
 
-KIND = ProviderKind(
+KIND = Provider(
     name="chatlayer",
     options=ChatlayerOptions,
     families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),

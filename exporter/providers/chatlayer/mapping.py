@@ -14,11 +14,11 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
-from exporter import families
-from exporter.labels import Labels
+from exporter.model import families
+from exporter.model.query import LabelRule
+from exporter.model.samples import DAY_MS, SECOND_MS, Event, Series, Window, floor_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.chatlayer.options import Mapped
-from exporter.query import Naming
-from exporter.samples import DAY_MS, SECOND_MS, Event, Series, Window, floor_to
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class CamelPage(msgspec.Struct, rename="camel"):
 
 
 class Decode(Protocol):
-    """Decodes a body, or raises ``SchemaFault``."""
+    """Decodes a body, or raises ``SchemaError``."""
 
     def __call__(self, body: bytes, into: type[T]) -> T:
         """Return ``body`` as ``into``."""
@@ -102,7 +102,7 @@ class Rules:
 
     event_map: Mapping[str, Mapped]
     active: frozenset[str] | None
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
 
 
@@ -243,7 +243,7 @@ def _content(raw: TrackingEvent, at_ms: int) -> int:
 
 
 def decode_page(body: bytes, decode: Decode) -> Page:
-    """Return a page in either spelling; ``decode`` raises ``SchemaFault`` for anything else."""
+    """Return a page in either spelling; ``decode`` raises ``SchemaError`` for anything else."""
     page = decode(body, Page)
     camel = b'"nextPageToken"' in body or b'"botId"' in body
     if camel and not page.next_page_token and not any(each.bot_id for each in page.events or ()):

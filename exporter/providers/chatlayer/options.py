@@ -14,8 +14,8 @@ from pydantic import (
 
 from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
 from exporter.config.values import fault, suggestion
-from exporter.families import NORMALISED
-from exporter.samples import BASE, HOUR_MS, Kind
+from exporter.model.families import NORMALISED
+from exporter.model.samples import BASE, HOUR_MS, MetricType
 
 MINUTE_MS = 60_000
 REGIONS: Mapping[str, str] = {
@@ -86,7 +86,7 @@ class Mapped(BaseModel):
     @field_validator("family")
     @classmethod
     def _is_a_counter(cls, value: str) -> str:
-        counters = {name for name, each in NORMALISED.items() if each.kind is Kind.COUNTER}
+        counters = {name for name, each in NORMALISED.items() if each.kind is MetricType.COUNTER}
         if value not in counters:
             raise fault("family", "no such counter", suggestion(value, counters))
         return value

@@ -12,9 +12,10 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from exporter.api import Api, Call, decode
 from exporter.errors import ProviderError, Refused, Truncated
-from exporter.labels import Labels
+from exporter.http_client.client import ApiClient, Call, decode
+from exporter.model.samples import SECOND_MS, Event, Window, floor_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.chatlayer.mapping import (
     Page,
     Places,
@@ -23,7 +24,6 @@ from exporter.providers.chatlayer.mapping import (
     decode_page,
     page_to_events,
 )
-from exporter.samples import SECOND_MS, Event, Window, floor_to
 
 PAGE_SIZE = 100
 RESTARTS = 2
@@ -121,16 +121,18 @@ class Slice:
 class Drain:
     """Reads one list for the length of a poll; ``pace`` says how much at a time."""
 
-    def __init__(self, api: Api, source: List, scope: Scope, rules: Rules, pace: Pace) -> None:
+    def __init__(
+        self, api: ApiClient, source: List, scope: Scope, rules: Rules, pace: Pace
+    ) -> None:
         self.pace = pace
         self._api = api
         self._source = source
         self._scope = scope
-        self._labels = Labels(rules.naming, rules.limit)
+        self._labels = Labels(rules.label_rules, rules.limit)
         self._places = Places(rules, self._labels)
 
-    async def stretches(self, window: Window) -> AsyncIterator[Stretch]:
-        """Yield ``window`` in drained stretches, oldest first, until it or the poll's pages end.
+    async def spans(self, window: Window) -> AsyncIterator[Stretch]:
+        """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end.
 
         Two slices are read at a time. Raises a ``ProviderError`` once what was drained before it
         has been yielded.
@@ -148,7 +150,7 @@ class Drain:
                 raise error
 
     async def probe(self, window: Window) -> None:
-        """Ask for the first page of ``window`` and keep nothing of it."""
+        """PollRequest for the first page of ``window`` and keep nothing of it."""
         await self._page(window, "")
 
     async def _some(self, windows: list[Window]) -> list[Slice]:

@@ -11,21 +11,15 @@ from functools import partial
 from typing import Any, cast
 from urllib.parse import quote
 
-from exporter import families
-from exporter.api import Api
 from exporter.config.model import TargetOptions
 from exporter.errors import Truncated, Unauthorized
-from exporter.labels import Labels
+from exporter.http_client.client import ApiClient
 from exporter.logs import hide
-from exporter.provider import (
-    Query,
-    Rules,
-    Target,
-    key_of,
-    spec_for,
-    stretches,
-    trailing,
-)
+from exporter.model import families
+from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
@@ -39,8 +33,6 @@ from exporter.providers.chatlayer.options import Bot, ChatlayerOptions
 from exporter.providers.chatlayer.pages import PAGE_SIZE, List, bounds
 from exporter.providers.chatlayer.series import Answer, Definition, Definitions, Read, SeriesData
 from exporter.providers.chatlayer.stream import EventStream, Recount, Source
-from exporter.query import Ask, Cost, Naming, QuerySpec
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 SCHEMA = 1
 SPAN_MS = 7 * DAY_MS
@@ -61,20 +53,20 @@ class Aggregate:
     params: Mapping[str, str]
     bucket: str
     step_ms: int
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
     mapped: ToReading
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading per week of ``ask.window``, grown to whole buckets."""
-        parts = list(stretches(ask.window, self.step_ms, SPAN_MS))
+        parts = list(spans(ask.window, self.step_ms, SPAN_MS))
         for part in parts:
             asked = self._asked(part)
             params = {**self.params, "bucket": self.bucket, **bounds(asked)}
             answer = await api.get(self.path, params, Answer)
             drift: Counter[str] = Counter()
             found = self._found(answer.data, asked, part, drift)
-            reading = self.mapped(found, part, Labels(self.naming, self.limit))
+            reading = self.mapped(found, part, Labels(self.label_rules, self.limit))
             yield replace(reading, drift=+drift, more=part != parts[-1])
 
     def _asked(self, part: Window) -> Window:
@@ -93,10 +85,10 @@ class DefinitionList:
 
     path: str
     bot: str
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading, of the list as a whole."""
         window = trailing(ask.now_ms, 30 * DAY_MS, HOUR_MS)
         found: list[Definition] = []
@@ -107,7 +99,7 @@ class DefinitionList:
             found += page.event_definitions or []
             token = page.next_page_token or ""
             if not token:
-                labels = Labels(self.naming, self.limit)
+                labels = Labels(self.label_rules, self.limit)
                 yield series.definitions(found, window, self.bot, labels)
                 return
             if token in seen:
@@ -176,7 +168,7 @@ class _Build:
             spec = replace(spec, meaning=meaning)
         mapped = self._mapped(name, (bot.id, version.lower()))
         limit = self.rules.limits.label_value_bytes
-        reader = Aggregate(path, params, "1h", HOUR_MS, spec.naming, limit, mapped)
+        reader = Aggregate(path, params, "1h", HOUR_MS, spec.label_rules, limit, mapped)
         return Query(spec, reader.read)
 
     def _mapped(self, name: str, base: tuple[str, str]) -> ToReading:
@@ -217,7 +209,7 @@ class _Build:
             lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
         )
         limit = self.rules.limits.label_value_bytes
-        reader = Aggregate(path, params, "1d", DAY_MS, spec.naming, limit, series.campaigns)
+        reader = Aggregate(path, params, "1d", DAY_MS, spec.label_rules, limit, series.campaigns)
         return Query(spec, reader.read)
 
     def _definitions(self, bot: Bot) -> Query:
@@ -229,7 +221,7 @@ class _Build:
             fields={EVENT_VOLUME.name: "event_definitions[].volume_30_day"},
             cost=Cost(page_rows=PAGE_SIZE),
         )
-        reader = DefinitionList(path, bot.id, spec.naming, self.rules.limits.label_value_bytes)
+        reader = DefinitionList(path, bot.id, spec.label_rules, self.rules.limits.label_value_bytes)
         return Query(spec, reader.read)
 
     def _stream(self, name: str, path: str, params: Mapping[str, str], scope: Scope) -> Query:
@@ -253,7 +245,7 @@ class _Build:
         )
         active = None if own.events.active is None else frozenset(own.events.active)
         rules = EventRules(
-            own.events.event_map, active, spec.naming, self.rules.limits.label_value_bytes
+            own.events.event_map, active, spec.label_rules, self.rules.limits.label_value_bytes
         )
         history_ms = own.lookback if own.start == "history" else None
         source = Source(
@@ -267,10 +259,10 @@ class _Build:
         meaning = {"endpoint": f"{method} {path}", "params": dict(params), "schema": SCHEMA}
         spec = spec_for(self.options, self.rules, name, meaning)
         aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
-        naming = {"project": Naming(aliases)}
+        label_rules = {"project": LabelRule(aliases)}
         if self.options.events.allow is not None:
-            naming["event"] = Naming({}, frozenset(self.options.events.allow))
-        return replace(spec, naming=naming)
+            label_rules["event"] = LabelRule({}, frozenset(self.options.events.allow))
+        return replace(spec, label_rules=label_rules)
 
     @property
     def _team(self) -> str:

@@ -15,17 +15,17 @@ from typing import TypeAlias
 
 import msgspec
 
-from exporter import families
-from exporter.errors import SchemaFault
-from exporter.figures import Number, count
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.numbers import Number, count
+from exporter.model.samples import CountRow, GaugeRow, Reading, Series, Window, floor_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
     EVENT_VOLUME,
     MESSAGES,
     USERS,
 )
-from exporter.samples import CountRow, GaugeRow, Reading, Series, Window, floor_to
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
@@ -115,7 +115,7 @@ def _read(one: One, name: str, index: int, starts: Sequence[int], window: Window
     path = f"data.series[{index}].values"
     values = one.values or []
     if len(values) > len(starts):
-        raise SchemaFault(f"{path}: more values than buckets were asked for")
+        raise SchemaError(f"{path}: more values than buckets were asked for")
     sums: defaultdict[int, int] = defaultdict(int)
     for position, (at_ms, value) in enumerate(zip(starts, values, strict=False)):
         if window.holds(at_ms):
@@ -126,7 +126,7 @@ def _read(one: One, name: str, index: int, starts: Sequence[int], window: Window
 def _figure(value: Figure, path: str) -> int:
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            raise SchemaFault(f"{path}: expected a number")
+            raise SchemaError(f"{path}: expected a number")
         value = int(value)
     number: Number = 0 if value is None else value
     return count(number, path)

@@ -5,20 +5,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from exporter.api import Api
+from exporter.http_client.client import ApiClient
+from exporter.model.query import PollRequest
+from exporter.model.samples import HOUR_MS, SECOND_MS, Reading, Series, Window, ceil_to, floor_to
 from exporter.providers.chatlayer.mapping import Rules, Scope
 from exporter.providers.chatlayer.options import Stream
 from exporter.providers.chatlayer.pages import Drain, List, Pace, Stretch
-from exporter.query import Ask
-from exporter.samples import (
-    HOUR_MS,
-    SECOND_MS,
-    Reading,
-    Series,
-    Window,
-    ceil_to,
-    floor_to,
-)
 
 K = TypeVar("K")
 
@@ -41,18 +33,18 @@ class Source:
     requests_per_second: float
     history_ms: int | None = None
 
-    def drain(self, api: Api, memo: Mapping[str, Any]) -> Drain:
+    def drain(self, api: ApiClient, memo: Mapping[str, Any]) -> Drain:
         """Return what reads the list for one poll."""
         per_second = self.requests_per_second
         most = round(per_second * POLL_SECONDS) if per_second else None
         pace = Pace(int(memo.get("slice_ms", FIRST_SLICE_MS)), self.stream.max_pages, most)
         return Drain(api, self.list, self.scope, self.rules, pace)
 
-    def until_ms(self, ask: Ask) -> int:
+    def until_ms(self, ask: PollRequest) -> int:
         """Return up to where events are expected to have arrived."""
         return floor_to(min(ask.window.end_ms, ask.now_ms - self.stream.safety_lag), SECOND_MS)
 
-    def floor_ms(self, ask: Ask) -> int:
+    def floor_ms(self, ask: PollRequest) -> int:
         """Return what nothing is read before: the epoch, and what the API is known to keep."""
         kept = 0 if self.stream.max_age is None else ask.now_ms - self.stream.max_age
         epoch_ms = ask.epoch_ms if self.history_ms is None else None
@@ -65,8 +57,8 @@ class EventStream:
 
     source: Source
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
-        """Yield the stretches that are new, the overlap before them, and a sweep where one is due."""
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
+        """Yield the spans that are new, the overlap before them, and a sweep where one is due."""
         drain = self.source.drain(api, ask.memo)
         live = self._live(ask)
         if live is None:
@@ -78,7 +70,7 @@ class EventStream:
             yield Reading(Window(live.end_ms, live.end_ms))
         memo = dict(ask.memo)
         for window in todo:
-            async for stretch in drain.stretches(window):
+            async for stretch in drain.spans(window):
                 ended = stretch.window.end_ms >= window.end_ms
                 last = drain.pace.spent or (ended and window is todo[-1])
                 memo["slice_ms"] = drain.pace.slice_ms
@@ -90,7 +82,7 @@ class EventStream:
                 if last:
                     return
 
-    def _live(self, ask: Ask) -> Window | None:
+    def _live(self, ask: PollRequest) -> Window | None:
         """Return what is new, with the overlap before it; None at the very beginning."""
         if ask.watermark_ms is not None:
             since_ms = ask.watermark_ms - self.source.stream.overlap
@@ -102,7 +94,7 @@ class EventStream:
         start_ms = max(floor_to(since_ms, SECOND_MS), self.source.floor_ms(ask))
         return Window(min(start_ms, until_ms), until_ms)
 
-    def _sweep(self, ask: Ask, live: Window) -> Window | None:
+    def _sweep(self, ask: PollRequest, live: Window) -> Window | None:
         """Return what a sweep has still to read again, if one is due or under way."""
         stream = self.source.stream
         swept_ms = ask.memo.get("swept_ms", ask.epoch_ms)
@@ -112,8 +104,8 @@ class EventStream:
         start_ms = max(floor_to(start_ms, SECOND_MS), self.source.floor_ms(ask))
         return Window(min(start_ms, live.start_ms), live.start_ms)
 
-    async def _begin(self, drain: Drain, ask: Ask) -> Reading:
-        """Ask for one page, so that a first success means something, and start counting now."""
+    async def _begin(self, drain: Drain, ask: PollRequest) -> Reading:
+        """PollRequest for one page, so that a first success means something, and start counting now."""
         until_ms = self.source.until_ms(ask)
         await drain.probe(Window(until_ms - PROBE_MS, until_ms))
         now = Window(ask.now_ms, ask.now_ms)
@@ -126,7 +118,7 @@ class Recount:
 
     source: Source
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading for each hour of ``ask.window``."""
         drain = self.source.drain(api, {})
         drain.pace.pages_left = None
@@ -135,18 +127,18 @@ class Recount:
         for start_ms in range(floor_to(ask.window.start_ms, HOUR_MS), end_ms, HOUR_MS):
             hour = Window(start_ms, start_ms + HOUR_MS)
             part = Window(start_ms, max(start_ms, min(hour.end_ms, until_ms)))
-            stretches = [stretch async for stretch in drain.stretches(part)]
-            reading = self._counted(hour, stretches, self._since_ms(ask))
+            spans = [stretch async for stretch in drain.spans(part)]
+            reading = self._counted(hour, spans, self._since_ms(ask))
             yield replace(reading, more=hour.end_ms < end_ms)
 
-    def _since_ms(self, ask: Ask) -> int:
+    def _since_ms(self, ask: PollRequest) -> int:
         """Return what nothing stamped before ever counts; at the first poll that is now."""
         if self.source.history_ms is not None:
             return 0
         return ask.now_ms if ask.epoch_ms is None else ask.epoch_ms
 
-    def _counted(self, hour: Window, stretches: list[Stretch], since_ms: int) -> Reading:
-        events = {e.digest: e for each in stretches for e in each.events if e.at_ms >= since_ms}
+    def _counted(self, hour: Window, spans: list[Stretch], since_ms: int) -> Reading:
+        events = {e.digest: e for each in spans for e in each.events if e.at_ms >= since_ms}
         sums: dict[Series, int] = {}
         for event in events.values():
             for series in event.counts:
@@ -154,8 +146,8 @@ class Recount:
         return Reading(
             hour,
             counts=[(series, hour.start_ms, number) for series, number in sums.items()],
-            drift=_summed([each.drift for each in stretches]),
-            dropped=_summed([each.dropped for each in stretches]),
+            drift=_summed([each.drift for each in spans]),
+            dropped=_summed([each.dropped for each in spans]),
         )
 
 

@@ -1,10 +1,10 @@
 """The families that only Flow XO has (``metrics.md`` A.4)."""
 
-from exporter.samples import Family, Kind
+from exporter.model.samples import Family, MetricType
 
 TOP_FLOW_TRIGGERS = Family(
     "chatbot_flowxo_top_flow_triggers",
-    Kind.GAUGE,
+    MetricType.GAUGE,
     "Triggers of the most used flows in the window (top N).",
     ("provider", "target", "flow_id", "flow", "window"),
     20,
@@ -12,7 +12,7 @@ TOP_FLOW_TRIGGERS = Family(
 )
 TOP_MESSAGE_USES = Family(
     "chatbot_flowxo_top_message_uses",
-    Kind.GAUGE,
+    MetricType.GAUGE,
     "Uses of the most frequent user messages in the window (top N); off by default.",
     ("provider", "target", "message", "window"),
     20,

@@ -1,8 +1,8 @@
 """Flow XO as the registry knows it; what reads it is loaded where a target is configured."""
 
-from exporter import families
 from exporter.config.model import TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
+from exporter.model import families
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
 from exporter.providers.flowxo.options import FlowXOOptions
 
@@ -13,7 +13,7 @@ def _build(options: TargetOptions, rules: Rules) -> Target:
     return build(options, rules)
 
 
-KIND = ProviderKind(
+KIND = Provider(
     name="flowxo",
     options=FlowXOOptions,
     families=(TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES),

@@ -12,13 +12,22 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from exporter import families
-from exporter.errors import SchemaFault
-from exporter.figures import Number, count
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.numbers import Number, count
+from exporter.model.samples import (
+    HOUR_MS,
+    OTHER,
+    CountRow,
+    Family,
+    GaugeRow,
+    Reading,
+    Series,
+    Window,
+)
+from exporter.providers.base.labels import Labels
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
 from exporter.providers.flowxo.texts import REDACTED, cut, fold, presentable
-from exporter.samples import HOUR_MS, OTHER, CountRow, Family, GaugeRow, Reading, Series, Window
 
 Figure: TypeAlias = Number | None
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,7 +112,7 @@ def insights_to_reading(answer: Insights, window: Window, project: str, labels: 
     for index, bucket in enumerate(answer.metrics):
         at_ms = _hour(bucket, f"metrics[{index}]._timestamp")
         if at_ms in buckets:
-            raise SchemaFault(f"metrics[{index}]._timestamp: the hour came twice")
+            raise SchemaError(f"metrics[{index}]._timestamp: the hour came twice")
         buckets[at_ms] = bucket
     inside = {at_ms: bucket for at_ms, bucket in buckets.items() if window.holds(at_ms)}
     counts, kept = _counts(inside, project, labels, drift)
@@ -128,7 +137,7 @@ def messages_to_reading(
 ) -> Reading:
     """Return the most frequent messages.
 
-    ``raw`` shows them with personal data redacted; otherwise the naming of ``labels``, keyed by
+    ``raw`` shows them with personal data redacted; otherwise the label_rules of ``labels``, keyed by
     ``fold(text)``, admits listed texts only and the rest is ``other``.
     """
     sums: dict[Series, int] = defaultdict(int)
@@ -142,13 +151,13 @@ def messages_to_reading(
 
 def _hour(bucket: Bucket, path: str) -> int:
     if bucket.timestamp is None:
-        raise SchemaFault(f"{path}: missing", "missing")
+        raise SchemaError(f"{path}: missing", "missing")
     try:
         at = datetime.fromisoformat(bucket.timestamp)
         if not _TIMESTAMP.fullmatch(bucket.timestamp) or (at - _EPOCH) % timedelta(hours=1):
-            raise SchemaFault(f"{path}: expected a whole hour in UTC")
+            raise SchemaError(f"{path}: expected a whole hour in UTC")
     except ValueError:
-        raise SchemaFault(f"{path}: expected a whole hour in UTC") from None
+        raise SchemaError(f"{path}: expected a whole hour in UTC") from None
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 

@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions
 from exporter.config.values import fault
-from exporter.samples import DAY_MS
+from exporter.model.samples import DAY_MS
 
 
 class TopFlows(BaseModel):

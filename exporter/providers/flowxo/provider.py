@@ -8,18 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
-from exporter.api import Api
 from exporter.config.model import TargetOptions
-from exporter.labels import Labels
-from exporter.provider import (
-    Query,
-    Rules,
-    Target,
-    key_of,
-    spec_for,
-    stretches,
-    trailing,
-)
+from exporter.http_client.client import ApiClient
+from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
 from exporter.providers.flowxo.mapping import (
     COUNTERS,
@@ -34,8 +28,6 @@ from exporter.providers.flowxo.mapping import (
 )
 from exporter.providers.flowxo.options import FlowXOOptions, TopFlows, TopMessages
 from exporter.providers.flowxo.texts import fold
-from exporter.query import Ask, Cost, Naming, QuerySpec
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 PATH = "/insights"
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
@@ -49,9 +41,9 @@ class Hourly:
     project: str
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading per week of ``ask.window``, grown to whole hours."""
-        parts = list(stretches(ask.window, HOUR_MS, SPAN_MS))
+        parts = list(spans(ask.window, HOUR_MS, SPAN_MS))
         for part in parts:
             params = {"offset": "0", "unit": "hour"} | _bounds(part)
             answer = await api.get(PATH, params, Insights)
@@ -66,7 +58,7 @@ class FlowsList:
     options: TopFlows
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading, of the list as a whole."""
         shown = _shown(self.options, ask.now_ms)
         rows = await api.get(f"{PATH}/top_flows", _list_params(shown), list[TopFlow])
@@ -78,15 +70,15 @@ class MessagesList:
     """Reads the most frequent messages of the newest whole hours."""
 
     options: TopMessages
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     raw: bool
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading, of the list as a whole."""
         shown = _shown(self.options, ask.now_ms)
         rows = await api.get(f"{PATH}/top_messages", _list_params(shown), list[TopMessage])
-        yield messages_to_reading(rows, shown, Labels(self.naming, self.limit), raw=self.raw)
+        yield messages_to_reading(rows, shown, Labels(self.label_rules, self.limit), raw=self.raw)
 
 
 def _shown(options: TopFlows, now_ms: int) -> Shown:
@@ -149,11 +141,13 @@ def _top_flows(options: FlowXOOptions, rules: Rules, wanted: TopFlows) -> Query:
 def _top_messages(options: FlowXOOptions, rules: Rules, wanted: TopMessages) -> Query:
     mode = rules.privacy.top_messages
     listed = {fold(text): text for text in wanted.allow}
-    naming = {"message": Naming(listed, frozenset(wanted.allow))} if mode == "allowlist" else {}
+    label_rules = (
+        {"message": LabelRule(listed, frozenset(wanted.allow))} if mode == "allowlist" else {}
+    )
     spec = _list_spec(options, rules, "top_messages", wanted, {"mode": mode})
     bytes_ = rules.limits.label_value_bytes
-    reader = MessagesList(wanted, naming, raw=mode == "raw", limit=bytes_)
-    return Query(replace(spec, naming=naming), reader.read)
+    reader = MessagesList(wanted, label_rules, raw=mode == "raw", limit=bytes_)
+    return Query(replace(spec, label_rules=label_rules), reader.read)
 
 
 def _list_spec(

@@ -5,14 +5,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 
-from exporter import families
 from exporter.config.model import Strict
 from exporter.config.values import fault, suggestion
-from exporter.samples import BASE, Family, Kind
+from exporter.model import families
+from exporter.model.samples import BASE, Family, MetricType
 
 CHANNEL = "channel"
 RATINGS = ("positive", "negative", "neutral")
-COUNTERS = {name: one for name, one in families.NORMALISED.items() if one.kind is Kind.COUNTER}
+COUNTERS = {
+    name: one for name, one in families.NORMALISED.items() if one.kind is MetricType.COUNTER
+}
 """The families that an event may feed."""
 
 FED_BY: Mapping[str, str] = {

@@ -1,6 +1,6 @@
 """The families that only Inkeep has (``metrics.md`` A.4)."""
 
-from exporter.families import counter
+from exporter.model.families import counter
 
 ESCALATIONS = counter(
     "chatbot_inkeep_escalations_total",

@@ -1,8 +1,8 @@
 """Inkeep as the registry knows it; what reads it is loaded where a target is configured."""
 
-from exporter import families
 from exporter.config.model import TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
+from exporter.model import families
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
 from exporter.providers.inkeep.options import InkeepOptions
 
@@ -13,7 +13,7 @@ def _build(options: TargetOptions, rules: Rules) -> Target:
     return build(options, rules)
 
 
-KIND = ProviderKind(
+KIND = Provider(
     name="inkeep",
     options=InkeepOptions,
     families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),

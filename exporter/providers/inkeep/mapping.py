@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from exporter import families
-from exporter.errors import SchemaFault
-from exporter.figures import Number, count
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.numbers import Number, count
+from exporter.model.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, floor_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.inkeep.event_map import COUNTERS, Mapped
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
-from exporter.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, floor_to
 
 Figure: TypeAlias = Number | str | None
 """A number as the API may spell it: two of its endpoints give counts as strings."""
@@ -143,7 +143,7 @@ def users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> li
     """
     found = [(_channel(row), _distinct(row)) for row in rows]
     if len({channel for channel, _ in found}) < len(found):
-        raise SchemaFault("result: an integration came twice; distinct counts never add up")
+        raise SchemaError("result: an integration came twice; distinct counts never add up")
     return [
         shown.row(channel, number, labels)
         for channel, number in found
@@ -154,17 +154,17 @@ def users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> li
 def all_users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> list[GaugeRow]:
     """Return the users of all integrations together: one row, or none if there is no figure."""
     if len(rows) > 1:
-        raise SchemaFault("result: expected one row")
+        raise SchemaError("result: expected one row")
     numbers = [number for number in map(_distinct, rows) if number is not None]
     return [shown.row("", number, labels) for number in numbers]
 
 
 def whole(value: Figure, path: str) -> int:
-    """Return a count that may be spelt as a string; raise ``SchemaFault`` naming ``path``."""
+    """Return a count that may be spelt as a string; raise ``SchemaError`` label_rules ``path``."""
     if not isinstance(value, str):
         return count(value, path)
     if not _NUMBER.fullmatch(value):
-        raise SchemaFault(f"{path}: expected a number")
+        raise SchemaError(f"{path}: expected a number")
     return count(float(value) if "." in value else int(value), path)
 
 
@@ -182,13 +182,13 @@ def parse_bucket(text: str) -> int:
             return (aware - _EPOCH) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         pass
-    raise SchemaFault("result[]: expected a bucket such as 2026-03-01 09:00:00")
+    raise SchemaError("result[]: expected a bucket such as 2026-03-01 09:00:00")
 
 
 def _instant(row: Row, path: str) -> int:
     text = row.created or row.begun
     if text is None:
-        raise SchemaFault(f"{path}: the bucket is missing", "missing")
+        raise SchemaError(f"{path}: the bucket is missing", "missing")
     return parse_bucket(text)
 
 
@@ -204,7 +204,7 @@ def _name(row: Row, drift: Counter[str]) -> str:
 def _channel(row: Mapping[str, Any]) -> str:
     value = row.get("integrationId") or ""
     if not isinstance(value, str):
-        raise SchemaFault("result[].integrationId: expected text")
+        raise SchemaError("result[].integrationId: expected text")
     return value
 
 
@@ -212,10 +212,10 @@ def _distinct(row: Mapping[str, Any]) -> int | None:
     """Return the one distinct count of ``row``; the key's spelling for a path is not certain."""
     found = [key for key in row if key.startswith("countDistinct")]
     if len(found) != 1:
-        raise SchemaFault("result[]: the distinct count is missing", "missing")
+        raise SchemaError("result[]: the distinct count is missing", "missing")
     value = row[found[0]]
     if value is None:
         return None
     if not isinstance(value, int | float | str) or isinstance(value, bool):
-        raise SchemaFault("result[].countDistinct: expected a number")
+        raise SchemaError("result[].countDistinct: expected a number")
     return whole(value, "result[].countDistinct")

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions
 from exporter.config.values import fault
+from exporter.model.samples import DAY_MS
 from exporter.providers.inkeep.event_map import EventTarget
-from exporter.samples import DAY_MS
 
 QueryName: TypeAlias = Literal["events", "conversations", "feedback", "escalations", "active_users"]
 QUERIES: tuple[QueryName, ...] = (

@@ -9,38 +9,36 @@ from typing import Any, Literal, TypeVar, cast
 
 import msgspec
 
-from exporter import families
-from exporter.api import Api
 from exporter.config.model import TargetOptions
 from exporter.errors import Refused, Truncated
-from exporter.labels import Labels
-from exporter.provider import (
-    Query,
-    Rules,
-    Target,
-    key_of,
-    spec_for,
-    stretches,
-    trailing,
-)
+from exporter.http_client.client import ApiClient
+from exporter.model import families
+from exporter.model.query import Cost, LabelRule, PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
 from exporter.providers.inkeep import mapping, requests
 from exporter.providers.inkeep.event_map import BUILT_IN, COUNTERS, RATINGS, Mapped
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
 from exporter.providers.inkeep.mapping import Figure, Measure, Row, rows_to_reading, whole
 from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
-from exporter.query import Ask, Cost, Naming
-from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
 SCHEMA = 1
 UNPROCESSABLE = (400, 422)
 
-KINDS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote")
+PROVIDERS = (
+    "get_help_option",
+    "contact_us",
+    "support_form",
+    "intelligent_support_form",
+    "downvote",
+)
 """The escalation types of the vendor's widget; a property may hold anything else."""
 
-NAMING: Mapping[str, Mapping[str, Naming]] = {
-    "feedback": {"rating": Naming(allow=frozenset({"", *RATINGS}))},
-    "escalations": {"kind": Naming(allow=frozenset({"", *KINDS}))},
+NAMING: Mapping[str, Mapping[str, LabelRule]] = {
+    "feedback": {"rating": LabelRule(allow=frozenset({"", *RATINGS}))},
+    "escalations": {"kind": LabelRule(allow=frozenset({"", *PROVIDERS}))},
 }
 
 FIELDS: Mapping[str, Mapping[str, str]] = {
@@ -89,20 +87,20 @@ class GroupsAnswer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Reads one hourly count; ``naming`` bounds the labels whose values anyone may write."""
+    """Reads one hourly count; ``label_rules`` bounds the labels whose values anyone may write."""
 
     request: requests.Hourly
     measure: Measure
     project: str
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading per week of ``ask.window``, grown to whole hours."""
-        parts = list(stretches(ask.window, HOUR_MS, SPAN_MS))
+        parts = list(spans(ask.window, HOUR_MS, SPAN_MS))
         for part in parts:
             rows = await _rows(api, self.request, part)
-            labels = Labels(self.naming, self.limit)
+            labels = Labels(self.label_rules, self.limit)
             reading = rows_to_reading(rows, part, self.project, self.measure, labels)
             yield replace(reading, more=part != parts[-1])
 
@@ -115,7 +113,7 @@ class Users:
     project: str
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading; an empty list and drift where the server will not count them."""
         labels = Labels({}, self.limit)
         rows: list[GaugeRow] = []
@@ -135,7 +133,7 @@ class Users:
             dropped=labels.dropped,
         )
 
-    async def _window(self, api: Api, window: Window, labels: Labels) -> list[GaugeRow]:
+    async def _window(self, api: ApiClient, window: Window, labels: Labels) -> list[GaugeRow]:
         shown = mapping.Shown(self.project, window, f"trailing_{window.length_ms // DAY_MS}d")
         groups = await self._ask(api, window, by_integration=True)
         if not _complete(groups.result, groups.total):
@@ -146,12 +144,12 @@ class Users:
             *mapping.all_users(everyone.result, shown, labels),
         ]
 
-    async def _ask(self, api: Api, window: Window, *, by_integration: bool) -> Groups:
+    async def _ask(self, api: ApiClient, window: Window, *, by_integration: bool) -> Groups:
         body = requests.users_body(self.options.property, window, by_integration=by_integration)
         return (await api.post(requests.USERS_PATH, body, GroupsAnswer)).data
 
 
-async def _rows(api: Api, request: requests.Hourly, window: Window) -> list[Row]:
+async def _rows(api: ApiClient, request: requests.Hourly, window: Window) -> list[Row]:
     """Return every row of ``window``, asked in halves of halves where an answer is cut short.
 
     Nothing selects a page, so what is missing can be had by asking for less only. Raises
@@ -215,13 +213,13 @@ def _hourly(
         "where": request.where,
         "schema": SCHEMA,
     }
-    naming = NAMING.get(name, {})
+    label_rules = NAMING.get(name, {})
     spec = spec_for(options, rules, name, asked)
     cost = Cost(note="what is answered in part is asked again in halves")
     fields = FIELDS.get(name, {})
-    spec = replace(spec, span_ms=SPAN_MS, naming=naming, fields=fields, cost=cost)
+    spec = replace(spec, span_ms=SPAN_MS, label_rules=label_rules, fields=fields, cost=cost)
     bytes_ = rules.limits.label_value_bytes
-    return Query(spec, Hours(request, measure, options.project, naming, bytes_).read)
+    return Query(spec, Hours(request, measure, options.project, label_rules, bytes_).read)
 
 
 def _events(options: InkeepOptions, rules: Rules) -> Query:

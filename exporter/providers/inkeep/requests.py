@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from exporter import __version__
-from exporter.samples import Window
+from exporter.model.samples import Window
 
 ESCALATION = "user_escalation_indicated"
 KIND_KEY = "escalationType"

@@ -1,6 +1,6 @@
 """The families that only Voiceflow has (``metrics.md`` A.4)."""
 
-from exporter.families import counter
+from exporter.model.families import counter
 
 CREDIT_USAGE = counter(
     "chatbot_voiceflow_credit_usage_total",

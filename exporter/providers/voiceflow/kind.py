@@ -1,8 +1,8 @@
 """Voiceflow as the registry knows it; what reads it is loaded where a target is configured."""
 
-from exporter import families
 from exporter.config.model import TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
+from exporter.model import families
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.providers.voiceflow.families import CREDIT_USAGE
 from exporter.providers.voiceflow.options import VoiceflowOptions
 
@@ -13,7 +13,7 @@ def _build(options: TargetOptions, rules: Rules) -> Target:
     return build(options, rules)
 
 
-KIND = ProviderKind(
+KIND = Provider(
     name="voiceflow",
     options=VoiceflowOptions,
     families=(CREDIT_USAGE,),

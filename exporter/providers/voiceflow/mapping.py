@@ -13,20 +13,12 @@ from typing import Any
 
 import msgspec
 
-from exporter import families
-from exporter.errors import SchemaFault
-from exporter.figures import Number, count
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.numbers import Number, count
+from exporter.model.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, floor_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.voiceflow.families import CREDIT_USAGE
-from exporter.samples import (
-    HOUR_MS,
-    Family,
-    GaugeRow,
-    Reading,
-    Series,
-    Window,
-    floor_to,
-)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Seconds and fraction are optional, an offset other than Z is not in the vendor's pattern.
@@ -117,7 +109,7 @@ def parse_period(text: str) -> int:
             return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
     except ValueError:
         pass
-    raise SchemaFault("items[].period: expected a UTC time such as 2026-02-03T09:00:00.000Z")
+    raise SchemaError("items[].period: expected a UTC time such as 2026-02-03T09:00:00.000Z")
 
 
 def rows_to_reading(
@@ -176,7 +168,7 @@ def intents_to_reading(
 
 def _instant(row: Row, path: str = "items[]") -> int:
     if row.period is None:
-        raise SchemaFault(f"{path}.period: missing", "missing")
+        raise SchemaError(f"{path}.period: missing", "missing")
     return parse_period(row.period)
 
 
@@ -185,7 +177,7 @@ def _check_project(row: Row, scope: Scope, path: str, drift: Counter[str]) -> No
         # One project was asked for, so the row can only be its.
         drift["missing"] += 1
     elif row.project != scope.project:
-        raise SchemaFault(f"{path}.projectID: not the project that was asked for", "unknown_enum")
+        raise SchemaError(f"{path}.projectID: not the project that was asked for", "unknown_enum")
 
 
 def _environment(row: Row, scope: Scope) -> str:
@@ -207,7 +199,7 @@ def _values(
 def _errors(row: Row, uses: int, path: str) -> int:
     successes = count(row.success_count, f"{path}.successCount")
     if successes > uses:
-        raise SchemaFault(f"{path}.successCount: more than count", "negative")
+        raise SchemaError(f"{path}.successCount: more than count", "negative")
     return uses - successes
 
 

@@ -11,20 +11,14 @@ from typing import Any, cast
 
 import msgspec
 
-from exporter import families
-from exporter.api import Api
 from exporter.config.model import Named, TargetOptions
 from exporter.errors import Truncated
-from exporter.labels import Labels
-from exporter.provider import (
-    Query,
-    Rules,
-    Target,
-    key_of,
-    spec_for,
-    stretches,
-    trailing,
-)
+from exporter.http_client.client import ApiClient
+from exporter.model import families
+from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
 from exporter.providers.voiceflow.mapping import (
     MEASURES,
     Intent,
@@ -35,8 +29,6 @@ from exporter.providers.voiceflow.mapping import (
     rows_to_reading,
 )
 from exporter.providers.voiceflow.options import VoiceflowOptions
-from exporter.query import Ask, Cost, Naming, QuerySpec
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
 
 PATH = "/v2/query/usage"
 PAGE_ROWS = 500
@@ -74,22 +66,22 @@ class IntentsAnswer(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Reads one query of rows; ``scope`` has its project and environment, ``spec`` its naming."""
+    """Reads one query of rows; ``scope`` has its project and environment, ``spec`` its label_rules."""
 
     name: str
     filter: Mapping[str, Any]
     measure: Measure
     scope: Scope
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading per week of ``ask.window``, grown to whole hours."""
-        parts = list(stretches(ask.window, HOUR_MS, SPAN_MS))
+        parts = list(spans(ask.window, HOUR_MS, SPAN_MS))
         memo = ask.memo
         for part in parts:
             rows = await _rows(api, self.name, {**self.filter, **_bounds(part)})
-            labels = Labels(self.naming, self.limit)
+            labels = Labels(self.label_rules, self.limit)
             reading = rows_to_reading(self.measure, rows, part, self.scope, labels, memo=memo)
             memo = reading.memo or memo
             yield replace(reading, more=part != parts[-1])
@@ -101,19 +93,19 @@ class TopIntents:
 
     filter: Mapping[str, Any]
     scope: Scope
-    naming: Mapping[str, Naming]
+    label_rules: Mapping[str, LabelRule]
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading, of the list as a whole."""
         window = trailing(ask.now_ms, DAY_MS, HOUR_MS)
         filter_ = {**self.filter, **_bounds(window), "limit": TOP_INTENTS}
         answer = await api.post(PATH, _body("top_intents", filter_), IntentsAnswer)
-        labels = Labels(self.naming, self.limit)
+        labels = Labels(self.label_rules, self.limit)
         yield intents_to_reading(answer.result.intents, window, "trailing_1d", self.scope, labels)
 
 
-async def _rows(api: Api, name: str, filter_: Mapping[str, Any]) -> list[Row]:
+async def _rows(api: ApiClient, name: str, filter_: Mapping[str, Any]) -> list[Row]:
     """Return every row that matches; raise ``Truncated`` when the pages do not come to an end."""
     rows: list[Row] = []
     seen: set[bytes] = set()
@@ -178,8 +170,8 @@ def _query(
     spec = _spec(options, rules, name, project, environment)
     bytes_ = rules.limits.label_value_bytes
     if name == "top_intents":
-        return Query(spec, TopIntents(filter_, scope, spec.naming, bytes_).read)
-    usage = Usage(name, filter_, MEASURES[name], scope, spec.naming, bytes_)
+        return Query(spec, TopIntents(filter_, scope, spec.label_rules, bytes_).read)
+    usage = Usage(name, filter_, MEASURES[name], scope, spec.label_rules, bytes_)
     return Query(spec, usage.read)
 
 
@@ -207,18 +199,18 @@ def _spec(
     }
     suffix = f"/{environment.shown}" if environment and len(options.environments) > 1 else ""
     spec = spec_for(options, rules, f"{name}/{project.shown}{suffix}", meaning)
-    naming = _naming(options, project)
+    label_rules = _naming(options, project)
     if name == "top_intents":
         return replace(
             spec,
-            naming=naming,
+            label_rules=label_rules,
             interval_ms=options.slow_interval,
             lookback_ms=DAY_MS,
             fields={families.TOP_INTENT_MATCHES.name: "result.intents[].count"},
             cost=Cost(rows=TOP_INTENTS, listed=True),
         )
     fields, cost = _fields(MEASURES[name]), Cost(page_rows=PAGE_ROWS)
-    return replace(spec, span_ms=SPAN_MS, naming=naming, fields=fields, cost=cost)
+    return replace(spec, span_ms=SPAN_MS, label_rules=label_rules, fields=fields, cost=cost)
 
 
 def _fields(measure: Measure) -> Mapping[str, str]:
@@ -230,9 +222,9 @@ def _fields(measure: Measure) -> Mapping[str, str]:
     return found
 
 
-def _naming(options: VoiceflowOptions, project: Named) -> Mapping[str, Naming]:
+def _naming(options: VoiceflowOptions, project: Named) -> Mapping[str, LabelRule]:
     environments = {named.id: named.alias for named in options.environments if named.alias}
     return {
-        "project": Naming({project.id: project.alias} if project.alias else {}),
-        "bot_environment": Naming(environments),
+        "project": LabelRule({project.id: project.alias} if project.alias else {}),
+        "bot_environment": LabelRule(environments),
     }

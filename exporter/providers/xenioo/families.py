@@ -1,7 +1,7 @@
 """The families that only Xenioo has (``metrics.md`` A.4)."""
 
-from exporter.families import counter, gauge
-from exporter.samples import Family
+from exporter.model.families import counter, gauge
+from exporter.model.samples import Family
 
 MESSAGES = counter(
     "chatbot_xenioo_messages_total",

@@ -10,8 +10,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
-from exporter.errors import SchemaFault
-from exporter.samples import HOUR_MS, Window, floor_to
+from exporter.errors import SchemaError
+from exporter.model.samples import HOUR_MS, Window, floor_to
 
 GroupMode: TypeAlias = Literal["hour", "day"]
 
@@ -35,7 +35,7 @@ class Groups:
     _read: dict[Any, Window] = field(default_factory=dict)
 
     def window(self, label: Any, path: str) -> Window:
-        """Return the group's window; raise ``SchemaFault`` naming ``path`` if it cannot be read."""
+        """Return the group's window; raise ``SchemaError`` label_rules ``path`` if it cannot be read."""
         found = self._read.get(label) if isinstance(label, str | int) else None
         if found is None:
             found = self._read[label] = self._parsed(label, path)
@@ -43,7 +43,7 @@ class Groups:
 
     def _parsed(self, label: Any, path: str) -> Window:
         if isinstance(label, bool) or not isinstance(label, str | int):
-            raise SchemaFault(f"{path}: expected a time")
+            raise SchemaError(f"{path}: expected a time")
         text = str(label).strip()
         at, has_hour = _instant(text, self.form)
         found = None
@@ -51,7 +51,7 @@ class Groups:
             tz = ZoneInfo(self.zone)
             found = _day(at, tz) if self.mode == "day" else _hour(at, tz) if has_hour else None
         if found is None:
-            raise SchemaFault(f"{path}: not the start of a whole {self.mode}; see label_format")
+            raise SchemaError(f"{path}: not the start of a whole {self.mode}; see label_format")
         return found
 
 

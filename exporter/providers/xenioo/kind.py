@@ -1,8 +1,8 @@
 """Xenioo as the registry knows it; what reads it is loaded where a target is configured."""
 
-from exporter import families
 from exporter.config.model import TargetOptions
-from exporter.provider import ProviderKind, Rules, Target
+from exporter.model import families
+from exporter.providers.base.plugin import Provider, Rules, Target
 from exporter.providers.xenioo import families as own
 from exporter.providers.xenioo.options import XeniooOptions
 
@@ -13,7 +13,7 @@ def _build(options: TargetOptions, rules: Rules) -> Target:
     return build(options, rules)
 
 
-KIND = ProviderKind(
+KIND = Provider(
     name="xenioo",
     options=XeniooOptions,
     families=(

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from exporter import families
-from exporter.errors import SchemaFault
-from exporter.figures import Number, count, level
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.numbers import Number, count, level
+from exporter.model.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, ceil_to
+from exporter.providers.base.labels import Labels
 from exporter.providers.xenioo import families as own
 from exporter.providers.xenioo.groups import Groups
-from exporter.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, ceil_to
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -197,7 +197,7 @@ def figures(
 ) -> Iterator[Figure]:
     """Yield the rows, understood; a row of an unknown event is drift and left out.
 
-    Raises ``SchemaFault`` for a row whose number is not certain, and for a group that lies in the
+    Raises ``SchemaError`` for a row whose number is not certain, and for a group that lies in the
     future though something happened in it: then the time zone is wrong.
     """
     numbers: set[str] = set()
@@ -206,13 +206,13 @@ def figures(
         names = {key.casefold(): key for key in row}
         group, bot, channel, event = (names.get(name) for name in _KNOWN)
         if group is None or event is None:
-            raise SchemaFault(
+            raise SchemaError(
                 f"{path}: no {'GroupLabel' if group is None else 'EventLabel'}", "missing"
             )
         number = _number(row, names, dialect, path)
         numbers.add(number)
         if len(numbers) > 1:
-            raise SchemaFault(f"{path}: the number has another name here; set value_field")
+            raise SchemaError(f"{path}: the number has another name here; set value_field")
         code = CODES.get(_SPACE.sub("", str(row[event])).casefold())
         if code is None:
             drift["unknown_enum"] += 1
@@ -220,7 +220,7 @@ def figures(
         window = groups.window(row[group], f"{path}.GroupLabel")
         value = level(row[number], f"{path}.{_shown(number)}")
         if value and window.start_ms > now_ms:
-            raise SchemaFault(f"{path}.GroupLabel: in the future; check timezone")
+            raise SchemaError(f"{path}.GroupLabel: in the future; check timezone")
         yield Figure(code, _text(row, bot, drift), _text(row, channel, drift), window, value)
 
 
@@ -229,15 +229,15 @@ def _number(row: Row, names: Mapping[str, str], dialect: Dialect, path: str) -> 
     if dialect.value_field is not None:
         name = names.get(dialect.value_field.casefold())
         if name is None:
-            raise SchemaFault(f"{path}: no member of the name that value_field gives", "missing")
+            raise SchemaError(f"{path}: no member of the name that value_field gives", "missing")
         if not _is_number(row[name]):
-            raise SchemaFault(f"{path}.{_shown(name)}: expected a number")
+            raise SchemaError(f"{path}.{_shown(name)}: expected a number")
         return name
     found = [key for key, cell in row.items() if key.casefold() not in _KNOWN and _is_number(cell)]
     if len(found) != 1:
         named = ", ".join(sorted(map(_shown, found))[:5])
         told = f"{len(found)} numbers ({named}); set value_field" if found else "no number"
-        raise SchemaFault(f"{path}: {told}", "unexpected_type" if found else "missing")
+        raise SchemaError(f"{path}: {told}", "unexpected_type" if found else "missing")
     return found[0]
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions, Url
 from exporter.config.values import fault
-from exporter.samples import HOUR_MS
+from exporter.model.samples import HOUR_MS
 
 TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]

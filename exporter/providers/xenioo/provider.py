@@ -11,19 +11,21 @@ from typing import Any, cast
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from exporter.api import Api, Call
 from exporter.config.model import Secret, TargetOptions
 from exporter.errors import (
     ProviderError,
     Refused,
-    ServerFault,
+    ServerError,
     Throttled,
     TimedOut,
     Unauthorized,
     Unreachable,
 )
-from exporter.labels import Labels
-from exporter.provider import Query, Rules, Target, key_of, spec_for
+from exporter.http_client.client import ApiClient, Call
+from exporter.model.query import Budget, Cost, PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.plugin import Query, Rules, Target, key_of, spec_for
 from exporter.providers.xenioo.groups import GroupMode, Groups, closed_day, day_window
 from exporter.providers.xenioo.mapping import (
     AVERAGES,
@@ -36,8 +38,6 @@ from exporter.providers.xenioo.mapping import (
 )
 from exporter.providers.xenioo.options import XeniooOptions
 from exporter.providers.xenioo.tokens import Tokens
-from exporter.query import Ask, Budget, Cost
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 
 PATH = "/analytics/statistics/account"
 TYPES = ",".join(str(code) for code in range(len(NAMES)))
@@ -60,7 +60,7 @@ class Statistics:
     tokens: Tokens
     limit: int
 
-    async def read(self, api: Api, ask: Ask) -> AsyncIterator[Reading]:
+    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         """Yield one reading: hours of ``ask.window``, or the newest settled day."""
         token = await self.tokens.current(api, ask.now_ms)
         day = self._day_due(ask)
@@ -74,13 +74,13 @@ class Statistics:
         yield Reading(nothing, gauges_only=True, memo=trying, more=True)
         yield await self._day(api, ask, token, day)
 
-    def _day_due(self, ask: Ask) -> date | None:
+    def _day_due(self, ask: PollRequest) -> date | None:
         """Return the day that this call is for; None where it is for hours, as the first one is."""
         day = closed_day(ask.now_ms - self.options.settle, self.options.timezone)
         seen = {ask.memo.get("day"), ask.memo.get("trying")}
         return None if ask.first or day.isoformat() in seen else day
 
-    async def _hours(self, api: Api, ask: Ask, token: str) -> Reading:
+    async def _hours(self, api: ApiClient, ask: PollRequest, token: str) -> Reading:
         days = days_for(ask.window, ask.now_ms, self.options.lookback)
         rows = await self._rows(api, ask, token, _path(self.options.bot, "hour", days))
         reading = hours_to_reading(
@@ -95,7 +95,7 @@ class Statistics:
         memo = {name: value for name, value in ask.memo.items() if name != "trying"}
         return replace(reading, memo=memo)
 
-    async def _day(self, api: Api, ask: Ask, token: str, day: date) -> Reading:
+    async def _day(self, api: ApiClient, ask: PollRequest, token: str, day: date) -> Reading:
         path = _path(self.options.bot, "day", DAYS_FOR_A_DAY)
         rows = await self._rows(api, ask, token, path)
         reading = day_to_reading(
@@ -108,7 +108,9 @@ class Statistics:
         )
         return replace(reading, memo={"day": day.isoformat()})
 
-    async def _rows(self, api: Api, ask: Ask, token: str, path: str) -> list[dict[str, Any]]:
+    async def _rows(
+        self, api: ApiClient, ask: PollRequest, token: str, path: str
+    ) -> list[dict[str, Any]]:
         """Return the answer; a token that is not accepted is renewed once, at no second spend."""
         try:
             try:
@@ -118,7 +120,7 @@ class Statistics:
                     raise
             token = await self.tokens.renewed(api, ask.now_ms)
             return await api.fetch(_call(path, token), list[dict[str, Any]])
-        except (Refused, ServerFault, Throttled, TimedOut, Unauthorized, Unreachable) as error:
+        except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
             raise waited_out(error, wait_s(self.options.name, ask.now_ms)) from None
 
     def _groups(self, mode: GroupMode) -> Groups:

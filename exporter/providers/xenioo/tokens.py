@@ -5,11 +5,11 @@ Source: https://docs.xenioo.com, "Authorization"
 
 from typing import Any
 
-from exporter.api import Api, Call
 from exporter.config.model import Secret
-from exporter.errors import Refused, SchemaFault, Unauthorized
+from exporter.errors import Refused, SchemaError, Unauthorized
+from exporter.http_client.client import ApiClient, Call
 from exporter.logs import hide
-from exporter.provider import key_of
+from exporter.providers.base.plugin import key_of
 
 PATH = "/authorization/integration"
 MINUTE_MS = 60_000
@@ -27,19 +27,19 @@ class Tokens:
         self._key = ""
         self._renew_ms = 0
 
-    async def current(self, api: Api, now_ms: int) -> str:
+    async def current(self, api: ApiClient, now_ms: int) -> str:
         """Return a token of the key as it is now, bought or kept."""
         key = key_of(self._account_key)
         if key != self._key or now_ms >= self._renew_ms:
             await self._buy(api, key, now_ms)
         return self._token
 
-    async def renewed(self, api: Api, now_ms: int) -> str:
+    async def renewed(self, api: ApiClient, now_ms: int) -> str:
         """Return a token that was bought just now."""
         self._renew_ms = 0
         return await self.current(api, now_ms)
 
-    async def _buy(self, api: Api, key: str, now_ms: int) -> None:
+    async def _buy(self, api: ApiClient, key: str, now_ms: int) -> None:
         call = Call("POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False)
         try:
             answer = await api.fetch(call, dict[str, Any])
@@ -57,7 +57,7 @@ class Tokens:
             or not token.isascii()
             or not token.isprintable()
         ):
-            raise SchemaFault(f"{call.endpoint}: token: missing", "missing")
+            raise SchemaError(f"{call.endpoint}: token: missing", "missing")
         minutes = members.get("expires", members.get("expire"))
         lasts = minutes if isinstance(minutes, int | float) else 0
         self._token, self._key = hide(token), key

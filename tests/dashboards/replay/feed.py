@@ -10,11 +10,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.families import NORMALISED
 from exporter.ledger.store import Ledger
-from exporter.query import QuerySpec
-from exporter.samples import HOUR_MS, CountRow, Reading, Window, ceil_to
-from tests.dashboards.replay.scene import WEEK, Account, Bot, Kind
+from exporter.model.families import NORMALISED
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, ceil_to
+from tests.dashboards.replay.scene import WEEK, Account, Bot, MetricType
 from tests.support.virtual import VirtualClock
 
 START_MS = 1_767_571_200_000  # 2026-01-05T00:00:00Z, a Monday
@@ -36,7 +36,7 @@ class _Exporter:
 
     def _opened(self) -> Ledger:
         ledger = Ledger(self.url, clock=self.clock, families=NORMALISED)
-        ledger.enrol([self.spec])
+        ledger.sync_queries([self.spec])
         return ledger
 
     def restart(self) -> None:
@@ -87,7 +87,7 @@ def fed(account: Account, target: str, folder: Path) -> dict[str, list[float | N
         if not any(start <= hour < end for start, end in account.late):
             exporter.poll(hour)
         if hour % SWEEP_H == 0:
-            exporter.ledger.sweep()
+            exporter.ledger.compact()
         exporter.clock.step(HALF_MS)
         for labels, value in exporter.shown().items():
             values = series.setdefault(_name(account, target, labels), [None] * hours)
@@ -116,7 +116,7 @@ def _told(bot: Bot, hour: int, now: int) -> tuple[int, ...]:
 def _gone(account: Account, project: str, hour: int) -> bool:
     """Say whether the bot has been taken out of the settings."""
     bot = next(bot for bot in account.bots if bot.name == project)
-    return any(e.kind is Kind.REMOVED and e.start <= hour for e in bot.episodes)
+    return any(e.kind is MetricType.REMOVED and e.start <= hour for e in bot.episodes)
 
 
 def _name(account: Account, target: str, labels: tuple[str, ...]) -> str:

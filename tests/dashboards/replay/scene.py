@@ -17,7 +17,7 @@ DEPTHS = (0.3, 0.5, 0.7, 1.0)
 SPANS = (12, 24, 48)
 
 
-class Kind(Enum):
+class MetricType(Enum):
     """What happens to a bot. Only drops are to be told."""
 
     STEP = "step"
@@ -29,15 +29,15 @@ class Kind(Enum):
     REMOVED = "removed"
 
 
-_ELSEWHERE = frozenset({Kind.CHANNEL, Kind.CLOCK, Kind.REMOVED})
-DROPS = frozenset({Kind.STEP, Kind.RAMP, Kind.CHANNEL})
+_ELSEWHERE = frozenset({MetricType.CHANNEL, MetricType.CLOCK, MetricType.REMOVED})
+DROPS = frozenset({MetricType.STEP, MetricType.RAMP, MetricType.CHANNEL})
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
     """Something that happened in hours ``[start, end)``; ``depth`` is the part that was lost."""
 
-    kind: Kind
+    kind: MetricType
     start: int
     end: int
     depth: float
@@ -110,23 +110,27 @@ def _happen(life: _Life) -> None:
     """Draw what happens: a drop in every second bot, and in every bot things that are none."""
     rng, first = life.rng, LEARNING_WEEKS * WEEK
     holiday = rng.randrange(LEARNING_WEEKS * 7) * DAY
-    life.episodes.append(Episode(Kind.HOLIDAY, holiday, holiday + DAY, 0.6))
+    life.episodes.append(Episode(MetricType.HOLIDAY, holiday, holiday + DAY, 0.6))
     campaign = rng.randrange(2 * WEEK, life.hours - DAY)
-    life.episodes.append(Episode(Kind.CAMPAIGN, campaign, campaign + rng.randrange(6, 30), -3.0))
+    life.episodes.append(
+        Episode(MetricType.CAMPAIGN, campaign, campaign + rng.randrange(6, 30), -3.0)
+    )
     if rng.random() < 0.1:
-        life.episodes.append(Episode(Kind.CLOCK, rng.randrange(first, life.hours), life.hours, 0))
+        life.episodes.append(
+            Episode(MetricType.CLOCK, rng.randrange(first, life.hours), life.hours, 0)
+        )
     fate = rng.random()
     if fate < 0.05:
         gone = rng.randrange(first, life.hours)
-        life.episodes.append(Episode(Kind.REMOVED, gone, life.hours, 0))
+        life.episodes.append(Episode(MetricType.REMOVED, gone, life.hours, 0))
     elif fate < 0.55:
         life.episodes.append(_drop(rng, first, life.hours))
 
 
 def _drop(rng: random.Random, first: int, hours: int) -> Episode:
-    kind = rng.choices((Kind.STEP, Kind.RAMP, Kind.CHANNEL), (8, 1, 1))[0]
-    depth = 0.6 if kind is Kind.CHANNEL else rng.choice(DEPTHS)
-    span = rng.choice(SPANS) if kind is not Kind.RAMP else 72
+    kind = rng.choices((MetricType.STEP, MetricType.RAMP, MetricType.CHANNEL), (8, 1, 1))[0]
+    depth = 0.6 if kind is MetricType.CHANNEL else rng.choice(DEPTHS)
+    span = rng.choice(SPANS) if kind is not MetricType.RAMP else 72
     start = rng.randrange(first, hours - span - DAY)
     if span < DAY:  # half a day means the busy half: a night holds next to nothing to lose
         start = start - start % DAY + 8
@@ -141,14 +145,14 @@ def _counts(life: _Life) -> tuple[tuple[int, int], ...]:
             by_day = 0.5 * by_day + rng.gauss(0, 0.08)
         by_hour = 0.8 * by_hour + rng.gauss(0, life.unsteady * 0.6)
         mean = _mean(life, hour) * math.exp(by_day + by_hour)
-        lost = _is(life, hour, Kind.CHANNEL)
+        lost = _is(life, hour, MetricType.CHANNEL)
         others = _poisson(rng, 0.4 * mean)
         counts.append((0 if lost else _poisson(rng, 0.6 * mean), others))
     return tuple(counts)
 
 
 def _mean(life: _Life, hour: int) -> float:
-    shifted = hour + _is(life, hour, Kind.CLOCK)
+    shifted = hour + _is(life, hour, MetricType.CLOCK)
     of_day = life.night + (1 - life.night) * (
         (1 + math.cos((shifted - life.peak) % DAY / DAY * 2 * math.pi)) / 2
     )
@@ -164,12 +168,12 @@ def _mean(life: _Life, hour: int) -> float:
 def _factor(episode: Episode, hour: int) -> float:
     if not episode.start <= hour < episode.end or episode.kind in _ELSEWHERE:
         return 1.0
-    if episode.kind is Kind.RAMP:
+    if episode.kind is MetricType.RAMP:
         return 1 - episode.depth * min(1.0, (hour - episode.start + 1) / DAY)
     return 1 - episode.depth
 
 
-def _is(life: _Life, hour: int, kind: Kind) -> bool:
+def _is(life: _Life, hour: int, kind: MetricType) -> bool:
     return any(e.kind is kind and e.start <= hour < e.end for e in life.episodes)
 
 

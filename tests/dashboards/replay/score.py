@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.dashboards.replay.scene import DROPS, LEARNING_WEEKS, WEEK, Bot, Kind
+from tests.dashboards.replay.scene import DROPS, LEARNING_WEEKS, WEEK, Bot, MetricType
 
 GRACE_AFTER_H = 30  # a day's mean and the alert's hold outlast the drop
 LOOKED_AT_H = 0.5  # the feed is looked at at half past
@@ -18,7 +18,7 @@ class Drop:
 
     volume: int
     depth: float
-    kind: Kind
+    kind: MetricType
     delay: float | None
 
 
@@ -60,12 +60,12 @@ def scored(
 def _of_bot(bot: Bot, firing: Sequence[bool], late: Sequence[tuple[int, int]]) -> Score:
     hours = len(bot.counts)
     told = list(firing) or [False] * hours
-    end = min((e.start for e in bot.episodes if e.kind is Kind.REMOVED), default=hours)
+    end = min((e.start for e in bot.episodes if e.kind is MetricType.REMOVED), default=hours)
     drops = [e for e in bot.episodes if e.kind in DROPS]
     excused = [
         (e.start, e.end + GRACE_AFTER_H)
         for e in bot.episodes
-        if e.kind in DROPS or e.kind is Kind.HOLIDAY
+        if e.kind in DROPS or e.kind is MetricType.HOLIDAY
     ]
     found = tuple(
         Drop(bot.volume, e.depth, e.kind, _delay(told, e.start, e.end + AFTER_END_H)) for e in drops
@@ -84,7 +84,7 @@ def _delay(told: Sequence[bool], start: int, end: int) -> float | None:
 
 
 def _runs(told: Sequence[bool], first: int, end: int) -> list[tuple[int, int]]:
-    """Return the stretches ``[start, end)`` in which an alert fired."""
+    """Return the spans ``[start, end)`` in which an alert fired."""
     runs = []
     start = None
     for hour in range(first, end + 1):

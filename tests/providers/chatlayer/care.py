@@ -8,21 +8,21 @@ from typing import Any, TypeVar
 
 import httpx
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Surroundings
-from exporter.families import NORMALISED
+from exporter.config.secret import SecretContext
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
-from exporter.poll import Desk, Ended, Line, poll
-from exporter.provider import Query, Rules, Target
+from exporter.model.families import NORMALISED
+from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
+from exporter.providers.base.plugin import Query, Rules, Target
 from exporter.providers.chatlayer.kind import KIND
 from exporter.providers.chatlayer.options import ChatlayerOptions
 from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
-from exporter.telemetry import Telemetry
-from exporter.wire import Wire
+from exporter.telemetry.counters import Telemetry
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Care:
         """Start, as after a stop or a crash."""
         self.target = target(self.service.target(URL) | self.settings)
         self.ledger = Ledger(self.url, clock=self.clock, families=FAMILIES)
-        self.ledger.enrol([query.spec for query in self.target.queries])
+        self.ledger.sync_queries([query.spec for query in self.target.queries])
 
     def restart(self, **settings: Any) -> None:
         """Stop and start, perhaps with other settings."""
@@ -92,7 +92,7 @@ class Care:
         """Return a query of the target."""
         return next(query for query in self.target.queries if query.spec.name == name)
 
-    def poll(self, name: str = EVENTS) -> Ended:
+    def poll(self, name: str = EVENTS) -> PollResult:
         """Poll once, as soon as the query is due; raise ``Killed`` where a kill was planned."""
         return run_virtual(self._poll(self._claim(name)), self.clock)
 
@@ -107,9 +107,9 @@ class Care:
             self.commits_left = None
         self.restart()
 
-    async def _poll(self, claim: Claim) -> Ended:
-        async with Wire(httpx.ASGITransport(self.service)) as wire:
-            api = Api(
+    async def _poll(self, claim: Claim) -> PollResult:
+        async with Transport(httpx.ASGITransport(self.service)) as wire:
+            api = ApiClient(
                 base_url=URL,
                 sign=self.target.sign,
                 wire=wire,
@@ -118,8 +118,8 @@ class Care:
                 gate=asyncio.Semaphore(64),
             )
             rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
-            desk = Desk(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
-            return await poll(desk, Line(self.query(claim.query), api), claim)
+            desk = PollContext(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
+            return await poll(desk, ScheduledQuery(self.query(claim.query), api), claim)
 
     async def _offload(self, call: Callable[[], T]) -> T:
         if self.commits_left is None:
@@ -135,7 +135,7 @@ class Care:
     def shown(self, family: str, name: str = EVENTS) -> dict[tuple[str, ...], float]:
         """Return the values of ``family`` by the labels after provider and target, zeros scraped."""
         key = self.query(name).spec.key
-        self.ledger.reveal([number for number, _ in self.ledger.view(key).pending])
+        self.ledger.confirm_zero_scraped([number for number, _ in self.ledger.view(key).pending])
         return {
             each.labels[2:]: each.value
             for each in self.ledger.view(key).shown
@@ -176,7 +176,7 @@ class Care:
 def target(entries: dict[str, Any]) -> Target:
     """Return the target that ``entries`` describe, secrets inline."""
     named = {"name": "care", "provider": "chatlayer"} | entries
-    around = Surroundings({}, Path(), inline=True)
+    around = SecretContext({}, Path(), inline=True)
     options = ChatlayerOptions.model_validate(named, context=around)
     return KIND.build(options, Rules(Limits(), Privacy()))
 

@@ -3,18 +3,18 @@
 from typing import Any, ClassVar
 
 from exporter.errors import Truncated
-from exporter.provider import Query
-from exporter.query import Ask
-from exporter.samples import Window
+from exporter.model.query import PollRequest
+from exporter.model.samples import Window
+from exporter.providers.base.plugin import Query
 from exporter.simulator.conversations import Kind as Happening
 from tests.providers.compliance import Case, Compliance
 
 
-def question(query: Query, window: Window, now_ms: int) -> Ask:
-    """Ask a stream as one that has stood at the window's start since its epoch."""
+def question(query: Query, window: Window, now_ms: int) -> PollRequest:
+    """PollRequest a stream as one that has stood at the window's start since its epoch."""
     if not query.spec.stream:
-        return Ask(window, now_ms)
-    return Ask(
+        return PollRequest(window, now_ms)
+    return PollRequest(
         window,
         now_ms,
         first=False,

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.api import decode
-from exporter.errors import SchemaFault
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.http_client.client import decode
+from exporter.model.query import LabelRule
+from exporter.model.samples import HOUR_MS, Event, Window
+from exporter.providers.base.labels import Labels
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.mapping import (
     Page,
@@ -24,8 +26,6 @@ from exporter.providers.chatlayer.mapping import (
 )
 from exporter.providers.chatlayer.options import Mapped
 from exporter.providers.chatlayer.series import Answer, Definition, Read, read_series
-from exporter.query import Naming
-from exporter.samples import HOUR_MS, Event, Window
 
 NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
 WINDOW = Window(NINE, NINE + 3 * HOUR_MS)
@@ -46,8 +46,8 @@ BASE = ("b7x2k9", "live")
 said = partial(decode, endpoint="GET /stream")
 
 
-def plain(**naming: Naming) -> Labels:
-    return Labels(naming, 128)
+def plain(**label_rules: LabelRule) -> Labels:
+    return Labels(label_rules, 128)
 
 
 def mapped(
@@ -55,12 +55,12 @@ def mapped(
     scope: Scope = LIVE,
     event_map: dict[str, Mapped] | None = None,
     active: frozenset[str] | None = None,
-    naming: dict[str, Naming] | None = None,
+    label_rules: dict[str, LabelRule] | None = None,
     window: Window = WINDOW,
 ) -> tuple[list[Event], Counter[str]]:
     body = msgspec.json.encode([EXAMPLE | each for each in changes])
     rows = msgspec.json.decode(body, type=list[TrackingEvent])
-    names = naming or {}
+    names = label_rules or {}
     places = Places(Rules(event_map or {}, active, names, 128), Labels(names, 128))
     drift: Counter[str] = Counter()
     return page_to_events(rows, window, scope, places, drift), +drift
@@ -89,7 +89,7 @@ def test_a_mapped_event_adds_to_its_family_with_the_labels_given() -> None:
 
 
 def test_names_that_are_not_allowed_fold_into_other() -> None:
-    (event,), _ = mapped({}, naming={"event": Naming({}, frozenset({"handover"}))})
+    (event,), _ = mapped({}, label_rules={"event": LabelRule({}, frozenset({"handover"}))})
 
     assert event.counts[0][1] == ("b7x2k9", "live", "web", "other")
 
@@ -184,7 +184,7 @@ def test_camel_case_is_read_as_well() -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b'{"events": {}}', b'{"events": [1]}', b"<html>"])
 def test_a_page_of_another_shape_is_refused(body: bytes) -> None:
-    with pytest.raises(SchemaFault):
+    with pytest.raises(SchemaError):
         decode_page(body, said)
 
 
@@ -238,12 +238,12 @@ def test_labels_are_in_the_series_or_beside_it(data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", [-1, 1.5, 2**53 + 1, "many", "1.5"])
 def test_a_value_that_is_no_count_refuses_the_whole_answer(value: Any) -> None:
-    with pytest.raises(SchemaFault):
+    with pytest.raises(SchemaError):
         answer(series=[{"values": [value]}], x_values=X[:1])
 
 
 def test_more_values_than_buckets_are_refused() -> None:
-    with pytest.raises(SchemaFault, match="more values"):
+    with pytest.raises(SchemaError, match="more values"):
         answer(series=[{"values": [1, 2]}], x_values=X[:1])
 
 
@@ -314,7 +314,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
     reading = series.campaigns(
         [Read(labels, "", {NINE: 3})],
         WINDOW,
-        plain(project=Naming({"b7x2k9": "care"})),
+        plain(project=LabelRule({"b7x2k9": "care"})),
     )
 
     assert reading.counts == [
@@ -328,7 +328,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
 
 def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
     found = [Definition("handover", 7), Definition("a", "3"), Definition("b", 2), Definition("c")]
-    labels = plain(event=Naming({}, frozenset({"handover"})))
+    labels = plain(event=LabelRule({}, frozenset({"handover"})))
 
     reading = series.definitions(found, WINDOW, "b7x2k9", labels)
 

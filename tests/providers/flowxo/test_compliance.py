@@ -1,7 +1,7 @@
 """Flow XO keeps to what every provider keeps to."""
 
 from exporter.config.model import Privacy
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaError
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Case, Compliance
 
@@ -34,8 +34,8 @@ class TestFlowXO(Compliance):
             }
         ),
         own_faults={
-            ("hourly", "duplicate_row"): SchemaFault,
-            ("top_flows", "renamed_field"): SchemaFault,
+            ("hourly", "duplicate_row"): SchemaError,
+            ("top_flows", "renamed_field"): SchemaError,
         },
         privacy=Privacy(top_messages="allowlist"),
     )

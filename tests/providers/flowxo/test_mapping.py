@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.errors import SchemaFault
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model.query import LabelRule
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
+from exporter.providers.base.labels import Labels
 from exporter.providers.flowxo.kind import KIND
 from exporter.providers.flowxo.mapping import (
     COUNTERS,
@@ -19,8 +21,6 @@ from exporter.providers.flowxo.mapping import (
     insights_to_reading,
     messages_to_reading,
 )
-from exporter.query import Naming
-from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 TEN = NINE + HOUR_MS
@@ -164,7 +164,7 @@ def test_the_id_of_a_bucket_is_never_read() -> None:
 
 
 def test_an_hour_that_comes_twice_is_a_fault() -> None:
-    with pytest.raises(SchemaFault, match=r"metrics\[1\]._timestamp: the hour came twice"):
+    with pytest.raises(SchemaError, match=r"metrics\[1\]._timestamp: the hour came twice"):
         read(first(_timestamp="2026-02-03T10:00:00.000Z"))
 
 
@@ -184,7 +184,7 @@ def test_an_hour_that_comes_twice_is_a_fault() -> None:
 def test_an_impossible_bucket_is_a_fault_that_names_its_field(
     changes: dict[str, Any], words: str, kind: str
 ) -> None:
-    with pytest.raises(SchemaFault, match=words) as caught:
+    with pytest.raises(SchemaError, match=words) as caught:
         read(first(**changes))
 
     assert caught.value.kind == kind
@@ -230,9 +230,11 @@ def test_a_flows_name_is_cut_and_put_on_one_line() -> None:
 def messages(
     rows: list[dict[str, Any]], *, raw: bool = False, allow: tuple[str, ...] = ()
 ) -> Reading:
-    naming = {} if raw else {"message": Naming({"hi": "Hi"} if allow else {}, frozenset(allow))}
+    label_rules = (
+        {} if raw else {"message": LabelRule({"hi": "Hi"} if allow else {}, frozenset(allow))}
+    )
     typed = msgspec.convert(rows, list[TopMessage])
-    return messages_to_reading(typed, DAY, Labels(naming, 128), raw=raw)
+    return messages_to_reading(typed, DAY, Labels(label_rules, 128), raw=raw)
 
 
 def test_only_listed_messages_are_shown_and_spellings_are_one() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from exporter.model.samples import DAY_MS
 from exporter.providers.flowxo.options import FlowXOOptions
-from exporter.samples import DAY_MS
 
 WHOLE: dict[str, Any] = {
     "name": "promo",

@@ -6,14 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.provider import Rules, Target
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.plugin import Rules, Target
 from exporter.providers.flowxo.kind import KIND
 from exporter.providers.flowxo.options import FlowXOOptions
-from exporter.query import Ask
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -44,8 +44,8 @@ def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[h
         return httpx.Response(200, json=answer)
 
     async def main() -> list[Reading]:
-        async with Wire(httpx.MockTransport(vendor)) as wire:
-            api = Api(
+        async with Transport(httpx.MockTransport(vendor)) as wire:
+            api = ApiClient(
                 base_url=built.base_url,
                 sign=dict,
                 wire=wire,
@@ -53,7 +53,7 @@ def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[h
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
             )
-            return [reading async for reading in query.read(api, Ask(window, START_MS))]
+            return [reading async for reading in query.read(api, PollRequest(window, START_MS))]
 
     return run_virtual(main(), VirtualClock()), asked
 
@@ -119,9 +119,9 @@ def test_top_lists_are_off_unless_wanted() -> None:
 
 def test_listed_messages_are_compared_by_their_folded_form() -> None:
     built = target(Privacy(top_messages="allowlist"), **LISTS)
-    naming = built.queries[-1].spec.naming["message"]
+    label_rules = built.queries[-1].spec.label_rules["message"]
 
-    assert (naming.name("hi"), naming.name("bye")) == ("Hi", "other")
+    assert (label_rules.name("hi"), label_rules.name("bye")) == ("Hi", "other")
 
 
 def test_the_counters_are_known_before_the_first_poll() -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import SchemaFault
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model.samples import HOUR_MS, Reading, Window
+from exporter.providers.base.labels import Labels
 from exporter.providers.inkeep import mapping
 from exporter.providers.inkeep.event_map import BUILT_IN
 from exporter.providers.inkeep.mapping import Measure, Row, Shown, parse_bucket, whole
-from exporter.samples import HOUR_MS, Reading, Window
 
 NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
 WINDOW = Window(NINE, NINE + 2 * HOUR_MS)
@@ -67,14 +67,14 @@ def test_a_bucket_may_be_a_day() -> None:
     ["", "09:00", "2026-03-03 09:00", "2026-02-30 09:00:00", "1772528400", "2026-03-03 09:00:00 x"],
 )
 def test_what_is_no_bucket_is_a_fault_that_does_not_repeat_it(text: str) -> None:
-    with pytest.raises(SchemaFault) as caught:
+    with pytest.raises(SchemaError) as caught:
         parse_bucket(text)
 
     assert str(caught.value) == "result[]: expected a bucket such as 2026-03-01 09:00:00"
 
 
 def test_a_row_without_a_bucket_is_a_fault() -> None:
-    with pytest.raises(SchemaFault, match=r"result\[0\]: the bucket is missing"):
+    with pytest.raises(SchemaError, match=r"result\[0\]: the bucket is missing"):
         reading([Row(ids=3)])
 
 
@@ -98,7 +98,7 @@ def test_a_count_may_be_spelt_as_text(value: Any, number: int) -> None:
     ],
 )
 def test_what_is_no_count_is_a_fault_with_its_kind(value: Any, kind: str) -> None:
-    with pytest.raises(SchemaFault, match=r"^result\[0\].count_id: ") as caught:
+    with pytest.raises(SchemaError, match=r"^result\[0\].count_id: ") as caught:
         whole(value, "result[0].count_id")
 
     assert caught.value.kind == kind
@@ -206,41 +206,41 @@ def test_users_without_an_integration_are_not_the_total() -> None:
 def test_an_integration_that_comes_twice_is_a_fault() -> None:
     twice = [{"integrationId": "int_a", "countDistinct_userProperties.id": 4}] * 2
 
-    with pytest.raises(SchemaFault, match="an integration came twice"):
+    with pytest.raises(SchemaError, match="an integration came twice"):
         mapping.users(twice, SHOWN, Labels({}, 128))
 
 
 @pytest.mark.parametrize("entry", [{}, {"countDistinct_a": 1, "countDistinct_b": 2}])
 def test_a_distinct_count_that_cannot_be_found_is_a_fault(entry: dict[str, Any]) -> None:
-    with pytest.raises(SchemaFault, match="the distinct count is missing"):
+    with pytest.raises(SchemaError, match="the distinct count is missing"):
         mapping.all_users([entry], SHOWN, Labels({}, 128))
 
 
 @pytest.mark.parametrize("value", [True, [1], {"n": 1}, "many"])
 def test_a_distinct_count_that_is_no_number_is_a_fault(value: Any) -> None:
-    with pytest.raises(SchemaFault, match="expected a number"):
+    with pytest.raises(SchemaError, match="expected a number"):
         mapping.all_users([{"countDistinct_x": value}], SHOWN, Labels({}, 128))
 
 
 @pytest.mark.parametrize("value", [5, ["int_a"], {"id": "int_a"}])
 def test_an_integration_that_is_no_text_is_a_fault(value: Any) -> None:
-    with pytest.raises(SchemaFault, match="expected text"):
+    with pytest.raises(SchemaError, match="expected text"):
         mapping.users([{"integrationId": value, "countDistinct_x": 1}], SHOWN, Labels({}, 128))
 
 
 @given(text=st.text(alphabet="0123456789-:. TZ+", max_size=32))
 def test_any_text_is_a_bucket_or_a_fault(text: str) -> None:
-    with contextlib.suppress(SchemaFault):
+    with contextlib.suppress(SchemaError):
         assert parse_bucket(text) % 1000 == 0 or "." in text
 
 
 @given(rows=st.lists(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3), max_size=3))
 def test_any_distinct_rows_are_read_or_a_fault(rows: list[dict[str, Any]]) -> None:
-    with contextlib.suppress(SchemaFault):
+    with contextlib.suppress(SchemaError):
         found = mapping.users(rows, SHOWN, Labels({}, 128))
         assert all(row.value >= 0 for row in found)
 
 
 def test_a_total_in_several_rows_is_a_fault() -> None:
-    with pytest.raises(SchemaFault, match="expected one row"):
+    with pytest.raises(SchemaError, match="expected one row"):
         mapping.all_users([{"countDistinct_x": 1}] * 2, SHOWN, Labels({}, 128))

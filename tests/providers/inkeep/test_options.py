@@ -5,10 +5,10 @@ import pytest
 from exporter.config import loads
 from exporter.config.model import Limits, Privacy
 from exporter.errors import SettingsError
-from exporter.provider import Rules
+from exporter.model.samples import DAY_MS
+from exporter.providers.base.plugin import Rules
 from exporter.providers.inkeep.kind import KIND
 from exporter.providers.inkeep.options import InkeepOptions
-from exporter.samples import DAY_MS
 
 HEAD = """\
 version: 1

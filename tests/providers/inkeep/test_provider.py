@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import Refused, SchemaFault, Throttled, Truncated
-from exporter.samples import DAY_MS, HOUR_MS, Window
+from exporter.errors import Refused, SchemaError, Throttled, Truncated
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.simulator.conversations import Kind
 from exporter.simulator.inkeep import KEY, writes
 from exporter.simulator.traffic import Traffic
@@ -328,13 +328,18 @@ def test_no_identifier_and_no_text_gets_into_a_reading_or_a_fault(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     personal = {"user": "canary-user", "conversation": "canary-talk", "text": "canary words"}
-    kinds = (Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED, Kind.HANDOVER, Kind.SEARCH)
+    kinds = (
+        Kind.MESSAGE_RECEIVED,
+        Kind.CONVERSATION_STARTED,
+        Kind.HANDOVER,
+        Kind.SEARCH,
+    )
     made = vendor([(kind, dict(personal)) for kind in kinds])
 
     told = [repr(made.read(name)) for name in QUERIES]
     for field in ("count_id", "createdAt_hour", "type", "integrationId"):
         made.service.faults.on("wrong_type", field=field)
-        with pytest.raises(SchemaFault) as caught:
+        with pytest.raises(SchemaError) as caught:
             made.read("events")
         told.append(repr(caught.value))
         made.service.faults.off("wrong_type")

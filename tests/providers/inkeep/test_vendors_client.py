@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build, writes
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic

@@ -6,17 +6,17 @@ from typing import Any
 
 import httpx
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Surroundings
-from exporter.provider import Rules
+from exporter.config.secret import SecretContext
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
+from exporter.providers.base.plugin import Rules
 from exporter.providers.inkeep.kind import KIND
 from exporter.providers.inkeep.options import InkeepOptions
-from exporter.query import Ask
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.simulator.inkeep import build
 from exporter.simulator.traffic import Traffic
-from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 URL = "http://127.0.0.1"
@@ -35,7 +35,7 @@ class Vendor:
         self.service = build(self.clock, self.traffic)
         entries = {"name": "docs", "provider": "inkeep"} | self.service.target(URL) | settings
         self.options = InkeepOptions.model_validate(
-            entries, context=Surroundings({}, Path(), inline=True)
+            entries, context=SecretContext({}, Path(), inline=True)
         )
         self.target = KIND.build(self.options, Rules(Limits(), Privacy()))
 
@@ -44,8 +44,8 @@ class Vendor:
         (query,) = (query for query in self.target.queries if query.spec.name == name)
 
         async def main() -> list[Reading]:
-            async with Wire(httpx.ASGITransport(self.service)) as wire:
-                api = Api(
+            async with Transport(httpx.ASGITransport(self.service)) as wire:
+                api = ApiClient(
                     base_url=URL,
                     sign=self.target.sign,
                     wire=wire,
@@ -53,7 +53,7 @@ class Vendor:
                     requests_per_second=0,
                     gate=asyncio.Semaphore(64),
                 )
-                ask = Ask(window, self.clock.now_ms())
+                ask = PollRequest(window, self.clock.now_ms())
                 return [reading async for reading in query.read(api, ask)]
 
         return run_virtual(main(), self.clock)

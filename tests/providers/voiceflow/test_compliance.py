@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from exporter.errors import SchemaFault, Truncated
-from exporter.samples import HOUR_MS, Window
+from exporter.errors import SchemaError, Truncated
+from exporter.model.samples import HOUR_MS, Window
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import WINDOW, Bench, Case, Compliance
 
@@ -35,7 +35,7 @@ class TestVoiceflow(Compliance):
         ),
         own_faults={
             ("interactions", "repeated_cursor"): Truncated,
-            ("interactions", "renamed_field"): SchemaFault,
+            ("interactions", "renamed_field"): SchemaError,
         },
     )
 

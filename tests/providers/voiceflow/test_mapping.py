@@ -5,8 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.errors import SchemaFault
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model.query import LabelRule
+from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
+from exporter.providers.base.labels import Labels
 from exporter.providers.voiceflow.mapping import (
     MEASURES,
     Intent,
@@ -16,8 +18,6 @@ from exporter.providers.voiceflow.mapping import (
     parse_period,
     rows_to_reading,
 )
-from exporter.query import Naming
-from exporter.samples import HOUR_MS, GaugeRow, Reading, Window
 
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
 MAIN = "64b1f0aa11bb22cc33dd44ef"
@@ -53,11 +53,11 @@ def read(
     name: str = "interactions",
     *,
     scope: Scope = Scope(PROJECT),  # noqa: B008 - frozen
-    naming: dict[str, Naming] | None = None,
+    label_rules: dict[str, LabelRule] | None = None,
     memo: dict[str, Any] | None = None,
 ) -> Reading:
     typed = msgspec.convert(rows, list[Row])
-    labels = Labels(naming or {}, 128)
+    labels = Labels(label_rules or {}, 128)
     return rows_to_reading(MEASURES[name], typed, WINDOW, scope, labels, memo=memo or {})
 
 
@@ -73,17 +73,20 @@ def test_interactions_are_counted_by_hour_environment_and_type() -> None:
 
 
 def test_aliases_name_project_and_environment() -> None:
-    naming = {"project": Naming({PROJECT: "shop"}), "bot_environment": Naming({MAIN: "main"})}
+    label_rules = {
+        "project": LabelRule({PROJECT: "shop"}),
+        "bot_environment": LabelRule({MAIN: "main"}),
+    }
 
-    reading = read(SAMPLE[:1], naming=naming)
+    reading = read(SAMPLE[:1], label_rules=label_rules)
 
     assert reading.counts[0][0][1] == ("shop", "main", "dialog-management")
 
 
 def test_an_environment_that_the_settings_fix_names_every_row() -> None:
-    naming = {"bot_environment": Naming({"main": "live"})}
+    label_rules = {"bot_environment": LabelRule({"main": "live"})}
 
-    reading = read(SAMPLE[:1], scope=Scope(PROJECT, "main"), naming=naming)
+    reading = read(SAMPLE[:1], scope=Scope(PROJECT, "main"), label_rules=label_rules)
 
     assert reading.counts[0][0][1] == (PROJECT, "live", "dialog-management")
 
@@ -221,7 +224,7 @@ def test_every_documented_spelling_of_a_period_is_read(text: str, offset_ms: int
     "text", ["2026-02-03", "2026-02-03T09:00:00+00:00", "2026-02-30T09:00:00Z", "", "now"]
 )
 def test_any_other_period_is_a_fault(text: str) -> None:
-    with pytest.raises(SchemaFault, match=r"items\[\]\.period"):
+    with pytest.raises(SchemaError, match=r"items\[\]\.period"):
         parse_period(text)
 
 
@@ -239,7 +242,7 @@ def test_any_other_period_is_a_fault(text: str) -> None:
 def test_an_impossible_row_is_a_fault_that_names_its_field(
     changes: dict[str, Any], field: str, kind: str
 ) -> None:
-    with pytest.raises(SchemaFault, match=rf"^items\[1\]\.{field}: ") as caught:
+    with pytest.raises(SchemaError, match=rf"^items\[1\]\.{field}: ") as caught:
         read([row(), row(**changes)])
 
     assert caught.value.kind == kind
@@ -250,7 +253,7 @@ def test_an_impossible_row_is_a_fault_that_names_its_field(
     ("successes", "kind"), [(42, "negative"), (-1, "negative"), (..., "missing")]
 )
 def test_impossible_successes_are_a_fault(successes: Any, kind: str) -> None:
-    with pytest.raises(SchemaFault, match="successCount") as caught:
+    with pytest.raises(SchemaError, match="successCount") as caught:
         read([row(functionID="fn-1", successCount=successes)], "function_usage")
 
     assert caught.value.kind == kind

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.errors import SchemaFault, Truncated, Unauthorized
-from exporter.provider import Rules, Target
+from exporter.errors import SchemaError, Truncated, Unauthorized
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.plugin import Rules, Target
 from exporter.providers.voiceflow.kind import KIND
 from exporter.providers.voiceflow.options import VoiceflowOptions
-from exporter.query import Ask
-from exporter.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.wire import Wire
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -57,8 +57,8 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
         return httpx.Response(200, content=body)
 
     async def main() -> list[Reading]:
-        async with Wire(httpx.MockTransport(vendor)) as wire:
-            api = Api(
+        async with Transport(httpx.MockTransport(vendor)) as wire:
+            api = ApiClient(
                 base_url=built.base_url,
                 sign=dict,
                 wire=wire,
@@ -66,7 +66,7 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
             )
-            ask = Ask(window, START_MS)
+            ask = PollRequest(window, START_MS)
             return [reading async for reading in built.queries[index].read(api, ask)]
 
     return run_virtual(main(), clock)
@@ -114,7 +114,7 @@ def test_an_alias_is_naming_and_not_meaning() -> None:
     )
 
     assert named.queries[0].spec.fingerprint == plain.fingerprint
-    assert named.queries[0].spec.naming != plain.naming
+    assert named.queries[0].spec.label_rules != plain.label_rules
 
 
 def test_the_filter_is_sent_as_documented() -> None:
@@ -192,13 +192,13 @@ def test_pages_without_end_are_truncation() -> None:
 
 
 def test_a_page_that_fails_voids_the_pages_before_it() -> None:
-    with pytest.raises(SchemaFault):
+    with pytest.raises(SchemaError):
         read(lambda data: b"{" if "cursor" in data["filter"] else page(1, cursor=1))
 
 
 @pytest.mark.parametrize("body", [b'{"result": [1]}', b'{"result": {}}', b'{"items": []}', b"[]"])
 def test_an_answer_of_another_shape_is_a_fault(body: bytes) -> None:
-    with pytest.raises(SchemaFault):
+    with pytest.raises(SchemaError):
         read(lambda _: body)
 
 

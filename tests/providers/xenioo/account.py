@@ -10,27 +10,28 @@ from typing import Any
 
 import httpx
 
-from exporter import catalog, schedule
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Surroundings
+from exporter.config.secret import SecretContext
+from exporter.exposition import catalogue
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
 from exporter.ledger.store import Ledger
-from exporter.poll import Desk, Ended, Line, QueryKey, poll
-from exporter.provider import Query, Rules, Target
+from exporter.model.query import PollRequest, QueryKey
+from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.polling import schedule
+from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
+from exporter.providers.base.plugin import Query, Rules, Target
 from exporter.providers.xenioo.kind import KIND
-from exporter.query import Ask
-from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.simulator.server import Seen
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
-from exporter.telemetry import Telemetry
-from exporter.wire import Wire
+from exporter.telemetry.counters import Telemetry
 from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
 STATISTICS = "/analytics/statistics"
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 2 * DAY_MS, floor_to(START_MS, HOUR_MS) + HOUR_MS)
-FAMILIES = {entry.family.name: entry.family for entry in catalog.entries({"xenioo": KIND})}
+FAMILIES = {entry.family.name: entry.family for entry in catalogue.entries({"xenioo": KIND})}
 
 
 async def published(_key: QueryKey) -> None:
@@ -54,7 +55,7 @@ class Account:
         self.clock = VirtualClock()
         self.traffic = Traffic(seed, per_hour=6)
         self.service = build(self.clock, self.traffic)
-        self.ended: list[Ended] = []
+        self.ended: list[PollResult] = []
         self.telemetry = Telemetry()
         self._rng = random.Random(5)  # noqa: S311 - the same each time
         self._folder = folder
@@ -66,7 +67,7 @@ class Account:
     def configure(self, names: Sequence[str], **keys: Any) -> None:
         """Read other settings; an open ledger learns of them when it is opened again."""
         rules = Rules(Limits(), Privacy())
-        around = Surroundings({}, Path(), inline=True)
+        around = SecretContext({}, Path(), inline=True)
         self.targets: list[Target] = []
         for name in names:
             entries = {"name": name, **self.service.target(URL), **keys}
@@ -90,7 +91,7 @@ class Account:
     def open(self) -> Ledger:
         """Open the ledger as it lies on disk, for the present targets."""
         ledger = Ledger(f"sqlite:///{self._path}", clock=self.clock, families=FAMILIES)
-        ledger.enrol([query.spec for query in self.queries.values()])
+        ledger.sync_queries([query.spec for query in self.queries.values()])
         return ledger
 
     def restart(self) -> None:
@@ -130,8 +131,8 @@ class Account:
 
     async def drive(self, ledger: Ledger, until_ms: int) -> None:
         """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
-        async with Wire(httpx.ASGITransport(self.service)) as wire:
-            desk = Desk(ledger, self.clock, self._rng, self.telemetry, inline, published)
+        async with Transport(httpx.ASGITransport(self.service)) as wire:
+            desk = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
             lines = self._lines(wire)
             while self.clock.now_ms() < until_ms:
                 claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
@@ -145,7 +146,9 @@ class Account:
         """Return what a counter shows, over all its series, new ones revealed."""
         total = 0.0
         for key in self.queries:
-            self.ledger.reveal([number for number, _ in self.ledger.view(key).pending])
+            self.ledger.confirm_zero_scraped(
+                [number for number, _ in self.ledger.view(key).pending]
+            )
             shown = self.ledger.view(key).shown
             total += sum(one.value for one in shown if one.family == family)
         return total
@@ -156,11 +159,11 @@ class Account:
         shown = self.ledger.view(key).shown
         return {one.labels[2:]: one.value for one in shown if one.family == family}
 
-    def _lines(self, wire: Wire) -> Mapping[QueryKey, Line]:
+    def _lines(self, wire: Transport) -> Mapping[QueryKey, ScheduledQuery]:
         return {
-            query.spec.key: Line(
+            query.spec.key: ScheduledQuery(
                 query,
-                Api(
+                ApiClient(
                     base_url=target.base_url,
                     sign=target.sign,
                     wire=wire,
@@ -173,7 +176,7 @@ class Account:
             for query in target.queries
         }
 
-    def _next(self, line: Line) -> int:
+    def _next(self, line: ScheduledQuery) -> int:
         return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
 
 
@@ -188,8 +191,8 @@ def read_once(account: Account) -> None:
     (built,) = account.targets
 
     async def main() -> None:
-        async with Wire(httpx.ASGITransport(account.service)) as wire:
-            api = Api(
+        async with Transport(httpx.ASGITransport(account.service)) as wire:
+            api = ApiClient(
                 base_url=built.base_url,
                 sign=built.sign,
                 wire=wire,
@@ -197,7 +200,7 @@ def read_once(account: Account) -> None:
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
             )
-            ask = Ask(WINDOW, account.clock.now_ms())
+            ask = PollRequest(WINDOW, account.clock.now_ms())
             assert [reading async for reading in built.queries[0].read(api, ask)]
 
     run_virtual(main(), account.clock)

@@ -1,6 +1,6 @@
 """Xenioo keeps to what every provider keeps to."""
 
-from exporter.errors import SchemaFault, Unauthorized
+from exporter.errors import SchemaError, Unauthorized
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Bench, Case, Compliance, _content, _hours
 
@@ -25,7 +25,7 @@ class TestXenioo(Compliance):
             "chatbot_operator_messages_sent_total": (Kind.OPERATOR_MESSAGE_SENT, {}),
         },
         unchecked=frozenset({"chatbot_xenioo_messages_total"}),
-        errors={"renamed_field": SchemaFault},
+        errors={"renamed_field": SchemaError},
         quirks=frozenset(
             {
                 "token_v1",
@@ -40,7 +40,7 @@ class TestXenioo(Compliance):
             }
         ),
         own_faults={
-            ("statistics", "second_number"): SchemaFault,
+            ("statistics", "second_number"): SchemaError,
             ("statistics", "free_account"): Unauthorized,
             ("statistics", "revoked"): Unauthorized,
         },

@@ -4,9 +4,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from exporter.errors import SchemaFault
+from exporter.errors import SchemaError
+from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.xenioo.groups import Groups, closed_day, day_window
-from exporter.samples import HOUR_MS, Window
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 HOUR = Window(NINE, NINE + HOUR_MS)
@@ -51,17 +51,17 @@ def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
     ],
 )
 def test_an_hour_that_is_not_certain_is_a_fault(label: object) -> None:
-    with pytest.raises(SchemaFault, match="here: "):
+    with pytest.raises(SchemaError, match="here: "):
         Groups("hour", "UTC").window(label, "here")
 
 
 def test_a_day_that_begins_at_noon_is_a_fault() -> None:
-    with pytest.raises(SchemaFault, match="whole day"):
+    with pytest.raises(SchemaError, match="whole day"):
         Groups("day", "UTC").window("2026-02-03 12", "here")
 
 
 def test_a_fault_does_not_repeat_the_label() -> None:
-    with pytest.raises(SchemaFault) as refused:
+    with pytest.raises(SchemaError) as refused:
         Groups("hour", "UTC").window("Ada Lovelace", "here")
 
     assert "Ada" not in str(refused.value)

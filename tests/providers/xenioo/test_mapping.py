@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import SchemaFault
-from exporter.labels import Labels
+from exporter.errors import SchemaError
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
+from exporter.providers.base.labels import Labels
 from exporter.providers.xenioo.groups import Groups
 from exporter.providers.xenioo.kind import KIND
 from exporter.providers.xenioo.mapping import (
@@ -16,7 +17,6 @@ from exporter.providers.xenioo.mapping import (
     day_to_reading,
     hours_to_reading,
 )
-from exporter.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
@@ -104,7 +104,7 @@ def test_the_number_is_the_only_one_whatever_its_name() -> None:
 
 
 def test_between_two_numbers_nothing_is_guessed() -> None:
-    with pytest.raises(SchemaFault, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
+    with pytest.raises(SchemaError, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
         read(row("Incoming Message", 3, Previous=2))
 
 
@@ -115,7 +115,7 @@ def test_the_settings_choose_between_two_numbers() -> None:
 
 
 def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
-    with pytest.raises(SchemaFault) as refused:
+    with pytest.raises(SchemaError) as refused:
         read(row("Incoming Message", 3, **{"call me on 555 0100": 1}))
 
     assert "555" not in str(refused.value)
@@ -138,14 +138,14 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
 def test_a_row_that_is_not_certain_refuses_the_answer(
     bad: dict[str, Any], dialect: Dialect, kind: str
 ) -> None:
-    with pytest.raises(SchemaFault) as refused:
+    with pytest.raises(SchemaError) as refused:
         read(bad, dialect=dialect)
 
     assert refused.value.kind == kind
 
 
 def test_the_number_keeps_its_name_in_all_rows() -> None:
-    with pytest.raises(SchemaFault, match="another name"):
+    with pytest.raises(SchemaError, match="another name"):
         read(row("Incoming Message", 3), row("Fallback Reply", ..., Total=3))
 
 
@@ -258,7 +258,7 @@ def test_hours_outside_the_question_are_left_out() -> None:
 
 
 def test_something_that_happens_in_the_future_means_a_wrong_zone() -> None:
-    with pytest.raises(SchemaFault, match="in the future; check timezone"):
+    with pytest.raises(SchemaError, match="in the future; check timezone"):
         read(row("Incoming Message", 1, "2026-02-03 10"))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.ledger import engine
-from exporter.samples import HOUR_MS
+from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import Seen
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.effort import examples

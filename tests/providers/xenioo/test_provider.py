@@ -9,23 +9,19 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.api import Api
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Secret, Surroundings
-from exporter.errors import ProviderError, Refused, SchemaFault, Unauthorized
-from exporter.provider import Rules, Target
+from exporter.config.secret import Secret, SecretContext
+from exporter.errors import ProviderError, Refused, SchemaError, Unauthorized
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.providers.base.plugin import Rules, Target
 from exporter.providers.xenioo.kind import KIND
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import (
-    account_name,
-    certain_ms,
-    days_for,
-)
-from exporter.query import Ask
-from exporter.samples import DAY_MS, HOUR_MS, Window, floor_to
+from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
-from exporter.wire import Wire
 from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
@@ -41,7 +37,7 @@ def options(**keys: Any) -> XeniooOptions:
         "account_key": ACCOUNT_KEY,
         "service_url": "https://node.example.com/",
     }
-    around = Surroundings({}, Path(), inline=True)
+    around = SecretContext({}, Path(), inline=True)
     return XeniooOptions.model_validate(plain | keys, context=around)
 
 
@@ -68,8 +64,8 @@ def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
         return vendor(request)
 
     async def main() -> None:
-        async with Wire(httpx.MockTransport(noted)) as wire:
-            api = Api(
+        async with Transport(httpx.MockTransport(noted)) as wire:
+            api = ApiClient(
                 base_url=built.base_url,
                 sign=built.sign,
                 wire=wire,
@@ -77,7 +73,7 @@ def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
                 requests_per_second=0,
                 gate=asyncio.Semaphore(64),
             )
-            ask = Ask(WINDOW, START_MS)
+            ask = PollRequest(WINDOW, START_MS)
             assert [reading async for reading in built.queries[0].read(api, ask)]
 
     run_virtual(main(), clock)
@@ -129,7 +125,7 @@ def test_every_spelling_of_the_token_is_read(reply: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("reply", [{}, {"token": ""}, {"token": 5}, {"token": "a\nb"}])
 def test_a_reply_without_a_token_is_a_fault(reply: dict[str, Any]) -> None:
-    with pytest.raises(SchemaFault, match="token: missing"):
+    with pytest.raises(SchemaError, match="token: missing"):
         ask_all(lambda _request: httpx.Response(200, json=reply))
 
 

@@ -1,0 +1,54 @@
+"""What is allowed in a settings file and still likely to be regretted: warnings, not faults."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from exporter.clock import MILLISECONDS
+from exporter.config.model import Settings
+from exporter.config.source import Path as Steps
+from exporter.config.source import Source, read
+from exporter.errors import SettingsProblem
+from exporter.format import span
+from exporter.providers.base.plugin import Target
+
+USUAL_SCRAPE_MS = 60_000
+SCRAPES_HELD = 1.5
+ZERO_HOLD = "zero_hold"
+
+
+def warnings(file: str, settings: Settings, targets: Sequence[Target]) -> list[SettingsProblem]:
+    """Return what to warn of in ``file``, by position; ``targets`` are those of ``settings``."""
+    source = read(Path(file).read_bytes(), file)
+    found = [*_short_holds(source, settings), *_shared_budgets(source, targets)]
+    return sorted(found, key=lambda each: (each.line, each.column))
+
+
+def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem]:
+    """Yield each ``zero_hold`` that is too short for Prometheus' usual scrape interval."""
+    held: dict[Steps, int] = {}
+    for index, target in enumerate(settings.targets):
+        own: Steps = ("targets", index, ZERO_HOLD)
+        held[own if own in source.values else ("defaults", ZERO_HOLD)] = target.zero_hold
+    for path, held_ms in held.items():
+        if held_ms < SCRAPES_HELD * USUAL_SCRAPE_MS:
+            often = span(held_ms / SCRAPES_HELD / MILLISECONDS)
+            yield source.fault(
+                path,
+                f"warning: too short, unless Prometheus scrapes every {often} or more often",
+                "take 1.5 times the scrape interval, 90s for its usual 1m",
+            )
+
+
+def _shared_budgets(source: Source, targets: Sequence[Target]) -> Iterator[SettingsProblem]:
+    """Yield each target that spends from the call budget of one before it."""
+    first: dict[str, int] = {}
+    for index, target in enumerate(targets):
+        for budget in {query.spec.budget for query in target.queries if query.spec.budget}:
+            if budget.name in first:
+                other = source.where(("targets", first[budget.name], "name"))
+                yield source.fault(
+                    ("targets", index),
+                    f"warning: the same account as the target at {other}, so both share its calls",
+                    "each is polled half as often; one target can read all bots of an account",
+                )
+            first.setdefault(budget.name, index)

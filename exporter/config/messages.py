@@ -1,0 +1,220 @@
+"""What a validator found, in plain words and at the position of the value it is about.
+
+Messages are written here and not taken from the validator, since its own may repeat a value.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, core_schema
+
+from exporter.config.model import Named
+from exporter.config.secret import REFERENCE, Secret
+from exporter.config.source import Path, Source, plain
+from exporter.config.values import kind_of, near, suggestion
+from exporter.errors import SettingsProblem
+
+_WANTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+}
+_BOUNDS = {
+    "greater_than_equal": "below the minimum of {ge:g}",
+    "greater_than": "not above {gt:g}",
+    "less_than_equal": "above the maximum of {le:g}",
+    "less_than": "not below {lt:g}",
+    "string_too_short": "shorter than {min_length} characters",
+    "string_too_long": "longer than {max_length} characters",
+    "too_short": "fewer than {min_length}",
+    "too_long": "more than {max_length}",
+}
+_FIRST: dict[Path, str] = {("version",): "begin with version: 1", ("targets",): "add a target"}
+_TEXTS = ("text", "text or {id: …, alias: …}")
+_BUILT_IN = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
+FEW = 10
+_CONTAINERS = {"dict_type", "model_type", "list_type", "tuple_type", "set_type", "frozen_set_type"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake: the path of the value, from the part that was checked, and the words for it.
+
+    ``key`` is the path of the key where that is what is wrong.
+    """
+
+    path: Path
+    kind: str
+    problem: str
+    hint: str = ""
+    key: Path | None = None
+
+    def fault(self, source: Source, base: Path) -> SettingsProblem:
+        """Return the fault with its position; ``base`` is the path of the part checked."""
+        at = None if self.key is None else source.keys.get((*base, *self.key))
+        return source.fault((*base, *self.path), self.problem, self.hint, at=at)
+
+
+def findings(error: ValidationError, data: Any, model: type[BaseModel]) -> list[Finding]:
+    """Return the mistakes in ``data``, one a place, whatever the number of shapes tried on it."""
+    details = [(*_walk(data, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
+    found: dict[Path, Finding] = {}
+    for path, branch, detail in details:
+        if branch is None or not _other_shape(data, path, branch, detail["type"]):
+            found.setdefault(path, _finding(path, detail, data, model))
+    below = {path[:n] for path in found for n in range(len(path) + 1)}
+    for branch in {branch for _, branch, _ in details if branch is not None} - below:
+        found[branch] = Finding(branch, "shape", "not in a shape that is possible here")
+    return list(found.values())
+
+
+def _walk(data: Any, loc: tuple[str | int, ...], kind: str) -> tuple[Path, Path | None]:
+    """Return the part of ``loc`` that is in the file, and where it chose among shapes."""
+    path: Path = ()
+    branch: Path | None = None
+    for n, step in enumerate(loc):
+        if _has(data, step):
+            data, path = data[step], (*path, step)
+        elif kind == "missing" and n == len(loc) - 1:
+            path = (*path, step)
+        elif step != "[key]":
+            branch = path
+    return path, branch
+
+
+def _has(data: Any, step: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(step, int) and step < len(data)
+    return isinstance(data, dict) and step in data
+
+
+def _other_shape(data: Any, path: Path, branch: Path, kind: str) -> bool:
+    """Say whether the error is only that the value is not of a shape it was not meant for."""
+    is_container = isinstance(_at(data, branch), dict | list)
+    return path == branch and is_container != (kind in _CONTAINERS)
+
+
+def _at(data: Any, path: Path) -> Any:
+    for step in path:
+        data = data[step] if _has(data, step) else None
+    return data
+
+
+def _finding(path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]) -> Finding:
+    kind = detail["type"]
+    match kind:
+        case "missing":
+            secret = Secret in models_at(model, path)
+            return Finding(path, kind, "missing", REFERENCE if secret else _FIRST.get(path, ""))
+        case "extra_forbidden":
+            return _unknown_key(path, model)
+        case _:
+            named = kind == "model_type" and Named in models_at(model, path)
+            value = _at(data, path)
+            problem, hint = _mistyped(_TEXTS[1], value) if named else _words(detail, value)
+            return Finding(path, kind, problem, hint)
+
+
+def _unknown_key(path: Path, model: type[BaseModel]) -> Finding:
+    around = models_at(model, path[:-1])
+    known = sorted({name for each in around for name in each.model_fields})
+    key = str(path[-1])
+    if Secret in around or not plain(key):
+        hint = REFERENCE if Secret in around else ""
+        return Finding(path[:-1], "extra_forbidden", "unknown key", hint, key=path)
+    hint = suggestion(key, known)
+    if not hint and len(known) <= FEW:
+        hint = "known here: " + ", ".join(known)
+    return Finding(path, "extra_forbidden", "unknown key", hint, key=path)
+
+
+def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in _WANTED:
+        return _mistyped(_WANTED[kind], value)
+    if kind in _BOUNDS:
+        return ("empty" if value in ("", []) else _BOUNDS[kind].format_map(context)), ""
+    if kind in ("literal_error", "enum"):
+        return _unlisted(re.findall(r"'([^']*)'", str(context.get("expected"))), value)
+    if kind in _BUILT_IN:
+        return "not a value that is possible here", ""
+    if "problem" in context:
+        return str(context["problem"]), str(context.get("hint", ""))
+    return _without(detail, value), ""
+
+
+def _without(detail: ErrorDetails, value: Any) -> str:
+    """Return a validator's own words without any text of the file in them."""
+    words = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    for text in sorted(_texts_in(value), key=len, reverse=True):
+        if text.strip() and not plain(text):
+            words = words.replace(text, "…")
+    return words
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case list():
+            yield from (text for item in value for text in _texts_in(item))
+        case dict():
+            yield from (text for item in [*value, *value.values()] for text in _texts_in(item))
+        case _:
+            return
+
+
+def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
+    hint, found = "", kind_of(value)
+    if isinstance(value, float) and wanted == "a whole number":
+        found = "a fraction"
+    elif wanted in _TEXTS and isinstance(value, bool | int | float):
+        hint = "put it in quotes"
+    elif wanted == "a list" and isinstance(value, str):
+        hint = "write [a, b]"
+    elif wanted.endswith("number") and isinstance(value, str):
+        hint = "write it without quotes"
+    elif value is None:
+        hint = "give it a value or leave the key out"
+    return f"expected {wanted}, found {found}", hint
+
+
+def _unlisted(known: list[str], value: Any) -> tuple[str, str]:
+    if isinstance(value, bool):
+        return f"expected {_listed(known)}, found true or false", "put it in quotes"
+    if guess := near(value, known):
+        return f"expected {_listed(known)}", f'did you mean "{guess}"?'
+    return f"expected {_listed(known)}", ""
+
+
+def _listed(known: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(known[:-1]), *known[-1:])))
+
+
+def models_at(model: type[BaseModel], path: Path) -> set[type[BaseModel]]:
+    """Return the models that the value at ``path`` may be read as."""
+    around = {model}
+    for step in path:
+        fields = [m.model_fields[step] for m in around if step in m.model_fields]
+        # An index, or a key of a free mapping, leads to what its field's type already names.
+        if fields:
+            around = {found for field in fields for found in _models_in(field.annotation)}
+    return around
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -1,0 +1,1 @@
+"""Why a series has its value: selector, reader, answer."""

@@ -1,0 +1,285 @@
+"""Why a series shows what it shows: the ledger's rows as an account that a person can add up."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from exporter.explain.reader import EVERY, Asked, BucketRow, Reader, Record, Search, Specs
+from exporter.explain.selector import parse
+from exporter.format import number, render_labels
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, Family, Window
+
+
+class Phase(StrEnum):
+    """How final a bucket is (``semantics.md`` B.1); unknown where its query is gone."""
+
+    OPEN = "open"
+    SETTLING = "settling"
+    SETTLED = "settled"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket: ``counted`` is ``provider`` less ``baseline``; ``revisions`` how often it changed."""
+
+    start_ms: int
+    end_ms: int
+    phase: Phase
+    provider: float
+    baseline: float
+    counted: float
+    revisions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of time that nothing was counted of, and why."""
+
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """How a counter adds up.
+
+    ``buckets + retired = truth``; ``truth + overhang + written_off = counter``. ``held`` is shown
+    in place of the counter until a scrape has carried it.
+    """
+
+    buckets: float
+    retired: float
+    truth: float
+    overhang: float
+    written_off: float
+    counter: float
+    held: float | None = None
+
+    def steps(self) -> list[tuple[str, float]]:
+        """Return the lines of the sum, in the order in which they add up."""
+        lines = [
+            ("counted in buckets", self.buckets),
+            ("+ retired", self.retired),
+            ("= provider's figures since counting began", self.truth),
+            ("+ overhang", self.overhang),
+            ("+ written off", self.written_off),
+            ("= counter", self.counter),
+        ]
+        return lines if self.held is None else [*lines, ("shown at first", self.held)]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One series explained; instants are UTC milliseconds.
+
+    ``sum`` is there for counters only. A period gauge is the sum of its buckets' provider values
+    within ``period``; any other gauge is the provider's own value as of ``as_of_ms``. ``exported``
+    is None where ``/metrics`` does not show the series. ``notes`` say in sentences what makes the
+    figure differ from the provider's own pages.
+    """
+
+    series: str
+    meaning: str
+    target: str
+    query: str
+    provider: str
+    request: str
+    field: str
+    state: str
+    exported: float | None
+    since_ms: int | None
+    settled_until_ms: int | None
+    buckets: tuple[Bucket, ...]
+    sum: Sum | None
+    period: Window | None
+    as_of_ms: int | None
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on."""
+
+    selector: str
+    now_ms: int
+    first: int
+    most: int
+    total: int
+    series: tuple[Explanation, ...]
+
+    @property
+    def last(self) -> int:
+        """Return the number of the last series here."""
+        return self.first + len(self.series) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """Explains series from a ledger. ``families`` are all that can be exported, by name."""
+
+    reader: Reader
+    specs: Specs
+    families: Mapping[str, Family]
+    now_ms: int
+
+    def answer(self, text: str, first: int, most: int) -> Answer:
+        """Return the accounts of ``most`` series that the selector ``text`` asks for.
+
+        ``first`` is the number of the first of them, from 1. Raises ``SelectorError`` and
+        ``LedgerError``.
+        """
+        found, total = [], 0
+        for record in self._find(text, range(first - 1, first - 1 + most)):
+            total += 1
+            if record is not None:
+                found.append(explain(record, self.families, self.now_ms))
+        return Answer(text, self.now_ms, first, most, total, tuple(found))
+
+    def each(self, text: str) -> Iterator[Explanation]:
+        """Yield the accounts of all series that ``text`` asks for, one at a time; raises alike."""
+        for record in self._find(text, EVERY):
+            if record is not None:
+                yield explain(record, self.families, self.now_ms)
+
+    def _find(self, text: str, page: range) -> Iterator[Record | None]:
+        asked = parse(text)
+        search = Search(asked.matches, asked.may_match, self.specs, self.now_ms)
+        return self.reader.find(search, page)
+
+
+def explain(record: Record, families: Mapping[str, Family], now_ms: int) -> Explanation:
+    """Return the account of one series. ``families`` are all that can be exported, by name."""
+    family = families[record.family]
+    asked = record.asked
+    buckets = tuple(_bucket(row, asked.spec, now_ms) for row in record.buckets)
+    return Explanation(
+        series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
+        meaning=family.meaning or family.help,
+        target=asked.target,
+        query=asked.query,
+        provider=asked.provider,
+        request=asked.spec.request if asked.spec else "",
+        field=_field(record, asked.spec, families),
+        state=record.state,
+        exported=record.exported,
+        since_ms=asked.epoch_ms,
+        settled_until_ms=asked.cursor_ms,
+        buckets=buckets,
+        sum=_sum(record, buckets),
+        period=record.period,
+        as_of_ms=record.end_ms,
+        gaps=tuple(Gap(*gap) for gap in asked.gaps),
+        notes=tuple(_notes(record, buckets)),
+    )
+
+
+def _field(record: Record, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
+    if spec is None:
+        return ""
+    of_period = {each.period_name: each.name for each in families.values() if each.period}
+    return spec.fields.get(of_period.get(record.family, record.family), "")
+
+
+def _bucket(row: BucketRow, spec: QuerySpec | None, now_ms: int) -> Bucket:
+    end_ms = row.start_ms + (spec.granularity_ms if spec else HOUR_MS)
+    return Bucket(
+        start_ms=row.start_ms,
+        end_ms=end_ms,
+        phase=_phase(end_ms, spec, now_ms),
+        provider=row.obs,
+        baseline=row.base,
+        counted=row.obs - row.base,
+        revisions=row.revised,
+    )
+
+
+def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
+    if spec is None:
+        return Phase.UNKNOWN
+    if end_ms > now_ms:
+        return Phase.OPEN
+    return Phase.SETTLING if end_ms + spec.settle_ms > now_ms else Phase.SETTLED
+
+
+def _sum(record: Record, buckets: tuple[Bucket, ...]) -> Sum | None:
+    tally = record.tally
+    if tally is None:
+        return None
+    counted = sum(bucket.counted for bucket in buckets)
+    return Sum(
+        buckets=counted,
+        retired=tally.retired,
+        truth=counted + tally.retired,
+        overhang=tally.overhang,
+        written_off=tally.written_off,
+        counter=tally.counter,
+        held=tally.held,
+    )
+
+
+def _notes(record: Record, buckets: tuple[Bucket, ...]) -> Iterator[str]:
+    yield from _about_state(record)
+    yield from _about_query(record.asked)
+    if record.tally is None:
+        yield _about_gauge(record)
+        return
+    baseline = sum(bucket.baseline for bucket in buckets)
+    if baseline:
+        yield (
+            f"Of what the provider shows in these buckets, {number(baseline)} was there before "
+            "counting began and is not counted."
+        )
+    if record.tally.retired:
+        yield f"Buckets that are no longer read are kept as one sum: {number(record.tally.retired)}."
+    if record.tally.overhang:
+        yield (
+            f"{number(record.tally.overhang)} was counted and then taken back by the provider. A "
+            "counter never falls: growth repays it, or it is written off."
+        )
+    if record.tally.written_off:
+        yield (
+            f"{number(record.tally.written_off)} was taken back by the provider and never repaid: "
+            "written off, so that new growth counts."
+        )
+    if any(bucket.phase is Phase.OPEN for bucket in buckets):
+        yield "The newest bucket is still open: the provider goes on adding to it."
+
+
+def _about_state(record: Record) -> Iterator[str]:
+    tally = record.tally
+    if tally is not None and tally.held is not None and record.exported is not None:
+        yield (
+            f"Shown as {number(tally.held)} until a scrape has carried that, so that increase() "
+            "sees the first growth."
+        )
+    match record.state:
+        case "dormant":
+            yield "Not on /metrics: no change for 35 days. It returns with the next growth."
+        case "hidden":
+            yield "Not on /metrics: an alias or allow list has put another series in its place."
+        case "removed":
+            yield "Not on /metrics: the settings do not have this query any more."
+        case _:
+            return
+
+
+def _about_query(asked: Asked) -> Iterator[str]:
+    if asked.epoch_ms is None:
+        yield "Nothing was counted yet: the query has not been polled with success."
+    if asked.quarantined:
+        yield "The newest answer lost most of its counts; it is held back until two more agree."
+    if asked.gaps:
+        yield "Some spans of time could not be read and are not counted; see the gaps."
+
+
+def _about_gauge(record: Record) -> str:
+    if record.period is not None:
+        return (
+            "What the provider says of the newest settled period, counted or not; the sum of its "
+            "buckets."
+        )
+    return "The provider's own figure as it was read last; such values never add up."

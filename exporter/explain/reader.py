@@ -1,0 +1,306 @@
+"""What the ledger holds of single series: read only, beside a running exporter, locking nobody out.
+
+One transaction reads everything, so that the parts of an explanation belong together.
+"""
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.errors import LedgerError
+from exporter.ledger import engine
+from exporter.ledger.periods import settled_day
+from exporter.ledger.rows import Shown, decode_labels, encode_labels
+from exporter.ledger.tables import bucket, gap, gauge, query, series
+from exporter.ledger.view import read_view
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, Family, Window
+
+BUSY_S = 5
+REMOVED = "removed"
+LIVE = "live"
+EVERY = range(sys.maxsize)
+
+Specs = Mapping[tuple[str, str], QuerySpec]
+Wanted = Callable[[str, Mapping[str, str]], bool]
+"""Says whether the series of a name with these labels is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketRow:
+    """One bucket: what the provider last said, what of it predates counting, how often revised."""
+
+    start_ms: int
+    obs: float
+    base: float
+    revised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A counter's running numbers; ``held`` is what is shown until a scrape has carried it."""
+
+    retired: float
+    overhang: float
+    overhang_since_ms: int | None
+    written_off: float
+    counter: float
+    held: float | None
+    created_ms: int
+    changed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The query behind a series: when counting began, up to where data are settled, its gaps.
+
+    ``spec`` is None for a query that the settings do not have any more.
+    """
+
+    target: str
+    query: str
+    provider: str
+    spec: QuerySpec | None
+    epoch_ms: int | None
+    cursor_ms: int | None
+    last_success_ms: int | None
+    quarantined: bool
+    gaps: tuple[tuple[int, int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One series as the ledger has it; ``exported`` is None where ``/metrics`` does not show it.
+
+    A counter has a ``tally``, a period gauge the ``period`` whose buckets it sums up, any other
+    gauge the instant its value describes. ``state`` is live, dormant, hidden or removed.
+    """
+
+    family: str
+    labels: Mapping[str, str]
+    asked: Asked
+    exported: float | None
+    state: str = LIVE
+    tally: Tally | None = None
+    buckets: tuple[BucketRow, ...] = ()
+    period: Window | None = None
+    end_ms: int | None = None
+    expires_ms: int | None = None
+
+
+Load = Callable[[], Record]
+"""Reads what there is to know of a series that matches, which costs more than to find it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What series are asked for, of the queries of ``specs``, as they are at ``now_ms``.
+
+    ``of`` says beforehand whether any series with a target's labels could be ``wanted``.
+    """
+
+    wanted: Wanted
+    of: Callable[[Mapping[str, str]], bool]
+    specs: Specs
+    now_ms: int
+
+
+class Reader:
+    """Reads a ledger that another process may be writing. Raises ``LedgerError``."""
+
+    def __init__(self, url: str, families: Mapping[str, Family]) -> None:
+        self._families = families
+        self._engine = _read_only(url)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._engine.dispose()
+
+    def find(self, search: Search, page: range = EVERY) -> Iterator[Record | None]:
+        """Yield the series that are asked for, one after another, as of one instant.
+
+        Of those whose number, from 0, is not in ``page``, only that there is one: None.
+        """
+        try:
+            engine.check_schema(self._engine)
+            with self._engine.begin() as tx:
+                for number, load in enumerate(_records(tx, self._families, search)):
+                    yield load() if number in page else None
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or type(error).__name__
+            raise LedgerError(f"the ledger cannot be read: {cause}") from error
+
+
+def _read_only(url: str) -> sa.Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return sa.create_engine(engine.address(url), execution_options=options)
+    path = Path(parsed.database or "")
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
+
+    def connect() -> sqlite3.Connection:
+        place = f"file:{quote(str(path.absolute()))}?mode=ro"
+        # BEGIN is ours: one snapshot for all reads, which in WAL mode keeps no writer waiting.
+        return sqlite3.connect(
+            place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+
+    made = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+    sa.event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return made
+
+
+def _records(tx: sa.Connection, families: Mapping[str, Family], search: Search) -> Iterator[Load]:
+    for row in tx.execute(sa.select(query).order_by(query.c.target, query.c.name)).all():
+        if not search.of({"target": row.target, "provider": row.provider}):
+            continue
+        spec = search.specs.get((row.target, row.name)) if row.state == "active" else None
+        shown: tuple[Shown, ...] = ()
+        periods: Mapping[str, int] = {}
+        if spec is not None:
+            view = read_view(tx, spec, families, search.now_ms)
+            shown, periods = view.shown, view.state.periods
+        scene = _Scene(tx, families, search.wanted, row.id, _asked(tx, row, spec), shown, periods)
+        yield from scene.counters()
+        yield from scene.gauges()
+
+
+def _asked(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> Asked:
+    gaps = tx.execute(
+        sa.select(gap.c.from_ms, gap.c.to_ms, gap.c.reason)
+        .where(gap.c.query_id == row.id)
+        .order_by(gap.c.from_ms)
+    )
+    return Asked(
+        target=row.target,
+        query=row.name,
+        provider=row.provider,
+        spec=spec,
+        epoch_ms=row.epoch_ms,
+        cursor_ms=row.cursor_ms,
+        last_success_ms=row.last_success_ms,
+        quarantined=row.quarantine > 0,
+        gaps=tuple((each.from_ms, each.to_ms, each.reason) for each in gaps),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """One query while its series are looked at: what it shows, and the ends of shown periods."""
+
+    tx: sa.Connection
+    families: Mapping[str, Family]
+    wanted: Wanted
+    query_id: int
+    asked: Asked
+    shown: Sequence[Shown]
+    periods: Mapping[str, int]
+
+    def counters(self) -> Iterator[Load]:
+        exported = {(each.family, each.labels): each.value for each in self.shown}
+        mine = sa.select(series).where(series.c.query_id == self.query_id)
+        for row in self.tx.execute(mine.order_by(series.c.family, series.c.labels)).all():
+            family = self.families.get(row.family)
+            if family is None:
+                continue
+            values = decode_labels(family.labels, row.labels)
+            labels = dict(zip(family.labels, values, strict=True))
+            if self.wanted(row.family, labels):
+                yield partial(self._counter, row, labels, exported.get((row.family, values)))
+
+    def _counter(
+        self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
+    ) -> Record:
+        return Record(
+            family=row.family,
+            labels=labels,
+            asked=self.asked,
+            exported=exported,
+            state=REMOVED if self.asked.spec is None else row.state,
+            tally=_tally(row),
+            buckets=_buckets(self.tx, [row.id]),
+        )
+
+    def gauges(self) -> Iterator[Load]:
+        counted = {each.period_name: each for each in self.families.values() if each.period}
+        for each in self.shown:
+            source = counted.get(each.family)
+            names = source.period_labels if source else self.families[each.family].labels
+            labels = dict(zip(names, each.labels, strict=True))
+            if each.created_ms is not None or not self.wanted(each.family, labels):
+                continue
+            record = Record(each.family, labels, self.asked, each.value)
+            of_period = source and partial(self._of_period, record, source)
+            yield of_period or partial(self._of_window, record)
+
+    def _of_period(self, record: Record, family: Family) -> Record:
+        name = record.labels["period"]
+        zone = self.asked.spec.timezone if self.asked.spec else "UTC"
+        end_ms = self.periods[name]
+        period = settled_day(end_ms, zone) if name == "day" else Window(end_ms - HOUR_MS, end_ms)
+        buckets = _buckets(self.tx, self._members(family, record.labels), period)
+        return replace(record, buckets=buckets, period=period)
+
+    def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
+        """Return the counters that a period gauge sums up: all labels alike but those folded."""
+        rows = self.tx.execute(
+            sa.select(series.c.id, series.c.labels).where(
+                series.c.query_id == self.query_id,
+                series.c.family == family.name,
+                series.c.state == LIVE,
+            )
+        )
+        alike = [name for name in family.labels if name in labels]
+        return [
+            row.id
+            for row in rows
+            for found in [msgspec.json.decode(row.labels, type=dict[str, str])]
+            if all(found.get(name, "") == labels[name] for name in alike)
+        ]
+
+    def _of_window(self, record: Record) -> Record:
+        names = self.families[record.family].labels
+        text = encode_labels(names, tuple(record.labels.values()))
+        row = self.tx.execute(
+            sa.select(gauge.c.end_ms, gauge.c.expires_ms).where(
+                gauge.c.query_id == self.query_id,
+                gauge.c.family == record.family,
+                gauge.c.labels == text,
+            )
+        ).one()
+        return replace(record, end_ms=row.end_ms, expires_ms=row.expires_ms)
+
+
+def _tally(row: sa.Row[Any]) -> Tally:
+    return Tally(
+        retired=row.retired,
+        overhang=row.overhang,
+        overhang_since_ms=row.overhang_since_ms,
+        written_off=row.written_off,
+        counter=row.c,
+        held=row.held,
+        created_ms=row.created_ms,
+        changed_ms=row.changed_ms,
+    )
+
+
+def _buckets(
+    tx: sa.Connection, numbers: Sequence[int], inside: Window | None = None
+) -> tuple[BucketRow, ...]:
+    """Return the buckets of the series ``numbers`` summed by start, oldest first."""
+    sums = (sa.func.sum(bucket.c.obs), sa.func.sum(bucket.c.base), sa.func.sum(bucket.c.revised))
+    mine = sa.select(bucket.c.start_ms, *sums).where(bucket.c.series_id.in_(numbers))
+    if inside is not None:
+        mine = mine.where(bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms)
+    rows = tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
+    return tuple(BucketRow(row[0], row[1], row[2], row[3]) for row in rows)

@@ -1,0 +1,153 @@
+"""Selectors as PromQL has them: ``name{label="value", other=~"a|b"}``.
+
+Source: https://prometheus.io/docs/prometheus/latest/querying/basics/#time-series-selectors
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from exporter.explain.pattern import Pattern, PatternError
+
+LONGEST = 2_048
+NAME = "__name__"
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_OPERATOR = re.compile(r"=~|!~|!=|=")
+_TEXT = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|`([^`]*)`')
+_SPACE = re.compile(r"[ \t\r\n]*")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+
+
+class SelectorError(ValueError):
+    """The text is not a selector; the message says why, and at which character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label; a label that a series lacks is empty."""
+
+    label: str
+    accepts: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """What series are wanted: those that meet every condition."""
+
+    text: str
+    matchers: tuple[Matcher, ...]
+
+    def matches(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Say whether the series ``name`` with ``labels`` is wanted."""
+        return all(
+            m.accepts(name if m.label == NAME else labels.get(m.label, "")) for m in self.matchers
+        )
+
+    def may_match(self, labels: Mapping[str, str]) -> bool:
+        """Say whether a series of which only ``labels`` are known may be wanted."""
+        return all(m.accepts(labels[m.label]) for m in self.matchers if m.label in labels)
+
+
+def parse(text: str) -> Selector:
+    """Return the selector in ``text``; raise ``SelectorError``."""
+    if len(text) > LONGEST:
+        raise SelectorError(f"a selector may have {LONGEST} characters")
+    matchers = _Reader(text).matchers()
+    if all(matcher.accepts("") for matcher in matchers):
+        raise SelectorError("the selector matches everything; name a metric or a label")
+    return Selector(text, tuple(matchers))
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def matchers(self) -> list[Matcher]:
+        found: list[Matcher] = []
+        self._skip()
+        if name := self._if(_METRIC):
+            found.append(Matcher(NAME, _operation("=", name[0])))
+        self._skip()
+        if self._if(re.compile(r"\{")):
+            self._braces(found)
+        self._skip()
+        if self._at < len(self._text):
+            raise self._fault("nothing more is expected")
+        return found
+
+    def _braces(self, found: list[Matcher]) -> None:
+        self._skip()
+        while not self._if(re.compile(r"\}")):
+            found.append(self._matcher())
+            self._skip()
+            comma = self._if(re.compile(","))
+            self._skip()
+            if not comma and self._text[self._at : self._at + 1] != "}":
+                raise self._fault('expected "," or "}"')
+
+    def _matcher(self) -> Matcher:
+        label = self._must(_LABEL, "a label's name")[0]
+        self._skip()
+        operator = self._must(_OPERATOR, "one of = != =~ !~")[0]
+        self._skip()
+        quoted = self._must(_TEXT, "a text in quotation marks")
+        raw = quoted[3]
+        value = self._unescaped(quoted[1] or quoted[2] or "") if raw is None else raw
+        try:
+            return Matcher(label, _operation(operator, value))
+        except PatternError as error:
+            raise self._fault(str(error)) from None
+
+    def _unescaped(self, text: str) -> str:
+        def plain(found: re.Match[str]) -> str:
+            if found[1] not in _ESCAPES:
+                raise self._fault("an escape that is not known; double the backslash")
+            return _ESCAPES[found[1]]
+
+        return _ESCAPE.sub(plain, text)
+
+    def _skip(self) -> None:
+        self._if(_SPACE)
+
+    def _if(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
+        found = wanted.match(self._text, self._at)
+        if found:
+            self._at = found.end()
+        return found
+
+    def _must(self, wanted: re.Pattern[str], words: str) -> re.Match[str]:
+        found = self._if(wanted)
+        if found is None:
+            raise self._fault(f"expected {words}")
+        return found
+
+    def _fault(self, problem: str) -> SelectorError:
+        return SelectorError(f"character {self._at + 1}: {problem}")
+
+
+def _operation(operator: str, value: str) -> Callable[[str], bool]:
+    match operator:
+        case "=":
+            return lambda found: found == value
+        case "!=":
+            return lambda found: found != value
+        case "=~":
+            return _remembered(Pattern(value).matches)
+        case _:
+            accepted = _remembered(Pattern(value).matches)
+            return lambda found: not accepted(found)
+
+
+def _remembered(accepts: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Return ``accepts`` that judges each text once: few values, many series."""
+    judged: dict[str, bool] = {}
+
+    def accepted(text: str) -> bool:
+        if text not in judged:
+            judged[text] = accepts(text)
+        return judged[text]
+
+    return accepted

@@ -1,0 +1,251 @@
+"""Lines of the exposition formats, and the blocks of bytes that they are kept in."""
+
+import struct
+import sys
+import zlib
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, groupby
+from typing import TypeVar
+
+import msgspec
+
+from exporter.exposition.gzip import Packed, pack
+from exporter.format import ESCAPES, label_pattern, number
+from exporter.ledger.rows import Shown
+from exporter.model.samples import Family, MetricType
+
+T = TypeVar("T")
+Owner = tuple[str, str]
+Labels = tuple[str, ...]
+
+SIZE = 8
+"""Bytes of a packed number."""
+
+BLOCK_LINES = 400
+"""About 64 KiB: so much is rendered and compressed again when one of them changes."""
+
+_IN_TEMPLATES = ESCAPES | {ord("%"): "%%"}
+_decode = msgspec.msgpack.Decoder(tuple[list[Labels], list[int | None]]).decode
+
+
+class SeriesSet:
+    """Which series an owner shows, and in ``runs`` their lines: by family, then by labels.
+
+    Labels and instants of creation are kept encoded, as they came, at a tenth of the memory.
+    """
+
+    __slots__ = ("_names", "_numbers", "_order", "_series", "runs")
+
+    def __init__(self, shown: Sequence[Shown], families: Mapping[str, Family]) -> None:
+        names, labels, _, created = columns(shown)
+        order = sorted(range(len(shown)), key=[*zip(names, labels, strict=True)].__getitem__)
+        self._order = None if order == list(range(len(order))) else array("I", order)
+        self._names = tuple(map(sys.intern, names))
+        self._numbers = struct.Struct(f"{len(shown)}d")
+        self._series = msgspec.msgpack.encode((labels, created))
+        self.runs: list[FamilySlice] = []
+        for name, same in groupby(self._ordered(names)):
+            start = self.runs[-1].stop if self.runs else 0
+            stop = start + len(list(same))
+            self.runs.append(FamilySlice(self, families[name], start, stop))
+
+    def fits(
+        self, names: tuple[str, ...], labels: Sequence[Labels], created: Sequence[int | None]
+    ) -> bool:
+        """Return whether these are the very series, in the order in which they first came."""
+        return names == self._names and msgspec.msgpack.encode((labels, created)) == self._series
+
+    def take(self, values: Sequence[float]) -> None:
+        """Let the lines have ``values``, which are in the order of the series as they came."""
+        packed = self._numbers.pack(*self._ordered(values))
+        whole = all(map(float.is_integer, self._numbers.unpack(packed)))
+        for run in self.runs:
+            here = packed[SIZE * run.start : SIZE * run.stop]
+            if run.values != here:
+                run.values, run.whole = here, whole
+                run.place.stale = True
+
+    def render(self, *, openmetrics: bool) -> None:
+        """Give every run its template."""
+        encoded = _decode(self._series)
+        labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
+        for run in self.runs:
+            here = slice(run.start, run.stop)
+            born = created[here] if openmetrics else ()
+            run.templates[openmetrics] = _template(run.family, labels[here], born)
+
+    def _ordered(self, column: Sequence[T]) -> Sequence[T]:
+        return column if self._order is None else [column[i] for i in self._order]
+
+
+class FamilySlice:
+    """The lines of one family in a layout, from ``start`` to before ``stop``.
+
+    ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
+    format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that none
+    has a fraction.
+    """
+
+    __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values", "whole")
+
+    def __init__(self, layout: SeriesSet, family: Family, start: int, stop: int) -> None:
+        self._layout = layout
+        self.family = family
+        self.place = Shard()
+        self.start = start
+        self.stop = stop
+        self.templates: list[bytes | None] = [None, None]
+        self.values = b""
+        self.whole = True
+
+    def template(self, *, openmetrics: bool) -> bytes:
+        """Return the template, rendered with those of the whole layout where it is missing."""
+        if self.templates[openmetrics] is None:
+            self._layout.render(openmetrics=openmetrics)
+        return self.templates[openmetrics] or b""
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """Some lines of one family, immutable. ``plain`` renders them, for OpenMetrics if true."""
+
+    plain: Callable[[bool], bytes]
+    _packed: dict[bool, Packed] = field(default_factory=dict)
+
+    def packed(self, *, openmetrics: bool) -> Packed:
+        """Return the block deflated; kept, since this is what scrapers ask for."""
+        found = self._packed.get(openmetrics)
+        if found is None:
+            found = self._packed[openmetrics] = pack(self.plain(openmetrics))
+        return found
+
+
+class Shard:
+    """Where the lines of some owners go; ``stale`` when they are not those of ``block``."""
+
+    __slots__ = ("_order", "block", "runs", "stale")
+
+    def __init__(self) -> None:
+        self.runs: dict[Owner, FamilySlice] = {}
+        self.block: Block | None = None
+        self.stale = False
+        self._order: list[FamilySlice] = []
+
+    def put(self, owner: Owner, run: FamilySlice) -> None:
+        """Show the run from now on."""
+        self.runs[owner] = run
+        run.place = self
+        self.stale = True
+        self._order = []
+
+    def remove(self, owner: Owner) -> FamilySlice:
+        """Show the run of ``owner`` no more; return it."""
+        self.stale = True
+        self._order = []
+        return self.runs.pop(owner)
+
+    def refresh(self) -> None:
+        """Make the block anew if the lines are not its own any more."""
+        if self.stale:
+            self.stale = False
+            runs = self._order = self._order or [run for _, run in sorted(self.runs.items())]
+            values = [run.values for run in runs]
+            whole = all(run.whole for run in runs)
+            self.block = Block(partial(_filled, runs, values, whole)) if runs else None
+
+
+class FamilyPage:
+    """All lines of one family, spread by target over blocks; the first is HELP and TYPE."""
+
+    def __init__(self, family: Family, block_lines: int = BLOCK_LINES) -> None:
+        self._head = Block(partial(header, family))
+        self._block_lines = block_lines
+        self._number = 0
+        self._places = [Shard()]
+
+    def add(self, owner: Owner, run: FamilySlice) -> None:
+        """Show ``run`` for ``owner``, which shows nothing here yet."""
+        self._number += run.stop - run.start
+        self._place(owner).put(owner, run)
+
+    def remove(self, owner: Owner) -> None:
+        """Show nothing of ``owner``."""
+        run = self._place(owner).remove(owner)
+        self._number -= run.stop - run.start
+
+    def blocks(self) -> list[Block]:
+        """Return the blocks in order, those rebuilt that changed; none where there is no line."""
+        self._respread()
+        for place in self._places:
+            place.refresh()
+        blocks = [place.block for place in self._places if place.block is not None]
+        return [self._head, *blocks] if blocks else []
+
+    def _place(self, owner: Owner) -> Shard:
+        return self._places[zlib.crc32(owner[0].encode()) % len(self._places)]
+
+    def _respread(self) -> None:
+        """Use more blocks as the family grows; never fewer, so that bytes are seldom moved."""
+        wanted = self._number // self._block_lines + 1
+        if wanted > 2 * len(self._places) or (len(self._places) == 1 and wanted > 1):
+            before, self._places = self._places, [Shard() for _ in range(wanted)]
+            for owner, run in chain.from_iterable(place.runs.items() for place in before):
+                self._place(owner).put(owner, run)
+
+
+def columns(
+    shown: Sequence[Shown],
+) -> tuple[tuple[str, ...], tuple[Labels, ...], tuple[float, ...], tuple[int | None, ...]]:
+    """Return families, labels, values and instants of creation of ``shown``."""
+    names, labels, values, created = zip(*shown, strict=True) if shown else ((), (), (), ())
+    return names, labels, values, created
+
+
+def openmetrics_name(family: Family) -> str:
+    """Return the family's name in OpenMetrics metadata, where counters drop ``_total``."""
+    return family.name.removesuffix("_total") if family.kind is MetricType.COUNTER else family.name
+
+
+def header(family: Family, openmetrics: bool) -> bytes:  # noqa: FBT001 - a renderer's argument
+    """Return the HELP and TYPE lines of ``family``."""
+    name = openmetrics_name(family) if openmetrics else family.name
+    help_ = family.help.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {name} {help_}\n# TYPE {name} {family.kind}\n".encode()
+
+
+def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | None]) -> bytes:
+    """Return the lines of one family; counters with ``created`` say when they were."""
+    everything = "".join(chain.from_iterable(labels))
+    if any(mark in everything for mark in '\\\n"%'):
+        labels = [tuple([value.translate(_IN_TEMPLATES) for value in each]) for each in labels]
+    pairs = label_pattern(family.labels)
+    line = f"{family.name}{pairs} %%d\n"
+    if family.kind is not MetricType.COUNTER or not created:
+        return "".join([line % each for each in labels]).encode()
+    birth = f"{openmetrics_name(family)}_created{pairs} "
+    return "".join(
+        [
+            line % each + ("" if at_ms is None else f"{birth % each}{at_ms / 1000:.3f}\n")
+            for each, at_ms in zip(labels, created, strict=True)
+        ]
+    ).encode()
+
+
+def _filled(
+    runs: Sequence[FamilySlice],
+    values: Sequence[bytes],
+    whole: bool,  # noqa: FBT001 - what a block keeps
+    openmetrics: bool,  # noqa: FBT001 - as ``Block`` calls it
+) -> bytes:
+    template = b"".join(
+        [run.templates[openmetrics] or run.template(openmetrics=openmetrics) for run in runs]
+    )
+    numbers = memoryview(b"".join(values)).cast("d").tolist()
+    if whole:
+        return template % tuple(map(float.__trunc__, numbers))
+    return template.replace(b" %d\n", b" %b\n") % tuple(
+        [number(value).encode() for value in numbers]
+    )

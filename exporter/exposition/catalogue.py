@@ -1,0 +1,84 @@
+"""Every metric family of this build, as data: the source of the reference page and of checks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from exporter.model.families import NORMALISED, PERIOD_END
+from exporter.model.samples import Family, MetricType
+from exporter.providers.base.plugin import Provider
+from exporter.telemetry.counters import FAMILIES
+
+EXPORTER = "exporter"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One family, and the providers of this build that feed it (``exporter``: its own)."""
+
+    family: Family
+    sources: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return the entry as plain values, ready for JSON."""
+        family = self.family
+        return {
+            "name": family.name,
+            "type": family.kind.value,
+            "labels": list(family.labels),
+            "help": family.help,
+            "meaning": family.meaning,
+            "cap": family.cap,
+            "reference": family.reference,
+            "sources": list(self.sources),
+        }
+
+
+def entries(kinds: Mapping[str, Provider]) -> tuple[Entry, ...]:
+    """Return every family that this build can export, by name."""
+    found = {each.name: Entry(each, (EXPORTER,)) for each in (*FAMILIES, PERIOD_END)}
+    for family in _data(kinds):
+        sources = tuple(sorted(name for name, kind in kinds.items() if _feeds(kind, family)))
+        found[family.name] = Entry(family, sources)
+        if family.period:
+            shown = period_gauge(family)
+            found[shown.name] = Entry(shown, sources)
+    return tuple(found[name] for name in sorted(found))
+
+
+def families(kinds: Mapping[str, Provider]) -> dict[str, Family]:
+    """Return the same families by name, as rendering wants them."""
+    return {entry.family.name: entry.family for entry in entries(kinds)}
+
+
+def capped(kinds: Mapping[str, Provider]) -> frozenset[str]:
+    """Return the families that ``limits.families`` may name."""
+    return frozenset(family.name for family in _data(kinds))
+
+
+def period_gauge(family: Family) -> Family:
+    """Return the gauge that shows the newest settled period of the counter ``family``."""
+    return Family(
+        family.period_name,
+        MetricType.GAUGE,
+        f"{_things(family)} in the most recent settled period.",
+        family.period_labels,
+        family.cap,
+        "Value of the last settled bucket; period = hour, day. Never add over period",
+        reference=family.reference,
+    )
+
+
+def _things(family: Family) -> str:
+    """Return what ``family`` counts, as its period gauge's help begins."""
+    named = family.period_name.removeprefix("chatbot_period_").replace("_", " ")
+    return {"fallbacks": "Fallback replies"}.get(named, named.capitalize())
+
+
+def _data(kinds: Mapping[str, Provider]) -> list[Family]:
+    own = [family for kind in kinds.values() for family in kind.families]
+    return [*NORMALISED.values(), *own]
+
+
+def _feeds(kind: Provider, family: Family) -> bool:
+    return family in kind.families or family.name in kind.feeds

@@ -1,0 +1,135 @@
+"""Rendering: what queries show becomes stored bytes, rewritten only where something changed.
+
+A family is a row of blocks; a block holds the lines of some owners (a query, or the exporter
+itself), rendered and compressed once. A poll rewrites the blocks of its own lines; a scrape joins
+stored bytes. Formats: text 0.0.4 and OpenMetrics 1.0.0
+(https://prometheus.io/docs/instrumenting/exposition_formats/).
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from exporter.exposition.blocks import BLOCK_LINES, Block, FamilyPage, Owner, SeriesSet, columns
+from exporter.exposition.gzip import Packed, begin, finish, pack
+from exporter.ledger.rows import Shown
+from exporter.model.samples import Family
+
+EOF = b"# EOF\n"
+PART_BLOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything shown at one moment; ``pending`` are series shown at their held value.
+
+    Each form is put together once, when it is first asked for.
+    """
+
+    blocks: tuple[Block, ...] = ()
+    pending: frozenset[int] = frozenset()
+    _plain: dict[bool, list[bytes]] = field(default_factory=dict)
+    _packed: dict[bool, Packed] = field(default_factory=dict)
+
+    def plain(self, *, openmetrics: bool) -> list[bytes]:
+        """Return all lines, in parts of about a megabyte."""
+        found = self._plain.get(openmetrics)
+        if found is None:
+            found = self._plain[openmetrics] = [
+                b"".join([block.plain(openmetrics) for block in self.blocks[at : at + PART_BLOCKS]])
+                for at in range(0, len(self.blocks), PART_BLOCKS)
+            ]
+        return found
+
+    def packed(self, *, openmetrics: bool) -> Packed:
+        """Return all lines as the beginning of a gzip body."""
+        found = self._packed.get(openmetrics)
+        if found is None:
+            parts = [block.packed(openmetrics=openmetrics) for block in self.blocks]
+            found = self._packed[openmetrics] = begin(parts)
+        return found
+
+
+class MetricsPage:
+    """What is shown now. Owners put their samples in; ``publish`` swaps the page atomically.
+
+    ``fresh`` gives what is new at every scrape (the process's own metrics), by format.
+    """
+
+    def __init__(
+        self,
+        families: Mapping[str, Family],
+        fresh: Callable[[bool], bytes] = lambda _om: b"",
+        block_lines: int = BLOCK_LINES,
+    ) -> None:
+        self._families = families
+        self._fresh = fresh
+        self._block_lines = block_lines
+        self._shelves: dict[str, FamilyPage] = {}
+        self._layouts: dict[Owner, SeriesSet] = {}
+        self._pending: dict[Owner, frozenset[int]] = {}
+        self._page = Snapshot()
+        self._asked: set[bool] = set()
+        self._scraped: set[int] = set()
+        self._scraping = threading.Lock()
+
+    def put(self, owner: Owner, shown: Iterable[Shown], pending: Iterable[int] = ()) -> None:
+        """Show exactly ``shown`` for ``owner`` from the next ``publish`` on."""
+        rows = tuple(shown)
+        names, labels, values, created = columns(rows)
+        layout = self._layouts.get(owner)
+        if layout is None or not layout.fits(names, labels, created):
+            self._clear(owner)
+            layout = self._layouts[owner] = SeriesSet(rows, self._families)
+            for run in layout.runs:
+                self._shelf(run.family).add(owner, run)
+        layout.take(values)
+        self._pending.pop(owner, None)
+        if waiting := frozenset(pending):
+            self._pending[owner] = waiting
+
+    def remove(self, owner: Owner) -> None:
+        """Show nothing of ``owner`` any more."""
+        self._clear(owner)
+        self._pending.pop(owner, None)
+
+    def publish(self) -> None:
+        """Make what was put the page that scrapes see, compressed as it was asked for."""
+        shelves = (shelf for _, shelf in sorted(self._shelves.items()))
+        blocks = tuple(chain.from_iterable(shelf.blocks() for shelf in shelves))
+        for openmetrics in list(self._asked):
+            for block in blocks:
+                block.packed(openmetrics=openmetrics)
+        page = Snapshot(blocks) if blocks != self._page.blocks else self._page
+        self._page = replace(page, pending=frozenset().union(*self._pending.values()))
+
+    def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """Return the body of one scrape in parts, and note which held values it carried."""
+        page = self._page
+        last = self._fresh(openmetrics) + (EOF if openmetrics else b"")
+        if gzip:
+            self._asked.add(openmetrics)
+            body = finish(page.packed(openmetrics=openmetrics), pack(last))
+        else:
+            body = [*page.plain(openmetrics=openmetrics), last]
+        with self._scraping:
+            self._scraped |= page.pending
+        return body
+
+    def scraped_zeros(self) -> frozenset[int]:
+        """Return the series whose held value some scrape has carried."""
+        with self._scraping:
+            self._scraped &= frozenset().union(*self._pending.values())
+            return frozenset(self._scraped)
+
+    def _clear(self, owner: Owner) -> None:
+        layout = self._layouts.pop(owner, None)
+        for run in layout.runs if layout else ():
+            self._shelf(run.family).remove(owner)
+
+    def _shelf(self, family: Family) -> FamilyPage:
+        found = self._shelves.get(family.name)
+        if found is None:
+            found = self._shelves[family.name] = FamilyPage(family, self._block_lines)
+        return found

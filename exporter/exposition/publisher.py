@@ -1,0 +1,196 @@
+"""Keeps the board in step with the ledger: after each commit, and as the clock goes on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from exporter.clock import Clock
+from exporter.errors import Reason
+from exporter.exposition.page import MetricsPage
+from exporter.exposition.self_metrics import series_samples, target_samples, zero_counts
+from exporter.ledger.offload import Offload
+from exporter.ledger.rows import QueryState, View
+from exporter.ledger.store import Ledger
+from exporter.model.query import QueryKey, QuerySpec
+from exporter.model.samples import Family
+from exporter.telemetry.counters import Telemetry
+
+SELF = "~exporter"
+ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
+MAINTAIN_EVERY_MS = 60_000
+COMPACT_EVERY_MS = 600_000
+
+
+class Publisher:
+    """What every query shows. ``refresh`` follows a commit, ``tick`` the clock."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        board: MetricsPage,
+        clock: Clock,
+        telemetry: Telemetry,
+        offload: Offload,
+        families: Mapping[str, Family],
+    ) -> None:
+        self._ledger = ledger
+        self._board = board
+        self._clock = clock
+        self._telemetry = telemetry
+        self._offload = offload
+        self._families = families
+        self._specs: Mapping[QueryKey, QuerySpec] = {}
+        self._views: dict[QueryKey, View] = {}
+        self._queries: dict[str, list[QueryKey]] = {}
+        self._tallies: dict[str, _Tally] = {}
+        self._tally = _Tally()
+        self._maintained_ms = 0
+        self._compacted_ms = 0
+
+    @property
+    def states(self) -> list[QueryState]:
+        """Return where every query stands, by target and name."""
+        return [view.state for _, view in sorted(self._views.items())]
+
+    async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
+        """Show the queries of ``specs`` and no others, from what the ledger holds."""
+        for key in self._views.keys() - specs.keys():
+            del self._views[key]
+            self._board.remove(key)
+        gone = self._queries.keys()
+        self._specs, self._queries = specs, {}
+        for key in sorted(specs):
+            self._queries.setdefault(key[0], []).append(key)
+        for target in gone - self._queries.keys():
+            self._board.remove((target, SELF))
+            self._tally.move(self._tallies.pop(target, _Tally()), _Tally())
+        for spec in specs.values():
+            missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
+            self._telemetry.add(dict.fromkeys(missing, 0.0))
+        for key in specs:
+            await self._reread(key)
+        self._publish(set(self._queries))
+
+    async def refresh(self, key: QueryKey) -> None:
+        """Show what the query ``key`` shows now."""
+        if key not in self._specs:
+            return
+        await self._reread(key)
+        moved = self._on_budget_of(key) | self._held_back_by(self._views[key].state)
+        for each in moved - {key}:
+            await self._reread(each)
+        self._publish({each[0] for each in moved | {key}})
+
+    def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
+        """Return the queries that share the call budget of ``key``; none where it has none."""
+        budget = self._specs[key].budget
+        if budget is None:
+            return set()
+        return {each for each, spec in self._specs.items() if spec.budget == budget}
+
+    def _held_back_by(self, failed: QueryState) -> set[QueryKey]:
+        """Return the queries of the target that may have to wait since the provider asked for it."""
+        if failed.last_reason not in ASKS_TO_WAIT:
+            return set()
+        return {
+            key
+            for key, view in self._views.items()
+            if key[0] == failed.target and view.state.next_poll_ms < failed.next_poll_ms
+        }
+
+    async def tick(self) -> None:
+        """Reveal, withdraw, write off and prune whatever the clock says is due."""
+        now_ms = self._clock.now_ms()
+        stale = await self._confirm_zeros(now_ms)
+        stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
+        if now_ms - self._maintained_ms >= MAINTAIN_EVERY_MS:
+            self._maintained_ms = now_ms
+            stale |= await self._maintain()
+        if now_ms - self._compacted_ms >= COMPACT_EVERY_MS:
+            self._compacted_ms = now_ms
+            await self._compact()
+        for key in stale:
+            await self._reread(key)
+        if stale:
+            self._publish({key[0] for key in stale})
+
+    async def _reread(self, key: QueryKey) -> None:
+        view = await self._offload(partial(self._ledger.view, key))
+        self._views[key] = replace(view, shown=())  # the board has it, in a tenth of the memory
+        self._board.put(key, view.shown, (number for number, _ in view.pending))
+
+    async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
+        """Commit that zeros were shown, for series whose hold is over; return their queries."""
+        carried = self._board.scraped_zeros()
+        ready = {
+            number: key
+            for key, view in self._views.items()
+            for number, due_ms in view.pending
+            if due_ms <= now_ms and number in carried
+        }
+        if ready:
+            await self._offload(partial(self._ledger.confirm_zero_scraped, list(ready)))
+        return set(ready.values())
+
+    async def _maintain(self) -> set[QueryKey]:
+        touched, counted = await self._offload(self._ledger.maintain)
+        self._telemetry.add(counted)
+        return set(touched)
+
+    async def _compact(self) -> None:
+        """Drop what is old, then measure what is left: counting rows reads whole tables."""
+        await self._offload(self._ledger.compact)
+        size, version, rows = await self._offload(self._ledger.sizes)
+        self._telemetry.set("ledger_size_bytes", size or 0)
+        self._telemetry.set("ledger_schema_version", version)
+        for table, number in rows.items():
+            self._telemetry.set("ledger_rows", number, table)
+
+    def _publish(self, targets: set[str]) -> None:
+        counted = False
+        for target in targets:
+            read = [key for key in self._queries[target] if key in self._views]
+            states = [self._views[key].state for key in read]
+            counts = self._telemetry.counts.get(target, {})
+            self._board.put((target, SELF), target_samples(states, self._specs, counts))
+            before, now = self._tallies.get(target, _Tally()), self._count(states)
+            if before != now:
+                self._tallies[target] = now
+                self._tally.move(before, now)
+                counted = True
+        if counted:
+            self._board.put(("", SELF), series_samples(self._tally.series, self._tally.limit))
+        self._board.publish()
+
+    def _count(self, states: Sequence[QueryState]) -> "_Tally":
+        """Count the series of one target; a family's limit is its cap, however many feed it."""
+        tally = _Tally()
+        for state in states:
+            caps = self._specs[state.target, state.query].caps
+            tally.series.update(state.series)
+            for family in state.series:
+                tally.limit[family] = caps.get(family, self._families[family].cap)
+        return tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    """How many series there are and may be, by family."""
+
+    series: Counter[str] = field(default_factory=Counter)
+    limit: Counter[str] = field(default_factory=Counter)
+
+    def move(self, before: "_Tally", now: "_Tally") -> None:
+        """Count ``now`` for what was counted as ``before``."""
+        for mine, old, new in (
+            (self.series, before.series, now.series),
+            (self.limit, before.limit, now.limit),
+        ):
+            mine.subtract(old)
+            mine.update(new)
+
+
+def _due(at_ms: int | None, now_ms: int) -> bool:
+    return at_ms is not None and at_ms <= now_ms

@@ -1,0 +1,56 @@
+"""Values as text: numbers and labels of samples, instants and durations for people."""
+
+from datetime import UTC, datetime
+
+NEVER = "never"
+ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
+"""How the exposition formats escape label values."""
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_PRECISE_S = 10
+
+
+def span(seconds: float) -> str:
+    """Return ``seconds`` in the two largest units that matter: ``45 s``, ``2 h 5 min``."""
+    left = abs(seconds)
+    if left < 1:
+        return f"{left * 1000:.0f} ms"
+    if left < _PRECISE_S:
+        return f"{left:.1f} s"
+    parts = []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count:.0f} {unit}")
+    return " ".join(parts[:2])
+
+
+def age(at_ms: int | None, now_ms: int) -> str:
+    """Return how far ``at_ms`` is from ``now_ms``: ``5 min ago``, ``in 20 s``, ``never``."""
+    if at_ms is None:
+        return NEVER
+    seconds = (now_ms - at_ms) // 1000
+    if seconds == 0:
+        return "now"
+    return f"{span(seconds)} ago" if seconds > 0 else f"in {span(seconds)}"
+
+
+def stamp(at_ms: int | None) -> str:
+    """Return the instant in UTC to the second; empty when there is none."""
+    if at_ms is None:
+        return ""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def number(value: float) -> str:
+    """Return ``value`` as a line shows it, whole numbers without a fraction."""
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """Return ``{name="value",…}`` with values escaped; nothing where there are no labels."""
+    return label_pattern(names) % tuple([value.translate(ESCAPES) for value in values])
+
+
+def label_pattern(names: tuple[str, ...]) -> str:
+    """Return ``{name="%s",…}``, to be filled with escaped values; empty where there are no labels."""
+    return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""

@@ -1,0 +1,1 @@
+"""Calls to vendors: deadlines, retries, pacing, redaction, and the transport."""

@@ -1,0 +1,225 @@
+"""Calls to vendors: deadlines, retries, pacing, typed failures; nothing secret in a message."""
+
+import asyncio
+import email.utils
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from exporter import __version__
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import (
+    ProviderError,
+    Refused,
+    SchemaError,
+    ServerError,
+    Throttled,
+    Unauthorized,
+)
+from exporter.http_client.transport import Request, Response, Transport
+
+T = TypeVar("T")
+
+DEEPEST = 32
+REQUESTS_PER_TARGET = 2
+REQUESTS_PER_PROCESS = 64
+USER_AGENT = f"chatbot-exporter/{__version__}"
+
+_QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
+
+    ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
+    ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
+    transport and 5xx errors.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] | None = None
+    json: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    base: str | None = None
+    label: str | None = None
+    signed: bool = True
+    retries: int = 2
+
+    @property
+    def endpoint(self) -> str:
+        """Return what a message may call this request."""
+        return f"{self.method} {self.label or self.path}"
+
+
+class Pacer:
+    """Spaces requests evenly, ``per_second`` of them; 0 means no limit."""
+
+    def __init__(self, clock: Clock, per_second: float) -> None:
+        self._clock = clock
+        self._gap = 1 / per_second if per_second else 0.0
+        self._free = 0.0
+
+    async def wait(self) -> None:
+        """Return when the next request may leave."""
+        now = self._clock.monotonic()
+        slot = max(now, self._free)
+        self._free = slot + self._gap
+        if slot > now:
+            await self._clock.sleep(slot - now)
+
+
+class ApiClient:
+    """One target's way out: what a provider is given to read with.
+
+    ``watch`` is told the code class and the seconds of every request.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        sign: Callable[[], Mapping[str, str]],
+        wire: Transport,
+        clock: Clock,
+        requests_per_second: float,
+        gate: asyncio.Semaphore,
+        watch: Callable[[str, float], None] = lambda _code, _seconds: None,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._sign = sign
+        self._wire = wire
+        self._clock = clock
+        self._pacer = Pacer(clock, requests_per_second)
+        self._gate = gate
+        self._own_gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
+        self._watch = watch
+
+    async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
+        """Return the answer to ``GET path?params``, decoded as ``into``."""
+        return await self.fetch(Call("GET", path, params=params), into)
+
+    async def post(self, path: str, body: Any, into: type[T]) -> T:
+        """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
+        return await self.fetch(Call("POST", path, json=body), into)
+
+    async def fetch(self, call: Call, into: type[T]) -> T:
+        """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
+        return decode(await self.send(call), into, call.endpoint)
+
+    async def send(self, call: Call) -> bytes:
+        """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
+        from exporter.http_client.retries import attempts  # noqa: PLC0415 - no start need wait for it
+
+        async for attempt in attempts(call.retries + 1):
+            with attempt:
+                return await self._send_once(call)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send_once(self, call: Call) -> bytes:
+        async with self._gate, self._own_gate:
+            await self._pacer.wait()
+            started = self._clock.monotonic()
+            code = "error"
+            try:
+                answer = await self._wire.send(self._message(call))
+                code = _code_class(answer.status)
+            finally:
+                self._watch(code, self._clock.monotonic() - started)
+        if answer.status != HTTPStatus.OK:
+            raise self._fault(call, answer)
+        return answer.body
+
+    def _message(self, call: Call) -> Request:
+        content = None if call.json is None else msgspec.json.encode(call.json)
+        return Request(call.endpoint, call.method, self._url(call), self._headers(call), content)
+
+    def _url(self, call: Call) -> str:
+        """Return where ``call`` goes, written out: the client would parse its parts twice over."""
+        url = (call.base or self._base_url).rstrip("/") + call.path
+        return f"{url}?{urlencode(call.params)}" if call.params else url
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
+        if call.json is not None:
+            headers["Content-Type"] = "application/json"
+        return headers | (dict(self._sign()) if call.signed else {}) | dict(call.headers)
+
+    def _fault(self, call: Call, answer: Response) -> ProviderError:
+        status = answer.status
+        message = f"{call.endpoint}: HTTP {status}"
+        wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
+        match status:
+            case 401 | 403:
+                refusal = f"{message}; the key is not accepted for this request"
+                return Unauthorized(refusal, status=status)
+            case 429:
+                return Throttled(f"{message}; too many requests{_asked_to_wait(wait_s)}", wait_s)
+            case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return ServerError(f"{message}{_asked_to_wait(wait_s)}", wait_s)
+            case _ if status >= HTTPStatus.BAD_REQUEST:
+                return Refused(message, status)
+            case _:
+                return SchemaError(f"{message}; expected 200, redirects are not followed")
+
+
+def decode(body: bytes, into: type[T], endpoint: str) -> T:
+    """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the fault."""
+    try:
+        found = msgspec.json.decode(body, type=into)
+    except msgspec.ValidationError as error:
+        raise SchemaError(f"{endpoint}: {_QUOTED.sub('…', str(error))}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise SchemaError(f"{endpoint}: the answer is not JSON") from None
+    if is_deeper(body, DEEPEST):
+        raise SchemaError(f"{endpoint}: the answer is nested more than {DEEPEST} deep")
+    return found
+
+
+def is_deeper(body: bytes, limit: int) -> bool:
+    """Say whether ``body``, which is JSON, nests its lists and objects more than ``limit`` deep.
+
+    Whole-body operations only, since pages are large: without its texts, and with one kind of
+    bracket, JSON loses exactly its innermost level when empty pairs are taken out.
+    """
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    signs = body.translate(_ONE_KIND, _NO_SIGNS).replace(b'""', b"")
+    brackets = b"".join(signs.split(b'"')[::2])
+    for _ in range(limit):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def retry_after_s(header: str | None, now_ms: int) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for: a number, or an HTTP date (RFC 9110)."""
+    if header is None:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    try:
+        until = email.utils.parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, until.timestamp() - now_ms / MILLISECONDS)
+
+
+def _asked_to_wait(wait_s: float | None) -> str:
+    return "" if wait_s is None else f", told to come back in {wait_s:.0f} s"
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether ``url`` points at this machine, where plain HTTP shows a key to nobody."""
+    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
+
+
+def _code_class(status: int) -> str:
+    return str(status) if status in {401, 403, 404, 429} else f"{status // 100}xx"

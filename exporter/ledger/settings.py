@@ -1,0 +1,143 @@
+"""Bringing the ledger's queries in line with the settings (``semantics.md`` B.4)."""
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.errors import LedgerError
+from exporter.ledger.tables import bucket, gauge, query, series
+from exporter.model.query import LabelRule, QuerySpec
+
+
+def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
+    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on."""
+    rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
+    for spec in specs:
+        row = rows.pop(spec.key, None)
+        if row is None:
+            tx.execute(
+                sa.insert(query).values(
+                    **_columns(spec),
+                    label_rules=encode_label_rules(spec),
+                    next_poll_ms=now_ms,
+                    state_ms=now_ms,
+                )
+            )
+        else:
+            _go_on(tx, row, spec, now_ms)
+    for row in rows.values():
+        if row.state == "active":
+            _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
+            tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
+
+
+def rename(tx: sa.Connection, old: str, new: str) -> None:
+    """Move all that the ledger knows of target ``old`` to the name ``new``; again does nothing."""
+    if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
+        return
+    owned = sa.select(query.c.id).where(query.c.target == old)
+    for table in (series, gauge):
+        for family, text in tx.execute(
+            sa.select(table.c.family, table.c.labels).where(table.c.query_id.in_(owned))
+        ).all():
+            labels = msgspec.json.decode(text) | {"target": new}
+            moved = msgspec.json.encode(labels, order="sorted").decode()
+            mine = (table.c.family == family) & (table.c.labels == text)
+            tx.execute(sa.update(table).where(mine).values(labels=moved))
+    tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
+
+
+def encode_label_rules(spec: QuerySpec) -> str:
+    """Return label_rules and caps as canonical JSON: what decides which series a raw value is in.
+
+    The cap under the empty name is the target's, that under ``*`` the one on all targets.
+    """
+    shapes = {
+        label: {
+            "aliases": dict(rule.aliases),
+            "allow": None if rule.allow is None else sorted(rule.allow),
+        }
+        for label, rule in spec.label_rules.items()
+    }
+    stored = {
+        "labels": shapes,
+        "caps": dict(spec.caps) | {"": spec.target_cap, "*": spec.total_cap},
+    }
+    return msgspec.json.encode(stored, order="deterministic").decode()
+
+
+def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int]]:
+    """Return the label_rules and caps of ``encode_label_rules``."""
+    stored = msgspec.json.decode(text)
+    label_rules = {
+        label: LabelRule(
+            shape["aliases"], None if shape["allow"] is None else frozenset(shape["allow"])
+        )
+        for label, shape in stored["labels"].items()
+    }
+    return label_rules, stored["caps"]
+
+
+def _columns(spec: QuerySpec) -> dict[str, object]:
+    return {
+        "target": spec.target,
+        "name": spec.name,
+        "provider": spec.provider,
+        "fingerprint": spec.fingerprint,
+        "start_mode": _start_mode(spec),
+    }
+
+
+def _start_mode(spec: QuerySpec) -> str:
+    return "history" if spec.history else "zero"
+
+
+def _go_on(
+    tx: sa.Connection, row: sa.Row[tuple[object, ...]], spec: QuerySpec, now_ms: int
+) -> None:
+    if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
+        raise LedgerError(
+            f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
+            "keep start: zero, or give the target a new name"
+        )
+    if row.epoch_ms is None:
+        _set(tx, row.id, start_mode=_start_mode(spec))
+    if row.state != "active":
+        _set(tx, row.id, state="active", state_ms=now_ms)
+    if (row.fingerprint, row.label_rules) != (spec.fingerprint, encode_label_rules(spec)):
+        _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
+    if row.fingerprint != spec.fingerprint:
+        _rebase(tx, row.id, spec)
+
+
+def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
+    """Start the query's new meaning from a new baseline; what was counted stays counted."""
+    retire_all(tx, series.c.query_id == query_id)
+    _set(
+        tx,
+        query_id,
+        **_columns(spec),
+        epoch_ms=None,
+        floor_ms=None,
+        cursor_ms=None,
+        quarantine=0,
+        watermark_ms=None,
+        memo="{}",
+    )
+
+
+def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
+    tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))
+
+
+def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Fold every bucket of the series ``which`` into one number each; no counter moves."""
+    counted = (
+        sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
+        .where(bucket.c.series_id == series.c.id)
+        .scalar_subquery()
+    )
+    tx.execute(sa.update(series).where(which).values(retired=series.c.retired + counted))
+    mine = sa.select(series.c.id).where(which)
+    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))

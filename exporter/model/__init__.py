@@ -1,0 +1,1 @@
+"""The vocabulary: samples, series, windows, families, query specs."""

@@ -1,0 +1,330 @@
+"""The normalised families: what several providers feed, each with the field's meaning in HELP.
+
+Source: ``metrics.md`` A.2 and A.3.
+"""
+
+from exporter.model.samples import BASE, Family, MetricType
+
+
+def counter(
+    name: str, cap: int, help_: str, *labels: str, meaning: str = "", folded: tuple[str, ...] = ()
+) -> Family:
+    """Return a counter with the base labels and ``labels``; its newest period is shown too."""
+    return Family(
+        name, MetricType.COUNTER, help_, BASE + labels, cap, meaning, period=True, folded=folded
+    )
+
+
+def gauge(name: str, cap: int, help_: str, *labels: str, meaning: str = "") -> Family:
+    """Return a gauge with the base labels and ``labels``."""
+    return Family(name, MetricType.GAUGE, help_, BASE + labels, cap, meaning)
+
+
+MESSAGES_RECEIVED = counter(
+    "chatbot_messages_received_total",
+    60,
+    "Messages received from end users, from the provider's bucketed counts or Chatlayer stream.",
+    "channel",
+    meaning="One unit per inbound end-user message, button press or upload, as the provider counts it",
+)
+MESSAGES_SENT = counter(
+    "chatbot_messages_sent_total",
+    60,
+    "Messages sent by the bot to end users, from the provider's bucketed counts or Chatlayer stream.",
+    "channel",
+    meaning="Bot-authored outbound messages; humans excluded",
+)
+OPERATOR_MESSAGES_SENT = counter(
+    "chatbot_operator_messages_sent_total",
+    60,
+    "Messages sent to end users by human operators.",
+    "channel",
+    meaning="Human-authored outbound messages",
+)
+INTERACTIONS = counter(
+    "chatbot_interactions_total",
+    40,
+    "Interactions (turns or requests) handled by the bot platform.",
+    "interaction_type",
+    folded=("interaction_type",),
+    meaning="A platform-defined turn; not comparable across providers",
+)
+CONVERSATIONS_STARTED = counter(
+    "chatbot_conversations_started_total",
+    60,
+    "Conversations or sessions started.",
+    "channel",
+    meaning="Counted once, in the bucket of its start; session timeout is provider-defined",
+)
+SESSIONS_ENDED = counter(
+    "chatbot_sessions_ended_total",
+    20,
+    "Sessions ended, by outcome.",
+    "outcome",
+    meaning="outcome = resolved, escalated, abandoned, unengaged",
+)
+NEW_USERS = counter(
+    "chatbot_new_users_total",
+    60,
+    "Users seen by the bot for the first time.",
+    "channel",
+    meaning="First contacts. Adds over time; adding over projects counts a person once per bot",
+)
+FLOW_TRIGGERS = counter(
+    "chatbot_flow_triggers_total",
+    20,
+    "Flow or workflow executions triggered.",
+    meaning="Automation runs",
+)
+FALLBACKS = counter(
+    "chatbot_fallbacks_total",
+    60,
+    "Fallback replies sent because the bot did not understand the user.",
+    "channel",
+    meaning="Counts the reply, not the misunderstanding",
+)
+NLP_MATCHES = counter(
+    "chatbot_nlp_matches_total",
+    60,
+    "User inputs the NLP engine matched to an intent.",
+    "channel",
+    meaning="NLP detected",
+)
+NLP_MISSES = counter(
+    "chatbot_nlp_misses_total",
+    60,
+    "User inputs the NLP engine failed to match.",
+    "channel",
+    meaning="NLP missed (no-match)",
+)
+HANDOVERS = counter(
+    "chatbot_handovers_total",
+    60,
+    "Conversations handed over to a human, or requests for one.",
+    "channel",
+    meaning="Once per handover event, not per conversation",
+)
+GOALS_REACHED = counter(
+    "chatbot_goals_reached_total",
+    100,
+    "Goals reached by users.",
+    "channel",
+    "goal",
+    meaning="Business goal completions; goal only when the source names it and it is allowlisted",
+)
+FEEDBACK = counter(
+    "chatbot_feedback_total",
+    60,
+    "User feedback events, by rating.",
+    "channel",
+    "rating",
+    meaning="rating = positive, negative, neutral",
+)
+EVENTS = counter(
+    "chatbot_events_total",
+    300,
+    "Events in the provider's event store, by allowlisted event name.",
+    "channel",
+    "event",
+    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names fold into event=other",
+)
+OUTBOUND_API_REQUESTS = counter(
+    "chatbot_outbound_api_requests_total",
+    100,
+    "Requests the bot made to external APIs.",
+    "channel",
+    "tool",
+    meaning="Calls from flows to integrations; tool empty where the provider names none",
+)
+OUTBOUND_API_REQUEST_ERRORS = counter(
+    "chatbot_outbound_api_request_errors_total",
+    100,
+    "Failed requests the bot made to external APIs.",
+    "channel",
+    "tool",
+    meaning="Failures; subset of the previous family",
+)
+FUNCTION_CALLS = counter(
+    "chatbot_function_calls_total",
+    100,
+    "Calls of functions by the bot.",
+    "function",
+    meaning="function is the id; the name is in chatbot_function_info",
+)
+FUNCTION_CALL_ERRORS = counter(
+    "chatbot_function_call_errors_total",
+    100,
+    "Failed calls of functions by the bot.",
+    "function",
+    meaning="Subset of the previous family",
+)
+INTEGRATION_CALLS = counter(
+    "chatbot_integration_calls_total",
+    60,
+    "Uses of built-in integrations by the bot.",
+    "integration",
+)
+INTEGRATION_CALL_ERRORS = counter(
+    "chatbot_integration_call_errors_total",
+    60,
+    "Failed uses of built-in integrations by the bot.",
+    "integration",
+    meaning="Subset of the previous family",
+)
+KNOWLEDGE_BASE_HITS = counter(
+    "chatbot_knowledge_base_hits_total",
+    60,
+    "Knowledge-base documents used in answers.",
+    "document",
+    meaning="document is an id, capped, the rest in other",
+)
+SEARCHES = counter("chatbot_searches_total", 60, "Searches submitted by end users.", "channel")
+LLM_CALLS = counter(
+    "chatbot_llm_calls_total",
+    30,
+    "Language-model calls made by the bot.",
+    "model",
+    meaning="reserved (superset model)",
+)
+LLM_TOKENS = counter(
+    "chatbot_llm_tokens_total",
+    60,
+    "Language-model tokens used by the bot.",
+    "model",
+    "token_type",
+    meaning="reserved; token_type = input, output as in OTel gen_ai.token.type",
+)
+ACTIVE_USERS = gauge(
+    "chatbot_active_users",
+    120,
+    "Distinct users active in the window, by the provider's definition or a distinct-count sketch.",
+    "channel",
+    "window",
+    meaning="Never add over any label",
+)
+RETURNING_USERS = gauge(
+    "chatbot_returning_users",
+    120,
+    "Distinct users active in the window who were already known before it.",
+    "channel",
+    "window",
+    meaning="Never add",
+)
+KNOWN_USERS = gauge(
+    "chatbot_known_users",
+    20,
+    "Users known to the bot at the end of the last complete bucket.",
+    meaning="A level, may fall after deletions",
+)
+ACTIVE_CONVERSATIONS = gauge(
+    "chatbot_active_conversations",
+    120,
+    "Distinct conversations with activity in the window.",
+    "channel",
+    "window",
+    meaning="Never add over windows",
+)
+TOP_INTENT_MATCHES = gauge(
+    "chatbot_top_intent_matches",
+    30,
+    "Matches of the most used intents in the window (top N).",
+    "intent",
+    "window",
+    meaning="Rank set changes; do not use rate()",
+)
+FUNCTION_INFO = gauge(
+    "chatbot_function_info",
+    100,
+    "Latest name of a function; value is always 1.",
+    "function",
+    "name",
+    meaning="join on function",
+)
+CONVERSATION_DURATION_AVERAGE_SECONDS = gauge(
+    "chatbot_conversation_duration_average_seconds",
+    60,
+    "Average conversation duration in the last settled period.",
+    "channel",
+    "period",
+    meaning="Only exported when the unit is configured",
+)
+SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS = gauge(
+    "chatbot_support_conversation_duration_average_seconds",
+    60,
+    "Average human-assisted conversation duration in the last settled period.",
+    "channel",
+    "period",
+)
+TIME_TO_PICK_UP_AVERAGE_SECONDS = gauge(
+    "chatbot_time_to_pick_up_average_seconds",
+    60,
+    "Average time until an operator picked up a conversation in the last settled period.",
+    "channel",
+    "period",
+)
+TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS = gauge(
+    "chatbot_time_to_first_message_average_seconds",
+    60,
+    "Average time to the first message in the last settled period.",
+    "channel",
+    "period",
+)
+TAKEOVER_RATIO = gauge(
+    "chatbot_takeover_ratio",
+    60,
+    "Share of conversations taken over by a human in the last settled period, from 0 to 1.",
+    "channel",
+    "period",
+)
+
+PERIOD_END = Family(
+    "chatbot_period_end_timestamp_seconds",
+    MetricType.GAUGE,
+    "End of the period the chatbot_period_* and windowed gauges describe, as a Unix timestamp.",
+    ("provider", "target", "query", "period"),
+    20,
+    "Join key for freshness",
+)
+
+NORMALISED: dict[str, Family] = {
+    family.name: family
+    for family in (
+        MESSAGES_RECEIVED,
+        MESSAGES_SENT,
+        OPERATOR_MESSAGES_SENT,
+        INTERACTIONS,
+        CONVERSATIONS_STARTED,
+        SESSIONS_ENDED,
+        NEW_USERS,
+        FLOW_TRIGGERS,
+        FALLBACKS,
+        NLP_MATCHES,
+        NLP_MISSES,
+        HANDOVERS,
+        GOALS_REACHED,
+        FEEDBACK,
+        EVENTS,
+        OUTBOUND_API_REQUESTS,
+        OUTBOUND_API_REQUEST_ERRORS,
+        FUNCTION_CALLS,
+        FUNCTION_CALL_ERRORS,
+        INTEGRATION_CALLS,
+        INTEGRATION_CALL_ERRORS,
+        KNOWLEDGE_BASE_HITS,
+        SEARCHES,
+        LLM_CALLS,
+        LLM_TOKENS,
+        ACTIVE_USERS,
+        RETURNING_USERS,
+        KNOWN_USERS,
+        ACTIVE_CONVERSATIONS,
+        TOP_INTENT_MATCHES,
+        FUNCTION_INFO,
+        CONVERSATION_DURATION_AVERAGE_SECONDS,
+        SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
+        TIME_TO_PICK_UP_AVERAGE_SECONDS,
+        TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS,
+        TAKEOVER_RATIO,
+    )
+}
+"""Every normalised family, by name."""

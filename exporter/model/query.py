@@ -1,0 +1,161 @@
+"""What is asked of a target: a query's fixed traits, and one poll's question."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import msgspec
+
+from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window
+
+QueryKey: TypeAlias = tuple[str, str]
+"""A query's identity: ``(target, query)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """How one label's raw values become label values: aliases first, then the allow list.
+
+    ``allow`` None admits every name (up to the family's cap); a list admits its names only, the
+    rest is ``other``.
+    """
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    allow: frozenset[str] | None = None
+
+    def name(self, raw: str) -> str:
+        """Return the label value of ``raw``."""
+        value = self.aliases.get(raw, raw)
+        return value if self.allow is None or value in self.allow else OTHER
+
+    def members(self, value: str) -> frozenset[str] | None:
+        """Return what raw values ``value`` stands for beyond itself; None when it cannot occur."""
+        raws = {raw for raw, alias in self.aliases.items() if self.name(raw) == value}
+        if value == OTHER and self.allow is not None:
+            return frozenset(raws | {"!" + name for name in self.allow})
+        itself = value not in self.aliases and (self.allow is None or value in self.allow)
+        return frozenset(raws | ({value} if itself else set())) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A persisted call budget, spent before a request leaves: one call per ``period_ms``.
+
+    ``name`` identifies the account, so that targets on one account share it.
+    """
+
+    name: str
+    period_ms: int
+    margin_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one poll of a query takes, as far as it is known before anything is called.
+
+    ``calls`` is the least number of requests for one stretch of at most ``span_ms``. ``rows`` is
+    how many rows a bucket has, or with ``listed`` the whole answer; None: the account decides.
+    ``page_rows`` is after how many rows one more request follows (None: it does not). ``note`` is
+    what a person must know besides.
+    """
+
+    calls: int = 1
+    rows: int | None = None
+    listed: bool = False
+    page_rows: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySpec:
+    """The fixed traits of one query of one target.
+
+    ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length. ``span_ms`` is the
+    longest stretch one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
+    ``meaning`` is everything that changes what the figures mean (endpoint, filter, grouping,
+    measures, schema version): another meaning is a rebase. ``label_rules`` maps raw values to labels,
+    by label name: another label_rules rebases only the series it touches. ``caps`` overrides family
+    caps; ``target_cap`` and ``total_cap`` are for the target and for all of them together.
+    ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
+    watermark, and its event ids are known for ``ids_kept_ms`` before it. ``fields`` names, by
+    family, the provider's field that a person would look up, and ``cost`` what a poll takes; both
+    are words for people and change nothing that is counted.
+    """
+
+    target: str
+    provider: str
+    name: str
+    meaning: Mapping[str, Any]
+    interval_ms: int = 300_000
+    granularity_ms: int = HOUR_MS
+    settle_ms: int = HOUR_MS
+    lookback_ms: int = 2 * DAY_MS
+    span_ms: int | None = None
+    reach_ms: int | None = None
+    deadline_ms: int = 120_000
+    zero_hold_ms: int = 90_000
+    write_off_after_ms: int | None = 6 * HOUR_MS
+    timezone: str = "UTC"
+    history: bool = False
+    stream: bool = False
+    ids_kept_ms: int = 31 * HOUR_MS
+    period_gauges: bool = True
+    label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+    target_cap: int = 5_000
+    total_cap: int = 200_000
+    budget: Budget | None = None
+    known: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    cost: Cost = Cost()
+
+    @property
+    def request(self) -> str:
+        """Return method and path of the query's requests; no secret, no parameter."""
+        return str(self.meaning.get("endpoint", ""))
+
+    @property
+    def key(self) -> QueryKey:
+        """Return ``(target, query)``, the query's identity."""
+        return (self.target, self.name)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Return the digest of everything that changes meaning (``semantics.md`` B.1)."""
+        meaning = {
+            "provider": self.provider,
+            "granularity_ms": self.granularity_ms,
+            "meaning": self.meaning,
+        }
+        text = msgspec.json.encode(meaning, order="deterministic")
+        return hashlib.blake2b(text, digest_size=16).digest()
+
+    @property
+    def expected_lag_ms(self) -> int:
+        """Return the delay after a period's end by which its data are normally published."""
+        return self.settle_ms + 2 * self.interval_ms + self.deadline_ms
+
+
+async def unmetered() -> None:
+    """Spend nothing: what a query without a budget is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollRequest:
+    """One poll's question: read ``window`` completely, as seen at ``now_ms``.
+
+    ``first`` until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
+    successful poll, ``watermark_ms`` where a stream stands. ``memo`` is what the provider asked to
+    be kept with its last applied reading. ``spend`` commits one call of the query's budget and
+    must be awaited before the budgeted request leaves; it raises ``BudgetSpent`` when none is left.
+    """
+
+    window: Window
+    now_ms: int
+    first: bool = True
+    epoch_ms: int | None = None
+    watermark_ms: int | None = None
+    last_success_ms: int | None = None
+    memo: Mapping[str, Any] = field(default_factory=dict)
+    spend: Callable[[], Awaitable[None]] = unmetered

@@ -1,0 +1,1 @@
+"""When each query is polled, and what one poll does."""

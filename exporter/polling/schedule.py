@@ -1,0 +1,87 @@
+"""When to poll next, pure: slots, back-off, the circuit (``semantics.md`` D.2)."""
+
+import hashlib
+import random
+from dataclasses import dataclass
+
+from exporter.errors import ProviderError, Reason
+from exporter.model.query import QuerySpec
+
+JITTER = 0.05
+OPENS_AFTER = 5
+MINUTE_MS = 60_000
+SHORTEST_WAIT_MS = 1_000
+LONGEST_WAIT_MS = 6 * 60 * MINUTE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a failed poll leads to: when to try again, the back-off reached, the circuit.
+
+    ``hold_target_ms`` is until when the whole target keeps quiet, if the provider asked for it.
+    """
+
+    next_poll_ms: int
+    backoff_ms: int
+    circuit: str
+    hold_target_ms: int | None = None
+
+
+def phase_ms(spec: QuerySpec) -> int:
+    """Return the query's own place within its interval, the same after every restart."""
+    digest = hashlib.blake2b(f"{spec.target}/{spec.name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) % spec.interval_ms
+
+
+def next_slot_ms(spec: QuerySpec, now_ms: int, rng: random.Random) -> int:
+    """Return the first slot after ``now_ms`` plus up to 5 % of random delay.
+
+    A budgeted query has no slots: it is due one interval and the budget's margin after its call.
+    """
+    if spec.budget is not None:
+        return now_ms + spec.interval_ms + spec.budget.margin_ms
+    phase = phase_ms(spec)
+    slot = phase + ((now_ms - phase) // spec.interval_ms + 1) * spec.interval_ms
+    return slot + round(rng.uniform(0, JITTER) * spec.interval_ms)
+
+
+def slots_between(spec: QuerySpec, from_ms: int, to_ms: int) -> int:
+    """Return how many slots lie in ``(from_ms, to_ms]``: those that a late poll collapses.
+
+    A budgeted query has none.
+    """
+    if spec.budget is not None:
+        return 0
+    phase = phase_ms(spec)
+    return max(0, (to_ms - phase) // spec.interval_ms - (from_ms - phase) // spec.interval_ms)
+
+
+def after_failure(
+    spec: QuerySpec,
+    error: ProviderError,
+    *,
+    streak: int,
+    backoff_ms: int,
+    now_ms: int,
+    rng: random.Random,
+) -> Verdict:
+    """Return what follows the ``streak``-th failure in a row.
+
+    The provider's own ``Retry-After`` wins, between 1 s and 6 h. The circuit opens after five
+    failures or when the key is refused; an open circuit is probed, otherwise jitter decides.
+    """
+    if error.retry_after_s is not None:
+        wait_ms = round(min(max(error.retry_after_s * 1000, SHORTEST_WAIT_MS), LONGEST_WAIT_MS))
+        return Verdict(now_ms + wait_ms, backoff_ms, "closed", now_ms + wait_ms)
+    if streak >= OPENS_AFTER or error.reason is Reason.AUTH:
+        probe_ms = min(5 * MINUTE_MS, 10 * spec.interval_ms)
+        return Verdict(now_ms + probe_ms, backoff_ms, "open")
+    wait_ms = next_backoff_ms(spec, backoff_ms, rng)
+    return Verdict(now_ms + wait_ms, wait_ms, "closed")
+
+
+def next_backoff_ms(spec: QuerySpec, backoff_ms: int, rng: random.Random) -> int:
+    """Return the next wait by decorrelated jitter, given the last one (0: none yet)."""
+    least_ms = min(5_000, spec.interval_ms)
+    most_ms = min(15 * MINUTE_MS, max(4 * spec.interval_ms, 30_000))
+    return round(min(most_ms, rng.uniform(least_ms, max(least_ms, backoff_ms) * 3)))

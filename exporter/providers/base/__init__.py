@@ -1,0 +1,1 @@
+"""The plugin interface and the helpers that providers share."""

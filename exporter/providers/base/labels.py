@@ -1,0 +1,66 @@
+"""Label values from raw names: aliases, allow lists and the length limit, with what was lost counted."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+
+from exporter.model.query import LabelRule
+from exporter.model.samples import OTHER, Family, Series
+
+DIGEST_HEX = 8
+_PLAIN = LabelRule()
+
+
+def shorten(value: str, limit: int) -> str:
+    """Return ``value`` in at most ``limit`` UTF-8 bytes, cut between characters.
+
+    What is cut ends in ``~`` and eight hexadecimal digits of its digest, so that two long values
+    with one beginning stay two. ``limit`` is at least 16.
+    """
+    encoded = value.encode()
+    if len(encoded) <= limit:
+        return value
+    mark = "~" + hashlib.blake2b(encoded, digest_size=DIGEST_HEX // 2).hexdigest()
+    return encoded[: limit - len(mark)].decode(errors="ignore") + mark
+
+
+class Labels:
+    """Builds the series of one reading.
+
+    ``label_rules`` maps raw values by label name, ``limit`` is the longest label value in bytes.
+    ``dropped`` counts, by ``(family, reason)``, the label sets that lost something on the way:
+    each set once, however many rows it has.
+    """
+
+    def __init__(self, label_rules: Mapping[str, LabelRule], limit: int) -> None:
+        self.dropped: Counter[tuple[str, str]] = Counter()
+        self._naming = label_rules
+        self._limit = limit
+        self._built: dict[tuple[str, tuple[str, ...]], Series] = {}
+
+    def series(self, family: Family, *raw: str) -> Series:
+        """Return the series of ``raw``, the values of the labels after ``provider, target``.
+
+        ``raw`` may end early; the labels that are left are empty.
+        """
+        key = (family.name, raw)
+        if key not in self._built:
+            self._built[key] = self._build(family, raw)
+        return self._built[key]
+
+    def drop(self, family: Family, reason: str) -> None:
+        """Count a label set of ``family`` that the caller itself folded."""
+        self.dropped[family.name, reason] += 1
+
+    def _build(self, family: Family, raw: tuple[str, ...]) -> Series:
+        labels = family.labels[2:]
+        named = [
+            self._naming.get(label, _PLAIN).name(value)
+            for label, value in zip(labels, raw, strict=False)
+        ]
+        values = [shorten(value, self._limit) for value in named]
+        if values != named:
+            self.drop(family, "label_length")
+        if any(value == OTHER != before for value, before in zip(named, raw, strict=True)):
+            self.drop(family, "not_allowlisted")
+        return family.name, (*values, *[""] * (len(labels) - len(values)))

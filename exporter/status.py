@@ -1,0 +1,196 @@
+"""What the status page and ``/api/v1/status`` show, as data; the JSON has these names and shapes."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from exporter.ledger.rows import QueryState
+from exporter.model.query import QueryKey
+from exporter.model.samples import SelfCount
+from exporter.polling.poll import PollResult
+from exporter.telemetry.counters import PREFIX
+
+POLLS_KEPT = 120
+
+OK = "ok"
+"""The outcome of a poll that was applied; any other outcome is a failure's reason."""
+
+
+class State(StrEnum):
+    """How a query is doing, in words."""
+
+    NEVER_POLLED = "never polled"
+    OK = "ok"
+    FAILING = "failing"
+    CIRCUIT_OPEN = "circuit open"
+    THROTTLED = "throttled"
+    QUARANTINED = "quarantined"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class PollErrorStatus:
+    """Why the last failed poll failed: the bounded ``reason``, and a sentence without secrets."""
+
+    reason: str
+    sentence: str
+    at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """Calls that may still be made now, and when the next one is granted."""
+
+    tokens: float
+    next_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PollStatus:
+    """One finished poll: its start, how long it took, ``ok`` or a reason, and rows read."""
+
+    at_ms: int
+    duration_s: float
+    outcome: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryStatus:
+    """One query of one target; instants are None while there is nothing to tell.
+
+    ``polls`` are the recent ones. ``overhang`` is what was counted and later
+    retracted by the provider and is not yet repaid; ``revisions`` how often a bucket changed.
+    """
+
+    name: str
+    state: State
+    last_success_ms: int | None = None
+    last_attempt_ms: int | None = None
+    next_poll_ms: int | None = None
+    data_end_ms: int | None = None
+    last_fault: PollErrorStatus | None = None
+    fail_streak: int = 0
+    series: int = 0
+    dropped_series: int = 0
+    overhang: float = 0
+    revisions: int = 0
+    budget: BudgetStatus | None = None
+    polls: tuple[PollStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One configured account."""
+
+    name: str
+    provider: str
+    queries: tuple[QueryStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole program at ``now_ms``. ``config_hash`` and ``config_loaded_ms``: what is in force."""
+
+    version: str
+    now_ms: int
+    started_ms: int
+    config_hash: str
+    config_loaded_ms: int
+    targets: tuple[TargetStatus, ...]
+
+
+class RecentPolls:
+    """The last polls of each query, in memory: for the page, not for the record."""
+
+    def __init__(self) -> None:
+        self._polls: dict[QueryKey, deque[PollStatus]] = {}
+
+    def note(self, ended: PollResult) -> None:
+        """Remember a poll that ended."""
+        polls = self._polls.setdefault(ended.key, deque(maxlen=POLLS_KEPT))
+        polls.append(PollStatus(ended.at_ms, ended.seconds, ended.outcome, ended.rows))
+
+    def of(self, key: QueryKey) -> tuple[PollStatus, ...]:
+        """Return the remembered polls of a query, oldest first."""
+        return tuple(self._polls.get(key, ()))
+
+
+def targets(
+    states: Sequence[QueryState],
+    counts: Mapping[str, Mapping[SelfCount, float]],
+    recent: RecentPolls,
+) -> tuple[TargetStatus, ...]:
+    """Return each target with its queries, by name."""
+    ordered = sorted(states, key=lambda state: (state.target, state.query))
+    return tuple(
+        TargetStatus(
+            name=name,
+            provider=provider,
+            queries=tuple(_query(state, counts.get(name, {}), recent) for state in group),
+        )
+        for (name, provider), group in groupby(ordered, lambda s: (s.target, s.provider))
+    )
+
+
+def _query(
+    state: QueryState, counts: Mapping[SelfCount, float], recent: RecentPolls
+) -> QueryStatus:
+    return QueryStatus(
+        name=state.query,
+        state=_state(state),
+        last_success_ms=state.last_success_ms,
+        last_attempt_ms=state.last_attempt_ms,
+        next_poll_ms=state.next_poll_ms,
+        data_end_ms=state.cursor_ms,
+        last_fault=_fault(state),
+        fail_streak=state.fail_streak,
+        series=sum(state.series.values()),
+        dropped_series=round(_dropped(counts)),
+        overhang=sum(state.overhang.values()),
+        revisions=round(_total(counts, "revisions_total", state.query)),
+        budget=_budget(state),
+        polls=recent.of((state.target, state.query)),
+    )
+
+
+def _budget(state: QueryState) -> BudgetStatus | None:
+    left = state.budget
+    return None if left is None else BudgetStatus(left.calls, left.ready_ms)
+
+
+def _state(state: QueryState) -> State:
+    if state.last_success_ms is None and state.last_reason is None:
+        return State.NEVER_POLLED
+    if state.quarantined:
+        return State.QUARANTINED
+    if state.last_reason is None:
+        return State.OK
+    if state.circuit == "open":
+        return State.CIRCUIT_OPEN
+    return State.THROTTLED if state.last_reason == "throttled" else State.FAILING
+
+
+def _fault(state: QueryState) -> PollErrorStatus | None:
+    if state.last_reason is None:
+        return None
+    return PollErrorStatus(state.last_reason, state.last_fault or "", state.last_attempt_ms)
+
+
+def _dropped(counts: Mapping[SelfCount, float]) -> float:
+    """Return how often a label set had no place; what an allow list leaves out was asked for."""
+    return sum(
+        value
+        for (name, labels), value in counts.items()
+        if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
+    )
+
+
+def _total(counts: Mapping[SelfCount, float], name: str, query: str) -> float:
+    return sum(
+        value
+        for (found, labels), value in counts.items()
+        if found == PREFIX + name and ("query", query) in labels
+    )

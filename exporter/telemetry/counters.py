@@ -1,0 +1,198 @@
+"""The exporter's own metrics (``metrics.md`` A.5): the families, and what is counted of them.
+
+Counters with target labels are kept here and shown beside the target's figures; what describes
+the process as a whole is prometheus-client's.
+"""
+
+import itertools
+import platform
+from collections.abc import Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from exporter import __version__
+from exporter.model.samples import Family, MetricType, SelfCount
+from exporter.telemetry.process import Process
+
+PREFIX = "chatbot_exporter_"
+
+_TABLE = """
+build_info | gauge | version,revision,python_version | 1 | Build information; value is always 1.
+target_info | gauge | provider,target,query,granularity,timezone | 1 | Effective per-query settings; value is always 1.
+target_up | gauge | provider,target,query | 1 | 1 if the last completed poll of the query succeeded, else 0.
+polls_total | counter | provider,target,query | 1 | Polls started.
+poll_failures_total | counter | provider,target,query,reason | 11 | Polls that failed, by error class.
+polls_skipped_total | counter | provider,target,query,reason | 5 | Poll slots skipped, by reason.
+poll_duration_seconds | histogram | provider | 12 | Duration of complete polls including paging and commit.
+api_requests_total | counter | provider,target,code | 9 | HTTP requests sent to provider APIs, by status class or transport error.
+api_request_duration_seconds | histogram | provider | 12 | Duration of single HTTP requests to provider APIs.
+throttled_total | counter | provider,target | 1 | Requests refused by the provider for rate reasons.
+budget_tokens | gauge | provider,target,budget | 2 | Tokens left in the persisted rate budget.
+blocked_until_timestamp_seconds | gauge | provider,target | 1 | Time before which no request will be sent (budget, Retry-After, backoff or circuit), 0 if none.
+circuit_open | gauge | provider,target | 1 | 1 while the circuit breaker is open or half open.
+last_attempt_timestamp_seconds | gauge | provider,target,query | 1 | Start of the last poll, as a Unix timestamp.
+last_success_timestamp_seconds | gauge | provider,target,query | 1 | End of the last successful poll, as a Unix timestamp.
+next_poll_timestamp_seconds | gauge | provider,target,query | 1 | Planned start of the next poll, as a Unix timestamp.
+expected_lag_seconds | gauge | provider,target,query | 1 | Delay after the end of a period until its data are normally settled and published.
+data_end_timestamp_seconds | gauge | provider,target,query | 1 | Instant up to which data is settled and complete, as a Unix timestamp.
+cursor_timestamp_seconds | gauge | provider,target,query | 1 | Event-stream watermark or start of the oldest unsettled bucket, as a Unix timestamp.
+revisions_total | counter | provider,target,query,direction,stage | 4 | Bucket values that changed after first being read.
+retracted_total | counter | provider,target,query | 1 | Units by which providers lowered already-read buckets.
+overhang | gauge | provider,target,family | 20 | Units by which exported counters currently exceed provider truth.
+written_off_total | counter | provider,target,family | 20 | Overhang units made permanent so that counters could resume growing.
+provider_resets_total | counter | provider,target,query | 1 | Detected provider-side data resets that caused a rebase.
+quarantined | gauge | provider,target,query | 1 | 1 while a suspicious response is held back awaiting confirmation.
+coverage_gaps_total | counter | provider,target,query | 1 | Time ranges that can no longer be read from the provider.
+coverage_gap_seconds_total | counter | provider,target,query | 1 | Total length of unreadable time ranges.
+duplicate_events_total | counter | provider,target,query | 1 | Events read again and discarded by id.
+late_events_total | counter | provider,target,query,outcome | 2 | Events older than the previous watermark when first read.
+series | gauge | family | 60 | Series currently exported, by family.
+series_limit | gauge | family | 60 | Configured series limit, by family.
+dropped_series_total | counter | provider,target,family,reason | 20 | New label sets folded or dropped.
+schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
+ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
+ledger_rows | gauge | table | 12 | Ledger rows, by table.
+ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
+ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
+ledger_errors_total | counter | operation | 5 | Ledger operations that failed.
+ledger_schema_version | gauge |  | 1 | Ledger schema version in use.
+claims | gauge |  | 1 | Queries this replica holds a claim on.
+claims_lost_total | counter |  | 1 | Claims that expired or were taken over before their poll could commit.
+config_last_reload_successful | gauge |  | 1 | 1 if the last configuration load succeeded.
+config_last_reload_success_timestamp_seconds | gauge |  | 1 | Time of the last successful configuration load.
+"""
+"""Name without prefix, type, labels, most series of a target or query, help."""
+
+
+def _family(line: str) -> Family:
+    name, kind, labels, cap, help_ = (cell.strip() for cell in line.split(" | "))
+    names = tuple(labels.split(",")) if labels else ()
+    return Family(PREFIX + name, MetricType(kind), help_, names, int(cap))
+
+
+FAMILIES: tuple[Family, ...] = tuple(map(_family, _TABLE.strip().splitlines()))
+"""Every self metric, in the catalogue's order."""
+
+_BY_NAME = {family.name: family for family in FAMILIES}
+_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Telemetry:
+    """Counts of this process and, restored from the ledger, of those before it."""
+
+    def __init__(self, revision: str = "unknown") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.counts: dict[str, dict[SelfCount, float]] = {}
+        self._changes = itertools.count(1)
+        self._change = 0
+        self._rendered: dict[bool, tuple[int, bytes]] = {}
+        self._process = Process(_generate)
+        self._registry = CollectorRegistry()
+        PlatformCollector(registry=self._registry)
+        self._polls = self._histogram("poll_duration_seconds")
+        self._requests = self._histogram("api_request_duration_seconds")
+        self._commits = self._histogram("ledger_commit_duration_seconds")
+        build = self._gauge("build_info")
+        build.labels(__version__, revision, platform.python_version()).set(1)
+        self._ledger_errors = self._counter("ledger_errors_total")
+        self._claims_lost = self._counter("claims_lost_total")
+        self._gauges: dict[str, Gauge] = {
+            name: self._gauge(name)
+            for name in (
+                "ledger_size_bytes",
+                "ledger_rows",
+                "ledger_last_commit_timestamp_seconds",
+                "ledger_schema_version",
+                "claims",
+                "config_last_reload_successful",
+                "config_last_reload_success_timestamp_seconds",
+            )
+        }
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Set the gauge ``name`` (without prefix) that describes the process as a whole."""
+        gauge = self._gauges[name]
+        (gauge.labels(*labels) if labels else gauge).set(value)
+        self._changed()
+
+    def polled(self, provider: str, seconds: float) -> None:
+        """Note how long a poll took."""
+        self._polls.labels(provider).observe(seconds)
+        self._changed()
+
+    def requested(self, provider: str, seconds: float) -> None:
+        """Note how long a request to a provider took."""
+        self._requests.labels(provider).observe(seconds)
+        self._changed()
+
+    def committed(self, seconds: float) -> None:
+        """Note how long a transaction took."""
+        self._commits.observe(seconds)
+        self._changed()
+
+    def count(self, name: str, amount: float = 1, *, target: str, **labels: str) -> None:
+        """Add ``amount`` to the self counter ``name`` (without prefix) of ``target``."""
+        key = (PREFIX + name, tuple(sorted((labels | {"target": target}).items())))
+        self.add({key: amount})
+
+    def add(self, counted: Mapping[SelfCount, float]) -> None:
+        """Add counts that the ledger persisted or restored."""
+        for key, amount in counted.items():
+            counts = self.counts.setdefault(dict(key[1])["target"], {})
+            counts[key] = counts.get(key, 0.0) + amount
+
+    def ledger_failed(self, operation: str) -> None:
+        """Count a ledger operation (open, read, commit, migrate, prune) that failed."""
+        self._ledger_errors.labels(operation).inc()
+        self._changed()
+
+    def claim_lost(self) -> None:
+        """Count a claim that was taken over before its poll could commit."""
+        self._claims_lost.inc()
+        self._changed()
+
+    def exposed(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - the renderer's callback
+        """Return what describes the process, without the last line.
+
+        Memory and processor time are read for each scrape, the rest is rendered when it changed.
+        """
+        change = self._change  # before rendering, so that what changes meanwhile is not lost
+        seen, body = self._rendered.get(openmetrics, (-1, b""))
+        if seen != change:
+            body = _generate(self._registry, openmetrics)
+            self._rendered[openmetrics] = (change, body)
+        return self._process.render(openmetrics=openmetrics) + body
+
+    def _changed(self) -> None:
+        """Have the next scrape render again; called from several threads, after the change."""
+        self._change = next(self._changes)
+
+    def _counter(self, name: str) -> Counter:
+        family = _BY_NAME[PREFIX + name]
+        return Counter(family.name, family.help, family.labels, registry=self._registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        family = _BY_NAME[PREFIX + name]
+        return Gauge(family.name, family.help, family.labels, registry=self._registry)
+
+    def _histogram(self, name: str) -> Histogram:
+        family = _BY_NAME[PREFIX + name]
+        return Histogram(
+            family.name, family.help, family.labels, registry=self._registry, buckets=_BUCKETS
+        )
+
+
+def _generate(registry: CollectorRegistry, openmetrics: bool) -> bytes:  # noqa: FBT001 - by position
+    if openmetrics:
+        body: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+        return body.removesuffix(b"# EOF\n")
+    return generate_latest(registry)

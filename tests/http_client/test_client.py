@@ -1,0 +1,178 @@
+"""Calls to vendors, against a transport that answers as scripted."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+import pytest
+
+from exporter.errors import (
+    ProviderError,
+    Refused,
+    SchemaError,
+    ServerError,
+    Throttled,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
+from exporter.http_client.client import DEEPEST, ApiClient, decode, retry_after_s
+from exporter.http_client.transport import MAX_BODY_BYTES, Transport
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any], VirtualClock]:
+    clock = VirtualClock()
+
+    async def main() -> list[Any]:
+        async with Transport(httpx.MockTransport(handler)) as wire:
+            api = ApiClient(
+                base_url="https://vendor.test/v1",
+                sign=lambda: {"authorization": "canary-key"},
+                wire=wire,
+                clock=clock,
+                requests_per_second=rps,
+                gate=asyncio.Semaphore(64),
+            )
+            return [await api.get("/usage", {"a": "b"}, dict[str, int]) for _ in range(times)]
+
+    return run_virtual(main(), clock), clock
+
+
+def test_a_request_is_signed_and_decoded() -> None:
+    seen: list[httpx.Request] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"count": 3})
+
+    answers, _ = ask(vendor)
+
+    assert answers == [{"count": 3}]
+    assert str(seen[0].url) == "https://vendor.test/v1/usage?a=b"
+    assert seen[0].headers["authorization"] == "canary-key"
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (301, SchemaError),
+        (400, Refused),
+        (401, Unauthorized),
+        (403, Unauthorized),
+        (404, Refused),
+        (429, Throttled),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+def test_a_status_becomes_a_typed_failure(status: int, error: type[ProviderError]) -> None:
+    with pytest.raises(error, match=f"GET /usage: HTTP {status}") as caught:
+        ask(lambda _request: httpx.Response(status, text="canary-key in a body"))
+
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>", "the answer is not JSON"),
+        (b"[1]", "Expected `object`, got `array`"),
+        (b'{"count": "x"}', r"Expected `int`, got `str` - at `\$\[\.\.\.\]`"),
+        (b"[" * 5000, "the answer is not JSON|Expected `object`"),
+        (b"\xff\xfe", "the answer is not JSON"),
+    ],
+)
+def test_a_wrong_body_is_a_schema_fault_that_says_where(body: bytes, words: str) -> None:
+    with pytest.raises(SchemaError, match=words):
+        ask(lambda _request: httpx.Response(200, content=body))
+
+
+def test_an_endless_answer_is_cut_off() -> None:
+    with pytest.raises(SchemaError, match="larger than 16 MiB"):
+        ask(lambda _request: httpx.Response(200, content=b" " * (MAX_BODY_BYTES + 1)))
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (httpx.ReadTimeout("slow"), TimedOut),
+        (httpx.ConnectError("refused"), Unreachable),
+        (httpx.RemoteProtocolError("reset"), Unreachable),
+    ],
+)
+def test_transport_faults_are_retried_twice_then_typed(
+    raised: httpx.TransportError, error: type[ProviderError]
+) -> None:
+    calls: list[httpx.Request] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        raise raised
+
+    with pytest.raises(error):
+        ask(vendor)
+
+    assert len(calls) == 3
+
+
+def test_a_passing_server_fault_is_retried() -> None:
+    answers = iter([httpx.Response(500), httpx.Response(502), httpx.Response(200, json={"n": 1})])
+
+    found, _ = ask(lambda _request: next(answers))
+
+    assert found == [{"n": 1}]
+
+
+def test_a_server_that_names_a_time_is_not_asked_again_before() -> None:
+    calls: list[httpx.Request] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        return httpx.Response(503, headers={"Retry-After": "120"})
+
+    with pytest.raises(ServerError) as caught:
+        ask(vendor)
+
+    assert (len(calls), caught.value.retry_after_s) == (1, 120)
+
+
+def test_requests_are_spaced() -> None:
+    _, clock = ask(lambda _request: httpx.Response(200, json={}), rps=2, times=5)
+
+    assert clock.monotonic() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("120", 120.0),
+        ("Tue, 03 Mar 2026 11:21:30 GMT", 90.0),
+        ("Tue, 03 Mar 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, START_MS) == seconds
+
+
+def test_a_wrong_value_of_a_closed_set_is_not_repeated() -> None:
+    with pytest.raises(SchemaError) as caught:
+        decode(b'{"status": "what a user wrote"}', dict[str, Literal["ok"]], "GET /usage")
+
+    assert "Invalid enum value" in str(caught.value)
+    assert "user" not in str(caught.value)
+
+
+@pytest.mark.parametrize("inner", ["1", '"[[]{"', '"\\\\"', '"\\"]"', '[{}, {"[": []}]'])
+def test_an_answer_may_be_nested_only_so_deep(inner: str) -> None:
+    depth = 3 if inner.startswith("[") else 0
+    deep = "[" * (DEEPEST - depth) + inner + "]" * (DEEPEST - depth)
+
+    assert decode(deep.encode(), object, "GET /usage")
+    with pytest.raises(SchemaError, match="nested more than 32 deep"):
+        decode(f"[{deep}]".encode(), object, "GET /usage")

@@ -1,0 +1,36 @@
+"""Which numbers of an answer may become counts."""
+
+import pytest
+
+from exporter.errors import SchemaError
+from exporter.model.numbers import count, level
+
+
+@pytest.mark.parametrize("value", [0, 7, 7.0, 2**53])
+def test_whole_numbers_are_counts(value: float) -> None:
+    assert count(value, "count") == value
+
+
+def test_a_level_may_be_fractional() -> None:
+    assert level(1.5, "share") == 1.5
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "missing"),
+        (-1, "negative"),
+        (1.5, "non_integer"),
+        (2**53 + 1, "unexpected_type"),
+        (10**400, "unexpected_type"),
+        (float("nan"), "unexpected_type"),
+        (float("inf"), "unexpected_type"),
+    ],
+)
+def test_an_impossible_count_is_a_fault_that_names_its_field(
+    value: float | None, kind: str
+) -> None:
+    with pytest.raises(SchemaError, match=r"^rows\[3\].count: ") as caught:
+        count(value, "rows[3].count")
+
+    assert caught.value.kind == kind

@@ -1,0 +1,61 @@
+"""One poll, where its answer cannot be kept."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from exporter.errors import ClaimLost
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import Reading
+from exporter.polling.poll import PollContext, ScheduledQuery, poll
+from exporter.providers.base.plugin import Query
+from exporter.telemetry.counters import Telemetry
+from tests.support.builders import Book
+from tests.support.virtual import VirtualClock, run_virtual
+
+T = TypeVar("T")
+
+
+async def lost(call: Callable[[], T]) -> T:
+    del call
+    raise ClaimLost("shop/hourly: another holder has the query")
+
+
+async def nothing(_key: tuple[str, str]) -> None:
+    return None
+
+
+def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    book = Book(tmp_path, clock)
+    done: list[str] = []
+
+    async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
+        try:
+            yield Reading(ask.window, more=True)
+            yield Reading(ask.window)
+        finally:
+            done.append("closed")
+
+    async def main() -> None:
+        async with Transport() as wire:
+            api = ApiClient(
+                base_url="https://vendor.test",
+                sign=dict,
+                wire=wire,
+                clock=clock,
+                requests_per_second=0,
+                gate=asyncio.Semaphore(64),
+            )
+            desk = PollContext(book.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
+            ended = await poll(desk, ScheduledQuery(Query(book.spec, read), api), book.claim())
+            done.append(ended.outcome)
+
+    run_virtual(main(), clock)
+    book.ledger.close()
+
+    assert done == ["closed", "claim_lost"]
