@@ -30,7 +30,6 @@ T = TypeVar("T")
 DEEPEST = 32
 READ_KEY_S = 5.0
 REQUESTS_PER_TARGET = 2
-REQUESTS_PER_PROCESS = 64
 USER_AGENT = f"chatbot-exporter/{__version__}"
 
 EPOCH_S = 1e9
@@ -98,7 +97,6 @@ class ApiClient:
         wire: Transport,
         clock: Clock,
         requests_per_second: float,
-        gate: asyncio.Semaphore,
         watch: Callable[[str, float], None] = lambda _code, _seconds: None,
         blocking: Blocking = inline,
     ) -> None:
@@ -107,8 +105,7 @@ class ApiClient:
         self._wire = wire
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
-        self._gate = gate
-        self._own_gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
+        self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
         self._watch = watch
         self._blocking = blocking
 
@@ -134,7 +131,7 @@ class ApiClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send_once(self, call: Call) -> bytes:
-        async with self._gate, self._own_gate:
+        async with self._gate:
             await self._pacer.wait()
             started = self._clock.monotonic()
             code = "error"

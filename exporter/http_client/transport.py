@@ -8,12 +8,13 @@ import os
 import ssl
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import httpx
 
-from exporter.errors import SchemaError, TimedOut, Unreachable
+from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
 from exporter.http_client.proxies import proxy_for
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -124,12 +125,20 @@ class Transport:
 def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
     """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
 
-    Raises ``OSError`` and ``ssl.SSLError`` where a variable names nothing usable.
+    Raises ``MachineError`` where a variable names no usable bundle.
     """
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if not file and not folder:
         return httpx.create_ssl_context(trust_env=False)
-    return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    if folder and not Path(folder).is_dir():
+        raise MachineError(f"SSL_CERT_DIR={folder}: not a folder; correct or unset the variable")
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    except OSError as error:  # ssl.SSLError is one
+        problem = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise MachineError(
+            f"SSL_CERT_FILE={file}: {problem}; correct or unset the variable"
+        ) from None
 
 
 async def _body(response: httpx.Response, endpoint: str) -> bytes:

@@ -1,6 +1,5 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -35,7 +34,6 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
                 wire=wire,
                 clock=clock,
                 requests_per_second=rps,
-                gate=asyncio.Semaphore(64),
             )
             return [await api.get("/usage", {"a": "b"}, dict[str, int]) for _ in range(times)]
 
