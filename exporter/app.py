@@ -119,7 +119,14 @@ class App:
             ready=lambda: self.health.ready(self._outside.clock.now_ms()),
             status=self.status,
             explain=self.explain,
+            hosts=self._hosts,
         )
+
+    def _hosts(self) -> frozenset[str]:
+        """Return the public names that requests may give: those listed, and the listen address."""
+        listed = self._settings.web.allowed_hosts
+        host, _, _port = self._settings.web.listen.rpartition(":")
+        return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
         """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
