@@ -8,8 +8,8 @@ import signal
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import httpx
 import structlog
 
 from exporter import __version__, status
@@ -17,6 +17,8 @@ from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
+from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
@@ -36,11 +38,6 @@ from exporter.web import app as web
 from exporter.web import server
 from exporter.web.contract import ReloadResult, Sources
 from exporter.web.watched import Watched
-
-if TYPE_CHECKING:
-    import httpx
-
-    from exporter.explain.answer import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +75,7 @@ class Environment:
     rng: random.Random
     kinds: Mapping[str, Provider]
     offload: Offload
-    transport: "httpx.AsyncBaseTransport | None" = None
+    transport: httpx.AsyncBaseTransport | None = None
     blocking: Blocking = inline
     certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
@@ -143,11 +140,8 @@ class App:
             targets=status.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
-    def explain(self, selector: str, first: int) -> "Answer":
+    def explain(self, selector: str, first: int) -> Explanations:
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
-        from exporter.explain.answer import Explainer  # noqa: PLC0415 - loaded when it is first asked
-        from exporter.explain.reader import Reader  # noqa: PLC0415 - as above
-
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._outside.clock.now_ms()
         try:
