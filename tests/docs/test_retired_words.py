@@ -100,6 +100,7 @@ RETIRED = (
         "name",
         MANY,
         r"_*(\w+_)?(fold|folds|folded|unfold)(_\w+)?",
+        ("exporter/providers/xenioo/",),  # datetime calls an hour's second turn "fold"
     ),
     Retired(
         "folded into",
@@ -153,6 +154,9 @@ RETIRED = (
     Retired("words", "format, messages", "function", VAGUE),
     Retired("overview", "status", "name", VAGUE),
     Retired("report", "self_metrics", "function", VAGUE, "report"),
+    # What a rename left in sentences.
+    Retired("PollRequest for", "request", "text", "a name is no verb", r"\bpollrequest (for|the|a)\b"),
+    Retired("raise label_rules", "naming", "text", "a name is no verb", r"\blabel_rules `"),
     # Sentences.
     Retired("told", "reported, shown, logged", "text", QUAINT),
     Retired("said", "reported", "text", QUAINT),
