@@ -156,7 +156,7 @@ RETIRED = (
     Retired("report", "self_metrics", "function", VAGUE, "report"),
     # What a rename left in sentences.
     Retired("PollRequest for", "request", "text", "a name is no verb", r"\bpollrequest (for|the|a)\b"),
-    Retired("raise label_rules", "naming", "text", "a name is no verb", r"\blabel_rules `"),
+    Retired("label_rules `path`", "naming", "text", "a name is no verb", r"\blabel_rules `"),
     # Sentences.
     Retired("told", "reported, shown, logged", "text", QUAINT),
     Retired("said", "reported", "text", QUAINT),
