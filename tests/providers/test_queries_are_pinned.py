@@ -17,7 +17,7 @@ from exporter.config.model import Limits, Privacy
 from exporter.config.secret import SecretContext
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Rules
+from exporter.providers.base.plugin import LabelSettings
 
 GOLDEN = Path(__file__).with_name("queries.json")
 BOTS = [{"id": "B1", "alias": "care", "versions": ["LIVE", "DRAFT"]}, "B/2"]
@@ -154,7 +154,7 @@ def queries(case: str) -> list[dict[str, Any]]:
         {"name": "shop", **settings}, context=SecretContext({}, Path(), inline=True)
     )
     limits = Limits(label_value_bytes=16 if "lists" in case else 128)
-    target = provider.build(options, Rules(limits, Privacy(top_messages="allowlist")))
+    target = provider.build(options, LabelSettings(limits, Privacy(top_messages="allowlist")))
     return [facts(query.spec) for query in target.queries]
 
 

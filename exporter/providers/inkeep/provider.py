@@ -5,18 +5,25 @@ Source: https://docs.inkeep.com/analytics-api
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from exporter.config.model import TargetOptions
 from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
 from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
+from exporter.providers.base.plugin import (
+    CustomQuery,
+    LabelSettings,
+    Provider,
+    Query,
+    bearer,
+    spec_for,
+)
+from exporter.providers.base.times import spans, trailing
 from exporter.providers.inkeep import mapping, requests
 from exporter.providers.inkeep.event_map import BUILT_IN, COUNTERS, RATINGS, Mapped
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
@@ -24,7 +31,6 @@ from exporter.providers.inkeep.mapping import Figure, Measure, Row, rows_to_read
 from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
-SCHEMA = 1
 UNPROCESSABLE = (400, 422)
 
 PROVIDERS = (
@@ -174,20 +180,12 @@ def _complete(rows: Sequence[AnyRow], total: Figure) -> bool:
     return whole(total, "total") <= len(rows)
 
 
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``InkeepOptions``, describe."""
-    own = cast("InkeepOptions", options)
-    return Target(
-        name=own.name,
-        provider=own.provider,
-        base_url=own.base_url,
-        sign=lambda: {"Authorization": f"Bearer {key_of(own.api_key)}"},
-        requests_per_second=own.requests_per_second,
-        queries=tuple(_query(own, rules, name) for name in own.queries),
-    )
+def queries(own: InkeepOptions, rules: LabelSettings) -> tuple[Query, ...]:
+    """Return the queries of a target."""
+    return tuple(_query(own, rules, name) for name in own.queries)
 
 
-def _query(options: InkeepOptions, rules: Rules, name: str) -> Query:
+def _query(options: InkeepOptions, rules: LabelSettings, name: str) -> Query:
     match name:
         case "events":
             return _events(options, rules)
@@ -202,27 +200,29 @@ def _query(options: InkeepOptions, rules: Rules, name: str) -> Query:
 
 
 def _hourly(
-    options: InkeepOptions, rules: Rules, name: str, request: requests.Hourly, measure: Measure
+    options: InkeepOptions,
+    rules: LabelSettings,
+    name: str,
+    request: requests.Hourly,
+    measure: Measure,
 ) -> Query:
     asked = {
-        "endpoint": f"POST {request.path}",
         "name": name,
         "instant": request.instant,
         "select": request.select,
         "group_by": request.group_by,
         "where": request.where,
-        "schema": SCHEMA,
     }
     label_rules = NAMING.get(name, {})
-    spec = spec_for(options, rules, name, asked)
+    spec = spec_for(options, rules, name, f"POST {request.path}", meaning=asked)
     cost = Cost(note="what is answered in part is asked again in halves")
     fields = FIELDS.get(name, {})
     spec = replace(spec, span_ms=SPAN_MS, label_rules=label_rules, fields=fields, cost=cost)
     bytes_ = rules.limits.label_value_bytes
-    return Query(spec, Hours(request, measure, options.project, label_rules, bytes_).read)
+    return CustomQuery(spec, Hours(request, measure, options.project, label_rules, bytes_).read)
 
 
-def _events(options: InkeepOptions, rules: Rules) -> Query:
+def _events(options: InkeepOptions, rules: LabelSettings) -> Query:
     event_map = {**BUILT_IN, **options.event_map}
     mapped = {name: one.model_dump() for name, one in event_map.items()}
     query = _hourly(options, rules, "events", requests.EVENTS, mapping.events(event_map))
@@ -232,11 +232,11 @@ def _events(options: InkeepOptions, rules: Rules) -> Query:
     for one in event_map.values():
         fields[one.family] = "count_id of the events that the event map names"
     spec = replace(query.spec, meaning=meaning, known=known, fields=fields)
-    return replace(query, spec=spec)
+    return CustomQuery(spec, query.read)
 
 
 def _known(
-    options: InkeepOptions, rules: Rules, event_map: Mapping[str, Mapped]
+    options: InkeepOptions, rules: LabelSettings, event_map: Mapping[str, Mapped]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the series that the map promises; what has no integration has an empty channel."""
     labels = Labels({}, rules.limits.label_value_bytes)
@@ -247,16 +247,14 @@ def _known(
     return tuple(dict.fromkeys(series))
 
 
-def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
+def _users(options: InkeepOptions, rules: LabelSettings, name: str) -> Query:
     wanted = options.active_users
     meaning = {
-        "endpoint": f"POST {requests.USERS_PATH}",
         "name": name,
         "property": wanted.property,
         "windows_ms": wanted.windows,
-        "schema": SCHEMA,
     }
-    spec = spec_for(options, rules, name, meaning)
+    spec = spec_for(options, rules, name, f"POST {requests.USERS_PATH}", meaning=meaning)
     spec = replace(
         spec,
         interval_ms=options.slow_interval,
@@ -264,4 +262,25 @@ def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
         fields={families.ACTIVE_USERS.name: f"countDistinct of {'.'.join(wanted.property)}"},
         cost=Cost(calls=2 * len(wanted.windows)),
     )
-    return Query(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
+    return CustomQuery(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
+
+
+PROVIDER = Provider(
+    name="inkeep",
+    options=InkeepOptions,
+    families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),
+    feeds=frozenset(
+        {
+            families.ACTIVE_USERS.name,
+            families.CONVERSATIONS_STARTED.name,
+            families.EVENTS.name,
+            families.FEEDBACK.name,
+            families.HANDOVERS.name,
+            families.MESSAGES_RECEIVED.name,
+            families.MESSAGES_SENT.name,
+            families.SEARCHES.name,
+        }
+    ),
+    sign=lambda options: bearer(options.api_key),
+    queries=queries,
+)

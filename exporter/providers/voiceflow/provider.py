@@ -7,18 +7,27 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from exporter.config.model import Named, TargetOptions
+from exporter.config.model import Named
 from exporter.errors import Truncated
 from exporter.http_client.client import ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
+from exporter.providers.base.plugin import (
+    CustomQuery,
+    LabelSettings,
+    Provider,
+    Query,
+    key_of,
+    spec_for,
+)
+from exporter.providers.base.times import spans, trailing
+from exporter.providers.voiceflow.families import CREDIT_USAGE
 from exporter.providers.voiceflow.mapping import (
     MEASURES,
     Intent,
@@ -35,7 +44,6 @@ PAGE_ROWS = 500
 MAX_PAGES = 2_000
 SPAN_MS = 7 * DAY_MS
 TOP_INTENTS = 30
-SCHEMA = 1
 _ENVIRONMENT_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -141,26 +149,22 @@ def _iso(instant_ms: int) -> str:
     return text.replace("+00:00", "Z")
 
 
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``VoiceflowOptions``, describe."""
-    own = cast("VoiceflowOptions", options)
-    return Target(
-        name=own.name,
-        provider=own.provider,
-        base_url=own.base_url,
-        sign=lambda: {"authorization": key_of(own.api_key)},  # the bare key, no scheme
-        requests_per_second=own.requests_per_second,
-        queries=tuple(
-            _query(own, rules, name, project, environment)
-            for name in own.queries
-            for project in own.projects
-            for environment in own.environments or (None,)
-        ),
+def queries(own: VoiceflowOptions, rules: LabelSettings) -> tuple[Query, ...]:
+    """Return the queries of a target."""
+    return tuple(
+        _query(own, rules, name, project, environment)
+        for name in own.queries
+        for project in own.projects
+        for environment in own.environments or (None,)
     )
 
 
 def _query(
-    options: VoiceflowOptions, rules: Rules, name: str, project: Named, environment: Named | None
+    options: VoiceflowOptions,
+    rules: LabelSettings,
+    name: str,
+    project: Named,
+    environment: Named | None,
 ) -> Query:
     filter_ = {"projectID": project.id}
     if environment:
@@ -170,9 +174,9 @@ def _query(
     spec = _spec(options, rules, name, project, environment)
     bytes_ = rules.limits.label_value_bytes
     if name == "top_intents":
-        return Query(spec, TopIntents(filter_, scope, spec.label_rules, bytes_).read)
+        return CustomQuery(spec, TopIntents(filter_, scope, spec.label_rules, bytes_).read)
     usage = Usage(name, filter_, MEASURES[name], scope, spec.label_rules, bytes_)
-    return Query(spec, usage.read)
+    return CustomQuery(spec, usage.read)
 
 
 def _fixed(environment: Named | None, name: str) -> str | None:
@@ -188,17 +192,21 @@ def _fixed(environment: Named | None, name: str) -> str | None:
 
 
 def _spec(
-    options: VoiceflowOptions, rules: Rules, name: str, project: Named, environment: Named | None
+    options: VoiceflowOptions,
+    rules: LabelSettings,
+    name: str,
+    project: Named,
+    environment: Named | None,
 ) -> QuerySpec:
     meaning = {
-        "endpoint": f"POST {PATH}",
         "name": name,
         "project": project.id,
         "environment": environment and environment.id,
-        "schema": SCHEMA,
     }
     suffix = f"/{environment.shown}" if environment and len(options.environments) > 1 else ""
-    spec = spec_for(options, rules, f"{name}/{project.shown}{suffix}", meaning)
+    spec = spec_for(
+        options, rules, f"{name}/{project.shown}{suffix}", f"POST {PATH}", meaning=meaning
+    )
     label_rules = _naming(options, project)
     if name == "top_intents":
         return replace(
@@ -228,3 +236,28 @@ def _naming(options: VoiceflowOptions, project: Named) -> Mapping[str, LabelRule
         "project": LabelRule({project.id: project.alias} if project.alias else {}),
         "bot_environment": LabelRule(environments),
     }
+
+
+PROVIDER = Provider(
+    name="voiceflow",
+    options=VoiceflowOptions,
+    families=(CREDIT_USAGE,),
+    feeds=frozenset(
+        family.name
+        for family in (
+            families.INTERACTIONS,
+            families.ACTIVE_USERS,
+            families.FUNCTION_CALLS,
+            families.FUNCTION_CALL_ERRORS,
+            families.FUNCTION_INFO,
+            families.OUTBOUND_API_REQUESTS,
+            families.OUTBOUND_API_REQUEST_ERRORS,
+            families.KNOWLEDGE_BASE_HITS,
+            families.INTEGRATION_CALLS,
+            families.INTEGRATION_CALL_ERRORS,
+            families.TOP_INTENT_MATCHES,
+        )
+    ),
+    sign=lambda options: {"authorization": key_of(options.api_key)},  # the bare key, no scheme
+    queries=queries,
+)

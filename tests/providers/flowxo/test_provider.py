@@ -11,9 +11,9 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.plugin import Rules, Target
-from exporter.providers.flowxo.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.providers.flowxo.options import FlowXOOptions
+from exporter.providers.flowxo.provider import PROVIDER
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -31,7 +31,7 @@ def target(privacy: Privacy = Privacy(), **changes: Any) -> Target:  # noqa: B00
         "project": "promo",
     }
     options = FlowXOOptions.model_validate(entries | changes)
-    return KIND.build(options, Rules(Limits(), privacy))
+    return PROVIDER.build(options, LabelSettings(Limits(), privacy))
 
 
 def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[httpx.URL]]:

@@ -6,9 +6,9 @@ from exporter.config import loads
 from exporter.config.model import Limits, Privacy
 from exporter.errors import SettingsError
 from exporter.model.samples import DAY_MS
-from exporter.providers.base.plugin import Rules
-from exporter.providers.inkeep.kind import KIND
+from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.inkeep.options import InkeepOptions
+from exporter.providers.inkeep.provider import PROVIDER
 
 HEAD = """\
 version: 1
@@ -155,7 +155,7 @@ def test_the_key_is_signed_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("KEY", "canary")
     options = made()
 
-    assert KIND.build(options, Rules(Limits(), Privacy())).sign() == {
+    assert PROVIDER.build(options, LabelSettings(Limits(), Privacy())).sign() == {
         "Authorization": "Bearer canary"
     }
     assert "canary" not in repr(options)
