@@ -21,6 +21,7 @@ def collected(
 ) -> Reading:
     """Return the reading that ``collect`` makes of ``items``."""
     spec = QuerySpec("shop", "acme", "hourly", {}, label_rules=label_rules or {})
-    rows = Rows(window, spec, memo, lists_of)
+    rows = Rows(window, spec, memo or {})
+    rows.list_of(*lists_of)
     collect(items, rows)
     return rows.reading()

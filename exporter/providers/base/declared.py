@@ -110,8 +110,9 @@ class DeclaredQuery(Generic[A, ItemT]):
                 items = self.items(await self.ask(client, self.parameters(window)))
             else:
                 items = await self.pages.items(self, client, window)
-            lists_of = () if self.trailing_ms is None else self.spec.fields
-            rows = Rows(window, self.spec, memo, lists_of)
+            rows = Rows(window, self.spec, memo)
+            if self.trailing_ms is not None:
+                rows.list_of(*self.spec.fields)
             self.collect(items, rows)
             reading = rows.reading(more=window != windows[-1])
             memo = memo if reading.memo is None else reading.memo

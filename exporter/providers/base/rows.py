@@ -1,7 +1,7 @@
 """Items of an answer become a reading: sums, labels, drift and missing fields in one place."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from exporter.model.query import QuerySpec
@@ -15,18 +15,12 @@ class Rows:
     Numbers of one label set and one bucket are parts and are summed. ``labels`` are the values of
     a family's labels after ``provider, target``; those left out are empty. ``drift`` counts, by
     kind, what differs from the documentation but could be left out. ``memo`` is what an earlier
-    poll stored with ``remember``. ``lists_of`` are families whose lists are read in any case.
+    poll stored with ``remember``.
     """
 
-    def __init__(
-        self,
-        window: Window,
-        spec: QuerySpec,
-        memo: Mapping[str, Any] | None = None,
-        lists_of: Iterable[str] = (),
-    ) -> None:
+    def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
         self.window = window
-        self.memo = memo or {}
+        self.memo = memo
         self.drift: Counter[str] = Counter()
         self._step_ms = spec.granularity_ms
         self._labels = Labels(spec.label_rules, spec.label_value_bytes)
@@ -34,7 +28,7 @@ class Rows:
         self._gauges: defaultdict[str, defaultdict[tuple[Series, Window], float]]
         self._gauges = defaultdict(lambda: defaultdict(float))
         self._kept: set[str] = set()
-        self._lists_of = set(lists_of)
+        self._lists_of: set[str] = set()
         self._remembered: Mapping[str, Any] | None = None
 
     def bucket(self, at_ms: int) -> int | None:
@@ -82,7 +76,11 @@ class Rows:
     ) -> None:
         """Set a gauge of a whole window: an entry of a list, a distinct count over days."""
         self._gauge("list", family, labels, window or self.window, value)
-        self._lists_of.add(family.name)
+        self.list_of(family.name)
+
+    def list_of(self, *families: str) -> None:
+        """Note that the lists of ``families`` were read, so that an empty list empties them."""
+        self._lists_of.update(families)
 
     def drop(self, family: Family, reason: str) -> None:
         """Count a label set of ``family`` that lost something for ``reason``."""
