@@ -1,5 +1,6 @@
 """Numbers in vendors' answers: what may become a count or a level, and what is drift."""
 
+import re
 from typing import TypeAlias
 
 from exporter.errors import SchemaError
@@ -7,6 +8,8 @@ from exporter.model.samples import LARGEST_EXACT
 
 Number: TypeAlias = int | float
 """A JSON number as decoded; ``count`` decides whether it is whole, so that the error has a kind."""
+
+_NUMBER = re.compile(r"-?\d{1,17}(\.\d{1,9})?", re.ASCII)
 
 
 def count(value: Number | None, path: str) -> int:
@@ -20,6 +23,15 @@ def count(value: Number | None, path: str) -> int:
 def optional_count(value: Number | None, path: str) -> int | None:
     """Return ``value`` as a count, or None if the answer has no such field."""
     return None if value is None else count(value, path)
+
+
+def spelled_count(value: Number | str | None, path: str) -> int:
+    """Return a count that may be spelled as text; raise ``SchemaError`` naming ``path``."""
+    if not isinstance(value, str):
+        return count(value, path)
+    if not _NUMBER.fullmatch(value):
+        raise SchemaError(f"{path}: expected a number")
+    return count(float(value) if "." in value else int(value), path)
 
 
 def level(value: Number | None, path: str) -> Number:

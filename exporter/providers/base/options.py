@@ -24,15 +24,20 @@ def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     """Return ``values`` if none of them, by id or by alias, is repeated."""
     names = [(each.id, each.shown) if isinstance(each, Named) else (each,) for each in values]
     if any(len(set(column)) < len(values) for column in zip(*names, strict=True)):
-        raise fault("repeated", "an entry is listed more than once", "list it once")
+        raise fault("repeated", "an entry is listed more than once")
     return values
 
 
-def check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
-    """Return ``values`` if there are any."""
+def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
         raise fault("empty", "nothing to read", "name at least one, or leave the key out")
     return values
+
+
+NotRepeated: TypeAlias = Annotated[
+    tuple[T, ...], AfterValidator(_check_not_empty), AfterValidator(check_distinct)
+]
+"""A list of at least one entry without repeats."""
 
 
 def as_named(value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field
 
 from exporter.config.model import Secret, TargetOptions
-from exporter.providers.base.options import Identifier, check_distinct, check_not_empty
+from exporter.providers.base.options import Identifier, NotRepeated, check_distinct
 
 QueryName: TypeAlias = Literal[
     "interactions",
@@ -24,17 +24,15 @@ class VoiceflowOptions(TargetOptions):
 
     base_url: str = "https://analytics-api.voiceflow.com"
     api_key: Secret = Field(description="the key of one project")
-    projects: Annotated[
-        tuple[Identifier, ...], AfterValidator(check_not_empty), AfterValidator(check_distinct)
-    ] = Field(strict=False, description="the projects to read, which the key must be able to see")
+    projects: NotRepeated[Identifier] = Field(
+        strict=False, description="the projects to read, which the key must be able to see"
+    )
     environments: Annotated[tuple[Identifier, ...], AfterValidator(check_distinct)] = Field(
         default=(),
         strict=False,
         description="environments, each read by itself; without any, all are read as one",
     )
-    queries: Annotated[
-        tuple[QueryName, ...], AfterValidator(check_not_empty), AfterValidator(check_distinct)
-    ] = Field(
+    queries: NotRepeated[QueryName] = Field(
         default=("interactions", "unique_users"),
         strict=False,
         description="what to ask; each costs its own calls",

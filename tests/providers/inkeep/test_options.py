@@ -138,11 +138,11 @@ def test_a_map_that_nothing_reads_is_a_fault() -> None:
     ("extra", "words"),
     [
         ("active_users: {windows: [36h]}", "expected whole days; use 1d, 7d or 28d"),
-        ("active_users: {windows: [1d, 24h]}", "an entry stands here more than once"),
+        ("active_users: {windows: [1d, 24h]}", "an entry is listed more than once"),
         ("active_users: {windows: []}", "name at least one, or leave the key out"),
         ("active_users: {property: [id]}", "as in [userProperties, id]"),
         ("active_users: {property: [searchQuery, id]}", "as in [userProperties, id]"),
-        ("queries: [events, events]", "an entry stands here more than once"),
+        ("queries: [events, events]", "an entry is listed more than once"),
         ("queries: []", "name at least one, or leave the key out"),
         ("queries: [event]", 'did you mean "events"?'),
     ],
