@@ -30,7 +30,7 @@ def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
 
 def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
-        raise fault("empty", "nothing to read", "name at least one, or leave the key out")
+        raise fault("empty", "nothing to read", "name at least one")
     return values
 
 
