@@ -4,7 +4,8 @@ Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,9 +16,7 @@ from exporter.model.samples import HOUR_MS, OTHER, Family
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
-from exporter.providers.flowxo.texts import REDACTED, cut, fold, presentable
-
-OptionalNumber: TypeAlias = Number | None
+from exporter.providers.flowxo.texts import REDACTED, cut, normalize, presentable
 
 COUNTERS: Mapping[str, Family] = {
     "received_messages": families.MESSAGES_RECEIVED,
@@ -39,12 +38,12 @@ class InsightsHour(msgspec.Struct):
     """One hour. ``_id`` is not read: its form for hours is not documented."""
 
     timestamp: str | None = msgspec.field(default=None, name="_timestamp")
-    received_messages: OptionalNumber = None
-    sent_messages: OptionalNumber = None
-    triggers: OptionalNumber = None
-    new_users: OptionalNumber = None
-    active_users: OptionalNumber = None
-    total_users: OptionalNumber = None
+    received_messages: Number | None = None
+    sent_messages: Number | None = None
+    triggers: Number | None = None
+    new_users: Number | None = None
+    active_users: Number | None = None
+    total_users: Number | None = None
 
 
 class Insights(msgspec.Struct):
@@ -65,14 +64,14 @@ class TopFlow(msgspec.Struct):
     """One entry of ``top_flows``."""
 
     flow: FlowName = msgspec.field(name="_id")
-    count: OptionalNumber = None
+    count: Number | None = None
 
 
 class TopMessage(msgspec.Struct):
     """One entry of ``top_messages``; ``text`` is what users wrote."""
 
     text: str = msgspec.field(name="_id")
-    count: OptionalNumber = None
+    count: Number | None = None
 
 
 Entry = TypeVar("Entry", TopFlow, TopMessage)
@@ -117,26 +116,23 @@ def collect_messages(messages: Sequence[TopMessage], rows: Rows, *, limit: int, 
     """Add the most frequent messages.
 
     ``raw`` shows them with personal data redacted. Otherwise the label rule of ``message``, whose
-    keys are folded as by ``fold``, admits listed texts only and the rest is ``other``.
+    keys are normalized as by ``normalize``, admits listed texts only and the rest is ``other``.
     """
     for entry, uses in _most_used(messages, limit):
-        text = (presentable(entry.text) or OTHER) if raw else fold(entry.text)
+        text = (presentable(entry.text) or OTHER) if raw else normalize(entry.text)
         if raw and text == REDACTED:
             rows.drop(TOP_MESSAGE_USES, "pii")
         rows.window_value(TOP_MESSAGE_USES, (text, trailing_label(rows.window)), uses)
 
 
 def _hour_ms(hour: InsightsHour, path: str) -> int:
-    text = hour.timestamp
-    if text is None:
+    if hour.timestamp is None:
         raise SchemaError(f"{path}: missing", "missing")
-    try:
-        at_ms = parse_instant(text)
-    except ValueError:
-        at_ms = -1
-    if at_ms % HOUR_MS or not text.endswith("Z"):
-        raise SchemaError(f"{path}: expected a whole hour in UTC")
-    return at_ms
+    with suppress(ValueError):
+        at_ms = parse_instant(hour.timestamp)
+        if at_ms % HOUR_MS == 0 and hour.timestamp.endswith("Z"):
+            return at_ms
+    raise SchemaError(f"{path}: expected a whole hour in UTC")
 
 
 def _wrong_sums(answer: Insights) -> int:

@@ -3,29 +3,22 @@
 Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from exporter.model.query import Cost, LabelRule, QuerySpec
-from exporter.model.samples import DAY_MS, Window
-from exporter.providers.base.declared import DeclaredQuery
+from exporter.model.query import Cost, LabelRule
+from exporter.model.samples import DAY_MS, Family, Window
+from exporter.providers.base.declared import DeclaredQuery, ItemT
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
+from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import iso
+from exporter.providers.flowxo import mapping
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
-from exporter.providers.flowxo.mapping import (
-    COUNTERS,
-    LEVELS,
-    Insights,
-    TopFlow,
-    TopMessage,
-    collect_flows,
-    collect_hours,
-    collect_messages,
-)
-from exporter.providers.flowxo.options import FlowXOOptions, TopFlows, TopMessages
-from exporter.providers.flowxo.texts import fold
+from exporter.providers.flowxo.mapping import COUNTERS, LEVELS, Insights, TopFlow, TopMessage
+from exporter.providers.flowxo.options import FlowXOOptions, TopFlows
+from exporter.providers.flowxo.texts import normalize
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
 HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
@@ -34,82 +27,78 @@ HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target; what users wrote is asked for only if it may be shown."""
     yield _hours(options, settings)
-    if options.top_flows:
-        yield _top_flows(options, settings, options.top_flows)
-    privacy = settings.privacy
-    raw = privacy.top_messages == "raw" and privacy.allow_raw_text
-    if options.top_messages and (raw or privacy.top_messages == "allowlist"):
-        yield _top_messages(options, settings, options.top_messages)
+    if top := options.top_flows:
+        yield _top_list(
+            options,
+            settings,
+            "top_flows",
+            top,
+            family=TOP_FLOW_TRIGGERS,
+            answer=list[TopFlow],
+            collect=partial(mapping.collect_flows, limit=top.limit),
+        )
+    mode, raw_allowed = settings.privacy.top_messages, settings.privacy.allow_raw_text
+    messages = options.top_messages
+    if messages and (mode == "allowlist" or (mode == "raw" and raw_allowed)):
+        raw, listed = mode == "raw", {normalize(text): text for text in messages.allow}
+        yield _top_list(
+            options,
+            settings,
+            "top_messages",
+            messages,
+            family=TOP_MESSAGE_USES,
+            answer=list[TopMessage],
+            collect=partial(mapping.collect_messages, limit=messages.limit, raw=raw),
+            label_rules={} if raw else {"message": LabelRule(listed, frozenset(messages.allow))},
+            mode=mode,
+        )
 
 
 def _hours(options: FlowXOOptions, settings: LabelSettings) -> Query:
-    feeds = [
-        *(
-            Feed(family, f"metrics[].{field}", (options.project,))
-            for field, family in COUNTERS.items()
-        ),
-        *(Feed(family, f"metrics[].{field}") for field, (family, _) in LEVELS.items()),
-    ]
+    known = (options.project,)
+    counters = [Feed(family, f"metrics[].{name}", known) for name, family in COUNTERS.items()]
+    levels = [Feed(family, f"metrics[].{name}") for name, (family, _) in LEVELS.items()]
+    feeds, meaning = counters + levels, {**HOURLY, "measures": [*COUNTERS, *LEVELS]}
+    spec = spec_for(options, settings, "hourly", "GET /insights", feeds, meaning=meaning)
     return DeclaredQuery(
-        spec=spec_for(
-            options,
-            settings,
-            "hourly",
-            "GET /insights",
-            feeds,
-            meaning={**HOURLY, "measures": [*COUNTERS, *LEVELS]},
-            span_ms=SPAN_MS,
-            cost=Cost(rows=1),
-        ),
+        spec=replace(spec, span_ms=SPAN_MS, cost=Cost(rows=1)),
         parameters=lambda window: {**HOURLY, **_bounds(window)},
         answer=Insights,
         items=lambda answer: [answer],
-        collect=partial(collect_hours, project=options.project),
+        collect=partial(mapping.collect_hours, project=options.project),
     )
 
 
-def _top_flows(options: FlowXOOptions, settings: LabelSettings, top: TopFlows) -> Query:
-    feed = Feed(TOP_FLOW_TRIGGERS, "[].count")
-    return DeclaredQuery(
-        spec=_list_spec(options, settings, "top_flows", feed, top),
-        parameters=lambda window: {**_bounds(window), "limit": top.limit},
-        answer=list[TopFlow],
-        items=lambda flows: flows,
-        collect=partial(collect_flows, limit=top.limit),
-        trailing_ms=top.window,
-    )
-
-
-def _top_messages(options: FlowXOOptions, settings: LabelSettings, top: TopMessages) -> Query:
-    mode = settings.privacy.top_messages
-    feed = Feed(TOP_MESSAGE_USES, "[].count")
-    spec = _list_spec(options, settings, "top_messages", feed, top, mode=mode)
-    if mode == "allowlist":
-        listed = LabelRule({fold(text): text for text in top.allow}, frozenset(top.allow))
-        spec = replace(spec, label_rules={"message": listed})
-    return DeclaredQuery(
-        spec=spec,
-        parameters=lambda window: {**_bounds(window), "limit": top.limit},
-        answer=list[TopMessage],
-        items=lambda messages: messages,
-        collect=partial(collect_messages, limit=top.limit, raw=mode == "raw"),
-        trailing_ms=top.window,
-    )
-
-
-def _list_spec(
+def _top_list(
     options: FlowXOOptions,
     settings: LabelSettings,
     name: str,
-    feed: Feed,
     top: TopFlows,
+    *,
+    family: Family,
+    answer: type[list[ItemT]],
+    collect: Callable[[Sequence[ItemT], Rows], None],
+    label_rules: Mapping[str, LabelRule] | None = None,
     **meaning: Any,
-) -> QuerySpec:
-    meaning |= {"window_ms": top.window, "limit": top.limit}
-    cost = Cost(rows=top.limit, listed=True)
-    endpoint = f"GET /insights/{name}"
-    spec = spec_for(options, settings, name, endpoint, [feed], meaning=meaning, cost=cost)
-    return replace(spec, interval_ms=options.slow_interval, lookback_ms=top.window)
+) -> Query:
+    spec = spec_for(
+        options,
+        settings,
+        name,
+        f"GET /insights/{name}",
+        [Feed(family, "[].count")],
+        meaning={"window_ms": top.window, "limit": top.limit, **meaning},
+        label_rules=label_rules,
+        cost=Cost(rows=top.limit, listed=True),
+    )
+    return DeclaredQuery(
+        spec=replace(spec, interval_ms=options.slow_interval, lookback_ms=top.window),
+        parameters=lambda window: {**_bounds(window), "limit": top.limit},
+        answer=answer,
+        items=lambda entries: entries,
+        collect=collect,
+        trailing_ms=top.window,
+    )
 
 
 def _bounds(window: Window) -> Mapping[str, str]:

@@ -115,7 +115,7 @@ def test_top_lists_are_off_unless_wanted() -> None:
     ]
 
 
-def test_listed_messages_are_compared_by_their_folded_form() -> None:
+def test_listed_messages_are_compared_by_their_normalized_form() -> None:
     built = target(Privacy(top_messages="allowlist"), **LISTS)
     label_rules = built.queries[-1].spec.label_rules["message"]
 
