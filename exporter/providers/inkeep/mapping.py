@@ -137,33 +137,28 @@ def escalations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
         yield families.HANDOVERS, (channel,), number
 
 
-def collect_users(groups: Sequence[UserGroup], rows: Rows, *, project: str, window: Window) -> None:
-    """Add the distinct users of ``window`` per integration.
+def collect_users(
+    groups: Sequence[UserGroup],
+    everyone: Sequence[UserGroup],
+    rows: Rows,
+    *,
+    project: str,
+    window: Window,
+) -> None:
+    """Add the distinct users of ``window``: per integration, and of all (one group, or none).
 
     Groups without an integration are left out: an empty channel is the total.
     """
     found = [(_channel(group), _distinct(group)) for group in groups]
     if len({channel for channel, _ in found}) < len(found):
         raise SchemaError("result: an integration came twice; distinct counts never add up")
-    for channel, number in found:
-        if channel and number is not None:
-            _add_users(rows, project, channel, number, window)
-
-
-def collect_all_users(
-    groups: Sequence[UserGroup], rows: Rows, *, project: str, window: Window
-) -> None:
-    """Add the distinct users of all integrations together: one group, or none."""
-    if len(groups) > 1:
+    if len(everyone) > 1:
         raise SchemaError("result: expected one row")
-    for number in map(_distinct, groups):
+    shown = [each for each in found if each[0]] + [("", _distinct(group)) for group in everyone]
+    for channel, number in shown:
         if number is not None:
-            _add_users(rows, project, "", number, window)
-
-
-def _add_users(rows: Rows, project: str, channel: str, number: int, window: Window) -> None:
-    labels = (project, "", channel, trailing_label(window))
-    rows.window_value(families.ACTIVE_USERS, labels, number, window)
+            labels = (project, "", channel, trailing_label(window))
+            rows.window_value(families.ACTIVE_USERS, labels, number, window)
 
 
 @lru_cache(maxsize=4096)

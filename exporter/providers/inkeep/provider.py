@@ -164,8 +164,8 @@ class ActiveUsersQuery:
         if not groups.complete:
             raise Truncated(f"{self.spec.request}: integrations are missing")
         everyone = await self._ask(client, window, by_integration=False)
-        mapping.collect_users(groups.result, rows, project=self.project, window=window)
-        mapping.collect_all_users(everyone.result, rows, project=self.project, window=window)
+        found = groups.result, everyone.result
+        mapping.collect_users(*found, rows, project=self.project, window=window)
 
     async def _ask(
         self, client: ApiClient, window: Window, *, by_integration: bool

@@ -33,9 +33,7 @@ ENDPOINT = "POST /v2/query/usage"
 PAGE_ROWS = 500
 SPAN_MS = 7 * DAY_MS
 TOP_INTENTS = 30
-PAGES = Cursor(
-    next=lambda answer: answer.result.cursor, send=("data", "filter", "cursor"), most_pages=2_000
-)
+CURSOR_AT = ("data", "filter", "cursor")
 _ENVIRONMENT_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -74,7 +72,7 @@ class Selection:
             answer=UsageAnswer,
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
-            pages=PAGES,
+            pages=Cursor(lambda answer: answer.result.cursor, CURSOR_AT, most_pages=2_000),
         )
 
     def top_intents(self) -> Query:

@@ -39,12 +39,12 @@ def reading(found: list[HourGroup], read: ReadGroup = EVENTS) -> Reading:
 
 
 def users(*groups: dict[str, Any]) -> list[GaugeRow]:
-    collect = partial(mapping.collect_users, project="docs", window=DAY)
-    return list(collected(collect, groups, WINDOW).lists)
+    collect = partial(mapping.collect_users, groups, project="docs", window=DAY)
+    return list(collected(collect, (), WINDOW).lists)
 
 
 def all_users(*groups: dict[str, Any]) -> list[GaugeRow]:
-    collect = partial(mapping.collect_all_users, project="docs", window=DAY)
+    collect = partial(mapping.collect_users, (), project="docs", window=DAY)
     return list(collected(collect, groups, WINDOW).lists)
 
 
