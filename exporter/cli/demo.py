@@ -1,7 +1,6 @@
 """``demo``: every simulator on loopback, and the exporter on them; no key, no network."""
 
 import asyncio
-import gc
 import signal
 import sys
 import tempfile
@@ -80,7 +79,6 @@ async def _demo(serve: Serve, listen: str, seed: int, folder: Path) -> None:
         grace_s=0,
     )
     await serve(request)
-    gc.freeze()  # made-up traffic is many small objects, not worth collecting on the way out
 
 
 def _simulate(services: Mapping[str, Service]) -> Future[dict[str, str]]:

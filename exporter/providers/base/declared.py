@@ -41,7 +41,7 @@ class Cursor:
         previous: Sequence[ItemT] = ()
         seen: set[bytes] = set()
         for _ in range(self.most_pages):
-            answer = await query.ask(client, parameters)
+            answer = await query.fetch(client, parameters)
             page, cursor = query.items(answer), self.next(answer) or b""
             if page != previous:
                 found += page
@@ -72,7 +72,7 @@ class Halving:
         start_ms, span_ms = window.start_ms, window.length_ms
         while start_ms < window.end_ms:
             part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-            answer = await query.ask(client, query.parameters(part))
+            answer = await query.fetch(client, query.parameters(part))
             if self.complete(answer):
                 found += query.items(answer)
                 start_ms = part.end_ms
@@ -107,7 +107,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         windows, memo = self.windows(request), request.memo
         for window in windows:
             if self.pages is None:
-                items = self.items(await self.ask(client, self.parameters(window)))
+                items = self.items(await self.fetch(client, self.parameters(window)))
             else:
                 items = await self.pages.items(self, client, window)
             rows = Rows(window, self.spec, memo)
@@ -124,7 +124,7 @@ class DeclaredQuery(Generic[A, ItemT]):
             return [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
         return list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
 
-    async def ask(self, client: ApiClient, parameters: Parameters) -> A:
+    async def fetch(self, client: ApiClient, parameters: Parameters) -> A:
         """Return the answer to the request that sends ``parameters``."""
         method, _, path = self.spec.request.partition(" ")
         if method == "GET":

@@ -51,8 +51,8 @@ class Vendor:
                     clock=self.clock,
                     requests_per_second=0,
                 )
-                ask = PollRequest(window, self.clock.now_ms())
-                return [reading async for reading in query.read(api, ask)]
+                request = PollRequest(window, self.clock.now_ms())
+                return [reading async for reading in query.read(api, request)]
 
         return run_virtual(main(), self.clock)
 

@@ -64,8 +64,8 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
                 clock=clock,
                 requests_per_second=0,
             )
-            ask = PollRequest(window, START_MS)
-            return [reading async for reading in built.queries[index].read(api, ask)]
+            request = PollRequest(window, START_MS)
+            return [reading async for reading in built.queries[index].read(api, request)]
 
     return run_virtual(main(), clock)
 
