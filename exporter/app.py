@@ -31,7 +31,7 @@ from exporter.model.query import QueryKey, QuerySpec
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
-from exporter.providers.base.plugin import Provider, Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
@@ -241,7 +241,7 @@ class App:
 
     async def _adopt(self, settings: Settings) -> None:
         """Make ``settings`` the ones in force."""
-        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         targets = [
             self._outside.kinds[options.provider].build(options, rules)
             for options in settings.targets

@@ -40,7 +40,7 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Query, Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
@@ -111,7 +111,7 @@ class Bench:
             self.clock, Traffic(seed=7, per_hour=per_hour)
         )
         self.options = self._options()
-        rules = Rules(Limits(), case.privacy)
+        rules = LabelSettings(Limits(), case.privacy)
         self.target: Target = PROVIDERS[case.kind].build(self.options, rules)
 
     def _options(self) -> TargetOptions:
