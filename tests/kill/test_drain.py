@@ -14,7 +14,7 @@ import pytest
 from exporter.providers.chatlayer.mapping import parse_instant
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.support.polled import scratch
 
 FAMILIES = {
     "chatbot_events_total": (Kind.HANDOVER, Kind.GOAL, Kind.FEEDBACK),

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.support.polled import scratch
 
 HOUR_MS = 3_600_000
 COUNTED = {

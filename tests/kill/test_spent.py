@@ -11,7 +11,7 @@ import pytest
 from exporter.simulator.conversations import Kind
 from exporter.simulator.server import Seen
 from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.support.polled import scratch
 
 
 @pytest.fixture
