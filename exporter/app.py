@@ -2,8 +2,10 @@
 
 import asyncio
 import functools
+import os
 import random
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,8 +20,9 @@ from exporter.errors import LedgerError, SettingsError
 from exporter.exposition import catalogue
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
-from exporter.http_client.client import REQUESTS_PER_PROCESS, ApiClient
-from exporter.http_client.transport import Transport
+from exporter.http_client.client import ApiClient
+from exporter.http_client.detached import Blocking, Detached, inline
+from exporter.http_client.transport import Transport, trusted_certificates
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.model.query import QueryKey, QuerySpec
@@ -67,7 +70,8 @@ class Health:
 class Environment:
     """What the program takes from outside: time, chance, the network, its providers.
 
-    ``grace_s`` is how long polls may go on once it is told to stop.
+    ``grace_s`` is how long polls may go on once it is told to stop. ``blocking`` reads key files
+    apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
     """
 
     clock: Clock
@@ -75,6 +79,8 @@ class Environment:
     kinds: Mapping[str, Provider]
     offload: Offload
     transport: "httpx.AsyncBaseTransport | None" = None
+    blocking: Blocking = inline
+    certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
     grace_s: float = GRACE_S
 
@@ -103,8 +109,7 @@ class App:
         families = {e.family.name: e.family for e in catalogue.entries(outside.kinds)}
         self._families = families | {family.name: family for family in FAMILIES}
         self.board = MetricsPage(self._families, self.telemetry.exposed)
-        self._wire = Transport(outside.transport)
-        self._gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
+        self._transports: dict[str, Transport] = {}
 
     @property
     def sources(self) -> Sources:
@@ -114,7 +119,14 @@ class App:
             ready=lambda: self.health.ready(self._outside.clock.now_ms()),
             status=self.status,
             explain=self.explain,
+            hosts=self._hosts,
         )
+
+    def _hosts(self) -> frozenset[str]:
+        """Return the public names that requests may give: those listed, and the listen address."""
+        listed = self._settings.web.allowed_hosts
+        host, _, _port = self._settings.web.listen.rpartition(":")
+        return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
         """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
@@ -184,7 +196,8 @@ class App:
             self._poller.stop()
             await polling
             ticking.cancel()
-        await self._wire.close()
+        for transport in self._transports.values():
+            await transport.close()
         await self._outside.offload(self._ledger.close)
 
     def stop(self) -> None:
@@ -247,6 +260,7 @@ class App:
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: line.query.spec for key, line in lines.items()}
+        self._transports = {t.name: self._transports[t.name] for t in targets}
         await self._outside.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
@@ -269,12 +283,20 @@ class App:
         return ApiClient(
             base_url=target.base_url,
             sign=target.sign,
-            wire=self._wire,
+            wire=self._transport(target.name),
             clock=self._outside.clock,
             requests_per_second=target.requests_per_second,
-            gate=self._gate,
+            blocking=self._outside.blocking,
             watch=watch,
         )
+
+    def _transport(self, target: str) -> Transport:
+        """Return the target's own transport: it keeps no connection, so it needs no end."""
+        if target not in self._transports:
+            self._transports[target] = Transport(
+                self._outside.transport, self._outside.certificates
+            )
+        return self._transports[target]
 
     async def _tick(self) -> None:
         while True:
@@ -305,7 +327,8 @@ class App:
 async def serve(request: ServeRequest) -> None:
     """Run the exporter that ``request`` describes until SIGTERM or SIGINT.
 
-    Raises ``LedgerError``, ``ListenError`` and ``SettingsError`` before anything is served.
+    Raises ``LedgerError``, ``ListenError``, ``MachineError`` and ``SettingsError`` before anything
+    is served.
     """
     clock = SystemClock()
     environment = Environment(
@@ -313,6 +336,8 @@ async def serve(request: ServeRequest) -> None:
         rng=random.SystemRandom(),
         kinds=request.providers,
         offload=LedgerThread(),
+        blocking=Detached(),
+        certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     app = App(request.settings, environment, request.digest)

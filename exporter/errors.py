@@ -2,6 +2,7 @@
 
 ExporterError
 ├── SettingsError         the operator mends a file; every fault at once
+├── MachineError          the operator corrects the environment of this machine
 ├── LedgerError           the ledger cannot be opened, read or written
 │   └── ClaimLost         another holder owns the query now: drop the result
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     LEDGER = "ledger"
     CLAIM_LOST = "claim_lost"
     CANCELLED = "cancelled"
+    CONFIG = "config"
 
 
 class ExporterError(Exception):
@@ -66,6 +68,10 @@ class SettingsError(ExporterError):
     def __init__(self, faults: Sequence[SettingsProblem]) -> None:
         self.faults = tuple(sorted(faults, key=lambda f: (f.file, f.line, f.column, f.path)))
         super().__init__("\n".join(map(str, self.faults)))
+
+
+class MachineError(ExporterError):
+    """A setting of this machine is wrong: a certificate bundle, a proxy variable."""
 
 
 class LedgerError(ExporterError):

@@ -5,16 +5,18 @@ rest is made so here: of a foreign exception only its type and where it arose is
 libraries log only the words before any argument, and known secrets are taken out of the line.
 """
 
+import atexit
 import base64
 import json
 import logging
+import queue
 import re
 import sys
 import threading
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from urllib.parse import quote
 
 import structlog
@@ -27,6 +29,8 @@ HIDDEN = "[hidden]"
 SHORTEST = 4
 SECRETS_KEPT = 512
 FRAMES = 12
+LINES_QUEUED = 10_000
+DRAIN_S = 1.0
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ,.'_-]*", re.ASCII)
 
 EventDict = MutableMapping[str, Any]
@@ -69,11 +73,13 @@ def hide(secret: str) -> str:
 def configure_logs(
     level: str = "info", format_: str = "auto", *, stream: TextIO | None = None
 ) -> None:
-    """Log to ``stream`` (stderr) from ``level`` up; ``auto`` is JSON where it is no terminal.
+    """Log to ``stream`` from ``level`` up; ``auto`` is JSON where it is no terminal.
+
+    Without ``stream`` lines go to stderr by way of ``SINK``, which neither blocks nor fails.
 
     What libraries log and what nobody caught comes the same way.
     """
-    out = stream or sys.stderr
+    out = stream or cast("TextIO", SINK)
     as_json = format_ == "json" or (format_ == "auto" and not out.isatty())
     renderer = (
         structlog.processors.JSONRenderer()
@@ -91,7 +97,7 @@ def configure_logs(
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
         ),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(out),
     )
     logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
     sys.excepthook = _crashed
@@ -103,6 +109,69 @@ def configure_logs(
 def describe_exception(error: BaseException) -> str:
     """Return what may be said of ``error`` and what led to it: types, places, our own words."""
     return "\n".join(line for each in _chain(error) for line in _lines(each))
+
+
+class LogSink:
+    """Writes lines to stderr on a thread of its own; a line that cannot be written is dropped.
+
+    A reader that stalls, a full disk or a closed pipe must not hold up polls or end the process.
+    ``dropped`` counts the lines that were lost.
+    """
+
+    def __init__(self, file: TextIO | None = None, capacity: int = LINES_QUEUED) -> None:
+        self.dropped = 0
+        self._file = file
+        self._lines: queue.Queue[str] = queue.Queue(capacity)
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def isatty(self) -> bool:
+        """Return whether the lines are shown on a terminal."""
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        """Queue ``text`` to be written; drop it if too much waits already."""
+        self._start()
+        try:
+            self._lines.put_nowait(text)
+        except queue.Full:
+            self.dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Return at once: the thread flushes."""
+
+    def drain(self, deadline_s: float = DRAIN_S) -> None:
+        """Wait until what is queued is written, at most ``deadline_s``."""
+        with self._lines.all_tasks_done:
+            self._lines.all_tasks_done.wait_for(
+                lambda: not self._lines.unfinished_tasks, timeout=deadline_s
+            )
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._file or sys.stderr
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+                self._thread.start()
+                atexit.register(self.drain)
+
+    def _run(self) -> None:
+        while True:
+            text = self._lines.get()
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                self.dropped += 1
+            self._lines.task_done()
+
+
+SINK = LogSink()
+"""The process's own."""
 
 
 class _Foreign(logging.Handler):

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import click
 
 from exporter.cli.probe import announcement, probe, taking
-from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
+from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
+from exporter.http_client.detached import ResolvingLoop
 from exporter.providers.base.plugin import Target
 
 
@@ -38,7 +39,8 @@ def command(file: str, *, probing: bool) -> None:
         return
     click.echo("\n".join(["", "Asking now:", *announcement(targets), ""]))
     clock = SystemClock()
-    outcomes = asyncio.run(probe(targets, clock, taking(settings.ledger.url, clock)))
+    with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        outcomes = runner.run(probe(targets, clock, taking(settings.ledger.url, clock)))
     click.echo("\n".join(map(str, outcomes)))
     if not all(outcome.good for outcome in outcomes):
         raise click.exceptions.Exit(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
 from exporter.format import span
-from exporter.http_client.client import REQUESTS_PER_PROCESS, ApiClient
+from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger import budget
 from exporter.model.query import Budget, PollRequest
@@ -101,7 +101,6 @@ async def probe(
     transport: "httpx.AsyncBaseTransport | None" = None,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
-    gate = asyncio.Semaphore(REQUESTS_PER_PROCESS)
     async with (
         Transport(transport) as wire,
         asyncio.TaskGroup() as group,
@@ -109,7 +108,7 @@ async def probe(
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [_api(target, wire, clock, gate)]
+            for api in [_api(target, wire, clock)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))
@@ -125,14 +124,13 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _api(target: Target, wire: Transport, clock: Clock, gate: asyncio.Semaphore) -> ApiClient:
+def _api(target: Target, wire: Transport, clock: Clock) -> ApiClient:
     return ApiClient(
         base_url=target.base_url,
         sign=target.sign,
         wire=wire,
         clock=clock,
         requests_per_second=target.requests_per_second,
-        gate=gate,
     )
 
 

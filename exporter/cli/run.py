@@ -10,6 +10,7 @@ import structlog
 from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import DEFAULT_FILE, fail_on, load_settings, read_settings
 from exporter.config.model import Settings
+from exporter.http_client.detached import ResolvingLoop
 from exporter.logs import FORMATS, LEVELS, configure_logs
 from exporter.providers import PROVIDERS
 
@@ -54,8 +55,8 @@ def command(
     """
     configure_logs(level, log_format)
     settings = read_settings(file)
-    with fail_on():
-        asyncio.run(_run(serve, settings, file, listen or settings.web.listen, web_config))
+    with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        runner.run(_run(serve, settings, file, listen or settings.web.listen, web_config))
 
 
 async def _run(

@@ -8,7 +8,7 @@ import click
 
 from exporter.config import load
 from exporter.config.model import Settings
-from exporter.errors import LedgerError, SettingsError
+from exporter.errors import LedgerError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import Rules, Target
@@ -25,7 +25,7 @@ def fail_on() -> Iterator[None]:
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
-    except (LedgerError, ListenError) as error:
+    except (LedgerError, ListenError, MachineError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.messages import Finding, findings
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.rules import check_targets, check_whole, unknown_provider
@@ -36,7 +37,7 @@ def load(
     """
     file = os.fspath(path)
     try:
-        raw = Path(path).read_bytes()
+        raw = read_regular(path, SETTINGS_BYTES)
     except FileNotFoundError:
         raise SettingsError([SettingsProblem(file, 1, 1, "", "no such file")]) from None
     except (OSError, ValueError):

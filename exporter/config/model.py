@@ -193,6 +193,13 @@ class Web(BaseModel):
         description="`:10877` listens on every address, `[::1]:10877` on IPv6. A change needs a "
         "restart",
     )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="public names that requests may give as `Host`; addresses, `localhost`, names "
+        "without a dot and names under `.local`, `.internal` and `.svc` always may. Not checked "
+        "where users are set. Protects against pages that reach the exporter by DNS rebinding",
+    )
 
 
 class LedgerOptions(BaseModel):

@@ -1,5 +1,6 @@
 """Secrets of ``exporter.yaml``: where they are kept, read when they are used, never shown."""
 
+import errno
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from exporter.config.files import SECRET_BYTES, read_regular
 from exporter.config.values import fault, kind_of
 from exporter.errors import Unauthorized
 
@@ -102,7 +104,8 @@ class Secret(BaseModel):
 
     def _file_now(self) -> str:
         try:
-            return (self._base / (self.file or "")).read_text("utf-8").rstrip("\r\n")
+            raw = read_regular(self._base / (self.file or ""), SECRET_BYTES)
+            return raw.decode("utf-8").strip()
         except (OSError, ValueError) as error:
             raise fault("secret", f"the file cannot be read: {_why(error)}") from None
 
@@ -145,5 +148,7 @@ def _why(error: Exception) -> str:
             return "permission denied"
         case IsADirectoryError():
             return "it is a folder"
+        case OSError(errno=errno.EINVAL | errno.EFBIG, strerror=reason):
+            return str(reason)
         case _:
             return "the system refuses"

@@ -6,10 +6,12 @@ Source: https://prometheus.io/docs/prometheus/latest/querying/basics/#time-serie
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
-from exporter.explain.pattern import Pattern, PatternError
+import re2
 
 LONGEST = 2_048
+PATTERN_BYTES = 1024 * 1024
 NAME = "__name__"
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
@@ -75,7 +77,7 @@ class _Reader:
             self._braces(found)
         self._skip()
         if self._at < len(self._text):
-            raise self._fault("nothing more is expected")
+            raise self._error("nothing more is expected")
         return found
 
     def _braces(self, found: list[Matcher]) -> None:
@@ -86,7 +88,7 @@ class _Reader:
             comma = self._if(re.compile(","))
             self._skip()
             if not comma and self._text[self._at : self._at + 1] != "}":
-                raise self._fault('expected "," or "}"')
+                raise self._error('expected "," or "}"')
 
     def _matcher(self) -> Matcher:
         label = self._must(_LABEL, "a label's name")[0]
@@ -98,13 +100,13 @@ class _Reader:
         value = self._unescaped(quoted[1] or quoted[2] or "") if raw is None else raw
         try:
             return Matcher(label, _operation(operator, value))
-        except PatternError as error:
-            raise self._fault(str(error)) from None
+        except re2.error as error:
+            raise self._error(f"not a regular expression: {_reason(error)}") from None
 
     def _unescaped(self, text: str) -> str:
         def plain(found: re.Match[str]) -> str:
             if found[1] not in _ESCAPES:
-                raise self._fault("an escape that is not known; double the backslash")
+                raise self._error("an escape that is not known; double the backslash")
             return _ESCAPES[found[1]]
 
         return _ESCAPE.sub(plain, text)
@@ -121,33 +123,37 @@ class _Reader:
     def _must(self, wanted: re.Pattern[str], words: str) -> re.Match[str]:
         found = self._if(wanted)
         if found is None:
-            raise self._fault(f"expected {words}")
+            raise self._error(f"expected {words}")
         return found
 
-    def _fault(self, problem: str) -> SelectorError:
+    def _error(self, problem: str) -> SelectorError:
         return SelectorError(f"character {self._at + 1}: {problem}")
 
 
 def _operation(operator: str, value: str) -> Callable[[str], bool]:
+    """Return the test of one operator; regular expressions are RE2 and match whole values."""
     match operator:
         case "=":
             return lambda found: found == value
         case "!=":
             return lambda found: found != value
         case "=~":
-            return _remembered(Pattern(value).matches)
+            return _compiled(value)
         case _:
-            accepted = _remembered(Pattern(value).matches)
-            return lambda found: not accepted(found)
+            matches = _compiled(value)
+            return lambda found: not matches(found)
 
 
-def _remembered(accepts: Callable[[str], bool]) -> Callable[[str], bool]:
-    """Return ``accepts`` that judges each text once: few values, many series."""
-    judged: dict[str, bool] = {}
+def _compiled(pattern: str) -> Callable[[str], bool]:
+    """Return whether a value matches ``pattern``, remembered: many series share few values."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = PATTERN_BYTES
+    compiled = re2.compile(pattern, options)
+    return cache(lambda found: compiled.fullmatch(found) is not None)
 
-    def accepted(text: str) -> bool:
-        if text not in judged:
-            judged[text] = accepts(text)
-        return judged[text]
 
-    return accepted
+def _reason(error: Exception) -> str:
+    """Return RE2's message, which names the part of the pattern that is wrong."""
+    message = error.args[0]
+    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

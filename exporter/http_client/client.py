@@ -1,13 +1,14 @@
 """Calls to vendors: deadlines, retries, pacing, typed failures; nothing secret in a message."""
 
 import asyncio
+import codecs
 import email.utils
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -21,15 +22,20 @@ from exporter.errors import (
     Throttled,
     Unauthorized,
 )
+from exporter.http_client.detached import Blocking, inline
 from exporter.http_client.transport import Request, Response, Transport
 
 T = TypeVar("T")
 
 DEEPEST = 32
+READ_KEY_S = 5.0
 REQUESTS_PER_TARGET = 2
-REQUESTS_PER_PROCESS = 64
 USER_AGENT = f"chatbot-exporter/{__version__}"
 
+EPOCH_S = 1e9
+"""A larger number of seconds is no wait but an instant since 1970: it is more than 31 years."""
+
+_SECONDS = re.compile(r"\d{1,15}(\.\d+)?", re.ASCII)
 _QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
@@ -91,17 +97,17 @@ class ApiClient:
         wire: Transport,
         clock: Clock,
         requests_per_second: float,
-        gate: asyncio.Semaphore,
         watch: Callable[[str, float], None] = lambda _code, _seconds: None,
+        blocking: Blocking = inline,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._sign = sign
         self._wire = wire
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
-        self._gate = gate
-        self._own_gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
+        self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
         self._watch = watch
+        self._blocking = blocking
 
     async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
         """Return the answer to ``GET path?params``, decoded as ``into``."""
@@ -125,12 +131,12 @@ class ApiClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send_once(self, call: Call) -> bytes:
-        async with self._gate, self._own_gate:
+        async with self._gate:
             await self._pacer.wait()
             started = self._clock.monotonic()
             code = "error"
             try:
-                answer = await self._wire.send(self._message(call))
+                answer = await self._wire.send(await self._message(call))
                 code = _code_class(answer.status)
             finally:
                 self._watch(code, self._clock.monotonic() - started)
@@ -138,9 +144,21 @@ class ApiClient:
             raise self._fault(call, answer)
         return answer.body
 
-    def _message(self, call: Call) -> Request:
+    async def _message(self, call: Call) -> Request:
         content = None if call.json is None else msgspec.json.encode(call.json)
-        return Request(call.endpoint, call.method, self._url(call), self._headers(call), content)
+        keys = await self._signature() if call.signed else {}
+        headers = self._headers(call) | dict(keys) | dict(call.headers)
+        return Request(call.endpoint, call.method, self._url(call), headers, content)
+
+    async def _signature(self) -> Mapping[str, str]:
+        """Return the headers that carry the key; it may stand in a file that cannot be read."""
+        try:
+            async with asyncio.timeout(READ_KEY_S):
+                return await self._blocking("key", self._sign)
+        except TimeoutError:
+            raise Unauthorized(
+                f"the file of the key could not be read within {READ_KEY_S:g} s"
+            ) from None
 
     def _url(self, call: Call) -> str:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""
@@ -151,12 +169,14 @@ class ApiClient:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
-        return headers | (dict(self._sign()) if call.signed else {}) | dict(call.headers)
+        return headers
 
     def _fault(self, call: Call, answer: Response) -> ProviderError:
         status = answer.status
         message = f"{call.endpoint}: HTTP {status}"
         wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
+        if status == HTTPStatus.FORBIDDEN and wait_s is not None:
+            status = HTTPStatus.TOO_MANY_REQUESTS  # says when to come back: the rate, not the key
         match status:
             case 401 | 403:
                 refusal = f"{message}; the key is not accepted for this request"
@@ -168,11 +188,14 @@ class ApiClient:
             case _ if status >= HTTPStatus.BAD_REQUEST:
                 return Refused(message, status)
             case _:
-                return SchemaError(f"{message}; expected 200, redirects are not followed")
+                redirect = status >= HTTPStatus.MULTIPLE_CHOICES
+                note = ", redirects are not followed" if redirect else ""
+                return SchemaError(f"{message}; expected 200{note}")
 
 
 def decode(body: bytes, into: type[T], endpoint: str) -> T:
     """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the fault."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         found = msgspec.json.decode(body, type=into)
     except msgspec.ValidationError as error:
@@ -200,25 +223,29 @@ def is_deeper(body: bytes, limit: int) -> bool:
 
 
 def retry_after_s(header: str | None, now_ms: int) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for: a number, or an HTTP date (RFC 9110)."""
-    if header is None:
-        return None
-    if header.strip().isdigit():
-        return float(header)
-    try:
-        until = email.utils.parsedate_to_datetime(header)
-    except ValueError:
-        return None
-    return max(0.0, until.timestamp() - now_ms / MILLISECONDS)
+    """Return after how many seconds ``Retry-After`` says to come back, not below 0.
+
+    It is a number of seconds, an instant in seconds or milliseconds since 1970, or an HTTP date
+    (RFC 9110, 10.2.3); None where there is none, or none that can be read.
+    """
+    wait_s = _seconds_from(header.strip(), now_ms / MILLISECONDS) if header else None
+    return None if wait_s is None else max(wait_s, 0.0)
+
+
+def _seconds_from(text: str, now_s: float) -> float | None:
+    if not _SECONDS.fullmatch(text):
+        try:
+            return email.utils.parsedate_to_datetime(text).timestamp() - now_s
+        except (ValueError, OverflowError):
+            return None
+    number = float(text)
+    if number >= EPOCH_S * MILLISECONDS:
+        return number / MILLISECONDS - now_s
+    return number - now_s if number >= EPOCH_S else number
 
 
 def _asked_to_wait(wait_s: float | None) -> str:
     return "" if wait_s is None else f", told to come back in {wait_s:.0f} s"
-
-
-def is_loopback(url: str) -> bool:
-    """Say whether ``url`` points at this machine, where plain HTTP shows a key to nobody."""
-    return (urlsplit(url).hostname or "") in {"localhost", "127.0.0.1", "::1"}
 
 
 def _code_class(status: int) -> str:

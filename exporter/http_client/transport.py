@@ -1,29 +1,29 @@
-"""The wire to the vendors: one HTTP client for all of them, loaded with the first request.
+"""One target's way to its vendor: a connection for each request, nothing kept between requests.
 
-Loading it, and the certificates that it trusts, takes longer than all else between the start of
-the program and its first scrape.
+A target's transport is its own, so that no answer, cookie or slow connection of one account can
+reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects are not followed.
 """
 
-import importlib.util
-import sys
-from collections.abc import Mapping
+import os
+import ssl
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import NamedTuple, Self
 
-from exporter.errors import SchemaError, TimedOut, Unreachable
+import httpx
 
-if TYPE_CHECKING:
-    import httpx
+from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
+from exporter.http_client.proxies import proxy_for
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
-KEPT = 64
-
-# The HTTP library looks for sniffio at every lock; that it is missing must be found out only once,
-# since looking through the path costs more than the rest of a request.
-if importlib.util.find_spec("sniffio") is None:
-    sys.modules["sniffio"] = None  # type: ignore[assignment] # what Python documents for "missing"
+_TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
+_NOT_ENCODED = frozenset({"", "identity"})
+_DEFLATED = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+"""Content codings, with zlib's window bits for each (RFC 9110, 8.4.1)."""
 
 
 class Request(NamedTuple):
@@ -37,7 +37,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What came back: the status, headers by name in any case, the whole body."""
+    """What came back: the status, headers by name in any case, the whole decoded body."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,17 +45,24 @@ class Response(NamedTuple):
 
 
 class Transport:
-    """Sends requests and keeps the connections; redirects are not followed.
+    """Sends the requests of one target. ``network`` takes the place of the network.
 
-    ``transport`` takes the place of the network.
+    ``certificates`` are the trusted ones, shared by all targets (None: made here).
     """
 
-    def __init__(self, transport: "httpx.AsyncBaseTransport | None" = None) -> None:
-        self._transport = transport
-        self._client: httpx.AsyncClient | None = None
+    def __init__(
+        self,
+        network: httpx.AsyncBaseTransport | None = None,
+        certificates: ssl.SSLContext | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._network = network
+        self._certificates = certificates
+        self._environ = environ
+        self._routes: dict[str | None, httpx.AsyncBaseTransport] = {}
 
     async def __aenter__(self) -> Self:
-        """Use the wire until the end of the block."""
+        """Use the transport until the end of the block."""
         return self
 
     async def __aexit__(
@@ -64,47 +71,143 @@ class Transport:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Close all connections."""
+        """Close whatever is open."""
         await self.close()
 
-    async def send(self, message: Request) -> Response:
-        """Return the answer; raise ``TimedOut``, ``Unreachable`` or, over 16 MiB, ``SchemaError``."""
-        import httpx  # noqa: PLC0415 - see the module's docstring
+    async def send(self, request: Request) -> Response:
+        """Return the response.
 
+        Raises ``TimedOut``, ``Unreachable``, and ``SchemaError`` for a body over 16 MiB or in a
+        content coding that was not asked for.
+        """
         try:
-            return await self._transfer(message)
+            return await self._exchange(request)
         except httpx.TimeoutException:
-            raise TimedOut(f"{message.endpoint}: no answer in time") from None
+            raise TimedOut(f"{request.endpoint}: no answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Unreachable(f"{message.endpoint}: {type(error).__name__}") from None
+            raise Unreachable(f"{request.endpoint}: {_describe(error)}") from None
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        """Close whatever is open."""
+        for route in self._routes.values():
+            await route.aclose()
 
-    async def _transfer(self, message: Request) -> Response:
-        client = self._client = self._client or self._new_client()
-        request = client.build_request(
-            message.method, message.url, content=message.content, headers=message.headers
+    async def _exchange(self, request: Request) -> Response:
+        sent = httpx.Request(
+            request.method,
+            request.url,
+            headers={**request.headers, "Accept-Encoding": "gzip"},
+            content=request.content,
+            extensions={"timeout": _TIMEOUT},
         )
-        response = await client.send(request, stream=True)
+        response = await self._route(request.url).handle_async_request(sent)
         try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise SchemaError(f"{message.endpoint}: the answer is larger than 16 MiB")
+            body = await _body(response, request.endpoint)
         finally:
             await response.aclose()
-        return Response(response.status_code, response.headers, bytes(body))
+        return Response(response.status_code, response.headers, body)
 
-    def _new_client(self) -> "httpx.AsyncClient":
-        import httpx  # noqa: PLC0415 - as above
+    def _route(self, url: str) -> httpx.AsyncBaseTransport:
+        """Return what carries requests for ``url``: the network, or the proxy in front of it."""
+        if self._network is not None:
+            return self._network
+        proxy = proxy_for(url, self._environ)
+        if proxy not in self._routes:
+            self._routes[proxy] = httpx.AsyncHTTPTransport(
+                verify=self._certificates or trusted_certificates(self._environ),
+                proxy=proxy,
+                trust_env=False,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            )
+        return self._routes[proxy]
 
-        return httpx.AsyncClient(
-            transport=self._transport,
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT),
-        )
+
+def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
+
+    Raises ``MachineError`` where a variable names no usable bundle.
+    """
+    file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    if not file and not folder:
+        return httpx.create_ssl_context(trust_env=False)
+    if folder and not Path(folder).is_dir():
+        raise MachineError(f"SSL_CERT_DIR={folder}: not a folder; correct or unset the variable")
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    except OSError as error:  # ssl.SSLError is one
+        problem = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
+        raise MachineError(
+            f"SSL_CERT_FILE={file}: {problem}; correct or unset the variable"
+        ) from None
+
+
+async def _body(response: httpx.Response, endpoint: str) -> bytes:
+    """Return the decoded body; the limit holds while decoding, so that no small body can grow."""
+    body = bytearray()
+    decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
+    assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
+    async for chunk in response.stream:
+        for part in decoder.decode(chunk):
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise SchemaError(f"{endpoint}: the answer is larger than 16 MiB")
+    if not decoder.complete:
+        raise Unreachable(f"{endpoint}: the compressed answer is incomplete")
+    return bytes(body)
+
+
+class _Identity:
+    complete = True
+
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        yield chunk
+
+
+class _Deflated:
+    """Decodes gzip or zlib a bounded part at a time; a gzip body may have several members."""
+
+    PART_BYTES = 1024 * 1024
+
+    def __init__(self, window_bits: int, endpoint: str) -> None:
+        self._window_bits = window_bits
+        self._endpoint = endpoint
+        self._stream = zlib.decompressobj(window_bits)
+        self._begun = False
+
+    @property
+    def complete(self) -> bool:
+        return self._stream.eof or not self._begun
+
+    def decode(self, chunk: bytes) -> Iterator[bytes]:
+        rest = chunk
+        while rest:
+            if self._stream.eof:
+                self._stream = zlib.decompressobj(self._window_bits)
+            self._begun = True
+            try:
+                yield self._stream.decompress(rest, self.PART_BYTES)
+            except zlib.error:
+                raise SchemaError(f"{self._endpoint}: the answer is not valid gzip") from None
+            rest = self._stream.unconsumed_tail or self._stream.unused_data
+
+
+def _decoder(coding: str, endpoint: str) -> _Identity | _Deflated:
+    """Return the decoder of ``coding``: at most one, and one of those that were asked for."""
+    name = coding.strip().lower()
+    if name in _NOT_ENCODED:
+        return _Identity()
+    if name in _DEFLATED:
+        return _Deflated(_DEFLATED[name], endpoint)
+    raise SchemaError(f"{endpoint}: the answer has a content coding that was not asked for")
+
+
+def _describe(error: Exception) -> str:
+    """Return what went wrong below HTTP, in terms that hold nothing of the request."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"certificate not accepted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS error: {cause.reason or 'handshake failed'}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

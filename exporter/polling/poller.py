@@ -11,7 +11,6 @@ from exporter.model.query import QueryKey
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
-MAX_CONCURRENT_POLLS = 64
 RENEW_EVERY_S = 10.0
 IDLE_S = 5.0
 GRACE_S = 5.0
@@ -62,7 +61,7 @@ class Poller:
         self._woken.set()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        while not self._stopping and len(self._tasks) < MAX_CONCURRENT_POLLS:
+        while not self._stopping:
             try:
                 claim = await self._desk.offload(
                     lambda: self._desk.ledger.claim(self._slot_after_now)

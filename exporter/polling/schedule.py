@@ -67,17 +67,24 @@ def after_failure(
 ) -> Verdict:
     """Return what follows the ``streak``-th failure in a row.
 
-    The provider's own ``Retry-After`` wins, between 1 s and 6 h. The circuit opens after five
-    failures or when the key is refused; an open circuit is probed, otherwise jitter decides.
+    The next poll is not due before what the provider asked for (``Retry-After``, between 1 s and
+    6 h), nor before the back-off. The circuit opens after five failures or when the key is refused; while it is open
+    the provider is probed at a fixed pace.
     """
-    if error.retry_after_s is not None:
-        wait_ms = round(min(max(error.retry_after_s * 1000, SHORTEST_WAIT_MS), LONGEST_WAIT_MS))
-        return Verdict(now_ms + wait_ms, backoff_ms, "closed", now_ms + wait_ms)
+    asked_ms = _asked_ms(error)
+    hold_ms = None if asked_ms is None else now_ms + asked_ms
     if streak >= OPENS_AFTER or error.reason is Reason.AUTH:
-        probe_ms = min(5 * MINUTE_MS, 10 * spec.interval_ms)
-        return Verdict(now_ms + probe_ms, backoff_ms, "open")
-    wait_ms = next_backoff_ms(spec, backoff_ms, rng)
-    return Verdict(now_ms + wait_ms, wait_ms, "closed")
+        probe_ms = max(asked_ms or 0, min(5 * MINUTE_MS, 10 * spec.interval_ms))
+        return Verdict(now_ms + probe_ms, backoff_ms, "open", hold_ms)
+    backoff_ms = next_backoff_ms(spec, backoff_ms, rng)
+    return Verdict(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", hold_ms)
+
+
+def _asked_ms(error: ProviderError) -> int | None:
+    """Return how long the provider asked to wait, between 1 s and 6 h; None if it did not."""
+    if error.retry_after_s is None:
+        return None
+    return round(min(max(error.retry_after_s * 1000, SHORTEST_WAIT_MS), LONGEST_WAIT_MS))
 
 
 def next_backoff_ms(spec: QuerySpec, backoff_ms: int, rng: random.Random) -> int:

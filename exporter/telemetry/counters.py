@@ -6,7 +6,7 @@ the process as a whole is prometheus-client's.
 
 import itertools
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,9 +17,12 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
 
 from exporter import __version__
+from exporter.logs import SINK
 from exporter.model.samples import Family, MetricType, SelfCount
 from exporter.telemetry.process import Process
 
@@ -59,6 +62,7 @@ series | gauge | family | 60 | Series currently exported, by family.
 series_limit | gauge | family | 60 | Configured series limit, by family.
 dropped_series_total | counter | provider,target,family,reason | 20 | New label sets folded or dropped.
 schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
+log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
 ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
 ledger_rows | gauge | table | 12 | Ledger rows, by table.
 ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
@@ -105,6 +109,7 @@ class Telemetry:
         build.labels(__version__, revision, platform.python_version()).set(1)
         self._ledger_errors = self._counter("ledger_errors_total")
         self._claims_lost = self._counter("claims_lost_total")
+        self._registry.register(_LogLines())
         self._gauges: dict[str, Gauge] = {
             name: self._gauge(name)
             for name in (
@@ -189,6 +194,14 @@ class Telemetry:
         return Histogram(
             family.name, family.help, family.labels, registry=self._registry, buckets=_BUCKETS
         )
+
+
+class _LogLines(Collector):
+    """What was lost of the log, as it stands when it is rendered."""
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        family = _BY_NAME[f"{PREFIX}log_lines_dropped_total"]
+        yield CounterMetricFamily(family.name, family.help, value=SINK.dropped)
 
 
 def _generate(registry: CollectorRegistry, openmetrics: bool) -> bytes:  # noqa: FBT001 - by position

@@ -58,7 +58,7 @@ def build(
         exception_handlers={HTTPException: _refusal, Exception: _crash},
     )
     app.router.redirect_slashes = False
-    return Headers(BodyLimit(Guard(app, access, clock)), access)
+    return Headers(BodyLimit(Guard(app, access, sources.hosts, clock)), access)
 
 
 @dataclass(frozen=True, slots=True)

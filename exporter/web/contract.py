@@ -1,6 +1,6 @@
 """What the HTTP side asks of the rest of the program; whoever wires it implements these."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,7 +45,8 @@ class Sources:
     ``ready`` says whether the ledger is open and takes commits. ``status`` may take a while: it
     runs beside the event loop. ``reload`` None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
-    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``explain`` answers a selector
+    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
+    requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
     from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
     ``SelectorError`` and ``LedgerError``.
     """
@@ -54,4 +55,5 @@ class Sources:
     ready: Callable[[], bool]
     status: Callable[[], Status]
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
+    hosts: Callable[[], Collection[str]] = frozenset
     explain: "Callable[[str, int], Answer] | None" = None

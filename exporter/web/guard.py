@@ -1,7 +1,7 @@
 """What stands before every path: a rate, passwords, a limit on bodies, headers for browsers."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -11,10 +11,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.clock import Clock
+from exporter.web.hosts import is_allowed
 from exporter.web.passwords import Overloaded, Passwords
 from exporter.web.rate import Bucket, Rate
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 32 * 1024
 CHALLENGE = 'Basic realm="chatbot-exporter", charset="UTF-8"'
 SAFE_HEADERS = {
     "Cache-Control": "no-store",
@@ -82,32 +84,50 @@ class BodyLimit:
 
 
 class Guard:
-    """Lets through, within the rate, who knows a password; everybody where there are no users."""
+    """Lets through, within the rate, who knows a password; everybody where there are no users.
 
-    def __init__(self, app: ASGIApp, access: Callable[[], Access], clock: Clock) -> None:
+    Where there are no users, the ``Host`` must be one that no stranger's page can name.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        access: Callable[[], Access],
+        hosts: Callable[[], Collection[str]],
+        clock: Clock,
+    ) -> None:
         self._app = app
         self._access = access
+        self._hosts = hosts
         self._bucket = Bucket(clock)
         self._passwords = Passwords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = await self._refusal(self._access(), RequestHeaders(scope=scope))
+        headers = RequestHeaders(scope=scope)
+        client, _port = scope.get("client") or ("", 0)
+        refusal = await self._refusal(self._access(), headers, client)
         await (refusal or self._app)(scope, receive, send)
 
-    async def _refusal(self, access: Access, headers: RequestHeaders) -> ASGIApp | None:
+    async def _refusal(
+        self, access: Access, headers: RequestHeaders, client: str
+    ) -> ASGIApp | None:
+        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"Connection": "close"})
+        if not access.users and not is_allowed(headers.get("host", ""), self._hosts()):
+            return _refuse(HTTPStatus.MISDIRECTED_REQUEST, {})
         if not self._bucket.allows(access.rate):
             return _refuse(HTTPStatus.TOO_MANY_REQUESTS, {})
         try:
-            welcome = not access.users or await self._known(access.users, headers)
+            welcome = not access.users or await self._known(access.users, headers, client)
         except Overloaded:
             return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
         return (
             None if welcome else _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": CHALLENGE})
         )
 
-    async def _known(self, users: Mapping[str, str], headers: RequestHeaders) -> bool:
+    async def _known(self, users: Mapping[str, str], headers: RequestHeaders, client: str) -> bool:
         given = credentials(headers.get("authorization", ""))
-        return given is not None and await self._passwords.match(users, *given)
+        return given is not None and await self._passwords.match(users, *given, client)
 
 
 def credentials(header: str) -> tuple[str, bytes] | None:

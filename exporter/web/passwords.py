@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 
 import bcrypt
 
-WAITING_CHECKS = 16
+WAITING_CHECKS = 64
+WAITING_OF_A_CLIENT = 4
 BCRYPT_BYTES = 72  # bcrypt looks at no more; the library refuses what its elders cut off
 DEFAULT_COST = 10
 _BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest nobody can meet
@@ -29,18 +31,21 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._known: dict[tuple[str, str], bytes] = {}
         self._one = asyncio.Semaphore()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
-    async def match(self, users: Mapping[str, str], user: str, password: bytes) -> bool:
+    async def match(
+        self, users: Mapping[str, str], user: str, password: bytes, client: str = ""
+    ) -> bool:
         """Return whether ``password`` belongs to ``user``; raise ``Overloaded`` under a flood.
 
-        ``users`` maps names to hashes. An unknown name costs as much as a wrong password.
+        ``users`` maps names to hashes. An unknown name costs as much as that of some user.
+        ``client`` is the sender's address: one sender cannot use up the turns of another.
         """
-        hashed = users.get(user, decoy(users))
+        hashed = users.get(user) or self._decoy(users, user)
         seal = hmac.digest(self._key, password, hashlib.sha256)
         if hmac.compare_digest(self._known.get((user, hashed), b""), seal):
             return True
-        if not await self._check(password, hashed) or user not in users:
+        if not await self._check(password, hashed, client) or user not in users:
             return False
         self._known = {
             key: kept for key, kept in self._known.items() if users.get(key[0]) == key[1]
@@ -48,21 +53,27 @@ class Passwords:
         self._known[user, hashed] = seal
         return True
 
-    async def _check(self, password: bytes, hashed: str) -> bool:
-        if self._waiting >= WAITING_CHECKS:
+    async def _check(self, password: bytes, hashed: str, client: str) -> bool:
+        if self._waiting[client] >= WAITING_OF_A_CLIENT or self._waiting.total() >= WAITING_CHECKS:
             raise Overloaded
-        self._waiting += 1
+        self._waiting[client] += 1
         try:
             async with self._one:
                 return await asyncio.to_thread(_same, password, hashed)
         finally:
-            self._waiting -= 1
+            self._waiting[client] -= 1
+            self._waiting += Counter()  # drops clients with nothing waiting
 
+    def _decoy(self, users: Mapping[str, str], user: str) -> str:
+        """Return a hash that no password has, with the cost of one of ``users``.
 
-def decoy(users: Mapping[str, str]) -> str:
-    """Return a hash that no password has, as dear as the dearest of ``users``."""
-    cost = max((int(hashed.split("$")[2]) for hashed in users.values()), default=DEFAULT_COST)
-    return f"$2b${cost:02}${_BODY}"
+        The name decides which, so that the time of an answer does not tell whether a name exists.
+        """
+        costs = sorted(int(hashed.split("$")[2]) for hashed in users.values())
+        if not costs:
+            return f"$2b${DEFAULT_COST:02}${_BODY}"
+        mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
+        return f"$2b${costs[mark % len(costs)]:02}${_BODY}"
 
 
 def _same(password: bytes, hashed: str) -> bool:

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 
 from exporter.clock import SystemClock
 from exporter.web.connection import Connection, Deadlines
+from exporter.web.guard import MAX_HEADER_BYTES
 from exporter.web.listen import BACKLOG, bind, shown
 
-MAX_HEADER_BYTES = 32 * 1024
 LAST_WORDS_S = 1.0
 OTHER_FILES = 512
 DEADLINES = Deadlines()

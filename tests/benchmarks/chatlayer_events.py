@@ -154,7 +154,6 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
             wire=wire,
             clock=clock,
             requests_per_second=0,
-            gate=asyncio.Semaphore(64),
         )
         started, cpu = time.perf_counter(), time.process_time()
         while watch.counted() < total:

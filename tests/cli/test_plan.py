@@ -1,6 +1,5 @@
 """``plan``: what it says is what is asked."""
 
-import asyncio
 import copy
 from pathlib import Path
 
@@ -43,7 +42,6 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
             wire=wire,
             clock=clock,
             requests_per_second=0,
-            gate=asyncio.Semaphore(8),
         )
         now_ms = clock.now_ms()
         ask = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)

@@ -1,6 +1,5 @@
 """Vendors' answers, spoilt: a read gives readings or a ``ProviderError``, and shows no text."""
 
-import asyncio
 import copy
 import json
 from typing import Any
@@ -85,7 +84,6 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
             wire=wire,
             clock=clock,
             requests_per_second=0,
-            gate=asyncio.Semaphore(8),
         )
         window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
         for query in target.queries:

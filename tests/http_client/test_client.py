@@ -1,6 +1,5 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -35,7 +34,6 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
                 wire=wire,
                 clock=clock,
                 requests_per_second=rps,
-                gate=asyncio.Semaphore(64),
             )
             return [await api.get("/usage", {"a": "b"}, dict[str, int]) for _ in range(times)]
 
@@ -153,11 +151,35 @@ def test_requests_are_spaced() -> None:
         ("120", 120.0),
         ("Tue, 03 Mar 2026 11:21:30 GMT", 90.0),
         ("Tue, 03 Mar 2026 11:00:00 GMT", 0.0),
+        ("30.5", 30.5),
+        (str(START_MS // 1000 + 45), 45.0),
+        (str(START_MS + 45_000), 45.0),
+        ("0", 0.0),
         ("soon", None),
+        ("²", None),
+        ("", None),
     ],
 )
-def test_retry_after_in_both_forms(header: str | None, seconds: float | None) -> None:
+def test_retry_after_in_every_form(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, START_MS) == seconds
+
+
+def test_a_403_that_names_a_time_is_throttling_and_not_a_refused_key() -> None:
+    with pytest.raises(Throttled) as caught:
+        ask(lambda _request: httpx.Response(403, headers={"Retry-After": "60"}))
+
+    assert caught.value.retry_after_s == 60
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    found, _ = ask(lambda _request: httpx.Response(200, content=b'\xef\xbb\xbf{"n": 1}'))
+
+    assert found == [{"n": 1}]
+
+
+def test_204_is_not_called_a_redirect() -> None:
+    with pytest.raises(SchemaError, match=r"HTTP 204; expected 200$"):
+        ask(lambda _request: httpx.Response(204))
 
 
 def test_a_wrong_value_of_a_closed_set_is_not_repeated() -> None:

@@ -1,6 +1,5 @@
 """One poll, where its answer cannot be kept."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -49,7 +48,6 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
                 wire=wire,
                 clock=clock,
                 requests_per_second=0,
-                gate=asyncio.Semaphore(64),
             )
             desk = PollContext(book.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
             ended = await poll(desk, ScheduledQuery(Query(book.spec, read), api), book.claim())

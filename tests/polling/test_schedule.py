@@ -161,15 +161,46 @@ def test_a_failure_waits_its_back_off_and_remembers_it() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "wait_ms"),
-    [(-20, 1_000), (0, 1_000), (1.5, 1_500), (90, 90_000), (21_600, 21_600_000), (1e9, 21_600_000)],
+    [(90, 90_000), (21_600, 21_600_000), (1e9, 21_600_000)],
 )
-def test_retry_after_is_kept_to_between_a_second_and_six_hours_for_the_whole_target(
+def test_a_long_retry_after_is_kept_up_to_six_hours_for_the_whole_target(
     seconds: float, wait_ms: int
 ) -> None:
     verdict = after(spec(), Throttled("429", seconds), backoff_ms=7_000)
 
-    until_ms = START_MS + wait_ms
-    assert verdict == schedule.Verdict(until_ms, 7_000, "closed", until_ms)
+    assert verdict.next_poll_ms == verdict.hold_target_ms == START_MS + wait_ms
+    assert verdict.circuit == "closed"
+
+
+@examples(100)
+@given(seconds=st.sampled_from([-20.0, 0.0, 1.5]), rng=chances)
+def test_a_short_retry_after_is_never_sooner_than_the_back_off(
+    seconds: float, rng: random.Random
+) -> None:
+    verdict = after(spec(), Throttled("429", seconds), backoff_ms=60_000, rng=rng)
+
+    assert verdict.next_poll_ms >= START_MS + 5_000
+    assert verdict.backoff_ms == verdict.next_poll_ms - START_MS
+
+
+def test_a_provider_that_answers_429_with_retry_after_0_for_ever_is_asked_ever_less_often() -> None:
+    at_ms, backoff_ms, asked, circuits = START_MS, 0, 0, set()
+    rng = dice(3)
+    while at_ms < START_MS + HOUR_MS:
+        asked += 1
+        verdict = after(
+            spec(),
+            Throttled("429", 0.0),
+            streak=asked,
+            backoff_ms=backoff_ms,
+            now_ms=at_ms,
+            rng=rng,
+        )
+        at_ms, backoff_ms = verdict.next_poll_ms, verdict.backoff_ms
+        circuits.add(verdict.circuit)
+
+    assert circuits == {"closed", "open"}
+    assert asked <= 20
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 A provider's ``test_compliance.py`` derives a class from ``Compliance`` and gives it a ``case``.
 """
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -156,7 +155,6 @@ class Bench:
                 wire=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
-                gate=asyncio.Semaphore(64),
             )
             ask = self.case.question(query, self.window, self.clock.now_ms())
             async for reading in query.read(api, ask):

@@ -165,7 +165,7 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: LastReading) -> No
     [
         ('a{b="<script>alert(1)</script>"}', 404, "No series matches."),
         ("<script>alert(1)</script>", 400, "character 1: nothing more is expected"),
-        ('{a=~"("}', 400, "the pattern ends before a group is closed"),
+        ('{a=~"("}', 400, "not a regular expression: missing )"),
     ],
 )
 def test_what_cannot_be_explained_is_said_and_escaped(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.web import passwords
 from exporter.web.app import build
 from exporter.web.guard import Access, credentials
-from exporter.web.passwords import WAITING_CHECKS, Overloaded, Passwords, decoy
+from exporter.web.passwords import WAITING_CHECKS, WAITING_OF_A_CLIENT, Overloaded, Passwords
 from exporter.web.rate import Bucket, Rate
 from tests.support.virtual import VirtualClock
 from tests.web.served import ask, sources
@@ -39,9 +39,9 @@ class Counting(Passwords):
         super().__init__()
         self.checked: list[str] = []
 
-    async def _check(self, password: bytes, hashed: str) -> bool:
+    async def _check(self, password: bytes, hashed: str, client: str) -> bool:
         self.checked.append(hashed)
-        return await super()._check(password, hashed)
+        return await super()._check(password, hashed, client)
 
 
 def tries(users: Mapping[str, str], *given: tuple[str, bytes]) -> tuple[list[bool], list[str]]:
@@ -121,12 +121,32 @@ def test_an_unknown_user_costs_what_a_known_one_costs() -> None:
     assert (answers, costs) == ([False, False], ["04", "04"])
 
 
-def test_the_decoy_is_as_dear_as_the_dearest_and_opens_to_nothing() -> None:
-    users = {"a": hashed("x"), "b": "$2y$12$" + "x" * 53}
+def test_an_unknown_name_costs_as_much_as_that_of_some_user_and_always_the_same() -> None:
+    users = {"a": hashed("x"), "b": bcrypt.hashpw(b"y", bcrypt.gensalt(rounds=5)).decode()}
+    names = [f"guess-{n}" for n in range(40)]
 
-    assert decoy(users).startswith("$2b$12$")
-    assert decoy({}).startswith("$2b$10$")
-    assert bcrypt.checkpw(b"", decoy({"a": hashed("x")}).encode()) is False
+    known, checked = tries(users, *[(name, b"wrong") for name in [*names, *names]])
+
+    costs = [each.split("$")[2] for each in checked]
+    assert known == [False] * 80
+    assert set(costs) == {"04", "05"}
+    assert costs[:40] == costs[40:]
+
+
+def test_a_flood_from_one_address_leaves_the_others_their_turn() -> None:
+    async def main() -> tuple[int, bool]:
+        passwords = Passwords()
+        guesses = [passwords.match(USERS, "bob", b"%d" % n, "10.0.0.66") for n in range(500)]
+        flood = [asyncio.ensure_future(guess) for guess in guesses]
+        await asyncio.sleep(0)  # noqa: TID251 - the flood is there first
+        passes = await passwords.match(USERS, "alice", b"wonderland", "10.0.0.1")
+        done, _ = await asyncio.wait(flood)
+        return sum(isinstance(each.exception(), Overloaded) for each in done), passes
+
+    refused, passes = asyncio.run(main())
+
+    assert passes
+    assert refused == 500 - WAITING_OF_A_CLIENT
 
 
 def test_a_changed_hash_ends_the_old_password() -> None:
@@ -143,7 +163,9 @@ def test_a_flood_of_guesses_is_refused_and_the_known_pass() -> None:
     async def main() -> tuple[int, bool]:
         known = Passwords()
         assert await known.match(USERS, "alice", b"wonderland")
-        guesses = [known.match(USERS, "alice", b"%d" % n) for n in range(WAITING_CHECKS + 5)]
+        guesses = [
+            known.match(USERS, "alice", b"%d" % n, str(n)) for n in range(WAITING_CHECKS + 5)
+        ]
         flood = [asyncio.ensure_future(guess) for guess in guesses]
         passes = await known.match(USERS, "alice", b"wonderland")
         done, _ = await asyncio.wait(flood)

@@ -1,6 +1,5 @@
 """One Chatlayer target on its simulator with a real ledger, in virtual time, that can be killed."""
 
-import asyncio
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -115,7 +114,6 @@ class Care:
                 wire=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
-                gate=asyncio.Semaphore(64),
             )
             rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
             desk = PollContext(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)

@@ -1,6 +1,5 @@
 """What a Flow XO target asks."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -51,7 +50,6 @@ def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[h
                 wire=wire,
                 clock=VirtualClock(),
                 requests_per_second=0,
-                gate=asyncio.Semaphore(64),
             )
             return [reading async for reading in query.read(api, PollRequest(window, START_MS))]
 

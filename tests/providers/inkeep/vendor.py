@@ -1,6 +1,5 @@
 """One Inkeep target on its simulator, whose truth is scripted."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ class Vendor:
                     wire=wire,
                     clock=self.clock,
                     requests_per_second=0,
-                    gate=asyncio.Semaphore(64),
                 )
                 ask = PollRequest(window, self.clock.now_ms())
                 return [reading async for reading in query.read(api, ask)]

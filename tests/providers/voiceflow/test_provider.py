@@ -1,6 +1,5 @@
 """What a Voiceflow target asks, page by page."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +63,6 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
                 wire=wire,
                 clock=clock,
                 requests_per_second=0,
-                gate=asyncio.Semaphore(64),
             )
             ask = PollRequest(window, START_MS)
             return [reading async for reading in built.queries[index].read(api, ask)]

@@ -169,7 +169,6 @@ class Account:
                     wire=wire,
                     clock=self.clock,
                     requests_per_second=0,
-                    gate=asyncio.Semaphore(64),
                 ),
             )
             for target in self.targets
@@ -198,7 +197,6 @@ def read_once(account: Account) -> None:
                 wire=wire,
                 clock=account.clock,
                 requests_per_second=0,
-                gate=asyncio.Semaphore(64),
             )
             ask = PollRequest(WINDOW, account.clock.now_ms())
             assert [reading async for reading in built.queries[0].read(api, ask)]

@@ -1,6 +1,5 @@
 """A Xenioo target asks once an hour, as documented, and waits out whatever refuses it."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +70,6 @@ def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
                 wire=wire,
                 clock=clock,
                 requests_per_second=0,
-                gate=asyncio.Semaphore(64),
             )
             ask = PollRequest(WINDOW, START_MS)
             assert [reading async for reading in built.queries[0].read(api, ask)]

@@ -1,0 +1,25 @@
+"""Files that settings name, read so that none can block or exhaust the exporter."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+SECRET_BYTES = 64 * 1024
+SETTINGS_BYTES = 4 * 1024 * 1024
+
+
+def read_regular(path: Path | str, limit: int) -> bytes:
+    """Return the content of the regular file at ``path``.
+
+    Raises ``OSError`` if it cannot be read, is a pipe, a device or a folder, or is larger than
+    ``limit`` bytes. A pipe without a writer is not waited for.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit // 1024} KiB", str(path))
+    return content

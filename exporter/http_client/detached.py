@@ -1,0 +1,95 @@
+"""Blocking calls on threads of their own: one that hangs holds up nobody but who waits for it."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Blocking(Protocol):
+    """Runs a call that may block. Callers with the same ``key`` share one run."""
+
+    def __call__(self, key: Hashable, call: Callable[[], T], /) -> Awaitable[T]:
+        """Return what ``call()`` returns."""
+        ...
+
+
+async def inline(_key: Hashable, call: Callable[[], T]) -> T:
+    """Run ``call`` here and now: for calls that are known not to block."""
+    return call()
+
+
+class Detached:
+    """Runs each call on a daemon thread, one at a time for each key.
+
+    A hung call costs one thread for its key, whoever else asks meanwhile, and does not keep the
+    process from ending. Deadlines are the caller's.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def __call__(self, key: Hashable, call: Callable[[], T]) -> T:
+        result = self._running.get(key)
+        if result is None:
+            loop = asyncio.get_running_loop()
+            result = self._running[key] = loop.create_future()
+            result.add_done_callback(lambda _done: self._running.pop(key, None))
+            threading.Thread(
+                target=_run, args=(loop, result, call), name="detached", daemon=True
+            ).start()
+        found: T = await asyncio.shield(result)
+        return found
+
+
+class ResolvingLoop(asyncio.SelectorEventLoop):
+    """The usual event loop, with name resolution that cannot hold up other names.
+
+    asyncio resolves names on a small pool of threads that everything shares: a few names whose
+    server is silent would stop all other vendors, and the end of the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lookups = Detached()
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the name that asyncio gives it
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Return the addresses of ``host``; who asks for the same name shares one lookup."""
+        key = (host, port, family, type, proto, flags)
+        return await self._lookups(key, lambda: socket.getaddrinfo(*key))
+
+
+def _run(
+    loop: asyncio.AbstractEventLoop, result: "asyncio.Future[T]", call: Callable[[], T]
+) -> None:
+    try:
+        finish = partial(_succeed, result, call())
+    except Exception as error:  # noqa: BLE001 - it is raised again where it is awaited
+        finish = partial(_fail, result, error)
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(finish)
+
+
+def _succeed(result: "asyncio.Future[T]", value: T) -> None:
+    if not result.done():
+        result.set_result(value)
+
+
+def _fail(result: "asyncio.Future[T]", error: Exception) -> None:
+    if not result.done():
+        result.set_exception(error)
+        result.exception()  # whoever waited may be gone

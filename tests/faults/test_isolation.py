@@ -1,0 +1,81 @@
+"""One target's vendor that hangs costs no other target a poll."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import httpx
+import pytest
+
+from exporter.app import App, Environment
+from exporter.config.model import Settings
+from exporter.providers import PROVIDERS
+from tests.support.vendors import read
+from tests.support.virtual import VirtualClock, inline, run_virtual
+
+HANGING = 100
+HEALTHY = "healthy.test"
+INTERVAL_S = 5
+SECONDS = 200
+
+
+class Network(httpx.AsyncBaseTransport):
+    """Answers one host; every other host accepts requests and never answers."""
+
+    def __init__(self) -> None:
+        self.polls = 0
+        self.hanging: set[str] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.host == HEALTHY:
+            self.polls += 1
+            return httpx.Response(200, json={"metrics": [], "stats": []})
+        self.hanging.add(request.url.host)
+        try:
+            async with asyncio.timeout(request.extensions["timeout"]["read"]):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            raise httpx.ReadTimeout("no answer", request=request) from None
+        raise AssertionError("nothing sets the event")
+
+
+def settings(folder: Path) -> Settings:
+    hosts = [HEALTHY, *(f"hanging-{n}.test" for n in range(HANGING))]
+    targets = [
+        {
+            "name": host.replace(".", "-"),
+            "provider": "flowxo",
+            "api_key": "key",
+            "project": "shop",
+            "base_url": f"https://{host}/api",
+            "interval": f"{INTERVAL_S}s",
+        }
+        for host in hosts
+    ]
+    ledger = {"url": f"sqlite:///{folder}/ledger.db"}
+    return read({"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": targets})
+
+
+@pytest.mark.slow
+def test_a_hundred_hanging_vendors_cost_a_healthy_one_no_poll(tmp_path: Path) -> None:
+    clock, network = VirtualClock(), Network()
+    environment = Environment(
+        clock=clock,
+        rng=random.Random(1),  # noqa: S311 - the same jitter each time
+        kinds=PROVIDERS,
+        offload=inline,
+        transport=network,
+    )
+    app = App(settings(tmp_path), environment)
+
+    async def main() -> None:
+        await app.open()
+        running = asyncio.create_task(app.run())
+        await clock.sleep(SECONDS)
+        app.stop()
+        await running
+
+    run_virtual(main(), clock)
+
+    assert len(network.hanging) == HANGING
+    assert network.polls >= SECONDS // INTERVAL_S - 1

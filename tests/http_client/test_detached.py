@@ -1,0 +1,120 @@
+"""Blocking calls and name resolution that hang hold up nobody else."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+import pytest
+
+from exporter.http_client.detached import Detached, ResolvingLoop
+
+HANGING = 40
+
+
+def test_calls_that_hang_do_not_hold_up_another() -> None:
+    release = threading.Event()
+
+    async def main() -> int:
+        detached = Detached()
+        hung = [asyncio.create_task(detached(n, release.wait)) for n in range(HANGING)]
+        try:
+            async with asyncio.timeout(5):
+                return await detached("healthy", lambda: 7)
+        finally:
+            release.set()
+            await asyncio.wait(hung)
+
+    assert asyncio.run(main()) == 7
+
+
+def test_callers_with_one_key_share_one_thread() -> None:
+    release, calls = threading.Event(), list[int]()
+
+    def call() -> str:
+        calls.append(1)
+        release.wait()
+        return "shared"
+
+    async def main() -> list[str]:
+        detached = Detached()
+        waiting = [asyncio.create_task(detached("key", call)) for _ in range(5)]
+        async with asyncio.TaskGroup() as group:  # who gives up does not end the call of others
+            for _ in range(3):
+                group.create_task(_give_up(detached("key", call)))
+        release.set()
+        return [await task for task in waiting]
+
+    assert asyncio.run(main()) == ["shared"] * 5
+    assert len(calls) == 1
+
+
+def test_an_error_reaches_who_waits_and_the_next_call_starts_anew() -> None:
+    async def main() -> int:
+        detached = Detached()
+        with pytest.raises(OSError, match="gone"):
+            await detached("key", _gone)
+        return await detached("key", lambda: 3)
+
+    assert asyncio.run(main()) == 3
+
+
+def test_a_silent_name_server_does_not_hold_up_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    release = threading.Event()
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *rest: Any) -> Any:
+        if str(host).endswith(".silent.test"):
+            release.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return real(host, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        hung = [
+            asyncio.create_task(loop.getaddrinfo(f"v{n}.silent.test", 443)) for n in range(HANGING)
+        ]
+        try:
+            async with asyncio.timeout(5):
+                return await loop.getaddrinfo("127.0.0.1", 443, type=socket.SOCK_STREAM)
+        finally:
+            release.set()
+            await asyncio.wait(hung)
+            assert all(isinstance(task.exception(), socket.gaierror) for task in hung)
+
+    with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        found = runner.run(main())
+
+    assert found[0][4] == ("127.0.0.1", 443)
+
+
+def test_a_hung_call_does_not_keep_the_process_from_ending() -> None:
+    program = (
+        "import asyncio, threading\n"
+        "from exporter.http_client.detached import Detached\n"
+        "async def main():\n"
+        "    asyncio.create_task(Detached()(1, threading.Event().wait))\n"
+        "    await asyncio.wait([asyncio.current_task()], timeout=0.1)\n"
+        "asyncio.run(main())\n"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)  # noqa: S603
+
+    assert time.perf_counter() - started < 10
+
+
+async def _give_up(call: Awaitable[str]) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(call, 0.01)
+
+
+def _gone() -> None:
+    raise OSError("gone")

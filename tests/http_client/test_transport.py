@@ -1,0 +1,161 @@
+"""Connections, cookies, content codings and certificates, against real sockets on loopback."""
+
+import asyncio
+import contextlib
+import gzip
+import resource
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import ProviderError, SchemaError, Unreachable
+from exporter.http_client.transport import (
+    MAX_BODY_BYTES,
+    Request,
+    Response,
+    Transport,
+    trusted_certificates,
+)
+from tests.web.authority import self_signed
+
+MIB = 1024 * 1024
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def vendor(serve: Serve) -> AsyncIterator[str]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"http://127.0.0.1:{port}/"
+    await asyncio.sleep(0)  # noqa: TID251 - lets the connections see that they are closed
+
+
+def request(url: str) -> Request:
+    return Request("GET /usage", "GET", url, {}, None)
+
+
+def whole(body: bytes, headers: bytes = b"") -> bytes:
+    return OK + headers + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def answered(raw: bytes) -> Response:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        await writer.drain()
+        writer.close()
+
+    async def main() -> Response:
+        async with vendor(serve) as url, Transport() as transport:
+            return await transport.send(request(url))
+
+    return asyncio.run(main())
+
+
+def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(whole(b"1", b"Set-Cookie: session=another-account; Path=/\r\n"))
+        writer.close()
+
+    async def main() -> None:
+        async with vendor(serve) as url, Transport() as transport:
+            for _ in range(3):
+                await transport.send(request(url))
+
+    asyncio.run(main())
+
+    assert len(heads) == 3
+    assert not any(b"cookie" in head.lower() for head in heads)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one target", "two targets"])
+def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> None:  # noqa: FBT001
+    """The vendor keeps each connection open and sends a second answer that nobody asked for."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(whole(b"1") + whole(b"999959"))
+        writer.close()
+
+    async def main() -> list[bytes]:
+        async with vendor(serve) as url, Transport() as first, Transport() as second:
+            other = first if shared else second
+            return [(await each.send(request(url))).body for each in (first, other, first, other)]
+
+    assert asyncio.run(main()) == [b"1"] * 4
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])
+def test_a_compressed_body_is_decoded(coding: str) -> None:
+    body = b'{"n": 1}' * 1000
+    packed = zlib.compress(body) if coding == "deflate" else gzip.compress(body)
+
+    found = answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode()))
+
+    assert found.body == body
+
+
+def test_a_gzip_body_of_two_members_is_both() -> None:
+    packed = gzip.compress(b"[1,") + gzip.compress(b"2]")
+
+    assert answered(whole(packed, b"Content-Encoding: gzip\r\n")).body == b"[1,2]"
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "error", "message"),
+    [
+        (gzip.compress(gzip.compress(b"x" * MIB)), "gzip, gzip", SchemaError, "content coding"),
+        (b"x", "br", SchemaError, "content coding that was not asked for"),
+        (gzip.compress(b"x" * (MAX_BODY_BYTES + 1)), "gzip", SchemaError, "larger than 16 MiB"),
+        (gzip.compress(b"x" * MIB)[:-20], "gzip", Unreachable, "incomplete"),
+        (b"not gzip at all", "gzip", SchemaError, "not valid gzip"),
+    ],
+    ids=["two codings", "unknown", "too large", "cut off", "not gzip"],
+)
+def test_a_body_that_cannot_be_decoded_is_an_error(
+    body: bytes, coding: str, error: type[ProviderError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        answered(whole(body, f"Content-Encoding: {coding}\r\n".encode()))
+
+
+def test_a_small_body_that_grows_without_end_takes_little_memory() -> None:
+    bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
+    packed = b"".join([bomb.compress(b"\0" * MIB) for _ in range(1024)]) + bomb.flush()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(SchemaError, match="larger than 16 MiB"):
+        answered(whole(packed, b"Content-Encoding: gzip\r\n"))
+
+    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert len(packed) < 2 * MIB
+    assert grown_mib < 100
+
+
+def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
+    pair = self_signed(tmp_path, "vendor")
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def main() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.cert, pair.key)
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Transport(certificates=trusted_certificates({})) as transport:
+            await transport.send(request(f"https://localhost:{port}/"))
+
+    with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):
+        asyncio.run(main())
