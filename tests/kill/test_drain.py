@@ -22,7 +22,7 @@ FAMILIES = {
 }
 KILLED = (
     ("claim", 0), ("apply", 0), ("apply", 1), ("apply", 4), ("succeed", 0),
-    ("reveal", 0), ("renew", 0), ("fail", 0),
+    ("confirm_zero_scraped", 0), ("renew", 0), ("fail", 0),
 )  # fmt: skip
 """At which transactions of its drains the exporter is killed."""
 
@@ -134,7 +134,7 @@ def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(vendors: V
 def provoke(vendors: Vendors, care: Care, method: str, moment: str) -> None:
     """Let the vendor do what makes the exporter come to ``method``."""
     faults = vendors.services["chatlayer"].faults
-    if method == "reveal":  # a series that was not there before
+    if method == "confirm_zero_scraped":  # a series that was not there before
         care.happen(5, channel=f"{moment}-{method}")
     if method == "renew":
         vendors.ask(partial(faults.on, "slow", times=1, seconds=2))

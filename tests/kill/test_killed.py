@@ -23,8 +23,8 @@ FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply", "succeed")
 
 LATER = (
     ("sync_queries", 0), ("view", 0), ("view", 3), ("claim", 0), ("claim", 2), ("next_due_ms", 0),
-    ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("reveal", 0),
-    ("tend", 0), ("sizes", 0), ("sweep", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
+    ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("confirm_zero_scraped", 0),
+    ("maintain", 0), ("sizes", 0), ("compact", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""
 
@@ -127,6 +127,6 @@ def provoke(vendors: Vendors, method: str, moment: str) -> None:
     for service in vendors.services.values():
         if method in faults:
             vendors.ask(partial(service.faults.on, faults[method], times=1, **options))
-    if method == "reveal":  # a series that was not there before
+    if method == "confirm_zero_scraped":  # a series that was not there before
         add = partial(vendors.traffic.add, Kind.INTERACTION, interaction_type=f"{moment}-{method}")
         vendors.ask(partial(add, vendors.clock.now_ms()))

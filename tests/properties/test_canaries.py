@@ -27,6 +27,7 @@ from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo_rows import BOTS
 from exporter.web.app import build
 from exporter.web.negotiation import OPENMETRICS, TEXT
+from tests.support.fault_matrix import ERROR_BODIES
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
 from tests.web.served import ask
@@ -274,13 +275,10 @@ def handovers(page: str) -> float:
 
 
 ECHOES: list[tuple[str, dict[str, Any]]] = [
-    ("unauthorized", {}),
-    ("forbidden", {}),
+    *((str(fault), {}) for fault in ERROR_BODIES),
     ("throttled", {"retry_after": "canary-person-1"}),
-    ("refused", {}),
     ("refused", {"status": 200}),
     ("refused", {"status": 404}),
-    ("server_error", {}),
 ]
 
 

@@ -1,6 +1,7 @@
 """What each way in which any vendor can fail must become: the one list that all suites use."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from exporter.errors import (
     ProviderError,
@@ -55,7 +56,9 @@ NOT_ERRORS: Mapping[str, str] = {
 """Generic faults that are not in the matrix, and why."""
 
 
-def expected(query: str, fault: str, *special: Errors) -> type[ProviderError] | None:
+def expected(
+    query: str, fault: str, *special: Mapping[Any, type[ProviderError] | None]
+) -> type[ProviderError] | None:
     """Return what ``fault`` becomes for ``query``, by the first of ``special`` that says so."""
     for errors in (*special, MATRIX):
         for key in ((query.partition("/")[0], fault), fault):
