@@ -8,7 +8,7 @@ import pytest
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, Book, gauges, spec
-from tests.support.till import scratch
+from tests.support.polled import scratch
 from tests.support.virtual import START_MS, VirtualClock
 
 NOW = floor_to(START_MS, HOUR_MS)
