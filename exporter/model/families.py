@@ -4,11 +4,23 @@ from exporter.model.samples import BASE, Family, MetricType
 
 
 def counter(
-    name: str, cap: int, help_: str, *labels: str, meaning: str = "", folded: tuple[str, ...] = ()
+    name: str,
+    cap: int,
+    help_: str,
+    *labels: str,
+    meaning: str = "",
+    aggregated: tuple[str, ...] = (),
 ) -> Family:
     """Return a counter with the base labels and ``labels``; its newest period is shown too."""
     return Family(
-        name, MetricType.COUNTER, help_, BASE + labels, cap, meaning, period=True, folded=folded
+        name,
+        MetricType.COUNTER,
+        help_,
+        BASE + labels,
+        cap,
+        meaning,
+        period=True,
+        aggregated=aggregated,
     )
 
 
@@ -43,7 +55,7 @@ INTERACTIONS = counter(
     40,
     "Interactions (turns or requests) handled by the bot platform.",
     "interaction_type",
-    folded=("interaction_type",),
+    aggregated=("interaction_type",),
     meaning="A platform-defined turn; not comparable across providers",
 )
 CONVERSATIONS_STARTED = counter(
@@ -123,7 +135,7 @@ EVENTS = counter(
     "Events in the provider's event store, by allowlisted event name.",
     "channel",
     "event",
-    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names fold into event=other",
+    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names count as event=other",
 )
 OUTBOUND_API_REQUESTS = counter(
     "chatbot_outbound_api_requests_total",

@@ -17,10 +17,9 @@ from exporter.providers.base.labels import Labels
 class Query(Protocol):
     """What a target asks, and how to read the answers; ``DeclaredQuery`` fits most APIs.
 
-    ``read`` is an async generator. It yields one complete reading per part of ``request.window``,
-    oldest first, which together cover the window; all but the last have ``more`` set. Each reading
-    is applied by itself, so that progress survives a crash. It raises a ``ProviderError`` when a
-    part cannot be read, and never yields an incomplete one.
+    ``read``, an async generator, yields complete readings, oldest first, which together cover
+    ``request.window``; all but the last have ``more`` set. Each is applied by itself. It raises a
+    ``ProviderError`` where a part cannot be read.
     """
 
     @property
@@ -60,13 +59,11 @@ class LabelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A plugin: its name in ``exporter.yaml``, its settings, its families, and its queries.
+    """A plugin: its name in ``exporter.yaml``, the model of its settings, its families and queries.
 
-    ``options`` is a subclass of ``TargetOptions`` with every key of a target of this provider.
     ``families`` are those that only this provider has, ``feeds`` names those of
-    ``exporter.model.families`` that it feeds. ``sign`` returns the headers that sign a request and
-    ``keys`` what changes with the account's key, where ``sign`` does not; both read the secret
-    anew. ``queries`` returns what a target asks.
+    ``exporter.model.families`` that it feeds. ``sign`` returns the headers that sign a request;
+    ``keys`` what changes with the account's key, where ``sign`` does not. Both read the secret anew.
     """
 
     name: str
@@ -92,10 +89,10 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A family that a query feeds, and from which field of the answer, as ``explain`` shows it.
+    """A family that a query feeds, and the field of the answer behind it, which ``explain`` shows.
 
-    ``known`` are the label values, after ``provider, target``, of a series that is exported before
-    anything has happened (None: there is none); labels that are left out are empty.
+    ``known`` are the label values, after ``provider, target``, of a series that shows 0 from the
+    start.
     """
 
     family: Family
@@ -118,9 +115,9 @@ def spec_for(
 ) -> QuerySpec:
     """Return the traits of query ``name``, which asks ``endpoint`` (``GET /path``).
 
-    Endpoint, ``meaning`` and ``schema`` are the query's fingerprint: a change begins a new
-    baseline. ``meaning`` holds what else changes what the numbers mean (filters, groups); raise
-    ``schema`` when the code reads the same answer differently. Use ``replace`` for other traits.
+    Endpoint, ``meaning`` (filters, groups) and ``schema`` are its fingerprint: a change begins a
+    new baseline. Raise ``schema`` when the code reads the same answer differently. Set other traits
+    with ``replace``.
     """
     rules = label_rules or {}
     labels = Labels(rules, settings.limits.label_value_bytes)

@@ -12,10 +12,9 @@ from exporter.providers.base.labels import Labels
 class Rows:
     """Collects what one complete read of ``window`` says; ``reading`` returns it.
 
-    Numbers of one label set and one bucket are parts and are summed. ``labels`` are the values of
-    a family's labels after ``provider, target``; those left out are empty. ``drift`` counts, by
-    kind, what differs from the documentation but could be left out. ``memo`` is what an earlier
-    poll stored with ``remember``.
+    Numbers of one label set and one bucket are summed. ``labels`` are values of a family's labels
+    after ``provider, target``; those left out are empty. ``drift`` counts, by kind, what differs
+    from the documentation but could be left out. ``memo`` is what an earlier poll remembered.
     """
 
     def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
@@ -32,7 +31,7 @@ class Rows:
         self._remembered: Mapping[str, Any] | None = None
 
     def bucket(self, at_ms: int) -> int | None:
-        """Return the start of the bucket that holds ``at_ms``; None where the window does not.
+        """Return the start of the bucket that holds ``at_ms``, or None outside the window.
 
         An instant inside a bucket is drift.
         """
@@ -47,8 +46,7 @@ class Rows:
     ) -> None:
         """Add ``number`` to a counter's bucket.
 
-        None: the field is missing, which is drift and not 0. The buckets of ``family`` that the
-        ledger knows stay as they are.
+        None: the field is missing. That is drift, and what the ledger knows of ``family`` stays.
         """
         if number is None:
             self.drift["missing"] += 1

@@ -21,15 +21,12 @@ def instant_ms(at: datetime) -> int:
 
 
 def parse_instant(text: str, *, assume_utc: bool = False) -> int:
-    """Return UTC milliseconds of an ISO 8601 time; raise ``ValueError`` if it is none.
-
-    A time without an offset is an error, unless ``assume_utc``.
-    """
+    """Return UTC milliseconds of an ISO 8601 time; raise ``ValueError`` if it has no offset."""
     at = datetime.fromisoformat(text)
-    if at.tzinfo is None and assume_utc:
-        at = at.replace(tzinfo=UTC)
     if at.tzinfo is None:
-        raise ValueError(text)
+        if not assume_utc:
+            raise ValueError(text)
+        at = at.replace(tzinfo=UTC)
     try:
         return instant_ms(at)
     except OverflowError:
