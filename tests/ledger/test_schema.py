@@ -61,24 +61,18 @@ def test_the_schema_in_use_is_read_from_the_ledger(tmp_path: Path) -> None:
     bare.dispose()
 
 
-def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    hour = floor_to(START_MS, HOUR_MS)
-    for value in (10.0, 14.0, 12.0):
-        book.poll({hour: value, hour - HOUR_MS: 3.0})
-    before = book.view()
-    book.ledger.close()
-    made = sa.create_engine(book.url)
+def rewrite_as_schema_1(url: str, folder: Path) -> None:
+    """Replace the ledger at ``url`` by one of schema 1 with the same rows."""
+    made = sa.create_engine(url)
     with made.begin() as tx:
         rows = {
             name: [dict(row._mapping) for row in tx.execute(sa.select(table))]
             for name, table in metadata.tables.items()
         }
     made.dispose()
-    path = tmp_path / "ledger.db"
-    for file in tmp_path.glob("ledger.db*"):
+    for file in folder.glob("ledger.db*"):
         file.unlink()
-    made = sa.create_engine(book.url)
+    made = sa.create_engine(url)
     with made.begin() as tx:
         config = engine._scripts()
         config.attributes["connection"] = tx
@@ -92,11 +86,21 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path)
                 tx.execute(sa.insert(old.tables[table.name]).values(**row))
     made.dispose()
 
+
+def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
+    book = Book(tmp_path, VirtualClock(START_MS))
+    hour = floor_to(START_MS, HOUR_MS)
+    for value in (10.0, 14.0, 12.0):
+        book.poll({hour: value, hour - HOUR_MS: 3.0})
+    before = book.view()
+    book.ledger.close()
+    rewrite_as_schema_1(book.url, tmp_path)
+
     book.open()
     after = book.view()
     book.poll({hour: 15.0, hour - HOUR_MS: 3.0})
 
     assert (after.shown, after.state) == (before.shown, before.state)
     assert (before.state.overhang, book.counter()) == ({RECEIVED: 2}, 5)
-    assert Path(f"{path}.v1.bak").is_file()
+    assert (tmp_path / "ledger.db.v1.bak").is_file()
     book.ledger.close()
