@@ -134,7 +134,7 @@ class QuerySpec:
         return hashlib.blake2b(text, digest_size=16).digest()
 
     @property
-    def expected_lag_ms(self) -> int:
+    def period_grace_ms(self) -> int:
         """Return the delay after a period's end by which its data are normally published."""
         return self.settle_ms + 2 * self.interval_ms + self.deadline_ms
 

@@ -99,8 +99,7 @@ def _in_parts(book: Book, rows: dict[int, float]) -> list[bool]:
     ):
         counts = [((RECEIVED, ("shop", "", "")), at, n) for at, n in rows.items() if part.holds(at)]
         reading = Reading(part, counts=counts, more=more)
-        poll_id = f"{book.clock.now_ms()}/{part.start_ms}"
-        applied = book.ledger.apply(claim, reading, started_ms=book.clock.now_ms(), poll_id=poll_id)
+        applied = book.ledger.apply(claim, reading, started_ms=book.clock.now_ms())
         held.append(applied.held)
         if applied.held:
             break

@@ -145,9 +145,8 @@ class PolledLedger:
 
     def apply(self, claim: Claim, reading: Reading, *, times: int = 1) -> bool:
         """Apply a reading, perhaps several times over; say whether it was held back."""
-        poll_id = f"{next(self._polls)} of {self._path.name}"
         held = [
-            self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), poll_id=poll_id).held
+            self.ledger.apply(claim, reading, started_ms=self.clock.now_ms()).held
             for _ in range(times)
         ]
         return held[0]
