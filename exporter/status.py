@@ -71,7 +71,7 @@ class QueryStatus:
     last_attempt_ms: int | None = None
     next_poll_ms: int | None = None
     data_end_ms: int | None = None
-    last_fault: PollErrorStatus | None = None
+    last_error: PollErrorStatus | None = None
     fail_streak: int = 0
     series: int = 0
     dropped_series: int = 0
@@ -145,7 +145,7 @@ def _query(
         last_attempt_ms=state.last_attempt_ms,
         next_poll_ms=state.next_poll_ms,
         data_end_ms=state.cursor_ms,
-        last_fault=_fault(state),
+        last_error=_fault(state),
         fail_streak=state.fail_streak,
         series=sum(state.series.values()),
         dropped_series=round(_dropped(counts)),

@@ -13,10 +13,10 @@ from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, Tim
 from exporter.format import span
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
-from exporter.ledger import budget
+from exporter.ledger.budget import take as take_from_ledger
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
-from exporter.polling.hints import advice
+from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
 DEADLINE_S = 90.0
@@ -83,11 +83,11 @@ def taking(url: str, clock: Clock) -> Take:
     """
     spent: set[str] = set()
 
-    async def take(purse: Budget) -> int:
-        if purse.name in spent:
-            return purse.period_ms + purse.margin_ms
-        spent.add(purse.name)
-        return budget.take(url, purse, clock.now_ms())
+    async def take(budget: Budget) -> int:
+        if budget.name in spent:
+            return budget.period_ms + budget.margin_ms
+        spent.add(budget.name)
+        return take_from_ledger(url, budget, clock.now_ms())
 
     return take
 
@@ -96,17 +96,17 @@ async def probe(
     targets: Sequence[Target],
     clock: Clock,
     take: Take,
-    transport: httpx.AsyncBaseTransport | None = None,
+    network: httpx.AsyncBaseTransport | None = None,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
     async with (
-        Transport(transport) as wire,
+        Transport(network) as transport,
         asyncio.TaskGroup() as group,
     ):
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [_api(target, wire, clock)]
+            for api in [_api(target, transport, clock)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))
@@ -122,11 +122,11 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _api(target: Target, wire: Transport, clock: Clock) -> ApiClient:
+def _api(target: Target, transport: Transport, clock: Clock) -> ApiClient:
     return ApiClient(
         base_url=target.base_url,
         sign=target.sign,
-        wire=wire,
+        transport=transport,
         clock=clock,
         requests_per_second=target.requests_per_second,
     )
@@ -194,6 +194,6 @@ def _failed(query: Query, error: ProviderError) -> Outcome:
         query.spec.name,
         good=False,
         words=str(error),
-        hint=advice(error),
+        hint=hint_for(error),
         refused=error.reason is Reason.AUTH,
     )

@@ -12,19 +12,21 @@ PROVIDERS = ("voiceflow", "inkeep", "flowxo", "xenioo", "chatlayer")
 """Every provider of the product, in this build or not."""
 
 
-def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> SettingsProblem:
-    """Return the fault of a provider that this build does not have."""
+def unknown_provider(source: Source, path: Path, available: Collection[str]) -> SettingsProblem:
+    """Return the problem with a provider that this build does not have."""
     value = source.get(path)
-    here = "this build has " + ", ".join(sorted(kinds))
+    here = "this build has " + ", ".join(sorted(available))
     if value in PROVIDERS:
-        return source.fault(path, f"{value} is not in this build", here)
+        return source.problem(path, f"{value} is not in this build", here)
     if not isinstance(value, str):
-        return source.fault(path, "expected the name of a provider", here)
-    return source.fault(path, "unknown provider", suggestion(value, {*kinds, *PROVIDERS}) or here)
+        return source.problem(path, "expected the name of a provider", here)
+    return source.problem(
+        path, "unknown provider", suggestion(value, {*available, *PROVIDERS}) or here
+    )
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
-    """Yield the faults of the file-wide settings that concern several of them."""
+    """Yield the problems of the file-wide settings that concern several of them."""
     yield from _raw_text(source)
     yield from _ledger_password(source)
     if families is not None:
@@ -34,7 +36,7 @@ def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Se
 def check_targets(
     source: Source, targets: list[tuple[int, TargetOptions]]
 ) -> Iterator[SettingsProblem]:
-    """Yield the faults that concern several settings of a target, or several targets."""
+    """Yield the problems that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     yield from _renames(source, {target.name for _, target in targets}, targets)
     for index, target in targets:
@@ -46,7 +48,7 @@ def _raw_text(source: Source) -> Iterator[SettingsProblem]:
     path: Path = ("privacy", "top_messages")
     if source.get(path) == "raw" and source.get(("privacy", "allow_raw_text")) is not True:
         hint = "set privacy.allow_raw_text: true to accept that"
-        yield source.fault(path, "raw exports user text", hint)
+        yield source.problem(path, "raw exports user text", hint)
 
 
 def _ledger_password(source: Source) -> Iterator[SettingsProblem]:
@@ -54,7 +56,7 @@ def _ledger_password(source: Source) -> Iterator[SettingsProblem]:
     inline = source.get(("allow_inline_secrets",)) is True
     if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
         hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
-        yield source.fault(("ledger", "url"), "literal secret", hint)
+        yield source.problem(("ledger", "url"), "literal secret", hint)
 
 
 def _unknown_families(source: Source, families: Collection[str]) -> Iterator[SettingsProblem]:
@@ -63,7 +65,7 @@ def _unknown_families(source: Source, families: Collection[str]) -> Iterator[Set
         if name not in families:
             path: Path = ("limits", "families", name)
             hint = suggestion(name, families) or "see chatbot-exporter metrics"
-            yield source.fault(path, "no such family", hint, at=source.keys[path])
+            yield source.problem(path, "no such family", hint, at=source.keys[path])
 
 
 def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
@@ -76,7 +78,7 @@ def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
             continue
         if name in first:
             used = f"already used at {source.where(first[name])}"
-            yield source.fault(path, used, "names must be unique")
+            yield source.problem(path, used, "names must be unique")
         first.setdefault(name, path)
 
 
@@ -86,7 +88,7 @@ def _renames(
     for index, target in targets:
         if target.renamed_from in names:
             path: Path = ("targets", index, "renamed_from")
-            yield source.fault(path, "this name is still in use", "name the target's former name")
+            yield source.problem(path, "this name is still in use", "name the target's former name")
 
 
 def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
@@ -98,4 +100,4 @@ def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
     ]
     at = next((source.place(path) for path in spots if path in source.values), None)
     hint = "a bucket must be read again until it has settled"
-    yield source.fault((*base, "lookback"), "shorter than settle", hint, at=at)
+    yield source.problem((*base, "lookback"), "shorter than settle", hint, at=at)

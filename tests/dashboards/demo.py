@@ -63,7 +63,7 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
     outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        kinds={name: _unpaced(kind) for name, kind in PROVIDERS.items()},
+        providers={name: _unpaced(kind) for name, kind in PROVIDERS.items()},
         offload=inline,
         transport=vendors,
     )
@@ -112,7 +112,7 @@ def _unpaced(kind: Provider) -> Provider:
 
 def _scraped(app: App, at_s: int, kept: tuple[str, ...]) -> Iterator[str]:
     """Yield the lines of a scrape with their instant, and those that Prometheus adds."""
-    lines = b"".join(app.board.scrape(openmetrics=False, gzip=False)).decode().splitlines()
+    lines = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     for line in samples:
         if line.startswith(kept):

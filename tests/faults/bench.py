@@ -158,7 +158,7 @@ class Bench:
         outside = Environment(
             clock=self.clock,
             rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=self.kinds,
+            providers=self.kinds,
             offload=inline,
             transport=Network(services),
         )
@@ -205,7 +205,7 @@ class Bench:
 
     def page(self, *, openmetrics: bool = False) -> str:
         """Return what a scrape shows."""
-        return b"".join(self._app.board.scrape(openmetrics=openmetrics, gzip=False)).decode()
+        return b"".join(self._app.page.scrape(openmetrics=openmetrics, gzip=False)).decode()
 
     def scrape(self) -> Samples:
         """Scrape, and compare with the scrape before."""

@@ -133,7 +133,7 @@ NASTY = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>'{{ 7*7 }}"
 def test_nothing_that_is_shown_can_become_markup() -> None:
     nasty = query(
         NASTY,
-        last_fault=PollErrorStatus(NASTY, NASTY, NOW_MS),
+        last_error=PollErrorStatus(NASTY, NASTY, NOW_MS),
         polls=(PollStatus(NOW_MS, 1, NASTY, 1),),
     )
     html = page(status(target(NASTY, nasty)), of=NASTY)

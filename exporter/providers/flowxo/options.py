@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions
-from exporter.config.values import fault
+from exporter.config.values import invalid
 from exporter.model.samples import DAY_MS
 
 
@@ -19,7 +19,7 @@ class TopFlows(BaseModel):
     @classmethod
     def _is_whole_days(cls, value: int) -> int:
         if value < DAY_MS or value % DAY_MS:
-            raise fault("window", "expected whole days", "use 24h, 7d or 30d")
+            raise invalid("window", "expected whole days", "use 24h, 7d or 30d")
         return value
 
 

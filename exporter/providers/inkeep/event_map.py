@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationInfo
 
 from exporter.config.model import Strict
-from exporter.config.values import fault, suggestion
+from exporter.config.values import invalid, suggestion
 from exporter.model import families
 from exporter.model.samples import BASE, Family, MetricType
 
@@ -30,7 +30,7 @@ def _check_family(value: str) -> str:
     if value in COUNTERS:
         return value
     hint = suggestion(value, COUNTERS) or "see chatbot-exporter metrics"
-    raise fault("family", "no such counter", hint)
+    raise invalid("family", "no such counter", hint)
 
 
 def own_labels(family: Family) -> tuple[str, ...]:
@@ -66,18 +66,22 @@ def _labels_fit(value: Mapped) -> Mapped:
     for name in value.labels:
         if name not in known:
             plain = "it has none beside the channel" if not known else f"it has {', '.join(known)}"
-            raise fault("labels", "the family has no such label", suggestion(name, known) or plain)
+            raise invalid(
+                "labels", "the family has no such label", suggestion(name, known) or plain
+            )
     rating = value.labels.get("rating", RATINGS[0])
     if rating not in RATINGS:
         hint = suggestion(rating, RATINGS)
-        raise fault("labels", f"expected a rating of {', '.join(RATINGS)}", hint)
+        raise invalid("labels", f"expected a rating of {', '.join(RATINGS)}", hint)
     return value
 
 
 def _not_counted_twice(value: Mapped, info: ValidationInfo) -> Mapped:
     source = FED_BY.get(value.family)
     if source and source in (info.data or {}).get("queries", ()):
-        raise fault("fed", f"the query {source} already feeds this family", "it would count twice")
+        raise invalid(
+            "fed", f"the query {source} already feeds this family", "it would count twice"
+        )
     return value
 
 

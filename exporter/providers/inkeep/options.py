@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions
-from exporter.config.values import fault
+from exporter.config.values import invalid
 from exporter.model.samples import DAY_MS
 from exporter.providers.inkeep.event_map import EventTarget
 
@@ -41,14 +41,14 @@ class ActiveUsers(BaseModel):
     @classmethod
     def _is_a_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(value) < len(("field", "key")) or value[0] not in _FIELDS or "" in value:
-            raise fault("property", "expected a field and a key", "as in [userProperties, id]")
+            raise invalid("property", "expected a field and a key", "as in [userProperties, id]")
         return value
 
     @field_validator("windows")
     @classmethod
     def _are_different_days(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if any(window < DAY_MS or window % DAY_MS for window in value):
-            raise fault("window", "expected whole days", "use 1d, 7d or 28d")
+            raise invalid("window", "expected whole days", "use 1d, 7d or 28d")
         _check_set(value)
         return value
 
@@ -86,12 +86,12 @@ class InkeepOptions(TargetOptions):
         cls, value: dict[str, EventTarget], info: ValidationInfo
     ) -> dict[str, EventTarget]:
         if value and "events" not in info.data.get("queries", ("events",)):
-            raise fault("unused", "no query reads events", "add events to queries")
+            raise invalid("unused", "no query reads events", "add events to queries")
         return value
 
 
 def _check_set(values: Sequence[object]) -> None:
     if not values:
-        raise fault("empty", "nothing to read", "name at least one, or leave the key out")
+        raise invalid("empty", "nothing to read", "name at least one, or leave the key out")
     if len(set(values)) < len(values):
-        raise fault("repeated", "an entry stands here more than once")
+        raise invalid("repeated", "an entry stands here more than once")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, field_validator
 
 from exporter.config.model import Named, Secret, TargetOptions
-from exporter.config.values import fault
+from exporter.config.values import invalid
 
 QueryName: TypeAlias = Literal[
     "interactions",
@@ -64,10 +64,10 @@ class VoiceflowOptions(TargetOptions):
     @classmethod
     def _is_not_empty(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if not value:
-            raise fault("empty", "nothing to read", "name at least one")
+            raise invalid("empty", "nothing to read", "name at least one")
         return value
 
 
 def _refuse_repeats(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        raise fault("repeated", "an entry stands here more than once", "its counts would double")
+        raise invalid("repeated", "an entry stands here more than once", "its counts would double")
