@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import httpx
@@ -15,6 +15,7 @@ import structlog
 from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
+from exporter.config import problem_at
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
 from exporter.explain.answer import Explainer, Explanations
@@ -67,7 +68,7 @@ class Health:
 class Environment:
     """What the program takes from environment: time, chance, the network, its providers.
 
-    ``grace_s`` is how long polls may go on once it is told to stop. ``blocking`` reads key files
+    ``grace_s`` is how long running polls may take to end after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
     """
 
@@ -91,9 +92,17 @@ class Loaded:
 
 
 class App:
-    """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
+    """The exporter: polls, counts and publishes, from ``open`` to ``stop``."""
 
-    def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Environment,
+        digest: str = "",
+        file: str = "exporter.yaml",
+    ) -> None:
+        self._file = file
+        self._reloading = asyncio.Lock()
         self._settings = settings
         self._environment = environment
         self._loaded = Loaded(digest, environment.clock.now_ms())
@@ -110,7 +119,7 @@ class App:
 
     @property
     def sources(self) -> Sources:
-        """Return what the web room serves."""
+        """Return what the web server serves."""
         return Sources(
             exposition=self.page,
             ready=lambda: self.health.ready(self._environment.clock.now_ms()),
@@ -126,11 +135,11 @@ class App:
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
-        """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
+        """Return what the web server serves, with ``reload`` for ``POST /-/reload``."""
         return replace(self.sources, reload=reload)
 
     def status(self) -> Status:
-        """Return where everything stands."""
+        """Return the state of every target and query."""
         return Status(
             version=__version__,
             now_ms=self._environment.clock.now_ms(),
@@ -141,7 +150,7 @@ class App:
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
-        """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
+        """Return how series of ``selector`` add up: one page, from number ``first`` on."""
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._environment.clock.now_ms()
         try:
@@ -151,7 +160,7 @@ class App:
             reader.close()
 
     async def open(self) -> None:
-        """Open the ledger and show what it holds; raises ``LedgerError``."""
+        """Open the ledger and publish what it holds; raises ``LedgerError``."""
         environment = self._environment
         self._ledger = await environment.offload(
             functools.partial(
@@ -176,12 +185,13 @@ class App:
         self._poller = Poller(self._context, self._recent.note, environment.grace_s)
         try:
             await self._adopt(self._settings)
+            await self._publisher.restart(self._specs)
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self.health.opened = True
 
     async def run(self) -> None:
-        """Poll and show until ``stop``; then end within ten seconds."""
+        """Poll and publish until ``stop``; then return within ten seconds."""
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
@@ -199,35 +209,52 @@ class App:
         self._stop.set()
 
     async def reload(self, load: Callable[[], tuple[Settings, str]]) -> ReloadResult:
-        """Put what ``load`` returns in force, or keep what is and say why.
+        """Apply the settings that ``load`` returns, or return the errors and keep the old settings.
 
-        Targets that did not change keep schedule, budget, circuit and counters; what was given up
-        on of the others is tried.
+        Targets that did not change keep schedule, budget, circuit and counters; open circuits of
+        the others are closed. An error after the settings are in force is logged, not returned.
         """
-        try:
-            settings, digest = load()
-            self._refuse_restart_only(settings)
-            await self._adopt(settings)
-            known = {each.name: each for each in self._settings.targets}
-            changed = [each.name for each in settings.targets if each != known.get(each.name)]
-            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
-        except (SettingsError, LedgerError) as error:
-            self.telemetry.set("config_last_reload_successful", 0)
-            log.warning("settings refused", fault=str(error))
-            return ReloadResult(tuple(str(error).splitlines()))
-        self._settings = settings
-        self._loaded = Loaded(digest, self._environment.clock.now_ms())
+        async with self._reloading:
+            try:
+                settings, digest = load()
+                self._refuse_restart_only(settings)
+                changed = self._changed(settings)
+                await self._adopt(settings)
+            except (SettingsError, LedgerError) as error:
+                self.telemetry.set("config_last_reload_successful", 0)
+                log.warning("settings refused; the old settings stay in force", error=str(error))
+                return ReloadResult(tuple(str(error).splitlines()))
+            self._settings = settings
+            self._loaded = Loaded(digest, self._environment.clock.now_ms())
+            log.info("settings reloaded", digest=digest, targets=len(settings.targets))
+            await self._follow_up(changed)
+            return ReloadResult()
+
+    async def _follow_up(self, changed: Sequence[str]) -> None:
+        """Publish the new settings and poll ``changed`` targets; they stay in force if this fails."""
+        close = functools.partial(self._ledger.close_circuits, changed)
+        for step in (self._environment.offload(close), self._publisher.restart(self._specs)):
+            try:
+                await step
+            except LedgerError as error:
+                self._context.ledger_failed(error)
         self._poller.wake()
-        log.info("settings reloaded", digest=digest, targets=len(settings.targets))
-        return ReloadResult()
+
+    def _changed(self, settings: Settings) -> list[str]:
+        known = {each.name: each for each in self._settings.targets}
+        return [each.name for each in settings.targets if each != known.get(each.name)]
 
     def _refuse_restart_only(self, settings: Settings) -> None:
-        for name, old, new in (
-            ("web.listen", self._settings.web.listen, settings.web.listen),
-            ("ledger.url", self._settings.ledger.url, settings.ledger.url),
-        ):
-            if old != new:
-                raise LedgerError(f"{name} cannot change while running; restart the exporter")
+        old = self._settings
+        values = {
+            ("web", "listen"): (old.web.listen, settings.web.listen),
+            ("ledger", "url"): (old.ledger.url, settings.ledger.url),
+        }
+        paths = [path for path, (before, now) in values.items() if before != now]
+        if paths:
+            problem = "cannot change while the exporter runs"
+            hint = "restart the exporter to apply it"
+            raise SettingsError([problem_at(self._file, path, problem, hint) for path in paths])
 
     def _new_context(self) -> PollContext:
         return PollContext(
@@ -240,7 +267,7 @@ class App:
         )
 
     async def _adopt(self, settings: Settings) -> None:
-        """Make ``settings`` the ones in force."""
+        """Put ``settings`` in force; on an error nothing has changed."""
         rules = Rules(limits=settings.limits, privacy=settings.privacy)
         targets = [
             self._environment.providers[options.provider].build(options, rules)
@@ -254,7 +281,6 @@ class App:
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
-        self._transports = {t.name: self._transports[t.name] for t in targets}
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
@@ -263,8 +289,8 @@ class App:
             queries
         )  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
+        self._transports = {t.name: self._transports[t.name] for t in targets}
         self._specs = specs
-        await self._publisher.restart(specs)
         now_s = self._environment.clock.now_ms() / MILLISECONDS
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_s)
@@ -336,7 +362,7 @@ async def serve(request: ServeRequest) -> None:
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
-    app = App(request.settings, environment, request.digest)
+    app = App(request.settings, environment, request.digest, request.file)
     _stop_on_signals(app)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
     await app.open()

@@ -65,6 +65,7 @@ async def _run(
     request = ServeRequest(
         settings=settings,
         digest=_digest(file),
+        file=file,
         listen=listen,
         providers=PROVIDERS,
         load=lambda: (load_settings(file), _digest(file)),

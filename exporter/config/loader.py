@@ -66,6 +66,15 @@ def loads(
     return _Validation(source, providers, secrets).settings(families)
 
 
+def problem_at(file: str, path: Steps, problem: str, hint: str = "") -> SettingsProblem:
+    """Return a problem with the value at ``path`` of ``file``, a file that was loaded before."""
+    try:
+        source = read(Path(file).read_bytes(), file)
+    except (OSError, SettingsError):  # changed since it was loaded
+        source = Source(file)
+    return source.problem(path, problem, hint)
+
+
 @dataclass(slots=True)
 class _Validation:
     """One pass over a file, which goes on after a problem so as to find them all."""

@@ -41,7 +41,7 @@ class SeriesCounts:
 
 
 class Publisher:
-    """What every query shows. ``refresh`` follows a commit, ``tick`` the clock."""
+    """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Publisher:
         self._queries: dict[str, list[QueryKey]] = {}
         self._counts_by_target: dict[str, SeriesCounts] = {}
         self._series_counts = SeriesCounts()
+        self._unread: set[QueryKey] = set()
         self._maintained_ms = 0
         self._compacted_ms = 0
 
@@ -89,9 +90,8 @@ class Publisher:
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
-        for key in specs:
-            await self._reread(key)
-        self._publish(set(self._queries))
+        self._unread = set(specs)
+        await self._read(set())
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
@@ -121,7 +121,7 @@ class Publisher:
         }
 
     async def tick(self) -> None:
-        """Reveal, withdraw, write off and prune whatever the clock says is due."""
+        """Show held values, expire, write off and compact whatever is due."""
         now_ms = self._clock.now_ms()
         stale = await self._confirm_zeros(now_ms)
         stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
@@ -131,10 +131,17 @@ class Publisher:
         if now_ms - self._compacted_ms >= COMPACT_EVERY_MS:
             self._compacted_ms = now_ms
             await self._compact()
-        for key in stale:
+        if stale or self._unread:
+            await self._read(stale)
+
+    async def _read(self, keys: set[QueryKey]) -> None:
+        """Publish ``keys``, and what was not read before because the ledger failed."""
+        self._unread |= keys
+        keys = self._unread & self._specs.keys()
+        for key in keys:
             await self._reread(key)
-        if stale:
-            self._publish({key[0] for key in stale})
+        self._unread -= keys
+        self._publish({key[0] for key in keys})
 
     async def _reread(self, key: QueryKey) -> None:
         view = await self._offload(partial(self._ledger.view, key))

@@ -223,7 +223,7 @@ async def _fail(context: PollContext, spec: QuerySpec, claim: Claim, error: Prov
                 backoff_ms=decision.backoff_ms,
                 circuit=decision.circuit,
                 last_reason=error.reason.value,
-                last_error=message,
+                last_fault=message,
                 postpone_target_ms=decision.hold_target_ms,
                 purse=spec.budget,
                 counted=drift,
