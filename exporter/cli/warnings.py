@@ -1,4 +1,4 @@
-"""What is allowed in a settings file and still likely to be regretted: warnings, not faults."""
+"""Warnings about valid but risky settings."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -72,7 +72,7 @@ def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> li
     found: dict[Path, ValueProblem] = {}
     for path, branch, detail in details:
         if branch is None or not _other_shape(data, path, branch, detail["type"]):
-            found.setdefault(path, _finding(path, detail, data, model))
+            found.setdefault(path, _value_problem(path, detail, data, model))
     below = {path[:n] for path in found for n in range(len(path) + 1)}
     for branch in {branch for _, branch, _ in details if branch is not None} - below:
         found[branch] = ValueProblem(branch, "shape", "not in a shape that is possible here")
@@ -111,7 +111,9 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _finding(path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]) -> ValueProblem:
+def _value_problem(
+    path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]
+) -> ValueProblem:
     kind = detail["type"]
     match kind:
         case "missing":
@@ -124,7 +126,7 @@ def _finding(path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]
         case _:
             named = kind == "model_type" and Named in models_at(model, path)
             value = _at(data, path)
-            problem, hint = _mistyped(_TEXTS[1], value) if named else _words(detail, value)
+            problem, hint = _mistyped(_TEXTS[1], value) if named else _message(detail, value)
             return ValueProblem(path, kind, problem, hint)
 
 
@@ -141,7 +143,7 @@ def _unknown_key(path: Path, model: type[BaseModel]) -> ValueProblem:
     return ValueProblem(path, "extra_forbidden", "unknown key", hint, key=path)
 
 
-def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
+def _message(detail: ErrorDetails, value: Any) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _WANTED:
         return _mistyped(_WANTED[kind], value)
@@ -157,12 +159,12 @@ def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
 
 
 def _without(detail: ErrorDetails, value: Any) -> str:
-    """Return a validator's own words without any text of the file in them."""
-    words = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    """Return a validator's own message without any text from the file."""
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
     for text in sorted(_texts_in(value), key=len, reverse=True):
         if text.strip() and not plain(text):
-            words = words.replace(text, "…")
-    return words
+            message = message.replace(text, "…")
+    return message
 
 
 def _texts_in(value: Any) -> Iterator[str]:

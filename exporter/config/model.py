@@ -150,7 +150,7 @@ class TargetOptions(Common):
 
 
 class Limits(BaseModel):
-    """Caps on series; past them, additive label sets fold into ``other`` (``semantics.md`` G)."""
+    """Caps on series; above them, additive label sets overflow into ``other``."""
 
     model_config = Strict
 
@@ -167,7 +167,7 @@ class Limits(BaseModel):
 
 
 class Privacy(BaseModel):
-    """How much of what users wrote may be shown (``semantics.md`` G)."""
+    """How much of what users wrote may be exported."""
 
     model_config = Strict
 

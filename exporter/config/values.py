@@ -54,7 +54,7 @@ def kind_of(value: Any) -> str:
 
 
 def invalid(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
-    """Return the error of one value; braces in the words are taken as they stand."""
+    """Return the error of one value; braces in the text are kept."""
     return PydanticCustomError(kind, "{problem}", {"problem": problem, "hint": hint})
 
 

@@ -244,7 +244,7 @@ def _seconds_from(text: str, now_s: float) -> float | None:
 
 
 def _asked_to_wait(wait_s: float | None) -> str:
-    return "" if wait_s is None else f", told to come back in {wait_s:.0f} s"
+    return "" if wait_s is None else f", asked to wait {wait_s:.0f} s"
 
 
 def _code_class(status: int) -> str:

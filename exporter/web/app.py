@@ -163,5 +163,5 @@ def _joined(request: Request, header: str) -> str:
     return ",".join(request.headers.getlist(header))
 
 
-def _text(words: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return PlainTextResponse(words, status)
+def _text(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return PlainTextResponse(text, status)

@@ -1,4 +1,4 @@
-"""What the HTTP side asks of the rest of the program; whoever wires it implements these."""
+"""What the HTTP server needs from the rest of the program."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass

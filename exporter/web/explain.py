@@ -14,7 +14,7 @@ from exporter.explain.selector import SelectorError
 from exporter.format import number
 from exporter.web.page import STYLE, filled, hash_of
 
-AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
+AT_A_TIME = 2  # explaining reads the ledger; further requests wait, scrapes do not
 NOTHING = "No series matches."
 POLICY = (
     f"default-src 'none'; style-src {hash_of(STYLE)}; img-src data:; "
@@ -43,8 +43,8 @@ def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
         except LedgerError as error:
             return _error(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
         if not found.series:
-            words = f"Only {found.total} series match." if found.total else NOTHING
-            return _error(selector, words, HTTPStatus.NOT_FOUND, as_json=as_json)
+            text = f"Only {found.total} series match." if found.total else NOTHING
+            return _error(selector, text, HTTPStatus.NOT_FOUND, as_json=as_json)
         if as_json:
             return Response(msgspec.json.encode(found), media_type="application/json")
         return _page(selector, HTTPStatus.OK, found=found)
@@ -66,12 +66,10 @@ def _wants_json(request: Request) -> bool:
     )
 
 
-def _error(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> Response:
+def _error(selector: str, text: str, status: HTTPStatus, *, as_json: bool) -> Response:
     if as_json:
-        return Response(
-            msgspec.json.encode({"error": words}), status, media_type="application/json"
-        )
-    return _page(selector, status, error=words)
+        return Response(msgspec.json.encode({"error": text}), status, media_type="application/json")
+    return _page(selector, status, error=text)
 
 
 def _page(

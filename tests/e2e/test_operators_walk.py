@@ -245,7 +245,7 @@ def test_a_throttled_account_is_told_and_left_alone_for_as_long_as_it_says(walk:
                 refused = [each for each in seen if each.status == HTTPStatus.TOO_MANY_REQUESTS]
                 (query,) = [each for each in walk.queries(name) if each.state is State.THROTTLED]
                 (line,) = walk.lines(name, "poll failed")
-                fault = f"HTTP 429; too many requests, told to come back in 7500 s; {PATIENCE}"
+                fault = f"HTTP 429; too many requests, asked to wait 7500 s; {PATIENCE}"
                 assert len(refused) == 1
                 assert query.last_error is not None
                 assert query.last_error.sentence == line["error"]

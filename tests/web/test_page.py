@@ -198,7 +198,7 @@ def test_a_failure_colours_its_bar_and_height_is_duration() -> None:
 
     assert chart.good == "M0 24v-15h3v15z"
     assert chart.failed == "M112 24v-24h3v24z"
-    assert chart.words == "3 polls, 1 failed"
+    assert chart.text == "3 polls, 1 failed"
 
 
 @pytest.mark.parametrize(
