@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 import httpx
@@ -15,7 +15,6 @@ import structlog
 from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
-from exporter.config import problem_at
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
 from exporter.explain.answer import Explainer, Explanations
@@ -32,7 +31,7 @@ from exporter.model.query import QueryKey, QuerySpec
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
-from exporter.providers.base.plugin import Provider, Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
@@ -66,9 +65,9 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the program takes from environment: time, chance, the network, its providers.
+    """What the program takes from outside: time, chance, the network, its providers.
 
-    ``grace_s`` is how long running polls may take to end after a stop. ``blocking`` reads key files
+    ``grace_s`` is how long polls may go on once it is told to stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
     """
 
@@ -92,17 +91,9 @@ class Loaded:
 
 
 class App:
-    """The exporter: polls, counts and publishes, from ``open`` to ``stop``."""
+    """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        environment: Environment,
-        digest: str = "",
-        file: str = "exporter.yaml",
-    ) -> None:
-        self._file = file
-        self._reloading = asyncio.Lock()
+    def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
         self._environment = environment
         self._loaded = Loaded(digest, environment.clock.now_ms())
@@ -119,7 +110,7 @@ class App:
 
     @property
     def sources(self) -> Sources:
-        """Return what the web server serves."""
+        """Return what the web room serves."""
         return Sources(
             exposition=self.page,
             ready=lambda: self.health.ready(self._environment.clock.now_ms()),
@@ -135,11 +126,11 @@ class App:
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
-        """Return what the web server serves, with ``reload`` for ``POST /-/reload``."""
+        """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
         return replace(self.sources, reload=reload)
 
     def status(self) -> Status:
-        """Return the state of every target and query."""
+        """Return where everything stands."""
         return Status(
             version=__version__,
             now_ms=self._environment.clock.now_ms(),
@@ -150,7 +141,7 @@ class App:
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
-        """Return how series of ``selector`` add up: one page, from number ``first`` on."""
+        """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._environment.clock.now_ms()
         try:
@@ -160,7 +151,7 @@ class App:
             reader.close()
 
     async def open(self) -> None:
-        """Open the ledger and publish what it holds; raises ``LedgerError``."""
+        """Open the ledger and show what it holds; raises ``LedgerError``."""
         environment = self._environment
         self._ledger = await environment.offload(
             functools.partial(
@@ -184,14 +175,14 @@ class App:
         self._context = self._new_context()
         self._poller = Poller(self._context, self._recent.note, environment.grace_s)
         try:
-            await self._adopt(self._settings)
+            await self._adopt(self._settings, self._loaded.digest)
             await self._publisher.restart(self._specs)
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self.health.opened = True
 
     async def run(self) -> None:
-        """Poll and publish until ``stop``; then return within ten seconds."""
+        """Poll and show until ``stop``; then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
@@ -208,53 +199,30 @@ class App:
         """Let ``run`` return."""
         self._stop.set()
 
-    async def reload(self, load: Callable[[], tuple[Settings, str]]) -> ReloadResult:
-        """Apply the settings that ``load`` returns, or return the errors and keep the old settings.
+    async def reload(self, load: Load) -> ReloadResult:
+        """Put what ``load`` returns in force, or keep the old settings and report why.
 
-        Targets that did not change keep schedule, budget, circuit and counters; open circuits of
-        the others are closed. An error after the settings are in force is logged, not returned.
+        Unchanged targets keep schedule, budget, circuit and counters; open circuits of changed
+        targets are closed. Once the settings are in force, a later failure does not undo them: it
+        is logged and counted, and the next poll repeats what is missing.
         """
-        async with self._reloading:
-            try:
-                settings, digest = load()
-                self._refuse_restart_only(settings)
-                changed = self._changed(settings)
-                await self._adopt(settings)
-            except (SettingsError, LedgerError) as error:
-                self.telemetry.set("config_last_reload_successful", 0)
-                log.warning("settings refused; the old settings stay in force", error=str(error))
-                return ReloadResult(tuple(str(error).splitlines()))
-            self._settings = settings
-            self._loaded = Loaded(digest, self._environment.clock.now_ms())
-            log.info("settings reloaded", digest=digest, targets=len(settings.targets))
-            await self._follow_up(changed)
-            return ReloadResult()
-
-    async def _follow_up(self, changed: Sequence[str]) -> None:
-        """Publish the new settings and poll ``changed`` targets; they stay in force if this fails."""
-        close = functools.partial(self._ledger.close_circuits, changed)
-        for step in (self._environment.offload(close), self._publisher.restart(self._specs)):
-            try:
-                await step
-            except LedgerError as error:
-                self._context.ledger_failed(error)
+        before = {each.name: each for each in self._settings.targets}
+        try:
+            settings, digest = load()
+            await self._adopt(settings, digest)
+        except (SettingsError, LedgerError) as error:
+            self.telemetry.set("config_last_reload_successful", 0)
+            log.warning("settings refused", error=str(error))
+            return ReloadResult(tuple(str(error).splitlines()))
+        log.info("settings reloaded", digest=digest, targets=len(settings.targets))
+        changed = [each.name for each in settings.targets if each != before.get(each.name)]
+        try:
+            await self._publisher.restart(self._specs)
+            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
+        except LedgerError as error:
+            self._context.ledger_failed(error)
         self._poller.wake()
-
-    def _changed(self, settings: Settings) -> list[str]:
-        known = {each.name: each for each in self._settings.targets}
-        return [each.name for each in settings.targets if each != known.get(each.name)]
-
-    def _refuse_restart_only(self, settings: Settings) -> None:
-        old = self._settings
-        values = {
-            ("web", "listen"): (old.web.listen, settings.web.listen),
-            ("ledger", "url"): (old.ledger.url, settings.ledger.url),
-        }
-        paths = [path for path, (before, now) in values.items() if before != now]
-        if paths:
-            problem = "cannot change while the exporter runs"
-            hint = "restart the exporter to apply it"
-            raise SettingsError([problem_at(self._file, path, problem, hint) for path in paths])
+        return ReloadResult()
 
     def _new_context(self) -> PollContext:
         return PollContext(
@@ -266,9 +234,9 @@ class App:
             published=self._publisher.refresh,
         )
 
-    async def _adopt(self, settings: Settings) -> None:
-        """Put ``settings`` in force; on an error nothing has changed."""
-        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+    async def _adopt(self, settings: Settings, digest: str) -> None:
+        """Make ``settings`` the ones in force; nothing has changed if this raises."""
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         targets = [
             self._environment.providers[options.provider].build(options, rules)
             for options in settings.targets
@@ -281,6 +249,7 @@ class App:
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
+        self._transports = {t.name: self._transports[t.name] for t in targets}
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
@@ -289,11 +258,12 @@ class App:
             queries
         )  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
-        self._transports = {t.name: self._transports[t.name] for t in targets}
         self._specs = specs
-        now_s = self._environment.clock.now_ms() / MILLISECONDS
+        self._settings = settings
+        now_ms = self._environment.clock.now_ms()
+        self._loaded = Loaded(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
-        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_s)
+        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
 
     def _api(self, target: Target) -> ApiClient:
         def observe(code: str, seconds: float) -> None:
@@ -362,7 +332,7 @@ async def serve(request: ServeRequest) -> None:
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
-    app = App(request.settings, environment, request.digest, request.file)
+    app = App(request.settings, environment, request.digest)
     _stop_on_signals(app)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
     await app.open()

@@ -1,89 +1,124 @@
-"""A reload reports what happened: refused before anything changed, or in force."""
+"""A reload reports what is true: refused with nothing changed, or in force."""
 
-from collections.abc import Callable
+import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from exporter.app import App, Environment
+from exporter.cli.settings import load_settings
+from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
-from exporter.errors import LedgerError
+from exporter.errors import LedgerError, SettingsError
 from exporter.ledger.store import Ledger
-from tests.faults.bench import Bench
-from tests.support.virtual import run_virtual
+from exporter.providers import PROVIDERS
+from tests.support.vendors import Vendors, read
+from tests.support.virtual import VirtualClock, inline, run_virtual
 
-FILE = """version: 1
-web:
-  listen: 127.0.0.1:9
-ledger: {url: sqlite:///other.db}
+FILE = """\
+version: 1
+web: {{listen: '{listen}'}}
+ledger: {{url: 'sqlite:///{ledger}'}}
+allow_inline_secrets: true
+targets:
+  - {{name: shop, provider: flowxo, project: shop, api_key: key}}
 """
 
 
-def fail_once(method: Callable[..., Any]) -> Callable[..., Any]:
-    calls = []
+def written(folder: Path, listen: str = "127.0.0.1:10877", ledger: str = "ledger.db") -> str:
+    file = folder / "exporter.yaml"
+    file.write_text(FILE.format(listen=listen, ledger=ledger))
+    return str(file)
 
-    def called(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 1:
-            raise LedgerError("disk I/O error")
-        return method(*args)
 
-    return called
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"listen": "127.0.0.1:9"}, "exporter.yaml:2:15: web.listen: cannot change"),
+        ({"ledger": "other.db"}, "exporter.yaml:3:15: ledger.url: cannot change"),
+    ],
+)
+def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
+    tmp_path: Path, changes: dict[str, str], problem: str
+) -> None:
+    running = load_settings(written(tmp_path))
+    changed = load_settings(written(tmp_path, **changes))
+
+    with pytest.raises(SettingsError) as caught:
+        refuse_restart_only(tmp_path / "exporter.yaml", running, changed)
+
+    assert problem in str(caught.value)
+    assert "restart the exporter" in str(caught.value)
+
+
+def test_settings_that_differ_elsewhere_need_no_restart(tmp_path: Path) -> None:
+    running = load_settings(written(tmp_path))
+
+    refuse_restart_only(tmp_path / "exporter.yaml", running, load_settings(written(tmp_path)))
 
 
 @pytest.mark.parametrize("step", ["close_circuits", "view"])
 def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
-    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    bench = Bench(tmp_path, ["flowxo"])
+    clock = VirtualClock()
+    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+    app = App(read(document), _environment(clock), "before")
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(20)
-            bench.settings = {"settle": "2h"}
-            monkeypatch.setattr(Ledger, step, fail_once(getattr(Ledger, step)))
+    async def main() -> tuple[bool, str, set[str]]:
+        await app.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, step, _fail)
+            result = await app.reload(lambda: (_without("xenioo", document), "after"))
+        status = app.status()
+        app.stop()
+        await app.run()
+        return bool(result.errors), status.config_hash, {each.name for each in status.targets}
 
-            result = await bench.app.reload(lambda: (bench._read_settings(), "changed"))
-            await bench.wait(10)
+    refused, digest, targets = run_virtual(main(), clock)
 
-            assert result.errors == ()
-            assert bench.app.status().config_hash == "changed"
-            assert bench.own("config_last_reload_successful") == 1
-            assert bench.own("ledger_errors_total") == 1
-            lag_s = bench.values("chatbot_exporter_expected_lag_seconds", query="hourly")
-            assert lag_s == [2 * 3600 + 300]
-
-    run_virtual(main(), bench.clock)
+    page = app.telemetry.exposed(openmetrics=False).decode()
+    assert not refused
+    assert digest == "after"
+    assert "xenioo" not in targets
+    assert "chatbot_exporter_config_last_reload_successful 1" in page
+    assert 'chatbot_exporter_ledger_errors_total{operation="commit"} 1' in page
 
 
-@pytest.mark.parametrize(
-    ("key", "place", "change"),
-    [
-        ("web.listen", "3:11", {"web": {"listen": "127.0.0.1:9"}}),
-        ("ledger.url", "4:15", {"ledger": {"url": "sqlite:////other.db"}}),
-    ],
-)
-def test_a_setting_that_needs_a_restart_is_refused_with_its_position(
-    key: str, place: str, change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_settings_that_the_ledger_refuses_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(tmp_path, ["flowxo"])
-    (tmp_path / "exporter.yaml").write_text(FILE)
-    monkeypatch.chdir(tmp_path)
+    clock = VirtualClock()
+    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+    app = App(read(document), _environment(clock), "before")
 
-    def changed() -> tuple[Settings, str]:
-        section, update = next(iter(change.items()))
-        settings = bench._read_settings()
-        part = getattr(settings, section).model_copy(update=update)
-        return settings.model_copy(update={section: part}), "changed"
+    async def main() -> tuple[tuple[str, ...], str, set[str]]:
+        await app.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "sync_queries", _fail)
+            result = await app.reload(lambda: (_without("xenioo", document), "after"))
+        status = app.status()
+        app.stop()
+        await app.run()
+        return result.errors, status.config_hash, {each.name for each in status.targets}
 
-    async def main() -> None:
-        async with bench.running():
-            result = await bench.app.reload(changed)
+    faults, digest, targets = run_virtual(main(), clock)
 
-            (error,) = result.errors
-            assert error.startswith(f"exporter.yaml:{place}: {key}: cannot change")
-            assert bench.app.status().config_hash == "bench"
-            await bench.wait(1)
-            assert bench.own("config_last_reload_successful") == 0
+    assert faults == ("disk full",)
+    assert digest == "before"
+    assert "xenioo" in targets
 
-    run_virtual(main(), bench.clock)
+
+def _without(name: str, document: dict[str, object]) -> Settings:
+    targets = document["targets"]
+    assert isinstance(targets, list)
+    return read(document | {"targets": [each for each in targets if each["name"] != name]})
+
+
+def _environment(clock: VirtualClock) -> Environment:
+    rng = random.Random(1)  # noqa: S311 - the same jitter each time
+    return Environment(clock=clock, rng=rng, providers=PROVIDERS, offload=inline)
+
+
+def _fail(*_arguments: object, **_keywords: object) -> None:
+    raise LedgerError("disk full")

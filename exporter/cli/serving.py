@@ -23,7 +23,7 @@ Load: TypeAlias = Callable[[], tuple[Settings, str]]
 class ServeRequest:
     """An exporter to serve until SIGTERM or SIGINT.
 
-    ``digest`` is that of the settings ``file``. ``load`` reads it again, on SIGHUP and ``POST /-/reload``;
+    ``digest`` is the settings file's. ``load`` reads it again, on SIGHUP and ``POST /-/reload``;
     None: reload is not available. ``started`` is called with the bound address. ``grace_s`` is how
     long running polls may take to end after a stop (None: the default).
     """
@@ -36,7 +36,6 @@ class ServeRequest:
     load: Load | None = None
     web_config: Path | None = None
     grace_s: float | None = None
-    file: str = "exporter.yaml"
 
 
 Serve: TypeAlias = Callable[[ServeRequest], Awaitable[None]]

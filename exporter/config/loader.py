@@ -45,6 +45,22 @@ def load(
     return loads(raw, providers, environ, file=file, families=families)
 
 
+def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
+    """Raise ``SettingsError`` where ``new``, read from ``path``, needs a restart after ``old``."""
+    source = read(read_regular(path, SETTINGS_BYTES), os.fspath(path))
+    changed = {
+        ("web", "listen"): old.web.listen != new.web.listen,
+        ("ledger", "url"): old.ledger.url != new.ledger.url,
+    }
+    problems = [
+        source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
+        for steps, differs in changed.items()
+        if differs
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
 def loads(
     raw: bytes | str,
     providers: ProviderOptions,
@@ -64,15 +80,6 @@ def loads(
     inline = source.data.get("allow_inline_secrets") is True
     secrets = SecretContext(environ, Path(file).parent, inline)
     return _Validation(source, providers, secrets).settings(families)
-
-
-def problem_at(file: str, path: Steps, problem: str, hint: str = "") -> SettingsProblem:
-    """Return a problem with the value at ``path`` of ``file``, a file that was loaded before."""
-    try:
-        source = read(Path(file).read_bytes(), file)
-    except (OSError, SettingsError):  # changed since it was loaded
-        source = Source(file)
-    return source.problem(path, problem, hint)
 
 
 @dataclass(slots=True)

@@ -8,25 +8,18 @@ from exporter.config.source import Path, Source
 from exporter.config.values import suggestion
 from exporter.errors import SettingsProblem
 
-PROVIDERS = ("voiceflow", "inkeep", "flowxo", "xenioo", "chatlayer")
-"""Every provider of the product, in this build or not."""
 
-
-def unknown_provider(source: Source, path: Path, available: Collection[str]) -> SettingsProblem:
-    """Return the problem with a provider that this build does not have."""
+def unknown_provider(source: Source, path: Path, known: Collection[str]) -> SettingsProblem:
+    """Return the error of a provider that is not ``known``."""
     value = source.get(path)
-    here = "this build has " + ", ".join(sorted(available))
-    if value in PROVIDERS:
-        return source.problem(path, f"{value} is not in this build", here)
+    names = "the providers are " + ", ".join(sorted(known))
     if not isinstance(value, str):
-        return source.problem(path, "expected the name of a provider", here)
-    return source.problem(
-        path, "unknown provider", suggestion(value, {*available, *PROVIDERS}) or here
-    )
+        return source.problem(path, "expected the name of a provider", names)
+    return source.problem(path, "unknown provider", suggestion(value, known) or names)
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
-    """Yield the problems of the file-wide settings that concern several of them."""
+    """Yield the faults of the file-wide settings that concern several of them."""
     yield from _raw_text(source)
     yield from _ledger_password(source)
     if families is not None:
@@ -36,7 +29,7 @@ def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Se
 def check_targets(
     source: Source, targets: list[tuple[int, TargetOptions]]
 ) -> Iterator[SettingsProblem]:
-    """Yield the problems that concern several settings of a target, or several targets."""
+    """Yield the faults that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     yield from _renames(source, {target.name for _, target in targets}, targets)
     for index, target in targets:
