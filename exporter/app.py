@@ -73,7 +73,7 @@ class Environment:
 
     clock: Clock
     rng: random.Random
-    kinds: Mapping[str, Provider]
+    providers: Mapping[str, Provider]
     offload: Offload
     transport: httpx.AsyncBaseTransport | None = None
     blocking: Blocking = inline
@@ -93,27 +93,27 @@ class Loaded:
 class App:
     """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
 
-    def __init__(self, settings: Settings, outside: Environment, digest: str = "") -> None:
+    def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
-        self._outside = outside
-        self._loaded = Loaded(digest, outside.clock.now_ms())
-        self._started_ms = outside.clock.now_ms()
+        self._environment = environment
+        self._loaded = Loaded(digest, environment.clock.now_ms())
+        self._started_ms = environment.clock.now_ms()
         self._stop = asyncio.Event()
         self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self.health = Health()
-        self.telemetry = Telemetry(outside.revision)
-        families = {e.family.name: e.family for e in catalogue.entries(outside.kinds)}
+        self.telemetry = Telemetry(environment.revision)
+        families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
         self._families = families | {family.name: family for family in FAMILIES}
-        self.board = MetricsPage(self._families, self.telemetry.exposed)
+        self.page = MetricsPage(self._families, self.telemetry.exposed)
         self._transports: dict[str, Transport] = {}
 
     @property
     def sources(self) -> Sources:
         """Return what the web room serves."""
         return Sources(
-            exposition=self.board,
-            ready=lambda: self.health.ready(self._outside.clock.now_ms()),
+            exposition=self.page,
+            ready=lambda: self.health.ready(self._environment.clock.now_ms()),
             status=self.status,
             explain=self.explain,
             hosts=self._hosts,
@@ -133,17 +133,17 @@ class App:
         """Return where everything stands."""
         return Status(
             version=__version__,
-            now_ms=self._outside.clock.now_ms(),
+            now_ms=self._environment.clock.now_ms(),
             started_ms=self._started_ms,
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
-            targets=status.targets(self._display.states, self.telemetry.counts, self._recent),
+            targets=status.targets(self._publisher.states, self.telemetry.counts, self._recent),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
         reader = Reader(self._settings.ledger.url, self._families)
-        now_ms = self._outside.clock.now_ms()
+        now_ms = self._environment.clock.now_ms()
         try:
             explainer = Explainer(reader, self._specs, self._families, now_ms)
             return explainer.answer(selector, first, EXPLAINED_AT_ONCE)
@@ -152,33 +152,33 @@ class App:
 
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""
-        outside = self._outside
-        self._ledger = await outside.offload(
+        environment = self._environment
+        self._ledger = await environment.offload(
             functools.partial(
                 Ledger,
                 self._settings.ledger.url,
-                clock=outside.clock,
+                clock=environment.clock,
                 families=self._families,
                 allow_network_fs=self._settings.ledger.allow_network_fs,
                 commits=self._committed,
             )
         )
-        self.telemetry.add(await outside.offload(self._ledger.self_counts))
-        self._display = Publisher(
+        self.telemetry.add(await environment.offload(self._ledger.self_counts))
+        self._publisher = Publisher(
             ledger=self._ledger,
-            board=self.board,
-            clock=outside.clock,
+            page=self.page,
+            clock=environment.clock,
             telemetry=self.telemetry,
-            offload=outside.offload,
+            offload=environment.offload,
             families=self._families,
         )
-        self._desk = self._new_desk()
-        self._poller = Poller(self._desk, self._recent.note, outside.grace_s)
+        self._context = self._new_context()
+        self._poller = Poller(self._context, self._recent.note, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
-            await self._display.restart(self._specs)
+            await self._publisher.restart(self._specs)
         finally:
-            await outside.offload(self._ledger.ensure_sound)  # nothing is served before that
+            await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self.health.opened = True
 
     async def run(self) -> None:
@@ -193,7 +193,7 @@ class App:
             ticking.cancel()
         for transport in self._transports.values():
             await transport.close()
-        await self._outside.offload(self._ledger.close)
+        await self._environment.offload(self._ledger.close)
 
     def stop(self) -> None:
         """Let ``run`` return."""
@@ -217,54 +217,56 @@ class App:
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
         try:
-            await self._display.restart(self._specs)
-            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
+            await self._publisher.restart(self._specs)
+            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
         except LedgerError as error:
-            self._desk.ledger_failed(error)
+            self._context.ledger_failed(error)
         self._poller.wake()
         return ReloadResult()
 
-    def _new_desk(self) -> PollContext:
+    def _new_context(self) -> PollContext:
         return PollContext(
             ledger=self._ledger,
-            clock=self._outside.clock,
-            rng=self._outside.rng,
+            clock=self._environment.clock,
+            rng=self._environment.rng,
             telemetry=self.telemetry,
-            offload=self._outside.offload,
-            published=self._display.refresh,
+            offload=self._environment.offload,
+            published=self._publisher.refresh,
         )
 
     async def _adopt(self, settings: Settings, digest: str) -> None:
         """Make ``settings`` the ones in force; nothing has changed if this raises."""
         rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         targets = [
-            self._outside.kinds[options.provider].build(options, rules)
+            self._environment.providers[options.provider].build(options, rules)
             for options in settings.targets
         ]
-        lines = {
+        queries = {
             query.spec.key: ScheduledQuery(query, api)
             for target in targets
             for api in [self._api(target)]
             for query in target.queries
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
-        specs = {key: line.query.spec for key, line in lines.items()}
+        specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
         self._transports = {t.name: self._transports[t.name] for t in targets}
-        await self._outside.offload(
+        await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
         self._ledger.max_bytes = settings.ledger.max_size
-        self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
+        self._poller.assign(
+            queries
+        )  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
         self._specs = specs
         self._settings = settings
-        now_ms = self._outside.clock.now_ms()
+        now_ms = self._environment.clock.now_ms()
         self._loaded = Loaded(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
 
     def _api(self, target: Target) -> ApiClient:
-        def watch(code: str, seconds: float) -> None:
+        def observe(code: str, seconds: float) -> None:
             self.telemetry.count(
                 "api_requests_total", target=target.name, provider=target.provider, code=code
             )
@@ -273,39 +275,39 @@ class App:
         return ApiClient(
             base_url=target.base_url,
             sign=target.sign,
-            wire=self._transport(target.name),
-            clock=self._outside.clock,
+            transport=self._transport(target.name),
+            clock=self._environment.clock,
             requests_per_second=target.requests_per_second,
-            blocking=self._outside.blocking,
-            watch=watch,
+            blocking=self._environment.blocking,
+            observe=observe,
         )
 
     def _transport(self, target: str) -> Transport:
         """Return the target's own transport: it keeps no connection, so it needs no end."""
         if target not in self._transports:
             self._transports[target] = Transport(
-                self._outside.transport, self._outside.certificates
+                self._environment.transport, self._environment.certificates
             )
         return self._transports[target]
 
     async def _tick(self) -> None:
         while True:
-            await self._outside.clock.sleep(TICK_S)
+            await self._environment.clock.sleep(TICK_S)
             try:
-                await self._display.tick()
+                await self._publisher.tick()
                 await self._try_new_keys()
             except LedgerError as error:
-                self._desk.ledger_failed(error)
+                self._context.ledger_failed(error)
 
     async def _try_new_keys(self) -> None:
-        refused = {state.target for state in self._display.states if state.circuit == "open"}
+        refused = {state.target for state in self._publisher.states if state.circuit == "open"}
         if changed := self._keys.changed(refused):
             log.info("trying a new key", targets=changed)
-            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
+            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
             self._poller.wake()
 
     def _committed(self, seconds: float | None) -> None:
-        now_ms = self._outside.clock.now_ms()
+        now_ms = self._environment.clock.now_ms()
         if seconds is None:
             self.health.failing_since_ms = self.health.failing_since_ms or now_ms
             return
@@ -324,7 +326,7 @@ async def serve(request: ServeRequest) -> None:
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),
-        kinds=request.providers,
+        providers=request.providers,
         offload=LedgerThread(),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ),

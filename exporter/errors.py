@@ -1,7 +1,7 @@
 """What can go wrong, sorted by what the caller does next.
 
 ExporterError
-├── SettingsError         the operator mends a file; every fault at once
+├── SettingsError         a settings file is wrong; reports all errors at once
 ├── MachineError          the operator corrects the environment of this machine
 ├── LedgerError           the ledger cannot be opened, read or written
 │   └── ClaimLost         another holder owns the query now: drop the result
@@ -58,16 +58,16 @@ class SettingsProblem:
         """Return ``file:line:column: path: problem; hint``."""
         where = f"{self.file}:{self.line}:{self.column}: "
         subject = f"{self.path}: " if self.path else ""
-        advice = f"; {self.hint}" if self.hint else ""
-        return f"{where}{subject}{self.problem}{advice}"
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{where}{subject}{self.problem}{hint}"
 
 
 class SettingsError(ExporterError):
-    """A settings file is wrong; ``faults`` are all of its faults, by position."""
+    """A settings file is wrong; ``problems`` are all of its mistakes, by position."""
 
-    def __init__(self, faults: Sequence[SettingsProblem]) -> None:
-        self.faults = tuple(sorted(faults, key=lambda f: (f.file, f.line, f.column, f.path)))
-        super().__init__("\n".join(map(str, self.faults)))
+    def __init__(self, problems: Sequence[SettingsProblem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.path)))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class MachineError(ExporterError):
@@ -89,8 +89,8 @@ class ClaimLost(LedgerError):
 class ProviderError(ExporterError):
     """A poll could not be completed; nothing of it may be applied.
 
-    ``retry_after_s`` is the provider's own word on when to come back, in seconds, if it gave one.
-    The message names endpoint and fault; never a secret, an identifier or user text.
+    ``retry_after_s`` is how long the provider asks to wait, in seconds, if it says so.
+    The message names the endpoint and the error; never a secret, an identifier or user text.
     """
 
     reason: Reason = Reason.CLIENT
@@ -129,7 +129,7 @@ class TimedOut(ProviderError):
 
 
 class Unreachable(ProviderError):
-    """No answer could be had: connect, reset or TLS."""
+    """The connection failed: connect, reset or TLS."""
 
     reason = Reason.NETWORK
 
@@ -161,6 +161,6 @@ class SchemaError(ProviderError):
 
 
 class Truncated(ProviderError):
-    """Pages or rows are missing and cannot be had."""
+    """Pages or rows are missing and cannot be read."""
 
     reason = Reason.TRUNCATED

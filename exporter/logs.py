@@ -1,8 +1,8 @@
 """Log lines: one a change of state, for people on a terminal and as JSON elsewhere.
 
 Nothing secret and no user text may enter a line. What this program says itself is built so; the
-rest is made so here: of a foreign exception only its type and where it arose is told, of what
-libraries log only the words before any argument, and known secrets are taken out of the line.
+rest is made so here: of a foreign exception only its type and place are logged, of what libraries
+log only the text before any argument, and known secrets are removed from the line.
 """
 
 import atexit
@@ -62,7 +62,7 @@ class Redactor:
 
 
 REDACTOR = Redactor()
-"""The process's own: secrets are told to it where they are read."""
+"""The process's own: secrets are registered where they are read."""
 
 
 def hide(secret: str) -> str:
@@ -77,7 +77,7 @@ def configure_logs(
 
     Without ``stream`` lines go to stderr by way of ``SINK``, which neither blocks nor fails.
 
-    What libraries log and what nobody caught comes the same way.
+    Records of libraries and uncaught exceptions are logged the same way.
     """
     out = stream or cast("TextIO", SINK)
     as_json = format_ == "json" or (format_ == "auto" and not out.isatty())
@@ -107,7 +107,7 @@ def configure_logs(
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return what may be said of ``error`` and what led to it: types, places, our own words."""
+    """Return ``error`` and its causes as text without user data: types, places, our messages."""
     return "\n".join(line for each in _chain(error) for line in _lines(each))
 
 
@@ -175,7 +175,7 @@ SINK = LogSink()
 
 
 class _Foreign(logging.Handler):
-    """Passes on what libraries log: the words before any argument, and where an error arose."""
+    """Passes on what libraries log: the text before any argument, and where an error occurred."""
 
     def emit(self, record: logging.LogRecord) -> None:
         words = _PLAIN.match(record.msg) if isinstance(record.msg, str) else None

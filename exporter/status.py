@@ -19,7 +19,7 @@ OK = "ok"
 
 
 class State(StrEnum):
-    """How a query is doing, in words."""
+    """The state of a query."""
 
     NEVER_POLLED = "never polled"
     OK = "ok"
@@ -58,7 +58,7 @@ class PollStatus:
 
 @dataclass(frozen=True, slots=True)
 class QueryStatus:
-    """One query of one target; instants are None while there is nothing to tell.
+    """One query of one target; instants are None while unknown.
 
     ``polls`` are the recent ones. ``overhang`` is what was counted and later
     retracted by the provider and is not yet repaid; ``revisions`` how often a bucket changed.
@@ -70,7 +70,7 @@ class QueryStatus:
     last_attempt_ms: int | None = None
     next_poll_ms: int | None = None
     data_end_ms: int | None = None
-    last_fault: PollErrorStatus | None = None
+    last_error: PollErrorStatus | None = None
     fail_streak: int = 0
     series: int = 0
     dropped_series: int = 0
@@ -144,7 +144,7 @@ def _query(
         last_attempt_ms=state.last_attempt_ms,
         next_poll_ms=state.next_poll_ms,
         data_end_ms=state.cursor_ms,
-        last_fault=_fault(state),
+        last_error=_last_error(state),
         fail_streak=state.fail_streak,
         series=sum(state.series.values()),
         dropped_series=round(_dropped(counts)),
@@ -172,14 +172,14 @@ def _state(state: QueryState) -> State:
     return State.THROTTLED if state.last_reason == "throttled" else State.FAILING
 
 
-def _fault(state: QueryState) -> PollErrorStatus | None:
+def _last_error(state: QueryState) -> PollErrorStatus | None:
     if state.last_reason is None:
         return None
     return PollErrorStatus(state.last_reason, state.last_error or "", state.last_attempt_ms)
 
 
 def _dropped(counts: Mapping[SelfCount, float]) -> float:
-    """Return how often a label set had no place; what an allow list leaves out was asked for."""
+    """Return how many label sets were dropped, except by an allow list."""
     return sum(
         value
         for (name, labels), value in counts.items()

@@ -183,7 +183,11 @@ async def lived(
 ) -> None:
     """Let the exporter run for a while and end."""
     outside = Environment(
-        clock=clock, rng=random.SystemRandom(), kinds=PROVIDERS, offload=inline, transport=vendors
+        clock=clock,
+        rng=random.SystemRandom(),
+        providers=PROVIDERS,
+        offload=inline,
+        transport=vendors,
     )
     document["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}
     app = App(read(document), outside)

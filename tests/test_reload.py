@@ -73,7 +73,7 @@ def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
         status = app.status()
         app.stop()
         await app.run()
-        return bool(result.faults), status.config_hash, {each.name for each in status.targets}
+        return bool(result.errors), status.config_hash, {each.name for each in status.targets}
 
     refused, digest, targets = run_virtual(main(), clock)
 
@@ -100,7 +100,7 @@ def test_settings_that_the_ledger_refuses_change_nothing(
         status = app.status()
         app.stop()
         await app.run()
-        return result.faults, status.config_hash, {each.name for each in status.targets}
+        return result.errors, status.config_hash, {each.name for each in status.targets}
 
     faults, digest, targets = run_virtual(main(), clock)
 
@@ -117,7 +117,7 @@ def _without(name: str, document: dict[str, object]) -> Settings:
 
 def _environment(clock: VirtualClock) -> Environment:
     rng = random.Random(1)  # noqa: S311 - the same jitter each time
-    return Environment(clock=clock, rng=rng, kinds=PROVIDERS, offload=inline)
+    return Environment(clock=clock, rng=rng, providers=PROVIDERS, offload=inline)
 
 
 def _fail(*_arguments: object, **_keywords: object) -> None:

@@ -13,22 +13,22 @@ from exporter.http_client.detached import ResolvingLoop
 from exporter.providers.base.plugin import Target
 
 
-@click.command("check-config", short_help="Check a settings file; every fault at once.")
+@click.command("check-config", short_help="Check a settings file; report all errors at once.")
 @click.argument("file", default=DEFAULT_FILE)
 @click.option(
     "--probe",
     "probing",
     is_flag=True,
-    help="Then read each project or bot once, after saying what that costs.",
+    help="Then read each project or bot once, after showing what that costs.",
 )
 def command(file: str, *, probing: bool) -> None:
-    """Check FILE (default: exporter.yaml) without calling any provider, but for --probe.
+    """Check FILE (default: exporter.yaml) without calling any provider (except --probe).
 
-    Prints every fault as file:line:column: path: problem; hint and exits with 2, or names the
-    targets and their queries and exits with 0. What is allowed but likely to be regretted is told
-    in the same form, as a warning, and changes no exit code. Environment variables and files that
-    hold secrets are looked up, but never shown. --probe exits with 1 when something could not be
-    read; of a ledger it touches nothing but the call budgets.
+    Prints all errors as file:line:column: path: problem; hint and exits with 2, or lists the
+    targets and their queries and exits with 0. Valid but risky settings produce warnings in the
+    same form, which change no exit code. Environment variables and files that hold secrets are
+    read, but never shown. --probe exits with 1 if something cannot be read; in the ledger it
+    changes only the call budgets.
     """
     settings = read_settings(file)
     targets = targets_of(settings)

@@ -1,4 +1,4 @@
-"""``explain``: why does a series show what it shows?"""
+"""``explain``: shows how a series adds up."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ INDENT = "  "
 _HEAD = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions")
 
 
-@click.command("explain", short_help="Why a series shows what it shows.")
+@click.command("explain", short_help="Show how a series adds up.")
 @click.argument("selector")
 @click.option(
     "--config", "file", default=DEFAULT_FILE, show_default=True, help="The settings file."
@@ -36,10 +36,10 @@ _HEAD = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions"
 )
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
 def command(selector: str, file: str, form: str, *, whole: bool) -> None:
-    """Say how each series that SELECTOR names adds up, from what the provider said.
+    """Show how each series that SELECTOR matches adds up, from what the provider reported.
 
     SELECTOR is written as in PromQL: 'chatbot_messages_received_total{target="shop"}', with
-    = != =~ !~. Reads the ledger beside a running exporter and calls nobody. Exits with 1 when
+    = != =~ !~. Reads the ledger beside a running exporter and calls no provider. Exits with 1 when
     nothing matches.
     """
     settings, now_ms, total = read_settings(file), SystemClock().now_ms(), 0
@@ -79,7 +79,7 @@ def _explanations(settings: Settings, selector: str, now_ms: int) -> Iterator[Ex
 
 
 def specs_of(settings: Settings) -> dict[tuple[str, str], QuerySpec]:
-    """Return the traits of every configured query."""
+    """Return the spec of every configured query."""
     return {
         query.spec.key: query.spec for target in targets_of(settings) for query in target.queries
     }

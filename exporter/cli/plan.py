@@ -1,4 +1,4 @@
-"""``plan``: what will be asked of each provider, before anything is."""
+"""``plan``: previews API usage."""
 
 import math
 from collections import Counter
@@ -48,13 +48,13 @@ class Line:
         return self.calls * DAY_MS / self.every_ms
 
 
-@click.command("plan", short_help="What will be asked of each provider, and how often.")
+@click.command("plan", short_help="Preview API usage.")
 @click.argument("file", default=DEFAULT_FILE)
 def command(file: str) -> None:
-    """Say what FILE (default: exporter.yaml) makes the exporter ask, before anything is asked.
+    """Preview the API usage of FILE (default: exporter.yaml); calls no provider.
 
-    Calls per target and query, per hour and day, rows where they can be known, the limits that
-    are known, and what a first start costs. Calls nobody.
+    Shows calls per target and query, per hour and day, rows where they can be known, known
+    limits, and what the first start costs.
     """
     click.echo("\n".join(_text(targets_of(read_settings(file)))))
 

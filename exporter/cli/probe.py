@@ -1,4 +1,4 @@
-"""``check-config --probe``: one real read of each project or bot, and in words what came of it."""
+"""``check-config --probe``: one real read of each project or bot, and the outcome as text."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -13,10 +13,10 @@ from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, Tim
 from exporter.format import span
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
-from exporter.ledger import budget
+from exporter.ledger.budget import take_at
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
-from exporter.polling.hints import advice
+from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
 DEADLINE_S = 90.0
@@ -28,7 +28,7 @@ Take = Callable[[Budget], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one probe, in words, and what to do about it.
+    """The outcome of one probe as text, with a hint.
 
     ``refused`` says that the provider did not accept the key for it.
     """
@@ -36,7 +36,7 @@ class Outcome:
     target: str
     query: str
     good: bool
-    words: str
+    text: str
     hint: str = ""
     refused: bool = False
 
@@ -44,7 +44,7 @@ class Outcome:
         """Return one line."""
         verdict = "ok" if self.good else "FAILED"
         hint = f"; {self.hint}" if self.hint else ""
-        return f"{self.target} {self.query}: {verdict}: {self.words}{hint}"
+        return f"{self.target} {self.query}: {verdict}: {self.text}{hint}"
 
 
 def chosen(target: Target) -> list[Query]:
@@ -60,7 +60,7 @@ def chosen(target: Target) -> list[Query]:
 
 
 def announcement(targets: Sequence[Target]) -> list[str]:
-    """Return what probing ``targets`` will cost, to be said before it is done."""
+    """Return what probing ``targets`` will cost, to be shown before it is done."""
     return [_cost(query) for target in targets for query in chosen(target)]
 
 
@@ -83,11 +83,11 @@ def taking(url: str, clock: Clock) -> Take:
     """
     spent: set[str] = set()
 
-    async def take(purse: Budget) -> int:
-        if purse.name in spent:
-            return purse.period_ms + purse.margin_ms
-        spent.add(purse.name)
-        return budget.take_at(url, purse, clock.now_ms())
+    async def take(budget: Budget) -> int:
+        if budget.name in spent:
+            return budget.period_ms + budget.margin_ms
+        spent.add(budget.name)
+        return take_at(url, budget, clock.now_ms())
 
     return take
 
@@ -96,24 +96,24 @@ async def probe(
     targets: Sequence[Target],
     clock: Clock,
     take: Take,
-    transport: httpx.AsyncBaseTransport | None = None,
+    network: httpx.AsyncBaseTransport | None = None,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
     async with (
-        Transport(transport) as wire,
+        Transport(network) as transport,
         asyncio.TaskGroup() as group,
     ):
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [_api(target, wire, clock)]
+            for api in [_api(target, transport, clock)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))
 
 
 def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """Yield ``outcomes``; a key that is good for another project of its target is not at fault."""
+    """Yield ``outcomes``; a key that is good for another project of its target is not reported as wrong."""
     for outcome in outcomes:
         others = [each for each in outcomes if each.target == outcome.target and each.good]
         if outcome.refused and others:
@@ -122,11 +122,11 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-def _api(target: Target, wire: Transport, clock: Clock) -> ApiClient:
+def _api(target: Target, transport: Transport, clock: Clock) -> ApiClient:
     return ApiClient(
         base_url=target.base_url,
         sign=target.sign,
-        wire=wire,
+        transport=transport,
         clock=clock,
         requests_per_second=target.requests_per_second,
     )
@@ -142,16 +142,16 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
         return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
     except BudgetSpent as spent:
         wait = span(spent.retry_after_s or 0)
-        words = f"the key is accepted; not read, the account's call is spent: the next in {wait}"
-        return Outcome(*name, good=True, words=words)
+        text = f"the key is accepted; not read, the account's call is spent: the next in {wait}"
+        return Outcome(*name, good=True, text=text)
     except ProviderError as error:
         return _failed(query, error)
     except LedgerError as error:
         hint = "so whether the account has a call left is not known, and none was made"
-        return Outcome(*name, good=False, words=str(error), hint=hint)
+        return Outcome(*name, good=False, text=str(error), hint=hint)
     took = span(clock.monotonic() - started)
     found = f"{rows} rows" if rows else "no rows: quiet, or the wrong project or bot"
-    return Outcome(*name, good=True, words=f"answered in {took}, {found}")
+    return Outcome(*name, good=True, text=f"answered in {took}, {found}")
 
 
 async def _first_rows(readings: AsyncIterator[Reading]) -> int:
@@ -193,7 +193,7 @@ def _failed(query: Query, error: ProviderError) -> Outcome:
         query.spec.target,
         query.spec.name,
         good=False,
-        words=str(error),
-        hint=advice(error),
+        text=str(error),
+        hint=hint_for(error),
         refused=error.reason is Reason.AUTH,
     )

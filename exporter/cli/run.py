@@ -23,7 +23,9 @@ log = structlog.get_logger(__name__)
 @click.option(
     "--config", "file", default=DEFAULT_FILE, show_default=True, help="The settings file."
 )
-@click.option("--listen", default=None, help="Listen here, not where the file says (host:port).")
+@click.option(
+    "--listen", default=None, help="Listen on host:port instead of the address in the file."
+)
 @click.option(
     "--web.config.file",
     "web_config",

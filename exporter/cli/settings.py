@@ -19,7 +19,7 @@ DEFAULT_FILE = "exporter.yaml"
 
 @contextmanager
 def fail_on() -> Iterator[None]:
-    """Turn what an operator can mend into words on stderr and exit code 1."""
+    """Print errors that an operator can correct to stderr; exit with 1 or 2."""
     try:
         yield
     except SettingsError as error:
@@ -30,13 +30,13 @@ def fail_on() -> Iterator[None]:
 
 
 def load_settings(file: str) -> Settings:
-    """Return the settings in ``file``; raise ``SettingsError`` with every fault."""
+    """Return the settings in ``file``; raise ``SettingsError`` with all errors."""
     options = {name: kind.options for name, kind in PROVIDERS.items()}
     return load(file, options, os.environ, families=catalogue.capped(PROVIDERS))
 
 
 def read_settings(file: str) -> Settings:
-    """Return the settings in ``file``; print its faults and exit with 2 if it has any."""
+    """Return the settings in ``file``; print all errors and exit with 2 if it has any."""
     try:
         return load_settings(file)
     except SettingsError as error:

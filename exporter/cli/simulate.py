@@ -1,4 +1,4 @@
-"""``simulate``: one fake vendor, for development against ``run``."""
+"""``simulate``: one simulated vendor, for development against ``run``."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from exporter.simulator.traffic import Traffic
 PER_HOUR = 120  # conversations: something is new every few seconds, even at night
 
 
-@click.command("simulate", short_help="Serve a fake of one vendor's API.")
+@click.command("simulate", short_help="Serve a simulator of one vendor's API.")
 @click.argument("provider", type=click.Choice(sorted(SIMULATORS)))
 @click.option(
     "--port",
@@ -27,7 +27,7 @@ PER_HOUR = 120  # conversations: something is new every few seconds, even at nig
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Which history to show.")
 def command(provider: str, port: int, seed: int) -> None:
-    """Serve a fake of PROVIDER's API on loopback, with a year-like rhythm of traffic.
+    """Serve a simulator of PROVIDER's API on loopback, with a year-like rhythm of traffic.
 
     Prints the settings file that polls it. The same seed shows the same history. Ends with 0 on
     SIGTERM or SIGINT.
@@ -50,7 +50,7 @@ async def _until_signal(provider: str, port: int, seed: int) -> None:
 
 @asynccontextmanager
 async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str]:
-    """Serve a fake until the block is left; yields the ``exporter.yaml`` that polls it.
+    """Serve a simulator until the block is left; yields the ``exporter.yaml`` that polls it.
 
     Raises ``OSError`` where the port is taken.
     """

@@ -1,4 +1,4 @@
-"""What is allowed in a settings file and still likely to be regretted: warnings, not faults."""
+"""Warnings about valid but risky settings."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem
     for path, held_ms in held.items():
         if held_ms < SCRAPES_HELD * USUAL_SCRAPE_MS:
             often = span(held_ms / SCRAPES_HELD / MILLISECONDS)
-            yield source.fault(
+            yield source.problem(
                 path,
                 f"warning: too short, unless Prometheus scrapes every {often} or more often",
                 "take 1.5 times the scrape interval, 90s for its usual 1m",
@@ -46,7 +46,7 @@ def _shared_budgets(source: Source, targets: Sequence[Target]) -> Iterator[Setti
         for budget in {query.spec.budget for query in target.queries if query.spec.budget}:
             if budget.name in first:
                 other = source.where(("targets", first[budget.name], "name"))
-                yield source.fault(
+                yield source.problem(
                     ("targets", index),
                     f"warning: the same account as the target at {other}, so both share its calls",
                     "each is polled half as often; one target can read all bots of an account",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from exporter.config.files import SETTINGS_BYTES, read_regular
-from exporter.config.messages import Finding, findings
+from exporter.config.messages import ValueProblem, problems_of
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.rules import check_targets, check_whole, unknown_provider
 from exporter.config.secret import SecretContext
@@ -19,21 +19,21 @@ from exporter.config.source import Source, read
 from exporter.config.values import kind_of, ledger_url_from
 from exporter.errors import SettingsError, SettingsProblem
 
-Kinds = Mapping[str, type[TargetOptions]]
+ProviderOptions = Mapping[str, type[TargetOptions]]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 def load(
     path: Path | str,
-    kinds: Kinds,
+    providers: ProviderOptions,
     environ: Mapping[str, str],
     families: Collection[str] | None = None,
 ) -> Settings:
     """Return the settings in the file at ``path``.
 
-    ``kinds`` gives each provider's options by its name; ``environ`` is where ``{env: NAME}`` is
+    ``providers`` gives each provider's options by its name; ``environ`` is where ``{env: NAME}`` is
     looked up; ``families`` are the names that ``limits.families`` may have (None: not checked).
-    Raises ``SettingsError`` with every fault of the file.
+    Raises ``SettingsError`` with every problem of the file.
     """
     file = os.fspath(path)
     try:
@@ -42,7 +42,7 @@ def load(
         raise SettingsError([SettingsProblem(file, 1, 1, "", "no such file")]) from None
     except (OSError, ValueError):
         raise SettingsError([SettingsProblem(file, 1, 1, "", "the file cannot be read")]) from None
-    return loads(raw, kinds, environ, file=file, families=families)
+    return loads(raw, providers, environ, file=file, families=families)
 
 
 def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
@@ -53,7 +53,7 @@ def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
         ("ledger", "url"): old.ledger.url != new.ledger.url,
     }
     problems = [
-        source.fault(steps, "cannot change while the exporter runs", "restart the exporter")
+        source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
         for steps, differs in changed.items()
         if differs
     ]
@@ -63,7 +63,7 @@ def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
 
 def loads(
     raw: bytes | str,
-    kinds: Kinds,
+    providers: ProviderOptions,
     environ: Mapping[str, str],
     *,
     file: str = "exporter.yaml",
@@ -74,33 +74,35 @@ def loads(
     source = read(text, file)
     if not isinstance(source.data, dict):
         problem = f"expected keys and values, found {kind_of(source.data)}"
-        raise SettingsError([source.fault((), problem, "begin with version: 1"), *source.faults])
+        raise SettingsError(
+            [source.problem((), problem, "begin with version: 1"), *source.problems]
+        )
     inline = source.data.get("allow_inline_secrets") is True
-    around = SecretContext(environ, Path(file).parent, inline)
-    return _Check(source, kinds, around).settings(families)
+    secrets = SecretContext(environ, Path(file).parent, inline)
+    return _Validation(source, providers, secrets).settings(families)
 
 
 @dataclass(slots=True)
-class _Check:
-    """One pass over a file, which goes on after a fault so as to find them all."""
+class _Validation:
+    """One pass over a file, which goes on after a problem so as to find them all."""
 
     source: Source
-    kinds: Kinds
-    around: SecretContext
-    faults: list[SettingsProblem] = field(default_factory=list)
+    providers: ProviderOptions
+    secrets: SecretContext
+    problems: list[SettingsProblem] = field(default_factory=list)
 
     def settings(self, families: Collection[str] | None) -> Settings:
         whole = self.part(SettingsFile, self.source.data, ())
         defaults = self.defaults()
         targets = [self.target(i, raw, defaults) for i, raw in self.raw_targets()]
-        self.faults += check_whole(self.source, families)
-        self.faults += check_targets(self.source, [t for t in targets if t is not None])
-        faults = {(f.line, f.column, f.path): f for f in self.faults[::-1]}
-        for fault in self.source.faults:
-            faults[fault.line, fault.column, fault.path] = fault
-        if faults or whole is None:
-            raise SettingsError(list(faults.values()))
-        url = ledger_url_from(whole.ledger.url, self.around.base)
+        self.problems += check_whole(self.source, families)
+        self.problems += check_targets(self.source, [t for t in targets if t is not None])
+        problems = {(f.line, f.column, f.path): f for f in self.problems[::-1]}
+        for problem in self.source.problems:
+            problems[problem.line, problem.column, problem.path] = problem
+        if problems or whole is None:
+            raise SettingsError(list(problems.values()))
+        url = ledger_url_from(whole.ledger.url, self.secrets.base)
         return Settings(
             web=whole.web,
             ledger=LedgerOptions.model_construct(**{**dict(whole.ledger), "url": url}),
@@ -110,7 +112,7 @@ class _Check:
         )
 
     def defaults(self) -> dict[str, Any]:
-        """Return the defaults that are right; the faults of the others are found with the whole."""
+        """Return the defaults that are right; the problems of the others are found with the whole."""
         given = self.source.get(("defaults",))
         if not isinstance(given, dict):
             return {}
@@ -127,7 +129,7 @@ class _Check:
     ) -> tuple[int, TargetOptions] | None:
         base: Steps = ("targets", index)
         provider = raw.get("provider")
-        options = self.kinds.get(provider) if isinstance(provider, str) else None
+        options = self.providers.get(provider) if isinstance(provider, str) else None
         data = {**defaults, **raw}
         if options is None:
             self.common_part(data, base)
@@ -138,13 +140,13 @@ class _Check:
     def common_part(self, data: dict[str, Any], base: Steps) -> None:
         """Check what every target has, where the provider's own class is not known."""
         if "provider" in data:
-            self.faults.append(unknown_provider(self.source, (*base, "provider"), self.kinds))
+            self.problems.append(unknown_provider(self.source, (*base, "provider"), self.providers))
         else:
-            self.faults.append(self.source.fault((*base, "provider"), "missing"))
+            self.problems.append(self.source.problem((*base, "provider"), "missing"))
         own = TargetOptions.model_fields.keys() - {"provider", "base_url"}
         for each in self.errors(TargetOptions, data):
             if each.path and each.path[0] in own:
-                self.faults.append(each.fault(self.source, base))
+                self.problems.append(each.located(self.source, base))
 
     def part(
         self,
@@ -153,29 +155,31 @@ class _Check:
         base: Steps,
         inherited: Collection[str] = (),
     ) -> AnyModel | None:
-        """Return ``data`` as a ``model``; None and faults if it is not one."""
+        """Return ``data`` as a ``model``; None and problems if it is not one."""
         try:
             return self.made(model, data)
         except ValidationError as error:
-            for each in findings(error, data, model):
-                self.faults.append(self.placed(each, base, inherited))
+            for each in problems_of(error, data, model):
+                self.problems.append(self.placed(each, base, inherited))
             return None
 
-    def placed(self, each: Finding, base: Steps, inherited: Collection[str]) -> SettingsProblem:
+    def placed(
+        self, each: ValueProblem, base: Steps, inherited: Collection[str]
+    ) -> SettingsProblem:
         if each.path and each.path[0] in inherited:
             steps = (*base, *each.path)
             at = self.source.place(("defaults", *each.path))
             hint = each.hint or "give the target a value of its own"
-            return self.source.fault(steps, f"{each.problem} (from defaults)", hint, at=at)
-        return each.fault(self.source, base)
+            return self.source.problem(steps, f"{each.problem} (from defaults)", hint, at=at)
+        return each.located(self.source, base)
 
-    def errors(self, model: type[BaseModel], data: Any) -> list[Finding]:
+    def errors(self, model: type[BaseModel], data: Any) -> list[ValueProblem]:
         try:
             self.made(model, data)
         except ValidationError as error:
-            return findings(error, data, model)
+            return problems_of(error, data, model)
         return []
 
     def made(self, model: type[AnyModel], data: Any) -> AnyModel:
         # By way of JSON, so that strict settings still take a list for a tuple.
-        return model.model_validate_json(json.dumps(data), context=self.around)
+        return model.model_validate_json(json.dumps(data), context=self.secrets)

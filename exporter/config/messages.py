@@ -1,4 +1,4 @@
-"""What a validator found, in plain words and at the position of the value it is about.
+"""Validation errors as plain messages, each at the position of its value.
 
 Messages are written here and not taken from the validator, since its own may repeat a value.
 """
@@ -48,10 +48,10 @@ _CONTAINERS = {"dict_type", "model_type", "list_type", "tuple_type", "set_type",
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One mistake: the path of the value, from the part that was checked, and the words for it.
+class ValueProblem:
+    """One invalid value: its path from the part that was checked, and the message.
 
-    ``key`` is the path of the key where that is what is wrong.
+    ``key`` is the path of the key if the key itself is wrong.
     """
 
     path: Path
@@ -60,22 +60,22 @@ class Finding:
     hint: str = ""
     key: Path | None = None
 
-    def fault(self, source: Source, base: Path) -> SettingsProblem:
-        """Return the fault with its position; ``base`` is the path of the part checked."""
+    def located(self, source: Source, base: Path) -> SettingsProblem:
+        """Return the problem with its position; ``base`` is the path of the part that was checked."""
         at = None if self.key is None else source.keys.get((*base, *self.key))
-        return source.fault((*base, *self.path), self.problem, self.hint, at=at)
+        return source.problem((*base, *self.path), self.problem, self.hint, at=at)
 
 
-def findings(error: ValidationError, data: Any, model: type[BaseModel]) -> list[Finding]:
+def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> list[ValueProblem]:
     """Return the mistakes in ``data``, one a place, whatever the number of shapes tried on it."""
     details = [(*_walk(data, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
-    found: dict[Path, Finding] = {}
+    found: dict[Path, ValueProblem] = {}
     for path, branch, detail in details:
         if branch is None or not _other_shape(data, path, branch, detail["type"]):
-            found.setdefault(path, _finding(path, detail, data, model))
+            found.setdefault(path, _value_problem(path, detail, data, model))
     below = {path[:n] for path in found for n in range(len(path) + 1)}
     for branch in {branch for _, branch, _ in details if branch is not None} - below:
-        found[branch] = Finding(branch, "shape", "not in a shape that is possible here")
+        found[branch] = ValueProblem(branch, "shape", "not in a shape that is possible here")
     return list(found.values())
 
 
@@ -111,35 +111,39 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _finding(path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]) -> Finding:
+def _value_problem(
+    path: Path, detail: ErrorDetails, data: Any, model: type[BaseModel]
+) -> ValueProblem:
     kind = detail["type"]
     match kind:
         case "missing":
             secret = Secret in models_at(model, path)
-            return Finding(path, kind, "missing", REFERENCE if secret else _FIRST.get(path, ""))
+            return ValueProblem(
+                path, kind, "missing", REFERENCE if secret else _FIRST.get(path, "")
+            )
         case "extra_forbidden":
             return _unknown_key(path, model)
         case _:
             named = kind == "model_type" and Named in models_at(model, path)
             value = _at(data, path)
-            problem, hint = _mistyped(_TEXTS[1], value) if named else _words(detail, value)
-            return Finding(path, kind, problem, hint)
+            problem, hint = _mistyped(_TEXTS[1], value) if named else _message(detail, value)
+            return ValueProblem(path, kind, problem, hint)
 
 
-def _unknown_key(path: Path, model: type[BaseModel]) -> Finding:
+def _unknown_key(path: Path, model: type[BaseModel]) -> ValueProblem:
     around = models_at(model, path[:-1])
     known = sorted({name for each in around for name in each.model_fields})
     key = str(path[-1])
     if Secret in around or not plain(key):
         hint = REFERENCE if Secret in around else ""
-        return Finding(path[:-1], "extra_forbidden", "unknown key", hint, key=path)
+        return ValueProblem(path[:-1], "extra_forbidden", "unknown key", hint, key=path)
     hint = suggestion(key, known)
     if not hint and len(known) <= FEW:
         hint = "known here: " + ", ".join(known)
-    return Finding(path, "extra_forbidden", "unknown key", hint, key=path)
+    return ValueProblem(path, "extra_forbidden", "unknown key", hint, key=path)
 
 
-def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
+def _message(detail: ErrorDetails, value: Any) -> tuple[str, str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in _WANTED:
         return _mistyped(_WANTED[kind], value)
@@ -155,12 +159,12 @@ def _words(detail: ErrorDetails, value: Any) -> tuple[str, str]:
 
 
 def _without(detail: ErrorDetails, value: Any) -> str:
-    """Return a validator's own words without any text of the file in them."""
-    words = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
+    """Return a validator's own message without any text from the file."""
+    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
     for text in sorted(_texts_in(value), key=len, reverse=True):
         if text.strip() and not plain(text):
-            words = words.replace(text, "…")
-    return words
+            message = message.replace(text, "…")
+    return message
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -15,7 +15,7 @@ from exporter.config.values import (
     WriteOff,
     Zone,
     check_url,
-    fault,
+    invalid,
     kind_of,
     parse_duration,
     parse_listen,
@@ -51,7 +51,7 @@ def check_name(value: Any) -> str:
     """Return ``value`` if it can be the name of a target."""
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
-    raise fault(
+    raise invalid(
         "name", "expected lower-case letters, digits and dashes, at most 63", "as in shop-eu"
     )
 
@@ -123,7 +123,7 @@ class Common(BaseModel):
     @classmethod
     def _not_busy(cls, value: int) -> int:
         if value < _SECOND_MS:
-            raise fault("interval", "below the minimum of 1s")
+            raise invalid("interval", "below the minimum of 1s")
         return value
 
 
@@ -150,7 +150,7 @@ class TargetOptions(Common):
 
 
 class Limits(BaseModel):
-    """Caps on series; past them, additive label sets fold into ``other`` (``semantics.md`` G)."""
+    """Caps on series; above them, additive label sets overflow into ``other``."""
 
     model_config = Strict
 
@@ -167,7 +167,7 @@ class Limits(BaseModel):
 
 
 class Privacy(BaseModel):
-    """How much of what users wrote may be shown (``semantics.md`` G)."""
+    """How much of what users wrote may be exported."""
 
     model_config = Strict
 
@@ -232,9 +232,9 @@ class LedgerOptions(BaseModel):
 def check_version(value: Any) -> int:
     """Return 1, the only version there is."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise fault("version", f"expected a number, found {kind_of(value)}", "write version: 1")
+        raise invalid("version", f"expected a number, found {kind_of(value)}", "write version: 1")
     if value != 1:
-        raise fault("version", "this program reads version 1 only")
+        raise invalid("version", "this program reads version 1 only")
     return value
 
 

@@ -14,8 +14,8 @@ def unknown_provider(source: Source, path: Path, known: Collection[str]) -> Sett
     value = source.get(path)
     names = "the providers are " + ", ".join(sorted(known))
     if not isinstance(value, str):
-        return source.fault(path, "expected the name of a provider", names)
-    return source.fault(path, "unknown provider", suggestion(value, known) or names)
+        return source.problem(path, "expected the name of a provider", names)
+    return source.problem(path, "unknown provider", suggestion(value, known) or names)
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
@@ -41,7 +41,7 @@ def _raw_text(source: Source) -> Iterator[SettingsProblem]:
     path: Path = ("privacy", "top_messages")
     if source.get(path) == "raw" and source.get(("privacy", "allow_raw_text")) is not True:
         hint = "set privacy.allow_raw_text: true to accept that"
-        yield source.fault(path, "raw exports user text", hint)
+        yield source.problem(path, "raw exports user text", hint)
 
 
 def _ledger_password(source: Source) -> Iterator[SettingsProblem]:
@@ -49,7 +49,7 @@ def _ledger_password(source: Source) -> Iterator[SettingsProblem]:
     inline = source.get(("allow_inline_secrets",)) is True
     if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
         hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
-        yield source.fault(("ledger", "url"), "literal secret", hint)
+        yield source.problem(("ledger", "url"), "literal secret", hint)
 
 
 def _unknown_families(source: Source, families: Collection[str]) -> Iterator[SettingsProblem]:
@@ -58,7 +58,7 @@ def _unknown_families(source: Source, families: Collection[str]) -> Iterator[Set
         if name not in families:
             path: Path = ("limits", "families", name)
             hint = suggestion(name, families) or "see chatbot-exporter metrics"
-            yield source.fault(path, "no such family", hint, at=source.keys[path])
+            yield source.problem(path, "no such family", hint, at=source.keys[path])
 
 
 def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
@@ -71,7 +71,7 @@ def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
             continue
         if name in first:
             used = f"already used at {source.where(first[name])}"
-            yield source.fault(path, used, "names must be unique")
+            yield source.problem(path, used, "names must be unique")
         first.setdefault(name, path)
 
 
@@ -81,7 +81,7 @@ def _renames(
     for index, target in targets:
         if target.renamed_from in names:
             path: Path = ("targets", index, "renamed_from")
-            yield source.fault(path, "this name is still in use", "name the target's former name")
+            yield source.problem(path, "this name is still in use", "name the target's former name")
 
 
 def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
@@ -93,4 +93,4 @@ def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
     ]
     at = next((source.place(path) for path in spots if path in source.values), None)
     hint = "a bucket must be read again until it has settled"
-    yield source.fault((*base, "lookback"), "shorter than settle", hint, at=at)
+    yield source.problem((*base, "lookback"), "shorter than settle", hint, at=at)

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from exporter.config.files import SECRET_BYTES, read_regular
-from exporter.config.values import fault, kind_of
+from exporter.config.values import invalid, kind_of
 from exporter.errors import Unauthorized
 
 Strict = ConfigDict(
@@ -65,49 +65,49 @@ class Secret(BaseModel):
     def _checked(
         cls, value: Any, handler: ModelWrapValidatorHandler["Secret"], info: ValidationInfo
     ) -> "Secret":
-        around = info.context if isinstance(info.context, SecretContext) else None
+        context = info.context if isinstance(info.context, SecretContext) else None
         if isinstance(value, str | int | float):
-            return cls._from_literal(value, around)
+            return cls._from_literal(value, context)
         if not isinstance(value, dict | Secret):
-            raise fault("secret", f"expected a reference, found {kind_of(value)}", REFERENCE)
-        return handler(value).checked(around)
+            raise invalid("secret", f"expected a reference, found {kind_of(value)}", REFERENCE)
+        return handler(value).checked(context)
 
     @classmethod
-    def _from_literal(cls, value: str | float, around: SecretContext | None) -> "Secret":
-        if around is None or not around.inline:
-            raise fault("secret", "literal secret", REFERENCE)
+    def _from_literal(cls, value: str | float, context: SecretContext | None) -> "Secret":
+        if context is None or not context.inline:
+            raise invalid("secret", "literal secret", REFERENCE)
         if not isinstance(value, str):
-            raise fault("secret", f"expected text, found {kind_of(value)}", "put it in quotes")
+            raise invalid("secret", f"expected text, found {kind_of(value)}", "put it in quotes")
         _check_text(value, "the secret")
         return cls.literal(value)
 
-    def checked(self, around: SecretContext | None) -> "Secret":
-        """Return the secret, from the file's folder on; raise a fault if it gives none now."""
+    def checked(self, context: SecretContext | None) -> "Secret":
+        """Return the secret, from the file's folder on; raise an error if it has no value now."""
         if (self.env is None) == (self.file is None) and self._literal is None:
-            raise fault("secret", "expected either env or file", REFERENCE)
-        if around is not None:
-            self.relative_to(around.base)
-            self._check(around)
+            raise invalid("secret", "expected either env or file", REFERENCE)
+        if context is not None:
+            self.relative_to(context.base)
+            self._check(context)
         return self
 
-    def _check(self, around: SecretContext) -> None:
+    def _check(self, context: SecretContext) -> None:
         if self.env is None:
             _check_text(self._file_now(), "the file")
             return
         if not _VARIABLE.fullmatch(self.env):
-            raise fault("secret", "env is not the name of an environment variable")
+            raise invalid("secret", "env is not the name of an environment variable")
         name = f"environment variable {self.env}"
         shown = name if _PLAIN_VARIABLE.fullmatch(self.env) else "the environment variable"
-        if self.env not in around.environ:
-            raise fault("secret", f"{shown} is not set")
-        _check_text(around.environ[self.env], shown)
+        if self.env not in context.environ:
+            raise invalid("secret", f"{shown} is not set")
+        _check_text(context.environ[self.env], shown)
 
     def _file_now(self) -> str:
         try:
             raw = read_regular(self._base / (self.file or ""), SECRET_BYTES)
             return raw.decode("utf-8").strip()
         except (OSError, ValueError) as error:
-            raise fault("secret", f"the file cannot be read: {_why(error)}") from None
+            raise invalid("secret", f"the file cannot be read: {_why(error)}") from None
 
     def relative_to(self, base: Path) -> None:
         """Take ``base`` as the folder that a relative ``file`` starts from."""
@@ -133,9 +133,9 @@ class Secret(BaseModel):
 
 def _check_text(value: str, holder: str) -> None:
     if not value.strip():
-        raise fault("secret", f"{holder} is empty")
+        raise invalid("secret", f"{holder} is empty")
     if not (value.isascii() and value.isprintable()):
-        raise fault("secret", f"{holder} holds a character that no request can carry")
+        raise invalid("secret", f"{holder} holds a character that no request can carry")
 
 
 def _why(error: Exception) -> str:

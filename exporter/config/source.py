@@ -44,7 +44,7 @@ class Source:
     data: Any = None
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
-    faults: list[SettingsProblem] = field(default_factory=list)
+    problems: list[SettingsProblem] = field(default_factory=list)
 
     def place(self, path: Path) -> Place:
         """Return where the value of ``path`` stands, or what encloses it."""
@@ -57,10 +57,10 @@ class Source:
         place = self.place(path)
         return f"{self.file}:{place.line}:{place.column}"
 
-    def fault(
+    def problem(
         self, path: Path, problem: str, hint: str = "", *, at: Place | None = None
     ) -> SettingsProblem:
-        """Return a fault of the value of ``path``, or at another place."""
+        """Return a problem with the value of ``path``, or at another place."""
         place = at or self.place(path)
         return SettingsProblem(self.file, place.line, place.column, spell(path), problem, hint)
 
@@ -97,7 +97,7 @@ def read(raw: bytes, file: str) -> Source:
     """Return the values and positions of ``raw``.
 
     Raises ``SettingsError`` when it cannot be read as a whole; what leaves the rest readable
-    (a repeated key, a number out of range) is in ``faults``.
+    (a repeated key, a number out of range) is in ``problems``.
     """
     text = _decode(raw, file)
     try:
@@ -212,7 +212,7 @@ def _value(source: Source, node: yaml.Node, path: Path) -> Any:
         case yaml.ScalarNode():
             return _scalar(source, node, path)
         case _:
-            source.faults.append(source.fault(path, "tags (!name) are not supported"))
+            source.problems.append(source.problem(path, "tags (!name) are not supported"))
             return None
 
 
@@ -221,11 +221,11 @@ def _mapping(source: Source, node: yaml.MappingNode, path: Path) -> dict[str, An
     for key_node, value_node in node.value:
         place, key = _at(key_node), _key(key_node)
         if key is None:
-            source.faults.append(_odd_key(source, key_node, path))
+            source.problems.append(_odd_key(source, key_node, path))
         elif key in found:
             first = source.keys[*path, key]
             problem = f"given twice; first at {source.file}:{first.line}:{first.column}"
-            source.faults.append(source.fault((*path, key), problem, at=place))
+            source.problems.append(source.problem((*path, key), problem, at=place))
         else:
             source.keys[*path, key] = place
             found[key] = _value(source, value_node, (*path, key))
@@ -244,7 +244,7 @@ def _odd_key(source: Source, node: yaml.Node, path: Path) -> SettingsProblem:
             problem, hint = "merge keys (<<) are not supported", "use defaults to share"
         case _:
             pass
-    return source.fault(path, problem, hint, at=_at(node))
+    return source.problem(path, problem, hint, at=_at(node))
 
 
 def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
@@ -256,7 +256,7 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
         case "bool" | "int" | "float":
             return _number(source, node, path)
         case _:
-            source.faults.append(source.fault(path, "tags (!name) are not supported"))
+            source.problems.append(source.problem(path, "tags (!name) are not supported"))
             return None
 
 
@@ -267,5 +267,7 @@ def _number(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
         value = math.nan
     if isinstance(value, bool) or abs(value) < 2**53:
         return value
-    source.faults.append(source.fault(path, "not a number that can be used", "use quotes for text"))
+    source.problems.append(
+        source.problem(path, "not a number that can be used", "use quotes for text")
+    )
     return None

@@ -53,18 +53,18 @@ def kind_of(value: Any) -> str:
             return "keys and values"
 
 
-def fault(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
-    """Return the error of one value; braces in the words are taken as they stand."""
+def invalid(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
+    """Return the error of one value; braces in the text are kept."""
     return PydanticCustomError(kind, "{problem}", {"problem": problem, "hint": hint})
 
 
 def parse_duration(value: Any) -> int:
     """Return milliseconds of a text such as ``90s``, ``5m``, ``1h30m`` or ``2d``."""
     if not isinstance(value, str) or not re.fullmatch(rf"(?:{_DURATION.pattern})+", value):
-        raise fault("duration", "expected a duration such as 90s, 5m, 1h or 2d")
+        raise invalid("duration", "expected a duration such as 90s, 5m, 1h or 2d")
     total = sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
     if total > _LONGEST_MS:
-        raise fault("duration", "longer than ten years")
+        raise invalid("duration", "longer than ten years")
     return total
 
 
@@ -81,7 +81,7 @@ def parse_write_off(value: Any) -> int | Literal["never"]:
     try:
         return parse_duration(value)
     except PydanticCustomError:
-        raise fault(
+        raise invalid(
             "duration", "expected a duration such as 6h, or never", suggestion(value, ("never",))
         ) from None
 
@@ -92,15 +92,15 @@ def parse_zone(value: Any) -> str:
     if isinstance(value, str) and value in zones:
         return ZoneInfo(value).key
     if guess := near(value, zones):
-        raise fault("zone", f'"{value}" is not an IANA zone', f'did you mean "{guess}"?')
-    raise fault("zone", "not an IANA zone", "write one such as UTC or Europe/Berlin")
+        raise invalid("zone", f'"{value}" is not an IANA zone', f'did you mean "{guess}"?')
+    raise invalid("zone", "not an IANA zone", "write one such as UTC or Europe/Berlin")
 
 
 def parse_size(value: Any) -> int:
     """Return bytes of a text such as ``64KiB``, ``500MiB`` or ``1GiB``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise fault("size", "expected a size such as 500MiB or 1GiB")
+        raise invalid("size", "expected a size such as 500MiB or 1GiB")
     return int(match[1]) * _SIZES[match[2]]
 
 
@@ -117,7 +117,7 @@ def parse_listen(value: Any) -> tuple[str, int]:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:-]*", bare)
     if not well_formed or int(port) > _HIGHEST_PORT or (":" in bare and bare == host):
-        raise fault("listen", "expected host:port", "write an address such as 127.0.0.1:10877")
+        raise invalid("listen", "expected host:port", "write an address such as 127.0.0.1:10877")
     return bare, int(port)
 
 
@@ -134,11 +134,11 @@ def check_url(value: str) -> str:
     """
     parts = _split(value)
     if parts is None or parts.query or parts.fragment or re.search(r"[\s?#]", value):
-        raise fault("url", "expected an address such as https://api.example.com/v1")
+        raise invalid("url", "expected an address such as https://api.example.com/v1")
     if parts.username is not None:
-        raise fault("url", "an address must not carry a user or password")
+        raise invalid("url", "an address must not carry a user or password")
     if parts.scheme == "http" and not _loopback(parts.hostname or ""):
-        raise fault("url", "plain http would send the key in the clear", "use https")
+        raise invalid("url", "plain http would send the key in the clear", "use https")
     return value.rstrip("/")
 
 
@@ -148,9 +148,9 @@ def check_ledger_url(value: str) -> str:
     if scheme in ("postgresql", "postgresql+psycopg") and mark and rest:
         return value
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
-        raise fault("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")
+        raise invalid("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")
     if rest.startswith("/:memory:"):
-        raise fault("ledger", "a ledger in memory forgets its counts", "give the path of a file")
+        raise invalid("ledger", "a ledger in memory forgets its counts", "give the path of a file")
     return value
 
 

@@ -20,7 +20,7 @@ from exporter.model.samples import HOUR_MS, Family, Window
 
 
 class Phase(StrEnum):
-    """How final a bucket is (``semantics.md`` B.1); unknown where its query is gone."""
+    """How final a bucket is; unknown if its query was removed."""
 
     OPEN = "open"
     SETTLING = "settling"

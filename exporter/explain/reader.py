@@ -1,4 +1,4 @@
-"""What the ledger holds of single series: read only, beside a running exporter, locking nobody out.
+"""Reads single series from the ledger, read only and without locks, beside a running exporter.
 
 One transaction reads everything, so that the parts of an explanation belong together.
 """
@@ -36,7 +36,7 @@ Wanted = Callable[[str, Mapping[str, str]], bool]
 
 @dataclass(frozen=True, slots=True)
 class StoredBucket:
-    """One bucket: what the provider last said, what of it predates counting, how often revised."""
+    """One bucket: the provider's last value, its baseline, and how often it was revised."""
 
     start_ms: int
     obs: float

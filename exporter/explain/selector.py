@@ -1,4 +1,4 @@
-"""Selectors as PromQL has them: ``name{label="value", other=~"a|b"}``.
+"""Selectors in PromQL's syntax: ``name{label="value", other=~"a|b"}``.
 
 Source: https://prometheus.io/docs/prometheus/latest/querying/basics/#time-series-selectors
 """
@@ -23,12 +23,12 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 
 
 class SelectorError(ValueError):
-    """The text is not a selector; the message says why, and at which character."""
+    """The text is not a selector; the message gives the reason and the character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition on one label; a label that a series lacks is empty."""
+    """One condition on one label; a label that a series does not have is empty."""
 
     label: str
     accepts: Callable[[str], bool]
@@ -36,7 +36,7 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """What series are wanted: those that meet every condition."""
+    """Selects the series that meet every condition."""
 
     text: str
     matchers: tuple[Matcher, ...]
@@ -56,6 +56,10 @@ def parse(text: str) -> Selector:
     """Return the selector in ``text``; raise ``SelectorError``."""
     if len(text) > LONGEST:
         raise SelectorError(f"a selector may have {LONGEST} characters")
+    try:
+        text.encode()  # RE2 reads UTF-8
+    except UnicodeEncodeError as error:
+        raise SelectorError(f"character {error.start + 1}: not valid Unicode") from None
     matchers = _Reader(text).matchers()
     if all(matcher.accepts("") for matcher in matchers):
         raise SelectorError("the selector matches everything; name a metric or a label")
@@ -77,7 +81,7 @@ class _Reader:
             self._braces(found)
         self._skip()
         if self._at < len(self._text):
-            raise self._error("nothing more is expected")
+            raise self._error("unexpected text after the selector")
         return found
 
     def _braces(self, found: list[Matcher]) -> None:
@@ -91,22 +95,22 @@ class _Reader:
                 raise self._error('expected "," or "}"')
 
     def _matcher(self) -> Matcher:
-        label = self._must(_LABEL, "a label's name")[0]
+        label = self._must(_LABEL, "a label name")[0]
         self._skip()
         operator = self._must(_OPERATOR, "one of = != =~ !~")[0]
         self._skip()
-        quoted = self._must(_TEXT, "a text in quotation marks")
+        quoted = self._must(_TEXT, "a quoted string")
         raw = quoted[3]
         value = self._unescaped(quoted[1] or quoted[2] or "") if raw is None else raw
         try:
             return Matcher(label, _operation(operator, value))
         except re2.error as error:
-            raise self._error(f"not a regular expression: {_reason(error)}") from None
+            raise self._error(f"invalid regular expression: {_reason(error)}") from None
 
     def _unescaped(self, text: str) -> str:
         def plain(found: re.Match[str]) -> str:
             if found[1] not in _ESCAPES:
-                raise self._error("an escape that is not known; double the backslash")
+                raise self._error("unknown escape; double the backslash")
             return _ESCAPES[found[1]]
 
         return _ESCAPE.sub(plain, text)
@@ -120,10 +124,10 @@ class _Reader:
             self._at = found.end()
         return found
 
-    def _must(self, wanted: re.Pattern[str], words: str) -> re.Match[str]:
+    def _must(self, wanted: re.Pattern[str], what: str) -> re.Match[str]:
         found = self._if(wanted)
         if found is None:
-            raise self._error(f"expected {words}")
+            raise self._error(f"expected {what}")
         return found
 
     def _error(self, problem: str) -> SelectorError:
@@ -148,6 +152,7 @@ def _compiled(pattern: str) -> Callable[[str], bool]:
     """Return whether a value matches ``pattern``, remembered: many series share few values."""
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = True  # as Prometheus compiles matchers
     options.max_mem = PATTERN_BYTES
     compiled = re2.compile(pattern, options)
     return cache(lambda found: compiled.fullmatch(found) is not None)

@@ -32,12 +32,12 @@ _decode = msgspec.msgpack.Decoder(tuple[list[Labels], list[int | None]]).decode
 
 
 class SeriesSet:
-    """Which series an owner shows, and in ``runs`` their lines: by family, then by labels.
+    """Which series an owner shows, and in ``slices`` their lines: by family, then by labels.
 
     Labels and instants of creation are kept encoded, as they came, at a tenth of the memory.
     """
 
-    __slots__ = ("_names", "_numbers", "_order", "_series", "runs")
+    __slots__ = ("_names", "_numbers", "_order", "_series", "slices")
 
     def __init__(self, shown: Sequence[Shown], families: Mapping[str, Family]) -> None:
         names, labels, _, created = columns(shown)
@@ -46,11 +46,11 @@ class SeriesSet:
         self._names = tuple(map(sys.intern, names))
         self._numbers = struct.Struct(f"{len(shown)}d")
         self._series = msgspec.msgpack.encode((labels, created))
-        self.runs: list[FamilySlice] = []
+        self.slices: list[FamilySlice] = []
         for name, same in groupby(self._ordered(names)):
-            start = self.runs[-1].stop if self.runs else 0
+            start = self.slices[-1].stop if self.slices else 0
             stop = start + len(list(same))
-            self.runs.append(FamilySlice(self, families[name], start, stop))
+            self.slices.append(FamilySlice(self, families[name], start, stop))
 
     def fits(
         self, names: tuple[str, ...], labels: Sequence[Labels], created: Sequence[int | None]
@@ -62,39 +62,39 @@ class SeriesSet:
         """Let the lines have ``values``, which are in the order of the series as they came."""
         packed = self._numbers.pack(*self._ordered(values))
         whole = all(map(float.is_integer, self._numbers.unpack(packed)))
-        for run in self.runs:
-            here = packed[SIZE * run.start : SIZE * run.stop]
-            if run.values != here:
-                run.values, run.whole = here, whole
-                run.place.stale = True
+        for family_slice in self.slices:
+            here = packed[SIZE * family_slice.start : SIZE * family_slice.stop]
+            if family_slice.values != here:
+                family_slice.values, family_slice.whole = here, whole
+                family_slice.shard.stale = True
 
     def render(self, *, openmetrics: bool) -> None:
-        """Give every run its template."""
+        """Give every family_slice its template."""
         encoded = _decode(self._series)
         labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
-        for run in self.runs:
-            here = slice(run.start, run.stop)
+        for family_slice in self.slices:
+            here = slice(family_slice.start, family_slice.stop)
             born = created[here] if openmetrics else ()
-            run.templates[openmetrics] = _template(run.family, labels[here], born)
+            family_slice.templates[openmetrics] = _template(family_slice.family, labels[here], born)
 
     def _ordered(self, column: Sequence[T]) -> Sequence[T]:
         return column if self._order is None else [column[i] for i in self._order]
 
 
 class FamilySlice:
-    """The lines of one family in a layout, from ``start`` to before ``stop``.
+    """The lines of one family in a series_set, from ``start`` to before ``stop``.
 
     ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
     format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that none
     has a fraction.
     """
 
-    __slots__ = ("_layout", "family", "place", "start", "stop", "templates", "values", "whole")
+    __slots__ = ("_series_set", "family", "shard", "start", "stop", "templates", "values", "whole")
 
-    def __init__(self, layout: SeriesSet, family: Family, start: int, stop: int) -> None:
-        self._layout = layout
+    def __init__(self, series_set: SeriesSet, family: Family, start: int, stop: int) -> None:
+        self._series_set = series_set
         self.family = family
-        self.place = Shard()
+        self.shard = Shard()
         self.start = start
         self.stop = stop
         self.templates: list[bytes | None] = [None, None]
@@ -102,9 +102,9 @@ class FamilySlice:
         self.whole = True
 
     def template(self, *, openmetrics: bool) -> bytes:
-        """Return the template, rendered with those of the whole layout where it is missing."""
+        """Return the template, rendered with those of the whole series_set where it is missing."""
         if self.templates[openmetrics] is None:
-            self._layout.render(openmetrics=openmetrics)
+            self._series_set.render(openmetrics=openmetrics)
         return self.templates[openmetrics] or b""
 
 
@@ -126,35 +126,37 @@ class Block:
 class Shard:
     """Where the lines of some owners go; ``stale`` when they are not those of ``block``."""
 
-    __slots__ = ("_order", "block", "runs", "stale")
+    __slots__ = ("_order", "block", "slices", "stale")
 
     def __init__(self) -> None:
-        self.runs: dict[Owner, FamilySlice] = {}
+        self.slices: dict[Owner, FamilySlice] = {}
         self.block: Block | None = None
         self.stale = False
         self._order: list[FamilySlice] = []
 
-    def put(self, owner: Owner, run: FamilySlice) -> None:
-        """Show the run from now on."""
-        self.runs[owner] = run
-        run.place = self
+    def put(self, owner: Owner, family_slice: FamilySlice) -> None:
+        """Show the family_slice from now on."""
+        self.slices[owner] = family_slice
+        family_slice.shard = self
         self.stale = True
         self._order = []
 
     def remove(self, owner: Owner) -> FamilySlice:
-        """Show the run of ``owner`` no more; return it."""
+        """Show the family_slice of ``owner`` no more; return it."""
         self.stale = True
         self._order = []
-        return self.runs.pop(owner)
+        return self.slices.pop(owner)
 
     def refresh(self) -> None:
         """Make the block anew if the lines are not its own any more."""
         if self.stale:
             self.stale = False
-            runs = self._order = self._order or [run for _, run in sorted(self.runs.items())]
-            values = [run.values for run in runs]
-            whole = all(run.whole for run in runs)
-            self.block = Block(partial(_filled, runs, values, whole)) if runs else None
+            slices = self._order = self._order or [
+                family_slice for _, family_slice in sorted(self.slices.items())
+            ]
+            values = [family_slice.values for family_slice in slices]
+            whole = all(family_slice.whole for family_slice in slices)
+            self.block = Block(partial(_filled, slices, values, whole)) if slices else None
 
 
 class FamilyPage:
@@ -164,36 +166,38 @@ class FamilyPage:
         self._head = Block(partial(header, family))
         self._block_lines = block_lines
         self._number = 0
-        self._places = [Shard()]
+        self._shards = [Shard()]
 
-    def add(self, owner: Owner, run: FamilySlice) -> None:
-        """Show ``run`` for ``owner``, which shows nothing here yet."""
-        self._number += run.stop - run.start
-        self._place(owner).put(owner, run)
+    def add(self, owner: Owner, family_slice: FamilySlice) -> None:
+        """Show ``family_slice`` for ``owner``, which shows nothing here yet."""
+        self._number += family_slice.stop - family_slice.start
+        self._shard(owner).put(owner, family_slice)
 
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner``."""
-        run = self._place(owner).remove(owner)
-        self._number -= run.stop - run.start
+        family_slice = self._shard(owner).remove(owner)
+        self._number -= family_slice.stop - family_slice.start
 
     def blocks(self) -> list[Block]:
         """Return the blocks in order, those rebuilt that changed; none where there is no line."""
-        self._respread()
-        for place in self._places:
-            place.refresh()
-        blocks = [place.block for place in self._places if place.block is not None]
+        self._redistribute()
+        for shard in self._shards:
+            shard.refresh()
+        blocks = [shard.block for shard in self._shards if shard.block is not None]
         return [self._head, *blocks] if blocks else []
 
-    def _place(self, owner: Owner) -> Shard:
-        return self._places[zlib.crc32(owner[0].encode()) % len(self._places)]
+    def _shard(self, owner: Owner) -> Shard:
+        return self._shards[zlib.crc32(owner[0].encode()) % len(self._shards)]
 
-    def _respread(self) -> None:
+    def _redistribute(self) -> None:
         """Use more blocks as the family grows; never fewer, so that bytes are seldom moved."""
         wanted = self._number // self._block_lines + 1
-        if wanted > 2 * len(self._places) or (len(self._places) == 1 and wanted > 1):
-            before, self._places = self._places, [Shard() for _ in range(wanted)]
-            for owner, run in chain.from_iterable(place.runs.items() for place in before):
-                self._place(owner).put(owner, run)
+        if wanted > 2 * len(self._shards) or (len(self._shards) == 1 and wanted > 1):
+            before, self._shards = self._shards, [Shard() for _ in range(wanted)]
+            for owner, family_slice in chain.from_iterable(
+                shard.slices.items() for shard in before
+            ):
+                self._shard(owner).put(owner, family_slice)
 
 
 def columns(
@@ -235,13 +239,16 @@ def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | 
 
 
 def _filled(
-    runs: Sequence[FamilySlice],
+    slices: Sequence[FamilySlice],
     values: Sequence[bytes],
     whole: bool,  # noqa: FBT001 - what a block keeps
     openmetrics: bool,  # noqa: FBT001 - as ``Block`` calls it
 ) -> bytes:
     template = b"".join(
-        [run.templates[openmetrics] or run.template(openmetrics=openmetrics) for run in runs]
+        [
+            family_slice.templates[openmetrics] or family_slice.template(openmetrics=openmetrics)
+            for family_slice in slices
+        ]
     )
     numbers = memoryview(b"".join(values)).cast("d").tolist()
     if whole:

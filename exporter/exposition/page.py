@@ -66,8 +66,8 @@ class MetricsPage:
         self._families = families
         self._fresh = fresh
         self._block_lines = block_lines
-        self._shelves: dict[str, FamilyPage] = {}
-        self._layouts: dict[Owner, SeriesSet] = {}
+        self._family_pages: dict[str, FamilyPage] = {}
+        self._series_sets: dict[Owner, SeriesSet] = {}
         self._pending: dict[Owner, frozenset[int]] = {}
         self._page = Snapshot()
         self._asked: set[bool] = set()
@@ -78,13 +78,13 @@ class MetricsPage:
         """Show exactly ``shown`` for ``owner`` from the next ``publish`` on."""
         rows = tuple(shown)
         names, labels, values, created = columns(rows)
-        layout = self._layouts.get(owner)
-        if layout is None or not layout.fits(names, labels, created):
+        series_set = self._series_sets.get(owner)
+        if series_set is None or not series_set.fits(names, labels, created):
             self._clear(owner)
-            layout = self._layouts[owner] = SeriesSet(rows, self._families)
-            for run in layout.runs:
-                self._shelf(run.family).add(owner, run)
-        layout.take(values)
+            series_set = self._series_sets[owner] = SeriesSet(rows, self._families)
+            for family_slice in series_set.slices:
+                self._family_page(family_slice.family).add(owner, family_slice)
+        series_set.take(values)
         self._pending.pop(owner, None)
         if waiting := frozenset(pending):
             self._pending[owner] = waiting
@@ -96,8 +96,8 @@ class MetricsPage:
 
     def publish(self) -> None:
         """Make what was put the page that scrapes see, compressed as it was asked for."""
-        shelves = (shelf for _, shelf in sorted(self._shelves.items()))
-        blocks = tuple(chain.from_iterable(shelf.blocks() for shelf in shelves))
+        family_pages = (family_page for _, family_page in sorted(self._family_pages.items()))
+        blocks = tuple(chain.from_iterable(family_page.blocks() for family_page in family_pages))
         for openmetrics in list(self._asked):
             for block in blocks:
                 block.packed(openmetrics=openmetrics)
@@ -124,12 +124,12 @@ class MetricsPage:
             return frozenset(self._scraped)
 
     def _clear(self, owner: Owner) -> None:
-        layout = self._layouts.pop(owner, None)
-        for run in layout.runs if layout else ():
-            self._shelf(run.family).remove(owner)
+        series_set = self._series_sets.pop(owner, None)
+        for family_slice in series_set.slices if series_set else ():
+            self._family_page(family_slice.family).remove(owner)
 
-    def _shelf(self, family: Family) -> FamilyPage:
-        found = self._shelves.get(family.name)
+    def _family_page(self, family: Family) -> FamilyPage:
+        found = self._family_pages.get(family.name)
         if found is None:
-            found = self._shelves[family.name] = FamilyPage(family, self._block_lines)
+            found = self._family_pages[family.name] = FamilyPage(family, self._block_lines)
         return found

@@ -1,9 +1,10 @@
-"""Keeps the board in step with the ledger: after each commit, and as the clock goes on."""
+"""Keeps the page in step with the ledger: after each commit, and as the clock goes on."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Self
 
 from exporter.clock import Clock
 from exporter.errors import Reason
@@ -22,21 +23,38 @@ MAINTAIN_EVERY_MS = 60_000
 COMPACT_EVERY_MS = 600_000
 
 
+@dataclass(frozen=True, slots=True)
+class SeriesCounts:
+    """How many series there are and may be, by family."""
+
+    series: Counter[str] = field(default_factory=Counter)
+    limit: Counter[str] = field(default_factory=Counter)
+
+    def move(self, before: Self, now: Self) -> None:
+        """Count ``now`` for what was counted as ``before``."""
+        for mine, old, new in (
+            (self.series, before.series, now.series),
+            (self.limit, before.limit, now.limit),
+        ):
+            mine.subtract(old)
+            mine.update(new)
+
+
 class Publisher:
-    """What every query shows. ``refresh`` follows a commit, ``tick`` the clock."""
+    """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock."""
 
     def __init__(
         self,
         *,
         ledger: Ledger,
-        board: MetricsPage,
+        page: MetricsPage,
         clock: Clock,
         telemetry: Telemetry,
         offload: Offload,
         families: Mapping[str, Family],
     ) -> None:
         self._ledger = ledger
-        self._board = board
+        self._page = page
         self._clock = clock
         self._telemetry = telemetry
         self._offload = offload
@@ -44,8 +62,9 @@ class Publisher:
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._views: dict[QueryKey, View] = {}
         self._queries: dict[str, list[QueryKey]] = {}
-        self._tallies: dict[str, _Tally] = {}
-        self._tally = _Tally()
+        self._counts_by_target: dict[str, SeriesCounts] = {}
+        self._series_counts = SeriesCounts()
+        self._unread: set[QueryKey] = set()
         self._maintained_ms = 0
         self._compacted_ms = 0
 
@@ -58,30 +77,31 @@ class Publisher:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
         for key in self._views.keys() - specs.keys():
             del self._views[key]
-            self._board.remove(key)
+            self._page.remove(key)
         gone = self._queries.keys()
         self._specs, self._queries = specs, {}
         for key in sorted(specs):
             self._queries.setdefault(key[0], []).append(key)
         for target in gone - self._queries.keys():
-            self._board.remove((target, SELF))
-            self._tally.move(self._tallies.pop(target, _Tally()), _Tally())
+            self._page.remove((target, SELF))
+            self._series_counts.move(
+                self._counts_by_target.pop(target, SeriesCounts()), SeriesCounts()
+            )
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
-        for key in specs:
-            await self._reread(key)
-        self._publish(set(self._queries))
+        self._unread = set(specs)
+        await self._read(set())
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
         if key not in self._specs:
             return
         await self._reread(key)
-        moved = self._on_budget_of(key) | self._held_back_by(self._views[key].state)
-        for each in moved - {key}:
+        affected = self._on_budget_of(key) | self._held_back_by(self._views[key].state)
+        for each in affected - {key}:
             await self._reread(each)
-        self._publish({each[0] for each in moved | {key}})
+        self._publish({each[0] for each in affected | {key}})
 
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
@@ -101,7 +121,7 @@ class Publisher:
         }
 
     async def tick(self) -> None:
-        """Reveal, withdraw, write off and prune whatever the clock says is due."""
+        """Show held values, expire, write off and compact whatever is due."""
         now_ms = self._clock.now_ms()
         stale = await self._confirm_zeros(now_ms)
         stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
@@ -111,24 +131,31 @@ class Publisher:
         if now_ms - self._compacted_ms >= COMPACT_EVERY_MS:
             self._compacted_ms = now_ms
             await self._compact()
-        for key in stale:
+        if stale or self._unread:
+            await self._read(stale)
+
+    async def _read(self, keys: set[QueryKey]) -> None:
+        """Publish ``keys``, and what was not read before because the ledger failed."""
+        self._unread |= keys
+        keys = self._unread & self._specs.keys()
+        for key in keys:
             await self._reread(key)
-        if stale:
-            self._publish({key[0] for key in stale})
+        self._unread -= keys
+        self._publish({key[0] for key in keys})
 
     async def _reread(self, key: QueryKey) -> None:
         view = await self._offload(partial(self._ledger.view, key))
-        self._views[key] = replace(view, shown=())  # the board has it, in a tenth of the memory
-        self._board.put(key, view.shown, (number for number, _ in view.pending))
+        self._views[key] = replace(view, shown=())  # the page has it, in a tenth of the memory
+        self._page.put(key, view.shown, (number for number, _ in view.pending))
 
     async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
         """Commit that zeros were shown, for series whose hold is over; return their queries."""
-        carried = self._board.scraped_zeros()
+        scraped = self._page.scraped_zeros()
         ready = {
             number: key
             for key, view in self._views.items()
             for number, due_ms in view.pending
-            if due_ms <= now_ms and number in carried
+            if due_ms <= now_ms and number in scraped
         }
         if ready:
             await self._offload(partial(self._ledger.confirm_zero_scraped, list(ready)))
@@ -154,42 +181,27 @@ class Publisher:
             read = [key for key in self._queries[target] if key in self._views]
             states = [self._views[key].state for key in read]
             counts = self._telemetry.counts.get(target, {})
-            self._board.put((target, SELF), target_samples(states, self._specs, counts))
-            before, now = self._tallies.get(target, _Tally()), self._count(states)
+            self._page.put((target, SELF), target_samples(states, self._specs, counts))
+            before, now = self._counts_by_target.get(target, SeriesCounts()), self._count(states)
             if before != now:
-                self._tallies[target] = now
-                self._tally.move(before, now)
+                self._counts_by_target[target] = now
+                self._series_counts.move(before, now)
                 counted = True
         if counted:
-            self._board.put(("", SELF), series_samples(self._tally.series, self._tally.limit))
-        self._board.publish()
+            self._page.put(
+                ("", SELF), series_samples(self._series_counts.series, self._series_counts.limit)
+            )
+        self._page.publish()
 
-    def _count(self, states: Sequence[QueryState]) -> "_Tally":
+    def _count(self, states: Sequence[QueryState]) -> SeriesCounts:
         """Count the series of one target; a family's limit is its cap, however many feed it."""
-        tally = _Tally()
+        counts = SeriesCounts()
         for state in states:
             caps = self._specs[state.target, state.query].caps
-            tally.series.update(state.series)
+            counts.series.update(state.series)
             for family in state.series:
-                tally.limit[family] = caps.get(family, self._families[family].cap)
-        return tally
-
-
-@dataclass(frozen=True, slots=True)
-class _Tally:
-    """How many series there are and may be, by family."""
-
-    series: Counter[str] = field(default_factory=Counter)
-    limit: Counter[str] = field(default_factory=Counter)
-
-    def move(self, before: "_Tally", now: "_Tally") -> None:
-        """Count ``now`` for what was counted as ``before``."""
-        for mine, old, new in (
-            (self.series, before.series, now.series),
-            (self.limit, before.limit, now.limit),
-        ):
-            mine.subtract(old)
-            mine.update(new)
+                counts.limit[family] = caps.get(family, self._families[family].cap)
+        return counts
 
 
 def _due(at_ms: int | None, now_ms: int) -> bool:

@@ -1,4 +1,4 @@
-"""What the exporter says of itself: where each query stands, as samples (``metrics.md`` A.5)."""
+"""The exporter's own metrics of each query, as samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

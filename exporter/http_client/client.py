@@ -87,7 +87,7 @@ class Pacer:
 class ApiClient:
     """One target's way out: what a provider is given to read with.
 
-    ``watch`` is told the code class and the seconds of every request.
+    ``observe`` receives the code class and the seconds of every request.
     """
 
     def __init__(
@@ -95,19 +95,19 @@ class ApiClient:
         *,
         base_url: str,
         sign: Callable[[], Mapping[str, str]],
-        wire: Transport,
+        transport: Transport,
         clock: Clock,
         requests_per_second: float,
-        watch: Callable[[str, float], None] = lambda _code, _seconds: None,
+        observe: Callable[[str, float], None] = lambda _code, _seconds: None,
         blocking: Blocking = inline,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._sign = sign
-        self._wire = wire
+        self._transport = transport
         self._clock = clock
         self._pacer = Pacer(clock, requests_per_second)
         self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
-        self._watch = watch
+        self._observe = observe
         self._blocking = blocking
 
     async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
@@ -135,12 +135,12 @@ class ApiClient:
             started = self._clock.monotonic()
             code = "error"
             try:
-                answer = await self._wire.send(await self._message(call))
+                answer = await self._transport.send(await self._message(call))
                 code = _code_class(answer.status)
             finally:
-                self._watch(code, self._clock.monotonic() - started)
+                self._observe(code, self._clock.monotonic() - started)
         if answer.status != HTTPStatus.OK:
-            raise self._fault(call, answer)
+            raise self._error(call, answer)
         return answer.body
 
     async def _message(self, call: Call) -> Request:
@@ -170,7 +170,7 @@ class ApiClient:
             headers["Content-Type"] = "application/json"
         return headers
 
-    def _fault(self, call: Call, answer: Response) -> ProviderError:
+    def _error(self, call: Call, answer: Response) -> ProviderError:
         status = answer.status
         message = f"{call.endpoint}: HTTP {status}"
         wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
@@ -193,7 +193,7 @@ class ApiClient:
 
 
 def decode(body: bytes, into: type[T], endpoint: str) -> T:
-    """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the fault."""
+    """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the error."""
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         found = msgspec.json.decode(body, type=into)
@@ -244,7 +244,7 @@ def _seconds_from(text: str, now_s: float) -> float | None:
 
 
 def _asked_to_wait(wait_s: float | None) -> str:
-    return "" if wait_s is None else f", told to come back in {wait_s:.0f} s"
+    return "" if wait_s is None else f", asked to wait {wait_s:.0f} s"
 
 
 def _code_class(status: int) -> str:

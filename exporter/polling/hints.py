@@ -1,4 +1,4 @@
-"""What an operator can do about a failed poll: one sentence for each kind of failure."""
+"""What an operator can do about a failed poll: one sentence for each reason."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -27,7 +27,7 @@ _BY_REASON: Mapping[Reason, str] = {
 }
 
 
-def advice(error: ProviderError) -> str:
+def hint_for(error: ProviderError) -> str:
     """Return what to do about ``error``, to be read after its message."""
     match error:
         case Unauthorized(status=HTTPStatus.FORBIDDEN):

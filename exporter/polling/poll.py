@@ -1,4 +1,4 @@
-"""One poll of one claimed query: ask, apply each reading, decide what follows (C.3, D.2)."""
+"""One poll of one claimed query: ask, apply each reading, decide what follows."""
 
 import asyncio
 import random
@@ -28,11 +28,13 @@ from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
 from exporter.model.samples import SelfCount, Window, ceil_to, floor_to
 from exporter.polling import schedule
-from exporter.polling.hints import advice
+from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query
 from exporter.telemetry.counters import PREFIX, Telemetry
 
 log = structlog.get_logger(__name__)
+
+QUARANTINED = "response quarantined: counts collapsed, waiting for two confirming polls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,80 +73,80 @@ class PollContext:
         self.telemetry.count(name, amount, target=spec.target, **own, **labels)
 
     def ledger_failed(self, error: LedgerError) -> None:
-        """Count and log that the ledger refused."""
+        """Count and log a failed ledger operation."""
         self.telemetry.ledger_failed("commit")
-        log.error("ledger failed", fault=str(error))
+        log.error("ledger operation failed", error=str(error))
 
 
-async def poll(desk: PollContext, line: ScheduledQuery, claim: Claim) -> PollResult:
+async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> PollResult:
     """Poll once and commit the outcome, whatever happens; only cancelling it raises."""
-    spec = line.query.spec
-    started_ms, started = desk.clock.now_ms(), desk.clock.monotonic()
-    desk.count(spec, "polls_total")
+    spec = scheduled.query.spec
+    started_ms, started = context.clock.now_ms(), context.clock.monotonic()
+    context.count(spec, "polls_total")
     missed = schedule.slots_between(spec, claim.due_ms, started_ms)
     if missed and claim.last_read_ms is not None:
-        desk.count(spec, "polls_skipped_total", missed, reason="overlap")
+        context.count(spec, "polls_skipped_total", missed, reason="overlap")
     try:
-        outcome, rows = await _attempt(desk, line, claim, started_ms)
+        outcome, rows = await _attempt(context, scheduled, claim, started_ms)
     except asyncio.CancelledError:
-        desk.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
+        context.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
         raise
-    seconds = desk.clock.monotonic() - started
-    desk.telemetry.polled(spec.provider, seconds)
+    seconds = context.clock.monotonic() - started
+    context.telemetry.polled(spec.provider, seconds)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
     return PollResult((claim.target, claim.query), started_ms, seconds, outcome, rows)
 
 
 async def _attempt(
-    desk: PollContext, line: ScheduledQuery, claim: Claim, started_ms: int
+    context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
 ) -> tuple[str, int]:
-    spec = line.query.spec
+    spec = scheduled.query.spec
     limit_s = spec.deadline_ms / MILLISECONDS
     try:
         async with asyncio.timeout(limit_s):
-            rows, outcome = await _read(desk, line, claim, started_ms)
-        await _finish(desk, spec, claim, outcome)
+            rows, outcome = await _read(context, scheduled, claim, started_ms)
+        await _finish(context, spec, claim, outcome)
     except TimeoutError:
         slow = TimedOut(f"{spec.name}: not done within {limit_s:g} s")
-        return await _fail(desk, spec, claim, slow), 0
+        return await _fail(context, spec, claim, slow), 0
     except BudgetSpent as error:
-        return await _skip(desk, spec, claim, error), 0
+        return await _skip(context, spec, claim, error), 0
     except ProviderError as error:
-        return await _fail(desk, spec, claim, error), 0
+        return await _fail(context, spec, claim, error), 0
     except LedgerError as error:
-        return _lose(desk, spec, error), 0
+        return _lose(context, spec, error), 0
     except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
-        fault = SchemaError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
-        return await _fail(desk, spec, claim, fault), 0
+        drift = SchemaError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
+        return await _fail(context, spec, claim, drift), 0
     return outcome, rows
 
 
 async def _read(
-    desk: PollContext, line: ScheduledQuery, claim: Claim, started_ms: int
+    context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
 ) -> tuple[int, str]:
     """Apply each reading as it comes; return how many rows were counted, and the outcome."""
-    spec, rows = line.query.spec, 0
-    ask = _ask(desk, spec, claim, started_ms)
-    readings = line.query.read(line.api, ask)
+    spec, rows = scheduled.query.spec, 0
+    request = _request(context, spec, claim, started_ms)
+    readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
         async for reading in each:
-            apply = partial(desk.ledger.apply, claim, reading, started_ms=started_ms)
-            applied = await desk.offload(apply)
-            desk.telemetry.add(applied.counted)
+            apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms)
+            applied = await context.offload(apply)
+            context.telemetry.add(applied.counted)
             rows += applied.rows
             if applied.held:
                 return rows, "held"
             if reading.more:
-                await desk.published((claim.target, claim.query))
+                await context.published((claim.target, claim.query))
     return rows, "ok"
 
 
-def _ask(desk: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -> PollRequest:
+def _request(context: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -> PollRequest:
     async def spend() -> None:
         if spec.budget is not None:
-            purse = spec.budget
-            await desk.offload(lambda: desk.ledger.spend(claim, purse))
-            await _show_spent(desk, claim)
+            budget = spec.budget
+            await context.offload(lambda: context.ledger.spend(claim, budget))
+            await _show_spent(context, claim)
 
     return PollRequest(
         window=poll_window(spec, claim, now_ms),
@@ -158,74 +160,74 @@ def _ask(desk: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -> PollR
     )
 
 
-async def _show_spent(desk: PollContext, claim: Claim) -> None:
+async def _show_spent(context: PollContext, claim: Claim) -> None:
     """Show that the call is spent; a ledger that cannot be read now must not waste it."""
     try:
-        await desk.published((claim.target, claim.query))
+        await context.published((claim.target, claim.query))
     except LedgerError as error:
-        desk.ledger_failed(error)
+        context.ledger_failed(error)
 
 
-async def _finish(desk: PollContext, spec: QuerySpec, claim: Claim, outcome: str) -> None:
-    next_ms = schedule.next_slot_ms(spec, desk.clock.now_ms(), desk.rng)
-    end = desk.ledger.hold if outcome == "held" else desk.ledger.succeed
-    await desk.offload(lambda: end(claim, next_poll_ms=next_ms))
+async def _finish(context: PollContext, spec: QuerySpec, claim: Claim, outcome: str) -> None:
+    next_ms = schedule.next_slot_ms(spec, context.clock.now_ms(), context.rng)
+    end = context.ledger.hold if outcome == "held" else context.ledger.succeed
+    await context.offload(lambda: end(claim, next_poll_ms=next_ms))
     recovered = claim.fail_streak > 0 and outcome == "ok"
     if recovered or outcome == "held":
-        said = "recovered" if recovered else "a collapse is held back until it is confirmed"
-        log.info(said, target=spec.target, query=spec.name)
+        event = "recovered" if recovered else QUARANTINED
+        log.info(event, target=spec.target, query=spec.name)
 
 
-async def _skip(desk: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
-    """End a poll whose call is not due yet: no verdict on the provider, which was not asked."""
-    desk.count(spec, "polls_skipped_total", reason="budget")
-    next_ms = desk.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
+async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
+    """End a poll whose call is not due yet: no decision on the provider, which was not asked."""
+    context.count(spec, "polls_skipped_total", reason="budget")
+    next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
     try:
-        await desk.offload(lambda: desk.ledger.hold(claim, next_poll_ms=next_ms))
-    except LedgerError as fault:
-        return _lose(desk, spec, fault)
+        await context.offload(lambda: context.ledger.hold(claim, next_poll_ms=next_ms))
+    except LedgerError as lost:
+        return _lose(context, spec, lost)
     return "budget"
 
 
-async def _fail(desk: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
-    now_ms, said = desk.clock.now_ms(), f"{error}; {advice(error)}"
-    verdict = schedule.after_failure(
+async def _fail(context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
+    now_ms, message = context.clock.now_ms(), f"{error}; {hint_for(error)}"
+    decision = schedule.after_failure(
         spec,
         error,
         streak=claim.fail_streak + 1,
         backoff_ms=claim.backoff_ms,
         now_ms=now_ms,
-        rng=desk.rng,
+        rng=context.rng,
     )
-    desk.count(spec, "poll_failures_total", reason=error.reason)
+    context.count(spec, "poll_failures_total", reason=error.reason)
     drift = _drift(spec, error)
     if error.reason is Reason.THROTTLED:
-        desk.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
-    skipped = schedule.slots_between(spec, now_ms, verdict.next_poll_ms - 1)
-    if verdict.circuit == "open" and skipped:
-        desk.count(spec, "polls_skipped_total", skipped, reason="circuit_open")
-    if claim.fail_streak == 0 or verdict.circuit != claim.circuit:
+        context.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
+    skipped = schedule.slots_between(spec, now_ms, decision.next_poll_ms - 1)
+    if decision.circuit == "open" and skipped:
+        context.count(spec, "polls_skipped_total", skipped, reason="circuit_open")
+    if claim.fail_streak == 0 or decision.circuit != claim.circuit:
         log.warning(
             "poll failed", target=spec.target, query=spec.name, reason=error.reason.value,
-            fault=said, circuit=verdict.circuit,
+            error=message, circuit=decision.circuit,
         )  # fmt: skip
     try:
-        await desk.offload(
-            lambda: desk.ledger.fail(
+        await context.offload(
+            lambda: context.ledger.fail(
                 claim,
-                next_poll_ms=verdict.next_poll_ms,
-                backoff_ms=verdict.backoff_ms,
-                circuit=verdict.circuit,
+                next_poll_ms=decision.next_poll_ms,
+                backoff_ms=decision.backoff_ms,
+                circuit=decision.circuit,
                 last_reason=error.reason.value,
-                last_error=said,
-                postpone_target_ms=verdict.hold_target_ms,
+                last_error=message,
+                postpone_target_ms=decision.hold_target_ms,
                 budget=spec.budget,
                 counted=drift,
             )
         )
-        desk.telemetry.add(drift)
-    except LedgerError as fault:
-        return _lose(desk, spec, fault)
+        context.telemetry.add(drift)
+    except LedgerError as lost:
+        return _lose(context, spec, lost)
     return error.reason.value
 
 
@@ -238,13 +240,13 @@ def _drift(spec: QuerySpec, error: ProviderError) -> dict[SelfCount, float]:
     return {(f"{PREFIX}schema_drift_total", labels): 1.0}
 
 
-def _lose(desk: PollContext, spec: QuerySpec, error: LedgerError) -> str:
+def _lose(context: PollContext, spec: QuerySpec, error: LedgerError) -> str:
     """Count a poll whose result could not be committed; the next one reads it all again."""
-    desk.count(spec, "poll_failures_total", reason=error.reason)
+    context.count(spec, "poll_failures_total", reason=error.reason)
     if isinstance(error, ClaimLost):
-        desk.telemetry.claim_lost()
+        context.telemetry.claim_lost()
     else:
-        desk.ledger_failed(error)
+        context.ledger_failed(error)
     return error.reason.value
 
 

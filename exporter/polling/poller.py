@@ -1,4 +1,4 @@
-"""Claims due queries, polls, commits; knows no provider (``semantics.md`` C.3, D.2)."""
+"""Claims due queries, polls, commits; knows no provider."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -17,28 +17,28 @@ GRACE_S = 5.0
 
 
 class Poller:
-    """Polls until it is told to stop; one poll at a time of each target.
+    """Polls until it is stopped; one poll at a time of each target.
 
-    ``ended`` is told of every poll. Those that run have ``grace_s`` to end once it is stopped.
+    ``ended`` receives every result. Those that run have ``grace_s`` to end once it is stopped.
     """
 
     def __init__(
         self,
-        desk: PollContext,
+        context: PollContext,
         ended: Callable[[PollResult], None] = lambda _ended: None,
         grace_s: float = GRACE_S,
     ) -> None:
-        self._desk = desk
+        self._context = context
         self._ended = ended
         self._grace_s = grace_s
-        self._lines: Mapping[QueryKey, ScheduledQuery] = {}
+        self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._woken = asyncio.Event()
         self._stopping = False
 
-    def assign(self, lines: Mapping[QueryKey, ScheduledQuery]) -> None:
-        """Poll ``lines`` from now on; polls under way end as they began."""
-        self._lines = dict(lines)
+    def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
+        """Poll ``queries`` from now on; polls under way end as they began."""
+        self._queries = dict(queries)
         self._woken.set()
 
     async def run(self) -> None:
@@ -48,7 +48,7 @@ class Poller:
             while not self._stopping:
                 await self._start_due(group)
                 await self._idle()
-            await self._wind_up()
+            await self._finish_polls()
             heartbeat.cancel()
 
     def wake(self) -> None:
@@ -63,11 +63,11 @@ class Poller:
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping:
             try:
-                claim = await self._desk.offload(
-                    lambda: self._desk.ledger.claim(self._slot_after_now)
+                claim = await self._context.offload(
+                    lambda: self._context.ledger.claim(self._slot_after_now)
                 )
             except LedgerError as error:
-                self._desk.ledger_failed(error)
+                self._context.ledger_failed(error)
                 return
             if claim is None:
                 return
@@ -82,11 +82,13 @@ class Poller:
     async def _idle(self) -> None:
         """Return when something may be due: at the next slot, or when a poll has ended."""
         try:
-            due_ms = await self._desk.offload(self._desk.ledger.next_due_ms)
+            due_ms = await self._context.offload(self._context.ledger.next_due_ms)
         except LedgerError as error:
-            self._desk.ledger_failed(error)
+            self._context.ledger_failed(error)
             due_ms = None
-        wait_s = IDLE_S if due_ms is None else (due_ms - self._desk.clock.now_ms()) / MILLISECONDS
+        wait_s = (
+            IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / MILLISECONDS
+        )
         try:
             async with asyncio.timeout(min(max(wait_s, 0.05), IDLE_S)):
                 await self._woken.wait()
@@ -94,7 +96,7 @@ class Poller:
             pass
         self._woken.clear()
 
-    async def _wind_up(self) -> None:
+    async def _finish_polls(self) -> None:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._grace_s)
         for task in list(self._tasks):
@@ -102,23 +104,25 @@ class Poller:
 
     async def _keep_claims(self) -> None:
         while True:
-            await self._desk.clock.sleep(RENEW_EVERY_S)
+            await self._context.clock.sleep(RENEW_EVERY_S)
             try:
                 claims = list(self._tasks.values())
-                held = await self._desk.offload(partial(self._desk.ledger.renew, claims))
-                self._desk.telemetry.set("claims", held)
+                held = await self._context.offload(partial(self._context.ledger.renew, claims))
+                self._context.telemetry.set("claims", held)
             except LedgerError as error:
-                self._desk.ledger_failed(error)
+                self._context.ledger_failed(error)
 
     def _slot_after_now(self, target: str, name: str) -> int:
         return schedule.next_slot_ms(
-            self._desk.ledger.spec((target, name)), self._desk.clock.now_ms(), self._desk.rng
+            self._context.ledger.spec((target, name)),
+            self._context.clock.now_ms(),
+            self._context.rng,
         )
 
     async def _poll(self, claim: Claim) -> None:
         key = (claim.target, claim.query)
-        self._ended(await poll(self._desk, self._lines[key], claim))
+        self._ended(await poll(self._context, self._queries[key], claim))
         try:
-            await self._desk.published(key)
+            await self._context.published(key)
         except LedgerError as error:
-            self._desk.ledger_failed(error)
+            self._context.ledger_failed(error)

@@ -1,4 +1,4 @@
-"""When to poll next, pure: slots, back-off, the circuit (``semantics.md`` D.2)."""
+"""When to poll next, pure: slots, back-off, the circuit."""
 
 import hashlib
 import random

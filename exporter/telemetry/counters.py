@@ -1,6 +1,6 @@
-"""The exporter's own metrics (``metrics.md`` A.5): the families, and what is counted of them.
+"""The exporter's own metrics: the families, and their counters.
 
-Counters with target labels are kept here and shown beside the target's figures; what describes
+Counters with target labels are kept here and exported with the target's series; what describes
 the process as a whole is prometheus-client's.
 """
 

@@ -1,6 +1,6 @@
 """What describes this process to a scrape: memory, processor time, open files.
 
-Names, help and format are prometheus-client's, whose collector is asked once. Its figures are read
+Names, help and format are prometheus-client's, whose collector is asked once. Its values are read
 here, since it takes a third of the time of a whole scrape.
 """
 
@@ -21,7 +21,7 @@ _UTIME, _STIME, _VSIZE, _RSS = 11, 12, 20, 21
 
 
 class Process:
-    """Renders the figures of the moment; nothing where there is no ``/proc``."""
+    """Renders the current values; nothing if there is no ``/proc``."""
 
     def __init__(self, generate: Callable[[CollectorRegistry, bool], bytes]) -> None:
         registry = CollectorRegistry()
@@ -35,10 +35,10 @@ class Process:
     def render(self, *, openmetrics: bool) -> bytes:
         """Return the lines of one scrape."""
         template = self._templates[openmetrics]
-        return template % _figures() if template else b""
+        return template % _values() if template else b""
 
 
-def _figures() -> dict[bytes, bytes]:
+def _values() -> dict[bytes, bytes]:
     fields = _STAT.read_bytes().rpartition(b") ")[2].split()
     cpu_s = (int(fields[_UTIME]) + int(fields[_STIME])) * _TICK_S
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -111,9 +111,9 @@ def _reload(sources: Sources) -> Endpoint:
         if sources.reload is None:
             return _text(NO_RELOAD, HTTPStatus.FORBIDDEN)
         result = await sources.reload()
-        if result.faults:
-            words = ["The old settings stay in force:", *result.faults]
-            return _text("\n".join(words) + "\n", HTTPStatus.BAD_REQUEST)
+        if result.errors:
+            text = ["The old settings stay in force:", *result.errors]
+            return _text("\n".join(text) + "\n", HTTPStatus.BAD_REQUEST)
         return _text("The new settings are in force.\n")
 
     return reload
@@ -163,5 +163,5 @@ def _joined(request: Request, header: str) -> str:
     return ",".join(request.headers.getlist(header))
 
 
-def _text(words: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return PlainTextResponse(words, status)
+def _text(text: str, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return PlainTextResponse(text, status)

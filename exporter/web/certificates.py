@@ -73,7 +73,7 @@ def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
         hint = "set client_auth_type: RequireAndVerifyClientCert"
         yield Unusable("client_allowed_sans", "a client may come without a certificate", hint)
     if kind in {"RequireAnyClientCert", "RequireClientCert"} and not authority:
-        problem = "any certificate, verified by nobody, is not offered here"
+        problem = "unverified client certificates are not supported"
         hint = "use RequireAndVerifyClientCert and client_ca_file"
         yield Unusable("client_auth_type", problem, hint)
 
@@ -192,7 +192,7 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
 
 
 def unreadable(error: OSError) -> str:
-    """Return why a file cannot be read, in the system's words."""
+    """Return why a file cannot be read, as the system reports it."""
     return f"cannot be read: {(error.strerror or 'not a file').lower()}"
 
 

@@ -23,7 +23,7 @@ class Chart:
 
     good: str
     failed: str
-    words: str
+    text: str
     width: int = SLOTS * BAR
     height: int = HEIGHT
 
@@ -42,7 +42,7 @@ def draw(polls: Iterable[PollStatus], now_ms: int) -> Chart:
     return Chart(
         good="".join(_bar(slot, share) for slot, share in tall.items() if slot not in bad),
         failed="".join(_bar(slot, share) for slot, share in tall.items() if slot in bad),
-        words=_words(recent),
+        text=_text(recent),
     )
 
 
@@ -51,7 +51,7 @@ def _bar(slot: int, share: float) -> str:
     return f"M{slot * BAR} {HEIGHT}v-{height}h{BAR - 1}v{height}z"
 
 
-def _words(polls: list[PollStatus]) -> str:
+def _text(polls: list[PollStatus]) -> str:
     failed = sum(poll.outcome != OK for poll in polls)
     noun = "poll" if len(polls) == 1 else "polls"
     return f"{len(polls)} {noun}, {failed} failed" if failed else f"{len(polls)} {noun}"

@@ -1,4 +1,4 @@
-"""What the HTTP side asks of the rest of the program; whoever wires it implements these."""
+"""What the HTTP server needs from the rest of the program."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Exposition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReloadResult:
-    """What became of a reload: in force when there is no fault, else the old settings stay."""
+    """What became of a reload: in force if there are no errors, else the old settings stay."""
 
-    faults: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

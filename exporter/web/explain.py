@@ -14,7 +14,7 @@ from exporter.explain.selector import SelectorError
 from exporter.format import number
 from exporter.web.page import STYLE, filled, hash_of
 
-AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
+AT_A_TIME = 2  # explaining reads the ledger; further requests wait, scrapes do not
 NOTHING = "No series matches."
 POLICY = (
     f"default-src 'none'; style-src {hash_of(STYLE)}; img-src data:; "
@@ -39,12 +39,12 @@ def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
             async with turn:
                 found = await asyncio.to_thread(explain, selector, first)
         except SelectorError as error:
-            return _fault(selector, str(error), HTTPStatus.BAD_REQUEST, as_json=as_json)
+            return _error(selector, str(error), HTTPStatus.BAD_REQUEST, as_json=as_json)
         except LedgerError as error:
-            return _fault(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
+            return _error(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
         if not found.series:
-            words = f"Only {found.total} series match." if found.total else NOTHING
-            return _fault(selector, words, HTTPStatus.NOT_FOUND, as_json=as_json)
+            text = f"Only {found.total} series match." if found.total else NOTHING
+            return _error(selector, text, HTTPStatus.NOT_FOUND, as_json=as_json)
         if as_json:
             return Response(msgspec.json.encode(found), media_type="application/json")
         return _page(selector, HTTPStatus.OK, found=found)
@@ -66,22 +66,20 @@ def _wants_json(request: Request) -> bool:
     )
 
 
-def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> Response:
+def _error(selector: str, text: str, status: HTTPStatus, *, as_json: bool) -> Response:
     if as_json:
-        return Response(
-            msgspec.json.encode({"error": words}), status, media_type="application/json"
-        )
-    return _page(selector, status, fault=words)
+        return Response(msgspec.json.encode({"error": text}), status, media_type="application/json")
+    return _page(selector, status, error=text)
 
 
 def _page(
-    selector: str, status: HTTPStatus, *, found: Explanations | None = None, fault: str = ""
+    selector: str, status: HTTPStatus, *, found: Explanations | None = None, error: str = ""
 ) -> Response:
     html = filled(
         "explain.html",
         selector=selector,
         found=found,
-        fault=fault,
+        error=error,
         number=number,
         provider_sum=_provider_sum,
     )

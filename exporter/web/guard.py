@@ -1,4 +1,4 @@
-"""What stands before every path: a rate, passwords, a limit on bodies, headers for browsers."""
+"""Checks before every path: rate, passwords, body size; and headers for browsers."""
 
 import base64
 from collections.abc import Callable, Collection, Mapping
@@ -30,7 +30,7 @@ SAFE_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may ask, what each answer carries besides, how often; no users means everybody."""
+    """Users, extra response headers and rate limit; without users, access is open."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)

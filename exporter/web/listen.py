@@ -17,7 +17,7 @@ _WHY = {
 
 
 class ListenError(ExporterError):
-    """The server cannot listen where it was told to; the message is a sentence for the operator."""
+    """The server cannot listen on the configured address."""
 
 
 def bind(address: str) -> socket.socket:

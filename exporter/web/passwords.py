@@ -1,4 +1,4 @@
-"""Bcrypt, once per user: cheap for scrapes that know the password, equally dear for all others."""
+"""Bcrypt, once per user: cheap for scrapes with the right password, equally slow for all others."""
 
 import asyncio
 import hashlib
@@ -11,9 +11,9 @@ import bcrypt
 
 WAITING_CHECKS = 64
 WAITING_OF_A_CLIENT = 4
-BCRYPT_BYTES = 72  # bcrypt looks at no more; the library refuses what its elders cut off
+BCRYPT_BYTES = 72  # bcrypt rejects longer passwords; older versions truncated them
 DEFAULT_COST = 10
-_BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest nobody can meet
+_BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest that no password matches
 
 
 class Overloaded(Exception):

@@ -21,13 +21,13 @@ class Watched:
     """Users, headers, rate, certificates, keys, authorities and allowed names of one file.
 
     Each request and each TLS handshake looks whether a file has changed (one ``stat`` each). What
-    cannot be used is not taken: the old settings stay and ``warn`` is told once. Whether TLS is
+    cannot be used is not taken: the old settings stay and ``warn`` is called once. Whether TLS is
     spoken, its versions, ciphers and the kind of client authentication hold until a restart.
     Belongs to one thread: the server's.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
-        """Read the file at ``path``; raise ``SettingsError`` with all its faults."""
+        """Read the file at ``path``; raise ``SettingsError`` with all its errors."""
         self._path = path
         self._warn = warn
         self._now = webconfig.load(path)

@@ -1,4 +1,4 @@
-"""A web configuration file to settings: every fault at once, as those of ``exporter.yaml``."""
+"""A web configuration file to settings: reports all errors at once, as for ``exporter.yaml``."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from exporter.config.messages import findings
+from exporter.config.messages import problems_of
 from exporter.config.source import Source, read
 from exporter.config.values import kind_of, near
 from exporter.errors import SettingsError, SettingsProblem
@@ -43,7 +43,7 @@ class WebConfig:
 
 
 def load(path: Path) -> WebConfig:
-    """Return what the file at ``path`` asks for; raise ``SettingsError`` with all its faults."""
+    """Return what the file at ``path`` asks for; raise ``SettingsError`` with all its errors."""
     file = os.fspath(path)
     try:
         raw = path.read_bytes()
@@ -56,14 +56,14 @@ def load(path: Path) -> WebConfig:
     source = read(raw, file)
     web = _shaped(source)
     context, tls = None, web.tls_server_config
-    faults = [*source.faults, *_header_faults(source, web), *_user_faults(source, web)]
-    faults += [*_rate_faults(source, web)]
+    problems = [*source.problems, *_header_problems(source, web), *_user_problems(source, web)]
+    problems += [*_rate_problems(source, web)]
     try:
         context = _context(source, tls, path.parent)
     except SettingsError as error:
-        faults += error.faults
-    if faults:
-        raise SettingsError(faults)
+        problems += error.problems
+    if problems:
+        raise SettingsError(problems)
     return WebConfig(_access(web), tls, context, tuple(_remarks(web)), tuple(_files(tls, path)))
 
 
@@ -75,16 +75,16 @@ def _blank(raw: bytes) -> bool:
 def _shaped(source: Source) -> WebFile:
     if not isinstance(source.data, dict):
         problem = f"expected keys and values, found {kind_of(source.data)}"
-        raise SettingsError([source.fault((), problem)])
+        raise SettingsError([source.problem((), problem)])
     try:
         return WebFile.model_validate_json(json.dumps(source.data))
     except ValidationError as error:
-        found = findings(error, source.data, WebFile)
-        faults = [each.fault(source, ()) for each in found]
-        raise SettingsError([*source.faults, *faults]) from None
+        found = problems_of(error, source.data, WebFile)
+        problems = [each.located(source, ()) for each in found]
+        raise SettingsError([*source.problems, *problems]) from None
 
 
-def _header_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
+def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     given = web.http_server_config.headers if web.http_server_config else {}
     for name, value in given.items():
         path = (*_HEADERS, name)
@@ -93,26 +93,26 @@ def _header_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
             guess = near(name, HEADERS)
             hint = f'did you mean "{guess}"?' if guess else "known here: " + ", ".join(HEADERS)
             problem = "a header that cannot be set"
-            yield source.fault(_HEADERS, problem, hint, at=source.keys[path])
+            yield source.problem(_HEADERS, problem, hint, at=source.keys[path])
         elif choice and value and value not in choice:
-            yield source.fault(path, f"{name}: expected {' or '.join(choice)}")
+            yield source.problem(path, f"{name}: expected {' or '.join(choice)}")
         elif not (value.isprintable() and value.isascii()):
-            yield source.fault(path, f"{name}: not a value that a header can have")
+            yield source.problem(path, f"{name}: not a value that a header can have")
 
 
-def _user_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
+def _user_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     for name, hashed in (web.basic_auth_users or {}).items():
         path = (_USERS, name)
         if ":" in name:
             problem = "a name with a colon can never be given"
-            yield source.fault(path, problem, at=source.keys[path])
+            yield source.problem(path, problem, at=source.keys[path])
         if not _HASH.fullmatch(hashed):
-            yield source.fault(path, "not a bcrypt hash", _HASH_HINT)
+            yield source.problem(path, "not a bcrypt hash", _HASH_HINT)
 
 
-def _rate_faults(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
+def _rate_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     if web.rate_limit and web.rate_limit.interval and not web.rate_limit.burst:
-        yield source.fault(("rate_limit",), "burst is 0, so that every request would be refused")
+        yield source.problem(("rate_limit",), "burst is 0, so that every request would be refused")
 
 
 def _context(source: Source, tls: TlsOptions | None, base: Path) -> ssl.SSLContext | None:
@@ -124,12 +124,12 @@ def _context(source: Source, tls: TlsOptions | None, base: Path) -> ssl.SSLConte
     except Unusable as error:
         made, wrong = None, [error]
     if wrong:
-        raise SettingsError([_fault(source, each) for each in wrong])
+        raise SettingsError([_located(source, each) for each in wrong])
     return made
 
 
-def _fault(source: Source, each: Unusable) -> SettingsProblem:
-    return source.fault((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
+def _located(source: Source, each: Unusable) -> SettingsProblem:
+    return source.problem((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
 
 
 def _access(web: WebFile) -> Access:

@@ -151,7 +151,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
         api = ApiClient(
             base_url=url,
             sign=asked.sign,
-            wire=wire,
+            transport=wire,
             clock=clock,
             requests_per_second=0,
         )

@@ -39,7 +39,7 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
         api = ApiClient(
             base_url=target.base_url,
             sign=target.sign,
-            wire=wire,
+            transport=wire,
             clock=clock,
             requests_per_second=0,
         )

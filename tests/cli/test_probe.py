@@ -77,7 +77,7 @@ def test_each_project_bot_and_team_is_read_once() -> None:
         ("unauthorized", {}, "check that the key is whole, not revoked"),
         ("forbidden", {}, "the key may not read this: check its rights"),
         ("throttled", {}, "too many requests; the key may well be right"),
-        ("throttled", {"retry_after": 30}, "told to come back in 30 s; the key may well be right"),
+        ("throttled", {"retry_after": 30}, "asked to wait 30 s; the key may well be right"),
         ("refused", {"status": 404}, "is unknown there, or the plan lacks it"),
         ("refused", {"status": 402}, "plan does not include this"),
         ("refused", {"status": 400}, "check project, environments, aliases and ids"),
@@ -120,7 +120,7 @@ def test_a_provider_that_never_answers_is_given_up_on() -> None:
 
     outcomes = probed(vendors, clock)
 
-    assert "not done within 90 s" in outcomes["voiceflow"].words
+    assert "not done within 90 s" in outcomes["voiceflow"].text
 
 
 def test_two_targets_of_one_account_spend_its_call_once() -> None:
@@ -133,8 +133,8 @@ def test_two_targets_of_one_account_spend_its_call_once() -> None:
     outcomes = probed(vendors, clock, document)
 
     assert asked(vendors)["xenioo"] == 1
-    assert "rows" in outcomes["xenioo"].words
-    assert "the account's call is spent: the next in 1 h 1 min" in outcomes["other"].words
+    assert "rows" in outcomes["xenioo"].text
+    assert "the account's call is spent: the next in 1 h 1 min" in outcomes["other"].text
 
 
 def budgeted(vendors: Vendors) -> tuple[Query, Budget]:
@@ -169,8 +169,8 @@ def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) ->
 
     assert asked(vendors)["xenioo"] == 0
     assert outcomes["xenioo"].good
-    assert "the key is accepted; not read" in outcomes["xenioo"].words
-    assert "the next in 51 min" in outcomes["xenioo"].words
+    assert "the key is accepted; not read" in outcomes["xenioo"].text
+    assert "the next in 51 min" in outcomes["xenioo"].text
 
 
 def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> None:

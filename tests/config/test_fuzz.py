@@ -54,7 +54,7 @@ def outcome(text: str | bytes) -> Settings | tuple[SettingsProblem, ...]:
     try:
         return loads(text, OPTIONS, ENVIRON, families=FAMILIES)
     except SettingsError as error:
-        return error.faults
+        return error.problems
 
 
 def check(text: str | bytes) -> None:

@@ -230,5 +230,5 @@ def _faults(text: str, kinds: dict[str, type]) -> list[str]:
     try:
         loads(text, kinds, environ_for(text), families=FAMILIES)
     except SettingsError as error:
-        return [str(each) for each in error.faults]
+        return [str(each) for each in error.problems]
     return []

@@ -66,7 +66,7 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
     outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        kinds=PROVIDERS,
+        providers=PROVIDERS,
         offload=inline,
         transport=vendors,
     )
@@ -106,7 +106,7 @@ def _narrowed(settings: dict[str, Any], span: Span) -> dict[str, Any]:
 
 def _scraped(app: App, at_s: int, kept: tuple[str, ...]) -> Iterator[str]:
     """Yield the lines of a scrape with their instant, and those that Prometheus adds."""
-    lines = b"".join(app.board.scrape(openmetrics=False, gzip=False)).decode().splitlines()
+    lines = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode().splitlines()
     samples = [line for line in lines if not line.startswith("#")]
     for line in samples:
         if line.startswith(kept):

@@ -118,7 +118,7 @@ class Walk:
         return self.counters()
 
     def samples(self) -> Iterator[Sample]:
-        text = b"".join(self.app.board.scrape(openmetrics=False, gzip=False)).decode()
+        text = b"".join(self.app.page.scrape(openmetrics=False, gzip=False)).decode()
         for family in text_string_to_metric_families(text):
             yield from family.samples
 
@@ -143,14 +143,14 @@ class Walk:
         number = len(self.queries(name))
         page = self.page(name)
         lines = self.lines(name, "poll failed")
-        assert {query.last_fault and query.last_fault.reason for query in self.queries(name)} == {
+        assert {query.last_error and query.last_error.reason for query in self.queries(name)} == {
             reason
         }
         assert {line["reason"] for line in lines} == {reason}
         assert {line["log_level"] for line in lines} == {"warning"}
         for each in words:
             assert page.count(each) >= number, each
-            assert all(each in line["fault"] for line in lines), each
+            assert all(each in line["error"] for line in lines), each
         assert self.metric("target_up", name) == 0
         assert self.metric("poll_failures_total", name, reason=reason) >= number
 
@@ -229,14 +229,14 @@ def test_a_throttled_account_is_told_and_left_alone_for_as_long_as_it_says(walk:
                 refused = [each for each in seen if each.status == HTTPStatus.TOO_MANY_REQUESTS]
                 (query,) = [each for each in walk.queries(name) if each.state is State.THROTTLED]
                 (line,) = walk.lines(name, "poll failed")
-                fault = f"HTTP 429; too many requests, told to come back in 7500 s; {PATIENCE}"
+                fault = f"HTTP 429; too many requests, asked to wait 7500 s; {PATIENCE}"
                 assert len(refused) == 1
-                assert query.last_fault is not None
-                assert query.last_fault.sentence == line["fault"]
-                assert line["fault"].startswith(ENDPOINTS[name])
-                assert fault.replace(PATIENCE, "") in line["fault"]
-                assert PATIENCE in line["fault"]
-                assert line["fault"] in walk.page(name)
+                assert query.last_error is not None
+                assert query.last_error.sentence == line["error"]
+                assert line["error"].startswith(ENDPOINTS[name])
+                assert fault.replace(PATIENCE, "") in line["error"]
+                assert PATIENCE in line["error"]
+                assert line["error"] in walk.page(name)
                 assert walk.metric("throttled_total", name) == 1
                 assert walk.metric("poll_failures_total", name, reason="throttled") == 1
                 blocked_s = walk.metric("blocked_until_timestamp_seconds", name)

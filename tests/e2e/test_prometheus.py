@@ -215,7 +215,7 @@ async def exporter_on(vendors: Vendors, folder: Path) -> AsyncIterator[int]:
         outside = Environment(
             clock=SystemClock(),
             rng=random.SystemRandom(),
-            kinds=hurried(PROVIDERS),
+            providers=hurried(PROVIDERS),
             offload=LedgerThread(),
         )
         app = App(demo_settings(vendors.targets(urls), folder), outside)

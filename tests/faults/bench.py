@@ -196,7 +196,7 @@ class Bench:
 
     def page(self, *, openmetrics: bool = False) -> str:
         """Return what a scrape shows."""
-        return b"".join(self._app.board.scrape(openmetrics=openmetrics, gzip=False)).decode()
+        return b"".join(self._app.page.scrape(openmetrics=openmetrics, gzip=False)).decode()
 
     def scrape(self) -> Samples:
         """Scrape, and compare with the scrape before."""

@@ -62,7 +62,7 @@ def test_a_hundred_hanging_vendors_cost_a_healthy_one_no_poll(tmp_path: Path) ->
     environment = Environment(
         clock=clock,
         rng=random.Random(1),  # noqa: S311 - the same jitter each time
-        kinds=PROVIDERS,
+        providers=PROVIDERS,
         offload=inline,
         transport=network,
     )

@@ -52,7 +52,7 @@ def patterns(draw: st.DrawFn) -> str:
 @EFFORT
 @given(patterns(), st.text("ab.1\n", max_size=6))
 def test_a_pattern_matches_what_the_usual_engine_matches(pattern: str, text: str) -> None:
-    assert matches(pattern, text) == bool(re.fullmatch(pattern, text))
+    assert matches(pattern, text) == bool(re.fullmatch(pattern, text, re.DOTALL))
 
 
 @EFFORT
@@ -71,7 +71,7 @@ def test_no_pattern_takes_for_ever(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["(", ")", "[", "*", "a{2000}", "\\p", "\\", "(?=a)", "(a)\\1"])
 def test_what_re2_does_not_support_is_an_error_that_says_where(pattern: str) -> None:
-    with pytest.raises(SelectorError, match=r"character \d+: not a regular expression: "):
+    with pytest.raises(SelectorError, match=r"character \d+: invalid regular expression: "):
         matches(pattern, "a")
 
 
@@ -97,3 +97,8 @@ def test_another_series_is_not(selector: str) -> None:
 def test_an_escape_that_promql_does_not_know_is_refused() -> None:
     with pytest.raises(SelectorError, match="double the backslash"):
         parse('up{a=~"\\."}')
+
+
+def test_a_selector_that_is_not_valid_unicode_is_refused() -> None:
+    with pytest.raises(SelectorError, match="character 8: not valid Unicode"):
+        parse('up{a=~"\udcff"}')

@@ -81,7 +81,7 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
         api = ApiClient(
             base_url=target.base_url,
             sign=target.sign,
-            wire=wire,
+            transport=wire,
             clock=clock,
             requests_per_second=0,
         )

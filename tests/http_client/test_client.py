@@ -31,7 +31,7 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
             api = ApiClient(
                 base_url="https://vendor.test/v1",
                 sign=lambda: {"authorization": "canary-key"},
-                wire=wire,
+                transport=wire,
                 clock=clock,
                 requests_per_second=rps,
             )

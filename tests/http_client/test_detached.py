@@ -142,7 +142,7 @@ def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
                 client = ApiClient(
                     base_url=f"https://{name}.test",
                     sign=lambda: sign(name),
-                    wire=wire,
+                    transport=wire,
                     clock=clock,
                     requests_per_second=0,
                     blocking=blocking,

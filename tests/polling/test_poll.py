@@ -45,7 +45,7 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
             api = ApiClient(
                 base_url="https://vendor.test",
                 sign=dict,
-                wire=wire,
+                transport=wire,
                 clock=clock,
                 requests_per_second=0,
             )

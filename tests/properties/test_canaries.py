@@ -180,7 +180,7 @@ class Scene:
             while seconds > 0:
                 seconds -= 15
                 await self.clock.sleep(15)
-                app.board.scrape(openmetrics=False, gzip=False)
+                app.page.scrape(openmetrics=False, gzip=False)
             self.traces.keep(self.folder, "while running")
         return app
 
@@ -189,9 +189,9 @@ class Scene:
         status = json.loads(self.traces.found["/api/v1/status"])
         return {
             target["name"]: [
-                query["last_fault"]["sentence"]
+                query["last_error"]["sentence"]
                 for query in target["queries"]
-                if query["last_fault"] is not None
+                if query["last_error"] is not None
             ]
             for target in status["targets"]
         }

@@ -131,7 +131,7 @@ class Bench:
             api = ApiClient(
                 base_url=self.target.base_url,
                 sign=self.target.sign,
-                wire=wire,
+                transport=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
             )

@@ -26,7 +26,7 @@ async def exporter(
     outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        kinds=kinds,
+        providers=kinds,
         offload=inline,
         transport=transport,
     )

@@ -3,7 +3,7 @@
 from pydantic import field_validator, model_validator
 
 from exporter.config.model import Duration, Named, Secret, TargetOptions
-from exporter.config.values import fault
+from exporter.config.values import invalid
 from exporter.exposition.catalogue import capped
 from exporter.providers import PROVIDERS
 
@@ -26,7 +26,7 @@ class HourlyOptions(TargetOptions):
     @classmethod
     def _is_an_hour(cls, value: int) -> int:
         if value < 3_600_000:
-            raise fault("interval", "below the provider's limit of one call an hour", "use 1h")
+            raise invalid("interval", "below the provider's limit of one call an hour", "use 1h")
         return value
 
     @model_validator(mode="after")

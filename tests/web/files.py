@@ -21,4 +21,4 @@ def read(folder: Path, text: str) -> WebConfig:
 def faults(folder: Path, text: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         read(folder, text)
-    return [str(fault).removeprefix(f"{folder}/") for fault in caught.value.faults]
+    return [str(fault).removeprefix(f"{folder}/") for fault in caught.value.problems]

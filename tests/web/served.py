@@ -84,7 +84,7 @@ def failing_query(sentence: str = "the provider does not accept the key") -> Que
         "unique_users",
         state=State.CIRCUIT_OPEN,
         last_success_ms=None,
-        last_fault=PollErrorStatus("auth", sentence, NOW_MS - 30_000),
+        last_error=PollErrorStatus("auth", sentence, NOW_MS - 30_000),
         fail_streak=3,
         dropped_series=2,
         overhang=4.5,

@@ -228,6 +228,6 @@ def test_the_status_is_json_with_the_names_of_its_dataclasses() -> None:
     assert answer.headers["content-type"] == "application/json"
     assert (shop["name"], shop["provider"]) == ("shop", "voiceflow")
     assert shop["queries"][0]["state"] == "circuit open"
-    assert shop["queries"][0]["last_fault"]["reason"] == "auth"
+    assert shop["queries"][0]["last_error"]["reason"] == "auth"
     assert shop["queries"][0]["budget"]["tokens"] == 0
     assert shop["queries"][0]["polls"][1]["outcome"] == "auth"

@@ -82,7 +82,11 @@ def test_what_one_target_spends_is_spent_for_all_of_its_account(tmp_path: Path) 
     document["targets"] = [first, first | {"name": "other"}]
     document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
     outside = Environment(
-        clock=clock, rng=random.SystemRandom(), kinds=PROVIDERS, offload=inline, transport=vendors
+        clock=clock,
+        rng=random.SystemRandom(),
+        providers=PROVIDERS,
+        offload=inline,
+        transport=vendors,
     )
 
     async def main() -> None:

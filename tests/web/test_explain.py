@@ -164,8 +164,8 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: LastReading) -> No
     ("selector", "status", "words"),
     [
         ('a{b="<script>alert(1)</script>"}', 404, "No series matches."),
-        ("<script>alert(1)</script>", 400, "character 1: nothing more is expected"),
-        ('{a=~"("}', 400, "not a regular expression: missing )"),
+        ("<script>alert(1)</script>", 400, "character 1: unexpected text after the selector"),
+        ('{a=~"("}', 400, "invalid regular expression: missing )"),
     ],
 )
 def test_what_cannot_be_explained_is_said_and_escaped(

@@ -133,7 +133,7 @@ NASTY = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>'{{ 7*7 }}"
 def test_nothing_that_is_shown_can_become_markup() -> None:
     nasty = query(
         NASTY,
-        last_fault=PollErrorStatus(NASTY, NASTY, NOW_MS),
+        last_error=PollErrorStatus(NASTY, NASTY, NOW_MS),
         polls=(PollStatus(NOW_MS, 1, NASTY, 1),),
     )
     html = page(status(target(NASTY, nasty)), of=NASTY)
@@ -198,7 +198,7 @@ def test_a_failure_colours_its_bar_and_height_is_duration() -> None:
 
     assert chart.good == "M0 24v-15h3v15z"
     assert chart.failed == "M112 24v-24h3v24z"
-    assert chart.words == "3 polls, 1 failed"
+    assert chart.text == "3 polls, 1 failed"
 
 
 @pytest.mark.parametrize(

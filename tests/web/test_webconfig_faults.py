@@ -114,8 +114,8 @@ BAD = {
     "RequireAnyClientCert without an authority": (
         AUTH + "RequireAnyClientCert\n",
         (
-            "web.yml:4:21: tls_server_config.client_auth_type: any certificate, verified by nobody, "
-            "is not offered here; use RequireAndVerifyClientCert and client_ca_file"
+            "web.yml:4:21: tls_server_config.client_auth_type: unverified client certificates "
+            "are not supported; use RequireAndVerifyClientCert and client_ca_file"
         ),
     ),
     "allowed names of nobody": (

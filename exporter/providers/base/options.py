@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from exporter.config.model import Duration, Named, Strict
-from exporter.config.values import fault, suggestion
+from exporter.config.values import invalid, suggestion
 from exporter.model.families import NORMALISED
 from exporter.model.samples import BASE, DAY_MS, Family, MetricType
 
@@ -24,13 +24,13 @@ def check_distinct(values: tuple[T, ...]) -> tuple[T, ...]:
     """Return ``values`` if none of them, by id or by alias, is repeated."""
     names = [(each.id, each.shown) if isinstance(each, Named) else (each,) for each in values]
     if any(len(set(column)) < len(values) for column in zip(*names, strict=True)):
-        raise fault("repeated", "an entry is listed more than once")
+        raise invalid("repeated", "an entry is listed more than once")
     return values
 
 
 def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
-        raise fault("empty", "nothing to read", "name at least one")
+        raise invalid("empty", "nothing to read", "name at least one")
     return values
 
 
@@ -47,7 +47,7 @@ def as_named(value: Any) -> Any:
 
 def _check_days(value: int) -> int:
     if value < DAY_MS or value % DAY_MS:
-        raise fault("window", "expected whole days", "use 1d, 7d or 28d")
+        raise invalid("window", "expected whole days", "use 1d, 7d or 28d")
     return value
 
 
@@ -62,7 +62,7 @@ def _check_family(value: str) -> str:
     if value in COUNTERS:
         return value
     hint = suggestion(value, COUNTERS) or "see chatbot-exporter metrics"
-    raise fault("family", "no such counter", hint)
+    raise invalid("family", "no such counter", hint)
 
 
 class MappedFamily(BaseModel):
@@ -92,11 +92,11 @@ def _check_labels(value: MappedFamily) -> MappedFamily:
     known = [name for name in COUNTERS[value.family].labels if name not in (*BASE, CHANNEL)]
     for name in value.labels.keys() - set(known):
         has = f"it has {', '.join(known)}" if known else "it has none beside the channel"
-        raise fault("labels", "the family has no such label", suggestion(name, known) or has)
+        raise invalid("labels", "the family has no such label", suggestion(name, known) or has)
     rating = value.labels.get("rating", RATINGS[0])
     if rating not in RATINGS:
         hint = suggestion(rating, RATINGS)
-        raise fault("labels", f"expected a rating of {', '.join(RATINGS)}", hint)
+        raise invalid("labels", f"expected a rating of {', '.join(RATINGS)}", hint)
     return value
 
 

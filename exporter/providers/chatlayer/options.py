@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
-from exporter.config.values import fault, suggestion
+from exporter.config.values import invalid, suggestion
 from exporter.model.families import NORMALISED
 from exporter.model.samples import BASE, HOUR_MS, MetricType
 
@@ -88,7 +88,7 @@ class Mapped(BaseModel):
     def _is_a_counter(cls, value: str) -> str:
         counters = {name for name, each in NORMALISED.items() if each.kind is MetricType.COUNTER}
         if value not in counters:
-            raise fault("family", "no such counter", suggestion(value, counters))
+            raise invalid("family", "no such counter", suggestion(value, counters))
         return value
 
     @field_validator("labels")
@@ -98,7 +98,7 @@ class Mapped(BaseModel):
         known = set(family.labels) - set(BASE) if family else set(value)
         if unknown := value.keys() - known:
             hint = f"it has {', '.join(sorted(known)) or 'none of its own'}"
-            raise fault("labels", f"the family lacks {len(unknown)} of these labels", hint)
+            raise invalid("labels", f"the family lacks {len(unknown)} of these labels", hint)
         return value
 
 
@@ -183,7 +183,7 @@ class Stream(BaseModel):
     @classmethod
     def _covers_the_overlap(cls, value: int, info: ValidationInfo) -> int:
         if value < info.data.get("overlap", 0):
-            raise fault("sweep", "shorter than overlap", "a sweep reads further back than a poll")
+            raise invalid("sweep", "shorter than overlap", "a sweep reads further back than a poll")
         return value
 
 
@@ -245,7 +245,7 @@ class ChatlayerOptions(TargetOptions):
     def _have_a_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         _refuse_repeats(value)
         if any(name.startswith("team_") for name in value) and not info.data.get("team_id"):
-            raise fault("team", "team collectors need team_id", "add the team's id")
+            raise invalid("team", "team collectors need team_id", "add the team's id")
         return value
 
     @field_validator("events")
@@ -256,10 +256,10 @@ class ChatlayerOptions(TargetOptions):
             if FED.get(mapped.family) in active:
                 hint = "map the event to another family, or leave the collector out"
                 fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
-                raise fault("twice", fed, hint)
+                raise invalid("twice", fed, hint)
         return value
 
 
 def _refuse_repeats(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        raise fault("repeated", "an entry stands here more than once", "its counts would double")
+        raise invalid("repeated", "an entry stands here more than once", "its counts would double")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
 from exporter.config.model import Secret, Strict, TargetOptions
-from exporter.config.values import fault
+from exporter.config.values import invalid
 from exporter.model import families
 from exporter.model.samples import DAY_MS
 from exporter.providers.base.options import Days, EventTarget, MappedFamily, NotRepeated
@@ -27,7 +27,9 @@ FED_BY: Mapping[str, str] = {
 def _check_not_fed(value: MappedFamily, info: ValidationInfo) -> MappedFamily:
     source = FED_BY.get(value.family)
     if source and source in (info.data or {}).get("queries", ()):
-        raise fault("fed", f"the query {source} already feeds this family", "it would count twice")
+        raise invalid(
+            "fed", f"the query {source} already feeds this family", "it would count twice"
+        )
     return value
 
 
@@ -54,7 +56,7 @@ class ActiveUsers(BaseModel):
     @classmethod
     def _is_a_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(value) < len(("field", "key")) or value[0] not in _FIELDS or "" in value:
-            raise fault("property", "expected a field and a key", "as in [userProperties, id]")
+            raise invalid("property", "expected a field and a key", "as in [userProperties, id]")
         return value
 
 
@@ -85,5 +87,5 @@ class InkeepOptions(TargetOptions):
         cls, value: dict[str, InkeepEventTarget], info: ValidationInfo
     ) -> dict[str, InkeepEventTarget]:
         if value and "events" not in info.data.get("queries", ("events",)):
-            raise fault("unused", "no query reads events", "add events to queries")
+            raise invalid("unused", "no query reads events", "add events to queries")
         return value

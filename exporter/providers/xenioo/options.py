@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 from pydantic import BaseModel, Field, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions, Url
-from exporter.config.values import fault
+from exporter.config.values import invalid
 from exporter.model.samples import HOUR_MS
 
 TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
@@ -78,12 +78,12 @@ class XeniooOptions(TargetOptions):
     @classmethod
     def _is_an_hour(cls, value: int) -> int:
         if value < HOUR_MS:
-            raise fault("interval", "below the provider's limit of one call an hour", "use 1h")
+            raise invalid("interval", "below the provider's limit of one call an hour", "use 1h")
         return value
 
     @field_validator("label_format")
     @classmethod
     def _has_hours(cls, value: str | None) -> str | None:
         if value is not None and "%H" not in value:
-            raise fault("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
+            raise invalid("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
         return value

@@ -2,17 +2,17 @@
 const body = document.querySelector("#queries tbody");
 const rows = [...body.rows];
 const filter = document.getElementById("filter");
-const troubled = document.getElementById("troubled");
+const problems = document.getElementById("problems");
 const shown = document.getElementById("shown");
 
 function show() {
-  const wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
   let count = 0;
   for (const row of rows) {
     const text = row.textContent.toLowerCase();
-    const fits = wanted.every((word) => text.includes(word));
-    const trouble = row.classList.contains("bad") || row.classList.contains("warn");
-    row.hidden = !fits || (troubled.checked && !trouble);
+    const matches = words.every((word) => text.includes(word));
+    const problem = row.classList.contains("bad") || row.classList.contains("warn");
+    row.hidden = !matches || (problems.checked && !problem);
     count += row.hidden ? 0 : 1;
   }
   shown.textContent = count === rows.length ? "" : `${count} of ${rows.length} shown`;
@@ -44,5 +44,5 @@ for (const header of document.querySelectorAll("#queries thead th")) {
   header.replaceChildren(button);
 }
 filter.addEventListener("input", show);
-troubled.addEventListener("change", show);
+problems.addEventListener("change", show);
 document.getElementById("controls").hidden = false;

@@ -65,7 +65,7 @@ def read(
             client = ApiClient(
                 base_url="https://vendor.test",
                 sign=dict,
-                wire=wire,
+                transport=wire,
                 clock=VirtualClock(),
                 requests_per_second=0,
             )

@@ -111,7 +111,7 @@ class Care:
             api = ApiClient(
                 base_url=URL,
                 sign=self.target.sign,
-                wire=wire,
+                transport=wire,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
             )

@@ -47,7 +47,7 @@ def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[h
             api = ApiClient(
                 base_url=built.base_url,
                 sign=dict,
-                wire=wire,
+                transport=wire,
                 clock=VirtualClock(),
                 requests_per_second=0,
             )

@@ -30,7 +30,7 @@ def made(extra: str = "") -> InkeepOptions:
 def fault(extra: str) -> str:
     with pytest.raises(SettingsError) as caught:
         made(extra)
-    (one,) = caught.value.faults
+    (one,) = caught.value.problems
     return str(one).removeprefix("exporter.yaml:")
 
 

@@ -47,7 +47,7 @@ class Vendor:
                 api = ApiClient(
                     base_url=URL,
                     sign=self.target.sign,
-                    wire=wire,
+                    transport=wire,
                     clock=self.clock,
                     requests_per_second=0,
                 )

@@ -60,7 +60,7 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
             api = ApiClient(
                 base_url=built.base_url,
                 sign=dict,
-                wire=wire,
+                transport=wire,
                 clock=clock,
                 requests_per_second=0,
             )

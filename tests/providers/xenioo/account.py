@@ -166,7 +166,7 @@ class Account:
                 ApiClient(
                     base_url=target.base_url,
                     sign=target.sign,
-                    wire=wire,
+                    transport=wire,
                     clock=self.clock,
                     requests_per_second=0,
                 ),
@@ -194,7 +194,7 @@ def read_once(account: Account) -> None:
             api = ApiClient(
                 base_url=built.base_url,
                 sign=built.sign,
-                wire=wire,
+                transport=wire,
                 clock=account.clock,
                 requests_per_second=0,
             )

@@ -66,7 +66,7 @@ def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
             api = ApiClient(
                 base_url=built.base_url,
                 sign=built.sign,
-                wire=wire,
+                transport=wire,
                 clock=clock,
                 requests_per_second=0,
             )
