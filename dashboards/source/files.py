@@ -1,4 +1,4 @@
-"""Every generated file, by its path under ``dashboards/``."""
+"""The generated files: boards, rules, and boards for import by hand."""
 
 import json
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ def boards() -> Iterator[MetricsPage]:
 
 
 def generated(tuning: Tuning) -> dict[str, str]:
-    """Return the text of every generated file."""
-    files = dict(rule_files(tuning))
-    for board in boards():
-        text = rendered(board)
-        files[f"{board.uid}.json"] = text
-        files[f"import/{board.uid}.json"] = importable(text)
-    return files
+    """Return the text of every committed file, by its path under ``dashboards/``."""
+    return dict(rule_files(tuning)) | {f"{board.uid}.json": rendered(board) for board in boards()}
+
+
+def importable_boards() -> dict[str, str]:
+    """Return every board in the form that Grafana's import page reads, by file name."""
+    return {f"{board.uid}.json": importable(rendered(board)) for board in boards()}
 
 
 def importable(text: str) -> str:
-    """Return a board for import by hand, which asks for the data source."""
+    """Return a board for import by hand: Grafana asks for the data source when it is imported."""
     document = json.loads(text)
     requirement = {
         "type": "datasource",
