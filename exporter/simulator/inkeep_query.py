@@ -33,10 +33,10 @@ class Column:
 
     def value(self, row: Mapping[str, Any]) -> Any:
         """Return the value in ``row``; None if the path does not exist."""
-        value = row.get(self.field)
+        value: Any = row.get(self.field)
         for key in self.path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        if self.function == "hour":
+        if self.function == "hour" and isinstance(value, int):
             return datetime.fromtimestamp(value // HOUR_MS * 3600, UTC)
         return value
 
@@ -141,6 +141,8 @@ def _selected(item: Mapping[str, Any], fields: Sequence[str], instant: str) -> C
         case {"type": "aggregation", "aggregation": str(name), "field": field, **rest}:
             if name in AGGREGATIONS and not rest.keys() - {"path"}:
                 return Column(_known(field, fields), _path(rest), name)
+        case _:
+            pass
     raise Refusal(422, "unknown select")
 
 
@@ -161,7 +163,8 @@ def _equals(node: Any, fields: Sequence[str]) -> tuple[str, Any]:
     match node:
         case {"condition": {"field": field, "operator": "eq", "value": value}}:
             return _known(field, fields), value
-    raise Refusal(422, "unknown condition")
+        case _:
+            raise Refusal(422, "unknown condition")
 
 
 def _known(field: Any, fields: Sequence[str]) -> str:

@@ -109,9 +109,8 @@ def _events(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
             shapes = (EventShape(one.get("entity") or "conversation", (name,)),) if name else usual
             for shape in shapes:
                 for event in shape.names if shape.when(one) else ():
-                    more = {"eventType": shape.entity, "type": event}
-                    more["properties"] = dict(shape.properties(one))
-                    yield _row(one, "createdAt", **more), one.amount
+                    row = _row(one, "createdAt", eventType=shape.entity, type=event)
+                    yield row | {"properties": dict(shape.properties(one))}, one.amount
 
 
 def _conversations(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
