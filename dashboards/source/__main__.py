@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from dashboards.source.files import FOLDER, generated, importable_boards
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 
 parser = argparse.ArgumentParser(
     prog="python -m dashboards.source",

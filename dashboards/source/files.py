@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dashboards.source import operations, overview, provider
-from dashboards.source.figures import PROVIDERS
-from dashboards.source.forms import rule_files
-from dashboards.source.frame import MetricsPage, rendered
-from dashboards.source.tuning import Tuning
+from dashboards.source.dashboard import DashboardPage, rendered
+from dashboards.source.metrics_shown import PROVIDERS
+from dashboards.source.rule_files import rule_files
+from dashboards.source.thresholds import Tuning
 
 FOLDER = Path(__file__).parents[1]
 _INPUT = "DS_PROMETHEUS"
 
 
-def boards() -> Iterator[MetricsPage]:
+def boards() -> Iterator[DashboardPage]:
     """Yield every board."""
     yield overview.board()
     yield from (provider.board(name) for name in PROVIDERS)

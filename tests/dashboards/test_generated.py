@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.files import FOLDER, generated, importable_boards
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 
 FILES = generated(Tuning())
 
