@@ -27,7 +27,6 @@ class State(StrEnum):
     CIRCUIT_OPEN = "circuit open"
     THROTTLED = "throttled"
     QUARANTINED = "quarantined"
-    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +175,7 @@ def _state(state: QueryState) -> State:
 def _fault(state: QueryState) -> PollErrorStatus | None:
     if state.last_reason is None:
         return None
-    return PollErrorStatus(state.last_reason, state.last_fault or "", state.last_attempt_ms)
+    return PollErrorStatus(state.last_reason, state.last_error or "", state.last_attempt_ms)
 
 
 def _dropped(counts: Mapping[SelfCount, float]) -> float:

@@ -87,7 +87,7 @@ def taking(url: str, clock: Clock) -> Take:
         if purse.name in spent:
             return purse.period_ms + purse.margin_ms
         spent.add(purse.name)
-        return budget.take(url, purse, clock.now_ms())
+        return budget.take_at(url, purse, clock.now_ms())
 
     return take
 

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from exporter.errors import LedgerError
 from exporter.ledger import engine
-from exporter.ledger.periods import settled_day
 from exporter.ledger.rows import Shown, decode_labels, encode_labels
+from exporter.ledger.rules import settled_day
 from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.ledger.view import read_view
 from exporter.model.query import QuerySpec

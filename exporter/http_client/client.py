@@ -153,7 +153,7 @@ class ApiClient:
         """Return the headers that carry the key; it may stand in a file that cannot be read."""
         try:
             async with asyncio.timeout(READ_KEY_S):
-                return await self._blocking("key", self._sign)
+                return await self._blocking(self, self._sign)  # a run of this target alone
         except TimeoutError:
             raise Unauthorized(
                 f"the file of the key could not be read within {READ_KEY_S:g} s"

@@ -1,241 +1,229 @@
-"""T-apply: one complete reading into the ledger, all or nothing (``semantics.md`` B.2, C.3)."""
+"""Applies one complete reading, all or nothing, and moves its query on (specification: ledger.md).
 
-from collections.abc import Mapping
+A reading that repeats the one before is not loaded or compared. That is sound: the buckets of a
+query change by a reading under its claim, whose token every claim raises; by retirement, which
+moves the floor; and when its settings are replaced, which dates its state or ends its epoch.
+"""
+
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import SchemaError
-from exporter.ledger import (
-    buckets,
-    claims,
-    counters,
-    gauges,
-    label_rules,
-    repeats,
-    rules,
-    sketches,
-    streams,
-)
-from exporter.ledger.periods import settled_until
-from exporter.ledger.rows import Applied
-from exporter.ledger.rules import Bucket, Figures, Frame, Key, Merge
-from exporter.ledger.settings import encode_label_rules
-from exporter.ledger.tables import gap, poll_log, query
-from exporter.ledger.work import Work, add_self_counts
-from exporter.model.samples import Series, Window, floor_to
+from exporter.ledger import counters, gauges, rules, settings, sketches, streams
+from exporter.ledger.counters import Loaded
+from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
+from exporter.ledger.rules import Frame, Merge
+from exporter.ledger.tables import gap, query
+from exporter.model.samples import SelfCount, Window, floor_to
 
 CONFIRMATIONS = 2
-NOTHING = Merge({}, {})
+"""How many more polls must repeat a collapse before it is counted."""
 
 
-def apply_reading(work: Work, poll_id: str) -> Applied:
-    """Apply one reading and move the query on; a repeated ``poll_id`` changes nothing."""
-    row = claims.check(work.tx, work.claim)
-    if _already_applied(work, poll_id):
-        return Applied(held=False, counted={}, rows=0)
-    work.label_rules_changed = row.label_rules != encode_label_rules(work.spec)
-    if work.reading.gauges_only:
-        gauges.store(work)
-        _update_query(work, **_memo(work))
-        return _finished(work, held=False)
-    if work.spec.stream:
-        return _apply_events(work, row)
-    told = repeats.last_reading(row, work.reading)
-    if repeats.repeated(told, work.before) and not work.label_rules_changed:
-        counters.write(work, NOTHING, forgive=False)
-    elif not _count(work, row):
-        _update_query(work, quarantine=row.quarantine + 1)
-        return _finished(work, held=True)
-    work.told = None if work.crowded else told
-    gauges.store(work)
-    _move_on(work, row)
-    return _finished(work, held=False)
+def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
+    """Apply one reading; return what it changed, and what a repetition can be compared with.
 
-
-def _apply_events(work: Work, row: sa.Row[Any]) -> Applied:
-    counted = streams.count(work, row)
-    sketches.store(work, row, counted)
-    if work.label_rules_changed:
-        label_rules.hide(work.tx, work.spec, counters.known(work), work.families)
-    _move_on(work, row)
-    return _finished(work, held=False)
-
-
-def _count(work: Work, row: sa.Row[Any]) -> bool:
-    """Count the reading's buckets; say False, with nothing changed, to hold a collapse back."""
-    if work.reading.kept and row.epoch_ms is None:
-        raise SchemaError(f"{work.spec.name}: a first read must be whole", "missing")
-    known = counters.known(work)
-    rows = counters.fold(work, known)
-    before = buckets.load(work, row.floor_ms)
-    odd = _looks_collapsed(row, before.figures, rows, known, _moved(work, row, known))
-    if odd and row.quarantine < CONFIRMATIONS:
-        return False
-    created, adopted = counters.create(work, rows.keys() - known.keys())
-    ids = known | created
-    frame = _frame(work, row, _moved(work, row, ids) | adopted)
-    old, new = _compared(before, buckets.by_number(rows, ids, row.floor_ms), frame)
-    merged = rules.merge(old, new, frame)
-    buckets.write(work, old, merged)
-    counters.write(work, merged, forgive=odd)
-    if odd:
-        work.count_query("provider_resets_total")
-    _count_revisions(work, merged)
-    if work.label_rules_changed:
-        label_rules.hide(work.tx, work.spec, ids, work.families)
-    return True
-
-
-def _compared(
-    before: buckets.Known, now: Figures, frame: Frame
-) -> tuple[dict[Key, Bucket], dict[Key, float]]:
-    """Return what is known and what was read of the buckets that the read may change."""
-    places = rules.concerned(before.figures, now, frame)
-    return before.at(places), buckets.flat(now, places)
-
-
-def _already_applied(work: Work, poll_id: str) -> bool:
-    seen = sa.select(poll_log.c.poll_id).where(poll_log.c.poll_id == poll_id)
-    if work.tx.execute(seen).scalar() is not None:
-        return True
-    work.tx.execute(
-        sa.insert(poll_log).values(
-            poll_id=poll_id, query_id=work.claim.query_id, committed_ms=work.now_ms
-        )
-    )
-    return False
-
-
-def _moved(work: Work, row: sa.Row[Any], ids: Mapping[Series, int]) -> frozenset[int]:
-    """Return the series that the label_rules in force takes from other raw values than before."""
-    if not work.label_rules_changed:
-        return frozenset()
-    new = counters.born_since(work, work.started_ms)
-    return label_rules.changed(row.label_rules, work.spec, ids, work.families, new)
-
-
-def _frame(work: Work, row: sa.Row[Any], moved: frozenset[int]) -> Frame:
-    return Frame(
-        window=work.reading.window,
-        granularity_ms=work.spec.granularity_ms,
-        settle_ms=work.spec.settle_ms,
-        baseline=row.epoch_ms is None and not _counts_history(work, row),
-        last_read_ms=row.last_read_ms,
-        rebased=moved.__contains__,
-    )
-
-
-def _counts_history(work: Work, row: sa.Row[Any]) -> bool:
-    """Say whether a first read counts in full: not that of a new meaning, which would repeat it."""
-    return work.spec.history and row.last_read_ms is None
-
-
-def _looks_collapsed(
-    row: sa.Row[Any],
-    before: Figures,
-    rows: Mapping[Series, Mapping[int, float]],
-    known: Mapping[Series, int],
-    moved: frozenset[int],
-) -> bool:
-    """Say whether a collapse must be held back until the next two polls say the same.
-
-    A series that was given other raw values has no figures of its own to compare.
+    To apply a committed reading once more counts nothing: its buckets and event ids are there.
     """
-    same = {number: values for number, values in before.items() if number not in moved}
-    now = buckets.by_number(rows, known, row.floor_ms)
-    empty = not any(value for values in rows.values() for value in values.values())
-    return row.epoch_ms is not None and rules.collapsed(same, now, empty=empty)
+    if given.reading.gauges_only:
+        counts = gauges.store(given)
+        _update_query(given, _memo(given))
+        return _applied(given, counts), None
+    if given.spec.stream:
+        return _applied(given, _count_events(given) + _move_on(given)), None
+    last = _last_reading(given)
+    if last is not None and last.repeats(given.last_reading) and not given.relabelled:
+        counts = counters.advance_counters(given, counters.overhanging(given), {})
+    else:
+        counts, dropped, held = _count_buckets(given)
+        if held:
+            _update_query(given, {"quarantine": given.query.quarantine + 1})
+            return _applied(given, counts, held=True), None
+        last = None if dropped else last
+    return _applied(given, counts + gauges.store(given) + _move_on(given)), last
 
 
-def _count_revisions(work: Work, merged: Merge) -> None:
+def _last_reading(given: ApplyInput) -> LastReading | None:
+    """Return what the reading reports; None where the next poll cannot repeat it.
+
+    That is a poll in parts, and one whose rows become the baseline.
+    """
+    reading, row = given.reading, given.query
+    if row.epoch_ms is None or reading.more:
+        return None
+    reported = (
+        reading.window.start_ms,
+        reading.window.end_ms,
+        sorted(reading.kept),
+        reading.counts,
+    )
+    digest = hashlib.blake2b(msgspec.msgpack.encode(reported), digest_size=16).digest()
+    return LastReading(row.token, row.state_ms, row.floor_ms, digest)
+
+
+def _count_events(given: ApplyInput) -> Counts:
+    loaded = counters.load_series(given)
+    counts, counted = streams.count(given, loaded)
+    counts += sketches.store(given, counted)
+    if given.relabelled:
+        settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
+    return counts
+
+
+def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
+    """Count the reading's buckets, or hold a collapse back, with no bucket changed.
+
+    Return self counts, whether a series had no place of its own, and whether it is held back.
+    """
+    row, reading = given.query, given.reading
+    if reading.kept and row.epoch_ms is None:
+        raise SchemaError(f"{given.spec.name}: a first read must be whole", "missing")
+    floor_ms = row.floor_ms or 0
+    loaded = counters.load_series(given)
+    placed, dropped = counters.place(given, loaded, reading.counts, floor_ms)
+    window = Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
+    known = counters.load_buckets(given, window)
+    rebased = _rebased(given, loaded)
+    # A series that now stands for other raw values has nothing to be compared with.
+    same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
+    empty = not any(value for _, _, value in reading.counts)
+    collapse = row.epoch_ms is not None and rules.looks_collapsed(same, placed.values, empty=empty)
+    if collapse and row.quarantine < CONFIRMATIONS:
+        return given.count_dropped(dropped), bool(dropped), True
+    loaded = counters.create_series(given, loaded, placed.new)
+    frame = _frame(given, _rebased(given, loaded) | loaded.adopted)
+    merged = rules.merge(known, placed.with_ids(loaded.ids), frame)
+    counts = given.count_dropped(dropped)
+    counts += counters.write(given, loaded, known, merged, forgive=collapse)
+    counts += given.count_query("provider_resets_total", int(collapse))
+    if given.relabelled:
+        settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
+    return counts + _revisions(given, merged), bool(dropped), False
+
+
+def _rebased(given: ApplyInput, loaded: Loaded) -> frozenset[int]:
+    """Return the series that stand for other raw values than at the last poll."""
+    if not given.relabelled:
+        return frozenset()
+    new = {number for number, row in loaded.rows.items() if row.created_ms >= given.started_ms}
+    stored = given.query.label_rules
+    return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
+
+
+def _frame(given: ApplyInput, rebased: frozenset[int]) -> Frame:
+    row = given.query
+    # History counts in a query's first read, not in that of a new meaning, which would repeat it.
+    history = given.spec.history and row.last_read_ms is None
+    return Frame(
+        window=given.reading.window,
+        granularity_ms=given.spec.granularity_ms,
+        settle_ms=given.spec.settle_ms,
+        baseline=row.epoch_ms is None and not history,
+        last_read_ms=row.last_read_ms,
+        rebased=rebased.__contains__,
+    )
+
+
+def _revisions(given: ApplyInput, merged: Merge) -> Counts:
+    counts = given.count_query("retracted_total", merged.retracted)
     for (direction, stage), number in merged.revisions.items():
-        work.count_query("revisions_total", number, direction=direction, stage=stage)
-    work.count_query("retracted_total", merged.retracted)
+        counts += given.count_query("revisions_total", number, direction=direction, stage=stage)
+    return counts
 
 
-def _move_on(work: Work, row: sa.Row[Any]) -> None:
-    """Advance cursor, epoch and floor; a resumed or rebased query leaves a gap where it was blind."""
-    window = work.reading.window
-    last = not work.reading.more
-    cursor = _cursor_ms(work, row)
-    _record_gap(work, row, window, cursor)
-    columns: dict[str, Any] = {
-        "floor_ms": _floor_ms(work, row),
-        "cursor_ms": max(cursor, row.cursor_ms or cursor),
-    } | _memo(work)
-    if last:
-        columns["quarantine"] = 0  # an earlier part of the poll says nothing of what is held back
-        columns["epoch_ms"] = row.epoch_ms or work.started_ms
-        columns["last_read_ms"] = work.started_ms
-        columns["label_rules"] = encode_label_rules(work.spec)
-    if work.reading.watermark_ms is not None:
-        columns["watermark_ms"] = max(work.reading.watermark_ms, row.watermark_ms or 0)
-    _update_query(work, **columns)
+def _move_on(given: ApplyInput) -> Counts:
+    """Advance cursor, epoch and floor; record a gap where a resumed or rebased query was blind."""
+    row, reading = given.query, given.reading
+    cursor_ms = _cursor_ms(given)
+    counts = _record_gap(given, cursor_ms)
+    columns = _memo(given) | {
+        "floor_ms": _floor_ms(given),
+        "cursor_ms": max(cursor_ms, row.cursor_ms or cursor_ms),
+    }
+    if not reading.more:
+        columns |= {
+            "quarantine": 0,  # an earlier part of the poll does not confirm a collapse
+            "epoch_ms": row.epoch_ms or given.started_ms,
+            "last_read_ms": given.started_ms,
+            "label_rules": settings.encode_label_rules(given.spec),
+        }
+    if reading.watermark_ms is not None:
+        columns["watermark_ms"] = given.watermark_ms
+    _update_query(given, columns)
+    return counts
 
 
-def _floor_ms(work: Work, row: sa.Row[Any]) -> int:
+def _floor_ms(given: ApplyInput) -> int:
     """Return where counting begins: that of the first poll, or of the first with new labels.
 
     What is older was counted under the old labels, and read again it would count twice.
     """
-    start_ms = work.reading.window.start_ms
+    row, start_ms = given.query, given.reading.window.start_ms
     if row.floor_ms is None:
         return start_ms
-    begins = work.first and not work.spec.stream and work.label_rules_changed
+    begins = given.first and not given.spec.stream and given.relabelled
     return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 
-def _cursor_ms(work: Work, row: sa.Row[Any]) -> int:
-    """Return up to where buckets are settled and read: of a stream, whole hours that are drained."""
-    step_ms, end_ms = work.spec.granularity_ms, work.reading.window.end_ms
+def _cursor_ms(given: ApplyInput) -> int:
+    """Return up to where buckets are settled and read: of a stream, whole hours it has passed."""
+    step_ms, end_ms = given.spec.granularity_ms, given.reading.window.end_ms
     if not step_ms:
         return end_ms
-    if work.spec.stream:
-        end_ms = floor_to(max(work.reading.watermark_ms or 0, row.watermark_ms or 0), step_ms)
-    return min(settled_until(work.now_ms, step_ms, work.spec.settle_ms), end_ms)
+    if given.spec.stream:
+        end_ms = floor_to(given.watermark_ms, step_ms)
+    return min(rules.settled_until(given.now_ms, step_ms, given.spec.settle_ms), end_ms)
 
 
-def _memo(work: Work) -> dict[str, Any]:
-    memo = work.reading.memo
+def _memo(given: ApplyInput) -> dict[str, Any]:
+    memo = given.reading.memo
     return {} if memo is None else {"memo": msgspec.json.encode(memo).decode()}
 
 
-def _record_gap(work: Work, row: sa.Row[Any], window: Window, cursor_ms: int) -> None:
+def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
+    row, start_ms = given.query, given.reading.window.start_ms
     if row.epoch_ms is None:  # first poll ever, or the first of a new meaning
-        if row.last_success_ms is None or work.reading.more:
-            return
-        lost = Window(row.last_success_ms, work.started_ms)
+        if row.last_success_ms is None or given.reading.more:
+            return []
+        lost = Window(row.last_success_ms, given.started_ms)
+    elif given.spec.stream:
+        lost = Window(row.watermark_ms or start_ms, start_ms)
     else:
-        reached_ms = row.watermark_ms if work.spec.stream else row.cursor_ms
         # Between two parts of one poll there may be hours that are not settled: they come again.
-        until_ms = window.start_ms if work.spec.stream else min(window.start_ms, cursor_ms)
-        lost = Window(reached_ms or window.start_ms, until_ms)
-    if lost.length_ms <= 0 or not work.spec.granularity_ms:
-        return
+        lost = Window(row.cursor_ms or start_ms, min(start_ms, cursor_ms))
+    if lost.length_ms <= 0 or not given.spec.granularity_ms:
+        return []
     reason = "rebase" if row.epoch_ms is None else "unreadable"
-    work.tx.execute(
+    given.tx.execute(
         sa.insert(gap).values(
-            query_id=work.claim.query_id,
-            from_ms=lost.start_ms,
-            to_ms=lost.end_ms,
-            reason=reason,
-            at_ms=work.now_ms,
+            query_id=row.id, from_ms=lost.start_ms, to_ms=lost.end_ms, reason=reason
         )
     )
-    work.count_query("coverage_gaps_total")
-    work.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
+    seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
+    return given.count_query("coverage_gaps_total") + seconds
 
 
-def _update_query(work: Work, **columns: Any) -> None:
-    work.tx.execute(sa.update(query).where(query.c.id == work.claim.query_id).values(**columns))
+def _update_query(given: ApplyInput, columns: dict[str, Any]) -> None:
+    if columns:
+        given.tx.execute(sa.update(query).where(query.c.id == given.query.id).values(**columns))
 
 
-def _finished(work: Work, *, held: bool) -> Applied:
-    for kind, number in work.reading.drift.items():
-        work.count_query("schema_drift_total", number, kind=kind)
-    work.count_dropped(work.reading.dropped)
-    add_self_counts(work.tx, work.counted)
-    rows = len(work.reading.counts) + len(work.reading.events)
-    return Applied(held=held, counted=dict(work.counted), rows=rows)
+def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applied:
+    reading = given.reading
+    counts = counts + given.count_dropped(reading.dropped)
+    for kind, number in reading.drift.items():
+        counts += given.count_query("schema_drift_total", number, kind=kind)
+    counted = _summed(counts)
+    counters.add_self_counts(given.tx, counted)
+    return Applied(held, counted, len(reading.counts) + len(reading.events))
+
+
+def _summed(counts: Iterable[tuple[SelfCount, float]]) -> dict[SelfCount, float]:
+    sums: dict[SelfCount, float] = {}
+    for name, amount in counts:
+        sums[name] = sums.get(name, 0.0) + amount
+    return sums

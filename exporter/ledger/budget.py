@@ -1,16 +1,19 @@
-"""Call budgets for who asks a provider beside the exporter: one account, one budget."""
+"""Call budgets: one account, one budget, whoever calls the provider."""
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger import claims, engine
+from exporter.ledger import engine
+from exporter.ledger.rows import BudgetState
+from exporter.ledger.tables import budget
 from exporter.model.query import Budget
 
 
-def take(url: str, purse: Budget, now_ms: int) -> int:
-    """Take one call from ``purse`` in the ledger at ``url``, which an exporter may be using.
+def take_at(url: str, limit: Budget, now_ms: int) -> int:
+    """Take one call from ``limit`` in the ledger at ``url``, which an exporter may be using.
 
     Return 0, or after how many milliseconds there is one; then none was taken. Where there is no
     ledger yet nothing is known of calls, and nothing is written. Raises ``LedgerError``.
@@ -22,9 +25,49 @@ def take(url: str, purse: Budget, now_ms: int) -> int:
     try:
         engine.check_schema(made)
         with made.begin() as tx:
-            return claims.take(tx, purse, now_ms)
+            return take(tx, limit, now_ms)
     except sa.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or type(error).__name__
         raise LedgerError(f"the ledger cannot be used: {cause}") from error
     finally:
         made.dispose()
+
+
+def take(tx: sa.Connection, limit: Budget, now_ms: int) -> int:
+    """Take one call from ``limit``, to be committed before the request leaves.
+
+    Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
+    refills nothing: the whole wait begins again at the new time.
+    """
+    mine = budget.c.name == limit.name
+    row = tx.execute(sa.select(budget).where(mine).with_for_update()).one_or_none()
+    if row is None:
+        tx.execute(sa.insert(budget).values(name=limit.name, spent_ms=now_ms))
+        return 0
+    if row.spent_ms > now_ms:
+        tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms, blocked_until_ms=0))
+    ready_ms = _ready_ms(row, limit, now_ms)
+    if ready_ms > now_ms:
+        return ready_ms - now_ms
+    tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms))
+    return 0
+
+
+def left(tx: sa.Connection, limit: Budget, now_ms: int) -> BudgetState:
+    """Return what is left of ``limit``; takes nothing."""
+    row = tx.execute(sa.select(budget).where(budget.c.name == limit.name)).one_or_none()
+    ready_ms = now_ms if row is None else _ready_ms(row, limit, now_ms)
+    return BudgetState(0, ready_ms) if ready_ms > now_ms else BudgetState(1)
+
+
+def _ready_ms(row: sa.Row[Any], limit: Budget, now_ms: int) -> int:
+    wait_ms = limit.period_ms + limit.margin_ms
+    if row.spent_ms > now_ms:
+        return now_ms + wait_ms
+    return int(max(row.spent_ms + wait_ms, row.blocked_until_ms))
+
+
+def block(tx: sa.Connection, limit: Budget, until_ms: int) -> None:
+    """Let nobody spend from ``limit`` before ``until_ms``, nor before what was set earlier."""
+    sooner = (budget.c.name == limit.name) & (budget.c.blocked_until_ms < until_ms)
+    tx.execute(sa.update(budget).where(sooner).values(blocked_until_ms=until_ms))

@@ -1,4 +1,4 @@
-"""Who may poll what: claims with fencing tokens, the persisted schedule, call budgets (C.3, C.6)."""
+"""Who may poll what: claims with fencing tokens, and the persisted schedule."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,9 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
-from exporter.ledger.rows import BudgetState, Claim, claim_of
-from exporter.ledger.tables import budget, query
-from exporter.model.query import Budget
+from exporter.ledger.rows import Claim, claim_of
+from exporter.ledger.tables import query
 
 CLAIM_MS = 30_000
 
@@ -97,16 +96,16 @@ def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None
 
     One failure stays on record, so that its end is noticed.
     """
-    concerned = sa.true() if targets is None else query.c.target.in_(targets)
+    chosen = sa.true() if targets is None else query.c.target.in_(targets)
     tx.execute(
         sa.update(query)
-        .where(query.c.circuit == "open", concerned)
+        .where(query.c.circuit == "open", chosen)
         .values(circuit="closed", fail_streak=1, next_poll_ms=now_ms)
     )
 
 
 def take_over(tx: sa.Connection) -> None:
-    """End every claim: the process that holds the ledger's lock knows their holders are gone."""
+    """End every claim: the process that holds the ledger's lock knows that no other holder runs."""
     tx.execute(sa.update(query).values(claim_expires_ms=0, holder=None))
 
 
@@ -115,52 +114,6 @@ def release(tx: sa.Connection, holder: str) -> None:
     tx.execute(
         sa.update(query).where(query.c.holder == holder).values(claim_expires_ms=0, holder=None)
     )
-
-
-def spend(tx: sa.Connection, claim: Claim, purse: Budget, now_ms: int) -> int:
-    """Take one call from ``purse`` for the poll of ``claim``; see ``take``."""
-    check(tx, claim)
-    return take(tx, purse, now_ms)
-
-
-def take(tx: sa.Connection, purse: Budget, now_ms: int) -> int:
-    """Take one call from ``purse``, to be committed before the request leaves.
-
-    Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
-    refills nothing: the whole wait begins again at the new time.
-    """
-    mine = budget.c.name == purse.name
-    row = tx.execute(sa.select(budget).where(mine).with_for_update()).one_or_none()
-    if row is None:
-        tx.execute(sa.insert(budget).values(name=purse.name, spent_ms=now_ms))
-        return 0
-    if row.spent_ms > now_ms:
-        tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms, blocked_until_ms=0))
-    ready_ms = _ready_ms(row, purse, now_ms)
-    if ready_ms > now_ms:
-        return ready_ms - now_ms
-    tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms))
-    return 0
-
-
-def left(tx: sa.Connection, purse: Budget, now_ms: int) -> BudgetState:
-    """Return what is left of ``purse``; takes nothing."""
-    row = tx.execute(sa.select(budget).where(budget.c.name == purse.name)).one_or_none()
-    ready_ms = now_ms if row is None else _ready_ms(row, purse, now_ms)
-    return BudgetState(0, ready_ms) if ready_ms > now_ms else BudgetState(1)
-
-
-def _ready_ms(row: sa.Row[Any], purse: Budget, now_ms: int) -> int:
-    wait_ms = purse.period_ms + purse.margin_ms
-    if row.spent_ms > now_ms:
-        return now_ms + wait_ms
-    return int(max(row.spent_ms + wait_ms, row.blocked_until_ms))
-
-
-def block(tx: sa.Connection, purse: Budget, until_ms: int) -> None:
-    """Let nobody spend from ``purse`` before ``until_ms``, nor before what was said earlier."""
-    sooner = (budget.c.name == purse.name) & (budget.c.blocked_until_ms < until_ms)
-    tx.execute(sa.update(budget).where(sooner).values(blocked_until_ms=until_ms))
 
 
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
@@ -188,7 +141,7 @@ def succeed(tx: sa.Connection, claim: Claim, now_ms: int, **columns: Any) -> Non
         .values(
             last_success_ms=now_ms,
             last_reason=None,
-            last_fault=None,
+            last_error=None,
             fail_streak=0,
             backoff_ms=0,
             circuit="closed",

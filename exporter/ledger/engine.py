@@ -7,6 +7,7 @@ import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 
 MIGRATING = 10_877
 PSYCOPG = "postgresql+psycopg"
-NEWEST = "1"
+NEWEST = "2"
 """The schema that this program writes: the last of ``migrations/versions``."""
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
@@ -85,9 +86,7 @@ def migrate(engine: sa.Engine) -> None:
     found = _revision(engine)
     if found == NEWEST:
         return
-    from exporter.ledger import upgrade  # noqa: PLC0415 - Alembic is a tenth of a start
-
-    if found is not None and found not in upgrade.revisions():
+    if found is not None and found not in revisions():
         raise LedgerError(
             f"{_place(engine)}: schema {found} is newer than this program; upgrade it"
         )
@@ -97,7 +96,32 @@ def migrate(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
-        upgrade.upgrade(connection)
+        _upgrade(connection)
+
+
+def revisions() -> list[str]:
+    """Return the schemas that this program knows, newest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - only migrations load Alembic
+
+    return [each.revision for each in ScriptDirectory.from_config(_scripts()).walk_revisions()]
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - only migrations load Alembic
+
+    config = _scripts()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _scripts() -> Any:
+    from alembic.config import Config  # noqa: PLC0415 - only migrations load Alembic
+
+    config = Config()
+    folder = resources.files("exporter.ledger") / "migrations"
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    return config
 
 
 def schema_version(engine: sa.Engine) -> int:

@@ -1,14 +1,12 @@
-"""T-maintain: write-off by the clock, dormancy, retirement and pruning, in small bites (C.3)."""
+"""Maintenance: write-off by the clock, dormancy, retirement and pruning, in small batches."""
 
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
 from exporter.ledger import rules
-from exporter.ledger.counters import UPDATE_TALLY, tally_columns
-from exporter.ledger.rules import Tally
-from exporter.ledger.tables import bucket, gap, gauge, poll_log, query, seen_event, series, sketch
-from exporter.ledger.work import add_self_counts
+from exporter.ledger.counters import UPDATE_STATE, add_self_counts, state_columns, state_of
+from exporter.ledger.tables import bucket, gap, gauge, query, seen_event, series, sketch
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, SelfCount
 
@@ -17,7 +15,6 @@ SERIES_TTL_MS = 35 * DAY_MS
 HORIZON_MS = 35 * DAY_MS
 FORGET_AFTER_MS = 90 * DAY_MS
 SHOWN_MS = 3 * DAY_MS  # of which the newest settled day is shown, or its withdrawal is waited for
-POLLS_KEPT = 200
 
 
 def write_off_aged(
@@ -33,17 +30,17 @@ def write_off_aged(
     counted: dict[SelfCount, float] = {}
     for row in rows:
         spec = specs[row.target, row.name]
-        before = Tally(row.c, row.overhang, row.written_off, row.overhang_since_ms)
+        before = state_of(row)
         after = rules.advance(before, 0.0, now_ms, spec.write_off_after_ms)
         if after == before:
             continue
-        updates.append(tally_columns(row, after, now_ms, moved=False))
+        updates.append(state_columns(row, after, now_ms, moved=False))
         touched.add(spec.key)
         labels = (("family", row.family), ("provider", spec.provider), ("target", spec.target))
         name = ("chatbot_exporter_written_off_total", labels)
         counted[name] = counted.get(name, 0.0) + after.written_off - before.written_off
     if updates:
-        tx.execute(UPDATE_TALLY, updates)
+        tx.execute(UPDATE_STATE, updates)
     add_self_counts(tx, counted)
     return frozenset(touched), counted
 
@@ -62,7 +59,7 @@ def mark_dormant(tx: sa.Connection, now_ms: int) -> frozenset[tuple[str, str]]:
 
 
 def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = False) -> int:
-    """Fold old buckets of an unclaimed query into one number a series; return how many went.
+    """Retire old buckets of an unclaimed query into one number a series; return how many.
 
     A bucket is old when it is past the horizon and the cursor; the counter does not move. Where
     room is ``tight``, only what polls and gauges still read is young.
@@ -120,24 +117,12 @@ def _retire_rows(
 
 
 def prune(tx: sa.Connection, now_ms: int) -> None:
-    """Drop expired gauges, and all but the last polls of the log."""
+    """Drop expired gauges."""
     tx.execute(sa.delete(gauge).where(gauge.c.expires_ms <= now_ms))
-    for query_id in tx.execute(sa.select(query.c.id)).scalars().all():
-        kept = (
-            sa.select(poll_log.c.poll_id)
-            .where(poll_log.c.query_id == query_id)
-            .order_by(poll_log.c.committed_ms.desc())
-            .limit(POLLS_KEPT)
-        )
-        tx.execute(
-            sa.delete(poll_log)
-            .where(poll_log.c.query_id == query_id)
-            .where(poll_log.c.poll_id.not_in(kept))
-        )
 
 
 def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
-    """Take one bite of a target gone for long; say whether there may be more to take.
+    """Delete one batch of a target removed long ago; say whether there may be more.
 
     Buckets are retired first, so that its counters are right whenever the target comes back.
     """
@@ -149,7 +134,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
         return False
     if _retire_oldest(tx, query_id, now_ms) or _drop_ids(tx, query_id):
         return True
-    for table in (series, gauge, gap, poll_log, sketch):
+    for table in (series, gauge, gap, sketch):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))
     tx.execute(sa.delete(query).where(query.c.id == query_id))
     return True

@@ -1,14 +1,18 @@
-"""What the ledger tells its callers: claims, views and the state of a query."""
+"""Records of the ledger: claims, what a reading is applied with, views, the state of a query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from exporter.model.samples import SelfCount, Series
+from exporter.model.query import QuerySpec
+from exporter.model.samples import Family, Reading, SelfCount, Series
+
+Counts = list[tuple[SelfCount, float]]
+"""Additions to the exporter's own persisted counters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,6 @@ class Claim:
     fail_streak: int
     backoff_ms: int
     circuit: str
-    quarantine: int
     memo: Mapping[str, Any]
 
 
@@ -56,7 +59,7 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class QueryState:
-    """Where a query stands, as committed; None where nothing has happened yet, or no budget is."""
+    """Where a query stands, as committed; None: nothing has happened yet, or it has no budget."""
 
     target: str
     query: str
@@ -68,7 +71,7 @@ class QueryState:
     last_success_ms: int | None
     next_poll_ms: int
     last_reason: str | None
-    last_fault: str | None
+    last_error: str | None
     fail_streak: int
     circuit: str
     quarantined: bool
@@ -82,9 +85,9 @@ class QueryState:
 class View:
     """All that one query shows.
 
-    ``pending`` are new series still shown at their held value, each with the instant when its real
-    value may follow; ``expires_ms`` is when the next gauge is withdrawn or a
-    spent budget is refilled.
+    ``pending`` are new series still shown at their held value, by id, each with the instant when
+    its real value may follow; ``expires_ms`` is when the next gauge is withdrawn or a spent budget
+    is refilled.
     """
 
     state: QueryState
@@ -100,6 +103,69 @@ class Applied:
     held: bool
     counted: Mapping[SelfCount, float]
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastReading:
+    """What was last counted for a query, and under which claim, state and floor."""
+
+    token: int
+    state_ms: int
+    floor_ms: int
+    digest: bytes
+
+    def repeats(self, before: "LastReading | None") -> bool:
+        """Say whether this reading equals the one ``before``, with no other claim in between."""
+        return before == replace(self, token=self.token - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyInput:
+    """One reading and all that decides how it counts; ``query`` is the claimed row, locked.
+
+    ``first``: no part of this poll came before. ``relabelled``: label rules or caps differ from
+    those of the last poll. ``key`` is the installation's, for sketches. ``last_reading`` is what
+    the query reported before, where that is known.
+    """
+
+    tx: sa.Connection
+    query: sa.Row[Any]
+    spec: QuerySpec
+    reading: Reading
+    now_ms: int
+    started_ms: int
+    families: Mapping[str, Family]
+    relabelled: bool
+    first: bool = True
+    key: bytes | None = None
+    last_reading: LastReading | None = None
+
+    @property
+    def watermark_ms(self) -> int:
+        """Return up to where a stream is read, with this reading."""
+        return max(self.query.watermark_ms or 0, self.reading.watermark_ms or 0)
+
+    def labels(self, series: Series) -> str:
+        """Return all labels of ``series`` as they are stored."""
+        return stored_labels(self.spec, self.families[series[0]], series)
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> Counts:
+        """Return the addition to a self counter of the query's target."""
+        own = {"provider": self.spec.provider, "target": self.spec.target} | labels
+        found = (f"chatbot_exporter_{name}", tuple(sorted(own.items())))
+        return [(found, amount)] if amount else []
+
+    def count_query(self, name: str, amount: float = 1, **labels: str) -> Counts:
+        """Return the addition to a self counter that has the label ``query``."""
+        return self.count(name, amount, query=self.spec.name, **labels)
+
+    def count_dropped(self, dropped: Mapping[tuple[str, str], int]) -> Counts:
+        """Return how many label sets had no place of their own, by family and reason."""
+        return [
+            each
+            for (family, reason), number in dropped.items()
+            for each in self.count("dropped_series_total", number, family=family, reason=reason)
+        ]
 
 
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
@@ -119,9 +185,9 @@ def _decoder(names: tuple[str, ...]) -> "msgspec.json.Decoder[msgspec.Struct]":
     return msgspec.json.Decoder(msgspec.defstruct("Labels", fields, gc=False))
 
 
-def full_labels(target: str, provider: str, series: Series) -> tuple[str, ...]:
-    """Return all label values of ``series`` of a target, in the family's order."""
-    return (provider, target, *series[1])
+def stored_labels(spec: QuerySpec, family: Family, series: Series) -> str:
+    """Return all labels of a series of the target as canonical JSON."""
+    return encode_labels(family.labels, (spec.provider, spec.target, *series[1]))
 
 
 def claim_of(row: sa.Row[Any], holder: str) -> Claim:
@@ -142,6 +208,5 @@ def claim_of(row: sa.Row[Any], holder: str) -> Claim:
         fail_streak=row.fail_streak,
         backoff_ms=row.backoff_ms,
         circuit=row.circuit,
-        quarantine=row.quarantine,
         memo=msgspec.json.decode(row.memo),
     )

@@ -1,6 +1,7 @@
-"""Bringing the ledger's queries in line with the settings (``semantics.md`` B.4)."""
+"""Bringing the ledger's queries and series in line with the settings."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -8,6 +9,9 @@ import sqlalchemy as sa
 from exporter.errors import LedgerError
 from exporter.ledger.tables import bucket, gauge, query, series
 from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.samples import BASE, OTHER, Family, Series
+
+AS_IS = LabelRule()
 
 
 def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
@@ -25,7 +29,7 @@ def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> 
                 )
             )
         else:
-            _go_on(tx, row, spec, now_ms)
+            _update(tx, row, spec, now_ms)
     for row in rows.values():
         if row.state == "active":
             _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
@@ -49,7 +53,7 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
 
 
 def encode_label_rules(spec: QuerySpec) -> str:
-    """Return label_rules and caps as canonical JSON: what decides which series a raw value is in.
+    """Return label rules and caps as canonical JSON: what decides which series a raw value is in.
 
     The cap under the empty name is the target's, that under ``*`` the one on all targets.
     """
@@ -68,7 +72,7 @@ def encode_label_rules(spec: QuerySpec) -> str:
 
 
 def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int]]:
-    """Return the label_rules and caps of ``encode_label_rules``."""
+    """Return the label rules and caps of ``encode_label_rules``."""
     stored = msgspec.json.decode(text)
     label_rules = {
         label: LabelRule(
@@ -93,9 +97,8 @@ def _start_mode(spec: QuerySpec) -> str:
     return "history" if spec.history else "zero"
 
 
-def _go_on(
-    tx: sa.Connection, row: sa.Row[tuple[object, ...]], spec: QuerySpec, now_ms: int
-) -> None:
+def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> None:
+    """Bring the row of a query that was there before in line with ``spec``."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
         raise LedgerError(
             f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
@@ -132,7 +135,7 @@ def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
 
 
 def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Fold every bucket of the series ``which`` into one number each; no counter moves."""
+    """Retire every bucket of the series ``which`` into one number each; no counter moves."""
     counted = (
         sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
         .where(bucket.c.series_id == series.c.id)
@@ -141,3 +144,68 @@ def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     tx.execute(sa.update(series).where(which).values(retired=series.c.retired + counted))
     mine = sa.select(series.c.id).where(which)
     tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))
+
+
+def rebased_series(
+    stored: str,
+    spec: QuerySpec,
+    ids: Mapping[Series, int],
+    families: Mapping[str, Family],
+    new: Collection[int] = (),
+) -> frozenset[int]:
+    """Return the series that stand for other raw values now than they did under ``stored``.
+
+    One of ``new`` may have been in ``other`` before, where its family's cap has changed.
+    """
+    rules, caps = decode_label_rules(stored)
+    return frozenset(
+        number
+        for series_, number in ids.items()
+        if _caps_changed(series_, caps, spec, new=number in new)
+        or any(
+            rules.get(label, AS_IS).members(value) != _members(spec, label, value)
+            for label, value in _labelled(series_, families)
+        )
+    )
+
+
+def hide_unreachable(
+    tx: sa.Connection,
+    spec: QuerySpec,
+    ids: Mapping[Series, int],
+    families: Mapping[str, Family],
+) -> None:
+    """Take series that the label rules cannot produce any more off ``/metrics``; show others."""
+    gone = {
+        number
+        for series_, number in ids.items()
+        if any(
+            value != OTHER and _members(spec, label, value) is None
+            for label, value in _labelled(series_, families)
+        )
+    }
+    _set_state(tx, gone, series.c.state != "hidden", "hidden")
+    _set_state(tx, set(ids.values()) - gone, series.c.state == "hidden", "live")
+
+
+def _set_state(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], state: str) -> None:
+    if ids:
+        tx.execute(
+            sa.update(series).where(series.c.id == sa.bindparam("s_id"), which).values(state=state),
+            [{"s_id": number} for number in ids],
+        )
+
+
+def _caps_changed(series_: Series, caps: Mapping[str, int], spec: QuerySpec, *, new: bool) -> bool:
+    before = (caps.get(series_[0]), caps.get(""), caps.get("*"))
+    changed = before != (spec.caps.get(series_[0]), spec.target_cap, spec.total_cap)
+    takes_overflow = OTHER in series_[1][len(BASE) - 2 :] or series_[1][0] == OTHER
+    return changed and (takes_overflow or new)
+
+
+def _members(spec: QuerySpec, label: str, value: str) -> frozenset[str] | None:
+    return spec.label_rules.get(label, AS_IS).members(value)
+
+
+def _labelled(series_: Series, families: Mapping[str, Family]) -> list[tuple[str, str]]:
+    return list(zip(families[series_[0]].labels[2:], series_[1], strict=True))

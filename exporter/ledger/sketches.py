@@ -1,4 +1,4 @@
-"""Distinct users and conversations of a stream, in sketches over rolling windows (B.7).
+"""Distinct users and conversations of a stream, in sketches over rolling windows.
 
 One HyperLogLog sketch for each hour, channel and their total. What goes in is keyed with a secret
 that is kept outside the database, so that no identifier can be tried against a stolen ledger.
@@ -19,8 +19,8 @@ import structlog
 
 from exporter.errors import LedgerError
 from exporter.ledger import gauges
+from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.tables import gap, gauge, sketch
-from exporter.ledger.work import Work
 from exporter.model import families
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
 
@@ -61,7 +61,7 @@ def installation_key(path: Path) -> bytes:
 
 @cache
 def library() -> Any:
-    """Return the sketch library, or None (said once) where its wheel is not to be had."""
+    """Return the sketch library, or None (logged once) if datasketches is not installed."""
     try:
         import datasketches  # noqa: PLC0415 - a compiled wheel that only streams need
     except ImportError:
@@ -70,15 +70,14 @@ def library() -> Any:
     return datasketches
 
 
-def store(work: Work, row: sa.Row[Any], counted: Iterable[Event]) -> None:
+def store(given: ApplyInput, counted: Iterable[Event]) -> Counts:
     """Add the users and conversations of new events; show the windows that end at a new hour."""
-    if work.key is None or library() is None:
-        return
+    if given.key is None or library() is None:
+        return []
     groups = _grouped(counted)
     if groups:
-        _update(work, work.key, groups)
-    if not work.reading.more:
-        _roll(work, row)
+        _update(given, given.key, groups)
+    return [] if given.reading.more else _roll(given)
 
 
 def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
@@ -99,13 +98,13 @@ def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
     return {group: values for group, values in groups.items() if values}
 
 
-def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
+def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> None:
     hours = [hour_ms for _, _, hour_ms in groups]
     known = {
         (row.kind, row.labels, row.hour_ms): row.data
-        for row in work.tx.execute(
+        for row in given.tx.execute(
             sa.select(sketch).where(
-                sketch.c.query_id == work.claim.query_id,
+                sketch.c.query_id == given.query.id,
                 sketch.c.hour_ms >= min(hours),
                 sketch.c.hour_ms <= max(hours),
             )
@@ -113,11 +112,10 @@ def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
     }
     new = [
         {
-            "query_id": work.claim.query_id,
+            "query_id": given.query.id,
             "kind": kind,
             "labels": labels,
             "hour_ms": hour_ms,
-            "lg_k": LG_K,
             "data": _grown(
                 known.get((kind, labels, hour_ms)), [_keyed(key, kind, each) for each in values]
             ),
@@ -129,16 +127,16 @@ def _update(work: Work, key: bytes, groups: Mapping[Group, set[str]]) -> None:
         for kind, labels, hour_ms in groups.keys() & known.keys()
     ]
     if mine:
-        work.tx.execute(
+        given.tx.execute(
             sa.delete(sketch).where(
-                sketch.c.query_id == work.claim.query_id,
+                sketch.c.query_id == given.query.id,
                 sketch.c.kind == sa.bindparam("k_kind"),
                 sketch.c.labels == sa.bindparam("k_labels"),
                 sketch.c.hour_ms == sa.bindparam("k_hour"),
             ),
             mine,
         )
-    work.tx.execute(sa.insert(sketch), new)
+    given.tx.execute(sa.insert(sketch), new)
 
 
 @lru_cache(maxsize=50_000)
@@ -155,35 +153,34 @@ def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
     return bytes(grown.serialize_compact())
 
 
-def _roll(work: Work, row: sa.Row[Any]) -> None:
+def _roll(given: ApplyInput) -> Counts:
     """Show the windows that end at the newest hour which is past the overlap, once an hour."""
-    reached_ms = max(row.watermark_ms or 0, work.reading.watermark_ms or 0)
-    end_ms = floor_to(reached_ms - work.spec.lookback_ms, HOUR_MS)
-    mine = gauge.c.query_id == work.claim.query_id
+    end_ms = floor_to(given.watermark_ms - given.spec.lookback_ms, HOUR_MS)
+    mine = gauge.c.query_id == given.query.id
     shown = sa.select(sa.func.max(gauge.c.end_ms)).where(mine, gauge.c.slot == gauges.ROLLING)
-    windows = _covered(work, row, end_ms)
-    if not windows or (work.tx.execute(shown).scalar() or 0) >= end_ms:
-        return
-    work.tx.execute(
+    windows = _covered(given, end_ms)
+    if not windows or (given.tx.execute(shown).scalar() or 0) >= end_ms:
+        return []
+    given.tx.execute(
         sa.delete(sketch).where(
-            sketch.c.query_id == work.claim.query_id, sketch.c.hour_ms < end_ms - LONGEST_MS
+            sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms - LONGEST_MS
         )
     )
-    gauges.roll(work, _estimates(work, end_ms, windows))
+    return gauges.roll(given, _estimates(given, end_ms, windows))
 
 
-def _covered(work: Work, row: sa.Row[Any], end_ms: int) -> list[str]:
+def _covered(given: ApplyInput, end_ms: int) -> list[str]:
     """Return the windows that the stream has covered wholly, shortest first."""
-    lost = sa.select(sa.func.max(gap.c.to_ms)).where(gap.c.query_id == work.claim.query_id)
-    since_ms = max(row.epoch_ms or end_ms, work.tx.execute(lost).scalar() or 0)
+    lost = sa.select(sa.func.max(gap.c.to_ms)).where(gap.c.query_id == given.query.id)
+    since_ms = max(given.query.epoch_ms or end_ms, given.tx.execute(lost).scalar() or 0)
     return [name for name, length_ms in WINDOWS.items() if end_ms - length_ms >= since_ms]
 
 
-def _estimates(work: Work, end_ms: int, windows: Iterable[str]) -> list[GaugeRow]:
+def _estimates(given: ApplyInput, end_ms: int, windows: Iterable[str]) -> list[GaugeRow]:
     """Return the distinct counts of each kind and label set in ``windows``, shortest first."""
-    rows = work.tx.execute(
+    rows = given.tx.execute(
         sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data)
-        .where(sketch.c.query_id == work.claim.query_id, sketch.c.hour_ms < end_ms)
+        .where(sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms)
         .order_by(sketch.c.hour_ms.desc())
     )
     by_set: defaultdict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)

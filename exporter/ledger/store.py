@@ -1,4 +1,4 @@
-"""The ledger as its callers see it: one method a transaction (``semantics.md`` C.3)."""
+"""The ledger as its callers see it: one method is one transaction."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +13,13 @@ import structlog
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
+from exporter.ledger import budget as budgets
 from exporter.ledger import claims, counters, engine, maintenance, settings, sketches
 from exporter.ledger.apply import apply_reading
-from exporter.ledger.repeats import LastReading
-from exporter.ledger.rows import Applied, Claim, View
+from exporter.ledger.counters import add_self_counts
+from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
-from exporter.ledger.work import Work, add_self_counts
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, SelfCount
 
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` is told the seconds of each transaction, None when it failed. ``max_bytes`` is how
+    ``commits`` receives the seconds of each transaction, None when it failed. ``max_bytes`` is how
     large its file may grow; near that, less of the past is kept. Raises ``LedgerError``
     (``ClaimLost``).
     """
@@ -53,7 +53,7 @@ class Ledger:
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
-        self._told: dict[int, LastReading] = {}
+        self._last: dict[int, LastReading] = {}
         self._begun: dict[int, int] = {}
         self._tight = False
         self.max_bytes: int | None = None
@@ -125,35 +125,38 @@ class Ledger:
         with self._transaction() as tx:
             return claims.renew(tx, held, self._clock.now_ms())
 
-    def spend(self, claim: Claim, purse: Budget) -> None:
-        """T-claim: take one call from ``purse``; raises ``BudgetSpent`` when none is left."""
+    def spend(self, claim: Claim, budget: Budget) -> None:
+        """Take one call from ``budget``; raises ``BudgetSpent`` when none is left."""
         with self._transaction() as tx:
-            wait_ms = claims.spend(tx, claim, purse, self._clock.now_ms())
+            claims.check(tx, claim)
+            wait_ms = budgets.take(tx, budget, self._clock.now_ms())
         if wait_ms:
             raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
 
-    def apply(self, claim: Claim, reading: Reading, *, started_ms: int, poll_id: str) -> Applied:
-        """T-apply: count one complete reading, or hold it back when it looks like a collapse."""
+    def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
+        """Count one complete reading, or hold it back when it looks like a collapse."""
         spec = self._specs.get((claim.target, claim.query))
         if spec is None:
             raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
         with self._transaction() as tx:
-            work = Work(
+            row = claims.check(tx, claim)
+            given = ApplyInput(
                 tx=tx,
-                claim=claim,
+                query=row,
                 spec=spec,
                 reading=reading,
                 now_ms=self._clock.now_ms(),
                 started_ms=started_ms,
                 families=self._families,
+                relabelled=row.label_rules != settings.encode_label_rules(spec),
                 first=self._begun.get(claim.query_id) != claim.token,
                 key=self._key,
-                before=self._told.pop(claim.query_id, None),
+                last_reading=self._last.pop(claim.query_id, None),
             )
-            applied = apply_reading(work, poll_id)
+            applied, last = apply_reading(given)
         self._begun[claim.query_id] = claim.token
-        if work.told is not None:
-            self._told[claim.query_id] = work.told
+        if last is not None:
+            self._last[claim.query_id] = last
         return applied
 
     def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:
@@ -171,7 +174,7 @@ class Ledger:
         claim: Claim,
         *,
         postpone_target_ms: int | None = None,
-        purse: Budget | None = None,
+        budget: Budget | None = None,
         counted: Mapping[SelfCount, float] | None = None,
         **columns: Any,
     ) -> None:
@@ -183,19 +186,19 @@ class Ledger:
             claims.fail(tx, claim, **columns)
             if postpone_target_ms is not None:
                 claims.postpone(tx, claim.target, postpone_target_ms)
-            if postpone_target_ms is not None and purse is not None:
-                claims.block(tx, purse, postpone_target_ms)
+            if postpone_target_ms is not None and budget is not None:
+                budgets.block(tx, budget, postpone_target_ms)
             add_self_counts(tx, counted or {})
 
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
-        """T-visible: the 0 (or old value) of these series was shown and scraped."""
+        """The 0 (or old value) of these series was shown and scraped."""
         if not numbers:
             return
         with self._transaction() as tx:
             tx.execute(
                 sa.update(series)
                 .where(series.c.id == sa.bindparam("s_id"))
-                .values(held=None, held_since_ms=None, visible_ms=self._clock.now_ms()),
+                .values(held=None, held_since_ms=None),
                 [{"s_id": number} for number in numbers],
             )
 
@@ -205,7 +208,7 @@ class Ledger:
             return read_view(tx, self._specs[key], self._families, self._clock.now_ms())
 
     def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
-        """T-maintain by the clock: write-off and dormancy; return queries whose view changed."""
+        """Write off and mark dormant by the clock; return queries whose view changed."""
         now_ms = self._clock.now_ms()
         with self._transaction() as tx:
             written, counted = maintenance.write_off_aged(tx, self._specs, now_ms)
@@ -213,7 +216,7 @@ class Ledger:
         return frozenset(written | asleep) & self._specs.keys(), counted
 
     def compact(self) -> None:
-        """T-maintain of old rows: retire buckets, prune and forget, in small transactions."""
+        """Retire old buckets, drop expired gauges and removed targets, in small transactions."""
         tight = self._is_tight()
         for spec in self._specs.values():
             for _ in range(BATCHES_PER_COMPACTION if tight else 1):
@@ -235,7 +238,7 @@ class Ledger:
         self._tight = used is not None and most is not None and used >= TIGHT_SHARE * most
         if self._tight and not before:
             log.warning(
-                "the ledger nears ledger.max_size: older hours are folded sooner",
+                "the ledger nears ledger.max_size: older hours are retired sooner",
                 used_bytes=used,
                 max_bytes=most,
             )

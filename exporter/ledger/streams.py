@@ -1,4 +1,4 @@
-"""Events of streams: each counts once, however often and in whatever order it is read (B.8).
+"""Events of streams: each counts once, however often and in whatever order it is read (specification: streams.md).
 
 A reading's new events are added to the hourly buckets of their series, so that counters and
 period gauges come from the same rows as everywhere else.
@@ -6,17 +6,16 @@ period gauges come from the same rows as everywhere else.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.ledger import buckets, counters
-from exporter.ledger.rules import Bucket, Key, Merge
-from exporter.ledger.tables import bucket, seen_event, series
-from exporter.ledger.work import Work
-from exporter.model.samples import HOUR_MS, CountRow, Event, Series, floor_to
+from exporter.ledger import counters
+from exporter.ledger.counters import Loaded
+from exporter.ledger.rows import ApplyInput, Counts
+from exporter.ledger.rules import EMPTY, Bucket, Key, Merge
+from exporter.ledger.tables import seen_event
+from exporter.model.samples import HOUR_MS, CountRow, Event, Series, Window, floor_to
 
 NEW_ID = "INSERT INTO seen_event (query_id, id, ts_ms, content) VALUES {} ON CONFLICT DO NOTHING"
 INSERT: Mapping[str, str] = {
@@ -27,69 +26,70 @@ AT_ONCE = 500
 PRUNED_AT_ONCE = 5_000
 
 
-def count(work: Work, row: sa.Row[Any]) -> list[Event]:
-    """Count the reading's events that were never seen; return them.
+def count(given: ApplyInput, loaded: Loaded) -> tuple[Counts, list[Event]]:
+    """Count the reading's events that were never seen; return self counts, and those events.
 
-    What is stamped before the query's epoch never counts, and is remembered like the rest.
+    Events before the query's epoch never count; their ids are kept like all others.
     """
-    fresh = _fresh(work)
-    epoch_ms = 0 if work.spec.history else (row.epoch_ms or work.started_ms)
+    row, spec = given.query, given.spec
+    fresh, counts = _fresh(given)
+    epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
     counted = [event for event in fresh if event.at_ms >= epoch_ms]
     late = sum(event.at_ms < (row.watermark_ms or 0) for event in counted)
-    work.count_query("late_events_total", late, outcome="counted")
-    work.count_query("late_events_total", len(fresh) - len(counted), outcome="ignored")
-    _add(work, counted)
-    watermark_ms = max(row.watermark_ms or 0, work.reading.watermark_ms or 0)
-    _forget(work, watermark_ms - work.spec.ids_kept_ms, PRUNED_AT_ONCE + 2 * len(fresh))
-    return counted
+    counts += given.count_query("late_events_total", late, outcome="counted")
+    ignored = len(fresh) - len(counted)
+    counts += given.count_query("late_events_total", ignored, outcome="ignored")
+    counts += _add(given, loaded, counted)
+    _prune(given, given.watermark_ms - spec.ids_kept_ms, PRUNED_AT_ONCE + 2 * len(fresh))
+    return counts, counted
 
 
-def _fresh(work: Work) -> list[Event]:
-    """Return the events whose ids are new, and remember those; the first of equal ids wins."""
+def _fresh(given: ApplyInput) -> tuple[list[Event], Counts]:
+    """Return the events whose ids are new, and keep those ids; the first of equal ids wins."""
+    events = given.reading.events
     first: dict[bytes, Event] = {}
     other = 0
-    for event in work.reading.events:
+    for event in events:
         held = first.setdefault(event.digest, event)
         other += held.content != event.content
-    known = _known_between(work, [event.at_ms for event in first.values()])
+    known = _known_between(given, [event.at_ms for event in first.values()])
     fresh = [event for digest, event in first.items() if digest not in known]
-    if _remember(work, fresh) < len(fresh):
-        known |= _known_at_another_time(work, fresh)
+    if _insert_ids(given, fresh) < len(fresh):
+        known |= _known_at_another_time(given, fresh)
         fresh = [event for event in fresh if event.digest not in known]
     repeated = first.keys() & known.keys()
     other += sum(first[digest].content != known[digest] for digest in repeated)
-    work.count_query("duplicate_events_total", len(work.reading.events) - len(fresh))
-    work.count_query("schema_drift_total", other, kind="unexpected_type")
-    return fresh
+    counts = given.count_query("duplicate_events_total", len(events) - len(fresh))
+    return fresh, counts + given.count_query("schema_drift_total", other, kind="unexpected_type")
 
 
-def _known_between(work: Work, instants: Sequence[int]) -> dict[bytes, int]:
+def _known_between(given: ApplyInput, instants: Sequence[int]) -> dict[bytes, int]:
     """Return the ids known in the stretch of time, with their checksums."""
     if not instants:
         return {}
-    rows = work.tx.execute(
+    rows = given.tx.execute(
         sa.select(seen_event.c.id, seen_event.c.content)
-        .where(seen_event.c.query_id == work.claim.query_id)
+        .where(seen_event.c.query_id == given.query.id)
         .where(seen_event.c.ts_ms >= min(instants), seen_event.c.ts_ms <= max(instants))
     )
     return {bytes(digest): content for digest, content in rows}
 
 
-def _known_at_another_time(work: Work, asked: Sequence[Event]) -> dict[bytes, int]:
+def _known_at_another_time(given: ApplyInput, wanted: Sequence[Event]) -> dict[bytes, int]:
     """Return which of these ids were there before, with another instant each."""
     known: dict[bytes, int] = {}
-    at_ms = {event.digest: event.at_ms for event in asked}
+    at_ms = {event.digest: event.at_ms for event in wanted}
     for some in _batches(at_ms, AT_ONCE):
-        rows = work.tx.execute(
+        rows = given.tx.execute(
             sa.select(seen_event.c.id, seen_event.c.ts_ms, seen_event.c.content).where(
-                seen_event.c.query_id == work.claim.query_id, seen_event.c.id.in_(some)
+                seen_event.c.query_id == given.query.id, seen_event.c.id.in_(some)
             )
         )
         known |= {bytes(id_): content for id_, ts_ms, content in rows if at_ms[bytes(id_)] != ts_ms}
     return known
 
 
-def _remember(work: Work, fresh: Sequence[Event]) -> int:
+def _insert_ids(given: ApplyInput, fresh: Sequence[Event]) -> int:
     """Keep the ids that are not there yet; return how many those were.
 
     Rows go to the driver as they are, in the order in which the table keeps them: there is one for
@@ -97,40 +97,40 @@ def _remember(work: Work, fresh: Sequence[Event]) -> int:
     """
     if not fresh:
         return 0
-    number = work.claim.query_id
+    number = given.query.id
     rows = sorted((number, event.digest, event.at_ms, event.content) for event in fresh)
-    return work.tx.exec_driver_sql(INSERT[work.tx.dialect.name], rows).rowcount
+    return given.tx.exec_driver_sql(INSERT[given.tx.dialect.name], rows).rowcount
 
 
-def _forget(work: Work, before_ms: int, most: int) -> None:
+def _prune(given: ApplyInput, before_ms: int, most: int) -> None:
     """Drop ids that no read reaches back to any more."""
-    mine = seen_event.c.query_id == work.claim.query_id
+    mine = seen_event.c.query_id == given.query.id
     old = (
         sa.select(seen_event.c.id)
         .where(mine, seen_event.c.ts_ms < before_ms)
         .order_by(seen_event.c.ts_ms)
         .limit(most)
     )
-    work.tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(old)))
+    given.tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(old)))
 
 
-def _add(work: Work, counted: Sequence[Event]) -> None:
-    rows = _rows(counted)
-    known = counters.known(work)
-    told = replace(work, reading=replace(work.reading, counts=rows))
-    folded = counters.fold(told, known)
-    created, _ = counters.create(work, folded.keys() - known.keys())
-    ids = known | created
-    figures = buckets.by_number(folded, ids, None)
-    more = buckets.flat(figures, figures)
-    if more:
-        before = _load(work, more)
-        after = {key: _grown(before.get(key), value) for key, value in more.items()}
-        growth: Counter[int] = Counter()
-        for (number, _), value in more.items():
-            growth[number] += int(value)
-        buckets.write(work, before, Merge(after, dict(growth)))
-        counters.write(work, Merge(after, dict(growth)), forgive=False)
+def _add(given: ApplyInput, loaded: Loaded, counted: Sequence[Event]) -> Counts:
+    """Add the events to the hourly buckets of their series."""
+    placed, dropped = counters.place(given, loaded, _rows(counted))
+    counts = given.count_dropped(dropped)
+    if not placed.values:
+        return counts
+    loaded = counters.create_series(given, loaded, placed.new)
+    more = placed.with_ids(loaded.ids)
+    starts = [start_ms for _, start_ms in more]
+    known = counters.load_buckets(given, Window(min(starts), max(starts) + 1))
+    growth: Counter[int] = Counter()
+    buckets: dict[Key, Bucket] = {}
+    for key, value in more.items():
+        obs, base = known.get(key, EMPTY)
+        buckets[key] = Bucket(obs + value, base)
+        growth[key[0]] += int(value)
+    return counts + counters.write(given, loaded, known, Merge(buckets, growth))
 
 
 def _rows(counted: Iterable[Event]) -> list[CountRow]:
@@ -140,23 +140,6 @@ def _rows(counted: Iterable[Event]) -> list[CountRow]:
     return [
         (each, hour_ms, number) for (counts, hour_ms), number in sums.items() for each in counts
     ]
-
-
-def _load(work: Work, keys: Mapping[Key, float]) -> dict[Key, Bucket]:
-    starts = [start_ms for _, start_ms in keys]
-    rows = work.tx.execute(
-        sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
-        .join(series, series.c.id == bucket.c.series_id)
-        .where(series.c.query_id == work.claim.query_id)
-        .where(bucket.c.start_ms >= min(starts), bucket.c.start_ms <= max(starts))
-    )
-    found = {(row[0], row[1]): Bucket(row[2], row[3]) for row in rows}
-    return {key: value for key, value in found.items() if key in keys}
-
-
-def _grown(old: Bucket | None, more: float) -> Bucket:
-    before = old or Bucket(0.0)
-    return Bucket(before.obs + more, before.base)
 
 
 def _batches(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

@@ -1,4 +1,4 @@
-"""The ledger's tables (``semantics.md`` C.2), for SQLite and PostgreSQL alike."""
+"""The ledger's tables, for SQLite and PostgreSQL alike (specification: ledger.md)."""
 
 from sqlalchemy import (
     BigInteger,
@@ -27,7 +27,7 @@ query = Table(
     Column("name", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
-    Column("naming", Text, key="label_rules", nullable=False),
+    Column("label_rules", Text, nullable=False),
     Column("start_mode", Text, nullable=False),
     Column("state", Text, nullable=False, server_default="active"),
     Column("state_ms", BigInteger, nullable=False),
@@ -41,7 +41,7 @@ query = Table(
     Column("last_success_ms", BigInteger),
     Column("next_poll_ms", BigInteger, nullable=False),
     Column("last_reason", Text),
-    Column("last_fault", Text),
+    Column("last_error", Text),
     Column("fail_streak", Integer, nullable=False, server_default="0"),
     Column("backoff_ms", BigInteger, nullable=False, server_default="0"),
     Column("circuit", Text, nullable=False, server_default="closed"),
@@ -70,7 +70,6 @@ series = Table(
     Column("changed_ms", BigInteger, nullable=False),
     Column("held", Double),
     Column("held_since_ms", BigInteger),
-    Column("visible_ms", BigInteger),
     Column("state", Text, nullable=False, server_default="live"),
     UniqueConstraint("family", "labels"),
     CheckConstraint("overhang >= 0", name="overhang"),
@@ -122,7 +121,6 @@ sketch = Table(
     Column("kind", Text, primary_key=True),
     Column("labels", Text, primary_key=True),
     Column("hour_ms", BigInteger, primary_key=True),
-    Column("lg_k", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -143,17 +141,7 @@ gap = Table(
     Column("from_ms", BigInteger, nullable=False),
     Column("to_ms", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
     Index("gap_query", "query_id"),
-)
-
-poll_log = Table(
-    "poll_log",
-    metadata,
-    Column("poll_id", Text, primary_key=True),
-    Column("query_id", BigInteger, ForeignKey("query.id"), nullable=False),
-    Column("committed_ms", BigInteger, nullable=False),
-    Index("poll_log_query", "query_id", "committed_ms"),
 )
 
 self_counter = Table(

@@ -7,9 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.ledger import claims
-from exporter.ledger.periods import period_expiry_ms, settled_periods
+from exporter.ledger import budget as budgets
 from exporter.ledger.rows import QueryState, Shown, View, decode_labels
+from exporter.ledger.rules import period_expiry_ms, settled_periods
 from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, Series, Window
@@ -78,7 +78,7 @@ def read_view(
     shown += [_gauge(found, families) for found in gauges if found.family in families]
     expiries = [found.expires_ms for found in gauges]
     expiries += [period_expiry_ms(spec, period) for period in periods.values()]
-    budget = claims.left(tx, spec.budget, now_ms) if spec.budget else None
+    budget = budgets.left(tx, spec.budget, now_ms) if spec.budget else None
     if budget is not None and budget.ready_ms is not None:
         expiries.append(budget.ready_ms)
     return View(
@@ -136,16 +136,20 @@ def _period_gauges(
     live: _Live, families: Mapping[str, Family], name: str, sums: Mapping[int, float]
 ) -> list[Shown]:
     """Return the period's sum of each counter; a known series that has no bucket had none: 0."""
-    folded = {each: _folded(families[each], name) for each in live.number if families[each].period}
+    aggregated = {
+        each: _aggregated(families[each], name) for each in live.number if families[each].period
+    }
     totals: defaultdict[Series, float] = defaultdict(float)
     for number, each in live.shown.items():
-        if each.family in folded:
-            gauge_name, fold = folded[each.family]
-            totals[gauge_name, fold(each.labels)] += sums.get(number, 0.0)
+        if each.family in aggregated:
+            gauge_name, kept = aggregated[each.family]
+            totals[gauge_name, kept(each.labels)] += sums.get(number, 0.0)
     return [Shown(family, labels, value) for (family, labels), value in totals.items()]
 
 
-def _folded(family: Family, name: str) -> tuple[str, Callable[[tuple[str, ...]], tuple[str, ...]]]:
+def _aggregated(
+    family: Family, name: str
+) -> tuple[str, Callable[[tuple[str, ...]], tuple[str, ...]]]:
     """Return the name of the period gauge of ``family``, and its labels from the counter's."""
     kept = [family.labels.index(label) for label in family.period_labels if label != "period"]
     return family.period_name, lambda labels: (*[labels[at] for at in kept], name)
@@ -168,7 +172,7 @@ def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> Quer
         last_success_ms=row.last_success_ms,
         next_poll_ms=row.next_poll_ms,
         last_reason=row.last_reason,
-        last_fault=row.last_fault,
+        last_error=row.last_error,
         fail_streak=row.fail_streak,
         circuit=row.circuit,
         quarantined=row.quarantine > 0,

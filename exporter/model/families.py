@@ -1,17 +1,26 @@
-"""The normalised families: what several providers feed, each with the field's meaning in HELP.
-
-Source: ``metrics.md`` A.2 and A.3.
-"""
+"""The normalised families, which several providers feed, with what their numbers mean."""
 
 from exporter.model.samples import BASE, Family, MetricType
 
 
 def counter(
-    name: str, cap: int, help_: str, *labels: str, meaning: str = "", folded: tuple[str, ...] = ()
+    name: str,
+    cap: int,
+    help_: str,
+    *labels: str,
+    meaning: str = "",
+    aggregated: tuple[str, ...] = (),
 ) -> Family:
     """Return a counter with the base labels and ``labels``; its newest period is shown too."""
     return Family(
-        name, MetricType.COUNTER, help_, BASE + labels, cap, meaning, period=True, folded=folded
+        name,
+        MetricType.COUNTER,
+        help_,
+        BASE + labels,
+        cap,
+        meaning,
+        period=True,
+        aggregated=aggregated,
     )
 
 
@@ -46,7 +55,7 @@ INTERACTIONS = counter(
     40,
     "Interactions (turns or requests) handled by the bot platform.",
     "interaction_type",
-    folded=("interaction_type",),
+    aggregated=("interaction_type",),
     meaning="A platform-defined turn; not comparable across providers",
 )
 CONVERSATIONS_STARTED = counter(
@@ -126,7 +135,7 @@ EVENTS = counter(
     "Events in the provider's event store, by allowlisted event name.",
     "channel",
     "event",
-    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names fold into event=other",
+    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names count as event=other",
 )
 OUTBOUND_API_REQUESTS = counter(
     "chatbot_outbound_api_requests_total",
@@ -277,6 +286,11 @@ TAKEOVER_RATIO = gauge(
     "period",
 )
 
+NORMALISED: dict[str, Family] = {
+    each.name: each for each in list(globals().values()) if isinstance(each, Family)
+}
+"""Every family above, by name."""
+
 PERIOD_END = Family(
     "chatbot_period_end_timestamp_seconds",
     MetricType.GAUGE,
@@ -285,46 +299,3 @@ PERIOD_END = Family(
     20,
     "Join key for freshness",
 )
-
-NORMALISED: dict[str, Family] = {
-    family.name: family
-    for family in (
-        MESSAGES_RECEIVED,
-        MESSAGES_SENT,
-        OPERATOR_MESSAGES_SENT,
-        INTERACTIONS,
-        CONVERSATIONS_STARTED,
-        SESSIONS_ENDED,
-        NEW_USERS,
-        FLOW_TRIGGERS,
-        FALLBACKS,
-        NLP_MATCHES,
-        NLP_MISSES,
-        HANDOVERS,
-        GOALS_REACHED,
-        FEEDBACK,
-        EVENTS,
-        OUTBOUND_API_REQUESTS,
-        OUTBOUND_API_REQUEST_ERRORS,
-        FUNCTION_CALLS,
-        FUNCTION_CALL_ERRORS,
-        INTEGRATION_CALLS,
-        INTEGRATION_CALL_ERRORS,
-        KNOWLEDGE_BASE_HITS,
-        SEARCHES,
-        LLM_CALLS,
-        LLM_TOKENS,
-        ACTIVE_USERS,
-        RETURNING_USERS,
-        KNOWN_USERS,
-        ACTIVE_CONVERSATIONS,
-        TOP_INTENT_MATCHES,
-        FUNCTION_INFO,
-        CONVERSATION_DURATION_AVERAGE_SECONDS,
-        SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
-        TIME_TO_PICK_UP_AVERAGE_SECONDS,
-        TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS,
-        TAKEOVER_RATIO,
-    )
-}
-"""Every normalised family, by name."""

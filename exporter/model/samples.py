@@ -1,4 +1,4 @@
-"""The vocabulary of figures: families, series, windows and what one read says of a window."""
+"""The vocabulary of samples: families, series, windows, and what one read says of a window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +25,12 @@ class MetricType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family of the catalogue (``metrics.md``).
+    """One metric family of the catalogue.
 
     ``labels`` are all label names in order, ``provider, target`` first. ``cap`` is the most series
-    that one target may have. ``period`` says that the newest settled hour and day of this counter
-    are also shown, as ``chatbot_period_*``, summed over the ``folded`` labels. ``meaning`` says whose definition and what adds up.
+    that one target may have. ``period``: the newest settled hour and day of this counter are also
+    shown, as ``chatbot_period_*``, summed over the ``aggregated`` labels. ``meaning`` states whose
+    definition the numbers follow, and what adds up.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Family:
     cap: int
     meaning: str = ""
     period: bool = False
-    folded: tuple[str, ...] = ()
+    aggregated: tuple[str, ...] = ()
     reference: str = ""
 
     @property
@@ -50,12 +51,12 @@ class Family:
     @property
     def period_labels(self) -> tuple[str, ...]:
         """Return the labels of that gauge, ``period`` last."""
-        return (*(label for label in self.labels if label not in self.folded), "period")
+        return (*(label for label in self.labels if label not in self.aggregated), "period")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A half-open stretch of time ``[start_ms, end_ms)`` in UTC milliseconds."""
+    """A half-open span of time ``[start_ms, end_ms)`` in UTC milliseconds."""
 
     start_ms: int
     end_ms: int
@@ -65,7 +66,7 @@ class Window:
         return self.end_ms - self.start_ms
 
     def holds(self, instant_ms: int) -> bool:
-        """Say whether ``instant_ms`` lies in the window."""
+        """Return whether ``instant_ms`` lies in the window."""
         return self.start_ms <= instant_ms < self.end_ms
 
 
@@ -76,12 +77,12 @@ SelfCount: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 """A counter of the exporter itself: its family's name and its labels, sorted by name."""
 
 CountRow: TypeAlias = tuple[Series, int, float]
-"""Series, start of the bucket in UTC milliseconds, what the provider says of it now."""
+"""Series, start of the bucket in UTC milliseconds, and the provider's current number."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaugeRow:
-    """One value that must never be added up: of a bucket, a level, or of a whole window."""
+    """One value that never adds up: of a bucket, a level, or of a whole window."""
 
     series: Series
     window: Window
@@ -89,13 +90,13 @@ class GaugeRow:
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event of a stream; there are ten thousand a second, so the collector need not see them.
+    """One event of a stream; not tracked by the garbage collector, since there are many.
 
     ``digest`` is BLAKE2b-128 over bot, version and id. ``counts`` are the series it adds 1 to.
-    ``content`` is a checksum of what the event says, so that another event under the same id is
-    noticed. ``place`` (project, bot_environment and channel) is where ``user`` and ``conversation``
-    count as active; None: nowhere. Those two are in the clear here and nowhere else: the ledger
-    turns them into keyed digests and keeps those in sketches only.
+    ``content`` is a checksum of the event, which detects another event under the same id. ``place``
+    (project, bot_environment and channel) is where ``user`` and ``conversation`` count as active;
+    None: nowhere. Those two are plain text here and nowhere else: the ledger stores keyed digests
+    in sketches only.
     """
 
     digest: bytes
@@ -109,23 +110,24 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that one complete, validated read says of ``window``.
+    """The result of one complete, validated read of ``window``.
 
-    ``counts``: additive buckets; absent means none, since the read was complete.
-    ``gauges_only``: nothing was read of additive buckets; those the ledger knows stay as they are.
-    ``kept``: families of ``counts`` that could not be read; their buckets stay as they are, too.
+    ``counts``: additive buckets; absent means zero, since the read was complete.
+    ``gauges_only``: additive buckets were not read; those the ledger knows do not change.
+    ``kept``: families of ``counts`` that could not be read; their buckets do not change either.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
-    ``daily``: those buckets are local days, else hours; the other kind shown stays as it was.
+    ``daily``: those buckets are local days, else hours; gauges of the other kind do not change.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
     ``lists``: values of a whole window (top lists, trailing windows, definitions): they replace
     what the query showed of the same families before.
-    ``events``: events of a stream; their hours become additive buckets once de-duplicated.
+    ``events``: events of a stream; de-duplicated, their hours become additive buckets.
     ``lists_of``: families whose lists were read, so that an empty list empties them.
-    ``watermark_ms``: where a stream goes on, once this reading is applied.
+    ``watermark_ms``: where a stream continues once this reading is applied.
     ``drift``: fields that did not match the schema but could be left out, by kind.
-    ``dropped``: label sets folded or dropped at the edge, by ``(family, reason)``.
-    ``memo``: what the provider wants to be told at its next poll (None: as before).
-    ``more``: another reading of the same poll follows; a first range is baseline until the last.
+    ``dropped``: label sets that were shortened, renamed to ``other`` or dropped, by
+    ``(family, reason)``.
+    ``memo``: what the provider needs at its next poll (None: no change).
+    ``more``: another reading of the same poll follows; a first poll is baseline until the last.
     """
 
     window: Window

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -129,10 +128,7 @@ async def _read(
     readings = line.query.read(line.api, ask)
     async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
         async for reading in each:
-            poll_id = uuid.UUID(int=desk.rng.getrandbits(128)).hex
-            apply = partial(
-                desk.ledger.apply, claim, reading, started_ms=started_ms, poll_id=poll_id
-            )
+            apply = partial(desk.ledger.apply, claim, reading, started_ms=started_ms)
             applied = await desk.offload(apply)
             desk.telemetry.add(applied.counted)
             rows += applied.rows
@@ -221,9 +217,9 @@ async def _fail(desk: PollContext, spec: QuerySpec, claim: Claim, error: Provide
                 backoff_ms=verdict.backoff_ms,
                 circuit=verdict.circuit,
                 last_reason=error.reason.value,
-                last_fault=said,
+                last_error=said,
                 postpone_target_ms=verdict.hold_target_ms,
-                purse=spec.budget,
+                budget=spec.budget,
                 counted=drift,
             )
         )

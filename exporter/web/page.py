@@ -16,7 +16,6 @@ from exporter.web.chart import Chart, draw
 TONES = {
     State.OK: "good",
     State.NEVER_POLLED: "quiet",
-    State.DISABLED: "quiet",
     State.THROTTLED: "warn",
     State.QUARANTINED: "warn",
     State.FAILING: "bad",

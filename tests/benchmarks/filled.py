@@ -82,5 +82,4 @@ def _row(each: Shown, query_id: int, now_ms: int) -> dict[str, object]:
         "c": each.value,
         "created_ms": now_ms,
         "changed_ms": now_ms,
-        "visible_ms": now_ms,
     }

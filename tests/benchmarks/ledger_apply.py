@@ -9,7 +9,6 @@ in milliseconds, with the commit. The rounds are interleaved.
 import statistics
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -67,9 +66,9 @@ def _rows(step: int, hours: range, grown: range = range(0)) -> list[CountRow]:
 def _apply(book: Book, rows: Sequence[CountRow]) -> float:
     claim = book.claim()
     reading = Reading(WINDOW, counts=rows)
-    started_ms, poll_id = book.clock.now_ms(), uuid.uuid4().hex
+    started_ms = book.clock.now_ms()
     before = time.process_time()
-    applied: Applied = book.ledger.apply(claim, reading, started_ms=started_ms, poll_id=poll_id)
+    applied: Applied = book.ledger.apply(claim, reading, started_ms=started_ms)
     taken = (time.process_time() - before) * 1000
     if applied.held or applied.rows != SERIES * HOURS:
         raise AssertionError(applied)

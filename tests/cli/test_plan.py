@@ -20,7 +20,7 @@ from exporter.providers.base.plugin import Query, Target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
-UNCLAIMED = Claim(0, "", "", "", 0, 0, None, None, None, None, None, None, 0, 0, "closed", 0, {})
+UNCLAIMED = Claim(0, "", "", "", 0, 0, None, None, None, None, None, None, 0, 0, "closed", {})
 
 
 def plan(folder: Path, document: object) -> str:

@@ -1,6 +1,5 @@
 """A vendor that may be asked once an hour (Xenioo): what its ledger shows, judged by the rules."""
 
-import uuid
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def _poll(ledger: Ledger, now_ms: int, course: Course) -> None:
         for hour in range(first, (now_ms - START_MS) // HOUR_MS)
     ]
     reading = Reading(window=window, counts=rows)
-    applied = ledger.apply(claim, reading, started_ms=now_ms, poll_id=uuid.uuid4().hex)
+    applied = ledger.apply(claim, reading, started_ms=now_ms)
     finish = ledger.hold if applied.held else ledger.succeed
     finish(claim, next_poll_ms=now_ms + 1)
 

@@ -4,9 +4,7 @@ All five vendors, in virtual time. For each trouble the status page says what is
 what to do; one line of the log says the same; and a metric lets an alert say it.
 """
 
-import asyncio
 import html
-import random
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,13 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from structlog.testing import capture_logs
 
-from exporter.app import App, Environment
-from exporter.providers import PROVIDERS
 from exporter.status import QueryStatus, State
 from exporter.web.page import render
 from tests.faults.bench import PREFIX
+from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, run_virtual
 
 MINUTE_S = 60
 HOUR_S = 3_600
@@ -89,22 +86,9 @@ class Walk:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        outside = Environment(
-            clock=self.clock,
-            rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=PROVIDERS,
-            offload=inline,
-            transport=self.vendors,
-        )
         with capture_logs() as self.said:
-            self.app = App(read(self.document), outside)
-            await self.app.open()
-            running = asyncio.create_task(self.app.run())
-            try:
+            async with exporter(read(self.document), self.clock, self.vendors) as self.app:
                 yield
-            finally:
-                self.app.stop()
-                await running
 
     def queries(self, name: str) -> tuple[QueryStatus, ...]:
         (found,) = [target for target in self.app.status().targets if target.name == name]

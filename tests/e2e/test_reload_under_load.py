@@ -4,11 +4,10 @@ The real program, as a process, on made-up vendors that log every request. It is
 pause while it is told to reload, by signal and by request, with files that are right and wrong.
 """
 
-import asyncio
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,13 +19,12 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.clock import SystemClock
 from exporter.model.query import QuerySpec
 from exporter.polling.schedule import phase_ms
-from exporter.simulator import SIMULATORS
-from exporter.simulator.server import Seen, Service, serving
+from exporter.simulator.server import Seen, Service
 from exporter.simulator.traffic import Traffic
 from tests.e2e.processes import end, free_port, page, program, wait_for
+from tests.support.served import ServedVendors, document
 
 pytestmark = pytest.mark.slow
 INTERVAL_MS = 5_000
@@ -37,48 +35,15 @@ FED = ("chatbot_messages_received_total", "chatbot_interactions_total")
 Sample = tuple[str, frozenset[tuple[str, str]]]
 
 
-Vendors = Mapping[str, Service]
-
-
-@contextmanager
-def vendors() -> Iterator[tuple[Vendors, Mapping[str, str]]]:
-    """Serve made-up vendors on a thread of their own; yield them, and where they are."""
-    clock, traffic = SystemClock(), Traffic(3, per_hour=150)
-    services = {name: SIMULATORS[name](clock, traffic) for name in VENDORS}
-    urls: dict[str, str] = {}
-    ready, stop = threading.Event(), threading.Event()
-
-    async def main() -> None:
-        async with serving(services) as found:
-            urls.update(found)
-            ready.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),))
-    thread.start()
-    try:
-        assert ready.wait(60)
-        yield services, urls
-    finally:
-        stop.set()
-        thread.join()
-
-
-def document(services: Vendors, urls: Mapping[str, str]) -> dict[str, Any]:
+def settings_of(folder: Path, vendors: ServedVendors) -> dict[str, Any]:
     """Return settings: a query every five seconds each, and Xenioo's, which is asked once."""
     fewer: dict[str, dict[str, Any]] = {
         "flowxo": {"interval": "5s", "top_flows": None},
         "voiceflow": {"interval": "5s", "queries": ["interactions"]},
         "xenioo": {},
     }
-    return {
-        "version": 1,
-        "allow_inline_secrets": True,
-        "defaults": {"lookback": "2h", "settle": "1h", "zero_hold": "1s"},
-        "targets": [
-            {"name": name} | services[name].target(urls[name]) | fewer[name] for name in services
-        ],
-    }
+    targets = [vendors.target(name) | fewer[name] for name in VENDORS]
+    return document(folder, *targets, lookback="2h", settle="1h", zero_hold="1s")
 
 
 @dataclass
@@ -187,15 +152,13 @@ class Operator:
 
 
 @contextmanager
-def scraped(
-    folder: Path, services: Vendors, urls: Mapping[str, str]
-) -> Iterator[tuple[Operator, Scraper]]:
+def scraped(folder: Path, vendors: ServedVendors) -> Iterator[tuple[Operator, Scraper]]:
     """Run the program on vendors that have all been asked, and scrape it without a pause."""
     port, file = free_port(), folder / "exporter.yaml"
-    settings = document(services, urls)
+    settings = settings_of(folder, vendors)
     file.write_text(yaml.safe_dump(settings), "utf-8")
     with program("run", "--config", str(file), "--listen", f"127.0.0.1:{port}") as process:
-        wait_for(lambda: all(polls(service) for service in services.values()), 120)
+        wait_for(lambda: all(polls(service) for service in vendors.services.values()), 120)
         scraper = Scraper(port)
         with scraper.scraping():
             yield Operator(process, port, file, settings), scraper
@@ -205,14 +168,13 @@ def scraped(
 
 
 def test_no_scrape_and_no_poll_is_lost_and_unchanged_targets_go_on(tmp_path: Path) -> None:
-    with (
-        vendors() as (services, urls),
-        scraped(tmp_path, services, urls) as (operator, scraper),
-    ):
-        for number in range(RELOADS):
-            operator.reload(number)
-            polled = len(polls(services["flowxo"])) + 2
-            wait_for(partial(lambda most: len(polls(services["flowxo"])) >= most, polled), 60)
+    with ServedVendors(VENDORS, Traffic(3, per_hour=150)) as vendors:
+        services = vendors.services
+        with scraped(tmp_path, vendors) as (operator, scraper):
+            for number in range(RELOADS):
+                operator.reload(number)
+                polled = len(polls(services["flowxo"])) + 2
+                wait_for(partial(lambda most: len(polls(services["flowxo"])) >= most, polled), 60)
 
     assert scraper.failed == []
     assert scraper.fallen == []

@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import random
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,18 +13,19 @@ from typing import Any
 import httpx
 import yaml
 
-from exporter.app import App, Environment
+from exporter.app import App
 from exporter.clock import Clock
 from exporter.config import loads
 from exporter.config.model import Settings
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Provider, Rules
+from exporter.providers.base.plugin import LabelSettings, Provider
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 from tests.providers.compliance import Case, Compliance
-from tests.support.virtual import VirtualClock, inline
+from tests.support.running import exporter
+from tests.support.virtual import VirtualClock
 
 Labels = tuple[tuple[str, str], ...]
 Samples = dict[tuple[str, Labels], float]
@@ -155,23 +155,14 @@ class Bench:
     async def running(self) -> AsyncIterator[None]:
         """Run the exporter, and scrape it, until the block is left."""
         services = {self.ports[name]: service for name, service in self.services.items()}
-        outside = Environment(
-            clock=self.clock,
-            rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=self.kinds,
-            offload=inline,
-            transport=Network(services),
-        )
-        self._app = App(self._read_settings(), outside, "bench")
-        await self._app.open()
-        self.scrape()
-        async with asyncio.TaskGroup() as group:
-            running = group.create_task(self._app.run())
-            scraping = group.create_task(self._scrape_on())
+        network = Network(services)
+        async with exporter(
+            self._read_settings(), self.clock, network, self.kinds, "bench"
+        ) as self._app:
+            self.scrape()
+            scraping = asyncio.create_task(self._scrape_on())
             yield
             scraping.cancel()
-            self._app.stop()
-            await running
 
     def _read_settings(self) -> Settings:
         document = {
@@ -274,7 +265,7 @@ class Bench:
         """Return the families that the queries of target ``name`` say they feed."""
         settings = self._read_settings()
         (options,) = (each for each in settings.targets if each.name == name)
-        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         queries = self.kinds[options.provider].build(options, rules).queries
         return {family for query in queries for family in query.spec.fields}
 

@@ -9,20 +9,14 @@ from typing import Any
 import pytest
 
 from exporter import app
-from exporter.errors import ProviderError, Refused, SchemaError, Throttled, TimedOut, Unauthorized
+from exporter.errors import ProviderError, SchemaError, Throttled, Unauthorized
 from exporter.polling import poller
 from exporter.providers import PROVIDERS
+from exporter.simulator.faults import GENERIC
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
-from tests.providers.compliance import FAULTS
+from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
 from tests.support.virtual import run_virtual
-
-SLOWER: Mapping[str, type[ProviderError]] = {
-    "refused": Refused,
-    "hang": TimedOut,
-    "hang_after": TimedOut,
-}
-"""Faults that the suite of a single read leaves out."""
 
 SETTINGS = {"interval": "1m", "lookback": "2h", "slow_interval": "1m", "zero_hold": "1s"}
 
@@ -49,7 +43,7 @@ class Course:
     calm_s: float = 150
     hits: Callable[[Any], bool] = any_call
     still: tuple[str, ...] = ()
-    errors: Mapping[str | tuple[str, str], type[ProviderError] | None] = field(default_factory=dict)
+    errors: Errors = field(default_factory=dict)
 
 
 COURSES: Mapping[str, Course] = {
@@ -61,7 +55,6 @@ COURSES: Mapping[str, Course] = {
     "flowxo": Course(),
     "inkeep": Course(
         {"queries": ["events", "conversations", "active_users"]},
-        errors={("active_users", "refused"): None},  # this server counts nothing distinct
     ),
     "voiceflow": Course({"queries": ["interactions", "function_usage", "top_intents"]}),
     "xenioo": Course(
@@ -93,18 +86,10 @@ def made_up(per_hour: float) -> Traffic:
     return Traffic(7, per_hour=per_hour)
 
 
-def expected(kind: str, query: str, fault: str) -> type[ProviderError] | None:
+def meaning(kind: str, query: str, fault: str) -> type[ProviderError] | None:
     """Return what ``fault`` becomes for ``query``: None where it does no harm."""
-    key = (query.partition("/")[0], fault)
-    meanings: tuple[Mapping[Any, type[ProviderError] | None], ...] = (
-        COURSES[kind].errors,
-        case_of(kind).errors,
-        case_of(kind).own_faults,
-        FAULTS,
-        SLOWER,
-    )
-    told = (meaning[each] for meaning in meanings for each in (key, fault) if each in meaning)
-    return next(told, None)
+    case = case_of(kind)
+    return expected(query, fault, COURSES[kind].errors, case.errors, case.own_faults)
 
 
 def own_faults(kind: str) -> set[str]:
@@ -112,7 +97,7 @@ def own_faults(kind: str) -> set[str]:
 
 
 CASES = [
-    (kind, fault) for kind in COURSES for fault in sorted({*FAULTS, *SLOWER, *own_faults(kind)})
+    (kind, fault) for kind in COURSES for fault in sorted({*map(str, MATRIX), *own_faults(kind)})
 ]
 
 
@@ -139,11 +124,15 @@ def test_every_provider_is_put_to_the_test() -> None:
     assert COURSES.keys() == PROVIDERS.keys()
 
 
+def test_every_generic_fault_is_tested_or_has_a_reason_why_not() -> None:
+    assert MATRIX.keys() | NOT_ERRORS.keys() == GENERIC
+
+
 async def strike(bench: Bench, kind: str, fault: str) -> None:
     """Let the fault strike until every query that it harms has failed, and judge that."""
     course = COURSES[kind]
-    generic = fault in FAULTS.keys() | SLOWER.keys()
-    hit = [query for query in bench.queries() if expected(kind, query, fault)]
+    generic = fault in MATRIX
+    hit = [query for query in bench.queries() if meaning(kind, query, fault)]
     assert hit
 
     bench.service.faults.on(fault, when=course.hits if generic else any_call)
@@ -155,7 +144,7 @@ async def strike(bench: Bench, kind: str, fault: str) -> None:
     if len(hit) == len(bench.queries()):
         assert {key: after[key] for key in before} == before
     for query in bench.queries() if generic else hit:
-        error = expected(kind, query, fault)
+        error = meaning(kind, query, fault)
         assert failures(bench, query).keys() == ({error.reason} if error else set())
 
 

@@ -9,9 +9,13 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
+import httpx
 import pytest
 
+from exporter.clock import SystemClock
+from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Detached, ResolvingLoop
+from exporter.http_client.transport import Transport
 
 HANGING = 40
 
@@ -118,3 +122,35 @@ async def _give_up(call: Awaitable[str]) -> None:
 
 def _gone() -> None:
     raise OSError("gone")
+
+
+def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
+    both = threading.Barrier(2, timeout=5)
+
+    def sign(key: str) -> dict[str, str]:
+        both.wait()
+        return {"Authorization": key}
+
+    async def main() -> list[str]:
+        blocking, clock = Detached(), SystemClock()
+
+        async def ask(name: str) -> str:
+            def vendor(request: httpx.Request) -> httpx.Response:
+                return httpx.Response(200, json=request.headers["Authorization"])
+
+            async with Transport(httpx.MockTransport(vendor)) as wire:
+                client = ApiClient(
+                    base_url=f"https://{name}.test",
+                    sign=lambda: sign(name),
+                    wire=wire,
+                    clock=clock,
+                    requests_per_second=0,
+                    blocking=blocking,
+                )
+                return await client.get("/x", {}, str)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask(name)) for name in ("one", "two")]
+        return [task.result() for task in tasks]
+
+    assert asyncio.run(main()) == ["one", "two"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.app import serve
 from exporter.cli import main
 from exporter.polling import poller
 
@@ -58,4 +59,4 @@ if __name__ == "__main__":
     sa.event.listen(sa.Engine, "commit", executioner.before)
     sa.event.listen(sa.Pool, "checkin", executioner.after)
     poller.RENEW_EVERY_S = 0.3  # a claim is renewed within the test's time
-    main(sys.argv[4:])
+    main(sys.argv[4:], obj=serve)

@@ -1,12 +1,9 @@
-"""Vendors that live through it all, and exporters that are killed one after another."""
+"""Exporters that are killed one after another."""
 
-import asyncio
 import re
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,7 @@ import httpx
 import yaml
 
 from exporter.clock import SystemClock
-from exporter.simulator import SIMULATORS
-from exporter.simulator.server import Service, serving
-from exporter.simulator.traffic import Traffic
+from tests.e2e.processes import free_port
 
 CHILD = Path(__file__).with_name("child.py")
 LONGEST_S = 60.0
@@ -27,45 +22,6 @@ _RESTARTS = re.compile(
     r"chatbot_exporter_(polls|polls_skipped|poll_failures|api_requests|throttled|"
     r"schema_drift|ledger_errors|claims_lost)_total"
 )
-
-
-class Vendors:
-    """Simulators on one truth, served from a thread of their own."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.clock = SystemClock()
-        self.traffic = Traffic(None)
-        self.services: dict[str, Service] = {
-            name: SIMULATORS[name](self.clock, self.traffic) for name in names
-        }
-        self.urls: dict[str, str] = {}
-        self._loop = asyncio.new_event_loop()
-        self._up = threading.Event()
-        self._down = asyncio.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        assert self._up.wait(LONGEST_S)
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        async with serving(self.services) as self.urls:
-            self._up.set()
-            await self._down.wait()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._down.set)
-        self._thread.join(LONGEST_S)
-
-    def ask(self, call: Callable[[], Any]) -> Any:
-        """Return what ``call`` returns in the vendors' own thread."""
-
-        async def answered() -> Any:
-            return call()
-
-        return asyncio.run_coroutine_threadsafe(answered(), self._loop).result(LONGEST_S)
 
 
 class Exporter:
@@ -137,9 +93,3 @@ def wait(child: "subprocess.Popen[bytes]") -> None:
     """Return at the child's end, or after a moment."""
     with suppress(subprocess.TimeoutExpired):
         child.wait(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

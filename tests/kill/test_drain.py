@@ -13,8 +13,9 @@ import pytest
 
 from exporter.providers.chatlayer.mapping import parse_instant
 from exporter.simulator.conversations import Kind
-from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.kill.scene import Exporter
+from tests.support.polled import scratch
+from tests.support.served import ServedVendors, document
 
 FAMILIES = {
     "chatbot_events_total": (Kind.HANDOVER, Kind.GOAL, Kind.FEEDBACK),
@@ -22,7 +23,7 @@ FAMILIES = {
 }
 KILLED = (
     ("claim", 0), ("apply", 0), ("apply", 1), ("apply", 4), ("succeed", 0),
-    ("reveal", 0), ("renew", 0), ("fail", 0),
+    ("confirm_zero_scraped", 0), ("renew", 0), ("fail", 0),
 )  # fmt: skip
 """At which transactions of its drains the exporter is killed."""
 
@@ -33,7 +34,7 @@ OLDEST_MS = 60_000
 class Care:
     """The bot's events as they are scripted, around the instant from which they count."""
 
-    def __init__(self, folder: Path, vendors: Vendors) -> None:
+    def __init__(self, folder: Path, vendors: ServedVendors) -> None:
         self._file = folder / "ledger.db"
         self._vendors = vendors
         self._rng = random.Random(11)  # noqa: S311 - the same events each time
@@ -74,35 +75,29 @@ class Care:
         return [row for seen in list(requests) if seen.status == 200 for row in seen.rows]
 
 
-def settings(folder: Path, vendors: Vendors) -> dict[str, Any]:
-    own = vendors.services["chatlayer"].target(vendors.urls["chatlayer"])
+def settings(folder: Path, vendors: ServedVendors) -> dict[str, Any]:
+    own = vendors.target("chatlayer")
     (bot,) = own["bots"]
     narrow = {
-        "name": "care",
         "bots": [bot | {"versions": ["LIVE"]}],
         "collectors": ["events"],
         "interval": "1s",
         "requests_per_second": 0,
         "stream": {"safety_lag": "1s", "max_pages": 3},
     }
-    return {
-        "version": 1,
-        "allow_inline_secrets": True,
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
-        "defaults": {"zero_hold": "1s"},
-        "targets": [own | narrow],
-    }
+    return document(folder, own | narrow, zero_hold="1s")
 
 
 @pytest.fixture
-def vendors() -> Iterator[Vendors]:
-    running = Vendors(("chatlayer",))
-    yield running
-    running.stop()
+def vendors() -> Iterator[ServedVendors]:
+    with ServedVendors(("chatlayer",)) as running:
+        yield running
 
 
 @pytest.mark.slow
-def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(vendors: Vendors) -> None:
+def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(
+    vendors: ServedVendors,
+) -> None:
     with scratch() as folder:
         exporter, care = Exporter(folder, settings(folder, vendors)), Care(folder, vendors)
         assert exporter.run("apply", "before", 0) == -signal.SIGKILL  # before there is an epoch
@@ -131,10 +126,10 @@ def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(vendors: V
     assert seen["chatbot_exporter_late_events_total"] > 200
 
 
-def provoke(vendors: Vendors, care: Care, method: str, moment: str) -> None:
+def provoke(vendors: ServedVendors, care: Care, method: str, moment: str) -> None:
     """Let the vendor do what makes the exporter come to ``method``."""
     faults = vendors.services["chatlayer"].faults
-    if method == "reveal":  # a series that was not there before
+    if method == "confirm_zero_scraped":  # a series that was not there before
         care.happen(5, channel=f"{moment}-{method}")
     if method == "renew":
         vendors.ask(partial(faults.on, "slow", times=1, seconds=2))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from exporter.simulator.conversations import Kind
-from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.kill.scene import Exporter
+from tests.support.polled import scratch
+from tests.support.served import ServedVendors, document
 
 HOUR_MS = 3_600_000
 COUNTED = {
@@ -23,13 +24,13 @@ FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply", "succeed")
 
 LATER = (
     ("sync_queries", 0), ("view", 0), ("view", 3), ("claim", 0), ("claim", 2), ("next_due_ms", 0),
-    ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("reveal", 0),
-    ("tend", 0), ("sizes", 0), ("sweep", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
+    ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("confirm_zero_scraped", 0),
+    ("maintain", 0), ("sizes", 0), ("compact", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""
 
 
-def happen(vendors: Vendors, count: int, *, hours_ago: int = 0) -> None:
+def happen(vendors: ServedVendors, count: int, *, hours_ago: int = 0) -> None:
     """Let ``count`` of everything happen."""
     at_ms = vendors.clock.now_ms() - hours_ago * HOUR_MS
     for number, kind in enumerate(COUNTED.values()):
@@ -37,7 +38,7 @@ def happen(vendors: Vendors, count: int, *, hours_ago: int = 0) -> None:
         vendors.ask(partial(vendors.traffic.add, kind, at_ms, count=count + number, **detail))
 
 
-def truth(vendors: Vendors) -> dict[str, int]:
+def truth(vendors: ServedVendors) -> dict[str, int]:
     """Return how often everything has happened."""
     now_ms = vendors.clock.now_ms()
     window = (now_ms - 40 * HOUR_MS, now_ms + 1)
@@ -47,7 +48,7 @@ def truth(vendors: Vendors) -> dict[str, int]:
     }
 
 
-def first_answers(vendors: Vendors) -> dict[str, int]:
+def first_answers(vendors: ServedVendors) -> dict[str, int]:
     """Return what the first answered polls were told, from the vendors' own logs."""
     flowxo = next(s for s in vendors.services["flowxo"].requests if s.status == 200)
     voiceflow = next(s for s in vendors.services["voiceflow"].requests if s.status == 200)
@@ -58,35 +59,21 @@ def first_answers(vendors: Vendors) -> dict[str, int]:
     }
 
 
-def settings(folder: Path, vendors: Vendors) -> dict[str, Any]:
-    flowxo = vendors.services["flowxo"].target(vendors.urls["flowxo"])
-    voiceflow = vendors.services["voiceflow"].target(vendors.urls["voiceflow"])
-    flowxo.pop("top_flows")
+def settings(folder: Path, vendors: ServedVendors) -> dict[str, Any]:
     quick = {"interval": "1s", "requests_per_second": 0}
-    return {
-        "version": 1,
-        "allow_inline_secrets": True,
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
-        "defaults": {"zero_hold": "1s"},
-        "targets": [
-            {"name": "promo", "provider": "flowxo"} | flowxo | quick,
-            {"name": "shop", "provider": "voiceflow"}
-            | voiceflow
-            | quick
-            | {"queries": ["interactions"]},
-        ],
-    }
+    flowxo, voiceflow = vendors.target("flowxo") | quick, vendors.target("voiceflow") | quick
+    flowxo.pop("top_flows")
+    return document(folder, flowxo, voiceflow | {"queries": ["interactions"]}, zero_hold="1s")
 
 
 @pytest.fixture
-def vendors() -> Iterator[Vendors]:
-    running = Vendors(("flowxo", "voiceflow"))
-    yield running
-    running.stop()
+def vendors() -> Iterator[ServedVendors]:
+    with ServedVendors(("flowxo", "voiceflow")) as running:
+        yield running
 
 
 @pytest.fixture
-def exporter(vendors: Vendors) -> Iterator[Exporter]:
+def exporter(vendors: ServedVendors) -> Iterator[Exporter]:
     with scratch() as folder:
         made = Exporter(folder, settings(folder, vendors))
         yield made
@@ -95,7 +82,7 @@ def exporter(vendors: Vendors) -> Iterator[Exporter]:
 
 @pytest.mark.slow
 def test_killed_at_every_commit_it_counts_every_unit_once(
-    vendors: Vendors, exporter: Exporter
+    vendors: ServedVendors, exporter: Exporter
 ) -> None:
     happen(vendors, 50, hours_ago=3)
     for method in FIRST:
@@ -120,13 +107,13 @@ def test_killed_at_every_commit_it_counts_every_unit_once(
     assert {family: seen[family] for family in COUNTED} == grown
 
 
-def provoke(vendors: Vendors, method: str, moment: str) -> None:
+def provoke(vendors: ServedVendors, method: str, moment: str) -> None:
     """Let the vendors do what makes the exporter come to ``method``."""
     faults = {"fail": "unauthorized", "hold": "empty", "renew": "slow"}
     options: dict[str, Any] = {"seconds": 2} if method == "renew" else {}
     for service in vendors.services.values():
         if method in faults:
             vendors.ask(partial(service.faults.on, faults[method], times=1, **options))
-    if method == "reveal":  # a series that was not there before
+    if method == "confirm_zero_scraped":  # a series that was not there before
         add = partial(vendors.traffic.add, Kind.INTERACTION, interaction_type=f"{moment}-{method}")
         vendors.ask(partial(add, vendors.clock.now_ms()))

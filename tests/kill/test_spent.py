@@ -10,29 +10,23 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from exporter.simulator.server import Seen
-from tests.kill.scene import Exporter, Vendors
-from tests.support.till import scratch
+from tests.kill.scene import Exporter
+from tests.support.polled import scratch
+from tests.support.served import ServedVendors, document
 
 
 @pytest.fixture
-def vendors() -> Iterator[Vendors]:
-    running = Vendors(("xenioo",))
-    yield running
-    running.stop()
+def vendors() -> Iterator[ServedVendors]:
+    with ServedVendors(("xenioo",)) as running:
+        yield running
 
 
-def settings(folder: Path, vendors: Vendors, *names: str) -> dict[str, object]:
+def settings(folder: Path, vendors: ServedVendors, *names: str) -> dict[str, object]:
     """Return settings in which all targets are on one account."""
-    target = vendors.services["xenioo"].target(vendors.urls["xenioo"])
-    return {
-        "version": 1,
-        "allow_inline_secrets": True,
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
-        "targets": [{"name": name} | target for name in names],
-    }
+    return document(folder, *(vendors.target("xenioo") | {"name": name} for name in names))
 
 
-def calls(vendors: Vendors) -> list[Seen]:
+def calls(vendors: ServedVendors) -> list[Seen]:
     """Return the calls that Xenioo counts."""
     log = vendors.services["xenioo"].requests
     return [seen for seen in log if seen.path.startswith("/analytics/statistics")]
@@ -52,7 +46,11 @@ def read(seen: dict[str, float]) -> bool:
     [("spend", "before", 0, read), ("spend", "after", 0, skipped), ("apply", "before", 1, skipped)],
 )
 def test_a_call_that_was_spent_stays_spent_for_every_target_of_the_account(
-    method: str, moment: str, made: int, then: Callable[[dict[str, float]], bool], vendors: Vendors
+    method: str,
+    moment: str,
+    made: int,
+    then: Callable[[dict[str, float]], bool],
+    vendors: ServedVendors,
 ) -> None:
     vendors.ask(partial(vendors.traffic.add, Kind.MESSAGE_RECEIVED, vendors.clock.now_ms()))
     with scratch() as folder:

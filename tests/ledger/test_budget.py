@@ -71,7 +71,7 @@ def test_a_refusal_holds_all_back_who_share_the_budget(book: Book) -> None:
     one, other = book.claim(), book.claim()
     book.ledger.spend(one, PURSE)
     until_ms = book.clock.now_ms() + 2 * HOUR_MS
-    book.ledger.fail(one, next_poll_ms=START_MS, postpone_target_ms=until_ms, purse=PURSE)
+    book.ledger.fail(one, next_poll_ms=START_MS, postpone_target_ms=until_ms, budget=PURSE)
     book.clock.step(HOUR_MS + 60_000)
 
     with pytest.raises(BudgetSpent) as refused:

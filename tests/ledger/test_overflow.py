@@ -1,8 +1,10 @@
 """Past a cap nothing is lost: what has no place is counted in ``other``."""
 
-from exporter.ledger.overflow import Room, fold_counts, keep_gauges, overflow
+from collections.abc import Collection, Iterable
+
+from exporter.ledger.rules import Places, Room, admitted_gauges, overflow, place_counts
 from exporter.model.families import FLOW_TRIGGERS, INTERACTIONS
-from exporter.model.samples import Family, GaugeRow, MetricType, Window
+from exporter.model.samples import CountRow, Family, GaugeRow, MetricType, Series, Window
 
 CAMPAIGNS = Family(
     "campaigns_total",
@@ -18,15 +20,26 @@ def interactions(kind: str) -> tuple[str, tuple[str, ...]]:
     return INTERACTIONS.name, ("shop", "main", kind)
 
 
+def room_for(known: Collection[Series], of_family: int, in_target: int) -> Room:
+    return Room(known, lambda: Places({INTERACTIONS.name: of_family}, in_target, 1_000))
+
+
+def placed(rows: Iterable[CountRow], room: Room) -> dict[Series, dict[int, float]]:
+    ids = {series: number for number, series in enumerate(room.known, 1)}
+    found = place_counts(rows, ids, FAMILIES, room)
+    names = {number: series for series, number in (*ids.items(), *found.new.items())}
+    return {names[number]: {start_ms: value} for (number, start_ms), value in found.values.items()}
+
+
 def test_past_the_cap_rows_are_summed_in_other() -> None:
-    room = Room({interactions("a")}, {INTERACTIONS.name: 1}, 10)
+    room = room_for({interactions("a")}, 1, 10)
     rows = [
         (interactions(kind), 0, value) for kind, value in zip("abcd", (1, 2, 4, 8), strict=True)
     ]
 
-    folded = fold_counts(rows, FAMILIES, room)
+    counted = placed(rows, room)
 
-    assert folded == {
+    assert counted == {
         interactions("a"): {0: 1},
         interactions("b"): {0: 2},
         interactions("other"): {0: 12},
@@ -35,15 +48,15 @@ def test_past_the_cap_rows_are_summed_in_other() -> None:
 
 
 def test_a_full_target_admits_nothing_new() -> None:
-    room = Room((), {INTERACTIONS.name: 5}, 0)
+    room = room_for((), 5, 0)
 
-    folded = fold_counts([(interactions("a"), 0, 3.0)], FAMILIES, room)
+    counted = placed([(interactions("a"), 0, 3.0)], room)
 
-    assert folded == {interactions("other"): {0: 3}}
+    assert counted == {interactions("other"): {0: 3}}
     assert room.dropped == {(INTERACTIONS.name, "target_limit"): 1}
 
 
-def test_what_is_folded_is_what_lies_beyond_base() -> None:
+def test_what_is_counted_is_what_lies_beyond_base() -> None:
     assert overflow((FLOW_TRIGGERS.name, ("shop", "main")), FLOW_TRIGGERS) == (
         FLOW_TRIGGERS.name,
         ("other", "main"),
@@ -55,7 +68,7 @@ def test_what_is_folded_is_what_lies_beyond_base() -> None:
 
 
 def test_a_gauge_without_a_place_is_dropped() -> None:
-    room = Room((), {INTERACTIONS.name: 1}, 10)
+    room = room_for((), 1, 10)
     rows = [GaugeRow(interactions(kind), Window(0, 1), 1.0) for kind in "ab"]
 
-    assert keep_gauges(rows, FAMILIES, room) == rows[:1]
+    assert admitted_gauges(rows, FAMILIES, room) == rows[:1]

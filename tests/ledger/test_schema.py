@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from exporter.ledger import engine, upgrade
+from exporter.ledger import engine
 from exporter.ledger.tables import metadata
-from tests.support.builders import Book
+from exporter.model.samples import HOUR_MS, floor_to
+from tests.support.builders import RECEIVED, Book
 from tests.support.virtual import START_MS, VirtualClock
 
 OPENED = """
@@ -28,7 +30,7 @@ def opened(url: str) -> str:
 
 
 def test_the_newest_schema_is_the_last_migration() -> None:
-    assert upgrade.revisions()[0] == engine.NEWEST
+    assert engine.revisions()[0] == engine.NEWEST
 
 
 def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(tmp_path: Path) -> None:
@@ -54,6 +56,51 @@ def test_the_schema_in_use_is_read_from_the_ledger(tmp_path: Path) -> None:
     book.ledger.close()
     bare = sa.create_engine(book.url)
 
-    assert engine.schema_version(bare) == engine.newest_schema() == 1
+    assert engine.schema_version(bare) == engine.newest_schema() == 2
     assert engine.schema_version(sa.create_engine("sqlite://")) == 0
     bare.dispose()
+
+
+def rewrite_as_schema_1(url: str, folder: Path) -> None:
+    """Replace the ledger at ``url`` by one of schema 1 with the same rows."""
+    made = sa.create_engine(url)
+    with made.begin() as tx:
+        rows = {
+            name: [dict(row._mapping) for row in tx.execute(sa.select(table))]
+            for name, table in metadata.tables.items()
+        }
+    made.dispose()
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+    made = sa.create_engine(url)
+    with made.begin() as tx:
+        config = engine._scripts()
+        config.attributes["connection"] = tx
+        command.upgrade(config, "1")
+        old = sa.MetaData()
+        old.reflect(tx)
+        for table in metadata.sorted_tables:
+            for row in rows[table.name]:
+                if table.name == "query":
+                    row |= {"naming": row.pop("label_rules"), "last_fault": row.pop("last_error")}
+                tx.execute(sa.insert(old.tables[table.name]).values(**row))
+    made.dispose()
+
+
+def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
+    book = Book(tmp_path, VirtualClock(START_MS))
+    hour = floor_to(START_MS, HOUR_MS)
+    for value in (10.0, 14.0, 12.0):
+        book.poll({hour: value, hour - HOUR_MS: 3.0})
+    before = book.view()
+    book.ledger.close()
+    rewrite_as_schema_1(book.url, tmp_path)
+
+    book.open()
+    after = book.view()
+    book.poll({hour: 15.0, hour - HOUR_MS: 3.0})
+
+    assert (after.shown, after.state) == (before.shown, before.state)
+    assert (before.state.overhang, book.counter()) == ({RECEIVED: 2}, 5)
+    assert (tmp_path / "ledger.db.v1.bak").is_file()
+    book.ledger.close()

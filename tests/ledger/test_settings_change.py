@@ -115,7 +115,7 @@ def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
         counts = [(received("site"), at(hour), 50.0) for hour in (start, start + 1)]
         window = Window(at(start), at(start + 2))
         reading = Reading(window, counts=counts, more=more)
-        book.ledger.apply(claim, reading, started_ms=book.clock.now_ms(), poll_id=str(start))
+        book.ledger.apply(claim, reading, started_ms=book.clock.now_ms())
     book.ledger.succeed(claim, next_poll_ms=book.clock.now_ms() + 1)
 
     book.poll({("site", at(hour)): 51.0 for hour in range(7, 11)})

@@ -1,11 +1,9 @@
 """P18: no secret, identifier or text of a vendor's traffic is shown, logged or kept, anywhere."""
 
-import asyncio
 import html
 import io
 import json
 import logging
-import random
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ import pytest
 import structlog
 from starlette.types import ASGIApp
 
-from exporter.app import App, Environment
+from exporter.app import App
 from exporter.logs import configure_logs
 from exporter.model.samples import HOUR_MS
 from exporter.providers import PROVIDERS
@@ -27,8 +25,10 @@ from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo_rows import BOTS
 from exporter.web.app import build
 from exporter.web.negotiation import OPENMETRICS, TEXT
+from tests.support.fault_matrix import ERROR_BODIES
+from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, run_virtual
 from tests.web.served import ask
 
 SECRETS = ("api_key", "account_key", "token")
@@ -176,23 +176,12 @@ class Scene:
         self.traces.found["log"] = self.lines.getvalue().encode()
 
     async def _lived(self, seconds: float) -> App:
-        outside = Environment(
-            clock=self.clock,
-            rng=random.Random(5),  # noqa: S311 - the same jitter each time
-            kinds=PROVIDERS,
-            offload=inline,
-            transport=self.wire,
-        )
-        app = App(read(self.document), outside)
-        await app.open()
-        running = asyncio.create_task(app.run())
-        while seconds > 0:
-            seconds -= 15
-            await self.clock.sleep(15)
-            app.board.scrape(openmetrics=False, gzip=False)
-        self.traces.keep(self.folder, "while running")
-        app.stop()
-        await running
+        async with exporter(read(self.document), self.clock, self.wire) as app:
+            while seconds > 0:
+                seconds -= 15
+                await self.clock.sleep(15)
+                app.board.scrape(openmetrics=False, gzip=False)
+            self.traces.keep(self.folder, "while running")
         return app
 
     def failures(self) -> dict[str, list[str]]:
@@ -274,13 +263,10 @@ def handovers(page: str) -> float:
 
 
 ECHOES: list[tuple[str, dict[str, Any]]] = [
-    ("unauthorized", {}),
-    ("forbidden", {}),
+    *((str(fault), {}) for fault in ERROR_BODIES),
     ("throttled", {"retry_after": "canary-person-1"}),
-    ("refused", {}),
     ("refused", {"status": 200}),
     ("refused", {"status": 404}),
-    ("server_error", {}),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, Book, gauges, spec
-from tests.support.till import scratch
+from tests.support.polled import scratch
 from tests.support.virtual import START_MS, VirtualClock
 
 NOW = floor_to(START_MS, HOUR_MS)
@@ -99,8 +99,7 @@ def _in_parts(book: Book, rows: dict[int, float]) -> list[bool]:
     ):
         counts = [((RECEIVED, ("shop", "", "")), at, n) for at, n in rows.items() if part.holds(at)]
         reading = Reading(part, counts=counts, more=more)
-        poll_id = f"{book.clock.now_ms()}/{part.start_ms}"
-        applied = book.ledger.apply(claim, reading, started_ms=book.clock.now_ms(), poll_id=poll_id)
+        applied = book.ledger.apply(claim, reading, started_ms=book.clock.now_ms())
         held.append(applied.held)
         if applied.held:
             break

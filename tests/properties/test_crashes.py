@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
 from tests.support.effort import examples
-from tests.support.past import Past
-from tests.support.till import Killed, Till, killed_at, scratch
+from tests.support.history import History
+from tests.support.polled import Killed, PolledLedger, killed_at, scratch
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -21,24 +21,24 @@ steps = st.lists(
 )
 
 
-def poll(till: Till, past: Past) -> None:
-    claim = till.claim()
-    (reading,) = till.readings(past, till.asks(claim), Random(0))  # noqa: S311
-    held = till.apply(claim, reading)
-    till.end(claim, held=held)
+def poll(ledger: PolledLedger, history: History) -> None:
+    claim = ledger.claim()
+    (reading,) = ledger.readings(history, ledger.asks(claim), Random(0))  # noqa: S311
+    held = ledger.apply(claim, reading)
+    ledger.end(claim, held=held)
 
 
-def change(past: Past, step: Step) -> None:
+def change(history: History, step: Step) -> None:
     channel, back, units = step
-    past.change(channel, HOUR - back * HOUR_MS, units)
+    history.change(channel, HOUR - back * HOUR_MS, units)
 
 
-def truths(till: Till, past: Past) -> dict[str, float]:
+def truths(ledger: PolledLedger, history: History) -> dict[str, float]:
     """Return each channel's counter once growth has repaid whatever was taken back."""
     for channel in ("web", "sms"):
-        past.change(channel, HOUR, 1_000)
-    poll(till, past)
-    return till.counters()
+        history.change(channel, HOUR, 1_000)
+    poll(ledger, history)
+    return ledger.counters()
 
 
 @examples(25)
@@ -47,38 +47,38 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
     with (
         scratch() as whole,
         scratch() as broken,
-        Till(whole, spec()) as calm,
-        Till(broken, spec()) as struck,
+        PolledLedger(whole, spec()) as calm,
+        PolledLedger(broken, spec()) as struck,
     ):
-        pasts = Past(), Past()
-        for till, past in zip((calm, struck), pasts, strict=True):
-            past.change("web", HOUR, 100)
-            past.change("sms", HOUR, 100)
-            poll(till, past)
+        histories = History(), History()
+        for ledger, history in zip((calm, struck), histories, strict=True):
+            history.change("web", HOUR, 100)
+            history.change("sms", HOUR, 100)
+            poll(ledger, history)
         with killed_at(None) as done:
             for step in story:
-                change(pasts[0], step)
-                poll(calm, pasts[0])
+                change(histories[0], step)
+                poll(calm, histories[0])
         left = at % len(done)
         for step in story:
-            change(pasts[1], step)
-            left = poll_through(struck, pasts[1], left)
+            change(histories[1], step)
+            left = poll_through(struck, histories[1], left)
 
-        assert truths(struck, pasts[1]) == truths(calm, pasts[0])
+        assert truths(struck, histories[1]) == truths(calm, histories[0])
 
 
-def poll_through(till: Till, past: Past, left: int) -> int:
+def poll_through(ledger: PolledLedger, history: History, left: int) -> int:
     """Poll; be killed after ``left`` statements, then go on; return what is left of them."""
     try:
         with killed_at(left if left >= 0 else None) as done:
-            poll(till, past)
+            poll(ledger, history)
     except Killed:
-        till.shown()
-        till.kill()
-        till.shown()
-        poll(till, past)
+        ledger.shown()
+        ledger.kill()
+        ledger.shown()
+        poll(ledger, history)
         return -1
-    till.shown()
+    ledger.shown()
     return left - len(done) if left >= 0 else left
 
 
@@ -90,19 +90,19 @@ def test_a_schedule_decides_when_but_not_what_is_counted(
     with (
         scratch() as one,
         scratch() as two,
-        Till(one, spec()) as aging,
-        Till(two, spec(write_off_after_ms=None)) as patient,
+        PolledLedger(one, spec()) as aging,
+        PolledLedger(two, spec(write_off_after_ms=None)) as patient,
     ):
-        tills, pasts = (aging, patient), (Past(), Past())
-        for till, past in zip(tills, pasts, strict=True):
-            past.change("web", HOUR, 100)
-            past.change("sms", HOUR, 100)
-            poll(till, past)
+        ledgers, histories = (aging, patient), (History(), History())
+        for ledger, history in zip(ledgers, histories, strict=True):
+            history.change("web", HOUR, 100)
+            history.change("sms", HOUR, 100)
+            poll(ledger, history)
         for step in story:
-            for till, past in zip(tills, pasts, strict=True):
-                change(past, step)
+            for ledger, history in zip(ledgers, histories, strict=True):
+                change(history, step)
                 if data.draw(st.booleans(), label="polls"):
-                    till.clock.step(data.draw(st.integers(1, 40), label="minutes") * 60_000)
-                    poll(till, past)
+                    ledger.clock.step(data.draw(st.integers(1, 40), label="minutes") * 60_000)
+                    poll(ledger, history)
 
-        assert truths(aging, pasts[0]) == truths(patient, pasts[1])
+        assert truths(aging, histories[0]) == truths(patient, histories[1])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import RECEIVED, Book, spec
 from tests.support.effort import examples
-from tests.support.till import scratch
+from tests.support.polled import scratch
 from tests.support.virtual import START_MS, VirtualClock
 
 PROMTOOL = shutil.which("promtool")

@@ -1,6 +1,5 @@
 """P1 to P7, P10 and P15: one query through all that can happen to it, on a real ledger."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
@@ -17,15 +16,15 @@ from hypothesis.stateful import (
 )
 
 from exporter.model.query import LabelRule
-from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window, floor_to
+from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
 from tests.support.effort import examples
-from tests.support.past import Dials, Past
-from tests.support.till import Killed, Till, killed_at, scratch
+from tests.support.history import History, Oracle
+from tests.support.polled import Killed, PolledLedger, killed_at, scratch
 
 CHANNELS = ("web", "sms", "app")
 MINUTE_MS = 60_000
-NAMINGS: tuple[Mapping[str, LabelRule], ...] = (
+LABEL_RULES: tuple[Mapping[str, LabelRule], ...] = (
     {},
     {"channel": LabelRule({"web": "site"})},
     {"channel": LabelRule({"web": "site", "app": "site"})},
@@ -33,219 +32,270 @@ NAMINGS: tuple[Mapping[str, LabelRule], ...] = (
 )
 channels = st.sampled_from(CHANNELS)
 seeds = st.integers(0, 2**32)
-PATIENCE_MS = 6 * HOUR_MS
+WRITE_OFF_AFTER_MS = 6 * HOUR_MS
+SMALL_LOSS = 60
+"""As much may go between two reads without looking like a collapse; by far not the limit of it."""
 
 
 class Account(RuleBasedStateMachine):
-    """A vendor's account and the ledger that follows it; ``past`` and ``dials`` are the truth."""
+    """A vendor's account and the ledger that follows it; ``history`` has the truth."""
 
     def __init__(self) -> None:
         super().__init__()
         self._scratch = scratch()
         self.folder = self._scratch.__enter__()
-        self.past = Past()
+        self.history = History()
         self.skew_ms = 0
-        self.asleep = False
+        self.asked_from_ms = 0
+        self.maintained = False
         self.label_rules_changed = False
-        self.written: dict[str, float] = {}
 
-    @initialize(patient=st.booleans(), lookback=st.sampled_from([2, 6, 48]))
-    def open(self, patient: bool, lookback: int) -> None:  # noqa: FBT001
-        patience_ms = None if patient else PATIENCE_MS
-        query = spec(write_off_after_ms=patience_ms, lookback_ms=lookback * HOUR_MS)
-        self.till = Till(self.folder, query)
-        self.dials = Dials(patience_ms, self.till.name)
+    @initialize(writes_off=st.booleans(), lookback=st.sampled_from([2, 6, 48]))
+    def open(self, writes_off: bool, lookback: int) -> None:  # noqa: FBT001
+        limit_ms = WRITE_OFF_AFTER_MS if writes_off else None
+        query = spec(write_off_after_ms=limit_ms, lookback_ms=lookback * HOUR_MS)
+        self.polled = PolledLedger(self.folder, query)
+        self.oracle = Oracle(limit_ms)
         self.label_rules = query.label_rules
+        for number, channel in enumerate(CHANNELS, start=10):
+            self.something_happens(channel, 0, number)
 
     def teardown(self) -> None:
-        if hasattr(self, "till"):
-            self.till.close()
+        if hasattr(self, "polled"):
+            self.polled.close()
         self._scratch.__exit__(None, None, None)
 
     def hour(self, back: int) -> int:
-        return floor_to(self.till.clock.now_ms() - self.skew_ms, HOUR_MS) - back * HOUR_MS
+        return floor_to(self.polled.clock.now_ms() - self.skew_ms, HOUR_MS) - back * HOUR_MS
 
     # What the vendor does.
 
     @rule(channel=channels, back=st.integers(0, 4), units=st.integers(1, 60))
     def something_happens(self, channel: str, back: int, units: int) -> None:
-        self.past.change(channel, self.hour(back), units)
+        self.history.change(channel, self.hour(back), units)
+        if not self.history.values()["web", self.hour(back)]:
+            self.history.change("web", self.hour(back), 1)  # which stays: no hour becomes empty
 
-    @rule(channel=channels, back=st.integers(0, 4), units=st.integers(1, 300))
-    def the_vendor_takes_back(self, channel: str, back: int, units: int) -> None:
-        self.past.change(channel, self.hour(back), -units)
+    @rule(channel=channels, back=st.integers(0, 4), units=st.integers(1, SMALL_LOSS))
+    def the_vendor_takes_back_a_little(self, channel: str, back: int, units: int) -> None:
+        left = SMALL_LOSS - self.history.unread_losses(self.asked_from_ms - HOUR_MS)
+        there = self.history.values()[channel, self.hour(back)] - (channel == "web")
+        self.history.change(channel, self.hour(back), -max(0, min(units, left, there)))
 
-    @rule()
-    def the_vendor_loses_most_of_it(self) -> None:
-        for (channel, hour_ms), figure in self.past.figures().items():
-            self.past.change(channel, hour_ms, -round(figure * 0.9))
+    @rule(units=st.integers(3_000, 9_000), hours=st.sampled_from([0, 5, 7]))
+    def the_vendor_takes_back_a_small_share_of_much(self, units: int, hours: int) -> None:
+        window = self.read_much(units)
+        self.lose(window, 0.1)
+        assert not self.poll()
+        assert max(numbers.overhang for numbers in self.polled.numbers().values()) > 100
+        self.hours_pass(hours)
+        self.the_ledger_is_maintained()
+
+    @rule(
+        units=st.integers(500, 3_000),
+        share=st.sampled_from([0.95, 1.0]),
+        meanwhile=st.sampled_from(["nothing", "restarts", "kills"]),
+        lasts=st.booleans(),
+    )
+    def the_vendor_loses_almost_all(
+        self,
+        units: int,
+        share: float,
+        meanwhile: str,
+        lasts: bool,  # noqa: FBT001
+    ) -> None:
+        """A collapse: nothing changes until two further polls confirm it."""
+        losses = self.lose(self.read_much(units), share)
+        before = self.polled.numbers()
+        for number in range(2 if lasts else 1):
+            assert self.poll(), number
+            assert self.polled.numbers() == before
+            if meanwhile != "nothing":
+                self.restart_or_kill(kills=meanwhile == "kills")
+        if not lasts:
+            for channel, hour_ms, lost in losses:
+                self.history.change(channel, hour_ms, lost)
+            assert not self.poll()
+            assert self.counters() == {name: each.counter for name, each in before.items()}
+            return
+        assert not self.poll(reset=True)
+        assert self.counters() == {name: each.counter for name, each in before.items()}
+        self.history.change("web", floor_to(self.polled.clock.now_ms(), HOUR_MS), 5)
+        assert not self.poll()
+        series = self.polled.series_of("web")
+        assert self.counters()[series] == before[series].counter + 5
+
+    def read_much(self, units: int) -> Window:
+        """Let a lot happen that is read; return the window of that read."""
+        self.poll_whole()
+        self.history.change("web", floor_to(self.polled.clock.now_ms(), HOUR_MS), units)
+        return self.poll_whole()
+
+    def poll_whole(self) -> Window:
+        assert not self.poll()
+        return self.window
+
+    def lose(self, window: Window, share: float) -> list[tuple[str, int, int]]:
+        losses = [
+            (channel, hour_ms, round(value * share))
+            for (channel, hour_ms), value in self.history.rows(window).items()
+        ]
+        for channel, hour_ms, lost in losses:
+            self.history.change(channel, hour_ms, -lost)
+        return losses
+
+    def counters(self) -> dict[str, float]:
+        return {series: each.counter for series, each in self.polled.numbers().items()}
 
     # What time does.
 
     @rule(minutes=st.integers(1, 200))
     def time_passes(self, minutes: int) -> None:
-        self.till.clock.step(minutes * MINUTE_MS)
+        self.polled.clock.step(minutes * MINUTE_MS)
 
-    @rule(days=st.sampled_from([1, 3, 40]))
-    def days_pass(self, days: int) -> None:
-        self.till.clock.step(days * DAY_MS)
+    @rule(hours=st.sampled_from([5, 7, 24, 72, 40 * 24]))
+    def hours_pass(self, hours: int) -> None:
+        self.polled.clock.step(hours * HOUR_MS)
 
     @precondition(lambda self: self.skew_ms <= 0 and not self.label_rules_changed)
     @rule()
     def the_clock_is_set_forward(self) -> None:
-        self.till.clock.step(HOUR_MS)
+        self.polled.clock.step(HOUR_MS)
         self.skew_ms += HOUR_MS
 
     @precondition(lambda self: self.skew_ms >= 0 and not self.label_rules_changed)
     @rule()
     def the_clock_is_set_back(self) -> None:
-        self.till.clock.step(-HOUR_MS)
+        self.polled.clock.step(-HOUR_MS)
         self.skew_ms -= HOUR_MS
 
     @rule()
-    def the_ledger_is_tended(self) -> None:
-        _, counted = self.till.ledger.maintain()
-        self.dials.move(Counter(), self.till.clock.now_ms())
-        assert sum(counted.values()) >= 0
-        self.asleep = True
+    def the_ledger_is_maintained(self) -> None:
+        self.polled.ledger.maintain()
+        self.judge()
+        self.maintained = True
 
     @rule()
-    def the_ledger_is_swept(self) -> None:
-        before = self.till.shown()
-        self.till.ledger.compact()
-        assert self.till.shown() == before
+    def the_ledger_is_compacted(self) -> None:
+        before = self.polled.shown()
+        self.polled.ledger.compact()
+        assert self.polled.shown() == before
 
     # What the operator does.
 
-    @rule()
-    def it_restarts(self) -> None:
-        before = self.till.shown()
-        self.till.restart()
-        assert self.till.shown() == before
+    @rule(kills=st.booleans())
+    def restart_or_kill(self, kills: bool) -> None:  # noqa: FBT001
+        before = self.polled.shown()
+        (self.polled.kill if kills else self.polled.restart)()
+        assert self.polled.shown() == before
 
-    @rule()
-    def it_is_killed(self) -> None:
-        before = self.till.shown()
-        self.till.kill()
-        assert self.till.shown() == before
-
-    @rule(label_rules=st.sampled_from(NAMINGS))
+    @rule(label_rules=st.sampled_from(LABEL_RULES))
     def labels_change(self, label_rules: Mapping[str, LabelRule]) -> None:
-        self.till.restart(replace(self.till.spec, label_rules=label_rules))
+        self.polled.restart(replace(self.polled.spec, label_rules=label_rules))
         self.label_rules_changed = True
 
     @rule()
     def the_meaning_changes(self) -> None:
-        query = self.till.spec
-        self.till.restart(replace(query, meaning={"v": query.meaning["v"] + 1}))
-        self.label_rules = self.till.spec.label_rules
-        self.past.forget()
+        query = self.polled.spec
+        self.polled.restart(replace(query, meaning={"v": query.meaning["v"] + 1}))
+        self.label_rules = self.polled.spec.label_rules
+        self.history.begin_anew()
 
     @rule()
     def zeros_are_scraped(self) -> None:
-        self.till.counters()
+        self.polled.counters()
 
     # What polls do.
 
     @rule(seed=seeds, parts=st.integers(1, 3), times=st.integers(1, 2))
     def a_poll_is_answered(self, seed: int, parts: int, times: int) -> None:
-        for attempt in range(3):
-            if self.poll(seed, parts, times, confirmed=attempt == 2):
-                break
-        else:
-            raise AssertionError("held back for ever")
-        self.check()
+        assert not self.poll(seed, parts, times)
+        self.check_shown()
 
     @rule(seed=seeds)
     def a_poll_breaks_off(self, seed: int) -> None:
-        self.poll(seed, parts=3, times=1, breaks=True)
+        self.poll(seed, parts=3, breaks=True)
 
     @rule()
     def a_poll_fails(self) -> None:
-        self.till.fail(self.till.claim())
+        self.polled.fail(self.polled.claim())
 
     @rule(seed=seeds, number=st.integers(0, 60))
     def a_poll_is_killed_within(self, seed: int, number: int) -> None:
-        claim = self.till.claim()
-        window = self.till.asks(claim)
-        if self.past.odd(window, self.moved()):
-            self.till.fail(claim)  # of what is held back, nothing could be lost
-            return
-        (reading,) = self.till.readings(self.past, window, Random(seed))  # noqa: S311
+        window = self.polled.asks(claim := self.polled.claim())
+        (reading,) = self.polled.readings(self.history, window, Random(seed))  # noqa: S311
         try:
             with killed_at(number) as done:
-                self.till.apply(claim, reading)
+                self.polled.apply(claim, reading)
         except Killed:
             pass
         else:
             assert done[-1] == "COMMIT"
             self.note(reading.window, last=True)
-        self.till.kill()
+        self.polled.kill()
 
     def poll(
-        self, seed: int, parts: int, times: int, *, confirmed: bool = False, breaks: bool = False
+        self,
+        seed: int = 0,
+        parts: int = 1,
+        times: int = 1,
+        *,
+        breaks: bool = False,
+        reset: bool = False,
     ) -> bool:
-        """Poll once; return whether the whole answer was applied."""
-        claim = self.till.claim()
-        window = self.till.asks(claim)
-        readings = self.till.readings(self.past, window, Random(seed), parts)  # noqa: S311
+        """Poll once; return whether the answer was held back. ``reset``: it confirms a collapse."""
+        claim = self.polled.claim()
+        self.window = self.polled.asks(claim)
+        self.asked_from_ms = self.window.start_ms
+        readings = self.polled.readings(self.history, self.window, Random(seed), parts)  # noqa: S311
         for reading in readings[: 1 if breaks else None]:
-            odd = self.past.begun and self.past.odd(reading.window, self.moved())
-            held = self.till.apply(claim, reading, times=times)
-            if parts == 1:
-                assert held == (odd and not confirmed)
-            if held:
-                self.till.end(claim, held=True)
-                return False
-            self.note(reading.window, last=not reading.more, forgive=odd)
+            if self.polled.apply(claim, reading, times=times):
+                self.polled.end(claim, held=True)
+                return True
+            self.note(reading.window, last=not reading.more, reset=reset)
         if breaks:
-            self.till.fail(claim)
-            return False
-        self.till.end(claim)
-        return True
+            self.polled.fail(claim)
+        else:
+            self.polled.end(claim)
+        return False
 
-    def note(self, window: Window, *, last: bool, forgive: bool = False) -> None:
-        """Let the truth know what a poll has read."""
-        moved = self.moved()
-        news = self.past.read(window)
-        for channel in moved:
-            news[channel] = 0
-        self.dials.name = self.till.name
-        self.dials.move(news, self.till.clock.now_ms(), forgive=forgive)
+    def note(self, window: Window, *, last: bool, reset: bool = False) -> None:
+        """Let the history know what was read, and compare the ledger with it."""
+        self.history.read(window, self.polled.series_of, self.rebased())
         if last:
-            self.past.begun = True
-            self.label_rules = self.till.spec.label_rules
+            self.history.counting = True
+            self.label_rules = self.polled.spec.label_rules
+        self.judge(reset=reset)
 
-    def moved(self) -> set[str]:
-        """Return the channels whose series is not what it was when last read."""
-        return {
-            channel
-            for channel in CHANNELS
-            if members(self.label_rules, channel) != members(self.till.spec.label_rules, channel)
-        }
+    def rebased(self) -> set[str]:
+        """Return the channels whose series stands for other channels than when last read."""
+        old, new = self.label_rules, self.polled.spec.label_rules
+        return {channel for channel in CHANNELS if members(old, channel) != members(new, channel)}
 
-    def check(self) -> None:
-        shown = self.till.counters()
+    def judge(self, *, reset: bool = False) -> None:
+        numbers, now_ms = self.polled.numbers(), self.polled.clock.now_ms()
+        self.oracle.judge(numbers, self.history.truth, now_ms, reset=reset)
+
+    def check_shown(self) -> None:
+        """Compare what is shown with what is in the file."""
+        shown, numbers = self.polled.counters(), self.polled.numbers()
         for channel in CHANNELS:
-            series = self.till.name(channel)
-            expected = self.dials.dials[series].shows
+            series = self.polled.series_of(channel)
             if series in shown:
-                assert shown[series] == expected, series
+                assert shown[series] == numbers[series].counter, series
             else:
-                assert self.asleep or expected == 0, series
-        reached = {self.till.name(channel) for channel in CHANNELS}
-        ahead = sum(
-            dial.shows - dial.truth - dial.forgiven
-            for series, dial in self.dials.dials.items()
-            if series in shown
-        )
-        assert self.till.overhang() == ahead
+                assert self.maintained or not self.history.truth[series], series
+        assert self.polled.overhang() == sum(numbers[series].overhang for series in shown)
+        written_off = sum(each.written_off for each in numbers.values())
+        assert self.polled.counted("written_off_total") == written_off
+        reached = {self.polled.series_of(channel) for channel in CHANNELS}
         assert reached >= shown.keys() or self.label_rules_changed
 
     @invariant()
-    def no_counter_falls(self) -> None:
-        if hasattr(self, "till"):
-            self.till.shown()
+    def only_polls_and_maintenance_change_numbers(self) -> None:
+        if hasattr(self, "polled"):
+            self.polled.shown()
+            assert self.polled.numbers() == self.oracle.last
 
 
 def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, frozenset[str]]:
@@ -257,6 +307,6 @@ def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, fr
     return mine, frozenset(c for c in CHANNELS if rule_.name(c) == mine)
 
 
-def test_counters_tell_the_truth_whatever_happens() -> None:
+def test_counters_are_right_whatever_happens() -> None:
     effort = settings(examples(40), stateful_step_count=25)
     run_state_machine_as_test(Account, settings=effort)

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger.rules import Bucket, Frame, Key, Tally, advance, merge
+from exporter.ledger.rules import Bucket, CounterState, Frame, Key, advance, merge
 from exporter.model.samples import HOUR_MS, Window
 from tests.support.effort import examples
 
@@ -47,7 +47,7 @@ class Counted:
 
     write_off_after_ms: int | None = NEVER
     known: dict[Key, Bucket] = field(default_factory=dict)
-    tallies: dict[int, Tally] = field(default_factory=dict)
+    tallies: dict[int, CounterState] = field(default_factory=dict)
     now_ms: int = 0
     begun: bool = False
 
@@ -57,7 +57,7 @@ class Counted:
         merged = merge(self.known, rows, frame)
         self.known |= merged.buckets
         for series in range(SERIES):
-            before = self.tallies.get(series, Tally())
+            before = self.tallies.get(series, CounterState())
             after = advance(
                 before, merged.growth.get(series, 0.0), self.now_ms, self.write_off_after_ms
             )
@@ -65,7 +65,7 @@ class Counted:
             self.tallies[series] = after
         self.begun = True
 
-    def _compare(self, before: Tally, after: Tally) -> None:
+    def _compare(self, before: CounterState, after: CounterState) -> None:
         assert after.c >= before.c
         assert after.overhang >= 0
         assert after.written_off >= before.written_off
@@ -89,7 +89,7 @@ def test_without_retractions_a_counter_is_what_was_added_since_the_first_read(
         counted.read(figures(story[:upto]))
         for series in range(SERIES):
             added = sum(n for step in story[1:upto] for owner, _, n in step if owner == series)
-            assert counted.tallies[series] == Tally(c=added)
+            assert counted.tallies[series] == CounterState(c=added)
 
 
 @examples(500)

@@ -1,6 +1,5 @@
 """Builders: a ledger, a spec and readings with only what a test cares about."""
 
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +76,7 @@ class Book:
         """Apply a reading of the present window and end the poll."""
         full = Reading(**({"window": self.window(claim)} | reading))
         started_ms = self.clock.now_ms()
-        applied = self.ledger.apply(claim, full, started_ms=started_ms, poll_id=uuid.uuid4().hex)
+        applied = self.ledger.apply(claim, full, started_ms=started_ms)
         next_ms = self.clock.now_ms() + 1
         if applied.held:
             self.ledger.hold(claim, next_poll_ms=next_ms)

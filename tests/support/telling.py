@@ -58,7 +58,6 @@ class LastReading:
             claim,
             Reading(window, counts=counts, levels=levels),
             started_ms=now_ms,
-            poll_id=f"poll {next(self._polls)}",
         )
         self.ledger.succeed(claim, next_poll_ms=now_ms)
 

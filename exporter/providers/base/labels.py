@@ -1,4 +1,4 @@
-"""Label values from raw names: aliases, allow lists and the length limit, with what was lost counted."""
+"""Label values from raw names: aliases, allow lists and the length limit; losses are counted."""
 
 import hashlib
 from collections import Counter
@@ -12,10 +12,9 @@ _PLAIN = LabelRule()
 
 
 def shorten(value: str, limit: int) -> str:
-    """Return ``value`` in at most ``limit`` UTF-8 bytes, cut between characters.
+    """Return ``value`` in at most ``limit`` UTF-8 bytes (at least 16), cut between characters.
 
-    What is cut ends in ``~`` and eight hexadecimal digits of its digest, so that two long values
-    with one beginning stay two. ``limit`` is at least 16.
+    A cut value ends in ``~`` and eight digits of its digest, so that two long values stay two.
     """
     encoded = value.encode()
     if len(encoded) <= limit:
@@ -25,37 +24,32 @@ def shorten(value: str, limit: int) -> str:
 
 
 class Labels:
-    """Builds the series of one reading.
+    """Builds the series of one reading, with label values of at most ``limit`` bytes.
 
-    ``label_rules`` maps raw values by label name, ``limit`` is the longest label value in bytes.
-    ``dropped`` counts, by ``(family, reason)``, the label sets that lost something on the way:
-    each set once, however many rows it has.
+    ``dropped`` counts, by ``(family, reason)``, the label sets that lost something, each set once.
     """
 
     def __init__(self, label_rules: Mapping[str, LabelRule], limit: int) -> None:
         self.dropped: Counter[tuple[str, str]] = Counter()
-        self._naming = label_rules
+        self._rules = label_rules
         self._limit = limit
         self._built: dict[tuple[str, tuple[str, ...]], Series] = {}
 
     def series(self, family: Family, *raw: str) -> Series:
-        """Return the series of ``raw``, the values of the labels after ``provider, target``.
-
-        ``raw`` may end early; the labels that are left are empty.
-        """
+        """Return the series of ``raw``, label values after ``provider, target``; the rest is empty."""
         key = (family.name, raw)
         if key not in self._built:
             self._built[key] = self._build(family, raw)
         return self._built[key]
 
     def drop(self, family: Family, reason: str) -> None:
-        """Count a label set of ``family`` that the caller itself folded."""
+        """Count a label set of ``family`` that lost something for ``reason``."""
         self.dropped[family.name, reason] += 1
 
     def _build(self, family: Family, raw: tuple[str, ...]) -> Series:
         labels = family.labels[2:]
         named = [
-            self._naming.get(label, _PLAIN).name(value)
+            self._rules.get(label, _PLAIN).name(value)
             for label, value in zip(labels, raw, strict=False)
         ]
         values = [shorten(value, self._limit) for value in named]

@@ -1,4 +1,4 @@
-"""The families that only Inkeep has (``metrics.md`` A.4)."""
+"""The families that only Inkeep has."""
 
 from exporter.model.families import counter
 
@@ -8,7 +8,7 @@ ESCALATIONS = counter(
     "Inkeep escalations by kind.",
     "channel",
     "kind",
-    folded=("kind",),
+    aggregated=("kind",),
     meaning="kind = properties.escalationType; a thumbs-down alone is one, of kind downvote",
 )
 CONVERSATION_USER_MESSAGES = counter(

@@ -14,7 +14,7 @@ ShareUnit: TypeAlias = Literal["percent", "ratio"]
 
 
 class Units(BaseModel):
-    """What the figures mean that Xenioo gives without a unit; None leaves them as they come."""
+    """Units of values that Xenioo returns without one; None exports them as returned."""
 
     model_config = Strict
 
@@ -43,7 +43,7 @@ class Units(BaseModel):
 class XeniooOptions(TargetOptions):
     """One Xenioo account: ``bot`` is ``*``, or the API key of one of its bots.
 
-    ``label_format`` is how hours are spelled, for ``strptime``, if not in a form known here.
+    ``label_format`` is the ``strptime`` format of group labels, if it is not a usual one.
     """
 
     base_url: str = "https://publicapi.xenioo.com"
@@ -66,13 +66,12 @@ class XeniooOptions(TargetOptions):
     label_format: str | None = Field(
         default=None,
         min_length=1,
-        description="how groups are spelled, as for `strptime`, with `%H`; tried before the usual "
-        "spellings",
+        description="the `strptime` format of group labels, with `%H`; tried before the usual ones",
     )
     units: Units = Field(
         default=Units(),
-        description="what the figures mean that Xenioo gives without a unit; a unit replaces the "
-        "raw gauge by the normalised one",
+        description="units of values that Xenioo returns without one; a unit replaces the raw "
+        "gauge by the normalised one",
     )
 
     @field_validator("interval")
@@ -84,7 +83,7 @@ class XeniooOptions(TargetOptions):
 
     @field_validator("label_format")
     @classmethod
-    def _tells_hours(cls, value: str | None) -> str | None:
+    def _has_hours(cls, value: str | None) -> str | None:
         if value is not None and "%H" not in value:
             raise fault("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
         return value

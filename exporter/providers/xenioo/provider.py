@@ -1,17 +1,17 @@
-"""Which call a Xenioo target makes: one an hour, for all bots and types, its budget spent first.
+"""Xenioo's one statistics call an hour, for all bots and types; its budget is spent first.
 
 Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from exporter.config.model import Secret, TargetOptions
+from exporter.config.model import Secret
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -22,141 +22,125 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.http_client.client import ApiClient, Call
-from exporter.model.query import Budget, Cost, PollRequest
+from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spec_for
-from exporter.providers.xenioo.groups import GroupMode, Groups, closed_day, day_window
-from exporter.providers.xenioo.mapping import (
-    AVERAGES,
-    COUNTED,
-    DISTINCT,
-    NAMES,
-    Dialect,
-    day_to_reading,
-    hours_to_reading,
-)
+from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
+from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
+from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.tokens import Tokens
+from exporter.providers.xenioo.statistics import FIELDS, OWN_FAMILIES, STATISTICS
+from exporter.providers.xenioo.tokens import AccessTokens
 
 PATH = "/analytics/statistics/account"
-TYPES = ",".join(str(code) for code in range(len(NAMES)))
-MOST_DAYS = 30
-DAYS_FOR_A_DAY = 3  # the day before this one is whole in them, however days are counted
+TYPES = ",".join(str(code) for code in range(len(STATISTICS)))
+MAX_DAYS = 30
+DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
 MARGIN_MS = 60_000
-LONGER_BY_S = 300
+MAX_EXTRA_WAIT_S = 300
 UNAUTHORIZED = 401
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """Reads hours; once a local day, in their place, the distinct counts and averages of a day.
+class StatisticsQuery:
+    """Reads hours; once per local day, instead of hours, that day's distinct counts and averages.
 
-    Its memo: ``day`` is the newest day read, ``trying`` one whose call has left.
+    In the memo, ``day`` is the newest day read and ``trying`` a day whose call has left.
     """
 
+    spec: QuerySpec
     options: XeniooOptions
-    tokens: Tokens
-    limit: int
+    tokens: AccessTokens
 
-    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
-        """Yield one reading: hours of ``ask.window``, or the newest settled day."""
-        token = await self.tokens.current(api, ask.now_ms)
-        day = self._day_due(ask)
-        await ask.spend()
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading: hours of ``request.window``, or the newest settled day."""
+        token = await self.tokens.current(client, request.now_ms)
+        day = self._day_due(request)
+        await request.spend()
         if day is None:
-            yield await self._hours(api, ask, token)
+            yield await self._hours(client, request, token)
             return
-        # Committed before the call leaves: should it fail, hours have the next turn.
-        nothing = Window(ask.now_ms, ask.now_ms)
-        trying = {**ask.memo, "trying": day.isoformat()}
+        # Committed before the call leaves: if it fails, the next call is for hours.
+        nothing = Window(request.now_ms, request.now_ms)
+        trying = {**request.memo, "trying": day.isoformat()}
         yield Reading(nothing, gauges_only=True, memo=trying, more=True)
-        yield await self._day(api, ask, token, day)
+        yield await self._day(client, request, token, day)
 
-    def _day_due(self, ask: PollRequest) -> date | None:
-        """Return the day that this call is for; None where it is for hours, as the first one is."""
-        day = closed_day(ask.now_ms - self.options.settle, self.options.timezone)
-        seen = {ask.memo.get("day"), ask.memo.get("trying")}
-        return None if ask.first or day.isoformat() in seen else day
+    def _day_due(self, request: PollRequest) -> date | None:
+        """Return the day that this call is for; None for hours, as at the first poll."""
+        day = closed_day(request.now_ms - self.options.settle, self.options.timezone)
+        seen = {request.memo.get("day"), request.memo.get("trying")}
+        return None if request.first or day.isoformat() in seen else day
 
-    async def _hours(self, api: ApiClient, ask: PollRequest, token: str) -> Reading:
-        days = days_for(ask.window, ask.now_ms, self.options.lookback)
-        rows = await self._rows(api, ask, token, _path(self.options.bot, "hour", days))
+    async def _hours(self, client: ApiClient, request: PollRequest, token: str) -> Reading:
+        days = days_for(request.window, request.now_ms, self.options.lookback)
+        rows = await self._rows(client, request, token, "hour", days)
         reading = hours_to_reading(
             rows,
-            self._groups("hour"),
-            self._dialect,
-            Labels({}, self.limit),
-            window=ask.window,
-            now_ms=ask.now_ms,
-            certain_ms=certain_ms(days, ask.now_ms, self.options.timezone),
+            self._row_format("hour"),
+            self._labels,
+            window=request.window,
+            now_ms=request.now_ms,
+            certain_ms=certain_ms(days, request.now_ms, self.options.timezone),
         )
-        memo = {name: value for name, value in ask.memo.items() if name != "trying"}
+        memo = {name: value for name, value in request.memo.items() if name != "trying"}
         return replace(reading, memo=memo)
 
-    async def _day(self, api: ApiClient, ask: PollRequest, token: str, day: date) -> Reading:
-        path = _path(self.options.bot, "day", DAYS_FOR_A_DAY)
-        rows = await self._rows(api, ask, token, path)
+    async def _day(self, client: ApiClient, request: PollRequest, token: str, day: date) -> Reading:
+        rows = await self._rows(client, request, token, "day", DAYS_FOR_A_DAY)
         reading = day_to_reading(
             rows,
-            self._groups("day"),
-            self._dialect,
-            Labels({}, self.limit),
+            self._row_format("day"),
+            self._labels,
             day=day_window(day, self.options.timezone),
-            now_ms=ask.now_ms,
+            now_ms=request.now_ms,
         )
         return replace(reading, memo={"day": day.isoformat()})
 
     async def _rows(
-        self, api: ApiClient, ask: PollRequest, token: str, path: str
+        self, client: ApiClient, request: PollRequest, token: str, mode: GroupMode, days: int
     ) -> list[dict[str, Any]]:
-        """Return the answer; a token that is not accepted is renewed once, at no second spend."""
+        """Return the response; a 401 renews the token once and spends no second call."""
         try:
             try:
-                return await api.fetch(_call(path, token), list[dict[str, Any]])
+                return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
             except Unauthorized as error:
                 if error.status != UNAUTHORIZED:
                     raise
-            token = await self.tokens.renewed(api, ask.now_ms)
-            return await api.fetch(_call(path, token), list[dict[str, Any]])
+            token = await self.tokens.renewed(client, request.now_ms)
+            return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
         except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
-            raise waited_out(error, wait_s(self.options.name, ask.now_ms)) from None
+            raise waited_out(error, wait_s(self.options.name, request.now_ms)) from None
 
-    def _groups(self, mode: GroupMode) -> Groups:
-        return Groups(mode, self.options.timezone, self.options.label_format)
+    def _call(self, mode: GroupMode, days: int, token: str) -> Call:
+        return Call(
+            "GET",
+            f"{PATH}/{quote(self.options.bot, safe='*')}/{TYPES}/{mode}/{days}",
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            label=f"{PATH}/…/{mode}/{days}",  # the path may contain a bot's key
+            signed=False,
+            retries=0,
+        )
+
+    def _row_format(self, mode: GroupMode) -> RowFormat:
+        groups = GroupLabels(mode, self.options.timezone, self.options.label_format)
+        return RowFormat(groups, self.options.value_field, self.options.units.known)
 
     @property
-    def _dialect(self) -> Dialect:
-        return Dialect(self.options.value_field, self.options.units.known)
-
-
-def _path(bot: str, mode: GroupMode, days: int) -> str:
-    return f"{PATH}/{quote(bot, safe='*')}/{TYPES}/{mode}/{days}"
-
-
-def _call(path: str, token: str) -> Call:
-    _, mode, days = path.rsplit("/", 2)
-    return Call(
-        "GET",
-        path,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        label=f"{PATH}/…/{mode}/{days}",  # the path may hold a bot's key
-        signed=False,
-        retries=0,
-    )
+    def _labels(self) -> Labels:
+        return Labels(self.spec.label_rules, self.spec.label_value_bytes)
 
 
 def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
-    """Return DAYS: enough for ``window``, with a day to spare where it makes up for an outage."""
+    """Return DAYS: enough for ``window``, and a day to spare after an outage."""
     behind_ms = floor_to(now_ms, HOUR_MS) - window.start_ms
     if behind_ms <= lookback_ms + HOUR_MS:
-        return min(max(_whole_days(lookback_ms) + 1, 1), MOST_DAYS)
-    return min(_whole_days(now_ms - window.start_ms) + 2, MOST_DAYS)
+        return min(max(_whole_days(lookback_ms) + 1, 1), MAX_DAYS)
+    return min(_whole_days(now_ms - window.start_ms) + 2, MAX_DAYS)
 
 
 def certain_ms(days: int, now_ms: int, zone: str) -> int:
-    """Return from when on ``days`` of history are complete.
+    """Return the time since which ``days`` of history are complete.
 
     Whether they are days of 24 hours before now or today and the local days before it is not
     documented; this is the later of the two.
@@ -167,16 +151,16 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
 
 
 def wait_s(target: str, now_ms: int) -> float:
-    """Return an hour and up to five minutes, which differ from target to target and call to call."""
+    """Return an hour and up to five minutes, spread over targets and calls."""
     digest = hashlib.blake2b(f"{target}/{now_ms}".encode(), digest_size=4).digest()
-    return HOUR_MS / 1000 + LONGER_BY_S * int.from_bytes(digest) / 2**32
+    return HOUR_MS / 1000 + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
 
 
 def waited_out(error: ProviderError, least_s: float) -> ProviderError:
-    """Return what a refused statistics call leads to: nothing is asked for an hour.
+    """Return the error of a failed statistics call: no further call for an hour.
 
-    How Xenioo refuses a call that comes too early is not documented, so every refusal may be that
-    one, and a call without an answer may have been counted. A shorter ``Retry-After`` is no help.
+    How Xenioo rejects a call that comes too early is not documented, so any error may be that one,
+    and a call without a response may count. A shorter ``Retry-After`` does not help.
     """
     wait = max(least_s, error.retry_after_s or 0.0)
     match error:
@@ -195,9 +179,9 @@ def _whole_days(duration_ms: int) -> int:
 
 
 def account_name(account_key: Secret, target: str) -> str:
-    """Return the name of the account's budget, from which its key cannot be had.
+    """Return the name of the account's budget, which does not disclose the account key.
 
-    A key that cannot be read now leaves the target with a budget of its own.
+    If the key cannot be read now, the target has a budget of its own.
     """
     try:
         key = key_of(account_key)
@@ -206,47 +190,32 @@ def account_name(account_key: Secret, target: str) -> str:
     return "xenioo/" + hashlib.blake2b(key.encode(), digest_size=16, person=b"account").hexdigest()
 
 
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``XeniooOptions``, describe."""
-    own_options = cast("XeniooOptions", options)
-    return Target(
-        name=options.name,
-        provider=options.provider,
-        base_url=options.base_url,
-        sign=dict,
-        requests_per_second=options.requests_per_second,
-        queries=(_statistics(own_options, rules),),
-        keys=lambda: {"account": key_of(own_options.account_key)},
-    )
-
-
-def _statistics(options: XeniooOptions, rules: Rules) -> Query:
+def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
+    """Return the one query of a target."""
     meaning = {
-        "endpoint": f"GET {PATH}",
         "bot": options.bot,
         "types": TYPES,
         "group": "hour",
         "timezone": options.timezone,
         "value_field": options.value_field,
-        "schema": SCHEMA,
     }
-    name = account_name(options.account_key, options.name)
     spec = replace(
-        spec_for(options, rules, "statistics", meaning),
-        reach_ms=MOST_DAYS * DAY_MS,
-        fields=_fields(),
+        spec_for(options, settings, "statistics", f"GET {PATH}", meaning=meaning),
+        reach_ms=MAX_DAYS * DAY_MS,
+        fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),
-        budget=Budget(name, HOUR_MS, MARGIN_MS),
+        budget=Budget(account_name(options.account_key, options.name), HOUR_MS, MARGIN_MS),
     )
-    tokens = Tokens(options.account_key, options.service_url)
-    return Query(spec, Statistics(options, tokens, rules.limits.label_value_bytes).read)
+    tokens = AccessTokens(options.account_key, options.service_url)
+    return [StatisticsQuery(spec, options, tokens)]
 
 
-def _fields() -> Mapping[str, str]:
-    raw = {code: average.raw for code, average in AVERAGES.items()}
-    normalised = {code: average.normalised for code, average in AVERAGES.items()}
-    return {
-        family.name: f"statistic type {code} ({NAMES[code]})"
-        for each in (COUNTED, DISTINCT, raw, normalised)
-        for code, family in each.items()
-    }
+PROVIDER = Provider(
+    name="xenioo",
+    options=XeniooOptions,
+    families=OWN_FAMILIES,
+    feeds=frozenset(FIELDS) - {family.name for family in OWN_FAMILIES},
+    sign=lambda _: {},
+    queries=queries,
+    keys=lambda options: {"account": key_of(options.account_key)},
+)

@@ -1,4 +1,4 @@
-"""The first of Xenioo's two steps: an account key buys a token that lasts about an hour.
+"""Access tokens: Xenioo exchanges an account key for a token that lifetime about an hour.
 
 Source: https://docs.xenioo.com, "Authorization"
 """
@@ -17,8 +17,8 @@ RENEW_AT = 0.8
 NOT_FOUND = 404
 
 
-class Tokens:
-    """Buys tokens at ``service_url``, and keeps one until it is due for renewal."""
+class AccessTokens:
+    """Requests tokens at ``service_url`` and keeps one until it is due for renewal."""
 
     def __init__(self, account_key: Secret, service_url: str) -> None:
         self._account_key = account_key
@@ -27,38 +27,33 @@ class Tokens:
         self._key = ""
         self._renew_ms = 0
 
-    async def current(self, api: ApiClient, now_ms: int) -> str:
-        """Return a token of the key as it is now, bought or kept."""
+    async def current(self, client: ApiClient, now_ms: int) -> str:
+        """Return a token for the current key, kept or new."""
         key = key_of(self._account_key)
         if key != self._key or now_ms >= self._renew_ms:
-            await self._buy(api, key, now_ms)
+            await self._request(client, key, now_ms)
         return self._token
 
-    async def renewed(self, api: ApiClient, now_ms: int) -> str:
-        """Return a token that was bought just now."""
+    async def renewed(self, client: ApiClient, now_ms: int) -> str:
+        """Return a new token."""
         self._renew_ms = 0
-        return await self.current(api, now_ms)
+        return await self.current(client, now_ms)
 
-    async def _buy(self, api: ApiClient, key: str, now_ms: int) -> None:
+    async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
         call = Call("POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False)
         try:
-            answer = await api.fetch(call, dict[str, Any])
+            response = await client.fetch(call, dict[str, Any])
         except Refused as error:
             if error.status != NOT_FOUND:
                 raise
             unknown = f"{call.endpoint}: HTTP 404; the account key is unknown there"
             raise Unauthorized(unknown, status=error.status) from None
         # The vendor's pages spell these names in three ways.
-        members = {name.casefold(): value for name, value in answer.items()}
+        members = {name.casefold(): value for name, value in response.items()}
         token = members.get("token")
-        if (
-            not isinstance(token, str)
-            or not token
-            or not token.isascii()
-            or not token.isprintable()
-        ):
+        if not isinstance(token, str) or not (token and token.isascii() and token.isprintable()):
             raise SchemaError(f"{call.endpoint}: token: missing", "missing")
         minutes = members.get("expires", members.get("expire"))
-        lasts = minutes if isinstance(minutes, int | float) else 0
+        lifetime = minutes if isinstance(minutes, int | float) else 0
         self._token, self._key = hide(token), key
-        self._renew_ms = now_ms + round(RENEW_AT * lasts * MINUTE_MS)
+        self._renew_ms = now_ms + round(RENEW_AT * lifetime * MINUTE_MS)

@@ -6,7 +6,6 @@ between full hours settle nothing and are left out. Prometheus looks at half pas
 hour one and a half hours after its end.
 """
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,9 +51,7 @@ class _Exporter:
         window = Window(max(START_MS, start_ms), ceil_to(now_ms + 1, HOUR_MS))
         rows = list(_rows(self.account, window, hour))
         reading = Reading(window=window, counts=rows)
-        applied = self.ledger.apply(
-            claim, reading, started_ms=now_ms, poll_id=uuid.UUID(int=hour).hex
-        )
+        applied = self.ledger.apply(claim, reading, started_ms=now_ms)
         finish = self.ledger.hold if applied.held else self.ledger.succeed
         finish(claim, next_poll_ms=now_ms + HOUR_MS)
 

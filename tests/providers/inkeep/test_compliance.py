@@ -1,5 +1,6 @@
 """Inkeep keeps to what every provider keeps to."""
 
+from exporter.errors import SchemaError
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Case, Compliance
 
@@ -23,4 +24,16 @@ class TestInkeep(Compliance):
                 "chatbot_inkeep_conversation_user_messages_total",
             }
         ),
+        errors={("active_users", "refused"): None},  # a server that counts nothing distinct
+        quirks=frozenset(
+            {
+                "numbers_as_strings",
+                "iso_buckets",
+                "swapped_types",
+                "too_large_is_400",
+                "no_count_distinct",
+                "page_cap",
+            }
+        ),
+        own_faults={("events", "renamed_field"): SchemaError},
     )

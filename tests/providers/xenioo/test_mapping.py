@@ -7,16 +7,10 @@ import pytest
 from exporter.errors import SchemaError
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.base.labels import Labels
-from exporter.providers.xenioo.groups import Groups
-from exporter.providers.xenioo.kind import KIND
-from exporter.providers.xenioo.mapping import (
-    AVERAGES,
-    COUNTED,
-    DISTINCT,
-    Dialect,
-    day_to_reading,
-    hours_to_reading,
-)
+from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode
+from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
+from exporter.providers.xenioo.provider import PROVIDER
+from exporter.providers.xenioo.statistics import STATISTICS
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
@@ -36,13 +30,14 @@ def row(event: str, value: Any, group: Any = "2026-02-03 09", **changes: Any) ->
     return {key: cell for key, cell in (plain | changes).items() if cell is not ...}
 
 
-def read(
-    *rows: dict[str, Any], dialect: Dialect | None = None, certain_ms: int = 0, zone: str = "UTC"
-) -> Reading:
+def row_format(mode: GroupMode = "hour", **changes: Any) -> RowFormat:
+    return RowFormat(GroupLabels(mode, "UTC"), **changes)
+
+
+def read(*rows: dict[str, Any], certain_ms: int = 0, **changes: Any) -> Reading:
     return hours_to_reading(
         rows,
-        Groups("hour", zone),
-        dialect or Dialect(),
+        row_format(**changes),
         Labels({}, 128),
         window=WINDOW,
         now_ms=NOW,
@@ -109,7 +104,7 @@ def test_between_two_numbers_nothing_is_guessed() -> None:
 
 
 def test_the_settings_choose_between_two_numbers() -> None:
-    reading = read(row("Incoming Message", 3, Previous=2), dialect=Dialect("value"))
+    reading = read(row("Incoming Message", 3, Previous=2), value_field="value")
 
     assert [value for _, _, value in reading.counts] == [3]
 
@@ -122,24 +117,24 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "dialect", "kind"),
+    ("bad", "value_field", "kind"),
     [
-        (row("Incoming Message", ...), Dialect(), "missing"),
-        (row("Incoming Message", "42"), Dialect(), "missing"),
-        (row("Incoming Message", "42"), Dialect("Value"), "unexpected_type"),
-        (row("Incoming Message", 4), Dialect("Total"), "missing"),
-        (row("Incoming Message", -1), Dialect(), "negative"),
-        (row("Incoming Message", 1.5), Dialect(), "non_integer"),
-        (row("Incoming Message", 2**53 + 1), Dialect(), "unexpected_type"),
-        (row("Incoming Message", 1, GroupLabel=...), Dialect(), "missing"),
-        (row("Incoming Message", 1, EventLabel=...), Dialect(), "missing"),
+        (row("Incoming Message", ...), None, "missing"),
+        (row("Incoming Message", "42"), None, "missing"),
+        (row("Incoming Message", "42"), "Value", "unexpected_type"),
+        (row("Incoming Message", 4), "Total", "missing"),
+        (row("Incoming Message", -1), None, "negative"),
+        (row("Incoming Message", 1.5), None, "non_integer"),
+        (row("Incoming Message", 2**53 + 1), None, "unexpected_type"),
+        (row("Incoming Message", 1, GroupLabel=...), None, "missing"),
+        (row("Incoming Message", 1, EventLabel=...), None, "missing"),
     ],
 )
 def test_a_row_that_is_not_certain_refuses_the_answer(
-    bad: dict[str, Any], dialect: Dialect, kind: str
+    bad: dict[str, Any], value_field: str | None, kind: str
 ) -> None:
     with pytest.raises(SchemaError) as refused:
-        read(bad, dialect=dialect)
+        read(bad, value_field=value_field)
 
     assert refused.value.kind == kind
 
@@ -221,7 +216,7 @@ def test_averages_are_raw_until_a_unit_is_known() -> None:
 def test_a_unit_replaces_the_raw_average(
     event: str, statistic: str, unit: str, family: str, value: float
 ) -> None:
-    reading = read(row(event, 1.5), dialect=Dialect(units={statistic: unit}))
+    reading = read(row(event, 1.5), units={statistic: unit})
 
     found = [(one.series[0], one.value) for one in reading.buckets]
     assert found == [(f"chatbot_{family}_average_seconds", value)]
@@ -229,7 +224,7 @@ def test_a_unit_replaces_the_raw_average(
 
 @pytest.mark.parametrize(("unit", "value"), [("percent", 0.073), ("ratio", 7.3)])
 def test_a_rate_with_a_unit_is_a_ratio(unit: str, value: float) -> None:
-    reading = read(row("Takeover Rate", 7.3), dialect=Dialect(units={"takeover_rate": unit}))
+    reading = read(row("Takeover Rate", 7.3), units={"takeover_rate": unit})
 
     assert [(one.series[0], one.value) for one in reading.buckets] == [
         ("chatbot_takeover_ratio", value)
@@ -278,8 +273,7 @@ def test_a_day_speaks_of_users_and_averages_and_of_no_counts() -> None:
 
     reading = day_to_reading(
         rows,
-        Groups("day", "UTC"),
-        Dialect(),
+        row_format("day"),
         Labels({}, 128),
         day=DAY,
         now_ms=DAY.end_ms + HOUR_MS,
@@ -298,17 +292,14 @@ def test_a_day_of_an_unfinished_answer_is_another_day() -> None:
     rows = [row("Active User", 5, "2026-02-03")]
     yesterday = Window(DAY.start_ms - DAY_MS, DAY.start_ms)
 
-    reading = day_to_reading(
-        rows, Groups("day", "UTC"), Dialect(), Labels({}, 128), day=yesterday, now_ms=NOW
-    )
+    reading = day_to_reading(rows, row_format("day"), Labels({}, 128), day=yesterday, now_ms=NOW)
 
     assert not reading.buckets
 
 
 def test_the_registry_knows_every_family_that_is_fed() -> None:
-    normalised = [average.normalised for average in AVERAGES.values()]
-    fed = {*COUNTED.values(), *DISTINCT.values(), *normalised}
-    fed |= {average.raw for average in AVERAGES.values()}
+    fed = {each.family for each in STATISTICS}
+    fed |= {each.normalized for each in STATISTICS if each.normalized}
 
-    assert {family.name for family in fed - {*KIND.families}} == KIND.feeds
-    assert {*KIND.families} <= fed
+    assert {family.name for family in fed - {*PROVIDER.families}} == PROVIDER.feeds
+    assert {*PROVIDER.families} <= fed

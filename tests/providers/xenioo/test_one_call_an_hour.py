@@ -14,7 +14,7 @@ from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import Seen
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.effort import examples
-from tests.support.till import Killed, killed_at, scratch
+from tests.support.polled import Killed, killed_at, scratch
 from tests.support.virtual import run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (

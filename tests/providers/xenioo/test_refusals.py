@@ -96,7 +96,7 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
 
     account.run(1)
     (key,) = account.queries
-    fault = account.ledger.view(key).state.last_fault
+    fault = account.ledger.view(key).state.last_error
 
     assert fault == (
         "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour; the key "

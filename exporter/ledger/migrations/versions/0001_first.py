@@ -68,10 +68,7 @@ def upgrade() -> None:
         sa.Column("to_ms", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("gap_query", "gap", ["query_id"], unique=False)
@@ -84,10 +81,7 @@ def upgrade() -> None:
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("end_ms", sa.BigInteger(), nullable=False),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("query_id", "family", "labels"),
         sa.UniqueConstraint("family", "labels"),
     )
@@ -96,10 +90,7 @@ def upgrade() -> None:
         sa.Column("poll_id", sa.Text(), nullable=False),
         sa.Column("query_id", sa.BigInteger(), nullable=False),
         sa.Column("committed_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("poll_id"),
     )
     op.create_index("poll_log_query", "poll_log", ["query_id", "committed_ms"], unique=False)
@@ -109,10 +100,7 @@ def upgrade() -> None:
         sa.Column("id", sa.LargeBinary(), nullable=False),
         sa.Column("ts_ms", sa.BigInteger(), nullable=False),
         sa.Column("content", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("query_id", "id"),
         sqlite_with_rowid=False,
     )
@@ -137,10 +125,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('live', 'dormant', 'hidden')", name="state"),
         sa.CheckConstraint("overhang >= 0", name="overhang"),
         sa.CheckConstraint("written_off >= 0", name="written_off"),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("family", "labels"),
     )
@@ -153,10 +138,7 @@ def upgrade() -> None:
         sa.Column("hour_ms", sa.BigInteger(), nullable=False),
         sa.Column("lg_k", sa.Integer(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["query_id"],
-            ["query.id"],
-        ),
+        sa.ForeignKeyConstraint(["query_id"], ["query.id"]),
         sa.PrimaryKeyConstraint("query_id", "kind", "labels", "hour_ms"),
         sqlite_with_rowid=False,
     )
@@ -168,10 +150,7 @@ def upgrade() -> None:
         sa.Column("base", sa.Double(), nullable=False),
         sa.Column("revised", sa.Integer(), server_default="0", nullable=False),
         sa.CheckConstraint("obs >= 0", name="obs"),
-        sa.ForeignKeyConstraint(
-            ["series_id"],
-            ["series.id"],
-        ),
+        sa.ForeignKeyConstraint(["series_id"], ["series.id"]),
         sa.PrimaryKeyConstraint("series_id", "start_ms"),
         sqlite_with_rowid=False,
     )

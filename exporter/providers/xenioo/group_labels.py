@@ -1,7 +1,7 @@
-"""Xenioo's ``GroupLabel`` as an hour or a local day: pure.
+"""Xenioo's ``GroupLabel`` as an hour or a local day: pure functions.
 
-How the vendor spells a group is not documented, so every usual form is read; what fits none is a
-fault, never a guess. Source: https://docs.xenioo.com, "Account Statistics Data"
+The vendor does not document the form of a group label. Every usual form is accepted; any other is
+an error. Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS, Window, floor_to
+from exporter.providers.base.times import instant_ms
 
 GroupMode: TypeAlias = Literal["hour", "day"]
 
@@ -23,33 +24,32 @@ _CENTURY = "20"
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
-    """Reads the labels of one answer.
+class GroupLabels:
+    """Parses the group labels of one response.
 
-    ``zone`` is that of labels without an offset, ``form`` a ``strptime`` format tried first.
+    ``zone`` applies to labels without an offset; ``form`` is a ``strptime`` format, tried first.
     """
 
     mode: GroupMode
     zone: str
     form: str | None = None
-    _read: dict[Any, Window] = field(default_factory=dict)
+    _known: dict[str | int, Window] = field(default_factory=dict)
 
     def window(self, label: Any, path: str) -> Window:
-        """Return the group's window; raise ``SchemaError`` label_rules ``path`` if it cannot be read."""
-        found = self._read.get(label) if isinstance(label, str | int) else None
-        if found is None:
-            found = self._read[label] = self._parsed(label, path)
-        return found
-
-    def _parsed(self, label: Any, path: str) -> Window:
+        """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise SchemaError(f"{path}: expected a time")
-        text = str(label).strip()
-        at, has_hour = _instant(text, self.form)
-        found = None
-        if at is not None:
-            tz = ZoneInfo(self.zone)
-            found = _day(at, tz) if self.mode == "day" else _hour(at, tz) if has_hour else None
+        if label not in self._known:
+            self._known[label] = self._parse(str(label).strip(), path)
+        return self._known[label]
+
+    def _parse(self, text: str, path: str) -> Window:
+        at, has_hour = _parse_time(text, self.form)
+        tz, found = ZoneInfo(self.zone), None
+        if at is not None and self.mode == "day":
+            found = _day(at, tz)
+        elif at is not None and has_hour:
+            found = _hour(at, tz)
         if found is None:
             raise SchemaError(f"{path}: not the start of a whole {self.mode}; see label_format")
         return found
@@ -59,37 +59,38 @@ def day_window(day: date, zone: str) -> Window:
     """Return a local day of ``zone``: 23, 24 or 25 hours."""
     tz = ZoneInfo(zone)
     start, end = (datetime.combine(day + timedelta(days=n), time(), tz) for n in (0, 1))
-    return Window(_ms(start), _ms(end))
+    return Window(instant_ms(start), instant_ms(end))
 
 
 def closed_day(until_ms: int, zone: str) -> date:
-    """Return the newest local day of ``zone`` that ended by ``until_ms``, read in whole hours."""
+    """Return the newest local day of ``zone`` that ended by ``until_ms``, in whole hours."""
     until = datetime.fromtimestamp(floor_to(until_ms, HOUR_MS) / 1000, ZoneInfo(zone))
     return until.date() - timedelta(days=1)
 
 
-def _instant(text: str, form: str | None) -> tuple[datetime | None, bool]:
-    """Return the time that ``text`` says, None if none, and whether it tells the hour."""
-    if form and (at := _tried(text, form)):
+def _parse_time(text: str, form: str | None) -> tuple[datetime | None, bool]:
+    """Return the time in ``text``, None if there is none, and whether it has an hour."""
+    if form and (at := _strptime(text, form)):
         return at, True
+    has_hour = not _DATE_ONLY.fullmatch(text)
     if text.isascii() and text.isdecimal():
-        return _digits(text), not _DATE_ONLY.fullmatch(text)
+        return _parse_digits(text), has_hour
     try:
-        return datetime.fromisoformat(text), not _DATE_ONLY.fullmatch(text)
+        return datetime.fromisoformat(text), has_hour
     except ValueError:
         return None, False
 
 
-def _digits(text: str) -> datetime | None:
+def _parse_digits(text: str) -> datetime | None:
     """Return the time of ``2026020309``, or of seconds or milliseconds since 1970."""
     if text.startswith(_CENTURY) and len(text) in _DIGITS:
-        return _tried(text, _DIGITS[len(text)])
+        return _strptime(text, _DIGITS[len(text)])
     if unit := _EPOCH_UNITS.get(len(text)):
         return datetime.fromtimestamp(int(text) / unit, UTC)
     return None
 
 
-def _tried(text: str, form: str) -> datetime | None:
+def _strptime(text: str, form: str) -> datetime | None:
     try:
         return datetime.strptime(text, form)  # noqa: DTZ007 - a label without offset is local
     except ValueError:
@@ -98,11 +99,11 @@ def _tried(text: str, form: str) -> datetime | None:
 
 def _hour(at: datetime, tz: ZoneInfo) -> Window | None:
     if at.tzinfo is not None:
-        start_ms = _ms(at)
+        start_ms = instant_ms(at)
         return None if start_ms % _QUARTER_MS else Window(start_ms, start_ms + HOUR_MS)
     if (at.minute, at.second, at.microsecond) != (0, 0, 0):
         return None
-    first_ms, second_ms = (_ms(at.replace(tzinfo=tz, fold=fold)) for fold in (0, 1))
+    first_ms, second_ms = (instant_ms(at.replace(tzinfo=tz, fold=fold)) for fold in (0, 1))
     # In autumn one label stands for two hours: one bucket of both.
     return Window(first_ms, max(first_ms, second_ms) + HOUR_MS)
 
@@ -110,7 +111,3 @@ def _hour(at: datetime, tz: ZoneInfo) -> Window | None:
 def _day(at: datetime, tz: ZoneInfo) -> Window | None:
     local = at.astimezone(tz) if at.tzinfo else at
     return day_window(local.date(), tz.key) if local.time() == time() else None
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

@@ -9,6 +9,7 @@ from exporter.simulator.traffic import Traffic
 from tests.faults.bench import PREFIX, Bench
 from tests.support.virtual import run_virtual
 
+pytestmark = pytest.mark.slow
 SETTINGS = {"interval": "1m", "slow_interval": "1h", "lookback": "2h", "zero_hold": "1s"}
 HOURS = "/api/insights"
 RECEIVED = "chatbot_messages_received_total"

@@ -1,11 +1,12 @@
-"""A ledger that is polled against a ``Past``, killed and opened again, with what it ever showed."""
+"""A ledger that polls a ``History``, is killed and opened again, and whose counters never fall."""
 
 import atexit
 import itertools
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -20,7 +21,7 @@ from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import HOUR_MS, CountRow, Reading, Window
 from exporter.polling.poll import poll_window
 from tests.support.builders import RECEIVED, received
-from tests.support.past import Past
+from tests.support.history import History, Numbers
 from tests.support.virtual import VirtualClock
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
@@ -72,7 +73,7 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-class Till:
+class PolledLedger:
     """One query's ledger on virtual time; closed where its block is left, however that is left."""
 
     def __init__(self, folder: Path, spec: QuerySpec, clock: VirtualClock | None = None) -> None:
@@ -130,21 +131,22 @@ class Till:
         """Return the window that a poll of ``claim`` reads now."""
         return poll_window(self.spec, claim, self.clock.now_ms())
 
-    def readings(self, past: Past, window: Window, rng: Random, parts: int = 1) -> list[Reading]:
+    def readings(
+        self, history: History, window: Window, rng: Random, parts: int = 1
+    ) -> list[Reading]:
         """Return what the vendor says of ``window``: rows in any order, in up to ``parts`` parts.
 
         A row may come in two pieces that belong together.
         """
         return [
-            Reading(part, counts=self._rows(past, part, rng), more=part.end_ms < window.end_ms)
+            Reading(part, counts=self._rows(history, part, rng), more=part.end_ms < window.end_ms)
             for part in _cut(window, parts)
         ]
 
     def apply(self, claim: Claim, reading: Reading, *, times: int = 1) -> bool:
         """Apply a reading, perhaps several times over; say whether it was held back."""
-        poll_id = f"{next(self._polls)} of {self._path.name}"
         held = [
-            self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), poll_id=poll_id).held
+            self.ledger.apply(claim, reading, started_ms=self.clock.now_ms()).held
             for _ in range(times)
         ]
         return held[0]
@@ -183,16 +185,23 @@ class Till:
         counts = self.ledger.self_counts()
         return sum(v for (found, _), v in counts.items() if found == f"chatbot_exporter_{name}")
 
-    def name(self, channel: str) -> str:
+    def numbers(self) -> dict[str, Numbers]:
+        """Return what the ledger's file holds of the counter of each channel, shown or not."""
+        with closing(sqlite3.connect(self._path)) as file:
+            columns = "json_extract(labels, '$.channel'), c, overhang, written_off"
+            rows = file.execute(f"SELECT {columns} FROM series WHERE family = ?", [RECEIVED])  # noqa: S608
+            return {channel: Numbers(*numbers) for channel, *numbers in rows}
+
+    def series_of(self, channel: str) -> str:
         """Return the label value of a channel."""
         return self.spec.label_rules.get("channel", LabelRule()).name(channel)
 
-    def _rows(self, past: Past, window: Window, rng: Random) -> list[CountRow]:
+    def _rows(self, history: History, window: Window, rng: Random) -> list[CountRow]:
         rows: list[CountRow] = []
-        for (channel, hour_ms), figure in past.answer(window).items():
-            piece = rng.randint(0, figure)
-            series = received(self.name(channel))
-            rows += [(series, hour_ms, float(n)) for n in (piece, figure - piece) if n]
+        for (channel, hour_ms), value in history.rows(window).items():
+            piece = rng.randint(0, value)
+            series = received(self.series_of(channel))
+            rows += [(series, hour_ms, float(n)) for n in (piece, value - piece) if n]
         rng.shuffle(rows)
         return rows
 

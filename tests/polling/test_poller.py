@@ -13,6 +13,7 @@ from exporter.simulator.traffic import Traffic
 from tests.faults.bench import Bench, Samples
 from tests.support.virtual import run_virtual
 
+pytestmark = pytest.mark.slow
 SETTINGS = {"interval": "1m", "slow_interval": "2m", "lookback": "2h", "zero_hold": "1s"}
 PROBE_MS = 300_000
 HOURS = "/api/insights"

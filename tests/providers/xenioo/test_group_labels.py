@@ -6,7 +6,7 @@ import pytest
 
 from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS, Window
-from exporter.providers.xenioo.groups import Groups, closed_day, day_window
+from exporter.providers.xenioo.group_labels import GroupLabels, closed_day, day_window
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 HOUR = Window(NINE, NINE + HOUR_MS)
@@ -35,12 +35,12 @@ def ms(text: str) -> int:
     ],
 )
 def test_an_hour_is_read_in_every_usual_form(label: str | int) -> None:
-    assert Groups("hour", "UTC").window(label, "here") == HOUR
+    assert GroupLabels("hour", "UTC").window(label, "here") == HOUR
 
 
 @pytest.mark.parametrize("label", ["2026-02-03", "20260203", "2026-02-03T00:00:00", 1770076800])
 def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
-    assert Groups("day", "UTC").window(label, "here") == day_window(date(2026, 2, 3), "UTC")
+    assert GroupLabels("day", "UTC").window(label, "here") == day_window(date(2026, 2, 3), "UTC")
 
 
 @pytest.mark.parametrize(
@@ -50,42 +50,42 @@ def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
         *("2026-02-03 09:30", "2026-02-03T09:07:00Z", None, True, 3.5, ["2026"]),
     ],
 )
-def test_an_hour_that_is_not_certain_is_a_fault(label: object) -> None:
+def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:
     with pytest.raises(SchemaError, match="here: "):
-        Groups("hour", "UTC").window(label, "here")
+        GroupLabels("hour", "UTC").window(label, "here")
 
 
-def test_a_day_that_begins_at_noon_is_a_fault() -> None:
+def test_a_day_that_begins_at_noon_is_an_error() -> None:
     with pytest.raises(SchemaError, match="whole day"):
-        Groups("day", "UTC").window("2026-02-03 12", "here")
+        GroupLabels("day", "UTC").window("2026-02-03 12", "here")
 
 
-def test_a_fault_does_not_repeat_the_label() -> None:
+def test_an_error_does_not_repeat_the_label() -> None:
     with pytest.raises(SchemaError) as refused:
-        Groups("hour", "UTC").window("Ada Lovelace", "here")
+        GroupLabels("hour", "UTC").window("Ada Lovelace", "here")
 
     assert "Ada" not in str(refused.value)
 
 
 def test_a_configured_form_is_tried_first() -> None:
-    groups = Groups("hour", "UTC", "%d/%m/%Y %H:%M")
+    groups = GroupLabels("hour", "UTC", "%d/%m/%Y %H:%M")
 
     assert groups.window("03/02/2026 09:00", "here") == HOUR
     assert groups.window("2026-02-03 09", "here") == HOUR
 
 
 def test_hours_are_those_of_the_zone() -> None:
-    assert Groups("hour", "Europe/Berlin").window("2026-02-03 10", "here") == HOUR
+    assert GroupLabels("hour", "Europe/Berlin").window("2026-02-03 10", "here") == HOUR
 
 
 def test_hours_of_a_zone_with_half_hours_begin_there() -> None:
-    found = Groups("hour", "Asia/Kolkata").window("2026-02-03 15", "here")
+    found = GroupLabels("hour", "Asia/Kolkata").window("2026-02-03 15", "here")
 
     assert found == Window(NINE + HOUR_MS // 2, NINE + HOUR_MS * 3 // 2)
 
 
 def test_in_autumn_one_label_stands_for_two_hours() -> None:
-    groups = Groups("hour", "Europe/Berlin")
+    groups = GroupLabels("hour", "Europe/Berlin")
 
     assert groups.window("2026-10-25 01", "") == Window(ms("2026-10-24T23"), ms("2026-10-25T00"))
     assert groups.window("2026-10-25 02", "") == Window(ms("2026-10-25T00"), ms("2026-10-25T02"))
@@ -93,7 +93,7 @@ def test_in_autumn_one_label_stands_for_two_hours() -> None:
 
 
 def test_in_spring_hours_follow_each_other() -> None:
-    groups = Groups("hour", "Europe/Berlin")
+    groups = GroupLabels("hour", "Europe/Berlin")
 
     before, after = groups.window("2026-03-29 01", ""), groups.window("2026-03-29 03", "")
 

@@ -1,0 +1,71 @@
+"""Simulators that other processes can ask, over real sockets."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from exporter.clock import SystemClock
+from exporter.simulator import SIMULATORS
+from exporter.simulator.server import Service, serving
+from exporter.simulator.traffic import Traffic
+
+LONGEST_S = 60.0
+
+
+class ServedVendors:
+    """Simulators on one truth, served from a thread of their own until the block is left."""
+
+    def __init__(self, names: Sequence[str], traffic: Traffic | None = None) -> None:
+        self.clock = SystemClock()
+        self.traffic = traffic or Traffic(None)
+        self.services: dict[str, Service] = {
+            name: SIMULATORS[name](self.clock, self.traffic) for name in names
+        }
+        self.urls: dict[str, str] = {}
+        self._loop = asyncio.new_event_loop()
+        self._up = threading.Event()
+        self._down = asyncio.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        async with serving(self.services) as self.urls:
+            self._up.set()
+            await self._down.wait()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._up.wait(LONGEST_S)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._loop.call_soon_threadsafe(self._down.set)
+        self._thread.join(LONGEST_S)
+
+    def ask(self, call: Callable[[], Any]) -> Any:
+        """Return what ``call`` returns in the vendors' own thread."""
+
+        async def answered() -> Any:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(answered(), self._loop).result(LONGEST_S)
+
+    def target(self, name: str) -> dict[str, Any]:
+        """Return the settings that ask a vendor, as a target named after it."""
+        return {"name": name} | self.services[name].target(self.urls[name])
+
+
+def document(folder: Path, *targets: Mapping[str, Any], **defaults: str) -> dict[str, Any]:
+    """Return a settings file with these targets, and with its ledger in ``folder``."""
+    return {
+        "version": 1,
+        "allow_inline_secrets": True,
+        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "defaults": defaults,
+        "targets": [dict(target) for target in targets],
+    }
