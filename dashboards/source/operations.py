@@ -201,7 +201,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         lines(
             "Rate-limited requests per hour",
-            "Requests that a provider rejected with HTTP 429.",
+            "Requests that a provider rejected because of its rate limit.",
             "short",
             (
                 f"sum by (provider, target) (increase({OWN}throttled_total{{{ANY}}}[1h]))",
