@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dashboards.source import promql
 from dashboards.source.records import ON, share_names
-from dashboards.source.tuning import Drop, Share, Tuning
+from dashboards.source.thresholds import Drop, Share, Tuning
 
 BY_QUERY = f"by ({promql.BY_QUERY})"
 ON_QUERY = f"on ({promql.BY_QUERY})"
@@ -64,8 +64,8 @@ def _drop(drop: Drop) -> Alert:
         "{{ $labels.project }} on {{ $labels.provider }}: the last "
         + ("hour is" if drop.hours == 1 else f"{drop.hours} hours are")
         + " far below usual for this time of the week",
-        f"Fewer than {drop.share:.0%} of the messages (or interactions, or conversations) that the "
-        "same hours of earlier weeks let expect, and more than this bot's own ups and downs explain.",
+        f"Fewer than {drop.share:.0%} of the messages (or interactions, or conversations) expected from "
+        "the same hours of earlier weeks, beyond this bot's usual variation.",
         _BOT_BOARD,
         keep=drop.keep,
         of_engagement=True,
@@ -114,7 +114,7 @@ def _not_learnt(tuning: Tuning) -> Alert:
         f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {tuning.weeks_needed})",
         "1d",
         "info",
-        "{{ $labels.project }} on {{ $labels.provider }}: too few weeks are known for drop alerts",
+        "{{ $labels.project }} on {{ $labels.provider }}: drop alerts need 3 weeks of history",
         f"Fewer than {tuning.weeks_needed} of the last {tuning.weeks} weeks are known, so no "
         "engagement alert can fire for this bot. Usual for a new one; otherwise Prometheus keeps "
         "less than 30 days.",
@@ -133,7 +133,7 @@ def _queries(tuning: Tuning) -> Iterator[Alert]:
         "warning",
         "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
         "The newest settled data is more than three hours beyond its period and expected lag. "
-        "Figures and engagement alerts of these bots are withheld meanwhile.",
+        "Until then, values and engagement alerts of these bots are absent.",
         _TARGET_BOARD,
     )
     yield Alert(
@@ -141,8 +141,8 @@ def _queries(tuning: Tuning) -> Iterator[Alert]:
         f"{_failures('auth', '3h')} > 1.5\nand {ON_QUERY} min {BY_QUERY} ({_SELF}target_up) == 0",
         "10m",
         "critical",
-        "{{ $labels.provider }} refuses the credentials of {{ $labels.target }}",
-        "At least two polls in three hours were refused as unauthorized, and the last one failed.",
+        "{{ $labels.provider }} rejects the credentials of {{ $labels.target }}",
+        "At least two polls in three hours failed with an authentication error, and the last poll failed.",
         _TARGET_BOARD,
     )
     polls = f"sum {BY_QUERY} (increase({_SELF}polls_total[4h]))"
@@ -152,8 +152,8 @@ def _queries(tuning: Tuning) -> Iterator[Alert]:
         f"and {ON_QUERY} {_failures('throttled', '4h')} > 2.5",
         "30m",
         "warning",
-        "{{ $labels.provider }} refuses most polls of {{ $labels.target }} as too many",
-        "More than half of the polls of four hours were throttled.",
+        "{{ $labels.provider }} rate-limits most polls of {{ $labels.target }}",
+        "More than half of the polls in four hours were rate-limited.",
         _TARGET_BOARD,
     )
     yield Alert(
@@ -162,8 +162,8 @@ def _queries(tuning: Tuning) -> Iterator[Alert]:
         f"or sum {BY_QUERY} (increase({_SELF}schema_drift_total[3h])) > 1.5",
         "10m",
         "warning",
-        "{{ $labels.provider }} answers {{ $labels.query }} in a form that is not known",
-        "Fields are missing, new or of another kind, more than once in three hours.",
+        "API response schema changed: {{ $labels.provider }} {{ $labels.query }}",
+        "Responses had missing, new or changed fields more than once in three hours.",
         _TARGET_BOARD,
     )
     yield Alert(
@@ -172,8 +172,8 @@ def _queries(tuning: Tuning) -> Iterator[Alert]:
         f"max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > 0",
         "3h",
         "warning",
-        "{{ $labels.target }} {{ $labels.query }} has never been read",
-        "The query has been configured for three hours and no poll of it has succeeded.",
+        "No successful poll yet: {{ $labels.target }} {{ $labels.query }}",
+        "The query has been configured for three hours and no poll has succeeded.",
         _TARGET_BOARD,
     )
 
@@ -190,7 +190,7 @@ def _exporter(tuning: Tuning) -> Iterator[Alert]:
         "10m",
         "critical",
         "{{ $labels.instance }} cannot be scraped",
-        "Prometheus has not reached the exporter for ten minutes.",
+        "Prometheus has failed to scrape the exporter for ten minutes.",
         _EXPORTER_BOARD,
         instead=(f"min by (instance) ({up})", 1),
     )
@@ -199,8 +199,8 @@ def _exporter(tuning: Tuning) -> Iterator[Alert]:
         f"absent({up})",
         "15m",
         "critical",
-        f"no target of the job {tuning.job} is known",
-        "Prometheus has no such target: service discovery or its settings have lost it.",
+        f"no scrape target of job {tuning.job}",
+        "Prometheus has no such target: check service discovery and the scrape configuration.",
         _EXPORTER_BOARD,
     )
     yield Alert(
@@ -208,9 +208,9 @@ def _exporter(tuning: Tuning) -> Iterator[Alert]:
         f"sum by (provider, target, family) ({_SELF}overhang) > 0",
         "1d",
         "info",
-        "{{ $labels.target }} {{ $labels.family }}: a counter has been above the truth for a day",
-        "The provider lowered figures that were already counted; the counter waits until they are "
-        "worked off or written off.",
+        "{{ $labels.target }} {{ $labels.family }}: a counter has been above the provider's total for a day",
+        "The provider lowered values that were already counted. The counter does not grow until "
+        "the overhang is worked off or written off.",
         _TARGET_BOARD,
     )
     yield Alert(
@@ -218,7 +218,7 @@ def _exporter(tuning: Tuning) -> Iterator[Alert]:
         f"max by (family) ({_SELF}series / ({_SELF}series_limit > 0)) > {tuning.series_share:g}",
         "15m",
         "warning",
-        "{{ $labels.family }} has nearly as many series as it may have",
-        "New label sets will be folded into `other` or dropped.",
+        "{{ $labels.family }} is near its series limit",
+        "At the limit, new label sets are counted as `other` or dropped.",
         _EXPORTER_BOARD,
     )

@@ -17,7 +17,7 @@ from dashboards.source.panels import (
     graph,
     stat_panel,
 )
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 
 MEANING = (
     "Engagement of a bot is its messages received; where its provider counts none, its "
@@ -43,11 +43,11 @@ def against_usual(select: str) -> Panel:
     actual, expected = promql.actual(promql.DAILY), promql.expected(promql.DAILY)
     on = f"on ({promql.BY_BOT})"
     words = Words(
-        "Against usual for this weekday",
-        "Last 24 settled hours against what the same hours of four weeks and the day before let expect. "
-        "Empty while fewer than three of those weeks are known: the baseline is not learnt.",
+        "Change vs. usual for this weekday",
+        "Last 24 settled hours compared with the value expected from the same hours of four weeks and the day before. "
+        "Needs 3 weeks of history; empty until then.",
         "percentunit",
-        "baseline not learnt, or no fresh data",
+        "Needs 3 weeks of history, or no fresh data",
     )
     expr = (
         f"sum({actual}{{{select}}} and {on} {expected}) / "
@@ -61,10 +61,10 @@ def band(select: str) -> Panel:
     tuning = Tuning()
     drop = tuning.drop(promql.FAST)
     words = Words(
-        "Engagement per hour against its expected band",
+        "Engagement per hour and expected band",
         MEANING
-        + " Mean of three hours; the band between the thin lines is what the same hours of four weeks "
-        "and the day before let expect, give or take two usual deviations. No band: not learnt yet.",
+        + " Mean of three hours; the band between the thin lines is the value expected from the same hours of four "
+        "weeks and the day before, plus or minus two usual deviations. No band: needs 3 weeks of history.",
         no_value=LATE,
     )
     curves = (
@@ -89,7 +89,7 @@ def weeks(select: str) -> Panel:
     series = f"{promql.actual(promql.FAST)}{{{select}}}"
     earlier = zip((1, 2, 3, 4), (SKY, ORANGE, PINK, GREY), strict=True)
     words = Words(
-        "This week over the last four",
+        "This week vs. previous 4 weeks",
         "Sum of the chosen bots, mean of three hours, with the same hours of earlier weeks. "
         "A sum is empty for hours in which no bot has data.",
         no_value=LATE,
@@ -109,11 +109,11 @@ def weeks(select: str) -> Panel:
 def learnt(select: str) -> Panel:
     """Return how many of four weeks the expectation rests on."""
     words = Words(
-        "Baseline: weeks known, of four",
+        "Baseline: weeks of history (of 4)",
         "Fewer than three: no expectation, no band and no engagement alert for that bot. "
         "Prometheus must keep at least 30 days of data.",
         "none",
-        "no week known yet",
+        "no history yet",
     )
     expr = f"min({promql.weeks(promql.DAILY)}{{{select}}})"
     return stat_panel(words, expr, steps=((None, ORANGE), (3, BLUE)))
@@ -123,10 +123,10 @@ def age(targets: str) -> Panel:
     """Return how old the oldest data is."""
     words = Words(
         "Data age",
-        "Time since the end of the newest settled data, oldest query first. Every figure here is "
+        "Time since the end of the newest settled data, oldest query first. All values here are "
         "that old. Hours settle only after the vendor's usual delay, so an hour or two is normal.",
         "s",
-        "no poll has succeeded yet",
+        "No successful poll yet",
     )
     expr = f"max(time() - chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
     return stat_panel(words, expr, steps=((None, BLUE), (14_400, ORANGE), (43_200, VERMILION)))
@@ -136,10 +136,10 @@ def late(targets: str) -> Panel:
     """Return how many queries are later than they may be."""
     words = Words(
         "Queries with late data",
-        "Queries whose newest settled data is older than period and expected lag. Their figures "
-        "are withdrawn, not 0.",
+        "Queries whose newest settled data is older than period and expected lag. Their values "
+        "are not exported; they are not 0.",
         "none",
-        "no query has been read yet",
+        "No successful poll yet",
     )
     end = f"max by ({promql.BY_QUERY}) (chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
     lag = f"max by ({promql.BY_QUERY}) (chatbot_exporter_expected_lag_seconds{{{targets}}})"

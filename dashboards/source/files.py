@@ -1,20 +1,20 @@
-"""Every generated file, by its path under ``dashboards/``."""
+"""The generated files: boards, rules, and boards for import by hand."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from dashboards.source import operations, overview, provider
-from dashboards.source.figures import PROVIDERS
-from dashboards.source.forms import rule_files
-from dashboards.source.frame import MetricsPage, rendered
-from dashboards.source.tuning import Tuning
+from dashboards.source.dashboard import DashboardPage, rendered
+from dashboards.source.metrics_shown import PROVIDERS
+from dashboards.source.rule_files import rule_files
+from dashboards.source.thresholds import Tuning
 
 FOLDER = Path(__file__).parents[1]
 _INPUT = "DS_PROMETHEUS"
 
 
-def boards() -> Iterator[MetricsPage]:
+def boards() -> Iterator[DashboardPage]:
     """Yield every board."""
     yield overview.board()
     yield from (provider.board(name) for name in PROVIDERS)
@@ -22,17 +22,17 @@ def boards() -> Iterator[MetricsPage]:
 
 
 def generated(tuning: Tuning) -> dict[str, str]:
-    """Return the text of every generated file."""
-    files = dict(rule_files(tuning))
-    for board in boards():
-        text = rendered(board)
-        files[f"{board.uid}.json"] = text
-        files[f"import/{board.uid}.json"] = importable(text)
-    return files
+    """Return the text of every committed file, by its path under ``dashboards/``."""
+    return dict(rule_files(tuning)) | {f"{board.uid}.json": rendered(board) for board in boards()}
+
+
+def importable_boards() -> dict[str, str]:
+    """Return every board in the form that Grafana's import page reads, by file name."""
+    return {f"{board.uid}.json": importable(rendered(board)) for board in boards()}
 
 
 def importable(text: str) -> str:
-    """Return a board for import by hand, which asks for the data source."""
+    """Return a board for import by hand: Grafana asks for the data source when it is imported."""
     document = json.loads(text)
     requirement = {
         "type": "datasource",

@@ -1,18 +1,8 @@
 """The board for whoever runs the exporter: polls, budgets, trust in the counts, the ledger."""
 
 from dashboards.source import promql
-from dashboards.source.frame import MetricsPage, Row, Variable
-from dashboards.source.panels import (
-    BLUE,
-    ORANGE,
-    VERMILION,
-    Panel,
-    Steps,
-    Words,
-    stat_panel,
-    table_panel,
-)
-from dashboards.source.trust import (
+from dashboards.source.dashboard import DashboardPage, Row, Variable
+from dashboards.source.data_quality import (
     ANY,
     JOB,
     OWN,
@@ -24,6 +14,16 @@ from dashboards.source.trust import (
     series,
     trust,
 )
+from dashboards.source.panels import (
+    BLUE,
+    ORANGE,
+    VERMILION,
+    Panel,
+    Steps,
+    Words,
+    stat_panel,
+    table_panel,
+)
 
 UID = "chatbot-exporter"
 _BAD_FROM_ONE: Steps = ((None, BLUE), (1, VERMILION))
@@ -31,12 +31,12 @@ _GOOD_AT_ONE: Steps = ((None, VERMILION), (1, BLUE))
 _BY = f"by ({promql.BY_QUERY})"
 
 
-def board() -> MetricsPage:
+def board() -> DashboardPage:
     """Return the operations board."""
-    return MetricsPage(
+    return DashboardPage(
         uid=UID,
         title="Chatbots: exporter",
-        description="Is the exporter healthy, and can its figures be trusted?",
+        description="Health of the exporter and reliability of its values.",
         variables=(
             Variable("job", "Job", f"label_values({OWN}build_info, job)"),
             Variable(
@@ -54,7 +54,7 @@ def board() -> MetricsPage:
             Row("Queries", (_queries(), _settings())),
             Row("Polls", _polls()),
             Row("Requests and budgets", _requests()),
-            Row("Trust in the counts", trust()),
+            Row("Data quality", trust()),
             Row("Series", series()),
             Row("Ledger", ledger()),
             Row("Process", _process()),
@@ -69,7 +69,7 @@ def _now() -> tuple[Panel, ...]:
     return (
         _stat(
             "Up",
-            "Exporters that can be scraped, the worst of them.",
+            "1 if all selected exporters can be scraped.",
             f"min(up{{{JOB}}})",
             "bool_yes_no",
             _GOOD_AT_ONE,
@@ -90,14 +90,14 @@ def _now() -> tuple[Panel, ...]:
         ),
         _stat(
             "Circuits open",
-            "Accounts that are left alone after repeated failures.",
+            "Accounts that are paused after repeated failures.",
             f"sum({OWN}circuit_open{{{ANY}}})",
             "none",
             _BAD_FROM_ONE,
         ),
         _stat(
-            "Answers held back",
-            "Queries whose answer looks like a collapse and waits to be confirmed.",
+            "Suspicious responses (quarantined)",
+            "Queries whose last response looks like a collapse. The exporter counts it after confirmation.",
             f"sum({OWN}quarantined{{{ANY}}})",
             "none",
             _BAD_FROM_ONE,
@@ -151,7 +151,7 @@ def _polls() -> tuple[Panel, ...]:
     )
     return (
         lines(
-            "Polls in an hour",
+            "Polls per hour",
             "Polls started.",
             "short",
             (
@@ -160,22 +160,22 @@ def _polls() -> tuple[Panel, ...]:
             ),
         ),
         lines(
-            "Failed polls in an hour",
-            "By what went wrong; only what did.",
+            "Failed polls per hour",
+            "By reason.",
             "short",
             (f"{failures} > 0", f"{WHO} {{{{reason}}}}"),
             none="no poll has failed",
         ),
         lines(
-            "Skipped polls in an hour",
-            "Slots passed over, by why.",
+            "Skipped polls by reason",
+            "Scheduled polls that did not run, per hour.",
             "short",
             (skipped, "{{target}} {{query}} {{reason}}"),
-            none="no slot was skipped",
+            none="no poll was skipped",
         ),
         lines(
             "Poll duration, p50 and p95",
-            "Whole polls: paging, reading and commit.",
+            "Whole polls: requests, parsing and commit.",
             "s",
             *quantiles("poll_duration_seconds", "provider", JOB),
         ),
@@ -185,7 +185,7 @@ def _polls() -> tuple[Panel, ...]:
 def _requests() -> tuple[Panel, ...]:
     return (
         lines(
-            "Requests by answer",
+            "Requests by status code",
             "HTTP requests to providers.",
             "reqps",
             (
@@ -200,8 +200,8 @@ def _requests() -> tuple[Panel, ...]:
             *quantiles("api_request_duration_seconds", "provider", JOB),
         ),
         lines(
-            "Refused for rate in an hour",
-            "Requests that a provider refused as too many.",
+            "Rate-limited requests per hour",
+            "Requests that a provider rejected because of its rate limit.",
             "short",
             (
                 f"sum by (provider, target) (increase({OWN}throttled_total{{{ANY}}}[1h]))",
@@ -210,7 +210,7 @@ def _requests() -> tuple[Panel, ...]:
         ),
         lines(
             "Budget left",
-            "Calls that may be made at once.",
+            "Requests that can be sent now.",
             "short",
             (
                 f"min by (provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
@@ -219,9 +219,8 @@ def _requests() -> tuple[Panel, ...]:
             none="no target has a budget",
         ),
         lines(
-            "Time until requests may go on",
-            "Because of a budget, a Retry-After, a pause after "
-            "failures or an open circuit; 0: now.",
+            "Time until requests resume",
+            "Wait for a budget, a Retry-After, a backoff or an open circuit; 0: no wait.",
             "s",
             (
                 (
@@ -250,13 +249,13 @@ def _process() -> tuple[Panel, ...]:
         ),
         lines(
             "Open files",
-            "Share of what the process may open.",
+            "Share of the process limit.",
             "percentunit",
             (f"process_open_fds{{{JOB}}} / (process_max_fds{{{JOB}}} > 0)", "{{instance}}"),
         ),
         lines(
-            "Since the settings were loaded",
-            "The last load that succeeded.",
+            "Time since the last settings reload",
+            "Last successful load.",
             "s",
             (
                 (
@@ -266,8 +265,17 @@ def _process() -> tuple[Panel, ...]:
                 "{{instance}}",
             ),
         ),
+        lines(
+            "Dropped log lines per hour",
+            "Log lines that could not be written.",
+            "short",
+            (
+                f"sum by (instance) (increase({OWN}log_lines_dropped_total{{{JOB}}}[1h]))",
+                "{{instance}}",
+            ),
+        ),
         table_panel(
-            Words("Builds", "What runs, by instance.", "none"),
+            Words("Builds", "Running version, by instance.", "none"),
             {
                 "Ledger schema": (
                     f"max by (instance) ({OWN}ledger_schema_version{{{JOB}}})",
@@ -287,6 +295,4 @@ def _process() -> tuple[Panel, ...]:
 
 
 def _stat(title: str, description: str, expr: str, unit: str, steps: Steps) -> Panel:
-    return stat_panel(
-        Words(title, description, unit, "no value: nothing was read yet"), expr, steps=steps
-    )
+    return stat_panel(Words(title, description, unit, "No successful poll yet"), expr, steps=steps)

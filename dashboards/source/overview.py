@@ -1,7 +1,7 @@
 """The overview across providers: how much, against usual, how many people, can I trust this."""
 
 from dashboards.source import engagement, promql
-from dashboards.source.frame import MetricsPage, Row, Variable
+from dashboards.source.dashboard import DashboardPage, Row, Variable
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
@@ -14,7 +14,7 @@ from dashboards.source.panels import (
     timeline,
     words_panel,
 )
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 
 UID = "chatbot-overview"
 BOTS = promql.bots()
@@ -39,18 +39,18 @@ def variables(provider: str = "") -> tuple[Variable, ...]:
     )
 
 
-def board() -> MetricsPage:
+def board() -> DashboardPage:
     """Return the overview."""
-    return MetricsPage(
+    return DashboardPage(
         uid=UID,
         title="Chatbots: overview",
         description="All bots of all providers, each compared with itself.",
         variables=variables(),
         rows=(
             Row("Now", _now()),
-            Row("Where", (_table(),)),
-            Row("Course", (_by_provider(), engagement.weeks(BOTS), _people(), _firing())),
-            Row("Reading this board", (_definitions(),)),
+            Row("Bots", (_table(),)),
+            Row("Trends", (_by_provider(), engagement.weeks(BOTS), _people(), _firing())),
+            Row("About this dashboard", (_definitions(),)),
         ),
         alerts=_ALERTS,
         tags=("overview",),
@@ -67,8 +67,8 @@ def _now() -> tuple[Panel, ...]:
         engagement.late(TARGETS),
         _share(
             "Contained, last 24 h",
-            "One minus handovers by conversations, of bots that report both. A person who gave "
-            "up in silence counts as contained: read it beside the fallback share.",
+            "One minus handovers by conversations, of bots that report both. A user who leaves "
+            "without an answer counts as contained; compare with the fallback share.",
             f'1 - sum(avg_over_time(chatbot_period_handovers{{{BOTS},period="hour"}}[24h])) / '
             f'(sum(avg_over_time(chatbot_period_conversations_started{{{BOTS},period="hour"}}[24h])'
             f" and on ({promql.BY_BOT}) chatbot_handovers_total) > 0)",
@@ -97,14 +97,14 @@ def _now() -> tuple[Panel, ...]:
 
 
 def _share(title: str, description: str, expr: str) -> Panel:
-    words = Words(title, description, "percentunit", "not offered, or no fresh data")
+    words = Words(title, description, "percentunit", "not available, or no fresh data")
     return stat_panel(words, expr, width=_SHARE_WIDTH)
 
 
 def _alerting() -> Panel:
     words = Words(
         "Alerts firing",
-        "Alerts of these rules that fire for the chosen accounts. The timeline below has them.",
+        "Firing alerts of the selected accounts. The timeline below lists them.",
         "none",
         "none",
     )
@@ -115,7 +115,7 @@ def _table() -> Panel:
     by = f"max by ({promql.BY_BOT})"
     columns = {
         "Last 24 h": (f"24 * {by} ({promql.actual(promql.DAILY)}{{{BOTS}}})", "short"),
-        "Against usual": (
+        "Change vs. usual": (
             (
                 f"{by} ({promql.actual(promql.DAILY)}{{{BOTS}}} / "
                 f"({promql.expected(promql.DAILY)}{{{BOTS}}} > 0) - 1)"
@@ -136,10 +136,10 @@ def _table() -> Panel:
         ),
     }
     words = Words(
-        "Bots, the most unusual first",
+        "Bots by anomaly score",
         engagement.MEANING + " Score: distance from usual in usual deviations; the daily alert "
-        f"needs less than {Tuning().drop(promql.DAILY).score:g}. Active users: over the day where the provider tells, else over the "
-        "window that it has. Empty cells: no fresh data, not offered, or not learnt.",
+        f"needs less than {Tuning().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
+        "own window. Empty cells: no fresh data, not available, or needs 3 weeks of history.",
     )
     link = (
         "/d/chatbot-${__data.fields.provider}?${__url_time_range}&var-datasource=${datasource}"
@@ -152,7 +152,7 @@ def _table() -> Panel:
 def _by_provider() -> Panel:
     words = Words(
         "Engagement per hour by provider",
-        engagement.MEANING + " Vendors count different things: heights do not compare.",
+        engagement.MEANING + " Vendors count different things; do not compare providers.",
         no_value=engagement.LATE,
     )
     expr = f"sum by (provider) (avg_over_time({promql.HOUR}{{{BOTS}}}[$__interval]))"
@@ -172,8 +172,8 @@ def _people() -> Panel:
 
 def _firing() -> Panel:
     words = Words(
-        "When alerts fired",
-        "A lane for each alert and bot or query. An empty panel: none fired in this time.",
+        "Alert history",
+        "One lane per alert and bot or query. Empty: no alert fired in this time range.",
         "none",
         "none",
     )
@@ -184,10 +184,10 @@ def _firing() -> Panel:
 
 def _definitions() -> Panel:
     return words_panel(
-        "What these figures are",
+        "Definitions",
         f"**Engagement.** {engagement.MEANING}\n\n"
         "**Usual** is the median of the same hours of the week, one to four weeks ago (at least "
-        "three must be known), adjusted by the days beside them and by how the day before went.\n\n"
-        "**No value is not zero.** A figure is withdrawn when its data is late; *Data age* says how "
-        "late. A figure that a provider does not offer is on no board of that provider.",
+        "three are needed), adjusted for the adjacent days and for the previous day.\n\n"
+        "**No value is not zero.** A value is not exported while its data is late; *Data age* shows "
+        "the delay. A provider's dashboard shows only metrics that the provider offers.",
     )

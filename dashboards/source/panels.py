@@ -177,7 +177,7 @@ def words_panel(title: str, content: str, *, height: int = 5) -> Panel:
     return (
         text.Panel()
         .title(title)
-        .description("How the figures on this board are to be read.")
+        .description("How to read this dashboard.")
         .mode(TextMode.MARKDOWN)
         .content(content)
         .height(height)

@@ -1,8 +1,8 @@
 """One board for each provider, made of the figures that it has."""
 
 from dashboards.source import engagement, overview, promql
-from dashboards.source.figures import PROVIDERS, Figure, Look, figures
-from dashboards.source.frame import MetricsPage, Row
+from dashboards.source.dashboard import DashboardPage, Row
+from dashboards.source.metrics_shown import PROVIDERS, Figure, Look, figures
 from dashboards.source.panels import (
     Curve,
     Panel,
@@ -19,20 +19,20 @@ _ACCOUNT_WIDE = ("chatbot_flowxo_top_flow_triggers",)
 _NO_ENVIRONMENT = ("chatbot_chatlayer_campaign_conversations_total",)
 
 
-def board(provider: str) -> MetricsPage:
+def board(provider: str) -> DashboardPage:
     """Return the board of one provider."""
     title, _ = PROVIDERS[provider]
-    return MetricsPage(
+    return DashboardPage(
         uid=f"chatbot-{provider}",
         title=f"Chatbots: {title}",
-        description=f"Every figure that the exporter reads of {title}.",
+        description=f"All metrics that the exporter reads from {title}.",
         variables=overview.variables(provider),
         rows=(
             Row("Now", _now(provider)),
             Row("Engagement", _engagement(provider)),
-            Row("Figures", [_figure(provider, figure) for figure in figures(provider)]),
+            Row("Metrics", [_figure(provider, figure) for figure in figures(provider)]),
             Row("Data", (_age(provider), _polls(provider))),
-            Row("Reading this board", (_definitions(title),)),
+            Row("About this dashboard", (_definitions(title),)),
         ),
         alerts=f'ALERTS{{alertstate="firing",alertname=~"Chatbot.*",{promql.targets(provider)}}}',
         tags=("provider",),
@@ -54,8 +54,8 @@ def _now(provider: str) -> tuple[Panel, ...]:
 
 def _range_total(chosen: str) -> Panel:
     words = Words(
-        "Engagement in the selected time",
-        engagement.MEANING + " One value for each settled hour of the selected time, added up.",
+        "Engagement in the selected time range",
+        engagement.MEANING + " Sum over the settled hours of the selected time range.",
         no_value=engagement.LATE,
     )
     return stat_panel(words, f"sum(sum_over_time({promql.HOUR}{{{chosen}}}[$__range:1h]))")
@@ -65,7 +65,7 @@ def _engagement(provider: str) -> tuple[Panel, ...]:
     chosen = promql.bots(provider)
     words = Words(
         "Engagement per settled hour",
-        engagement.MEANING + " Shown when the hour has settled, so later than it happened.",
+        engagement.MEANING + " Shown after the hour has settled.",
         no_value=engagement.LATE,
     )
     expr = (
@@ -157,9 +157,9 @@ def _age(provider: str) -> Panel:
     words = Words(
         "Age of the newest data beyond its period",
         "Time since the end of the newest settled data, less its period. Above its allowance the "
-        "figures are withdrawn; three hours above, ChatbotDataStale fires.",
+        "values are not exported; three hours above it, ChatbotDataStale fires.",
         "s",
-        "no poll has succeeded yet",
+        "No successful poll yet",
     )
     end = f"max by ({by}) (chatbot_exporter_data_end_timestamp_seconds{{{accounts}}})"
     lag = f"max by ({by}) (chatbot_exporter_expected_lag_seconds{{{accounts}}})"
@@ -174,7 +174,7 @@ def _polls(provider: str) -> Panel:
     accounts = promql.targets(provider)
     words = Words(
         "Failed polls by reason",
-        "Polls that did not end well, over the graph's step. The exporter's board has more.",
+        "Failed polls per step of the graph. See the exporter dashboard for details.",
         no_value="no poll has failed",
     )
     expr = (
@@ -186,10 +186,10 @@ def _polls(provider: str) -> Panel:
 
 def _definitions(title: str) -> Panel:
     return words_panel(
-        "What these figures are",
-        f"Figures are {title}'s own, by its own definitions; the provider's page in the docs says "
-        "what is known of them. Edges of hours are UTC, edges of days follow the target's time "
-        "zone; the axis shows your browser's.\n\n"
-        "Counters grow when the API reports, also for hours past; engagement shows settled hours "
-        "only, at a fixed delay, so that weeks compare. A figure that is late is withdrawn, not 0.",
+        "Definitions",
+        f"Values follow {title}'s own definitions; see the provider's page in the docs. "
+        "Hours start in UTC, days in the target's time zone; the axis uses "
+        "your browser's time zone.\n\n"
+        "Counters grow when the API reports, also for past hours. Engagement shows settled hours "
+        "only, at a fixed delay, so that weeks are comparable. A late value is absent, not 0.",
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dashboards.source import promql
-from dashboards.source.tuning import Drop, Share, Tuning
+from dashboards.source.thresholds import Drop, Share, Tuning
 
 BY = f"by ({promql.BY_BOT})"
 ON = f"on ({promql.BY_BOT})"

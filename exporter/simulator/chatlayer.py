@@ -1,4 +1,4 @@
-"""A fake of Sinch Chatlayer's analytics API: event lists, definitions and aggregates."""
+"""A simulator of Sinch Chatlayer's analytics API: event lists, definitions and aggregates."""
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
@@ -7,8 +7,7 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.simulator import chatlayer_events, chatlayer_series
 from exporter.simulator.chatlayer_events import EVENT_MODES, NAMES, Asked
-from exporter.simulator.chatlayer_series import SERIES_MODES, STEPS, TEAM_STEPS, Question
-from exporter.simulator.chatlayer_words import (
+from exporter.simulator.chatlayer_format import (
     BOT,
     TEAM,
     VERSIONS,
@@ -17,19 +16,19 @@ from exporter.simulator.chatlayer_words import (
     spelled,
     stamp,
 )
+from exporter.simulator.chatlayer_series import SERIES_MODES, STEPS, TEAM_STEPS, Question
 from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Seen, Service
 from exporter.simulator.traffic import Traffic, Window
 
 TOKEN = "66abc012345678901234567a:0123456789abcdef0123456789abcdef"  # noqa: S105 - a fake's own
 HOUR_MS = 3_600_000
-FILTERS = ("event", "conversation_id", "user_id", "campaign_id")
 
 MODES = (
     EVENT_MODES
     | SERIES_MODES
     | {
-        "plain_401",  # what an ingress in front says of a wrong token
+        "plain_401",  # the answer of an ingress to a wrong token
         "omit_empty",  # empty fields are left out
         "camel_case",  # nextPageToken, botId …
     }
@@ -39,7 +38,7 @@ WRITES = frozenset({"track", "subscriptions", "definitions"})
 
 
 def violations(service: Service) -> list[Seen]:
-    """Return the requests that would have changed something at the vendor's."""
+    """Return the requests that would change data at the vendor."""
     return [
         seen
         for seen in service.requests
@@ -51,7 +50,7 @@ def violations(service: Service) -> list[Seen]:
 def build(
     clock: Clock, traffic: Traffic, *, token: str = TOKEN, bot: str = BOT, team: str = TEAM
 ) -> Service:
-    """Return the fake of one team with one bot; its modes are ``MODES``."""
+    """Return the simulator of one team with one bot; its modes are ``MODES``."""
     expected = "Basic " + base64.b64encode(token.encode()).decode()
 
     def guarded(handler: Callable[[Call], Answer]) -> Callable[[Call], Any]:
@@ -77,7 +76,6 @@ def build(
         ("GET", "/v1/bots/{bot}/users"): own.users,
         ("GET", "/v1/bots/{bot}/knowledge_base"): own.knowledge_base,
         ("GET", "/v1/teams/{team}/conversations"): own.team_conversations,
-        ("POST", "/v1/echo"): own.echo,
         ("POST", "/v1/bots/{bot}/events/track"): written,
         ("POST", "/v1/bots/{bot}/events/definitions"): written,
         ("POST", "/v1/bots/{bot}/subscriptions"): written,
@@ -109,19 +107,19 @@ def build(
 
 
 class _Answers:
-    """What each endpoint says."""
+    """The answer of each endpoint."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
 
     def events(self, call: Call) -> Answer:
-        return self._page(call, _version(_said(call)))
+        return self._page(call, _version(_parameters(call)))
 
     def team_events(self, call: Call) -> Answer:
         return self._page(call, "")
 
     def definitions(self, call: Call) -> Answer:
-        # Fifteen times the last two days: a fake need not replay a month for a rough figure.
+        # Fifteen times the last two days: cheaper than a replay of a month, and only an estimate.
         hour_ms = call.now_ms // HOUR_MS * HOUR_MS
         window = (hour_ms - 48 * HOUR_MS, hour_ms)
         volumes = {
@@ -147,8 +145,8 @@ class _Answers:
     def conversations(self, call: Call) -> Answer:
         asked = _question(call, _version(call.params))
         keys = tuple(filter(None, [call.params.get("group_by", "")]))
-        if keys not in {(), ("channel_type",), ("language",)}:
-            raise _bad("group_by must be channel_type or language")
+        if keys not in {(), ("channel_type",)}:
+            raise _bad("group_by must be channel_type")
         return _series(call, chatlayer_series.conversations(self._traffic, asked, keys), asked)
 
     def messages(self, call: Call) -> Answer:
@@ -169,20 +167,16 @@ class _Answers:
         keys = tuple(call.params.get("group_by", "").split(","))
         return _series(call, chatlayer_series.conversations(self._traffic, asked, keys), asked)
 
-    def echo(self, call: Call) -> Answer:
-        return Answer({"message": _said(call).get("message", "")})
-
     def _page(self, call: Call, version: str) -> Answer:
-        said = _said(call)
+        given = _parameters(call)
         asked = Asked(
-            window=_window(said),
+            window=_window(given),
             version=version,
-            filters=tuple((key, said[key]) for key in FILTERS if said.get(key)),
-            attributes=tuple(_attributes(said.get("filters") or ())),
-            size=_size(said.get("page_size", 10)),
+            attributes=tuple(_attributes(given.get("filters") or ())),
+            size=_size(given.get("page_size", 10)),
         )
         rows, following = chatlayer_events.page(
-            self._traffic, asked, said.get("page_token", ""), call.now_ms, call.faults
+            self._traffic, asked, given.get("page_token", ""), call.now_ms, call.faults
         )
         return Answer({"events": rows, "next_page_token": following}, rows)
 
@@ -204,21 +198,21 @@ def _bad(reason: str) -> Refusal:
     return Refusal(400, reason)
 
 
-def _said(call: Call) -> Mapping[str, Any]:
+def _parameters(call: Call) -> Mapping[str, Any]:
     if call.method == "POST":
         return call.body if isinstance(call.body, dict) else {}
     return call.params
 
 
-def _version(said: Mapping[str, Any]) -> str:
-    version = said.get("version")
+def _version(given: Mapping[str, Any]) -> str:
+    version = given.get("version")
     if version not in VERSIONS:
         raise _bad("version must be DRAFT or LIVE")
     return str(version)
 
 
-def _window(said: Mapping[str, Any]) -> Window:
-    start_ms, end_ms = (parse_instant(said.get(key)) for key in ("start_time", "end_time"))
+def _window(given: Mapping[str, Any]) -> Window:
+    start_ms, end_ms = (parse_instant(given.get(key)) for key in ("start_time", "end_time"))
     if start_ms is None or end_ms is None:
         raise _bad("start_time and end_time must be dates")
     if start_ms >= end_ms:
@@ -249,8 +243,7 @@ def _question(call: Call, version: str, *, steps: Mapping[str, int] = STEPS) -> 
         raise _bad(f"bucket must be one of {', '.join(steps)}")
     if steps[bucket] >= window[1] - window[0]:
         raise _bad("bucket must be smaller than the range")
-    channels = frozenset(filter(None, call.params.get("channel_type", "").split(",")))
-    return Question(window, steps[bucket], call.now_ms, version, channels)
+    return Question(window, steps[bucket], call.now_ms, version)
 
 
 def _series(

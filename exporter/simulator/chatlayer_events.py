@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.simulator.chatlayer_words import (
+from exporter.simulator.chatlayer_format import (
     BOT,
-    campaign_of,
     chance,
     error_body,
     stamp,
@@ -38,9 +37,9 @@ EVENT_MODES = frozenset(
         "looping_token",  # every page has the same token
         "no_ids",
         "changed_content",  # the same ids, another conversation each
-        "unfiltered_time",  # events outside the asked range come, too
+        "unfiltered_time",  # includes events outside the range
         "varied_fractions",  # timestamps with 0, 3, 6 or 9 digits
-        "broken_times",  # no event has a time that can be read
+        "broken_times",  # no event has a valid time
     }
 )
 MOST = 100
@@ -55,15 +54,14 @@ class Asked:
 
     window: Window
     version: str = ""
-    filters: tuple[tuple[str, str], ...] = ()
     attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
     size: int = MOST
 
     @property
     def seal(self) -> str:
         """Return what binds a token to its question."""
-        said = repr((self.window, self.version, self.filters, self.attributes))
-        return hashlib.blake2b(said.encode(), digest_size=6).hexdigest()
+        text = repr((self.window, self.version, self.attributes))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def page(
@@ -104,21 +102,13 @@ def _records(traffic: Traffic, window: Window, as_of_ms: int) -> Iterator[Occurr
 def _matches(one: Occurrence, asked: Asked) -> bool:
     if asked.version and version_of(one.get("environment")) != asked.version:
         return False
-    said = {
-        "event": NAMES[one.kind],
-        "conversation_id": one.get("conversation"),
-        "user_id": one.get("user"),
-        "campaign_id": campaign_of(one.get("conversation"))[0],
-    }
     attributes = _attributes(one)
-    return all(said[key] == value for key, value in asked.filters) and all(
-        attributes.get(key) in values for key, values in asked.attributes
-    )
+    return all(attributes.get(key) in values for key, values in asked.attributes)
 
 
 def _attributes(one: Occurrence) -> dict[str, str]:
-    told = {"flow": one.get("flow") or "main", "step_name": one.kind.value}
-    return told | {"input": f"canary text of {one.get('user') or 'somebody'}"}
+    known = {"flow": one.get("flow") or "main", "step_name": one.kind.value}
+    return known | {"input": f"canary text of {one.get('user') or 'somebody'}"}
 
 
 def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:

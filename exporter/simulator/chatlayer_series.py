@@ -1,4 +1,4 @@
-"""The truth as Chatlayer's SeriesData: values by bucket, under names that nobody documents."""
+"""The truth as Chatlayer's SeriesData: values by bucket, under undocumented names."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from exporter.simulator.chatlayer_words import BOT, campaign_of, chance, stamp, version_of
+from exporter.simulator.chatlayer_format import BOT, campaign_of, chance, stamp, version_of
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.server import Rows
 from exporter.simulator.traffic import Traffic, Window
@@ -43,7 +43,6 @@ class Question:
     step_ms: int
     now_ms: int
     version: str = ""
-    channels: frozenset[str] = frozenset()
 
     def starts(self, *, from_start: bool) -> list[int]:
         """Return where the buckets start."""
@@ -58,7 +57,6 @@ class Question:
             one
             for one in traffic.records(kind, self.window, self.now_ms)
             if (not self.version or version_of(one.get("environment")) == self.version)
-            and (not self.channels or one.get("channel") in self.channels)
         ]
 
 
@@ -70,15 +68,14 @@ def conversations(traffic: Traffic, asked: Question, group_by: tuple[str, ...]) 
     table: Table = defaultdict(lambda: defaultdict(int))
     for one in asked.records(traffic, Kind.CONVERSATION_STARTED):
         campaign, source = campaign_of(one.get("conversation"))
-        said = {
+        values_of = {
             "bot_id": BOT,
             "bot_version": version_of(one.get("environment")),
             "channel_type": one.get("channel"),
-            "language": "en",
             "campaign_id": campaign,
             "campaign_source": source,
         }
-        labels = tuple((key, said.get(key, "")) for key in group_by)
+        labels = tuple((key, values_of.get(key, "")) for key in group_by)
         table[labels][one.at_ms] += 1
     return table
 

@@ -1,9 +1,6 @@
-"""A fake of Inkeep's analytics API: its query language over the truth, and its refusals."""
+"""A simulator of Inkeep's analytics API: the exporter's queries over the truth, and refusals."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -11,9 +8,8 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.simulator.faults import Faults
-from exporter.simulator.inkeep_filter import JSON_FIELDS, bounds, without_bounds
-from exporter.simulator.inkeep_query import Query, Weighted, parse, run
-from exporter.simulator.inkeep_tables import DENSE, FIELDS, INSTANTS, VIEWS, Extent
+from exporter.simulator.inkeep_query import GroupQuery, WeightedRow, parse, run
+from exporter.simulator.inkeep_rows import FIELDS, INSTANTS, Extent, rows_of
 from exporter.simulator.server import Answer, Call, Handler, Refusal, Route, Rows, Seen, Service
 from exporter.simulator.traffic import Traffic
 
@@ -22,17 +18,16 @@ WRITE_ONLY_KEY = "ik-canary-webwidget-31"
 DAY_MS = 86_400_000
 LARGEST_BODY = 2 * 1024 * 1024
 PAGE_ROWS = 10_000
-VALUES = 100
 
 MODES = frozenset(
     {
-        "page_cap",  # rows=100: an answer holds no more, and says so in total alone
+        "page_cap",  # rows=100: an answer holds no more; only its total says so
         "numbers_as_strings",
-        "iso_buckets",  # 2026-03-01T09:00:00.000Z where it is 2026-03-01 09:00:00 otherwise
+        "iso_buckets",  # 2026-03-01T09:00:00.000Z instead of 2026-03-01 09:00:00
         "swapped_types",  # eventType holds the name, type the entity
         "no_count_distinct",  # 422, or status=OTHER
-        "too_large_is_400",  # where it is 413 otherwise
-        "shifted_buckets",  # hours=N: buckets are told in another zone, without saying so
+        "too_large_is_400",  # instead of 413
+        "shifted_buckets",  # hours=N: buckets are in another zone, without an offset
     }
 )
 WRITTEN = ("/events", "/feedback", "/conversations")
@@ -52,7 +47,7 @@ def problem(status: int, reason: str) -> dict[str, Any]:
 
 
 def writes(requests: Iterable[Seen]) -> list[str]:
-    """Return the requests that would have changed a customer's data: there must be none."""
+    """Return the requests that would have changed a customer's data."""
     return [
         f"{seen.method} {seen.path}"
         for seen in requests
@@ -61,19 +56,13 @@ def writes(requests: Iterable[Seen]) -> list[str]:
 
 
 def build(clock: Clock, traffic: Traffic) -> Service:
-    """Return the fake of one project; its modes are ``MODES``."""
-    fake = _Fake(clock, traffic)
+    """Return the simulator of one project; its modes are ``MODES``."""
+    queries = _Queries(clock, traffic)
     routes = [
-        route
-        for view in VIEWS
-        for route in (
-            Route("POST", f"/query/{view}", _guarded(partial(fake.query, view))),
-            Route("POST", f"/query/{view}/export", _guarded(partial(fake.export, view))),
-        )
+        Route("POST", f"/query/{view}", _guarded(partial(queries.answer, view)))
+        for view in INSTANTS
     ]
     routes += [
-        Route("POST", "/query/property-keys", _guarded(fake.property_keys)),
-        Route("POST", "/query/property-values", _guarded(fake.property_values)),
         *(Route("POST", path, _written) for path in WRITTEN),
         *(Route("DELETE", path + "/{id}", _written) for path in WRITTEN),
     ]
@@ -89,7 +78,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
             "api_key": KEY,
             "base_url": url,
             "project": "docs",
-            "active_users": {"windows": ["1d"]},  # a week of made-up users is slow to make up
+            "active_users": {"windows": ["1d"]},  # generating a week of users is slow
         },
     )
 
@@ -126,82 +115,44 @@ async def _written(_call: Call) -> Answer:
     return Answer({"id": "written"}, status=201)
 
 
-class _Fake:
-    """The routes, over one truth."""
+class _Queries:
+    """Answers the queries from one truth."""
 
     def __init__(self, clock: Clock, traffic: Traffic) -> None:
         self._clock = clock
         self._traffic = traffic
 
-    async def query(self, view: str, call: Call) -> Answer:
-        """Answer one of the four queries."""
-        found = await self._result(view, call, call.body)
+    async def answer(self, view: str, call: Call) -> Answer:
+        """Answer one query."""
+        query = parse(call.body, FIELDS[view], INSTANTS[view])
+        _refuse_distinct(query, call)
+        found = run(query, await self._table(view, query, call.now_ms))
         most = call.faults.get("page_cap", {}).get("rows", PAGE_ROWS)
-        rows: Rows = [_spelt(row, call.faults) for row in found[:most]]
+        rows: Rows = [_written_row(row, call.faults) for row in found[:most]]
         numbers = {"total": len(found), "pageSize": most, "count": len(rows)}
-        data = {"result": rows, **_spelt(numbers, call.faults)}
+        data = {"result": rows, **_written_row(numbers, call.faults)}
         return Answer({"status": "ok", "data": data}, rows)
 
-    async def export(self, view: str, call: Call) -> Answer:
-        """Answer with the whole result as CSV."""
-        rows = [_spelt(row, {}) for row in await self._result(view, call, call.body)]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
-        return Answer(text.getvalue(), headers={"content-type": "text/csv"})
-
-    async def property_keys(self, call: Call) -> Answer:
-        """Answer with the keys of a JSON column."""
-        found = await self._properties(call, call.body.get("field"))
-        return Answer({"results": sorted({key for each in found for key in each})})
-
-    async def property_values(self, call: Call) -> Answer:
-        """Answer with the values of one key of a JSON column."""
-        found = await self._properties(call, call.body.get("field"))
-        key = call.body.get("key")
-        values = {str(each[key]) for each in found if key in each}
-        return Answer({"results": sorted(values)[: call.body.get("limit", VALUES)]})
-
-    async def _properties(self, call: Call, field: Any) -> list[Mapping[str, Any]]:
-        if field not in JSON_FIELDS:
-            raise Refusal(422, "field must be properties or userProperties")
-        body = {"select": [{"type": "field", "field": field}]}
-        views = [view.removesuffix("_view") for view in call.body.get("views", ["events_view"])]
-        rows = [row for view in views for row in await self._result(view, call, body)]
-        return [row[field] for row in rows if row[field]]
-
-    async def _result(self, view: str, call: Call, body: Any) -> list[dict[str, Any]]:
-        query = parse(body, FIELDS[view], INSTANTS[view])
-        _refuse_distinct(query, call)
-        limits = bounds(query.where, INSTANTS[view])
-        rest = replace(query, where=without_bounds(query.where, INSTANTS[view]))
-        return run(rest, await self._table(view, rest, limits, call.now_ms))
-
-    async def _table(
-        self, view: str, query: Query, limits: tuple[int | None, int | None], now_ms: int
-    ) -> list[Weighted]:
-        """Return the rows of the range asked for; without a start, those of the last day."""
-        low_ms, high_ms = limits
-        end_ms = now_ms + 1 if high_ms is None else min(high_ms, now_ms + 1)
-        start_ms = end_ms - DAY_MS if low_ms is None else low_ms
-        dense = not query.lists_rows and query.columns <= DENSE[view]
-        table: list[Weighted] = []
+    async def _table(self, view: str, query: GroupQuery, now_ms: int) -> list[WeightedRow]:
+        """Return the rows of the range; without a start, those of the last day."""
+        end_ms = min(now_ms + 1, query.end_ms or now_ms + 1)
+        start_ms = end_ms - DAY_MS if query.start_ms is None else query.start_ms
+        table: list[WeightedRow] = []
         for day_ms in range(start_ms, end_ms, DAY_MS):
             window = (day_ms, min(day_ms + DAY_MS, end_ms))
-            table += VIEWS[view](self._traffic, Extent(window, now_ms, query.columns, dense))
-            await self._clock.sleep(0)  # others share the loop, and a month is long
+            table += rows_of(view, self._traffic, Extent(window, now_ms, query.columns))
+            await self._clock.sleep(0)  # a month takes long; other tasks share the loop
         return table
 
 
-def _refuse_distinct(query: Query, call: Call) -> None:
-    asked = any(column.function == "countDistinct" for column in query.aggregations)
-    if asked and "no_count_distinct" in call.faults:
+def _refuse_distinct(query: GroupQuery, call: Call) -> None:
+    distinct = any(column.function == "countDistinct" for column in query.aggregations)
+    if distinct and "no_count_distinct" in call.faults:
         raise Refusal(call.faults["no_count_distinct"].get("status", 422))
 
 
-def _spelt(row: Mapping[str, Any], modes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return ``row`` as it goes on the wire."""
+def _written_row(row: Mapping[str, Any], modes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ``row`` as the modes write it."""
     found = {key: _value(value, modes) for key, value in row.items()}
     if "swapped_types" in modes and found.keys() >= {"eventType", "type"}:
         found["eventType"], found["type"] = found["type"], found["eventType"]

@@ -1,198 +1,124 @@
-"""Inkeep's query language over rows in memory: select, groupBy, where and orderBy."""
+"""The part of Inkeep's query language that grouped counts need; other queries are 422."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from datetime import UTC, datetime
 from typing import Any
 
-from exporter.simulator.inkeep_filter import TIMES, Row, check, fields_of, keeps, value_at
 from exporter.simulator.server import Refusal
 
-AGGREGATIONS = frozenset({"sum", "count", "countDistinct", "avg", "min", "max"})
-UNITS = frozenset({"hour", "day", "week", "month"})
+AGGREGATIONS = frozenset({"sum", "count", "countDistinct"})
 KEYS = frozenset({"select", "groupBy", "where", "orderBy", "notes"})
 MAX_NOTES = 80
-
-
-Weighted = tuple[Row, int]
-"""A row, and how many equal ones it stands for."""
+HOUR_MS = 3_600_000
+WeightedRow = tuple[Mapping[str, Any], int]
+"""A row, and how many equal rows it stands for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the result: a raw value, a time bucket or an aggregation."""
+    """One column of the result: a value, an hour or an aggregation (``function``)."""
 
-    kind: str
-    field: str = ""
+    field: str
     path: tuple[str, ...] = ()
     function: str = ""
-    shown: bool = True
 
     @property
     def name(self) -> str:
-        """Return the key that the vendor gives it."""
+        """Return the key that the vendor gives the column."""
+        if self.function == "hour":
+            return f"{self.field}_hour"
         source = ".".join((self.field, *self.path))
-        match self.kind:
-            case "time":
-                return f"{self.field}_{self.function}"
-            case "aggregation":
-                return f"{self.function}_{source}" if self.field else self.function
-            case _:
-                return source
+        return f"{self.function}_{source}" if self.function else source
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """Return the value in ``row``; None if the path does not exist."""
+        value: Any = row.get(self.field)
+        for key in self.path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if self.function == "hour" and isinstance(value, int):
+            return datetime.fromtimestamp(value // HOUR_MS * 3600, UTC)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """A request that was checked against the vendor's schema."""
+class GroupQuery:
+    """A checked query. ``where`` holds alternatives ``(field, value)``, one of each list true."""
 
-    select: tuple[Column, ...]
-    group_by: tuple[Column, ...]
-    where: Mapping[str, Any] | None
+    keys: tuple[Column, ...]
+    aggregations: tuple[Column, ...]
+    where: tuple[tuple[tuple[str, Any], ...], ...]
     order_by: tuple[tuple[str, bool], ...]
-
-    @property
-    def keys(self) -> tuple[Column, ...]:
-        """Return what rows are grouped by."""
-        return (*(column for column in self.select if column.kind == "time"), *self.group_by)
-
-    @property
-    def aggregations(self) -> tuple[Column, ...]:
-        return tuple(column for column in self.select if column.kind == "aggregation")
-
-    @property
-    def lists_rows(self) -> bool:
-        """Say whether the answer is rows as they are kept."""
-        return not self.keys and not self.aggregations
+    start_ms: int | None = None
+    end_ms: int | None = None
 
     @property
     def columns(self) -> frozenset[str]:
-        """Return the columns of the table that must be right; a count needs only that one is."""
-        needed = [*self.keys, *self.select]
-        return frozenset(
-            column.field for column in needed if column.field and column.function != "count"
-        ) | (fields_of(self.where) if self.where else frozenset())
+        """Return the columns whose values matter."""
+        counted = {one.field for one in self.aggregations if one.function != "count"}
+        filtered = {field for either in self.where for field, _ in either}
+        return frozenset(counted | filtered | {one.field for one in self.keys})
 
 
-def parse(body: Any, fields: Sequence[str], instant: str) -> Query:
-    """Return the query that ``body`` is; refuse what the vendor's schema does not have.
-
-    ``instant`` is the column that time buckets are of where none is named.
-    """
+def parse(body: Any, fields: Sequence[str], instant: str) -> GroupQuery:
+    """Check ``body`` against the columns ``fields``; ``instant`` is the column of the range."""
     if not isinstance(body, dict):
         raise Refusal(400, "the body is not a JSON object")
-    if body.keys() - KEYS:
-        raise Refusal(422, "unknown key")
     notes = body.get("notes", "")
-    if not isinstance(notes, str) or len(notes) > MAX_NOTES:
-        raise Refusal(422, "notes must be at most 80 characters")
-    where = body.get("where")
-    if where is not None:
-        check(where, fields)
-    query = Query(
-        select=tuple(_selection(item, fields, instant) for item in _list(body, "select")),
-        group_by=tuple(_grouping(item, fields) for item in _list(body, "groupBy")),
-        where=where,
-        order_by=tuple(_ordering(item, fields) for item in _list(body, "orderBy")),
-    )
-    _check_groups(query)
-    return query
+    if body.keys() - KEYS or not isinstance(notes, str) or len(notes) > MAX_NOTES:
+        raise Refusal(422, "unknown key, or notes of more than 80 characters")
+    selected = [_selected(item, fields, instant) for item in _list(body, "select")]
+    hours = [column for column in selected if column.function == "hour"]
+    groups = [_grouped_by(item, fields) for item in _list(body, "groupBy")]
+    keys = (*hours, *groups)
+    aggregations = tuple(column for column in selected if column.function != "hour")
+    names = {column.name for column in (*keys, *aggregations)}
+    edges: dict[str, int] = {}
+    where: list[tuple[tuple[str, Any], ...]] = []
+    for node in _nodes(body.get("where", {"and": []}), "and"):
+        match node:
+            case {"condition": {"field": field, "operator": "gte" | "lt" as edge, "value": value}}:
+                if field != instant:
+                    raise Refusal(422, "the range must be one of the view's instant")
+                edges[edge] = _milliseconds(value)
+            case {"or": _}:
+                where.append(tuple(_equals(each, fields) for each in _nodes(node, "or")))
+            case _:
+                where.append((_equals(node, fields),))
+    order_by = tuple(_ordering(item, names) for item in _list(body, "orderBy"))
+    return GroupQuery(keys, aggregations, tuple(where), order_by, edges.get("gte"), edges.get("lt"))
 
 
-def run(query: Query, table: Sequence[Weighted]) -> list[dict[str, Any]]:
-    """Return the result rows; time buckets are datetimes yet."""
-    kept = [each for each in table if query.where is None or keeps(query.where, each[0])]
-    if query.lists_rows:
-        found = [_picked(query, row) for row, number in kept for _ in range(number)]
-    else:
-        found = _grouped(query, kept)
+def run(query: GroupQuery, table: Sequence[WeightedRow]) -> list[dict[str, Any]]:
+    """Return the result rows; an hour is a ``datetime``."""
+    groups: dict[tuple[Any, ...], list[WeightedRow]] = {} if query.keys else {(): []}
+    for row, number in table:
+        if all(any(row.get(field) == value for field, value in either) for either in query.where):
+            key = tuple(column.value(row) for column in query.keys)
+            groups.setdefault(key, []).append((row, number))
+    names = [column.name for column in query.keys]
+    found = [
+        dict(zip(names, values, strict=True))
+        | {column.name: _aggregate(column, rows) for column in query.aggregations}
+        for values, rows in groups.items()
+    ]
     for name, descending in reversed(query.order_by):
-        if found and name not in found[0]:
-            raise Refusal(422, "orderBy names a column that is not in the result")
-        found.sort(key=partial(_rank, name), reverse=descending)
+        found.sort(key=lambda row: (row[name] is not None, row[name] or ""), reverse=descending)
     return found
 
 
-def _rank(name: str, row: Mapping[str, Any]) -> tuple[bool, Any]:
-    value = row[name]
-    return (True, value) if value is not None else (False, "")
-
-
-def _grouped(query: Query, table: Sequence[Weighted]) -> list[dict[str, Any]]:
-    keys = query.keys
-    groups: dict[tuple[Any, ...], list[Weighted]] = {} if keys else {(): []}
-    for row, number in table:
-        key = tuple(_key(column, row) for column in keys)
-        groups.setdefault(key, []).append((row, number))
-    return [
-        {
-            **{
-                column.name: value
-                for column, value in zip(keys, values, strict=True)
-                if column.shown
-            },
-            **{column.name: _aggregate(column, members) for column in query.aggregations},
-        }
-        for values, members in groups.items()
-    ]
-
-
-def _picked(query: Query, row: Row) -> dict[str, Any]:
-    if not query.select:
-        return dict(row)
-    return {column.name: value_at(row, column.field, column.path) for column in query.select}
-
-
-def _key(column: Column, row: Row) -> Any:
-    value = value_at(row, column.field, column.path)
-    if column.kind != "time" or value is None:
-        return repr(value) if isinstance(value, list | dict) else value
-    return _bucket(value, column.function)
-
-
-@lru_cache(maxsize=4096)
-def _bucket(value: str, unit: str) -> datetime:
-    at = datetime.fromisoformat(value).astimezone(UTC)
-    at = at.replace(minute=0, second=0, microsecond=0)
-    match unit:
-        case "hour":
-            return at
-        case "day":
-            return at.replace(hour=0)
-        case "week":  # from Monday
-            return at.replace(hour=0) - timedelta(days=at.weekday())
-        case _:
-            return at.replace(hour=0, day=1)
-
-
-def _aggregate(column: Column, rows: Sequence[Weighted]) -> Any:
-    if not column.field:
-        return sum(number for _, number in rows) if column.function == "count" else None
-    values = [
-        (value, number)
-        for row, number in rows
-        if (value := value_at(row, column.field, column.path)) is not None
-    ]
+def _aggregate(column: Column, rows: Sequence[WeightedRow]) -> int:
+    values = [(column.value(row), number) for row, number in rows]
+    present = [(value, number) for value, number in values if value is not None]
     match column.function:
         case "count":
-            return sum(number for _, number in values)
+            return sum(number for _, number in present)
         case "countDistinct":
-            return len({repr(value) for value, _ in values})
-        case "min":
-            return min((value for value, _ in values), default=None)
-        case "max":
-            return max((value for value, _ in values), default=None)
-        case name:
-            return _arithmetic(name, values)
-
-
-def _arithmetic(name: str, values: Sequence[tuple[Any, int]]) -> Any:
-    if not all(isinstance(value, int | float) for value, _ in values):
-        raise Refusal(422, "the field has no numbers")
-    if not values:
-        return None
-    total = sum(value * number for value, number in values)
-    return total if name == "sum" else total / sum(number for _, number in values)
+            return len({repr(value) for value, _ in present})
+        case _:
+            if not all(isinstance(value, int) for value, _ in present):
+                raise Refusal(422, "the column holds no numbers")
+            return sum(value * number for value, number in present)
 
 
 def _list(body: Mapping[str, Any], key: str) -> list[Any]:
@@ -202,45 +128,43 @@ def _list(body: Mapping[str, Any], key: str) -> list[Any]:
     return value
 
 
-def _selection(item: Mapping[str, Any], fields: Sequence[str], instant: str) -> Column:
+def _nodes(node: Any, key: str) -> list[Any]:
+    if not isinstance(node, dict) or node.keys() != {key}:
+        raise Refusal(422, f"where: expected {key}")
+    return _list(node, key)
+
+
+def _selected(item: Mapping[str, Any], fields: Sequence[str], instant: str) -> Column:
     match item:
-        case {"type": "field", "field": field, **rest} if not rest.keys() - {"path"}:
-            return Column("field", _known(field, fields), _path(rest))
-        case {"type": "aggregation", "aggregation": str(name), **rest} if name in AGGREGATIONS:
-            if rest.keys() - {"field", "path"}:
-                raise Refusal(422, "unknown key in select")
-            field = _known(rest["field"], fields) if "field" in rest else ""
-            return Column("aggregation", field, _path(rest), name)
-        case {"type": "time", "timeUnit": str(unit), **rest} if unit in UNITS:
-            field = _known(rest.get("field", instant), fields)
-            if field not in TIMES or rest.keys() - {"field"}:
-                raise Refusal(422, "the field is not an instant")
-            return Column("time", field, (), unit)
+        case {"type": "time", "timeUnit": "hour", "field": field} if field == instant:
+            return Column(field, function="hour")
+        case {"type": "aggregation", "aggregation": str(name), "field": field, **rest}:
+            if name in AGGREGATIONS and not rest.keys() - {"path"}:
+                return Column(_known(field, fields), _path(rest), name)
         case _:
-            raise Refusal(422, "unknown kind of select")
+            pass
+    raise Refusal(422, "unknown select")
 
 
-def _grouping(item: Mapping[str, Any], fields: Sequence[str]) -> Column:
-    shown = item.get("includeInSelect", True)
-    if item.keys() - {"field", "path", "includeInSelect"} or not isinstance(shown, bool):
+def _grouped_by(item: Mapping[str, Any], fields: Sequence[str]) -> Column:
+    if item.keys() - {"field", "path"}:
         raise Refusal(422, "unknown key in groupBy")
-    return Column("field", _known(item.get("field"), fields), _path(item), shown=shown)
+    return Column(_known(item.get("field"), fields), _path(item))
 
 
-def _ordering(item: Mapping[str, Any], fields: Sequence[str]) -> tuple[str, bool]:
-    buckets = {f"{field}_{unit}" for field in fields for unit in UNITS}
-    numbers = {f"{name}_{field}" for field in fields for name in AGGREGATIONS - {"countDistinct"}}
+def _ordering(item: Mapping[str, Any], names: set[str]) -> tuple[str, bool]:
     name, direction = item.get("field"), item.get("direction")
-    if name not in {*fields, *buckets, *numbers} or direction not in {"asc", "desc"}:
+    if name not in names or direction not in {"asc", "desc"}:
         raise Refusal(422, "unknown field or direction in orderBy")
     return str(name), direction == "desc"
 
 
-def _check_groups(query: Query) -> None:
-    plain = [column for column in query.select if column.kind == "field"]
-    grouped = {column.name for column in query.group_by}
-    if (query.keys or query.aggregations) and any(one.name not in grouped for one in plain):
-        raise Refusal(422, "a selected field must be in groupBy")
+def _equals(node: Any, fields: Sequence[str]) -> tuple[str, Any]:
+    match node:
+        case {"condition": {"field": field, "operator": "eq", "value": value}}:
+            return _known(field, fields), value
+        case _:
+            raise Refusal(422, "unknown condition")
 
 
 def _known(field: Any, fields: Sequence[str]) -> str:
@@ -252,5 +176,12 @@ def _known(field: Any, fields: Sequence[str]) -> str:
 def _path(item: Mapping[str, Any]) -> tuple[str, ...]:
     path = item.get("path", [])
     if not isinstance(path, list) or not all(isinstance(key, str) for key in path):
-        raise Refusal(422, "path must be a list of texts")
+        raise Refusal(422, "path must be a list of strings")
     return tuple(path)
+
+
+def _milliseconds(value: Any) -> int:
+    try:
+        return round(datetime.fromisoformat(value).timestamp() * 1000)
+    except (TypeError, ValueError):
+        raise Refusal(422, "expected an ISO 8601 instant") from None

@@ -37,9 +37,9 @@ from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.chatlayer.options import ChatlayerOptions
 from exporter.providers.chatlayer.provider import PROVIDER
 from exporter.simulator.chatlayer import TOKEN
-from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
-from exporter.simulator.chatlayer_words import BOT
+from exporter.simulator.chatlayer_format import BOT
 from exporter.telemetry.counters import Telemetry
+from tests.benchmarks.fast_events import PAGE_MS, PER_PAGE, FastEvents
 
 T = TypeVar("T")
 

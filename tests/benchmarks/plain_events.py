@@ -12,9 +12,9 @@ from datetime import datetime
 import httpx
 from pydantic import BaseModel
 
-from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE
-from exporter.simulator.chatlayer_words import BOT, stamp
+from exporter.simulator.chatlayer_format import BOT, stamp
 from tests.benchmarks.chatlayer_events import served
+from tests.benchmarks.fast_events import PAGE_MS, PER_PAGE
 
 
 class Event(BaseModel):

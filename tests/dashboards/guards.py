@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.ruleset import rules
 
 _COMPARED = re.compile(r"(?:[<>]=?|==) [\d.]+")

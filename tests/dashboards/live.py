@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
-from dashboards.source.forms import recording_rules
-from dashboards.source.tuning import Tuning
+from dashboards.source.rule_files import recording_rules
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.dashboards.ruleset import NAME
 

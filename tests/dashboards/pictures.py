@@ -17,7 +17,7 @@ from typing import Any
 
 from dashboards.source import promql
 from dashboards.source.files import FOLDER
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from exporter.logs import configure_logs
 from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
@@ -28,10 +28,10 @@ NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 DAY_S = 24 * HOUR_S
 STEP_S = 900
 PANELS = (
-    ("chatbot-flowxo", "Engagement per hour against its expected band", 7),
-    ("chatbot-flowxo", "This week over the last four", 7),
+    ("chatbot-flowxo", "Engagement per hour and expected band", 7),
+    ("chatbot-flowxo", "This week vs. previous 4 weeks", 7),
     ("chatbot-flowxo", "Messages received", 7),
-    ("chatbot-exporter", "Polls in an hour", 1),
+    ("chatbot-exporter", "Polls per hour", 1),
 )
 """MetricsPage, panel, and how many days of it."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -108,7 +108,7 @@ def draw(server: Server) -> None:
 
 def path_of(uid: str, title: str) -> Path:
     """Return where a panel's picture is."""
-    return FOLDER_OF_PICTURES / f"{uid}-{title.lower().replace(' ', '-')}.svg"
+    return FOLDER_OF_PICTURES / f"{uid}-{title.lower().replace('.', '').replace(' ', '-')}.svg"
 
 
 def panel_of(uid: str, title: str) -> dict[str, Any]:

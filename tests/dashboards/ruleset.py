@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from dashboards.source.forms import alert_rules, recording_rules
-from dashboards.source.tuning import Tuning
+from dashboards.source.rule_files import alert_rules, recording_rules
+from dashboards.source.thresholds import Tuning
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S

@@ -7,7 +7,7 @@ import yaml
 
 from dashboards.source.alerts import alerts
 from dashboards.source.files import FOLDER
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.promtool import DEADLINE_S, needed
 
 SETTINGS = FOLDER / "alertmanager.yml"

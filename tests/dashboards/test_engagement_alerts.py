@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.records import ON
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.courses import (
     FRIDAY_TEN,
     HOURS,

@@ -1,11 +1,14 @@
-"""What is committed is what the source says."""
+"""The committed boards and rules are those that the source generates."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from dashboards.source.files import FOLDER, generated
-from dashboards.source.tuning import Tuning
+from dashboards.source.files import FOLDER, generated, importable_boards
+from dashboards.source.thresholds import Tuning
 
 FILES = generated(Tuning())
 
@@ -18,16 +21,16 @@ def test_a_generated_file_is_committed_as_the_source_writes_it(name: str) -> Non
 
 
 def test_no_generated_file_is_left_from_an_older_source() -> None:
-    kept = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.json")}
+    kept = {path.name for path in FOLDER.glob("*.json")}
 
     assert kept == {name for name in FILES if name.endswith(".json")}
 
 
 def test_a_board_for_import_by_hand_asks_for_the_data_source_and_is_otherwise_the_same() -> None:
     provisioned = json.loads(FILES["chatbot-overview.json"])
-    imported = json.loads(FILES["import/chatbot-overview.json"])
+    imported = json.loads(importable_boards()["chatbot-overview.json"])
 
-    assert [asked["name"] for asked in imported["__inputs"]] == ["DS_PROMETHEUS"]
+    assert [each["name"] for each in imported["__inputs"]] == ["DS_PROMETHEUS"]
     assert imported["templating"]["list"][0]["current"]["value"] == "${DS_PROMETHEUS}"
     assert imported["panels"] == provisioned["panels"]
 
@@ -39,3 +42,12 @@ def test_links_can_be_given_an_address() -> None:
 
     assert "https://git.example.com/bots/docs/alerts.md#chatbotdatastale" in alerts
     assert "dashboard_url: https://grafana.example.com/d/chatbot-exporter" in alerts
+
+
+def test_boards_for_import_are_written_to_a_folder(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dashboards.source", "--import", str(tmp_path / "boards")]
+
+    subprocess.run(command, check=True, cwd=FOLDER.parent)  # noqa: S603 - our own command
+
+    written = {path.name: path.read_text("utf-8") for path in (tmp_path / "boards").iterdir()}
+    assert written == importable_boards()

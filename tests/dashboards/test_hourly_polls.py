@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from exporter.model.query import QuerySpec

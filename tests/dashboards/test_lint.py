@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.source.figures import NOT_SHOWN
-from dashboards.source.figures import PROVIDERS as SHOWN_BY
 from dashboards.source.files import FOLDER
+from dashboards.source.metrics_shown import NOT_SHOWN
+from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
 from exporter.exposition.catalogue import entries
 from exporter.providers import PROVIDERS
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults

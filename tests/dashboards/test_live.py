@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dashboards.source.files import FOLDER
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import expressions

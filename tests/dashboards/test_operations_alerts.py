@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.guards import untried
 from tests.dashboards.promtool import BUILDS, Build, Values, firing
 from tests.dashboards.ruleset import mutated, rules

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.tuning import Share, Tuning
+from dashboards.source.thresholds import Share, Tuning
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
 from tests.dashboards.guards import untried
 from tests.dashboards.promtool import BUILDS, Build, Values, firing

@@ -17,7 +17,7 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "exporter/providers/__init__.py": ("from exporter.providers.base.plugin import", "PROVIDERS: "),
     "exporter/simulator/__init__.py": ("from exporter.clock import", "SIMULATORS: "),
     "tests/faults/test_faults.py": ("COURSES: ",),
-    "dashboards/source/figures.py": ("PROVIDERS: ",),
+    "dashboards/source/metrics_shown.py": ("PROVIDERS: ",),
     "mkdocs.yml": ("  - Providers:",),
     "docs/configuration.md": (),
     "exporter.yaml": (),

@@ -6,7 +6,7 @@ Time runs in steps of an hour: an alert that must last half an hour takes one ho
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 from tests.dashboards.promtool import Values, firing
 from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK
 from tests.dashboards.ruleset import HOUR_S, in_hours, rules

@@ -31,7 +31,6 @@ METHODS: Mapping[str, str] = {
     "/query/events": "query.queryEvents",
     "/query/conversations": "query.conversations",
     "/query/feedback": "query.queryFeedback",
-    "/query/semantic-threads": "query.querySemanticThreads",
 }
 Calls = list[tuple[Any, ...]]
 
@@ -154,23 +153,6 @@ def values(row: dict[str, Any]) -> list[str]:
     return sorted(str(value) for key, value in held.items() if key != "additionalProperties")
 
 
-def test_the_client_takes_rows_lists_and_files_of_the_simulator(client: Path) -> None:
-    service = simulator()
-    calls: Calls = [
-        *((method, {}) for method in METHODS.values()),
-        ("query.queryPropertyKeys", {"field": "userProperties"}),
-        ("query.queryPropertyValues", {"field": "properties", "key": "escalationType"}),
-        ("query.exportSemanticThreadsQueryResults", {}),
-    ]
-
-    answers: list[Any] = [answer.get("ok") for answer in drive(client, service, calls)]
-
-    assert all(answer["data"]["result"] for answer in answers[:4])
-    assert answers[4] == {"results": ["id", "identificationType"]}
-    assert "downvote" in answers[5]["results"]
-    assert answers[6].splitlines()[0].startswith("id,organizationId")
-
-
 @pytest.mark.parametrize(
     ("key", "body", "error"),
     [
@@ -192,7 +174,7 @@ def test_the_client_waits_as_the_simulator_says(client: Path) -> None:
     service.faults.on("throttled", times=1, retry_after=1)
     service.faults.on("server_error", times=1, skip=1)
 
-    (answer,) = drive(client, service, [("query.queryFeedback", {})])
+    (answer,) = drive(client, service, [("query.queryFeedback", {"groupBy": [{"field": "type"}]})])
 
     assert list(answer) == ["ok"]
     assert [seen.status for seen in service.requests] == [429, 500, 200]

@@ -24,7 +24,7 @@ def trust() -> tuple[Panel, ...]:
     revisions, legend = changes("revisions", "direction", "stage")
     return (
         lines(
-            "Buckets revised in an hour",
+            "Revised buckets per hour",
             "Values that changed after they were first read. While "
             "settling that is normal; once settled, the vendor restates.",
             "short",
@@ -32,8 +32,8 @@ def trust() -> tuple[Panel, ...]:
             none="no bucket was revised",
         ),
         lines(
-            "Units taken back in an hour",
-            "By how much vendors lowered buckets already read.",
+            "Retracted units per hour",
+            "Amount by which vendors lowered buckets already read.",
             "short",
             changes("retracted"),
         ),
@@ -48,7 +48,7 @@ def trust() -> tuple[Panel, ...]:
             ),
         ),
         lines(
-            "Written off in a day",
+            "Written off per day",
             "Overhang made permanent so that counters could grow again.",
             "short",
             (
@@ -61,38 +61,38 @@ def trust() -> tuple[Panel, ...]:
             none="nothing was written off",
         ),
         lines(
-            "Fields that did not match, in an hour",
-            "Answers that differ from what is known of the API.",
+            "Schema mismatches per hour",
+            "Response fields that differ from the known API schema.",
             "short",
             changes("schema_drift", "kind"),
         ),
         lines(
-            "Provider resets in a day",
-            "Histories that a vendor replaced; a new base was taken.",
+            "Provider resets per day",
+            "Times a vendor replaced its history; the exporter took a new baseline.",
             "short",
             changes("provider_resets", hours=24),
         ),
         lines(
-            "Gaps in a day",
-            "Ranges that can no longer be read.",
+            "Gaps per day",
+            "Time ranges that can no longer be read.",
             "short",
             changes("coverage_gaps", hours=24),
         ),
         lines(
-            "Time lost to gaps in a day",
+            "Time lost to gaps per day",
             "Length of the ranges that can no longer be read.",
             "s",
             changes("coverage_gap_seconds", hours=24),
         ),
         lines(
-            "Events read again, in an hour",
-            "Repeats of a stream, discarded by id.",
+            "Duplicate events per hour",
+            "Events of a stream that were read twice and discarded by id.",
             "short",
             changes("duplicate_events"),
             none="no stream is read",
         ),
         lines(
-            "Late events in an hour",
+            "Late events per hour",
             "Older than the watermark when first read.",
             "short",
             changes("late_events", "outcome"),
@@ -112,7 +112,7 @@ def series() -> tuple[Panel, ...]:
         ),
         lines(
             "Share of the series limit",
-            "At 1, new label sets are folded into `other` or dropped.",
+            "At 1, new label sets are counted as `other` or dropped.",
             "percentunit",
             (
                 f"max by (family) ({OWN}series{{{JOB}}} / ({OWN}series_limit{{{JOB}}} > 0))",
@@ -120,8 +120,8 @@ def series() -> tuple[Panel, ...]:
             ),
         ),
         lines(
-            "Label sets folded or dropped in an hour",
-            "By why.",
+            "Label sets in overflow or dropped per hour",
+            "By reason.",
             "short",
             (
                 (
@@ -130,7 +130,7 @@ def series() -> tuple[Panel, ...]:
                 ),
                 "{{target}} {{family}} {{reason}}",
             ),
-            none="nothing was folded or dropped",
+            none="no label set was dropped",
         ),
         lines(
             "Samples in a scrape",
@@ -145,8 +145,8 @@ def series() -> tuple[Panel, ...]:
             (f"max by (instance) (scrape_duration_seconds{{{JOB}}})", "{{instance}}"),
         ),
         lines(
-            "Failures of these rules in an hour",
-            "Prometheus could not evaluate them; it must scrape itself for this.",
+            "Rule evaluation failures per hour",
+            "Failed evaluations of these rules. Prometheus must scrape itself.",
             "short",
             (
                 (
@@ -182,8 +182,8 @@ def ledger() -> tuple[Panel, ...]:
             *quantiles("ledger_commit_duration_seconds", "instance", JOB),
         ),
         lines(
-            "Since the last commit",
-            "Rises while nothing is read.",
+            "Time since the last commit",
+            "Rises while no poll commits.",
             "s",
             (
                 f"time() - max by (instance) ({OWN}ledger_last_commit_timestamp_seconds{{{JOB}}})",
@@ -191,14 +191,14 @@ def ledger() -> tuple[Panel, ...]:
             ),
         ),
         lines(
-            "Failed operations in an hour",
+            "Failed operations per hour",
             "Operations of the ledger that failed.",
             "short",
             (
                 f"sum by (operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
                 "{{operation}}",
             ),
-            none="none has failed",
+            none="no operation failed",
         ),
         lines(
             "Claims held by each replica",
@@ -207,8 +207,8 @@ def ledger() -> tuple[Panel, ...]:
             (f"max by (instance) ({OWN}claims{{{JOB}}})", "{{instance}}"),
         ),
         lines(
-            "Claims lost in an hour",
-            "Taken over before their poll could commit.",
+            "Claims lost per hour",
+            "Claims another replica took before the poll committed.",
             "short",
             (f"sum by (instance) (increase({OWN}claims_lost_total{{{JOB}}}[1h]))", "{{instance}}"),
         ),

@@ -1,6 +1,6 @@
-"""A fake Chatlayer event list that costs next to nothing: one event every ten milliseconds.
+"""A cheap Chatlayer event list, so that a benchmark measures its client: 100 events a second.
 
-It measures its client: pages are encoded once, and only numbers and seconds are put in.
+Pages are encoded once; only page numbers and seconds are replaced.
 """
 
 import json
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from exporter.simulator.chatlayer_words import BOT, parse_instant, stamp
+from exporter.simulator.chatlayer_format import BOT, parse_instant, stamp
 
 PER_PAGE = 100
 PAGE_MS = 1000

@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsPage:
+class DashboardPage:
     """One dashboard; ``uid`` is its address and file name for ever."""
 
     uid: str
@@ -46,7 +46,7 @@ class MetricsPage:
     since: str = "now-7d"
 
 
-def rendered(board: MetricsPage) -> str:
+def rendered(board: DashboardPage) -> str:
     """Return the board as Grafana's classic JSON, the same text for the same source."""
     built = _built(board).build()
     document = json.loads(json.dumps(built, cls=JSONEncoder))
@@ -60,7 +60,7 @@ def number_panels(document: dict[str, list[dict[str, int]]]) -> None:
         panel["id"] = number
 
 
-def _built(board: MetricsPage) -> dashboard.Dashboard:
+def _built(board: DashboardPage) -> dashboard.Dashboard:
     built = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)
@@ -113,7 +113,7 @@ def _siblings() -> dashboard.DashboardLink:
     )
 
 
-def _alerts(board: MetricsPage) -> dashboard.AnnotationQuery:
+def _alerts(board: DashboardPage) -> dashboard.AnnotationQuery:
     return (
         dashboard.AnnotationQuery()
         .name("Alerts")

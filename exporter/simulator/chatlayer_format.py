@@ -1,4 +1,4 @@
-"""How Chatlayer spells what every answer has: times, versions, errors, empty fields."""
+"""Chatlayer's formats that all answers share: times, versions, errors, empty fields."""
 
 import re
 import zlib

@@ -7,7 +7,7 @@ import yaml
 
 from dashboards.source.alerts import Alert, alerts
 from dashboards.source.records import records
-from dashboards.source.tuning import Tuning
+from dashboards.source.thresholds import Tuning
 
 NOTE = "# Written by `python -m dashboards.source` from dashboards/source: change it there.\n"
 DATASOURCE = "prometheus"
