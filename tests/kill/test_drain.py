@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporter.providers.chatlayer.mapping import parse_instant
+from exporter.providers.base.times import parse_instant
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter
 from tests.support.polled import scratch

@@ -8,7 +8,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,13 +15,12 @@ from msgspec.structs import astuple
 
 from exporter.model import families
 from exporter.model.query import LabelRule
-from exporter.model.samples import DAY_MS, SECOND_MS, Event, Series, Window, floor_to
+from exporter.model.samples import SECOND_MS, Event, Series, Window, floor_to
 from exporter.providers.base.labels import Labels
-from exporter.providers.chatlayer.options import Mapped
+from exporter.providers.base.times import parse_instant
+from exporter.providers.chatlayer.options import MappedEvent
 
 T = TypeVar("T")
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TrackingEvent(msgspec.Struct, gc=False):
@@ -43,7 +41,7 @@ class TrackingEvent(msgspec.Struct, gc=False):
     timestamp: str | None = ""
 
 
-class Page(msgspec.Struct):
+class EventPage(msgspec.Struct):
     """One page of events; an empty or absent token ends the list."""
 
     events: list[TrackingEvent] | None = None
@@ -65,7 +63,7 @@ class CamelEvent(msgspec.Struct, rename="camel"):
     timestamp: str | None = ""
 
 
-class CamelPage(msgspec.Struct, rename="camel"):
+class CamelEventPage(msgspec.Struct, rename="camel"):
     """A page of such events."""
 
     events: list[CamelEvent] | None = None
@@ -85,7 +83,7 @@ Owner = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class EventScope:
     """Whose events are read: one bot and version, or (both empty) those of a team.
 
     ``covered`` are the bots and versions whose events another query of the target counts.
@@ -97,10 +95,10 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """How events become series: see ``options.Events``; ``limit`` is a label's length in bytes."""
+class EventRules:
+    """How events become series: see ``options.EventOptions``; ``limit`` is a label's length in bytes."""
 
-    event_map: Mapping[str, Mapped]
+    event_map: Mapping[str, MappedEvent]
     active: frozenset[str] | None
     label_rules: Mapping[str, LabelRule]
     limit: int
@@ -111,17 +109,17 @@ Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class EventPlaces:
     """What each kind of event adds to, worked out once a kind, and how its identity begins."""
 
-    rules: Rules
+    rules: EventRules
     labels: Labels
     known: dict[Key, tuple[tuple[Series, ...], tuple[str, ...] | None]] = field(
         default_factory=dict
     )
     identities: dict[Owner, "hashlib.blake2b"] = field(default_factory=dict)
 
-    def begun(self, owner: Owner) -> "hashlib.blake2b":
+    def digest_prefix(self, owner: Owner) -> "hashlib.blake2b":
         """Return the digest of an identity up to the event's own id; a copy goes on from there."""
         found = self.identities.get(owner)
         if found is None:
@@ -133,10 +131,10 @@ class Places:
         """Return the series of a kind of event, and where its user counts as active, if at all."""
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = self._worked_out(key)
+            found = self.known[key] = self._build(key)
         return found
 
-    def _worked_out(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
+    def _build(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
         bot, version, name, channel = key
         counted = self.labels.series(families.EVENTS, bot, version.lower(), channel, name)
         place = counted[1][:3]
@@ -145,7 +143,7 @@ class Places:
         series = (counted,) if mapped is None else (counted, self._mapped(mapped, key))
         return series, place if active else None
 
-    def _mapped(self, mapped: Mapped, key: Key) -> Series:
+    def _mapped(self, mapped: MappedEvent, key: Key) -> Series:
         bot, version, _, channel = key
         family = families.NORMALISED[mapped.family]
         own = {"channel": channel} | dict(mapped.labels)
@@ -153,20 +151,11 @@ class Places:
         return self.labels.series(family, bot, version.lower(), *beyond)
 
 
-def parse_instant(text: str) -> int:
-    """Return UTC milliseconds of an RFC 3339 time; raise ``ValueError`` if it is none."""
-    at = datetime.fromisoformat(text)
-    if at.tzinfo is None:
-        raise ValueError(text)
-    since = at - _EPOCH
-    return since.days * DAY_MS + since.seconds * SECOND_MS + since.microseconds // 1000
-
-
 def page_to_events(
     page: Iterable[TrackingEvent],
     window: Window,
-    scope: Scope,
-    places: Places,
+    scope: EventScope,
+    places: EventPlaces,
     drift: Counter[str],
 ) -> list[Event]:
     """Return the events of ``window``; those outside it belong to another read and are left out.
@@ -198,7 +187,7 @@ def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
         return None
 
 
-def _owner(raw: TrackingEvent, scope: Scope, drift: Counter[str]) -> Owner:
+def _owner(raw: TrackingEvent, scope: EventScope, drift: Counter[str]) -> Owner:
     if not scope.bot:
         return raw.bot_id or "", (raw.version or "").upper()
     if raw.version and raw.version.upper() != scope.version:
@@ -206,7 +195,7 @@ def _owner(raw: TrackingEvent, scope: Scope, drift: Counter[str]) -> Owner:
     return scope.bot, scope.version
 
 
-def _event(raw: TrackingEvent, at_ms: int, owner: Owner, places: Places) -> Event:
+def _event(raw: TrackingEvent, at_ms: int, owner: Owner, places: EventPlaces) -> Event:
     counts, place = places.of((*owner, raw.event or "", raw.channel_type or ""))
     digest, content = _digest(raw, owner, places), _content(raw, at_ms)
     if place is None:
@@ -215,13 +204,13 @@ def _event(raw: TrackingEvent, at_ms: int, owner: Owner, places: Places) -> Even
     return Event(digest, at_ms, counts, content, place, user, conversation)
 
 
-def _digest(raw: TrackingEvent, owner: Owner, places: Places) -> bytes:
+def _digest(raw: TrackingEvent, owner: Owner, places: EventPlaces) -> bytes:
     """Return the event's identity: its id, or all that it says where it has none."""
     if not raw.id:
         return hashlib.blake2b(_canonical(raw, *owner), digest_size=16).digest()
-    begun = places.begun(owner).copy()
-    begun.update(raw.id.encode())
-    return begun.digest()
+    digest_prefix = places.digest_prefix(owner).copy()
+    digest_prefix.update(raw.id.encode())
+    return digest_prefix.digest()
 
 
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
@@ -242,12 +231,12 @@ def _content(raw: TrackingEvent, at_ms: int) -> int:
     return zlib.crc32(said.encode())
 
 
-def decode_page(body: bytes, decode: Decode) -> Page:
+def decode_page(body: bytes, decode: Decode) -> EventPage:
     """Return a page in either spelling; ``decode`` raises ``SchemaError`` for anything else."""
-    page = decode(body, Page)
+    page = decode(body, EventPage)
     camel = b'"nextPageToken"' in body or b'"botId"' in body
     if camel and not page.next_page_token and not any(each.bot_id for each in page.events or ()):
-        found = decode(body, CamelPage)
+        found = decode(body, CamelEventPage)
         events = [TrackingEvent(*astuple(each)) for each in found.events or ()]
-        return Page(events, found.next_page_token)
+        return EventPage(events, found.next_page_token)
     return page

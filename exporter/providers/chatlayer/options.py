@@ -1,9 +1,10 @@
 """The settings of a Chatlayer target in ``exporter.yaml``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -14,8 +15,8 @@ from pydantic import (
 
 from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
 from exporter.config.values import invalid, suggestion
-from exporter.model.families import NORMALISED
-from exporter.model.samples import BASE, HOUR_MS, MetricType
+from exporter.model.samples import BASE, HOUR_MS
+from exporter.providers.base.options import COUNTERS, as_named, check_distinct
 
 MINUTE_MS = 60_000
 REGIONS: Mapping[str, str] = {
@@ -45,32 +46,22 @@ FED: Mapping[str, str] = {
 """The collector that feeds a family which ``event_map`` may otherwise name."""
 
 
-def _shouted(value: Any) -> Any:
+def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_shouted)]
+Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_upper)]
 
 
-class Bot(Named):
+class BotOptions(Named):
     """One bot; DRAFT and LIVE are separate data sets."""
 
-    versions: tuple[Version, ...] = Field(
+    versions: Annotated[tuple[Version, ...], AfterValidator(check_distinct)] = Field(
         default=("LIVE",), strict=False, min_length=1, description="each is read by itself"
     )
 
-    @field_validator("versions")
-    @classmethod
-    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        _refuse_repeats(value)
-        return value
 
-
-def _as_bot(value: Any) -> Any:
-    return {"id": value} if isinstance(value, str) else value
-
-
-class Mapped(BaseModel):
+class MappedEvent(BaseModel):
     """The family that an event adds 1 to as well, with the labels the event itself lacks."""
 
     model_config = Strict
@@ -86,15 +77,14 @@ class Mapped(BaseModel):
     @field_validator("family")
     @classmethod
     def _is_a_counter(cls, value: str) -> str:
-        counters = {name for name, each in NORMALISED.items() if each.kind is MetricType.COUNTER}
-        if value not in counters:
-            raise invalid("family", "no such counter", suggestion(value, counters))
+        if value not in COUNTERS:
+            raise invalid("family", "no such counter", suggestion(value, COUNTERS))
         return value
 
     @field_validator("labels")
     @classmethod
-    def _fit(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
-        family = NORMALISED.get(info.data.get("family", ""))
+    def _check_labels(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        family = COUNTERS.get(info.data.get("family", ""))
         known = set(family.labels) - set(BASE) if family else set(value)
         if unknown := value.keys() - known:
             hint = f"it has {', '.join(sorted(known)) or 'none of its own'}"
@@ -106,7 +96,7 @@ def _as_mapped(value: Any) -> Any:
     return {"family": value} if isinstance(value, str) else value
 
 
-class Events(BaseModel):
+class EventOptions(BaseModel):
     """Which event names have a series of their own, and what else they count as.
 
     ``allow`` None admits every name up to the family's cap. ``active`` are the names that make a
@@ -121,7 +111,7 @@ class Events(BaseModel):
         description='names with a series of their own; the others are `event="other"`. Every name '
         "unless given",
     )
-    event_map: Mapping[str, Annotated[Mapped, BeforeValidator(_as_mapped)]] = Field(
+    event_map: Mapping[str, Annotated[MappedEvent, BeforeValidator(_as_mapped)]] = Field(
         default_factory=dict,
         description="`{event name: family}` or `{event name: {family: NAME, labels: {…}}}`",
     )
@@ -132,7 +122,7 @@ class Events(BaseModel):
     )
 
 
-class Filter(BaseModel):
+class AttributeFilter(BaseModel):
     """One attribute filter of the POST form; the vendor documents no operators."""
 
     model_config = Strict
@@ -142,7 +132,7 @@ class Filter(BaseModel):
     value: tuple[str, ...] = Field(strict=False, description="what it is compared with")
 
 
-class Stream(BaseModel):
+class StreamOptions(BaseModel):
     """How event lists are read: see docs/providers/chatlayer.md."""
 
     model_config = Strict
@@ -172,7 +162,7 @@ class Stream(BaseModel):
         le=1000,
         description="pages of 100 events; a stretch of time with more is halved",
     )
-    filters: tuple[Filter, ...] = Field(
+    filters: tuple[AttributeFilter, ...] = Field(
         default=(),
         strict=False,
         description="attribute filters; they ask by the vendor's POST form, whose operators are "
@@ -181,7 +171,7 @@ class Stream(BaseModel):
 
     @field_validator("sweep")
     @classmethod
-    def _covers_the_overlap(cls, value: int, info: ValidationInfo) -> int:
+    def _check_overlap(cls, value: int, info: ValidationInfo) -> int:
         if value < info.data.get("overlap", 0):
             raise invalid("sweep", "shorter than overlap", "a sweep reads further back than a poll")
         return value
@@ -199,25 +189,26 @@ class ChatlayerOptions(TargetOptions):
         description="where calls go: to the region's own address, unless given",
     )
     token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
-    bots: tuple[Annotated[Bot, BeforeValidator(_as_bot), Field(title="identifier")], ...] = Field(
-        strict=False, min_length=1, description="the bots to read"
-    )
+    bots: Annotated[
+        tuple[Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")], ...],
+        AfterValidator(check_distinct),
+    ] = Field(strict=False, min_length=1, description="the bots to read")
     team_id: str | None = Field(
         default=None,
         min_length=1,
         description="needed by the collectors `team_events` and `team_conversations`",
     )
-    collectors: tuple[Collector, ...] = Field(
+    collectors: Annotated[tuple[Collector, ...], AfterValidator(check_distinct)] = Field(
         default=("events", "conversations", "messages", "users"),
         strict=False,
         min_length=1,
         description="what to read; each costs its own calls",
     )
-    events: Events = Field(
-        default=Events(),
+    events: EventOptions = Field(
+        default=EventOptions(),
         description="which event names have a series of their own, and what else they count as",
     )
-    stream: Stream = Field(default=Stream(), description="how event lists are read")
+    stream: StreamOptions = Field(default=StreamOptions(), description="how event lists are read")
     received_kinds: tuple[str, ...] | None = Field(
         default=None,
         strict=False,
@@ -227,30 +218,22 @@ class ChatlayerOptions(TargetOptions):
 
     @model_validator(mode="before")
     @classmethod
-    def _lives_in_its_region(cls, data: Any) -> Any:
+    def _default_address(cls, data: Any) -> Any:
         if isinstance(data, dict) and "base_url" not in data:
             address = REGIONS.get(str(data.get("region", "eu")), REGIONS["eu"])
             return {**data, "base_url": address}
         return data
 
-    @field_validator("bots")
-    @classmethod
-    def _are_distinct(cls, value: tuple[Bot, ...]) -> tuple[Bot, ...]:
-        _refuse_repeats([bot.id for bot in value])
-        _refuse_repeats([bot.shown for bot in value])
-        return value
-
     @field_validator("collectors")
     @classmethod
-    def _have_a_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        _refuse_repeats(value)
+    def _check_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if any(name.startswith("team_") for name in value) and not info.data.get("team_id"):
             raise invalid("team", "team collectors need team_id", "add the team's id")
         return value
 
     @field_validator("events")
     @classmethod
-    def _count_nothing_twice(cls, value: Events, info: ValidationInfo) -> Events:
+    def _check_fed_once(cls, value: EventOptions, info: ValidationInfo) -> EventOptions:
         active = {*info.data.get("collectors", ()), "events"}
         for mapped in value.event_map.values():
             if FED.get(mapped.family) in active:
@@ -258,8 +241,3 @@ class ChatlayerOptions(TargetOptions):
                 fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
                 raise invalid("twice", fed, hint)
         return value
-
-
-def _refuse_repeats(names: Sequence[str]) -> None:
-    if len(set(names)) < len(names):
-        raise invalid("repeated", "an entry stands here more than once", "its counts would double")

@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -16,11 +15,12 @@ from exporter.errors import ProviderError, Refused, Truncated
 from exporter.http_client.client import ApiClient, Call, decode
 from exporter.model.samples import SECOND_MS, Event, Window, floor_to
 from exporter.providers.base.labels import Labels
+from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import (
-    Page,
-    Places,
-    Rules,
-    Scope,
+    EventPage,
+    EventPlaces,
+    EventRules,
+    EventScope,
     decode_page,
     page_to_events,
 )
@@ -33,7 +33,7 @@ DENSEST_PAGES = 10_000  # of one millisecond, which cannot be halved
 
 
 @dataclass(frozen=True, slots=True)
-class List:
+class EventList:
     """Which list of events: its path, and its fixed parameters. ``filters`` need the POST form."""
 
     path: str
@@ -53,16 +53,11 @@ class List:
 
 def bounds(window: Window) -> dict[str, str]:
     """Return ``start_time`` and ``end_time``: RFC 3339 in UTC with milliseconds."""
-    return {"start_time": _iso(window.start_ms), "end_time": _iso(window.end_ms)}
-
-
-def _iso(instant_ms: int) -> str:
-    text = datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return {"start_time": iso(window.start_ms), "end_time": iso(window.end_ms)}
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class DrainedSpan:
     """What a drained stretch of time holds, in no order, each event as often as it was given."""
 
     window: Window
@@ -72,7 +67,7 @@ class Stretch:
 
 
 @dataclass(slots=True)
-class Pace:
+class SlicePace:
     """How long a slice may be, learnt from the slices before, and what a poll may still read.
 
     A poll ends after ``pages_left`` pages (None: no end) and leaves the rest to the next one.
@@ -82,7 +77,7 @@ class Pace:
     max_pages: int
     pages_left: int | None = None
 
-    def learn(self, read: "Slice") -> None:
+    def learn(self, read: "ReadSlice") -> None:
         """Take note of a slice: halve what had too many pages, double what had few or only empty ones."""
         if self.pages_left is not None:
             self.pages_left -= read.pages
@@ -98,7 +93,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class ReadSlice:
     """One slice as it was read: its events, ``too_large`` to be read, or why it failed."""
 
     window: Window
@@ -122,16 +117,21 @@ class Drain:
     """Reads one list for the length of a poll; ``pace`` says how much at a time."""
 
     def __init__(
-        self, api: ApiClient, source: List, scope: Scope, rules: Rules, pace: Pace
+        self,
+        client: ApiClient,
+        source: EventList,
+        scope: EventScope,
+        rules: EventRules,
+        pace: SlicePace,
     ) -> None:
         self.pace = pace
-        self._api = api
+        self._client = client
         self._source = source
         self._scope = scope
         self._labels = Labels(rules.label_rules, rules.limit)
-        self._places = Places(rules, self._labels)
+        self._places = EventPlaces(rules, self._labels)
 
-    async def spans(self, window: Window) -> AsyncIterator[Stretch]:
+    async def spans(self, window: Window) -> AsyncIterator[DrainedSpan]:
         """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end.
 
         Two slices are read at a time. Raises a ``ProviderError`` once what was drained before it
@@ -150,15 +150,15 @@ class Drain:
                 raise error
 
     async def probe(self, window: Window) -> None:
-        """PollRequest for the first page of ``window`` and keep nothing of it."""
+        """Request the first page of ``window`` and keep nothing of it."""
         await self._page(window, "")
 
-    async def _some(self, windows: list[Window]) -> list[Slice]:
+    async def _some(self, windows: list[Window]) -> list[ReadSlice]:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._slice(part)) for part in windows]
         return [task.result() for task in tasks]
 
-    async def _slice(self, window: Window) -> Slice:
+    async def _slice(self, window: Window) -> ReadSlice:
         """Read every page of ``window``.
 
         A token that is refused has expired: the slice is read again from its beginning.
@@ -169,11 +169,11 @@ class Drain:
             except _TokenRefused:
                 continue
             except ProviderError as error:
-                return Slice(window, error=error)
+                return ReadSlice(window, error=error)
         fault = f"{self._source.path}: page tokens are refused again and again"
-        return Slice(window, error=Truncated(fault))
+        return ReadSlice(window, error=Truncated(fault))
 
-    async def _through(self, window: Window) -> Slice:
+    async def _through(self, window: Window) -> ReadSlice:
         most = self.pace.max_pages if window.length_ms > 1 else DENSEST_PAGES
         events: list[Event] = []
         drift: Counter[str] = Counter()
@@ -183,39 +183,39 @@ class Drain:
             events += page_to_events(page.events or (), window, self._scope, self._places, drift)
             token = page.next_page_token or ""
             if not token:
-                return Slice(window, events, number, drift=drift)
+                return ReadSlice(window, events, number, drift=drift)
             if token in seen:
                 raise Truncated(f"{self._source.path}: a page token came again")
             seen.add(token)
         if window.length_ms <= 1:
             raise Truncated(f"{self._source.path}: more than {most} pages in one millisecond")
-        return Slice(window, pages=most, too_large=True)
+        return ReadSlice(window, pages=most, too_large=True)
 
-    async def _page(self, window: Window, token: str) -> Page:
+    async def _page(self, window: Window, token: str) -> EventPage:
         call = self._source.call(window, token)
         try:
-            body = await self._api.send(call)
+            body = await self._client.send(call)
         except Refused as error:
             if token and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
         return decode_page(body, partial(decode, endpoint=call.endpoint))
 
-    def _stretch(self, slices: list[Slice]) -> Stretch:
+    def _stretch(self, slices: list[ReadSlice]) -> DrainedSpan:
         drift: Counter[str] = Counter()
         for each in slices:
             drift.update(each.drift)
         dropped = dict(self._labels.dropped)
         self._labels.dropped.clear()
         window = Window(slices[0].window.start_ms, slices[-1].window.end_ms)
-        return Stretch(window, [e for each in slices for e in each.events], +drift, dropped)
+        return DrainedSpan(window, [e for each in slices for e in each.events], +drift, dropped)
 
 
 class _TokenRefused(Exception):
     """The server does not know the page token any more."""
 
 
-def _drained(slices: list[Slice]) -> list[Slice]:
+def _drained(slices: list[ReadSlice]) -> list[ReadSlice]:
     """Return the slices up to the first that was not read to its end."""
     for index, each in enumerate(slices):
         if not each.drained:

@@ -4,19 +4,19 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 """
 
 import base64
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from exporter.errors import Truncated, Unauthorized
+from exporter.errors import Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.logs import hide
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.labels import Labels
+from exporter.providers.base.declared import Cursor, DeclaredQuery
 from exporter.providers.base.plugin import (
     CustomQuery,
     LabelSettings,
@@ -25,7 +25,8 @@ from exporter.providers.base.plugin import (
     key_of,
     spec_for,
 )
-from exporter.providers.base.times import spans, trailing
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import spans
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
@@ -33,12 +34,11 @@ from exporter.providers.chatlayer.families import (
     MESSAGES,
     USERS,
 )
-from exporter.providers.chatlayer.mapping import Rules as EventRules
-from exporter.providers.chatlayer.mapping import Scope
-from exporter.providers.chatlayer.options import Bot, ChatlayerOptions
-from exporter.providers.chatlayer.pages import PAGE_SIZE, List, bounds
-from exporter.providers.chatlayer.series import Answer, Definition, Definitions, Read, SeriesData
-from exporter.providers.chatlayer.stream import EventStream, Recount, Source
+from exporter.providers.chatlayer.mapping import EventRules, EventScope
+from exporter.providers.chatlayer.options import BotOptions, ChatlayerOptions
+from exporter.providers.chatlayer.pages import PAGE_SIZE, EventList, bounds
+from exporter.providers.chatlayer.series import DefinitionPage, NamedSeries, SeriesResponse
+from exporter.providers.chatlayer.stream import EventStream, HourRecount, StreamSource
 
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
@@ -46,71 +46,33 @@ DRAIN_DEADLINE_MS = 600_000
 DAILY_SETTLE_MS = 2 * HOUR_MS
 DAILY_LOOKBACK_MS = 3 * DAY_MS
 MAX_DEFINITION_PAGES = 100
+BUCKETS: Mapping[int, str] = {HOUR_MS: "1h", DAY_MS: "1d"}
 
-ToReading = Callable[[Sequence[Read], Window, Labels], Reading]
+Collect = Callable[[Sequence[NamedSeries], Rows], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
-    """Reads one SeriesData endpoint in buckets of ``step_ms``, called ``bucket`` there."""
+class AggregateQuery:
+    """Reads one SeriesData endpoint in buckets of the query's granularity."""
 
+    spec: QuerySpec
     path: str
     params: Mapping[str, str]
-    bucket: str
-    step_ms: int
-    label_rules: Mapping[str, LabelRule]
-    limit: int
-    mapped: ToReading
+    collect: Collect
 
-    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
-        """Yield one reading per week of ``ask.window``, grown to whole buckets."""
-        parts = list(spans(ask.window, self.step_ms, SPAN_MS))
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading per week of ``request.window``, grown to whole buckets."""
+        step_ms = self.spec.granularity_ms
+        parts = list(spans(request.window, step_ms, SPAN_MS))
         for part in parts:
-            asked = self._asked(part)
-            params = {**self.params, "bucket": self.bucket, **bounds(asked)}
-            answer = await api.get(self.path, params, Answer)
-            drift: Counter[str] = Counter()
-            found = self._found(answer.data, asked, part, drift)
-            reading = self.mapped(found, part, Labels(self.label_rules, self.limit))
-            yield replace(reading, drift=+drift, more=part != parts[-1])
-
-    def _asked(self, part: Window) -> Window:
-        """Return what to ask for: a bucket must be smaller than the range, so at least two."""
-        return Window(min(part.start_ms, part.end_ms - 2 * self.step_ms), part.end_ms)
-
-    def _found(
-        self, data: SeriesData | None, asked: Window, part: Window, drift: Counter[str]
-    ) -> list[Read]:
-        return series.read_series(data, asked, self.step_ms, part, drift)
-
-
-@dataclass(frozen=True, slots=True)
-class DefinitionList:
-    """Reads the vendor's list of event names and their volumes."""
-
-    path: str
-    bot: str
-    label_rules: Mapping[str, LabelRule]
-    limit: int
-
-    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
-        """Yield one reading, of the list as a whole."""
-        window = trailing(ask.now_ms, 30 * DAY_MS, HOUR_MS)
-        found: list[Definition] = []
-        token, seen = "", set[str]()
-        for _ in range(MAX_DEFINITION_PAGES):
-            params = {"page_size": str(PAGE_SIZE)} | ({"page_token": token} if token else {})
-            page = await api.get(self.path, params, Definitions)
-            found += page.event_definitions or []
-            token = page.next_page_token or ""
-            if not token:
-                labels = Labels(self.label_rules, self.limit)
-                yield series.definitions(found, window, self.bot, labels)
-                return
-            if token in seen:
-                break
-            seen.add(token)
-        raise Truncated(f"GET {self.path}: the pages do not come to an end")
+            # A bucket must be smaller than the range, so a request covers at least two.
+            asked = Window(min(part.start_ms, part.end_ms - 2 * step_ms), part.end_ms)
+            params = {**self.params, "bucket": BUCKETS[step_ms], **bounds(asked)}
+            response = await client.get(self.path, params, SeriesResponse)
+            rows = Rows(part, self.spec, request.memo)
+            found = series.read_series(response.data, asked, step_ms, part, rows.drift)
+            self.collect(found, rows)
+            yield rows.reading(more=part != parts[-1])
 
 
 def sign(options: ChatlayerOptions) -> Mapping[str, str]:
@@ -125,15 +87,15 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
 
 def queries(options: ChatlayerOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
-    return _Build(options, settings).queries()
+    return _TargetQueries(options, settings).queries()
 
 
 @dataclass(frozen=True, slots=True)
-class _Build:
+class _TargetQueries:
     """The queries of one target."""
 
     options: ChatlayerOptions
-    rules: LabelSettings
+    settings: LabelSettings
 
     def queries(self) -> Iterator[Query]:
         for name in self.options.collectors:
@@ -151,11 +113,11 @@ class _Build:
                         for version in bot.versions
                     )
 
-    def _of_bot(self, name: str, bot: Bot, version: str) -> Query:
+    def _of_bot(self, name: str, bot: BotOptions, version: str) -> Query:
         shown = f"{name}/{bot.shown}/{version.lower()}"
         if name == "events":
             path = f"/v1/bots/{_segment(bot.id)}/events/stream"
-            return self._stream(shown, path, {"version": version}, Scope(bot.id, version))
+            return self._stream(shown, path, {"version": version}, EventScope(bot.id, version))
         params = {"version": version, **GROUPED.get(name, {})}
         path = f"/v1/bots/{_segment(bot.id)}/{name}"
         spec = replace(self._spec(shown, path, params), span_ms=SPAN_MS, fields=FIELDS[name])
@@ -163,28 +125,16 @@ class _Build:
             kinds = self.options.received_kinds
             meaning = {**spec.meaning, "received_kinds": None if kinds is None else sorted(kinds)}
             spec = replace(spec, meaning=meaning)
-        mapped = self._mapped(name, (bot.id, version.lower()))
-        limit = self.rules.limits.label_value_bytes
-        reader = Aggregate(path, params, "1h", HOUR_MS, spec.label_rules, limit, mapped)
-        return CustomQuery(spec, reader.read)
-
-    def _mapped(self, name: str, base: tuple[str, str]) -> ToReading:
-        received = self.options.received_kinds
-        choices: dict[str, ToReading] = {
-            "conversations": lambda found, window, labels: series.conversations(
-                found, window, base, labels
+        base = (bot.id, version.lower())
+        collect: Mapping[str, Collect] = {
+            "conversations": partial(series.collect_conversations, base=base),
+            "messages": partial(
+                series.collect_messages, base=base, received=self.options.received_kinds
             ),
-            "messages": lambda found, window, labels: series.messages(
-                found, window, base, labels, received=received
-            ),
-            "users": lambda found, window, labels: series.users(
-                found, window, base, labels, HOUR_MS
-            ),
-            "knowledge_base": lambda found, window, labels: series.knowledge_base(
-                found, window, base, labels
-            ),
+            "users": partial(series.collect_users, base=base),
+            "knowledge_base": partial(series.collect_knowledge_base, base=base),
         }
-        return choices[name]
+        return AggregateQuery(spec, path, params, collect[name])
 
     def _team_events(self) -> Query:
         covered = frozenset(
@@ -193,7 +143,7 @@ class _Build:
             for version in bot.versions
             if "events" in self.options.collectors
         )
-        return self._stream("team_events", f"{self._team}/events", {}, Scope(covered=covered))
+        return self._stream("team_events", f"{self._team}/events", {}, EventScope(covered=covered))
 
     def _team_conversations(self) -> Query:
         path, params = f"{self._team}/conversations", {"group_by": CAMPAIGN_KEYS}
@@ -205,11 +155,9 @@ class _Build:
             settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
             lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
         )
-        limit = self.rules.limits.label_value_bytes
-        reader = Aggregate(path, params, "1d", DAY_MS, spec.label_rules, limit, series.campaigns)
-        return CustomQuery(spec, reader.read)
+        return AggregateQuery(spec, path, params, series.collect_campaigns)
 
-    def _definitions(self, bot: Bot) -> Query:
+    def _definitions(self, bot: BotOptions) -> Query:
         path = f"/v1/bots/{_segment(bot.id)}/events/definitions"
         spec = self._spec(f"definitions/{bot.shown}", path, {})
         spec = replace(
@@ -218,10 +166,22 @@ class _Build:
             fields={EVENT_VOLUME.name: "event_definitions[].volume_30_day"},
             cost=Cost(page_rows=PAGE_SIZE),
         )
-        reader = DefinitionList(path, bot.id, spec.label_rules, self.rules.limits.label_value_bytes)
-        return CustomQuery(spec, reader.read)
+        return DeclaredQuery(
+            spec,
+            answer=DefinitionPage,
+            parameters=lambda _: {"page_size": str(PAGE_SIZE)},
+            items=lambda page: page.event_definitions or [],
+            collect=partial(series.collect_definitions, bot=bot.id),
+            pages=Cursor(
+                next=lambda page: page.next_page_token,
+                send=["page_token"],
+                most_pages=MAX_DEFINITION_PAGES,
+                empty_pages=True,
+            ),
+            trailing_ms=30 * DAY_MS,
+        )
 
-    def _stream(self, name: str, path: str, params: Mapping[str, str], scope: Scope) -> Query:
+    def _stream(self, name: str, path: str, params: Mapping[str, str], scope: EventScope) -> Query:
         own = self.options
         stream = own.stream
         # Only bot lists have a POST form.
@@ -242,19 +202,24 @@ class _Build:
         )
         active = None if own.events.active is None else frozenset(own.events.active)
         rules = EventRules(
-            own.events.event_map, active, spec.label_rules, self.rules.limits.label_value_bytes
+            own.events.event_map, active, spec.label_rules, self.settings.limits.label_value_bytes
         )
         history_ms = own.lookback if own.start == "history" else None
-        source = Source(
-            List(path, params, filters), scope, rules, stream, own.requests_per_second, history_ms
+        source = StreamSource(
+            EventList(path, params, filters),
+            scope,
+            rules,
+            stream,
+            own.requests_per_second,
+            history_ms,
         )
-        return CustomQuery(spec, EventStream(source).read if by_ids else Recount(source).read)
+        return CustomQuery(spec, EventStream(source).read if by_ids else HourRecount(source).read)
 
     def _spec(
         self, name: str, path: str, params: Mapping[str, Any], method: str = "GET"
     ) -> QuerySpec:
         meaning = {"params": dict(params)}
-        spec = spec_for(self.options, self.rules, name, f"{method} {path}", meaning=meaning)
+        spec = spec_for(self.options, self.settings, name, f"{method} {path}", meaning=meaning)
         aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
         label_rules = {"project": LabelRule(aliases)}
         if self.options.events.allow is not None:

@@ -8,9 +8,8 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
@@ -18,8 +17,9 @@ import msgspec
 from exporter.errors import SchemaError
 from exporter.model import families
 from exporter.model.numbers import Number, count
-from exporter.model.samples import CountRow, GaugeRow, Reading, Series, Window, floor_to
-from exporter.providers.base.labels import Labels
+from exporter.model.samples import Family, Window, floor_to
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import parse_instant
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
     EVENT_VOLUME,
@@ -27,36 +27,35 @@ from exporter.providers.chatlayer.families import (
     USERS,
 )
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
 _NUMBER = re.compile(r"-?\d+")
 _SECONDS_BELOW = 100_000_000_000  # of two readings of an epoch number, the one before year 5138
 
-Figure: TypeAlias = int | float | str | None
+JsonNumber: TypeAlias = int | float | str | None
 """A number as JSON gives it: 64-bit ones may be texts, zeros may be missing."""
 
-Base: TypeAlias = tuple[str, str]
+BotVersion: TypeAlias = tuple[str, str]
 """Bot and version, the latter in lower case."""
 
 
-class One(msgspec.Struct):
+class SeriesValues(msgspec.Struct):
     """One series; ``values[i]`` belongs to ``x_values[i]``."""
 
-    values: list[Figure] | None = None
+    values: list[JsonNumber] | None = None
     labels: dict[str, str] | None = None
 
 
 class SeriesData(msgspec.Struct):
     """The answer of every aggregate; an empty field may be left out."""
 
-    series: list[One] | None = None
+    series: list[SeriesValues] | None = None
     series_labels: list[str] | None = None
     series_labels_camel: list[str] | None = msgspec.field(default=None, name="seriesLabels")
     x_values: list[str | int | float] | None = None
     x_values_camel: list[str | int | float] | None = msgspec.field(default=None, name="xValues")
 
 
-class Answer(msgspec.Struct):
+class SeriesResponse(msgspec.Struct):
     """What holds it."""
 
     data: SeriesData | None = None
@@ -66,19 +65,19 @@ class Definition(msgspec.Struct):
     """One event name that the vendor has seen."""
 
     event: str | None = ""
-    volume_30_day: Figure = 0
+    volume_30_day: JsonNumber = 0
 
 
-class Definitions(msgspec.Struct):
-    """One page of them."""
+class DefinitionPage(msgspec.Struct):
+    """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
     next_page_token: str | None = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One series in our words: its labels, its name, and its values by bucket start."""
+class NamedSeries:
+    """One series: its labels, its name, and its values by bucket start."""
 
     labels: Mapping[str, str]
     name: str
@@ -96,7 +95,7 @@ def is_total(name: str) -> bool:
 
 def read_series(
     data: SeriesData | None, asked: Window, step_ms: int, window: Window, drift: Counter[str]
-) -> list[Read]:
+) -> list[NamedSeries]:
     """Return the series of an answer to ``asked``, as far as they lie in ``window``."""
     if data is None:
         return []
@@ -108,7 +107,9 @@ def read_series(
     ]
 
 
-def _read(one: One, name: str, index: int, starts: Sequence[int], window: Window) -> Read:
+def _read(
+    one: SeriesValues, name: str, index: int, starts: Sequence[int], window: Window
+) -> NamedSeries:
     labels = one.labels or {}
     if len(labels) == 1:
         name = next(iter(labels.values()))
@@ -119,11 +120,11 @@ def _read(one: One, name: str, index: int, starts: Sequence[int], window: Window
     sums: defaultdict[int, int] = defaultdict(int)
     for position, (at_ms, value) in enumerate(zip(starts, values, strict=False)):
         if window.holds(at_ms):
-            sums[at_ms] += _figure(value, f"{path}[{position}]")
-    return Read(labels, name, dict(sums))
+            sums[at_ms] += _parse_count(value, f"{path}[{position}]")
+    return NamedSeries(labels, name, dict(sums))
 
 
-def _figure(value: Figure, path: str) -> int:
+def _parse_count(value: JsonNumber, path: str) -> int:
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             raise SchemaError(f"{path}: expected a number")
@@ -155,100 +156,74 @@ def _instant(x: str | float) -> int | None:
         number = int(text)
         return number * 1000 if abs(number) < _SECONDS_BELOW else number
     try:
-        at = datetime.fromisoformat(text)
+        return parse_instant(text, assume_utc=True)
     except ValueError:
         return None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
-def parts_of(found: Sequence[Read]) -> list[Read]:
+def parts_of(found: Sequence[NamedSeries]) -> list[NamedSeries]:
     """Return the series that add up to the whole: a total beside its parts is left out."""
     parts = [each for each in found if not is_total(each.name)]
     return parts or list(found[:1])
 
 
-def conversations(found: Sequence[Read], window: Window, base: Base, labels: Labels) -> Reading:
-    """Return conversations started by channel."""
-    family = families.CONVERSATIONS_STARTED
+def collect_conversations(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion) -> None:
+    """Add conversations started by channel."""
     alone = len(found) == 1 and not found[0].labels and found[0].name in {"0", ""}
-    shown = found if len(found) == 1 else parts_of(found)
-    rows = [
-        (labels.series(family, *base, "" if alone else each.label("channel_type")), each)
-        for each in shown
-    ]
-    return Reading(window, counts=_counts(rows), dropped=labels.dropped)
+    for each in found if len(found) == 1 else parts_of(found):
+        channel = "" if alone else each.label("channel_type")
+        _count(rows, families.CONVERSATIONS_STARTED, (*base, channel), each)
 
 
-def messages(
-    found: Sequence[Read],
-    window: Window,
-    base: Base,
-    labels: Labels,
+def collect_messages(
+    found: Sequence[NamedSeries],
+    rows: Rows,
     *,
+    base: BotVersion,
     received: Sequence[str] | None,
-) -> Reading:
-    """Return messages by kind, and those of ``received`` kinds (None: all) as messages received."""
+) -> None:
+    """Add messages by kind, and ``received`` kinds (None: all) as messages received."""
     kinds = parts_of(found)
-    wanted = kinds if received is None else [each for each in found if each.name in received]
-    rows = [(labels.series(MESSAGES, *base, "", each.name), each) for each in kinds]
-    total = labels.series(families.MESSAGES_RECEIVED, *base, "")
-    rows += [(total, each) for each in wanted]
-    return Reading(window, counts=_counts(rows), dropped=labels.dropped)
+    for each in kinds:
+        _count(rows, MESSAGES, (*base, "", each.name), each)
+    for each in kinds if received is None else found:
+        if received is None or each.name in received:
+            _count(rows, families.MESSAGES_RECEIVED, (*base, ""), each)
 
 
-def knowledge_base(found: Sequence[Read], window: Window, base: Base, labels: Labels) -> Reading:
-    """Return uses of the knowledge base; the answer names no document."""
-    total = labels.series(families.KNOWLEDGE_BASE_HITS, *base, "")
-    return Reading(window, counts=_counts((total, each) for each in parts_of(found)))
+def collect_knowledge_base(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion) -> None:
+    """Add uses of the knowledge base; the response names no document."""
+    for each in parts_of(found):
+        _count(rows, families.KNOWLEDGE_BASE_HITS, (*base, ""), each)
 
 
-def users(
-    found: Sequence[Read], window: Window, base: Base, labels: Labels, step_ms: int
-) -> Reading:
-    """Return distinct users of each hour by kind, and the total of them as active users."""
+def collect_users(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion) -> None:
+    """Add distinct users of each hour by kind, and their total as active users."""
     totals = [each for each in found if is_total(each.name)]
     whole = totals[:1] or (found if len(found) == 1 else [])
-    shown = [(labels.series(USERS, *base, each.name, "hour"), each) for each in found]
-    shown += [(labels.series(families.ACTIVE_USERS, *base, "", "hour"), each) for each in whole]
-    return Reading(
-        window,
-        buckets=[
-            GaugeRow(series, Window(at_ms, at_ms + step_ms), value)
-            for series, each in shown
-            for at_ms, value in each.values.items()
-        ],
-        dropped=labels.dropped,
-    )
-
-
-def campaigns(found: Sequence[Read], window: Window, labels: Labels) -> Reading:
-    """Return a team's conversations by bot and campaign."""
-    keys = ("bot_id", "campaign_id", "campaign_source")
-    rows = [
-        (labels.series(CAMPAIGN_CONVERSATIONS, *(each.labels.get(key, "") for key in keys)), each)
-        for each in found
-    ]
-    return Reading(window, counts=_counts(rows), dropped=labels.dropped)
-
-
-def definitions(pages: Iterable[Definition], window: Window, bot: str, labels: Labels) -> Reading:
-    """Return the vendor's own event volumes; names that share a label are summed."""
-    sums: defaultdict[Series, int] = defaultdict(int)
-    for index, each in enumerate(pages):
-        series = labels.series(EVENT_VOLUME, bot, "", each.event or "")
-        sums[series] += _figure(each.volume_30_day, f"event_definitions[{index}].volume_30_day")
-    return Reading(
-        window,
-        lists=[GaugeRow(series, window, value) for series, value in sums.items()],
-        lists_of=frozenset({EVENT_VOLUME.name}),
-        dropped=labels.dropped,
-    )
-
-
-def _counts(rows: Iterable[tuple[Series, Read]]) -> list[CountRow]:
-    sums: defaultdict[tuple[Series, int], int] = defaultdict(int)
-    for series, each in rows:
+    # Distinct users never add up: of series with one name, the last counts.
+    shown = {(USERS, (*base, each.name, "hour")): each for each in found}
+    shown |= {(families.ACTIVE_USERS, (*base, "", "hour")): each for each in whole}
+    for (family, labels), each in shown.items():
         for at_ms, value in each.values.items():
-            sums[series, at_ms] += value
-    return [(series, at_ms, value) for (series, at_ms), value in sums.items()]
+            rows.bucket_value(family, labels, at_ms, value)
+
+
+def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
+    """Add a team's conversations by bot and campaign."""
+    for each in found:
+        keys = ("bot_id", "campaign_id", "campaign_source")
+        _count(rows, CAMPAIGN_CONVERSATIONS, tuple(each.labels.get(k, "") for k in keys), each)
+
+
+def collect_definitions(found: Sequence[Definition], rows: Rows, *, bot: str) -> None:
+    """Add the vendor's own event volumes; names that share a label are summed."""
+    for index, each in enumerate(found):
+        path = f"event_definitions[{index}].volume_30_day"
+        volume = _parse_count(each.volume_30_day, path)
+        rows.window_value(EVENT_VOLUME, (bot, "", each.event or ""), volume)
+
+
+def _count(rows: Rows, family: Family, labels: tuple[str, ...], each: NamedSeries) -> None:
+    for at_ms, value in each.values.items():
+        rows.count(family, labels, at_ms, value)

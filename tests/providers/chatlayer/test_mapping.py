@@ -11,21 +11,22 @@ import pytest
 from exporter.errors import SchemaError
 from exporter.http_client.client import decode
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, Event, Window
+from exporter.model.samples import HOUR_MS, Event, Reading, Window
 from exporter.providers.base.labels import Labels
+from exporter.providers.base.times import parse_instant
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.mapping import (
-    Page,
-    Places,
-    Rules,
-    Scope,
+    EventPage,
+    EventPlaces,
+    EventRules,
+    EventScope,
     TrackingEvent,
     decode_page,
     page_to_events,
-    parse_instant,
 )
-from exporter.providers.chatlayer.options import Mapped
-from exporter.providers.chatlayer.series import Answer, Definition, Read, read_series
+from exporter.providers.chatlayer.options import MappedEvent
+from exporter.providers.chatlayer.series import Definition, NamedSeries, SeriesResponse, read_series
+from tests.providers.collected import collected
 
 NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
 WINDOW = Window(NINE, NINE + 3 * HOUR_MS)
@@ -41,19 +42,15 @@ EXAMPLE = {
     "attributes": {"flow": "orders", "step_name": "ask_number"},
     "timestamp": "2025-03-01T09:12:44.120Z",
 }
-LIVE = Scope("b7x2k9", "LIVE")
+LIVE = EventScope("b7x2k9", "LIVE")
 BASE = ("b7x2k9", "live")
 said = partial(decode, endpoint="GET /stream")
 
 
-def plain(**label_rules: LabelRule) -> Labels:
-    return Labels(label_rules, 128)
-
-
 def mapped(
     *changes: dict[str, Any],
-    scope: Scope = LIVE,
-    event_map: dict[str, Mapped] | None = None,
+    scope: EventScope = LIVE,
+    event_map: dict[str, MappedEvent] | None = None,
     active: frozenset[str] | None = None,
     label_rules: dict[str, LabelRule] | None = None,
     window: Window = WINDOW,
@@ -61,7 +58,7 @@ def mapped(
     body = msgspec.json.encode([EXAMPLE | each for each in changes])
     rows = msgspec.json.decode(body, type=list[TrackingEvent])
     names = label_rules or {}
-    places = Places(Rules(event_map or {}, active, names, 128), Labels(names, 128))
+    places = EventPlaces(EventRules(event_map or {}, active, names, 128), Labels(names, 128))
     drift: Counter[str] = Counter()
     return page_to_events(rows, window, scope, places, drift), +drift
 
@@ -78,7 +75,7 @@ def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
 
 
 def test_a_mapped_event_adds_to_its_family_with_the_labels_given() -> None:
-    goal = Mapped(family="chatbot_goals_reached_total", labels={"goal": "order"})
+    goal = MappedEvent(family="chatbot_goals_reached_total", labels={"goal": "order"})
 
     (event,), _ = mapped({}, event_map={"order_status_checked": goal})
 
@@ -96,7 +93,7 @@ def test_names_that_are_not_allowed_fold_into_other() -> None:
 
 def test_identity_is_bot_version_and_id_and_nothing_else() -> None:
     (one, two, three), _ = mapped({}, {"user_id": "u_9"}, {"id": "another"})
-    (draft,), _ = mapped({"version": "DRAFT"}, scope=Scope("b7x2k9", "DRAFT"))
+    (draft,), _ = mapped({"version": "DRAFT"}, scope=EventScope("b7x2k9", "DRAFT"))
 
     assert one.digest == two.digest
     assert one.content != two.content
@@ -163,7 +160,7 @@ def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -
 def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
     covered = frozenset({("b7x2k9", "LIVE")})
 
-    events, _ = mapped({}, {"version": "DRAFT", "bot_id": "b2"}, scope=Scope(covered=covered))
+    events, _ = mapped({}, {"version": "DRAFT", "bot_id": "b2"}, scope=EventScope(covered=covered))
 
     assert [event.counts[0][1][:2] for event in events] == [("b2", "draft")]
 
@@ -172,7 +169,7 @@ def test_everything_but_a_time_may_be_left_out() -> None:
     page = decode_page(b'{"events": [{"timestamp": "2025-03-01T09:00:00Z"}]}', said)
 
     assert [event.timestamp for event in page.events or ()] == ["2025-03-01T09:00:00Z"]
-    assert decode_page(b"{}", said) == Page()
+    assert decode_page(b"{}", said) == EventPage()
 
 
 def test_camel_case_is_read_as_well() -> None:
@@ -193,16 +190,21 @@ def test_fractions_of_any_length_are_read(digits: str) -> None:
     assert parse_instant(f"2025-03-01T09:00:00{digits}Z") // 1000 == NINE // 1000
 
 
-def answer(**data: Any) -> list[Read]:
+def answer(**data: Any) -> list[NamedSeries]:
     drift: Counter[str] = Counter()
-    read = msgspec.convert({"data": data}, Answer)
+    read = msgspec.convert({"data": data}, SeriesResponse)
     found = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
     assert drift == {}
     return found
 
 
-def kinds(*names: str, value: int = 5) -> list[Read]:
-    return [Read({"type": name}, name, {NINE: value}) for name in names]
+def of_messages(found: list[NamedSeries], received: list[str] | None = None) -> Reading:
+    collect = partial(series.collect_messages, base=BASE, received=received)
+    return collected(collect, found, WINDOW)
+
+
+def kinds(*names: str, value: int = 5) -> list[NamedSeries]:
+    return [NamedSeries({"type": name}, name, {NINE: value}) for name in names]
 
 
 X = ["2025-03-01T09:00:00Z", "2025-03-01T10:00:00Z", "2025-03-01T11:00:00Z"]
@@ -256,7 +258,7 @@ def test_a_number_may_be_a_text_and_an_empty_answer_says_none() -> None:
 def test_a_total_beside_its_parts_is_left_out(name: str) -> None:
     found = kinds("understood", "click") + kinds(name, value=10)
 
-    reading = series.messages(found, WINDOW, BASE, plain(), received=None)
+    reading = of_messages(found)
 
     assert {(family, labels): value for (family, labels), _, value in reading.counts} == {
         ("chatbot_chatlayer_messages_total", (*BASE, "", "understood")): 5,
@@ -266,16 +268,14 @@ def test_a_total_beside_its_parts_is_left_out(name: str) -> None:
 
 
 def test_received_kinds_say_what_adds_up() -> None:
-    reading = series.messages(
-        kinds("understood", "bot", "click"), WINDOW, BASE, plain(), received=["understood", "click"]
-    )
+    reading = of_messages(kinds("understood", "bot", "click"), received=["understood", "click"])
 
     received = [value for (family, _), _, value in reading.counts if "received" in family]
     assert received == [10]
 
 
 def test_a_total_alone_is_what_was_received() -> None:
-    reading = series.messages(kinds("total"), WINDOW, BASE, plain(), received=None)
+    reading = of_messages(kinds("total"))
 
     assert sum(value for (family, _), _, value in reading.counts if "received" in family) == 5
 
@@ -283,7 +283,7 @@ def test_a_total_alone_is_what_was_received() -> None:
 def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
     found = kinds("new", "returning", value=2) + kinds("total", value=4)
 
-    reading = series.users(found, WINDOW, BASE, plain(), HOUR_MS)
+    reading = collected(partial(series.collect_users, base=BASE), found, WINDOW)
 
     assert {row.series: row.value for row in reading.buckets} == {
         ("chatbot_chatlayer_users", (*BASE, "new", "hour")): 2,
@@ -295,15 +295,15 @@ def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
 
 @pytest.mark.parametrize(("names", "total"), [(("whatever",), 1), (("new", "returning"), 0)])
 def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: int) -> None:
-    reading = series.users(kinds(*names), WINDOW, BASE, plain(), HOUR_MS)
+    reading = collected(partial(series.collect_users, base=BASE), kinds(*names), WINDOW)
 
     assert sum(row.series[0] == "chatbot_active_users" for row in reading.buckets) == total
 
 
 def test_conversations_have_their_channel_and_an_empty_one_stays_empty() -> None:
-    found = [Read({"channel_type": name}, name, {NINE: 3}) for name in ("web", "")]
+    found = [NamedSeries({"channel_type": name}, name, {NINE: 3}) for name in ("web", "")]
 
-    reading = series.conversations(found, WINDOW, BASE, plain())
+    reading = collected(partial(series.collect_conversations, base=BASE), found, WINDOW)
 
     assert [labels[2] for (_, labels), _, _ in reading.counts] == ["web", ""]
 
@@ -311,10 +311,11 @@ def test_conversations_have_their_channel_and_an_empty_one_stays_empty() -> None
 def test_campaigns_are_counted_by_bot_id_and_source() -> None:
     labels = {"bot_id": "b7x2k9", "campaign_id": "spring24", "campaign_source": "mail"}
 
-    reading = series.campaigns(
-        [Read(labels, "", {NINE: 3})],
+    reading = collected(
+        series.collect_campaigns,
+        [NamedSeries(labels, "", {NINE: 3})],
         WINDOW,
-        plain(project=LabelRule({"b7x2k9": "care"})),
+        label_rules={"project": LabelRule({"b7x2k9": "care"})},
     )
 
     assert reading.counts == [
@@ -328,8 +329,10 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
 
 def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
     found = [Definition("handover", 7), Definition("a", "3"), Definition("b", 2), Definition("c")]
-    labels = plain(event=LabelRule({}, frozenset({"handover"})))
+    rules = {"event": LabelRule({}, frozenset({"handover"}))}
 
-    reading = series.definitions(found, WINDOW, "b7x2k9", labels)
+    reading = collected(
+        partial(series.collect_definitions, bot="b7x2k9"), found, WINDOW, label_rules=rules
+    )
 
     assert {row.series[1][2]: row.value for row in reading.lists} == {"handover": 7, "other": 5}
