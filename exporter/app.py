@@ -8,8 +8,8 @@ import signal
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+import httpx
 import structlog
 
 from exporter import __version__, status
@@ -17,6 +17,8 @@ from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
+from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
@@ -29,18 +31,13 @@ from exporter.model.query import QueryKey, QuerySpec
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
-from exporter.providers.base.plugin import Provider, Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
 from exporter.web.contract import ReloadResult, Sources
 from exporter.web.watched import Watched
-
-if TYPE_CHECKING:
-    import httpx
-
-    from exporter.explain.answer import Answer
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +75,7 @@ class Environment:
     rng: random.Random
     kinds: Mapping[str, Provider]
     offload: Offload
-    transport: "httpx.AsyncBaseTransport | None" = None
+    transport: httpx.AsyncBaseTransport | None = None
     blocking: Blocking = inline
     certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
@@ -143,11 +140,8 @@ class App:
             targets=status.targets(self._display.states, self.telemetry.counts, self._recent),
         )
 
-    def explain(self, selector: str, first: int) -> "Answer":
+    def explain(self, selector: str, first: int) -> Explanations:
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
-        from exporter.explain.answer import Explainer  # noqa: PLC0415 - loaded when it is first asked
-        from exporter.explain.reader import Reader  # noqa: PLC0415 - as above
-
         reader = Reader(self._settings.ledger.url, self._families)
         now_ms = self._outside.clock.now_ms()
         try:
@@ -181,7 +175,8 @@ class App:
         self._desk = self._new_desk()
         self._poller = Poller(self._desk, self._recent.note, outside.grace_s)
         try:
-            await self._adopt(self._settings)
+            await self._adopt(self._settings, self._loaded.digest)
+            await self._display.restart(self._specs)
         finally:
             await outside.offload(self._ledger.ensure_sound)  # nothing is served before that
         self.health.opened = True
@@ -204,36 +199,30 @@ class App:
         """Let ``run`` return."""
         self._stop.set()
 
-    async def reload(self, load: Callable[[], tuple[Settings, str]]) -> ReloadResult:
-        """Put what ``load`` returns in force, or keep what is and say why.
+    async def reload(self, load: Load) -> ReloadResult:
+        """Put what ``load`` returns in force, or keep the old settings and report why.
 
-        Targets that did not change keep schedule, budget, circuit and counters; what was given up
-        on of the others is tried.
+        Unchanged targets keep schedule, budget, circuit and counters; open circuits of changed
+        targets are closed. Once the settings are in force, a later failure does not undo them: it
+        is logged and counted, and the next poll repeats what is missing.
         """
+        before = {each.name: each for each in self._settings.targets}
         try:
             settings, digest = load()
-            self._refuse_restart_only(settings)
-            await self._adopt(settings)
-            known = {each.name: each for each in self._settings.targets}
-            changed = [each.name for each in settings.targets if each != known.get(each.name)]
-            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
+            await self._adopt(settings, digest)
         except (SettingsError, LedgerError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
-            log.warning("settings refused", fault=str(error))
+            log.warning("settings refused", error=str(error))
             return ReloadResult(tuple(str(error).splitlines()))
-        self._settings = settings
-        self._loaded = Loaded(digest, self._outside.clock.now_ms())
-        self._poller.wake()
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
+        changed = [each.name for each in settings.targets if each != before.get(each.name)]
+        try:
+            await self._display.restart(self._specs)
+            await self._outside.offload(functools.partial(self._ledger.close_circuits, changed))
+        except LedgerError as error:
+            self._desk.ledger_failed(error)
+        self._poller.wake()
         return ReloadResult()
-
-    def _refuse_restart_only(self, settings: Settings) -> None:
-        for name, old, new in (
-            ("web.listen", self._settings.web.listen, settings.web.listen),
-            ("ledger.url", self._settings.ledger.url, settings.ledger.url),
-        ):
-            if old != new:
-                raise LedgerError(f"{name} cannot change while running; restart the exporter")
 
     def _new_desk(self) -> PollContext:
         return PollContext(
@@ -245,9 +234,9 @@ class App:
             published=self._display.refresh,
         )
 
-    async def _adopt(self, settings: Settings) -> None:
-        """Make ``settings`` the ones in force."""
-        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+    async def _adopt(self, settings: Settings, digest: str) -> None:
+        """Make ``settings`` the ones in force; nothing has changed if this raises."""
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         targets = [
             self._outside.kinds[options.provider].build(options, rules)
             for options in settings.targets
@@ -268,10 +257,11 @@ class App:
         self._poller.assign(lines)  # before anything else is awaited: the ledger may claim them now
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
         self._specs = specs
-        await self._display.restart(specs)
-        now_s = self._outside.clock.now_ms() / MILLISECONDS
+        self._settings = settings
+        now_ms = self._outside.clock.now_ms()
+        self._loaded = Loaded(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
-        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_s)
+        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
 
     def _api(self, target: Target) -> ApiClient:
         def watch(code: str, seconds: float) -> None:

@@ -13,10 +13,10 @@ from exporter.simulator import SIMULATORS
 ROOT = Path(__file__).parent.parent
 PACKAGES = ROOT / "exporter" / "providers"
 FOLDERS = sorted(
-    path.name for path in PACKAGES.iterdir() if path.is_dir() and any(path.glob("*.py"))
+    path.name for path in PACKAGES.iterdir() if path.name != "base" and any(path.glob("*.py"))
 )
 VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
-PARTS = ("__init__.py", "kind.py", "options.py", "provider.py", "mapping.py")
+PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
 
 
 def files(name: str) -> list[str]:
@@ -85,7 +85,6 @@ def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
         (made / part).touch()
 
     assert lacks("halfway", tmp_path) == [
-        "exporter/providers/halfway/kind.py",
         "exporter/providers/halfway/provider.py",
         "exporter/providers/halfway/mapping.py",
         "exporter/simulator/halfway.py",

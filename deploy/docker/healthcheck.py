@@ -1,8 +1,8 @@
 # ruff: noqa: INP001 - a program, not a package
-"""PollRequest the exporter in this container whether it serves: exit 0 if so, else 1 and a sentence.
+"""Check that the exporter in this container serves: exit 0 if it does, else 1 and a sentence.
 
-Whatever the web configuration demands is an answer too: 401 (a password), or a TLS handshake that
-ends in the demand for a certificate. ``EXPORTER_ADDRESS`` names another port.
+What a web configuration demands counts as serving: 401 (a password), or a TLS handshake that ends
+with the demand for a certificate. ``EXPORTER_ADDRESS`` names another port.
 """
 
 import http.client
@@ -16,37 +16,37 @@ SERVES = {http.client.OK, http.client.UNAUTHORIZED}
 
 
 def main() -> str | None:
-    """Return None if the exporter serves, else why it seems not to."""
+    """Return None if the exporter serves, else the reason."""
     host, _, port = os.environ.get("EXPORTER_ADDRESS", ADDRESS).rpartition(":")
     try:
-        return _asked(http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S))
+        return _health(http.client.HTTPConnection(host, int(port), timeout=DEADLINE_S))
     except (http.client.HTTPException, ConnectionResetError):
-        return _over_tls(host, int(port))  # it hung up on plain text
+        return _over_tls(host, int(port))  # it closed the plain-text connection
     except OSError as error:
         return f"{host}:{port}: {error}"
 
 
 def _over_tls(host: str, port: int) -> str | None:
-    # Nothing is sent that needs protecting, and the certificate names another host than loopback.
+    # Nothing secret is sent, and the certificate names another host than loopback.
     context = ssl._create_unverified_context()  # noqa: S323, SLF001
     try:
-        return _asked(http.client.HTTPSConnection(host, port, timeout=DEADLINE_S, context=context))
+        return _health(http.client.HTTPSConnection(host, port, timeout=DEADLINE_S, context=context))
     except ssl.SSLError as error:
         demanded = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
         return None if error.reason in demanded else f"TLS: {error.reason}"
     except http.client.RemoteDisconnected:
-        return None  # the handshake was done, and the missing certificate ended it
+        return None  # the handshake succeeded, and the missing certificate ended it
     except (OSError, http.client.HTTPException) as error:
         return f"{host}:{port}: {error}"
 
 
-def _asked(connection: http.client.HTTPConnection) -> str | None:
+def _health(connection: http.client.HTTPConnection) -> str | None:
     try:
         connection.request("GET", "/-/healthy")
         status = connection.getresponse().status
     finally:
         connection.close()
-    return None if status in SERVES else f"/-/healthy answered {status}"
+    return None if status in SERVES else f"/-/healthy: HTTP {status}"
 
 
 if __name__ == "__main__":

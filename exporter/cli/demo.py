@@ -1,12 +1,11 @@
 """``demo``: every simulator on loopback, and the exporter on them; no key, no network."""
 
 import asyncio
-import gc
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -21,12 +20,12 @@ from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import fail_on
 from exporter.clock import SystemClock
 from exporter.config import loads
-from exporter.config.model import Settings, TargetOptions
+from exporter.config.model import Settings
 from exporter.exposition import catalogue
 from exporter.logs import configure_logs
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Provider, Rules, Target
+from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
@@ -80,7 +79,6 @@ async def _demo(serve: Serve, listen: str, seed: int, folder: Path) -> None:
         grace_s=0,
     )
     await serve(request)
-    gc.freeze()  # made-up traffic is many small objects, not worth collecting on the way out
 
 
 def _simulate(services: Mapping[str, Service]) -> Future[dict[str, str]]:
@@ -108,7 +106,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
         "targets": [
-            {"name": f"demo-{name}", "provider": name} | dict(keys)
+            {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
             for name, keys in targets.items()
         ],
     }
@@ -119,18 +117,15 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
 
 def hurried(kinds: Mapping[str, Provider]) -> dict[str, Provider]:
     """Return ``kinds`` whose queries are polled every few seconds, budgets included."""
-    return {name: replace(kind, build=_hurry(kind.build)) for name, kind in kinds.items()}
+    return {name: replace(kind, queries=_hurry(kind)) for name, kind in kinds.items()}
 
 
-def _hurry(
-    build: Callable[[TargetOptions, Rules], Target],
-) -> Callable[[TargetOptions, Rules], Target]:
-    def built(options: TargetOptions, rules: Rules) -> Target:
-        target = build(options, rules)
-        queries = tuple(replace(query, spec=_faster(query.spec)) for query in target.queries)
-        return replace(target, queries=queries, requests_per_second=0)
+def _hurry(provider: Provider) -> Callable[[Any, LabelSettings], Iterator[Query]]:
+    def queries(options: Any, settings: LabelSettings) -> Iterator[Query]:
+        for query in provider.queries(options, settings):
+            yield CustomQuery(_faster(query.spec), query.read)
 
-    return built
+    return queries
 
 
 def _faster(spec: QuerySpec) -> QuerySpec:

@@ -8,7 +8,7 @@ import msgspec
 from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explain.answer import Bucket, Explainer, Explanation
+from exporter.explain.answer import ExplainedBucket, Explainer, Explanation
 from exporter.explain.reader import Reader
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
@@ -114,7 +114,7 @@ def _origin(found: Explanation, now_ms: int) -> Iterator[str]:
         yield f"period    {stamp(found.period.start_ms)} to {stamp(found.period.end_ms)}"
 
 
-def _table(buckets: Sequence[Bucket], *, whole: bool) -> Iterator[str]:
+def _table(buckets: Sequence[ExplainedBucket], *, whole: bool) -> Iterator[str]:
     older = () if whole else buckets[:-NEWEST]
     rows = [_HEAD]
     if older:
@@ -134,7 +134,7 @@ def _table(buckets: Sequence[Bucket], *, whole: bool) -> Iterator[str]:
         yield INDENT.join(left + right).rstrip()
 
 
-def _row(bucket: Bucket) -> tuple[str, str, str, str, str, str]:
+def _row(bucket: ExplainedBucket) -> tuple[str, str, str, str, str, str]:
     start, end = stamp(bucket.start_ms)[:16], stamp(bucket.end_ms)[:16]
     return (
         f"{start} to {end.removeprefix(start[:11])}",

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+
+import httpx
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
@@ -17,9 +18,6 @@ from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
 from exporter.polling.hints import advice
 from exporter.providers.base.plugin import Query, Target
-
-if TYPE_CHECKING:
-    import httpx
 
 DEADLINE_S = 90.0
 GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
@@ -98,7 +96,7 @@ async def probe(
     targets: Sequence[Target],
     clock: Clock,
     take: Take,
-    transport: "httpx.AsyncBaseTransport | None" = None,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
     async with (

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import structlog
 
 from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import DEFAULT_FILE, fail_on, load_settings, read_settings
+from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.http_client.detached import ResolvingLoop
 from exporter.logs import FORMATS, LEVELS, configure_logs
@@ -67,12 +69,18 @@ async def _run(
         digest=_digest(file),
         listen=listen,
         providers=PROVIDERS,
-        load=lambda: (load_settings(file), _digest(file)),
+        load=partial(_load_again, file, settings),
         web_config=web_config,
         started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
     )
     await serve(request)
     log.info("stopped")
+
+
+def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
+    settings = load_settings(file)
+    refuse_restart_only(file, running, settings)
+    return settings, _digest(file)
 
 
 def _digest(file: str) -> str:

@@ -11,7 +11,7 @@ from exporter.config.model import Settings
 from exporter.errors import LedgerError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.web.listen import ListenError
 
 DEFAULT_FILE = "exporter.yaml"
@@ -46,5 +46,5 @@ def read_settings(file: str) -> Settings:
 
 def targets_of(settings: Settings) -> list[Target]:
     """Return the targets that ``settings`` describe."""
-    rules = Rules(settings.limits, settings.privacy)
+    rules = LabelSettings(settings.limits, settings.privacy)
     return [PROVIDERS[each.provider].build(each, rules) for each in settings.targets]

@@ -45,6 +45,22 @@ def load(
     return loads(raw, kinds, environ, file=file, families=families)
 
 
+def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
+    """Raise ``SettingsError`` where ``new``, read from ``path``, needs a restart after ``old``."""
+    source = read(read_regular(path, SETTINGS_BYTES), os.fspath(path))
+    changed = {
+        ("web", "listen"): old.web.listen != new.web.listen,
+        ("ledger", "url"): old.ledger.url != new.ledger.url,
+    }
+    problems = [
+        source.fault(steps, "cannot change while the exporter runs", "restart the exporter")
+        for steps, differs in changed.items()
+        if differs
+    ]
+    if problems:
+        raise SettingsError(problems)
+
+
 def loads(
     raw: bytes | str,
     kinds: Kinds,

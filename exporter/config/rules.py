@@ -8,19 +8,14 @@ from exporter.config.source import Path, Source
 from exporter.config.values import suggestion
 from exporter.errors import SettingsProblem
 
-PROVIDERS = ("voiceflow", "inkeep", "flowxo", "xenioo", "chatlayer")
-"""Every provider of the product, in this build or not."""
 
-
-def unknown_provider(source: Source, path: Path, kinds: Collection[str]) -> SettingsProblem:
-    """Return the fault of a provider that this build does not have."""
+def unknown_provider(source: Source, path: Path, known: Collection[str]) -> SettingsProblem:
+    """Return the error of a provider that is not ``known``."""
     value = source.get(path)
-    here = "this build has " + ", ".join(sorted(kinds))
-    if value in PROVIDERS:
-        return source.fault(path, f"{value} is not in this build", here)
+    names = "the providers are " + ", ".join(sorted(known))
     if not isinstance(value, str):
-        return source.fault(path, "expected the name of a provider", here)
-    return source.fault(path, "unknown provider", suggestion(value, {*kinds, *PROVIDERS}) or here)
+        return source.fault(path, "expected the name of a provider", names)
+    return source.fault(path, "unknown provider", suggestion(value, known) or names)
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:

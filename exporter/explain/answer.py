@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.explain.reader import EVERY, Asked, BucketRow, Reader, Record, Search, Specs
+from exporter.explain.reader import (
+    EVERY,
+    Reader,
+    Search,
+    SourceQuery,
+    Specs,
+    StoredBucket,
+    StoredSeries,
+)
 from exporter.explain.selector import parse
 from exporter.format import number, render_labels
 from exporter.model.query import QuerySpec
@@ -21,7 +29,7 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class ExplainedBucket:
     """One bucket: ``counted`` is ``provider`` less ``baseline``; ``revisions`` how often it changed."""
 
     start_ms: int
@@ -34,7 +42,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class ExplainedGap:
     """A stretch of time that nothing was counted of, and why."""
 
     start_ms: int
@@ -43,11 +51,11 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class CounterSum:
     """How a counter adds up.
 
     ``buckets + retired = truth``; ``truth + overhang + written_off = counter``. ``held`` is shown
-    in place of the counter until a scrape has carried it.
+    in place of the counter until a scrape has returned it.
     """
 
     buckets: float
@@ -63,7 +71,7 @@ class Sum:
         lines = [
             ("counted in buckets", self.buckets),
             ("+ retired", self.retired),
-            ("= provider's figures since counting began", self.truth),
+            ("= provider's values since the first poll", self.truth),
             ("+ overhang", self.overhang),
             ("+ written off", self.written_off),
             ("= counter", self.counter),
@@ -92,16 +100,16 @@ class Explanation:
     exported: float | None
     since_ms: int | None
     settled_until_ms: int | None
-    buckets: tuple[Bucket, ...]
-    sum: Sum | None
+    buckets: tuple[ExplainedBucket, ...]
+    sum: CounterSum | None
     period: Window | None
     as_of_ms: int | None
-    gaps: tuple[Gap, ...]
+    gaps: tuple[ExplainedGap, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Explanations:
     """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on."""
 
     selector: str
@@ -126,7 +134,7 @@ class Explainer:
     families: Mapping[str, Family]
     now_ms: int
 
-    def answer(self, text: str, first: int, most: int) -> Answer:
+    def answer(self, text: str, first: int, most: int) -> Explanations:
         """Return the accounts of ``most`` series that the selector ``text`` asks for.
 
         ``first`` is the number of the first of them, from 1. Raises ``SelectorError`` and
@@ -137,7 +145,7 @@ class Explainer:
             total += 1
             if record is not None:
                 found.append(explain(record, self.families, self.now_ms))
-        return Answer(text, self.now_ms, first, most, total, tuple(found))
+        return Explanations(text, self.now_ms, first, most, total, tuple(found))
 
     def each(self, text: str) -> Iterator[Explanation]:
         """Yield the accounts of all series that ``text`` asks for, one at a time; raises alike."""
@@ -145,48 +153,48 @@ class Explainer:
             if record is not None:
                 yield explain(record, self.families, self.now_ms)
 
-    def _find(self, text: str, page: range) -> Iterator[Record | None]:
-        asked = parse(text)
-        search = Search(asked.matches, asked.may_match, self.specs, self.now_ms)
+    def _find(self, text: str, page: range) -> Iterator[StoredSeries | None]:
+        source = parse(text)
+        search = Search(source.matches, source.may_match, self.specs, self.now_ms)
         return self.reader.find(search, page)
 
 
-def explain(record: Record, families: Mapping[str, Family], now_ms: int) -> Explanation:
+def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -> Explanation:
     """Return the account of one series. ``families`` are all that can be exported, by name."""
     family = families[record.family]
-    asked = record.asked
-    buckets = tuple(_bucket(row, asked.spec, now_ms) for row in record.buckets)
+    source = record.source
+    buckets = tuple(_bucket(row, source.spec, now_ms) for row in record.buckets)
     return Explanation(
         series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
         meaning=family.meaning or family.help,
-        target=asked.target,
-        query=asked.query,
-        provider=asked.provider,
-        request=asked.spec.request if asked.spec else "",
-        field=_field(record, asked.spec, families),
+        target=source.target,
+        query=source.query,
+        provider=source.provider,
+        request=source.spec.request if source.spec else "",
+        field=_field(record, source.spec, families),
         state=record.state,
         exported=record.exported,
-        since_ms=asked.epoch_ms,
-        settled_until_ms=asked.cursor_ms,
+        since_ms=source.epoch_ms,
+        settled_until_ms=source.cursor_ms,
         buckets=buckets,
         sum=_sum(record, buckets),
         period=record.period,
         as_of_ms=record.end_ms,
-        gaps=tuple(Gap(*gap) for gap in asked.gaps),
+        gaps=tuple(ExplainedGap(*gap) for gap in source.gaps),
         notes=tuple(_notes(record, buckets)),
     )
 
 
-def _field(record: Record, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
+def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
     if spec is None:
         return ""
     of_period = {each.period_name: each.name for each in families.values() if each.period}
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 
-def _bucket(row: BucketRow, spec: QuerySpec | None, now_ms: int) -> Bucket:
+def _bucket(row: StoredBucket, spec: QuerySpec | None, now_ms: int) -> ExplainedBucket:
     end_ms = row.start_ms + (spec.granularity_ms if spec else HOUR_MS)
-    return Bucket(
+    return ExplainedBucket(
         start_ms=row.start_ms,
         end_ms=end_ms,
         phase=_phase(end_ms, spec, now_ms),
@@ -205,81 +213,80 @@ def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
     return Phase.SETTLING if end_ms + spec.settle_ms > now_ms else Phase.SETTLED
 
 
-def _sum(record: Record, buckets: tuple[Bucket, ...]) -> Sum | None:
-    tally = record.tally
-    if tally is None:
+def _sum(record: StoredSeries, buckets: tuple[ExplainedBucket, ...]) -> CounterSum | None:
+    counter_state = record.counter_state
+    if counter_state is None:
         return None
     counted = sum(bucket.counted for bucket in buckets)
-    return Sum(
+    return CounterSum(
         buckets=counted,
-        retired=tally.retired,
-        truth=counted + tally.retired,
-        overhang=tally.overhang,
-        written_off=tally.written_off,
-        counter=tally.counter,
-        held=tally.held,
+        retired=counter_state.retired,
+        truth=counted + counter_state.retired,
+        overhang=counter_state.overhang,
+        written_off=counter_state.written_off,
+        counter=counter_state.counter,
+        held=counter_state.held,
     )
 
 
-def _notes(record: Record, buckets: tuple[Bucket, ...]) -> Iterator[str]:
+def _notes(record: StoredSeries, buckets: tuple[ExplainedBucket, ...]) -> Iterator[str]:
     yield from _about_state(record)
-    yield from _about_query(record.asked)
-    if record.tally is None:
+    yield from _about_query(record.source)
+    if record.counter_state is None:
         yield _about_gauge(record)
         return
     baseline = sum(bucket.baseline for bucket in buckets)
     if baseline:
         yield (
-            f"Of what the provider shows in these buckets, {number(baseline)} was there before "
-            "counting began and is not counted."
+            f"{number(baseline)} of the provider's values predate the first poll (baseline, excluded)."
         )
-    if record.tally.retired:
-        yield f"Buckets that are no longer read are kept as one sum: {number(record.tally.retired)}."
-    if record.tally.overhang:
+    if record.counter_state.retired:
+        yield f"Buckets that polls no longer read are kept as one sum (retired): {number(record.counter_state.retired)}."
+    if record.counter_state.overhang:
         yield (
-            f"{number(record.tally.overhang)} was counted and then taken back by the provider. A "
-            "counter never falls: growth repays it, or it is written off."
+            f"{number(record.counter_state.overhang)} was counted and later retracted by the provider "
+            "(overhang). A counter never falls: later growth repays it, or it is written off."
         )
-    if record.tally.written_off:
+    if record.counter_state.written_off:
         yield (
-            f"{number(record.tally.written_off)} was taken back by the provider and never repaid: "
-            "written off, so that new growth counts."
+            f"{number(record.counter_state.written_off)} was retracted by the provider and not repaid in "
+            "time. It is written off, so that new growth counts."
         )
     if any(bucket.phase is Phase.OPEN for bucket in buckets):
-        yield "The newest bucket is still open: the provider goes on adding to it."
+        yield "The newest bucket is still open: the provider may still add to it."
 
 
-def _about_state(record: Record) -> Iterator[str]:
-    tally = record.tally
-    if tally is not None and tally.held is not None and record.exported is not None:
+def _about_state(record: StoredSeries) -> Iterator[str]:
+    counter_state = record.counter_state
+    if counter_state is not None and counter_state.held is not None and record.exported is not None:
         yield (
-            f"Shown as {number(tally.held)} until a scrape has carried that, so that increase() "
+            f"Shown as {number(counter_state.held)} until a scrape has returned that value, so that increase() "
             "sees the first growth."
         )
     match record.state:
         case "dormant":
             yield "Not on /metrics: no change for 35 days. It returns with the next growth."
         case "hidden":
-            yield "Not on /metrics: an alias or allow list has put another series in its place."
+            yield "Not on /metrics: an alias or allow list replaced it with another series."
         case "removed":
-            yield "Not on /metrics: the settings do not have this query any more."
+            yield "Not on /metrics: the settings no longer have this query."
         case _:
             return
 
 
-def _about_query(asked: Asked) -> Iterator[str]:
-    if asked.epoch_ms is None:
-        yield "Nothing was counted yet: the query has not been polled with success."
-    if asked.quarantined:
-        yield "The newest answer lost most of its counts; it is held back until two more agree."
-    if asked.gaps:
+def _about_query(source: SourceQuery) -> Iterator[str]:
+    if source.epoch_ms is None:
+        yield "Nothing is counted yet: no successful poll."
+    if source.quarantined:
+        yield "The newest response lost most of its counts. It is quarantined until two more polls confirm it."
+    if source.gaps:
         yield "Some spans of time could not be read and are not counted; see the gaps."
 
 
-def _about_gauge(record: Record) -> str:
+def _about_gauge(record: StoredSeries) -> str:
     if record.period is not None:
         return (
-            "What the provider says of the newest settled period, counted or not; the sum of its "
+            "The provider's value for the newest settled period, baseline included: the sum of its "
             "buckets."
         )
-    return "The provider's own figure as it was read last; such values never add up."
+    return "The provider's own value at the last read. Such values must not be added up."

@@ -31,11 +31,11 @@ EVERY = range(sys.maxsize)
 
 Specs = Mapping[tuple[str, str], QuerySpec]
 Wanted = Callable[[str, Mapping[str, str]], bool]
-"""Says whether the series of a name with these labels is asked for."""
+"""Says whether the series of a name with these labels is selected."""
 
 
 @dataclass(frozen=True, slots=True)
-class BucketRow:
+class StoredBucket:
     """One bucket: what the provider last said, what of it predates counting, how often revised."""
 
     start_ms: int
@@ -45,7 +45,7 @@ class BucketRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class StoredCounter:
     """A counter's running numbers; ``held`` is what is shown until a scrape has carried it."""
 
     retired: float
@@ -59,7 +59,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SourceQuery:
     """The query behind a series: when counting began, up to where data are settled, its gaps.
 
     ``spec`` is None for a query that the settings do not have any more.
@@ -77,32 +77,32 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class StoredSeries:
     """One series as the ledger has it; ``exported`` is None where ``/metrics`` does not show it.
 
-    A counter has a ``tally``, a period gauge the ``period`` whose buckets it sums up, any other
+    A counter has a ``counter_state``, a period gauge the ``period`` whose buckets it sums up, any other
     gauge the instant its value describes. ``state`` is live, dormant, hidden or removed.
     """
 
     family: str
     labels: Mapping[str, str]
-    asked: Asked
+    source: SourceQuery
     exported: float | None
     state: str = LIVE
-    tally: Tally | None = None
-    buckets: tuple[BucketRow, ...] = ()
+    counter_state: StoredCounter | None = None
+    buckets: tuple[StoredBucket, ...] = ()
     period: Window | None = None
     end_ms: int | None = None
     expires_ms: int | None = None
 
 
-Load = Callable[[], Record]
+Load = Callable[[], StoredSeries]
 """Reads what there is to know of a series that matches, which costs more than to find it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What series are asked for, of the queries of ``specs``, as they are at ``now_ms``.
+    """What series are selected, of the queries of ``specs``, as they are at ``now_ms``.
 
     ``of`` says beforehand whether any series with a target's labels could be ``wanted``.
     """
@@ -124,8 +124,8 @@ class Reader:
         """Let go of the ledger."""
         self._engine.dispose()
 
-    def find(self, search: Search, page: range = EVERY) -> Iterator[Record | None]:
-        """Yield the series that are asked for, one after another, as of one instant.
+    def find(self, search: Search, page: range = EVERY) -> Iterator[StoredSeries | None]:
+        """Yield the series that are selected, one after another, as of one instant.
 
         Of those whose number, from 0, is not in ``page``, only that there is one: None.
         """
@@ -170,18 +170,20 @@ def _records(tx: sa.Connection, families: Mapping[str, Family], search: Search) 
         if spec is not None:
             view = read_view(tx, spec, families, search.now_ms)
             shown, periods = view.shown, view.state.periods
-        scene = _Scene(tx, families, search.wanted, row.id, _asked(tx, row, spec), shown, periods)
-        yield from scene.counters()
-        yield from scene.gauges()
+        series_of_query = _QuerySeries(
+            tx, families, search.wanted, row.id, _source(tx, row, spec), shown, periods
+        )
+        yield from series_of_query.counters()
+        yield from series_of_query.gauges()
 
 
-def _asked(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> Asked:
+def _source(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> SourceQuery:
     gaps = tx.execute(
         sa.select(gap.c.from_ms, gap.c.to_ms, gap.c.reason)
         .where(gap.c.query_id == row.id)
         .order_by(gap.c.from_ms)
     )
-    return Asked(
+    return SourceQuery(
         target=row.target,
         query=row.name,
         provider=row.provider,
@@ -195,14 +197,14 @@ def _asked(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> Asked
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
+class _QuerySeries:
     """One query while its series are looked at: what it shows, and the ends of shown periods."""
 
     tx: sa.Connection
     families: Mapping[str, Family]
     wanted: Wanted
     query_id: int
-    asked: Asked
+    source: SourceQuery
     shown: Sequence[Shown]
     periods: Mapping[str, int]
 
@@ -220,14 +222,14 @@ class _Scene:
 
     def _counter(
         self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
-    ) -> Record:
-        return Record(
+    ) -> StoredSeries:
+        return StoredSeries(
             family=row.family,
             labels=labels,
-            asked=self.asked,
+            source=self.source,
             exported=exported,
-            state=REMOVED if self.asked.spec is None else row.state,
-            tally=_tally(row),
+            state=REMOVED if self.source.spec is None else row.state,
+            counter_state=_stored_counter(row),
             buckets=_buckets(self.tx, [row.id]),
         )
 
@@ -239,13 +241,13 @@ class _Scene:
             labels = dict(zip(names, each.labels, strict=True))
             if each.created_ms is not None or not self.wanted(each.family, labels):
                 continue
-            record = Record(each.family, labels, self.asked, each.value)
+            record = StoredSeries(each.family, labels, self.source, each.value)
             of_period = source and partial(self._of_period, record, source)
             yield of_period or partial(self._of_window, record)
 
-    def _of_period(self, record: Record, family: Family) -> Record:
+    def _of_period(self, record: StoredSeries, family: Family) -> StoredSeries:
         name = record.labels["period"]
-        zone = self.asked.spec.timezone if self.asked.spec else "UTC"
+        zone = self.source.spec.timezone if self.source.spec else "UTC"
         end_ms = self.periods[name]
         period = settled_day(end_ms, zone) if name == "day" else Window(end_ms - HOUR_MS, end_ms)
         buckets = _buckets(self.tx, self._members(family, record.labels), period)
@@ -268,7 +270,7 @@ class _Scene:
             if all(found.get(name, "") == labels[name] for name in alike)
         ]
 
-    def _of_window(self, record: Record) -> Record:
+    def _of_window(self, record: StoredSeries) -> StoredSeries:
         names = self.families[record.family].labels
         text = encode_labels(names, tuple(record.labels.values()))
         row = self.tx.execute(
@@ -281,8 +283,8 @@ class _Scene:
         return replace(record, end_ms=row.end_ms, expires_ms=row.expires_ms)
 
 
-def _tally(row: sa.Row[Any]) -> Tally:
-    return Tally(
+def _stored_counter(row: sa.Row[Any]) -> StoredCounter:
+    return StoredCounter(
         retired=row.retired,
         overhang=row.overhang,
         overhang_since_ms=row.overhang_since_ms,
@@ -296,11 +298,11 @@ def _tally(row: sa.Row[Any]) -> Tally:
 
 def _buckets(
     tx: sa.Connection, numbers: Sequence[int], inside: Window | None = None
-) -> tuple[BucketRow, ...]:
+) -> tuple[StoredBucket, ...]:
     """Return the buckets of the series ``numbers`` summed by start, oldest first."""
     sums = (sa.func.sum(bucket.c.obs), sa.func.sum(bucket.c.base), sa.func.sum(bucket.c.revised))
     mine = sa.select(bucket.c.start_ms, *sums).where(bucket.c.series_id.in_(numbers))
     if inside is not None:
         mine = mine.where(bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms)
     rows = tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
-    return tuple(BucketRow(row[0], row[1], row[2], row[3]) for row in rows)
+    return tuple(StoredBucket(row[0], row[1], row[2], row[3]) for row in rows)

@@ -23,6 +23,7 @@ from exporter.errors import (
     Unauthorized,
 )
 from exporter.http_client.detached import Blocking, inline
+from exporter.http_client.retries import attempts
 from exporter.http_client.transport import Request, Response, Transport
 
 T = TypeVar("T")
@@ -123,8 +124,6 @@ class ApiClient:
 
     async def send(self, call: Call) -> bytes:
         """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
-        from exporter.http_client.retries import attempts  # noqa: PLC0415 - no start need wait for it
-
         async for attempt in attempts(call.retries + 1):
             with attempt:
                 return await self._send_once(call)

@@ -1,7 +1,4 @@
-"""The normalised families: what several providers feed, each with the field's meaning in HELP.
-
-Source: ``metrics.md`` A.2 and A.3.
-"""
+"""The normalised families, which several providers feed, with what their numbers mean."""
 
 from exporter.model.samples import BASE, Family, MetricType
 
@@ -277,6 +274,11 @@ TAKEOVER_RATIO = gauge(
     "period",
 )
 
+NORMALISED: dict[str, Family] = {
+    each.name: each for each in list(globals().values()) if isinstance(each, Family)
+}
+"""Every family above, by name."""
+
 PERIOD_END = Family(
     "chatbot_period_end_timestamp_seconds",
     MetricType.GAUGE,
@@ -285,46 +287,3 @@ PERIOD_END = Family(
     20,
     "Join key for freshness",
 )
-
-NORMALISED: dict[str, Family] = {
-    family.name: family
-    for family in (
-        MESSAGES_RECEIVED,
-        MESSAGES_SENT,
-        OPERATOR_MESSAGES_SENT,
-        INTERACTIONS,
-        CONVERSATIONS_STARTED,
-        SESSIONS_ENDED,
-        NEW_USERS,
-        FLOW_TRIGGERS,
-        FALLBACKS,
-        NLP_MATCHES,
-        NLP_MISSES,
-        HANDOVERS,
-        GOALS_REACHED,
-        FEEDBACK,
-        EVENTS,
-        OUTBOUND_API_REQUESTS,
-        OUTBOUND_API_REQUEST_ERRORS,
-        FUNCTION_CALLS,
-        FUNCTION_CALL_ERRORS,
-        INTEGRATION_CALLS,
-        INTEGRATION_CALL_ERRORS,
-        KNOWLEDGE_BASE_HITS,
-        SEARCHES,
-        LLM_CALLS,
-        LLM_TOKENS,
-        ACTIVE_USERS,
-        RETURNING_USERS,
-        KNOWN_USERS,
-        ACTIVE_CONVERSATIONS,
-        TOP_INTENT_MATCHES,
-        FUNCTION_INFO,
-        CONVERSATION_DURATION_AVERAGE_SECONDS,
-        SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
-        TIME_TO_PICK_UP_AVERAGE_SECONDS,
-        TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS,
-        TAKEOVER_RATIO,
-    )
-}
-"""Every normalised family, by name."""

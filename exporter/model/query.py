@@ -1,4 +1,4 @@
-"""What is asked of a target: a query's fixed traits, and one poll's question."""
+"""The vocabulary of requests: a query's fixed traits, and one poll of it."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
@@ -52,12 +52,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one poll of a query takes, as far as it is known before anything is called.
+    """What one poll of a query costs, as far as it is known before the first call.
 
-    ``calls`` is the least number of requests for one stretch of at most ``span_ms``. ``rows`` is
-    how many rows a bucket has, or with ``listed`` the whole answer; None: the account decides.
-    ``page_rows`` is after how many rows one more request follows (None: it does not). ``note`` is
-    what a person must know besides.
+    ``calls`` is the least number of requests for one span of at most ``span_ms``. ``rows`` is the
+    number of rows per bucket, or with ``listed`` of the whole answer; None: it depends on the
+    account. ``page_rows`` is the number of rows per request (None: one request gets all). ``note``
+    is shown by ``plan``.
     """
 
     calls: int = 1
@@ -72,15 +72,16 @@ class QuerySpec:
     """The fixed traits of one query of one target.
 
     ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length. ``span_ms`` is the
-    longest stretch one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
-    ``meaning`` is everything that changes what the figures mean (endpoint, filter, grouping,
-    measures, schema version): another meaning is a rebase. ``label_rules`` maps raw values to labels,
-    by label name: another label_rules rebases only the series it touches. ``caps`` overrides family
-    caps; ``target_cap`` and ``total_cap`` are for the target and for all of them together.
-    ``write_off_after_ms`` None never writes off. A ``stream`` looks back ``lookback_ms`` before its
-    watermark, and its event ids are known for ``ids_kept_ms`` before it. ``fields`` names, by
-    family, the provider's field that a person would look up, and ``cost`` what a poll takes; both
-    are words for people and change nothing that is counted.
+    longest span that one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
+    ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
+    schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
+    values, by label name: a change rebases only the series it touches. A longer label value than
+    ``label_value_bytes`` is cut. ``caps`` overrides family caps; ``target_cap`` and ``total_cap``
+    limit the target and all targets together. ``write_off_after_ms`` None never writes off. A
+    ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
+    ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.
+    ``fields`` names, by family, the field of the vendor's answer, and ``cost`` what a poll costs:
+    ``explain`` and ``plan`` show them.
     """
 
     target: str
@@ -102,6 +103,7 @@ class QuerySpec:
     ids_kept_ms: int = 31 * HOUR_MS
     period_gauges: bool = True
     label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
+    label_value_bytes: int = 128
     caps: Mapping[str, int] = field(default_factory=dict)
     target_cap: int = 5_000
     total_cap: int = 200_000
@@ -122,7 +124,7 @@ class QuerySpec:
 
     @property
     def fingerprint(self) -> bytes:
-        """Return the digest of everything that changes meaning (``semantics.md`` B.1)."""
+        """Return the digest of everything that changes what the numbers mean."""
         meaning = {
             "provider": self.provider,
             "granularity_ms": self.granularity_ms,
@@ -138,17 +140,17 @@ class QuerySpec:
 
 
 async def unmetered() -> None:
-    """Spend nothing: what a query without a budget is given."""
+    """Spend nothing: the ``spend`` of a query without a budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class PollRequest:
-    """One poll's question: read ``window`` completely, as seen at ``now_ms``.
+    """One poll: read ``window`` completely, as seen at ``now_ms``.
 
-    ``first`` until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
-    successful poll, ``watermark_ms`` where a stream stands. ``memo`` is what the provider asked to
-    be kept with its last applied reading. ``spend`` commits one call of the query's budget and
-    must be awaited before the budgeted request leaves; it raises ``BudgetSpent`` when none is left.
+    ``first`` holds until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
+    successful poll, ``watermark_ms`` how far a stream was read. ``memo`` is what the provider
+    stored with its last applied reading. ``spend`` commits one call of the query's budget: await it
+    before the request leaves; it raises ``BudgetSpent`` when none is left.
     """
 
     window: Window

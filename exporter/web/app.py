@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,12 +14,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
-from exporter.web import negotiation
+from exporter.web import explain, negotiation, page
 from exporter.web.contract import Sources, StaleSnapshot
 from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
-
-if TYPE_CHECKING:
-    from exporter.explain.answer import Answer
 
 NOT_READY = (
     "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"
@@ -49,7 +44,7 @@ def build(
         "/api/v1/status": _status(sources),
     }
     if sources.explain is not None:
-        routes["/explain"] = _explain(sources.explain)
+        routes["/explain"] = explain.endpoint(sources.explain)
     app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()),
@@ -126,8 +121,6 @@ def _reload(sources: Sources) -> Endpoint:
 
 def _page(sources: Sources) -> Endpoint:
     async def status_page(request: Request) -> Response:
-        from exporter.web import page  # noqa: PLC0415 - a start without a visitor needs no page
-
         target = request.query_params.get("target")
         html = await asyncio.to_thread(lambda: page.render(sources.status(), target=target))
         if html is None:
@@ -136,19 +129,6 @@ def _page(sources: Sources) -> Endpoint:
         return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
     return status_page
-
-
-def _explain(ask: "Callable[[str, int], Answer]") -> Endpoint:
-    @cache
-    def endpoint() -> Callable[[Request], Awaitable[Response]]:
-        from exporter.web import explain  # noqa: PLC0415 - as above
-
-        return explain.endpoint(ask)
-
-    async def explanation(request: Request) -> Response:
-        return await endpoint()(request)
-
-    return explanation
 
 
 def _status(sources: Sources) -> Endpoint:

@@ -2,13 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from exporter.errors import ExporterError
+from exporter.explain.answer import Explanations
 from exporter.status import Status
-
-if TYPE_CHECKING:
-    from exporter.explain.answer import Answer
 
 
 class StaleSnapshot(ExporterError):
@@ -56,4 +54,4 @@ class Sources:
     status: Callable[[], Status]
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset
-    explain: "Callable[[str, int], Answer] | None" = None
+    explain: Callable[[str, int], Explanations] | None = None

@@ -3,19 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
+from exporter.explain.answer import Explanation, Explanations
 from exporter.explain.selector import SelectorError
 from exporter.format import number
 from exporter.web.page import STYLE, filled, hash_of
-
-if TYPE_CHECKING:
-    from exporter.explain.answer import Answer, Explanation
 
 AT_A_TIME = 2  # explaining reads the ledger; whoever asks for more waits, and no scrape does
 NOTHING = "No series matches."
@@ -25,7 +22,7 @@ POLICY = (
 )
 
 LARGEST_NUMBER = 9  # digits
-Explain = Callable[[str, int], "Answer"]
+Explain = Callable[[str, int], Explanations]
 
 
 def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
@@ -78,7 +75,7 @@ def _fault(selector: str, words: str, status: HTTPStatus, *, as_json: bool) -> R
 
 
 def _page(
-    selector: str, status: HTTPStatus, *, found: "Answer | None" = None, fault: str = ""
+    selector: str, status: HTTPStatus, *, found: Explanations | None = None, fault: str = ""
 ) -> Response:
     html = filled(
         "explain.html",
@@ -92,5 +89,5 @@ def _page(
     return Response(html, status, headers, media_type="text/html; charset=utf-8")
 
 
-def _provider_sum(found: "Explanation") -> float:
+def _provider_sum(found: Explanation) -> float:
     return sum(bucket.provider for bucket in found.buckets)

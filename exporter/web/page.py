@@ -4,16 +4,14 @@ import base64
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jinja2
 
 from exporter.format import age, span, stamp
 from exporter.status import QueryStatus, State, Status
 from exporter.web.chart import Chart, draw
-
-if TYPE_CHECKING:
-    import jinja2
 
 TONES = {
     State.OK: "good",
@@ -27,7 +25,7 @@ TONES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatusRow:
     """One query as the table shows it; ``tone`` is the class of its state."""
 
     target: str
@@ -46,6 +44,14 @@ def hash_of(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("exporter.web"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters |= {"age": age, "span": span, "stamp": stamp}
 STYLE = _asset("status.css")
 _SCRIPT = _asset("status.js")
 POLICY = (
@@ -57,23 +63,7 @@ POLICY = (
 
 def filled(template: str, **parts: Any) -> str:
     """Return a page: ``template`` with ``parts`` and the style of all."""
-    return _templates().get_template(template).render(style=STYLE, **parts)
-
-
-@cache
-def _templates() -> "jinja2.Environment":
-    """Return the pages' templates; a start without a visitor does not load the engine."""
-    import jinja2  # noqa: PLC0415 - see above
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("exporter.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"age": age, "span": span, "stamp": stamp}
-    return environment
+    return TEMPLATES.get_template(template).render(style=STYLE, **parts)
 
 
 def render(status: Status, *, target: str | None = None) -> str | None:
@@ -93,9 +83,9 @@ def render(status: Status, *, target: str | None = None) -> str | None:
     )
 
 
-def _rows(status: Status) -> list[Row]:
+def _rows(status: Status) -> list[StatusRow]:
     return [
-        Row(
+        StatusRow(
             target=target.name,
             provider=target.provider,
             query=query,

@@ -33,9 +33,9 @@ from exporter.ledger.store import Ledger
 from exporter.model.families import EVENTS, NORMALISED
 from exporter.model.samples import Reading, Window
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
-from exporter.providers.base.plugin import Query, Rules, Target
-from exporter.providers.chatlayer.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.chatlayer.options import ChatlayerOptions
+from exporter.providers.chatlayer.provider import PROVIDER
 from exporter.simulator.chatlayer import TOKEN
 from exporter.simulator.chatlayer_fast import PAGE_MS, PER_PAGE, FastEvents
 from exporter.simulator.chatlayer_words import BOT
@@ -85,7 +85,7 @@ def target(url: str) -> Target:
     }
     around = SecretContext({}, Path(), inline=True)
     options = ChatlayerOptions.model_validate(entries, context=around)
-    return KIND.build(options, Rules(Limits(), Privacy()))
+    return PROVIDER.build(options, LabelSettings(Limits(), Privacy()))
 
 
 async def offload(call: Callable[[], T]) -> T:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import click
 
-from exporter.cli import keep_what_is_there
 from exporter.ledger.rows import Applied
 from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, Book, spec
@@ -30,7 +29,6 @@ WINDOW = Window(END_MS - HOURS * HOUR_MS, END_MS)
 
 def measure(rounds: int = ROUNDS) -> dict[str, float]:
     """Return processor milliseconds of one applied reading, by what it changed."""
-    keep_what_is_there()  # as the program does
     taken: dict[str, list[float]] = {name: [] for name in _readings(0)}
     with tempfile.TemporaryDirectory() as folder:
         query = spec(caps={RECEIVED: SERIES}, lookback_ms=HOURS * HOUR_MS)

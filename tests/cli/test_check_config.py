@@ -140,7 +140,7 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
 
     assert result.exit_code == 0
     assert all(f"  {name} " in result.stdout for name in main.list_commands(click.Context(main)))
-    assert "0 good, 1 failed, 2 wrong" in " ".join(result.stdout.split())
+    assert "0 success, 1 failure, 2 wrong" in " ".join(result.stdout.split())
 
 
 def test_the_version_is_the_packages() -> None:

@@ -110,7 +110,7 @@ def test_a_new_series_is_shown_as_zero_first(
     (series,) = explained(told, monkeypatch, RECEIVED)
 
     assert (series["exported"], series["sum"]["held"], series["sum"]["counter"]) == (0, 0, 8)
-    assert any("until a scrape has carried" in note for note in series["notes"])
+    assert any("until a scrape has returned" in note for note in series["notes"])
 
 
 def test_what_is_written_off_stays_in_the_sum(

@@ -21,9 +21,9 @@ from exporter.config.model import (
     TargetOptions,
     Web,
 )
-from exporter.config.reference import rewritten, tables
 from exporter.errors import SettingsError
 from exporter.providers import PROVIDERS
+from scripts.configuration_page import rewritten, tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "configuration.md").read_text("utf-8")

@@ -7,15 +7,14 @@ each scrape, and what Prometheus adds of its own.
 import asyncio
 import random
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from exporter.app import App, Environment
-from exporter.config.model import Settings, TargetOptions
+from exporter.config.model import Settings
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Provider, Rules, Target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
 
@@ -57,13 +56,17 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
     for service in vendors.services.values():
         service.remember = 0
     settings = vendors.document(
-        {name: {"interval": "1h"} for name in PROVIDERS if name != "xenioo"}
+        {
+            # Pauses between requests would last minutes here.
+            name: {"requests_per_second": 0} | ({} if name == "xenioo" else {"interval": "1h"})
+            for name in PROVIDERS
+        }
     )
     settings["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}
     outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        kinds={name: _unpaced(kind) for name, kind in PROVIDERS.items()},
+        kinds=PROVIDERS,
         offload=inline,
         transport=vendors,
     )
@@ -99,15 +102,6 @@ def _loaded(settings: Settings) -> tuple[Settings, str]:
 def _narrowed(settings: dict[str, Any], span: Span) -> dict[str, Any]:
     targets = [each for each in settings["targets"] if each["provider"] in span.vendors]
     return settings | {"targets": targets}
-
-
-def _unpaced(kind: Provider) -> Provider:
-    """Return ``kind`` without pauses between requests, which would last minutes here."""
-
-    def build(options: TargetOptions, rules: Rules) -> Target:
-        return replace(kind.build(options, rules), requests_per_second=0)
-
-    return replace(kind, build=build)
 
 
 def _scraped(app: App, at_s: int, kept: tuple[str, ...]) -> Iterator[str]:

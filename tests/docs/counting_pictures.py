@@ -1,7 +1,7 @@
 """``python -m tests.docs.counting_pictures``: counting as curves, drawn from a real ledger.
 
-Each story is told to a ledger poll by poll; what the vendor's hours sum up to since the first poll
-and what the counter says are drawn over time.
+A ledger gets each story poll by poll. The sum of the vendor's hours since the first poll and the
+counter are drawn over time.
 """
 
 import tempfile
@@ -30,7 +30,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" 
 <text x="8" y="{base}">0</text>
 <text x="48" y="{legend}" fill="#0072B2">— the vendor's hours, since the first poll</text>
 <text x="330" y="{legend}" fill="#D55E00">- - the counter</text>
-<text x="450" y="{legend}" fill="#8a5a00">shaded: what is between them</text>
+<text x="450" y="{legend}" fill="#8a5a00">shaded: the difference</text>
 </svg>
 """
 
@@ -56,7 +56,7 @@ class Point:
 STORIES = (
     Story(
         "counting-late",
-        "Rows that come late are added when they come; the first read is the baseline",
+        "Late rows are added when they arrive; the first read is the baseline",
         {0: (100, 30), 20: (100, 55), 50: (100, 55, 0), 70: (104, 80, 12), 90: (104, 95, 30)}
         | {110: (104, 95, 48), 130: (104, 97, 60, 9)},
     ),
@@ -75,26 +75,26 @@ STORIES = (
 )
 
 
-def told(story: Story) -> list[Point]:
-    """Return what a ledger shows after each poll of ``story``."""
+def counted(story: Story) -> list[Point]:
+    """Return the vendor's growth and the counter after each poll of ``story``."""
     with tempfile.TemporaryDirectory() as folder:
         book = Book(Path(folder), VirtualClock(FIRST_MS))
-        points = [_polled(book, minute, said) for minute, said in story.polls.items()]
+        points = [_polled(book, minute, hours) for minute, hours in story.polls.items()]
         book.ledger.close()
     first = points[0].vendor
     return [Point(each.minute, each.vendor - first, each.counter) for each in points]
 
 
-def _polled(book: Book, minute: int, said: Sequence[float]) -> Point:
+def _polled(book: Book, minute: int, hours: Sequence[float]) -> Point:
     book.clock.step(max(0, FIRST_MS + minute * MINUTE_MS - book.clock.now_ms()))
     book.ledger.maintain()
-    book.poll({FIRST_MS + (at - 1) * HOUR_MS: value for at, value in enumerate(said)})
-    return Point(minute, sum(said), book.counter())
+    book.poll({FIRST_MS + (at - 1) * HOUR_MS: value for at, value in enumerate(hours)})
+    return Point(minute, sum(hours), book.counter())
 
 
 def drawn(story: Story) -> str:
     """Return an SVG of ``story``."""
-    points = told(story)
+    points = counted(story)
     across = (WIDTH - LEFT - 32) / points[-1].minute
     highest = max(max(each.vendor, each.counter) for each in points)
     base, up = HEIGHT - FOOT, (HEIGHT - TOP - FOOT) / highest

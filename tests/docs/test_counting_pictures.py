@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.counting_pictures import FOLDER, STORIES, Story, drawn, told
+from tests.docs.counting_pictures import FOLDER, STORIES, Story, counted, drawn
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
@@ -11,7 +11,7 @@ def test_a_picture_of_counting_is_current(story: Story) -> None:
 
 
 def test_the_stories_show_what_their_titles_say() -> None:
-    late, retraction, write_off = map(told, STORIES)
+    late, retraction, write_off = map(counted, STORIES)
 
     assert [each.counter for each in late] == [each.vendor for each in late]
     assert late[-1].counter == 104 + 97 + 60 + 9 - 130

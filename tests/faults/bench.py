@@ -19,7 +19,7 @@ from exporter.config import loads
 from exporter.config.model import Settings
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Provider, Rules
+from exporter.providers.base.plugin import LabelSettings, Provider
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
@@ -265,7 +265,7 @@ class Bench:
         """Return the families that the queries of target ``name`` say they feed."""
         settings = self._read_settings()
         (options,) = (each for each in settings.targets if each.name == name)
-        rules = Rules(limits=settings.limits, privacy=settings.privacy)
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         queries = self.kinds[options.provider].build(options, rules).queries
         return {family for query in queries for family in query.spec.fields}
 

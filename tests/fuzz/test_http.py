@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.explain.answer import Answer
+from exporter.explain.answer import Explanations
 from exporter.explain.selector import parse
 from exporter.web import server
 from exporter.web.app import build
@@ -25,9 +25,9 @@ TOKEN = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
-    def explain(selector: str, first: int) -> Answer:
+    def explain(selector: str, first: int) -> Explanations:
         parse(selector)
-        return Answer(selector, 0, first, 1, 0, ())
+        return Explanations(selector, 0, first, 1, 0, ())
 
     deadlines = Deadlines(header_s=0.3, request_s=2, idle_s=0.3)
     running = server.start("127.0.0.1:0", build(sources(explain=explain)), deadlines=deadlines)

@@ -11,7 +11,7 @@ from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import Reading
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
-from exporter.providers.base.plugin import Query
+from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
 from tests.support.builders import Book
 from tests.support.virtual import VirtualClock, run_virtual
@@ -50,7 +50,9 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
                 requests_per_second=0,
             )
             desk = PollContext(book.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
-            ended = await poll(desk, ScheduledQuery(Query(book.spec, read), api), book.claim())
+            ended = await poll(
+                desk, ScheduledQuery(CustomQuery(book.spec, read), api), book.claim()
+            )
             done.append(ended.outcome)
 
     run_virtual(main(), clock)

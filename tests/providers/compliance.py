@@ -33,7 +33,7 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Query, Rules, Target
+from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
@@ -55,14 +55,13 @@ def _question(query: Query, window: Window, now_ms: int) -> PollRequest:
 class Case:
     """What is special about one provider.
 
-    ``settings`` are added to the target that the simulator suggests. ``requests`` match
-    ``METHOD /path`` of everything that may be asked. ``counts`` are the counters that must equal
-    what happened, hour by hour; ``unchecked`` those that the truth cannot tell so simply;
-    ``streamed`` those in which nothing counts that is stamped before the first poll.
-    ``errors`` are faults that mean something else here than in the matrix. ``quirks`` are modes of
-    the simulator that must change nothing in the counts; ``own_faults`` what others must become, by
-    ``(query's kind, mode)``. ``reasons`` say why one of these, or the
-    ``known series``, are empty; what is empty without a reason fails.
+    ``settings`` are added to the simulator's own target. ``requests`` matches ``METHOD /path`` of
+    every request that is allowed. ``counts`` are the counters that must equal what happened, hour by
+    hour; ``unchecked`` those without such a truth; ``streamed`` those that count nothing stamped
+    before the first poll. ``errors`` are injected faults that become another error here than in the
+    matrix (None: they change nothing). ``quirks`` are modes of the simulator that must not change
+    the counts; ``own_faults`` are modes that must become an error, by ``(query's kind, mode)``.
+    ``reasons`` say why one of these, or the ``known series``, are empty: without a reason that fails.
     """
 
     kind: str
@@ -90,7 +89,7 @@ class Bench:
             self.clock, Traffic(seed=7, per_hour=per_hour)
         )
         self.options = self._options()
-        rules = Rules(Limits(), case.privacy)
+        rules = LabelSettings(Limits(), case.privacy)
         self.target: Target = PROVIDERS[case.kind].build(self.options, rules)
 
     def _options(self) -> TargetOptions:
@@ -135,8 +134,8 @@ class Bench:
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
             )
-            ask = self.case.question(query, self.window, self.clock.now_ms())
-            async for reading in query.read(api, ask):
+            request = self.case.question(query, self.window, self.clock.now_ms())
+            async for reading in query.read(api, request):
                 found.append(reading)  # noqa: PERF401 - what came before a failure must show
         return found
 
@@ -263,7 +262,7 @@ class Compliance:
             assert re.fullmatch(self.case.requests, f"{seen.method} {seen.path}"), seen.path
             assert seen.status == 200
 
-    def test_queries_are_told_apart(self) -> None:
+    def test_each_query_has_its_own_key_and_fingerprint(self) -> None:
         specs = [query.spec for query in Bench(self.case).target.queries]
 
         assert len({spec.key for spec in specs}) == len(specs)

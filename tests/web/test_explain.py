@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from exporter.errors import LedgerError
-from exporter.explain.answer import Answer, Explainer
+from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.web.app import build
 from tests.support.telling import LastReading
@@ -35,7 +35,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LastReadin
 
 
 def get(told: LastReading, most: int = 1, **request: Any) -> httpx.Response:
-    def explain(selector: str, first: int) -> Answer:
+    def explain(selector: str, first: int) -> Explanations:
         reader = Reader(told.settings.ledger.url, told.families)
         explainer = Explainer(reader, told.specs, told.families, told.clock.now_ms())
         return explainer.answer(selector, first, most)
@@ -185,7 +185,7 @@ def test_json_without_a_selector_is_a_fault(told: LastReading) -> None:
 
 
 def test_a_ledger_that_cannot_be_read_is_503() -> None:
-    def explain(_selector: str, _first: int) -> Answer:
+    def explain(_selector: str, _first: int) -> Explanations:
         raise LedgerError("the ledger cannot be read: database is locked")
 
     response = ask(build(sources(explain=explain)), "GET", "/explain", params={"series": "a"})
@@ -206,7 +206,7 @@ def test_where_nothing_can_be_explained_the_path_is_unknown() -> None:
 
 
 def test_it_is_read_only() -> None:
-    def explain(selector: str, first: int) -> Answer:
-        return Answer(selector, 0, first, 1, 0, ())
+    def explain(selector: str, first: int) -> Explanations:
+        return Explanations(selector, 0, first, 1, 0, ())
 
     assert ask(build(sources(explain=explain)), "POST", "/explain").status_code == 405

@@ -1,24 +1,37 @@
-"""The plugin interface: what a provider is given, and what it gives."""
+"""The plugin interface: what a provider is given, and what it returns."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.logs import hide
-from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import Family, Reading, Window, ceil_to, floor_to
+from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.samples import Family, Reading
+from exporter.providers.base.labels import Labels
+
+
+class Query(Protocol):
+    """What a target asks, and how to read the answers; ``DeclaredQuery`` fits most APIs.
+
+    ``read`` is an async generator. It yields one complete reading per part of ``request.window``,
+    oldest first, which together cover the window; all but the last have ``more`` set. Each reading
+    is applied by itself, so that progress survives a crash. It raises a ``ProviderError`` when a
+    part cannot be read, and never yields an incomplete one.
+    """
+
+    @property
+    def spec(self) -> QuerySpec: ...
+
+    def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """One kind of request to one target, and how to read it.
-
-    ``read`` yields one reading per stretch of ``ask.window``, oldest first, together covering all
-    of it; each is applied by itself, so that progress survives a crash. It raises a
-    ``ProviderError`` when a stretch cannot be had, and never yields a partial one.
-    """
+class CustomQuery:
+    """A query that reads in its own way: traits and a reader put together."""
 
     spec: QuerySpec
     read: Callable[[ApiClient, PollRequest], AsyncIterator[Reading]]
@@ -26,10 +39,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One configured account: where it is, how to sign requests, what to ask.
-
-    ``keys`` is what changes with its key, where that is not what requests are signed with.
-    """
+    """One configured account: where it is, how to sign requests, what to ask."""
 
     name: str
     provider: str
@@ -41,8 +51,8 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """The file-wide settings that a provider's labels obey."""
+class LabelSettings:
+    """The file-wide settings that limit labels: caps and lengths, and what users' texts may show."""
 
     limits: Limits
     privacy: Privacy
@@ -50,63 +60,105 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A plugin: its name in ``exporter.yaml``, its settings, its own families, its targets.
+    """A plugin: its name in ``exporter.yaml``, its settings, its families, and its queries.
 
-    ``options`` is a subclass of ``TargetOptions`` with every key of a target of this provider;
-    ``build`` turns one into a target. Normalised families are in ``exporter.model.families``;
-    ``families`` are those that only this provider has, and ``feeds`` the normalised ones it feeds.
+    ``options`` is a subclass of ``TargetOptions`` with every key of a target of this provider.
+    ``families`` are those that only this provider has, ``feeds`` names those of
+    ``exporter.model.families`` that it feeds. ``sign`` returns the headers that sign a request and
+    ``keys`` what changes with the account's key, where ``sign`` does not; both read the secret
+    anew. ``queries`` returns what a target asks.
     """
 
     name: str
     options: type[TargetOptions]
     families: tuple[Family, ...]
     feeds: frozenset[str]
-    build: Callable[[TargetOptions, Rules], Target]
+    sign: Callable[[Any], Mapping[str, str]]
+    queries: Callable[[Any, LabelSettings], Iterable[Query]]
+    keys: Callable[[Any], Mapping[str, str]] | None = None
+
+    def build(self, options: TargetOptions, settings: LabelSettings) -> Target:
+        """Return the target that ``options`` describe."""
+        return Target(
+            name=options.name,
+            provider=options.provider,
+            base_url=options.base_url,
+            sign=partial(self.sign, options),
+            requests_per_second=options.requests_per_second,
+            queries=tuple(self.queries(options, settings)),
+            keys=self.keys and partial(self.keys, options),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A family that a query feeds, and from which field of the answer, as ``explain`` shows it.
+
+    ``known`` are the label values, after ``provider, target``, of a series that is exported before
+    anything has happened (None: there is none); labels that are left out are empty.
+    """
+
+    family: Family
+    field: str
+    known: tuple[str, ...] | None = None
 
 
 def spec_for(
-    options: TargetOptions, rules: Rules, name: str, meaning: Mapping[str, object]
+    options: TargetOptions,
+    settings: LabelSettings,
+    name: str,
+    endpoint: str,
+    feeds: Sequence[Feed] = (),
+    *,
+    meaning: Mapping[str, Any] | None = None,
+    schema: int = 1,
+    label_rules: Mapping[str, LabelRule] | None = None,
+    span_ms: int | None = None,
+    cost: Cost = Cost(),  # noqa: B008 - frozen
 ) -> QuerySpec:
-    """Return the traits of query ``name`` that the settings give to every query of a target.
+    """Return the traits of query ``name``, which asks ``endpoint`` (``GET /path``).
 
-    The provider replaces what is special: ``replace(spec_for(…), span_ms=…, label_rules=…)``.
+    Endpoint, ``meaning`` and ``schema`` are the query's fingerprint: a change begins a new
+    baseline. ``meaning`` holds what else changes what the numbers mean (filters, groups); raise
+    ``schema`` when the code reads the same answer differently. Use ``replace`` for other traits.
     """
+    rules = label_rules or {}
+    labels = Labels(rules, settings.limits.label_value_bytes)
+    known = [labels.series(each.family, *each.known) for each in feeds if each.known is not None]
     write_off = options.write_off_after
     return QuerySpec(
         target=options.name,
         provider=options.provider,
         name=name,
-        meaning=meaning,
+        meaning={"endpoint": endpoint, "schema": schema, **(meaning or {})},
         interval_ms=options.interval,
         settle_ms=options.settle,
         lookback_ms=options.lookback,
+        span_ms=span_ms,
         zero_hold_ms=options.zero_hold,
         write_off_after_ms=None if write_off == "never" else write_off,
         timezone=options.timezone,
         history=options.start == "history",
         period_gauges=options.period_gauges,
-        caps=rules.limits.families,
-        target_cap=rules.limits.series_per_target,
-        total_cap=rules.limits.series_total,
+        label_rules=rules,
+        label_value_bytes=settings.limits.label_value_bytes,
+        caps=settings.limits.families,
+        target_cap=settings.limits.series_per_target,
+        total_cap=settings.limits.series_total,
+        known=tuple(dict.fromkeys(known)),
+        fields={each.family.name: each.field for each in feeds},
+        cost=cost,
     )
 
 
 def key_of(secret: Secret) -> str:
-    """Return the key as it is now; raise ``Unauthorized`` if no request could carry it."""
+    """Return the key as it is now; raise ``Unauthorized`` if no request can carry it."""
     key = hide(secret.read())
     if not key or not key.isascii() or not key.isprintable():
         raise Unauthorized("the key is empty or holds a character that no request can carry")
     return key
 
 
-def spans(window: Window, step_ms: int, span_ms: int) -> Iterator[Window]:
-    """Yield ``window``, grown to whole steps, in parts of at most ``span_ms``, oldest first."""
-    end_ms = ceil_to(window.end_ms, step_ms)
-    for start_ms in range(floor_to(window.start_ms, step_ms), end_ms, span_ms):
-        yield Window(start_ms, min(start_ms + span_ms, end_ms))
-
-
-def trailing(now_ms: int, window_ms: int, step_ms: int) -> Window:
-    """Return the newest whole steps before ``now_ms`` that together last ``window_ms``."""
-    end_ms = floor_to(now_ms, step_ms)
-    return Window(end_ms - window_ms, end_ms)
+def bearer(secret: Secret) -> Mapping[str, str]:
+    """Return the header that signs a request with ``secret`` as a bearer token."""
+    return {"Authorization": f"Bearer {key_of(secret)}"}

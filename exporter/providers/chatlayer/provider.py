@@ -7,11 +7,9 @@ import base64
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
-from exporter.config.model import TargetOptions
 from exporter.errors import Truncated, Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.logs import hide
@@ -19,7 +17,15 @@ from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
+from exporter.providers.base.plugin import (
+    CustomQuery,
+    LabelSettings,
+    Provider,
+    Query,
+    key_of,
+    spec_for,
+)
+from exporter.providers.base.times import spans, trailing
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
@@ -34,7 +40,6 @@ from exporter.providers.chatlayer.pages import PAGE_SIZE, List, bounds
 from exporter.providers.chatlayer.series import Answer, Definition, Definitions, Read, SeriesData
 from exporter.providers.chatlayer.stream import EventStream, Recount, Source
 
-SCHEMA = 1
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
 DRAIN_DEADLINE_MS = 600_000
@@ -118,17 +123,9 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
 
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``ChatlayerOptions``, describe."""
-    own = cast("ChatlayerOptions", options)
-    return Target(
-        name=own.name,
-        provider=own.provider,
-        base_url=own.base_url,
-        sign=partial(sign, own),
-        requests_per_second=own.requests_per_second,
-        queries=tuple(_Build(own, rules).queries()),
-    )
+def queries(options: ChatlayerOptions, settings: LabelSettings) -> Iterator[Query]:
+    """Yield the queries of a target."""
+    return _Build(options, settings).queries()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,7 @@ class _Build:
     """The queries of one target."""
 
     options: ChatlayerOptions
-    rules: Rules
+    rules: LabelSettings
 
     def queries(self) -> Iterator[Query]:
         for name in self.options.collectors:
@@ -169,7 +166,7 @@ class _Build:
         mapped = self._mapped(name, (bot.id, version.lower()))
         limit = self.rules.limits.label_value_bytes
         reader = Aggregate(path, params, "1h", HOUR_MS, spec.label_rules, limit, mapped)
-        return Query(spec, reader.read)
+        return CustomQuery(spec, reader.read)
 
     def _mapped(self, name: str, base: tuple[str, str]) -> ToReading:
         received = self.options.received_kinds
@@ -210,7 +207,7 @@ class _Build:
         )
         limit = self.rules.limits.label_value_bytes
         reader = Aggregate(path, params, "1d", DAY_MS, spec.label_rules, limit, series.campaigns)
-        return Query(spec, reader.read)
+        return CustomQuery(spec, reader.read)
 
     def _definitions(self, bot: Bot) -> Query:
         path = f"/v1/bots/{_segment(bot.id)}/events/definitions"
@@ -222,7 +219,7 @@ class _Build:
             cost=Cost(page_rows=PAGE_SIZE),
         )
         reader = DefinitionList(path, bot.id, spec.label_rules, self.rules.limits.label_value_bytes)
-        return Query(spec, reader.read)
+        return CustomQuery(spec, reader.read)
 
     def _stream(self, name: str, path: str, params: Mapping[str, str], scope: Scope) -> Query:
         own = self.options
@@ -251,13 +248,13 @@ class _Build:
         source = Source(
             List(path, params, filters), scope, rules, stream, own.requests_per_second, history_ms
         )
-        return Query(spec, EventStream(source).read if by_ids else Recount(source).read)
+        return CustomQuery(spec, EventStream(source).read if by_ids else Recount(source).read)
 
     def _spec(
         self, name: str, path: str, params: Mapping[str, Any], method: str = "GET"
     ) -> QuerySpec:
-        meaning = {"endpoint": f"{method} {path}", "params": dict(params), "schema": SCHEMA}
-        spec = spec_for(self.options, self.rules, name, meaning)
+        meaning = {"params": dict(params)}
+        spec = spec_for(self.options, self.rules, name, f"{method} {path}", meaning=meaning)
         aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
         label_rules = {"project": LabelRule(aliases)}
         if self.options.events.allow is not None:
@@ -294,3 +291,16 @@ def _event_fields(options: ChatlayerOptions) -> Mapping[str, str]:
 
 def _segment(identifier: str) -> str:
     return quote(identifier, safe="")
+
+
+PROVIDER = Provider(
+    name="chatlayer",
+    options=ChatlayerOptions,
+    families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
+    feeds=frozenset(
+        {family.name for family in families.NORMALISED.values() if family.kind == "counter"}
+        | {families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}
+    ),
+    sign=sign,
+    queries=queries,
+)

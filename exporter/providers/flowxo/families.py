@@ -1,4 +1,4 @@
-"""The families that only Flow XO has (``metrics.md`` A.4)."""
+"""The families that only Flow XO has."""
 
 from exporter.model.samples import Family, MetricType
 

@@ -1,10 +1,10 @@
 """The settings of a Flow XO target in ``exporter.yaml``."""
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 
-from exporter.config.model import Duration, Secret, Strict, TargetOptions
-from exporter.config.values import fault
+from exporter.config.model import Secret, Strict, TargetOptions
 from exporter.model.samples import DAY_MS
+from exporter.providers.base.options import Days
 
 
 class TopFlows(BaseModel):
@@ -13,14 +13,7 @@ class TopFlows(BaseModel):
     model_config = Strict
 
     limit: int = Field(default=10, ge=1, le=20, description="how many")
-    window: Duration = Field(default=DAY_MS, description="whole days")
-
-    @field_validator("window")
-    @classmethod
-    def _is_whole_days(cls, value: int) -> int:
-        if value < DAY_MS or value % DAY_MS:
-            raise fault("window", "expected whole days", "use 24h, 7d or 30d")
-        return value
+    window: Days = Field(default=DAY_MS, description="whole days")
 
 
 class TopMessages(TopFlows):

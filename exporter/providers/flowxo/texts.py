@@ -23,7 +23,7 @@ _PERSONAL = re.compile(
 )
 
 
-def fold(text: str) -> str:
+def normalize(text: str) -> str:
     """Return ``text`` as allow lists compare it: NFKC, case-folded, trimmed."""
     normal = unicodedata.normalize("NFKC", text).casefold()
     return unicodedata.normalize("NFKC", normal).strip()

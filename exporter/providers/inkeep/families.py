@@ -1,4 +1,4 @@
-"""The families that only Inkeep has (``metrics.md`` A.4)."""
+"""The families that only Inkeep has."""
 
 from exporter.model.families import counter
 

@@ -1,39 +1,38 @@
-"""Inkeep's grouped rows as samples: pure, no clock, no network.
+"""Inkeep's grouped rows as counts and distinct counts: pure functions.
 
 Source: https://docs.inkeep.com/analytics-api/query
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
-from exporter.model.numbers import Number, count
-from exporter.model.samples import HOUR_MS, Family, GaugeRow, Reading, Series, Window, floor_to
-from exporter.providers.base.labels import Labels
-from exporter.providers.inkeep.event_map import COUNTERS, Mapped
+from exporter.model.numbers import Number, spelled_count
+from exporter.model.samples import Family, Window
+from exporter.providers.base.options import COUNTERS, MappedFamily
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
 
-Figure: TypeAlias = Number | str | None
-"""A number as the API may spell it: two of its endpoints give counts as strings."""
+T = TypeVar("T")
+SpelledNumber: TypeAlias = Number | str | None
+"""A number as the API may spell it: two of its endpoints return counts as strings."""
 
 DOWNVOTE = "downvote"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BUCKET = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
 )
-_NUMBER = re.compile(r"-?\d{1,17}(\.\d{1,9})?", re.ASCII)
 _ENTITIES = frozenset({"message", "conversation", "search"})
 
 
-class Row(msgspec.Struct):
+class HourGroup(msgspec.Struct):
     """One group of an hourly count; which fields it has depends on the query."""
 
     created: str | None = msgspec.field(default=None, name="createdAt_hour")
@@ -44,128 +43,122 @@ class Row(msgspec.Struct):
     kind: str | msgspec.UnsetType | None = msgspec.field(
         default=msgspec.UNSET, name="properties.escalationType"
     )
-    ids: Figure = msgspec.field(default=None, name="count_id")
-    user_messages: Figure = msgspec.field(default=None, name="sum_userMessageCount")
+    ids: SpelledNumber = msgspec.field(default=None, name="count_id")
+    user_messages: SpelledNumber = msgspec.field(default=None, name="sum_userMessageCount")
 
 
-Part: TypeAlias = tuple[Family, tuple[str, ...], int]
-"""A family, its label values after ``project, bot_environment``, and what one row adds to it."""
-
-Measure: TypeAlias = Callable[[Row, str, Counter[str]], Iterable[Part]]
-"""What one row counts; the text names the row in a fault's message."""
+UserGroup: TypeAlias = dict[str, Any]
+"""One group of a distinct count, whose one number has a key that depends on the property."""
 
 
-def rows_to_reading(
-    rows: Sequence[Row], window: Window, project: str, measure: Measure, labels: Labels
-) -> Reading:
-    """Return the complete ``rows`` of ``window`` as a reading.
+class FoundGroups(msgspec.Struct, Generic[T]):
+    """The groups of an answer, and how many there would be without a limit."""
 
-    Rows of one hour and one label set are parts and are summed. The request bounds the window, so
-    an hour outside it means that hours are told in another zone: it is left out and is drift, as
-    is an instant within an hour, which counts into its hour.
+    result: list[T]
+    total: SpelledNumber
+
+    @property
+    def complete(self) -> bool:
+        """Say whether no group is missing."""
+        return spelled_count(self.total, "total") <= len(self.result)
+
+
+class GroupsAnswer(msgspec.Struct, Generic[T]):
+    """The answer to every query."""
+
+    status: Literal["ok"]
+    data: FoundGroups[T]
+
+
+Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int]]
+"""What one group counts: families, label values after ``project, bot_environment``, numbers."""
+
+ReadGroup: TypeAlias = Callable[[HourGroup, str, Counter[str]], Counted]
+"""Returns what a group counts; the text names the group in messages."""
+
+
+def collect_hours(
+    groups: Sequence[HourGroup], rows: Rows, *, project: str, read: ReadGroup
+) -> None:
+    """Add the groups of an hourly count.
+
+    The request bounds the window, so an hour outside it means that hours are in another zone: it
+    is left out and is drift.
     """
-    sums: defaultdict[tuple[Series, int], int] = defaultdict(int)
-    drift: Counter[str] = Counter()
-    for index, row in enumerate(rows):
+    for index, group in enumerate(groups):
         path = f"result[{index}]"
-        at_ms = _instant(row, path)
-        hour_ms = floor_to(at_ms, HOUR_MS)
-        drift["unexpected_type"] += at_ms != hour_ms or not window.holds(hour_ms)
-        if not window.holds(hour_ms):
+        hour_ms = rows.bucket(_instant_ms(group, path))
+        if hour_ms is None:
+            rows.drift["unexpected_type"] += 1
             continue
-        for family, values, number in measure(row, path, drift):
-            sums[labels.series(family, project, "", *values), hour_ms] += number
-    counts = [(series, at_ms, value) for (series, at_ms), value in sums.items()]
-    return Reading(window, counts, drift=+drift, dropped=labels.dropped)
+        for family, labels, number in read(group, path, rows.drift):
+            rows.count(family, (project, "", *labels), hour_ms, number)
 
 
-def events(event_map: Mapping[str, Mapped]) -> Measure:
+def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
     """Return how events count: each by its name, and into the family it is mapped to."""
 
-    def measure(row: Row, path: str, drift: Counter[str]) -> Iterable[Part]:
-        number = whole(row.ids, f"{path}.count_id")
-        name = _name(row, drift)
-        channel = row.integration or ""
+    def read(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
+        number = spelled_count(group.ids, f"{path}.count_id")
+        name = _event_name(group, drift)
+        channel = group.integration or ""
         yield families.EVENTS, (channel, name), number
         if mapped := event_map.get(name):
             yield COUNTERS[mapped.family], mapped.values(channel), number
 
-    return measure
+    return read
 
 
-def conversations(row: Row, path: str, drift: Counter[str]) -> Iterable[Part]:
+def conversations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield conversations begun, and the user messages that they have by now."""
-    channel = (row.integration or "",)
-    yield families.CONVERSATIONS_STARTED, channel, whole(row.ids, f"{path}.count_id")
-    if row.user_messages is None:
+    channel = (group.integration or "",)
+    yield families.CONVERSATIONS_STARTED, channel, spelled_count(group.ids, f"{path}.count_id")
+    if group.user_messages is None:
         drift["missing"] += 1
     else:
-        number = whole(row.user_messages, f"{path}.sum_userMessageCount")
+        number = spelled_count(group.user_messages, f"{path}.sum_userMessageCount")
         yield CONVERSATION_USER_MESSAGES, channel, number
 
 
-def feedback(row: Row, path: str, drift: Counter[str]) -> Iterable[Part]:
+def feedback(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield ratings."""
-    drift["missing"] += row.type is None
-    number = whole(row.ids, f"{path}.count_id")
-    yield families.FEEDBACK, (row.integration or "", row.type or ""), number
+    drift["missing"] += group.type is None
+    number = spelled_count(group.ids, f"{path}.count_id")
+    yield families.FEEDBACK, (group.integration or "", group.type or ""), number
 
 
-def escalations(row: Row, path: str, drift: Counter[str]) -> Iterable[Part]:
+def escalations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield escalations by kind, and handovers: a thumbs-down alone asks for nobody."""
-    drift["missing"] += row.kind is msgspec.UNSET
-    kind = row.kind or ""
-    channel = row.integration or ""
-    number = whole(row.ids, f"{path}.count_id")
+    drift["missing"] += group.kind is msgspec.UNSET
+    kind, channel = group.kind or "", group.integration or ""
+    number = spelled_count(group.ids, f"{path}.count_id")
     yield ESCALATIONS, (channel, kind), number
     if kind != DOWNVOTE:
         yield families.HANDOVERS, (channel,), number
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """How distinct users are shown: of which project, over which window, and that window's label."""
+def collect_users(
+    groups: Sequence[UserGroup],
+    everyone: Sequence[UserGroup],
+    rows: Rows,
+    *,
+    project: str,
+    window: Window,
+) -> None:
+    """Add the distinct users of ``window``: per integration, and of all (one group, or none).
 
-    project: str
-    window: Window
-    label: str
-
-    def row(self, channel: str, number: int, labels: Labels) -> GaugeRow:
-        """Return the users of ``channel``."""
-        series = labels.series(families.ACTIVE_USERS, self.project, "", channel, self.label)
-        return GaugeRow(series, self.window, number)
-
-
-def users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> list[GaugeRow]:
-    """Return the different users per integration.
-
-    No integration is no row here: an empty channel is the total, which is asked for by itself.
+    Groups without an integration are left out: an empty channel is the total.
     """
-    found = [(_channel(row), _distinct(row)) for row in rows]
+    found = [(_channel(group), _distinct(group)) for group in groups]
     if len({channel for channel, _ in found}) < len(found):
         raise SchemaError("result: an integration came twice; distinct counts never add up")
-    return [
-        shown.row(channel, number, labels)
-        for channel, number in found
-        if channel and number is not None
-    ]
-
-
-def all_users(rows: Sequence[Mapping[str, Any]], shown: Shown, labels: Labels) -> list[GaugeRow]:
-    """Return the users of all integrations together: one row, or none if there is no figure."""
-    if len(rows) > 1:
+    if len(everyone) > 1:
         raise SchemaError("result: expected one row")
-    numbers = [number for number in map(_distinct, rows) if number is not None]
-    return [shown.row("", number, labels) for number in numbers]
-
-
-def whole(value: Figure, path: str) -> int:
-    """Return a count that may be spelt as a string; raise ``SchemaError`` label_rules ``path``."""
-    if not isinstance(value, str):
-        return count(value, path)
-    if not _NUMBER.fullmatch(value):
-        raise SchemaError(f"{path}: expected a number")
-    return count(float(value) if "." in value else int(value), path)
+    shown = [each for each in found if each[0]] + [("", _distinct(group)) for group in everyone]
+    for channel, number in shown:
+        if number is not None:
+            labels = (project, "", channel, trailing_label(window))
+            rows.window_value(families.ACTIVE_USERS, labels, number, window)
 
 
 @lru_cache(maxsize=4096)
@@ -175,47 +168,43 @@ def parse_bucket(text: str) -> int:
     The form is not documented: a day, or a day and a time with a blank or ``T`` between them;
     without an offset it is UTC.
     """
-    try:
-        if _BUCKET.fullmatch(text):
-            at = datetime.fromisoformat(text)
-            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            return (aware - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        pass
+    if _BUCKET.fullmatch(text):
+        with suppress(ValueError):
+            return parse_instant(text, assume_utc=True)
     raise SchemaError("result[]: expected a bucket such as 2026-03-01 09:00:00")
 
 
-def _instant(row: Row, path: str) -> int:
-    text = row.created or row.begun
+def _instant_ms(group: HourGroup, path: str) -> int:
+    text = group.created or group.begun
     if text is None:
         raise SchemaError(f"{path}: the bucket is missing", "missing")
     return parse_bucket(text)
 
 
-def _name(row: Row, drift: Counter[str]) -> str:
+def _event_name(group: HourGroup, drift: Counter[str]) -> str:
     """Return the event's name: of two fields the one that does not say what the event is about."""
-    told = {value: None for value in (row.type, row.event_type) if value}
-    names = [value for value in told if value not in _ENTITIES]
+    given = {value: None for value in (group.type, group.event_type) if value}
+    names = [value for value in given if value not in _ENTITIES]
     if len(names) != 1:
-        drift["unknown_enum" if told else "missing"] += 1
-    return next(iter(names or told), "")
+        drift["unknown_enum" if given else "missing"] += 1
+    return next(iter(names or given), "")
 
 
-def _channel(row: Mapping[str, Any]) -> str:
-    value = row.get("integrationId") or ""
+def _channel(group: UserGroup) -> str:
+    value = group.get("integrationId") or ""
     if not isinstance(value, str):
         raise SchemaError("result[].integrationId: expected text")
     return value
 
 
-def _distinct(row: Mapping[str, Any]) -> int | None:
-    """Return the one distinct count of ``row``; the key's spelling for a path is not certain."""
-    found = [key for key in row if key.startswith("countDistinct")]
+def _distinct(group: UserGroup) -> int | None:
+    """Return the one distinct count of ``group``; the key's spelling for a path is not certain."""
+    found = [key for key in group if key.startswith("countDistinct")]
     if len(found) != 1:
         raise SchemaError("result[]: the distinct count is missing", "missing")
-    value = row[found[0]]
+    value = group[found[0]]
     if value is None:
         return None
     if not isinstance(value, int | float | str) or isinstance(value, bool):
         raise SchemaError("result[].countDistinct: expected a number")
-    return whole(value, "result[].countDistinct")
+    return spelled_count(value, "result[].countDistinct")

@@ -1,24 +1,37 @@
 """The settings of an Inkeep target in ``exporter.yaml``."""
 
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
-from exporter.config.model import Duration, Secret, Strict, TargetOptions
+from exporter.config.model import Secret, Strict, TargetOptions
 from exporter.config.values import fault
+from exporter.model import families
 from exporter.model.samples import DAY_MS
-from exporter.providers.inkeep.event_map import EventTarget
+from exporter.providers.base.options import Days, EventTarget, MappedFamily, NotRepeated
 
 QueryName: TypeAlias = Literal["events", "conversations", "feedback", "escalations", "active_users"]
-QUERIES: tuple[QueryName, ...] = (
-    "events",
-    "conversations",
-    "feedback",
-    "escalations",
-    "active_users",
-)
+QUERIES: tuple[QueryName, ...] = get_args(QueryName)
 _FIELDS = ("userProperties", "properties")
+
+FED_BY: Mapping[str, str] = {
+    families.EVENTS.name: "events",
+    families.CONVERSATIONS_STARTED.name: "conversations",
+    families.FEEDBACK.name: "feedback",
+    families.HANDOVERS.name: "escalations",
+}
+"""The query that counts a family, whatever the map says."""
+
+
+def _check_not_fed(value: MappedFamily, info: ValidationInfo) -> MappedFamily:
+    source = FED_BY.get(value.family)
+    if source and source in (info.data or {}).get("queries", ()):
+        raise fault("fed", f"the query {source} already feeds this family", "it would count twice")
+    return value
+
+
+InkeepEventTarget: TypeAlias = Annotated[EventTarget, AfterValidator(_check_not_fed)]
 
 
 class ActiveUsers(BaseModel):
@@ -31,7 +44,7 @@ class ActiveUsers(BaseModel):
         strict=False,
         description="a field, `userProperties` or `properties`, and the key in it",
     )
-    windows: tuple[Duration, ...] = Field(
+    windows: NotRepeated[Days] = Field(
         default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS),
         strict=False,
         description="trailing windows of whole days",
@@ -44,14 +57,6 @@ class ActiveUsers(BaseModel):
             raise fault("property", "expected a field and a key", "as in [userProperties, id]")
         return value
 
-    @field_validator("windows")
-    @classmethod
-    def _are_different_days(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(window < DAY_MS or window % DAY_MS for window in value):
-            raise fault("window", "expected whole days", "use 1d, 7d or 28d")
-        _check_set(value)
-        return value
-
 
 class InkeepOptions(TargetOptions):
     """One key of an API integration, which sees one project."""
@@ -62,36 +67,23 @@ class InkeepOptions(TargetOptions):
         description="the key of an integration of type API; other keys can only write"
     )
     project: str = Field(min_length=1, description="the label; a key sees one project")
-    queries: tuple[QueryName, ...] = Field(
+    queries: NotRepeated[QueryName] = Field(
         default=QUERIES, strict=False, description="what to ask; all five unless given"
     )
     active_users: ActiveUsers = Field(
         default=ActiveUsers(), description="whose different values are users, over which windows"
     )
-    event_map: dict[str, EventTarget] = Field(
+    event_map: dict[str, InkeepEventTarget] = Field(
         default_factory=dict,
         description="adds to the built-in map: `{event name: family}` or "
         "`{event name: {family: NAME, labels: {…}}}`",
     )
 
-    @field_validator("queries")
-    @classmethod
-    def _are_different(cls, value: tuple[QueryName, ...]) -> tuple[QueryName, ...]:
-        _check_set(value)
-        return value
-
     @field_validator("event_map")
     @classmethod
     def _is_used(
-        cls, value: dict[str, EventTarget], info: ValidationInfo
-    ) -> dict[str, EventTarget]:
+        cls, value: dict[str, InkeepEventTarget], info: ValidationInfo
+    ) -> dict[str, InkeepEventTarget]:
         if value and "events" not in info.data.get("queries", ("events",)):
             raise fault("unused", "no query reads events", "add events to queries")
         return value
-
-
-def _check_set(values: Sequence[object]) -> None:
-    if not values:
-        raise fault("empty", "nothing to read", "name at least one, or leave the key out")
-    if len(set(values)) < len(values):
-        raise fault("repeated", "an entry stands here more than once")

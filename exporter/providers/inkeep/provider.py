@@ -1,267 +1,212 @@
-"""Which calls an Inkeep target makes: four hourly counts and the distinct users of each window.
+"""What an Inkeep target asks: four hourly counts, and the distinct users of trailing windows.
 
 Source: https://docs.inkeep.com/analytics-api
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
-import msgspec
-
-from exporter.config.model import TargetOptions
 from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiClient
 from exporter.model import families
-from exporter.model.query import Cost, LabelRule, PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window, ceil_to
-from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spans, spec_for, trailing
+from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.declared import DeclaredQuery, Halving
+from exporter.providers.base.options import COUNTERS, RATINGS, MappedFamily
+from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import trailing
 from exporter.providers.inkeep import mapping, requests
-from exporter.providers.inkeep.event_map import BUILT_IN, COUNTERS, RATINGS, Mapped
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
-from exporter.providers.inkeep.mapping import Figure, Measure, Row, rows_to_reading, whole
+from exporter.providers.inkeep.mapping import GroupsAnswer, HourGroup, ReadGroup, UserGroup
 from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
-SCHEMA = 1
 UNPROCESSABLE = (400, 422)
 
-PROVIDERS = (
-    "get_help_option",
-    "contact_us",
-    "support_form",
-    "intelligent_support_form",
-    "downvote",
+BUILT_IN: Mapping[str, MappedFamily] = {
+    name: MappedFamily(family=family.name)
+    for name, family in {
+        "user_message_submitted": families.MESSAGES_RECEIVED,
+        "assistant_message_received": families.MESSAGES_SENT,
+        "search_query_submitted": families.SEARCHES,
+        # Widgets before cxkit; no widget sends both generations.
+        "chat_message_submitted": families.MESSAGES_RECEIVED,
+        "chat_message_bot_response_received": families.MESSAGES_SENT,
+    }.items()
+}
+"""What the widget's own events mean. Answers *displayed* are the same answers again."""
+
+ESCALATION_KINDS = frozenset(
+    {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
 )
 """The escalation types of the vendor's widget; a property may hold anything else."""
 
-NAMING: Mapping[str, Mapping[str, LabelRule]] = {
-    "feedback": {"rating": LabelRule(allow=frozenset({"", *RATINGS}))},
-    "escalations": {"kind": LabelRule(allow=frozenset({"", *PROVIDERS}))},
-}
-
-FIELDS: Mapping[str, Mapping[str, str]] = {
-    "conversations": {
-        families.CONVERSATIONS_STARTED.name: "count_id by firstMessageTime",
-        CONVERSATION_USER_MESSAGES.name: "sum_userMessageCount",
-    },
-    "feedback": {families.FEEDBACK.name: "count_id by type"},
-    "escalations": {
-        ESCALATIONS.name: "count_id by properties.escalationType",
-        families.HANDOVERS.name: "count_id, escalations of kind downvote left out",
-    },
-}
-"""The fields behind each family of an hourly count."""
-
-AnyRow = TypeVar("AnyRow")
-
-
-class Result(msgspec.Struct):
-    """One answer's rows, and how many there would be."""
-
-    result: list[Row]
-    total: Figure
-
-
-class Answer(msgspec.Struct):
-    """The answer to an hourly count."""
-
-    status: Literal["ok"]
-    data: Result
-
-
-class Groups(msgspec.Struct):
-    """The rows of a distinct count, whose one figure has a key that depends on the property."""
-
-    result: list[dict[str, Any]]
-    total: Figure
-
-
-class GroupsAnswer(msgspec.Struct):
-    """The answer to a distinct count."""
-
-    status: Literal["ok"]
-    data: Groups
-
 
 @dataclass(frozen=True, slots=True)
-class Hours:
-    """Reads one hourly count; ``label_rules`` bounds the labels whose values anyone may write."""
+class HourlyCount:
+    """An hourly count: its request, what a group counts, and the fields behind its families."""
 
-    request: requests.Hourly
-    measure: Measure
-    project: str
-    label_rules: Mapping[str, LabelRule]
-    limit: int
-
-    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
-        """Yield one reading per week of ``ask.window``, grown to whole hours."""
-        parts = list(spans(ask.window, HOUR_MS, SPAN_MS))
-        for part in parts:
-            rows = await _rows(api, self.request, part)
-            labels = Labels(self.label_rules, self.limit)
-            reading = rows_to_reading(rows, part, self.project, self.measure, labels)
-            yield replace(reading, more=part != parts[-1])
+    request: requests.HourlyRequest
+    read: ReadGroup
+    feeds: tuple[Feed, ...]
+    label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Users:
-    """Reads the distinct users of each window, per integration and in all."""
-
-    options: ActiveUsers
-    project: str
-    limit: int
-
-    async def read(self, api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
-        """Yield one reading; an empty list and drift where the server will not count them."""
-        labels = Labels({}, self.limit)
-        rows: list[GaugeRow] = []
-        drift: Mapping[str, int] = {}
-        try:
-            for length_ms in self.options.windows:
-                rows += await self._window(api, trailing(ask.now_ms, length_ms, HOUR_MS), labels)
-        except Refused as refusal:
-            if refusal.status not in UNPROCESSABLE:
-                raise
-            rows, drift = [], {"unexpected_type": 1}
-        yield Reading(
-            trailing(ask.now_ms, max(self.options.windows), HOUR_MS),
-            lists=rows,
-            lists_of=frozenset({families.ACTIVE_USERS.name}),
-            drift=drift,
-            dropped=labels.dropped,
-        )
-
-    async def _window(self, api: ApiClient, window: Window, labels: Labels) -> list[GaugeRow]:
-        shown = mapping.Shown(self.project, window, f"trailing_{window.length_ms // DAY_MS}d")
-        groups = await self._ask(api, window, by_integration=True)
-        if not _complete(groups.result, groups.total):
-            raise Truncated(f"POST {requests.USERS_PATH}: integrations are missing")
-        everyone = await self._ask(api, window, by_integration=False)
-        return [
-            *mapping.users(groups.result, shown, labels),
-            *mapping.all_users(everyone.result, shown, labels),
-        ]
-
-    async def _ask(self, api: ApiClient, window: Window, *, by_integration: bool) -> Groups:
-        body = requests.users_body(self.options.property, window, by_integration=by_integration)
-        return (await api.post(requests.USERS_PATH, body, GroupsAnswer)).data
+HOURLY: Mapping[str, HourlyCount] = {
+    "conversations": HourlyCount(
+        requests.CONVERSATIONS,
+        mapping.conversations,
+        (
+            Feed(families.CONVERSATIONS_STARTED, "count_id by firstMessageTime"),
+            Feed(CONVERSATION_USER_MESSAGES, "sum_userMessageCount"),
+        ),
+    ),
+    "feedback": HourlyCount(
+        requests.FEEDBACK,
+        mapping.feedback,
+        (Feed(families.FEEDBACK, "count_id by type"),),
+        {"rating": LabelRule(allow=frozenset({"", *RATINGS}))},
+    ),
+    "escalations": HourlyCount(
+        requests.ESCALATIONS,
+        mapping.escalations,
+        (
+            Feed(ESCALATIONS, "count_id by properties.escalationType"),
+            Feed(families.HANDOVERS, "count_id, escalations of kind downvote left out"),
+        ),
+        {"kind": LabelRule(allow=ESCALATION_KINDS)},
+    ),
+}
 
 
-async def _rows(api: ApiClient, request: requests.Hourly, window: Window) -> list[Row]:
-    """Return every row of ``window``, asked in halves of halves where an answer is cut short.
-
-    Nothing selects a page, so what is missing can be had by asking for less only. Raises
-    ``Truncated`` when one hour has more rows than the server gives.
-    """
-    rows: list[Row] = []
-    start_ms, span_ms = window.start_ms, window.length_ms
-    while start_ms < window.end_ms:
-        part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-        answer = (await api.post(request.path, request.body(part), Answer)).data
-        if _complete(answer.result, answer.total):
-            rows += answer.result
-            start_ms = part.end_ms
-        elif part.length_ms <= HOUR_MS:
-            raise Truncated(f"POST {request.path}: one hour has more rows than an answer holds")
+def queries(options: InkeepOptions, settings: LabelSettings) -> Iterator[Query]:
+    """Yield the queries of a target."""
+    for name in options.queries:
+        if name == "events":
+            yield _events(options, settings)
+        elif name == "active_users":
+            yield _active_users(options, settings)
         else:
-            span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
-    return rows
+            yield _hourly(options, settings, name, HOURLY[name])
 
 
-def _complete(rows: Sequence[AnyRow], total: Figure) -> bool:
-    return whole(total, "total") <= len(rows)
-
-
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``InkeepOptions``, describe."""
-    own = cast("InkeepOptions", options)
-    return Target(
-        name=own.name,
-        provider=own.provider,
-        base_url=own.base_url,
-        sign=lambda: {"Authorization": f"Bearer {key_of(own.api_key)}"},
-        requests_per_second=own.requests_per_second,
-        queries=tuple(_query(own, rules, name) for name in own.queries),
-    )
-
-
-def _query(options: InkeepOptions, rules: Rules, name: str) -> Query:
-    match name:
-        case "events":
-            return _events(options, rules)
-        case "conversations":
-            return _hourly(options, rules, name, requests.CONVERSATIONS, mapping.conversations)
-        case "feedback":
-            return _hourly(options, rules, name, requests.FEEDBACK, mapping.feedback)
-        case "escalations":
-            return _hourly(options, rules, name, requests.ESCALATIONS, mapping.escalations)
-        case _:
-            return _users(options, rules, name)
+def _events(options: InkeepOptions, settings: LabelSettings) -> Query:
+    event_map = {**BUILT_IN, **options.event_map}
+    feeds = [Feed(families.EVENTS, "count_id by eventType")]
+    for mapped in event_map.values():
+        field_ = "count_id of the events that the event map names"
+        known = (options.project, "", *mapped.values(""))  # an empty channel: no integration
+        feeds.append(Feed(COUNTERS[mapped.family], field_, known))
+    count = HourlyCount(requests.EVENTS, mapping.events(event_map), tuple(feeds))
+    dumped = {name: mapped.model_dump() for name, mapped in event_map.items()}
+    return _hourly(options, settings, "events", count, event_map=dumped)
 
 
 def _hourly(
-    options: InkeepOptions, rules: Rules, name: str, request: requests.Hourly, measure: Measure
+    options: InkeepOptions, settings: LabelSettings, name: str, count: HourlyCount, **meaning: Any
 ) -> Query:
-    asked = {
-        "endpoint": f"POST {request.path}",
+    request = count.request
+    meaning |= {
         "name": name,
         "instant": request.instant,
         "select": request.select,
         "group_by": request.group_by,
         "where": request.where,
-        "schema": SCHEMA,
     }
-    label_rules = NAMING.get(name, {})
-    spec = spec_for(options, rules, name, asked)
-    cost = Cost(note="what is answered in part is asked again in halves")
-    fields = FIELDS.get(name, {})
-    spec = replace(spec, span_ms=SPAN_MS, label_rules=label_rules, fields=fields, cost=cost)
-    bytes_ = rules.limits.label_value_bytes
-    return Query(spec, Hours(request, measure, options.project, label_rules, bytes_).read)
+    return DeclaredQuery(
+        spec=spec_for(
+            options,
+            settings,
+            name,
+            f"POST {request.path}",
+            count.feeds,
+            meaning=meaning,
+            label_rules=count.label_rules,
+            span_ms=SPAN_MS,
+            cost=Cost(note="what is answered in part is asked again in halves"),
+        ),
+        parameters=request.body,
+        answer=GroupsAnswer[HourGroup],
+        items=lambda answer: answer.data.result,
+        collect=partial(mapping.collect_hours, project=options.project, read=count.read),
+        pages=Halving(complete=lambda answer: answer.data.complete),
+    )
 
 
-def _events(options: InkeepOptions, rules: Rules) -> Query:
-    event_map = {**BUILT_IN, **options.event_map}
-    mapped = {name: one.model_dump() for name, one in event_map.items()}
-    query = _hourly(options, rules, "events", requests.EVENTS, mapping.events(event_map))
-    meaning = {**query.spec.meaning, "event_map": mapped}
-    known = _known(options, rules, event_map)
-    fields = {families.EVENTS.name: "count_id by eventType"}
-    for one in event_map.values():
-        fields[one.family] = "count_id of the events that the event map names"
-    spec = replace(query.spec, meaning=meaning, known=known, fields=fields)
-    return replace(query, spec=spec)
+@dataclass(frozen=True, slots=True)
+class ActiveUsersQuery:
+    """Reads the distinct users of each window, per integration and in all."""
+
+    spec: QuerySpec
+    wanted: ActiveUsers
+    project: str
+
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading; an empty list and drift where the server does not count users."""
+        longest = trailing(request.now_ms, max(self.wanted.windows), HOUR_MS)
+        rows = Rows(longest, self.spec, request.memo)
+        try:
+            for length_ms in self.wanted.windows:
+                await self._collect(client, trailing(request.now_ms, length_ms, HOUR_MS), rows)
+        except Refused as error:
+            if error.status not in UNPROCESSABLE:
+                raise
+            rows = Rows(longest, self.spec, request.memo)
+            rows.drift["unexpected_type"] += 1
+        rows.list_of(families.ACTIVE_USERS.name)
+        yield rows.reading()
+
+    async def _collect(self, client: ApiClient, window: Window, rows: Rows) -> None:
+        groups = await self._ask(client, window, by_integration=True)
+        if not groups.complete:
+            raise Truncated(f"{self.spec.request}: integrations are missing")
+        everyone = await self._ask(client, window, by_integration=False)
+        found = groups.result, everyone.result
+        mapping.collect_users(*found, rows, project=self.project, window=window)
+
+    async def _ask(
+        self, client: ApiClient, window: Window, *, by_integration: bool
+    ) -> mapping.FoundGroups[UserGroup]:
+        body = requests.users_body(self.wanted.property, window, by_integration=by_integration)
+        return (await client.post(requests.USERS_PATH, body, GroupsAnswer[UserGroup])).data
 
 
-def _known(
-    options: InkeepOptions, rules: Rules, event_map: Mapping[str, Mapped]
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the series that the map promises; what has no integration has an empty channel."""
-    labels = Labels({}, rules.limits.label_value_bytes)
-    series = [
-        labels.series(COUNTERS[mapped.family], options.project, "", *mapped.values(""))
-        for mapped in event_map.values()
-    ]
-    return tuple(dict.fromkeys(series))
-
-
-def _users(options: InkeepOptions, rules: Rules, name: str) -> Query:
+def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
     wanted = options.active_users
-    meaning = {
-        "endpoint": f"POST {requests.USERS_PATH}",
-        "name": name,
-        "property": wanted.property,
-        "windows_ms": wanted.windows,
-        "schema": SCHEMA,
-    }
-    spec = spec_for(options, rules, name, meaning)
-    spec = replace(
-        spec,
-        interval_ms=options.slow_interval,
-        lookback_ms=max(wanted.windows),
-        fields={families.ACTIVE_USERS.name: f"countDistinct of {'.'.join(wanted.property)}"},
+    feed = Feed(families.ACTIVE_USERS, f"countDistinct of {'.'.join(wanted.property)}")
+    spec = spec_for(
+        options,
+        settings,
+        "active_users",
+        f"POST {requests.USERS_PATH}",
+        [feed],
+        meaning={"name": "active_users", "property": wanted.property, "windows_ms": wanted.windows},
         cost=Cost(calls=2 * len(wanted.windows)),
     )
-    return Query(spec, Users(wanted, options.project, rules.limits.label_value_bytes).read)
+    spec = replace(spec, interval_ms=options.slow_interval, lookback_ms=max(wanted.windows))
+    return ActiveUsersQuery(spec, wanted, options.project)
+
+
+PROVIDER = Provider(
+    name="inkeep",
+    options=InkeepOptions,
+    families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),
+    feeds=frozenset(
+        family.name
+        for family in (
+            families.ACTIVE_USERS,
+            families.CONVERSATIONS_STARTED,
+            families.EVENTS,
+            families.FEEDBACK,
+            families.HANDOVERS,
+            families.MESSAGES_RECEIVED,
+            families.MESSAGES_SENT,
+            families.SEARCHES,
+        )
+    ),
+    sign=lambda options: bearer(options.api_key),
+    queries=queries,
+)

@@ -5,37 +5,36 @@ Source: https://docs.inkeep.com/analytics-api/query; checked against the vendor'
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from exporter import __version__
 from exporter.model.samples import Window
+from exporter.providers.base.times import iso
 
 ESCALATION = "user_escalation_indicated"
 KIND_KEY = "escalationType"
 MAX_NOTES = 80
-_NOTES = f"chatbot-exporter/{__version__}"
+USERS_PATH = "/query/conversations"
 
-Part = Mapping[str, Any]
+Clause: TypeAlias = Mapping[str, Any]
+_IDS: Clause = {"type": "aggregation", "aggregation": "count", "field": "id"}
+_INTEGRATION: Clause = {"field": "integrationId"}
 
 
 @dataclass(frozen=True, slots=True)
-class Hourly:
+class HourlyRequest:
     """An hourly count: which view, by which of its instants, what, by what, of which rows."""
 
     path: str
     instant: str
-    select: Sequence[Part]
-    group_by: Sequence[Part]
-    where: Sequence[Part] = ()
+    select: Sequence[Clause]
+    group_by: Sequence[Clause]
+    where: Sequence[Clause] = ()
 
-    def body(self, window: Window) -> dict[str, Any]:
+    def body(self, window: Window) -> Mapping[str, Any]:
         """Return the request for ``window``."""
         return {
-            "select": [
-                {"type": "time", "timeUnit": "hour", "field": self.instant},
-                *self.select,
-            ],
+            "select": [{"type": "time", "timeUnit": "hour", "field": self.instant}, *self.select],
             "groupBy": list(self.group_by),
             "where": {"and": [*_range(self.instant, window), *self.where]},
             "orderBy": [{"field": f"{self.instant}_hour", "direction": "asc"}],
@@ -43,29 +42,23 @@ class Hourly:
         }
 
 
-_IDS: Part = {"type": "aggregation", "aggregation": "count", "field": "id"}
-_INTEGRATION: Part = {"field": "integrationId"}
-
-EVENTS = Hourly(
+EVENTS = HourlyRequest(
     "/query/events",
     "createdAt",
     select=(_IDS,),
     # Which of the two holds the name is not documented, so both are asked for.
     group_by=({"field": "eventType"}, {"field": "type"}, _INTEGRATION),
 )
-CONVERSATIONS = Hourly(
+CONVERSATIONS = HourlyRequest(
     "/query/conversations",
     "firstMessageTime",
     select=(_IDS, {"type": "aggregation", "aggregation": "sum", "field": "userMessageCount"}),
     group_by=(_INTEGRATION,),
 )
-FEEDBACK = Hourly(
-    "/query/feedback",
-    "createdAt",
-    select=(_IDS,),
-    group_by=({"field": "type"}, _INTEGRATION),
+FEEDBACK = HourlyRequest(
+    "/query/feedback", "createdAt", select=(_IDS,), group_by=({"field": "type"}, _INTEGRATION)
 )
-ESCALATIONS = Hourly(
+ESCALATIONS = HourlyRequest(
     "/query/events",
     "createdAt",
     select=(_IDS,),
@@ -80,10 +73,8 @@ ESCALATIONS = Hourly(
     ),
 )
 
-USERS_PATH = "/query/conversations"
 
-
-def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> dict[str, Any]:
+def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> Mapping[str, Any]:
     """Return the request for the number of different values of the property ``of``."""
     field, *path = of
     grouping = {"groupBy": [_INTEGRATION]} if by_integration else {}
@@ -92,25 +83,19 @@ def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> di
             {"type": "aggregation", "aggregation": "countDistinct", "field": field, "path": path}
         ],
         **grouping,
-        "where": {"and": list(_range("firstMessageTime", window))},
+        "where": {"and": _range("firstMessageTime", window)},
         "notes": notes("active users"),
     }
 
 
 def notes(purpose: str) -> str:
     """Return who asks, and what for; the vendor allows 80 characters."""
-    return f"{_NOTES}: {purpose}"[:MAX_NOTES]
+    return f"chatbot-exporter/{__version__}: {purpose}"[:MAX_NOTES]
 
 
-def _range(field: str, window: Window) -> tuple[Part, Part]:
+def _range(field: str, window: Window) -> list[Clause]:
     edges = (("gte", window.start_ms), ("lt", window.end_ms))
-    first, last = (
-        {"condition": {"field": field, "operator": operator, "value": _iso(instant_ms)}}
+    return [
+        {"condition": {"field": field, "operator": operator, "value": iso(instant_ms)}}
         for operator, instant_ms in edges
-    )
-    return first, last
-
-
-def _iso(instant_ms: int) -> str:
-    text = datetime.fromtimestamp(instant_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    ]

@@ -1,4 +1,4 @@
-"""The families that only Voiceflow has (``metrics.md`` A.4)."""
+"""The family that only Voiceflow has."""
 
 from exporter.model.families import counter
 

@@ -7,11 +7,11 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from exporter.config.model import Secret, TargetOptions
+from exporter.config.model import Secret
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -22,10 +22,19 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.http_client.client import ApiClient, Call
+from exporter.model import families
 from exporter.model.query import Budget, Cost, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.providers.base.labels import Labels
-from exporter.providers.base.plugin import Query, Rules, Target, key_of, spec_for
+from exporter.providers.base.plugin import (
+    CustomQuery,
+    LabelSettings,
+    Provider,
+    Query,
+    key_of,
+    spec_for,
+)
+from exporter.providers.xenioo import families as own
 from exporter.providers.xenioo.groups import GroupMode, Groups, closed_day, day_window
 from exporter.providers.xenioo.mapping import (
     AVERAGES,
@@ -46,7 +55,6 @@ DAYS_FOR_A_DAY = 3  # the day before this one is whole in them, however days are
 MARGIN_MS = 60_000
 LONGER_BY_S = 300
 UNAUTHORIZED = 401
-SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,40 +214,29 @@ def account_name(account_key: Secret, target: str) -> str:
     return "xenioo/" + hashlib.blake2b(key.encode(), digest_size=16, person=b"account").hexdigest()
 
 
-def build(options: TargetOptions, rules: Rules) -> Target:
-    """Return the target that ``options``, which are ``XeniooOptions``, describe."""
-    own_options = cast("XeniooOptions", options)
-    return Target(
-        name=options.name,
-        provider=options.provider,
-        base_url=options.base_url,
-        sign=dict,
-        requests_per_second=options.requests_per_second,
-        queries=(_statistics(own_options, rules),),
-        keys=lambda: {"account": key_of(own_options.account_key)},
-    )
+def queries(options: XeniooOptions, rules: LabelSettings) -> tuple[Query, ...]:
+    """Return the queries of a target."""
+    return (_statistics(options, rules),)
 
 
-def _statistics(options: XeniooOptions, rules: Rules) -> Query:
+def _statistics(options: XeniooOptions, rules: LabelSettings) -> Query:
     meaning = {
-        "endpoint": f"GET {PATH}",
         "bot": options.bot,
         "types": TYPES,
         "group": "hour",
         "timezone": options.timezone,
         "value_field": options.value_field,
-        "schema": SCHEMA,
     }
     name = account_name(options.account_key, options.name)
     spec = replace(
-        spec_for(options, rules, "statistics", meaning),
+        spec_for(options, rules, "statistics", f"GET {PATH}", meaning=meaning),
         reach_ms=MOST_DAYS * DAY_MS,
         fields=_fields(),
         cost=Cost(note="access tokens are calls of their own, about one an hour"),
         budget=Budget(name, HOUR_MS, MARGIN_MS),
     )
     tokens = Tokens(options.account_key, options.service_url)
-    return Query(spec, Statistics(options, tokens, rules.limits.label_value_bytes).read)
+    return CustomQuery(spec, Statistics(options, tokens, rules.limits.label_value_bytes).read)
 
 
 def _fields() -> Mapping[str, str]:
@@ -250,3 +247,42 @@ def _fields() -> Mapping[str, str]:
         for each in (COUNTED, DISTINCT, raw, normalised)
         for code, family in each.items()
     }
+
+
+PROVIDER = Provider(
+    name="xenioo",
+    options=XeniooOptions,
+    families=(
+        own.MESSAGES,
+        own.ACTION_MESSAGES,
+        own.CONVERSATION_LENGTH,
+        own.TIME_TO_PICK_UP,
+        own.TAKEOVER_RATE,
+        own.SUPPORT_CONVERSATION_LENGTH,
+        own.TIME_TO_FIRST_MESSAGE,
+    ),
+    feeds=frozenset(
+        family.name
+        for family in (
+            families.NEW_USERS,
+            families.FALLBACKS,
+            families.NLP_MATCHES,
+            families.NLP_MISSES,
+            families.GOALS_REACHED,
+            families.MESSAGES_RECEIVED,
+            families.OUTBOUND_API_REQUESTS,
+            families.OUTBOUND_API_REQUEST_ERRORS,
+            families.OPERATOR_MESSAGES_SENT,
+            families.RETURNING_USERS,
+            families.ACTIVE_USERS,
+            families.CONVERSATION_DURATION_AVERAGE_SECONDS,
+            families.TIME_TO_PICK_UP_AVERAGE_SECONDS,
+            families.TAKEOVER_RATIO,
+            families.SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
+            families.TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS,
+        )
+    ),
+    sign=lambda _: {},
+    queries=queries,
+    keys=lambda options: {"account": key_of(options.account_key)},
+)

@@ -8,7 +8,8 @@ from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from exporter.providers.base.plugin import Rules, key_of, spans, spec_for, trailing
+from exporter.providers.base.plugin import LabelSettings, key_of, spec_for
+from exporter.providers.base.times import spans, trailing
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 
@@ -16,11 +17,11 @@ NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 def spec(limits: Limits | None = None, **changes: Any) -> QuerySpec:
     entries = {"name": "shop", "provider": "voiceflow", "base_url": "https://vendor.test"}
     options = TargetOptions.model_validate(entries | changes)
-    return spec_for(options, Rules(limits or Limits(), Privacy()), "hourly", {"path": "/x"})
+    return spec_for(options, LabelSettings(limits or Limits(), Privacy()), "hourly", "GET /x")
 
 
 def test_the_defaults_of_settings_are_the_defaults_of_queries() -> None:
-    assert spec() == QuerySpec("shop", "voiceflow", "hourly", {"path": "/x"})
+    assert spec() == QuerySpec("shop", "voiceflow", "hourly", {"endpoint": "GET /x", "schema": 1})
 
 
 def test_every_common_setting_reaches_the_query() -> None:

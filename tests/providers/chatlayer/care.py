@@ -15,9 +15,9 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import Query, Rules, Target
-from exporter.providers.chatlayer.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.chatlayer.options import ChatlayerOptions
+from exporter.providers.chatlayer.provider import PROVIDER
 from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
@@ -30,7 +30,7 @@ URL = "http://127.0.0.1"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 EVENTS = "events/care/live"
-FAMILIES = NORMALISED | {family.name: family for family in KIND.families}
+FAMILIES = NORMALISED | {family.name: family for family in PROVIDER.families}
 
 
 class Killed(BaseException):
@@ -176,7 +176,7 @@ def target(entries: dict[str, Any]) -> Target:
     named = {"name": "care", "provider": "chatlayer"} | entries
     around = SecretContext({}, Path(), inline=True)
     options = ChatlayerOptions.model_validate(named, context=around)
-    return KIND.build(options, Rules(Limits(), Privacy()))
+    return PROVIDER.build(options, LabelSettings(Limits(), Privacy()))
 
 
 async def _published(_key: tuple[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Flow XO's answers, as its documentation shows them, become samples."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -8,24 +9,20 @@ import pytest
 from exporter.errors import SchemaError
 from exporter.model.query import LabelRule
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.base.labels import Labels
-from exporter.providers.flowxo.kind import KIND
 from exporter.providers.flowxo.mapping import (
-    COUNTERS,
-    LEVELS,
     Insights,
-    Shown,
     TopFlow,
     TopMessage,
-    flows_to_reading,
-    insights_to_reading,
-    messages_to_reading,
+    collect_flows,
+    collect_hours,
+    collect_messages,
 )
+from tests.providers.collected import collected
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 TEN = NINE + HOUR_MS
 WINDOW = Window(NINE, TEN + HOUR_MS)
-DAY = Shown(Window(TEN - DAY_MS, TEN), "trailing_1d", 3)
+DAY = Window(TEN - DAY_MS, TEN)
 
 # The vendor's sample, its two months taken for two hours.
 SAMPLE: dict[str, Any] = {
@@ -84,7 +81,7 @@ def first(**changes: Any) -> dict[str, Any]:
 
 def read(answer: dict[str, Any], window: Window = WINDOW) -> Reading:
     typed = msgspec.json.decode(msgspec.json.encode(answer), type=Insights)
-    return insights_to_reading(typed, window, "promo", Labels({}, 128))
+    return collected(partial(collect_hours, project="promo"), [typed], window)
 
 
 def counted(reading: Reading) -> dict[str, list[tuple[int, float]]]:
@@ -198,7 +195,7 @@ def test_a_figure_of_another_type_is_never_coerced(value: Any) -> None:
 
 def flows(rows: list[dict[str, Any]], limit: int = 3) -> Reading:
     typed = msgspec.convert(rows, list[TopFlow])
-    return flows_to_reading(typed, Shown(DAY.window, DAY.label, limit), Labels({}, 128))
+    return collected(partial(collect_flows, limit=limit), typed, DAY)
 
 
 def shown(reading: Reading) -> dict[tuple[str, ...], float]:
@@ -234,7 +231,8 @@ def messages(
         {} if raw else {"message": LabelRule({"hi": "Hi"} if allow else {}, frozenset(allow))}
     )
     typed = msgspec.convert(rows, list[TopMessage])
-    return messages_to_reading(typed, DAY, Labels(label_rules, 128), raw=raw)
+    collect = partial(collect_messages, limit=3, raw=raw)
+    return collected(collect, typed, DAY, label_rules=label_rules)
 
 
 def test_only_listed_messages_are_shown_and_spellings_are_one() -> None:
@@ -258,9 +256,3 @@ def test_raw_messages_are_shown_with_personal_data_redacted() -> None:
     }
     assert reading.dropped == {("chatbot_flowxo_top_message_uses", "pii"): 1}
     assert "ann" not in repr(reading)
-
-
-def test_the_registry_knows_every_family_that_is_fed() -> None:
-    fed = [family for _, family in COUNTERS] + [family for _, family, _ in LEVELS]
-
-    assert {family.name for family in fed} == KIND.feeds

@@ -10,9 +10,9 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.plugin import Rules, Target
-from exporter.providers.flowxo.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.providers.flowxo.options import FlowXOOptions
+from exporter.providers.flowxo.provider import PROVIDER
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -30,7 +30,7 @@ def target(privacy: Privacy = Privacy(), **changes: Any) -> Target:  # noqa: B00
         "project": "promo",
     }
     options = FlowXOOptions.model_validate(entries | changes)
-    return KIND.build(options, Rules(Limits(), privacy))
+    return PROVIDER.build(options, LabelSettings(Limits(), privacy))
 
 
 def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[httpx.URL]]:
@@ -115,7 +115,7 @@ def test_top_lists_are_off_unless_wanted() -> None:
     ]
 
 
-def test_listed_messages_are_compared_by_their_folded_form() -> None:
+def test_listed_messages_are_compared_by_their_normalized_form() -> None:
     built = target(Privacy(top_messages="allowlist"), **LISTS)
     label_rules = built.queries[-1].spec.label_rules["message"]
 

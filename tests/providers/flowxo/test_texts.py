@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.providers.flowxo.texts import cut, fold, presentable
+from exporter.providers.flowxo.texts import cut, normalize, presentable
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,4 @@ def test_a_huge_message_is_examined_quickly() -> None:
 
 
 def test_spellings_of_one_text_compare_equal() -> None:
-    assert fold(" STRASSE\u00a0") == fold("straße") == fold("ｓtraße")  # noqa: RUF001
+    assert normalize(" STRASSE\u00a0") == normalize("straße") == normalize("ｓtraße")  # noqa: RUF001

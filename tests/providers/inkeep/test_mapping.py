@@ -1,6 +1,7 @@
 """Inkeep's rows as samples."""
 
 import contextlib
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
-from exporter.model.samples import HOUR_MS, Reading, Window
-from exporter.providers.base.labels import Labels
+from exporter.model.numbers import spelled_count
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.inkeep import mapping
-from exporter.providers.inkeep.event_map import BUILT_IN
-from exporter.providers.inkeep.mapping import Measure, Row, Shown, parse_bucket, whole
+from exporter.providers.inkeep.mapping import HourGroup, ReadGroup, parse_bucket
+from exporter.providers.inkeep.provider import BUILT_IN
+from tests.providers.collected import collected
 
 NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
 WINDOW = Window(NINE, NINE + 2 * HOUR_MS)
@@ -24,16 +26,26 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2),
     max_leaves=3,
 )
-SHOWN = Shown("docs", WINDOW, "trailing_1d")
+DAY = Window(NINE - DAY_MS, NINE)
 
 
-def rows(*entries: dict[str, Any], bucket: str = "2026-03-03 09:00:00") -> list[Row]:
+def rows(*entries: dict[str, Any], bucket: str = "2026-03-03 09:00:00") -> list[HourGroup]:
     full = [{"createdAt_hour": bucket, "count_id": 2, **entry} for entry in entries]
-    return msgspec.convert(full, list[Row])
+    return msgspec.convert(full, list[HourGroup])
 
 
-def reading(found: list[Row], measure: Measure = EVENTS) -> Reading:
-    return mapping.rows_to_reading(found, WINDOW, "docs", measure, Labels({}, 128))
+def reading(found: list[HourGroup], read: ReadGroup = EVENTS) -> Reading:
+    return collected(partial(mapping.collect_hours, project="docs", read=read), found, WINDOW)
+
+
+def users(*groups: dict[str, Any]) -> list[GaugeRow]:
+    collect = partial(mapping.collect_users, groups, project="docs", window=DAY)
+    return list(collected(collect, (), WINDOW).lists)
+
+
+def all_users(*groups: dict[str, Any]) -> list[GaugeRow]:
+    collect = partial(mapping.collect_users, (), project="docs", window=DAY)
+    return list(collected(collect, groups, WINDOW).lists)
 
 
 def names(found: Reading) -> list[str]:
@@ -75,12 +87,12 @@ def test_what_is_no_bucket_is_a_fault_that_does_not_repeat_it(text: str) -> None
 
 def test_a_row_without_a_bucket_is_a_fault() -> None:
     with pytest.raises(SchemaError, match=r"result\[0\]: the bucket is missing"):
-        reading([Row(ids=3)])
+        reading([HourGroup(ids=3)])
 
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3), ("3", 3), ("3.0", 3), (3.0, 3), ("0", 0)])
 def test_a_count_may_be_spelt_as_text(value: Any, number: int) -> None:
-    assert whole(value, "x") == number
+    assert spelled_count(value, "x") == number
 
 
 @pytest.mark.parametrize(
@@ -99,7 +111,7 @@ def test_a_count_may_be_spelt_as_text(value: Any, number: int) -> None:
 )
 def test_what_is_no_count_is_a_fault_with_its_kind(value: Any, kind: str) -> None:
     with pytest.raises(SchemaError, match=r"^result\[0\].count_id: ") as caught:
-        whole(value, "result[0].count_id")
+        spelled_count(value, "result[0].count_id")
 
     assert caught.value.kind == kind
 
@@ -162,7 +174,7 @@ def test_a_time_inside_an_hour_counts_into_it_and_is_drift() -> None:
 def test_a_sum_of_nothing_is_left_out_and_drift() -> None:
     found = reading(
         msgspec.convert(
-            [{"firstMessageTime_hour": "2026-03-03 09:00:00", "count_id": 1}], list[Row]
+            [{"firstMessageTime_hour": "2026-03-03 09:00:00", "count_id": 1}], list[HourGroup]
         ),
         mapping.conversations,
     )
@@ -172,12 +184,12 @@ def test_a_sum_of_nothing_is_left_out_and_drift() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "entry"), [(mapping.escalations, {}), (mapping.feedback, {"type": None})]
+    ("read", "entry"), [(mapping.escalations, {}), (mapping.feedback, {"type": None})]
 )
 def test_a_missing_kind_or_rating_is_empty_and_drift(
-    measure: Measure, entry: dict[str, Any]
+    read: ReadGroup, entry: dict[str, Any]
 ) -> None:
-    found = reading(rows(entry), measure)
+    found = reading(rows(entry), read)
 
     assert found.counts[0][0][1] == ("docs", "", "", "")
     assert found.drift == {"missing": 1}
@@ -188,14 +200,10 @@ def test_an_escalation_of_no_kind_is_no_drift() -> None:
 
 
 def test_users_without_an_integration_are_not_the_total() -> None:
-    found = mapping.users(
-        [
-            {"integrationId": None, "countDistinct_userProperties.id": 9},
-            {"integrationId": "int_a", "countDistinct_userProperties.id": "4"},
-            {"integrationId": "int_b", "countDistinct_userProperties.id": None},
-        ],
-        SHOWN,
-        Labels({}, 128),
+    found = users(
+        {"integrationId": None, "countDistinct_userProperties.id": 9},
+        {"integrationId": "int_a", "countDistinct_userProperties.id": "4"},
+        {"integrationId": "int_b", "countDistinct_userProperties.id": None},
     )
 
     assert [(row.series[1], row.value) for row in found] == [
@@ -207,25 +215,25 @@ def test_an_integration_that_comes_twice_is_a_fault() -> None:
     twice = [{"integrationId": "int_a", "countDistinct_userProperties.id": 4}] * 2
 
     with pytest.raises(SchemaError, match="an integration came twice"):
-        mapping.users(twice, SHOWN, Labels({}, 128))
+        users(*twice)
 
 
 @pytest.mark.parametrize("entry", [{}, {"countDistinct_a": 1, "countDistinct_b": 2}])
 def test_a_distinct_count_that_cannot_be_found_is_a_fault(entry: dict[str, Any]) -> None:
     with pytest.raises(SchemaError, match="the distinct count is missing"):
-        mapping.all_users([entry], SHOWN, Labels({}, 128))
+        all_users(entry)
 
 
 @pytest.mark.parametrize("value", [True, [1], {"n": 1}, "many"])
 def test_a_distinct_count_that_is_no_number_is_a_fault(value: Any) -> None:
     with pytest.raises(SchemaError, match="expected a number"):
-        mapping.all_users([{"countDistinct_x": value}], SHOWN, Labels({}, 128))
+        all_users({"countDistinct_x": value})
 
 
 @pytest.mark.parametrize("value", [5, ["int_a"], {"id": "int_a"}])
 def test_an_integration_that_is_no_text_is_a_fault(value: Any) -> None:
     with pytest.raises(SchemaError, match="expected text"):
-        mapping.users([{"integrationId": value, "countDistinct_x": 1}], SHOWN, Labels({}, 128))
+        users({"integrationId": value, "countDistinct_x": 1})
 
 
 @given(text=st.text(alphabet="0123456789-:. TZ+", max_size=32))
@@ -237,10 +245,10 @@ def test_any_text_is_a_bucket_or_a_fault(text: str) -> None:
 @given(rows=st.lists(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=3), max_size=3))
 def test_any_distinct_rows_are_read_or_a_fault(rows: list[dict[str, Any]]) -> None:
     with contextlib.suppress(SchemaError):
-        found = mapping.users(rows, SHOWN, Labels({}, 128))
+        found = users(*rows)
         assert all(row.value >= 0 for row in found)
 
 
 def test_a_total_in_several_rows_is_a_fault() -> None:
     with pytest.raises(SchemaError, match="expected one row"):
-        mapping.all_users([{"countDistinct_x": 1}] * 2, SHOWN, Labels({}, 128))
+        all_users(*[{"countDistinct_x": 1}] * 2)

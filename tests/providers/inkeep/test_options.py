@@ -6,9 +6,9 @@ from exporter.config import loads
 from exporter.config.model import Limits, Privacy
 from exporter.errors import SettingsError
 from exporter.model.samples import DAY_MS
-from exporter.providers.base.plugin import Rules
-from exporter.providers.inkeep.kind import KIND
+from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.inkeep.options import InkeepOptions
+from exporter.providers.inkeep.provider import PROVIDER
 
 HEAD = """\
 version: 1
@@ -138,12 +138,12 @@ def test_a_map_that_nothing_reads_is_a_fault() -> None:
     ("extra", "words"),
     [
         ("active_users: {windows: [36h]}", "expected whole days; use 1d, 7d or 28d"),
-        ("active_users: {windows: [1d, 24h]}", "an entry stands here more than once"),
-        ("active_users: {windows: []}", "name at least one, or leave the key out"),
+        ("active_users: {windows: [1d, 24h]}", "an entry is listed more than once"),
+        ("active_users: {windows: []}", "name at least one"),
         ("active_users: {property: [id]}", "as in [userProperties, id]"),
         ("active_users: {property: [searchQuery, id]}", "as in [userProperties, id]"),
-        ("queries: [events, events]", "an entry stands here more than once"),
-        ("queries: []", "name at least one, or leave the key out"),
+        ("queries: [events, events]", "an entry is listed more than once"),
+        ("queries: []", "name at least one"),
         ("queries: [event]", 'did you mean "events"?'),
     ],
 )
@@ -155,7 +155,7 @@ def test_the_key_is_signed_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("KEY", "canary")
     options = made()
 
-    assert KIND.build(options, Rules(Limits(), Privacy())).sign() == {
+    assert PROVIDER.build(options, LabelSettings(Limits(), Privacy())).sign() == {
         "Authorization": "Bearer canary"
     }
     assert "canary" not in repr(options)

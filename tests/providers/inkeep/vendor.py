@@ -11,9 +11,9 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
-from exporter.providers.base.plugin import Rules
-from exporter.providers.inkeep.kind import KIND
+from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.inkeep.options import InkeepOptions
+from exporter.providers.inkeep.provider import PROVIDER
 from exporter.simulator.inkeep import build
 from exporter.simulator.traffic import Traffic
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
@@ -36,7 +36,7 @@ class Vendor:
         self.options = InkeepOptions.model_validate(
             entries, context=SecretContext({}, Path(), inline=True)
         )
-        self.target = KIND.build(self.options, Rules(Limits(), Privacy()))
+        self.target = PROVIDER.build(self.options, LabelSettings(Limits(), Privacy()))
 
     def read(self, name: str, window: Window = WINDOW) -> list[Reading]:
         """Return the readings of one poll of a query."""
@@ -51,8 +51,8 @@ class Vendor:
                     clock=self.clock,
                     requests_per_second=0,
                 )
-                ask = PollRequest(window, self.clock.now_ms())
-                return [reading async for reading in query.read(api, ask)]
+                request = PollRequest(window, self.clock.now_ms())
+                return [reading async for reading in query.read(api, request)]
 
         return run_virtual(main(), self.clock)
 

@@ -1,5 +1,6 @@
 """Voiceflow's rows, as its documentation shows them, become samples."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -7,23 +8,24 @@ import pytest
 
 from exporter.errors import SchemaError
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.base.labels import Labels
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.voiceflow.mapping import (
-    MEASURES,
-    Intent,
-    Row,
-    Scope,
-    intents_to_reading,
+    USAGES,
+    ProjectScope,
+    TopIntent,
+    UsageRow,
+    collect_intents,
+    collect_usage,
     parse_period,
-    rows_to_reading,
 )
+from tests.providers.collected import collected
 
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
 MAIN = "64b1f0aa11bb22cc33dd44ef"
 SEVEN = 1_770_102_000_000  # 2026-02-03T07:00:00Z
 NINE = SEVEN + 2 * HOUR_MS
 WINDOW = Window(SEVEN, NINE + HOUR_MS)
+DAY = Window(NINE - DAY_MS, NINE)
 
 SAMPLE = [
     {
@@ -52,13 +54,13 @@ def read(
     rows: list[dict[str, Any]],
     name: str = "interactions",
     *,
-    scope: Scope = Scope(PROJECT),  # noqa: B008 - frozen
+    scope: ProjectScope = ProjectScope(PROJECT),  # noqa: B008 - frozen
     label_rules: dict[str, LabelRule] | None = None,
     memo: dict[str, Any] | None = None,
 ) -> Reading:
-    typed = msgspec.convert(rows, list[Row])
-    labels = Labels(label_rules or {}, 128)
-    return rows_to_reading(MEASURES[name], typed, WINDOW, scope, labels, memo=memo or {})
+    typed = msgspec.convert(rows, list[UsageRow])
+    collect = partial(collect_usage, usage=USAGES[name], scope=scope)
+    return collected(collect, typed, WINDOW, label_rules=label_rules, memo=memo)
 
 
 def test_interactions_are_counted_by_hour_environment_and_type() -> None:
@@ -86,7 +88,7 @@ def test_aliases_name_project_and_environment() -> None:
 def test_an_environment_that_the_settings_fix_names_every_row() -> None:
     label_rules = {"bot_environment": LabelRule({"main": "live"})}
 
-    reading = read(SAMPLE[:1], scope=Scope(PROJECT, "main"), label_rules=label_rules)
+    reading = read(SAMPLE[:1], scope=ProjectScope(PROJECT, "main"), label_rules=label_rules)
 
     assert reading.counts[0][0][1] == (PROJECT, "live", "dialog-management")
 
@@ -271,21 +273,24 @@ def test_unknown_fields_are_of_no_interest() -> None:
     assert read([row(somethingNew={"a": [1]})]).drift == {}
 
 
-def test_top_intents_are_a_list_of_the_window() -> None:
-    intents = [Intent("order_status", 77), Intent("greeting", 31)]
+def intents(*entries: TopIntent) -> Reading:
+    collect = partial(collect_intents, scope=ProjectScope(PROJECT))
+    return collected(collect, entries, DAY, lists_of={"chatbot_top_intent_matches"})
 
-    reading = intents_to_reading(intents, WINDOW, "trailing_1d", Scope(PROJECT), Labels({}, 128))
+
+def test_top_intents_are_a_list_of_the_window() -> None:
+    reading = intents(TopIntent("order_status", 77), TopIntent("greeting", 31))
 
     name = "chatbot_top_intent_matches"
     assert reading.lists == [
-        GaugeRow((name, (PROJECT, "", "order_status", "trailing_1d")), WINDOW, 77),
-        GaugeRow((name, (PROJECT, "", "greeting", "trailing_1d")), WINDOW, 31),
+        GaugeRow((name, (PROJECT, "", "order_status", "trailing_1d")), DAY, 77),
+        GaugeRow((name, (PROJECT, "", "greeting", "trailing_1d")), DAY, 31),
     ]
     assert reading.lists_of == {name}
 
 
 def test_an_empty_top_list_empties_what_was_shown() -> None:
-    reading = intents_to_reading([], WINDOW, "trailing_1d", Scope(PROJECT), Labels({}, 128))
+    reading = intents()
 
     assert list(reading.lists) == []
     assert reading.lists_of == {"chatbot_top_intent_matches"}

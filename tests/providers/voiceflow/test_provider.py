@@ -14,9 +14,9 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.plugin import Rules, Target
-from exporter.providers.voiceflow.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.providers.voiceflow.options import VoiceflowOptions
+from exporter.providers.voiceflow.provider import PROVIDER
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -35,7 +35,7 @@ def options(**changes: Any) -> VoiceflowOptions:
 
 
 def target(**changes: Any) -> Target:
-    return KIND.build(options(**changes), Rules(Limits(), Privacy()))
+    return PROVIDER.build(options(**changes), LabelSettings(Limits(), Privacy()))
 
 
 def page(*counts: int, **result: Any) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: An
                 clock=clock,
                 requests_per_second=0,
             )
-            ask = PollRequest(window, START_MS)
-            return [reading async for reading in built.queries[index].read(api, ask)]
+            request = PollRequest(window, START_MS)
+            return [reading async for reading in built.queries[index].read(api, request)]
 
     return run_virtual(main(), clock)
 

@@ -20,8 +20,8 @@ from exporter.model.query import PollRequest, QueryKey
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import Query, Rules, Target
-from exporter.providers.xenioo.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Query, Target
+from exporter.providers.xenioo.provider import PROVIDER
 from exporter.simulator.server import Seen
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
@@ -31,7 +31,7 @@ from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 URL = "http://127.0.0.1"
 STATISTICS = "/analytics/statistics"
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 2 * DAY_MS, floor_to(START_MS, HOUR_MS) + HOUR_MS)
-FAMILIES = {entry.family.name: entry.family for entry in catalogue.entries({"xenioo": KIND})}
+FAMILIES = {entry.family.name: entry.family for entry in catalogue.entries({"xenioo": PROVIDER})}
 
 
 async def published(_key: QueryKey) -> None:
@@ -66,13 +66,13 @@ class Account:
 
     def configure(self, names: Sequence[str], **keys: Any) -> None:
         """Read other settings; an open ledger learns of them when it is opened again."""
-        rules = Rules(Limits(), Privacy())
+        rules = LabelSettings(Limits(), Privacy())
         around = SecretContext({}, Path(), inline=True)
         self.targets: list[Target] = []
         for name in names:
             entries = {"name": name, **self.service.target(URL), **keys}
-            options = KIND.options.model_validate(entries, context=around)
-            self.targets.append(KIND.build(options, rules))
+            options = PROVIDER.options.model_validate(entries, context=around)
+            self.targets.append(PROVIDER.build(options, rules))
 
     @property
     def queries(self) -> dict[QueryKey, Query]:

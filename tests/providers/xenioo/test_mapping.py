@@ -8,7 +8,6 @@ from exporter.errors import SchemaError
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.base.labels import Labels
 from exporter.providers.xenioo.groups import Groups
-from exporter.providers.xenioo.kind import KIND
 from exporter.providers.xenioo.mapping import (
     AVERAGES,
     COUNTED,
@@ -17,6 +16,7 @@ from exporter.providers.xenioo.mapping import (
     day_to_reading,
     hours_to_reading,
 )
+from exporter.providers.xenioo.provider import PROVIDER
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
@@ -310,5 +310,5 @@ def test_the_registry_knows_every_family_that_is_fed() -> None:
     fed = {*COUNTED.values(), *DISTINCT.values(), *normalised}
     fed |= {average.raw for average in AVERAGES.values()}
 
-    assert {family.name for family in fed - {*KIND.families}} == KIND.feeds
-    assert {*KIND.families} <= fed
+    assert {family.name for family in fed - {*PROVIDER.families}} == PROVIDER.feeds
+    assert {*PROVIDER.families} <= fed

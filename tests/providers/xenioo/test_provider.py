@@ -15,10 +15,9 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.providers.base.plugin import Rules, Target
-from exporter.providers.xenioo.kind import KIND
+from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
+from exporter.providers.xenioo.provider import PROVIDER, account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
 from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
@@ -41,7 +40,7 @@ def options(**keys: Any) -> XeniooOptions:
 
 
 def target(**keys: Any) -> Target:
-    return KIND.build(options(**keys), Rules(Limits(), Privacy()))
+    return PROVIDER.build(options(**keys), LabelSettings(Limits(), Privacy()))
 
 
 def token_and(rows: Any) -> Vendor:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -11,7 +12,9 @@ from pydantic.fields import FieldInfo
 
 from exporter.config.model import Common, Named, Secret, SettingsFile, TargetOptions
 from exporter.config.values import duration_text, size_text
+from exporter.providers import PROVIDERS
 
+PAGE = Path("docs/configuration.md")
 HEAD = "| key | kind | default | meaning |\n|---|---|---|---|\n"
 _WORDS: Mapping[Any, str] = {
     bool: "true or false",
@@ -136,3 +139,8 @@ def _written(value: Any, kind: str) -> Any:
 def _as_yaml(value: Any) -> str:
     dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     return dumped.removesuffix("...\n").strip()
+
+
+if __name__ == "__main__":
+    made = tables({name: provider.options for name, provider in PROVIDERS.items()})
+    PAGE.write_text(rewritten(PAGE.read_text("utf-8"), made), "utf-8")

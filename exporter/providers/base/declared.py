@@ -1,0 +1,138 @@
+"""Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from exporter.errors import Truncated
+from exporter.http_client.client import ApiClient, Call
+from exporter.model.query import PollRequest, QuerySpec
+from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import spans, trailing
+
+A = TypeVar("A")
+ItemT = TypeVar("ItemT")
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Paging: each answer has a cursor or token, which the next request sends back unchanged.
+
+    ``next`` returns an answer's cursor; absent, null or empty, it ends the list. ``send`` names
+    the (nested) member of the parameters that takes it. An empty page ends the list unless
+    ``empty_pages``; a page that repeats the one before counts once.
+    """
+
+    next: Callable[[Any], msgspec.Raw | str | None]
+    send: Sequence[str]
+    most_pages: int
+    empty_pages: bool = False
+
+    async def items(
+        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
+    ) -> list[ItemT]:
+        """Return the items of all pages; raise ``Truncated`` if they do not come to an end."""
+        first = parameters = query.parameters(window)
+        found: list[ItemT] = []
+        previous: Sequence[ItemT] = ()
+        seen: set[bytes] = set()
+        for _ in range(self.most_pages):
+            answer = await query.fetch(client, parameters)
+            page, cursor = query.items(answer), self.next(answer) or b""
+            if page != previous:
+                found += page
+            mark = cursor.encode() if isinstance(cursor, str) else bytes(cursor)
+            if mark in {b"", b"null"} or not (page or self.empty_pages):
+                return found
+            if mark in seen:
+                raise Truncated(f"{query.spec.request}: the cursor of a page came again")
+            seen.add(mark)
+            parameters, previous = _with(first, self.send, cursor), page
+        raise Truncated(f"{query.spec.request}: more than {self.most_pages} pages")
+
+
+@dataclass(frozen=True, slots=True)
+class Halving:
+    """Paging: nothing selects a page, so where items are missing, ask for half the time.
+
+    ``complete`` says whether an answer has every item.
+    """
+
+    complete: Callable[[Any], bool]
+
+    async def items(
+        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
+    ) -> list[ItemT]:
+        """Return the items of ``window``; raise ``Truncated`` if one hour has too many."""
+        found: list[ItemT] = []
+        start_ms, span_ms = window.start_ms, window.length_ms
+        while start_ms < window.end_ms:
+            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+            answer = await query.fetch(client, query.parameters(part))
+            if self.complete(answer):
+                found += query.items(answer)
+                start_ms = part.end_ms
+            elif part.length_ms <= HOUR_MS:
+                request = query.spec.request
+                raise Truncated(f"{request}: one hour has more rows than an answer holds")
+            else:
+                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredQuery(Generic[A, ItemT]):
+    """A query as data and one pure function, ``collect``.
+
+    ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
+    body of a POST. ``answer`` is the type that an answer is decoded as, ``items`` returns its
+    items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
+    the newest whole hours of that length instead, and its gauges are lists of that window.
+    """
+
+    spec: QuerySpec
+    answer: type[A]
+    parameters: Callable[[Window], Parameters]
+    items: Callable[[A], Sequence[ItemT]]
+    collect: Callable[[Sequence[ItemT], Rows], None]
+    pages: Cursor | Halving | None = None
+    trailing_ms: int | None = None
+
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading per span of the window, grown to whole buckets, oldest first."""
+        windows, memo = self.windows(request), request.memo
+        for window in windows:
+            if self.pages is None:
+                items = self.items(await self.fetch(client, self.parameters(window)))
+            else:
+                items = await self.pages.items(self, client, window)
+            rows = Rows(window, self.spec, memo)
+            if self.trailing_ms is not None:
+                rows.list_of(*self.spec.fields)
+            self.collect(items, rows)
+            reading = rows.reading(more=window != windows[-1])
+            memo = memo if reading.memo is None else reading.memo
+            yield reading
+
+    def windows(self, request: PollRequest) -> list[Window]:
+        """Return the windows that a poll reads one by one."""
+        if self.trailing_ms is not None:
+            return [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
+        return list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
+
+    async def fetch(self, client: ApiClient, parameters: Parameters) -> A:
+        """Return the answer to the request that sends ``parameters``."""
+        method, _, path = self.spec.request.partition(" ")
+        if method == "GET":
+            return await client.get(path, parameters, self.answer)
+        return await client.fetch(Call(method, path, json=parameters), self.answer)
+
+
+def _with(parameters: Parameters, path: Sequence[str], value: Any) -> Parameters:
+    """Return ``parameters`` with ``value`` at the nested members ``path``."""
+    name, *rest = path
+    return {**parameters, name: _with(parameters.get(name, {}), rest, value) if rest else value}

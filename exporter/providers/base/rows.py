@@ -1,0 +1,119 @@
+"""Items of an answer become a reading: sums, labels, drift and missing fields in one place."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from exporter.model.query import QuerySpec
+from exporter.model.samples import Family, GaugeRow, Reading, Series, Window, floor_to
+from exporter.providers.base.labels import Labels
+
+
+class Rows:
+    """Collects what one complete read of ``window`` says; ``reading`` returns it.
+
+    Numbers of one label set and one bucket are parts and are summed. ``labels`` are the values of
+    a family's labels after ``provider, target``; those left out are empty. ``drift`` counts, by
+    kind, what differs from the documentation but could be left out. ``memo`` is what an earlier
+    poll stored with ``remember``.
+    """
+
+    def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
+        self.window = window
+        self.memo = memo
+        self.drift: Counter[str] = Counter()
+        self._step_ms = spec.granularity_ms
+        self._labels = Labels(spec.label_rules, spec.label_value_bytes)
+        self._counts: defaultdict[tuple[Series, int], int] = defaultdict(int)
+        self._gauges: defaultdict[str, defaultdict[tuple[Series, Window], float]]
+        self._gauges = defaultdict(lambda: defaultdict(float))
+        self._kept: set[str] = set()
+        self._lists_of: set[str] = set()
+        self._remembered: Mapping[str, Any] | None = None
+
+    def bucket(self, at_ms: int) -> int | None:
+        """Return the start of the bucket that holds ``at_ms``; None where the window does not.
+
+        An instant inside a bucket is drift.
+        """
+        start_ms = floor_to(at_ms, self._step_ms)
+        if not self.window.holds(start_ms):
+            return None
+        self.drift["unexpected_type"] += start_ms != at_ms
+        return start_ms
+
+    def count(
+        self, family: Family, labels: tuple[str, ...], bucket_ms: int, number: int | None
+    ) -> None:
+        """Add ``number`` to a counter's bucket.
+
+        None: the field is missing, which is drift and not 0. The buckets of ``family`` that the
+        ledger knows stay as they are.
+        """
+        if number is None:
+            self.drift["missing"] += 1
+            self._kept.add(family.name)
+        else:
+            self._counts[self._labels.series(family, *labels), bucket_ms] += number
+
+    def bucket_value(
+        self, family: Family, labels: tuple[str, ...], bucket_ms: int, value: float
+    ) -> None:
+        """Set a gauge of one bucket that does not add up over time: a distinct count, an average."""
+        self._gauge("bucket", family, labels, self._bucket_window(bucket_ms), value)
+
+    def level(
+        self, family: Family, labels: tuple[str, ...], bucket_ms: int, value: float | None
+    ) -> None:
+        """Set a gauge that holds at the end of a bucket; None: the field is missing (drift)."""
+        if value is None:
+            self.drift["missing"] += 1
+        else:
+            self._gauge("level", family, labels, self._bucket_window(bucket_ms), value)
+
+    def window_value(
+        self, family: Family, labels: tuple[str, ...], value: float, window: Window | None = None
+    ) -> None:
+        """Set a gauge of a whole window: an entry of a list, a distinct count over days."""
+        self._gauge("list", family, labels, window or self.window, value)
+        self.list_of(family.name)
+
+    def list_of(self, *families: str) -> None:
+        """Note that the lists of ``families`` were read, so that an empty list empties them."""
+        self._lists_of.update(families)
+
+    def drop(self, family: Family, reason: str) -> None:
+        """Count a label set of ``family`` that lost something for ``reason``."""
+        self._labels.drop(family, reason)
+
+    def remember(self, **memo: Any) -> None:
+        """Store ``memo``, plain JSON values, for the next poll together with this reading."""
+        self._remembered = memo
+
+    def reading(self, *, more: bool = False) -> Reading:
+        """Return what was collected; ``more``: another reading of the same poll follows."""
+        counts = [(*key, number) for key, number in self._counts.items()]
+        return Reading(
+            self.window,
+            counts=[row for row in counts if row[0][0] not in self._kept],
+            kept=frozenset(self._kept),
+            buckets=self._gauges_of("bucket"),
+            levels=self._gauges_of("level"),
+            lists=self._gauges_of("list"),
+            lists_of=frozenset(self._lists_of),
+            drift=+self.drift,
+            dropped=self._labels.dropped,
+            memo=self._remembered,
+            more=more,
+        )
+
+    def _bucket_window(self, bucket_ms: int) -> Window:
+        return Window(bucket_ms, bucket_ms + self._step_ms)
+
+    def _gauge(
+        self, kind: str, family: Family, labels: tuple[str, ...], window: Window, value: float
+    ) -> None:
+        self._gauges[kind][self._labels.series(family, *labels), window] += value
+
+    def _gauges_of(self, kind: str) -> list[GaugeRow]:
+        return [GaugeRow(*key, value) for key, value in self._gauges[kind].items()]

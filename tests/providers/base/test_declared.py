@@ -1,0 +1,134 @@
+"""A declared query asks for its window span by span and page by page."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from exporter.errors import Truncated
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.families import INTERACTIONS
+from exporter.model.query import PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.providers.base.declared import Cursor, DeclaredQuery, Halving
+from exporter.providers.base.rows import Rows
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
+
+NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
+WINDOW = Window(NOON, NOON + 4 * HOUR_MS)
+
+
+class Page(msgspec.Struct):
+    """Hours, and how the list goes on."""
+
+    hours: list[int]
+    next: str | None = None
+    complete: bool = True
+
+
+def collect(hours: Sequence[int], rows: Rows) -> None:
+    for hour_ms in hours:
+        rows.count(INTERACTIONS, ("p",), hour_ms, 1)
+    rows.remember(polls=rows.memo.get("polls", 0) + 1)
+
+
+def query(method: str = "GET") -> DeclaredQuery[Page, int]:
+    return DeclaredQuery(
+        spec=QuerySpec(
+            "shop",
+            "acme",
+            "hourly",
+            {"endpoint": f"{method} /x"},
+            fields={"chatbot_interactions_total": "hours[]"},
+        ),
+        parameters=lambda window: {"from": window.start_ms, "to": window.end_ms},
+        answer=Page,
+        items=lambda page: page.hours,
+        collect=collect,
+    )
+
+
+def read(
+    asked: DeclaredQuery[Page, int], vendor: Callable[[dict[str, str]], dict[str, Any]]
+) -> list[Reading]:
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content) if request.content else dict(request.url.params)
+        return httpx.Response(200, json=vendor(sent))
+
+    async def main() -> list[Reading]:
+        async with Transport(httpx.MockTransport(answer)) as wire:
+            client = ApiClient(
+                base_url="https://vendor.test",
+                sign=dict,
+                wire=wire,
+                clock=VirtualClock(),
+                requests_per_second=0,
+            )
+            request = PollRequest(WINDOW, START_MS, memo={"polls": 5})
+            return [reading async for reading in asked.read(client, request)]
+
+    return run_virtual(main(), VirtualClock())
+
+
+def test_a_window_is_read_in_spans_that_share_a_memo() -> None:
+    one = query()
+    spans = replace(one, spec=replace(one.spec, span_ms=3 * HOUR_MS))
+    asked: list[tuple[int, int]] = []
+
+    def vendor(sent: dict[str, str]) -> dict[str, Any]:
+        asked.append((int(sent["from"]), int(sent["to"])))
+        return {"hours": [int(sent["from"])]}
+
+    readings = read(spans, vendor)
+
+    assert asked == [(NOON, NOON + 3 * HOUR_MS), (NOON + 3 * HOUR_MS, WINDOW.end_ms)]
+    assert [(reading.memo, reading.more) for reading in readings] == [
+        ({"polls": 6}, True),
+        ({"polls": 7}, False),
+    ]
+
+
+def test_a_trailing_query_reads_the_last_hours_as_a_list() -> None:
+    (reading,) = read(replace(query(), trailing_ms=DAY_MS), lambda _: {"hours": []})
+
+    end_ms = START_MS // HOUR_MS * HOUR_MS
+    assert reading.window == Window(end_ms - DAY_MS, end_ms)
+    assert reading.lists_of == {"chatbot_interactions_total"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_token_is_sent_back_until_there_is_none(method: str) -> None:
+    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+    script: dict[str | None, dict[str, Any]] = {
+        None: {"hours": [NOON], "next": "a"},
+        "a": {"hours": [], "next": "b"},
+        "b": {"hours": [NOON], "next": ""},
+    }
+
+    (reading,) = read(replace(query(method), pages=pages), lambda sent: script[sent.get("token")])
+
+    assert [number for _, _, number in reading.counts] == [2]
+
+
+def test_a_token_that_comes_again_is_an_incomplete_read() -> None:
+    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+
+    with pytest.raises(Truncated, match="GET /x: the cursor of a page came again"):
+        read(replace(query(), pages=pages), lambda _: {"hours": [NOON], "next": "a"})
+
+
+def test_an_incomplete_answer_is_asked_for_in_halves() -> None:
+    def vendor(sent: dict[str, str]) -> dict[str, Any]:
+        hours = range(int(sent["from"]), int(sent["to"]), HOUR_MS)
+        return {"hours": list(hours)[:2], "complete": len(hours) <= 2}
+
+    pages = Halving(complete=lambda page: page.complete)
+
+    (reading,) = read(replace(query(), pages=pages), vendor)
+
+    assert len(reading.counts) == 4
