@@ -67,7 +67,7 @@ class Health:
 class Environment:
     """What the program takes from outside: time, chance, the network, its providers.
 
-    ``grace_s`` is how long polls may go on once it is told to stop. ``blocking`` reads key files
+    ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
     """
 
@@ -83,7 +83,7 @@ class Environment:
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadedSettings:
     """The settings in force, and since when."""
 
     digest: str
@@ -96,7 +96,7 @@ class App:
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
         self._environment = environment
-        self._loaded = Loaded(digest, environment.clock.now_ms())
+        self._loaded = LoadedSettings(digest, environment.clock.now_ms())
         self._started_ms = environment.clock.now_ms()
         self._stop = asyncio.Event()
         self._recent = status.RecentPolls()
@@ -261,7 +261,7 @@ class App:
         self._specs = specs
         self._settings = settings
         now_ms = self._environment.clock.now_ms()
-        self._loaded = Loaded(digest, now_ms)
+        self._loaded = LoadedSettings(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
 

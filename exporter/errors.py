@@ -7,7 +7,7 @@ ExporterError
 │   └── ClaimLost         another holder owns the query now: drop the result
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
     ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
-    ├── Throttled         refused for rate reasons: wait for ``retry_after_s``
+    ├── Throttled         rate-limited: wait     for ``retry_after_s``
     │   └── BudgetSpent   by our own call budget: nothing was sent, the slot is skipped
     ├── TimedOut          a deadline passed
     ├── Unreachable       connect, reset, TLS

@@ -234,7 +234,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """Return ``secret`` as it could stand in a line, longest first."""
+    """Return ``secret`` in the forms that a line could hold, longest first."""
     encoded = base64.b64encode(secret.encode()).decode()
     forms = {
         secret,

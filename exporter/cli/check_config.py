@@ -32,8 +32,8 @@ def command(file: str, *, probing: bool) -> None:
     """
     settings = read_settings(file)
     targets = targets_of(settings)
-    for caution in warnings(file, settings, targets):
-        click.echo(str(caution), err=True)
+    for warning in warnings(file, settings, targets):
+        click.echo(str(warning), err=True)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return

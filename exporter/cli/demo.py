@@ -35,7 +35,7 @@ INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 10_000
 
-WELCOME = """chatbot-exporter {version} demo: {count} made-up accounts, polled every few seconds.
+WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
 
   status page   http://{address}/
   metrics       http://{address}/metrics

@@ -19,7 +19,7 @@ MOST_ROWS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlannedQuery:
     """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown.
 
     ``pages`` is how many rows a page holds, where there are pages.
@@ -59,7 +59,7 @@ def command(file: str) -> None:
     click.echo("\n".join(_text(targets_of(read_settings(file)))))
 
 
-def lines_of(target: Target, sharing: Counter[str]) -> list[Line]:
+def lines_of(target: Target, sharing: Counter[str]) -> list[PlannedQuery]:
     """Return a line for each query of ``target``; targets of one account take turns.
 
     ``sharing`` is how many queries spend from each budget.
@@ -67,12 +67,12 @@ def lines_of(target: Target, sharing: Counter[str]) -> list[Line]:
     return [_line(query.spec, sharing) for query in target.queries]
 
 
-def _line(spec: QuerySpec, sharing: Counter[str]) -> Line:
+def _line(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
     every_ms = spec.interval_ms
     if spec.budget is not None:
         turn_ms = (spec.budget.period_ms + spec.budget.margin_ms) * sharing[spec.budget.name]
         every_ms = max(every_ms + spec.budget.margin_ms, turn_ms)
-    return Line(
+    return PlannedQuery(
         target=spec.target,
         query=spec.name,
         every_ms=every_ms,
@@ -117,7 +117,7 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
     yield from _first_start(targets, plan)
 
 
-def _table(lines: Sequence[Line]) -> Iterator[str]:
+def _table(lines: Sequence[PlannedQuery]) -> Iterator[str]:
     rows = [("TARGET", "QUERY", "EVERY", "CALLS/POLL", "CALLS/HOUR", "CALLS/DAY", "ROWS/POLL")]
     rows += [_cells(line) for line in lines]
     hour, day = sum(line.per_hour for line in lines), sum(line.per_day for line in lines)
@@ -130,7 +130,7 @@ def _table(lines: Sequence[Line]) -> Iterator[str]:
         yield "  ".join(left + right).rstrip()
 
 
-def _cells(line: Line) -> tuple[str, str, str, str, str, str, str]:
+def _cells(line: PlannedQuery) -> tuple[str, str, str, str, str, str, str]:
     more = line.more
     return (
         line.target,
@@ -143,7 +143,7 @@ def _cells(line: Line) -> tuple[str, str, str, str, str, str, str]:
     )
 
 
-def _about(target: Target, lines: Sequence[Line], sharing: Counter[str]) -> Iterator[str]:
+def _about(target: Target, lines: Sequence[PlannedQuery], sharing: Counter[str]) -> Iterator[str]:
     paged = [line for line in lines if line.pages and line.rows is None]
     if paged:
         yield (
@@ -181,7 +181,9 @@ def _limit(spec: QuerySpec, sharing: Counter[str]) -> Iterator[str]:
     )
 
 
-def _first_start(targets: Sequence[Target], plan: Mapping[str, list[Line]]) -> Iterator[str]:
+def _first_start(
+    targets: Sequence[Target], plan: Mapping[str, list[PlannedQuery]]
+) -> Iterator[str]:
     calls = sum(line.calls for lines in plan.values() for line in lines)
     slowest = max(
         (

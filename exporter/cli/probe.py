@@ -137,7 +137,7 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
     started = clock.monotonic()
     try:
         async with asyncio.timeout(DEADLINE_S):
-            rows = await _first_rows(query.read(api, _ask(query, clock, take)))
+            rows = await _first_rows(query.read(api, _first_request(query, clock, take)))
     except TimeoutError:
         return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
     except BudgetSpent as spent:
@@ -169,7 +169,7 @@ async def _first_rows(readings: AsyncIterator[Reading]) -> int:
     return rows
 
 
-def _ask(query: Query, clock: Clock, take: Take) -> PollRequest:
+def _first_request(query: Query, clock: Clock, take: Take) -> PollRequest:
     """Return the question of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
     step_ms = query.spec.granularity_ms or HOUR_MS

@@ -219,7 +219,7 @@ class LedgerOptions(BaseModel):
     )
     max_size: Size = Field(
         default=2**30,
-        description="when 80 % of it is in use, the exporter says so in the log and folds hours "
+        description="when 80 % of it is in use, the exporter logs a warning and retires hours "
         "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
         "days. SQLite only",
     )
@@ -261,7 +261,7 @@ class SettingsFile(BaseModel):
         default=Privacy(), description="how much of what users wrote may be shown, see below"
     )
     allow_inline_secrets: bool = Field(
-        default=False, description="take secrets that stand in this file"
+        default=False, description="accept secrets written in this file"
     )
 
 

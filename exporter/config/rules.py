@@ -19,7 +19,7 @@ def unknown_provider(source: Source, path: Path, known: Collection[str]) -> Sett
 
 
 def check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
-    """Yield the faults of the file-wide settings that concern several of them."""
+    """Yield the problems of file-wide settings that contradict each other."""
     yield from _raw_text(source)
     yield from _ledger_password(source)
     if families is not None:
@@ -29,7 +29,7 @@ def check_whole(source: Source, families: Collection[str] | None) -> Iterator[Se
 def check_targets(
     source: Source, targets: list[tuple[int, TargetOptions]]
 ) -> Iterator[SettingsProblem]:
-    """Yield the faults that concern several settings of a target, or several targets."""
+    """Yield the problems that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     yield from _renames(source, {target.name for _, target in targets}, targets)
     for index, target in targets:

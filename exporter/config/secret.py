@@ -55,7 +55,7 @@ class Secret(BaseModel):
 
     @classmethod
     def literal(cls, value: str) -> "Secret":
-        """Return a secret that stands in the file itself."""
+        """Return a secret written in the file itself."""
         secret = cls.model_construct()
         secret._literal = value  # noqa: SLF001 - its own class
         return secret

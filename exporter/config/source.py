@@ -29,7 +29,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z]{1,24}(_[A-Za-z]{1,24}){0,6}(_?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourcePosition:
     """A 1-based position."""
 
     line: int
@@ -42,15 +42,15 @@ class Source:
 
     file: str
     data: Any = None
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, SourcePosition] = field(default_factory=dict)
+    values: dict[Path, SourcePosition] = field(default_factory=dict)
     problems: list[SettingsProblem] = field(default_factory=list)
 
-    def place(self, path: Path) -> Place:
+    def place(self, path: Path) -> SourcePosition:
         """Return where the value of ``path`` stands, or what encloses it."""
         while path and path not in self.values:
             path = path[:-1]
-        return self.values.get(path, Place(1, 1))
+        return self.values.get(path, SourcePosition(1, 1))
 
     def where(self, path: Path) -> str:
         """Return ``file:line:column`` of a value."""
@@ -58,7 +58,7 @@ class Source:
         return f"{self.file}:{place.line}:{place.column}"
 
     def problem(
-        self, path: Path, problem: str, hint: str = "", *, at: Place | None = None
+        self, path: Path, problem: str, hint: str = "", *, at: SourcePosition | None = None
     ) -> SettingsProblem:
         """Return a problem with the value of ``path``, or at another place."""
         place = at or self.place(path)
@@ -125,20 +125,20 @@ def _decode(raw: bytes, file: str) -> str:
         place = _after(raw[: error.start].decode("utf-8"))
         problem = "not UTF-8 text"
     else:
-        odd = _UNPRINTABLE.search(text)
-        if odd is None:
+        unprintable = _UNPRINTABLE.search(text)
+        if unprintable is None:
             return text
-        place = _after(text[: odd.start()])
-        problem = f"a control character (U+{ord(odd[0]):04X})"
+        place = _after(text[: unprintable.start()])
+        problem = f"a control character (U+{ord(unprintable[0]):04X})"
     raise SettingsError([SettingsProblem(file, place.line, place.column, "", problem)])
 
 
-def _after(text: str) -> Place:
+def _after(text: str) -> SourcePosition:
     lines = re.split("\r\n|\r|\n", text)
-    return Place(len(lines), len(lines[-1]) + 1)
+    return SourcePosition(len(lines), len(lines[-1]) + 1)
 
 
-def _excesses(text: str) -> Iterator[tuple[Place, str, str]]:
+def _excesses(text: str) -> Iterator[tuple[SourcePosition, str, str]]:
     """Yield what is YAML but not wanted here, before anything is built from it."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
@@ -157,11 +157,11 @@ def _excesses(text: str) -> Iterator[tuple[Place, str, str]]:
             return
 
 
-def _at(thing: Any) -> Place:
-    return Place(thing.start_mark.line + 1, thing.start_mark.column + 1)
+def _at(thing: Any) -> SourcePosition:
+    return SourcePosition(thing.start_mark.line + 1, thing.start_mark.column + 1)
 
 
-def _refuse(file: str, excesses: list[tuple[Place, str, str]]) -> None:
+def _refuse(file: str, excesses: list[tuple[SourcePosition, str, str]]) -> None:
     if excesses:
         raise SettingsError(
             [SettingsProblem(file, p.line, p.column, "", what, hint) for p, what, hint in excesses]
@@ -170,7 +170,7 @@ def _refuse(file: str, excesses: list[tuple[Place, str, str]]) -> None:
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> SettingsError:
     mark = error.problem_mark or error.context_mark
-    place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+    place = SourcePosition(mark.line + 1, mark.column + 1) if mark else SourcePosition(1, 1)
     context, problem = str(error.context or ""), str(error.problem or "not YAML")
     hint = ""
     if _character(text, place) == "\t":
@@ -196,7 +196,7 @@ def _since(error: yaml.MarkedYAMLError, then: str = "") -> str:
     return ", ".join(filter(None, (opened, then)))
 
 
-def _character(text: str, place: Place) -> str:
+def _character(text: str, place: SourcePosition) -> str:
     lines = text.splitlines()
     line = lines[place.line - 1] if place.line <= len(lines) else ""
     return line[place.column - 1 : place.column]

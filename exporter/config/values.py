@@ -31,9 +31,9 @@ def near(word: Any, known: Iterable[str]) -> str | None:
     """Return the member of ``known`` that ``word`` nearly spells, if there is one."""
     if not isinstance(word, str):
         return None
-    by_fold = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.75)
-    return by_fold[found[0]] if found else None
+    by_lower_case = {name.casefold(): name for name in known}
+    found = get_close_matches(word.casefold(), by_lower_case, n=1, cutoff=0.75)
+    return by_lower_case[found[0]] if found else None
 
 
 def kind_of(value: Any) -> str:

@@ -86,7 +86,7 @@ class Explanation:
     ``sum`` is there for counters only. A period gauge is the sum of its buckets' provider values
     within ``period``; any other gauge is the provider's own value as of ``as_of_ms``. ``exported``
     is None where ``/metrics`` does not show the series. ``notes`` say in sentences what makes the
-    figure differ from the provider's own pages.
+    value differ from the provider's own pages.
     """
 
     series: str

@@ -254,7 +254,7 @@ class _QuerySeries:
         return replace(record, buckets=buckets, period=period)
 
     def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
-        """Return the counters that a period gauge sums up: all labels alike but those folded."""
+        """Return the counters that a period gauge sums: labels equal, except the aggregated ones."""
         rows = self.tx.execute(
             sa.select(series.c.id, series.c.labels).where(
                 series.c.query_id == self.query_id,

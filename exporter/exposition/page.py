@@ -95,7 +95,7 @@ class MetricsPage:
         self._pending.pop(owner, None)
 
     def publish(self) -> None:
-        """Make what was put the page that scrapes see, compressed as it was asked for."""
+        """Publish the samples that were put, compressed in the formats that scrapes ask for."""
         family_pages = (family_page for _, family_page in sorted(self._family_pages.items()))
         blocks = tuple(chain.from_iterable(family_page.blocks() for family_page in family_pages))
         for openmetrics in list(self._asked):

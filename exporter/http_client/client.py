@@ -43,7 +43,7 @@ _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
 
     ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
@@ -112,24 +112,24 @@ class ApiClient:
 
     async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
         """Return the answer to ``GET path?params``, decoded as ``into``."""
-        return await self.fetch(Call("GET", path, params=params), into)
+        return await self.fetch(ApiCall("GET", path, params=params), into)
 
     async def post(self, path: str, body: Any, into: type[T]) -> T:
         """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
-        return await self.fetch(Call("POST", path, json=body), into)
+        return await self.fetch(ApiCall("POST", path, json=body), into)
 
-    async def fetch(self, call: Call, into: type[T]) -> T:
+    async def fetch(self, call: ApiCall, into: type[T]) -> T:
         """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
         return decode(await self.send(call), into, call.endpoint)
 
-    async def send(self, call: Call) -> bytes:
+    async def send(self, call: ApiCall) -> bytes:
         """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
         async for attempt in attempts(call.retries + 1):
             with attempt:
                 return await self._send_once(call)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send_once(self, call: Call) -> bytes:
+    async def _send_once(self, call: ApiCall) -> bytes:
         async with self._gate:
             await self._pacer.wait()
             started = self._clock.monotonic()
@@ -143,14 +143,14 @@ class ApiClient:
             raise self._error(call, answer)
         return answer.body
 
-    async def _message(self, call: Call) -> Request:
+    async def _message(self, call: ApiCall) -> Request:
         content = None if call.json is None else msgspec.json.encode(call.json)
         keys = await self._signature() if call.signed else {}
         headers = self._headers(call) | dict(keys) | dict(call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def _signature(self) -> Mapping[str, str]:
-        """Return the headers that carry the key; it may stand in a file that cannot be read."""
+        """Return the headers that carry the key; it may be in a file that cannot be read."""
         try:
             async with asyncio.timeout(READ_KEY_S):
                 return await self._blocking(self, self._sign)  # a run of this target alone
@@ -159,18 +159,18 @@ class ApiClient:
                 f"the file of the key could not be read within {READ_KEY_S:g} s"
             ) from None
 
-    def _url(self, call: Call) -> str:
+    def _url(self, call: ApiCall) -> str:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""
         url = (call.base or self._base_url).rstrip("/") + call.path
         return f"{url}?{urlencode(call.params)}" if call.params else url
 
-    def _headers(self, call: Call) -> dict[str, str]:
+    def _headers(self, call: ApiCall) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
         return headers
 
-    def _error(self, call: Call, answer: Response) -> ProviderError:
+    def _error(self, call: ApiCall, answer: Response) -> ProviderError:
         status = answer.status
         message = f"{call.endpoint}: HTTP {status}"
         wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from exporter.errors import SchemaError
 from exporter.ledger import counters, gauges, rules, settings, sketches, streams
-from exporter.ledger.counters import Loaded
+from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame, Merge
 from exporter.ledger.tables import gap, query
@@ -36,7 +36,7 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     if given.spec.stream:
         return _applied(given, _count_events(given) + _move_on(given)), None
     last = _last_reading(given)
-    if last is not None and last.repeats(given.last_reading) and not given.relabelled:
+    if last is not None and last.repeats(given.last_reading) and not given.label_rules_changed:
         counts = counters.advance_counters(given, counters.overhanging(given), {})
     else:
         counts, dropped, held = _count_buckets(given)
@@ -69,7 +69,7 @@ def _count_events(given: ApplyInput) -> Counts:
     loaded = counters.load_series(given)
     counts, counted = streams.count(given, loaded)
     counts += sketches.store(given, counted)
-    if given.relabelled:
+    if given.label_rules_changed:
         settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
     return counts
 
@@ -100,14 +100,14 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     counts = given.count_dropped(dropped)
     counts += counters.write(given, loaded, known, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
-    if given.relabelled:
+    if given.label_rules_changed:
         settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
     return counts + _revisions(given, merged), bool(dropped), False
 
 
-def _rebased(given: ApplyInput, loaded: Loaded) -> frozenset[int]:
+def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     """Return the series that stand for other raw values than at the last poll."""
-    if not given.relabelled:
+    if not given.label_rules_changed:
         return frozenset()
     new = {number for number, row in loaded.rows.items() if row.created_ms >= given.started_ms}
     stored = given.query.label_rules
@@ -165,7 +165,7 @@ def _floor_ms(given: ApplyInput) -> int:
     row, start_ms = given.query, given.reading.window.start_ms
     if row.floor_ms is None:
         return start_ms
-    begins = given.first and not given.spec.stream and given.relabelled
+    begins = given.first and not given.spec.stream and given.label_rules_changed
     return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 

@@ -49,7 +49,7 @@ UPDATE_BUCKET = (
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedSeries:
     """The query's series: ids by series, rows by id; ``adopted`` came from a removed query."""
 
     ids: Mapping[Series, int]
@@ -57,11 +57,11 @@ class Loaded:
     adopted: frozenset[int] = frozenset()
 
 
-def load_series(given: ApplyInput) -> Loaded:
+def load_series(given: ApplyInput) -> LoadedSeries:
     """Read the query's series, once for a reading."""
     rows = given.tx.execute(sa.select(series).where(series.c.query_id == given.query.id)).all()
     known = [row for row in rows if row.family in given.families]
-    return Loaded(
+    return LoadedSeries(
         {
             (row.family, decode_labels(given.families[row.family].labels, row.labels)[2:]): row.id
             for row in known
@@ -71,7 +71,7 @@ def load_series(given: ApplyInput) -> Loaded:
 
 
 def place(
-    given: ApplyInput, loaded: Loaded, counts: Sequence[CountRow], floor_ms: int = 0
+    given: ApplyInput, loaded: LoadedSeries, counts: Sequence[CountRow], floor_ms: int = 0
 ) -> tuple[Placed, Mapping[tuple[str, str], int]]:
     """Return ``counts`` by bucket, and the label sets past a cap, which count in ``other``."""
     room = Room(loaded.ids, lambda: places_left(given, series))
@@ -99,7 +99,9 @@ def places_left(given: ApplyInput, table: sa.Table) -> Places:
     )
 
 
-def create_series(given: ApplyInput, loaded: Loaded, new: Mapping[Series, int]) -> Loaded:
+def create_series(
+    given: ApplyInput, loaded: LoadedSeries, new: Mapping[Series, int]
+) -> LoadedSeries:
     """Return ``loaded`` with the ``new`` series, which are inserted and shown as 0 first.
 
     A series of a query that is no longer configured is adopted: its query has another name now,
@@ -114,7 +116,7 @@ def create_series(given: ApplyInput, loaded: Loaded, new: Mapping[Series, int]) 
         else:
             row = _insert(given.tx, given.query.id, each[0], labels, given.now_ms)
         ids[each], rows[row.id] = row.id, row
-    return Loaded(ids, rows, frozenset(adopted))
+    return LoadedSeries(ids, rows, frozenset(adopted))
 
 
 def _adopt(given: ApplyInput, family: str, labels: str) -> sa.Row[Any] | None:
@@ -183,7 +185,7 @@ def _raw_rows(result: sa.CursorResult[tuple[int, int, float, float]]) -> Iterato
 
 def write(
     given: ApplyInput,
-    loaded: Loaded,
+    loaded: LoadedSeries,
     known: Mapping[Key, Bucket],
     merged: Merge,
     *,

@@ -209,7 +209,7 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _copy(engine: sa.Engine, path: Path, target: str) -> None:
-    """Copy the ledger with all that was committed: what stands in the log goes into it first."""
+    """Copy the ledger with all that was committed: the log is written into it first."""
     with engine.connect() as connection:
         connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy2(path, target)

@@ -123,7 +123,7 @@ class LastReading:
 class ApplyInput:
     """One reading and all that decides how it counts; ``query`` is the claimed row, locked.
 
-    ``first``: no part of this poll came before. ``relabelled``: label rules or caps differ from
+    ``first``: no part of this poll came before. ``label_rules_changed``: label rules or caps differ from
     those of the last poll. ``key`` is the installation's, for sketches. ``last_reading`` is what
     the query reported before, where that is known.
     """
@@ -135,7 +135,7 @@ class ApplyInput:
     now_ms: int
     started_ms: int
     families: Mapping[str, Family]
-    relabelled: bool
+    label_rules_changed: bool
     first: bool = True
     key: bytes | None = None
     last_reading: LastReading | None = None

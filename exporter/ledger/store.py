@@ -98,7 +98,7 @@ class Ledger:
         else:
             log.warning(
                 "distinct users and conversations of events are not counted",
-                fault="their key is kept in a file beside the ledger, and this ledger is no file",
+                error="rolling user counts need a key beside a SQLite ledger's file",
             )
 
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
@@ -148,7 +148,7 @@ class Ledger:
                 now_ms=self._clock.now_ms(),
                 started_ms=started_ms,
                 families=self._families,
-                relabelled=row.label_rules != settings.encode_label_rules(spec),
+                label_rules_changed=row.label_rules != settings.encode_label_rules(spec),
                 first=self._begun.get(claim.query_id) != claim.token,
                 key=self._key,
                 last_reading=self._last.pop(claim.query_id, None),

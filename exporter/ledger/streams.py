@@ -11,7 +11,7 @@ from itertools import islice
 import sqlalchemy as sa
 
 from exporter.ledger import counters
-from exporter.ledger.counters import Loaded
+from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.rules import EMPTY, Bucket, Key, Merge
 from exporter.ledger.tables import seen_event
@@ -26,7 +26,7 @@ AT_ONCE = 500
 PRUNED_AT_ONCE = 5_000
 
 
-def count(given: ApplyInput, loaded: Loaded) -> tuple[Counts, list[Event]]:
+def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
     """Count the reading's events that were never seen; return self counts, and those events.
 
     Events before the query's epoch never count; their ids are kept like all others.
@@ -114,7 +114,7 @@ def _prune(given: ApplyInput, before_ms: int, most: int) -> None:
     given.tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(old)))
 
 
-def _add(given: ApplyInput, loaded: Loaded, counted: Sequence[Event]) -> Counts:
+def _add(given: ApplyInput, loaded: LoadedSeries, counted: Sequence[Event]) -> Counts:
     """Add the events to the hourly buckets of their series."""
     placed, dropped = counters.place(given, loaded, _rows(counted))
     counts = given.count_dropped(dropped)

@@ -6,7 +6,7 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.simulator import chatlayer_events, chatlayer_series
-from exporter.simulator.chatlayer_events import EVENT_MODES, NAMES, Asked
+from exporter.simulator.chatlayer_events import EVENT_MODES, NAMES, EventListRequest
 from exporter.simulator.chatlayer_format import (
     BOT,
     TEAM,
@@ -169,7 +169,7 @@ class _Answers:
 
     def _page(self, call: Call, version: str) -> Answer:
         given = _parameters(call)
-        asked = Asked(
+        asked = EventListRequest(
             window=_window(given),
             version=version,
             attributes=tuple(_attributes(given.get("filters") or ())),

@@ -49,7 +49,7 @@ DIGITS = (0, 3, 6, 9)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EventListRequest:
     """One question to an event list: ``version`` is empty for a team's list."""
 
     window: Window
@@ -65,7 +65,7 @@ class Asked:
 
 
 def page(
-    traffic: Traffic, asked: Asked, token: str, now_ms: int, modes: Mapping[str, Any]
+    traffic: Traffic, asked: EventListRequest, token: str, now_ms: int, modes: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], str]:
     """Return one page and the token of the next, empty after the last.
 
@@ -84,7 +84,7 @@ def page(
 
 
 def _found(
-    traffic: Traffic, asked: Asked, as_of_ms: int, modes: Mapping[str, Any]
+    traffic: Traffic, asked: EventListRequest, as_of_ms: int, modes: Mapping[str, Any]
 ) -> Sequence[Occurrence]:
     start_ms, end_ms = asked.window
     if "unfiltered_time" in modes:
@@ -99,7 +99,7 @@ def _records(traffic: Traffic, window: Window, as_of_ms: int) -> Iterator[Occurr
         yield from traffic.records(kind, window, as_of_ms)
 
 
-def _matches(one: Occurrence, asked: Asked) -> bool:
+def _matches(one: Occurrence, asked: EventListRequest) -> bool:
     if asked.version and version_of(one.get("environment")) != asked.version:
         return False
     attributes = _attributes(one)
@@ -128,12 +128,12 @@ def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sealed(asked: Asked, as_of_ms: int, offset: int) -> str:
+def _sealed(asked: EventListRequest, as_of_ms: int, offset: int) -> str:
     text = json.dumps([asked.seal, as_of_ms, offset])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _opened(asked: Asked, token: str, modes: Mapping[str, Any]) -> tuple[int, int]:
+def _opened(asked: EventListRequest, token: str, modes: Mapping[str, Any]) -> tuple[int, int]:
     try:
         seal, as_of_ms, offset = json.loads(base64.urlsafe_b64decode(token))
     except ValueError:

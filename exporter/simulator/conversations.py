@@ -1,4 +1,4 @@
-"""What happens in one hour of a bot: conversations, told as occurrences."""
+"""What happens in one hour of a bot: conversations as occurrences."""
 
 import random
 import sys
@@ -140,7 +140,7 @@ def _happens(rng: random.Random, share: float) -> bool:
 Happening = tuple[int, Kind, dict[str, str], int]
 
 
-def unfold(opening: Opening, late_share: float) -> Iterator[Occurrence]:
+def occurrences_of(opening: Opening, late_share: float) -> Iterator[Occurrence]:
     """Yield all that happens in a conversation, its opening first."""
     rng = random.Random(opening.id)  # noqa: S311 - scripted traffic
     context = {

@@ -7,7 +7,7 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.simulator.conversations import FLOWS, Kind
 from exporter.simulator.faults import Faults
-from exporter.simulator.flowxo_units import UNITS, Bucket, buckets, label, parse_instant, stamp
+from exporter.simulator.flowxo_units import UNITS, UnitBucket, buckets, label, parse_instant, stamp
 from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
 from exporter.simulator.traffic import Traffic, Window
 
@@ -110,7 +110,7 @@ def _insights(call: Call, traffic: Traffic) -> Answer:
     return Answer({"stats": stats, "metrics": metrics}, metrics)
 
 
-def _identity(bucket: Bucket, modes: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(bucket: UnitBucket, modes: Mapping[str, Any]) -> dict[str, Any]:
     shown_ms = bucket.start_ms + (bucket.offset_ms if "local_timestamp" in modes else 0)
     name = label(bucket, spaced="spaced_ids" in modes)
     return {"_id": name, "_timestamp": stamp(shown_ms)}

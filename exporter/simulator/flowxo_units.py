@@ -10,7 +10,7 @@ UNITS = frozenset({"hour", "day", "month"})
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class UnitBucket:
     """One unit: ``start_ms`` is its border, ``window`` the part of it that is counted."""
 
     unit: str
@@ -21,7 +21,7 @@ class Bucket:
 
 def buckets(
     unit: str, window: Window, offset_ms: int, *, whole_first: bool, extra: bool
-) -> Iterator[Bucket]:
+) -> Iterator[UnitBucket]:
     """Yield the units that the window touches, and with ``extra`` the one that starts at its end.
 
     ``whole_first`` counts the first unit from its border, even where the window starts inside it.
@@ -32,11 +32,11 @@ def buckets(
         next_ms = _next(unit, start_ms + offset_ms) - offset_ms
         from_ms = start_ms if whole_first else max(start_ms, first_ms)
         until_ms = next_ms if start_ms == end_ms else min(next_ms, end_ms)
-        yield Bucket(unit, offset_ms, start_ms, (from_ms, until_ms))
+        yield UnitBucket(unit, offset_ms, start_ms, (from_ms, until_ms))
         start_ms = next_ms
 
 
-def label(bucket: Bucket, *, spaced: bool) -> str:
+def label(bucket: UnitBucket, *, spaced: bool) -> str:
     """Return the ``_id``: ``2026-02`` is documented, the forms of days and hours are guesses."""
     local = _local(bucket.start_ms + bucket.offset_ms)
     hour = "%Y-%m-%d %H:00" if spaced else "%Y-%m-%dT%H"

@@ -4,7 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
-from exporter.simulator.conversations import LATEST_MS, Kind, Occurrence, Opening, openings, unfold
+from exporter.simulator.conversations import (
+    LATEST_MS,
+    Kind,
+    Occurrence,
+    Opening,
+    occurrences_of,
+    openings,
+)
 from exporter.simulator.rhythm import DAY_MS, HOUR_MS, known_users
 
 Window = tuple[int, int]
@@ -40,7 +47,7 @@ class Traffic:
         # More hours than the widest read in turn goes over: with fewer, each would find none of them.
         self._hour = lru_cache(maxsize=96)(self._generate)
         self._opened = lru_cache(maxsize=200)(self._open)
-        self._final = lru_cache(maxsize=20_000)(self._tally)
+        self._final = lru_cache(maxsize=20_000)(self._hourly_counts)
         self._settled = lru_cache(maxsize=500)(self._count_active)
         self._faces = lru_cache(maxsize=1000)(self._meet)
 
@@ -54,7 +61,7 @@ class Traffic:
         visible_ms: int | None = None,
         **attributes: str,
     ) -> list[Occurrence]:
-        """Script ``count`` equal occurrences; they are visible at once unless told otherwise."""
+        """Script ``count`` equal occurrences; they are visible at once by default."""
         shown_ms = at_ms if visible_ms is None else visible_ms
         new = []
         for _ in range(count):
@@ -103,7 +110,7 @@ class Traffic:
         """
         wanted = tuple(sorted(attributes.items()))
         if bucket_ms is None:
-            counts = self._tally(kind, window, as_of_ms, by, wanted)
+            counts = self._hourly_counts(kind, window, as_of_ms, by, wanted)
             return Counter({(window[0], *values): count for values, count in counts.items()})
         sums: Groups = Counter()
         for bucket, part in _cut(window, bucket_ms):
@@ -143,10 +150,10 @@ class Traffic:
     ) -> Counter[_Values]:
         settled_ms = window[1] + LATEST_MS
         if self._added or self._gone or as_of_ms < settled_ms:
-            return self._tally(kind, window, as_of_ms, by, wanted)
+            return self._hourly_counts(kind, window, as_of_ms, by, wanted)
         return self._final(kind, window, settled_ms, by, wanted)
 
-    def _tally(
+    def _hourly_counts(
         self, kind: Kind, window: Window, as_of_ms: int, by: _Values, wanted: _Attributes
     ) -> Counter[_Values]:
         counts: Counter[_Values] = Counter()
@@ -188,7 +195,7 @@ class Traffic:
     def _generate(self, hour: int) -> _BY_KIND:
         found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
         for opening in self._opened(hour):
-            for occurrence in unfold(opening, self._late_share):
+            for occurrence in occurrences_of(opening, self._late_share):
                 found[occurrence.kind].append(occurrence)
         return dict(found)
 

@@ -9,7 +9,7 @@ from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.voiceflow_pages import PAGE_MODES, page
-from exporter.simulator.voiceflow_rows import LISTS, Scope, intents, parse_instant, spell
+from exporter.simulator.voiceflow_rows import LISTS, SimulatedScope, intents, parse_instant, spell
 
 KEY = "VF.DM.0123456789abcdef01234567.AbCdEfGh12345678"
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
@@ -104,9 +104,9 @@ def _answer(
     return Answer({"result": result}, items)
 
 
-def _scope(call: Call, wanted: Mapping[str, Any]) -> Scope:
+def _scope(call: Call, wanted: Mapping[str, Any]) -> SimulatedScope:
     end_ms = _instant(wanted, "endTime", call.now_ms)
-    return Scope(
+    return SimulatedScope(
         start_ms=_instant(wanted, "startTime", end_ms - 30 * DAY_MS),
         end_ms=end_ms + 1 if "inclusive_end" in call.faults else end_ms,
         now_ms=call.now_ms,

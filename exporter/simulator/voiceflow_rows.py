@@ -22,7 +22,7 @@ _INTERACTION_TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class SimulatedScope:
     """What a query asks for: ``shown`` are environment IDs, ``ids`` translates the truth's."""
 
     start_ms: int
@@ -80,10 +80,12 @@ def spell(period_ms: int, modes: Mapping[str, Any]) -> str:
 
 
 Sums = Mapping[tuple[int, str, tuple[str, ...]], int]
-List = Callable[[Traffic, Scope], list[Row]]
+List = Callable[[Traffic, SimulatedScope], list[Row]]
 
 
-def _sums(kind: Kind, by: tuple[str, ...], traffic: Traffic, scope: Scope, **only: str) -> Sums:
+def _sums(
+    kind: Kind, by: tuple[str, ...], traffic: Traffic, scope: SimulatedScope, **only: str
+) -> Sums:
     """Return sums by ``(hour, environment ID, values)``."""
     found: defaultdict[tuple[int, str, tuple[str, ...]], int] = defaultdict(int)
     groups = traffic.grouped(
@@ -100,7 +102,7 @@ def _sums(kind: Kind, by: tuple[str, ...], traffic: Traffic, scope: Scope, **onl
     return found
 
 
-def _interactions(traffic: Traffic, scope: Scope) -> list[Row]:
+def _interactions(traffic: Traffic, scope: SimulatedScope) -> list[Row]:
     counts: defaultdict[tuple[int, str, str], int] = defaultdict(int)
     sums = _sums(Kind.INTERACTION, ("interaction_type",), traffic, scope)
     for (hour, environment, (name,)), count in sums.items():
@@ -111,7 +113,7 @@ def _interactions(traffic: Traffic, scope: Scope) -> list[Row]:
     ]
 
 
-def _unique_users(traffic: Traffic, scope: Scope) -> list[Row]:
+def _unique_users(traffic: Traffic, scope: SimulatedScope) -> list[Row]:
     users: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
     for hour, environment, (user,) in _sums(Kind.INTERACTION, ("user",), traffic, scope):
         users[hour, environment].add(user)
@@ -121,7 +123,7 @@ def _unique_users(traffic: Traffic, scope: Scope) -> list[Row]:
     ]
 
 
-def _credit_usage(traffic: Traffic, scope: Scope) -> list[Row]:
+def _credit_usage(traffic: Traffic, scope: SimulatedScope) -> list[Row]:
     sums = _sums(Kind.TOKENS, ("diagram", "node", "model", "token_type"), traffic, scope)
     return [
         Row(
@@ -139,7 +141,7 @@ def _credit_usage(traffic: Traffic, scope: Scope) -> list[Row]:
     ]
 
 
-def _kb_documents(traffic: Traffic, scope: Scope) -> list[Row]:
+def _kb_documents(traffic: Traffic, scope: SimulatedScope) -> list[Row]:
     sums = _sums(Kind.KB_HIT, ("document",), traffic, scope)
     return [
         Row(hour, {"environmentID": environment, "count": count, "documentID": document})
@@ -149,7 +151,7 @@ def _kb_documents(traffic: Traffic, scope: Scope) -> list[Row]:
 
 def _calls(
     traffic: Traffic,
-    scope: Scope,
+    scope: SimulatedScope,
     *,
     kind: Kind,
     attribute: str,
@@ -190,7 +192,7 @@ LISTS: Mapping[str, List] = {
 """The queries that answer with ``items``."""
 
 
-def intents(traffic: Traffic, scope: Scope) -> list[dict[str, Any]]:
+def intents(traffic: Traffic, scope: SimulatedScope) -> list[dict[str, Any]]:
     """Return every matched intent of the asked range, most used first."""
     counts: defaultdict[str, int] = defaultdict(int)
     for one in traffic.records(Kind.NLP_MATCH, (scope.start_ms, scope.end_ms), scope.now_ms):

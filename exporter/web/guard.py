@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from exporter.clock import Clock
 from exporter.web.hosts import is_allowed
 from exporter.web.passwords import Overloaded, Passwords
-from exporter.web.rate import Bucket, Rate
+from exporter.web.rate import Rate, TokenBucket
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -99,7 +99,7 @@ class Guard:
         self._app = app
         self._access = access
         self._hosts = hosts
-        self._bucket = Bucket(clock)
+        self._bucket = TokenBucket(clock)
         self._passwords = Passwords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ class Rate:
     interval_ms: int
 
 
-class Bucket:
+class TokenBucket:
     """Tokens that come back with time; full at first, and again when the rate is changed."""
 
     def __init__(self, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""What a change of settings does to counters that live on (``semantics.md`` B.4)."""
+"""What a change of settings does to counters that live on (specification: counting.md)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The worked examples of ``semantics.md`` B.2, poll by poll."""
+"""The worked examples of the specification (docs/specification/counting.md), poll by poll."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""What operators change under a running counter never makes it jump (``semantics.md`` B.4)."""
+"""What operators change under a running counter never makes it jump (specification: counting.md)."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -15,7 +15,7 @@ from exporter.web import passwords
 from exporter.web.app import build
 from exporter.web.guard import Access, credentials
 from exporter.web.passwords import WAITING_CHECKS, WAITING_OF_A_CLIENT, Overloaded, Passwords
-from exporter.web.rate import Bucket, Rate
+from exporter.web.rate import Rate, TokenBucket
 from tests.support.virtual import VirtualClock
 from tests.web.served import ask, sources
 
@@ -223,7 +223,7 @@ def test_the_operators_headers_win_over_ours() -> None:
 
 def test_a_rate_lets_a_burst_through_and_then_one_an_interval() -> None:
     clock = VirtualClock()
-    bucket, rate = Bucket(clock), Rate(burst=2, interval_ms=1000)
+    bucket, rate = TokenBucket(clock), Rate(burst=2, interval_ms=1000)
 
     at_once = [bucket.allows(rate) for _ in range(3)]
     clock.advance(1)
@@ -237,7 +237,7 @@ def test_a_rate_lets_a_burst_through_and_then_one_an_interval() -> None:
 
 
 def test_no_rate_lets_everything_through() -> None:
-    bucket = Bucket(VirtualClock())
+    bucket = TokenBucket(VirtualClock())
 
     assert all(bucket.allows(None) for _ in range(1000))
 

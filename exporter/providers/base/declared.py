@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from exporter.errors import Truncated
-from exporter.http_client.client import ApiClient, Call
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to
 from exporter.providers.base.rows import Rows
@@ -129,7 +129,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         method, _, path = self.spec.request.partition(" ")
         if method == "GET":
             return await client.get(path, parameters, self.answer)
-        return await client.fetch(Call(method, path, json=parameters), self.answer)
+        return await client.fetch(ApiCall(method, path, json=parameters), self.answer)
 
 
 def _with(parameters: Parameters, path: Sequence[str], value: Any) -> Parameters:

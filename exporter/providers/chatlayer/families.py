@@ -1,4 +1,4 @@
-"""The families that only Chatlayer has (``metrics.md`` A.4)."""
+"""The families that only Chatlayer has."""
 
 from exporter.model.families import counter, gauge
 from exporter.model.samples import Family, MetricType

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from exporter.errors import ProviderError, Refused, Truncated
-from exporter.http_client.client import ApiClient, Call, decode
+from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.model.samples import SECOND_MS, Event, Window, floor_to
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.times import iso
@@ -40,15 +40,15 @@ class EventList:
     params: Mapping[str, str]
     filters: tuple[Mapping[str, Any], ...] = ()
 
-    def call(self, window: Window, token: str) -> Call:
+    def call(self, window: Window, token: str) -> ApiCall:
         """Return the request for one page of ``window``."""
         params = dict(self.params) | bounds(window)
         if token:
             params["page_token"] = token
         if not self.filters:
-            return Call("GET", self.path, params=params | {"page_size": str(PAGE_SIZE)})
+            return ApiCall("GET", self.path, params=params | {"page_size": str(PAGE_SIZE)})
         body = {**params, "page_size": PAGE_SIZE, "filters": list(self.filters)}
-        return Call("POST", self.path, json=body)
+        return ApiCall("POST", self.path, json=body)
 
 
 def bounds(window: Window) -> dict[str, str]:
@@ -58,7 +58,7 @@ def bounds(window: Window) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class DrainedSpan:
-    """What a drained stretch of time holds, in no order, each event as often as it was given."""
+    """What a drained stretch of time holds, in no order, each event as often as the vendor repeats it."""
 
     window: Window
     events: list[Event]
@@ -94,7 +94,7 @@ class SlicePace:
 
 @dataclass(frozen=True, slots=True)
 class ReadSlice:
-    """One slice as it was read: its events, ``too_large`` to be read, or why it failed."""
+    """The result of reading one slice: its events, ``too_large`` to be read, or why it failed."""
 
     window: Window
     events: list[Event] = field(default_factory=list)
@@ -170,8 +170,8 @@ class Drain:
                 continue
             except ProviderError as error:
                 return ReadSlice(window, error=error)
-        fault = f"{self._source.path}: page tokens are refused again and again"
-        return ReadSlice(window, error=Truncated(fault))
+        problem = f"{self._source.path}: page tokens are refused again and again"
+        return ReadSlice(window, error=Truncated(problem))
 
     async def _through(self, window: Window) -> ReadSlice:
         most = self.pace.max_pages if window.length_ms > 1 else DENSEST_PAGES

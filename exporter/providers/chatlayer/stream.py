@@ -1,4 +1,4 @@
-"""What a poll reads of an event list: new events, overlap, sweeps, or whole hours again (B.8)."""
+"""What a poll reads of an event list: new events, overlap, sweeps, or whole hours again (specification: streams.md)."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping

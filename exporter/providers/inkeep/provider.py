@@ -160,14 +160,14 @@ class ActiveUsersQuery:
         yield rows.reading()
 
     async def _collect(self, client: ApiClient, window: Window, rows: Rows) -> None:
-        groups = await self._ask(client, window, by_integration=True)
+        groups = await self._request(client, window, by_integration=True)
         if not groups.complete:
             raise Truncated(f"{self.spec.request}: integrations are missing")
-        everyone = await self._ask(client, window, by_integration=False)
+        everyone = await self._request(client, window, by_integration=False)
         found = groups.result, everyone.result
         mapping.collect_users(*found, rows, project=self.project, window=window)
 
-    async def _ask(
+    async def _request(
         self, client: ApiClient, window: Window, *, by_integration: bool
     ) -> mapping.FoundGroups[UserGroup]:
         body = requests.users_body(self.wanted.property, window, by_integration=by_integration)

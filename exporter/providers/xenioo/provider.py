@@ -21,7 +21,7 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.http_client.client import ApiClient, Call
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.providers.base.labels import Labels
@@ -112,8 +112,8 @@ class StatisticsQuery:
         except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
             raise waited_out(error, wait_s(self.options.name, request.now_ms)) from None
 
-    def _call(self, mode: GroupMode, days: int, token: str) -> Call:
-        return Call(
+    def _call(self, mode: GroupMode, days: int, token: str) -> ApiCall:
+        return ApiCall(
             "GET",
             f"{PATH}/{quote(self.options.bot, safe='*')}/{TYPES}/{mode}/{days}",
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},

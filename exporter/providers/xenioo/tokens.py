@@ -7,7 +7,7 @@ from typing import Any
 
 from exporter.config.model import Secret
 from exporter.errors import Refused, SchemaError, Unauthorized
-from exporter.http_client.client import ApiClient, Call
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
 from exporter.providers.base.plugin import key_of
 
@@ -40,7 +40,9 @@ class AccessTokens:
         return await self.current(client, now_ms)
 
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
-        call = Call("POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False)
+        call = ApiCall(
+            "POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False
+        )
         try:
             response = await client.fetch(call, dict[str, Any])
         except Refused as error:
