@@ -147,7 +147,7 @@ def _selected(item: Mapping[str, Any], fields: Sequence[str], instant: str) -> C
 
 
 def _grouped_by(item: Mapping[str, Any], fields: Sequence[str]) -> Column:
-    if item.keys() - {"field", "path"}:
+    if item.keys() - {"field", "path", "includeInSelect"}:  # the client adds the last, always true
         raise Refusal(422, "unknown key in groupBy")
     return Column(_known(item.get("field"), fields), _path(item))
 

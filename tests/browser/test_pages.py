@@ -150,7 +150,7 @@ def test_a_series_is_explained_from_the_form(demo: str, browser: Any) -> None:
     page.wait_for_selector("section h2")
 
     assert page.locator("section").count() == 1
-    assert page.get_by_role("link", name="Those after").count() == 0
+    assert page.get_by_role("link", name="Next").count() == 0
     assert "= counter" in page.locator("table.sum").inner_text()
     assert trouble == []
 
@@ -161,7 +161,7 @@ def test_a_reader_goes_on_to_the_next_page_of_series(demo: str, browser: Any) ->
     page, trouble = opened(browser, demo + PAGES["explain-many"])
     first = page.locator("h2").all_inner_texts()
 
-    page.get_by_role("link", name="Those after").first.click()
+    page.get_by_role("link", name="Next").first.click()
     page.wait_for_url("**first=51**")
 
     assert len(first) == 50

@@ -100,7 +100,7 @@ MUTATIONS: Mapping[str, list[Callable[[Rule], Rule]]] = {
                 never_written_off, written_off_late, reset_not_written_off],
     "merge": [baseline_counted, one_bucket_late, absent_rows_kept, growth_counted_twice,
               new_labels_counted],
-    "collapsed": [collapse_applied_at_once, every_loss_held_back],
+    "looks_collapsed": [collapse_applied_at_once, every_loss_held_back],
 }  # fmt: skip
 
 

@@ -174,7 +174,9 @@ def test_the_client_waits_as_the_simulator_says(client: Path) -> None:
     service.faults.on("throttled", times=1, retry_after=1)
     service.faults.on("server_error", times=1, skip=1)
 
-    (answer,) = drive(client, service, [("query.queryFeedback", {"groupBy": [{"field": "type"}]})])
+    (body,) = [one["body"] for one in sent() if one["path"] == "/query/feedback"]
+
+    (answer,) = drive(client, service, [("query.queryFeedback", body)])
 
     assert list(answer) == ["ok"]
     assert [seen.status for seen in service.requests] == [429, 500, 200]
