@@ -106,7 +106,6 @@ class App:
         families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
         self._families = families | {family.name: family for family in FAMILIES}
         self.page = MetricsPage(self._families, self.telemetry.exposed)
-        self._transports: dict[str, Transport] = {}
 
     @property
     def sources(self) -> Sources:
@@ -191,8 +190,6 @@ class App:
             self._poller.stop()
             await polling
             ticking.cancel()
-        for transport in self._transports.values():
-            await transport.close()
         await self._environment.offload(self._ledger.close)
 
     def stop(self) -> None:
@@ -249,14 +246,12 @@ class App:
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
-        self._transports = {t.name: self._transports[t.name] for t in targets}
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
         self._ledger.max_bytes = settings.ledger.max_size
-        self._poller.assign(
-            queries
-        )  # before anything else is awaited: the ledger may claim them now
+        # Before anything else is awaited: the ledger may claim the queries now.
+        self._poller.assign(queries)
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
         self._specs = specs
         self._settings = settings
@@ -275,20 +270,12 @@ class App:
         return ApiClient(
             base_url=target.base_url,
             sign=target.sign,
-            transport=self._transport(target.name),
+            transport=Transport(self._environment.transport, self._environment.certificates),
             clock=self._environment.clock,
             requests_per_second=target.requests_per_second,
             blocking=self._environment.blocking,
             observe=observe,
         )
-
-    def _transport(self, target: str) -> Transport:
-        """Return the target's own transport: it keeps no connection, so it needs no end."""
-        if target not in self._transports:
-            self._transports[target] = Transport(
-                self._environment.transport, self._environment.certificates
-            )
-        return self._transports[target]
 
     async def _tick(self) -> None:
         while True:
