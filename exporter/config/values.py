@@ -137,7 +137,7 @@ def check_url(value: str) -> str:
         raise invalid("url", "expected an address such as https://api.example.com/v1")
     if parts.username is not None:
         raise invalid("url", "an address must not carry a user or password")
-    if parts.scheme == "http" and not _loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise invalid("url", "plain http would send the key in the clear", "use https")
     return value.rstrip("/")
 
@@ -182,7 +182,8 @@ def _split(value: str) -> SplitResult | None:
     return parts if known else None
 
 
-def _loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Return whether ``host`` is an address or the name of this machine's loopback."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-LOOPBACK = "localhost"
+from exporter.config.values import is_loopback_host
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
@@ -23,10 +23,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 def is_loopback(url: str) -> bool:
     """Return whether ``url`` points at this machine."""
     host = (urlsplit(url).hostname or "").rstrip(".")
-    address = _address(host)
-    if address is not None:
-        return address.is_loopback
-    return host == LOOPBACK or host.endswith(f".{LOOPBACK}")
+    return is_loopback_host(host) or host.endswith(".localhost")
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str | None:
