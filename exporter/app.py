@@ -213,13 +213,18 @@ class App:
             return ReloadResult(tuple(str(error).splitlines()))
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
-        try:
-            await self._publisher.restart(self._specs)
-            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
-        except LedgerError as error:
-            self._context.ledger_failed(error)
+        await self._attempt(self._publisher.restart(self._specs))
+        close = functools.partial(self._ledger.close_circuits, changed)
+        await self._attempt(self._environment.offload(close))
         self._poller.wake()
         return ReloadResult()
+
+    async def _attempt(self, step: Awaitable[None]) -> None:
+        """Await ``step``; count and log that the ledger failed, if it did."""
+        try:
+            await step
+        except LedgerError as error:
+            self._context.ledger_failed(error)
 
     def _new_context(self) -> PollContext:
         return PollContext(
@@ -280,11 +285,8 @@ class App:
     async def _tick(self) -> None:
         while True:
             await self._environment.clock.sleep(TICK_S)
-            try:
-                await self._publisher.tick()
-                await self._try_new_keys()
-            except LedgerError as error:
-                self._context.ledger_failed(error)
+            await self._attempt(self._publisher.tick())
+            await self._attempt(self._try_new_keys())
 
     async def _try_new_keys(self) -> None:
         refused = {state.target for state in self._publisher.states if state.circuit == "open"}

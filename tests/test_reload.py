@@ -85,6 +85,28 @@ def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
     assert 'chatbot_exporter_ledger_errors_total{operation="commit"} 1' in page
 
 
+def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+    app = App(read(document), _environment(clock), "before")
+    closed: list[list[str]] = []
+
+    async def main() -> None:
+        await app.open()
+        with monkeypatch.context() as patched:
+            patched.setattr(Ledger, "view", _fail)
+            patched.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
+            await app.reload(lambda: (_slower("flowxo", document), "after"))
+        app.stop()
+        await app.run()
+
+    run_virtual(main(), clock)
+
+    assert closed == [["flowxo"]]
+
+
 def test_settings_that_the_ledger_refuses_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +135,13 @@ def _without(name: str, document: dict[str, object]) -> Settings:
     targets = document["targets"]
     assert isinstance(targets, list)
     return read(document | {"targets": [each for each in targets if each["name"] != name]})
+
+
+def _slower(name: str, document: dict[str, object]) -> Settings:
+    targets = document["targets"]
+    assert isinstance(targets, list)
+    changed = [each | ({"settle": "2h"} if each["name"] == name else {}) for each in targets]
+    return read(document | {"targets": changed})
 
 
 def _environment(clock: VirtualClock) -> Environment:
