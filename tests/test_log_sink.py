@@ -73,22 +73,13 @@ def test_a_process_whose_log_nobody_reads_works_on_and_ends_in_time() -> None:
         "print('done', flush=True)\n"
     )
     reading, writing = os.pipe()
-    try:
-        started = time.perf_counter()
-        done = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", program],
-            stdout=subprocess.PIPE,
-            stderr=writing,
-            timeout=60,
-            check=True,
-        )
-        took = time.perf_counter() - started
-    finally:
-        os.close(reading)
-        os.close(writing)
+    started = time.perf_counter()
 
-    assert done.stdout == b"done\n"
-    assert took < 30
+    printed = run(program, writing)
+
+    os.close(reading)
+    assert printed == b"done\n"
+    assert time.perf_counter() - started < 30
 
 
 def test_a_process_whose_log_pipe_is_closed_goes_on() -> None:
@@ -102,15 +93,20 @@ def test_a_process_whose_log_pipe_is_closed_goes_on() -> None:
     )
     reading, writing = os.pipe()
     os.close(reading)
+
+    assert run(program, writing) == b"1\n"
+
+
+def run(program: str, stderr: int) -> bytes:
+    """Return what ``program`` prints; its log goes to ``stderr``, which is closed at the end."""
     try:
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-c", program],
             stdout=subprocess.PIPE,
-            stderr=writing,
+            stderr=stderr,
             timeout=60,
             check=True,
         )
     finally:
-        os.close(writing)
-
-    assert done.stdout == b"1\n"
+        os.close(stderr)
+    return done.stdout

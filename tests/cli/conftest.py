@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.telling import LastReading
+from tests.support.telling import ExplainedLedger
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LastReading]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedLedger]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = LastReading(tmp_path)
+    found = ExplainedLedger(tmp_path)
     yield found
     found.close()

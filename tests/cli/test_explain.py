@@ -10,19 +10,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from tests.support.telling import LastReading
+from tests.support.telling import ExplainedLedger
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
-def ask(told: LastReading, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def ask(told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     """Run ``explain`` at the instant that the ledger's clock shows."""
     monkeypatch.setattr(SystemClock, "now_ms", lambda _self: told.clock.now_ms())
     return CliRunner().invoke(main, ["explain", "--config", str(told.file), *arguments])
 
 
 def explained(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch, selector: str
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch, selector: str
 ) -> list[dict[str, Any]]:
     result = ask(told, monkeypatch, "--format", "json", selector)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -30,7 +30,7 @@ def explained(
     return series
 
 
-def on_metrics(told: LastReading) -> dict[str, float]:
+def on_metrics(told: ExplainedLedger) -> dict[str, float]:
     return {
         sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
         for family in text_string_to_metric_families(told.metrics())
@@ -48,7 +48,7 @@ def recomputed(series: dict[str, Any]) -> float:
     return float(counter if total["held"] is None else total["held"])
 
 
-def lived(told: LastReading) -> None:
+def lived(told: ExplainedLedger) -> None:
     """A first poll, growth, late data, and a deletion that is partly repaid."""
     told.poll("shop", {9: 100, 10: 30})
     told.pass_by(20)
@@ -58,7 +58,7 @@ def lived(told: LastReading) -> None:
 
 
 def test_the_parts_add_up_to_the_exported_number(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
@@ -73,7 +73,7 @@ def test_the_parts_add_up_to_the_exported_number(
 
 
 def test_every_exported_number_is_the_one_on_metrics(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.pass_by(180)
@@ -101,7 +101,7 @@ def test_every_exported_number_is_the_one_on_metrics(
 
 
 def test_a_new_series_is_shown_as_zero_first(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.poll("shop", {10: 30})
     told.pass_by(5)
@@ -114,7 +114,7 @@ def test_a_new_series_is_shown_as_zero_first(
 
 
 def test_what_is_written_off_stays_in_the_sum(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
@@ -127,7 +127,9 @@ def test_what_is_written_off_stays_in_the_sum(
     assert recomputed(series) == series["exported"] == 66
 
 
-def test_retired_buckets_are_one_number(told: LastReading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retired_buckets_are_one_number(
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lived(told)
     told.confirm_zero_scraped()
     told.pass_by(36 * 24 * 60)
@@ -141,7 +143,7 @@ def test_retired_buckets_are_one_number(told: LastReading, monkeypatch: pytest.M
 
 
 def test_each_bucket_has_its_phase_baseline_and_revisions(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
 
@@ -157,7 +159,9 @@ def test_each_bucket_has_its_phase_baseline_and_revisions(
     ]
 
 
-def test_origin_and_request_are_named(told: LastReading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origin_and_request_are_named(
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lived(told)
 
     (series,) = explained(told, monkeypatch, RECEIVED)
@@ -168,7 +172,7 @@ def test_origin_and_request_are_named(told: LastReading, monkeypatch: pytest.Mon
 
 
 def test_a_query_that_was_removed_is_explained_but_not_exported(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.ledger.sync_queries([spec for spec in told.specs.values() if spec.target != "shop"])
@@ -180,7 +184,7 @@ def test_a_query_that_was_removed_is_explained_but_not_exported(
 
 
 def test_a_person_can_read_and_add_it_up(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
@@ -198,7 +202,7 @@ def test_a_person_can_read_and_add_it_up(
 
 
 def test_old_buckets_are_one_line_unless_all_are_wanted(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.poll("shop", dict.fromkeys(range(11), 10))
     told.pass_by(20 * 60)
@@ -215,7 +219,7 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
 
 
 def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.poll("promo", {10: 1}, users=3)
@@ -232,7 +236,7 @@ def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
 
 
 def test_nothing_that_matches_exits_with_one(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
 
@@ -242,7 +246,7 @@ def test_nothing_that_matches_exits_with_one(
 
 @pytest.mark.parametrize("selector", ["", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}"])
 def test_a_bad_selector_exits_with_two_and_says_where(
-    selector: str, told: LastReading, monkeypatch: pytest.MonkeyPatch
+    selector: str, told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = ask(told, monkeypatch, selector)
 
@@ -251,7 +255,7 @@ def test_a_bad_selector_exits_with_two_and_says_where(
 
 
 def test_a_ledger_that_is_not_there_yet_is_said(
-    told: LastReading, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told.file.write_text(told.file.read_text().replace("ledger.db", "none.db"))
 
@@ -263,7 +267,7 @@ def test_a_ledger_that_is_not_there_yet_is_said(
 
 
 def test_explaining_keeps_no_writer_waiting(
-    told: LastReading, monkeypatch: pytest.MonkeyPatch
+    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()

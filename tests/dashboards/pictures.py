@@ -33,7 +33,7 @@ PANELS = (
     ("chatbot-flowxo", "Messages received", 7),
     ("chatbot-exporter", "Polls per hour", 1),
 )
-"""MetricsPage, panel, and how many days of it."""
+"""Board, panel, and how many days of it."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 860, 300, 56, 34, 64
 LEGEND_MOST = 8

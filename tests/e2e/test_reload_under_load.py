@@ -138,7 +138,7 @@ class Operator:
         return self.reloaded()["successful"] == 1
 
     def post(self) -> int:
-        """PollRequest for a reload; return the status of the answer."""
+        """Request a reload; return the status of the answer."""
         return httpx.post(f"http://127.0.0.1:{self.port}/-/reload", timeout=20).status_code
 
     def reload(self, number: int) -> None:

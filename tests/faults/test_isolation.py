@@ -1,17 +1,15 @@
 """One target's vendor that hangs costs no other target a poll."""
 
 import asyncio
-import random
 from pathlib import Path
 
 import httpx
 import pytest
 
-from exporter.app import App, Environment
 from exporter.config.model import Settings
-from exporter.providers import PROVIDERS
+from tests.support.running import exporter
 from tests.support.vendors import read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, run_virtual
 
 HANGING = 100
 HEALTHY = "healthy.test"
@@ -59,21 +57,10 @@ def settings(folder: Path) -> Settings:
 @pytest.mark.slow
 def test_a_hundred_hanging_vendors_cost_a_healthy_one_no_poll(tmp_path: Path) -> None:
     clock, network = VirtualClock(), Network()
-    environment = Environment(
-        clock=clock,
-        rng=random.Random(1),  # noqa: S311 - the same jitter each time
-        providers=PROVIDERS,
-        offload=inline,
-        transport=network,
-    )
-    app = App(settings(tmp_path), environment)
 
     async def main() -> None:
-        await app.open()
-        running = asyncio.create_task(app.run())
-        await clock.sleep(SECONDS)
-        app.stop()
-        await running
+        async with exporter(settings(tmp_path), clock, network):
+            await clock.sleep(SECONDS)
 
     run_virtual(main(), clock)
 

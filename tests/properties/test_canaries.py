@@ -78,7 +78,7 @@ class Traces:
                 self.found[f"{path.name} {when}"] = path.read_bytes()
 
     def show(self, app: App, targets: list[str]) -> None:
-        """PollRequest for every page that says something of the traffic."""
+        """Request every page that says something of the traffic."""
         web = build(app.sources)
         pages = ["/", "/api/v1/status", *(f"/?target={name}" for name in targets)]
         for path in pages:
@@ -91,7 +91,7 @@ class Traces:
             self._explain(web, name)
 
     def _explain(self, web: ASGIApp, target: str) -> None:
-        """PollRequest for every explanation there is of a target, as a page and as JSON."""
+        """Request every explanation there is of a target, as a page and as JSON."""
         first, total = 1, 1
         while first <= total:
             asked = {"series": f'{{target="{target}"}}', "first": str(first)}

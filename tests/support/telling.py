@@ -24,7 +24,7 @@ HOURS = {hour: floor_to(START_MS, HOUR_MS) + (hour - 11) * HOUR_MS for hour in r
 """The starts of hours of the day on which virtual time begins, at 11:20."""
 
 
-class LastReading:
+class ExplainedLedger:
     """The ledger of a running exporter; it stays open, as that exporter would hold it."""
 
     def __init__(self, folder: Path) -> None:

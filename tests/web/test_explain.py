@@ -15,7 +15,7 @@ from exporter.errors import LedgerError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.web.app import build
-from tests.support.telling import LastReading
+from tests.support.telling import ExplainedLedger
 from tests.web.served import ask, sources
 
 ANY = '{target=~".+"}'
@@ -23,9 +23,9 @@ RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LastReading]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedLedger]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = LastReading(tmp_path)
+    found = ExplainedLedger(tmp_path)
     found.poll("shop", {9: 100, 10: 30})
     found.pass_by(20)
     found.poll("shop", {9: 104, 10: 80, 11: 12})
@@ -34,7 +34,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LastReadin
     found.close()
 
 
-def get(told: LastReading, most: int = 1, **request: Any) -> httpx.Response:
+def get(told: ExplainedLedger, most: int = 1, **request: Any) -> httpx.Response:
     def explain(selector: str, first: int) -> Explanations:
         reader = Reader(told.settings.ledger.url, told.families)
         explainer = Explainer(reader, told.specs, told.families, told.clock.now_ms())
@@ -44,7 +44,7 @@ def get(told: LastReading, most: int = 1, **request: Any) -> httpx.Response:
     return ask(app, "GET", "/explain", **request)
 
 
-def test_without_a_selector_there_is_a_form_to_fill_in(told: LastReading) -> None:
+def test_without_a_selector_there_is_a_form_to_fill_in(told: ExplainedLedger) -> None:
     response = get(told)
 
     assert response.status_code == 200
@@ -52,7 +52,7 @@ def test_without_a_selector_there_is_a_form_to_fill_in(told: LastReading) -> Non
     assert "<section" not in response.text
 
 
-def test_the_page_shows_the_sum_and_every_bucket(told: LastReading) -> None:
+def test_the_page_shows_the_sum_and_every_bucket(told: ExplainedLedger) -> None:
     response = get(told, params={"series": RECEIVED})
 
     text = html.unescape(response.text)
@@ -71,7 +71,7 @@ def test_the_page_shows_the_sum_and_every_bucket(told: LastReading) -> None:
         {"params": {"series": RECEIVED}, "headers": {"Accept": "application/json"}},
     ],
 )
-def test_the_same_is_there_as_json(told: LastReading, request_: dict[str, Any]) -> None:
+def test_the_same_is_there_as_json(told: ExplainedLedger, request_: dict[str, Any]) -> None:
     response = get(told, **request_)
 
     (series,) = json.loads(response.content)["series"]
@@ -79,7 +79,7 @@ def test_the_same_is_there_as_json(told: LastReading, request_: dict[str, Any]) 
     assert (series["exported"], len(series["buckets"])) == (66, 3)
 
 
-def test_a_browser_that_takes_everything_gets_the_page(told: LastReading) -> None:
+def test_a_browser_that_takes_everything_gets_the_page(told: ExplainedLedger) -> None:
     accept = "text/html,application/xhtml+xml,application/json;q=0.9"
 
     response = get(told, params={"series": RECEIVED}, headers={"Accept": accept})
@@ -96,7 +96,7 @@ def link(page: str, rel: str) -> str | None:
     return html.unescape(found[1]) if found else None
 
 
-def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: LastReading) -> None:
+def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: ExplainedLedger) -> None:
     told.pass_by(1)
     told.poll("promo", {10: 1}, users=3)
     told.pass_by(1)
@@ -121,7 +121,7 @@ def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: LastRead
     assert f"<p>{number} series, as of" in everything
 
 
-def test_a_reader_comes_back_to_the_page_before(told: LastReading) -> None:
+def test_a_reader_comes_back_to_the_page_before(told: ExplainedLedger) -> None:
     told.pass_by(1)
     told.poll("promo", {10: 1}, users=3)
 
@@ -134,7 +134,7 @@ def test_a_reader_comes_back_to_the_page_before(told: LastReading) -> None:
     )
 
 
-def test_json_says_how_many_there_are_and_which_these_are(told: LastReading) -> None:
+def test_json_says_how_many_there_are_and_which_these_are(told: ExplainedLedger) -> None:
     told.pass_by(1)
     told.poll("promo", {10: 1})
 
@@ -147,13 +147,13 @@ def test_json_says_how_many_there_are_and_which_these_are(told: LastReading) -> 
 
 
 @pytest.mark.parametrize("first", ["0", "-1", "x", "", "٣", "1e9", "9" * 5_000])
-def test_a_number_that_is_none_is_the_first_page(first: str, told: LastReading) -> None:
+def test_a_number_that_is_none_is_the_first_page(first: str, told: ExplainedLedger) -> None:
     response = get(told, params={"series": RECEIVED, "first": first})
 
     assert (response.status_code, len(series_on(response.text))) == (200, 1)
 
 
-def test_a_page_behind_the_last_says_how_many_there_are(told: LastReading) -> None:
+def test_a_page_behind_the_last_says_how_many_there_are(told: ExplainedLedger) -> None:
     response = get(told, params={"series": RECEIVED, "first": "999999999"})
 
     assert response.status_code == 404
@@ -169,7 +169,7 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: LastReading) -> No
     ],
 )
 def test_what_cannot_be_explained_is_said_and_escaped(
-    told: LastReading, selector: str, status: int, words: str
+    told: ExplainedLedger, selector: str, status: int, words: str
 ) -> None:
     page = get(told, params={"series": selector})
     data = get(told, params={"series": selector, "format": "json"})
@@ -180,7 +180,7 @@ def test_what_cannot_be_explained_is_said_and_escaped(
     assert "<script" not in page.text
 
 
-def test_json_without_a_selector_is_a_fault(told: LastReading) -> None:
+def test_json_without_a_selector_is_a_fault(told: ExplainedLedger) -> None:
     assert get(told, params={"format": "json"}).status_code == 400
 
 
@@ -194,7 +194,7 @@ def test_a_ledger_that_cannot_be_read_is_503() -> None:
     assert "database is locked" in response.text
 
 
-def test_the_page_may_run_nothing_and_fetch_nothing(told: LastReading) -> None:
+def test_the_page_may_run_nothing_and_fetch_nothing(told: ExplainedLedger) -> None:
     policy = get(told, params={"series": RECEIVED}).headers["content-security-policy"]
 
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

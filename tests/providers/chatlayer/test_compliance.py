@@ -12,7 +12,7 @@ from tests.support.fault_matrix import Errors
 
 
 def question(query: Query, window: Window, now_ms: int) -> PollRequest:
-    """PollRequest a stream as one that has stood at the window's start since its epoch."""
+    """Return the request of a stream as one that has stood at the window's start since its epoch."""
     if not query.spec.stream:
         return PollRequest(window, now_ms)
     return PollRequest(
