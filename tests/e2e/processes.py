@@ -82,8 +82,8 @@ def page(port: int) -> str | None:
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, float, str]:
-    """Send a signal; return the exit code, after how many seconds, and all that was said."""
+    """Send a signal; return the exit code, after how many seconds, and the whole output."""
     started = CLOCK.monotonic()
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
-    return process.returncode, CLOCK.monotonic() - started, said
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, CLOCK.monotonic() - started, output
