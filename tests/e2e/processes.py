@@ -33,11 +33,15 @@ def free_port() -> int:
 
 def wait_for(happened: Callable[[], bool], seconds: float, *, every: float = 0.1) -> None:
     """Return once ``happened()``; fail when it has not within ``seconds``."""
-    pause = threading.Event()  # nobody sets it
     end = CLOCK.monotonic() + seconds
     while not happened():
         assert CLOCK.monotonic() < end, f"not within {seconds} s"
-        pause.wait(every)
+        pause(every)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass."""
+    threading.Event().wait(seconds)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,11 @@
 """A program that is stopped, also while it starts: no traceback, nothing left, and soon."""
 
 import signal
-import threading
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import end, free_port, page, program, wait_for
+from tests.e2e.processes import end, free_port, page, pause, program, wait_for
 
 PROMPT_S = 4
 STOPPABLE_S = 30
@@ -40,7 +39,7 @@ def test_a_demo_is_stopped_while_it_starts_and_once_it_serves(
         wait_for(lambda: catches_term(process.pid), STOPPABLE_S, every=0.01)
         if after_s is None:
             wait_for(lambda: page(port) is not None, STOPPABLE_S)
-        threading.Event().wait(after_s or 0)
+        pause(after_s or 0)
 
         code, seconds, output = end(process, number)
 
