@@ -133,7 +133,7 @@ def begin(ledger: Ledger, query: Query, start_ms: int) -> None:
 
 
 def claimed(ledger: Ledger) -> Claim:
-    claim = ledger.claim(lambda _target, _name: 0)
+    claim = ledger.claim()
     assert claim is not None
     return claim
 

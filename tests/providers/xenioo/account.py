@@ -135,7 +135,7 @@ class Account:
             desk = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
             lines = self._lines(wire)
             while self.clock.now_ms() < until_ms:
-                claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
+                claim = ledger.claim()
                 if claim is None:
                     wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
                     await self.clock.sleep(max(wait_ms, 1_000) / 1000)
