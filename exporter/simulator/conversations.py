@@ -9,12 +9,12 @@ from functools import lru_cache
 
 from exporter.simulator.rhythm import (
     BIRTH_HOUR,
-    HOUR_MS,
     NEW_SHARE,
     RECENCY_DAYS,
-    busyness,
     known_users,
+    relative_volume,
 )
+from exporter.simulator.times import HOUR_MS
 
 LATEST_MS = 90 * 60_000
 """No generated record becomes visible later than this after it happened."""
@@ -96,7 +96,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class ConversationStart:
     """The start of a conversation; the rest of it follows from its id alone."""
 
     id: str
@@ -106,12 +106,14 @@ class Opening:
     is_new: bool
 
 
-def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[Opening]:
+def conversation_starts(
+    seed: int, hour: int, per_hour: float, late_share: float
+) -> list[ConversationStart]:
     """Return the conversations that begin in an hour, the same ones each time."""
     if hour < BIRTH_HOUR:
         return []
     rng = random.Random(f"{seed}/{hour}")  # noqa: S311 - scripted traffic
-    mean = per_hour * busyness(hour)
+    mean = per_hour * relative_volume(hour)
     known = known_users(hour, per_hour)
     new = known_users(hour + 1, per_hour) - known
     found = []
@@ -120,7 +122,9 @@ def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[O
         index = known + number if number < new else _returning(rng, known, per_hour)
         visible_ms = at_ms + _lag(rng, late_share)
         user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
-        found.append(Opening(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new))
+        found.append(
+            ConversationStart(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new)
+        )
     return found
 
 
@@ -130,32 +134,32 @@ def _returning(rng: random.Random, known: int, per_hour: float) -> int:
 
 
 def _lag(rng: random.Random, late_share: float) -> int:
-    return rng.randrange(60_000, LATEST_MS) if _happens(rng, late_share) else 0
+    return rng.randrange(60_000, LATEST_MS) if _chance(rng, late_share) else 0
 
 
-def _happens(rng: random.Random, share: float) -> bool:
+def _chance(rng: random.Random, share: float) -> bool:
     return rng.random() < share
 
 
-Happening = tuple[int, Kind, dict[str, str], int]
+Step = tuple[int, Kind, dict[str, str], int]
 
 
-def occurrences_of(opening: Opening, late_share: float) -> Iterator[Occurrence]:
-    """Yield all that happens in a conversation, its opening first."""
-    rng = random.Random(opening.id)  # noqa: S311 - scripted traffic
+def occurrences_of(start: ConversationStart, late_share: float) -> Iterator[Occurrence]:
+    """Yield all that happens in a conversation, its start first."""
+    rng = random.Random(start.id)  # noqa: S311 - scripted traffic
     context = {
-        "user": opening.user,
-        "conversation": opening.id,
+        "user": start.user,
+        "conversation": start.id,
         "channel": rng.choice(CHANNELS),
         "environment": rng.choice(ENVIRONMENTS),
     }
-    greeted = Kind.NEW_USER if opening.is_new else Kind.RETURNING_USER
+    greeted = Kind.NEW_USER if start.is_new else Kind.RETURNING_USER
     for number, kind in enumerate((Kind.CONVERSATION_STARTED, greeted)):
-        yield Occurrence(opening.id, number, opening.at_ms, kind, opening.visible_ms, context)
-    for number, (at_ms, kind, detail, amount) in enumerate(_story(rng, opening.at_ms), start=2):
+        yield Occurrence(start.id, number, start.at_ms, kind, start.visible_ms, context)
+    for number, (at_ms, kind, detail, amount) in enumerate(_steps(rng, start.at_ms), start=2):
         visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
         shared = _shared(tuple(detail.items()))
-        yield Occurrence(opening.id, number, at_ms, kind, visible_ms, context, shared, amount)
+        yield Occurrence(start.id, number, at_ms, kind, visible_ms, context, shared, amount)
 
 
 @lru_cache(maxsize=1000)
@@ -164,30 +168,30 @@ def _shared(detail: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return dict(detail)
 
 
-def _story(rng: random.Random, start_ms: int) -> Iterator[Happening]:
+def _steps(rng: random.Random, start_ms: int) -> Iterator[Step]:
     at_ms = start_ms
-    interaction_type = "test" if _happens(rng, 0.05) else "live"
+    interaction_type = "test" if _chance(rng, 0.05) else "live"
     for _ in range(rng.randint(1, 8)):
         yield from _turn(rng, at_ms, interaction_type)
         at_ms += rng.randrange(4_000, 60_000)
     yield from _ending(rng, start_ms, at_ms)
 
 
-def _turn(rng: random.Random, at_ms: int, interaction_type: str) -> Iterator[Happening]:
+def _turn(rng: random.Random, at_ms: int, interaction_type: str) -> Iterator[Step]:
     yield at_ms, Kind.INTERACTION, {"interaction_type": interaction_type}, 1
     yield at_ms, Kind.MESSAGE_RECEIVED, {"text": rng.choice(TEXTS)}, 1
-    if _happens(rng, 0.12):
+    if _chance(rng, 0.12):
         yield at_ms, Kind.NLP_MISS, {}, 1
         yield at_ms + 500, Kind.FALLBACK, {}, 1
     else:
         yield at_ms, Kind.NLP_MATCH, {"intent": rng.choice(INTENTS)}, 1
-        yield from _work(rng, at_ms)
+        yield from _action(rng, at_ms)
     for number in range(rng.randint(1, 2)):
         yield at_ms + 900 + number, Kind.MESSAGE_SENT, {}, 1
 
 
-def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
-    ok = "false" if _happens(rng, 0.04) else "true"
+def _action(rng: random.Random, at_ms: int) -> Iterator[Step]:
+    ok = "false" if _chance(rng, 0.04) else "true"
     match rng.randrange(6):
         case 0:
             yield at_ms + 100, Kind.API_CALL, {"tool": rng.choice(list(TOOLS)), "ok": ok}, 1
@@ -210,12 +214,12 @@ def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
             yield at_ms + 100, Kind.SEARCH, {}, 1
 
 
-def _ending(rng: random.Random, start_ms: int, at_ms: int) -> Iterator[Happening]:
-    if _happens(rng, 0.15):
+def _ending(rng: random.Random, start_ms: int, at_ms: int) -> Iterator[Step]:
+    if _chance(rng, 0.15):
         yield at_ms, Kind.GOAL, {"goal": rng.choice(GOALS)}, 1
-    if _happens(rng, 0.06):
+    if _chance(rng, 0.06):
         yield at_ms, Kind.HANDOVER, {}, 1
         yield at_ms + 30_000, Kind.OPERATOR_MESSAGE_SENT, {}, 1
-    if _happens(rng, 0.10):
+    if _chance(rng, 0.10):
         yield at_ms, Kind.FEEDBACK, {"rating": rng.choice(RATINGS)}, 1
     yield at_ms, Kind.CONVERSATION_ENDED, {}, (at_ms - start_ms) // 1000

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.inkeep_query import HOUR_MS, WeightedRow
-from exporter.simulator.traffic import Groups, Traffic, Window
+from exporter.simulator.inkeep_query import WeightedRow
+from exporter.simulator.times import DAY_MS, HOUR_MS
+from exporter.simulator.traffic import HourlySums, Traffic, Window
 
 ESCALATIONS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form")
 INSTANTS: Mapping[str, str] = {
@@ -27,7 +28,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "feedback": (*_COMMON, "createdAt"),
 }
 """The columns of each view."""
-LONGEST_MS = 24 * HOUR_MS
+LONGEST_MS = DAY_MS
 """Messages of a conversation are counted for this long after its hour."""
 
 
@@ -120,9 +121,7 @@ def _conversations(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
     if "userMessageCount" in extent.columns:
         labels = ("conversation",)
         window = (extent.window[0], min(extent.window[1] + LONGEST_MS, extent.now_ms + 1))
-        received = traffic.grouped(
-            Kind.MESSAGE_RECEIVED, window, extent.now_ms, by=labels, bucket_ms=HOUR_MS
-        )
+        received = traffic.hourly(Kind.MESSAGE_RECEIVED, window, extent.now_ms, by=labels)
         for (_, *names), count in received.items():
             counts[names[0]] += count
     for one in _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, *labels):
@@ -136,7 +135,7 @@ def _occurrences(
 ) -> Iterator[Occurrence]:
     user = ("user",) if "userProperties" in extent.columns else ()
     by = ("channel", *labels, *user)
-    sums = traffic.grouped(kind, extent.window, extent.now_ms, by=by, bucket_ms=HOUR_MS)
+    sums = traffic.hourly(kind, extent.window, extent.now_ms, by=by)
     if extent.columns.isdisjoint(INSTANTS.values()):
         sums = _without_hours(sums, extent.window[0])
     for number, ((hour_ms, *values), count) in enumerate(sums.items()):
@@ -145,8 +144,8 @@ def _occurrences(
         yield Occurrence(f"{kind}-{at_ms}", number, at_ms, kind, at_ms, context, {}, count)
 
 
-def _without_hours(sums: Groups, start_ms: int) -> Groups:
-    found: Groups = Counter()
+def _without_hours(sums: HourlySums, start_ms: int) -> HourlySums:
+    found: HourlySums = Counter()
     for (_, *values), count in sums.items():
         found[start_ms, *values] += count
     return found

@@ -1,9 +1,7 @@
-"""How busy a bot is: hour of day, weekday, season and trend."""
+"""How much a bot is used: hour of day, weekday, season and trend."""
 
 import math
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 BIRTH_HOUR = 482_136  # 2025-01-01T00:00Z, in hours since 1970; nothing happened before it
 NEW_SHARE = 0.2
 RECENCY_DAYS = 14
@@ -17,7 +15,7 @@ _BY_WEEKDAY = (1.15, 1.10, 1.05, 1.05, 1.05, 0.80, 0.80)  # from Monday
 _UNTIL_HOUR = tuple(sum(_BY_HOUR[:hour]) / sum(_BY_HOUR) for hour in range(24))
 
 
-def busyness(hour: int) -> float:
+def relative_volume(hour: int) -> float:
     """Return the factor, 1 on average in the first year, of an hour counted since 1970."""
     weekday = (hour // 24 + 3) % 7  # 1970-01-01 was a Thursday
     years = (hour - BIRTH_HOUR) / _HOURS_OF_YEAR

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from exporter.simulator.conversations import Kind
+from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 
 EVENTS = (
     "New User",
@@ -32,29 +30,23 @@ EVENTS = (
     "API Request Error",
     "Time To First Message",
     "Operator Message",
-    "Tag Hit",
 )
-"""The events by their codes; the last one is known to bot statistics only."""
+"""The events of an account by their codes."""
 
-ACCOUNT_TYPES = frozenset(range(18))
-BOT_TYPES = frozenset(range(19))
 CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Facebook"} | {
     "telegram": "Telegram"
 }
-FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d"}
 
 ROW_MODES = frozenset(
     {
         "zero_filled",  # every event of every known bot and channel in every group
         "same_names",  # all bots are called the same
-        "value_key",  # key= of the number
         "second_number",  # one more number in each row
         "lower_keys",  # groupLabel → grouplabel
         "codes_as_events",  # EventLabel is the code
         "shouted_events",  # EventLabel in capitals, without spaces
-        "tag_hits",  # an event that was not asked for
-        "label",  # hour=, day=: forms for strftime, or "epoch" or "epoch_ms"
-        "zone",  # of= the account; UTC otherwise
+        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
         "rolling_days",  # 24 h a day until now; otherwise today and the days before
     }
 )
@@ -65,18 +57,14 @@ class Bot:
     """A bot of the account; what happens in the environment ``staging`` is the second one's."""
 
     key: str
-    secret: str
     name: str
 
 
-BOTS = (
-    Bot("Kq7RtZ2mXw9LpV4s", "b0t-s3cr3t-0001-Aa", "Shop bot"),
-    Bot("Hn3YcB8vFd6JgT1e", "b0t-s3cr3t-0002-Bb", 'Größe "XL" 👟'),
-)
+BOTS = (Bot("Kq7RtZ2mXw9LpV4s", "Shop bot"), Bot("Hn3YcB8vFd6JgT1e", 'Größe "XL" 👟'))
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class StatisticsScope:
     """What is asked for, by whom and when."""
 
     now_ms: int
@@ -100,29 +88,17 @@ class Scope:
         """Return an instant in the account's time zone."""
         return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self.zone)
 
-    def group(self, at_ms: int) -> str | int:
+    def group(self, at_ms: int) -> str:
         """Return the label of the group that an instant belongs to."""
-        form = self.modes.get("label", {}).get(self.mode, FORMS[self.mode])
-        at = self.local(at_ms)
-        if form in ("epoch", "epoch_ms"):
-            hour = at.hour if self.mode == "hour" else 0
-            start = at.replace(hour=hour, minute=0, second=0, microsecond=0)
-            return round(start.timestamp() * (1000 if form == "epoch_ms" else 1))
-        return at.strftime(form)
+        return self.local(at_ms).strftime(FORMS[self.mode])
 
     @property
     def window(self) -> Window:
         """Return what is asked for, to this instant."""
         return self.start_ms, self.now_ms + 1
 
-    @property
-    def step_ms(self) -> int:
-        """Return the longest stretch that never lies in two groups."""
-        offset = self.local(self.now_ms).utcoffset() or timedelta()
-        return HOUR_MS if not offset % timedelta(hours=1) else HOUR_MS // 4
 
-
-Place = tuple[str | int, str, str]
+Place = tuple[str, str, str]
 """A group's label, the key of a bot, the name of a channel."""
 
 
@@ -160,7 +136,6 @@ _COUNTED = {
     13: (Kind.MESSAGE_RECEIVED,),
     14: (Kind.API_CALL,),
     17: (Kind.OPERATOR_MESSAGE_SENT,),
-    18: (Kind.SEARCH,),
 }
 _DISTINCT = {1: Kind.RETURNING_USER, 2: Kind.MESSAGE_RECEIVED}
 _AVERAGES = {
@@ -172,35 +147,31 @@ _AVERAGES = {
 }
 """Made-up averages: so much for each of the first, per each of the second."""
 
-_TOLD = frozenset(
+_COUNTED_KINDS = frozenset(
     [kind for kinds in _COUNTED.values() for kind in kinds]
     + list(_DISTINCT.values())
     + [kind for _, of, per in _AVERAGES.values() for kind in (of, per)]
 )
 
 
-def rows(traffic: Traffic, scope: Scope) -> list[dict[str, Any]]:
+def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
     cells = _cells(traffic, scope)
     if "zero_filled" in scope.modes:
         cells = _filled(cells, scope)
-    types = [*scope.types, 18] if "tag_hits" in scope.modes else scope.types
     names = {bot.key: BOTS[0].name if "same_names" in scope.modes else bot.name for bot in BOTS}
     found = [
         _row(scope, place, names[place[1]], code, value)
         for place, cell in cells.items()
-        for code in types
+        for code in scope.types
         if (value := cell.value(code)) or (value == 0 and "zero_filled" in scope.modes)
     ]
     return sorted(found, key=_shuffled)
 
 
-_PLACE = ("bot", "environment", "channel")
-
-
-def _cells(traffic: Traffic, scope: Scope) -> dict[Place, Cell]:
+def _cells(traffic: Traffic, scope: StatisticsScope) -> dict[Place, Cell]:
     cells: defaultdict[Place, Cell] = defaultdict(Cell)
-    for kind in _TOLD:
+    for kind in _COUNTED_KINDS:
         for place, _, number in _sums(traffic, scope, kind):
             cells[place].counts[kind] += number
     for place, _, number in _sums(traffic, scope, Kind.API_CALL, ok="false"):
@@ -212,34 +183,30 @@ def _cells(traffic: Traffic, scope: Scope) -> dict[Place, Cell]:
 
 
 def _sums(
-    traffic: Traffic, scope: Scope, kind: Kind, *more: str, **only: str
+    traffic: Traffic, scope: StatisticsScope, kind: Kind, *more: str, **only: str
 ) -> Iterator[tuple[Place, str, int]]:
     """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
-    by = (*_PLACE, *more)
-    window, step_ms = scope.window, scope.step_ms
-    sums = traffic.grouped(kind, window, scope.now_ms, by=by, bucket_ms=step_ms, **only)
-    labels = {at_ms: scope.group(at_ms) for at_ms in {key[0] for key in sums}}
-    for (at_ms, *values), number in sums.items():
-        wanted, environment, channel, *rest = map(str, values)
-        bot = _bot(wanted, environment)
+    by = ("environment", "channel", *more)
+    sums = traffic.hourly(kind, scope.window, scope.now_ms, by=by, **only)
+    labels = {hour_ms: scope.group(hour_ms) for hour_ms in {key[0] for key in sums}}
+    for (hour_ms, *values), number in sums.items():
+        environment, channel, *rest = map(str, values)
+        bot = BOTS[environment == "staging"]
         if bot in scope.bots:
-            place = labels[at_ms], bot.key, CHANNELS.get(channel, channel)
+            place = labels[hour_ms], bot.key, CHANNELS.get(channel, channel)
             yield place, "".join(rest), number
 
 
-def _bot(wanted: str, environment: str) -> Bot:
-    named = [bot for bot in BOTS if wanted in (bot.key, bot.name)]
-    return named[0] if named else BOTS[environment == "staging"]
-
-
-def _filled(cells: Mapping[Place, Cell], scope: Scope) -> dict[Place, Cell]:
+def _filled(cells: Mapping[Place, Cell], scope: StatisticsScope) -> dict[Place, Cell]:
     pairs = {(bot, channel) for _, bot, channel in cells}
-    groups = {scope.group(at_ms) for at_ms in range(*scope.window, scope.step_ms)}
+    groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
     empty = {(group, *pair): Cell() for group in groups for pair in pairs}
     return empty | dict(cells)
 
 
-def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict[str, Any]:
+def _row(
+    scope: StatisticsScope, place: Place, name: str, code: int, value: float
+) -> dict[str, Any]:
     modes = scope.modes
     event = EVENTS[code]
     if "codes_as_events" in modes:
@@ -251,7 +218,7 @@ def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict
         "BotName": name,
         "ChannelName": place[2],
         "EventLabel": event,
-        modes.get("value_key", {}).get("key", "Value"): value,
+        "Value": value,
     }
     if "second_number" in modes:
         row["Previous"] = value + 1

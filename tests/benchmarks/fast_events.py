@@ -8,7 +8,8 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
-from exporter.simulator.chatlayer_format import BOT, parse_instant, stamp
+from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.times import milliseconds, stamp
 
 PER_PAGE = 100
 PAGE_MS = 1000
@@ -53,7 +54,7 @@ class FastEvents:
             return
         said = parse_qs(scope["query_string"].decode())
         start, end = (
-            -(-(parse_instant(said[key][0]) or 0) // PAGE_MS) for key in ("start_time", "end_time")
+            -(-milliseconds(said[key][0]) // PAGE_MS) for key in ("start_time", "end_time")
         )
         page = int(said["page_token"][0]) if "page_token" in said else max(start, self._first)
         end = min(end, self._last)

@@ -12,7 +12,8 @@ from datetime import datetime
 import httpx
 from pydantic import BaseModel
 
-from exporter.simulator.chatlayer_format import BOT, stamp
+from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.times import stamp
 from tests.benchmarks.chatlayer_events import served
 from tests.benchmarks.fast_events import PAGE_MS, PER_PAGE
 

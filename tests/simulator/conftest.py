@@ -1,15 +1,13 @@
-"""A client of fake vendors, on virtual time and in process."""
+"""A simulator's clock, and a way to ask it."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import httpx
 import pytest
 
-from exporter.simulator.server import Service
-from tests.support.virtual import VirtualClock, run_virtual
-
-PollRequest = Callable[..., httpx.Response]
+from tests.simulator.vendor import send
+from tests.support.virtual import VirtualClock
 
 
 @pytest.fixture
@@ -18,15 +16,6 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def ask(clock: VirtualClock) -> PollRequest:
+def ask(clock: VirtualClock) -> Callable[..., httpx.Response]:
     """Return ``ask(service, method, path, **httpx)``."""
-
-    def send(service: Service, method: str, path: str, **more: Any) -> httpx.Response:
-        async def main() -> httpx.Response:
-            transport = httpx.ASGITransport(service)
-            async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as client:
-                return await client.request(method, path, **more)
-
-        return run_virtual(main(), clock)
-
-    return send
+    return partial(send, clock)

@@ -13,8 +13,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from exporter.clock import SystemClock
-from exporter.simulator.flowxo import ADDED
-from exporter.simulator.flowxo_units import buckets, label, parse_instant, stamp
+from exporter.simulator.flowxo import ADDED, hour_id, hours
+from exporter.simulator.times import milliseconds, stamp
 
 MINUTE_MS = 60_000
 
@@ -46,12 +46,12 @@ class Insights:
 
 def _answer(asked: str, minute: int) -> bytes:
     said = parse_qs(asked)
-    start_ms, end_ms = (parse_instant(said[name][0], 0) or 0 for name in ("start", "end"))
+    start_ms, end_ms = (milliseconds(said[name][0]) for name in ("start", "end"))
     rows = [
-        {"_id": label(hour, spaced=False), "_timestamp": stamp(hour.start_ms)}
-        | {name: _count(hour.start_ms, hour.window[1], minute) for name in ADDED}
+        {"_id": hour_id(hour_ms), "_timestamp": stamp(hour_ms)}
+        | {name: _count(hour_ms, until_ms, minute) for name in ADDED}
         | {"active_users": 10, "total_users": 1_000}
-        for hour in buckets("hour", (start_ms, end_ms), 0, whole_first=False, extra=False)
+        for hour_ms, (_, until_ms) in hours((start_ms, end_ms))
     ]
     sums = {name: sum(int(row[name]) for row in rows) for name in ADDED}
     levels = {"active_users": 10, "total_users": 1_000}
