@@ -44,7 +44,7 @@ REPEATED = 3
 DIGITS = (0, 3, 6, 9)
 
 
-class AttributeFilter(msgspec.Struct, forbid_unknown_fields=True):
+class EventFilter(msgspec.Struct, forbid_unknown_fields=True):
     """An event passes when its attribute ``key`` is one of the values; operators are not known."""
 
     key: str
@@ -60,7 +60,7 @@ class EventQuery(msgspec.Struct, forbid_unknown_fields=True):
     version: Version | None = None
     page_size: Annotated[int, msgspec.Meta(ge=1)] = 10
     page_token: str = ""
-    filters: list[AttributeFilter] = []
+    filters: list[EventFilter] = []
 
     @property
     def digest(self) -> str:

@@ -65,7 +65,9 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         query = call.read_params(InsightsQuery)
         window = milliseconds(query.start), milliseconds(query.end)
         metrics: Rows = [
-            _identity(hour_ms, call.faults) | _numbers(traffic, part, call.now_ms)
+            {"_id": hour_id(hour_ms, spaced="spaced_ids" in call.faults)}
+            | {"_timestamp": stamp(hour_ms)}
+            | _numbers(traffic, part, call.now_ms)
             for hour_ms, part in hours(window, extra="extra_bucket" in call.faults)
         ]
         if "sparse" in call.faults:
@@ -73,9 +75,9 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         for row in metrics:
             _withhold_levels(row, call.faults)
         stats: Rows = [{"_id": None} | _numbers(traffic, window, call.now_ms)]
-        return Answer(
-            {"stats": [] if "empty_stats" in call.faults else stats, "metrics": metrics}, metrics
-        )
+        if "empty_stats" in call.faults:
+            stats = []
+        return Answer({"stats": stats, "metrics": metrics}, metrics)
 
     async def top_messages(call: Call) -> Answer:
         rows = _top(call, traffic, Kind.MESSAGE_RECEIVED, "text")
@@ -115,21 +117,14 @@ def hours(window: Window, *, extra: bool = False) -> Iterator[tuple[int, Window]
     """
     start_ms, end_ms = window
     for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms + extra, HOUR_MS):
-        next_ms = hour_ms + HOUR_MS
-        yield (
-            hour_ms,
-            (max(hour_ms, start_ms), next_ms if hour_ms == end_ms else min(next_ms, end_ms)),
-        )
+        last_ms = hour_ms + HOUR_MS if hour_ms == end_ms else end_ms
+        yield hour_ms, (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, last_ms))
 
 
 def hour_id(hour_ms: int, *, spaced: bool = False) -> str:
     """Return the ``_id`` of an hour; the vendor documents only that of months."""
     form = "%Y-%m-%d %H:00" if spaced else "%Y-%m-%dT%H"
     return datetime.fromtimestamp(hour_ms / 1000, UTC).strftime(form)
-
-
-def _identity(hour_ms: int, modes: Mapping[str, Any]) -> dict[str, Any]:
-    return {"_id": hour_id(hour_ms, spaced="spaced_ids" in modes), "_timestamp": stamp(hour_ms)}
 
 
 def _numbers(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:

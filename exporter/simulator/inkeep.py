@@ -54,7 +54,8 @@ def build(clock: Clock, traffic: Traffic) -> Service:
             raise Refusal(400, "the body is not a JSON object")
         query = call.read_body(GroupQuery, status=422)
         query.check(FIELDS[view], INSTANTS[view])
-        if "no_count_distinct" in call.faults and query.counts_distinct:
+        functions = {each.function for each in query.aggregations}
+        if "no_count_distinct" in call.faults and "countDistinct" in functions:
             raise Refusal(call.option("no_count_distinct", "status", 422))
         found = run(query, await rows_of_range(view, query, call.now_ms))
         most = call.option("page_cap", "rows", PAGE_ROWS)

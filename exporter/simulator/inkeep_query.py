@@ -84,29 +84,17 @@ class Comparison(msgspec.Struct, forbid_unknown_fields=True):
     value: str
 
 
-class Leaf(msgspec.Struct, forbid_unknown_fields=True):
-    """A condition that stands alone."""
-
-    condition: Comparison
-
-
 class Clause(msgspec.Struct, forbid_unknown_fields=True):
     """A condition, or several of which one must hold."""
 
     condition: Comparison | None = None
-    either: list[Leaf] = msgspec.field(name="or", default_factory=list)
+    either: list["Clause"] = msgspec.field(name="or", default_factory=list)
 
     @property
     def alternatives(self) -> list[Comparison]:
         """Return the conditions of which one must hold."""
         alone = [] if self.condition is None else [self.condition]
-        return alone + [leaf.condition for leaf in self.either]
-
-
-class Where(msgspec.Struct, forbid_unknown_fields=True):
-    """Clauses that must all hold."""
-
-    clauses: list[Clause] = msgspec.field(name="and", default_factory=list)
+        return alone + [one for clause in self.either for one in clause.alternatives]
 
 
 class Order(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,7 +109,7 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     select: list[TimeColumn | Aggregation] = []
     group_by: list[Group] = msgspec.field(name="groupBy", default_factory=list)
-    where: Where = msgspec.field(default_factory=Where)
+    where: dict[Literal["and"], list[Clause]] = {}
     order_by: list[Order] = msgspec.field(name="orderBy", default_factory=list)
     notes: Annotated[str, msgspec.Meta(max_length=80)] = ""
 
@@ -138,19 +126,16 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
     @property
     def conditions(self) -> list[list[Comparison]]:
         """Return alternatives of which one must hold, without the range."""
-        clauses = [clause.alternatives for clause in self.where.clauses]
-        return [either for either in clauses if all(each.operator == "eq" for each in either)]
+        return [one for one in self._clauses if all(each.operator == "eq" for each in one)]
 
     @property
     def edges(self) -> list[Comparison]:
         """Return the conditions of the range."""
-        comparisons = [each for clause in self.where.clauses for each in clause.alternatives]
-        return [each for each in comparisons if each.operator != "eq"]
+        return [each for one in self._clauses for each in one if each.operator != "eq"]
 
     @property
-    def counts_distinct(self) -> bool:
-        """Say whether different values are asked for."""
-        return any(each.function == "countDistinct" for each in self.aggregations)
+    def _clauses(self) -> list[list[Comparison]]:
+        return [clause.alternatives for clause in self.where.get("and", [])]
 
     @property
     def fields(self) -> frozenset[str]:

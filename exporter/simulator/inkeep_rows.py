@@ -55,10 +55,6 @@ def _is_negative(one: Occurrence) -> bool:
     return one.get("rating") == "negative"
 
 
-def _is_positive(one: Occurrence) -> bool:
-    return not _is_negative(one)
-
-
 def _escalation_type(one: Occurrence) -> Mapping[str, Any]:
     if one.get("escalation") == "none":
         return {}
@@ -79,7 +75,11 @@ SHAPES: Mapping[Kind, tuple[EventShape, ...]] = {
     Kind.HANDOVER: (EventShape("conversation", ESCALATED, _escalation_type),),
     # The widget also reports a thumbs-down as an escalation.
     Kind.FEEDBACK: (
-        EventShape("message", ("assistant_positive_feedback_submitted",), when=_is_positive),
+        EventShape(
+            "message",
+            ("assistant_positive_feedback_submitted",),
+            when=lambda one: not _is_negative(one),
+        ),
         EventShape("message", ("assistant_negative_feedback_submitted",), when=_is_negative),
         EventShape(
             "conversation", ESCALATED, lambda _: {"escalationType": "downvote"}, _is_negative
@@ -137,18 +137,14 @@ def _occurrences(
     by = ("channel", *labels, *user)
     sums = traffic.hourly(kind, extent.window, extent.now_ms, by=by)
     if extent.columns.isdisjoint(INSTANTS.values()):
-        sums = _without_hours(sums, extent.window[0])
+        totals: HourlySums = Counter()
+        for (_, *values), count in sums.items():
+            totals[extent.window[0], *values] += count
+        sums = totals
     for number, ((hour_ms, *values), count) in enumerate(sums.items()):
         at_ms = max(hour_ms, extent.window[0])
         context = dict(zip(by, values, strict=True))
         yield Occurrence(f"{kind}-{at_ms}", number, at_ms, kind, at_ms, context, {}, count)
-
-
-def _without_hours(sums: HourlySums, start_ms: int) -> HourlySums:
-    found: HourlySums = Counter()
-    for (_, *values), count in sums.items():
-        found[start_ms, *values] += count
-    return found
 
 
 def _row(one: Occurrence, instant: str, **more: Any) -> dict[str, Any]:

@@ -52,6 +52,10 @@ class Call:
         """Return the query string as a struct; raise ``Refusal`` with 400 where it does not fit."""
         return _converted(self.params, kind, 400, strict=False)
 
+    def read_segments(self, kind: type[T]) -> T:
+        """Return the route's values as a struct; raise ``Refusal`` with 400."""
+        return _converted(self.segments, kind, 400, strict=False)
+
     def read_body(self, kind: type[T], *, status: int = 400) -> T:
         """Return the body as a struct; raise ``Refusal`` with ``status`` where it does not fit."""
         return _converted(self.body, kind, status, strict=True)
@@ -177,12 +181,13 @@ class Service:
 
     def writes(self) -> list[str]:
         """Return the requests, as ``METHOD /path``, that no route takes: the routes only read."""
-        asked = [(seen.method, seen.path) for seen in self.requests]
-        routes = [(route.method, regex) for (regex, _, _), route in self._routes]
         return [
-            f"{method} {path}"
-            for method, path in asked
-            if not any(method == known and regex.match(path) for known, regex in routes)
+            f"{seen.method} {seen.path}"
+            for seen in self.requests
+            if not any(
+                seen.method == route.method and regex.match(seen.path)
+                for (regex, _, _), route in self._routes
+            )
         ]
 
     async def _read(self, request: Request) -> Call:

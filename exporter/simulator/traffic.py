@@ -10,9 +10,9 @@ from exporter.simulator.conversations import (
     Kind,
     Occurrence,
     conversation_starts,
+    known_users,
     occurrences_of,
 )
-from exporter.simulator.rhythm import known_users
 from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]

@@ -1,18 +1,20 @@
 """A simulator of Xenioo's statistics API: the token call and the statistics of an account."""
 
 import hashlib
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Service
 from exporter.simulator.times import HOUR_MS
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.xenioo_rows import BOTS, EVENTS, FORMS, ROW_MODES, StatisticsScope, rows
+from exporter.simulator.xenioo_rows import BOTS, ROW_MODES, StatisticsScope, rows
 
 ACCOUNT_KEY = "5f0c1a2b-3d4e-4f50-8a6b-7c8d9e0f1a2b"
 LIFETIME_MINUTES = 60
-MOST_DAYS = 30
 
 MODES = ROW_MODES | {
     "token_v1",  # {"Token": …, "Expires": 60}
@@ -24,6 +26,15 @@ MODES = ROW_MODES | {
     "unthrottled",  # every call is answered
     "literal_only",  # a percent-encoded path is not found
 }
+
+
+class StatisticsPath(msgspec.Struct):
+    """What is asked for, as the path says it."""
+
+    bot: str
+    types: Annotated[str, msgspec.Meta(pattern=r"^(\d|1[0-7])(,(\d|1[0-7]))*$")]
+    mode: Literal["hour", "day"]
+    days: Annotated[int, msgspec.Meta(ge=1, le=30)]
 
 
 class Account:
@@ -38,12 +49,9 @@ class Account:
 
     async def authorize(self, call: Call) -> Answer:
         """Answer the token call."""
-        match call.body:
-            case {"AccountAPIKey": str(key)}:
-                pass
-            case _:
-                raise Refusal(400, "AccountAPIKey is required")
-        if key != ACCOUNT_KEY:
+        if not isinstance(call.body, dict) or not call.body.get("AccountAPIKey"):
+            raise Refusal(400, "AccountAPIKey is required")
+        if call.body["AccountAPIKey"] != ACCOUNT_KEY:
             raise Refusal(404)
         if "free_account" in call.faults:
             raise Refusal(403)
@@ -56,21 +64,20 @@ class Account:
     async def statistics(self, call: Call) -> Answer:
         """Answer statistics of all bots, or of the one whose key is in the path."""
         self._admit(call)
-        bots = tuple(bot for bot in BOTS if call.segments["bot"] in ("*", bot.key))
+        path = call.read_segments(StatisticsPath)
+        bots = tuple(bot for bot in BOTS if path.bot in ("*", bot.key))
         if not bots:
             raise Refusal(404)
-        found = rows(
-            self._traffic,
-            StatisticsScope(
-                now_ms=call.now_ms,
-                bots=bots,
-                types=_types(call),
-                mode=_mode(call),
-                days=_days(call),
-                zone=ZoneInfo(call.option("zone", "of", "UTC")),
-                modes=call.faults,
-            ),
+        scope = StatisticsScope(
+            now_ms=call.now_ms,
+            bots=bots,
+            types=tuple(map(int, path.types.split(","))),
+            mode=path.mode,
+            days=path.days,
+            zone=ZoneInfo(call.option("zone", "of", "UTC")),
+            modes=call.faults,
         )
+        found = rows(self._traffic, scope)
         return Answer(found, found)
 
     def _new_token(self) -> str:
@@ -140,23 +147,3 @@ def build(clock: Clock, traffic: Traffic, *, period_ms: int = HOUR_MS) -> Servic
             "base_url": url,
         },
     )
-
-
-def _types(call: Call) -> tuple[int, ...]:
-    given = call.segments["types"].split(",")
-    if not all(each.isdecimal() and int(each) < len(EVENTS) for each in given):
-        raise Refusal(400, "unknown type")
-    return tuple(int(each) for each in given)
-
-
-def _mode(call: Call) -> str:
-    if call.segments["mode"] not in FORMS:
-        raise Refusal(400, "unknown group mode")
-    return str(call.segments["mode"])
-
-
-def _days(call: Call) -> int:
-    days = call.segments["days"]
-    if not days.isdecimal() or not 1 <= int(days) <= MOST_DAYS:
-        raise Refusal(400, "days must be from 1 to 30")
-    return int(days)

@@ -1,37 +1,15 @@
 """The truth as rows of Xenioo's statistics: a value per group, bot, channel and event."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from exporter.simulator.conversations import Kind
 from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
-
-EVENTS = (
-    "New User",
-    "Returning User",
-    "Active User",
-    "Messages",
-    "Action Messages",
-    "Fallback Reply",
-    "NLP Detected",
-    "NLP Missed",
-    "Conversation Length",
-    "Time To Pick Up",
-    "Takeover Rate",
-    "Support Conversation Length",
-    "Goal Reached",
-    "Incoming Message",
-    "API Request",
-    "API Request Error",
-    "Time To First Message",
-    "Operator Message",
-)
-"""The events of an account by their codes."""
 
 CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Facebook"} | {
     "telegram": "Telegram"
@@ -76,13 +54,14 @@ class StatisticsScope:
     modes: Mapping[str, Mapping[str, Any]]
 
     @property
-    def start_ms(self) -> int:
-        """Return where the days begin that were asked for."""
-        if "rolling_days" in self.modes:
-            return self.now_ms - self.days * DAY_MS
+    def window(self) -> Window:
+        """Return the days that were asked for, to this instant."""
         today = self.local(self.now_ms).date()
         first = datetime.combine(today - timedelta(days=self.days - 1), time(), self.zone)
-        return round(first.timestamp() * 1000)
+        start_ms = round(first.timestamp() * 1000)
+        if "rolling_days" in self.modes:
+            start_ms = self.now_ms - self.days * DAY_MS
+        return start_ms, self.now_ms + 1
 
     def local(self, at_ms: int) -> datetime:
         """Return an instant in the account's time zone."""
@@ -92,94 +71,90 @@ class StatisticsScope:
         """Return the label of the group that an instant belongs to."""
         return self.local(at_ms).strftime(FORMS[self.mode])
 
-    @property
-    def window(self) -> Window:
-        """Return what is asked for, to this instant."""
-        return self.start_ms, self.now_ms + 1
-
 
 Place = tuple[str, str, str]
 """A group's label, the key of a bot, the name of a channel."""
 
 
-@dataclass(slots=True)
-class Cell:
-    """What happened in one place."""
-
-    counts: Counter[Kind] = field(default_factory=Counter)
-    users: defaultdict[Kind, set[str]] = field(default_factory=lambda: defaultdict(set))
-    failures: int = 0
-
-    def value(self, code: int) -> float | None:
-        """Return the value of an event; None for an average of nothing."""
-        if code in _AVERAGES:
-            factor, of, per = _AVERAGES[code]
-            return (
-                round(factor * self.counts[of] / self.counts[per], 2) if self.counts[per] else None
-            )
-        if code in _DISTINCT:
-            return len(self.users[_DISTINCT[code]])
-        if code == API_ERRORS:
-            return self.failures
-        return sum(self.counts[kind] for kind in _COUNTED[code])
+Measure = Callable[[Traffic, StatisticsScope], Mapping[Place, float]]
 
 
-API_ERRORS = 15
-_COUNTED = {
-    0: (Kind.NEW_USER,),
-    3: (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT),
-    4: (Kind.FLOW_TRIGGER,),
-    5: (Kind.FALLBACK,),
-    6: (Kind.NLP_MATCH,),
-    7: (Kind.NLP_MISS,),
-    12: (Kind.GOAL,),
-    13: (Kind.MESSAGE_RECEIVED,),
-    14: (Kind.API_CALL,),
-    17: (Kind.OPERATOR_MESSAGE_SENT,),
+def _count(*kinds: Kind, **only: str) -> Measure:
+    """Return what measures how often something of ``kinds`` happened."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
+        counts: Counter[Place] = Counter()
+        for kind in kinds:
+            for place, _, number in _sums(traffic, scope, kind, **only):
+                counts[place] += number
+        return counts
+
+    return measure
+
+
+def _users(kind: Kind) -> Measure:
+    """Return what measures the number of different users."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
+        found = {(place, user) for place, user, _ in _sums(traffic, scope, kind, "user")}
+        return Counter(place for place, _ in found)
+
+    return measure
+
+
+def _average(factor: float, of: Kind, per: Kind) -> Measure:
+    """Return what measures a made-up average: so much for each ``of``, per each ``per``."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> dict[Place, float]:
+        found, every = (_count(kind)(traffic, scope) for kind in (of, per))
+        return {
+            place: round(factor * found.get(place, 0) / number, 2)
+            for place, number in every.items()
+        }
+
+    return measure
+
+
+EVENTS: Mapping[str, Measure] = {
+    "New User": _count(Kind.NEW_USER),
+    "Returning User": _users(Kind.RETURNING_USER),
+    "Active User": _users(Kind.MESSAGE_RECEIVED),
+    "Messages": _count(Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT),
+    "Action Messages": _count(Kind.FLOW_TRIGGER),
+    "Fallback Reply": _count(Kind.FALLBACK),
+    "NLP Detected": _count(Kind.NLP_MATCH),
+    "NLP Missed": _count(Kind.NLP_MISS),
+    "Conversation Length": _average(7.5, Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED),
+    "Time To Pick Up": _average(30.5, Kind.HANDOVER, Kind.HANDOVER),
+    "Takeover Rate": _average(100, Kind.HANDOVER, Kind.CONVERSATION_STARTED),
+    "Support Conversation Length": _average(60.25, Kind.OPERATOR_MESSAGE_SENT, Kind.HANDOVER),
+    "Goal Reached": _count(Kind.GOAL),
+    "Incoming Message": _count(Kind.MESSAGE_RECEIVED),
+    "API Request": _count(Kind.API_CALL),
+    "API Request Error": _count(Kind.API_CALL, ok="false"),
+    "Time To First Message": _average(1.5, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED),
+    "Operator Message": _count(Kind.OPERATOR_MESSAGE_SENT),
 }
-_DISTINCT = {1: Kind.RETURNING_USER, 2: Kind.MESSAGE_RECEIVED}
-_AVERAGES = {
-    8: (7.5, Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED),
-    9: (30.5, Kind.HANDOVER, Kind.HANDOVER),
-    10: (100, Kind.HANDOVER, Kind.CONVERSATION_STARTED),
-    11: (60.25, Kind.OPERATOR_MESSAGE_SENT, Kind.HANDOVER),
-    16: (1.5, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED),
-}
-"""Made-up averages: so much for each of the first, per each of the second."""
-
-_COUNTED_KINDS = frozenset(
-    [kind for kinds in _COUNTED.values() for kind in kinds]
-    + list(_DISTINCT.values())
-    + [kind for _, of, per in _AVERAGES.values() for kind in (of, per)]
-)
+"""The events of an account, in the order of their codes."""
 
 
 def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
-    cells = _cells(traffic, scope)
+    events = list(EVENTS)
+    measured = {code: EVENTS[events[code]](traffic, scope) for code in scope.types}
     if "zero_filled" in scope.modes:
-        cells = _filled(cells, scope)
-    names = {bot.key: BOTS[0].name if "same_names" in scope.modes else bot.name for bot in BOTS}
+        everywhere = {place for values in measured.values() for place in values}
+        pairs = {(bot, channel) for _, bot, channel in everywhere}
+        groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
+        zeros = {(group, *pair): 0 for group in groups for pair in pairs}
+        measured = {code: zeros | dict(values) for code, values in measured.items()}
     found = [
-        _row(scope, place, names[place[1]], code, value)
-        for place, cell in cells.items()
-        for code in scope.types
-        if (value := cell.value(code)) or (value == 0 and "zero_filled" in scope.modes)
+        _row(scope, place, code, value)
+        for code, values in measured.items()
+        for place, value in values.items()
+        if value or "zero_filled" in scope.modes
     ]
     return sorted(found, key=_shuffled)
-
-
-def _cells(traffic: Traffic, scope: StatisticsScope) -> dict[Place, Cell]:
-    cells: defaultdict[Place, Cell] = defaultdict(Cell)
-    for kind in _COUNTED_KINDS:
-        for place, _, number in _sums(traffic, scope, kind):
-            cells[place].counts[kind] += number
-    for place, _, number in _sums(traffic, scope, Kind.API_CALL, ok="false"):
-        cells[place].failures += number
-    for kind in _DISTINCT.values():
-        for place, user, _ in _sums(traffic, scope, kind, "user"):
-            cells[place].users[kind].add(user)
-    return cells
 
 
 def _sums(
@@ -197,27 +172,14 @@ def _sums(
             yield place, "".join(rest), number
 
 
-def _filled(cells: Mapping[Place, Cell], scope: StatisticsScope) -> dict[Place, Cell]:
-    pairs = {(bot, channel) for _, bot, channel in cells}
-    groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
-    empty = {(group, *pair): Cell() for group in groups for pair in pairs}
-    return empty | dict(cells)
-
-
-def _row(
-    scope: StatisticsScope, place: Place, name: str, code: int, value: float
-) -> dict[str, Any]:
-    modes = scope.modes
-    event = EVENTS[code]
-    if "codes_as_events" in modes:
-        event = str(code)
-    if "shouted_events" in modes:
-        event = event.upper().replace(" ", "")
+def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[str, Any]:
+    modes, (group, key, channel) = scope.modes, place
+    event = str(code) if "codes_as_events" in modes else list(EVENTS)[code]
     row = {
-        "GroupLabel": place[0],
-        "BotName": name,
-        "ChannelName": place[2],
-        "EventLabel": event,
+        "GroupLabel": group,
+        "BotName": next(bot.name for bot in BOTS if "same_names" in modes or bot.key == key),
+        "ChannelName": channel,
+        "EventLabel": event.upper().replace(" ", "") if "shouted_events" in modes else event,
         "Value": value,
     }
     if "second_number" in modes:

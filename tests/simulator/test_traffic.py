@@ -2,8 +2,7 @@
 
 from itertools import pairwise
 
-from exporter.simulator.conversations import Kind
-from exporter.simulator.rhythm import relative_volume
+from exporter.simulator.conversations import Kind, relative_volume
 from exporter.simulator.traffic import Traffic
 from tests.support.virtual import START_MS
 
