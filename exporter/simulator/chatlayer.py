@@ -42,8 +42,8 @@ def build(clock: Clock, traffic: Traffic) -> Service:
 
     bot, team = "/v1/bots/{bot}", "/v1/teams/{team}"
     routes: dict[tuple[str, str], Answering] = {
-        ("GET", f"{bot}/events/stream"): _bot_events,
-        ("POST", f"{bot}/events/stream"): _bot_events,
+        ("GET", f"{bot}/events/stream"): _events,
+        ("POST", f"{bot}/events/stream"): _events,
         ("GET", f"{team}/events"): _events,
         ("GET", f"{bot}/events/definitions"): _definitions,
         ("GET", f"{bot}/conversations"): partial(_series, series.conversations),
@@ -86,16 +86,11 @@ def target(url: str) -> dict[str, Any]:
     }
 
 
-def _bot_events(traffic: Traffic, call: Call) -> Answer:
-    given = call.body if call.method == "POST" else call.params
-    if not isinstance(given, dict) or "version" not in given:
-        raise Refusal(400, "version is required")
-    return _events(traffic, call)
-
-
 def _events(traffic: Traffic, call: Call) -> Answer:
     is_post = call.method == "POST"
     query = call.read_body(EventQuery) if is_post else call.read_params(EventQuery)
+    if "bot" in call.segments and query.version is None:
+        raise Refusal(400, "version is required")
     rows, following = page(traffic, query, call.now_ms, call.faults)
     return Answer({"events": rows, "next_page_token": following}, rows)
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
+from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -33,11 +34,12 @@ HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></ht
 class Call:
     """One request as a handler sees it.
 
-    ``path`` is decoded, ``raw_path`` as sent; ``segments`` are the values of the route's
-    ``{names}``; ``params`` the query string, of a repeated name the last value; ``body`` the decoded
-    JSON, ``None`` where there is none.
+    ``number`` counts from 1; ``path`` is decoded, ``raw_path`` as sent; ``params`` the query string,
+    of a repeated name the last value; ``body`` the decoded JSON, ``None`` where there is none;
+    ``segments`` the values of the route's ``{names}``.
     """
 
+    number: int
     now_ms: int
     method: str
     path: str
@@ -165,6 +167,7 @@ class Service:
         self._authorization = authorization
         self._error = error
         self._error_type = error_type
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -193,6 +196,7 @@ class Service:
     async def _read(self, request: Request) -> Call:
         raw = request.scope.get("raw_path") or quote(request.url.path).encode()
         call = Call(
+            number=next(self._numbers),
             now_ms=self.clock.now_ms(),
             method=request.method,
             path=request.scope["path"],
