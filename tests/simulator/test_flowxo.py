@@ -159,19 +159,6 @@ def test_stats_may_be_empty(vendor: FlowXO) -> None:
     assert vendor.insights()["stats"] == []
 
 
-def test_a_closed_hour_may_be_revised_in_both_directions(vendor: FlowXO) -> None:
-    kept = vendor.traffic.add(Kind.FLOW_TRIGGER, TODAY - HOUR, count=10)
-    vendor.traffic.add(Kind.FLOW_TRIGGER, TODAY - HOUR, count=4, visible_ms=START_MS + 1_000)
-    vendor.traffic.retract(kept[:6], START_MS + 2_000)
-
-    counts = []
-    for _ in range(3):
-        counts.append(vendor.metrics()[-1]["triggers"])
-        vendor.clock.advance(1)
-
-    assert counts == [10, 14, 8]
-
-
 def test_top_messages_are_a_bare_list_of_texts(vendor: FlowXO) -> None:
     for text, count in (("hello", 12), ("/start", 7), ('"two"\nlines 😀', 2)):
         vendor.traffic.add(Kind.MESSAGE_RECEIVED, TODAY - 1, count=count, text=text)

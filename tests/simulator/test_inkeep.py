@@ -7,7 +7,6 @@ import pytest
 from exporter.simulator.conversations import Kind
 from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build
 from tests.simulator.vendor import HOUR, NINE, Vendor
-from tests.support.virtual import START_MS
 
 TEN = NINE + HOUR
 COUNT = {"type": "aggregation", "aggregation": "count", "field": "id"}
@@ -197,21 +196,6 @@ def test_modes_change_the_format_of_an_answer(vendor: Inkeep) -> None:
         "type": "conversation",
         "count_id": "1",
     }
-
-
-def test_a_late_event_appears_and_a_retracted_one_disappears(vendor: Inkeep) -> None:
-    vendor.traffic.add(Kind.SEARCH, TEN, event="late", visible_ms=START_MS + 60_000)
-    gone = vendor.traffic.add(Kind.SEARCH, TEN, event="gone")
-    vendor.traffic.retract(gone, START_MS + 60_000)
-
-    before = vendor.ask(select=[COUNT], groupBy=BY_NAME)
-    vendor.clock.step(60_000)
-    after = vendor.ask(select=[COUNT], groupBy=BY_NAME)
-
-    assert (before, after) == (
-        [{"type": "gone", "count_id": 1}],
-        [{"type": "late", "count_id": 1}],
-    )
 
 
 def test_a_server_may_refuse_distinct_counts(vendor: Inkeep) -> None:
