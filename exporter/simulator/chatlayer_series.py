@@ -18,7 +18,6 @@ SERIES_MODES = frozenset(
         "series_labels",  # names beside the series instead of a map in each
         "x_epoch",  # x_values as texts of seconds since 1970
         "x_missing",  # no x_values
-        "start_aligned",  # buckets are counted from start_time
         "numbers_as_text",
         "with_total",  # a series that holds the sum of the others
         "one_series",  # only that sum
@@ -50,10 +49,11 @@ class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
             raise Refusal(400, "bucket must be smaller than the range")
         return step_ms
 
-    def starts(self, modes: Mapping[str, Any]) -> list[int]:
+    @property
+    def starts(self) -> list[int]:
         """Return where the buckets start."""
         start_ms = milliseconds(self.start_time)
-        first_ms = start_ms if "start_aligned" in modes else start_ms - start_ms % self.step_ms
+        first_ms = start_ms - start_ms % self.step_ms
         return list(range(first_ms, milliseconds(self.end_time), self.step_ms))
 
 
@@ -127,7 +127,7 @@ def series_data(
         for labels, values in sorted(table.items())
     ]
     names = [" ".join(value for _, value in labels) for labels in sorted(table)]
-    starts = [] if "x_missing" in modes else query.starts(modes)
+    starts = [] if "x_missing" in modes else query.starts
     x_values = [str(at // 1000) if "x_epoch" in modes else stamp(at, 0) for at in starts]
     return {"series": rows, "series_labels": names if apart else [], "x_values": x_values}, rows
 
@@ -136,7 +136,7 @@ def _buckets(
     traffic: Traffic, query: SeriesQuery, call: Call, kind: Kind
 ) -> tuple[int, list[tuple[int, Occurrence]]]:
     """Return how many buckets there are, and what happened with the number of its bucket."""
-    starts = query.starts(call.faults)
+    starts = query.starts
     window = milliseconds(query.start_time), milliseconds(query.end_time)
     found = [
         ((one.at_ms - starts[0]) // query.step_ms, one)

@@ -133,20 +133,6 @@ def test_the_post_form_filters_by_attributes(vendor: Chatlayer) -> None:
     assert vendor.service.writes() == []
 
 
-def test_series_add_up_to_the_truth_in_every_bucket(vendor: Chatlayer) -> None:
-    vendor.traffic.add(Kind.MESSAGE_RECEIVED, NINE, count=5)
-    vendor.traffic.add(Kind.MESSAGE_RECEIVED, NINE + HOUR, count=2)
-
-    data = vendor.get("/v1/bots/b7x2k9/messages", **LIVE, bucket="1h")["data"]
-
-    columns = zip(*(each["values"] for each in data["series"]), strict=True)
-    sums = dict(zip(data["x_values"], map(sum, columns), strict=True))
-    assert {x: value for x, value in sums.items() if value} == {
-        "2026-03-03T09:00:00Z": 5,
-        "2026-03-03T10:00:00Z": 2,
-    }
-
-
 def test_labels_are_in_the_series_or_beside_it(vendor: Chatlayer) -> None:
     vendor.traffic.add(Kind.CONVERSATION_STARTED, NINE, channel="web")
     asked = LIVE | {"bucket": "1h", "group_by": "channel_type"}

@@ -124,24 +124,25 @@ def test_a_request_that_no_route_takes_is_a_write(vendor: Simulator) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "content_type"),
+    ("name", "options", "status", "content_type"),
     [
-        ("unauthorized", 401, JSON),
-        ("forbidden", 403, JSON),
-        ("throttled", 429, JSON),
-        ("refused", 400, JSON),
-        ("server_error", 500, JSON),
-        ("unavailable", 503, JSON),
-        ("html_200", 200, HTML),
-        ("html_502", 502, HTML),
-        ("login_redirect", 302, HTML),
-        ("not_json", 200, JSON),
+        ("unauthorized", {}, 401, JSON),
+        ("forbidden", {}, 403, JSON),
+        ("throttled", {}, 429, JSON),
+        ("refused", {}, 400, JSON),
+        ("server_error", {}, 500, JSON),
+        ("unavailable", {}, 503, JSON),
+        ("html_200", {}, 200, HTML),
+        ("html_502", {}, 502, HTML),
+        ("login_redirect", {}, 302, HTML),
+        ("not_json", {}, 200, JSON),
+        ("refused", {"status": 409, "body": "code 409"}, 409, "text/plain"),
     ],
 )
 def test_a_fault_answers_in_the_vendors_place(
-    vendor: Simulator, name: str, status: int, content_type: str
+    vendor: Simulator, name: str, options: dict[str, Any], status: int, content_type: str
 ) -> None:
-    vendor.service.faults.on(name, times=1)
+    vendor.service.faults.on(name, times=1, **options)
 
     hit, after = vendor.ask(), vendor.ask()
 
@@ -149,14 +150,6 @@ def test_a_fault_answers_in_the_vendors_place(
     assert after.status_code == 200
     assert [seen.faults for seen in vendor.service.requests] == [{name}, frozenset()]
     assert vendor.service.requests[0].rows == ()
-
-
-def test_a_fault_may_bring_its_own_status_and_body(vendor: Simulator) -> None:
-    vendor.service.faults.on("refused", status=409, body={"code": 409})
-
-    answer = vendor.ask()
-
-    assert (answer.status_code, answer.json()) == (409, {"code": 409})
 
 
 def test_retry_after_is_absent_a_number_or_a_date(vendor: Simulator) -> None:
@@ -241,14 +234,3 @@ def test_several_services_listen_on_ports_of_their_own() -> None:
     asyncio.run(main())
 
     assert [len(one.requests) for one in (first, second)] == [1, 1]
-
-
-def test_a_taken_port_is_an_error() -> None:
-    async def main() -> None:
-        async with serving({"a": build(SystemClock(), Traffic())}) as urls:
-            port = int(urls["a"].rsplit(":", 1)[1])
-            with pytest.raises(OSError, match="in use"):
-                async with serving({"b": build(SystemClock(), Traffic())}, {"b": port}):
-                    pass
-
-    asyncio.run(main())

@@ -10,8 +10,7 @@ from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.voiceflow import KEY, PROJECT, build
 from exporter.simulator.voiceflow_rows import MAIN, STAGING
-from tests.simulator.vendor import DAY, HOUR, NINE, Vendor
-from tests.support.virtual import START_MS
+from tests.simulator.vendor import HOUR, NINE, Vendor
 
 FILTER = {
     "projectID": PROJECT,
@@ -69,32 +68,21 @@ def test_the_documented_example_has_its_shape(vendor: Voiceflow) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "fields"),
+    ("name", "fields"),
     [
-        ("interactions", Kind.INTERACTION, {"type"}),
-        ("credit_usage", Kind.TOKENS, {"diagramID", "nodeID", "model", "type"}),
-        ("function_usage", Kind.FUNCTION_CALL, {"functionID", "name", "successCount"}),
-        ("api_calls", Kind.API_CALL, {"apiToolID", "name", "successCount"}),
-        ("kb_documents", Kind.KB_HIT, {"documentID"}),
-        ("integrations", Kind.INTEGRATION_CALL, {"integrationToolName", "successCount"}),
+        ("interactions", {"type"}),
+        ("unique_users", set()),
+        ("credit_usage", {"diagramID", "nodeID", "model", "type"}),
+        ("function_usage", {"functionID", "name", "successCount"}),
+        ("api_calls", {"apiToolID", "name", "successCount"}),
+        ("kb_documents", {"documentID"}),
+        ("integrations", {"integrationToolName", "successCount"}),
     ],
 )
-def test_every_list_has_its_fields_and_adds_up_to_the_truth(
-    busy: Voiceflow, name: str, kind: Kind, fields: set[str]
-) -> None:
-    items = [item for page in busy.pages(name, 30) for item in page["items"]]
-
-    assert sum(item["count"] for item in items) == busy.traffic.truth(kind, DAY, START_MS) > 0
-    assert {frozenset(item) for item in items} == {
+def test_every_list_has_its_fields(busy: Voiceflow, name: str, fields: set[str]) -> None:
+    assert {frozenset(item) for item in busy.items(name)} == {
         frozenset({"period", "projectID", "environmentID", "count"} | fields)
     }
-
-
-def test_failures_are_what_success_leaves(busy: Voiceflow) -> None:
-    items = busy.items("api_calls")
-
-    failures = sum(item["count"] - item["successCount"] for item in items)
-    assert failures == busy.traffic.truth(Kind.API_CALL, DAY, START_MS, ok="false") > 0
 
 
 def test_unique_users_are_distinct_within_an_hour(vendor: Voiceflow) -> None:
@@ -102,12 +90,7 @@ def test_unique_users_are_distinct_within_an_hour(vendor: Voiceflow) -> None:
     vendor.traffic.add(Kind.INTERACTION, NINE + 9, user="u2")
     vendor.traffic.add(Kind.INTERACTION, NINE - 1, user="u1")
 
-    items = vendor.items("unique_users")
-
-    assert sorted(item["count"] for item in items) == [1, 2]
-    assert {frozenset(item) for item in items} == {
-        frozenset({"period", "projectID", "environmentID", "count"})
-    }
+    assert sorted(item["count"] for item in vendor.items("unique_users")) == [1, 2]
 
 
 def test_intents_are_a_top_list_without_pages(vendor: Voiceflow) -> None:

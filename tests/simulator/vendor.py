@@ -12,7 +12,6 @@ from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 HOUR = 3_600_000
 NINE = START_MS // HOUR * HOUR - 2 * HOUR  # 2026-03-03T09:00Z; now is 11:20
-DAY = (NINE - 9 * HOUR, NINE + 2 * HOUR)
 
 
 class Vendor:
