@@ -49,20 +49,16 @@ def test_events_are_counted_by_hour_name_and_integration(vendor: Inkeep) -> None
 
     rows = vendor.ask(
         select=[BY_HOUR, COUNT],
-        groupBy=[{"field": "eventType"}, {"field": "type"}, {"field": "integrationId"}],
+        groupBy=[{"field": "type"}, {"field": "integrationId"}],
         where={"and": [leaf("type", "eq", "search_query_submitted")]},
         orderBy=[{"field": "createdAt_hour", "direction": "desc"}],
     )
 
-    shared = {"eventType": "search", "type": "search_query_submitted"}
-    assert rows == [
-        {"createdAt_hour": "2026-03-03 11:00:00", **shared, "integrationId": None, "count_id": 1},
-        {
-            "createdAt_hour": "2026-03-03 10:00:00",
-            **shared,
-            "integrationId": "int_web",
-            "count_id": 2,
-        },
+    names = ["createdAt_hour", "type", "integrationId", "count_id"]
+    assert [list(row) for row in rows] == [names] * 2
+    assert [tuple(row.values()) for row in rows] == [
+        ("2026-03-03 11:00:00", "search_query_submitted", None, 1),
+        ("2026-03-03 10:00:00", "search_query_submitted", "int_web", 2),
     ]
 
 
@@ -155,18 +151,18 @@ def test_a_query_outside_the_schema_is_422(vendor: Inkeep, body: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("key", "refusal"),
-    [("other", (401, "unauthorized")), (WRITE_ONLY_KEY, (403, "forbidden"))],
+    ("request_", "refusal"),
+    [
+        ({"json": {}, "authorization": "Bearer other"}, (401, "unauthorized")),
+        ({"json": {}, "authorization": f"Bearer {WRITE_ONLY_KEY}"}, (403, "forbidden")),
+        ({"content": b"{"}, (400, "bad_request")),
+        ({"content": b"[]"}, (400, "bad_request")),
+    ],
 )
-def test_a_key_without_read_access_is_refused(
-    vendor: Inkeep, key: str, refusal: tuple[int, str]
+def test_a_refusal_is_a_problem_document(
+    vendor: Inkeep, request_: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
-    assert vendor.refusal(json={}, authorization=f"Bearer {key}") == refusal
-
-
-@pytest.mark.parametrize("content", [b"{", b"", b"[]", b"null"])
-def test_a_body_that_is_no_object_is_400(vendor: Inkeep, content: bytes) -> None:
-    assert vendor.refusal(content=content) == (400, "bad_request")
+    assert vendor.refusal(**request_) == refusal
 
 
 def test_only_the_total_shows_that_an_answer_is_capped(vendor: Inkeep) -> None:
@@ -174,11 +170,11 @@ def test_only_the_total_shows_that_an_answer_is_capped(vendor: Inkeep) -> None:
         vendor.traffic.add(Kind.SEARCH, TEN, event=name)
     vendor.service.faults.on("page_cap", rows=2)
 
-    data = vendor.send("POST", "/query/events", json={"select": [COUNT], "groupBy": BY_NAME})
+    answer = vendor.send("POST", "/query/events", json={"select": [COUNT], "groupBy": BY_NAME})
 
-    found = data.json()["data"]
-    assert (found["total"], found["count"], found["pageSize"]) == (3, 2, 2)
-    assert len(found["result"]) == 2
+    found = answer.json()["data"]
+    sizes = found["total"], found["count"], found["pageSize"], len(found["result"])
+    assert sizes == (3, 2, 2, 2)
 
 
 def test_modes_change_the_format_of_an_answer(vendor: Inkeep) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from exporter.clock import Clock, SystemClock
@@ -19,22 +18,14 @@ ROWS = [{"name": "a", "count": 3}, {"name": "b", "count": 4}]
 JSON, HTML = "application/json; charset=utf-8", "text/html; charset=utf-8"
 
 
-class Limited(msgspec.Struct):
-    limit: int
-
-
 async def items(call: Call) -> Answer:
     if call.params.get("bad"):
         raise Refusal(418)
-    if "limit" in call.params:
-        assert call.read_params(Limited).limit == 5
     rows: list[dict[str, Any]] = [dict(row) for row in ROWS]
     return Answer({"items": rows}, rows)
 
 
 async def echo(call: Call) -> Answer:
-    if call.params.get("checked"):
-        call.read_body(Limited, status=422)
     return Answer({"body": call.body, "path": call.raw_path, **call.segments})
 
 
@@ -100,16 +91,13 @@ def test_a_handler_gets_path_segments_and_body(vendor: Simulator) -> None:
         ("GET", "/other", 404),
         ("POST", "/items/a", 405),
         ("GET", "/items/a?bad=1", 418),
-        ("GET", "/items/a?limit=5", 200),
-        ("GET", "/items/a?limit=x", 400),
-        ("POST", "/echo/x?checked=1", 422),
     ],
 )
-def test_an_answer_has_its_status(vendor: Simulator, method: str, path: str, status: int) -> None:
-    answer = vendor.ask(method, path, json={"limit": "5"})
+def test_a_refusal_has_its_status(vendor: Simulator, method: str, path: str, status: int) -> None:
+    answer = vendor.ask(method, path)
 
     assert answer.status_code == status == vendor.service.requests[0].status
-    assert answer.json().get("status", 200) == status
+    assert answer.json()["status"] == status
 
 
 def test_a_request_without_the_key_is_401(vendor: Simulator) -> None:

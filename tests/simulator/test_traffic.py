@@ -159,11 +159,3 @@ def test_known_users_rise_by_the_new_users_of_the_hour() -> None:
 
     assert [after - before for before, after in pairwise(levels)] == rises
     assert sum(rises) > 100
-
-
-def test_a_late_new_user_is_known_once_visible() -> None:
-    traffic = Traffic()
-    traffic.add(Kind.NEW_USER, NOON, visible_ms=NOON + HOUR)
-
-    assert traffic.known_users(NOON + 1, NOON + HOUR - 1) == 0
-    assert traffic.known_users(NOON + 1, NOON + HOUR) == 1

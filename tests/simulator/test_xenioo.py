@@ -50,31 +50,24 @@ def vendor() -> Xenioo:
 
 
 @pytest.mark.parametrize(
-    ("mode", "names"),
+    ("mode", "key", "status", "names"),
     [
-        ("unthrottled", ["token", "expires"]),
-        ("token_v1", ["Token", "Expires"]),
-        ("token_expire", ["token", "expire"]),
+        ("unthrottled", ACCOUNT_KEY, 200, ["token", "expires"]),
+        ("token_v1", ACCOUNT_KEY, 200, ["Token", "Expires"]),
+        ("token_expire", ACCOUNT_KEY, 200, ["token", "expire"]),
+        ("unthrottled", None, 400, ["error", "status"]),
+        ("unthrottled", "unknown", 404, ["error", "status"]),
+        ("free_account", ACCOUNT_KEY, 403, ["error", "status"]),
     ],
 )
-def test_a_token_has_three_spellings(vendor: Xenioo, mode: str, names: list[str]) -> None:
+def test_a_token_has_three_spellings_and_may_be_refused(
+    vendor: Xenioo, mode: str, key: str | None, status: int, names: list[str]
+) -> None:
     vendor.service.faults.on(mode)
 
-    assert list(vendor.authorize().json()) == names
+    answer = vendor.authorize(AccountAPIKey=key)
 
-
-@pytest.mark.parametrize(
-    ("mode", "key", "status"),
-    [
-        ("unthrottled", None, 400),
-        ("unthrottled", "unknown", 404),
-        ("free_account", ACCOUNT_KEY, 403),
-    ],
-)
-def test_a_token_may_be_refused(vendor: Xenioo, mode: str, key: str | None, status: int) -> None:
-    vendor.service.faults.on(mode)
-
-    assert vendor.authorize(AccountAPIKey=key).status_code == status
+    assert (answer.status_code, list(answer.json())) == (status, names)
 
 
 def test_a_token_lasts_an_hour(vendor: Xenioo) -> None:

@@ -31,15 +31,10 @@ class Vendor:
     ) -> httpx.Response:
         key = self.authorization if authorization is None else authorization
         headers = {"authorization": key} | more.pop("headers", {})
-        return send(self.clock, self.service, method, path, headers=headers, **more)
 
+        async def main() -> httpx.Response:
+            transport = httpx.ASGITransport(self.service)
+            async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as client:
+                return await client.request(method, path, headers=headers, **more)
 
-def send(
-    clock: VirtualClock, service: Service, method: str, path: str, **more: Any
-) -> httpx.Response:
-    async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(service)
-        async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as client:
-            return await client.request(method, path, **more)
-
-    return run_virtual(main(), clock)
+        return run_virtual(main(), self.clock)
