@@ -116,7 +116,6 @@ def test_a_page_has_a_hundred_events_at_most_in_no_order(vendor: Chatlayer) -> N
 def test_a_token_is_bound_to_its_list(vendor: Chatlayer) -> None:
     vendor.traffic.add(Kind.HANDOVER, NINE, count=150)
     token = vendor.get(STREAM, **LIVE, page_size="100")["next_page_token"]
-
     other = LIVE | {"version": "DRAFT", "page_token": token}
 
     assert vendor.send("GET", STREAM, params=other).status_code == 400

@@ -198,6 +198,5 @@ def test_a_server_may_refuse_distinct_counts(vendor: Inkeep) -> None:
     vendor.service.faults.on("no_count_distinct")
 
     distinct = {"select": [aggregate("countDistinct", "userProperties", "id")]}
-
     assert vendor.refusal(json=distinct)[0] == 422
     assert vendor.ask(select=[COUNT]) == [{"count_id": 0}]
