@@ -1,13 +1,10 @@
-"""How long a scrape takes while one target's poll reads 500 pages for a minute.
+"""How long a scrape takes while one target's poll reads many pages.
 
-    python -m tests.benchmarks.scrape_during_poll [PAGES] [SECONDS]
-
-Three processes: a vendor that answers 500 rows a page, evenly spread over the time; the exporter
-(``run``); and this one, which scrapes as Prometheus does, every 20 ms. Prints wall times.
+A vendor answers 500 rows a page, evenly spread over the time; the exporter runs in a process of its
+own; this one scrapes as Prometheus does, every 20 ms.
 """
 
 import json
-import sys
 import tempfile
 import threading
 import time
@@ -74,7 +71,7 @@ def row(page: int, number: int) -> dict[str, object]:
     }
 
 
-def measure(pages: int = 500, seconds: float = 60.0) -> dict[str, float]:
+def measure(pages: int, seconds: float) -> dict[str, float]:
     """Return how many scrapes there were, and their milliseconds on the wall."""
     vendor = Vendor(pages, seconds / pages)
     threading.Thread(target=vendor.serve_forever, daemon=True).start()
@@ -91,8 +88,3 @@ def measure(pages: int = 500, seconds: float = 60.0) -> dict[str, float]:
     times.sort()
     p50, p99 = (times[int(len(times) * share)] for share in (0.5, 0.99))
     return {"scrapes": len(times), "p50_ms": p50, "p99_ms": p99, "longest_ms": times[-1]}
-
-
-if __name__ == "__main__":
-    for name, figure in measure(*(int(each) for each in sys.argv[1:])).items():
-        print(f"{name}: {figure:.4g}")  # noqa: T201 - the figures are what this is for

@@ -61,6 +61,11 @@ class Row:
         return ", ".join(word.format(bound) for bound, word in words if bound is not None) or "-"
 
 
+def extra(found: Mapping[str, float]) -> Mapping[str, Rounds]:
+    """Return all of a measurement's values as those of one round."""
+    return {name: [value] for name, value in found.items()}
+
+
 def as_table(rows: Iterable[Row]) -> str:
     """Return a Markdown table."""
     lines = ["| what | goal | ours | peer | times better | |", "|---|---|---|---|---|---|"]
