@@ -91,9 +91,13 @@ def claimed(ledger: Ledger) -> Claim:
 async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, float]:
     """Poll until ``total`` events are counted; return the values of those polls alone."""
     clock, rng = SystemClock(), random.Random(1)  # noqa: S311 - jitter
-    settings = {"collectors": ["events"], "requests_per_second": 0}
+    settings = {
+        "collectors": ["events"],
+        "requests_per_second": 0,
+        "events": {"event_map": {"handover": "chatbot_handovers_total"}},
+    }
     read = target(chatlayer.target(url) | settings)
-    query = read.queries[0]
+    query = read.queries[0]  # of the version LIVE
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
