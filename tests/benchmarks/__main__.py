@@ -3,7 +3,6 @@
 python -m tests.benchmarks [--json FILE] [--short] [--only PART]
 """
 
-import datetime as dt
 import json
 import os
 import platform
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 
 from exporter.clock import SystemClock
+from exporter.simulator.times import stamp
 from tests.benchmarks import (
     chatlayer_events,
     ledger_apply,
@@ -25,7 +25,7 @@ from tests.benchmarks import (
     thousand_targets,
 )
 from tests.benchmarks.peers import plain_events
-from tests.benchmarks.table import Row, as_document, as_table, extra
+from tests.benchmarks.table import Row, as_document, as_table, judged
 
 
 def events(total: int, rounds: int) -> Iterator[Row]:
@@ -40,39 +40,37 @@ def events(total: int, rounds: int) -> Iterator[Row]:
 
 
 def applied(rounds: int) -> Iterator[Row]:
-    """Yield what the ledger spends on a poll of 10,000 buckets."""
-    found = ledger_apply.measure(rounds)
-    for name, goal in (("nothing_changed", 15), ("all_changed", 150)):
-        words = f"10,000 buckets of a poll applied, {name.replace('_', ' ')}"
-        yield Row(words, "ms CPU", [found[f"cpu_ms_{name}"]], most=goal, extra=extra(found))
+    words = "10,000 buckets of a poll applied"
+    return judged(
+        ledger_apply.measure(rounds),
+        ("cpu_ms_nothing_changed", f"{words}, nothing changed", "ms CPU", 15),
+        ("cpu_ms_all_changed", f"{words}, all changed", "ms CPU", 150),
+    )
 
 
 def started(rounds: int) -> Iterator[Row]:
     """Yield how long it takes to the first answer, with this Python and with the system's."""
+    words = "start to first 200"
     for python, whose in ((sys.executable, "this"), (startup.SYSTEMS, "the system's")):
-        found = startup.measure(rounds, python)
-        for name, ledger, goal in (
-            ("100k", "ledger of 100,000 series", 1.5),
-            ("empty", "empty ledger", 0.4),
-        ):
-            words = f"start to first 200, {ledger}, {whose} Python"
-            yield Row(words, "s", [found[f"wall_s_{name}"]], most=goal, extra=extra(found))
+        yield from judged(
+            startup.measure(rounds, python),
+            ("wall_s_100k", f"{words}, ledger of 100,000 series, {whose} Python", "s", 1.5),
+            ("wall_s_empty", f"{words}, empty ledger, {whose} Python", "s", 0.4),
+        )
 
 
 def scraped_meanwhile(pages: int) -> Iterator[Row]:
-    """Yield how long scrapes take while a long poll runs."""
     found = scrape_during_poll.measure(pages, pages * 0.12)
-    words = f"scrape p99 while a {pages}-page poll runs"
-    yield Row(words, "ms", [found["p99_ms"]], most=50, extra=extra(found))
+    return judged(found, ("p99_ms", f"scrape p99 while a {pages}-page poll runs", "ms", 50))
 
 
 def thousand(minutes: float) -> Iterator[Row]:
-    """Yield what a thousand targets cost."""
-    found = thousand_targets.measure(minutes)
     words = "1,000 targets at 1-minute intervals"
-    core, missed = [found["core_percent"]], [found["slots_missed"]]
-    yield Row(words, "% of a core", core, most=50, extra=extra(found))
-    yield Row(f"{words}: slots missed", "slots", missed, most=0, extra=extra(found))
+    return judged(
+        thousand_targets.measure(minutes),
+        ("core_percent", words, "% of a core", 50),
+        ("slots_missed", f"{words}: slots missed", "slots", 0),
+    )
 
 
 def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]]:
@@ -93,13 +91,10 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
 
 
 def machine() -> dict[str, object]:
-    """Return what the results depend on."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     models = {line.partition(": ")[2] for line in lines if line.startswith("model name")}
     return {
-        "at": dt.datetime.fromtimestamp(SystemClock().now_ms() / 1000, dt.UTC).isoformat(
-            "T", "minutes"
-        ),
+        "at": stamp(SystemClock().now_ms(), 0),
         "processors": f"{os.cpu_count()} x {', '.join(models)}",
         "system": platform.platform(),
         "python": platform.python_version(),

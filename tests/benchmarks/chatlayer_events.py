@@ -10,14 +10,14 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from exporter.clock import SystemClock
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
+from exporter.ledger.offload import LedgerThread
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import EVENTS, NORMALISED
@@ -30,8 +30,6 @@ from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
 from tests.providers.chatlayer.care import target
 
-T = TypeVar("T")
-
 
 @contextlib.contextmanager
 def served(total: int) -> Iterator[tuple[str, int]]:
@@ -42,12 +40,7 @@ def served(total: int) -> Iterator[tuple[str, int]]:
         yield f"http://{server.address}", start_ms
 
 
-async def offload(call: Callable[[], T]) -> T:
-    return await asyncio.to_thread(call)
-
-
 def megabytes() -> float:
-    """Return what the process has in memory now."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize() / 1e6
 
@@ -101,7 +94,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
-    context = PollContext(ledger, clock, rng, Telemetry(), offload, watch.published)
+    context = PollContext(ledger, clock, rng, Telemetry(), LedgerThread(), watch.published)
     async with Transport() as transport:
         api = ApiClient(
             base_url=url,

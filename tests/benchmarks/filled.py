@@ -26,7 +26,6 @@ targets:{targets}
 
 
 def name_of(target: int) -> str:
-    """Return the name of a target."""
     return f"shop-{target:04}"
 
 

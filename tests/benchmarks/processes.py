@@ -68,7 +68,6 @@ class Server:
             return scrape(connection, gzip=gzip, accept=accept)
 
     def together(self, number: int, *, gzip: bool) -> None:
-        """Scrape ``number`` times at once."""
         threads = [
             threading.Thread(target=self.scrape, kwargs={"gzip": gzip}) for _ in range(number)
         ]

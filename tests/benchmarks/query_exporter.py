@@ -83,7 +83,6 @@ def _until_filled(server: Server) -> None:
 
 
 def rows(folder: Path, rounds: int = 5) -> Iterator[Row]:
-    """Yield memory and scrape cost of both on 10,000 series."""
     peers = installed(folder)
     if peers is None:
         return

@@ -38,8 +38,6 @@ class Vendor(ThreadingHTTPServer):
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One page of made-up interactions."""
-
     server: Vendor
 
     def do_POST(self) -> None:

@@ -59,7 +59,6 @@ class Scraper:
     size: int = 0
 
     async def connect(self) -> Connection:
-        """Return a new connection."""
         return await asyncio.open_connection(self.host, self.port)
 
     async def scrape(self, due: float) -> None:

@@ -43,7 +43,6 @@ class Size:
 
     @property
     def series(self) -> int:
-        """Return how many series there are."""
         return self.sources * self.each
 
 
@@ -60,7 +59,6 @@ def build_go(folder: Path) -> Path | None:
 
 @contextlib.contextmanager
 def peers(size: Size, folder: Path) -> Iterator[dict[str, Server]]:
-    """Run the peers that can be had."""
     commands = {PYTHON: [sys.executable, "-m", "tests.benchmarks.peers.client", str(size.series)]}
     if program := build_go(folder):
         commands[GO] = [str(program), "-series", str(size.series)]
@@ -72,16 +70,6 @@ def board(size: Size) -> contextlib.AbstractContextManager[Server]:
     """Run our web room on a page that changes on command."""
     numbers = str(size.sources), str(size.each)
     return running([sys.executable, "-m", "tests.benchmarks.board", *numbers])
-
-
-def after_change(server: Server, sources: int, accept: str) -> Cost:
-    """Change so many sources, then scrape; return what both cost."""
-    server.ask(f"next {sources}")
-    cpu, wall = server.cpu_s(), time.perf_counter()
-    server.ask("go")
-    server.scrape(accept=accept)
-    spent = time.perf_counter() - wall
-    return (server.cpu_s() - cpu) * 1000, spent * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +88,19 @@ class Act:
         return self.gzip, self.accept
 
     def ours(self, server: Server) -> Cost:
-        """Return what a scrape of ours costs, with the change where there is one."""
-        if self.sources:
-            return after_change(server, self.sources, self.accept)
-        server.scrape(gzip=self.gzip, accept=self.accept)  # renders what changed before
-        return server.scrapes(OURS, gzip=self.gzip, accept=self.accept)
+        """Return what a scrape of ours costs, together with the change where there is one."""
+        if not self.sources:
+            server.scrape(gzip=self.gzip, accept=self.accept)  # renders what changed before
+            return server.scrapes(OURS, gzip=self.gzip, accept=self.accept)
+        server.ask(f"next {self.sources}")
+        cpu, wall = server.cpu_s(), time.perf_counter()
+        server.ask("go")
+        server.scrape(accept=self.accept)
+        spent = time.perf_counter() - wall
+        return (server.cpu_s() - cpu) * 1000, spent * 1000
 
 
 def acts(size: Size) -> tuple[Act, ...]:
-    """Return everything that is done."""
     every, om = size.sources, OPENMETRICS
     words = "everything changed, then a scrape", "one source of 1,000 changed, then a scrape"
     return (
@@ -123,7 +115,6 @@ def acts(size: Size) -> tuple[Act, ...]:
 
 
 def rows(size: Size, folder: Path) -> Iterator[Row]:
-    """Yield the rows of scrapes and of changes."""
     done = acts(size)
     # Two servers of ours, since one keeps ready what it was asked for.
     with board(size) as text, board(size) as om, peers(size, folder) as others:

@@ -62,15 +62,11 @@ def started(file: Path, program: Sequence[str] = HERE) -> Mapping[str, float]:
 
 def _cases(folder: Path, program: Sequence[str]) -> dict[str, Callable[[], Path]]:
     """Return what writes the settings of each case, with its ledger as it is to be."""
-    for name in ("new", "empty", "full"):
-        (folder / name).mkdir()
-    few, many = filled.settings(folder / "empty", 1), filled.settings(folder / "full", TARGETS)
+
+    def fresh(targets: int = 1) -> Path:
+        return filled.settings(Path(tempfile.mkdtemp(dir=folder)), targets)
+
+    few, many = fresh(), fresh(TARGETS)
     started(few, program)
     filled.fill(many, SERIES)
-
-    def fresh() -> Path:
-        for file in (folder / "new").iterdir():
-            file.unlink()
-        return filled.settings(folder / "new", 1)
-
     return {"new": fresh, "empty": lambda: few, "100k": lambda: many}

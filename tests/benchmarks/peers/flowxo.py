@@ -32,7 +32,6 @@ def insights(query: str, minute: int) -> bytes:
 
 
 def _count(start_ms: int, end_ms: int, minute: int) -> int:
-    """Return three a minute."""
     return 3 * max(0, min(end_ms // MINUTE_MS, minute) - start_ms // MINUTE_MS)
 
 
