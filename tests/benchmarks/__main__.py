@@ -24,14 +24,16 @@ from tests.benchmarks import (
     startup,
     thousand_targets,
 )
-from tests.benchmarks.peers import plain_events
 from tests.benchmarks.table import Row, as_document, as_table, judged
 
 
 def events(total: int, rounds: int) -> Iterator[Row]:
     """Yield how many events a second are counted, beside httpx and pydantic."""
-    pairs = [(chatlayer_events.measure(total), plain_events.measure(total)) for _ in range(rounds)]
-    ours, theirs = ([each[side]["events_per_core_s"] for each in pairs] for side in (0, 1))
+    pairs = [
+        (chatlayer_events.measure(total), chatlayer_events.measure_plain(total))
+        for _ in range(rounds)
+    ]
+    ours, theirs = zip(*((each["events_per_core_s"], plain) for each, plain in pairs), strict=True)
     words = f"Chatlayer events, simulator to durable counter, {total:,} at once"
     name = "httpx + pydantic, in memory only"
     more = {unit: [each[unit] for each, _ in pairs] for unit in ("events_per_s", "rss_mb")}

@@ -1,4 +1,4 @@
-"""How many events a second are counted, from a socket into a durable ledger.
+"""How many events a second are counted, from a socket into a durable ledger, and by a plain client.
 
 The event list runs in a process of its own.
 """
@@ -10,9 +10,14 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+
+import httpx
+from pydantic import BaseModel
 
 from exporter.clock import SystemClock
 from exporter.http_client.client import ApiClient
@@ -25,6 +30,8 @@ from exporter.model.samples import Reading, Window
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import Query
 from exporter.simulator import chatlayer
+from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.times import stamp
 from exporter.telemetry.counters import Telemetry
 from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
@@ -126,3 +133,51 @@ def measure(total: int) -> dict[str, float]:
     """
     with served(total) as (url, start_ms), tempfile.TemporaryDirectory() as folder:
         return asyncio.run(drain(url, folder, start_ms, total))
+
+
+class Event(BaseModel):
+    """An event as the plain alternative reads it: no more than the fields that are counted."""
+
+    id: str
+    event: str
+    version: str
+    user_id: str
+    channel_type: str
+    conversation_id: str
+    timestamp: datetime
+
+
+class Page(BaseModel):
+    events: list[Event]
+    next_page_token: str | None = None
+
+
+async def _read_plainly(url: str, start_ms: int, end_ms: int) -> Counter[str]:
+    seen: set[str] = set()
+    counts: Counter[str] = Counter()
+    params = {"start_time": stamp(start_ms, 0), "end_time": stamp(end_ms, 0)}
+    async with httpx.AsyncClient(base_url=url) as client:
+        token: str | None = ""
+        while token is not None:
+            more = {"page_token": token} if token else {}
+            answer = await client.get(f"/v1/bots/{BOT}/events", params=params | more)
+            page = Page.model_validate_json(answer.content)
+            for event in page.events:
+                if event.id not in seen:
+                    seen.add(event.id)
+                    counts[event.event] += 1
+            token = page.next_page_token
+    return counts
+
+
+def measure_plain(total: int) -> float:
+    """Return how many of ``total`` events httpx and pydantic count in a second of processor time.
+
+    Ids seen before are dropped, and nothing is durable.
+    """
+    with served(total) as (url, start_ms):
+        cpu = time.process_time()
+        counts = asyncio.run(_read_plainly(url, start_ms, start_ms + total // PER_PAGE * PAGE_MS))
+        spent = time.process_time() - cpu
+    assert sum(counts.values()) == total
+    return total / spent

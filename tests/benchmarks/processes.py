@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from gzip import decompress
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -68,13 +69,8 @@ class Server:
             return scrape(connection, gzip=gzip, accept=accept)
 
     def together(self, number: int, *, gzip: bool) -> None:
-        threads = [
-            threading.Thread(target=self.scrape, kwargs={"gzip": gzip}) for _ in range(number)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(number) as threads:
+            list(threads.map(lambda _: self.scrape(gzip=gzip), range(number)))
 
 
 def scrape(connection: http.client.HTTPConnection, *, gzip: bool = True, accept: str = TEXT) -> int:

@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from tests.benchmarks.filled import write
 from tests.benchmarks.processes import HERE, OPENMETRICS, Server, exporter, program
 
 IDLE = 1_000
@@ -124,10 +125,7 @@ def measure(seconds: float = 60) -> dict[str, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [stack.enter_context(simulator(name)) for name in VENDORS]
-        settings = folder / "exporter.yaml"
-        document = {"version": 1, "allow_inline_secrets": True, "targets": targets}
-        settings.write_text(yaml.safe_dump(document), "utf-8")
-        server = stack.enter_context(exporter(settings))
+        server = stack.enter_context(exporter(write(folder, *targets)))
         return asyncio.run(_load(server, seconds))
 
 
