@@ -99,7 +99,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LoggedRequest:
     """One entry of the request log; secrets are replaced by ``***``.
 
     ``status`` is 0 where the client got no answer. ``rows`` are those that were sent, after
@@ -159,7 +159,7 @@ class Service:
         self.clock = clock
         self.traffic = traffic
         self.faults = faults
-        self.requests: list[Seen] = []
+        self.requests: list[LoggedRequest] = []
         self.remember: int | None = None
         self.target = target
         self._routes = [(compile_path(route.path), route) for route in routes]
@@ -267,7 +267,7 @@ class Service:
 
     def _log(self, call: Call, status: int, rows: Rows) -> None:
         self.requests.append(
-            Seen(
+            LoggedRequest(
                 at_ms=call.now_ms,
                 method=call.method,
                 path=self._masked(call.path),

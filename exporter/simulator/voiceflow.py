@@ -91,29 +91,29 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     )
 
 
-def _scope(call: Call, wanted: UsageFilter) -> UsageScope:
+def _scope(call: Call, query: UsageFilter) -> UsageScope:
     shown = frozenset(ENVIRONMENTS.values())
-    if wanted.environment is not None:
-        shown &= {ENVIRONMENTS.get(wanted.environment, wanted.environment)}
+    if query.environment is not None:
+        shown &= {ENVIRONMENTS.get(query.environment, query.environment)}
     if not shown:
         raise Refusal(404, "environment not found")
-    end_ms = milliseconds(wanted.end) + ("inclusive_end" in call.faults)
-    return UsageScope((milliseconds(wanted.start), end_ms), call.now_ms, shown)
+    end_ms = milliseconds(query.end) + ("inclusive_end" in call.faults)
+    return UsageScope((milliseconds(query.start), end_ms), call.now_ms, shown)
 
 
-def _page(found: Sequence[Row], wanted: UsageFilter, modes: Mapping[str, Any]) -> Answer:
+def _page(found: Sequence[Row], query: UsageFilter, modes: Mapping[str, Any]) -> Answer:
     """Return one page.
 
     Rows are ordered by their row id, and a cursor is the last id of a page. The last page that
     has rows has a cursor like any other; the page after it is empty and has none.
     """
     ordered = sorted(found, key=lambda row: row.id)
-    cursor = None if "repeated_cursor" in modes else wanted.cursor
+    cursor = None if "repeated_cursor" in modes else query.cursor
     ids, shift = [row.id for row in ordered], 0
     if "zero_cursor" in modes:
-        ids, shift = list(range(len(ordered))), wanted.limit - 1
+        ids, shift = list(range(len(ordered))), query.limit - 1
     begin = sum(1 for number in ids if cursor is not None and number - shift <= cursor)
-    page = ordered[begin : begin + wanted.limit]
+    page = ordered[begin : begin + query.limit]
     items: Rows = [
         {"period": _period(row.period_ms, modes), "projectID": PROJECT, **row.fields}
         for row in page
@@ -122,7 +122,7 @@ def _page(found: Sequence[Row], wanted: UsageFilter, modes: Mapping[str, Any]) -
     if not page:
         if "end_with_cursor" in modes:
             result["cursor"] = cursor or 0
-    elif "end_without_cursor" not in modes or begin + wanted.limit < len(ordered):
+    elif "end_without_cursor" not in modes or begin + query.limit < len(ordered):
         result["cursor"] = ids[begin + len(page) - 1] - shift
     return Answer({"result": result}, items)
 
