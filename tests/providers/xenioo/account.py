@@ -22,7 +22,7 @@ from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.xenioo.provider import PROVIDER
-from exporter.simulator.server import Seen
+from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry.counters import Telemetry
@@ -79,7 +79,7 @@ class Account:
         return {query.spec.key: query for target in self.targets for query in target.queries}
 
     @property
-    def statistics(self) -> list[Seen]:
+    def statistics(self) -> list[LoggedRequest]:
         """Return the statistics calls so far."""
         return [seen for seen in self.service.requests if is_statistics(seen)]
 
@@ -179,7 +179,7 @@ class Account:
         return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
 
 
-def closest_ms(seen: Sequence[Seen]) -> int:
+def closest_ms(seen: Sequence[LoggedRequest]) -> int:
     """Return the shortest time between two requests; a day where there are not two."""
     at = sorted(one.at_ms for one in seen)
     return min((b - a for a, b in itertools.pairwise(at)), default=24 * HOUR_MS)
