@@ -108,7 +108,7 @@ def _managed(tuning: Tuning, alert: Alert) -> dict[str, Any]:
         expr, least = alert.instead
         evaluator = {"type": "lt", "params": [least]}
     else:
-        labels = _labels(alert)
+        labels = instance_labels(alert)
         expr = f"count by ({', '.join(labels)}) (\n{alert.expr}\n)" if labels else alert.expr
         evaluator = {"type": "gt", "params": [0]}
     return {
@@ -126,12 +126,14 @@ def _managed(tuning: Tuning, alert: Alert) -> dict[str, Any]:
     }
 
 
-def _labels(alert: Alert) -> list[str]:
+def instance_labels(alert: Alert) -> list[str]:
     """Return the labels that the alert's instances have."""
     if alert.of_engagement:
         return ["provider", "target", "project", "bot_environment"]
     if alert.expr.startswith("absent("):
         return []
+    if alert.instead:
+        return ["job", "instance"]
     if "(provider, target, family)" in alert.expr:
         return ["provider", "target", "family"]
     return ["family"] if "(family)" in alert.expr else ["provider", "target", "query"]
