@@ -183,24 +183,26 @@ def _failures(reason: str, window: str) -> str:
 
 
 def _exporter(tuning: Tuning) -> Iterator[Alert]:
-    up = f'up{{job="{tuning.job}"}}'
+    # Whatever the job is called, its targets are known by what they exported within a week.
+    up = f"up and on (job, instance) last_over_time({_SELF}build_info[7d])"
     yield Alert(
         "ChatbotExporterDown",
-        f"{up} == 0",
+        f"({up}) == 0",
         "10m",
         "critical",
         "{{ $labels.instance }} cannot be scraped",
         "Prometheus has failed to scrape the exporter for ten minutes.",
         _EXPORTER_BOARD,
-        instead=(f"min by (instance) ({up})", 1),
+        instead=(f"min by (job, instance) ({up})", 1),
     )
     yield Alert(
         "ChatbotExporterAbsent",
         f"absent({up})",
         "15m",
         "critical",
-        f"no scrape target of job {tuning.job}",
-        "Prometheus has no such target: check service discovery and the scrape configuration.",
+        "Prometheus scrapes no chatbot-exporter",
+        "No scrape target has exported chatbot_exporter_build_info within a week: check service "
+        "discovery and the scrape configuration.",
         _EXPORTER_BOARD,
     )
     yield Alert(

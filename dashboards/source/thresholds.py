@@ -78,7 +78,6 @@ class Tuning:
     users_least: int = 50
     stale_s: int = 3 * 3600
     series_share: float = 0.9
-    job: str = "chatbot-exporter"
     runbooks: str = ""
     grafana: str = ""
 

@@ -19,7 +19,7 @@ from exporter.config import loads
 from exporter.errors import SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
-from tests.docs.pages import ROOT, Snippet, snippets, words_in_backquotes
+from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
 
 TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
 OF_SETTINGS = {
@@ -72,6 +72,19 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
         check_with_promtool(snippet, tmp_path)
     else:
         assert read.keys() <= OF_THE_WEB, "say in this test what kind of file this is"
+
+
+def test_every_snippet_and_file_gives_the_scrape_job_the_same_name() -> None:
+    files = [path for name in ("dashboards", "deploy") for path in (ROOT / name).rglob("*.y*ml")]
+    named = re.compile(r"job_name: *\W?([\w-]+)|targetLabel: job, replacement: ([\w-]+)")
+    jobs = {
+        (str(path.relative_to(ROOT)), "".join(found))
+        for path in (*PAGES, *files)
+        for found in named.findall(path.read_text("utf-8"))
+    }
+
+    assert len({place for place, _ in jobs}) >= 5
+    assert {name for _, name in jobs} == {"chatbot-exporter", "prometheus"}, jobs
 
 
 def check_with_promtool(snippet: Snippet, folder: Path) -> None:
