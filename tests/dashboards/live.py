@@ -11,7 +11,7 @@ import httpx
 import yaml
 
 from dashboards.source.rule_files import recording_rules
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.dashboards.ruleset import NAME
 from tests.e2e.processes import ROOT, free_port, wait_for
@@ -114,9 +114,9 @@ def alertmanager(settings: Path, folder: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def recorded(tuning: Tuning) -> list[Rule]:
+def recorded(thresholds: Thresholds) -> list[Rule]:
     """Return the recording rules."""
-    (group,) = recording_rules(tuning)["groups"]
+    (group,) = recording_rules(thresholds)["groups"]
     rules: list[Rule] = group["rules"]
     return rules
 

@@ -10,15 +10,15 @@ import pytest
 from dashboards.source.alerts import alerts
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import instance_labels
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.live import alertmanager
 from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.e2e.processes import wait_for
 
 SETTINGS = FOLDER / "alertmanager.yml"
-ALERTS = {alert.name: alert for alert in alerts(Tuning())}
+ALERTS = {alert.name: alert for alert in alerts(Thresholds())}
 PAGED = {"ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotAuthenticationFailing"}
-DROPS = {f"ChatbotEngagementDrop{drop.name}" for drop in Tuning().drops}
+DROPS = {f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops}
 PRODUCT = DROPS | {
     "ChatbotUsersDropWeekly",
     "ChatbotFallbackShareHigh",

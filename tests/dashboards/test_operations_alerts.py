@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.guards import untried
 from tests.dashboards.promtool import BUILDS, Build, Values, firing
 from tests.dashboards.ruleset import mutated, rules
@@ -16,7 +16,7 @@ STEP_S = 300
 HOUR = 3600 // STEP_S
 STEPS = 28 * HOUR
 NOW = 14 * HOUR
-TUNING = Tuning(interval_s=STEP_S)
+THRESHOLDS = Thresholds(interval_s=STEP_S)
 PROBES = [step * STEP_S for step in range(NOW, STEPS)]
 DOWN, ABSENT, STALE = "ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotDataStale"
 AUTH, THROTTLED, SCHEMA = "ChatbotAuthenticationFailing", "ChatbotThrottled", "ChatbotSchemaChanged"
@@ -93,10 +93,10 @@ def twice(name: str) -> Series:
 def up(name: str, down_steps: int, exports: str = BUILD) -> Series:
     """Return a scrape target that exported one series until it was down."""
     labels = f'{{job="a job of any name",instance="{name}"}}'
-    down = lambda step: NOW <= step < NOW + down_steps  # noqa: E731 - read twice
+    down = range(NOW, NOW + down_steps)
     return {
-        f"up{labels}": over(lambda step: 0 if down(step) else 1),
-        f"{exports}{labels}": over(lambda step: None if down(step) else 1),
+        f"up{labels}": over(lambda step: step not in down),
+        f"{exports}{labels}": over(lambda step: None if step in down else 1),
     }
 
 
@@ -208,7 +208,7 @@ def told(
     series: Series = {}
     for name in names:
         series |= CASES[name][1]
-    chosen = rules(TUNING, alerts)
+    chosen = rules(THRESHOLDS, alerts)
     if guard:
         chosen = mutated(chosen, guard["old"], guard["new"])
     return {
@@ -259,7 +259,7 @@ def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
     hold: str,
     earliest: int | None,
 ) -> None:
-    chosen = rules(TUNING, (ABSENT,))
+    chosen = rules(THRESHOLDS, (ABSENT,))
     if hold != "15m":
         chosen = mutated(chosen, "15m", hold)
 
@@ -337,4 +337,6 @@ def test_without_a_guard_a_case_would_be_told_of_wrongly(tmp_path: Path, guard: 
 
 @pytest.mark.parametrize("alert", ALL)
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert untried(TUNING, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    assert (
+        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    )
