@@ -68,6 +68,8 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     elif read.keys() & {"keysSecret", "demo"}:
         jsonschema.validate(read, OF_VALUES)
         load({"version": 1} | read["config"], tmp_path)
+    elif read.keys() == {"api_key"}:
+        load({"targets": [TARGET | read], "version": 1}, tmp_path)
     elif "scrape_configs" in read:
         check_with_promtool(snippet, tmp_path)
     else:
@@ -127,10 +129,10 @@ def test_a_shell_snippet_is_well_formed_and_names_what_exists(snippet: Snippet) 
 def written(path: str) -> bool:
     """Return whether the page has the reader write the file, or one in that folder."""
     titles = (snippet.title for snippet in snippets("python", "markdown"))
-    return path == KEYS or any(title.startswith(path) for title in titles if title)
+    return path.startswith(COPIES) or any(title.startswith(path) for title in titles if title)
 
 
-KEYS = "deploy/compose/keys.env"
+COPIES = ("deploy/compose/exporter.yaml", "deploy/compose/keys.env")
 
 
 def commands() -> list[tuple[str, str]]:
