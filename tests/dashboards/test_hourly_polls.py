@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from exporter.model.query import QuerySpec
@@ -80,7 +80,7 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     series: dict[str, Values] = {
         f'chatbot_period_messages_received{{{labels},period="hour"}}': polled_hourly(folder, course)
     }
-    chosen = rules(Tuning(interval_s=STEP_S), ALERTS)
+    chosen = rules(Thresholds(interval_s=STEP_S), ALERTS)
     probes = [hour * 3600 for hour in range(28 * 24, HOURS)]
     found = firing(folder, chosen, series, probes, step_s=STEP_S)
     first: dict[str, int] = {}
