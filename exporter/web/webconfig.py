@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from exporter.config.messages import problems_of
 from exporter.config.source import Source, read
-from exporter.config.values import kind_of, near
+from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.web import certificates
 from exporter.web.certificates import Unusable
@@ -90,8 +90,7 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
         path = (*_HEADERS, name)
         choice = HEADERS.get(name)
         if choice is None:
-            guess = near(name, HEADERS)
-            hint = f'did you mean "{guess}"?' if guess else "known here: " + ", ".join(HEADERS)
+            hint = suggestion(name, HEADERS) or "known here: " + ", ".join(HEADERS)
             problem = "a header that cannot be set"
             yield source.problem(_HEADERS, problem, hint, at=source.keys[path])
         elif choice and value and value not in choice:
