@@ -102,7 +102,7 @@ def parse_listen(value: Any) -> tuple[str, int]:
     text = value if isinstance(value, str) else ""
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:-]*", bare)
+    well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:%-]*", bare)
     if not well_formed or int(port) > _HIGHEST_PORT or (":" in bare and bare == host):
         raise invalid("listen", "expected host:port", "write an address such as 127.0.0.1:10877")
     return bare, int(port)
