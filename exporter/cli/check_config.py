@@ -44,7 +44,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return
-    click.echo("\n".join(["", "Asking now:", *announcement(targets), ""]))
+    click.echo("\n".join(["", "Asking now:", *announcement(targets, settings.ledger.url), ""]))
     clock = SystemClock()
     with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         outcomes = runner.run(probe(targets, clock, taking(settings.ledger.url, clock)))

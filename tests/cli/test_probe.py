@@ -74,9 +74,13 @@ def test_each_project_bot_and_team_is_read_once(vendors: Vendors, clock: Virtual
     }
     assert outcomes.keys() == (vendors.services.keys() - {"chatlayer"}) | of_chatlayer
     assert all(outcome.good for outcome in outcomes.values())
-    # Voiceflow's pages end with an empty one; Chatlayer's definitions are two.
-    more = {"chatlayer": 5, "voiceflow": 2}
+    # Voiceflow's pages end with an empty one; Chatlayer's definitions are two. Without a ledger
+    # nothing could note that Xenioo's call is spent, and the first poll would be refused.
+    more = {"chatlayer": 5, "voiceflow": 2, "xenioo": 0}
     assert asked(vendors) == dict.fromkeys(vendors.services, 1) | more
+    assert outcomes["xenioo"].text == (
+        "the key is accepted; not read: there is no ledger yet to note the account's one call in"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,13 +127,14 @@ def test_a_key_that_is_not_known_is_told_from_a_wrong_project(
 
 
 def test_two_targets_of_one_account_spend_its_call_once(
-    vendors: Vendors, clock: VirtualClock
+    tmp_path: Path, vendors: Vendors, clock: VirtualClock
 ) -> None:
     document = vendors.document()
     first = next(each for each in document["targets"] if each["provider"] == "xenioo")
     document["targets"].append(copy.deepcopy(first) | {"name": "other"})
 
-    outcomes = probed(vendors, clock, document)
+    with ledger_of(tmp_path, clock) as (_ledger, url):
+        outcomes = probed(vendors, clock, document, url)
 
     assert asked(vendors)["xenioo"] == 1
     assert "rows" in outcomes["xenioo"].text
@@ -238,11 +243,16 @@ def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Vendors, clock: Virtu
     )
 
 
-def test_the_cost_is_said_before(vendors: Vendors) -> None:
-    lines = announcement(targets_of(vendors.settings()))
+def test_the_cost_is_said_before(tmp_path: Path, vendors: Vendors, clock: VirtualClock) -> None:
+    targets = targets_of(vendors.settings())
+    without = announcement(targets, f"sqlite:///{tmp_path}/ledger.db")
+    with ledger_of(tmp_path, clock) as (_ledger, url):
+        lines = announcement(targets, url)
 
-    assert len(lines) == len(vendors.services) + 3
+    assert len(lines) == len(without) == len(vendors.services) + 3
     assert [line.split(":")[0] for line in lines if "SPENDS" in line] == ["xenioo"]
+    assert [line.split(":")[0] for line in without if "the key only" in line] == ["xenioo"]
+    assert "SPENDS" not in "".join(without)
     assert asked(vendors) == dict.fromkeys(vendors.services, 0)
 
 
@@ -266,6 +276,6 @@ def test_the_command_asks_real_sockets_and_writes_no_ledger(tmp_path: Path) -> N
     code, text = asyncio.run(main_())
 
     assert code == 1
-    assert text.index("SPENDS") < text.index("inkeep events: FAILED: POST /query/")
+    assert text.index("xenioo: the key only") < text.index("inkeep events: FAILED: POST /query/")
     assert text.count(": ok: ") == len(vendors.services) - 1 + 3
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
