@@ -17,32 +17,9 @@ from exporter.config.values import (
     check_url,
     invalid,
     kind_of,
-    parse_duration,
-    parse_listen,
-    parse_zone,
 )
 
-__all__ = [
-    "Common",
-    "Duration",
-    "LedgerOptions",
-    "Limits",
-    "Named",
-    "Privacy",
-    "Secret",
-    "Settings",
-    "SettingsFile",
-    "Size",
-    "Strict",
-    "TargetOptions",
-    "Url",
-    "Web",
-    "Zone",
-    "parse_duration",
-    "parse_listen",
-    "parse_zone",
-]
-
+__all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SECOND_MS = 1000
 
@@ -232,7 +209,8 @@ class LedgerOptions(BaseModel):
 def check_version(value: Any) -> int:
     """Return 1, the only version there is."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise invalid("version", f"expected a number, found {kind_of(value)}", "write version: 1")
+        found = "a fraction" if isinstance(value, float) else kind_of(value)
+        raise invalid("version", f"expected a number, found {found}", "write version: 1")
     if value != 1:
         raise invalid("version", "this program reads version 1 only")
     return value
