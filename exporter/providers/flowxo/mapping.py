@@ -11,7 +11,7 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
-from exporter.model.numbers import Number, count, optional_count
+from exporter.model.numbers import Number, count, optional_count, parse_number
 from exporter.model.samples import HOUR_MS, OTHER, Family
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
@@ -141,7 +141,9 @@ def _wrong_sums(answer: Insights) -> int:
         return 0
     overall = answer.stats[0]
     return sum(
-        field in overall and overall[field] != sum(getattr(h, field) or 0 for h in answer.metrics)
+        field in overall
+        and parse_number(overall[field])
+        != sum(parse_number(getattr(hour, field)) or 0 for hour in answer.metrics)
         for field in COUNTERS
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.errors import SchemaError
-from exporter.model.numbers import Number, count, level
+from exporter.model.numbers import count, level, parse_number
 from exporter.model.samples import (
     HOUR_MS,
     Family,
@@ -55,7 +55,7 @@ class Statistic:
     bot: str
     channel: str
     window: Window
-    value: Number
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,20 +173,20 @@ def _number_field(
         name = names.get(value_field.casefold())
         if name is None:
             raise SchemaError(f"{path}: no member has the name in value_field", "missing")
-        if not _is_number(row[name]):
-            raise SchemaError(f"{path}.{_printable(name)}: expected a number")
         return name
-    found = [key for key, cell in row.items() if key.casefold() not in _KNOWN and _is_number(cell)]
+    spelled = [
+        key
+        for key, cell in row.items()
+        if key.casefold() not in _KNOWN and parse_number(cell) is not None
+    ]
+    # Of a row with both, the texts may be names and ids.
+    found = [key for key in spelled if not isinstance(row[key], str)] or spelled
     if not found:
         raise SchemaError(f"{path}: no number", "missing")
     if len(found) > 1:
         listed = ", ".join(sorted(map(_printable, found))[:5])
         raise SchemaError(f"{path}: {len(found)} numbers ({listed}); set value_field")
     return found[0]
-
-
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _printable(name: str) -> str:

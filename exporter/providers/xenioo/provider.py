@@ -201,6 +201,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
     }
     spec = replace(
         spec_for(options, settings, "statistics", f"GET {PATH}", meaning=meaning),
+        local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),

@@ -98,6 +98,14 @@ def test_the_number_is_the_only_one_whatever_its_name() -> None:
     assert [value for _, _, value in reading.counts] == [3]
 
 
+def test_a_text_is_the_number_of_a_row_that_has_no_other() -> None:
+    reading = read(
+        row("Incoming Message", "3"), row("Incoming Message", 4, "2026-02-03 08", BotId="7")
+    )
+
+    assert [value for _, _, value in reading.counts] == [3, 4]
+
+
 def test_between_two_numbers_nothing_is_guessed() -> None:
     with pytest.raises(SchemaError, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
         read(row("Incoming Message", 3, Previous=2))
@@ -120,8 +128,8 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
     ("bad", "value_field", "kind"),
     [
         (row("Incoming Message", ...), None, "missing"),
-        (row("Incoming Message", "42"), None, "missing"),
-        (row("Incoming Message", "42"), "Value", "unexpected_type"),
+        (row("Incoming Message", "many"), None, "missing"),
+        (row("Incoming Message", "many"), "Value", "unexpected_type"),
         (row("Incoming Message", 4), "Total", "missing"),
         (row("Incoming Message", -1), None, "negative"),
         (row("Incoming Message", 1.5), None, "non_integer"),
