@@ -14,7 +14,8 @@ ExporterError
     ├── ServerError       5xx
     ├── Refused           any other 4xx: the request itself is wrong
     ├── SchemaError       not JSON, wrong shape, impossible value
-    └── Truncated         the read cannot be completed: pages or rows are missing
+    ├── Truncated         the read cannot be completed: pages or rows are missing
+    └── InternalError     a programming error of this exporter; the vendor has no part in it
 """
 
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ class Reason(StrEnum):
     CLAIM_LOST = "claim_lost"
     CANCELLED = "cancelled"
     CONFIG = "config"
+    BUG = "bug"
 
 
 class ExporterError(Exception):
@@ -164,3 +166,9 @@ class Truncated(ProviderError):
     """Pages or rows are missing and cannot be read."""
 
     reason = Reason.TRUNCATED
+
+
+class InternalError(ProviderError):
+    """A programming error of this exporter ended the poll."""
+
+    reason = Reason.BUG

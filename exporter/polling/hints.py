@@ -24,6 +24,7 @@ _BY_REASON: Mapping[Reason, str] = {
     Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
     Reason.SCHEMA: "is base_url the API's own, or has the provider changed its answers?",
     Reason.TRUNCATED: "the provider did not give everything; it is asked again later",
+    Reason.BUG: "this is an error in chatbot-exporter, not of the provider; please report it",
 }
 
 

@@ -15,6 +15,7 @@ from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import (
     BudgetSpent,
     ClaimLost,
+    InternalError,
     LedgerError,
     ProviderError,
     Reason,
@@ -116,8 +117,8 @@ async def _attempt(
     except LedgerError as error:
         return _lose(context, spec, error), 0
     except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
-        drift = SchemaError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
-        return await _fail(context, spec, claim, drift), 0
+        internal = InternalError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
+        return await _fail(context, spec, claim, internal), 0
     return outcome, rows
 
 

@@ -1,6 +1,7 @@
 """Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,41 +19,84 @@ ItemT = TypeVar("ItemT")
 Parameters = Mapping[str, Any]
 
 
+class TooManyPages(Truncated):
+    """A list has not come to its end after as many pages as are read of it."""
+
+
+async def read_pages(
+    fetch: Callable[[Any], Awaitable[tuple[Sequence[ItemT], Any]]],
+    request: str,
+    *,
+    page_rows: int,
+    most_pages: int,
+    drift: Counter[str],
+) -> AsyncIterator[Sequence[ItemT]]:
+    """Yield every page of a list; raise ``Truncated`` if the pages do not come to an end.
+
+    ``fetch`` returns the page of a cursor (None: the first) and the next cursor, which is decoded
+    or raw JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is
+    an incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
+    server ignores cursors, and the list has ended; that is drift. A repeated page is yielded empty.
+    """
+    cursor: Any = None
+    previous: Sequence[ItemT] | None = None
+    seen: set[str] = set()
+    for _ in range(most_pages):
+        page, cursor = await fetch(cursor)
+        repeated = page == previous
+        yield [] if repeated else page
+        value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
+        if value in (None, "", 0, "0"):
+            return
+        if str(value) in seen:
+            if not repeated or len(page) >= page_rows:
+                raise Truncated(f"{request}: the cursor of a page came again")
+            drift["unexpected_type"] += 1
+            return
+        seen.add(str(value))
+        previous = page
+    raise TooManyPages(f"{request}: more than {most_pages} pages")
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """Paging: each answer has a cursor or token, which the next request sends back unchanged.
 
-    ``next`` returns an answer's cursor; absent, null or empty, it ends the list. ``send`` names
-    the (nested) member of the parameters that takes it. An empty page ends the list unless
-    ``empty_pages``; a page that repeats the one before counts once.
+    ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
+    takes it. A full page has ``page_rows`` items. An empty page ends the list unless
+    ``empty_pages``. See ``read_pages``.
     """
 
-    next: Callable[[Any], msgspec.Raw | str | None]
+    next: Callable[[Any], Any]
     send: Sequence[str]
+    page_rows: int
     most_pages: int
     empty_pages: bool = False
 
     async def items(
-        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
+        self,
+        query: "DeclaredQuery[A, ItemT]",
+        client: ApiClient,
+        window: Window,
+        drift: Counter[str],
     ) -> list[ItemT]:
         """Return the items of all pages; raise ``Truncated`` if they do not come to an end."""
-        first = parameters = query.parameters(window)
-        found: list[ItemT] = []
-        previous: Sequence[ItemT] = ()
-        seen: set[bytes] = set()
-        for _ in range(self.most_pages):
-            answer = await query.fetch(client, parameters)
-            page, cursor = query.items(answer), self.next(answer) or b""
-            if page != previous:
-                found += page
-            mark = cursor.encode() if isinstance(cursor, str) else bytes(cursor)
-            if mark in {b"", b"null"} or not (page or self.empty_pages):
-                return found
-            if mark in seen:
-                raise Truncated(f"{query.spec.request}: the cursor of a page came again")
-            seen.add(mark)
-            parameters, previous = _with(first, self.send, cursor), page
-        raise Truncated(f"{query.spec.request}: more than {self.most_pages} pages")
+        first = query.parameters(window)
+
+        async def fetch(cursor: Any) -> tuple[Sequence[ItemT], Any]:
+            sent = first if cursor is None else _with(first, self.send, cursor)
+            answer = await query.fetch(client, sent)
+            page = query.items(answer)
+            return page, self.next(answer) if page or self.empty_pages else None
+
+        found = read_pages(
+            fetch,
+            query.spec.request,
+            page_rows=self.page_rows,
+            most_pages=self.most_pages,
+            drift=drift,
+        )
+        return [item async for page in found for item in page]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +109,11 @@ class Halving:
     complete: Callable[[Any], bool]
 
     async def items(
-        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
+        self,
+        query: "DeclaredQuery[A, ItemT]",
+        client: ApiClient,
+        window: Window,
+        _drift: Counter[str],
     ) -> list[ItemT]:
         """Return the items of ``window``; raise ``Truncated`` if one hour has too many."""
         found: list[ItemT] = []
@@ -106,11 +154,11 @@ class DeclaredQuery(Generic[A, ItemT]):
         """Yield one reading per span of the window, grown to whole buckets, oldest first."""
         windows, memo = self.windows(request), request.memo
         for window in windows:
+            rows = Rows(window, self.spec, memo)
             if self.pages is None:
                 items = self.items(await self.fetch(client, self.parameters(window)))
             else:
-                items = await self.pages.items(self, client, window)
-            rows = Rows(window, self.spec, memo)
+                items = await self.pages.items(self, client, window, rows.drift)
             if self.trailing_ms is not None:
                 rows.list_of(*self.spec.fields)
             self.collect(items, rows)

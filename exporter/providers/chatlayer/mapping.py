@@ -45,7 +45,7 @@ class EventPage(msgspec.Struct):
     """One page of events; an empty or absent token ends the list."""
 
     events: list[TrackingEvent] | None = None
-    next_page_token: str | None = ""
+    next_page_token: str | float | None = ""
 
 
 class CamelEvent(msgspec.Struct, rename="camel"):
@@ -67,7 +67,7 @@ class CamelEventPage(msgspec.Struct, rename="camel"):
     """A page of such events."""
 
     events: list[CamelEvent] | None = None
-    next_page_token: str | None = ""
+    next_page_token: str | float | None = ""
 
 
 class Decode(Protocol):

@@ -5,7 +5,7 @@ The list is unordered. A stretch is given back only once every page of it was re
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -14,13 +14,14 @@ from typing import Any
 from exporter.errors import ProviderError, Refused, Truncated
 from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.model.samples import SECOND_MS, Event, Window, floor_to
+from exporter.providers.base.declared import TooManyPages, read_pages
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import (
-    EventPage,
     EventPlaces,
     EventRules,
     EventScope,
+    TrackingEvent,
     decode_page,
     page_to_events,
 )
@@ -40,11 +41,11 @@ class EventList:
     params: Mapping[str, str]
     filters: tuple[Mapping[str, Any], ...] = ()
 
-    def call(self, window: Window, token: str) -> ApiCall:
+    def call(self, window: Window, token: Any) -> ApiCall:
         """Return the request for one page of ``window``."""
         params = dict(self.params) | bounds(window)
-        if token:
-            params["page_token"] = token
+        if token is not None:
+            params["page_token"] = str(token)
         if not self.filters:
             return ApiCall("GET", self.path, params=params | {"page_size": str(PAGE_SIZE)})
         body = {**params, "page_size": PAGE_SIZE, "filters": list(self.filters)}
@@ -151,7 +152,7 @@ class Drain:
 
     async def probe(self, window: Window) -> None:
         """Request the first page of ``window`` and keep nothing of it."""
-        await self._page(window, "")
+        await self._page(window, None)
 
     async def _some(self, windows: list[Window]) -> list[ReadSlice]:
         async with asyncio.TaskGroup() as group:
@@ -177,21 +178,24 @@ class Drain:
         most = self.pace.max_pages if window.length_ms > 1 else DENSEST_PAGES
         events: list[Event] = []
         drift: Counter[str] = Counter()
-        token, seen = "", set[str]()
-        for number in range(1, most + 1):
-            page = await self._page(window, token)
-            events += page_to_events(page.events or (), window, self._scope, self._places, drift)
-            token = page.next_page_token or ""
-            if not token:
-                return ReadSlice(window, events, number, drift=drift)
-            if token in seen:
-                raise Truncated(f"{self._source.path}: a page token came again")
-            seen.add(token)
-        if window.length_ms <= 1:
-            raise Truncated(f"{self._source.path}: more than {most} pages in one millisecond")
-        return ReadSlice(window, pages=most, too_large=True)
+        number = 0
+        try:
+            async for page in read_pages(
+                partial(self._page, window),
+                self._source.path,
+                page_rows=PAGE_SIZE,
+                most_pages=most,
+                drift=drift,
+            ):
+                events += page_to_events(page, window, self._scope, self._places, drift)
+                number += 1
+        except TooManyPages:
+            if window.length_ms <= 1:
+                raise
+            return ReadSlice(window, pages=most, too_large=True)
+        return ReadSlice(window, events, number, drift=drift)
 
-    async def _page(self, window: Window, token: str) -> EventPage:
+    async def _page(self, window: Window, token: Any) -> tuple[Sequence[TrackingEvent], Any]:
         call = self._source.call(window, token)
         try:
             body = await self._client.send(call)
@@ -199,7 +203,8 @@ class Drain:
             if token and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
-        return decode_page(body, partial(decode, endpoint=call.endpoint))
+        page = decode_page(body, partial(decode, endpoint=call.endpoint))
+        return page.events or (), page.next_page_token
 
     def _stretch(self, slices: list[ReadSlice]) -> DrainedSpan:
         drift: Counter[str] = Counter()

@@ -175,6 +175,7 @@ class _TargetQueries:
             pages=Cursor(
                 next=lambda page: page.next_page_token,
                 send=["page_token"],
+                page_rows=PAGE_SIZE,
                 most_pages=MAX_DEFINITION_PAGES,
                 empty_pages=True,
             ),

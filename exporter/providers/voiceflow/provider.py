@@ -72,7 +72,12 @@ class Selection:
             answer=UsageAnswer,
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
-            pages=Cursor(lambda answer: answer.result.cursor, CURSOR_AT, most_pages=2_000),
+            pages=Cursor(
+                lambda answer: answer.result.cursor,
+                CURSOR_AT,
+                page_rows=PAGE_ROWS,
+                most_pages=2_000,
+            ),
         )
 
     def top_intents(self) -> Query:
