@@ -19,6 +19,115 @@ ItemT = TypeVar("ItemT")
 Parameters = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Paging: each answer has a cursor or token, which the next request sends back unchanged.
+
+    ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
+    takes it. A full page has ``page_rows`` items. An empty page ends the list unless
+    ``empty_pages``. See ``read_pages``.
+    """
+
+    next: Callable[[Any], Any]
+    send: Sequence[str]
+    page_rows: int
+    most_pages: int
+    empty_pages: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Halving:
+    """Paging: nothing selects a page, so where items are missing, ask for half the time.
+
+    ``complete`` says whether an answer has every item.
+    """
+
+    complete: Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredQuery(Generic[A, ItemT]):
+    """A query as data and one pure function, ``collect``.
+
+    ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
+    body of a POST. ``answer`` is the type that an answer is decoded as, ``items`` returns its
+    items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
+    the newest whole hours of that length instead, and its gauges are lists of that window.
+    """
+
+    spec: QuerySpec
+    answer: type[A]
+    parameters: Callable[[Window], Parameters]
+    items: Callable[[A], Sequence[ItemT]]
+    collect: Callable[[Sequence[ItemT], Rows], None]
+    pages: Cursor | Halving | None = None
+    trailing_ms: int | None = None
+
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading per span of the window, grown to whole buckets, oldest first."""
+        if self.trailing_ms is None:
+            windows = list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
+        else:
+            windows = [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
+        memo = request.memo
+        for window in windows:
+            rows = Rows(window, self.spec, memo)
+            if self.trailing_ms is not None:
+                rows.list_of(*self.spec.fields)
+            self.collect(await self._items(client, window, rows.drift), rows)
+            reading = rows.reading(more=window != windows[-1])
+            memo = memo if reading.memo is None else reading.memo
+            yield reading
+
+    async def _items(
+        self, client: ApiClient, window: Window, drift: Counter[str]
+    ) -> Sequence[ItemT]:
+        match self.pages:
+            case Cursor():
+                return await self._paged(client, window, self.pages, drift)
+            case Halving():
+                return await self._halved(client, window, self.pages)
+            case None:
+                return self.items(await self._fetch(client, self.parameters(window)))
+
+    async def _paged(
+        self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
+    ) -> list[ItemT]:
+        first = self.parameters(window)
+
+        async def fetch(cursor: Any) -> tuple[Sequence[ItemT], Any]:
+            sent = first if cursor is None else _with(first, pages.send, cursor)
+            answer = await self._fetch(client, sent)
+            page = self.items(answer)
+            return page, pages.next(answer) if page or pages.empty_pages else None
+
+        request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
+        found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
+        return [item async for page in found for item in page]
+
+    async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
+        found: list[ItemT] = []
+        start_ms, span_ms = window.start_ms, window.length_ms
+        while start_ms < window.end_ms:
+            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+            answer = await self._fetch(client, self.parameters(part))
+            if pages.complete(answer):
+                found += self.items(answer)
+                start_ms = part.end_ms
+            elif part.length_ms > HOUR_MS:
+                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
+            else:
+                request = self.spec.request
+                raise Truncated(f"{request}: one hour has more rows than an answer holds")
+        return found
+
+    async def _fetch(self, client: ApiClient, parameters: Parameters) -> A:
+        method, _, path = self.spec.request.partition(" ")
+        if method == "GET":
+            return await client.get(path, parameters, self.answer)
+        return await client.fetch(ApiCall(method, path, json=parameters), self.answer)
+
+
 class TooManyPages(Truncated):
     """A list has not come to its end after as many pages as are read of it."""
 
@@ -56,128 +165,6 @@ async def read_pages(
         seen.add(str(value))
         previous = page
     raise TooManyPages(f"{request}: more than {most_pages} pages")
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Paging: each answer has a cursor or token, which the next request sends back unchanged.
-
-    ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
-    takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. See ``read_pages``.
-    """
-
-    next: Callable[[Any], Any]
-    send: Sequence[str]
-    page_rows: int
-    most_pages: int
-    empty_pages: bool = False
-
-    async def items(
-        self,
-        query: "DeclaredQuery[A, ItemT]",
-        client: ApiClient,
-        window: Window,
-        drift: Counter[str],
-    ) -> list[ItemT]:
-        """Return the items of all pages; raise ``Truncated`` if they do not come to an end."""
-        first = query.parameters(window)
-
-        async def fetch(cursor: Any) -> tuple[Sequence[ItemT], Any]:
-            sent = first if cursor is None else _with(first, self.send, cursor)
-            answer = await query.fetch(client, sent)
-            page = query.items(answer)
-            return page, self.next(answer) if page or self.empty_pages else None
-
-        found = read_pages(
-            fetch,
-            query.spec.request,
-            page_rows=self.page_rows,
-            most_pages=self.most_pages,
-            drift=drift,
-        )
-        return [item async for page in found for item in page]
-
-
-@dataclass(frozen=True, slots=True)
-class Halving:
-    """Paging: nothing selects a page, so where items are missing, ask for half the time.
-
-    ``complete`` says whether an answer has every item.
-    """
-
-    complete: Callable[[Any], bool]
-
-    async def items(
-        self,
-        query: "DeclaredQuery[A, ItemT]",
-        client: ApiClient,
-        window: Window,
-        _drift: Counter[str],
-    ) -> list[ItemT]:
-        """Return the items of ``window``; raise ``Truncated`` if one hour has too many."""
-        found: list[ItemT] = []
-        start_ms, span_ms = window.start_ms, window.length_ms
-        while start_ms < window.end_ms:
-            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-            answer = await query.fetch(client, query.parameters(part))
-            if self.complete(answer):
-                found += query.items(answer)
-                start_ms = part.end_ms
-            elif part.length_ms <= HOUR_MS:
-                request = query.spec.request
-                raise Truncated(f"{request}: one hour has more rows than an answer holds")
-            else:
-                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredQuery(Generic[A, ItemT]):
-    """A query as data and one pure function, ``collect``.
-
-    ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
-    body of a POST. ``answer`` is the type that an answer is decoded as, ``items`` returns its
-    items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
-    the newest whole hours of that length instead, and its gauges are lists of that window.
-    """
-
-    spec: QuerySpec
-    answer: type[A]
-    parameters: Callable[[Window], Parameters]
-    items: Callable[[A], Sequence[ItemT]]
-    collect: Callable[[Sequence[ItemT], Rows], None]
-    pages: Cursor | Halving | None = None
-    trailing_ms: int | None = None
-
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
-        """Yield one reading per span of the window, grown to whole buckets, oldest first."""
-        windows, memo = self.windows(request), request.memo
-        for window in windows:
-            rows = Rows(window, self.spec, memo)
-            if self.pages is None:
-                items = self.items(await self.fetch(client, self.parameters(window)))
-            else:
-                items = await self.pages.items(self, client, window, rows.drift)
-            if self.trailing_ms is not None:
-                rows.list_of(*self.spec.fields)
-            self.collect(items, rows)
-            reading = rows.reading(more=window != windows[-1])
-            memo = memo if reading.memo is None else reading.memo
-            yield reading
-
-    def windows(self, request: PollRequest) -> list[Window]:
-        """Return the windows that a poll reads one by one."""
-        if self.trailing_ms is not None:
-            return [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
-        return list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
-
-    async def fetch(self, client: ApiClient, parameters: Parameters) -> A:
-        """Return the answer to the request that sends ``parameters``."""
-        method, _, path = self.spec.request.partition(" ")
-        if method == "GET":
-            return await client.get(path, parameters, self.answer)
-        return await client.fetch(ApiCall(method, path, json=parameters), self.answer)
 
 
 def _with(parameters: Parameters, path: Sequence[str], value: Any) -> Parameters:

@@ -138,12 +138,13 @@ def _aggregate(
 
 
 def _team_conversations(options: ChatlayerOptions, settings: LabelSettings, path: str) -> Query:
-    meaning = {"params": CAMPAIGNS.params}
-    spec = _spec(
-        options, settings, "team_conversations", f"GET {path}", CAMPAIGNS.feeds, meaning=meaning
-    )
-    daily = replace(
-        spec,
+    daily = _spec(
+        options,
+        settings,
+        "team_conversations",
+        f"GET {path}",
+        CAMPAIGNS.feeds,
+        meaning={"params": CAMPAIGNS.params},
         granularity_ms=DAY_MS,
         settle_ms=max(options.settle, DAILY_SETTLE_MS),
         lookback_ms=max(options.lookback, DAILY_LOOKBACK_MS),
@@ -184,9 +185,10 @@ def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOpt
         (Feed(EVENT_VOLUME, "event_definitions[].volume_30_day"),),
         meaning={"params": {}},
         cost=Cost(page_rows=PAGE_SIZE),
+        interval_ms=options.slow_interval,
     )
     return DeclaredQuery(
-        replace(spec, interval_ms=options.slow_interval),
+        spec,
         answer=DefinitionPage,
         parameters=lambda _: {"page_size": str(PAGE_SIZE)},
         items=lambda page: page.event_definitions or [],
@@ -222,6 +224,7 @@ def _events(
     by_ids = stream.mode == "ids"
     again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
     mapped = {each.family: COUNTERS[each.family] for each in events.event_map.values()}
+    given = "interval" in options.model_fields_set
     fixed = {"filters": source.filters, "mode": stream.mode, "covered": sorted(rules.covered)}
     spec = _spec(
         options,
@@ -234,10 +237,6 @@ def _events(
         ),
         meaning={"params": {**source.params, **fixed}},
         cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
-    )
-    given = "interval" in options.model_fields_set
-    spec = replace(
-        spec,
         interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
         deadline_ms=DRAIN_DEADLINE_MS,
         lookback_ms=again_ms,

@@ -199,8 +199,12 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         "timezone": options.timezone,
         "value_field": options.value_field,
     }
-    spec = replace(
-        spec_for(options, settings, "statistics", f"GET {PATH}", meaning=meaning),
+    spec = spec_for(
+        options,
+        settings,
+        "statistics",
+        f"GET {PATH}",
+        meaning=meaning,
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         fields=FIELDS,
