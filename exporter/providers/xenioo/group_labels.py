@@ -5,7 +5,7 @@ an error. Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
@@ -32,18 +32,12 @@ class GroupLabels:
     mode: GroupMode
     zone: str
     form: str | None = None
-    _known: dict[str | int, Window] = field(default_factory=dict)
 
     def window(self, label: Any, path: str) -> Window:
         """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise SchemaError(f"{path}: expected a time")
-        if label not in self._known:
-            self._known[label] = self._parse(str(label).strip(), path)
-        return self._known[label]
-
-    def _parse(self, text: str, path: str) -> Window:
-        at, has_hour = _parse_time(text, self.form)
+        at, has_hour = _parse_time(str(label).strip(), self.form)
         tz, found = ZoneInfo(self.zone), None
         if at is not None and self.mode == "day":
             found = _day(at, tz)
