@@ -17,7 +17,7 @@ from dashboards.source.panels import (
     graph,
     stat_panel,
 )
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 
 MEANING = (
     "Engagement of a bot is its messages received; where its provider counts none, its "
@@ -58,8 +58,8 @@ def against_usual(select: str) -> Panel:
 
 def band(select: str) -> Panel:
     """Return each bot's 3 h mean inside the band that earlier weeks let expect."""
-    tuning = Tuning()
-    drop = tuning.drop(promql.FAST)
+    thresholds = Thresholds()
+    drop = thresholds.drop(promql.FAST)
     words = Words(
         "Engagement per hour and expected band",
         MEANING
@@ -70,12 +70,12 @@ def band(select: str) -> Panel:
     curves = (
         Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
         Curve(
-            records.edge(select, 2, drop, tuning),
+            records.edge(select, 2, drop, thresholds),
             f"{_PER_BOT} high",
             band_edge(),
         ),
         Curve(
-            records.edge(select, -2, drop, tuning),
+            records.edge(select, -2, drop, thresholds),
             f"{_PER_BOT} low",
             band_edge(),
         ),

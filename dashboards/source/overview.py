@@ -14,7 +14,7 @@ from dashboards.source.panels import (
     timeline,
     words_panel,
 )
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 
 UID = "chatbot-overview"
 BOTS = promql.bots()
@@ -138,7 +138,7 @@ def _table() -> Panel:
     words = Words(
         "Bots by anomaly score",
         engagement.MEANING + " Score: distance from usual in usual deviations; the daily alert "
-        f"needs less than {Tuning().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
+        f"needs less than {Thresholds().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
         "own window. Empty cells: no fresh data, not available, or needs 3 weeks of history.",
     )
     link = (

@@ -13,6 +13,7 @@ import yaml
 from dashboards.source.files import FOLDER
 from dashboards.source.metrics_shown import NOT_SHOWN
 from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
+from dashboards.source.rule_files import GRAFANA, RUNBOOKS
 from exporter.exposition.catalogue import entries
 from exporter.providers import PROVIDERS
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
@@ -119,14 +120,15 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
         heading.lower() for heading in re.findall(r"^### (Chatbot\w+)$", runbook, re.MULTILINE)
     }
 
-    assert sections == {
-        rule["annotations"]["runbook_url"].partition("#")[2] for rule in ALERTS.values()
+    assert {rule["annotations"]["runbook_url"] for rule in ALERTS.values()} == {
+        f"{RUNBOOKS}#{section}" for section in sections
     }
+    assert RUNBOOKS.startswith("https://")
 
 
 def test_every_alert_leads_to_a_board_that_exists() -> None:
     for rule in ALERTS.values():
-        uid = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
+        uid = rule["annotations"]["dashboard_url"].removeprefix(f"{GRAFANA}/d/").partition("?")[0]
         known = {uid.replace("{{ $labels.provider }}", provider) for provider in SHOWN_BY}
         assert known <= BOARDS.keys()
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from dashboards.source.files import FOLDER
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import expressions
@@ -83,7 +83,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
-    server.record(recorded(Tuning()), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
+    server.record(recorded(Thresholds()), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
     with server.running() as found:
         yield found
 

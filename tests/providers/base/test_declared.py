@@ -27,7 +27,7 @@ class Page(msgspec.Struct):
     """Hours, and how the list goes on."""
 
     hours: list[int]
-    next: str | None = None
+    next: str | float | None = None
     complete: bool = True
 
 
@@ -51,6 +51,12 @@ def query(method: str = "GET") -> DeclaredQuery[Page, int]:
         items=lambda page: page.hours,
         collect=collect,
     )
+
+
+def paged(method: str = "GET") -> DeclaredQuery[Page, int]:
+    """Return a query whose full pages have two items."""
+    pages = Cursor(lambda page: page.next, ("token",), page_rows=2, most_pages=9, empty_pages=True)
+    return replace(query(method), pages=pages)
 
 
 def read(
@@ -102,24 +108,33 @@ def test_a_trailing_query_reads_the_last_hours_as_a_list() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_token_is_sent_back_until_there_is_none(method: str) -> None:
-    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+@pytest.mark.parametrize("end", [{}, *({"next": end} for end in (None, "", "0", 0, 0.0))])
+def test_a_token_is_sent_back_until_there_is_none(method: str, end: dict[str, Any]) -> None:
     script: dict[str | None, dict[str, Any]] = {
         None: {"hours": [NOON], "next": "a"},
         "a": {"hours": [], "next": "b"},
-        "b": {"hours": [NOON], "next": ""},
+        "b": {"hours": [NOON], **end},
     }
 
-    (reading,) = read(replace(query(method), pages=pages), lambda sent: script[sent.get("token")])
+    (reading,) = read(paged(method), lambda sent: script[sent.get("token")])
 
     assert [number for _, _, number in reading.counts] == [2]
+    assert reading.drift == {}
 
 
-def test_a_token_that_comes_again_is_an_incomplete_read() -> None:
-    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+@pytest.mark.parametrize("later", [[NOON, NOON], [NOON, NOON + HOUR_MS], [NOON + HOUR_MS]])
+def test_a_token_that_comes_again_is_an_incomplete_read(later: list[int]) -> None:
+    pages = iter([[NOON, NOON], later])
 
     with pytest.raises(Truncated, match="GET /x: the cursor of a page came again"):
-        read(replace(query(), pages=pages), lambda _: {"hours": [NOON], "next": "a"})
+        read(paged(), lambda _: {"hours": next(pages), "next": "a"})
+
+
+def test_a_short_page_that_comes_again_with_its_token_ends_the_list() -> None:
+    (reading,) = read(paged(), lambda _: {"hours": [NOON], "next": "a"})
+
+    assert [number for _, _, number in reading.counts] == [1]
+    assert reading.drift == {"unexpected_type": 1}
 
 
 def test_an_incomplete_answer_is_asked_for_in_halves() -> None:

@@ -153,7 +153,7 @@ def test_a_long_window_is_read_in_weeks_oldest_first() -> None:
     ]
 
 
-@pytest.mark.parametrize("cursor", [0, 88123, "opaque", "0", 1.5, 2**60])
+@pytest.mark.parametrize("cursor", [88123, "opaque", "00", 1.5, 2**60])
 def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     asked: list[Any] = []
 
@@ -166,7 +166,10 @@ def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     assert type(asked[1]) is type(cursor)
 
 
-@pytest.mark.parametrize("end", [page(), page(cursor=1), page(cursor=9), page(cursor=None)])
+@pytest.mark.parametrize(
+    "end",
+    [page(), page(cursor=1), page(cursor=9), *(page(cursor=end) for end in (None, "", 0, "0"))],
+)
 def test_an_empty_page_ends_the_list(end: Any) -> None:
     pages = {None: page(1, cursor=1), 1: page(2, cursor=9), 9: end}
 
@@ -179,7 +182,7 @@ def test_a_page_that_came_twice_counts_once() -> None:
     assert total(read(lambda data: pages[data["filter"].get("cursor")])) == 8
 
 
-def test_a_cursor_that_comes_again_with_rows_is_truncation() -> None:
+def test_a_cursor_that_comes_again_with_other_rows_is_truncation() -> None:
     with pytest.raises(Truncated, match="came again"):
         read(lambda data: page(len(str(data)), cursor=7))
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -349,3 +351,26 @@ def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:
     same = {target(**keys).queries[0].spec.fingerprint for keys in ({}, {"interval": "2h"})}
 
     assert (len(prints), len(same)) == (4, 1)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
+def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone: str) -> None:
+    account = Account(tmp_path, timezone=zone, start="history")
+    account.service.faults.on("zone", of=zone)
+    happened = [START_MS - minutes * 60_000 for minutes in range(5, 48 * 60, 10)]
+    for at_ms in happened:
+        account.traffic.add(Kind.MESSAGE_RECEIVED, at_ms, user="u1", channel="web")
+
+    account.run(150)
+
+    (key,) = account.queries
+    ends = account.ledger.view(key).state.periods
+    shown = account.gauges("chatbot_period_messages_received")
+    assert account.modes == ["hour/3", "day/3", "hour/3"]
+    assert {labels[-1] for labels in account.gauges("chatbot_active_users")} == {"hour", "day"}
+    for period, length_ms in (("hour", HOUR_MS), ("day", DAY_MS)):
+        end = datetime.fromtimestamp(ends[period] / 1000, ZoneInfo(zone))
+        assert (end.minute, period == "hour" or end.hour) in {(0, True), (0, 0)}
+        inside = [at for at in happened if ends[period] - length_ms <= at < ends[period]]
+        assert shown["Shop bot", "", "Web", period] == len(inside) > 0
+    account.ledger.close()
