@@ -21,6 +21,8 @@ MIGRATING = 10_877
 PSYCOPG = "postgresql+psycopg"
 NEWEST = "2"
 """The schema that this program writes: the last of ``migrations/versions``."""
+WROTE = "wrote"
+WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
@@ -43,6 +45,7 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
     opened = Opened(sa.create_engine(address(url)))
+    sa.event.listen(opened.engine, "after_cursor_execute", _note_write)
     try:
         if opened.engine.dialect.name == "sqlite":
             opened = _open_sqlite(opened.engine, allow_network_fs=allow_network_fs)
@@ -52,6 +55,16 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
     except sa.exc.DBAPIError as error:
         raise LedgerError(f"{_place(opened.engine)}: {error.orig}; is it a ledger?") from error
     return opened
+
+
+def has_written(connection: sa.Connection) -> bool:
+    """Say whether a statement of this transaction changed rows; asked once, before its commit."""
+    return bool(connection.info.pop(WROTE, False))
+
+
+def _note_write(connection: sa.Connection, cursor: Any, statement: str, *_more: object) -> None:
+    if statement.startswith(WRITES) and cursor.rowcount:
+        connection.info[WROTE] = True
 
 
 def beside(url: str) -> sa.Engine:
@@ -151,15 +164,14 @@ def size_bytes(engine: sa.Engine) -> int | None:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
-def used_bytes(engine: sa.Engine) -> int | None:
+def used_bytes(connection: sa.Connection) -> int | None:
     """Return how much of the ledger's file holds rows; None where it has no file of its own."""
-    if _file(engine) is None:
+    if _file(connection.engine) is None:
         return None
-    with engine.connect() as connection:
-        pages, free, size = (
-            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+    pages, free, size = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+        for name in ("page_count", "freelist_count", "page_size")
+    )
     return (pages - free) * size
 
 

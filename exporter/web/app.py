@@ -18,6 +18,7 @@ from exporter.web import explain, negotiation, page
 from exporter.web.contract import Sources, StaleSnapshot
 from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
 
+UNHEALTHY = "Not healthy: polling has stopped for over a minute; restart the exporter.\n"
 NOT_READY = (
     "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"
 )
@@ -39,7 +40,7 @@ def build(
     routes = {
         "/": _page(sources),
         "/metrics": _metrics(sources),
-        "/-/healthy": _healthy,
+        "/-/healthy": _healthy(sources),
         "/-/ready": _ready(sources),
         "/api/v1/status": _status(sources),
     }
@@ -91,8 +92,13 @@ def _metrics(sources: Sources) -> Endpoint:
     return metrics
 
 
-async def _healthy(_request: Request) -> Response:
-    return _text("Healthy.\n")
+def _healthy(sources: Sources) -> Endpoint:
+    async def healthy(_request: Request) -> Response:
+        if sources.healthy():
+            return _text("Healthy.\n")
+        return _text(UNHEALTHY, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return healthy
 
 
 def _ready(sources: Sources) -> Endpoint:

@@ -160,7 +160,7 @@ def test_a_call_that_the_exporter_has_spent_is_not_made_again(tmp_path: Path) ->
     query, budget = budgeted(vendors)
     with ledger_of(tmp_path, clock) as (ledger, url):
         ledger.sync_queries([query.spec])
-        claim = ledger.claim(lambda _target, _query: clock.now_ms())
+        claim = ledger.claim()
         assert claim is not None
         ledger.spend(claim, budget)
         clock.step(600_000)
@@ -182,7 +182,7 @@ def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(tmp_path: Path) -> 
 
         probed(vendors, clock, ledger=url)
 
-        claim = ledger.claim(lambda _target, _query: clock.now_ms())
+        claim = ledger.claim()
         assert claim is not None
         with pytest.raises(BudgetSpent):
             ledger.spend(claim, budget)

@@ -56,7 +56,7 @@ def polled_hourly(folder: Path, course: Course) -> list[float | None]:
 
 
 def _poll(ledger: Ledger, now_ms: int, course: Course) -> None:
-    claim = ledger.claim(lambda _target, _query: now_ms + 1)
+    claim = ledger.claim()
     assert claim is not None
     window = Window(max(START_MS, now_ms - SPEC.lookback_ms), ceil_to(now_ms + 1, HOUR_MS))
     first = -(-(window.start_ms - START_MS) // HOUR_MS)

@@ -68,7 +68,8 @@ class EventStream:
             return
         sweep = self._sweep(request, live)
         todo = [window for window in (live, sweep) if window and window.length_ms > 0]
-        if not todo:
+        if not todo:  # a success means that the source answered
+            await drain.probe(Window(live.end_ms - PROBE_MS, live.end_ms))
             yield Reading(Window(live.end_ms, live.end_ms))
         memo = dict(request.memo)
         for window in todo:
@@ -100,7 +101,7 @@ class EventStream:
         """Return what a sweep has still to read again, if one is due or under way."""
         stream = self.source.stream
         swept_ms = request.memo.get("swept_ms", request.epoch_ms)
-        if swept_ms is None or request.now_ms - swept_ms < stream.sweep_interval:
+        if swept_ms is None or 0 <= request.now_ms - swept_ms < stream.sweep_interval:
             return None
         start_ms = max(int(request.memo.get("sweep_ms", 0)), request.now_ms - stream.sweep)
         start_ms = max(floor_to(start_ms, SECOND_MS), self.source.floor_ms(request))

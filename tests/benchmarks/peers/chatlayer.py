@@ -1,14 +1,17 @@
-"""A cheap Chatlayer event list, so that a benchmark measures its client: 100 events a second.
+"""A Chatlayer event list: 100 events a second, page n is second n of time; prints its address.
+
+python -m tests.benchmarks.peers.chatlayer START_MS TOTAL
 
 Pages are encoded once; only page numbers and seconds are replaced.
 """
 
 import json
+import sys
 from urllib.parse import parse_qs
 
-from starlette.types import Receive, Scope, Send
-
-from exporter.simulator.chatlayer_format import BOT, parse_instant, stamp
+from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.times import milliseconds, stamp
+from tests.benchmarks.peers.serving import serve
 
 PER_PAGE = 100
 PAGE_MS = 1000
@@ -38,35 +41,29 @@ def _encoded() -> bytes:
     return json.dumps({"events": events})[:-1].encode()
 
 
-class FastEvents:
-    """An ASGI app: page n of the list is second n of time, ``total`` events from ``start_ms`` on."""
+class EventPages:
+    """``total`` events from ``start_ms`` on."""
 
     def __init__(self, start_ms: int, total: int) -> None:
         self._first = start_ms // PAGE_MS
         self._last = self._first + total // PER_PAGE
         self._body = _encoded()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with one page, whatever is asked but times and token."""
-        del receive
-        if scope["type"] != "http":
-            return
-        said = parse_qs(scope["query_string"].decode())
+    def page(self, query: str) -> bytes:
+        """Return one page, whatever is asked but times and token."""
+        asked = parse_qs(query)
         start, end = (
-            -(-(parse_instant(said[key][0]) or 0) // PAGE_MS) for key in ("start_time", "end_time")
+            -(-milliseconds(asked[key][0]) // PAGE_MS) for key in ("start_time", "end_time")
         )
-        page = int(said["page_token"][0]) if "page_token" in said else max(start, self._first)
+        page = int(asked["page_token"][0]) if "page_token" in asked else max(start, self._first)
         end = min(end, self._last)
-        body = self._page(page, page + 1 < end) if page < end else b'{"events": []}'
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    def _page(self, page: int, more: bool) -> bytes:  # noqa: FBT001 - whether another follows
+        if page >= end:
+            return b'{"events": []}'
         body = self._body.replace(_PAGE, f"{page:010}".encode())
         body = body.replace(_SECOND, stamp(page * PAGE_MS, 0)[:-1].encode())
         body = body.replace(_USERS, f"{page % (USERS // PER_PAGE):05}".encode())
-        return body + (f', "next_page_token": "{page + 1}"}}'.encode() if more else b"}")
+        return body + (f', "next_page_token": "{page + 1}"}}'.encode() if page + 1 < end else b"}")
+
+
+if __name__ == "__main__":
+    serve(EventPages(*map(int, sys.argv[1:])).page)
