@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from exporter.config.secret import Secret, Strict
 from exporter.config.values import (
@@ -33,7 +33,11 @@ def check_name(value: Any) -> str:
     )
 
 
-Name = Annotated[str, BeforeValidator(check_name)]
+Name = Annotated[
+    str,
+    BeforeValidator(check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"}),
+]
 
 
 class Named(BaseModel):
@@ -167,8 +171,8 @@ class Web(BaseModel):
 
     listen: Listen = Field(
         default="127.0.0.1:10877",
-        description="`:10877` listens on every address, `[::1]:10877` on IPv6. A change needs a "
-        "restart",
+        description="`:10877` and `[::]:10877` listen on every address, of IPv4 and IPv6. A change "
+        "needs a restart",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
@@ -221,7 +225,7 @@ class SettingsFile(BaseModel):
 
     model_config = Strict
 
-    version: Annotated[int, BeforeValidator(check_version)] = Field(
+    version: Annotated[int, BeforeValidator(check_version), WithJsonSchema({"const": 1})] = Field(
         description="the format of the file: `1`"
     )
     web: Web = Field(default=Web(), description="where to listen, see below")

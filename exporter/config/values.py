@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -171,20 +171,31 @@ def is_loopback_host(host: str) -> bool:
         return host == "localhost"
 
 
-Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration), Field(title="duration")]
+Duration: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    Field(title="duration"),
+    WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
+]
 """Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
 
 WriteOff: TypeAlias = Annotated[
     int | Literal["never"],
     PlainValidator(parse_write_off),
     Field(title="duration or `never`"),
+    WithJsonSchema({"type": "string", "pattern": f"^(({_DURATION.pattern})+|never)$"}),
 ]
 """Milliseconds, or ``never``."""
 
 Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone), Field(title="zone")]
 """An IANA time zone name."""
 
-Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), Field(title="size")]
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(title="size"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"}),
+]
 """Bytes, written as ``64KiB``, ``500MiB``, ``1GiB``."""
 
 Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen), Field(title="`host:port`")]

@@ -1,8 +1,9 @@
 """``explain``: an account that adds up to what ``/metrics`` shows."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli import main
 from exporter.clock import SystemClock
 from exporter.explain.answer import Explainer, Explanations
-from exporter.explain.reader import Reader
+from exporter.explain.reader import Reader, Search
 from exporter.web.app import build
 from exporter.web.server import start
 from tests.support.telling import ExplainedLedger
@@ -293,3 +294,20 @@ def test_explaining_keeps_no_writer_waiting(told: ExplainedLedger) -> None:
 
     assert series["exported"] == 66
     assert explained(told, RECEIVED)[0]["exported"] == 74
+
+
+def test_between_two_queries_the_write_ahead_log_can_be_shortened(told: ExplainedLedger) -> None:
+    lived(told)
+    told.poll("promo", {10: 1}, users=3)
+    reader = Reader(told.settings.ledger.url, told.families)
+    search = Search(lambda *_: True, lambda _: True, told.specs, told.clock.now_ms())
+    records = reader.find(search, range(50))
+
+    assert next(records)
+    told.poll("shop", {9: 104, 10: 80, 11: 20})
+    with closing(sqlite3.connect(told.file.parent / "ledger.db")) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    assert busy == 0
+    assert len(list(records)) > 2
+    reader.close()

@@ -54,7 +54,7 @@ def test_a_reload_while_it_starts_does_not_end_a_run(after_s: float, tmp_path: P
     (tmp_path / "exporter.yaml").write_text(SETTINGS.format(port=0, vendor="http://127.0.0.1:9"))
     with program("run", "--config", str(tmp_path / "exporter.yaml")) as process:
         wait_for(lambda: catches_term(process.pid), STOPPABLE_S, every=0.01)
-        threading.Event().wait(after_s)
+        pause(after_s)
         process.send_signal(signal.SIGHUP)
         wait_for((tmp_path / "ledger.db").exists, STOPPABLE_S)
 

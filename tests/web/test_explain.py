@@ -154,7 +154,11 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: ExplainedLedger) -
 @pytest.mark.parametrize(
     ("selector", "status", "words"),
     [
-        ('a{b="<script>alert(1)</script>"}', 404, "No series matches."),
+        (
+            'a{b="<script>alert(1)</script>"}',
+            404,
+            "No series matches: there is no such metric family",
+        ),
         ("<script>alert(1)</script>", 400, "character 1: unexpected text after the selector"),
         ('{a=~"("}', 400, "invalid regular expression: missing )"),
     ],
