@@ -189,7 +189,8 @@ def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     (target,) = [each for each in document["targets"] if each["provider"] == "flowxo"]
     document["targets"] = [target | {"interval": "10s", "slow_interval": "1h"}]
     document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-    vendors.services["flowxo"].faults.on("unavailable", end_ms=clock.now_ms() + 60_000)
+    recovers_ms = clock.now_ms() + 60_000
+    vendors.services["flowxo"].faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
     run_virtual(lived(document, vendors, clock, 180), clock)
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.model.query import QuerySpec
 from exporter.polling.schedule import phase_ms
-from exporter.simulator.server import Seen, Service
+from exporter.simulator.server import LoggedRequest, Service
 from exporter.simulator.traffic import Traffic
 from tests.e2e.processes import end, free_port, page, program, wait_for
 from tests.support.served import ServedVendors, document
@@ -89,7 +89,7 @@ class Scraper:
             thread.join()
 
 
-def polls(service: Service) -> list[Seen]:
+def polls(service: Service) -> list[LoggedRequest]:
     """Return the first request of each poll so far."""
     return [
         seen
