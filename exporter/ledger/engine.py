@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import struct
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -35,8 +36,13 @@ USED_BYTES = (
     "SELECT (page_count - freelist_count) * page_size "
     "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
-LOCK = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 2**62, 1, 0)
-"""An exclusive lock on one byte, far behind the end of the file and those that SQLite locks."""
+LOCKED_BYTE = 2**62
+"""Far behind the end of the file and the bytes that SQLite locks."""
+if sys.platform == "darwin":  # untested: the number and the layout of XNU's sys/fcntl.h
+    SET_LOCK, LOCK = 90, struct.pack("qqihh", LOCKED_BYTE, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
+else:
+    SET_LOCK = fcntl.F_OFD_SETLK
+    LOCK = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, LOCKED_BYTE, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +263,7 @@ def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, LOCK)
+        fcntl.fcntl(handle, SET_LOCK, LOCK)
     except OSError:
         handle.close()
         raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
