@@ -24,6 +24,8 @@ BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 MIGRATING = 10_877
 NEWEST = "2"
 """The schema that this program writes: the last of ``migrations/versions``."""
+WROTE = "wrote"
+WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 OURS = frozenset({REVISION.name, "self_counter"})
 """Tables that every schema of the ledger has."""
@@ -79,6 +81,8 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
     """
     hurried = Event()
     made = create_engine(url, hurried)
+    sa.event.listen(made, "after_cursor_execute", _note_write)
+    sa.event.listen(made, "rollback", has_written)  # what is undone must not count later
     path = _file(made)
     lock = None if path is None else _lock(path, allow_network_fs=allow_network_fs)
     opened = Opened(made, lock=lock, hurried=hurried)
@@ -92,6 +96,16 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
         raise LedgerError(f"{_place(made)}: {cause(error)}; {_hint(made, error)}") from error
     names = () if path is None else (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
     return replace(opened, files=tuple(name for name in names if name.exists()), check=check)
+
+
+def has_written(connection: sa.Connection) -> bool:
+    """Say whether a statement of this transaction changed rows; asked once, before its commit."""
+    return bool(connection.info.pop(WROTE, False))
+
+
+def _note_write(connection: sa.Connection, cursor: Any, statement: str, *_more: object) -> None:
+    if statement.startswith(WRITES) and cursor.rowcount:
+        connection.info[WROTE] = True
 
 
 def create_engine(url: str, hurried: Event | None = None, **options: Any) -> sa.Engine:
@@ -138,10 +152,10 @@ def _hint(engine: sa.Engine, error: Exception) -> str:
 def check_schema(engine: sa.Engine) -> None:
     """Raise ``LedgerError`` where the ledger's schema is not the one of this program."""
     with engine.connect() as connection:
-        found = schema_version(connection)
-    if found != int(NEWEST):
+        found = _revision(connection)
+    if found != NEWEST:
         raise LedgerError(
-            f"the ledger has schema {found}, this program {NEWEST}; use the version that runs, or "
+            f"the ledger has schema {found or 0}, this program {NEWEST}; use the version that runs, or "
             "let this one run first"
         )
 
@@ -193,11 +207,6 @@ def _scripts() -> Any:
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
     return config
-
-
-def schema_version(connection: sa.Connection) -> int:
-    """Return the number of the schema in use."""
-    return int(_revision(connection) or 0)
 
 
 def _revision(connection: sa.Connection) -> str | None:

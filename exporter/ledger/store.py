@@ -1,7 +1,7 @@
 """The ledger as its callers see it: one method is one transaction."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +12,15 @@ import sqlalchemy as sa
 import structlog
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ClaimLost, LedgerError
+from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
 from exporter.ledger import budget as budgets
-from exporter.ledger import claims, counters, engine, maintenance, settings, sketches
+from exporter.ledger import claims, clock_steps, counters, engine, maintenance, settings, sketches
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
+from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, SelfCount
 
@@ -35,9 +36,8 @@ log = structlog.get_logger(__name__)
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` receives the seconds of each transaction, None when it failed. ``max_bytes`` is how
-    large its file may grow; near that, less of the past is kept. Raises ``LedgerError``
-    (``ClaimLost``).
+    ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
+    less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Ledger:
         families: Mapping[str, Family],
         allow_network_fs: bool = False,
         key_file: Path | None = None,
-        commits: Callable[[float | None], None] = lambda _seconds: None,
+        writes: WriteHealth | None = None,
     ) -> None:
         self._clock = clock
         self._families = families
-        self._commits = commits
+        self._writes = writes
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
@@ -119,14 +119,23 @@ class Ledger:
         with self._transaction() as tx:
             claims.close_circuits(tx, self._clock.now_ms(), targets)
 
-    def spec(self, key: QueryKey) -> QuerySpec:
-        """Return the traits of an active query."""
-        return self._specs[key]
+    def correct_clock(self) -> bool:
+        """Correct what a clock that was ahead has written; say whether there was anything.
 
-    def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
+        Polls under way lose their claims: they began at an instant that has not come yet.
+        """
+        now_ms = self._clock.now_ms()
+        with self._transaction() as tx:
+            ahead = clock_steps.queries_ahead(tx, now_ms)
+            for query_id in ahead:
+                clock_steps.correct(tx, query_id, now_ms)
+            claims.release(tx, self._holder)
+        return bool(ahead)
+
+    def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:
-            return claims.claim_due(tx, self._holder, self._clock.now_ms(), next_slot)
+            return claims.claim_due(tx, self._holder, self._clock.now_ms())
 
     def next_due_ms(self) -> int | None:
         """Return when the next query that can be claimed is due; None while there is none."""
@@ -216,9 +225,12 @@ class Ledger:
             )
 
     def view(self, key: QueryKey) -> View:
-        """Return all that the query ``(target, name)`` shows now."""
+        """Return all that the query ``(target, name)`` shows now; raises ``NotConfigured``."""
+        spec = self._specs.get(key)
+        if spec is None:
+            raise NotConfigured("/".join(key))
         with self._transaction() as tx:
-            return read_view(tx, self._specs[key], self._families, self._clock.now_ms())
+            return read_view(tx, spec, self._families, self._clock.now_ms())
 
     def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
         """Write off and mark dormant by the clock; return queries whose view changed."""
@@ -275,24 +287,29 @@ class Ledger:
                 for name, table in metadata.tables.items()
             }
             on_disk = sum(file.stat().st_size for file in self._opened.files) or None
-            return on_disk, engine.schema_version(tx), rows
+            return on_disk, int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         started = self._clock.monotonic()
         if started < self._retry_at:
-            self._commits(None)
-            raise LedgerError("the ledger did not answer a moment ago")
+            raise self._failed("the ledger did not answer a moment ago")
         try:
             with self._engine.begin() as tx:
                 yield tx
                 if lost := self._opened.displaced():
-                    self._commits(None)
-                    raise LedgerError(lost)
+                    raise self._failed(lost)
+                wrote = engine.has_written(tx)
         except sa.exc.SQLAlchemyError as error:
-            self._commits(None)
             now = self._clock.monotonic()
             self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
             said = self._opened.displaced() or engine.cause(error)
-            raise LedgerError(f"the ledger refused a transaction: {said}") from error
-        self._commits(self._clock.monotonic() - started)
+            raise self._failed(f"the ledger refused a transaction: {said}") from error
+        if self._writes is not None:
+            self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
+
+    def _failed(self, message: str) -> LedgerError:
+        error = LedgerError(message)
+        if self._writes is not None:
+            self._writes.failed(error)
+        return error

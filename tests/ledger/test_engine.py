@@ -16,8 +16,10 @@ from structlog.testing import capture_logs
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.store import Ledger
+from exporter.ledger.writes import WriteHealth
 from exporter.model.families import NORMALISED
 from exporter.model.samples import HOUR_MS, floor_to
+from exporter.telemetry.counters import Telemetry
 from tests.support.builders import Book
 from tests.support.virtual import START_MS, VirtualClock
 
@@ -139,18 +141,18 @@ def delete_folder(path: Path) -> None:
 def test_a_file_lost_under_a_running_process_is_named(
     lose: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    commits: list[float | None] = []
     folder = tmp_path / "ledger"
     folder.mkdir()
     book = Book(folder, VirtualClock(START_MS))
+    writes = WriteHealth(book.clock, Telemetry())
+    book.ledger._writes = writes
     book.poll({HOUR: 1.0})
-    book.ledger._commits = commits.append
 
     lose(folder / "ledger.db")
 
     with pytest.raises(LedgerError, match=r"ledger\.db: .*deleted or replaced.*restart"):
         book.poll({HOUR: 5.0})
-    assert commits[-1] is None
+    assert writes.failing
     with capture_logs() as said:
         book.ledger.close()
     assert [line["event"] for line in said] == ["claims not released"]
@@ -167,6 +169,24 @@ def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
     book.poll({HOUR: 4.0})
 
     assert book.counter() == 3
+    book.ledger.close()
+
+
+def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
+    book = Book(tmp_path, VirtualClock(START_MS))
+    writes = WriteHealth(book.clock, Telemetry())
+    book.ledger._writes = writes
+
+    def fail_after_a_write() -> None:
+        with book.ledger._transaction() as tx:
+            tx.exec_driver_sql("UPDATE query SET fail_streak = 1")
+            tx.exec_driver_sql("SELECT * FROM nowhere")
+
+    with pytest.raises(LedgerError, match="no such table: nowhere"):
+        fail_after_a_write()
+    book.ledger.next_due_ms()
+
+    assert writes.failing
     book.ledger.close()
 
 

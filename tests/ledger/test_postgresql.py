@@ -58,7 +58,7 @@ def test_a_call_to_a_server_that_falls_silent_fails(
     ledger: Ledger, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgresql, "SILENT_S", 1.5)
-    assert ledger.claim(lambda _target, _query: 0) is not None
+    assert ledger.claim() is not None
 
     way.silent.set()
     with taking_at_most(3), pytest.raises(LedgerError, match=r"no answer within 1\.5 s"):
@@ -85,7 +85,7 @@ def test_a_call_in_the_middle_of_a_transaction_fails_too(
 
     way.silent.clear()
     threading.Event().wait(PAUSE_S)
-    assert ledger.claim(lambda _target, _query: 0) is not None
+    assert ledger.claim() is not None
 
 
 def test_a_call_that_waits_ends_soon_once_the_process_stops(
@@ -141,7 +141,7 @@ def test_a_row_that_another_holds_is_not_waited_for_without_end(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(postgresql.TRANSACTION_MS, "lock_timeout", 200)
-    claim = ledger.claim(lambda _target, _query: 0)
+    claim = ledger.claim()
     assert claim is not None
     other = engine.create_engine(ledger._engine.url.render_as_string(hide_password=False))
 
@@ -193,7 +193,7 @@ def test_a_migration_may_take_longer(
 
 def test_counts_survive_the_silence(ledger: Ledger, way: Way) -> None:
     budget = Budget("account", 60_000, 0)
-    claim = ledger.claim(lambda _target, _query: 0)
+    claim = ledger.claim()
     assert claim is not None
     ledger.spend(claim, budget)
     ledger.hurry()
