@@ -4,7 +4,8 @@ ExporterError
 ├── SettingsError         a settings file is wrong; reports all errors at once
 ├── MachineError          the operator corrects the environment of this machine
 ├── LedgerError           the ledger cannot be opened, read or written
-│   └── ClaimLost         another holder owns the query now: drop the result
+│   ├── ClaimLost         another holder owns the query now: drop the result
+│   └── NotConfigured     a reload has removed the query: show it no more
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
     ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
     ├── Throttled         rate-limited: wait     for ``retry_after_s``
@@ -15,7 +16,7 @@ ExporterError
     ├── Refused           any other 4xx: the request itself is wrong
     ├── SchemaError       not JSON, wrong shape, impossible value
     ├── Truncated         the read cannot be completed: pages or rows are missing
-    └── InternalError     a programming error of this exporter; the vendor has no part in it
+    └── ProgramError      a mistake of this program, not of the vendor
 """
 
 from collections.abc import Sequence
@@ -80,12 +81,17 @@ class LedgerError(ExporterError):
     """The ledger cannot be used."""
 
     reason = Reason.LEDGER
+    retry_after_s: float | None = None
 
 
 class ClaimLost(LedgerError):
     """Another holder took the query over; what was read is discarded."""
 
     reason = Reason.CLAIM_LOST
+
+
+class NotConfigured(LedgerError):
+    """A reload has removed the query."""
 
 
 class ProviderError(ExporterError):
@@ -168,7 +174,7 @@ class Truncated(ProviderError):
     reason = Reason.TRUNCATED
 
 
-class InternalError(ProviderError):
-    """A programming error of this exporter ended the poll."""
+class ProgramError(ProviderError):
+    """This program has a mistake; the message names the place, and nothing of the answer."""
 
     reason = Reason.BUG

@@ -29,18 +29,23 @@ PRUNED_AT_ONCE = 5_000
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
     """Count the reading's events that were never seen; return self counts, and those events.
 
-    Events before the query's epoch never count; their ids are kept like all others.
+    Events before the query's epoch never count; their ids are kept like all others. Neither do
+    events whose ids would be forgotten by now, which a clock that was set back may read again.
     """
     row, spec = given.query, given.spec
+    newest_ms = _newest_ms(given)
     fresh, counts = _fresh(given)
     epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
-    counted = [event for event in fresh if event.at_ms >= epoch_ms]
+    oldest_ms = max(epoch_ms, newest_ms - spec.ids_kept_ms)
+    counted = [event for event in fresh if event.at_ms >= oldest_ms]
     late = sum(event.at_ms < (row.watermark_ms or 0) for event in counted)
     counts += given.count_query("late_events_total", late, outcome="counted")
     ignored = len(fresh) - len(counted)
     counts += given.count_query("late_events_total", ignored, outcome="ignored")
     counts += _add(given, loaded, counted)
-    _prune(given, given.watermark_ms - spec.ids_kept_ms, PRUNED_AT_ONCE + 2 * len(fresh))
+    # Measured from the newest event, too: a clock that was ahead moves the watermark, not events.
+    pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
+    _prune(given, pruned_ms, PRUNED_AT_ONCE + 2 * len(fresh))
     return counts, counted
 
 
@@ -100,6 +105,13 @@ def _insert_ids(given: ApplyInput, fresh: Sequence[Event]) -> int:
     number = given.query.id
     rows = sorted((number, event.digest, event.at_ms, event.content) for event in fresh)
     return given.tx.exec_driver_sql(INSERT[given.tx.dialect.name], rows).rowcount
+
+
+def _newest_ms(given: ApplyInput) -> int:
+    """Return the instant of the newest event whose id is kept; 0 if there is none."""
+    newest = sa.select(sa.func.max(seen_event.c.ts_ms))
+    mine = seen_event.c.query_id == given.query.id
+    return given.tx.execute(newest.where(mine)).scalar() or 0
 
 
 def _prune(given: ApplyInput, before_ms: int, most: int) -> None:

@@ -124,7 +124,7 @@ def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
 
 
 def other(book: Book) -> Claim:
-    claim = book.ledger.claim(lambda _target, _name: book.clock.now_ms() + 1)
+    claim = book.ledger.claim()
     assert claim is not None
     assert claim.query == "hourly/test"
     return claim

@@ -137,8 +137,8 @@ class Bench:
         """Return what happened in each hour of the window, as far as it shows now."""
         happening, attributes = self.case.counts[family]
         span = (self.window.start_ms, self.window.end_ms)
-        sums = self.service.traffic.grouped(
-            happening, span, self.clock.now_ms(), bucket_ms=HOUR_MS, **{**attributes, **more}
+        sums = self.service.traffic.hourly(
+            happening, span, self.clock.now_ms(), **{**attributes, **more}
         )
         return {at_ms: value for (at_ms, *_), value in sums.items() if value}
 

@@ -123,7 +123,7 @@ class PolledLedger:
         due_ms = self.ledger.next_due_ms()
         assert due_ms is not None
         self.clock.step(max(0, due_ms - self.clock.now_ms()))
-        claim = self.ledger.claim(lambda _target, _query: self.clock.now_ms() + 1)
+        claim = self.ledger.claim()
         assert claim is not None
         return claim
 

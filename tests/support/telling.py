@@ -49,10 +49,10 @@ class ExplainedLedger:
         level = ("chatbot_known_users", (target, ""))
         levels = () if users is None else (GaugeRow(level, window, users),)
         counts = [(series, HOURS[hour], value) for hour, value in hours.items()]
-        claim = self.ledger.claim(lambda _target, _query: now_ms)
+        claim = self.ledger.claim()
         while claim is not None and claim.target != target:
             self.ledger.hold(claim, next_poll_ms=now_ms + 1)
-            claim = self.ledger.claim(lambda _target, _query: now_ms)
+            claim = self.ledger.claim()
         assert claim is not None
         self.ledger.apply(
             claim,

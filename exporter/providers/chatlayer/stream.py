@@ -45,7 +45,8 @@ class StreamSource:
             return
         sweep = self._sweep(request, live)
         todo = [window for window in (live, sweep) if window and window.length_ms > 0]
-        if not todo:
+        if not todo:  # a success means that the source answered
+            await drain.probe(Window(live.end_ms - PROBE_MS, live.end_ms))
             yield Reading(Window(live.end_ms, live.end_ms))
         for window in todo:
             async for span in drain.spans(window):
@@ -112,7 +113,7 @@ class StreamSource:
     def _sweep(self, request: PollRequest, live: Window) -> Window | None:
         """Return what a sweep has still to read again, if one is due or under way."""
         swept_ms = request.memo.get("swept_ms", request.epoch_ms)
-        if swept_ms is None or request.now_ms - swept_ms < self.stream.sweep_interval:
+        if swept_ms is None or 0 <= request.now_ms - swept_ms < self.stream.sweep_interval:
             return None
         start_ms = max(int(request.memo.get("sweep_ms", 0)), request.now_ms - self.stream.sweep)
         start_ms = max(floor_to(start_ms, SECOND_MS), self._floor_ms(request))

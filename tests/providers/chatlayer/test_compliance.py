@@ -58,7 +58,7 @@ class TestChatlayer(Compliance):
             {
                 *("short_pages", "empty_page", "unfiltered_time", "looping_token"),
                 *("varied_fractions", "omit_empty", "camel_case"),
-                *("series_labels", "x_epoch", "x_missing", "start_aligned"),
+                *("series_labels", "x_epoch", "x_missing"),
                 *("numbers_as_text", "with_total", "one_series"),
             }
         ),

@@ -20,7 +20,7 @@ from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import Query
 from exporter.providers.xenioo.provider import PROVIDER
-from exporter.simulator.server import Seen
+from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry.counters import Telemetry
@@ -73,7 +73,7 @@ class Account:
         return {query.spec.key: query for target in self.targets for query in target.queries}
 
     @property
-    def statistics(self) -> list[Seen]:
+    def statistics(self) -> list[LoggedRequest]:
         """Return the statistics calls so far."""
         return [seen for seen in self.service.requests if is_statistics(seen)]
 
@@ -129,7 +129,7 @@ class Account:
             desk = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
             lines = self._lines(wire)
             while self.clock.now_ms() < until_ms:
-                claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
+                claim = ledger.claim()
                 if claim is None:
                     wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
                     await self.clock.sleep(max(wait_ms, 1_000) / 1000)
@@ -173,7 +173,7 @@ class Account:
         return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
 
 
-def closest_ms(seen: Sequence[Seen]) -> int:
+def closest_ms(seen: Sequence[LoggedRequest]) -> int:
     """Return the shortest time between two requests; a day where there are not two."""
     at = sorted(one.at_ms for one in seen)
     return min((b - a for a, b in itertools.pairwise(at)), default=24 * HOUR_MS)
