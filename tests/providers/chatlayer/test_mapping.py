@@ -228,6 +228,17 @@ def test_labels_are_in_the_series_or_beside_it(data: dict[str, Any]) -> None:
     assert (read.name, read.label("channel_type")) == ("web", "web")
 
 
+def test_x_values_that_are_no_instants_are_counted_from_the_start() -> None:
+    drift: Counter[str] = Counter()
+    read = msgspec.convert(
+        {"data": {"series": [{"values": [4]}], "x_values": ["9" * 5000]}}, SeriesResponse
+    )
+
+    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+
+    assert (found.values, drift) == ({NINE: 4}, {"unexpected_type": 1})
+
+
 def test_more_values_than_buckets_are_refused() -> None:
     with pytest.raises(SchemaError, match="more values"):
         answer(series=[{"values": [1, 2]}], x_values=X[:1])
