@@ -39,6 +39,7 @@ WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled
 
   status page   http://{address}/
   metrics       http://{address}/metrics
+  explain       chatbot-exporter explain --url http://{address} '{{target="demo-flowxo"}}'
   simulators    {simulators}
 
 Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left behind.

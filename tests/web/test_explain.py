@@ -50,6 +50,7 @@ def test_without_a_selector_there_is_a_form_to_fill_in(told: ExplainedLedger) ->
     assert response.status_code == 200
     assert get(told, params={"format": "json"}).status_code == 400
     assert '<input name="series"' in response.text
+    assert series_on(get(told, params=str(link(response.text))).text)
     assert "<section" not in response.text
 
 
@@ -92,8 +93,9 @@ def series_on(page: str) -> list[str]:
     return re.findall(r"<h2 [^>]*><code>(.*?)</code>", page)
 
 
-def link(page: str, rel: str) -> str | None:
-    found = re.search(f'<a rel="{rel}" href="/explain\\?(.*?)"', page)
+def link(page: str, rel: str = "") -> str | None:
+    attribute = f'rel="{rel}" ' if rel else ""
+    found = re.search(f'<a {attribute}href="/explain\\?(.*?)"', page)
     return html.unescape(found[1]) if found else None
 
 
