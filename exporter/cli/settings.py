@@ -58,10 +58,10 @@ def fail_on() -> Iterator[None]:
     """Print errors that an operator can correct to stderr; exit with 1 or 2."""
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, MachineError) as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
-    except (LedgerError, ListenError, MachineError) as error:
+    except (LedgerError, ListenError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -154,7 +154,7 @@ def _read_only(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return sa.create_engine(engine.address(url), execution_options=options)
+        return engine.create_engine(url, execution_options=options)
     path = Path(parsed.database or "")
     if not path.is_file():
         raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")

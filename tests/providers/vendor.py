@@ -18,17 +18,20 @@ from exporter.providers.base.plugin import LabelSettings, Query, Target
 from tests.support.virtual import VirtualClock, run_virtual
 
 
+def options_of(**settings: Any) -> Any:
+    """Return the options that ``settings`` describe, secrets inline."""
+    model, context = PROVIDERS[settings["provider"]].options, SecretContext({}, Path(), inline=True)
+    return model.model_validate({"name": "shop", **settings}, context=context)
+
+
 def build_target(
     privacy: Privacy = Privacy(),  # noqa: B008 - frozen
     limits: Limits = Limits(),  # noqa: B008 - frozen
     **settings: Any,
 ) -> Target:
     """Return the target that ``settings`` describe, secrets inline."""
-    provider = PROVIDERS[settings["provider"]]
-    options = provider.options.model_validate(
-        {"name": "shop", **settings}, context=SecretContext({}, Path(), inline=True)
-    )
-    return provider.build(options, LabelSettings(limits, privacy))
+    options = options_of(**settings)
+    return PROVIDERS[options.provider].build(options, LabelSettings(limits, privacy))
 
 
 def query_of(target: Target, name: str) -> Query:

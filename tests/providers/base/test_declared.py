@@ -1,23 +1,21 @@
 """A declared query asks for its window span by span and page by page."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
 from exporter.errors import Truncated
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery, Halving
 from exporter.providers.base.rows import Rows
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from tests.providers import vendor
+from tests.providers.vendor import build_target, played
+from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 WINDOW = Window(NOON, NOON + 4 * HOUR_MS)
@@ -60,25 +58,11 @@ def paged(method: str = "GET") -> DeclaredQuery[Page, int]:
 
 
 def read(
-    asked: DeclaredQuery[Page, int], vendor: Callable[[dict[str, str]], dict[str, Any]]
+    asked: DeclaredQuery[Page, int], answer: Callable[[dict[str, str]], dict[str, Any]]
 ) -> list[Reading]:
-    def answer(request: httpx.Request) -> httpx.Response:
-        sent = json.loads(request.content) if request.content else dict(request.url.params)
-        return httpx.Response(200, json=vendor(sent))
-
-    async def main() -> list[Reading]:
-        async with Transport(httpx.MockTransport(answer)) as wire:
-            client = ApiClient(
-                base_url="https://vendor.test",
-                sign=dict,
-                transport=wire,
-                clock=VirtualClock(),
-                requests_per_second=0,
-            )
-            request = PollRequest(WINDOW, START_MS, memo={"polls": 5})
-            return [reading async for reading in asked.read(client, request)]
-
-    return run_virtual(main(), VirtualClock())
+    target = build_target(provider="flowxo", api_key="k", project="p")
+    request = PollRequest(WINDOW, START_MS, memo={"polls": 5})
+    return vendor.read(target, asked, played(answer), request)
 
 
 def test_a_window_is_read_in_spans_that_share_a_memo() -> None:

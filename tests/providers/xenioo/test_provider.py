@@ -10,39 +10,39 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Secret, SecretContext
+from exporter.config.secret import Secret
 from exporter.errors import ProviderError, Refused, SchemaError, Unauthorized
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.providers.base.plugin import LabelSettings, Target
+from exporter.providers.base.plugin import Target
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import PROVIDER, account_name, certain_ms, days_for
+from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
+from tests.providers.vendor import build_target, options_of, read
 from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from tests.support.virtual import START_MS
 
 Vendor = Callable[[httpx.Request], httpx.Response]
 RECEIVED = "chatbot_messages_received_total"
 HOUR = floor_to(START_MS, HOUR_MS)
 
 
+PLAIN = {
+    "name": "agency",
+    "provider": "xenioo",
+    "account_key": ACCOUNT_KEY,
+    "service_url": "https://node.example.com/",
+}
+
+
 def options(**keys: Any) -> XeniooOptions:
-    plain = {
-        "name": "agency",
-        "provider": "xenioo",
-        "account_key": ACCOUNT_KEY,
-        "service_url": "https://node.example.com/",
-    }
-    around = SecretContext({}, Path(), inline=True)
-    return XeniooOptions.model_validate(plain | keys, context=around)
+    found: XeniooOptions = options_of(**{**PLAIN, **keys})
+    return found
 
 
 def target(**keys: Any) -> Target:
-    return PROVIDER.build(options(**keys), LabelSettings(Limits(), Privacy()))
+    return build_target(**{**PLAIN, **keys})
 
 
 def token_and(rows: Any) -> Vendor:
@@ -56,26 +56,13 @@ def token_and(rows: Any) -> Vendor:
 def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
     """Read once and return the requests that left."""
     seen: list[httpx.Request] = []
-    clock = VirtualClock()
-    built = target(**keys)
 
     def noted(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return vendor(request)
 
-    async def main() -> None:
-        async with Transport(httpx.MockTransport(noted)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=built.sign,
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-            )
-            ask = PollRequest(WINDOW, START_MS)
-            assert [reading async for reading in built.queries[0].read(api, ask)]
-
-    run_virtual(main(), clock)
+    built, request = target(**keys), PollRequest(WINDOW, START_MS)
+    assert read(built, built.queries[0], httpx.MockTransport(noted), request)
     return seen
 
 
