@@ -142,6 +142,5 @@ def _faster(spec: QuerySpec) -> QuerySpec:
 
 def _welcome(address: str, urls: Mapping[str, str]) -> str:
     simulators = ", ".join(f"{name} {url}" for name, url in sorted(urls.items()))
-    return WELCOME.format(
-        version=__version__, count=len(urls), address=address, simulators=simulators
-    )
+    here = address.replace("[::]", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104
+    return WELCOME.format(version=__version__, count=len(urls), address=here, simulators=simulators)
