@@ -36,6 +36,7 @@ from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
 from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
+from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
@@ -187,6 +188,7 @@ class App:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
+            systemd.notify(systemd.STOPPING)
             self._ledger.hurry()
             self._poller.stop()
             await polling
@@ -291,6 +293,8 @@ class App:
         for number in itertools.count():
             await self._environment.clock.sleep(TICK_S)
             self._publisher.show_liveness()
+            if self.healthy():
+                systemd.notify(systemd.ALIVE)
             if self._writes.failing and number % TICKS_TO_RETRY:
                 continue
             with suppress(LedgerError):
@@ -335,6 +339,7 @@ async def serve(request: ServeRequest) -> None:
             request.listen, application, tls=watched.context, admits=watched.admits
         )
     request.started(serving.address)
+    systemd.notify(systemd.READY)
     progress = asyncio.create_task(show_first_polls(app.status, clock))
     try:
         await app.run()
