@@ -71,6 +71,7 @@ lock: $(STAMP)  ## after a change of dependencies
 docs: $(STAMP)  ## the documentation site, strict
 	scripts/metrics-page
 	scripts/configuration-page
+	scripts/settings-schema
 	$(VENV)/bin/mkdocs build
 
 release: $(STAMP)  ## wheel, sdist, bill of materials, chart

@@ -187,6 +187,7 @@ class App:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
+            self._ledger.hurry()
             self._poller.stop()
             await polling
             ticking.cancel()

@@ -128,11 +128,14 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     lag = f"max {BY_QUERY} ({_SELF}expected_lag_seconds)"
     yield Alert(
         "ChatbotDataStale",
-        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {thresholds.stale_s}",
+        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {thresholds.stale_s}\n"
+        f"or max {BY_QUERY} ({_SELF}target_up) == 0 and {ON_QUERY} "
+        f"time() - max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > {thresholds.stale_s}",
         "15m",
         "warning",
         "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
-        "The newest settled data is more than three hours beyond its period and expected lag. "
+        "The newest settled data is more than three hours beyond its period and expected lag, or the "
+        "query is down and its last success as old. "
         "Until then, values and engagement alerts of these bots are absent.",
         _TARGET_BOARD,
     )
@@ -203,6 +206,19 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "Prometheus scrapes no chatbot-exporter",
         "No scrape target has exported chatbot_exporter_build_info within a week: check service "
         "discovery and the scrape configuration.",
+        _EXPORTER_BOARD,
+    )
+    instance = "by (job, instance)"
+    commit = f"max {instance} ({_SELF}ledger_last_commit_timestamp_seconds)"
+    yield Alert(
+        "ChatbotLedgerFailing",
+        f"time() - {commit} > 300\nand on (job, instance) "
+        f"sum {instance} (increase({_SELF}ledger_errors_total[10m])) > 0",
+        "2m",
+        "critical",
+        "{{ $labels.instance }} cannot write its ledger, so nothing is counted",
+        "Writes have failed for five minutes: the disk is full or read-only, or the database does "
+        "not answer. Nothing is lost that the providers still have when writes succeed again.",
         _EXPORTER_BOARD,
     )
     yield Alert(

@@ -26,6 +26,9 @@ from exporter.model.samples import Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
+LONG_S = 1.0
+PAUSE_S = 2.0
+"""After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,24 +60,33 @@ class Ledger:
         self._begun: dict[int, int] = {}
         self._tight = False
         self.max_bytes: int | None = None
-        opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
-        self._engine, self._lock, self._check = opened.engine, opened.lock, opened.check
+        self._retry_at = 0.0
+        self._opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        self._engine = self._opened.engine
         self._key_file = key_file or engine.key_path(self._engine)
 
     def ensure_sound(self) -> None:
         """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
-        if self._check is not None:
-            self._check.result()
+        if self._opened.check is not None:
+            self._opened.check.result()
+
+    def hurry(self) -> None:
+        """Let calls fail soon that wait for a silent server, also the one that waits now.
+
+        For the time of a stop; may be called from any thread.
+        """
+        self._opened.hurried.set()
 
     def close(self) -> None:
-        """Release claims and the file."""
-        with self._transaction() as tx:
-            claims.release(tx, self._holder)
-        if self._check is not None:
-            wait([self._check])  # nothing touches the file any more when the lock is gone
-        self._engine.dispose()
-        if self._lock is not None:
-            self._lock.close()
+        """Release claims and the file; claims that cannot be released expire."""
+        try:
+            with self._transaction() as tx:
+                claims.release(tx, self._holder)
+        except LedgerError as error:
+            log.warning("claims not released", error=str(error))
+        if self._opened.check is not None:
+            wait([self._opened.check])  # nothing touches the file any more when the lock is gone
+        self._opened.close()
 
     def sync_queries(
         self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None
@@ -88,7 +100,7 @@ class Ledger:
             settings.sync_queries(tx, specs, self._clock.now_ms())
             for spec in specs:
                 counters.create_known_series(tx, spec, self._families, self._clock.now_ms())
-            if self._lock is not None and not self._specs:
+            if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
 
@@ -273,20 +285,29 @@ class Ledger:
                 name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for name, table in metadata.tables.items()
             }
-        return engine.size_bytes(self._engine), engine.newest_schema(), rows
+        return engine.size_bytes(self._engine), int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         started = self._clock.monotonic()
+        if started < self._retry_at:
+            raise self._failed("the ledger did not answer a moment ago")
         try:
             with self._engine.begin() as tx:
                 yield tx
+                if lost := self._opened.displaced():
+                    raise self._failed(lost)
                 wrote = engine.has_written(tx)
         except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or type(error).__name__
-            refused = LedgerError(f"the ledger refused a transaction: {cause}")
-            if self._writes is not None:
-                self._writes.failed(refused)
-            raise refused from error
+            now = self._clock.monotonic()
+            self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
+            said = self._opened.displaced() or engine.cause(error)
+            raise self._failed(f"the ledger refused a transaction: {said}") from error
         if self._writes is not None:
             self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
+
+    def _failed(self, message: str) -> LedgerError:
+        error = LedgerError(message)
+        if self._writes is not None:
+            self._writes.failed(error)
+        return error

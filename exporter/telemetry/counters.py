@@ -33,7 +33,7 @@ build_info | gauge | version,revision,python_version | 1 | Build information; va
 target_info | gauge | provider,target,query,granularity,timezone | 1 | Effective per-query settings; value is always 1.
 target_up | gauge | provider,target,query | 1 | 1 if the last completed poll of the query succeeded, else 0.
 polls_total | counter | provider,target,query | 1 | Polls started.
-poll_failures_total | counter | provider,target,query,reason | 11 | Polls that failed, by error class.
+poll_failures_total | counter | provider,target,query,reason | 12 | Polls that failed, by error class.
 polls_skipped_total | counter | provider,target,query,reason | 5 | Poll slots skipped, by reason.
 poll_duration_seconds | histogram | provider | 12 | Duration of complete polls including paging and commit.
 api_requests_total | counter | provider,target,code | 9 | HTTP requests sent to provider APIs, by status class or transport error.

@@ -25,7 +25,8 @@ NEVER, OVERHANG, LIMIT = (
     "ChatbotOverhangStanding",
     "ChatbotSeriesLimitNear",
 )
-ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT)
+LEDGER = "ChatbotLedgerFailing"
+ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT, LEDGER)
 Series = dict[str, Values]
 OWN = "chatbot_exporter_"
 BUILD = f"{OWN}build_info"
@@ -128,10 +129,39 @@ def filled(
     }
 
 
+def ledger(name: str, commit_age_h: Callable[[int], float], errors: Values) -> Series:
+    labels = f'{{job="chatbots",instance="{name}"'
+    return {
+        f"{OWN}ledger_last_commit_timestamp_seconds{labels}}}": aged(commit_age_h),
+        f'{OWN}ledger_errors_total{labels},operation="commit"}}': errors,
+    }
+
+
+def unread(name: str, up: float, success_age_h: Callable[[int], float]) -> Series:
+    return {
+        f"{OWN}target_up{query(name)}": over(lambda _: up),
+        f"{OWN}last_success_timestamp_seconds{query(name)}": aged(success_age_h),
+    }
+
+
+def since_now(step: int) -> float:
+    return max(0, step - NOW) * STEP_S / 3600
+
+
 DRIFT = f"{OWN}schema_drift_total"
 CASES: dict[str, tuple[str | None, Series]] = {
     "down": (DOWN, up("down", STEPS)),
     "restart of five minutes": (None, up("restart of five minutes", 1)),
+    "disk full": (LEDGER, ledger("disk full", since_now, rising(1, NOW))),
+    "a write that failed": (None, ledger("a write that failed", lambda _: 0, rising(1, NOW))),
+    "nothing to write": (None, ledger("nothing to write", since_now, rising(1, 0, NOW))),
+    "disk full for six minutes": (
+        None,
+        ledger("disk full for six minutes", lambda s: 0.1 * (s == NOW + 1), rising(1, NOW)),
+    ),
+    "down for hours": (STALE, unread("down for hours", 0, since_now)),
+    "down, but read": (None, unread("down, but read", 0, lambda _: 2)),
+    "read seldom": (None, unread("read seldom", 1, lambda _: 5)),
     "late by many hours": (STALE, stale("late by many hours", 9)),
     "late within its hours": (None, stale("late within its hours", 5)),
     "slow vendor": (None, stale("slow vendor", 14, lag_h=12)),
@@ -276,6 +306,11 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "auth: it must last": (AUTH, "refused for minutes", "10m", "0s"),
     "throttled: it must last": (THROTTLED, "throttled at first", "30m", "0s"),
     "limit: it must last": (LIMIT, "nearly full for minutes", "15m", "0s"),
+    "stale: only what is down": (STALE, "read seldom", "== 0", ">= 0"),
+    "stale: read for hours": (STALE, "down, but read", "> 10800", "> 0"),
+    "ledger: it must last": (LEDGER, "disk full for six minutes", "2m", "0s"),
+    "ledger: no commit for minutes": (LEDGER, "a write that failed", "> 300", ">= 0"),
+    "ledger: writes that fail": (LEDGER, "nothing to write", "> 0", ">= 0"),
     "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
     "stale: expected lag": (
         STALE,

@@ -1,11 +1,12 @@
 """A program that is stopped, also while it starts: no traceback, nothing left, and soon."""
 
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import end, free_port, page, pause, program, wait_for
+from tests.e2e.processes import SETTINGS, end, free_port, page, pause, program, wait_for
 
 PROMPT_S = 4
 STOPPABLE_S = 30
@@ -46,6 +47,20 @@ def test_a_demo_is_stopped_while_it_starts_and_once_it_serves(
     assert (code, seconds < PROMPT_S) == (0, True), (code, seconds, output)
     assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after_s", [0, 0.5, 2])
+def test_a_reload_while_it_starts_does_not_end_a_run(after_s: float, tmp_path: Path) -> None:
+    (tmp_path / "exporter.yaml").write_text(SETTINGS.format(port=0, vendor="http://127.0.0.1:9"))
+    with program("run", "--config", str(tmp_path / "exporter.yaml")) as process:
+        wait_for(lambda: catches_term(process.pid), STOPPABLE_S, every=0.01)
+        pause(after_s)
+        process.send_signal(signal.SIGHUP)
+        wait_for((tmp_path / "ledger.db").exists, STOPPABLE_S)
+
+        code, _, said = end(process, signal.SIGTERM)
+
+    assert code == 0, said
 
 
 def test_an_interrupted_check_fails(tmp_path: Path) -> None:

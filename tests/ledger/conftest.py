@@ -1,5 +1,6 @@
 """Ledgers that are closed when their test ends."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from exporter.model.query import QuerySpec
 from tests.support.builders import Book
+from tests.support.postgresql import PostgreSQL, server
 from tests.support.virtual import VirtualClock
 
 OpenBook = Callable[[int, QuerySpec], Book]
@@ -23,3 +25,11 @@ def open_book(tmp_path: Path) -> Iterator[OpenBook]:
     yield opened
     for book in books:
         book.ledger.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL on this machine")
+    with server() as made:
+        yield made

@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import SecretContext
 from exporter.exposition import catalogue
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
@@ -20,12 +18,13 @@ from exporter.model.query import PollRequest, QueryKey
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import LabelSettings, Query, Target
+from exporter.providers.base.plugin import Query
 from exporter.providers.xenioo.provider import PROVIDER
 from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry.counters import Telemetry
+from tests.providers.vendor import build_target, read
 from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
@@ -66,13 +65,8 @@ class Account:
 
     def configure(self, names: Sequence[str], **keys: Any) -> None:
         """Read other settings; an open ledger learns of them when it is opened again."""
-        rules = LabelSettings(Limits(), Privacy())
-        around = SecretContext({}, Path(), inline=True)
-        self.targets: list[Target] = []
-        for name in names:
-            entries = {"name": name, **self.service.target(URL), **keys}
-            options = PROVIDER.options.model_validate(entries, context=around)
-            self.targets.append(PROVIDER.build(options, rules))
+        plain = self.service.target(URL)
+        self.targets = [build_target(**{"name": name, **plain, **keys}) for name in names]
 
     @property
     def queries(self) -> dict[QueryKey, Query]:
@@ -188,17 +182,6 @@ def closest_ms(seen: Sequence[LoggedRequest]) -> int:
 def read_once(account: Account) -> None:
     """Read ``WINDOW`` past ledger and budget."""
     (built,) = account.targets
-
-    async def main() -> None:
-        async with Transport(httpx.ASGITransport(account.service)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=built.sign,
-                transport=wire,
-                clock=account.clock,
-                requests_per_second=0,
-            )
-            ask = PollRequest(WINDOW, account.clock.now_ms())
-            assert [reading async for reading in built.queries[0].read(api, ask)]
-
-    run_virtual(main(), account.clock)
+    transport = httpx.ASGITransport(account.service)
+    request = PollRequest(WINDOW, account.clock.now_ms())
+    assert read(built, built.queries[0], transport, request, account.clock)
