@@ -151,9 +151,7 @@ class ApplyInput:
 
     def count(self, name: str, amount: float = 1, **labels: str) -> Counts:
         """Return the addition to a self counter of the query's target."""
-        own = {"provider": self.spec.provider, "target": self.spec.target} | labels
-        found = (f"chatbot_exporter_{name}", tuple(sorted(own.items())))
-        return [(found, amount)] if amount else []
+        return self_count(self.spec, name, amount, **labels)
 
     def count_query(self, name: str, amount: float = 1, **labels: str) -> Counts:
         """Return the addition to a self counter that has the label ``query``."""
@@ -168,6 +166,12 @@ class ApplyInput:
         ]
 
 
+def self_count(spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> Counts:
+    """Return the addition to a self counter of the target of ``spec``."""
+    own = {"provider": spec.provider, "target": spec.target} | labels
+    return [((f"chatbot_exporter_{name}", tuple(sorted(own.items()))), amount)] if amount else []
+
+
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return labels as canonical JSON: sorted keys, no spaces."""
     return msgspec.json.encode(dict(zip(names, values, strict=True)), order="sorted").decode()
@@ -176,6 +180,11 @@ def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
     """Return the values of ``names`` in a canonical JSON text."""
     return msgspec.structs.astuple(_decoder(names).decode(text))
+
+
+def decode_series(families: Mapping[str, Family], family: str, text: str) -> Series:
+    """Return the series with this family and these labels in canonical JSON."""
+    return family, decode_labels(families[family].labels, text)[2:]
 
 
 @cache

@@ -8,7 +8,7 @@ import hmac
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import structlog
 from exporter.errors import LedgerError
 from exporter.ledger import gauges
 from exporter.ledger.rows import ApplyInput, Counts
-from exporter.ledger.tables import gap, gauge, sketch
+from exporter.ledger.tables import gap, gauge, sketch, upsert
 from exporter.model import families
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
 
@@ -39,8 +39,8 @@ WINDOWS: Mapping[str, int] = {
 }
 LONGEST_MS = 28 * DAY_MS
 
-Group = tuple[str, str, int]
-"""Kind, labels as JSON, and the hour's start."""
+Group = tuple[str, tuple[str, ...], int]
+"""Kind, labels, and the hour's start."""
 
 
 def installation_key(path: Path) -> bytes:
@@ -82,61 +82,34 @@ def store(given: ApplyInput, counted: Iterable[Event]) -> Counts:
 
 def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
     """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
-    found: defaultdict[tuple[tuple[str, ...], int], tuple[set[str], set[str]]]
-    found = defaultdict(lambda: (set(), set()))
-    for event in counted:
-        if event.place is not None:
-            users, conversations = found[event.place, floor_to(event.at_ms, HOUR_MS)]
-            users.add(event.user)
-            conversations.add(event.conversation)
     groups: defaultdict[Group, set[str]] = defaultdict(set)
-    for (place, hour_ms), named in found.items():
-        for labels in {place, (*place[:2], "")}:
-            text = msgspec.json.encode(labels).decode()
-            for kind, values in zip(FAMILIES, named, strict=True):
-                groups[kind, text, hour_ms] |= values - {""}
-    return {group: values for group, values in groups.items() if values}
+    for event in counted:
+        if event.place is None:
+            continue
+        hour_ms = floor_to(event.at_ms, HOUR_MS)
+        named = (("user", event.user), ("conversation", event.conversation))
+        for place in {event.place, (*event.place[:2], "")}:
+            for kind, identifier in named:
+                if identifier:
+                    groups[kind, place, hour_ms].add(identifier)
+    return groups
 
 
 def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> None:
     hours = [hour_ms for _, _, hour_ms in groups]
-    known = {
-        (row.kind, row.labels, row.hour_ms): row.data
-        for row in given.tx.execute(
-            sa.select(sketch).where(
-                sketch.c.query_id == given.query.id,
-                sketch.c.hour_ms >= min(hours),
-                sketch.c.hour_ms <= max(hours),
-            )
-        )
-    }
-    new = [
-        {
-            "query_id": given.query.id,
-            "kind": kind,
-            "labels": labels,
-            "hour_ms": hour_ms,
-            "data": _grown(
-                known.get((kind, labels, hour_ms)), [_keyed(key, kind, each) for each in values]
-            ),
-        }
-        for (kind, labels, hour_ms), values in groups.items()
-    ]
-    mine = [
-        {"k_kind": kind, "k_labels": labels, "k_hour": hour_ms}
-        for kind, labels, hour_ms in groups.keys() & known.keys()
-    ]
-    if mine:
-        given.tx.execute(
-            sa.delete(sketch).where(
-                sketch.c.query_id == given.query.id,
-                sketch.c.kind == sa.bindparam("k_kind"),
-                sketch.c.labels == sa.bindparam("k_labels"),
-                sketch.c.hour_ms == sa.bindparam("k_hour"),
-            ),
-            mine,
-        )
-    given.tx.execute(sa.insert(sketch), new)
+    mine, around = (
+        sketch.c.query_id == given.query.id,
+        sketch.c.hour_ms.between(min(hours), max(hours)),
+    )
+    found = given.tx.execute(sa.select(sketch).where(mine, around))
+    known = {(row.kind, row.labels, row.hour_ms): row.data for row in found}
+    rows = []
+    for (kind, place, hour_ms), identifiers in groups.items():
+        labels = msgspec.json.encode(place).decode()
+        keyed = [_keyed(key, kind, each) for each in identifiers]
+        grown = _grown(known.get((kind, labels, hour_ms)), keyed)
+        rows.append((given.query.id, kind, labels, hour_ms, grown))
+    upsert(given.tx, sketch, rows, "data = excluded.data")
 
 
 @lru_cache(maxsize=50_000)
@@ -156,16 +129,14 @@ def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
 def _roll(given: ApplyInput) -> Counts:
     """Show the windows that end at the newest hour which is past the overlap, once an hour."""
     end_ms = floor_to(given.watermark_ms - given.spec.lookback_ms, HOUR_MS)
-    mine = gauge.c.query_id == given.query.id
-    shown = sa.select(sa.func.max(gauge.c.end_ms)).where(mine, gauge.c.slot == gauges.ROLLING)
+    shown = sa.select(sa.func.max(gauge.c.end_ms)).where(
+        gauge.c.query_id == given.query.id, gauge.c.slot == gauges.ROLLING
+    )
     windows = _covered(given, end_ms)
     if not windows or (given.tx.execute(shown).scalar() or 0) >= end_ms:
         return []
-    given.tx.execute(
-        sa.delete(sketch).where(
-            sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms - LONGEST_MS
-        )
-    )
+    mine, old = sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms - LONGEST_MS
+    given.tx.execute(sa.delete(sketch).where(mine, old))
     return gauges.roll(given, _estimates(given, end_ms, windows))
 
 
@@ -176,12 +147,12 @@ def _covered(given: ApplyInput, end_ms: int) -> list[str]:
     return [name for name, length_ms in WINDOWS.items() if end_ms - length_ms >= since_ms]
 
 
-def _estimates(given: ApplyInput, end_ms: int, windows: Iterable[str]) -> list[GaugeRow]:
+def _estimates(given: ApplyInput, end_ms: int, windows: Sequence[str]) -> list[GaugeRow]:
     """Return the distinct counts of each kind and label set in ``windows``, shortest first."""
     rows = given.tx.execute(
-        sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data)
-        .where(sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms)
-        .order_by(sketch.c.hour_ms.desc())
+        sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data).where(
+            sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms
+        )
     )
     by_set: defaultdict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
     for kind, labels, hour_ms, data in rows:
@@ -189,28 +160,24 @@ def _estimates(given: ApplyInput, end_ms: int, windows: Iterable[str]) -> list[G
     return [
         estimate
         for (kind, labels), hours in by_set.items()
-        for estimate in _merged(kind, labels, hours, Window(end_ms - LONGEST_MS, end_ms), windows)
+        for estimate in _merged(kind, labels, hours, end_ms, windows)
     ]
 
 
 def _merged(
-    kind: str,
-    labels: str,
-    hours: list[tuple[int, bytes]],
-    longest: Window,
-    windows: Iterable[str],
+    kind: str, labels: str, hours: Sequence[tuple[int, bytes]], end_ms: int, windows: Sequence[str]
 ) -> list[GaugeRow]:
-    own, end_ms = library(), longest.end_ms
-    union, at = own.hll_union(LG_K), 0
-    place = tuple(msgspec.json.decode(labels, type=list[str]))
+    own, newer_ms = library(), end_ms
+    union = own.hll_union(LG_K)
+    place = msgspec.json.decode(labels, type=tuple[str, ...])
     estimates = []
     for name in windows:
         start_ms = end_ms - WINDOWS[name]
-        while at < len(hours) and hours[at][0] >= start_ms:
-            union.update(own.hll_sketch.deserialize(hours[at][1]))
-            at += 1
-        value = round(union.get_estimate())
-        if value:
+        for hour_ms, data in hours:
+            if start_ms <= hour_ms < newer_ms:
+                union.update(own.hll_sketch.deserialize(data))
+        newer_ms = start_ms
+        if value := round(union.get_estimate()):
             series = (FAMILIES[kind].name, (*place, name))
             estimates.append(GaugeRow(series, Window(start_ms, end_ms), value))
     return estimates

@@ -1,10 +1,11 @@
 """Past a cap nothing is lost: what has no place is counted in ``other``."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Sequence
 
-from exporter.ledger.rules import Places, Room, admitted_gauges, overflow, place_counts
+from exporter.ledger.rules import ALL, TARGET, Room, overflow, place, sum_counts
 from exporter.model.families import FLOW_TRIGGERS, INTERACTIONS
-from exporter.model.samples import CountRow, Family, GaugeRow, MetricType, Series, Window
+from exporter.model.samples import CountRow, Family, MetricType, Series
 
 CAMPAIGNS = Family(
     "campaigns_total",
@@ -21,14 +22,15 @@ def interactions(kind: str) -> tuple[str, tuple[str, ...]]:
 
 
 def room_for(known: Collection[Series], of_family: int, in_target: int) -> Room:
-    return Room(known, lambda: Places({INTERACTIONS.name: of_family}, in_target, 1_000))
+    left = {INTERACTIONS.name: of_family, TARGET: in_target, ALL: 1_000}
+    return Room(known, lambda: Counter(left))
 
 
-def placed(rows: Iterable[CountRow], room: Room) -> dict[Series, dict[int, float]]:
-    ids = {series: number for number, series in enumerate(room.known, 1)}
-    found = place_counts(rows, ids, FAMILIES, room)
-    names = {number: series for series, number in (*ids.items(), *found.new.items())}
-    return {names[number]: {start_ms: value} for (number, start_ms), value in found.values.items()}
+def placed(rows: Sequence[CountRow], room: Room) -> dict[Series, dict[int, float]]:
+    places = place(rows, FAMILIES, room)
+    names = dict(enumerate(places.values()))
+    found = sum_counts(rows, places, {series: number for number, series in names.items()})
+    return {names[number]: {start_ms: value} for (number, start_ms), value in found.items()}
 
 
 def test_past_the_cap_rows_are_summed_in_other() -> None:
@@ -69,6 +71,5 @@ def test_what_is_counted_is_what_lies_beyond_base() -> None:
 
 def test_a_gauge_without_a_place_is_dropped() -> None:
     room = room_for((), 1, 10)
-    rows = [GaugeRow(interactions(kind), Window(0, 1), 1.0) for kind in "ab"]
 
-    assert admitted_gauges(rows, FAMILIES, room) == rows[:1]
+    assert [room.admit(interactions(kind)) for kind in "ab"] == [True, False]

@@ -1,9 +1,11 @@
 """What a change of settings does to counters that live on (specification: counting.md)."""
 
 import pytest
+import sqlalchemy as sa
 
 from exporter.errors import SchemaError
 from exporter.ledger.rows import Claim
+from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, Reading, Window
 from tests.ledger.conftest import OpenBook
@@ -121,6 +123,25 @@ def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
     book.poll({("site", at(hour)): 51.0 for hour in range(7, 11)})
 
     assert book.counter("site") == 4
+
+
+def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(open_book: OpenBook) -> None:
+    book = open_book(ELEVEN, spec(name="hourly/main"))
+    book.poll({at(10): 50.0})
+    book.poll({at(10): 57.0})
+    with book.ledger._engine.begin() as tx:
+        tx.execute(
+            sa.update(series).values(labels=sa.func.json_remove(series.c.labels, "$.channel"))
+        )
+
+    book.reopen(spec(name="hourly/main", known=(received(),)))
+    shown = [each for each in book.view().shown if each.family == RECEIVED]
+    book.reopen(spec(name="hourly"))
+    book.poll({at(10): 60.0})
+    book.poll({at(10): 61.0})
+
+    assert len(shown) == 1
+    assert book.counter() == 8
 
 
 def other(book: Book) -> Claim:

@@ -82,9 +82,7 @@ def growth_counted_twice(merge: Rule) -> Rule:
 
 
 def new_labels_counted(merge: Rule) -> Rule:
-    return lambda known, rows, frame: merge(
-        known, rows, replace(frame, rebased=lambda _series: False)
-    )
+    return lambda known, rows, frame: merge(known, rows, replace(frame, rebased=frozenset()))
 
 
 def collapse_applied_at_once(_collapsed: Rule) -> Rule:

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ledger.rules import Bucket, CounterState, Frame, Key, advance, merge
-from exporter.model.samples import HOUR_MS, Window
+from exporter.model.samples import HOUR_MS
 from tests.support.effort import examples
 
 SERIES, HOURS = 3, 6
-WINDOW = Window(0, HOURS * HOUR_MS)
 NEVER = None
 SIX_HOURS = 6 * HOUR_MS
 
@@ -53,7 +52,7 @@ class Counted:
 
     def read(self, rows: Mapping[Key, float], after_ms: int = HOUR_MS) -> None:
         self.now_ms += after_ms
-        frame = Frame(WINDOW, HOUR_MS, HOUR_MS, not self.begun, self.now_ms - after_ms)
+        frame = Frame(HOUR_MS, HOUR_MS, not self.begun, self.now_ms - after_ms)
         merged = merge(self.known, rows, frame)
         self.known |= merged.buckets
         for series in range(SERIES):
