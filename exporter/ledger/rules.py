@@ -131,9 +131,11 @@ def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame
     A bucket of ``known`` that the read does not mention is 0 now: absent means none.
     """
     merged = Merge()
-    for key in chain(values, known.keys() - values.keys()):
+    for key, value in chain(values.items(), zip(known.keys() - values.keys(), repeat(0.0))):
+        old = known.get(key, EMPTY)
+        if value == old.obs and not frame.baseline:
+            continue
         series, start_ms = key
-        value, old = values.get(key, 0.0), known.get(key, EMPTY)
         rebased = series in frame.rebased
         base = old.base
         if frame.baseline:
