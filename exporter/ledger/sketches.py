@@ -84,15 +84,13 @@ def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
     """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
     groups: defaultdict[Group, set[str]] = defaultdict(set)
     for event in counted:
-        if event.place is None:
-            continue
-        hour_ms = floor_to(event.at_ms, HOUR_MS)
-        named = (("user", event.user), ("conversation", event.conversation))
-        for place in {event.place, (*event.place[:2], "")}:
-            for kind, identifier in named:
-                if identifier:
-                    groups[kind, place, hour_ms].add(identifier)
-    return groups
+        if event.place is not None:
+            hour_ms = floor_to(event.at_ms, HOUR_MS)
+            groups["user", event.place, hour_ms].add(event.user)
+            groups["conversation", event.place, hour_ms].add(event.conversation)
+    for (kind, place, hour_ms), found in list(groups.items()):
+        groups[kind, (*place[:2], ""), hour_ms] |= found
+    return {group: found - {""} for group, found in groups.items() if found - {""}}
 
 
 def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> None:

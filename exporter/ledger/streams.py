@@ -12,15 +12,11 @@ from exporter.ledger import counters, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.rules import EMPTY, Bucket, Merge
-from exporter.ledger.tables import seen_event, upsert
+from exporter.ledger.tables import placeholders, seen_event, upsert
 from exporter.model.samples import HOUR_MS, CountRow, Event, Series, Window, floor_to
 
-AT_ONCE = 500
+AT_ONCE = 5_000
 PRUNED_AT_ONCE = 5_000
-KNOWN = sa.select(seen_event.c.id, seen_event.c.content).where(
-    seen_event.c.query_id == sa.bindparam("query"),
-    seen_event.c.id.in_(sa.bindparam("ids", expanding=True)),
-)
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
@@ -63,8 +59,12 @@ def _known(given: ApplyInput, digests: Sequence[bytes]) -> dict[bytes, int]:
     """Return which of these ids were seen before, with the checksums of their events."""
     known: dict[bytes, int] = {}
     for at in range(0, len(digests), AT_ONCE):
-        some = {"query": given.query.id, "ids": digests[at : at + AT_ONCE]}
-        known |= {bytes(digest): content for digest, content in given.tx.execute(KNOWN, some)}
+        some = (given.query.id, *digests[at : at + AT_ONCE])
+        mark, *marks = placeholders(given.tx, len(some))
+        wanted = f"SELECT id, content FROM seen_event WHERE query_id = {mark} AND id IN ({', '.join(marks)})"  # noqa: S608
+        known |= {
+            bytes(digest): content for digest, content in given.tx.exec_driver_sql(wanted, some)
+        }
     return known
 
 

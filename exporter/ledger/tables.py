@@ -154,9 +154,13 @@ def upsert(
     """
     if not rows:
         return
-    mark = "?" if tx.dialect.paramstyle == "qmark" else "%s"
-    marks = ", ".join(mark for _ in table.columns)
+    marks = ", ".join(placeholders(tx, len(table.columns)))
     columns, keys = (", ".join(some.keys()) for some in (table.columns, table.primary_key.columns))
     otherwise = f"DO UPDATE SET {update}" if update else "DO NOTHING"
     insert = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"  # noqa: S608 - names of ours
     tx.exec_driver_sql(f"{insert} ON CONFLICT ({keys}) {otherwise}", list(rows))
+
+
+def placeholders(tx: sa.Connection, number: int) -> list[str]:
+    """Return what stands for ``number`` parameters in a statement that goes to the driver."""
+    return ["?" if tx.dialect.paramstyle == "qmark" else "%s"] * number
