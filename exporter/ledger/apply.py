@@ -32,7 +32,11 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
         _update_query(given, _memo(given))
         return _applied(given, gauges.store(given)), None
     if given.spec.stream:
-        return _applied(given, _count_events(given) + _move_on(given)), None
+        loaded = counters.load_series(given)
+        counts, counted = streams.count(given, loaded)
+        _hide_unreachable(given, loaded)
+        counts += sketches.store(given, counted)
+        return _applied(given, counts + _move_on(given)), None
     last = _last_reading(given)
     if last is not None and last.repeats(given.last_reading) and not given.label_rules_changed:
         counts = counters.write_off_aged(given)
@@ -59,13 +63,6 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
     return LastReading(row.token, row.state_ms, row.floor_ms, digest)
 
 
-def _count_events(given: ApplyInput) -> Counts:
-    loaded = counters.load_series(given)
-    counts, counted = streams.count(given, loaded)
-    _hide_unreachable(given, loaded)
-    return counts + sketches.store(given, counted)
-
-
 def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     """Count the reading's buckets, or hold a collapse back, with no bucket changed.
 
@@ -83,7 +80,7 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     known = counters.load_buckets(given, window)
     # A series that now stands for other raw values has nothing to be compared with.
     rebased = _rebased(given, loaded)
-    same = {key: old for key, old in known.items() if key[0] not in rebased}
+    same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
     empty = not any(value for _, _, value in reading.counts)
     collapse = row.epoch_ms is not None and rules.looks_collapsed(same, values, empty=empty)
     counts = given.count_dropped(room.dropped)
@@ -204,5 +201,5 @@ def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applie
     counts = counts + given.count_dropped(reading.dropped)
     for kind, number in reading.drift.items():
         counts += given.count_query("schema_drift_total", number, kind=kind)
-    counted = counters.add_counts(given.tx, counts)
+    counted = counters.add_self_counts(given.tx, counts)
     return Applied(held, counted, len(reading.counts) + len(reading.events))

@@ -10,14 +10,7 @@ import sqlalchemy as sa
 
 from exporter.errors import SchemaError
 from exporter.ledger import rules
-from exporter.ledger.rows import (
-    ApplyInput,
-    Counts,
-    decode_labels,
-    decode_series,
-    self_count,
-    stored_labels,
-)
+from exporter.ledger.rows import ApplyInput, Counts, decode_series, encode_series, self_count
 from exporter.ledger.rules import ALL, TARGET, Bucket, CounterState, Key, Merge, Room
 from exporter.ledger.settings import retire_all
 from exporter.ledger.tables import bucket, query, self_counter, series, upsert
@@ -73,8 +66,7 @@ def create_series(
 ) -> LoadedSeries:
     """Return ``loaded`` with all ``places``; new ones are inserted and shown as 0 first.
 
-    A series of a query that is no longer configured is adopted: its query has another name now,
-    and it goes on from where it was. One that another query feeds is an error.
+    A series of a query that is no longer configured is adopted: its query has another name now.
     """
     new = sorted(set(places) - loaded.ids.keys())
     if not new:
@@ -113,14 +105,13 @@ def _series_of_target(
     rows = tx.execute(
         sa.select(series.c.id, series.c.family, series.c.labels, query.c.state)
         .join(query, query.c.id == series.c.query_id)
-        .where(query.c.target == spec.target)
+        .where(query.c.target == spec.target, query.c.provider == spec.provider)
     )
-    found: dict[Series, tuple[int, str]] = {}
-    for number, family, text, state in rows:
-        labels = decode_labels(families[family].labels, text) if family in families else ()
-        if labels[:2] == (spec.provider, spec.target):
-            found[family, labels[2:]] = number, state
-    return found
+    return {
+        decode_series(families, name, text): (number, state)
+        for number, name, text, state in rows
+        if name in families
+    }
 
 
 def _adopt(given: ApplyInput, number: int) -> sa.Row[Any]:
@@ -137,7 +128,7 @@ def _insert(
     values = {
         "query_id": own.scalar_subquery(),
         "family": new[0],
-        "labels": stored_labels(spec, families[new[0]], new),
+        "labels": encode_series(spec, families, new),
         "created_ms": now_ms,
         "changed_ms": now_ms,
         "held": 0.0,
@@ -202,47 +193,38 @@ def advance_counters(
         after = rules.advance(before, grown, now_ms, spec.write_off_after_ms, forgive=forgive)
         lost = after.written_off - before.written_off
         counts += self_count(spec, "written_off_total", lost, family=row.family)
-        if after != before:
-            updates.append(_state_columns(row, after, now_ms, moved=bool(grown)))
+        if after == before:
+            continue
+        # A dormant series is shown at its old value first, so that ``increase()`` sees the growth.
+        wakes = bool(grown) and row.state == "dormant"
+        updates.append(
+            {
+                "s_id": row.id,
+                "c": after.c,
+                "overhang": after.overhang,
+                "written_off": after.written_off,
+                "overhang_since_ms": after.since_ms,
+                "changed_ms": now_ms if grown else row.changed_ms,
+                "state": "live" if wakes else row.state,
+                "held": row.c if wakes else row.held,
+                "held_since_ms": now_ms if wakes else row.held_since_ms,
+            }
+        )
     if updates:
         tx.execute(UPDATE_STATE, updates)
     return counts
 
 
-def _state_columns(
-    row: sa.Row[Any], state: CounterState, now_ms: int, *, moved: bool
-) -> dict[str, Any]:
-    """Return the columns of a series after its counter changed.
-
-    A dormant one is shown at its old value first, so that ``increase()`` sees the growth.
-    """
-    wakes = row.state == "dormant" and moved
-    return {
-        "s_id": row.id,
-        "c": state.c,
-        "overhang": state.overhang,
-        "written_off": state.written_off,
-        "overhang_since_ms": state.since_ms,
-        "changed_ms": now_ms if moved else row.changed_ms,
-        "state": "live" if wakes else row.state,
-        "held": row.c if wakes else row.held,
-        "held_since_ms": now_ms if wakes else row.held_since_ms,
-    }
-
-
-def add_counts(tx: sa.Connection, counts: Counts) -> dict[SelfCount, float]:
+def add_self_counts(
+    tx: sa.Connection, counts: Iterable[tuple[SelfCount, float]]
+) -> dict[SelfCount, float]:
     """Add to the persisted self counters; return what each was raised by."""
     sums: defaultdict[SelfCount, float] = defaultdict(float)
     for name, amount in counts:
         sums[name] += amount
-    add_self_counts(tx, sums)
-    return dict(sums)
-
-
-def add_self_counts(tx: sa.Connection, counted: Mapping[SelfCount, float]) -> None:
-    """Add to the persisted self counters, in the transaction that caused them."""
     rows = [
         (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount)
-        for (name, labels), amount in counted.items()
+        for (name, labels), amount in sums.items()
     ]
     upsert(tx, self_counter, rows, "v = self_counter.v + excluded.v")
+    return dict(sums)

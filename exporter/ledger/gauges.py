@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from exporter.errors import SchemaError
 from exporter.ledger import rules
 from exporter.ledger.counters import places_left
-from exporter.ledger.rows import ApplyInput, Counts, decode_series
+from exporter.ledger.rows import ApplyInput, Counts, decode_series, encode_series
 from exporter.ledger.rules import Room
 from exporter.ledger.tables import gauge
 from exporter.model.samples import HOUR_MS, GaugeRow, Series, Window
@@ -31,8 +31,11 @@ def store(given: ApplyInput) -> Counts:
         name = "day" if reading.daily else "hour"
         newest = [row for row in reading.buckets if row.window.end_ms == end_ms]
         slots.append((name, gauge.c.slot == name, newest))
-    if levels := rules.newest_rows(reading.levels):
-        same = [(row.series[0], given.labels(row.series)) for row in levels]
+    by_age = sorted(reading.levels, key=lambda row: row.window.end_ms)
+    if levels := list({row.series: row for row in by_age}.values()):
+        same = [
+            (row.series[0], encode_series(given.spec, given.families, row.series)) for row in levels
+        ]
         slots.append(("level", sa.tuple_(gauge.c.family, gauge.c.labels).in_(same), levels))
     if reading.lists_of:
         slots.append(("list", gauge.c.family.in_(reading.lists_of), reading.lists))
@@ -56,11 +59,12 @@ def _replace(given: ApplyInput, slots: Iterable[Slot]) -> Counts:
 
 
 def _insert(given: ApplyInput, rows: Sequence[tuple[str, GaugeRow]]) -> None:
-    if rows:
-        try:
-            given.tx.execute(sa.insert(gauge), [_columns(given, *each) for each in rows])
-        except sa.exc.IntegrityError:
-            raise SchemaError(f"{given.spec.name}: a gauge is shown by another query too") from None
+    if not rows:
+        return
+    try:
+        given.tx.execute(sa.insert(gauge), [_columns(given, *each) for each in rows])
+    except sa.exc.IntegrityError:
+        raise SchemaError(f"{given.spec.name}: a gauge is shown by another query too") from None
 
 
 def _columns(given: ApplyInput, slot: str, row: GaugeRow) -> dict[str, object]:
@@ -70,7 +74,7 @@ def _columns(given: ApplyInput, slot: str, row: GaugeRow) -> dict[str, object]:
     return {
         "query_id": given.query.id,
         "family": row.series[0],
-        "labels": given.labels(row.series),
+        "labels": encode_series(given.spec, given.families, row.series),
         "slot": slot,
         "value": row.value,
         "end_ms": end_ms,

@@ -1,12 +1,11 @@
 """Maintenance: write-off by the clock, dormancy, retirement and pruning, in small batches."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from itertools import chain, groupby
 
 import sqlalchemy as sa
 
-from exporter.ledger.counters import add_counts, advance_counters
+from exporter.ledger.counters import add_self_counts, advance_counters
 from exporter.ledger.streams import drop_ids
 from exporter.ledger.tables import bucket, gap, gauge, query, series, sketch
 from exporter.model.query import QueryKey, QuerySpec
@@ -34,27 +33,22 @@ def write_off_aged(
         for key, rows in groupby(tx.execute(aged).all(), lambda row: (row.target, row.name))
     }
     touched = frozenset(key for key, found in counts.items() if found)
-    return touched, add_counts(tx, list(chain.from_iterable(counts.values())))
+    return touched, add_self_counts(tx, chain.from_iterable(counts.values()))
 
 
 def mark_dormant(tx: sa.Connection, now_ms: int) -> frozenset[QueryKey]:
     """Take series without change for ``SERIES_TTL_MS`` off ``/metrics``; return their queries."""
     still = (series.c.state == "live") & (series.c.changed_ms <= now_ms - SERIES_TTL_MS)
-    keys = tx.execute(
-        sa.select(query.c.target, query.c.name)
-        .join(series, series.c.query_id == query.c.id)
-        .where(still)
-        .distinct()
-    ).all()
-    tx.execute(sa.update(series).where(still).values(state="dormant"))
-    return frozenset((row.target, row.name) for row in keys)
+    gone = sa.update(series).where(still).values(state="dormant").returning(series.c.query_id)
+    numbers = set(tx.execute(gone).scalars())
+    keys = sa.select(query.c.target, query.c.name).where(query.c.id.in_(numbers))
+    return frozenset((row.target, row.name) for row in tx.execute(keys))
 
 
 def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = False) -> int:
-    """Retire old buckets of an unclaimed query into one number a series; return how many.
+    """Retire old buckets of an unclaimed query into one number a series; return about how many.
 
-    A bucket is old when it is past the horizon and the cursor; the counter does not move. Where
-    room is ``tight``, only what polls and gauges still read is young.
+    Where room is ``tight``, only what polls and gauges still read is kept.
     """
     mine = sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
     row = tx.execute(mine).one_or_none()
@@ -67,35 +61,23 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
 
 
 def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:
-    old = (
-        sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs - bucket.c.base)
-        .join(series, series.c.id == bucket.c.series_id)
-        .where(series.c.query_id == query_id, bucket.c.start_ms < before_ms)
-        .order_by(bucket.c.start_ms)
-        .limit(BATCH_ROWS)
+    mine = sa.select(series.c.id).where(series.c.query_id == query_id)
+    old = sa.select(bucket.c.start_ms).where(
+        bucket.c.series_id.in_(mine), bucket.c.start_ms < before_ms
     )
-    rows = tx.execute(old).all()
-    if not rows:
+    starts = tx.execute(old.order_by(bucket.c.start_ms).limit(BATCH_ROWS)).scalars().all()
+    if not starts:
         return 0
-    sums: defaultdict[int, float] = defaultdict(float)
-    for number, _, counted in rows:
-        sums[number] += counted
-    tx.execute(
-        sa.update(series)
-        .where(series.c.id == sa.bindparam("s_id"))
-        .values(retired=series.c.retired + sa.bindparam("more")),
-        [{"s_id": number, "more": more} for number, more in sums.items()],
+    until = starts[-1] + 1
+    counted = sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0)).where(
+        bucket.c.series_id == series.c.id, bucket.c.start_ms < until
     )
-    tx.execute(
-        sa.delete(bucket)
-        .where(bucket.c.series_id == sa.bindparam("b_series"))
-        .where(bucket.c.start_ms == sa.bindparam("b_start")),
-        [{"b_series": number, "b_start": start_ms} for number, start_ms, _ in rows],
-    )
-    newest = rows[-1][1] + 1
-    floor = sa.case((query.c.floor_ms > newest, query.c.floor_ms), else_=newest)
+    raised = series.c.retired + counted.scalar_subquery()
+    tx.execute(sa.update(series).where(series.c.query_id == query_id).values(retired=raised))
+    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), bucket.c.start_ms < until))
+    floor = sa.case((query.c.floor_ms > until, query.c.floor_ms), else_=until)
     tx.execute(sa.update(query).where(query.c.id == query_id).values(floor_ms=floor))
-    return len(rows)
+    return len(starts)
 
 
 def prune(tx: sa.Connection, now_ms: int) -> None:

@@ -1,9 +1,6 @@
 """The counting rules, pure: buckets in, counters out; caps; and which period a gauge may show.
 
-For each series the ledger keeps what the provider last reported of each bucket (``obs``) and the
-part of it that predates counting (``base``). Truth is ``T = retired + sum(obs - base)``, the
-exported counter is ``C = T + overhang + written_off``. Polling never sums truth again: it is
-``C - overhang - written_off``, and a poll adds its growth (specification: counting.md).
+Truth is the sum of ``obs - base``; a poll adds its growth to it (specification: counting.md).
 """
 
 import datetime as dt
@@ -16,17 +13,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.model.query import QuerySpec
-from exporter.model.samples import (
-    BASE,
-    HOUR_MS,
-    OTHER,
-    CountRow,
-    Family,
-    GaugeRow,
-    Series,
-    Window,
-    floor_to,
-)
+from exporter.model.samples import BASE, HOUR_MS, OTHER, CountRow, Family, Series, Window, floor_to
 
 Key = tuple[int, int]
 """A bucket: id of its series, start in UTC milliseconds."""
@@ -107,11 +94,10 @@ def advance(
     *,
     forgive: bool = False,
 ) -> CounterState:
-    """Return ``state`` after its truth grew by ``growth`` (which may be negative).
+    """Return ``state`` after its truth grew by ``growth``, which may be negative.
 
-    The counter never falls: what truth lost stays as overhang, is repaid by later growth, and is
-    written off after ``write_off_after_ms`` (None: never), or at once where ``forgive`` is set
-    (a confirmed reset by the provider).
+    Overhang is written off after ``write_off_after_ms`` (None: never), or at once where ``forgive``
+    is set: after a confirmed reset by the provider (specification: counting.md#the-rule).
     """
     truth = state.truth + growth
     c = max(state.c, truth + state.written_off)
@@ -285,9 +271,3 @@ def newest_settled_end(spec: QuerySpec, now_ms: int, *, daily: bool) -> int:
     """Return the end of the newest hour, or local day, that counts as settled."""
     until_ms = floor_to(now_ms - spec.settle_ms, HOUR_MS)
     return settled_day(until_ms, spec.timezone).end_ms if daily else until_ms
-
-
-def newest_rows(rows: Iterable[GaugeRow]) -> list[GaugeRow]:
-    """Return the newest row of each series: a level is what was last read, open bucket or not."""
-    by_age = sorted(rows, key=lambda row: row.window.end_ms)
-    return list({row.series: row for row in by_age}.values())

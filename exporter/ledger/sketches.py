@@ -1,11 +1,9 @@
 """Distinct users and conversations of a stream, in sketches over rolling windows.
 
-One HyperLogLog sketch for each hour, channel and their total. What goes in is keyed with a secret
-that is kept outside the database, so that no identifier can be tried against a stolen ledger.
+They are keyed: see specification: streams.md#distinct-users-and-conversations.
 """
 
 import hmac
-import os
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,22 +20,14 @@ from exporter.ledger import gauges
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.tables import gap, gauge, sketch, upsert
 from exporter.model import families
-from exporter.model.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, GaugeRow, Window, floor_to
 
 log = structlog.get_logger(__name__)
 
 LG_K = 12
 KEY_BYTES = 32
-FAMILIES: Mapping[str, Family] = {
-    "user": families.ACTIVE_USERS,
-    "conversation": families.ACTIVE_CONVERSATIONS,
-}
-WINDOWS: Mapping[str, int] = {
-    "rolling_1d": DAY_MS,
-    "rolling_7d": 7 * DAY_MS,
-    "rolling_28d": 28 * DAY_MS,
-}
-LONGEST_MS = 28 * DAY_MS
+FAMILIES = {"user": families.ACTIVE_USERS, "conversation": families.ACTIVE_CONVERSATIONS}
+WINDOWS = {f"rolling_{days}d": days * DAY_MS for days in (1, 7, 28)}
 
 Group = tuple[str, tuple[str, ...], int]
 """Kind, labels, and the hour's start."""
@@ -46,9 +36,8 @@ Group = tuple[str, tuple[str, ...], int]
 def installation_key(path: Path) -> bytes:
     """Return the key in the file at ``path``, made there (mode 0600) if there is none."""
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass
     except OSError as error:
@@ -94,19 +83,18 @@ def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
 
 
 def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> None:
-    hours = [hour_ms for _, _, hour_ms in groups]
-    mine, around = (
-        sketch.c.query_id == given.query.id,
-        sketch.c.hour_ms.between(min(hours), max(hours)),
-    )
-    found = given.tx.execute(sa.select(sketch).where(mine, around))
-    known = {(row.kind, row.labels, row.hour_ms): row.data for row in found}
+    own, hours = library(), [hour_ms for _, _, hour_ms in groups]
+    among = sketch.c.hour_ms.between(min(hours), max(hours))
+    found = given.tx.execute(sa.select(sketch).where(sketch.c.query_id == given.query.id, among))
+    known = {(row.kind, row.labels, row.hour_ms): bytes(row.data) for row in found}
     rows = []
     for (kind, place, hour_ms), identifiers in groups.items():
         labels = msgspec.json.encode(place).decode()
-        keyed = [_keyed(key, kind, each) for each in identifiers]
-        grown = _grown(known.get((kind, labels, hour_ms)), keyed)
-        rows.append((given.query.id, kind, labels, hour_ms, grown))
+        data = known.get((kind, labels, hour_ms))
+        grown = own.hll_sketch(LG_K) if data is None else own.hll_sketch.deserialize(data)
+        for identifier in identifiers:
+            grown.update(_keyed(key, kind, identifier))
+        rows.append((given.query.id, kind, labels, hour_ms, bytes(grown.serialize_compact())))
     upsert(given.tx, sketch, rows, "data = excluded.data")
 
 
@@ -114,14 +102,6 @@ def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> 
 def _keyed(key: bytes, kind: str, value: str) -> int:
     digest = hmac.digest(key, f"{kind}\0{value}".encode(), "sha256")
     return int.from_bytes(digest[:8], signed=True)
-
-
-def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
-    own = library()
-    grown = own.hll_sketch(LG_K) if data is None else own.hll_sketch.deserialize(bytes(data))
-    for each in keyed:
-        grown.update(each)
-    return bytes(grown.serialize_compact())
 
 
 def _roll(given: ApplyInput) -> Counts:
@@ -133,7 +113,10 @@ def _roll(given: ApplyInput) -> Counts:
     windows = _covered(given, end_ms)
     if not windows or (given.tx.execute(shown).scalar() or 0) >= end_ms:
         return []
-    mine, old = sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms - LONGEST_MS
+    mine, old = (
+        sketch.c.query_id == given.query.id,
+        sketch.c.hour_ms < end_ms - max(WINDOWS.values()),
+    )
     given.tx.execute(sa.delete(sketch).where(mine, old))
     return gauges.roll(given, _estimates(given, end_ms, windows))
 

@@ -3,7 +3,6 @@
 A reading's new events are added to the hourly buckets of their series (specification: streams.md).
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
@@ -13,17 +12,14 @@ from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.rules import EMPTY, Bucket, Merge
 from exporter.ledger.tables import placeholders, seen_event, upsert
-from exporter.model.samples import HOUR_MS, CountRow, Event, Series, Window, floor_to
+from exporter.model.samples import HOUR_MS, Event, Window, floor_to
 
 AT_ONCE = 5_000
 PRUNED_AT_ONCE = 5_000
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
-    """Count the reading's events that were never seen; return self counts, and those events.
-
-    Events before the query's epoch never count; their ids are kept like all others.
-    """
+    """Count the reading's events that were never seen; return self counts, and those events."""
     row, spec = given.query, given.spec
     fresh, counts = _fresh(given)
     epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
@@ -78,7 +74,11 @@ def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int) -> int
 
 def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> Counts:
     """Add the events to the hourly buckets of their series."""
-    rows = _rows(counted)
+    rows = [
+        (series, floor_to(event.at_ms, HOUR_MS), 1.0)
+        for event in counted
+        for series in event.counts
+    ]
     if not rows:
         return []
     room = counters.room(given, loaded)
@@ -93,12 +93,3 @@ def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> C
         merged.buckets[key] = Bucket(obs + value, base)
         merged.growth[key[0]] = merged.growth.get(key[0], 0.0) + value
     return given.count_dropped(room.dropped) + counters.write(given, loaded, merged)
-
-
-def _rows(counted: Iterable[Event]) -> list[CountRow]:
-    sums: Counter[tuple[tuple[Series, ...], int]] = Counter(
-        (event.counts, floor_to(event.at_ms, HOUR_MS)) for event in counted
-    )
-    return [
-        (each, hour_ms, number) for (counts, hour_ms), number in sums.items() for each in counts
-    ]
