@@ -14,7 +14,7 @@ import pytest
 from exporter.providers.base.times import parse_instant
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter
-from tests.support.polled import scratch
+from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
 
 FAMILIES = {

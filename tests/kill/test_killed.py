@@ -10,7 +10,7 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter
-from tests.support.polled import scratch
+from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
 
 HOUR_MS = 3_600_000

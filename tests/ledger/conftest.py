@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from exporter.model.query import QuerySpec
-from tests.support.builders import Book
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock
 
-OpenBook = Callable[[int, QuerySpec], Book]
+OpenLedger = Callable[[int, QuerySpec], LedgerDriver]
 
 
 @pytest.fixture
-def open_book(tmp_path: Path) -> Iterator[OpenBook]:
-    books: list[Book] = []
+def open_ledger(tmp_path: Path) -> Iterator[OpenLedger]:
+    drivers: list[LedgerDriver] = []
 
-    def opened(start_ms: int, query: QuerySpec) -> Book:
-        books.append(Book(tmp_path, VirtualClock(start_ms), query))
-        return books[-1]
+    def opened(start_ms: int, query: QuerySpec) -> LedgerDriver:
+        drivers.append(LedgerDriver(tmp_path, query, clock=VirtualClock(start_ms)))
+        return drivers[-1]
 
     yield opened
-    for book in books:
-        book.ledger.close()
+    for driver in drivers:
+        driver.close()

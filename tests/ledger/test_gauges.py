@@ -6,14 +6,15 @@ import pytest
 
 from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS, GaugeRow, Window, floor_to
-from tests.ledger.conftest import OpenBook
-from tests.support.builders import Book, spec
+from tests.ledger.conftest import OpenLedger
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
 USERS, RETURNING = "chatbot_active_users", "chatbot_returning_users"
 LIST = "chatbot_top_intent_matches"
 HOUR = floor_to(START_MS, HOUR_MS)
-MINUTE_MS = 60_000
+WEEK = GaugeRow((USERS, ("shop", "", "", "7d")), Window(0, HOUR - HOUR_MS), 3)
 CAPS: list[dict[str, Any]] = [{"total_cap": 2}, {"target_cap": 2}, {"caps": {LIST: 2}}]
 
 
@@ -21,116 +22,119 @@ def hour(end_ms: int, value: float) -> GaugeRow:
     return GaugeRow((USERS, ("shop", "", "web", "hour")), Window(end_ms - HOUR_MS, end_ms), value)
 
 
-def top(book: Book, *intents: str) -> None:
+def top(driver: LedgerDriver, *intents: str) -> None:
     """Poll a list of these intents, each with its rank as its value."""
     rows = [
         GaugeRow((LIST, ("shop", "", intent, "1h")), Window(HOUR - HOUR_MS, HOUR), rank)
         for rank, intent in enumerate(intents, 1)
     ]
-    book.apply(book.claim(), lists=rows, lists_of=frozenset({LIST}))
+    driver.poll(lists=rows, lists_of=frozenset({LIST}))
 
 
-def shown(book: Book) -> dict[str, float]:
-    return {labels[2]: value for labels, value in book.shown(LIST).items()}
+def shown(driver: LedgerDriver) -> dict[str, float]:
+    return {labels[2]: value for labels, value in driver.shown(LIST).items()}
 
 
 @pytest.mark.parametrize("caps", CAPS)
 def test_a_list_at_a_cap_takes_a_new_entry_for_one_that_left(
-    open_book: OpenBook, caps: dict[str, Any]
+    open_ledger: OpenLedger, caps: dict[str, Any]
 ) -> None:
-    book = open_book(START_MS, spec(**caps))
-    top(book, "buy", "pay")
+    driver = open_ledger(START_MS, spec(**caps))
+    top(driver, "buy", "pay")
 
-    top(book, "help", "buy")
+    top(driver, "help", "buy")
 
-    assert shown(book) == {"help": 1, "buy": 2}
-    assert book.counted("chatbot_exporter_dropped_series_total") == 0
+    assert shown(driver) == {"help": 1, "buy": 2}
+    assert driver.counted("dropped_series_total") == 0
 
 
 @pytest.mark.parametrize("caps", CAPS)
 def test_entries_that_were_shown_keep_their_places(
-    open_book: OpenBook, caps: dict[str, Any]
+    open_ledger: OpenLedger, caps: dict[str, Any]
 ) -> None:
-    book = open_book(START_MS, spec(**caps))
-    top(book, "buy", "pay")
+    driver = open_ledger(START_MS, spec(**caps))
+    top(driver, "buy", "pay")
 
-    top(book, "help", "pay", "buy")
+    top(driver, "help", "pay", "buy")
 
-    assert shown(book) == {"pay": 2, "buy": 3}
-    assert book.counted("chatbot_exporter_dropped_series_total") == 1
-
-
-def test_a_list_gives_its_places_to_no_other_kind_until_it_is_replaced(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(total_cap=1))
-    top(book, "buy")
-
-    book.apply(book.claim(), levels=[hour(HOUR, 7)])
-    before = book.shown(USERS)
-    top(book)
-    book.apply(book.claim(), levels=[hour(HOUR, 7)])
-
-    assert (before, shown(book)) == ({}, {})
-    assert list(book.shown(USERS).values()) == [7]
+    assert shown(driver) == {"pay": 2, "buy": 3}
+    assert driver.counted("dropped_series_total") == 1
 
 
-def test_the_newest_settled_bucket_is_shown_and_a_revision_replaces_it(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(settle_ms=HOUR_MS))
+def test_a_list_gives_its_places_to_no_other_kind_until_it_is_replaced(
+    open_ledger: OpenLedger,
+) -> None:
+    driver = open_ledger(START_MS, spec(total_cap=1))
+    top(driver, "buy")
+
+    driver.poll(levels=[hour(HOUR, 7)])
+    before = driver.shown(USERS)
+    top(driver)
+    driver.poll(levels=[hour(HOUR, 7)])
+
+    assert (before, shown(driver)) == ({}, {})
+    assert list(driver.shown(USERS).values()) == [7]
+
+
+def test_the_newest_settled_bucket_is_shown_and_a_revision_replaces_it(
+    open_ledger: OpenLedger,
+) -> None:
+    driver = open_ledger(START_MS, spec(settle_ms=HOUR_MS))
     hours = [hour(HOUR - HOUR_MS, 3), hour(HOUR, 5), hour(HOUR + HOUR_MS, 1)]
 
-    book.apply(book.claim(), buckets=hours)
-    first = book.shown(USERS)
-    book.apply(book.claim(), buckets=[hour(HOUR - HOUR_MS, 4)])
+    driver.poll(buckets=hours)
+    first = driver.shown(USERS)
+    driver.poll(buckets=[hour(HOUR - HOUR_MS, 4)])
 
-    assert (list(first.values()), list(book.shown(USERS).values())) == ([3], [4])
-
-
-def test_a_level_is_the_newest_bucket_whatever_the_order(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec())
-
-    book.apply(book.claim(), levels=[hour(HOUR + HOUR_MS, 9), hour(HOUR, 5)])
-
-    assert list(book.shown(USERS).values()) == [9]
+    assert (list(first.values()), list(driver.shown(USERS).values())) == ([3], [4])
 
 
-def test_a_level_that_a_reading_does_not_mention_stays(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec())
+def test_a_level_is_the_newest_bucket_whatever_the_order(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec())
+
+    driver.poll(levels=[hour(HOUR + HOUR_MS, 9), hour(HOUR, 5)])
+
+    assert list(driver.shown(USERS).values()) == [9]
+
+
+def test_a_level_that_a_reading_does_not_mention_stays(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec())
     window = Window(HOUR - HOUR_MS, HOUR)
     held = [GaugeRow((name, ("shop", "", "web", "hour")), window, 1) for name in (USERS, RETURNING)]
     other = GaugeRow((RETURNING, ("shop", "", "sms", "hour")), window, 2)
 
-    book.apply(book.claim(), levels=held)
-    book.apply(book.claim(), levels=[held[0], other])
+    driver.poll(levels=held)
+    driver.poll(levels=[held[0], other])
 
-    assert [sorted(book.shown(name).values()) for name in (USERS, RETURNING)] == [[1], [1, 2]]
+    assert [sorted(driver.shown(name).values()) for name in (USERS, RETURNING)] == [[1], [1, 2]]
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows", "periods_ms"),
+    ("reading", "periods_ms"),
     [
-        ("buckets", [hour(HOUR - HOUR_MS, 3)], 3 * HOUR_MS),
-        ("levels", [hour(HOUR - HOUR_MS, 3)], 3 * HOUR_MS),
-        ("lists", [GaugeRow((USERS, ("shop", "", "", "7d")), Window(0, HOUR - HOUR_MS), 3)],
-         3 * 2 * HOUR_MS),
+        ({"buckets": [hour(HOUR - HOUR_MS, 3)]}, 3 * HOUR_MS),
+        ({"levels": [hour(HOUR - HOUR_MS, 3)]}, 3 * HOUR_MS),
+        ({"lists": [WEEK], "lists_of": frozenset({USERS})}, 3 * 2 * HOUR_MS),
     ],
-)  # fmt: skip
+)
 def test_a_gauge_is_withdrawn_three_periods_and_two_intervals_after_its_end(
-    open_book: OpenBook, kind: str, rows: list[GaugeRow], periods_ms: int
+    open_ledger: OpenLedger, reading: dict[str, Any], periods_ms: int
 ) -> None:
-    book = open_book(START_MS, spec(interval_ms=2 * HOUR_MS, settle_ms=HOUR_MS))
-    book.apply(book.claim(), **{kind: rows}, lists_of=frozenset({USERS} if kind == "lists" else ()))
+    driver = open_ledger(START_MS, spec(interval_ms=2 * HOUR_MS, settle_ms=HOUR_MS))
+    driver.poll(**reading)
     withdrawn_ms = HOUR - HOUR_MS + periods_ms + 2 * 2 * HOUR_MS
-    book.clock.step(withdrawn_ms - 1 - book.clock.now_ms())
-    last = list(book.shown(USERS).values())
+    driver.clock.step(withdrawn_ms - 1 - driver.clock.now_ms())
+    last = list(driver.shown(USERS).values())
 
-    book.clock.step(1)
+    driver.clock.step(1)
 
-    assert (last, book.shown(USERS)) == ([3], {})
+    assert (last, driver.shown(USERS)) == ([3], {})
 
 
-def test_two_queries_cannot_show_one_gauge(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec())
-    book.ledger.sync_queries([book.spec, spec(name="daily")])
-    book.apply(book.claim(), levels=[hour(HOUR, 1)])
+def test_two_queries_cannot_show_one_gauge(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec())
+    driver.sync(driver.spec, spec(name="daily"))
+    driver.poll(levels=[hour(HOUR, 1)])
 
     with pytest.raises(SchemaError, match="shown by another query"):
-        book.apply(book.claim(), levels=[hour(HOUR, 1)])
+        driver.poll(levels=[hour(HOUR, 1)])

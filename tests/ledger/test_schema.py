@@ -12,8 +12,9 @@ from alembic.migration import MigrationContext
 from exporter.ledger import engine
 from exporter.ledger.tables import metadata
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.support.builders import RECEIVED, Book
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.builders import RECEIVED
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
 
 OPENED = """
 import sys
@@ -34,9 +35,9 @@ def test_the_newest_schema_is_the_last_migration() -> None:
 
 
 def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.ledger.close()
-    made = sa.create_engine(book.url)
+    driver = LedgerDriver(tmp_path)
+    driver.close()
+    made = sa.create_engine(driver.url)
 
     with made.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
@@ -52,9 +53,9 @@ def test_only_a_ledger_that_is_not_up_to_date_needs_alembic(tmp_path: Path) -> N
 
 
 def test_the_schema_in_use_is_read_from_the_ledger(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.ledger.close()
-    bare = sa.create_engine(book.url)
+    driver = LedgerDriver(tmp_path)
+    driver.close()
+    bare = sa.create_engine(driver.url)
 
     assert engine.schema_version(bare) == engine.newest_schema() == 2
     assert engine.schema_version(sa.create_engine("sqlite://")) == 0
@@ -88,19 +89,19 @@ def rewrite_as_schema_1(url: str, folder: Path) -> None:
 
 
 def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
+    driver = LedgerDriver(tmp_path)
     hour = floor_to(START_MS, HOUR_MS)
     for value in (10.0, 14.0, 12.0):
-        book.poll({hour: value, hour - HOUR_MS: 3.0})
-    before = book.view()
-    book.ledger.close()
-    rewrite_as_schema_1(book.url, tmp_path)
+        driver.poll({hour: value, hour - HOUR_MS: 3.0})
+    before = driver.view()
+    driver.close()
+    rewrite_as_schema_1(driver.url, tmp_path)
 
-    book.open()
-    after = book.view()
-    book.poll({hour: 15.0, hour - HOUR_MS: 3.0})
+    driver.open()
+    after = driver.view()
+    driver.poll({hour: 15.0, hour - HOUR_MS: 3.0})
 
     assert (after.shown, after.state) == (before.shown, before.state)
-    assert (before.state.overhang, book.counter()) == ({RECEIVED: 2}, 5)
+    assert (before.state.overhang, driver.counter()) == ({RECEIVED: 2}, 5)
     assert (tmp_path / "ledger.db.v1.bak").is_file()
-    book.ledger.close()
+    driver.close()

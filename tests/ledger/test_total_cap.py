@@ -1,8 +1,9 @@
 """``limits.series_total``: what all targets together may have; past it nothing is lost."""
 
-from exporter.model.samples import HOUR_MS, Window, floor_to
-from tests.ledger.conftest import OpenBook
-from tests.support.builders import Book, gauges, received, spec
+from exporter.model.samples import HOUR_MS, GaugeRow, Window, floor_to
+from tests.ledger.conftest import OpenLedger
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -10,17 +11,18 @@ DAY_BEFORE = Window(HOUR - HOUR_MS, HOUR)
 DROPPED = "chatbot_exporter_dropped_series_total"
 
 
-def reasons(book: Book) -> set[str]:
-    labels = [dict(key) for name, key in book.ledger.self_counts() if name == DROPPED]
+def reasons(driver: LedgerDriver) -> set[str]:
+    labels = [dict(key) for name, key in driver.ledger.self_counts() if name == DROPPED]
     return {each["reason"] for each in labels}
 
 
-def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(open_book: OpenBook) -> None:
-    shop = open_book(START_MS, spec(total_cap=2))
+def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(
+    open_ledger: OpenLedger,
+) -> None:
+    shop = open_ledger(START_MS, spec(total_cap=2))
     shop.poll({("web", HOUR): 1.0, ("sms", HOUR): 1.0})
     other = spec(target="promo", total_cap=2)
-    shop.ledger.sync_queries([other])
-    shop.spec = other
+    shop.sync(other)
 
     shop.poll({("web", HOUR): 1.0, ("app", HOUR): 2.0})
     shop.poll({("web", HOUR): 4.0, ("app", HOUR): 7.0})
@@ -30,35 +32,35 @@ def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(open_book:
     assert reasons(shop) == {"total_limit"}
 
 
-def test_a_series_that_has_its_place_keeps_it(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(total_cap=1))
-    book.poll({("web", HOUR): 1.0})
+def test_a_series_that_has_its_place_keeps_it(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec(total_cap=1))
+    driver.poll({("web", HOUR): 1.0})
 
-    book.poll({("web", HOUR): 5.0, ("sms", HOUR): 1.0})
+    driver.poll({("web", HOUR): 5.0, ("sms", HOUR): 1.0})
 
-    assert book.counter("web") == 4
-    assert book.counter("other") == 1
-
-
-def test_a_raised_cap_of_all_targets_counts_no_history(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(total_cap=1))
-    book.poll({("web", HOUR): 100.0, ("sms", HOUR): 50.0})
-
-    book.reopen(spec(total_cap=10))
-    book.poll({("web", HOUR): 100.0, ("sms", HOUR): 50.0})
-    book.poll({("web", HOUR): 101.0, ("sms", HOUR): 52.0})
-
-    assert (book.counter("web"), book.counter("sms")) == (1, 2)
+    assert driver.counter("web") == 4
+    assert driver.counter("other") == 1
 
 
-def test_a_gauge_past_the_cap_is_dropped(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(total_cap=1))
+def test_a_raised_cap_of_all_targets_counts_no_history(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec(total_cap=1))
+    driver.poll({("web", HOUR): 100.0, ("sms", HOUR): 50.0})
+
+    driver.reopen(spec(total_cap=10))
+    driver.poll({("web", HOUR): 100.0, ("sms", HOUR): 50.0})
+    driver.poll({("web", HOUR): 101.0, ("sms", HOUR): 52.0})
+
+    assert (driver.counter("web"), driver.counter("sms")) == (1, 2)
+
+
+def test_a_gauge_past_the_cap_is_dropped(open_ledger: OpenLedger) -> None:
+    driver = open_ledger(START_MS, spec(total_cap=1))
     rows = [
-        (("chatbot_active_users", ("shop", "", channel, "hour")), DAY_BEFORE, 1.0)
+        GaugeRow(("chatbot_active_users", ("shop", "", channel, "hour")), DAY_BEFORE, 1)
         for channel in ("web", "sms")
     ]
 
-    book.apply(book.claim(), counts=[(received(), HOUR, 1)], levels=gauges(rows))
+    driver.poll({HOUR: 1}, levels=rows)
 
-    assert len(book.shown("chatbot_active_users")) == 1
-    assert reasons(book) == {"total_limit"}
+    assert len(driver.shown("chatbot_active_users")) == 1
+    assert reasons(driver) == {"total_limit"}

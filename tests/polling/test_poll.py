@@ -13,7 +13,7 @@ from exporter.model.samples import Reading
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
-from tests.support.builders import Book
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ async def nothing(_key: tuple[str, str]) -> None:
 
 def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) -> None:
     clock = VirtualClock()
-    book = Book(tmp_path, clock)
+    driver = LedgerDriver(tmp_path, clock=clock)
     done: list[str] = []
 
     async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
@@ -49,13 +49,13 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
                 clock=clock,
                 requests_per_second=0,
             )
-            desk = PollContext(book.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
+            desk = PollContext(driver.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
             ended = await poll(
-                desk, ScheduledQuery(CustomQuery(book.spec, read), api), book.claim()
+                desk, ScheduledQuery(CustomQuery(driver.spec, read), api), driver.claim()
             )
             done.append(ended.outcome)
 
     run_virtual(main(), clock)
-    book.ledger.close()
+    driver.close()
 
     assert done == ["closed", "claim_lost"]

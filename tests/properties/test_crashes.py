@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
+from tests.support.driver import Killed, LedgerDriver, killed_at, scratch
 from tests.support.effort import examples
-from tests.support.history import History
-from tests.support.polled import Killed, PolledLedger, killed_at, scratch
+from tests.support.history import History, readings
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -21,11 +21,10 @@ steps = st.lists(
 )
 
 
-def poll(ledger: PolledLedger, history: History) -> None:
+def poll(ledger: LedgerDriver, history: History) -> None:
     claim = ledger.claim()
-    (reading,) = ledger.readings(history, ledger.asks(claim), Random(0))  # noqa: S311
-    held = ledger.apply(claim, reading)
-    ledger.end(claim, held=held)
+    (reading,) = readings(history, ledger.spec, ledger.window(claim), Random(0))  # noqa: S311
+    ledger.end(claim, held=ledger.apply(claim, reading).held)
 
 
 def change(history: History, step: Step) -> None:
@@ -33,7 +32,7 @@ def change(history: History, step: Step) -> None:
     history.change(channel, HOUR - back * HOUR_MS, units)
 
 
-def truths(ledger: PolledLedger, history: History) -> dict[str, float]:
+def truths(ledger: LedgerDriver, history: History) -> dict[str, float]:
     """Return each channel's counter once growth has repaid whatever was taken back."""
     for channel in ("web", "sms"):
         history.change(channel, HOUR, 1_000)
@@ -47,8 +46,8 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
     with (
         scratch() as whole,
         scratch() as broken,
-        PolledLedger(whole, spec()) as calm,
-        PolledLedger(broken, spec()) as struck,
+        LedgerDriver(whole, spec()) as calm,
+        LedgerDriver(broken, spec()) as struck,
     ):
         histories = History(), History()
         for ledger, history in zip((calm, struck), histories, strict=True):
@@ -67,7 +66,7 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
         assert truths(struck, histories[1]) == truths(calm, histories[0])
 
 
-def poll_through(ledger: PolledLedger, history: History, left: int) -> int:
+def poll_through(ledger: LedgerDriver, history: History, left: int) -> int:
     """Poll; be killed after ``left`` statements, then go on; return what is left of them."""
     try:
         with killed_at(left if left >= 0 else None) as done:
@@ -90,8 +89,8 @@ def test_a_schedule_decides_when_but_not_what_is_counted(
     with (
         scratch() as one,
         scratch() as two,
-        PolledLedger(one, spec()) as aging,
-        PolledLedger(two, spec(write_off_after_ms=None)) as patient,
+        LedgerDriver(one, spec()) as aging,
+        LedgerDriver(two, spec(write_off_after_ms=None)) as patient,
     ):
         ledgers, histories = (aging, patient), (History(), History())
         for ledger, history in zip(ledgers, histories, strict=True):

@@ -13,8 +13,8 @@ from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import Seen
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
+from tests.support.driver import Killed, killed_at, scratch
 from tests.support.effort import examples
-from tests.support.polled import Killed, killed_at, scratch
 from tests.support.virtual import run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
