@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.telling import ExplainedLedger
+from tests.support.driver import LedgerDriver
+from tests.support.telling import explained
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedLedger]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = ExplainedLedger(tmp_path)
+    found = explained(tmp_path)
     yield found
     found.close()

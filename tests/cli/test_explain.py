@@ -10,19 +10,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from tests.support.telling import ExplainedLedger
+from tests.support.driver import LedgerDriver
+from tests.support.telling import metrics, report
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
-def ask(told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+def ask(told: LedgerDriver, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
     """Run ``explain`` at the instant that the ledger's clock shows."""
     monkeypatch.setattr(SystemClock, "now_ms", lambda _self: told.clock.now_ms())
-    return CliRunner().invoke(main, ["explain", "--config", str(told.file), *arguments])
+    file = str(told.folder / "exporter.yaml")
+    return CliRunner().invoke(main, ["explain", "--config", file, *arguments])
 
 
 def explained(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch, selector: str
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch, selector: str
 ) -> list[dict[str, Any]]:
     result = ask(told, monkeypatch, "--format", "json", selector)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -30,10 +32,10 @@ def explained(
     return series
 
 
-def on_metrics(told: ExplainedLedger) -> dict[str, float]:
+def on_metrics(told: LedgerDriver) -> dict[str, float]:
     return {
         sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
-        for family in text_string_to_metric_families(told.metrics())
+        for family in text_string_to_metric_families(metrics(told))
         for sample in family.samples
     }
 
@@ -48,17 +50,17 @@ def recomputed(series: dict[str, Any]) -> float:
     return float(counter if total["held"] is None else total["held"])
 
 
-def lived(told: ExplainedLedger) -> None:
+def lived(told: LedgerDriver) -> None:
     """A first poll, growth, late data, and a deletion that is partly repaid."""
-    told.poll("shop", {9: 100, 10: 30})
-    told.pass_by(20)
-    told.poll("shop", {9: 104, 10: 80, 11: 12})
-    told.pass_by(5)
-    told.poll("shop", {9: 104, 10: 70, 11: 15})
+    report(told, "shop", {9: 100, 10: 30})
+    told.clock.advance(60 * 20)
+    report(told, "shop", {9: 104, 10: 80, 11: 12})
+    told.clock.advance(60 * 5)
+    report(told, "shop", {9: 104, 10: 70, 11: 15})
 
 
 def test_the_parts_add_up_to_the_exported_number(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
@@ -73,11 +75,11 @@ def test_the_parts_add_up_to_the_exported_number(
 
 
 def test_every_exported_number_is_the_one_on_metrics(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
-    told.pass_by(180)
-    told.poll("shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
+    told.clock.advance(60 * 180)
+    report(told, "shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
     told.confirm_zero_scraped()
 
     shown = explained(told, monkeypatch, '{target="shop"}')
@@ -101,11 +103,11 @@ def test_every_exported_number_is_the_one_on_metrics(
 
 
 def test_a_new_series_is_shown_as_zero_first(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.poll("shop", {10: 30})
-    told.pass_by(5)
-    told.poll("shop", {10: 30, 11: 8})
+    report(told, "shop", {10: 30})
+    told.clock.advance(60 * 5)
+    report(told, "shop", {10: 30, 11: 8})
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -114,11 +116,11 @@ def test_a_new_series_is_shown_as_zero_first(
 
 
 def test_what_is_written_off_stays_in_the_sum(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
-    told.pass_by(7 * 60)
+    told.clock.advance(60 * 7 * 60)
     told.ledger.maintain()
 
     (series,) = explained(told, monkeypatch, RECEIVED)
@@ -128,12 +130,12 @@ def test_what_is_written_off_stays_in_the_sum(
 
 
 def test_retired_buckets_are_one_number(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
-    told.pass_by(36 * 24 * 60)
-    told.poll("shop", {})
+    told.clock.advance(60 * 36 * 24 * 60)
+    report(told, "shop", {})
     told.ledger.compact()
 
     (series,) = explained(told, monkeypatch, RECEIVED)
@@ -143,7 +145,7 @@ def test_retired_buckets_are_one_number(
 
 
 def test_each_bucket_has_its_phase_baseline_and_revisions(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
 
@@ -159,9 +161,7 @@ def test_each_bucket_has_its_phase_baseline_and_revisions(
     ]
 
 
-def test_origin_and_request_are_named(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_origin_and_request_are_named(told: LedgerDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     lived(told)
 
     (series,) = explained(told, monkeypatch, RECEIVED)
@@ -172,10 +172,10 @@ def test_origin_and_request_are_named(
 
 
 def test_a_query_that_was_removed_is_explained_but_not_exported(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
-    told.ledger.sync_queries([spec for spec in told.specs.values() if spec.target != "shop"])
+    told.ledger.sync_queries([spec for spec in told.specs if spec.target != "shop"])
 
     (series,) = explained(told, monkeypatch, RECEIVED)
 
@@ -184,7 +184,7 @@ def test_a_query_that_was_removed_is_explained_but_not_exported(
 
 
 def test_a_person_can_read_and_add_it_up(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
@@ -202,12 +202,12 @@ def test_a_person_can_read_and_add_it_up(
 
 
 def test_old_buckets_are_one_line_unless_all_are_wanted(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.poll("shop", dict.fromkeys(range(11), 10))
-    told.pass_by(20 * 60)
-    told.poll("shop", dict.fromkeys(range(24), 10))
-    told.pass_by(60 * 6)
+    report(told, "shop", dict.fromkeys(range(11), 10))
+    told.clock.advance(60 * 20 * 60)
+    report(told, "shop", dict.fromkeys(range(24), 10))
+    told.clock.advance(60 * 60 * 6)
     monkeypatch.setattr("exporter.cli.explain.NEWEST", 3)
 
     short = ask(told, monkeypatch, RECEIVED).stdout
@@ -219,10 +219,10 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
 
 
 def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
-    told.poll("promo", {10: 1}, users=3)
+    report(told, "promo", {10: 1}, users=3)
 
     text = ask(told, monkeypatch, '{target=~".+"}').stdout
     series = explained(told, monkeypatch, '{target=~".+"}')
@@ -236,7 +236,7 @@ def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
 
 
 def test_nothing_that_matches_exits_with_one(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
 
@@ -246,7 +246,7 @@ def test_nothing_that_matches_exits_with_one(
 
 @pytest.mark.parametrize("selector", ["", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}"])
 def test_a_bad_selector_exits_with_two_and_says_where(
-    selector: str, told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    selector: str, told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = ask(told, monkeypatch, selector)
 
@@ -255,9 +255,10 @@ def test_a_bad_selector_exits_with_two_and_says_where(
 
 
 def test_a_ledger_that_is_not_there_yet_is_said(
-    told: ExplainedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.file.write_text(told.file.read_text().replace("ledger.db", "none.db"))
+    file = told.folder / "exporter.yaml"
+    file.write_text(file.read_text().replace("ledger.db", "none.db"))
 
     result = ask(told, monkeypatch, RECEIVED)
 
@@ -267,14 +268,14 @@ def test_a_ledger_that_is_not_there_yet_is_said(
 
 
 def test_explaining_keeps_no_writer_waiting(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lived(told)
     told.confirm_zero_scraped()
-    with told.ledger._engine.begin():  # the exporter is in the middle of a commit
+    with told.transaction():  # the exporter is in the middle of a commit
         (series,) = explained(told, monkeypatch, RECEIVED)
 
-    told.poll("shop", {9: 104, 10: 80, 11: 20})
+    report(told, "shop", {9: 104, 10: 80, 11: 20})
 
     assert series["exported"] == 66
     assert explained(told, monkeypatch, RECEIVED)[0]["exported"] == 74
