@@ -95,7 +95,7 @@ def vendors() -> Iterator[ServedVendors]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(
+def test_recorded_every_commit_of_a_drain_it_counts_every_event_once(
     vendors: ServedVendors,
 ) -> None:
     with scratch() as folder:

@@ -81,7 +81,7 @@ def exporter(vendors: ServedVendors) -> Iterator[Exporter]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_commit_it_counts_every_unit_once(
+def test_recorded_every_commit_it_counts_every_unit_once(
     vendors: ServedVendors, exporter: Exporter
 ) -> None:
     happen(vendors, 50, hours_ago=3)

@@ -1,25 +1,31 @@
 """Ledgers that are closed when their test ends."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.model.query import QuerySpec
+from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import START_MS, VirtualClock
 
-OpenLedger = Callable[[int, QuerySpec], LedgerDriver]
+Start = Callable[..., LedgerDriver]
+"""Opens a ledger at an instant, with a query of these traits."""
 
 
 @pytest.fixture
-def open_ledger(tmp_path: Path) -> Iterator[OpenLedger]:
-    drivers: list[LedgerDriver] = []
+def start(tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as opened:
 
-    def opened(start_ms: int, query: QuerySpec) -> LedgerDriver:
-        drivers.append(LedgerDriver(tmp_path, query, clock=VirtualClock(start_ms)))
-        return drivers[-1]
+        def started(at_ms: int = START_MS, **traits: Any) -> LedgerDriver:
+            made = LedgerDriver(tmp_path, spec(**traits), clock=VirtualClock(at_ms))
+            return opened.enter_context(made)
 
-    yield opened
-    for driver in drivers:
-        driver.close()
+        yield started
+
+
+@pytest.fixture
+def driver(start: Start) -> LedgerDriver:
+    return start()

@@ -8,18 +8,12 @@ from exporter.errors import BudgetSpent, ClaimLost
 from exporter.model.query import Budget
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Window, floor_to
 from exporter.polling import schedule
-from tests.ledger.conftest import OpenLedger
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
 CALL = Budget("account", HOUR_MS, 60_000)
 DAILY = ("chatbot_active_users", ("shop", "", "", "day"))
-
-
-@pytest.fixture
-def driver(open_ledger: OpenLedger) -> LedgerDriver:
-    return open_ledger(START_MS, spec())
 
 
 def test_a_call_is_there_once_in_period_and_margin(driver: LedgerDriver) -> None:

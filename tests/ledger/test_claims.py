@@ -10,7 +10,6 @@ from exporter.ledger import claims
 from exporter.ledger.rows import Claim
 from exporter.ledger.tables import metadata
 from exporter.model.samples import GaugeRow, Reading, Window
-from tests.ledger.conftest import OpenLedger
 from tests.support.builders import received, spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
@@ -18,11 +17,6 @@ from tests.support.virtual import START_MS
 EXPIRY_MS = 30_000
 NEXT_MS = START_MS + 300_000
 USERS = GaugeRow(("chatbot_known_users", ("shop", "")), Window(0, START_MS), 3)
-
-
-@pytest.fixture
-def driver(open_ledger: OpenLedger) -> LedgerDriver:
-    return open_ledger(START_MS, spec())
 
 
 @pytest.fixture

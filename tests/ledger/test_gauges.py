@@ -6,7 +6,7 @@ import pytest
 
 from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS, GaugeRow, Window, floor_to
-from tests.ledger.conftest import OpenLedger
+from tests.ledger.conftest import Start
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
@@ -15,7 +15,11 @@ USERS, RETURNING = "chatbot_active_users", "chatbot_returning_users"
 LIST = "chatbot_top_intent_matches"
 HOUR = floor_to(START_MS, HOUR_MS)
 WEEK = GaugeRow((USERS, ("shop", "", "", "7d")), Window(0, HOUR - HOUR_MS), 3)
-CAPS: list[dict[str, Any]] = [{"total_cap": 2}, {"target_cap": 2}, {"caps": {LIST: 2}}]
+CAPS: dict[str, dict[str, Any]] = {
+    "total": {"total_cap": 2},
+    "target": {"target_cap": 2},
+    "family": {"caps": {LIST: 2}},
+}
 
 
 def hour(end_ms: int, value: float) -> GaugeRow:
@@ -35,11 +39,9 @@ def shown(driver: LedgerDriver) -> dict[str, float]:
     return {labels[2]: value for labels, value in driver.shown(LIST).items()}
 
 
-@pytest.mark.parametrize("caps", CAPS)
-def test_a_list_at_a_cap_takes_a_new_entry_for_one_that_left(
-    open_ledger: OpenLedger, caps: dict[str, Any]
-) -> None:
-    driver = open_ledger(START_MS, spec(**caps))
+@pytest.mark.parametrize("cap", CAPS)
+def test_a_list_at_a_cap_takes_a_new_entry_for_one_that_left(start: Start, cap: str) -> None:
+    driver = start(**CAPS[cap])
     top(driver, "buy", "pay")
 
     top(driver, "help", "buy")
@@ -48,23 +50,20 @@ def test_a_list_at_a_cap_takes_a_new_entry_for_one_that_left(
     assert driver.counted("dropped_series_total") == 0
 
 
-@pytest.mark.parametrize("caps", CAPS)
-def test_entries_that_were_shown_keep_their_places(
-    open_ledger: OpenLedger, caps: dict[str, Any]
-) -> None:
-    driver = open_ledger(START_MS, spec(**caps))
+@pytest.mark.parametrize("cap", CAPS)
+def test_entries_that_were_shown_keep_their_places(start: Start, cap: str) -> None:
+    driver = start(**CAPS[cap])
     top(driver, "buy", "pay")
 
     top(driver, "help", "pay", "buy")
 
     assert shown(driver) == {"pay": 2, "buy": 3}
     assert driver.counted("dropped_series_total") == 1
+    assert driver.dropped() == {f"{cap}_limit"}
 
 
-def test_a_list_gives_its_places_to_no_other_kind_until_it_is_replaced(
-    open_ledger: OpenLedger,
-) -> None:
-    driver = open_ledger(START_MS, spec(total_cap=1))
+def test_a_list_gives_its_places_to_no_other_kind_until_it_is_replaced(start: Start) -> None:
+    driver = start(total_cap=1)
     top(driver, "buy")
 
     driver.poll(levels=[hour(HOUR, 7)])
@@ -76,10 +75,8 @@ def test_a_list_gives_its_places_to_no_other_kind_until_it_is_replaced(
     assert list(driver.shown(USERS).values()) == [7]
 
 
-def test_the_newest_settled_bucket_is_shown_and_a_revision_replaces_it(
-    open_ledger: OpenLedger,
-) -> None:
-    driver = open_ledger(START_MS, spec(settle_ms=HOUR_MS))
+def test_the_newest_settled_bucket_is_shown_and_a_revision_replaces_it(start: Start) -> None:
+    driver = start(settle_ms=HOUR_MS)
     hours = [hour(HOUR - HOUR_MS, 3), hour(HOUR, 5), hour(HOUR + HOUR_MS, 1)]
 
     driver.poll(buckets=hours)
@@ -89,16 +86,13 @@ def test_the_newest_settled_bucket_is_shown_and_a_revision_replaces_it(
     assert (list(first.values()), list(driver.shown(USERS).values())) == ([3], [4])
 
 
-def test_a_level_is_the_newest_bucket_whatever_the_order(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
-
+def test_a_level_is_the_newest_bucket_whatever_the_order(driver: LedgerDriver) -> None:
     driver.poll(levels=[hour(HOUR + HOUR_MS, 9), hour(HOUR, 5)])
 
     assert list(driver.shown(USERS).values()) == [9]
 
 
-def test_a_level_that_a_reading_does_not_mention_stays(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
+def test_a_level_that_a_reading_does_not_mention_stays(driver: LedgerDriver) -> None:
     window = Window(HOUR - HOUR_MS, HOUR)
     held = [GaugeRow((name, ("shop", "", "web", "hour")), window, 1) for name in (USERS, RETURNING)]
     other = GaugeRow((RETURNING, ("shop", "", "sms", "hour")), window, 2)
@@ -118,9 +112,9 @@ def test_a_level_that_a_reading_does_not_mention_stays(open_ledger: OpenLedger) 
     ],
 )
 def test_a_gauge_is_withdrawn_three_periods_and_two_intervals_after_its_end(
-    open_ledger: OpenLedger, reading: dict[str, Any], periods_ms: int
+    start: Start, reading: dict[str, Any], periods_ms: int
 ) -> None:
-    driver = open_ledger(START_MS, spec(interval_ms=2 * HOUR_MS, settle_ms=HOUR_MS))
+    driver = start(interval_ms=2 * HOUR_MS, settle_ms=HOUR_MS)
     driver.poll(**reading)
     withdrawn_ms = HOUR - HOUR_MS + periods_ms + 2 * 2 * HOUR_MS
     driver.clock.step(withdrawn_ms - 1 - driver.clock.now_ms())
@@ -131,8 +125,7 @@ def test_a_gauge_is_withdrawn_three_periods_and_two_intervals_after_its_end(
     assert (last, driver.shown(USERS)) == ([3], {})
 
 
-def test_two_queries_cannot_show_one_gauge(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
+def test_two_queries_cannot_show_one_gauge(driver: LedgerDriver) -> None:
     driver.sync(driver.spec, spec(name="daily"))
     driver.poll(levels=[hour(HOUR, 1)])
 

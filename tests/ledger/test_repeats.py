@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from exporter.errors import LedgerError
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.ledger.conftest import OpenLedger
+from tests.ledger.conftest import Start
 from tests.support.builders import INTERACTIONS, RECEIVED, spec
-from tests.support.driver import LedgerDriver
+from tests.support.driver import LedgerDriver, recorded
 from tests.support.effort import examples
 from tests.support.virtual import START_MS
 
@@ -31,17 +31,16 @@ polls = st.lists(
 
 
 @pytest.fixture
-def driver(open_ledger: OpenLedger) -> LedgerDriver:
-    found = open_ledger(START_MS, spec())
-    found.poll({HOUR: 10})
-    found.poll({HOUR: 14})
-    return found
+def driver(driver: LedgerDriver) -> LedgerDriver:
+    driver.poll({HOUR: 10})
+    driver.poll({HOUR: 14})
+    return driver
 
 
 def test_a_reading_that_says_the_same_again_touches_no_bucket(driver: LedgerDriver) -> None:
-    with driver.statements() as changed:
+    with recorded() as changed:
         driver.poll({HOUR: 15})
-    with driver.statements() as same:
+    with recorded() as same:
         driver.poll({HOUR: 15})
 
     assert any("bucket" in statement for statement, _ in changed)
@@ -78,7 +77,7 @@ def test_overhang_is_written_off_though_every_poll_says_the_same(driver: LedgerD
 def test_another_claim_in_between_ends_the_memory(driver: LedgerDriver) -> None:
     driver.fail(driver.claim())
 
-    with driver.statements() as seen:
+    with recorded() as seen:
         driver.poll({HOUR: 14})
 
     assert any("FROM bucket" in statement for statement, _ in seen)
@@ -88,14 +87,14 @@ def test_a_target_that_was_away_is_compared_again(driver: LedgerDriver) -> None:
     driver.ledger.sync_queries([spec(target="promo")])
     driver.ledger.sync_queries([driver.spec])
 
-    with driver.statements() as seen:
+    with recorded() as seen:
         driver.poll({HOUR: 14})
 
     assert any("FROM bucket" in statement for statement, _ in seen)
 
 
-def test_what_has_no_place_is_counted_at_every_poll(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec(caps={RECEIVED: 1}))
+def test_what_has_no_place_is_counted_at_every_poll(start: Start) -> None:
+    driver = start(caps={RECEIVED: 1})
     for _ in range(3):
         driver.poll({("web", HOUR): 1.0, ("sms", HOUR): 2.0})
 

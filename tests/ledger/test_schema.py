@@ -34,9 +34,7 @@ def test_the_newest_schema_is_the_last_migration() -> None:
     assert engine.revisions()[0] == engine.NEWEST
 
 
-def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
-    driver.close()
+def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(driver: LedgerDriver) -> None:
     made = sa.create_engine(driver.url)
 
     with made.connect() as connection:
@@ -52,9 +50,7 @@ def test_only_a_ledger_that_is_not_up_to_date_needs_alembic(tmp_path: Path) -> N
     assert (opened(url), opened(url)) == ("True", "False")
 
 
-def test_the_schema_in_use_is_read_from_the_ledger(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
-    driver.close()
+def test_the_schema_in_use_is_read_from_the_ledger(driver: LedgerDriver) -> None:
     bare = sa.create_engine(driver.url)
 
     assert engine.schema_version(bare) == engine.newest_schema() == 2
@@ -88,8 +84,9 @@ def rewrite_as_schema_1(url: str, folder: Path) -> None:
     made.dispose()
 
 
-def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
+def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
+    driver: LedgerDriver, tmp_path: Path
+) -> None:
     hour = floor_to(START_MS, HOUR_MS)
     for value in (10.0, 14.0, 12.0):
         driver.poll({hour: value, hour - HOUR_MS: 3.0})
@@ -104,4 +101,3 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path)
     assert (after.shown, after.state) == (before.shown, before.state)
     assert (before.state.overhang, driver.counter()) == ({RECEIVED: 2}, 5)
     assert (tmp_path / "ledger.db.v1.bak").is_file()
-    driver.close()

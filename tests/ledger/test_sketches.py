@@ -1,8 +1,8 @@
 """Distinct users and conversations over rolling windows, and the key that hides them."""
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,21 +11,21 @@ from exporter.errors import LedgerError
 from exporter.ledger.sketches import installation_key
 from exporter.ledger.store import Ledger
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, Window
+from tests.ledger.conftest import Start
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 USERS, CONVERSATIONS = "chatbot_active_users", "chatbot_active_conversations"
-STREAM = spec(provider="chatlayer", name="events/care/live", stream=True, lookback_ms=900_000)
+STREAM: dict[str, Any] = {"provider": "chatlayer", "stream": True, "lookback_ms": 900_000}
 SERIES = ("chatbot_events_total", ("care", "live", "web", "handover"))
 
 
 @pytest.fixture
-def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
-    opened = LedgerDriver(tmp_path, STREAM)
+def driver(start: Start) -> LedgerDriver:
+    opened = start(**STREAM)
     drain(opened)
-    yield opened
-    opened.ledger.close()
+    return opened
 
 
 def drain(driver: LedgerDriver, *events: Event) -> None:
@@ -139,16 +139,13 @@ def test_a_broken_key_is_refused(tmp_path: Path) -> None:
         installation_key(path)
 
 
-def test_a_ledger_without_a_stream_makes_no_key(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
-    driver.close()
+def test_a_ledger_without_a_stream_makes_no_key(start: Start, tmp_path: Path) -> None:
+    start()
 
     assert not list(tmp_path.glob("*.key"))
 
 
-def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path, STREAM)
-    drain(driver)
+def test_rows_of_a_day_count_once_however_often_they_come(driver: LedgerDriver) -> None:
     driver.clock.step(HOUR_MS)
     again = [event(n, driver.clock.now_ms() - 1000 - n, "ada") for n in range(50)]
 
@@ -158,14 +155,13 @@ def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> Non
     driver.confirm_zero_scraped()
     assert driver.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
     assert driver.counted("duplicate_events_total") == 250
-    driver.close()
 
 
 def test_a_ledger_that_is_no_file_says_that_it_tells_no_users_apart() -> None:
     ledger = Ledger("sqlite://", clock=VirtualClock(START_MS), families={})
 
     with capture_logs() as said:
-        ledger.sync_queries([STREAM])
+        ledger.sync_queries([spec(**STREAM)])
     ledger.close()
 
     (line,) = said

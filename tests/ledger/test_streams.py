@@ -4,20 +4,19 @@ import pytest
 
 from exporter.ledger.rows import Applied
 from exporter.model.samples import HOUR_MS, Event, Window
-from tests.ledger.conftest import OpenLedger
-from tests.support.builders import received, spec
+from tests.ledger.conftest import Start
+from tests.support.builders import received
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
 MINUTE_MS = 60_000
 OVERLAP_MS = 15 * MINUTE_MS
-STREAM = spec(stream=True, lookback_ms=OVERLAP_MS, ids_kept_ms=HOUR_MS)
 
 
 @pytest.fixture
-def driver(open_ledger: OpenLedger) -> LedgerDriver:
+def driver(start: Start) -> LedgerDriver:
     """Return a stream that has been read up to its epoch, which is the start of virtual time."""
-    opened = open_ledger(START_MS, STREAM)
+    opened = start(stream=True, lookback_ms=OVERLAP_MS, ids_kept_ms=HOUR_MS)
     drain(opened)
     return opened
 

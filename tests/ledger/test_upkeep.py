@@ -7,9 +7,9 @@ from structlog.testing import capture_logs
 from exporter.ledger import maintenance
 from exporter.ledger.tables import bucket, query
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, floor_to
-from tests.ledger.conftest import OpenLedger
-from tests.support.builders import received, spec
-from tests.support.driver import LedgerDriver, Statements
+from tests.ledger.conftest import Start
+from tests.support.builders import received
+from tests.support.driver import LedgerDriver, Statements, recorded
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -28,7 +28,7 @@ def scans(driver: LedgerDriver, asked: Statements) -> list[str]:
 
 def everyday(driver: LedgerDriver) -> Statements:
     """Poll with growth, a fall, a gauge and nothing new; show, tend, sweep and forget."""
-    with driver.statements() as asked:
+    with recorded() as asked:
         for figure in (10.0, 14.0, 12.0, 12.0):
             driver.poll({("web", HOUR): figure, ("sms", HOUR - HOUR_MS): figure})
         driver.confirm_zero_scraped()
@@ -43,21 +43,19 @@ def everyday(driver: LedgerDriver) -> Statements:
     return asked
 
 
-def test_no_statement_reads_all_buckets_or_events(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
-
+def test_no_statement_reads_all_buckets_or_events(driver: LedgerDriver) -> None:
     asked = everyday(driver)
 
     assert any(statement.startswith("DELETE FROM bucket") for statement, _ in asked)
     assert not [scan for scan in scans(driver, asked) if "bucket" in scan or "seen_event" in scan]
 
 
-def test_no_statement_of_a_stream_reads_all_events(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec(stream=True, lookback_ms=HOUR_MS))
+def test_no_statement_of_a_stream_reads_all_events(start: Start) -> None:
+    driver = start(stream=True, lookback_ms=HOUR_MS)
     driver.poll(watermark_ms=START_MS)
     events = [Event(bytes([n]) * 16, START_MS + n, (received("web"),)) for n in range(9)]
 
-    with driver.statements() as asked:
+    with recorded() as asked:
         driver.poll(events=events, watermark_ms=START_MS + HOUR_MS)
         driver.poll(events=events, watermark_ms=START_MS + HOUR_MS)
 
@@ -65,8 +63,7 @@ def test_no_statement_of_a_stream_reads_all_events(open_ledger: OpenLedger) -> N
     assert not [scan for scan in scans(driver, asked) if "bucket" in scan or "seen_event" in scan]
 
 
-def test_a_ledger_near_its_size_keeps_only_what_is_still_read(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
+def test_a_ledger_near_its_size_keeps_only_what_is_still_read(driver: LedgerDriver) -> None:
     driver.poll({HOUR: 1.0})
     driver.poll({HOUR: 5.0})
     driver.clock.step(10 * DAY_MS)
@@ -86,8 +83,7 @@ def test_a_ledger_near_its_size_keeps_only_what_is_still_read(open_ledger: OpenL
     assert driver.counter() == 7
 
 
-def test_a_ledger_with_room_says_nothing_and_keeps_all(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
+def test_a_ledger_with_room_says_nothing_and_keeps_all(driver: LedgerDriver) -> None:
     driver.poll({HOUR: 1.0})
     driver.clock.step(10 * DAY_MS)
     driver.poll({HOUR + 10 * DAY_MS: 2.0})
@@ -100,10 +96,10 @@ def test_a_ledger_with_room_says_nothing_and_keeps_all(open_ledger: OpenLedger) 
 
 
 def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
-    open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "BATCH_ROWS", 2)
-    driver = open_ledger(START_MS, spec())
+    driver = start()
     driver.poll({HOUR - n * HOUR_MS: 1.0 for n in range(5)})
     driver.ledger.sync_queries([])
     driver.clock.step(91 * DAY_MS)
@@ -123,10 +119,10 @@ def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
 
 
 def test_a_target_that_comes_back_half_forgotten_counts_on(
-    open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "BATCH_ROWS", 2)
-    driver = open_ledger(START_MS, spec(lookback_ms=200 * DAY_MS))
+    driver = start(lookback_ms=200 * DAY_MS)
     driver.poll({HOUR - n * HOUR_MS: 1.0 for n in range(5)})
     driver.poll({HOUR - n * HOUR_MS: 2.0 for n in range(5)})
     driver.ledger.sync_queries([])
@@ -140,8 +136,7 @@ def test_a_target_that_comes_back_half_forgotten_counts_on(
     assert driver.counter() == 8
 
 
-def test_a_sweep_forgets_what_is_due(open_ledger: OpenLedger) -> None:
-    driver = open_ledger(START_MS, spec())
+def test_a_sweep_forgets_what_is_due(driver: LedgerDriver) -> None:
     driver.poll({HOUR: 1.0})
     driver.ledger.sync_queries([])
     driver.clock.step(91 * DAY_MS)

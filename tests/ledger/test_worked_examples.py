@@ -6,7 +6,7 @@ import pytest
 
 from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS
-from tests.ledger.conftest import OpenLedger
+from tests.ledger.conftest import Start
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.driver import LedgerDriver
 
@@ -15,20 +15,16 @@ def at(hour: int, minute: int = 0, day: int = 3) -> int:
     return round(dt.datetime(2026, 3, day, hour, minute, tzinfo=dt.UTC).timestamp() * 1000)
 
 
-def driver_at(open_ledger: OpenLedger, hour: int, minute: int, **changes: object) -> LedgerDriver:
-    return open_ledger(at(hour, minute), spec(**changes))
-
-
 def go_to(driver: LedgerDriver, instant_ms: int) -> None:
     driver.clock.step(instant_ms - driver.clock.now_ms())
 
 
 def numbers(driver: LedgerDriver) -> tuple[float, float]:
-    return driver.counter(), driver.view().state.overhang["chatbot_messages_received_total"]
+    return driver.counter(), driver.overhang()
 
 
-def test_late_data_and_a_small_retraction_cost_no_accuracy(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20)
+def test_late_data_and_a_small_retraction_cost_no_accuracy(start: Start) -> None:
+    driver = start(at(10, 20))
     polls = [
         ((10, 20), {9: 100, 10: 30}, (0, 0)),
         ((10, 40), {9: 100, 10: 55}, (25, 0)),
@@ -47,8 +43,8 @@ def test_late_data_and_a_small_retraction_cost_no_accuracy(open_ledger: OpenLedg
     assert seen == [expected for _, _, expected in polls]
 
 
-def test_a_large_retraction_is_written_off_after_six_hours(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 1, 0, history=True)
+def test_a_large_retraction_is_written_off_after_six_hours(start: Start) -> None:
+    driver = start(at(1, 0), history=True)
     driver.poll({at(0): 1000})
     driver.counter()
     seen = []
@@ -63,8 +59,10 @@ def test_a_large_retraction_is_written_off_after_six_hours(open_ledger: OpenLedg
     assert driver.counted("written_off_total") == 280
 
 
-def test_an_outage_inside_the_window_loses_nothing(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 9, 50)
+def test_an_outage_inside_the_window_loses_nothing(start: Start) -> None:
+    driver = start(
+        at(9, 50),
+    )
     driver.poll({at(8): 500})
     go_to(driver, at(10, 10))
     driver.poll({at(8): 1000, at(10): 22})
@@ -77,16 +75,16 @@ def test_an_outage_inside_the_window_loses_nothing(open_ledger: OpenLedger) -> N
     assert driver.counter() == 874
 
 
-def test_history_is_counted_when_asked_for(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20, history=True)
+def test_history_is_counted_when_asked_for(start: Start) -> None:
+    driver = start(at(10, 20), history=True)
 
     driver.poll({at(7): 50, at(8): 60, at(9): 70, at(10): 30})
 
     assert driver.counter() == 210
 
 
-def test_a_channel_that_appears_later_counts_from_nothing(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20)
+def test_a_channel_that_appears_later_counts_from_nothing(start: Start) -> None:
+    driver = start(at(10, 20))
     driver.poll({("web", at(10)): 30.0})
 
     driver.poll({("web", at(10)): 31.0, ("sms", at(10)): 4.0})
@@ -94,8 +92,8 @@ def test_a_channel_that_appears_later_counts_from_nothing(open_ledger: OpenLedge
     assert (driver.counter("web"), driver.counter("sms")) == (1, 4)
 
 
-def test_a_late_row_of_an_hour_before_the_first_poll_counts(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20)
+def test_a_late_row_of_an_hour_before_the_first_poll_counts(start: Start) -> None:
+    driver = start(at(10, 20))
     driver.poll({at(9): 5.0})
 
     driver.poll({at(9): 5.0, at(8): 3.0})
@@ -103,8 +101,8 @@ def test_a_late_row_of_an_hour_before_the_first_poll_counts(open_ledger: OpenLed
     assert driver.counter() == 3
 
 
-def test_rows_older_than_the_first_range_never_count(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20, lookback_ms=2 * HOUR_MS)
+def test_rows_older_than_the_first_range_never_count(start: Start) -> None:
+    driver = start(at(10, 20), lookback_ms=2 * HOUR_MS)
     driver.poll({at(9): 5.0})
     driver.reopen(spec(lookback_ms=9 * HOUR_MS))
 
@@ -113,8 +111,8 @@ def test_rows_older_than_the_first_range_never_count(open_ledger: OpenLedger) ->
     assert driver.counter() == 1
 
 
-def test_an_hour_that_is_no_longer_mentioned_is_zero(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20, history=True)
+def test_an_hour_that_is_no_longer_mentioned_is_zero(start: Start) -> None:
+    driver = start(at(10, 20), history=True)
     driver.poll({at(9): 50.0, at(10): 10.0})
 
     driver.poll({at(10): 12.0})
@@ -124,10 +122,10 @@ def test_an_hour_that_is_no_longer_mentioned_is_zero(open_ledger: OpenLedger) ->
 
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_new_series_is_zero_until_that_was_scraped(
-    open_ledger: OpenLedger,
+    start: Start,
     restarts: bool,  # noqa: FBT001
 ) -> None:
-    driver = driver_at(open_ledger, 10, 20, history=True)
+    driver = start(at(10, 20), history=True)
     driver.poll({at(10): 40.0})
     assert driver.shown() == {("shop", "", ""): 0}
 
@@ -142,8 +140,8 @@ def test_a_new_series_is_zero_until_that_was_scraped(
         assert driver.shown() == {("shop", "", ""): 40}
 
 
-def test_a_family_that_could_not_be_read_stays_as_it_was(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20)
+def test_a_family_that_could_not_be_read_stays_as_it_was(start: Start) -> None:
+    driver = start(at(10, 20))
     driver.poll({at(10): 5.0})
     driver.poll({at(10): 9.0})
 
@@ -153,17 +151,15 @@ def test_a_family_that_could_not_be_read_stays_as_it_was(open_ledger: OpenLedger
     assert numbers(driver) == (5, 0)
 
 
-def test_a_first_read_must_be_whole(open_ledger: OpenLedger) -> None:
-    driver = driver_at(open_ledger, 10, 20)
+def test_a_first_read_must_be_whole(start: Start) -> None:
+    driver = start(at(10, 20))
 
     with pytest.raises(SchemaError, match="a first read must be whole"):
         driver.poll({}, kept=frozenset({RECEIVED}))
 
 
-def test_a_series_that_the_settings_name_is_zero_before_the_first_poll(
-    open_ledger: OpenLedger,
-) -> None:
-    driver = driver_at(open_ledger, 10, 20, known=(received("web"),))
+def test_a_series_that_the_settings_name_is_zero_before_the_first_poll(start: Start) -> None:
+    driver = start(at(10, 20), known=(received("web"),))
     before = driver.shown()
 
     driver.poll({("web", at(10)): 30.0})

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
-from tests.support.driver import Killed, LedgerDriver, killed_at, scratch
+from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.effort import examples
 from tests.support.history import History, readings
 from tests.support.virtual import START_MS
@@ -54,7 +54,7 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
             history.change("web", HOUR, 100)
             history.change("sms", HOUR, 100)
             poll(ledger, history)
-        with killed_at(None) as done:
+        with recorded() as done:
             for step in story:
                 change(histories[0], step)
                 poll(calm, histories[0])
@@ -69,7 +69,7 @@ def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], a
 def poll_through(ledger: LedgerDriver, history: History, left: int) -> int:
     """Poll; be killed after ``left`` statements, then go on; return what is left of them."""
     try:
-        with killed_at(left if left >= 0 else None) as done:
+        with recorded(kill_at=left if left >= 0 else None) as done:
             poll(ledger, history)
     except Killed:
         ledger.shown()

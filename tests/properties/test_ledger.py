@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
-from tests.support.driver import Killed, LedgerDriver, killed_at, scratch
+from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.effort import examples
 from tests.support.history import History, Oracle, readings, series_of
 
@@ -228,12 +228,12 @@ class Account(RuleBasedStateMachine):
         window = self.driver.window(claim := self.driver.claim())
         (reading,) = readings(self.history, self.driver.spec, window, Random(seed))  # noqa: S311
         try:
-            with killed_at(number) as done:
+            with recorded(kill_at=number) as done:
                 self.driver.apply(claim, reading)
         except Killed:
             pass
         else:
-            assert done[-1] == "COMMIT"
+            assert done[-1] == ("COMMIT", ())
             self.note(reading.window, last=True)
         self.driver.kill()
 

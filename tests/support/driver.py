@@ -33,20 +33,24 @@ class Killed(BaseException):
 
 
 @contextmanager
-def killed_at(number: int | None) -> Iterator[list[str]]:
-    """Raise ``Killed`` at the ``number``-th (from 0) statement or commit; yield what was done."""
-    done: list[str] = []
+def recorded(kill_at: int | None = None) -> Iterator[Statements]:
+    """Yield the statements and commits so far, with one set of parameters each.
 
-    def step(what: str) -> None:
-        done.append(what)
-        if number is not None and len(done) > number:
+    Raise ``Killed`` before the one with the number ``kill_at``, from 0.
+    """
+    done: Statements = []
+
+    def step(what: str, parameters: Sequence[Any]) -> None:
+        done.append((what, parameters))
+        if kill_at is not None and len(done) > kill_at:
             raise Killed
 
-    def statement(_c: Any, _cursor: Any, text: str, *_more: Any) -> None:
-        step(text)
+    def statement(*given: Any) -> None:
+        _, _, text, parameters, _, many = given
+        step(text, parameters[0] if many else parameters)
 
     def commit(_connection: Any) -> None:
-        step("COMMIT")
+        step("COMMIT", ())
 
     sa.event.listen(sa.Engine, "before_cursor_execute", statement)
     sa.event.listen(sa.Engine, "commit", commit)
@@ -217,6 +221,11 @@ class LedgerDriver:
         counts = self.ledger.self_counts()
         return sum(v for (found, _), v in counts.items() if found == f"chatbot_exporter_{name}")
 
+    def dropped(self) -> set[str]:
+        """Return why label sets had no place of their own."""
+        counts = self.ledger.self_counts()
+        return {dict(labels)["reason"] for name, labels in counts if "_dropped_series" in name}
+
     def numbers(self) -> dict[str, Numbers]:
         """Return what the ledger's file holds of the counter of each channel, shown or not."""
         with closing(sqlite3.connect(self._path)) as file:
@@ -229,19 +238,6 @@ class LedgerDriver:
         """Yield a transaction of the ledger, to look at its rows or to change them."""
         with self.ledger._engine.begin() as tx:
             yield tx
-
-    @contextmanager
-    def statements(self) -> Iterator[Statements]:
-        """Collect what is asked of the database meanwhile, with one set of parameters each."""
-        asked: Statements = []
-
-        def note(*given: Any) -> None:
-            _, _, text, parameters, _, many = given
-            asked.append((text, parameters[0] if many else parameters))
-
-        sa.event.listen(self.ledger._engine, "before_cursor_execute", note)
-        yield asked
-        sa.event.remove(self.ledger._engine, "before_cursor_execute", note)
 
 
 def _channel(key: Any) -> tuple[str, ...]:

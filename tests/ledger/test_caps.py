@@ -5,15 +5,14 @@ from collections.abc import Collection, Sequence
 
 from exporter.ledger.rules import ALL, TARGET, Room, overflow, place, sum_counts
 from exporter.model.families import FLOW_TRIGGERS, INTERACTIONS
-from exporter.model.samples import CountRow, Family, MetricType, Series
+from exporter.model.samples import HOUR_MS, CountRow, Family, MetricType, Series, floor_to
+from tests.ledger.conftest import Start
+from tests.support.builders import spec
+from tests.support.virtual import START_MS
 
-CAMPAIGNS = Family(
-    "campaigns_total",
-    MetricType.COUNTER,
-    "",
-    ("provider", "target", "project", "campaign", "source"),
-    1,
-)
+CAMPAIGN_LABELS = ("provider", "target", "project", "campaign", "source")
+CAMPAIGNS = Family("campaigns_total", MetricType.COUNTER, "", CAMPAIGN_LABELS, 1)
+HOUR = floor_to(START_MS, HOUR_MS)
 FAMILIES = {family.name: family for family in (INTERACTIONS, FLOW_TRIGGERS, CAMPAIGNS)}
 
 
@@ -36,7 +35,7 @@ def placed(rows: Sequence[CountRow], room: Room) -> dict[Series, dict[int, float
 def test_past_the_cap_rows_are_summed_in_other() -> None:
     room = room_for({interactions("a")}, 1, 10)
     rows = [
-        (interactions(kind), 0, value) for kind, value in zip("abcd", (1, 2, 4, 8), strict=True)
+        (interactions(kind), 0, value) for kind, value in {"a": 1, "b": 2, "c": 4, "d": 8}.items()
     ]
 
     counted = placed(rows, room)
@@ -73,3 +72,24 @@ def test_a_gauge_without_a_place_is_dropped() -> None:
     room = room_for((), 1, 10)
 
     assert [room.admit(interactions(kind)) for kind in "ab"] == [True, False]
+
+
+def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(start: Start) -> None:
+    driver = start(total_cap=2)
+    driver.poll({("web", HOUR): 1.0, ("sms", HOUR): 1.0})
+    driver.sync(spec(target="promo", total_cap=2))
+
+    driver.poll({("web", HOUR): 1.0, ("app", HOUR): 2.0})
+    driver.poll({("web", HOUR): 4.0, ("app", HOUR): 7.0})
+
+    assert driver.counters() == {"other": 8}
+    assert driver.dropped() == {"total_limit"}
+
+
+def test_a_series_that_has_its_place_keeps_it(start: Start) -> None:
+    driver = start(total_cap=1)
+    driver.poll({("web", HOUR): 1.0})
+
+    driver.poll({("web", HOUR): 5.0, ("sms", HOUR): 1.0})
+
+    assert driver.counters() == {"web": 4, "other": 1}
