@@ -8,7 +8,7 @@ from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS
 from tests.ledger.conftest import Start
 from tests.support.builders import RECEIVED, received, spec
-from tests.support.driver import LedgerDriver
+from tests.support.driver import Hours, LedgerDriver
 
 
 def at(hour: int, minute: int = 0, day: int = 3) -> int:
@@ -60,9 +60,7 @@ def test_a_large_retraction_is_written_off_after_six_hours(start: Start) -> None
 
 
 def test_an_outage_inside_the_window_loses_nothing(start: Start) -> None:
-    driver = start(
-        at(9, 50),
-    )
+    driver = start(at(9, 50))
     driver.poll({at(8): 500})
     go_to(driver, at(10, 10))
     driver.poll({at(8): 1000, at(10): 22})
@@ -75,34 +73,36 @@ def test_an_outage_inside_the_window_loses_nothing(start: Start) -> None:
     assert driver.counter() == 874
 
 
-def test_history_is_counted_when_asked_for(start: Start) -> None:
-    driver = start(at(10, 20), history=True)
+CASES: dict[str, tuple[bool, list[Hours], dict[str, float], float]] = {
+    "history is counted when asked for": (
+        True, [{at(7): 50, at(8): 60, at(9): 70, at(10): 30}], {"": 210}, 0,
+    ),
+    "a channel that appears later counts from nothing": (
+        False, [{("web", at(10)): 30}, {("web", at(10)): 31, ("sms", at(10)): 4}],
+        {"web": 1, "sms": 4}, 0,
+    ),
+    "a late row of an hour before the first poll counts": (
+        False, [{at(9): 5}, {at(9): 5, at(8): 3}], {"": 3}, 0,
+    ),
+    "an hour that is no longer mentioned is zero": (
+        True, [{at(9): 50, at(10): 10}, {at(10): 12}], {"": 60}, 48,
+    ),
+}  # fmt: skip
 
-    driver.poll({at(7): 50, at(8): 60, at(9): 70, at(10): 30})
 
-    assert driver.counter() == 210
+@pytest.mark.parametrize("case", CASES)
+def test_polls_add_up_to(start: Start, case: str) -> None:
+    history, polls, counters, overhang = CASES[case]
+    driver = start(history=history)
 
+    for hours in polls:
+        driver.poll(hours)
 
-def test_a_channel_that_appears_later_counts_from_nothing(start: Start) -> None:
-    driver = start(at(10, 20))
-    driver.poll({("web", at(10)): 30.0})
-
-    driver.poll({("web", at(10)): 31.0, ("sms", at(10)): 4.0})
-
-    assert (driver.counter("web"), driver.counter("sms")) == (1, 4)
-
-
-def test_a_late_row_of_an_hour_before_the_first_poll_counts(start: Start) -> None:
-    driver = start(at(10, 20))
-    driver.poll({at(9): 5.0})
-
-    driver.poll({at(9): 5.0, at(8): 3.0})
-
-    assert driver.counter() == 3
+    assert (driver.counters(), driver.overhang()) == (counters, overhang)
 
 
 def test_rows_older_than_the_first_range_never_count(start: Start) -> None:
-    driver = start(at(10, 20), lookback_ms=2 * HOUR_MS)
+    driver = start(lookback_ms=2 * HOUR_MS)
     driver.poll({at(9): 5.0})
     driver.reopen(spec(lookback_ms=9 * HOUR_MS))
 
@@ -111,21 +111,12 @@ def test_rows_older_than_the_first_range_never_count(start: Start) -> None:
     assert driver.counter() == 1
 
 
-def test_an_hour_that_is_no_longer_mentioned_is_zero(start: Start) -> None:
-    driver = start(at(10, 20), history=True)
-    driver.poll({at(9): 50.0, at(10): 10.0})
-
-    driver.poll({at(10): 12.0})
-
-    assert numbers(driver) == (60, 48)
-
-
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_new_series_is_zero_until_that_was_scraped(
     start: Start,
     restarts: bool,  # noqa: FBT001
 ) -> None:
-    driver = start(at(10, 20), history=True)
+    driver = start(history=True)
     driver.poll({at(10): 40.0})
     assert driver.shown() == {("shop", "", ""): 0}
 
@@ -140,8 +131,7 @@ def test_a_new_series_is_zero_until_that_was_scraped(
         assert driver.shown() == {("shop", "", ""): 40}
 
 
-def test_a_family_that_could_not_be_read_stays_as_it_was(start: Start) -> None:
-    driver = start(at(10, 20))
+def test_a_family_that_could_not_be_read_stays_as_it_was(driver: LedgerDriver) -> None:
     driver.poll({at(10): 5.0})
     driver.poll({at(10): 9.0})
 
@@ -151,15 +141,14 @@ def test_a_family_that_could_not_be_read_stays_as_it_was(start: Start) -> None:
     assert numbers(driver) == (5, 0)
 
 
-def test_a_first_read_must_be_whole(start: Start) -> None:
-    driver = start(at(10, 20))
+def test_a_first_read_must_be_whole(driver: LedgerDriver) -> None:
 
     with pytest.raises(SchemaError, match="a first read must be whole"):
         driver.poll({}, kept=frozenset({RECEIVED}))
 
 
 def test_a_series_that_the_settings_name_is_zero_before_the_first_poll(start: Start) -> None:
-    driver = start(at(10, 20), known=(received("web"),))
+    driver = start(known=(received("web"),))
     before = driver.shown()
 
     driver.poll({("web", at(10)): 30.0})

@@ -1,12 +1,12 @@
 """P13: every instant since the first poll was read, is in a recorded gap, or is still to come."""
 
-import sqlite3
-from pathlib import Path
 from random import Random
 
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.ledger.tables import gap
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver, scratch
@@ -38,7 +38,9 @@ def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: in
 
         assert cursor_ms is not None
         unread = hours(Window(read[0].start_ms, cursor_ms)) - set().union(*map(hours, read))
-        gaps = [hour for gap in recorded(folder) for hour in hours(gap)]
+        with driver.transaction() as tx:
+            recorded = [Window(row.from_ms, row.to_ms) for row in tx.execute(sa.select(gap))]
+        gaps = [hour for window in recorded for hour in hours(window)]
         assert set(gaps) >= unread
         assert not settled & set(gaps)
         assert len(gaps) == len(set(gaps))
@@ -64,11 +66,3 @@ def poll(driver: LedgerDriver, ending: str) -> list[Window]:
 
 def hours(window: Window) -> set[int]:
     return set(range(window.start_ms, window.end_ms, HOUR_MS))
-
-
-def recorded(folder: Path) -> list[Window]:
-    """Return the gaps that stand in the file."""
-    with sqlite3.connect(folder / "ledger.db") as ledger:
-        rows = ledger.execute("SELECT from_ms, to_ms FROM gap").fetchall()
-    ledger.close()
-    return [Window(*row) for row in rows]

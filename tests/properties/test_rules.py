@@ -1,6 +1,6 @@
 """P2 to P6 on the pure rules, over generated accounts that grow late, shrink and are read oddly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -64,6 +64,10 @@ class Counted:
             self.tallies[series] = after
         self.begun = True
 
+    def read_all(self, story: Sequence[list[Move]]) -> None:
+        for upto in range(1, len(story) + 1):
+            self.read(figures(story[:upto]))
+
     def _compare(self, before: CounterState, after: CounterState) -> None:
         assert after.c >= before.c
         assert after.overhang >= 0
@@ -110,8 +114,7 @@ def test_truth_is_the_vendors_figures_less_those_of_the_first_read(
 @given(stories(moves))
 def test_growth_beyond_what_was_retracted_repays_it(story: list[list[Move]]) -> None:
     counted = Counted(NEVER)
-    for upto in range(1, len(story) + 1):
-        counted.read(figures(story[:upto]))
+    counted.read_all(story)
 
     regrown = [(series, 0, round(counted.tallies[series].overhang) + 5) for series in range(SERIES)]
     counted.read(figures([*story, regrown]))
