@@ -20,6 +20,7 @@ demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
 	$(PY) -m exporter demo
 
 test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the whole
+	$(PY) -m compileall -q exporter  # once, not at each of the many starts of the program
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 	$(PY) -m coverage combine --quiet
@@ -70,6 +71,7 @@ lock: $(STAMP)  ## after a change of dependencies
 docs: $(STAMP)  ## the documentation site, strict
 	scripts/metrics-page
 	scripts/configuration-page
+	scripts/settings-schema
 	$(VENV)/bin/mkdocs build
 
 release: $(STAMP)  ## wheel, sdist, bill of materials, chart

@@ -13,6 +13,8 @@ def main() -> None:
 
     ``run`` and ``demo`` are stopped with 0, whenever it is.
     """
+    if sys.argv[1:2] == ["run"]:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until settings are read: then it reloads
     serves = not SERVERS.isdisjoint(sys.argv[1:2])
     for number in STOPS:
         signal.signal(number, lambda *_: os._exit(0 if serves else 1))

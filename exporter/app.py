@@ -2,11 +2,13 @@
 
 import asyncio
 import functools
+import itertools
 import os
 import random
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import httpx
@@ -16,7 +18,7 @@ from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
-from exporter.errors import LedgerError, SettingsError
+from exporter.errors import LedgerError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
@@ -27,9 +29,10 @@ from exporter.http_client.detached import Blocking, Detached, inline
 from exporter.http_client.transport import Transport, trusted_certificates
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
+from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.polling.key_watch import KeyWatch
-from exporter.polling.poll import PollContext, ScheduledQuery
+from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
 from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
@@ -43,24 +46,9 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
 WEB_STOP_S = 2.0
-UNREADY_AFTER_MS = 300_000
+TICKS_TO_RETRY = 20
+UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
-
-
-@dataclass(slots=True)
-class Health:
-    """Whether the ledger takes commits: not ready once all of the last five minutes failed."""
-
-    opened: bool = False
-    stopping: bool = False
-    failing_since_ms: int | None = None
-
-    def ready(self, now_ms: int) -> bool:
-        """Say whether the exporter is ready at ``now_ms``."""
-        lost = self.failing_since_ms is not None and (
-            now_ms - self.failing_since_ms >= UNREADY_AFTER_MS
-        )
-        return self.opened and not self.stopping and not lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +87,12 @@ class App:
         self._loaded = LoadedSettings(digest, environment.clock.now_ms())
         self._started_ms = environment.clock.now_ms()
         self._stop = asyncio.Event()
+        self._opened = False
+        self._reloading = asyncio.Lock()
         self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
-        self.health = Health()
         self.telemetry = Telemetry(environment.revision)
+        self._writes = WriteHealth(environment.clock, self.telemetry)
         families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
         self._families = families | {family.name: family for family in FAMILIES}
         self.page = MetricsPage(self._families, self.telemetry.exposed)
@@ -112,11 +102,21 @@ class App:
         """Return what the web room serves."""
         return Sources(
             exposition=self.page,
-            ready=lambda: self.health.ready(self._environment.clock.now_ms()),
+            healthy=self.healthy,
+            ready=self.ready,
             status=self.status,
             explain=self.explain,
             hosts=self._hosts,
         )
+
+    def ready(self) -> bool:
+        """Say whether the ledger is open, and took a write in the last five minutes or had none."""
+        return self._opened and not self._stop.is_set() and not self._writes.unready()
+
+    def healthy(self) -> bool:
+        """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
+        starting_or_stopping = not self._opened or self._stop.is_set()
+        return starting_or_stopping or self._poller.idle_s() < UNHEALTHY_AFTER_S
 
     def _hosts(self) -> frozenset[str]:
         """Return the public names that requests may give: those listed, and the listen address."""
@@ -159,26 +159,27 @@ class App:
                 clock=environment.clock,
                 families=self._families,
                 allow_network_fs=self._settings.ledger.allow_network_fs,
-                commits=self._committed,
+                writes=self._writes,
             )
         )
         self.telemetry.add(await environment.offload(self._ledger.self_counts))
+        await environment.offload(self._ledger.correct_clock)
         self._publisher = Publisher(
             ledger=self._ledger,
+            writes=self._writes,
             page=self.page,
             clock=environment.clock,
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
         )
-        self._context = self._new_context()
-        self._poller = Poller(self._context, self._recent.note, environment.grace_s)
+        self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
             await self._publisher.restart(self._specs)
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
-        self.health.opened = True
+        self._opened = True
 
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
@@ -186,7 +187,7 @@ class App:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
-            self.health.stopping = True
+            self._ledger.hurry()
             self._poller.stop()
             await polling
             ticking.cancel()
@@ -201,8 +202,12 @@ class App:
 
         Unchanged targets keep schedule, budget, circuit and counters; open circuits of changed
         targets are closed. Once the settings are in force, a later failure does not undo them: it
-        is logged and counted, and the next poll repeats what is missing.
+        is logged and counted, and the next poll repeats what is missing. One reload at a time.
         """
+        async with self._reloading:
+            return await self._reload(load)
+
+    async def _reload(self, load: Load) -> ReloadResult:
         before = {each.name: each for each in self._settings.targets}
         try:
             settings, digest = load()
@@ -213,20 +218,19 @@ class App:
             return ReloadResult(tuple(str(error).splitlines()))
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
-        await self._attempt(self._publisher.restart(self._specs))
-        close = functools.partial(self._ledger.close_circuits, changed)
-        await self._attempt(self._environment.offload(close))
+        with suppress(LedgerError):
+            await self._publisher.restart(self._specs)
+        with suppress(LedgerError):
+            close = functools.partial(self._ledger.close_circuits, changed)
+            await self._environment.offload(close)
         self._poller.wake()
         return ReloadResult()
 
-    async def _attempt(self, step: Awaitable[None]) -> None:
-        """Await ``step``; count and log that the ledger failed, if it did."""
-        try:
-            await step
-        except LedgerError as error:
-            self._context.ledger_failed(error)
+    def _poll_ended(self, ended: PollResult) -> None:
+        self._recent.note(ended)
+        self._publisher.ended(ended.key, committed=ended.outcome != Reason.LEDGER)
 
-    def _new_context(self) -> PollContext:
+    def _context(self) -> PollContext:
         return PollContext(
             ledger=self._ledger,
             clock=self._environment.clock,
@@ -234,6 +238,7 @@ class App:
             telemetry=self.telemetry,
             offload=self._environment.offload,
             published=self._publisher.refresh,
+            blocked=self._publisher.blocked,
         )
 
     async def _adopt(self, settings: Settings, digest: str) -> None:
@@ -283,26 +288,22 @@ class App:
         )
 
     async def _tick(self) -> None:
-        while True:
+        for number in itertools.count():
             await self._environment.clock.sleep(TICK_S)
-            await self._attempt(self._publisher.tick())
-            await self._attempt(self._try_new_keys())
+            self._publisher.show_liveness()
+            if self._writes.failing and number % TICKS_TO_RETRY:
+                continue
+            with suppress(LedgerError):
+                await self._publisher.tick()
+            with suppress(LedgerError):
+                await self._try_new_keys()
 
     async def _try_new_keys(self) -> None:
-        refused = {state.target for state in self._publisher.states if state.circuit == "open"}
+        refused = {state.target for state, _ in self._publisher.states if state.circuit == "open"}
         if changed := self._keys.changed(refused):
             log.info("trying a new key", targets=changed)
             await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
             self._poller.wake()
-
-    def _committed(self, seconds: float | None) -> None:
-        now_ms = self._environment.clock.now_ms()
-        if seconds is None:
-            self.health.failing_since_ms = self.health.failing_since_ms or now_ms
-            return
-        self.health.failing_since_ms = None
-        self.telemetry.committed(seconds)
-        self.telemetry.set("ledger_last_commit_timestamp_seconds", now_ms / MILLISECONDS)
 
 
 async def serve(request: ServeRequest) -> None:

@@ -5,6 +5,8 @@ import time
 from typing import Protocol
 
 MILLISECONDS = 1000
+SMALLEST_STEP_S = 1.0
+"""What is less is drift that a time service corrects."""
 
 
 class Clock(Protocol):
@@ -34,3 +36,20 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)  # noqa: TID251 - this module is the door
+
+
+class StepDetector:
+    """Notices when the wall clock is set: it then moves apart from the monotonic one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._apart_s = self._read()
+
+    def step_s(self) -> float:
+        """Return by how many seconds the clock was set since the last call; 0.0 if it was not."""
+        before, self._apart_s = self._apart_s, self._read()
+        step_s = self._apart_s - before
+        return step_s if abs(step_s) >= SMALLEST_STEP_S else 0.0
+
+    def _read(self) -> float:
+        return self._clock.now_ms() / MILLISECONDS - self._clock.monotonic()

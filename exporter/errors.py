@@ -4,7 +4,8 @@ ExporterError
 ├── SettingsError         a settings file is wrong; reports all errors at once
 ├── MachineError          the operator corrects the environment of this machine
 ├── LedgerError           the ledger cannot be opened, read or written
-│   └── ClaimLost         another holder owns the query now: drop the result
+│   ├── ClaimLost         another holder owns the query now: drop the result
+│   └── NotConfigured     a reload has removed the query: show it no more
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
     ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
     ├── Throttled         rate-limited: wait     for ``retry_after_s``
@@ -14,7 +15,8 @@ ExporterError
     ├── ServerError       5xx
     ├── Refused           any other 4xx: the request itself is wrong
     ├── SchemaError       not JSON, wrong shape, impossible value
-    └── Truncated         the read cannot be completed: pages or rows are missing
+    ├── Truncated         the read cannot be completed: pages or rows are missing
+    └── ProgramError      a mistake of this program, not of the vendor
 """
 
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ class Reason(StrEnum):
     CLAIM_LOST = "claim_lost"
     CANCELLED = "cancelled"
     CONFIG = "config"
+    BUG = "bug"
 
 
 class ExporterError(Exception):
@@ -78,12 +81,17 @@ class LedgerError(ExporterError):
     """The ledger cannot be used."""
 
     reason = Reason.LEDGER
+    retry_after_s: float | None = None
 
 
 class ClaimLost(LedgerError):
     """Another holder took the query over; what was read is discarded."""
 
     reason = Reason.CLAIM_LOST
+
+
+class NotConfigured(LedgerError):
+    """A reload has removed the query."""
 
 
 class ProviderError(ExporterError):
@@ -164,3 +172,9 @@ class Truncated(ProviderError):
     """Pages or rows are missing and cannot be read."""
 
     reason = Reason.TRUNCATED
+
+
+class ProgramError(ProviderError):
+    """This program has a mistake; the message names the place, and nothing of the answer."""
+
+    reason = Reason.BUG

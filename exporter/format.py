@@ -1,5 +1,6 @@
 """Values as text: numbers and labels of samples, instants and durations for people."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 NEVER = "never"
@@ -54,3 +55,12 @@ def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 def label_pattern(names: tuple[str, ...]) -> str:
     """Return ``{name="%s",…}``, to be filled with escaped values; empty where there are no labels."""
     return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""
+
+
+def columns(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
+    """Yield ``rows`` as lines of a table: ``left`` columns are aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        pairs = enumerate(zip(row, widths, strict=True))
+        cells = [text.ljust(width) if n < left else text.rjust(width) for n, (text, width) in pairs]
+        yield "  ".join(cells).rstrip()

@@ -27,6 +27,8 @@ class State(StrEnum):
     CIRCUIT_OPEN = "circuit open"
     THROTTLED = "throttled"
     QUARANTINED = "quarantined"
+    STALLED = "stalled"
+    """The last poll succeeded, but too long ago, or the ledger takes no writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,28 +120,30 @@ class RecentPolls:
 
 
 def targets(
-    states: Sequence[QueryState],
+    states: Sequence[tuple[QueryState, bool]],
     counts: Mapping[str, Mapping[SelfCount, float]],
     recent: RecentPolls,
 ) -> tuple[TargetStatus, ...]:
-    """Return each target with its queries, by name."""
-    ordered = sorted(states, key=lambda state: (state.target, state.query))
+    """Return each target with its queries, by name, from their states and whether they are up."""
+    ordered = sorted(states, key=lambda each: (each[0].target, each[0].query))
     return tuple(
         TargetStatus(
             name=name,
             provider=provider,
-            queries=tuple(_query(state, counts.get(name, {}), recent) for state in group),
+            queries=tuple(
+                _query(state, counts.get(name, {}), recent, up=up) for state, up in group
+            ),
         )
-        for (name, provider), group in groupby(ordered, lambda s: (s.target, s.provider))
+        for (name, provider), group in groupby(ordered, lambda s: (s[0].target, s[0].provider))
     )
 
 
 def _query(
-    state: QueryState, counts: Mapping[SelfCount, float], recent: RecentPolls
+    state: QueryState, counts: Mapping[SelfCount, float], recent: RecentPolls, *, up: bool
 ) -> QueryStatus:
     return QueryStatus(
         name=state.query,
-        state=_state(state),
+        state=_state(state, up=up),
         last_success_ms=state.last_success_ms,
         last_attempt_ms=state.last_attempt_ms,
         next_poll_ms=state.next_poll_ms,
@@ -160,13 +164,13 @@ def _budget(state: QueryState) -> BudgetStatus | None:
     return None if left is None else BudgetStatus(left.calls, left.ready_ms)
 
 
-def _state(state: QueryState) -> State:
+def _state(state: QueryState, *, up: bool) -> State:
     if state.last_success_ms is None and state.last_reason is None:
         return State.NEVER_POLLED
     if state.quarantined:
         return State.QUARANTINED
     if state.last_reason is None:
-        return State.OK
+        return State.OK if up else State.STALLED
     if state.circuit == "open":
         return State.CIRCUIT_OPEN
     return State.THROTTLED if state.last_reason == "throttled" else State.FAILING

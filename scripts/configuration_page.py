@@ -1,7 +1,7 @@
 """The tables of ``docs/configuration.md``: every key, as the settings' own classes define it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -11,7 +11,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from exporter.config.model import Common, Named, Secret, SettingsFile, TargetOptions
-from exporter.config.values import duration_text, size_text
 from exporter.providers import PROVIDERS
 
 PAGE = Path("docs/configuration.md")
@@ -25,7 +24,8 @@ _WORDS: Mapping[Any, str] = {
     Named: "identifier",
 }
 _MANY = {"duration": "durations", "identifier": "identifiers", "text": "texts"}
-_TEXTS: Mapping[str, Callable[[int], str]] = {"duration": duration_text, "size": size_text}
+_UNITS = {"duration": {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}}
+_UNITS["size"] = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SHARED = {name: field for name, field in TargetOptions.model_fields.items() if name != "base_url"}
 """What the page tells once for all providers; each has a ``base_url`` of its own."""
 
@@ -132,8 +132,11 @@ def _default(field: FieldInfo, kind: str) -> str:
 def _written(value: Any, kind: str) -> Any:
     if isinstance(value, tuple):
         return [_written(each, kind) for each in value]
-    text = next((text for word, text in _TEXTS.items() if word in kind), None)
-    return text(value) if text else value
+    units = next((units for word, units in _UNITS.items() if word in kind), None)
+    if units is None:
+        return value
+    number, unit = min((value // n, unit) for unit, n in units.items() if value % n == 0)
+    return f"{number}{unit}"
 
 
 def _as_yaml(value: Any) -> str:

@@ -232,7 +232,8 @@ def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     document = vendors.document()
     (target,) = [each for each in document["targets"] if each["provider"] == "flowxo"]
     document["targets"] = [target | {"interval": "10s", "slow_interval": "1h"}]
-    vendors.services["flowxo"].faults.on("unavailable", end_ms=clock.now_ms() + 60_000)
+    recovers_ms = clock.now_ms() + 60_000
+    vendors.services["flowxo"].faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
     run_virtual(lived(tmp_path, document, vendors, clock, seconds=180), clock)
 

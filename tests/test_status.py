@@ -30,6 +30,6 @@ def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
         (dropped, (("family", "b_total"), ("reason", "total_limit"))): 1.0,
     }
 
-    (target,) = status.targets([STATE], {"shop": counts}, status.RecentPolls())
+    (target,) = status.targets([(STATE, True)], {"shop": counts}, status.RecentPolls())
 
     assert target.queries[0].dropped_series == 3

@@ -1,8 +1,8 @@
 """Write the dashboards and rules of this repository, or boards for import by hand.
 
 ``python -m dashboards.source`` writes the committed files. ``--import DIR`` writes boards for
-Grafana's import page to DIR instead. ``--runbooks`` and ``--grafana`` are put before the links of
-alerts; without them links are relative to the root of the repository and of Grafana.
+Grafana's import page to DIR instead. ``--runbooks`` and ``--grafana`` say where the links of alerts
+lead; without them, to the documentation of this repository and to a Grafana on this machine.
 """
 
 import argparse
@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from dashboards.source.files import FOLDER, generated, importable_boards
-from dashboards.source.thresholds import Tuning
+from dashboards.source.rule_files import GRAFANA, RUNBOOKS, Links
+from dashboards.source.thresholds import Thresholds
 
 parser = argparse.ArgumentParser(
     prog="python -m dashboards.source",
@@ -18,15 +19,15 @@ parser = argparse.ArgumentParser(
     formatter_class=argparse.RawDescriptionHelpFormatter,
 )
 parser.add_argument("--import", dest="import_dir", type=Path, metavar="DIR")
-parser.add_argument("--runbooks", default="", help="prefix of docs/alerts.md, with its final /")
-parser.add_argument("--grafana", default="", help="Grafana's address, without a final /")
+parser.add_argument("--runbooks", default=RUNBOOKS, help="URL of the page docs/alerts.md")
+parser.add_argument("--grafana", default=GRAFANA, help="Grafana's address, without a final /")
 arguments = parser.parse_args()
 
 folder: Path = arguments.import_dir or FOLDER
 files = (
     importable_boards()
     if arguments.import_dir
-    else generated(Tuning(runbooks=arguments.runbooks, grafana=arguments.grafana))
+    else generated(Thresholds(), Links(arguments.runbooks, arguments.grafana))
 )
 for name, text in files.items():
     path = folder / name

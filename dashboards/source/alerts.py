@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dashboards.source import promql
 from dashboards.source.records import ON, share_names
-from dashboards.source.thresholds import Drop, Share, Tuning
+from dashboards.source.thresholds import Drop, Share, Thresholds
 
 BY_QUERY = f"by ({promql.BY_QUERY})"
 ON_QUERY = f"on ({promql.BY_QUERY})"
@@ -40,16 +40,16 @@ class Alert:
     instead: tuple[str, float] | None = None
 
 
-def alerts(tuning: Tuning) -> Iterator[Alert]:
+def alerts(thresholds: Thresholds) -> Iterator[Alert]:
     """Yield every alert."""
-    for drop in tuning.drops:
+    for drop in thresholds.drops:
         yield _drop(drop)
-    yield _users(tuning)
-    yield _share("Fallback", "fallback replies", tuning.fallback)
-    yield _share("Handover", "handovers to people", tuning.handover)
-    yield _not_learnt(tuning)
-    yield from _queries(tuning)
-    yield from _exporter(tuning)
+    yield _users(thresholds)
+    yield _share("Fallback", "fallback replies", thresholds.fallback)
+    yield _share("Handover", "handovers to people", thresholds.handover)
+    yield _not_learnt(thresholds)
+    yield from _queries(thresholds)
+    yield from _exporter(thresholds)
 
 
 def _drop(drop: Drop) -> Alert:
@@ -72,17 +72,17 @@ def _drop(drop: Drop) -> Alert:
     )
 
 
-def _users(tuning: Tuning) -> Alert:
+def _users(thresholds: Thresholds) -> Alert:
     users = "bot:chatbot_weekly_users:last"
     return Alert(
         "ChatbotUsersDropWeekly",
-        f"{users} < {tuning.users_left:g} * ({users} offset 2w)\n"
-        f"and {ON} ({users} < {tuning.users_left:g} * ({users} offset 4w))\n"
-        f"and {ON} (({users} offset 4w) >= {tuning.users_least})",
+        f"{users} < {thresholds.users_left:g} * ({users} offset 2w)\n"
+        f"and {ON} ({users} < {thresholds.users_left:g} * ({users} offset 4w))\n"
+        f"and {ON} (({users} offset 4w) >= {thresholds.users_least})",
         "1d",
         "warning",
         "{{ $labels.project }} on {{ $labels.provider }}: weekly users are far below last month's",
-        f"Fewer than {tuning.users_left:.0%} of the weekly users of two and of four weeks ago.",
+        f"Fewer than {thresholds.users_left:.0%} of the weekly users of two and of four weeks ago.",
         _BOT_BOARD,
         of_engagement=True,
     )
@@ -107,15 +107,15 @@ def _share(name: str, what: str, rule: Share) -> Alert:
     )
 
 
-def _not_learnt(tuning: Tuning) -> Alert:
+def _not_learnt(thresholds: Thresholds) -> Alert:
     known = promql.weeks(promql.DAILY)
     return Alert(
         "ChatbotBaselineNotLearnt",
-        f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {tuning.weeks_needed})",
+        f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {thresholds.weeks_needed})",
         "1d",
         "info",
         "{{ $labels.project }} on {{ $labels.provider }}: drop alerts need 3 weeks of history",
-        f"Fewer than {tuning.weeks_needed} of the last {tuning.weeks} weeks are known, so no "
+        f"Fewer than {thresholds.weeks_needed} of the last {thresholds.weeks} weeks are known, so no "
         "engagement alert can fire for this bot. Usual for a new one; otherwise Prometheus keeps "
         "less than 30 days.",
         _BOT_BOARD,
@@ -123,16 +123,19 @@ def _not_learnt(tuning: Tuning) -> Alert:
     )
 
 
-def _queries(tuning: Tuning) -> Iterator[Alert]:
+def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     end = f"max {BY_QUERY} ({_SELF}data_end_timestamp_seconds)"
     lag = f"max {BY_QUERY} ({_SELF}expected_lag_seconds)"
     yield Alert(
         "ChatbotDataStale",
-        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {tuning.stale_s}",
+        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {thresholds.stale_s}\n"
+        f"or max {BY_QUERY} ({_SELF}target_up) == 0 and {ON_QUERY} "
+        f"time() - max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > {thresholds.stale_s}",
         "15m",
         "warning",
         "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
-        "The newest settled data is more than three hours beyond its period and expected lag. "
+        "The newest settled data is more than three hours beyond its period and expected lag, or the "
+        "query is down and its last success as old. "
         "Until then, values and engagement alerts of these bots are absent.",
         _TARGET_BOARD,
     )
@@ -182,25 +185,40 @@ def _failures(reason: str, window: str) -> str:
     return f'sum {BY_QUERY} (increase({_SELF}poll_failures_total{{reason="{reason}"}}[{window}]))'
 
 
-def _exporter(tuning: Tuning) -> Iterator[Alert]:
-    up = f'up{{job="{tuning.job}"}}'
+def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
+    # Whatever the job is called, its targets are known by what they exported within a week.
+    up = f"up and on (job, instance) last_over_time({_SELF}build_info[7d])"
     yield Alert(
         "ChatbotExporterDown",
-        f"{up} == 0",
+        f"({up}) == 0",
         "10m",
         "critical",
         "{{ $labels.instance }} cannot be scraped",
         "Prometheus has failed to scrape the exporter for ten minutes.",
         _EXPORTER_BOARD,
-        instead=(f"min by (instance) ({up})", 1),
+        instead=(f"min by (job, instance) ({up})", 1),
     )
     yield Alert(
         "ChatbotExporterAbsent",
         f"absent({up})",
         "15m",
         "critical",
-        f"no scrape target of job {tuning.job}",
-        "Prometheus has no such target: check service discovery and the scrape configuration.",
+        "Prometheus scrapes no chatbot-exporter",
+        "No scrape target has exported chatbot_exporter_build_info within a week: check service "
+        "discovery and the scrape configuration.",
+        _EXPORTER_BOARD,
+    )
+    instance = "by (job, instance)"
+    commit = f"max {instance} ({_SELF}ledger_last_commit_timestamp_seconds)"
+    yield Alert(
+        "ChatbotLedgerFailing",
+        f"time() - {commit} > 300\nand on (job, instance) "
+        f"sum {instance} (increase({_SELF}ledger_errors_total[10m])) > 0",
+        "2m",
+        "critical",
+        "{{ $labels.instance }} cannot write its ledger, so nothing is counted",
+        "Writes have failed for five minutes: the disk is full or read-only, or the database does "
+        "not answer. Nothing is lost that the providers still have when writes succeed again.",
         _EXPORTER_BOARD,
     )
     yield Alert(
@@ -215,7 +233,7 @@ def _exporter(tuning: Tuning) -> Iterator[Alert]:
     )
     yield Alert(
         "ChatbotSeriesLimitNear",
-        f"max by (family) ({_SELF}series / ({_SELF}series_limit > 0)) > {tuning.series_share:g}",
+        f"max by (family) ({_SELF}series / ({_SELF}series_limit > 0)) > {thresholds.series_share:g}",
         "15m",
         "warning",
         "{{ $labels.family }} is near its series limit",

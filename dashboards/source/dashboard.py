@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -30,6 +31,7 @@ class Row:
 
     title: str
     panels: Sequence[Panel]
+    collapsed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,10 @@ def rendered(board: DashboardPage) -> str:
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def number_panels(document: dict[str, list[dict[str, int]]]) -> None:
+def number_panels(document: dict[str, Any]) -> None:
     """Give every panel its number, in reading order."""
-    for number, panel in enumerate(document["panels"], start=1):
+    panels = [each for panel in document["panels"] for each in (panel, *panel.get("panels", ()))]
+    for number, panel in enumerate(panels, start=1):
         panel["id"] = number
 
 
@@ -81,8 +84,12 @@ def _built(board: DashboardPage) -> dashboard.Dashboard:
     for variable in board.variables:
         built.with_variable(_variable(variable))
     for row in board.rows:
-        built.with_row(dashboard.Row(row.title))
-        for panel in row.panels:
+        frame = dashboard.Row(row.title).collapsed(row.collapsed)
+        if row.collapsed:  # Grafana looks for the panels of an open row beside it
+            for panel in row.panels:
+                frame.with_panel(panel)
+        built.with_row(frame)
+        for panel in () if row.collapsed else row.panels:
             built.with_panel(panel)
     return built
 

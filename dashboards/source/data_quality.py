@@ -1,7 +1,7 @@
 """Rows of the operations board about the counts themselves: revisions, series, the ledger."""
 
 from dashboards.source import promql
-from dashboards.source.panels import Curve, Panel, Words, graph
+from dashboards.source.panels import Caption, Curve, Panel, graph
 
 OWN = "chatbot_exporter_"
 RATE = "$__rate_interval"
@@ -29,7 +29,7 @@ def trust() -> tuple[Panel, ...]:
             "settling that is normal; once settled, the vendor restates.",
             "short",
             (f"{revisions} > 0", legend),
-            none="no bucket was revised",
+            none="No bucket was revised",
         ),
         lines(
             "Retracted units per hour",
@@ -58,7 +58,7 @@ def trust() -> tuple[Panel, ...]:
                 ),
                 "{{target}} {{family}}",
             ),
-            none="nothing was written off",
+            none="Nothing was written off",
         ),
         lines(
             "Schema mismatches per hour",
@@ -89,14 +89,14 @@ def trust() -> tuple[Panel, ...]:
             "Events of a stream that were read twice and discarded by id.",
             "short",
             changes("duplicate_events"),
-            none="no stream is read",
+            none="No stream is read",
         ),
         lines(
             "Late events per hour",
             "Older than the watermark when first read.",
             "short",
             changes("late_events", "outcome"),
-            none="no stream is read",
+            none="No stream is read",
         ),
     )
 
@@ -130,7 +130,7 @@ def series() -> tuple[Panel, ...]:
                 ),
                 "{{target}} {{family}} {{reason}}",
             ),
-            none="no label set was dropped",
+            none="No label set was dropped",
         ),
         lines(
             "Samples in a scrape",
@@ -198,7 +198,7 @@ def ledger() -> tuple[Panel, ...]:
                 f"sum by (operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
                 "{{operation}}",
             ),
-            none="no operation failed",
+            none="No operation failed",
         ),
         lines(
             "Claims held by each replica",
@@ -216,11 +216,11 @@ def ledger() -> tuple[Panel, ...]:
 
 
 def lines(
-    title: str, description: str, unit: str, *curves: tuple[str, str], none: str = "nothing yet"
+    title: str, description: str, unit: str, *curves: tuple[str, str], none: str = "Not scraped yet"
 ) -> Panel:
     """Return a graph of ``(query, legend)``; ``none`` says what an empty one means."""
-    words = Words(title, f"{description} Empty: {none}.", unit, none)
-    return graph(words, [Curve(*curve) for curve in curves], interval="5m", width=8)
+    caption = Caption(title, f"{description} Empty: {none[0].lower()}{none[1:]}.", unit, none)
+    return graph(caption, [Curve(*curve) for curve in curves], interval="5m", width=8)
 
 
 def quantiles(name: str, by: str, matchers: str) -> tuple[tuple[str, str], ...]:

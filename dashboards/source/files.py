@@ -7,8 +7,8 @@ from pathlib import Path
 from dashboards.source import operations, overview, provider
 from dashboards.source.dashboard import DashboardPage, rendered
 from dashboards.source.metrics_shown import PROVIDERS
-from dashboards.source.rule_files import rule_files
-from dashboards.source.thresholds import Tuning
+from dashboards.source.rule_files import Links, rule_files
+from dashboards.source.thresholds import Thresholds
 
 FOLDER = Path(__file__).parents[1]
 _INPUT = "DS_PROMETHEUS"
@@ -21,9 +21,11 @@ def boards() -> Iterator[DashboardPage]:
     yield operations.board()
 
 
-def generated(tuning: Tuning) -> dict[str, str]:
+def generated(thresholds: Thresholds, links: Links) -> dict[str, str]:
     """Return the text of every committed file, by its path under ``dashboards/``."""
-    return dict(rule_files(tuning)) | {f"{board.uid}.json": rendered(board) for board in boards()}
+    return dict(rule_files(thresholds, links)) | {
+        f"{board.uid}.json": rendered(board) for board in boards()
+    }
 
 
 def importable_boards() -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""Which figures each provider has, and how a provider's board shows each of them."""
+"""Which metrics each provider feeds, by query, and how a provider's dashboard shows each of them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
-class Look(Enum):
-    """How a figure is drawn."""
+class PanelKind(Enum):
+    """How a metric is drawn."""
 
     COUNTER = "counter"  # increase per hour, or per day when zoomed out
     GAUGE = "gauge"  # as it is
@@ -14,30 +15,61 @@ class Look(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One family on a board: ``by`` is the label drawn apart, ``note`` what to beware of."""
+class MetricPanel:
+    """One family on a board.
+
+    ``by`` is the label drawn apart, ``note`` what to beware of. ``needs`` is what an empty panel of
+    a query that is configured and polled needs.
+    """
 
     family: str
     title: str
     by: str = ""
     note: str = ""
-    look: Look = Look.COUNTER
+    kind: PanelKind = PanelKind.COUNTER
     unit: str = "short"
+    needs: str = ""
+
+    @property
+    def no_value(self) -> str:
+        """What the panel says where a poll has succeeded and there is nothing to show."""
+        if self.needs:
+            return f"Needs {self.needs}"
+        if self.kind is PanelKind.COUNTER:
+            return "Nothing counted yet"
+        return "No value in time, see Data age"
 
 
-def _counter(family: str, title: str, by: str = "", note: str = "") -> Figure:
-    return Figure(f"chatbot_{family}_total", title, by, note)
+@dataclass(frozen=True, slots=True)
+class QueryRow:
+    """A row of a board: the families (without ``chatbot_``) that one query feeds.
+
+    ``setting`` is what the settings need for it; empty where the query is on by default.
+    """
+
+    query: str
+    title: str
+    families: Sequence[str]
+    setting: str = ""
 
 
-def _gauge(family: str, title: str, by: str, note: str, unit: str = "short") -> Figure:
-    return Figure(f"chatbot_{family}", title, by, note, Look.GAUGE, unit)
+def _counter(family: str, title: str, by: str = "", note: str = "") -> MetricPanel:
+    return MetricPanel(f"chatbot_{family}_total", title, by, note)
+
+
+def _gauge(
+    family: str, title: str, by: str, note: str, unit: str = "short", *, needs: str = ""
+) -> MetricPanel:
+    return MetricPanel(f"chatbot_{family}", title, by, note, PanelKind.GAUGE, unit, needs)
 
 
 _NEVER_ADD = "People are counted once in each window: never add windows, channels or bots."
+_UNITS = "the setting `units` for it, and data in time"
+_NO_UNITS = "data in time, and no setting `units` for it"
 _SECONDS = "There only when the target's `units` say what the API's number means."
 _RAW = "In the unit that the API returns; `units` in the settings turns it into a known one."
 
-ALL_FIGURES: tuple[Figure, ...] = (
+ALL_METRICS: tuple[MetricPanel, ...] = (
     _counter("messages_received", "Messages received", "channel"),
     _counter("messages_sent", "Messages sent", "channel", "What the bot wrote; people are apart."),
     _counter("operator_messages_sent", "Messages by people", "channel"),
@@ -71,17 +103,34 @@ ALL_FIGURES: tuple[Figure, ...] = (
     _gauge("active_users", "Active users", "window", _NEVER_ADD),
     _gauge("returning_users", "Returning users", "window", _NEVER_ADD),
     _gauge("known_users", "Known users", "", "A level; it may fall when people are deleted."),
-    _gauge("active_conversations", "Active conversations", "window", _NEVER_ADD),
-    Figure(
+    _gauge(
+        "active_conversations",
+        "Active conversations",
+        "window",
+        _NEVER_ADD,
+        needs="a day of events",
+    ),
+    MetricPanel(
         "chatbot_top_intent_matches",
         "Most used intents",
         "intent",
         "The ten greatest now; which ones they are changes.",
-        Look.TOP,
+        PanelKind.TOP,
     ),
-    Figure("chatbot_function_info", "Functions", "", "Which name a function's id has.", Look.NAMES),
+    MetricPanel(
+        "chatbot_function_info",
+        "Function names",
+        "",
+        "Which name a function's id has.",
+        PanelKind.NAMES,
+    ),
     _gauge(
-        "conversation_duration_average_seconds", "Conversation duration", "channel", _SECONDS, "s"
+        "conversation_duration_average_seconds",
+        "Conversation duration",
+        "channel",
+        _SECONDS,
+        "s",
+        needs=_UNITS,
     ),
     _gauge(
         "support_conversation_duration_average_seconds",
@@ -89,12 +138,22 @@ ALL_FIGURES: tuple[Figure, ...] = (
         "channel",
         _SECONDS,
         "s",
+        needs=_UNITS,
     ),
-    _gauge("time_to_pick_up_average_seconds", "Time to pick up", "channel", _SECONDS, "s"),
     _gauge(
-        "time_to_first_message_average_seconds", "Time to first message", "channel", _SECONDS, "s"
+        "time_to_pick_up_average_seconds", "Time to pick up", "channel", _SECONDS, "s", needs=_UNITS
     ),
-    _gauge("takeover_ratio", "Taken over by people", "channel", _SECONDS, "percentunit"),
+    _gauge(
+        "time_to_first_message_average_seconds",
+        "Time to first message",
+        "channel",
+        _SECONDS,
+        "s",
+        needs=_UNITS,
+    ),
+    _gauge(
+        "takeover_ratio", "Taken over by people", "channel", _SECONDS, "percentunit", needs=_UNITS
+    ),
     _counter(
         "voiceflow_credit_usage", "Credit usage", "usage_type", "In the unit that the API returns."
     ),
@@ -110,89 +169,190 @@ ALL_FIGURES: tuple[Figure, ...] = (
     _counter("chatlayer_messages", "Messages by kind", "kind", "Kinds are the API's own."),
     _gauge("chatlayer_users", "Users by kind", "kind", "Kinds are the API's own. " + _NEVER_ADD),
     _counter("chatlayer_campaign_conversations", "Conversations by campaign", "campaign"),
-    Figure(
+    MetricPanel(
         "chatbot_chatlayer_event_volume_30d",
         "Event volume, 30 days",
         "event",
         "As the definitions list says: a check on Events.",
-        Look.TOP,
+        PanelKind.TOP,
     ),
-    Figure(
+    MetricPanel(
         "chatbot_flowxo_top_flow_triggers",
         "Most used flows",
         "flow",
         "The greatest now; of the account, not of one bot.",
-        Look.TOP,
+        PanelKind.TOP,
     ),
     _counter("xenioo_messages", "Messages (type 3)", "channel", "Direction undocumented."),
     _counter("xenioo_action_messages", "Action messages (type 4)", "channel", "Undocumented."),
-    _gauge("xenioo_conversation_length", "Conversation length (type 8)", "channel", _RAW),
-    _gauge("xenioo_time_to_pick_up", "Time to pick up (type 9)", "channel", _RAW),
-    _gauge("xenioo_takeover_rate", "Takeover rate (type 10)", "channel", _RAW),
-    _gauge("xenioo_support_conversation_length", "With people (type 11)", "channel", _RAW),
-    _gauge("xenioo_time_to_first_message", "Time to first message (type 16)", "channel", _RAW),
+    _gauge(
+        "xenioo_conversation_length",
+        "Conversation length (type 8)",
+        "channel",
+        _RAW,
+        needs=_NO_UNITS,
+    ),
+    _gauge("xenioo_time_to_pick_up", "Time to pick up (type 9)", "channel", _RAW, needs=_NO_UNITS),
+    _gauge("xenioo_takeover_rate", "Takeover rate (type 10)", "channel", _RAW, needs=_NO_UNITS),
+    _gauge(
+        "xenioo_support_conversation_length",
+        "With people (type 11)",
+        "channel",
+        _RAW,
+        needs=_NO_UNITS,
+    ),
+    _gauge(
+        "xenioo_time_to_first_message",
+        "Time to first message (type 16)",
+        "channel",
+        _RAW,
+        needs=_NO_UNITS,
+    ),
 )
 
-PROVIDERS: dict[str, tuple[str, tuple[str, ...]]] = {
+_EVENT_MAP = "an event that `events.event_map` maps to it"
+
+PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
     "voiceflow": (
         "Voiceflow",
         (
-            *("interactions_total", "active_users", "top_intent_matches", "function_calls_total"),
-            *("function_call_errors_total", "function_info", "outbound_api_requests_total"),
-            *("outbound_api_request_errors_total", "knowledge_base_hits_total"),
-            *("integration_calls_total", "integration_call_errors_total"),
-            "voiceflow_credit_usage_total",
+            QueryRow("interactions", "Interactions", ("interactions_total",)),
+            QueryRow("unique_users", "Users", ("active_users",)),
+            QueryRow("credit_usage", "Credits", ("voiceflow_credit_usage_total",), "queries"),
+            QueryRow(
+                "function_usage",
+                "Functions",
+                ("function_calls_total", "function_call_errors_total", "function_info"),
+                "queries",
+            ),
+            QueryRow(
+                "api_calls",
+                "Outbound API requests",
+                ("outbound_api_requests_total", "outbound_api_request_errors_total"),
+                "queries",
+            ),
+            QueryRow("kb_documents", "Knowledge base", ("knowledge_base_hits_total",), "queries"),
+            QueryRow(
+                "integrations",
+                "Integrations",
+                ("integration_calls_total", "integration_call_errors_total"),
+                "queries",
+            ),
+            QueryRow("top_intents", "Intents", ("top_intent_matches",), "queries"),
         ),
     ),
     "inkeep": (
         "Inkeep",
         (
-            *("messages_received_total", "messages_sent_total", "conversations_started_total"),
-            *("active_users", "handovers_total", "feedback_total"),
-            *("searches_total", "events_total", "inkeep_escalations_total"),
-            "inkeep_conversation_user_messages_total",
+            QueryRow(
+                "events",
+                "Messages and events",
+                (
+                    "messages_received_total",
+                    "messages_sent_total",
+                    "searches_total",
+                    "events_total",
+                ),
+            ),
+            QueryRow(
+                "conversations",
+                "Conversations",
+                ("conversations_started_total", "inkeep_conversation_user_messages_total"),
+            ),
+            QueryRow("feedback", "Feedback", ("feedback_total",)),
+            QueryRow("escalations", "Handovers", ("handovers_total", "inkeep_escalations_total")),
+            QueryRow("active_users", "Users", ("active_users",)),
         ),
     ),
     "flowxo": (
         "Flow XO",
         (
-            *("messages_received_total", "messages_sent_total", "new_users_total"),
-            *("active_users", "known_users", "flow_triggers_total", "flowxo_top_flow_triggers"),
+            QueryRow(
+                "hourly",
+                "Messages, flows and users",
+                (
+                    *("messages_received_total", "messages_sent_total", "flow_triggers_total"),
+                    *("new_users_total", "active_users", "known_users"),
+                ),
+            ),
+            QueryRow("top_flows", "Most used flows", ("flowxo_top_flow_triggers",), "top_flows"),
         ),
     ),
     "xenioo": (
         "Xenioo",
         (
-            *("messages_received_total", "operator_messages_sent_total"),
-            *("new_users_total", "active_users", "returning_users", "fallbacks_total"),
-            *("nlp_matches_total", "nlp_misses_total", "goals_reached_total"),
-            *("outbound_api_requests_total", "outbound_api_request_errors_total"),
-            *("conversation_duration_average_seconds", "takeover_ratio"),
-            *("support_conversation_duration_average_seconds", "time_to_pick_up_average_seconds"),
-            *("time_to_first_message_average_seconds", "xenioo_messages_total"),
-            *("xenioo_action_messages_total", "xenioo_conversation_length"),
-            *("xenioo_time_to_pick_up", "xenioo_takeover_rate"),
-            *("xenioo_support_conversation_length", "xenioo_time_to_first_message"),
+            QueryRow(
+                "statistics",
+                "Messages, users and outcomes",
+                (
+                    *("messages_received_total", "operator_messages_sent_total"),
+                    *("xenioo_messages_total", "xenioo_action_messages_total"),
+                    *("new_users_total", "active_users", "returning_users", "fallbacks_total"),
+                    *("nlp_matches_total", "nlp_misses_total", "goals_reached_total"),
+                    *("outbound_api_requests_total", "outbound_api_request_errors_total"),
+                ),
+            ),
+            QueryRow(
+                "statistics",
+                "Averages, in the unit of the API",
+                (
+                    *("xenioo_conversation_length", "xenioo_time_to_pick_up"),
+                    *("xenioo_takeover_rate", "xenioo_support_conversation_length"),
+                    "xenioo_time_to_first_message",
+                ),
+            ),
+            QueryRow(
+                "statistics",
+                "Averages, in a known unit",
+                (
+                    *("conversation_duration_average_seconds", "time_to_pick_up_average_seconds"),
+                    *("takeover_ratio", "support_conversation_duration_average_seconds"),
+                    "time_to_first_message_average_seconds",
+                ),
+                "units",
+            ),
         ),
     ),
     "chatlayer": (
         "Chatlayer",
         (
-            *("messages_received_total", "messages_sent_total", "operator_messages_sent_total"),
-            *("conversations_started_total", "active_users", "active_conversations"),
-            *("handovers_total", "fallbacks_total", "nlp_matches_total", "nlp_misses_total"),
-            *("goals_reached_total", "feedback_total", "events_total"),
-            *("outbound_api_requests_total", "outbound_api_request_errors_total"),
-            *("knowledge_base_hits_total", "chatlayer_messages_total", "chatlayer_users"),
-            *("chatlayer_campaign_conversations_total", "chatlayer_event_volume_30d"),
-            *("interactions_total", "new_users_total", "sessions_ended_total", "searches_total"),
-            *("flow_triggers_total", "function_calls_total", "function_call_errors_total"),
-            *("integration_calls_total", "integration_call_errors_total"),
-            *("llm_calls_total", "llm_tokens_total"),
+            QueryRow("events", "Events", ("events_total", "active_conversations")),
+            QueryRow("conversations", "Conversations", ("conversations_started_total",)),
+            QueryRow(
+                "messages", "Messages", ("messages_received_total", "chatlayer_messages_total")
+            ),
+            QueryRow("users", "Users", ("active_users", "chatlayer_users")),
+            QueryRow(
+                "knowledge_base", "Knowledge base", ("knowledge_base_hits_total",), "collectors"
+            ),
+            QueryRow(
+                "definitions", "Event definitions", ("chatlayer_event_volume_30d",), "collectors"
+            ),
+            QueryRow(
+                "team_conversations",
+                "Campaigns",
+                ("chatlayer_campaign_conversations_total",),
+                "collectors",
+            ),
+            QueryRow(
+                "events",
+                "Events that count as other metrics",
+                (
+                    *("handovers_total", "fallbacks_total", "nlp_matches_total"),
+                    *("nlp_misses_total", "goals_reached_total", "feedback_total"),
+                    *("messages_sent_total", "operator_messages_sent_total", "interactions_total"),
+                    *("new_users_total", "sessions_ended_total", "searches_total"),
+                    *("flow_triggers_total", "outbound_api_requests_total"),
+                    *("outbound_api_request_errors_total", "function_calls_total"),
+                    *("function_call_errors_total", "integration_calls_total"),
+                    *("integration_call_errors_total", "llm_calls_total", "llm_tokens_total"),
+                ),
+                "events.event_map",
+            ),
         ),
     ),
 }
-"""Provider's name in the settings to its own name and the families that it feeds, in order."""
+"""Provider's name in the settings to its own name, and its rows in order."""
 
 NOT_SHOWN: dict[str, str] = {
     "chatbot_flowxo_top_message_uses": "what users wrote: off by default, and not for a wall",
@@ -201,7 +361,9 @@ NOT_SHOWN: dict[str, str] = {
 """Families of the catalogue on no board, and why; ``*`` stands for any ending."""
 
 
-def figures(provider: str) -> list[Figure]:
-    """Return the figures of a provider, in the board's order."""
-    by_family = {figure.family: figure for figure in ALL_FIGURES}
-    return [by_family["chatbot_" + name] for name in PROVIDERS[provider][1]]
+def metric_panels(row: QueryRow) -> list[MetricPanel]:
+    """Return the panels of a row, in its order."""
+    by_family = {panel.family: panel for panel in ALL_METRICS}
+    found = [by_family["chatbot_" + name] for name in row.families]
+    mapped = row.setting == "events.event_map"
+    return [replace(panel, needs=_EVENT_MAP) for panel in found] if mapped else found

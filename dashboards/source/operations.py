@@ -18,9 +18,9 @@ from dashboards.source.panels import (
     BLUE,
     ORANGE,
     VERMILION,
+    Caption,
     Panel,
     Steps,
-    Words,
     stat_panel,
     table_panel,
 )
@@ -129,19 +129,21 @@ def _queries() -> Panel:
         ),
         "Allowance": (f"max {_BY} ({OWN}expected_lag_seconds{{{ANY}}})", "s"),
     }
-    words = Words(
+    caption = Caption(
         "Queries",
         "One row for each query. Data age above period and allowance is late. Behind: age of the "
         "oldest unsettled bucket. Empty cells: before the first poll has ended.",
         "none",
     )
-    return table_panel(words, columns, sort_by="Up")
+    return table_panel(caption, columns, sort_by="Up")
 
 
 def _settings() -> Panel:
     expr = f"max by (provider, target, query, granularity, timezone) ({OWN}target_info{{{ANY}}})"
-    words = Words("Settings in effect", "How each query counts; days follow its time zone.", "none")
-    return table_panel(words, {"In effect": (expr, "none")}, hidden=("In effect",))
+    caption = Caption(
+        "Settings in effect", "How each query counts; days follow its time zone.", "none"
+    )
+    return table_panel(caption, {"In effect": (expr, "none")}, hidden=("In effect",))
 
 
 def _polls() -> tuple[Panel, ...]:
@@ -164,14 +166,14 @@ def _polls() -> tuple[Panel, ...]:
             "By reason.",
             "short",
             (f"{failures} > 0", f"{WHO} {{{{reason}}}}"),
-            none="no poll has failed",
+            none="No poll has failed",
         ),
         lines(
             "Skipped polls by reason",
             "Scheduled polls that did not run, per hour.",
             "short",
             (skipped, "{{target}} {{query}} {{reason}}"),
-            none="no poll was skipped",
+            none="No poll was skipped",
         ),
         lines(
             "Poll duration, p50 and p95",
@@ -216,7 +218,7 @@ def _requests() -> tuple[Panel, ...]:
                 f"min by (provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
                 "{{target}} {{budget}}",
             ),
-            none="no target has a budget",
+            none="No target has a budget",
         ),
         lines(
             "Time until requests resume",
@@ -275,7 +277,7 @@ def _process() -> tuple[Panel, ...]:
             ),
         ),
         table_panel(
-            Words("Builds", "Running version, by instance.", "none"),
+            Caption("Builds", "Running version, by instance.", "none"),
             {
                 "Ledger schema": (
                     f"max by (instance) ({OWN}ledger_schema_version{{{JOB}}})",
@@ -295,4 +297,6 @@ def _process() -> tuple[Panel, ...]:
 
 
 def _stat(title: str, description: str, expr: str, unit: str, steps: Steps) -> Panel:
-    return stat_panel(Words(title, description, unit, "No successful poll yet"), expr, steps=steps)
+    return stat_panel(
+        Caption(title, description, unit, "No successful poll yet"), expr, steps=steps
+    )

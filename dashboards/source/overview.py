@@ -5,16 +5,16 @@ from dashboards.source.dashboard import DashboardPage, Row, Variable
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
+    Caption,
     Curve,
     Panel,
-    Words,
     graph,
     stat_panel,
     table_panel,
+    text_panel,
     timeline,
-    words_panel,
 )
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 
 UID = "chatbot-overview"
 BOTS = promql.bots()
@@ -72,6 +72,7 @@ def _now() -> tuple[Panel, ...]:
             f'1 - sum(avg_over_time(chatbot_period_handovers{{{BOTS},period="hour"}}[24h])) / '
             f'(sum(avg_over_time(chatbot_period_conversations_started{{{BOTS},period="hour"}}[24h])'
             f" and on ({promql.BY_BOT}) chatbot_handovers_total) > 0)",
+            "a bot with conversations and handovers",
         ),
         _share(
             "Fallback share, last 24 h",
@@ -79,6 +80,7 @@ def _now() -> tuple[Panel, ...]:
             f'sum(avg_over_time(chatbot_period_fallbacks{{{BOTS},period="hour"}}[24h])) / '
             f'(sum(avg_over_time(chatbot_period_messages_received{{{BOTS},period="hour"}}[24h])'
             f" and on ({promql.BY_BOT}) chatbot_fallbacks_total) > 0)",
+            "a bot with messages and fallback replies",
         ),
         _share(
             "Positive feedback, last 7 days",
@@ -86,29 +88,30 @@ def _now() -> tuple[Panel, ...]:
             f'sum(increase(chatbot_feedback_total{{{BOTS},rating="positive"}}[7d])) / '
             f'(sum(increase(chatbot_feedback_total{{{BOTS},rating=~"positive|negative"}}[7d]))'
             " >= 20)",
+            "20 ratings in 7 days",
         ),
         _share(
             "Outbound API errors, last 24 h",
             "Failed requests of the bots to other APIs, by all of them.",
             f"sum(increase(chatbot_outbound_api_request_errors_total{{{BOTS}}}[24h])) / "
             f"(sum(increase(chatbot_outbound_api_requests_total{{{BOTS}}}[24h])) > 0)",
+            "a bot with API requests in 24 hours",
         ),
     )
 
 
-def _share(title: str, description: str, expr: str) -> Panel:
-    words = Words(title, description, "percentunit", "not available, or no fresh data")
-    return stat_panel(words, expr, width=_SHARE_WIDTH)
+def _share(title: str, description: str, expr: str, needs: str) -> Panel:
+    caption = Caption(title, description, "percentunit", f"Needs {needs}")
+    return stat_panel(caption, expr, width=_SHARE_WIDTH)
 
 
 def _alerting() -> Panel:
-    words = Words(
+    caption = Caption(
         "Alerts firing",
         "Firing alerts of the selected accounts. The timeline below lists them.",
         "none",
-        "none",
     )
-    return stat_panel(words, f"count({_ALERTS}) or vector(0)", steps=((None, BLUE), (1, ORANGE)))
+    return stat_panel(caption, f"count({_ALERTS}) or vector(0)", steps=((None, BLUE), (1, ORANGE)))
 
 
 def _table() -> Panel:
@@ -135,55 +138,56 @@ def _table() -> Panel:
             "s",
         ),
     }
-    words = Words(
+    caption = Caption(
         "Bots by anomaly score",
         engagement.MEANING + " Score: distance from usual in usual deviations; the daily alert "
-        f"needs less than {Tuning().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
-        "own window. Empty cells: no fresh data, not available, or needs 3 weeks of history.",
+        f"needs less than {Thresholds().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
+        "own window. Empty cells: not in time, not available, or needs 3 weeks of history.",
+        no_value="No bot has data in time",
     )
     link = (
         "/d/chatbot-${__data.fields.provider}?${__url_time_range}&var-datasource=${datasource}"
         "&var-target=${__data.fields.target}&var-project=${__data.fields.project}"
         "&var-bot_environment=${__data.fields.bot_environment}"
     )
-    return table_panel(words, columns, link=link, sort_by="Score")
+    return table_panel(caption, columns, link=link, sort_by="Score")
 
 
 def _by_provider() -> Panel:
-    words = Words(
+    caption = Caption(
         "Engagement per hour by provider",
         engagement.MEANING + " Vendors count different things; do not compare providers.",
         no_value=engagement.LATE,
     )
     expr = f"sum by (provider) (avg_over_time({promql.HOUR}{{{BOTS}}}[$__interval]))"
-    return graph(words, (Curve(expr, "{{provider}}"),), stacked=True)
+    return graph(caption, (Curve(expr, "{{provider}}"),), stacked=True)
 
 
 def _people() -> Panel:
-    words = Words(
+    caption = Caption(
         "Active users by bot and window",
         "As each provider defines them. Never add windows, channels or bots: one person may be "
         "in several.",
         no_value=engagement.LATE,
     )
     expr = f'max by ({promql.BY_BOT}, window) (chatbot_active_users{{{BOTS},channel=""}})'
-    return graph(words, (Curve(expr, "{{project}} {{bot_environment}} {{window}}"),), width=24)
+    return graph(caption, (Curve(expr, "{{project}} {{bot_environment}} {{window}}"),), width=24)
 
 
 def _firing() -> Panel:
-    words = Words(
+    caption = Caption(
         "Alert history",
-        "One lane per alert and bot or query. Empty: no alert fired in this time range.",
+        "One lane per alert and bot or query.",
         "none",
-        "none",
+        "No alert has fired in this time range",
     )
     by = "alertname, provider, target, project, bot_environment, query"
     legend = "{{alertname}} {{target}} {{project}} {{query}}"
-    return timeline(words, f"max by ({by}) ({_ALERTS})", legend)
+    return timeline(caption, f"max by ({by}) ({_ALERTS})", legend)
 
 
 def _definitions() -> Panel:
-    return words_panel(
+    return text_panel(
         "Definitions",
         f"**Engagement.** {engagement.MEANING}\n\n"
         "**Usual** is the median of the same hours of the week, one to four weeks ago (at least "

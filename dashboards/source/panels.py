@@ -40,32 +40,32 @@ PLAIN: Steps = ((None, BLUE),)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Caption:
     """What a panel says of itself; ``no_value`` tells apart what is missing from what is zero."""
 
     title: str
     description: str
     unit: str = "short"
-    no_value: str = "no fresh data, see Data age"
+    no_value: str = "No value"
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One query of a graph; ``look`` are overrides of its lines, such as a band's edge."""
+    """One query of a graph; ``overrides`` change how its lines are drawn."""
 
     expr: str
     legend: str
-    look: tuple[tuple[str, object], ...] = ()
+    overrides: tuple[tuple[str, object], ...] = ()
 
 
-def stat_panel(words: Words, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
+def stat_panel(caption: Caption, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
     """Return one figure, with its course behind it."""
     return (
         stat.Panel()
-        .title(words.title)
-        .description(words.description)
-        .unit(words.unit)
-        .no_value(words.no_value)
+        .title(caption.title)
+        .description(caption.description)
+        .unit(caption.unit)
+        .no_value(caption.no_value)
         .datasource(SOURCE)
         .with_target(_target(expr, "", 0))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -78,7 +78,7 @@ def stat_panel(words: Words, expr: str, *, steps: Steps = PLAIN, width: int = 4)
 
 
 def graph(
-    words: Words,
+    caption: Caption,
     curves: Sequence[Curve],
     *,
     interval: str = "1h",
@@ -88,10 +88,10 @@ def graph(
     """Return lines over time that do not bridge gaps of more than two hours."""
     panel = (
         timeseries.Panel()
-        .title(words.title)
-        .description(words.description)
-        .unit(words.unit)
-        .no_value(words.no_value)
+        .title(caption.title)
+        .description(caption.description)
+        .unit(caption.unit)
+        .no_value(caption.no_value)
         .datasource(SOURCE)
         .interval(interval)
         .span_nulls(GAP_MS)
@@ -108,25 +108,25 @@ def graph(
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     for number, curve in enumerate(curves):
         panel.with_target(_target(curve.expr, curve.legend, number))
-        if curve.look:
-            panel.override_by_query(_ref(number), _properties(curve.look))
+        if curve.overrides:
+            panel.override_by_query(_ref(number), _properties(curve.overrides))
     if any(curve.legend == "{{provider}}" for curve in curves):
         for provider, colour in PROVIDER_COLOURS.items():
             panel.override_by_name(provider, _properties(fixed(colour)))
     return panel
 
 
-def timeline(words: Words, expr: str, legend: str) -> Panel:
+def timeline(caption: Caption, expr: str, legend: str) -> Panel:
     """Return when something was so, one lane a series, in words as well as colour."""
     firing = model.ValueMap(
         options={"1": model.ValueMappingResult(text="firing", color=VERMILION, index=0)}
     )
     return (
         statetimeline.Panel()
-        .title(words.title)
-        .description(words.description)
-        .unit(words.unit)
-        .no_value(words.no_value)
+        .title(caption.title)
+        .description(caption.description)
+        .unit(caption.unit)
+        .no_value(caption.no_value)
         .datasource(SOURCE)
         .interval("15m")
         .with_target(_target(expr, legend, 0))
@@ -137,7 +137,7 @@ def timeline(words: Words, expr: str, legend: str) -> Panel:
 
 
 def table_panel(
-    words: Words,
+    caption: Caption,
     columns: Mapping[str, tuple[str, str]],
     *,
     hidden: Sequence[str] = (),
@@ -150,10 +150,10 @@ def table_panel(
     """
     panel = (
         table.Panel()
-        .title(words.title)
-        .description(words.description)
-        .unit(words.unit)
-        .no_value(words.no_value)
+        .title(caption.title)
+        .description(caption.description)
+        .unit(caption.unit)
+        .no_value(caption.no_value)
         .datasource(SOURCE)
         .height(10)
         .span(24)
@@ -172,7 +172,7 @@ def table_panel(
     return panel
 
 
-def words_panel(title: str, content: str, *, height: int = 5) -> Panel:
+def text_panel(title: str, content: str, *, height: int = 5) -> Panel:
     """Return a panel of text."""
     return (
         text.Panel()
@@ -205,6 +205,11 @@ def band_edge() -> tuple[tuple[str, object], ...]:
     A filling would have to name the other edge, whose name differs from bot to bot.
     """
     return (*fixed(GREY), ("custom.lineWidth", 1))
+
+
+def invisible() -> tuple[tuple[str, object], ...]:
+    """Return the overrides of a line that is there for its legend only."""
+    return (*fixed(GREY), ("custom.lineWidth", 0), ("custom.showPoints", "never"))
 
 
 def _organised(

@@ -1,4 +1,4 @@
-"""Words that dashboards and rules share: labels, selectors, names of recorded series."""
+"""Caption that dashboards and rules share: labels, selectors, names of recorded series."""
 
 BOT = ("provider", "target", "project", "bot_environment")
 QUERY = ("provider", "target", "query")

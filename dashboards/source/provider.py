@@ -1,27 +1,36 @@
-"""One board for each provider, made of the figures that it has."""
+"""One board for each provider, with a row for each of its queries."""
 
 from dashboards.source import engagement, overview, promql
 from dashboards.source.dashboard import DashboardPage, Row
-from dashboards.source.metrics_shown import PROVIDERS, Figure, Look, figures
+from dashboards.source.metrics_shown import (
+    PROVIDERS,
+    MetricPanel,
+    PanelKind,
+    QueryRow,
+    metric_panels,
+)
 from dashboards.source.panels import (
+    Caption,
     Curve,
     Panel,
-    Words,
     graph,
+    invisible,
     stat_panel,
     table_panel,
-    words_panel,
+    text_panel,
 )
 
 _TOP = 10
 _NARROW = 8
 _ACCOUNT_WIDE = ("chatbot_flowxo_top_flow_triggers",)
+_LISTS = {"voiceflow": "queries", "inkeep": "queries", "chatlayer": "collectors"}
+"""The setting that lists a provider's queries, if it has one."""
 _NO_ENVIRONMENT = ("chatbot_chatlayer_campaign_conversations_total",)
 
 
 def board(provider: str) -> DashboardPage:
     """Return the board of one provider."""
-    title, _ = PROVIDERS[provider]
+    title, rows = PROVIDERS[provider]
     return DashboardPage(
         uid=f"chatbot-{provider}",
         title=f"Chatbots: {title}",
@@ -30,7 +39,7 @@ def board(provider: str) -> DashboardPage:
         rows=(
             Row("Now", _now(provider)),
             Row("Engagement", _engagement(provider)),
-            Row("Metrics", [_figure(provider, figure) for figure in figures(provider)]),
+            *(_query_row(provider, row) for row in rows),
             Row("Data", (_age(provider), _polls(provider))),
             Row("About this dashboard", (_definitions(title),)),
         ),
@@ -53,17 +62,17 @@ def _now(provider: str) -> tuple[Panel, ...]:
 
 
 def _range_total(chosen: str) -> Panel:
-    words = Words(
+    caption = Caption(
         "Engagement in the selected time range",
         engagement.MEANING + " Sum over the settled hours of the selected time range.",
         no_value=engagement.LATE,
     )
-    return stat_panel(words, f"sum(sum_over_time({promql.HOUR}{{{chosen}}}[$__range:1h]))")
+    return stat_panel(caption, f"sum(sum_over_time({promql.HOUR}{{{chosen}}}[$__range:1h]))")
 
 
 def _engagement(provider: str) -> tuple[Panel, ...]:
     chosen = promql.bots(provider)
-    words = Words(
+    caption = Caption(
         "Engagement per settled hour",
         engagement.MEANING + " Shown after the hour has settled.",
         no_value=engagement.LATE,
@@ -71,90 +80,120 @@ def _engagement(provider: str) -> tuple[Panel, ...]:
     expr = (
         f"sum by (project, bot_environment) (avg_over_time({promql.HOUR}{{{chosen}}}[$__interval]))"
     )
-    hourly = graph(words, (Curve(expr, "{{project}} {{bot_environment}}"),))
+    hourly = graph(caption, (Curve(expr, "{{project}} {{bot_environment}}"),))
     return (engagement.band(chosen), engagement.weeks(chosen), hourly)
 
 
-def _figure(provider: str, figure: Figure) -> Panel:
-    select = _select(provider, figure)
-    words = Words(figure.title, _description(provider, figure), figure.unit)
-    match figure.look:
-        case Look.COUNTER:
-            return _counter(figure, words, select)
-        case Look.GAUGE:
-            return _gauge(figure, words, select)
-        case Look.TOP:
-            return _top(figure, words, select)
-        case Look.NAMES:
-            return _names(figure, words, select)
+def _query_row(provider: str, row: QueryRow) -> Row:
+    """Return the row of a query; it is collapsed where the settings have to ask for it."""
+    title = f"{row.title} (setting `{row.setting}`)" if row.setting else row.title
+    panels = [_metric(provider, row, metric) for metric in metric_panels(row)]
+    return Row(title, panels, collapsed=bool(row.setting))
 
 
-def _counter(figure: Figure, words: Words, select: str) -> Panel:
-    by = f"project, {figure.by}" if figure.by else "project"
-    legend = f"{{{{project}}}} {{{{{figure.by}}}}}" if figure.by else "{{project}}"
-    expr = f"sum by ({by}) (increase({figure.family}{{{select}}}[$__interval]))"
-    return graph(words, (Curve(expr, legend),), width=_NARROW)
+def _metric(provider: str, row: QueryRow, metric: MetricPanel) -> Panel:
+    select = _select(provider, metric)
+    caption = Caption(metric.title, _description(provider, metric), metric.unit, metric.no_value)
+    state = _state(provider, row, f"{metric.family}{{{select}}}")
+    match metric.kind:
+        case PanelKind.COUNTER:
+            return _counter(metric, caption, select, state)
+        case PanelKind.GAUGE:
+            return _gauge(metric, caption, select, state)
+        case PanelKind.TOP:
+            return _top(metric, caption, select, state)
+        case PanelKind.NAMES:
+            return _names(metric, caption, select, state)
 
 
-def _gauge(figure: Figure, words: Words, select: str) -> Panel:
-    names = ["project", "bot_environment", "channel", "window", "period", figure.by]
-    by = [name for name in dict.fromkeys(names) if name and name in _labels(figure)]
+def _state(provider: str, row: QueryRow, shown: str) -> str:
+    """Return a query that names, in the label ``state``, why there is nothing to show.
+
+    It finds nothing where there is something, and where a poll has succeeded.
+    """
+    chosen = f'{promql.targets(provider)},query=~"{row.query}(/.+)?"'
+    listed = _LISTS.get(provider)
+    turn_on = f"add `{row.query}` to `{listed}`" if listed else f"set `{row.setting}`"
+    off = f"Not configured: {turn_on}" if listed or row.setting == row.query else "Not configured"
+    new = "No successful poll yet"
+    on = f"on ({promql.BY_QUERY})"
+    info = f"chatbot_exporter_target_info{{{chosen}}}"
+    read = f"chatbot_exporter_last_success_timestamp_seconds{{{chosen}}} > 0"
+    return (
+        f'(label_replace(absent({info}), "state", "{off}", "", "")\n'
+        f'or label_replace(group({info} unless {on} {read}), "state", "{new}", "", ""))\n'
+        f"unless on () group({shown})"
+    )
+
+
+def _counter(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
+    by = f"project, {metric.by}" if metric.by else "project"
+    legend = f"{{{{project}}}} {{{{{metric.by}}}}}" if metric.by else "{{project}}"
+    expr = f"sum by ({by}) (increase({metric.family}{{{select}}}[$__interval]))"
+    curves = (Curve(expr, legend), Curve(state, "{{state}}", invisible()))
+    return graph(caption, curves, width=_NARROW)
+
+
+def _gauge(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
+    names = ["project", "bot_environment", "channel", "window", "period", metric.by]
+    by = [name for name in dict.fromkeys(names) if name and name in _labels(metric)]
     legend = " ".join(f"{{{{{name}}}}}" for name in by)
-    expr = f"max by ({', '.join(by)}) ({figure.family}{{{select}}})"
-    return graph(words, (Curve(expr, legend),), width=_NARROW)
+    expr = f"max by ({', '.join(by)}) ({metric.family}{{{select}}})"
+    curves = (Curve(expr, legend), Curve(state, "{{state}}", invisible()))
+    return graph(caption, curves, width=_NARROW)
 
 
-def _top(figure: Figure, words: Words, select: str) -> Panel:
-    by = [name for name in ("project", "bot_environment", figure.by) if name in _labels(figure)]
-    expr = f"topk({_TOP}, sum by ({', '.join(by)}) ({figure.family}{{{select}}}))"
-    return table_panel(words, {"Now": (expr, figure.unit)})
+def _top(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
+    by = [name for name in ("project", "bot_environment", metric.by) if name in _labels(metric)]
+    expr = f"topk({_TOP}, sum by ({', '.join(by)}) ({metric.family}{{{select}}}))"
+    return table_panel(caption, {"Now": (f"{expr}\nor {state}", metric.unit)})
 
 
-def _names(figure: Figure, words: Words, select: str) -> Panel:
-    expr = f"max by (project, function, name) ({figure.family}{{{select}}})"
-    return table_panel(words, {"Now": (expr, "none")}, hidden=("Now",))
+def _names(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
+    expr = f"max by (project, function, name) ({metric.family}{{{select}}})"
+    return table_panel(caption, {"Now": (f"{expr}\nor {state}", "none")}, hidden=("Now",))
 
 
-def _labels(figure: Figure) -> tuple[str, ...]:
-    """Return the labels that may tell lines of ``figure`` apart."""
-    if figure.family in _ACCOUNT_WIDE:
-        return ("window", figure.by)
-    base = ("project",) if figure.family in _NO_ENVIRONMENT else ("project", "bot_environment")
+def _labels(metric: MetricPanel) -> tuple[str, ...]:
+    """Return the labels that may tell lines of ``metric`` apart."""
+    if metric.family in _ACCOUNT_WIDE:
+        return ("window", metric.by)
+    base = ("project",) if metric.family in _NO_ENVIRONMENT else ("project", "bot_environment")
     own = {
         "chatbot_known_users": (),
         "chatbot_chatlayer_users": ("kind", "window"),
         "chatbot_chatlayer_event_volume_30d": ("event",),
     }
-    windowed = ("channel", "window") if figure.by == "window" else (figure.by, "period")
-    return (*base, *own.get(figure.family, windowed))
+    windowed = ("channel", "window") if metric.by == "window" else (metric.by, "period")
+    return (*base, *own.get(metric.family, windowed))
 
 
-def _select(provider: str, figure: Figure) -> str:
-    if figure.family in _ACCOUNT_WIDE:
+def _select(provider: str, metric: MetricPanel) -> str:
+    if metric.family in _ACCOUNT_WIDE:
         return promql.targets(provider)
-    if figure.family in _NO_ENVIRONMENT:
+    if metric.family in _NO_ENVIRONMENT:
         return promql.targets(provider) + ',project=~"$project"'
     return promql.bots(provider)
 
 
-def _description(provider: str, figure: Figure) -> str:
+def _description(provider: str, metric: MetricPanel) -> str:
     ours = PROVIDERS[provider][0]
     kind = (
         "Increase over the graph's step (an hour or more); buckets appear as the API reports them."
-        if figure.look is Look.COUNTER
+        if metric.kind is PanelKind.COUNTER
         else "Of the newest settled window that the API reported."
     )
-    note = f" {figure.note}" if figure.note else ""
+    note = f" {metric.note}" if metric.note else ""
     return (
-        f"`{figure.family}` as {ours} counts it. {kind}{note} "
-        "Empty: the query is not configured, or there is no fresh data."
+        f"`{metric.family}` as {ours} counts it. {kind}{note} "
+        "Empty: the query is not conmetricd, or there is no fresh data."
     )
 
 
 def _age(provider: str) -> Panel:
     accounts = promql.targets(provider)
     by = promql.BY_QUERY
-    words = Words(
+    caption = Caption(
         "Age of the newest data beyond its period",
         "Time since the end of the newest settled data, less its period. Above its allowance the "
         "values are not exported; three hours above it, ChatbotDataStale fires.",
@@ -167,25 +206,25 @@ def _age(provider: str) -> Panel:
         Curve(f"time() - {end} - {promql.period(accounts)}", "{{target}} {{query}}"),
         Curve(lag, "{{target}} {{query}} allowance"),
     )
-    return graph(words, curves, interval="5m")
+    return graph(caption, curves, interval="5m")
 
 
 def _polls(provider: str) -> Panel:
     accounts = promql.targets(provider)
-    words = Words(
+    caption = Caption(
         "Failed polls by reason",
         "Failed polls per step of the graph. See the exporter dashboard for details.",
-        no_value="no poll has failed",
+        no_value="No poll has failed",
     )
     expr = (
         "sum by (target, query, reason) "
         f"(increase(chatbot_exporter_poll_failures_total{{{accounts}}}[$__interval])) > 0"
     )
-    return graph(words, (Curve(expr, "{{target}} {{query}} {{reason}}"),))
+    return graph(caption, (Curve(expr, "{{target}} {{query}} {{reason}}"),))
 
 
 def _definitions(title: str) -> Panel:
-    return words_panel(
+    return text_panel(
         "Definitions",
         f"Values follow {title}'s own definitions; see the provider's page in the docs. "
         "Hours start in UTC, days in the target's time zone; the axis uses "

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dashboards.source import promql
-from dashboards.source.thresholds import Drop, Share, Tuning
+from dashboards.source.thresholds import Drop, Share, Thresholds
 
 BY = f"by ({promql.BY_BOT})"
 ON = f"on ({promql.BY_BOT})"
@@ -19,21 +19,21 @@ class Record:
     expr: str
 
 
-def records(tuning: Tuning) -> Iterator[Record]:
+def records(thresholds: Thresholds) -> Iterator[Record]:
     """Yield every recorded series, each after those that it reads."""
     yield Record(promql.HOUR, signal())
     yield Record(
         promql.earlier("hour"),
-        f"(\n{_shifted(promql.HOUR, 'week', range(1, tuning.weeks + 1))}\n) and {ON} {promql.HOUR}",
+        f"(\n{_shifted(promql.HOUR, 'week', range(1, thresholds.weeks + 1))}\n) and {ON} {promql.HOUR}",
     )
-    for drop in tuning.drops:
-        yield from _window(tuning, drop)
-    yield Record(promql.level(), _level(tuning))
-    for drop in tuning.drops:
-        yield from _expectation(tuning, drop)
-        yield from _scores(tuning, drop)
-    yield from share("fallback", "fallbacks", "messages_received", tuning.fallback)
-    yield from share("handover", "handovers", "conversations_started", tuning.handover)
+    for drop in thresholds.drops:
+        yield from _window(thresholds, drop)
+    yield Record(promql.level(), _level(thresholds))
+    for drop in thresholds.drops:
+        yield from _expectation(thresholds, drop)
+        yield from _scores(thresholds, drop)
+    yield from share("fallback", "fallbacks", "messages_received", thresholds.fallback)
+    yield from share("handover", "handovers", "conversations_started", thresholds.handover)
     yield Record(
         "bot:chatbot_weekly_users:last",
         f'max {BY} (chatbot_active_users{{channel="",window=~"(rolling|trailing)_7d"}})',
@@ -54,7 +54,7 @@ def signal() -> str:
     return "\nor ".join(choices)
 
 
-def _window(tuning: Tuning, drop: Drop) -> Iterator[Record]:
+def _window(thresholds: Thresholds, drop: Drop) -> Iterator[Record]:
     """Yield what a window holds, and what earlier weeks held in the very hours that are known now.
 
     Hours that an outage of the API has swallowed are missing on both sides; a mean without its
@@ -63,34 +63,34 @@ def _window(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     window, earlier = drop.window, promql.earlier(drop.window)
     hours = f"[{drop.hours}h]"
     past = f"{promql.earlier('hour')}{hours}"
-    enough = tuning.samples(drop.hours)
+    enough = thresholds.samples(drop.hours)
     yield Record(
-        promql.actual(window), f"avg_over_time({promql.HOUR}{hours})\n{_trusted(tuning, drop)}"
+        promql.actual(window), f"avg_over_time({promql.HOUR}{hours})\n{_trusted(thresholds, drop)}"
     )
     yield Record(earlier, f"avg_over_time({past}) and (count_over_time({past}) >= {enough})")
     yield Record(promql.weeks(window), f"count {BY} ({earlier})")
     yield Record(
         promql.median(window),
         f"quantile {BY} (0.5, {earlier})\n"
-        f"and {ON} ({promql.weeks(window)} >= {tuning.weeks_needed})",
+        f"and {ON} ({promql.weeks(window)} >= {thresholds.weeks_needed})",
     )
 
 
-def _level(tuning: Tuning) -> str:
+def _level(thresholds: Thresholds) -> str:
     """Return the day against its median, as much of it as lasts until the next.
 
     Chance does not last, so few events carry over little. A day far off is an event, not a level.
     """
     median = promql.median(promql.DAILY)
-    steady = f"{24 * tuning.steady**2:.4g} * {median}"
-    low, high = tuning.level_within
+    steady = f"{24 * thresholds.steady**2:.4g} * {median}"
+    low, high = thresholds.level_within
     return (
         f"({promql.actual(promql.DAILY)} / {median} > {low:g} < {high:g})\n"
-        f"^ ({tuning.lasting:g} * {steady} / (1 + {steady}))"
+        f"^ ({thresholds.lasting:g} * {steady} / (1 + {steady}))"
     )
 
 
-def _expectation(tuning: Tuning, drop: Drop) -> Iterator[Record]:
+def _expectation(thresholds: Thresholds, drop: Drop) -> Iterator[Record]:
     """Yield the expectation: the median of the weeks, what is known besides brought to it.
 
     The same hours of the days beside it (yesterday's median, and last week's of tomorrow) steady
@@ -100,7 +100,7 @@ def _expectation(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     median, beside = promql.median(drop.window), promql.beside(drop.window)
     days = _shifted(median, "day", (1, 6))
     chance = f"(sqrt({drop.hours} * {median} + 1) / {drop.hours})"
-    reach = tuning.beside_reach
+    reach = thresholds.beside_reach
     yield Record(beside, f"quantile {BY} (0.5, {median}\nor {days})")
     yield Record(
         promql.expected(drop.window),
@@ -109,17 +109,17 @@ def _expectation(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     )
 
 
-def _trusted(tuning: Tuning, drop: Drop) -> str:
+def _trusted(thresholds: Thresholds, drop: Drop) -> str:
     """Return the guards: most of the window known, hours of data in time, no time never read."""
     gaps = f"increase(chatbot_exporter_coverage_gap_seconds_total[{drop.hours}h])"
     known = "".join(
-        f"and {ON} (count_over_time({promql.HOUR}[{hours}h]) >= {tuning.samples(hours)})\n"
-        for hours in sorted({drop.hours, tuning.recovered_h})
+        f"and {ON} (count_over_time({promql.HOUR}[{hours}h]) >= {thresholds.samples(hours)})\n"
+        for hours in sorted({drop.hours, thresholds.recovered_h})
     )
     return f"{known}unless on (provider, target) (sum by (provider, target) ({gaps}) > 0)"
 
 
-def _scores(tuning: Tuning, drop: Drop) -> Iterator[Record]:
+def _scores(thresholds: Thresholds, drop: Drop) -> Iterator[Record]:
     """Yield how far a window is from the expectation, and that in units of what is usual.
 
     The transform makes the spread of counts nearly 1 whatever their size: that of chance where
@@ -129,29 +129,31 @@ def _scores(tuning: Tuning, drop: Drop) -> Iterator[Record]:
     surprise, scale = promql.surprise(drop.window), promql.scale(drop.window)
     size = f"bot:chatbot_engagement_deviation:{drop.window}"
     events = f"{drop.hours} * {promql.expected(drop.window)}"
-    past = f"{size}[{tuning.memory}] offset {drop.ago}"
-    left = transformed(f"{drop.hours} * {promql.actual(drop.window)}", tuning)
-    yield Record(surprise, f"{tuning.factor:.4g} * ({left} - {transformed(events, tuning)})")
-    yield Record(size, f"abs({surprise}) and {ON} ({events} >= {tuning.learn_least})")
+    past = f"{size}[{thresholds.memory}] offset {drop.ago}"
+    left = transformed(f"{drop.hours} * {promql.actual(drop.window)}", thresholds)
+    yield Record(
+        surprise, f"{thresholds.factor:.4g} * ({left} - {transformed(events, thresholds)})"
+    )
+    yield Record(size, f"abs({surprise}) and {ON} ({events} >= {thresholds.learn_least})")
     yield Record(
         scale,
-        f"clamp_min({MAD_TO_SIGMA * tuning.rough:.4g} * quantile_over_time(0.5, {past}), 1)\n"
+        f"clamp_min({MAD_TO_SIGMA * thresholds.rough:.4g} * quantile_over_time(0.5, {past}), 1)\n"
         f"or {ON} 0 * {promql.expected(drop.window)} + 1",
     )
     yield Record(promql.score(drop.window), f"{surprise} / {scale}")
 
 
-def transformed(events: str, tuning: Tuning) -> str:
+def transformed(events: str, thresholds: Thresholds) -> str:
     """Return a query for a number whose spread does not depend on how many events there are."""
-    return f"asinh({tuning.steady:g} * sqrt({events} + 0.375))"
+    return f"asinh({thresholds.steady:g} * sqrt({events} + 0.375))"
 
 
-def edge(select: str, width: float, drop: Drop, tuning: Tuning) -> str:
+def edge(select: str, width: float, drop: Drop, thresholds: Thresholds) -> str:
     """Return a query for events per hour so many usual deviations from the expectation."""
     events = f"{drop.hours} * {promql.expected(drop.window)}{{{select}}}"
-    away = f"{width / tuning.factor:.4g} * {promql.scale(drop.window)}{{{select}}}"
-    moved = f"clamp_min({transformed(events, tuning)} + {away}, 0)"
-    return f"clamp_min((sinh({moved}) / {tuning.steady:g}) ^ 2 - 0.375, 0) / {drop.hours}"
+    away = f"{width / thresholds.factor:.4g} * {promql.scale(drop.window)}{{{select}}}"
+    moved = f"clamp_min({transformed(events, thresholds)} + {away}, 0)"
+    return f"clamp_min((sinh({moved}) / {thresholds.steady:g}) ^ 2 - 0.375, 0) / {drop.hours}"
 
 
 def _shifted(series: str, unit: str, numbers: Iterable[int]) -> str:

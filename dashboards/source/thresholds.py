@@ -43,11 +43,10 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class Thresholds:
     """The parameters that rules are written from.
 
     ``interval_s`` is how often Prometheus evaluates them: counts of samples follow from it.
-    ``runbooks`` and ``grafana`` are put before links; empty leaves them relative.
     """
 
     interval_s: int = 300
@@ -78,9 +77,6 @@ class Tuning:
     users_least: int = 50
     stale_s: int = 3 * 3600
     series_share: float = 0.9
-    job: str = "chatbot-exporter"
-    runbooks: str = ""
-    grafana: str = ""
 
     @property
     def factor(self) -> float:

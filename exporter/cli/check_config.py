@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from exporter.cli.probe import announcement, probe, taking
-from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
+from exporter.cli.settings import config_option, fail_on, file_argument, read_settings, targets_of
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
 from exporter.http_client.detached import ResolvingLoop
@@ -14,14 +14,18 @@ from exporter.providers.base.plugin import Target
 
 
 @click.command("check-config", short_help="Check a settings file; report all errors at once.")
-@click.argument("file", default=DEFAULT_FILE)
+@file_argument
+@config_option
+@click.option(
+    "--no-secrets", is_flag=True, help="Do not look up secrets; for checks where they are not."
+)
 @click.option(
     "--probe",
     "probing",
     is_flag=True,
     help="Then read each project or bot once, after showing what that costs.",
 )
-def command(file: str, *, probing: bool) -> None:
+def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) -> None:
     """Check FILE (default: exporter.yaml) without calling any provider (except --probe).
 
     Prints all errors as file:line:column: path: problem; hint and exits with 2, or lists the
@@ -30,14 +34,17 @@ def command(file: str, *, probing: bool) -> None:
     read, but never shown. --probe exits with 1 if something cannot be read; in the ledger it
     changes only the call budgets.
     """
-    settings = read_settings(file)
+    if no_secrets and probing:
+        raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
+    file = given or file
+    settings = read_settings(file, resolve=not no_secrets)
     targets = targets_of(settings)
-    for warning in warnings(file, settings, targets):
+    for warning in warnings(file, settings, targets, keys=not no_secrets):
         click.echo(str(warning), err=True)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return
-    click.echo("\n".join(["", "Asking now:", *announcement(targets), ""]))
+    click.echo("\n".join(["", "Asking now:", *announcement(targets, settings.ledger.url), ""]))
     clock = SystemClock()
     with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         outcomes = runner.run(probe(targets, clock, taking(settings.ledger.url, clock)))

@@ -17,7 +17,7 @@ import yaml
 
 from exporter import __version__
 from exporter.cli.serving import Serve, ServeRequest
-from exporter.cli.settings import fail_on
+from exporter.cli.settings import fail_on, listen_option, web_config_option
 from exporter.clock import SystemClock
 from exporter.config import loads
 from exporter.config.model import Settings
@@ -46,10 +46,11 @@ Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left be
 
 
 @click.command("demo")
-@click.option("--listen", default="127.0.0.1:10877", show_default=True, help="host:port.")
+@listen_option
+@web_config_option
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
 @click.pass_obj
-def command(serve: Serve, listen: str, seed: int) -> None:
+def command(serve: Serve, listen: str | None, web_config: Path | None, seed: int) -> None:
     """Run all simulators and the exporter on them: no key, no network, nothing left behind.
 
     Polls every few seconds instead of minutes, so that there is something to see.
@@ -58,10 +59,12 @@ def command(serve: Serve, listen: str, seed: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
     with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as folder:
-        asyncio.run(_demo(serve, listen, seed, Path(folder)))
+        asyncio.run(_demo(serve, listen, web_config, seed, Path(folder)))
 
 
-async def _demo(serve: Serve, listen: str, seed: int, folder: Path) -> None:
+async def _demo(
+    serve: Serve, listen: str | None, web_config: Path | None, seed: int, folder: Path
+) -> None:
     clock = SystemClock()
     traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
     hasty = {"xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS)}
@@ -70,10 +73,12 @@ async def _demo(serve: Serve, listen: str, seed: int, folder: Path) -> None:
         service.remember = 0  # a demo may run for days; its request log would grow with it
     urls = await asyncio.wrap_future(_simulate(services))
     targets = {name: services[name].target(url) for name, url in urls.items()}
+    settings = demo_settings(targets, folder)
     request = ServeRequest(
-        settings=demo_settings(targets, folder),
+        settings=settings,
         digest="demo",
-        listen=listen,
+        listen=listen or settings.web.listen,
+        web_config=web_config,
         providers=hurried(PROVIDERS),
         started=lambda address: click.echo(_welcome(address, urls)),
         grace_s=0,

@@ -3,29 +3,35 @@
 from collections.abc import Iterator, Sequence
 
 import click
+import httpx
 import msgspec
 
-from exporter.cli.settings import DEFAULT_FILE, fail_on, read_settings, targets_of
+from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explain.answer import ExplainedBucket, Explainer, Explanation
+from exporter.explain.answer import (
+    ExplainedBucket,
+    Explainer,
+    Explanation,
+    Explanations,
+    why_nothing,
+)
 from exporter.explain.reader import Reader
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
-from exporter.format import age, number, stamp
+from exporter.format import age, columns, number, stamp
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 
 NEWEST = 24
+TIMEOUT_S = 60
 INDENT = "  "
-_HEAD = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions")
+_HEAD: tuple[str, ...] = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions")
 
 
 @click.command("explain", short_help="Show how a series adds up.")
 @click.argument("selector")
-@click.option(
-    "--config", "file", default=DEFAULT_FILE, show_default=True, help="The settings file."
-)
+@config_option
 @click.option(
     "--format",
     "form",
@@ -35,22 +41,24 @@ _HEAD = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions"
     help="How to print it.",
 )
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
-def command(selector: str, file: str, form: str, *, whole: bool) -> None:
+@click.option(
+    "--url", help="Ask the exporter at this address, such as http://127.0.0.1:10877, not a file."
+)
+def command(selector: str, file: str, form: str, *, whole: bool, url: str | None) -> None:
     """Show how each series that SELECTOR matches adds up, from what the provider reported.
 
     SELECTOR is written as in PromQL: 'chatbot_messages_received_total{target="shop"}', with
-    = != =~ !~. Reads the ledger beside a running exporter and calls no provider. Exits with 1 when
-    nothing matches.
+    = != =~ !~. Reads the ledger beside a running exporter, or asks an exporter with --url, and calls
+    no provider. Exits with 1 when nothing matches.
     """
-    settings, now_ms, total = read_settings(file), SystemClock().now_ms(), 0
+    now_ms, total = SystemClock().now_ms(), 0
     with fail_on():
-        for total, found in enumerate(_explanations(settings, selector, now_ms), 1):
+        found = _asked(url, selector) if url else _read(file, selector, now_ms)
+        for total, each in enumerate(found, 1):
             if form == "json":
-                click.echo(_json(found, total, selector, now_ms), nl=False)
+                click.echo(_json(each, total, selector, now_ms), nl=False)
             else:
-                click.echo(("\n" if total > 1 else "") + "\n".join(as_text(found, now_ms, whole)))
-    if not total:
-        raise click.ClickException("no series matches; chatbot-exporter metrics names the families")
+                click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
     if form == "json":
         click.echo(f'\n],\n"total": {total}}}')
     elif total > 1:
@@ -66,16 +74,47 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
     return f'{{"selector": {name},\n"now_ms": {now_ms},\n"series": [\n{series}'
 
 
-def _explanations(settings: Settings, selector: str, now_ms: int) -> Iterator[Explanation]:
+def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
     families = catalogue.families(PROVIDERS)
-    reader = Reader(settings.ledger.url, families)
+    settings = read_settings(file, resolve=False)
+    reader, nothing = Reader(settings.ledger.url, families), True
     try:
-        yield from Explainer(reader, specs_of(settings), families, now_ms).each(selector)
+        for each in Explainer(reader, specs_of(settings), families, now_ms).each(selector):
+            nothing = False
+            yield each
     except SelectorError as error:
         raise click.BadParameter(str(error), param_hint="SELECTOR") from None
     finally:
         reader.close()
+    if nothing:
+        raise click.ClickException(why_nothing(selector, families))
+
+
+def _asked(url: str, selector: str) -> Iterator[Explanation]:
+    """Yield the accounts that the exporter at ``url`` gives, page by page."""
+    first, total = 1, 1
+    while first <= total:
+        query = {"series": selector, "format": "json", "first": str(first)}
+        try:
+            answer = httpx.get(f"{url.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S)
+            if answer.status_code != httpx.codes.OK:
+                raise _refusal(answer)
+            page = msgspec.json.decode(answer.content, type=Explanations)
+        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+            raise click.ClickException(f"{url} does not answer as an exporter: {error}") from None
+        yield from page.series
+        first, total = page.last + 1, page.total
+
+
+def _refusal(answer: httpx.Response) -> click.ClickException:
+    """Return the error that an exporter answers with; raise ``MsgspecError`` if it is another's."""
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        return click.ClickException("a password is needed: --url http://USER:PASSWORD@HOST:PORT")
+    text = msgspec.json.decode(answer.content, type=dict[str, str]).get("error", "")
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        return click.BadParameter(text, param_hint="SELECTOR")
+    return click.ClickException(text)
 
 
 def specs_of(settings: Settings) -> dict[tuple[str, str], QuerySpec]:
@@ -118,32 +157,17 @@ def _table(buckets: Sequence[ExplainedBucket], *, whole: bool) -> Iterator[str]:
     older = () if whole else buckets[:-NEWEST]
     rows = [_HEAD]
     if older:
-        sums = (
-            sum(each.provider for each in older),
-            sum(each.baseline for each in older),
-            sum(each.counted for each in older),
-            sum(each.revisions for each in older),
-        )
-        head, *rest = map(number, sums)
-        rows.append((f"{len(older)} older ones (--all)", "", head, rest[0], rest[1], rest[2]))
-    rows += [_row(each) for each in buckets[len(older) :]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    for row in rows:
-        left = [text.ljust(width) for text, width in zip(row[:2], widths, strict=False)]
-        right = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
-        yield INDENT.join(left + right).rstrip()
+        sums = [sum(column) for column in zip(*map(_values, older), strict=True)]
+        rows.append((f"{len(older)} older ones (--all)", "", *map(number, sums)))
+    for each in buckets[len(older) :]:
+        start, end = stamp(each.start_ms)[:16], stamp(each.end_ms)[:16]
+        name = f"{start} to {end.removeprefix(start[:11])}"
+        rows.append((name, each.phase.value, *map(number, _values(each))))
+    return columns(rows, left=2)
 
 
-def _row(bucket: ExplainedBucket) -> tuple[str, str, str, str, str, str]:
-    start, end = stamp(bucket.start_ms)[:16], stamp(bucket.end_ms)[:16]
-    return (
-        f"{start} to {end.removeprefix(start[:11])}",
-        bucket.phase.value,
-        number(bucket.provider),
-        number(bucket.baseline),
-        number(bucket.counted),
-        number(bucket.revisions),
-    )
+def _values(bucket: ExplainedBucket) -> tuple[float, ...]:
+    return (bucket.provider, bucket.baseline, bucket.counted, bucket.revisions)
 
 
 def _totals(found: Explanation) -> Iterator[str]:
@@ -152,10 +176,6 @@ def _totals(found: Explanation) -> Iterator[str]:
         lines.append(("sum of provider values", sum(each.provider for each in found.buckets)))
     if found.exported is not None:
         lines.append(("exported", found.exported))
-    if not lines:
-        return
-    yield ""
-    label = max(len(name) for name, _ in lines)
-    width = max(len(number(value)) for _, value in lines)
-    for name, value in lines:
-        yield f"{name.rjust(label)}  {number(value).rjust(width)}"
+    if lines:
+        yield ""
+        yield from columns([(name, number(value)) for name, value in lines], left=0)

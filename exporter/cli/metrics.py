@@ -7,6 +7,7 @@ import click
 
 from exporter.exposition import catalogue
 from exporter.exposition.catalogue import Entry
+from exporter.format import columns
 from exporter.providers import PROVIDERS
 
 
@@ -31,12 +32,7 @@ def as_table(entries: Sequence[Entry]) -> str:
         (e.family.name, e.family.kind.value, ",".join(e.family.labels), e.family.help)
         for e in entries
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]])
-        for row in rows
-    ]
-    return "\n".join(lines)
+    return "\n".join(columns(rows, left=4))
 
 
 def as_json(entries: Sequence[Entry]) -> str:

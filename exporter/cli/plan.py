@@ -2,162 +2,140 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import click
 
-from exporter.cli.settings import DEFAULT_FILE, read_settings, targets_of
-from exporter.format import span
+from exporter.cli.settings import config_option, file_argument, read_settings, targets_of
+from exporter.clock import MILLISECONDS
+from exporter.format import columns, span
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS
 from exporter.providers.base.plugin import Target
 
-UNKNOWN = "unknown"
-MILLISECONDS = 1000
 MOST_ROWS = 3
+_HEAD = ("TARGET", "QUERY", "EVERY", "CALLS/POLL", "CALLS/HOUR", "CALLS/DAY", "ROWS/POLL")
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedQuery:
-    """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown.
+    """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown."""
 
-    ``pages`` is how many rows a page holds, where there are pages.
-    """
-
-    target: str
-    query: str
+    spec: QuerySpec
     every_ms: int
     calls: int
     rows: int | None
-    pages: int | None
 
     @property
     def more(self) -> str:
         """Return ``+`` where more rows than a page holds take more calls."""
-        return "+" if self.pages and (self.rows is None or self.rows > self.pages) else ""
+        page = self.spec.cost.page_rows
+        return "+" if page and (self.rows is None or self.rows > page) else ""
 
-    @property
-    def per_hour(self) -> float:
-        """Return the least number of calls per hour."""
-        return self.calls * HOUR_MS / self.every_ms
-
-    @property
-    def per_day(self) -> float:
-        """Return the least number of calls per day."""
-        return self.calls * DAY_MS / self.every_ms
+    def in_time(self, time_ms: int) -> float:
+        """Return the least number of calls in ``time_ms``."""
+        return self.calls * time_ms / self.every_ms
 
 
 @click.command("plan", short_help="Preview API usage.")
-@click.argument("file", default=DEFAULT_FILE)
-def command(file: str) -> None:
-    """Preview the API usage of FILE (default: exporter.yaml); calls no provider.
+@file_argument
+@config_option
+def command(given: str | None, file: str) -> None:
+    """Preview the API usage of FILE (default: exporter.yaml); calls no provider, needs no secrets.
 
     Shows calls per target and query, per hour and day, rows where they can be known, known
     limits, and what the first start costs.
     """
-    click.echo("\n".join(_text(targets_of(read_settings(file)))))
+    targets = targets_of(read_settings(given or file, resolve=False))
+    click.echo("\n".join(_text(targets)))
 
 
-def lines_of(target: Target, sharing: Counter[str]) -> list[PlannedQuery]:
-    """Return a line for each query of ``target``; targets of one account take turns.
+def planned(targets: Sequence[Target]) -> dict[str, list[PlannedQuery]]:
+    """Return what each query takes, by target; those that share a call budget take turns."""
+    sharing = _sharing(targets)
+    return {
+        target.name: [_planned(query.spec, sharing) for query in target.queries]
+        for target in targets
+    }
 
-    ``sharing`` is how many queries spend from each budget.
-    """
-    return [_line(query.spec, sharing) for query in target.queries]
+
+def _sharing(targets: Sequence[Target]) -> Counter[str]:
+    """Return how many queries spend from each call budget, by its name."""
+    budgets = (query.spec.budget for target in targets for query in target.queries)
+    return Counter(budget.name for budget in budgets if budget is not None)
 
 
-def _line(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
-    every_ms = spec.interval_ms
+def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
+    every_ms, parts = spec.interval_ms, 1
     if spec.budget is not None:
         turn_ms = (spec.budget.period_ms + spec.budget.margin_ms) * sharing[spec.budget.name]
         every_ms = max(every_ms + spec.budget.margin_ms, turn_ms)
-    return PlannedQuery(
-        target=spec.target,
-        query=spec.name,
-        every_ms=every_ms,
-        calls=spec.cost.calls * _stretches(spec),
-        rows=_rows(spec),
-        pages=spec.cost.page_rows,
-    )
-
-
-def _stretches(spec: QuerySpec) -> int:
-    """Return in how many parts a poll reads its lookback and the bucket that is open."""
-    if spec.stream or spec.span_ms is None:
-        return 1
-    return max(1, math.ceil((spec.lookback_ms + spec.granularity_ms) / spec.span_ms))
-
-
-def _rows(spec: QuerySpec) -> int | None:
-    cost = spec.cost
-    if cost.rows is None or cost.listed or not spec.granularity_ms:
-        return cost.rows
-    return cost.rows * (math.ceil(spec.lookback_ms / spec.granularity_ms) + 1)
-
-
-def budgets(targets: Sequence[Target]) -> Counter[str]:
-    """Return how many queries spend from each call budget, by its name."""
-    return Counter(
-        query.spec.budget.name
-        for target in targets
-        for query in target.queries
-        if query.spec.budget is not None
-    )
+    if not spec.stream and spec.span_ms is not None:  # the lookback, and the bucket that is open
+        parts = max(1, math.ceil((spec.lookback_ms + spec.granularity_ms) / spec.span_ms))
+    rows = spec.cost.rows
+    if rows is not None and not spec.cost.listed and spec.granularity_ms:
+        rows *= math.ceil(spec.lookback_ms / spec.granularity_ms) + 1
+    return PlannedQuery(spec, every_ms, spec.cost.calls * parts, rows)
 
 
 def _text(targets: Sequence[Target]) -> Iterator[str]:
-    sharing = budgets(targets)
-    plan = {target.name: lines_of(target, sharing) for target in targets}
-    yield from _table([line for lines in plan.values() for line in lines])
+    sharing, plan = _sharing(targets), planned(targets)
+    every = [each for queries in plan.values() for each in queries]
+    more = max((each.more for each in every), default="")
+    hour, day = (_number(sum(q.in_time(ms) for q in every)) + more for ms in (HOUR_MS, DAY_MS))
+    total = ("all", "", "", "", hour, day, "")
+    yield from columns([_HEAD, *map(_cells, every), total], left=3)
     yield ""
     for target in targets:
         yield from _about(target, plan[target.name], sharing)
     yield ""
-    yield from _first_start(targets, plan)
+    rates = {each.name: each.requests_per_second for each in targets if each.requests_per_second}
+    slowest = max(
+        (sum(query.calls for query in plan[name]) / rate for name, rate in rates.items()),
+        default=0.0,
+    )
+    yield (
+        f"A first start asks for everything once: {sum(each.calls for each in every)} calls at "
+        f"least, not done before {span(slowest)} at the targets' requests_per_second."
+    )
+    yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
 
 
-def _table(lines: Sequence[PlannedQuery]) -> Iterator[str]:
-    rows = [("TARGET", "QUERY", "EVERY", "CALLS/POLL", "CALLS/HOUR", "CALLS/DAY", "ROWS/POLL")]
-    rows += [_cells(line) for line in lines]
-    hour, day = sum(line.per_hour for line in lines), sum(line.per_day for line in lines)
-    more = max((line.more for line in lines), default="")
-    rows.append(("all", "", "", "", _number(hour) + more, _number(day) + more, ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        left = [text.ljust(width) for text, width in zip(row[:3], widths, strict=False)]
-        right = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-        yield "  ".join(left + right).rstrip()
-
-
-def _cells(line: PlannedQuery) -> tuple[str, str, str, str, str, str, str]:
-    more = line.more
+def _cells(each: PlannedQuery) -> tuple[str, ...]:
     return (
-        line.target,
-        line.query,
-        span(line.every_ms / MILLISECONDS),
-        f"{line.calls}{more}",
-        _number(line.per_hour) + more,
-        _number(line.per_day) + more,
-        UNKNOWN if line.rows is None else str(line.rows),
+        each.spec.target,
+        each.spec.name,
+        span(each.every_ms / MILLISECONDS),
+        f"{each.calls}{each.more}",
+        _number(each.in_time(HOUR_MS)) + each.more,
+        _number(each.in_time(DAY_MS)) + each.more,
+        "unknown" if each.rows is None else str(each.rows),
     )
 
 
-def _about(target: Target, lines: Sequence[PlannedQuery], sharing: Counter[str]) -> Iterator[str]:
-    paged = [line for line in lines if line.pages and line.rows is None]
+def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) -> Iterator[str]:
+    paged = [each.spec for each in plan if each.spec.cost.page_rows and each.rows is None]
     if paged:
         yield (
-            f"{target.name}: + means more calls for more rows: one for each {paged[0].pages} "
-            f"of a poll ({', '.join(line.query for line in paged[:MOST_ROWS])}"
+            f"{target.name}: + means more calls for more rows: one for each "
+            f"{paged[0].cost.page_rows} of a poll ({', '.join(s.name for s in paged[:MOST_ROWS])}"
             f"{', …' if len(paged) > MOST_ROWS else ''})"
         )
     for note in dict.fromkeys(query.spec.cost.note for query in target.queries):
         if note:
             yield f"{target.name}: {note}"
     for query in target.queries:
-        yield from _limit(query.spec, sharing)
+        if query.spec.budget is not None:
+            turns = sharing[query.spec.budget.name]
+            period = span(query.spec.budget.period_ms / MILLISECONDS)
+            others = f"; {turns} queries share the account and take turns" if turns > 1 else ""
+            yield (
+                f"{target.name}: the provider allows one call per {period} and account: kept, "
+                f"each call is spent before it leaves{others}"
+            )
     rate = target.requests_per_second
-    needed = sum(line.per_hour for line in lines) / 3600
+    needed = sum(each.in_time(HOUR_MS) for each in plan) / 3600
     if not rate:
         yield f"{target.name}: no limit on requests per second"
     elif needed > rate:
@@ -167,37 +145,6 @@ def _about(target: Target, lines: Sequence[PlannedQuery], sharing: Counter[str])
         )
     else:
         yield f"{target.name}: {needed:.2g} of {rate:g} requests/s at least"
-
-
-def _limit(spec: QuerySpec, sharing: Counter[str]) -> Iterator[str]:
-    if spec.budget is None:
-        return
-    turns = sharing[spec.budget.name]
-    period = span(spec.budget.period_ms / MILLISECONDS)
-    others = f"; {turns} queries share the account and take turns" if turns > 1 else ""
-    yield (
-        f"{spec.target}: the provider allows one call per {period} and account: kept, "
-        f"each call is spent before it leaves{others}"
-    )
-
-
-def _first_start(
-    targets: Sequence[Target], plan: Mapping[str, list[PlannedQuery]]
-) -> Iterator[str]:
-    calls = sum(line.calls for lines in plan.values() for line in lines)
-    slowest = max(
-        (
-            sum(line.calls for line in plan[target.name]) / target.requests_per_second
-            for target in targets
-            if target.requests_per_second
-        ),
-        default=0.0,
-    )
-    yield (
-        f"A first start asks for everything once: {calls} calls at least, "
-        f"not done before {span(slowest)} at the targets' requests_per_second."
-    )
-    yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
 
 
 def _number(value: float) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import httpx
 
@@ -22,8 +23,8 @@ from exporter.providers.base.plugin import Query, Target
 DEADLINE_S = 90.0
 GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
 
-Take = Callable[[Budget], Awaitable[int]]
-"""Takes one call from a budget; returns 0, or after how many milliseconds there is one."""
+Take = Callable[[Budget], Awaitable[None]]
+"""Takes one call from a budget; raises ``BudgetSpent`` where there is none to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +60,31 @@ def chosen(target: Target) -> list[Query]:
     return [query for query in target.queries if query in cheapest.values()]
 
 
-def announcement(targets: Sequence[Target]) -> list[str]:
-    """Return what probing ``targets`` will cost, to be shown before it is done."""
-    return [_cost(query) for target in targets for query in chosen(target)]
+def announcement(targets: Sequence[Target], url: str) -> list[str]:
+    """Return what probing ``targets`` will cost, to be shown before it is done.
+
+    ``url`` is the ledger's, in which calls from a budget are noted.
+    """
+    noted = _is_there(url)
+    return [_cost(query, noted=noted) for target in targets for query in chosen(target)]
 
 
-def _cost(query: Query) -> str:
+def _is_there(url: str) -> bool:
+    """Return whether there is a ledger at ``url``, as far as can be known without opening it."""
+    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).is_file()
+
+
+def _cost(query: Query, *, noted: bool) -> str:
     spec = query.spec
     cost = f"{spec.target}: one read of {spec.name} ({spec.request})"
     if spec.budget is None:
         return cost
     period = span(spec.budget.period_ms / MILLISECONDS)
+    if not noted:
+        return (
+            f"{spec.target}: the key only; the account's one call per {period} is left to the "
+            "exporter, as there is no ledger yet to note it in"
+        )
     return (
         f"{cost}; this SPENDS the account's one call per {period}, if the ledger knows of none: "
         "an exporter on the account waits that long for its next one"
@@ -79,15 +94,15 @@ def _cost(query: Query) -> str:
 def taking(url: str, clock: Clock) -> Take:
     """Return what takes calls from the budgets that the ledger at ``url`` keeps.
 
-    Two targets of one account get one call, even where there is no ledger yet.
+    Where there is no ledger yet, there is no call: an exporter could not know of it.
     """
-    spent: set[str] = set()
 
-    async def take(budget: Budget) -> int:
-        if budget.name in spent:
-            return budget.period_ms + budget.margin_ms
-        spent.add(budget.name)
-        return take_at(url, budget, clock.now_ms())
+    async def take(budget: Budget) -> None:
+        if not _is_there(url):
+            raise BudgetSpent("there is no ledger yet to note the account's one call in")
+        if wait_ms := take_at(url, budget, clock.now_ms()):
+            wait = span(wait_ms / MILLISECONDS)
+            raise BudgetSpent(f"the account's call is spent: the next in {wait}")
 
     return take
 
@@ -141,9 +156,7 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
     except TimeoutError:
         return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
     except BudgetSpent as spent:
-        wait = span(spent.retry_after_s or 0)
-        text = f"the key is accepted; not read, the account's call is spent: the next in {wait}"
-        return Outcome(*name, good=True, text=text)
+        return Outcome(*name, good=True, text=f"the key is accepted; not read: {spent}")
     except ProviderError as error:
         return _failed(query, error)
     except LedgerError as error:
@@ -181,11 +194,8 @@ def _first_request(query: Query, clock: Clock, take: Take) -> PollRequest:
 
 
 async def _spend(budget: Budget | None, take: Take) -> None:
-    if budget is None:
-        return
-    wait_ms = await take(budget)
-    if wait_ms:
-        raise BudgetSpent("the account's call is spent", wait_ms / MILLISECONDS)
+    if budget is not None:
+        await take(budget)
 
 
 def _failed(query: Query, error: ProviderError) -> Outcome:

@@ -9,7 +9,14 @@ import click
 import structlog
 
 from exporter.cli.serving import Serve, ServeRequest
-from exporter.cli.settings import DEFAULT_FILE, fail_on, load_settings, read_settings
+from exporter.cli.settings import (
+    config_option,
+    fail_on,
+    listen_option,
+    load_settings,
+    read_settings,
+    web_config_option,
+)
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.http_client.detached import ResolvingLoop
@@ -20,19 +27,9 @@ log = structlog.get_logger(__name__)
 
 
 @click.command("run")
-@click.option(
-    "--config", "file", default=DEFAULT_FILE, show_default=True, help="The settings file."
-)
-@click.option(
-    "--listen", default=None, help="Listen on host:port instead of the address in the file."
-)
-@click.option(
-    "--web.config.file",
-    "web_config",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="TLS, users and headers, in the format of the Prometheus exporter toolkit.",
-)
+@config_option
+@listen_option
+@web_config_option
 @click.option("--log.level", "level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.option(
     "--log.format",

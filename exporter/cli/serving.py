@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import click
+import structlog
 
 from exporter.clock import Clock
 from exporter.config.model import Settings
 from exporter.providers.base.plugin import Provider
 from exporter.status import State, Status
 
-PROGRESS_S = 0.5
+log = structlog.get_logger(__name__)
+
+PROGRESS_S = 1.0
 
 Load: TypeAlias = Callable[[], tuple[Settings, str]]
 """Reads the settings again: what is in force then, and the file's digest."""
@@ -43,15 +45,12 @@ Serve: TypeAlias = Callable[[ServeRequest], Awaitable[None]]
 
 
 async def show_first_polls(status: Callable[[], Status], clock: Clock) -> None:
-    """On a terminal, show how many queries have been polled, until all have."""
-    if not sys.stderr.isatty():
-        return
+    """On a terminal, log how many queries have been polled, until all have."""
     done, number = -1, 0
-    while done < number:
+    while sys.stderr.isatty() and done < number:
         queries = [query for target in status().targets for query in target.queries]
         polled = sum(query.state is not State.NEVER_POLLED for query in queries)
         if polled != done:
             done, number = polled, len(queries)
-            click.echo(f"\rfirst polls: {done} of {number}", nl=False, err=True)
+            log.info("first polls", done=done, of=number)
         await clock.sleep(PROGRESS_S)
-    click.echo(err=True)

@@ -1,13 +1,16 @@
-"""The settings file as every command reads it."""
+"""The settings file as every command reads it, and the options that several commands have."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
+from pydantic_core import PydanticCustomError
 
 from exporter.config import load
 from exporter.config.model import Settings
+from exporter.config.values import check_listen
 from exporter.errors import LedgerError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
@@ -17,31 +20,65 @@ from exporter.web.listen import ListenError
 DEFAULT_FILE = "exporter.yaml"
 
 
+def _address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else check_listen(value)
+    except PydanticCustomError:
+        raise click.BadParameter("expected host:port, such as 127.0.0.1:10877 or :10877") from None
+
+
+# The second names are those of the Prometheus exporter toolkit.
+config_option = click.option(
+    "--config",
+    "--config.file",
+    "file",
+    default=DEFAULT_FILE,
+    show_default=True,
+    help="The settings file.",
+)
+web_config_option = click.option(
+    "--web.config.file",
+    "web_config",
+    type=click.Path(path_type=Path),
+    help="TLS, users and headers, in the format of the Prometheus exporter toolkit.",
+)
+listen_option = click.option(
+    "--listen",
+    "--web.listen-address",
+    "listen",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="Where to listen; :PORT is every address.  [default: 127.0.0.1:10877, or the file's]",
+)
+file_argument = click.argument("given", metavar="[FILE]", required=False)
+
+
 @contextmanager
 def fail_on() -> Iterator[None]:
     """Print errors that an operator can correct to stderr; exit with 1 or 2."""
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, MachineError) as error:
         click.echo(str(error), err=True)
         raise click.exceptions.Exit(2) from None
-    except (LedgerError, ListenError, MachineError) as error:
+    except (LedgerError, ListenError) as error:
         raise click.ClickException(str(error)) from None
 
 
-def load_settings(file: str) -> Settings:
-    """Return the settings in ``file``; raise ``SettingsError`` with all errors."""
+def load_settings(file: str, *, resolve: bool = True) -> Settings:
+    """Return the settings in ``file``; raise ``SettingsError`` with all errors.
+
+    Without ``resolve`` no secret is looked up.
+    """
     options = {name: kind.options for name, kind in PROVIDERS.items()}
-    return load(file, options, os.environ, families=catalogue.capped(PROVIDERS))
+    families = catalogue.capped(PROVIDERS)
+    return load(file, options, os.environ, families=families, resolve=resolve)
 
 
-def read_settings(file: str) -> Settings:
+def read_settings(file: str, *, resolve: bool = True) -> Settings:
     """Return the settings in ``file``; print all errors and exit with 2 if it has any."""
-    try:
-        return load_settings(file)
-    except SettingsError as error:
-        click.echo(str(error), err=True)
-        raise click.exceptions.Exit(2) from None
+    with fail_on():
+        return load_settings(file, resolve=resolve)
 
 
 def targets_of(settings: Settings) -> list[Target]:

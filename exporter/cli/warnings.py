@@ -7,7 +7,7 @@ from exporter.clock import MILLISECONDS
 from exporter.config.model import Settings
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read
-from exporter.errors import SettingsProblem
+from exporter.errors import SettingsProblem, Unauthorized
 from exporter.format import span
 from exporter.providers.base.plugin import Target
 
@@ -16,11 +16,55 @@ SCRAPES_HELD = 1.5
 ZERO_HOLD = "zero_hold"
 
 
-def warnings(file: str, settings: Settings, targets: Sequence[Target]) -> list[SettingsProblem]:
-    """Return what to warn of in ``file``, by position; ``targets`` are those of ``settings``."""
+def warnings(
+    file: str, settings: Settings, targets: Sequence[Target], *, keys: bool = True
+) -> list[SettingsProblem]:
+    """Return what to warn of in ``file``, by position; ``targets`` are those of ``settings``.
+
+    ``keys``: whether the targets' secrets can be read.
+    """
     source = read(Path(file).read_bytes(), file)
-    found = [*_short_holds(source, settings), *_shared_budgets(source, targets)]
+    found = [
+        *_short_holds(source, settings),
+        *_shared_budgets(source, targets),
+        *_without_effect(source, settings),
+        *(_keys(source, targets) if keys else ()),
+    ]
     return sorted(found, key=lambda each: (each.line, each.column))
+
+
+def _without_effect(source: Source, settings: Settings) -> Iterator[SettingsProblem]:
+    """Yield a ledger without its folder, and lists of messages that privacy leaves empty."""
+    folder = Path(settings.ledger.url.removeprefix("sqlite:///")).parent
+    if settings.ledger.url.startswith("sqlite:") and not folder.is_dir():
+        problem = "warning: the ledger's folder does not exist, so that run cannot start"
+        yield source.problem(("ledger", "url"), problem, "create it")
+    for index in range(len(settings.targets)):
+        steps: Steps = ("targets", index, "top_messages")
+        if source.get(steps) is not None and settings.privacy.top_messages == "none":
+            problem = "warning: no message is exported: privacy.top_messages is none"
+            yield source.problem(steps, problem, "set it to allowlist")
+
+
+def _keys(source: Source, targets: Sequence[Target]) -> Iterator[SettingsProblem]:
+    """Yield keys that cannot be used, and targets that count what one before them counts, too."""
+    first: dict[str, int] = {}
+    for index, target in enumerate(targets):
+        try:
+            key = sorted((target.keys or target.sign)().items())
+        except Unauthorized as error:
+            yield source.problem(("targets", index), f"warning: {error}", "no poll can succeed")
+            continue
+        asked = {
+            repr((target.provider, target.base_url, key, query.spec.meaning))
+            for query in target.queries
+        }
+        if twice := [first[each] for each in asked if each in first]:
+            other = source.where(("targets", twice[0], "name"))
+            problem = f"warning: the same key and queries as the target at {other}"
+            yield source.problem(("targets", index), problem, "everything is counted twice")
+        for each in asked:
+            first.setdefault(each, index)
 
 
 def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem]:

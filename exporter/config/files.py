@@ -23,3 +23,20 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit // 1024} KiB", str(path))
     return content
+
+
+def why(error: Exception) -> str:
+    """Return in words why a file cannot be read; nothing of its name or content."""
+    match error:
+        case UnicodeDecodeError():
+            return "not UTF-8 text"
+        case FileNotFoundError():
+            return "no such file"
+        case PermissionError():
+            return "permission denied"
+        case IsADirectoryError():
+            return "it is a folder"
+        case OSError(errno=errno.EINVAL | errno.EFBIG, strerror=reason):
+            return str(reason)
+        case _:
+            return "the system refuses"

@@ -5,22 +5,25 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config.files import SETTINGS_BYTES, read_regular
+from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import ValueProblem, problems_of
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.rules import check_targets, check_whole, unknown_provider
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
-from exporter.config.source import Source, read
+from exporter.config.source import Source, read, unusable
 from exporter.config.values import kind_of, ledger_url_from
 from exporter.errors import SettingsError, SettingsProblem
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
+OWN = frozenset({"name", "provider", "renamed_from"})
+"""What no default can give: it is a target's own."""
 
 
 def load(
@@ -28,21 +31,24 @@ def load(
     providers: ProviderOptions,
     environ: Mapping[str, str],
     families: Collection[str] | None = None,
+    *,
+    resolve: bool = True,
 ) -> Settings:
     """Return the settings in the file at ``path``.
 
     ``providers`` gives each provider's options by its name; ``environ`` is where ``{env: NAME}`` is
     looked up; ``families`` are the names that ``limits.families`` may have (None: not checked).
-    Raises ``SettingsError`` with every problem of the file.
+    Without ``resolve`` no secret is looked up. Raises ``SettingsError`` with every problem of the
+    file.
     """
     file = os.fspath(path)
     try:
         raw = read_regular(path, SETTINGS_BYTES)
     except FileNotFoundError:
-        raise SettingsError([SettingsProblem(file, 1, 1, "", "no such file")]) from None
-    except (OSError, ValueError):
-        raise SettingsError([SettingsProblem(file, 1, 1, "", "the file cannot be read")]) from None
-    return loads(raw, providers, environ, file=file, families=families)
+        raise unusable(file, "no such file") from None
+    except (OSError, ValueError) as error:
+        raise unusable(file, f"the file cannot be read: {why(error)}") from None
+    return loads(raw, providers, environ, file=file, families=families, resolve=resolve)
 
 
 def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
@@ -68,6 +74,7 @@ def loads(
     *,
     file: str = "exporter.yaml",
     families: Collection[str] | None = None,
+    resolve: bool = True,
 ) -> Settings:
     """Return the settings in a text, as if it stood in ``file``; see ``load``."""
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
@@ -78,7 +85,7 @@ def loads(
             [source.problem((), problem, "begin with version: 1"), *source.problems]
         )
     inline = source.data.get("allow_inline_secrets") is True
-    secrets = SecretContext(environ, Path(file).parent, inline)
+    secrets = SecretContext(environ, Path(file).parent, inline, resolve)
     return _Validation(source, providers, secrets).settings(families)
 
 
@@ -92,32 +99,56 @@ class _Validation:
     problems: list[SettingsProblem] = field(default_factory=list)
 
     def settings(self, families: Collection[str] | None) -> Settings:
-        whole = self.part(SettingsFile, self.source.data, ())
-        defaults = self.defaults()
-        targets = [self.target(i, raw, defaults) for i, raw in self.raw_targets()]
+        common = self.defaults(Common, ("defaults",), apart=self.providers)
+        of_provider = {
+            name: self.defaults(options, ("defaults", name), apart=OWN)
+            for name, options in self.providers.items()
+        }
+        top = {
+            key: value
+            for key, value in self.source.data.items()
+            if key != "defaults" and not key.startswith("x-")
+        }
+        whole = self.part(SettingsFile, top, ())
+        targets = [
+            (index, target)
+            for index, raw in self.raw_targets()
+            if (target := self.target(index, raw, common, of_provider)) is not None
+        ]
         self.problems += check_whole(self.source, families)
-        self.problems += check_targets(self.source, [t for t in targets if t is not None])
-        problems = {(f.line, f.column, f.path): f for f in self.problems[::-1]}
-        for problem in self.source.problems:
-            problems[problem.line, problem.column, problem.path] = problem
-        if problems or whole is None:
-            raise SettingsError(list(problems.values()))
+        self.problems += check_targets(self.source, targets)
+        found: dict[tuple[int, int, str], SettingsProblem] = {}
+        for each in [*self.source.problems, *self.problems]:  # one a place, though targets share it
+            found.setdefault((each.line, each.column, each.path.rpartition(".")[2]), each)
+        if found or whole is None:
+            raise SettingsError(list(found.values()))
         url = ledger_url_from(whole.ledger.url, self.secrets.base)
         return Settings(
             web=whole.web,
             ledger=LedgerOptions.model_construct(**{**dict(whole.ledger), "url": url}),
             limits=whole.limits,
             privacy=whole.privacy,
-            targets=tuple(target for _, target in filter(None, targets)),
+            targets=tuple(target for _, target in targets),
         )
 
-    def defaults(self) -> dict[str, Any]:
-        """Return the defaults that are right; the problems of the others are found with the whole."""
-        given = self.source.get(("defaults",))
-        if not isinstance(given, dict):
+    def defaults(
+        self, model: type[BaseModel], steps: Steps, apart: Collection[str]
+    ) -> dict[str, Any]:
+        """Return the defaults at ``steps`` that are right, without the keys that stand ``apart``."""
+        given = self.source.get(steps)
+        if steps not in self.source.values:
             return {}
-        wrong = {(each.key or each.path)[0] for each in self.errors(Common, given)}
-        return {key: value for key, value in given.items() if key not in wrong}
+        if isinstance(given, dict):
+            if apart is OWN:
+                own = [(*steps, key) for key in OWN & given.keys()]
+                self.problems += [self.source.problem(key, "cannot be a default") for key in own]
+            given = {key: value for key, value in given.items() if key not in apart}
+        wrong = [each for each in self.errors(model, given) if each.kind != "missing"]
+        self.problems += [each.located(self.source, steps) for each in wrong]
+        keys = {(each.key or each.path)[:1] for each in wrong}
+        if () in keys:
+            return {}
+        return {key: value for key, value in given.items() if (key,) not in keys}
 
     def raw_targets(self) -> list[tuple[int, dict[str, Any]]]:
         given = self.source.get(("targets",))
@@ -125,61 +156,56 @@ class _Validation:
         return [(i, raw) for i, raw in enumerate(listed) if isinstance(raw, dict)]
 
     def target(
-        self, index: int, raw: dict[str, Any], defaults: dict[str, Any]
-    ) -> tuple[int, TargetOptions] | None:
-        base: Steps = ("targets", index)
-        provider = raw.get("provider")
+        self,
+        index: int,
+        raw: dict[str, Any],
+        common: dict[str, Any],
+        of_provider: Mapping[str, dict[str, Any]],
+    ) -> TargetOptions | None:
+        base, provider = ("targets", index), raw.get("provider")
         options = self.providers.get(provider) if isinstance(provider, str) else None
-        data = {**defaults, **raw}
-        if options is None:
-            self.common_part(data, base)
-            return None
-        made = self.part(options, data, base, inherited=defaults.keys() - raw.keys())
-        return None if made is None else (index, made)
-
-    def common_part(self, data: dict[str, Any], base: Steps) -> None:
-        """Check what every target has, where the provider's own class is not known."""
-        if "provider" in data:
+        if options is None or not isinstance(provider, str):
             self.problems.append(unknown_provider(self.source, (*base, "provider"), self.providers))
-        else:
-            self.problems.append(self.source.problem((*base, "provider"), "missing"))
-        own = TargetOptions.model_fields.keys() - {"provider", "base_url"}
-        for each in self.errors(TargetOptions, data):
-            if each.path and each.path[0] in own:
-                self.problems.append(each.located(self.source, base))
+            known = TargetOptions.model_fields.keys() - {"provider", "base_url"}
+            wrong = self.errors(TargetOptions, {**common, **raw})
+            self.problems += [w.located(self.source, base) for w in wrong if known & {*w.path[:1]}]
+            return None
+        own = of_provider[provider]
+        inherited: dict[str | int, Steps] = {
+            key: ("defaults", key) for key in common.keys() - raw.keys()
+        }
+        inherited |= {key: ("defaults", provider, key) for key in own.keys() - raw.keys()}
+        return self.part(options, {**common, **own, **raw}, base, inherited)
 
     def part(
         self,
         model: type[AnyModel],
         data: Any,
         base: Steps,
-        inherited: Collection[str] = (),
+        inherited: Mapping[str | int, Steps] = MappingProxyType({}),
     ) -> AnyModel | None:
-        """Return ``data`` as a ``model``; None and problems if it is not one."""
-        try:
-            return self.made(model, data)
-        except ValidationError as error:
-            for each in problems_of(error, data, model):
-                self.problems.append(self.placed(each, base, inherited))
-            return None
+        """Return ``data`` as a ``model``; None and problems if it is not one.
 
-    def placed(
-        self, each: ValueProblem, base: Steps, inherited: Collection[str]
-    ) -> SettingsProblem:
-        if each.path and each.path[0] in inherited:
-            steps = (*base, *each.path)
-            at = self.source.place(("defaults", *each.path))
+        ``inherited`` says where the value of a key stands that the part itself does not give.
+        """
+        made, wrong = self.made(model, data)
+        for each in wrong:
+            steps = inherited.get(each.path[0]) if each.path else None
+            if steps is None:
+                self.problems.append(each.located(self.source, base))
+                continue
+            at = self.source.place((*steps, *each.path[1:]))
             hint = each.hint or "give the target a value of its own"
-            return self.source.problem(steps, f"{each.problem} (from defaults)", hint, at=at)
-        return each.located(self.source, base)
+            problem = f"{each.problem} (from defaults)"
+            self.problems.append(self.source.problem((*base, *each.path), problem, hint, at=at))
+        return made
 
     def errors(self, model: type[BaseModel], data: Any) -> list[ValueProblem]:
-        try:
-            self.made(model, data)
-        except ValidationError as error:
-            return problems_of(error, data, model)
-        return []
+        return self.made(model, data)[1]
 
-    def made(self, model: type[AnyModel], data: Any) -> AnyModel:
-        # By way of JSON, so that strict settings still take a list for a tuple.
-        return model.model_validate_json(json.dumps(data), context=self.secrets)
+    def made(self, model: type[AnyModel], data: Any) -> tuple[AnyModel | None, list[ValueProblem]]:
+        try:
+            # By way of JSON, so that strict settings still take a list for a tuple.
+            return model.model_validate_json(json.dumps(data), context=self.secrets), []
+        except ValidationError as error:
+            return None, problems_of(error, data, model)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, core_schema
+from pydantic_core import ErrorDetails
 
 from exporter.config.model import Named
 from exporter.config.secret import REFERENCE, Secret
 from exporter.config.source import Path, Source, plain
-from exporter.config.values import kind_of, near, suggestion
+from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsProblem
 
 _WANTED = {
@@ -42,7 +42,6 @@ _BOUNDS = {
 }
 _FIRST: dict[Path, str] = {("version",): "begin with version: 1", ("targets",): "add a target"}
 _TEXTS = ("text", "text or {id: …, alias: …}")
-_BUILT_IN = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 FEW = 10
 _CONTAINERS = {"dict_type", "model_type", "list_type", "tuple_type", "set_type", "frozen_set_type"}
 
@@ -151,32 +150,9 @@ def _message(detail: ErrorDetails, value: Any) -> tuple[str, str]:
         return ("empty" if value in ("", []) else _BOUNDS[kind].format_map(context)), ""
     if kind in ("literal_error", "enum"):
         return _unlisted(re.findall(r"'([^']*)'", str(context.get("expected"))), value)
-    if kind in _BUILT_IN:
-        return "not a value that is possible here", ""
     if "problem" in context:
         return str(context["problem"]), str(context.get("hint", ""))
-    return _without(detail, value), ""
-
-
-def _without(detail: ErrorDetails, value: Any) -> str:
-    """Return a validator's own message without any text from the file."""
-    message = re.sub(r"^(Value error|Assertion failed), ", "", detail["msg"])
-    for text in sorted(_texts_in(value), key=len, reverse=True):
-        if text.strip() and not plain(text):
-            message = message.replace(text, "…")
-    return message
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield value
-        case list():
-            yield from (text for item in value for text in _texts_in(item))
-        case dict():
-            yield from (text for item in [*value, *value.values()] for text in _texts_in(item))
-        case _:
-            return
+    return "not a value that is possible here", ""
 
 
 def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
@@ -197,9 +173,7 @@ def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
 def _unlisted(known: list[str], value: Any) -> tuple[str, str]:
     if isinstance(value, bool):
         return f"expected {_listed(known)}, found true or false", "put it in quotes"
-    if guess := near(value, known):
-        return f"expected {_listed(known)}", f'did you mean "{guess}"?'
-    return f"expected {_listed(known)}", ""
+    return f"expected {_listed(known)}", suggestion(value, known)
 
 
 def _listed(known: list[str]) -> str:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from exporter.config.secret import Secret, Strict
 from exporter.config.values import (
@@ -17,32 +17,9 @@ from exporter.config.values import (
     check_url,
     invalid,
     kind_of,
-    parse_duration,
-    parse_listen,
-    parse_zone,
 )
 
-__all__ = [
-    "Common",
-    "Duration",
-    "LedgerOptions",
-    "Limits",
-    "Named",
-    "Privacy",
-    "Secret",
-    "Settings",
-    "SettingsFile",
-    "Size",
-    "Strict",
-    "TargetOptions",
-    "Url",
-    "Web",
-    "Zone",
-    "parse_duration",
-    "parse_listen",
-    "parse_zone",
-]
-
+__all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SECOND_MS = 1000
 
@@ -56,7 +33,11 @@ def check_name(value: Any) -> str:
     )
 
 
-Name = Annotated[str, BeforeValidator(check_name)]
+Name = Annotated[
+    str,
+    BeforeValidator(check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"}),
+]
 
 
 class Named(BaseModel):
@@ -190,8 +171,8 @@ class Web(BaseModel):
 
     listen: Listen = Field(
         default="127.0.0.1:10877",
-        description="`:10877` listens on every address, `[::1]:10877` on IPv6. A change needs a "
-        "restart",
+        description="`:10877` and `[::]:10877` listen on every address, of IPv4 and IPv6. A change "
+        "needs a restart",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
@@ -232,7 +213,8 @@ class LedgerOptions(BaseModel):
 def check_version(value: Any) -> int:
     """Return 1, the only version there is."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise invalid("version", f"expected a number, found {kind_of(value)}", "write version: 1")
+        found = "a fraction" if isinstance(value, float) else kind_of(value)
+        raise invalid("version", f"expected a number, found {found}", "write version: 1")
     if value != 1:
         raise invalid("version", "this program reads version 1 only")
     return value
@@ -243,7 +225,7 @@ class SettingsFile(BaseModel):
 
     model_config = Strict
 
-    version: Annotated[int, BeforeValidator(check_version)] = Field(
+    version: Annotated[int, BeforeValidator(check_version), WithJsonSchema({"const": 1})] = Field(
         description="the format of the file: `1`"
     )
     web: Web = Field(default=Web(), description="where to listen, see below")

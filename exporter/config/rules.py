@@ -11,6 +11,8 @@ from exporter.errors import SettingsProblem
 
 def unknown_provider(source: Source, path: Path, known: Collection[str]) -> SettingsProblem:
     """Return the error of a provider that is not ``known``."""
+    if path not in source.values:
+        return source.problem(path, "missing")
     value = source.get(path)
     names = "the providers are " + ", ".join(sorted(known))
     if not isinstance(value, str):
@@ -34,7 +36,7 @@ def check_targets(
     yield from _renames(source, {target.name for _, target in targets}, targets)
     for index, target in targets:
         if target.settle > target.lookback:
-            yield from _short_lookback(source, ("targets", index))
+            yield _short_lookback(source, ("targets", index), target.provider)
 
 
 def _raw_text(source: Source) -> Iterator[SettingsProblem]:
@@ -84,13 +86,9 @@ def _renames(
             yield source.problem(path, "this name is still in use", "name the target's former name")
 
 
-def _short_lookback(source: Source, base: Path) -> Iterator[SettingsProblem]:
-    spots = [
-        (*base, "lookback"),
-        (*base, "settle"),
-        ("defaults", "lookback"),
-        ("defaults", "settle"),
-    ]
+def _short_lookback(source: Source, base: Path, provider: str) -> SettingsProblem:
+    places: list[Path] = [base, ("defaults", provider), ("defaults",)]
+    spots: list[Path] = [(*place, key) for place in places for key in ("lookback", "settle")]
     at = next((source.place(path) for path in spots if path in source.values), None)
     hint = "a bucket must be read again until it has settled"
-    yield source.problem((*base, "lookback"), "shorter than settle", hint, at=at)
+    return source.problem((*base, "lookback"), "shorter than settle", hint, at=at)

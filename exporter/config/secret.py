@@ -1,6 +1,5 @@
 """Secrets of ``exporter.yaml``: where they are kept, read when they are used, never shown."""
 
-import errno
 import os
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from exporter.config.files import SECRET_BYTES, read_regular
+from exporter.config.files import SECRET_BYTES, read_regular, why
 from exporter.config.values import invalid, kind_of
 from exporter.errors import Unauthorized
 
@@ -27,17 +26,22 @@ Strict = ConfigDict(
 )
 REFERENCE = "use {env: NAME} or {file: /path}"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
 # A name is repeated only in this shape, since people paste the key itself where its name belongs.
 _PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16}){1,5}(_?[0-9]{1,2})?")
 
 
 @dataclass(frozen=True, slots=True)
 class SecretContext:
-    """What a secret is checked against while a settings file is loaded."""
+    """What a secret is checked against while a settings file is loaded.
+
+    ``inline`` accepts literals. Without ``resolve`` no variable or file is looked at.
+    """
 
     environ: Mapping[str, str]
     base: Path
     inline: bool = False
+    resolve: bool = True
 
 
 class Secret(BaseModel):
@@ -67,10 +71,12 @@ class Secret(BaseModel):
     ) -> "Secret":
         context = info.context if isinstance(info.context, SecretContext) else None
         if isinstance(value, str | int | float):
-            return cls._from_literal(value, context)
-        if not isinstance(value, dict | Secret):
+            secret = cls._from_literal(value, context)
+        elif isinstance(value, dict | Secret):
+            secret = handler(value)
+        else:
             raise invalid("secret", f"expected a reference, found {kind_of(value)}", REFERENCE)
-        return handler(value).checked(context)
+        return secret.placed(context)
 
     @classmethod
     def _from_literal(cls, value: str | float, context: SecretContext | None) -> "Secret":
@@ -78,52 +84,42 @@ class Secret(BaseModel):
             raise invalid("secret", "literal secret", REFERENCE)
         if not isinstance(value, str):
             raise invalid("secret", f"expected text, found {kind_of(value)}", "put it in quotes")
-        _check_text(value, "the secret")
         return cls.literal(value)
 
-    def checked(self, context: SecretContext | None) -> "Secret":
+    def placed(self, context: SecretContext | None) -> "Secret":
         """Return the secret, from the file's folder on; raise an error if it has no value now."""
         if (self.env is None) == (self.file is None) and self._literal is None:
             raise invalid("secret", "expected either env or file", REFERENCE)
+        if self.env is not None and not _VARIABLE.fullmatch(self.env):
+            hint = "write the name alone, as in {env: API_KEY}"
+            raise invalid("secret", "env is not the name of an environment variable", hint)
         if context is not None:
-            self.relative_to(context.base)
-            self._check(context)
+            self._base = context.base
+            if context.resolve or self._literal is not None:
+                self._value(context.environ)
         return self
-
-    def _check(self, context: SecretContext) -> None:
-        if self.env is None:
-            _check_text(self._file_now(), "the file")
-            return
-        if not _VARIABLE.fullmatch(self.env):
-            raise invalid("secret", "env is not the name of an environment variable")
-        name = f"environment variable {self.env}"
-        shown = name if _PLAIN_VARIABLE.fullmatch(self.env) else "the environment variable"
-        if self.env not in context.environ:
-            raise invalid("secret", f"{shown} is not set")
-        _check_text(context.environ[self.env], shown)
-
-    def _file_now(self) -> str:
-        try:
-            raw = read_regular(self._base / (self.file or ""), SECRET_BYTES)
-            return raw.decode("utf-8").strip()
-        except (OSError, ValueError) as error:
-            raise invalid("secret", f"the file cannot be read: {_why(error)}") from None
-
-    def relative_to(self, base: Path) -> None:
-        """Take ``base`` as the folder that a relative ``file`` starts from."""
-        self._base = base
 
     def read(self) -> str:
         """Return the secret as it is now; files are read each time, so that keys rotate."""
-        if self._literal is not None:
-            return self._literal
         try:
-            if self.file is not None:
-                return self._file_now()
-            return os.environ[self.env or ""]
-        except (PydanticCustomError, KeyError):
-            place = f"file {self.file}" if self.file else f"environment variable {self.env}"
-            raise Unauthorized(f"the secret in {place} cannot be read") from None
+            return self._value(os.environ)
+        except PydanticCustomError as error:
+            raise Unauthorized(f"no secret can be read: {error.message()}") from None
+
+    def _value(self, environ: Mapping[str, str]) -> str:
+        if self._literal is not None:
+            return _usable(self._literal, "the secret")
+        if self.env is not None:
+            name = f"environment variable {self.env}"
+            shown = name if _PLAIN_VARIABLE.fullmatch(self.env) else "the environment variable"
+            if self.env not in environ:
+                raise invalid("secret", f"{shown} is not set")
+            return _usable(environ[self.env], shown)
+        try:
+            text = read_regular(self._base / (self.file or ""), SECRET_BYTES).decode()
+        except (OSError, ValueError) as error:
+            raise invalid("secret", f"the file cannot be read: {why(error)}") from None
+        return _usable(text, "the file")
 
     def __repr__(self) -> str:
         return f"Secret(env={self.env!r}, file={self.file!r})"
@@ -131,24 +127,14 @@ class Secret(BaseModel):
     __str__ = __repr__
 
 
-def _check_text(value: str, holder: str) -> None:
-    if not value.strip():
+def _usable(value: str, holder: str) -> str:
+    """Return ``value`` without white space around it; raise if no header can carry it."""
+    text = value.strip()
+    if not text:
         raise invalid("secret", f"{holder} is empty")
-    if not (value.isascii() and value.isprintable()):
-        raise invalid("secret", f"{holder} holds a character that no request can carry")
-
-
-def _why(error: Exception) -> str:
-    match error:
-        case UnicodeDecodeError():
-            return "not UTF-8 text"
-        case FileNotFoundError():
-            return "no such file"
-        case PermissionError():
-            return "permission denied"
-        case IsADirectoryError():
-            return "it is a folder"
-        case OSError(errno=errno.EINVAL | errno.EFBIG, strerror=reason):
-            return str(reason)
-        case _:
-            return "the system refuses"
+    for each in text:
+        if not (each.isascii() and each.isprintable()):
+            name = _CONTROLS.get(each, "a character")
+            problem = f"{holder} holds {name} (U+{ord(each):04X}) that no request can carry"
+            raise invalid("secret", problem)
+    return text

@@ -1,7 +1,7 @@
 """YAML text to plain values, with the position of every key and value.
 
-Only what JSON can say is taken: no anchors, aliases, tags or merge keys, one document. Those are
-how a small file grows to gigabytes, and nothing in ``exporter.yaml`` needs them.
+Anchors, aliases and merge keys are taken, tags are not. What a file may hold is limited after
+aliases are expanded, since that is how a small file grows to gigabytes.
 """
 
 import math
@@ -19,6 +19,7 @@ Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices from the top of the file."""
 
 LARGEST_BYTES = 2**20
+MOST_VALUES = 50_000
 DEEPEST = 24
 _TAG = "tag:yaml.org,2002:"
 _UNPRINTABLE = re.compile(
@@ -26,6 +27,25 @@ _UNPRINTABLE = re.compile(
 )
 # Keys are shown only in the shape of a setting's name: a pasted secret must not be repeated.
 _PLAIN_KEY = re.compile(r"[A-Za-z]{1,24}(_[A-Za-z]{1,24}){0,6}(_?[0-9]{1,2})?")
+_VARIABLE = re.compile(r"\$\{[A-Za-z_]")
+_NOT_EXPANDED = ("variables (${NAME}) are not expanded", "write {env: NAME} for a secret")
+_AT_MARK = {
+    "\t": ("a tab", "indent with spaces"),
+    "${": _NOT_EXPANDED,
+    "[:": ("an IPv6 address in brackets looks like a list", 'put it in quotes, as in "[::1]:80"'),
+}
+_SYNTAX = (  # words of the parser's message, what to say, what to do (None: where it was opened)
+    ("another document", "a second document", "keep one document in the file"),
+    ("undefined alias", "no anchor (&name) of this name before", 'put text in quotes, as in "*"'),
+    ("duplicate anchor", "this anchor (&name) was given before", "give it another name"),
+    ("scanning an a", "a value cannot begin with * or & here", 'put it in quotes, as in "*"'),
+    ("quoted scalar", "a quotation mark is not closed", None),
+    ("flow sequence", "a list is not closed", "expected , or ]"),
+    ("flow mapping", "a brace is not closed", "expected , or }"),
+    ("expected ':'", "this is not a key and a value", "write key: value, with a space"),
+    ("not allowed", "this does not fit here", "check indentation and quotes"),
+    ("not find expected", "this does not fit here", "check indentation and quotes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +58,17 @@ class SourcePosition:
 
 @dataclass(slots=True)
 class Source:
-    """A settings file as plain values: what it says, where, and what was wrong on the way."""
+    """A settings file as plain values: what it says, where, and what was wrong on the way.
+
+    A value that an alias or a merge key brings has the position of its anchor's text.
+    """
 
     file: str
     data: Any = None
     keys: dict[Path, SourcePosition] = field(default_factory=dict)
     values: dict[Path, SourcePosition] = field(default_factory=dict)
     problems: list[SettingsProblem] = field(default_factory=list)
+    count: int = 0
 
     def place(self, path: Path) -> SourcePosition:
         """Return where the value of ``path`` stands, or what encloses it."""
@@ -101,36 +125,38 @@ def read(raw: bytes, file: str) -> Source:
     """
     text = _decode(raw, file)
     try:
-        _refuse(file, list(_excesses(text)))
+        _check_depth(text, file)
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         raise _syntax(error, text, file) from None
     except (yaml.YAMLError, ValueError):
-        raise SettingsError([SettingsProblem(file, 1, 1, "", "this is not YAML")]) from None
+        raise unusable(file, "this is not YAML") from None
     if root is None:
-        raise SettingsError(
-            [SettingsProblem(file, 1, 1, "", "the file is empty", "begin with version: 1")]
-        )
+        raise unusable(file, "the file is empty", "begin with version: 1")
     source = Source(file)
     source.data = _value(source, root, ())
     return source
 
 
+def unusable(
+    file: str, problem: str, hint: str = "", at: SourcePosition = SourcePosition(1, 1)
+) -> SettingsError:
+    """Return the error of a file that cannot be read as a whole."""
+    return SettingsError([SettingsProblem(file, at.line, at.column, "", problem, hint)])
+
+
 def _decode(raw: bytes, file: str) -> str:
     if len(raw) > LARGEST_BYTES:
-        raise SettingsError([SettingsProblem(file, 1, 1, "", "the file is larger than 1 MiB")])
+        raise unusable(file, "the file is larger than 1 MiB")
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        place = _after(raw[: error.start].decode("utf-8"))
-        problem = "not UTF-8 text"
-    else:
-        unprintable = _UNPRINTABLE.search(text)
-        if unprintable is None:
-            return text
-        place = _after(text[: unprintable.start()])
-        problem = f"a control character (U+{ord(unprintable[0]):04X})"
-    raise SettingsError([SettingsProblem(file, place.line, place.column, "", problem)])
+        before = raw[: error.start].decode("utf-8")
+        raise unusable(file, "not UTF-8 text", at=_after(before)) from None
+    if found := _UNPRINTABLE.search(text):
+        problem = f"a control character (U+{ord(found[0]):04X})"
+        raise unusable(file, problem, at=_after(text[: found.start()]))
+    return text
 
 
 def _after(text: str) -> SourcePosition:
@@ -138,71 +164,41 @@ def _after(text: str) -> SourcePosition:
     return SourcePosition(len(lines), len(lines[-1]) + 1)
 
 
-def _excesses(text: str) -> Iterator[tuple[SourcePosition, str, str]]:
-    """Yield what is YAML but not wanted here, before anything is built from it."""
-    depth = documents = 0
+def _check_depth(text: str, file: str) -> None:
+    """Refuse deep nesting before anything is built from it: libyaml would exhaust the stack."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        documents += isinstance(event, yaml.DocumentStartEvent)
-        if isinstance(event, yaml.AliasEvent):
-            yield _at(event), "aliases (*name) are not supported", "write the value out"
-        elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            yield _at(event), "anchors (&name) are not supported", "use defaults to share"
-        if documents > 1:
-            yield _at(event), "a second document", "keep one document in the file"
-            return
         if depth > DEEPEST:
-            yield _at(event), "nested too deep", ""
-            return
+            raise unusable(file, "nested too deep", at=_at(event))
 
 
 def _at(thing: Any) -> SourcePosition:
     return SourcePosition(thing.start_mark.line + 1, thing.start_mark.column + 1)
 
 
-def _refuse(file: str, excesses: list[tuple[SourcePosition, str, str]]) -> None:
-    if excesses:
-        raise SettingsError(
-            [SettingsProblem(file, p.line, p.column, "", what, hint) for p, what, hint in excesses]
-        )
-
-
 def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> SettingsError:
-    mark = error.problem_mark or error.context_mark
-    place = SourcePosition(mark.line + 1, mark.column + 1) if mark else SourcePosition(1, 1)
-    context, problem = str(error.context or ""), str(error.problem or "not YAML")
-    hint = ""
-    if _character(text, place) == "\t":
-        problem, hint = "a tab", "indent with spaces"
-    elif "alias" in context or "anchor" in context:
-        problem, hint = "a value cannot begin with * or & here", 'put it in quotes, as in "*"'
-    elif "quoted scalar" in context:
-        problem, hint = "a quotation mark is not closed", _since(error)
-    elif "flow sequence" in context:
-        problem, hint = "a list is not closed", _since(error, "expected , or ]")
-    elif "flow mapping" in context:
-        problem, hint = "a brace is not closed", _since(error, "expected , or }")
-    elif "could not find expected ':'" in problem:
-        problem, hint = "this is not a key and a value", "write key: value, with a space"
-    elif "not allowed" in problem or "did not find expected" in problem:
-        problem, hint = "this does not fit here", "check indentation and quotes"
-    return SettingsError([SettingsProblem(file, place.line, place.column, "", problem, hint)])
-
-
-def _since(error: yaml.MarkedYAMLError, then: str = "") -> str:
-    mark = error.context_mark
-    opened = f"it was opened at {mark.line + 1}:{mark.column + 1}" if mark else ""
-    return ", ".join(filter(None, (opened, then)))
-
-
-def _character(text: str, place: SourcePosition) -> str:
-    lines = text.splitlines()
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    return line[place.column - 1 : place.column]
+    mark, opened = error.problem_mark or error.context_mark, error.context_mark
+    if mark is None:
+        return unusable(file, "this is not YAML")
+    place = SourcePosition(mark.line + 1, mark.column + 1)
+    line = text.splitlines()[mark.line : mark.line + 1] or [""]
+    for sign, (problem, hint) in _AT_MARK.items():
+        if line[0][: mark.column + 1].endswith(sign):
+            return unusable(file, problem, hint, place)
+    said = f"{error.context} {error.problem}"
+    for words, problem, then in _SYNTAX:
+        if words in said:
+            since = f"it was opened at {opened.line + 1}:{opened.column + 1}" if opened else ""
+            unclosed = then is None or then.startswith("expected")
+            hints = filter(None, (since, then)) if unclosed else (then,)
+            return unusable(file, problem, ", ".join(map(str, hints)), place)
+    return unusable(file, str(error.problem or "not YAML"), at=place)
 
 
 def _value(source: Source, node: yaml.Node, path: Path) -> Any:
+    _count(source, node, len(path))
     source.values[path] = _at(node)
     match node:
         case yaml.MappingNode(tag=tag) if tag == _TAG + "map":
@@ -216,20 +212,52 @@ def _value(source: Source, node: yaml.Node, path: Path) -> Any:
             return None
 
 
-def _mapping(source: Source, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+def _count(source: Source, node: yaml.Node, depth: int) -> None:
+    """Count one value or merge; refuse what aliases of aliases, or of themselves, multiply."""
+    source.count += 1
+    if source.count > MOST_VALUES:
+        limit = f"more than {MOST_VALUES:,} values, those of aliases counted each time"
+        raise unusable(source.file, limit, at=_at(node))
+    if depth > DEEPEST:
+        raise unusable(source.file, "nested too deep", at=_at(node))
+
+
+def _mapping(source: Source, node: yaml.MappingNode, path: Path, merges: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    own: set[str] = set()
+    # The one that wins comes last: its values and their positions are the ones that stay.
+    for base in [*_merged(source, node, path)][::-1]:
+        _count(source, base, len(path) + merges)
+        found |= _mapping(source, base, path, merges + 1)
     for key_node, value_node in node.value:
         place, key = _at(key_node), _key(key_node)
+        if key_node.tag == _TAG + "merge":
+            continue
         if key is None:
-            source.problems.append(_odd_key(source, key_node, path))
-        elif key in found:
+            problem = source.problem(path, "a key must be text", "put it in quotes", at=place)
+            source.problems.append(problem)
+        elif key in own:
             first = source.keys[*path, key]
-            problem = f"given twice; first at {source.file}:{first.line}:{first.column}"
-            source.problems.append(source.problem((*path, key), problem, at=place))
+            twice = f"given twice; first at {source.file}:{first.line}:{first.column}"
+            source.problems.append(source.problem((*path, key), twice, at=place))
         else:
+            own.add(key)
             source.keys[*path, key] = place
             found[key] = _value(source, value_node, (*path, key))
     return found
+
+
+def _merged(source: Source, node: yaml.MappingNode, path: Path) -> Iterator[yaml.MappingNode]:
+    """Yield the mappings that ``node`` merges, the one that wins first."""
+    for key_node, value_node in node.value:
+        if key_node.tag == _TAG + "merge":
+            listed = isinstance(value_node, yaml.SequenceNode)
+            for base in value_node.value if listed else [value_node]:
+                if isinstance(base, yaml.MappingNode):
+                    yield base
+                else:
+                    problem = "a merge key (<<) takes keys and values, or a list of them"
+                    source.problems.append(source.problem(path, problem, at=_at(base)))
 
 
 def _key(node: yaml.Node) -> str | None:
@@ -237,37 +265,28 @@ def _key(node: yaml.Node) -> str | None:
     return str(node.value) if known else None
 
 
-def _odd_key(source: Source, node: yaml.Node, path: Path) -> SettingsProblem:
-    problem, hint = "a key must be text", "put it in quotes"
-    match node.tag.removeprefix(_TAG):
-        case "merge":
-            problem, hint = "merge keys (<<) are not supported", "use defaults to share"
-        case _:
-            pass
-    return source.problem(path, problem, hint, at=_at(node))
-
-
 def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
+    problem, hint = "tags (!name) are not supported", ""
     match node.tag.removeprefix(_TAG):
-        case "str" | "timestamp" | "value":
-            return node.value
+        case "str" | "timestamp" | "value" | "merge":
+            if path[-1:] == ("env",) or not _VARIABLE.search(node.value):
+                return node.value
+            problem, hint = _NOT_EXPANDED
         case "null":
             return None
         case "bool" | "int" | "float":
-            return _number(source, node, path)
+            problem, hint = "not a number that can be used", "use quotes for text"
+            value = _number(node)
+            if isinstance(value, bool) or abs(value) < 2**53:
+                return value
         case _:
-            source.problems.append(source.problem(path, "tags (!name) are not supported"))
-            return None
-
-
-def _number(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
-    try:
-        value = SafeConstructor().construct_object(node)
-    except (ValueError, KeyError):
-        value = math.nan
-    if isinstance(value, bool) or abs(value) < 2**53:
-        return value
-    source.problems.append(
-        source.problem(path, "not a number that can be used", "use quotes for text")
-    )
+            pass
+    source.problems.append(source.problem(path, problem, hint))
     return None
+
+
+def _number(node: yaml.ScalarNode) -> Any:
+    try:
+        return SafeConstructor().construct_object(node)
+    except (ValueError, KeyError):
+        return math.nan

@@ -16,24 +16,23 @@ from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
+_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)")
 _LONGEST_MS = 3_650 * 86_400_000
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"(\d{1,6})(KiB|MiB|GiB)")
 _HIGHEST_PORT = 65_535
 
 
-def near(word: Any, known: Iterable[str]) -> str | None:
-    """Return the member of ``known`` that ``word`` nearly spells, if there is one."""
-    if not isinstance(word, str):
-        return None
+def suggestion(value: Any, known: Iterable[str]) -> str:
+    """Return ``did you mean "…"?`` if ``value`` nearly spells one of ``known``, else nothing."""
     by_lower_case = {name.casefold(): name for name in known}
-    found = get_close_matches(word.casefold(), by_lower_case, n=1, cutoff=0.75)
-    return by_lower_case[found[0]] if found else None
+    word = value.casefold() if isinstance(value, str) else ""
+    found = get_close_matches(word, by_lower_case, n=1, cutoff=0.75)
+    return f'did you mean "{by_lower_case[found[0]]}"?' if found else ""
 
 
 def kind_of(value: Any) -> str:
@@ -68,12 +67,6 @@ def parse_duration(value: Any) -> int:
     return total
 
 
-def duration_text(value_ms: int) -> str:
-    """Return the shortest text of one unit that ``parse_duration`` reads as ``value_ms``."""
-    unit = max((each for each in _UNITS if value_ms % _UNITS[each] == 0), key=_UNITS.__getitem__)
-    return f"{value_ms // _UNITS[unit]}{unit}"
-
-
 def parse_write_off(value: Any) -> int | Literal["never"]:
     """Return milliseconds, or ``never``."""
     if value == "never":
@@ -88,12 +81,12 @@ def parse_write_off(value: Any) -> int | Literal["never"]:
 
 def parse_zone(value: Any) -> str:
     """Return ``value`` if it is an IANA time zone."""
-    zones = _zones()
-    if isinstance(value, str) and value in zones:
+    if isinstance(value, str) and value in _zones():
         return ZoneInfo(value).key
-    if guess := near(value, zones):
-        raise invalid("zone", f'"{value}" is not an IANA zone', f'did you mean "{guess}"?')
-    raise invalid("zone", "not an IANA zone", "write one such as UTC or Europe/Berlin")
+    # An abbreviation is near to many that mean something else: CEST to EST.
+    places = [zone for zone in _zones() if "/" in zone and not zone.startswith("Etc/")]
+    hint = suggestion(value, places) or "write one such as UTC or Europe/Berlin"
+    raise invalid("zone", "not an IANA zone", hint)
 
 
 def parse_size(value: Any) -> int:
@@ -104,18 +97,12 @@ def parse_size(value: Any) -> int:
     return int(match[1]) * _SIZES[match[2]]
 
 
-def size_text(value: int) -> str:
-    """Return the shortest text that ``parse_size`` reads as ``value`` bytes, whole KiB."""
-    unit = max((each for each in _SIZES if value % _SIZES[each] == 0), key=_SIZES.__getitem__)
-    return f"{value // _SIZES[unit]}{unit}"
-
-
 def parse_listen(value: Any) -> tuple[str, int]:
     """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (every address)."""
     text = value if isinstance(value, str) else ""
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:-]*", bare)
+    well_formed = colon and re.fullmatch(r"[0-9]{1,5}", port) and re.fullmatch(r"[\w.:%-]*", bare)
     if not well_formed or int(port) > _HIGHEST_PORT or (":" in bare and bare == host):
         raise invalid("listen", "expected host:port", "write an address such as 127.0.0.1:10877")
     return bare, int(port)
@@ -162,12 +149,6 @@ def ledger_url_from(url: str, base: Path) -> str:
     return prefix + str(base.absolute() / url.removeprefix(prefix))
 
 
-def suggestion(value: Any, known: Iterable[str]) -> str:
-    """Return ``did you mean "…"?`` if ``value`` nearly spells one of ``known``, else nothing."""
-    guess = near(value, known)
-    return f'did you mean "{guess}"?' if guess else ""
-
-
 @cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())  # which walks the disk
@@ -190,20 +171,31 @@ def is_loopback_host(host: str) -> bool:
         return host == "localhost"
 
 
-Duration: TypeAlias = Annotated[int, BeforeValidator(parse_duration), Field(title="duration")]
+Duration: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_duration),
+    Field(title="duration"),
+    WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
+]
 """Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
 
 WriteOff: TypeAlias = Annotated[
     int | Literal["never"],
     PlainValidator(parse_write_off),
     Field(title="duration or `never`"),
+    WithJsonSchema({"type": "string", "pattern": f"^(({_DURATION.pattern})+|never)$"}),
 ]
 """Milliseconds, or ``never``."""
 
 Zone: TypeAlias = Annotated[str, BeforeValidator(parse_zone), Field(title="zone")]
 """An IANA time zone name."""
 
-Size: TypeAlias = Annotated[int, BeforeValidator(parse_size), Field(title="size")]
+Size: TypeAlias = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    Field(title="size"),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"}),
+]
 """Bytes, written as ``64KiB``, ``500MiB``, ``1GiB``."""
 
 Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen), Field(title="`host:port`")]

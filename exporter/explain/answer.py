@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exporter.config.values import suggestion
 from exporter.explain.reader import (
     EVERY,
     Reader,
@@ -17,6 +18,7 @@ from exporter.explain.selector import parse
 from exporter.format import number, render_labels
 from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
+from exporter.telemetry.counters import PREFIX
 
 
 class Phase(StrEnum):
@@ -110,7 +112,10 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanations:
-    """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on."""
+    """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on.
+
+    ``note`` says why there is none, where there is none.
+    """
 
     selector: str
     now_ms: int
@@ -118,6 +123,7 @@ class Explanations:
     most: int
     total: int
     series: tuple[Explanation, ...]
+    note: str = ""
 
     @property
     def last(self) -> int:
@@ -145,7 +151,8 @@ class Explainer:
             total += 1
             if record is not None:
                 found.append(explain(record, self.families, self.now_ms))
-        return Explanations(text, self.now_ms, first, most, total, tuple(found))
+        note = "" if total else why_nothing(text, self.families)
+        return Explanations(text, self.now_ms, first, most, total, tuple(found), note)
 
     def each(self, text: str) -> Iterator[Explanation]:
         """Yield the accounts of all series that ``text`` asks for, one at a time; raises alike."""
@@ -157,6 +164,22 @@ class Explainer:
         source = parse(text)
         search = Search(source.matches, source.may_match, self.specs, self.now_ms)
         return self.reader.find(search, page)
+
+
+def why_nothing(text: str, families: Mapping[str, Family]) -> str:
+    """Return why no series matches the selector ``text``, by the name that it begins with."""
+    name = text.strip().partition("{")[0].strip()
+    if not name:
+        return "No series matches: no query has read one with these labels."
+    if name not in families:
+        hint = suggestion(name, families) or "see chatbot-exporter metrics"
+        return f"No series matches: there is no such metric family; {hint}"
+    if name.startswith(PREFIX):
+        return (
+            f"No series matches: {name} is the exporter's own, so there is nothing of a provider "
+            "to add up; its value is on /metrics."
+        )
+    return f"No series matches: no query has read one of {name} with these labels."
 
 
 def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -> Explanation:

@@ -1,8 +1,10 @@
 """Reads single series from the ledger, read only and without locks, beside a running exporter.
 
-One transaction reads everything, so that the parts of an explanation belong together.
+One transaction reads a query, so that the parts of an explanation belong together, and ends before
+the next begins: SQLite cannot shorten its write-ahead log while somebody reads an older state.
 """
 
+import itertools
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -125,15 +127,24 @@ class Reader:
         self._engine.dispose()
 
     def find(self, search: Search, page: range = EVERY) -> Iterator[StoredSeries | None]:
-        """Yield the series that are selected, one after another, as of one instant.
+        """Yield the series that are selected, one after another, those of a query as of one instant.
 
-        Of those whose number, from 0, is not in ``page``, only that there is one: None.
+        Of those whose number, from 0, is not in ``page``, only that there is one: None. What is in
+        a page is read at once; ``EVERY`` series may be too many for that.
         """
         try:
             engine.check_schema(self._engine)
             with self._engine.begin() as tx:
-                for number, load in enumerate(_records(tx, self._families, search)):
-                    yield load() if number in page else None
+                ids = tx.scalars(sa.select(query.c.id).order_by(query.c.target, query.c.name)).all()
+            numbers = itertools.count()
+            for query_id in ids:
+                with self._engine.begin() as tx:
+                    loads = _records(tx, query_id, self._families, search)
+                    found = (load() if next(numbers) in page else None for load in loads)
+                    if page is EVERY:
+                        yield from found
+                    part = [*found]
+                yield from part
         except sa.exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or type(error).__name__
             raise LedgerError(f"the ledger cannot be read: {cause}") from error
@@ -143,7 +154,7 @@ def _read_only(url: str) -> sa.Engine:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return sa.create_engine(engine.address(url), execution_options=options)
+        return engine.create_engine(url, execution_options=options)
     path = Path(parsed.database or "")
     if not path.is_file():
         raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
@@ -160,21 +171,23 @@ def _read_only(url: str) -> sa.Engine:
     return made
 
 
-def _records(tx: sa.Connection, families: Mapping[str, Family], search: Search) -> Iterator[Load]:
-    for row in tx.execute(sa.select(query).order_by(query.c.target, query.c.name)).all():
-        if not search.of({"target": row.target, "provider": row.provider}):
-            continue
-        spec = search.specs.get((row.target, row.name)) if row.state == "active" else None
-        shown: tuple[Shown, ...] = ()
-        periods: Mapping[str, int] = {}
-        if spec is not None:
-            view = read_view(tx, spec, families, search.now_ms)
-            shown, periods = view.shown, view.state.periods
-        series_of_query = _QuerySeries(
-            tx, families, search.wanted, row.id, _source(tx, row, spec), shown, periods
-        )
-        yield from series_of_query.counters()
-        yield from series_of_query.gauges()
+def _records(
+    tx: sa.Connection, query_id: int, families: Mapping[str, Family], search: Search
+) -> Iterator[Load]:
+    row = tx.execute(sa.select(query).where(query.c.id == query_id)).one_or_none()
+    if row is None or not search.of({"target": row.target, "provider": row.provider}):
+        return
+    spec = search.specs.get((row.target, row.name)) if row.state == "active" else None
+    shown: tuple[Shown, ...] = ()
+    periods: Mapping[str, int] = {}
+    if spec is not None:
+        view = read_view(tx, spec, families, search.now_ms)
+        shown, periods = view.shown, view.state.periods
+    series_of_query = _QuerySeries(
+        tx, families, search.wanted, row.id, _source(tx, row, spec), shown, periods
+    )
+    yield from series_of_query.counters()
+    yield from series_of_query.gauges()
 
 
 def _source(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> SourceQuery:

@@ -81,7 +81,10 @@ class _Reader:
             self._braces(found)
         self._skip()
         if self._at < len(self._text):
-            raise self._error("unexpected text after the selector")
+            raise self._error(
+                "unexpected text after the selector; functions, operators and ranges are not "
+                'evaluated, so write it as in name{label="value"}'
+            )
         return found
 
     def _braces(self, found: list[Matcher]) -> None:

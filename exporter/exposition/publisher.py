@@ -7,20 +7,21 @@ from functools import partial
 from typing import Self
 
 from exporter.clock import Clock
-from exporter.errors import Reason
+from exporter.errors import NotConfigured, Reason
 from exporter.exposition.page import MetricsPage
-from exporter.exposition.self_metrics import series_samples, target_samples, zero_counts
+from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
+from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family
 from exporter.telemetry.counters import Telemetry
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
-MAINTAIN_EVERY_MS = 60_000
-COMPACT_EVERY_MS = 600_000
+MAINTAIN_EVERY_S = 60.0
+COMPACT_EVERY_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,16 @@ class SeriesCounts:
 
 
 class Publisher:
-    """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock."""
+    """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock.
+
+    A reload may remove queries whenever something is awaited.
+    """
 
     def __init__(
         self,
         *,
         ledger: Ledger,
+        writes: WriteHealth,
         page: MetricsPage,
         clock: Clock,
         telemetry: Telemetry,
@@ -54,6 +59,7 @@ class Publisher:
         families: Mapping[str, Family],
     ) -> None:
         self._ledger = ledger
+        self._writes = writes
         self._page = page
         self._clock = clock
         self._telemetry = telemetry
@@ -65,19 +71,22 @@ class Publisher:
         self._counts_by_target: dict[str, SeriesCounts] = {}
         self._series_counts = SeriesCounts()
         self._unread: set[QueryKey] = set()
-        self._maintained_ms = 0
-        self._compacted_ms = 0
+        self._up: dict[QueryKey, bool] = {}
+        self._uncommitted: set[QueryKey] = set()
+        self._changed_targets: set[str] = set()
+        self._maintain_at_s = self._compact_at_s = clock.monotonic()
 
     @property
-    def states(self) -> list[QueryState]:
-        """Return where every query stands, by target and name."""
-        return [view.state for _, view in sorted(self._views.items())]
+    def states(self) -> list[tuple[QueryState, bool]]:
+        """Return where every query stands and whether it is up, by target and name."""
+        return [(view.state, self._is_up(key)) for key, view in sorted(self._views.items())]
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
         for key in self._views.keys() - specs.keys():
             del self._views[key]
             self._page.remove(key)
+        self._uncommitted &= specs.keys()
         gone = self._queries.keys()
         self._specs, self._queries = specs, {}
         for key in sorted(specs):
@@ -95,10 +104,12 @@ class Publisher:
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
-        if key not in self._specs:
+        self._unread.add(key)
+        view = await self._reread(key)
+        if view is None:
             return
-        await self._reread(key)
-        affected = self._on_budget_of(key) | self._held_back_by(self._views[key].state)
+        affected = self._on_budget_of(key) | self._held_back_by(view.state)
+        self._unread |= affected
         for each in affected - {key}:
             await self._reread(each)
         self._publish({each[0] for each in affected | {key}})
@@ -122,17 +133,50 @@ class Publisher:
 
     async def tick(self) -> None:
         """Show held values, expire, write off and compact whatever is due."""
-        now_ms = self._clock.now_ms()
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         stale = await self._confirm_zeros(now_ms)
         stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
-        if now_ms - self._maintained_ms >= MAINTAIN_EVERY_MS:
-            self._maintained_ms = now_ms
+        if now_s >= self._maintain_at_s:
+            self._maintain_at_s = now_s + MAINTAIN_EVERY_S
             stale |= await self._maintain()
-        if now_ms - self._compacted_ms >= COMPACT_EVERY_MS:
-            self._compacted_ms = now_ms
+        if now_s >= self._compact_at_s:
+            self._compact_at_s = now_s + COMPACT_EVERY_S
             await self._compact()
         if stale or self._unread:
             await self._read(stale)
+
+    def ended(self, key: QueryKey, *, committed: bool) -> None:
+        """Note a poll that ended; the ledger knows nothing of one that was not committed."""
+        (self._uncommitted.discard if committed else self._uncommitted.add)(key)
+        self._changed_targets.add(key[0])
+
+    def blocked(self) -> None:
+        """Count a failed poll of every query that is due: the ledger lets none of them start."""
+        now_ms = self._clock.now_ms()
+        for key, view in self._views.items():
+            if view.state.next_poll_ms <= now_ms:
+                self._telemetry.count(
+                    "poll_failures_total",
+                    target=key[0],
+                    provider=view.state.provider,
+                    query=key[1],
+                    reason=Reason.LEDGER,
+                )
+                self._changed_targets.add(key[0])
+
+    def show_liveness(self) -> None:
+        """Show what changes without a commit: whether queries are up, and failed polls."""
+        up = {key: self._is_up(key) for key in self._views}
+        changed = {key[0] for key, value in up.items() if self._up.get(key) != value}
+        self._up = up
+        changed |= self._changed_targets
+        self._changed_targets = set()
+        if changed:
+            self._publish(changed)
+
+    def _is_up(self, key: QueryKey) -> bool:
+        taken = not self._writes.failing and key not in self._uncommitted
+        return taken and is_up(self._views[key].state, self._specs[key], self._clock.now_ms())
 
     async def _read(self, keys: set[QueryKey]) -> None:
         """Publish ``keys``, and what was not read before because the ledger failed."""
@@ -140,13 +184,20 @@ class Publisher:
         keys = self._unread & self._specs.keys()
         for key in keys:
             await self._reread(key)
-        self._unread -= keys
         self._publish({key[0] for key in keys})
 
-    async def _reread(self, key: QueryKey) -> None:
-        view = await self._offload(partial(self._ledger.view, key))
+    async def _reread(self, key: QueryKey) -> View | None:
+        """Put on the page what the query shows; return it, None where it is configured no more."""
+        try:
+            view = await self._offload(partial(self._ledger.view, key))
+        except NotConfigured:
+            view = None
+        self._unread.discard(key)
+        if view is None or key not in self._specs:
+            return None
         self._views[key] = replace(view, shown=())  # the page has it, in a tenth of the memory
         self._page.put(key, view.shown, (number for number, _ in view.pending))
+        return view
 
     async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
         """Commit that zeros were shown, for series whose hold is over; return their queries."""
@@ -177,11 +228,15 @@ class Publisher:
 
     def _publish(self, targets: set[str]) -> None:
         counted = False
-        for target in targets:
+        for target in targets & self._queries.keys():
             read = [key for key in self._queries[target] if key in self._views]
+            if not read:
+                continue
+            self._up |= {key: self._is_up(key) for key in read}
             states = [self._views[key].state for key in read]
             counts = self._telemetry.counts.get(target, {})
-            self._page.put((target, SELF), target_samples(states, self._specs, counts))
+            samples = target_samples(states, self._specs, counts, self._up)
+            self._page.put((target, SELF), samples)
             before, now = self._counts_by_target.get(target, SeriesCounts()), self._count(states)
             if before != now:
                 self._counts_by_target[target] = now

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from exporter.ledger.rows import QueryState, Shown
 from exporter.model.families import PERIOD_END
-from exporter.model.query import QuerySpec
+from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Family, SelfCount
 from exporter.telemetry.counters import FAMILIES, PREFIX
 
@@ -19,18 +19,30 @@ _GRANULARITY = {HOUR_MS: "hour", DAY_MS: "day"}
 
 def target_samples(
     states: Sequence[QueryState],
-    specs: Mapping[tuple[str, str], QuerySpec],
+    specs: Mapping[QueryKey, QuerySpec],
     counts: Mapping[SelfCount, float],
+    up: Mapping[QueryKey, bool],
 ) -> list[Shown]:
     """Return every self sample of one target: gauges of its queries, and its counters."""
     shown: list[Shown] = []
     for state in states:
         shown += _settings(state, specs[state.target, state.query])
-        shown += _times(state)
+        shown += _times(state, up=up[state.target, state.query])
         shown += _periods(state)
     shown += _of_target(states)
     shown += _counters(states, counts)
     return shown
+
+
+def is_up(state: QueryState, spec: QuerySpec, now_ms: int) -> bool:
+    """Say whether the last poll succeeded, and not too long ago: three intervals and a deadline.
+
+    Whatever keeps a query from being polled, it is not up then (specification: schedule.md, Up).
+    """
+    if state.last_reason is not None or state.last_success_ms is None:
+        return False
+    margin_ms = 0 if spec.budget is None else spec.budget.margin_ms
+    return now_ms - state.last_success_ms <= 3 * (spec.interval_ms + margin_ms) + spec.deadline_ms
 
 
 def series_samples(series: Mapping[str, int], limit: Mapping[str, int]) -> list[Shown]:
@@ -88,11 +100,11 @@ def _settings(state: QueryState, spec: QuerySpec) -> Iterable[Shown]:
     yield _sample(PREFIX + "quarantined", float(state.quarantined), **own)
 
 
-def _times(state: QueryState) -> Iterable[Shown]:
+def _times(state: QueryState, *, up: bool) -> Iterable[Shown]:
     """Yield when things happened; nothing before the first poll has ended."""
     own = _labels(state)
     if state.last_success_ms is not None or state.last_reason is not None:
-        yield _sample(PREFIX + "target_up", float(state.last_reason is None), **own)
+        yield _sample(PREFIX + "target_up", float(up), **own)
         yield from _instant("last_attempt_timestamp_seconds", state.last_attempt_ms, own)
         yield from _instant("last_success_timestamp_seconds", state.last_success_ms, own)
     yield from _instant("next_poll_timestamp_seconds", state.next_poll_ms, own)

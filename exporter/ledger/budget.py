@@ -21,7 +21,7 @@ def take_at(url: str, limit: Budget, now_ms: int) -> int:
     path = sa.make_url(url).database
     if sa.make_url(url).get_backend_name() == "sqlite" and not Path(path or "").is_file():
         return 0
-    made = engine.beside(url)
+    made = engine.create_engine(url)
     try:
         engine.check_schema(made)
         with made.begin() as tx:

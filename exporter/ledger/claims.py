@@ -1,6 +1,6 @@
 """Who may poll what: claims with fencing tokens, and the persisted schedule."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,10 @@ from exporter.ledger.tables import query
 CLAIM_MS = 30_000
 
 
-def claim_due(
-    tx: sa.Connection, holder: str, now_ms: int, next_slot: Callable[[str, str], int]
-) -> Claim | None:
+def claim_due(tx: sa.Connection, holder: str, now_ms: int) -> Claim | None:
     """Claim the query that has been due longest, of a target that nobody polls; None if none is.
 
-    ``next_slot(target, query)`` is written as its next poll at once, so that a crash loop cannot
-    hammer an API.
+    It stays due until its poll has ended, so that one that is cut off is due at once.
     """
     due = (
         sa.select(query)
@@ -40,7 +37,6 @@ def claim_due(
             token=row.token + 1,
             claim_expires_ms=now_ms + CLAIM_MS,
             last_attempt_ms=now_ms,
-            next_poll_ms=next_slot(row.target, row.name),
         )
     )
     return replace(claim_of(row, holder), token=row.token + 1)

@@ -2,83 +2,160 @@
 
 import fcntl
 import os
-import shutil
+import re
 import sqlite3
+import struct
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from threading import Event
 from typing import IO, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerError, MachineError
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
+BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-PSYCOPG = "postgresql+psycopg"
 NEWEST = "2"
 """The schema that this program writes: the last of ``migrations/versions``."""
+WROTE = "wrote"
+WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
+OURS = frozenset({REVISION.name, "self_counter"})
+"""Tables that every schema of the ledger has."""
+FOREIGN = "the database of another program; change ledger.url"
+IN_MEMORY = frozenset({None, "", ":memory:"})
+USED_BYTES = (
+    "SELECT (page_count - freelist_count) * page_size "
+    "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
+LOCK = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 2**62, 1, 0)
+"""An exclusive lock on one byte, far behind the end of the file and those that SQLite locks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A ledger that is open; all but the engine is None where it has no file of its own.
+    """A ledger that is open.
 
-    ``lock`` keeps other processes out until this one ends. ``check`` is SQLite's of the whole
-    file, which goes on beside the reading of it; its result is None or a ``LedgerError``.
+    ``lock`` keeps other processes out until this one ends, and ``check`` is SQLite's of the whole
+    file, which goes on beside the reading of it; its result is None or a ``LedgerError``. Both are
+    None where the ledger has no file of its own. Once ``hurried`` no call waits for long.
     """
 
     engine: sa.Engine
-    lock: IO[str] | None = None
+    lock: IO[bytes] | None = None
     check: "Future[None] | None" = None
+    hurried: Event = field(default_factory=Event)
+
+    def displaced(self) -> str:
+        """Return what is wrong where the file at the ledger's path is gone or another one now."""
+        path = _file(self.engine)
+        if path is None or self.lock is None:
+            return ""
+        try:
+            found, _log = path.stat(), Path(f"{path}-wal").stat()
+            if os.path.samestat(found, os.fstat(self.lock.fileno())):
+                return ""
+        except OSError:
+            pass
+        return f"{path}: deleted or replaced under the running exporter; put it back or restart"
+
+    def close(self) -> None:
+        """Let go of the ledger: of the lock last, since that ends SQLite's own."""
+        self.engine.dispose()
+        if self.lock is not None:
+            self.lock.close()
 
 
 def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
-    """Return the ledger at ``url``, migrated; raises ``LedgerError``.
+    """Return the ledger at ``url``, migrated; raises ``LedgerError`` and ``MachineError``.
 
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
-    opened = Opened(sa.create_engine(address(url)))
+    hurried = Event()
+    made = create_engine(url, hurried)
+    sa.event.listen(made, "after_cursor_execute", _note_write)
+    path = _file(made)
+    lock = None if path is None else _lock(path, allow_network_fs=allow_network_fs)
+    opened = Opened(made, lock, hurried=hurried)
     try:
-        if opened.engine.dialect.name == "sqlite":
-            opened = _open_sqlite(opened.engine, allow_network_fs=allow_network_fs)
-        if opened.check is not None and _revision(opened.engine) not in {None, NEWEST}:
-            opened.check.result()  # a file that is damaged is not migrated
-        migrate(opened.engine)
-    except sa.exc.DBAPIError as error:
-        raise LedgerError(f"{_place(opened.engine)}: {error.orig}; is it a ledger?") from error
-    return opened
+        check = None if path is None else _start_check(made, path)
+        if check is not None and _revision(made) not in {None, NEWEST}:
+            check.result()  # a file that is damaged is not migrated
+        migrate(made)
+    except Exception as error:
+        opened.close()
+        if not isinstance(error, sa.exc.DBAPIError | sqlite3.Error):
+            raise
+        raise LedgerError(f"{_place(made)}: {cause(error)}; {_hint(made, error)}") from error
+    return replace(opened, check=check)
 
 
-def beside(url: str) -> sa.Engine:
-    """Return an engine for short transactions beside the process that has the ledger open.
+def has_written(connection: sa.Connection) -> bool:
+    """Say whether a statement of this transaction changed rows; asked once, before its commit."""
+    return bool(connection.info.pop(WROTE, False))
+
+
+def _note_write(connection: sa.Connection, cursor: Any, statement: str, *_more: object) -> None:
+    if statement.startswith(WRITES) and cursor.rowcount:
+        connection.info[WROTE] = True
+
+
+def create_engine(url: str, hurried: Event | None = None, **options: Any) -> sa.Engine:
+    """Return an engine for short transactions, also beside the process that has the ledger open.
 
     It neither locks the ledger nor migrates it; ``check_schema`` says whether it may be used.
+    Raises ``MachineError`` where the driver is missing.
     """
-    engine = sa.create_engine(address(url))
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database not in IN_MEMORY:
+            parsed = parsed.set(database=os.path.realpath(str(parsed.database)))
+        made = sa.create_engine(parsed, **options)
+        sa.event.listen(made, "connect", _set_pragmas)
+        sa.event.listen(made, "begin", lambda tx: tx.exec_driver_sql("BEGIN IMMEDIATE"))
+        return made
+    try:
+        from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+    except ImportError as error:
+        raise MachineError(
+            f"ledger.url: psycopg, the driver for PostgreSQL, cannot be loaded ({error}); install "
+            "chatbot-exporter[postgresql]"
+        ) from None
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    return postgresql.create_engine(parsed, hurried or Event(), **options)
+
+
+def cause(error: Exception) -> str:
+    """Return what the database says, in one line, without the rows that it may cite below."""
+    said = error if isinstance(error, sqlite3.Error) else getattr(error, "orig", None)
+    line = str(said or type(error).__name__).partition("\n")[0]
+    return re.sub("^connection (failed|is bad): |FATAL: +", "", line)
+
+
+def _hint(engine: sa.Engine, error: Exception) -> str:
     if engine.dialect.name == "sqlite":
-        _listen(engine)
-    return engine
+        locked = "database is locked" in cause(error)
+        return "close the program that holds it" if locked else "is it a ledger?"
+    from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+    return postgresql.hint(cause(error))
 
 
 def check_schema(engine: sa.Engine) -> None:
     """Raise ``LedgerError`` where the ledger's schema is not the one of this program."""
-    found, newest = schema_version(engine), newest_schema()
+    found, newest = schema_version(engine), int(NEWEST)
     if found != newest:
         raise LedgerError(
             f"the ledger has schema {found}, this program {newest}; use the version that runs, or "
             "let this one run first"
         )
-
-
-def address(url: str) -> sa.URL:
-    """Return ``url`` as SQLAlchemy takes it: PostgreSQL is spoken to through psycopg 3."""
-    found = sa.make_url(url)
-    return found.set(drivername=PSYCOPG) if found.drivername == "postgresql" else found
 
 
 def migrate(engine: sa.Engine) -> None:
@@ -92,9 +169,12 @@ def migrate(engine: sa.Engine) -> None:
         )
     path = _file(engine)
     if found is not None and path is not None:
-        _copy(engine, path, f"{path}.v{found}.bak")
+        copy_to(engine, Path(f"{path}.v{found}.bak"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
+            from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+            postgresql.allow_minutes(connection)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
         _upgrade(connection)
 
@@ -129,16 +209,14 @@ def schema_version(engine: sa.Engine) -> int:
     return int(_revision(engine) or 0)
 
 
-def newest_schema() -> int:
-    """Return the number of the schema that this program writes."""
-    return int(NEWEST)
-
-
 def _revision(engine: sa.Engine) -> str | None:
     """Return the schema in use, as Alembic notes it; None where there is none yet."""
     with engine.connect() as connection:
-        if not sa.inspect(connection).has_table(REVISION.name):
+        tables = set(sa.inspect(connection).get_table_names())
+        if REVISION.name not in tables:
             return None
+        if not tables >= OURS:
+            raise LedgerError(f"{_place(engine)}: {FOREIGN}")
         return connection.execute(sa.select(REVISION.c.version_num)).scalar()
 
 
@@ -151,16 +229,11 @@ def size_bytes(engine: sa.Engine) -> int | None:
     return sum(part.stat().st_size for part in parts if part.exists())
 
 
-def used_bytes(engine: sa.Engine) -> int | None:
+def used_bytes(connection: sa.Connection) -> int | None:
     """Return how much of the ledger's file holds rows; None where it has no file of its own."""
-    if _file(engine) is None:
+    if _file(connection.engine) is None:
         return None
-    with engine.connect() as connection:
-        pages, free, size = (
-            int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-    return (pages - free) * size
+    return int(connection.exec_driver_sql(USED_BYTES).scalar_one())
 
 
 def key_path(engine: sa.Engine) -> Path | None:
@@ -169,22 +242,47 @@ def key_path(engine: sa.Engine) -> Path | None:
     return None if path is None else Path(f"{path}.key")
 
 
-def _open_sqlite(engine: sa.Engine, *, allow_network_fs: bool) -> Opened:
-    path = _file(engine)
-    _listen(engine)
-    if path is None:
-        return Opened(engine)
+def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
+    """Return the ledger's file, locked itself: a link to it has the same lock.
+
+    SQLite locks other bytes. The lock is the handle's, since SQLite ends the process's when it
+    closes a handle of its own.
+    """
     if not path.parent.is_dir():
         raise LedgerError(f"{path}: the folder does not exist; create it or change ledger.url")
     if not allow_network_fs and _file_system(path.parent) in NETWORK_FILE_SYSTEMS:
         raise LedgerError(f"{path}: SQLite is not safe on a network file system; move the ledger")
-    _touch_private(path)
-    held = _lock(path)
+    try:
+        handle = os.fdopen(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "rb")
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
+    try:
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, LOCK)
+    except OSError:
+        handle.close()
+        raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
+    return handle
+
+
+def _start_check(engine: sa.Engine, path: Path) -> "Future[None]":
+    _refuse_foreign(path)
     engine.connect().close()  # switches a new file to WAL, before others read it
     beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-check")
     check = beside.submit(_check, path)
     beside.shutdown(wait=False)
-    return Opened(engine, held, check)
+    return check
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise ``LedgerError`` where another program made the database; nothing is written."""
+    # Without a log, "immutable" keeps SQLite from making one beside a file that is not ours.
+    mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        tables = {name for (name,) in names}
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application or (tables and not tables >= OURS):
+        raise LedgerError(f"{path}: {FOREIGN}")
 
 
 def _check(path: Path) -> None:
@@ -197,60 +295,36 @@ def _check(path: Path) -> None:
         raise LedgerError(f"{path}: the ledger is damaged ({verdict}); restore a backup")
 
 
-def _lock(path: Path) -> IO[str]:
-    _touch_private(Path(f"{path}.lock"))
-    handle = Path(f"{path}.lock").open("a")  # noqa: SIM115 - held until the process ends
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        handle.close()
-        raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
-    return handle
+def copy_to(engine: sa.Engine, target: Path) -> None:
+    """Copy a SQLite ledger with all that was committed.
 
-
-def _copy(engine: sa.Engine, path: Path, target: str) -> None:
-    """Copy the ledger with all that was committed: the log is written into it first."""
-    with engine.connect() as connection:
-        connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy2(path, target)
-
-
-def _touch_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
-
-
-def _listen(engine: sa.Engine) -> None:
-    sa.event.listen(engine, "connect", _set_pragmas)
-    sa.event.listen(engine, "begin", _begin_immediate)
+    To read the file past SQLite would end the locks that SQLite has on it.
+    """
+    os.close(os.open(target, os.O_CREAT | os.O_RDWR, 0o600))
+    with engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - only SQLite has a file
+        driver.backup(copy)
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # BEGIN is ours, so that reads and writes are one transaction
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=5000",
-    ):
+    busy = f"busy_timeout={BUSY_MS}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", busy):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_immediate(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _file(engine: sa.Engine) -> Path | None:
     name = engine.url.database
-    if engine.dialect.name != "sqlite" or name in {None, "", ":memory:"}:
+    if engine.dialect.name != "sqlite" or name in IN_MEMORY:
         return None
     return Path(str(name))
 
 
 def _place(engine: sa.Engine) -> str:
-    return str(_file(engine) or engine.url.render_as_string(hide_password=True))
+    """Return where the ledger is, as its user wrote it: without the driver, and no password."""
+    url = engine.url.set(drivername="postgresql").difference_update_query(["password"])
+    return str(_file(engine) or url.render_as_string(hide_password=True))
 
 
 def _file_system(folder: Path) -> str:

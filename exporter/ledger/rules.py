@@ -241,13 +241,28 @@ def settled_day(until_ms: int, zone: str) -> Window:
     return Window(round(start.timestamp() * 1000), round(end.timestamp() * 1000))
 
 
+def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
+    """Return the newest hour that ended by ``until_ms``, as the query's buckets begin."""
+    shift_ms = _shift_ms(spec, until_ms)
+    end_ms = floor_to(until_ms - shift_ms, HOUR_MS) + shift_ms
+    return Window(end_ms - HOUR_MS, end_ms)
+
+
+def _shift_ms(spec: QuerySpec, at_ms: int) -> int:
+    """Return how long after a whole UTC hour the query's buckets begin: half an hour in India."""
+    at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(spec.timezone))
+    offset = at.utcoffset() if spec.local_hours else None
+    return -round(offset.total_seconds() * 1000) % HOUR_MS if offset else 0
+
+
 def settled_periods(spec: QuerySpec, until_ms: int, floor_ms: int) -> dict[str, Window]:
-    """Return the newest settled hour and day that the query covers wholly, by period name."""
+    """Return the newest settled hour and day to show that whole buckets cover, by period name."""
     periods: dict[str, Window] = {}
     if spec.granularity_ms == HOUR_MS:
-        periods["hour"] = Window(until_ms - HOUR_MS, until_ms)
+        periods["hour"] = settled_hour(spec, until_ms)
     day = settled_day(until_ms, spec.timezone)
-    if day.start_ms % spec.granularity_ms == 0 == day.end_ms % spec.granularity_ms:
+    edges = (day.start_ms, day.end_ms)
+    if not any((edge - _shift_ms(spec, edge)) % spec.granularity_ms for edge in edges):
         periods["day"] = day
     return {name: period for name, period in periods.items() if period.start_ms >= floor_ms}
 
@@ -270,4 +285,5 @@ def window_expiry_ms(spec: QuerySpec, window: Window, *, listed: bool) -> int:
 def newest_settled_end(spec: QuerySpec, now_ms: int, *, daily: bool) -> int:
     """Return the end of the newest hour, or local day, that counts as settled."""
     until_ms = floor_to(now_ms - spec.settle_ms, HOUR_MS)
-    return settled_day(until_ms, spec.timezone).end_ms if daily else until_ms
+    day = settled_day(until_ms, spec.timezone)
+    return (day if daily else settled_hour(spec, until_ms)).end_ms

@@ -1,6 +1,6 @@
 """Bringing the ledger's queries and series in line with the settings."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ AS_IS = LabelRule()
 def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
     """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on."""
     rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
+    held_ms = _held_until(rows.values())
     for spec in specs:
         row = rows.pop(spec.key, None)
         if row is None:
@@ -30,6 +31,7 @@ def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> 
             )
         else:
             _update(tx, row, spec, now_ms)
+            _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
     for row in rows.values():
         if row.state == "active":
             _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
@@ -112,6 +114,24 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
         _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
+
+
+def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
+    """Return until when failures keep each target quiet: a provider may have asked for that."""
+    held: dict[str, int] = {}
+    for row in rows:
+        if row.fail_streak:
+            held[row.target] = max(held.get(row.target, 0), row.next_poll_ms)
+    return held
+
+
+def _end_long_wait(
+    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, held_ms: int
+) -> None:
+    """Make a query due that waits for longer than its interval, unless a failure explains it."""
+    longest_ms = spec.interval_ms + spec.interval_ms // 10  # a slot may have some random delay
+    if spec.budget is None and row.next_poll_ms > max(now_ms + longest_ms, held_ms):
+        _set(tx, row.id, next_poll_ms=now_ms)
 
 
 def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:

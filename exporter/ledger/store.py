@@ -1,7 +1,7 @@
 """The ledger as its callers see it: one method is one transaction."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,19 +12,23 @@ import sqlalchemy as sa
 import structlog
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ClaimLost, LedgerError
+from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
 from exporter.ledger import budget as budgets
-from exporter.ledger import claims, counters, engine, maintenance, settings, sketches
+from exporter.ledger import claims, clock_steps, counters, engine, maintenance, settings, sketches
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
+from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
+LONG_S = 1.0
+PAUSE_S = 2.0
+"""After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +36,8 @@ log = structlog.get_logger(__name__)
 class Ledger:
     """Counts, schedule and claims; every method is one transaction and blocks for its length.
 
-    ``commits`` receives the seconds of each transaction, None when it failed. ``max_bytes`` is how
-    large its file may grow; near that, less of the past is kept. Raises ``LedgerError``
-    (``ClaimLost``).
+    ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
+    less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -45,11 +48,11 @@ class Ledger:
         families: Mapping[str, Family],
         allow_network_fs: bool = False,
         key_file: Path | None = None,
-        commits: Callable[[float | None], None] = lambda _seconds: None,
+        writes: WriteHealth | None = None,
     ) -> None:
         self._clock = clock
         self._families = families
-        self._commits = commits
+        self._writes = writes
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
@@ -57,24 +60,33 @@ class Ledger:
         self._begun: dict[int, int] = {}
         self._tight = False
         self.max_bytes: int | None = None
-        opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
-        self._engine, self._lock, self._check = opened.engine, opened.lock, opened.check
+        self._retry_at = 0.0
+        self._opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        self._engine = self._opened.engine
         self._key_file = key_file or engine.key_path(self._engine)
 
     def ensure_sound(self) -> None:
         """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
-        if self._check is not None:
-            self._check.result()
+        if self._opened.check is not None:
+            self._opened.check.result()
+
+    def hurry(self) -> None:
+        """Let calls fail soon that wait for a silent server, also the one that waits now.
+
+        For the time of a stop; may be called from any thread.
+        """
+        self._opened.hurried.set()
 
     def close(self) -> None:
-        """Release claims and the file."""
-        with self._transaction() as tx:
-            claims.release(tx, self._holder)
-        if self._check is not None:
-            wait([self._check])  # nothing touches the file any more when the lock is gone
-        self._engine.dispose()
-        if self._lock is not None:
-            self._lock.close()
+        """Release claims and the file; claims that cannot be released expire."""
+        try:
+            with self._transaction() as tx:
+                claims.release(tx, self._holder)
+        except LedgerError as error:
+            log.warning("claims not released", error=str(error))
+        if self._opened.check is not None:
+            wait([self._opened.check])  # nothing touches the file any more when the lock is gone
+        self._opened.close()
 
     def sync_queries(
         self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None
@@ -88,7 +100,7 @@ class Ledger:
             settings.sync_queries(tx, specs, self._clock.now_ms())
             for spec in specs:
                 counters.create_known_series(tx, spec, self._families, self._clock.now_ms())
-            if self._lock is not None and not self._specs:
+            if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
 
@@ -106,14 +118,23 @@ class Ledger:
         with self._transaction() as tx:
             claims.close_circuits(tx, self._clock.now_ms(), targets)
 
-    def spec(self, key: QueryKey) -> QuerySpec:
-        """Return the traits of an active query."""
-        return self._specs[key]
+    def correct_clock(self) -> bool:
+        """Correct what a clock that was ahead has written; say whether there was anything.
 
-    def claim(self, next_slot: Callable[[str, str], int]) -> Claim | None:
+        Polls under way lose their claims: they began at an instant that has not come yet.
+        """
+        now_ms = self._clock.now_ms()
+        with self._transaction() as tx:
+            ahead = clock_steps.queries_ahead(tx, now_ms)
+            for query_id in ahead:
+                clock_steps.correct(tx, query_id, now_ms)
+            claims.release(tx, self._holder)
+        return bool(ahead)
+
+    def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:
-            return claims.claim_due(tx, self._holder, self._clock.now_ms(), next_slot)
+            return claims.claim_due(tx, self._holder, self._clock.now_ms())
 
     def next_due_ms(self) -> int | None:
         """Return when the next query that can be claimed is due; None while there is none."""
@@ -203,9 +224,12 @@ class Ledger:
             )
 
     def view(self, key: QueryKey) -> View:
-        """Return all that the query ``(target, name)`` shows now."""
+        """Return all that the query ``(target, name)`` shows now; raises ``NotConfigured``."""
+        spec = self._specs.get(key)
+        if spec is None:
+            raise NotConfigured("/".join(key))
         with self._transaction() as tx:
-            return read_view(tx, self._specs[key], self._families, self._clock.now_ms())
+            return read_view(tx, spec, self._families, self._clock.now_ms())
 
     def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
         """Write off and mark dormant by the clock; return queries whose view changed."""
@@ -233,7 +257,8 @@ class Ledger:
 
     def _is_tight(self) -> bool:
         """Say whether the ledger nears ``max_bytes``; log when it begins to."""
-        used, before = engine.used_bytes(self._engine), self._tight
+        with self._transaction() as tx:
+            used, before = engine.used_bytes(tx), self._tight
         most = self.max_bytes
         self._tight = used is not None and most is not None and used >= TIGHT_SHARE * most
         if self._tight and not before:
@@ -260,16 +285,29 @@ class Ledger:
                 name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for name, table in metadata.tables.items()
             }
-        return engine.size_bytes(self._engine), engine.schema_version(self._engine), rows
+        return engine.size_bytes(self._engine), int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         started = self._clock.monotonic()
+        if started < self._retry_at:
+            raise self._failed("the ledger did not answer a moment ago")
         try:
             with self._engine.begin() as tx:
                 yield tx
+                if lost := self._opened.displaced():
+                    raise self._failed(lost)
+                wrote = engine.has_written(tx)
         except sa.exc.SQLAlchemyError as error:
-            self._commits(None)
-            cause = getattr(error, "orig", None) or type(error).__name__
-            raise LedgerError(f"the ledger refused a transaction: {cause}") from error
-        self._commits(self._clock.monotonic() - started)
+            now = self._clock.monotonic()
+            self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
+            said = self._opened.displaced() or engine.cause(error)
+            raise self._failed(f"the ledger refused a transaction: {said}") from error
+        if self._writes is not None:
+            self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
+
+    def _failed(self, message: str) -> LedgerError:
+        error = LedgerError(message)
+        if self._writes is not None:
+            self._writes.failed(error)
+        return error

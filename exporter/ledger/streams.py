@@ -19,18 +19,25 @@ PRUNED_AT_ONCE = 5_000
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
-    """Count the reading's events that were never seen; return self counts, and those events."""
+    """Count the reading's events that were never seen; return self counts, and those events.
+
+    Those whose ids would be forgotten by now, which a clock that was set back may read again, do
+    not count, as those before the epoch.
+    """
     row, spec = given.query, given.spec
+    newest_ms = _newest_ms(given)
     fresh, counts = _fresh(given)
     epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
-    counted = [event for event in fresh if event.at_ms >= epoch_ms]
+    oldest_ms = max(epoch_ms, newest_ms - spec.ids_kept_ms)
+    counted = [event for event in fresh if event.at_ms >= oldest_ms]
     late = sum(event.at_ms < (row.watermark_ms or 0) for event in counted)
     counts += given.count_query("late_events_total", late, outcome="counted")
     ignored = len(fresh) - len(counted)
     counts += given.count_query("late_events_total", ignored, outcome="ignored")
     counts += _add(given, loaded, counted)
-    most = PRUNED_AT_ONCE + 2 * len(fresh)
-    drop_ids(given.tx, row.id, most, given.watermark_ms - spec.ids_kept_ms)
+    # Measured from the newest event, too: a clock that was ahead moves the watermark, not events.
+    pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
+    drop_ids(given.tx, row.id, PRUNED_AT_ONCE + 2 * len(fresh), pruned_ms)
     return counts, counted
 
 
@@ -70,6 +77,13 @@ def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int) -> int
     old = sa.select(seen_event.c.id).where(mine, seen_event.c.ts_ms < before_ms)
     oldest = old.order_by(seen_event.c.ts_ms).limit(most)
     return tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(oldest))).rowcount
+
+
+def _newest_ms(given: ApplyInput) -> int:
+    """Return the instant of the newest event whose id is kept; 0 if there is none."""
+    newest = sa.select(sa.func.max(seen_event.c.ts_ms))
+    mine = seen_event.c.query_id == given.query.id
+    return given.tx.execute(newest.where(mine)).scalar() or 0
 
 
 def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> Counts:

@@ -118,7 +118,9 @@ def _periods(
     tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int
 ) -> dict[str, Window]:
     """Return the settled periods to show: wholly covered, without a gap, not too old."""
-    if row.epoch_ms is None or row.cursor_ms is None or not spec.granularity_ms:
+    if row.epoch_ms is None or row.cursor_ms is None:
+        return {}
+    if not (spec.granularity_ms and spec.period_gauges):
         return {}
     return {
         name: period

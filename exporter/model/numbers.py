@@ -1,15 +1,23 @@
 """Numbers in vendors' answers: what may become a count or a level, and what is drift."""
 
 import re
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from exporter.errors import SchemaError
 from exporter.model.samples import LARGEST_EXACT
 
-Number: TypeAlias = int | float
-"""A JSON number as decoded; ``count`` decides whether it is whole, so that the error has a kind."""
+Number: TypeAlias = int | float | str
+"""A number as an answer has it: ``12``, ``12.0``, ``1.2e1`` or ``"12"``."""
 
-_NUMBER = re.compile(r"-?\d{1,17}(\.\d{1,9})?", re.ASCII)
+_TEXT = re.compile(r"-?\d{1,17}(\.\d{1,17})?([eE][+-]?\d{1,3})?", re.ASCII)
+
+
+def parse_number(value: Any) -> float | None:
+    """Return the number that ``value`` is, or spells as text; None if it does neither."""
+    if isinstance(value, str):
+        spelled = _TEXT.fullmatch(value)
+        return spelled and (float(value) if spelled[1] or spelled[2] else int(value))
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def count(value: Number | None, path: str) -> int:
@@ -25,21 +33,13 @@ def optional_count(value: Number | None, path: str) -> int | None:
     return None if value is None else count(value, path)
 
 
-def spelled_count(value: Number | str | None, path: str) -> int:
-    """Return a count that may be spelled as text; raise ``SchemaError`` naming ``path``."""
-    if not isinstance(value, str):
-        return count(value, path)
-    if not _NUMBER.fullmatch(value):
-        raise SchemaError(f"{path}: expected a number")
-    return count(float(value) if "." in value else int(value), path)
-
-
-def level(value: Number | None, path: str) -> Number:
+def level(value: Number | None, path: str) -> float:
     """Return ``value`` as a level, finite and from 0 to 2^53; raise ``SchemaError`` naming ``path``."""
     if value is None:
         raise SchemaError(f"{path}: missing", "missing")
-    if not value <= LARGEST_EXACT:  # also refuses NaN
+    number = parse_number(value)
+    if number is None or not number <= LARGEST_EXACT:  # also refuses NaN
         raise SchemaError(f"{path}: expected a number up to 2^53", "unexpected_type")
-    if value < 0:
+    if number < 0:
         raise SchemaError(f"{path}: negative", "negative")
-    return value
+    return number

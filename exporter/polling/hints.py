@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from exporter.errors import ProviderError, Reason, Refused, Unauthorized
+from exporter.errors import LedgerError, ProviderError, Reason, Refused, Unauthorized
 
 KEY = "check that the key is whole, not revoked, and of this account and project"
 NO_RIGHT = (
@@ -24,10 +24,12 @@ _BY_REASON: Mapping[Reason, str] = {
     Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
     Reason.SCHEMA: "is base_url the API's own, or has the provider changed its answers?",
     Reason.TRUNCATED: "the provider did not give everything; it is asked again later",
+    Reason.LEDGER: "check the ledger's disk, its owner and its database",
+    Reason.BUG: "this is a mistake in the exporter; please report it with this message",
 }
 
 
-def hint_for(error: ProviderError) -> str:
+def hint_for(error: ProviderError | LedgerError) -> str:
     """Return what to do about ``error``, to be read after its message."""
     match error:
         case Unauthorized(status=HTTPStatus.FORBIDDEN):

@@ -4,7 +4,7 @@ import asyncio
 import random
 import traceback
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from exporter.errors import (
     BudgetSpent,
     ClaimLost,
     LedgerError,
+    ProgramError,
     ProviderError,
     Reason,
     SchemaError,
@@ -58,7 +59,10 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class PollContext:
-    """What every poll needs. ``published`` is awaited after each commit that shows something."""
+    """What every poll needs. ``published`` is awaited after each commit that shows something.
+
+    ``blocked`` is called when no due query can be claimed, since the ledger takes no writes.
+    """
 
     ledger: Ledger
     clock: Clock
@@ -66,16 +70,12 @@ class PollContext:
     telemetry: Telemetry
     offload: Offload
     published: Callable[[QueryKey], Awaitable[None]]
+    blocked: Callable[[], None] = lambda: None
 
     def count(self, spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a self counter of the query."""
         own = {"provider": spec.provider, "query": spec.name}
         self.telemetry.count(name, amount, target=spec.target, **own, **labels)
-
-    def ledger_failed(self, error: LedgerError) -> None:
-        """Count and log a failed ledger operation."""
-        self.telemetry.ledger_failed("commit")
-        log.error("ledger operation failed", error=str(error))
 
 
 async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> PollResult:
@@ -111,13 +111,14 @@ async def _attempt(
         return await _fail(context, spec, claim, slow), 0
     except BudgetSpent as error:
         return await _skip(context, spec, claim, error), 0
-    except ProviderError as error:
+    except ClaimLost as error:
+        context.count(spec, "poll_failures_total", reason=error.reason)
+        return _unwritten(context, error), 0
+    except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
-    except LedgerError as error:
-        return _lose(context, spec, error), 0
     except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
-        drift = SchemaError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
-        return await _fail(context, spec, claim, drift), 0
+        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
+        return await _fail(context, spec, claim, mistake), 0
     return outcome, rows
 
 
@@ -162,10 +163,8 @@ def _request(context: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -
 
 async def _show_spent(context: PollContext, claim: Claim) -> None:
     """Show that the call is spent; a ledger that cannot be read now must not waste it."""
-    try:
+    with suppress(LedgerError):
         await context.published((claim.target, claim.query))
-    except LedgerError as error:
-        context.ledger_failed(error)
 
 
 async def _finish(context: PollContext, spec: QuerySpec, claim: Claim, outcome: str) -> None:
@@ -185,11 +184,14 @@ async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: Budg
     try:
         await context.offload(lambda: context.ledger.hold(claim, next_poll_ms=next_ms))
     except LedgerError as lost:
-        return _lose(context, spec, lost)
+        context.count(spec, "poll_failures_total", reason=lost.reason)
+        return _unwritten(context, lost)
     return "budget"
 
 
-async def _fail(context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError) -> str:
+async def _fail(
+    context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError | LedgerError
+) -> str:
     now_ms, message = context.clock.now_ms(), f"{error}; {hint_for(error)}"
     decision = schedule.after_failure(
         spec,
@@ -227,11 +229,11 @@ async def _fail(context: PollContext, spec: QuerySpec, claim: Claim, error: Prov
         )
         context.telemetry.add(drift)
     except LedgerError as lost:
-        return _lose(context, spec, lost)
+        return _unwritten(context, lost)
     return error.reason.value
 
 
-def _drift(spec: QuerySpec, error: ProviderError) -> dict[SelfCount, float]:
+def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCount, float]:
     """Return the drift that a refused answer counts as; persisted, like that of accepted ones."""
     if not isinstance(error, SchemaError):
         return {}
@@ -240,13 +242,10 @@ def _drift(spec: QuerySpec, error: ProviderError) -> dict[SelfCount, float]:
     return {(f"{PREFIX}schema_drift_total", labels): 1.0}
 
 
-def _lose(context: PollContext, spec: QuerySpec, error: LedgerError) -> str:
-    """Count a poll whose result could not be committed; the next one reads it all again."""
-    context.count(spec, "poll_failures_total", reason=error.reason)
+def _unwritten(context: PollContext, error: LedgerError) -> str:
+    """Return the outcome of a poll that the ledger knows nothing of; the next reads it all again."""
     if isinstance(error, ClaimLost):
         context.telemetry.claim_lost()
-    else:
-        context.ledger_failed(error)
     return error.reason.value
 
 
@@ -260,7 +259,8 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
     """Return what a poll reads: from the oldest unsettled bucket, at least the lookback, to now.
 
     Never from before the first range, whose older rows belong to no counter; never further back
-    than the API reaches. A stream goes on where it stands, and never before its epoch.
+    than the API reaches. A stream goes on where it stands, and never before its epoch. A clock that
+    was set back to before all that reads one bucket, of which nothing counts.
     """
     if spec.stream:
         since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
@@ -273,4 +273,5 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
         start_ms = max(start_ms, ceil_to(now_ms - spec.reach_ms, step))
     if claim.floor_ms is not None and claim.epoch_ms is not None:
         start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
-    return Window(start_ms, ceil_to(now_ms + 1, step))
+    end_ms = ceil_to(now_ms + 1, step)
+    return Window(min(start_ms, end_ms - step), end_ms)

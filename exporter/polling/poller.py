@@ -2,18 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
-from exporter.clock import MILLISECONDS
+import structlog
+
+from exporter.clock import MILLISECONDS, StepDetector
 from exporter.errors import LedgerError
 from exporter.ledger.rows import Claim
 from exporter.model.query import QueryKey
-from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
 IDLE_S = 5.0
 GRACE_S = 5.0
+LONGEST_BACKOFF_S = 30.0
+
+log = structlog.get_logger(__name__)
 
 
 class Poller:
@@ -34,7 +39,10 @@ class Poller:
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._woken = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._steps = StepDetector(context.clock)
+        self._set_back = False
+        self._turned_s = context.clock.monotonic()
 
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
         """Poll ``queries`` from now on; polls under way end as they began."""
@@ -43,13 +51,26 @@ class Poller:
 
     async def run(self) -> None:
         """Poll whatever is due, until ``stop``; then give running polls their grace."""
+        backoff_s = 0.0
         async with asyncio.TaskGroup() as group:
             heartbeat = group.create_task(self._keep_claims())
-            while not self._stopping:
-                await self._start_due(group)
-                await self._idle()
+            while not self._stopping.is_set():
+                self._turned_s = self._context.clock.monotonic()
+                try:
+                    await self._follow_clock()
+                    await self._start_due(group)
+                    await self._idle()
+                    backoff_s = 0.0
+                except LedgerError:
+                    self._context.blocked()
+                    backoff_s = min(max(1.0, 2 * backoff_s), LONGEST_BACKOFF_S)
+                    await self._wait(self._stopping, backoff_s)
             await self._finish_polls()
             heartbeat.cancel()
+
+    def idle_s(self) -> float:
+        """Return for how many seconds the loop has not turned: half a minute at most, in health."""
+        return self._context.clock.monotonic() - self._turned_s
 
     def wake(self) -> None:
         """Look for due queries now."""
@@ -57,21 +78,31 @@ class Poller:
 
     def stop(self) -> None:
         """Start no poll any more, and let ``run`` return."""
-        self._stopping = True
+        self._stopping.set()
         self._woken.set()
 
+    async def _follow_clock(self) -> None:
+        """Count steps of the wall clock; correct what it wrote while it was ahead."""
+        step_s = self._steps.step_s()
+        if step_s:
+            self._context.telemetry.clock_stepped()
+            log.warning("the wall clock was set", seconds=round(step_s, 3))
+        self._set_back |= step_s < 0
+        if self._set_back:
+            await self._context.offload(self._context.ledger.correct_clock)
+            self._set_back = False
+
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        while not self._stopping:
-            try:
-                claim = await self._context.offload(
-                    lambda: self._context.ledger.claim(self._slot_after_now)
-                )
-            except LedgerError as error:
-                self._context.ledger_failed(error)
-                return
+        while not self._stopping.is_set():
+            claim = await self._context.offload(self._context.ledger.claim)
             if claim is None:
                 return
-            task = group.create_task(self._poll(claim), name=f"{claim.target}/{claim.query}")
+            scheduled = self._queries.get((claim.target, claim.query))
+            if scheduled is None:
+                continue  # a reload removed it meanwhile, and its claim with it
+            task = group.create_task(
+                self._poll(scheduled, claim), name=f"{claim.target}/{claim.query}"
+            )
             self._tasks[task] = claim
             task.add_done_callback(self._done)
 
@@ -81,20 +112,17 @@ class Poller:
 
     async def _idle(self) -> None:
         """Return when something may be due: at the next slot, or when a poll has ended."""
-        try:
-            due_ms = await self._context.offload(self._context.ledger.next_due_ms)
-        except LedgerError as error:
-            self._context.ledger_failed(error)
-            due_ms = None
+        due_ms = await self._context.offload(self._context.ledger.next_due_ms)
         wait_s = (
             IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / MILLISECONDS
         )
-        try:
-            async with asyncio.timeout(min(max(wait_s, 0.05), IDLE_S)):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        await self._wait(self._woken, min(max(wait_s, 0.05), IDLE_S))
         self._woken.clear()
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
     async def _finish_polls(self) -> None:
         if self._tasks:
@@ -105,24 +133,12 @@ class Poller:
     async def _keep_claims(self) -> None:
         while True:
             await self._context.clock.sleep(RENEW_EVERY_S)
-            try:
-                claims = list(self._tasks.values())
+            claims = list(self._tasks.values())
+            with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
                 self._context.telemetry.set("claims", held)
-            except LedgerError as error:
-                self._context.ledger_failed(error)
 
-    def _slot_after_now(self, target: str, name: str) -> int:
-        return schedule.next_slot_ms(
-            self._context.ledger.spec((target, name)),
-            self._context.clock.now_ms(),
-            self._context.rng,
-        )
-
-    async def _poll(self, claim: Claim) -> None:
-        key = (claim.target, claim.query)
-        self._ended(await poll(self._context, self._queries[key], claim))
-        try:
-            await self._context.published(key)
-        except LedgerError as error:
-            self._context.ledger_failed(error)
+    async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
+        self._ended(await poll(self._context, scheduled, claim))
+        with suppress(LedgerError):  # shown by the next tick that can read it
+            await self._context.published((claim.target, claim.query))

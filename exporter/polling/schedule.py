@@ -4,7 +4,7 @@ import hashlib
 import random
 from dataclasses import dataclass
 
-from exporter.errors import ProviderError, Reason
+from exporter.errors import LedgerError, ProviderError, Reason
 from exporter.model.query import QuerySpec
 
 JITTER = 0.05
@@ -58,7 +58,7 @@ def slots_between(spec: QuerySpec, from_ms: int, to_ms: int) -> int:
 
 def after_failure(
     spec: QuerySpec,
-    error: ProviderError,
+    error: ProviderError | LedgerError,
     *,
     streak: int,
     backoff_ms: int,
@@ -80,7 +80,7 @@ def after_failure(
     return Verdict(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", hold_ms)
 
 
-def _asked_ms(error: ProviderError) -> int | None:
+def _asked_ms(error: ProviderError | LedgerError) -> int | None:
     """Return how long the provider asked to wait, between 1 s and 6 h; None if it did not."""
     if error.retry_after_s is None:
         return None

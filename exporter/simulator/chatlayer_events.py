@@ -3,20 +3,16 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from exporter.simulator.chatlayer_format import (
-    BOT,
-    chance,
-    error_body,
-    stamp,
-    version_of,
-)
+import msgspec
+
+from exporter.simulator.chatlayer_format import BOT, Version, choice, version_of
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.server import Refusal
-from exporter.simulator.traffic import Traffic, Window
+from exporter.simulator.times import HOUR_MS, Instant, milliseconds, stamp
+from exporter.simulator.traffic import Traffic
 
 NAMES: Mapping[Kind, str] = {
     Kind.HANDOVER: "handover",
@@ -48,62 +44,64 @@ REPEATED = 3
 DIGITS = (0, 3, 6, 9)
 
 
-@dataclass(frozen=True, slots=True)
-class EventListRequest:
-    """One question to an event list: ``version`` is empty for a team's list."""
+class EventFilter(msgspec.Struct, forbid_unknown_fields=True):
+    """An event passes when its attribute ``key`` is one of the values; operators are not known."""
 
-    window: Window
-    version: str = ""
-    attributes: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    size: int = MOST
+    key: str
+    operator: str
+    value: list[str]
+
+
+class EventQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """One page of an event list, asked by a query string or a body; without a version a team's."""
+
+    start_time: Instant
+    end_time: Instant
+    version: Version | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=1)] = 10
+    page_token: str = ""
+    filters: list[EventFilter] = []
 
     @property
-    def seal(self) -> str:
-        """Return what binds a token to its question."""
-        text = repr((self.window, self.version, self.attributes))
+    def digest(self) -> str:
+        """Return what binds a token to its list."""
+        filters = [(each.key, each.value) for each in self.filters]
+        text = repr((self.start_time, self.end_time, self.version, filters))
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def page(
-    traffic: Traffic, asked: EventListRequest, token: str, now_ms: int, modes: Mapping[str, Any]
+    traffic: Traffic, query: EventQuery, now_ms: int, modes: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], str]:
     """Return one page and the token of the next, empty after the last.
 
     The list is fixed when its first page is asked for; what arrives later is not in it.
     """
-    as_of_ms, offset = (now_ms, 0) if not token else _opened(asked, token, modes)
-    if "empty_page" in modes and not token:
-        return [], _sealed(asked, as_of_ms, 0)
-    found = _found(traffic, asked, as_of_ms, modes)
-    size = min(FEW if "short_pages" in modes else MOST, max(1, asked.size))
+    as_of_ms, offset = _decoded_token(query, modes) if query.page_token else (now_ms, 0)
+    if "empty_page" in modes and not query.page_token:
+        return [], _token(query, as_of_ms, 0)
+    found = _events(traffic, query, as_of_ms, modes)
+    size = min(FEW if "short_pages" in modes else MOST, query.page_size)
     begin = max(0, offset - REPEATED) if "repeated_rows" in modes else offset
-    following = "" if offset + size >= len(found) else _sealed(asked, as_of_ms, offset + size)
+    following = "" if offset + size >= len(found) else _token(query, as_of_ms, offset + size)
     if "looping_token" in modes:
-        following = _sealed(asked, as_of_ms, 0)
+        following = _token(query, as_of_ms, 0)
     return [_event(one, modes) for one in found[begin : offset + size]], following
 
 
-def _found(
-    traffic: Traffic, asked: EventListRequest, as_of_ms: int, modes: Mapping[str, Any]
-) -> Sequence[Occurrence]:
-    start_ms, end_ms = asked.window
-    if "unfiltered_time" in modes:
-        start_ms, end_ms = start_ms - 3_600_000, end_ms + 3_600_000
-    every = _records(traffic, (start_ms, end_ms), as_of_ms)
-    wanted = [one for one in every if _matches(one, asked)]
-    return sorted(wanted, key=lambda one: (chance(one.id, 2**32), one.id))
-
-
-def _records(traffic: Traffic, window: Window, as_of_ms: int) -> Iterator[Occurrence]:
-    for kind in NAMES:
-        yield from traffic.records(kind, window, as_of_ms)
-
-
-def _matches(one: Occurrence, asked: EventListRequest) -> bool:
-    if asked.version and version_of(one.get("environment")) != asked.version:
-        return False
-    attributes = _attributes(one)
-    return all(attributes.get(key) in values for key, values in asked.attributes)
+def _events(
+    traffic: Traffic, query: EventQuery, as_of_ms: int, modes: Mapping[str, Any]
+) -> list[Occurrence]:
+    more_ms = HOUR_MS if "unfiltered_time" in modes else 0
+    window = milliseconds(query.start_time) - more_ms, milliseconds(query.end_time) + more_ms
+    found = [
+        one
+        for kind in NAMES
+        for one in traffic.records(kind, window, as_of_ms)
+        if query.version in (None, version_of(one.get("environment")))
+        and all(_attributes(one).get(each.key) in each.value for each in query.filters)
+    ]
+    return sorted(found, key=lambda one: (choice(one.id, 2**32), one.id))
 
 
 def _attributes(one: Occurrence) -> dict[str, str]:
@@ -112,7 +110,7 @@ def _attributes(one: Occurrence) -> dict[str, str]:
 
 
 def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
-    digits = DIGITS[chance(one.id, 4)] if "varied_fractions" in modes else 3
+    digits = DIGITS[choice(one.id, 4)] if "varied_fractions" in modes else 3
     changed = "-changed" if "changed_content" in modes else ""
     return {
         "id": "" if "no_ids" in modes else f"event-{one.id}",
@@ -128,16 +126,16 @@ def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sealed(asked: EventListRequest, as_of_ms: int, offset: int) -> str:
-    text = json.dumps([asked.seal, as_of_ms, offset])
+def _token(query: EventQuery, as_of_ms: int, offset: int) -> str:
+    text = json.dumps([query.digest, as_of_ms, offset])
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 
-def _opened(asked: EventListRequest, token: str, modes: Mapping[str, Any]) -> tuple[int, int]:
+def _decoded_token(query: EventQuery, modes: Mapping[str, Any]) -> tuple[int, int]:
     try:
-        seal, as_of_ms, offset = json.loads(base64.urlsafe_b64decode(token))
+        digest, as_of_ms, offset = json.loads(base64.urlsafe_b64decode(query.page_token))
     except ValueError:
-        seal = as_of_ms = offset = None
-    if seal != asked.seal or "expired_token" in modes:
-        raise Refusal(400, payload=error_body(400, "invalid page token"))
+        digest = as_of_ms = offset = None
+    if digest != query.digest or "expired_token" in modes:
+        raise Refusal(400, "invalid page token")
     return as_of_ms, offset

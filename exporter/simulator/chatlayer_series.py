@@ -1,171 +1,168 @@
 """The truth as Chatlayer's SeriesData: values by bucket, under undocumented names."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
-from exporter.simulator.chatlayer_format import BOT, campaign_of, chance, stamp, version_of
+import msgspec
+
+from exporter.simulator.chatlayer_format import BOT, Version, choice, version_of
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.server import Rows
-from exporter.simulator.traffic import Traffic, Window
+from exporter.simulator.server import Call, Refusal, Rows
+from exporter.simulator.times import DAY_MS, HOUR_MS, Instant, milliseconds, stamp
+from exporter.simulator.traffic import Traffic
 
-HOUR_MS = 3_600_000
-STEPS: Mapping[str, int] = {"1h": HOUR_MS, "1d": 24 * HOUR_MS, "1w": 7 * 24 * HOUR_MS}
-TEAM_STEPS: Mapping[str, int] = {key: STEPS[key] for key in ("1d", "1w")} | {
-    "1m": 30 * 24 * HOUR_MS
-}
-MONDAY_MS = 4 * 24 * HOUR_MS  # 1970-01-05, the first Monday that weeks may start at
-
+STEPS: Mapping[str, int] = {"1h": HOUR_MS, "1d": DAY_MS}
 SERIES_MODES = frozenset(
     {
         "series_labels",  # names beside the series instead of a map in each
         "x_epoch",  # x_values as texts of seconds since 1970
         "x_missing",  # no x_values
-        "start_aligned",  # buckets are counted from start_time
         "numbers_as_text",
         "with_total",  # a series that holds the sum of the others
         "one_series",  # only that sum
     }
 )
-PROVIDERS = ("understood", "not_understood", "click")
+TOTAL = (("type", "total"),)
+TYPES = ("understood", "not_understood", "click")
+CAMPAIGNS = (("", ""), ("spring24", "newsletter"), ("blackfriday", "social"))
 
 Labels = tuple[tuple[str, str], ...]
-Sorter = Callable[[Occurrence], str]
+Table = dict[Labels, list[int]]
+"""The values of each series, bucket by bucket."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked: a range, the length of its buckets, a version (none: of the whole team)."""
+class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What is asked for; without a version it is a team's."""
 
-    window: Window
-    step_ms: int
-    now_ms: int
-    version: str = ""
+    start_time: Instant
+    end_time: Instant
+    bucket: Literal["1h", "1d"]
+    version: Version | None = None
+    group_by: Literal["", "channel_type", "bot_id,campaign_id,campaign_source"] = ""
 
-    def starts(self, *, from_start: bool) -> list[int]:
+    @property
+    def step_ms(self) -> int:
+        """Return the length of a bucket, which must be smaller than the range."""
+        step_ms = STEPS[self.bucket]
+        if step_ms >= milliseconds(self.end_time) - milliseconds(self.start_time):
+            raise Refusal(400, "bucket must be smaller than the range")
+        return step_ms
+
+    @property
+    def starts(self) -> list[int]:
         """Return where the buckets start."""
-        start_ms, end_ms = self.window
-        origin = MONDAY_MS if self.step_ms == STEPS["1w"] else 0
-        first = start_ms if from_start else start_ms - (start_ms - origin) % self.step_ms
-        return list(range(first, end_ms, self.step_ms))
-
-    def records(self, traffic: Traffic, kind: Kind) -> list[Occurrence]:
-        """Return what happened."""
-        return [
-            one
-            for one in traffic.records(kind, self.window, self.now_ms)
-            if (not self.version or version_of(one.get("environment")) == self.version)
-        ]
+        start_ms = milliseconds(self.start_time)
+        first_ms = start_ms - start_ms % self.step_ms
+        return list(range(first_ms, milliseconds(self.end_time), self.step_ms))
 
 
-Table = dict[Labels, dict[int, int]]
+Values = Callable[[Traffic, SeriesQuery, Call], Table]
 
 
-def conversations(traffic: Traffic, asked: Question, group_by: tuple[str, ...]) -> Table:
+def conversations(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
     """Return how many conversations began, by group."""
-    table: Table = defaultdict(lambda: defaultdict(int))
-    for one in asked.records(traffic, Kind.CONVERSATION_STARTED):
-        campaign, source = campaign_of(one.get("conversation"))
-        values_of = {
+
+    def labels(one: Occurrence) -> Labels:
+        campaign, source = CAMPAIGNS[choice(one.get("conversation"), len(CAMPAIGNS))]
+        values = {
             "bot_id": BOT,
-            "bot_version": version_of(one.get("environment")),
             "channel_type": one.get("channel"),
             "campaign_id": campaign,
             "campaign_source": source,
         }
-        labels = tuple((key, values_of.get(key, "")) for key in group_by)
-        table[labels][one.at_ms] += 1
-    return table
+        return tuple((key, values[key]) for key in query.group_by.split(",") if key)
+
+    return _counted(traffic, query, call, Kind.CONVERSATION_STARTED, labels)
 
 
-def messages(traffic: Traffic, asked: Question) -> Table:
+def messages(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
     """Return messages of users, by how the bot took them."""
-    table: Table = defaultdict(lambda: defaultdict(int))
-    for one in asked.records(traffic, Kind.MESSAGE_RECEIVED):
-        kind = PROVIDERS[chance(one.id, len(PROVIDERS))]
-        table[("type", kind),][one.at_ms] += one.amount
-    return table
+    table = _counted(
+        traffic,
+        query,
+        call,
+        Kind.MESSAGE_RECEIVED,
+        lambda one: (("type", TYPES[choice(one.id, len(TYPES))]),),
+    )
+    total = [sum(column) for column in zip(*table.values(), strict=True)]
+    if total and "one_series" in call.faults:
+        return {TOTAL: total}
+    return table | {TOTAL: total} if total and "with_total" in call.faults else table
 
 
-def knowledge_base(traffic: Traffic, asked: Question) -> Table:
+def knowledge_base(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
     """Return uses of the knowledge base."""
-    table: Table = defaultdict(lambda: defaultdict(int))
-    for one in asked.records(traffic, Kind.KB_HIT):
-        table[("type", "hits"),][one.at_ms] += 1
-    return table
+    return _counted(traffic, query, call, Kind.KB_HIT, lambda _: (("type", "hits"),))
 
 
-def series_data(
-    table: Table, asked: Question, modes: Mapping[str, Any], *, totals: bool = True
-) -> tuple[dict[str, Any], Rows]:
-    """Return an answer's ``data`` and its series."""
-    starts = asked.starts(from_start="start_aligned" in modes)
-    values = {labels: _bucketed(counts, starts, asked) for labels, counts in table.items()}
-    whole = [sum(column) for column in zip(*values.values(), strict=True)]
-    if totals and whole and modes.keys() & {"with_total", "one_series"}:
-        rest = {} if "one_series" in modes else values
-        values = rest | {(("type", "total"),): whole}
-    return described(values, starts, modes)
-
-
-def users(
-    traffic: Traffic, asked: Question, modes: Mapping[str, Any]
-) -> tuple[dict[str, Any], Rows]:
+def users(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
     """Return distinct users of each bucket: all, new and returning ones."""
-    starts = asked.starts(from_start="start_aligned" in modes)
-    every = _distinct(asked.records(traffic, Kind.MESSAGE_RECEIVED), starts, asked)
-    new = _distinct(asked.records(traffic, Kind.NEW_USER), starts, asked)
+    every = _users(traffic, query, call, Kind.MESSAGE_RECEIVED)
+    new = _users(traffic, query, call, Kind.NEW_USER)
+    if "one_series" in call.faults:
+        return {(("type", "active"),): [len(each) for each in every]}
     pairs = list(zip(every, new, strict=True))
-    values: dict[Labels, list[int]] = {
-        (("type", "total"),): [len(all_) for all_, _ in pairs],
+    return {
+        TOTAL: [len(all_) for all_, _ in pairs],
         (("type", "new"),): [len(all_ & new_) for all_, new_ in pairs],
         (("type", "returning"),): [len(all_ - new_) for all_, new_ in pairs],
     }
-    if "one_series" in modes:
-        values = {(("type", "active"),): values[(("type", "total"),)]}
-    return described(values, starts, modes)
 
 
-def described(
-    values: Mapping[Labels, list[int]], starts: list[int], modes: Mapping[str, Any]
+def series_data(
+    table: Table, query: SeriesQuery, modes: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Rows]:
     """Return SeriesData in the form that the modes ask for, and its series."""
     apart = "series_labels" in modes
     rows: Rows = [
         {
-            "mean": sum(column) // max(1, len(column)),
-            "values": [str(value) for value in column] if "numbers_as_text" in modes else column,
-            "max": max(column, default=0),
-            "min": min(column, default=0),
-            "sum": sum(column),
+            "mean": sum(values) // max(1, len(values)),
+            "values": [str(value) for value in values] if "numbers_as_text" in modes else values,
+            "max": max(values, default=0),
+            "min": min(values, default=0),
+            "sum": sum(values),
             "labels": {} if apart else dict(labels),
         }
-        for labels, column in sorted(values.items())
+        for labels, values in sorted(table.items())
     ]
-    names = [" ".join(value for _, value in labels) for labels in sorted(values)]
-    data = {"series": rows, "series_labels": names if apart else [], "x_values": _x(starts, modes)}
-    return data, rows
+    names = [" ".join(value for _, value in labels) for labels in sorted(table)]
+    starts = [] if "x_missing" in modes else query.starts
+    x_values = [str(at // 1000) if "x_epoch" in modes else stamp(at, 0) for at in starts]
+    return {"series": rows, "series_labels": names if apart else [], "x_values": x_values}, rows
 
 
-def _x(starts: list[int], modes: Mapping[str, Any]) -> list[str]:
-    if "x_missing" in modes:
-        return []
-    if "x_epoch" in modes:
-        return [str(round(datetime.fromtimestamp(at / 1000, UTC).timestamp())) for at in starts]
-    return [stamp(at, 0) for at in starts]
+def _buckets(
+    traffic: Traffic, query: SeriesQuery, call: Call, kind: Kind
+) -> tuple[int, list[tuple[int, Occurrence]]]:
+    """Return how many buckets there are, and what happened with the number of its bucket."""
+    starts = query.starts
+    window = milliseconds(query.start_time), milliseconds(query.end_time)
+    found = [
+        ((one.at_ms - starts[0]) // query.step_ms, one)
+        for one in traffic.records(kind, window, call.now_ms)
+        if query.version in (None, version_of(one.get("environment")))
+    ]
+    return len(starts), found
 
 
-def _bucketed(counts: Mapping[int, int], starts: list[int], asked: Question) -> list[int]:
-    values = [0] * len(starts)
-    for at_ms, number in counts.items():
-        values[(at_ms - starts[0]) // asked.step_ms] += number
-    return values
+def _counted(
+    traffic: Traffic,
+    query: SeriesQuery,
+    call: Call,
+    kind: Kind,
+    labels: Callable[[Occurrence], Labels],
+) -> Table:
+    number, found = _buckets(traffic, query, call, kind)
+    counts: defaultdict[Labels, Counter[int]] = defaultdict(Counter)
+    for bucket, one in found:
+        counts[labels(one)][bucket] += one.amount
+    return {key: [each[bucket] for bucket in range(number)] for key, each in counts.items()}
 
 
-def _distinct(found: list[Occurrence], starts: list[int], asked: Question) -> list[set[str]]:
-    seen: list[set[str]] = [set() for _ in starts]
-    for one in found:
-        seen[(one.at_ms - starts[0]) // asked.step_ms].add(one.get("user"))
+def _users(traffic: Traffic, query: SeriesQuery, call: Call, kind: Kind) -> list[set[str]]:
+    number, found = _buckets(traffic, query, call, kind)
+    seen: list[set[str]] = [set() for _ in range(number)]
+    for bucket, one in found:
+        seen[bucket].add(one.get("user"))
     return seen

@@ -1,5 +1,6 @@
-"""What happens in one hour of a bot: conversations as occurrences."""
+"""What happens in one hour of a bot, and how much: conversations as occurrences."""
 
+import math
 import random
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,15 +8,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
-from exporter.simulator.rhythm import (
-    BIRTH_HOUR,
-    HOUR_MS,
-    NEW_SHARE,
-    RECENCY_DAYS,
-    busyness,
-    known_users,
-)
+from exporter.simulator.times import HOUR_MS
 
+BIRTH_HOUR = 482_136  # 2025-01-01T00:00Z, in hours since 1970; nothing happened before it
+NEW_SHARE = 0.2
+RECENCY_DAYS = 14
+_BY_HOUR = (
+    *(0.45, 0.40, 0.40, 0.40, 0.45, 0.55, 0.70, 0.90, 1.20, 1.45, 1.55, 1.50),
+    *(1.40, 1.40, 1.45, 1.40, 1.30, 1.25, 1.30, 1.35, 1.25, 1.00, 0.75, 0.55),
+)
+_BY_WEEKDAY = (1.15, 1.10, 1.05, 1.05, 1.05, 0.80, 0.80)  # from Monday
+_UNTIL_HOUR = tuple(sum(_BY_HOUR[:hour]) / sum(_BY_HOUR) for hour in range(24))
 LATEST_MS = 90 * 60_000
 """No generated record becomes visible later than this after it happened."""
 
@@ -96,7 +99,7 @@ class Occurrence:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class ConversationStart:
     """The start of a conversation; the rest of it follows from its id alone."""
 
     id: str
@@ -106,12 +109,34 @@ class Opening:
     is_new: bool
 
 
-def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[Opening]:
+def relative_volume(hour: int) -> float:
+    """Return the factor, 1 on average in the first year, of an hour counted since 1970."""
+    weekday = (hour // 24 + 3) % 7  # 1970-01-01 was a Thursday
+    years = (hour - BIRTH_HOUR) / 8766  # by hours of a year
+    season = 1 + 0.15 * math.cos(2 * math.pi * years)
+    trend = 1 + 0.2 * max(years, 0.0)
+    return _BY_HOUR[hour % 24] * _BY_WEEKDAY[weekday] * season * trend
+
+
+def known_users(hour: int, per_hour: float) -> int:
+    """Return how many users the bot had met before ``hour``, without replaying its life.
+
+    New users arrive by a closed form, so that the level of any hour costs nothing and rises by
+    exactly the new users of each hour.
+    """
+    since = max(hour - BIRTH_HOUR, 0)
+    days = since // 24 + _UNTIL_HOUR[since % 24]
+    return math.floor(per_hour * 24 * NEW_SHARE * days)
+
+
+def conversation_starts(
+    seed: int, hour: int, per_hour: float, late_share: float
+) -> list[ConversationStart]:
     """Return the conversations that begin in an hour, the same ones each time."""
     if hour < BIRTH_HOUR:
         return []
     rng = random.Random(f"{seed}/{hour}")  # noqa: S311 - scripted traffic
-    mean = per_hour * busyness(hour)
+    mean = per_hour * relative_volume(hour)
     known = known_users(hour, per_hour)
     new = known_users(hour + 1, per_hour) - known
     found = []
@@ -120,7 +145,9 @@ def openings(seed: int, hour: int, per_hour: float, late_share: float) -> list[O
         index = known + number if number < new else _returning(rng, known, per_hour)
         visible_ms = at_ms + _lag(rng, late_share)
         user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
-        found.append(Opening(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new))
+        found.append(
+            ConversationStart(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new)
+        )
     return found
 
 
@@ -130,32 +157,32 @@ def _returning(rng: random.Random, known: int, per_hour: float) -> int:
 
 
 def _lag(rng: random.Random, late_share: float) -> int:
-    return rng.randrange(60_000, LATEST_MS) if _happens(rng, late_share) else 0
+    return rng.randrange(60_000, LATEST_MS) if _chance(rng, late_share) else 0
 
 
-def _happens(rng: random.Random, share: float) -> bool:
+def _chance(rng: random.Random, share: float) -> bool:
     return rng.random() < share
 
 
-Happening = tuple[int, Kind, dict[str, str], int]
+Step = tuple[int, Kind, dict[str, str], int]
 
 
-def occurrences_of(opening: Opening, late_share: float) -> Iterator[Occurrence]:
-    """Yield all that happens in a conversation, its opening first."""
-    rng = random.Random(opening.id)  # noqa: S311 - scripted traffic
+def occurrences_of(start: ConversationStart, late_share: float) -> Iterator[Occurrence]:
+    """Yield all that happens in a conversation, its start first."""
+    rng = random.Random(start.id)  # noqa: S311 - scripted traffic
     context = {
-        "user": opening.user,
-        "conversation": opening.id,
+        "user": start.user,
+        "conversation": start.id,
         "channel": rng.choice(CHANNELS),
         "environment": rng.choice(ENVIRONMENTS),
     }
-    greeted = Kind.NEW_USER if opening.is_new else Kind.RETURNING_USER
+    greeted = Kind.NEW_USER if start.is_new else Kind.RETURNING_USER
     for number, kind in enumerate((Kind.CONVERSATION_STARTED, greeted)):
-        yield Occurrence(opening.id, number, opening.at_ms, kind, opening.visible_ms, context)
-    for number, (at_ms, kind, detail, amount) in enumerate(_story(rng, opening.at_ms), start=2):
+        yield Occurrence(start.id, number, start.at_ms, kind, start.visible_ms, context)
+    for number, (at_ms, kind, detail, amount) in enumerate(_steps(rng, start.at_ms), start=2):
         visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
         shared = _shared(tuple(detail.items()))
-        yield Occurrence(opening.id, number, at_ms, kind, visible_ms, context, shared, amount)
+        yield Occurrence(start.id, number, at_ms, kind, visible_ms, context, shared, amount)
 
 
 @lru_cache(maxsize=1000)
@@ -164,30 +191,30 @@ def _shared(detail: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
     return dict(detail)
 
 
-def _story(rng: random.Random, start_ms: int) -> Iterator[Happening]:
+def _steps(rng: random.Random, start_ms: int) -> Iterator[Step]:
     at_ms = start_ms
-    interaction_type = "test" if _happens(rng, 0.05) else "live"
+    interaction_type = "test" if _chance(rng, 0.05) else "live"
     for _ in range(rng.randint(1, 8)):
         yield from _turn(rng, at_ms, interaction_type)
         at_ms += rng.randrange(4_000, 60_000)
     yield from _ending(rng, start_ms, at_ms)
 
 
-def _turn(rng: random.Random, at_ms: int, interaction_type: str) -> Iterator[Happening]:
+def _turn(rng: random.Random, at_ms: int, interaction_type: str) -> Iterator[Step]:
     yield at_ms, Kind.INTERACTION, {"interaction_type": interaction_type}, 1
     yield at_ms, Kind.MESSAGE_RECEIVED, {"text": rng.choice(TEXTS)}, 1
-    if _happens(rng, 0.12):
+    if _chance(rng, 0.12):
         yield at_ms, Kind.NLP_MISS, {}, 1
         yield at_ms + 500, Kind.FALLBACK, {}, 1
     else:
         yield at_ms, Kind.NLP_MATCH, {"intent": rng.choice(INTENTS)}, 1
-        yield from _work(rng, at_ms)
+        yield from _action(rng, at_ms)
     for number in range(rng.randint(1, 2)):
         yield at_ms + 900 + number, Kind.MESSAGE_SENT, {}, 1
 
 
-def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
-    ok = "false" if _happens(rng, 0.04) else "true"
+def _action(rng: random.Random, at_ms: int) -> Iterator[Step]:
+    ok = "false" if _chance(rng, 0.04) else "true"
     match rng.randrange(6):
         case 0:
             yield at_ms + 100, Kind.API_CALL, {"tool": rng.choice(list(TOOLS)), "ok": ok}, 1
@@ -210,12 +237,12 @@ def _work(rng: random.Random, at_ms: int) -> Iterator[Happening]:
             yield at_ms + 100, Kind.SEARCH, {}, 1
 
 
-def _ending(rng: random.Random, start_ms: int, at_ms: int) -> Iterator[Happening]:
-    if _happens(rng, 0.15):
+def _ending(rng: random.Random, start_ms: int, at_ms: int) -> Iterator[Step]:
+    if _chance(rng, 0.15):
         yield at_ms, Kind.GOAL, {"goal": rng.choice(GOALS)}, 1
-    if _happens(rng, 0.06):
+    if _chance(rng, 0.06):
         yield at_ms, Kind.HANDOVER, {}, 1
         yield at_ms + 30_000, Kind.OPERATOR_MESSAGE_SENT, {}, 1
-    if _happens(rng, 0.10):
+    if _chance(rng, 0.10):
         yield at_ms, Kind.FEEDBACK, {"rating": rng.choice(RATINGS)}, 1
     yield at_ms, Kind.CONVERSATION_ENDED, {}, (at_ms - start_ms) // 1000

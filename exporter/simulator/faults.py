@@ -1,25 +1,23 @@
 """What goes wrong, and when: faults by name, chosen per request."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
-INSTEAD = frozenset(
-    {
-        "unauthorized",  # 401
-        "forbidden",  # 403
-        "throttled",  # 429; retry_after=SECONDS, as_date=True for an HTTP date
-        "server_error",  # 500
-        "unavailable",  # 503; retry_after, as_date
-        "refused",  # 400; status=OTHER
-        "html_200",
-        "html_502",
-        "login_redirect",  # 302 to a page
-        "not_json",  # 200 and plain text that calls itself JSON
-        "hang",  # seconds=3600, then 503
-    }
-)
-"""Faults that answer in the vendor's place; the request has no effect.
+INSTEAD: Mapping[str, int] = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "throttled": 429,  # retry_after=SECONDS, as_date=True for an HTTP date
+    "server_error": 500,
+    "unavailable": 503,  # retry_after, as_date
+    "refused": 400,  # status=OTHER
+    "html_200": 200,
+    "html_502": 502,
+    "login_redirect": 302,  # to a page
+    "not_json": 200,  # plain text that calls itself JSON
+    "hang": 503,  # after seconds=3600
+}
+"""Faults that answer in the vendor's place, with their statuses; the request has no effect.
 
 ``body=JSON`` replaces the vendor's error body.
 """
@@ -34,7 +32,7 @@ ROWS = frozenset(
         "empty",
     }
 )
-"""Faults in the rows of the first that has any; without ``field`` its first number is hit."""
+"""Faults in the first row, or of all rows; without ``field`` the row's first number is changed."""
 
 BODY = frozenset(
     {
@@ -46,49 +44,23 @@ BODY = frozenset(
 )
 """Faults on the way back."""
 
-GENERIC = INSTEAD | ROWS | BODY
+GENERIC = INSTEAD.keys() | ROWS | BODY
 TOO_BIG = 2**53 + 1
-
-
-class Asked(Protocol):
-    """What a fault may be chosen by."""
-
-    @property
-    def number(self) -> int:
-        """Return the request's number, from 1."""
-        ...
-
-    @property
-    def now_ms(self) -> int:
-        """Return when it arrived."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """Return the path, decoded."""
-        ...
-
-
-def _any_request(_asked: Any) -> bool:
-    return True
 
 
 @dataclass(slots=True)
 class Fault:
-    """One line of the script; ``left`` and ``skip`` count the requests that match the rest."""
+    """One line of the script; ``left`` and ``skip`` count the requests that ``when`` selects."""
 
     name: str
     left: int | None
     skip: int
-    numbers: frozenset[int]
-    start_ms: int | None
-    end_ms: int | None
     when: Callable[[Any], bool]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
 
-    def strikes(self, asked: Asked) -> bool:
-        """Return whether this request is hit, and take note of it."""
-        if self.left == 0 or not self._matches(asked):
+    def applies(self, call: Any) -> bool:
+        """Return whether the fault hits this request, and count it."""
+        if self.left == 0 or not self.when(call):
             return False
         if self.skip:
             self.skip -= 1
@@ -96,12 +68,6 @@ class Fault:
         if self.left is not None:
             self.left -= 1
         return True
-
-    def _matches(self, asked: Asked) -> bool:
-        early = self.start_ms is not None and asked.now_ms < self.start_ms
-        late = self.end_ms is not None and asked.now_ms >= self.end_ms
-        other = bool(self.numbers) and asked.number not in self.numbers
-        return not (early or late or other) and self.when(asked)
 
 
 class Faults:
@@ -117,41 +83,37 @@ class Faults:
         *,
         times: int | None = None,
         skip: int = 0,
-        numbers: frozenset[int] = frozenset(),
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        when: Callable[[Any], bool] = _any_request,
+        when: Callable[[Any], bool] = lambda _call: True,
         **options: Any,
     ) -> None:
-        """Let a fault strike: always, or the next ``times`` requests after ``skip``.
+        """Let a fault hit every request, or the next ``times`` ones after ``skip``.
 
-        ``numbers`` selects by request number (from 1), ``start_ms``/``end_ms`` by the time of
-        asking, ``when`` by the ``Call``. ``options`` are the fault's own. Raises ``KeyError`` for
-        a name that this simulator does not have.
+        ``when`` selects requests by their ``Call``; ``options`` are the fault's own. Raises
+        ``KeyError`` for a name that this simulator does not have.
         """
         if name not in self.names:
             raise KeyError(name)
-        self._script.append(Fault(name, times, skip, numbers, start_ms, end_ms, when, options))
+        self._script.append(Fault(name, times, skip, when, options))
 
     def off(self, name: str) -> None:
         """Take a fault out of the script."""
         self._script = [fault for fault in self._script if fault.name != name]
 
-    def choose(self, asked: Asked) -> dict[str, Mapping[str, Any]]:
+    def choose(self, call: Any) -> dict[str, Mapping[str, Any]]:
         """Return the faults that hit this request, by name, with their options."""
-        return {fault.name: fault.options for fault in self._script if fault.strikes(asked)}
+        return {fault.name: fault.options for fault in self._script if fault.applies(call)}
 
 
-def spoil(rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]]) -> None:
+def corrupt(rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]]) -> None:
     """Apply the chosen row faults to ``rows`` in place."""
     for name in sorted(chosen.keys() & ROWS):
         if rows:
-            _spoil(name, rows, chosen[name].get("field"))
+            _corrupt(name, rows, chosen[name].get("field"))
 
 
-def _spoil(name: str, rows: list[dict[str, Any]], wanted: str | None) -> None:
+def _corrupt(name: str, rows: list[dict[str, Any]], field: str | None) -> None:
     row = rows[0]
-    key = wanted or next((key for key, value in row.items() if isinstance(value, int)), "")
+    key = field or next((key for key, value in row.items() if isinstance(value, int)), "")
     match name:
         case "empty":
             rows.clear()

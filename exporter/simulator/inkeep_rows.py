@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.inkeep_query import HOUR_MS, WeightedRow
-from exporter.simulator.traffic import Groups, Traffic, Window
+from exporter.simulator.inkeep_query import WeightedRow
+from exporter.simulator.times import DAY_MS, HOUR_MS
+from exporter.simulator.traffic import HourlySums, Traffic, Window
 
 ESCALATIONS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form")
 INSTANTS: Mapping[str, str] = {
@@ -27,7 +28,7 @@ FIELDS: Mapping[str, Sequence[str]] = {
     "feedback": (*_COMMON, "createdAt"),
 }
 """The columns of each view."""
-LONGEST_MS = 24 * HOUR_MS
+LONGEST_MS = DAY_MS
 """Messages of a conversation are counted for this long after its hour."""
 
 
@@ -54,10 +55,6 @@ def _is_negative(one: Occurrence) -> bool:
     return one.get("rating") == "negative"
 
 
-def _is_positive(one: Occurrence) -> bool:
-    return not _is_negative(one)
-
-
 def _escalation_type(one: Occurrence) -> Mapping[str, Any]:
     if one.get("escalation") == "none":
         return {}
@@ -78,7 +75,11 @@ SHAPES: Mapping[Kind, tuple[EventShape, ...]] = {
     Kind.HANDOVER: (EventShape("conversation", ESCALATED, _escalation_type),),
     # The widget also reports a thumbs-down as an escalation.
     Kind.FEEDBACK: (
-        EventShape("message", ("assistant_positive_feedback_submitted",), when=_is_positive),
+        EventShape(
+            "message",
+            ("assistant_positive_feedback_submitted",),
+            when=lambda one: not _is_negative(one),
+        ),
         EventShape("message", ("assistant_negative_feedback_submitted",), when=_is_negative),
         EventShape(
             "conversation", ESCALATED, lambda _: {"escalationType": "downvote"}, _is_negative
@@ -120,9 +121,7 @@ def _conversations(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
     if "userMessageCount" in extent.columns:
         labels = ("conversation",)
         window = (extent.window[0], min(extent.window[1] + LONGEST_MS, extent.now_ms + 1))
-        received = traffic.grouped(
-            Kind.MESSAGE_RECEIVED, window, extent.now_ms, by=labels, bucket_ms=HOUR_MS
-        )
+        received = traffic.hourly(Kind.MESSAGE_RECEIVED, window, extent.now_ms, by=labels)
         for (_, *names), count in received.items():
             counts[names[0]] += count
     for one in _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, *labels):
@@ -136,20 +135,16 @@ def _occurrences(
 ) -> Iterator[Occurrence]:
     user = ("user",) if "userProperties" in extent.columns else ()
     by = ("channel", *labels, *user)
-    sums = traffic.grouped(kind, extent.window, extent.now_ms, by=by, bucket_ms=HOUR_MS)
+    sums = traffic.hourly(kind, extent.window, extent.now_ms, by=by)
     if extent.columns.isdisjoint(INSTANTS.values()):
-        sums = _without_hours(sums, extent.window[0])
+        totals: HourlySums = Counter()
+        for (_, *values), count in sums.items():
+            totals[extent.window[0], *values] += count
+        sums = totals
     for number, ((hour_ms, *values), count) in enumerate(sums.items()):
         at_ms = max(hour_ms, extent.window[0])
         context = dict(zip(by, values, strict=True))
         yield Occurrence(f"{kind}-{at_ms}", number, at_ms, kind, at_ms, context, {}, count)
-
-
-def _without_hours(sums: Groups, start_ms: int) -> Groups:
-    found: Groups = Counter()
-    for (_, *values), count in sums.items():
-        found[start_ms, *values] += count
-    return found
 
 
 def _row(one: Occurrence, instant: str, **more: Any) -> dict[str, Any]:

@@ -1,38 +1,42 @@
 """A fake vendor: an ASGI app that answers, misbehaves as scripted and remembers each request."""
 
-import copy
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+import msgspec
 import uvicorn
 from starlette.requests import Request
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from exporter.clock import Clock
-from exporter.simulator.faults import INSTEAD, Faults, spoil
+from exporter.simulator.faults import INSTEAD, Faults, corrupt
 from exporter.simulator.traffic import Traffic
 
+T = TypeVar("T")
 Rows = list[dict[str, Any]]
 ErrorBody = Callable[[int, str], Any]
-HTML = b"<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
+JSON = "application/json; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request as a handler sees it.
 
-    ``path`` is decoded, ``raw_path`` as sent; ``segments`` are the values of the route's
-    ``{names}``; ``params`` the query string's pairs; ``body`` the decoded JSON, or ``None`` where
-    there is none or it is not JSON (``content`` tells which).
+    ``number`` counts from 1; ``path`` is decoded, ``raw_path`` as sent; ``params`` the query string,
+    of a repeated name the last value; ``body`` the decoded JSON, ``None`` where there is none;
+    ``segments`` the values of the route's ``{names}``.
     """
 
     number: int
@@ -40,17 +44,35 @@ class Call:
     method: str
     path: str
     raw_path: str
-    segments: Mapping[str, Any]
-    pairs: tuple[tuple[str, str], ...]
+    params: Mapping[str, str]
     headers: Mapping[str, str]
-    content: bytes
     body: Any
+    segments: Mapping[str, Any] = field(default_factory=dict)
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    @property
-    def params(self) -> dict[str, str]:
-        """Return the query string; of a repeated name the last value."""
-        return dict(self.pairs)
+    def read_params(self, kind: type[T]) -> T:
+        """Return the query string as a struct; raise ``Refusal`` with 400 where it does not fit."""
+        return _converted(self.params, kind, 400, strict=False)
+
+    def read_segments(self, kind: type[T]) -> T:
+        """Return the route's values as a struct; raise ``Refusal`` with 400."""
+        return _converted(self.segments, kind, 400, strict=False)
+
+    def read_body(self, kind: type[T], *, status: int = 400) -> T:
+        """Return the body as a struct; raise ``Refusal`` with ``status`` where it does not fit."""
+        return _converted(self.body, kind, status, strict=True)
+
+    def option(self, fault: str, name: str, default: T) -> T:
+        """Return an option of a fault, or ``default`` where it is not on."""
+        found: T = self.faults.get(fault, {}).get(name, default)
+        return found
+
+
+def _converted(given: Any, kind: type[T], status: int, *, strict: bool) -> T:
+    try:
+        return msgspec.convert(given, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise Refusal(status, str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +99,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LoggedRequest:
     """One entry of the request log; secrets are replaced by ``***``.
 
     ``status`` is 0 where the client got no answer. ``rows`` are those that were sent, after
@@ -112,11 +134,13 @@ def plain_error(status: int, reason: str) -> Any:
 
 
 class Service:
-    """One running fake: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
+    """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
     Set ``remember`` to keep only that many of the latest requests, where it runs for long.
-    ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets
-    inline, when the service is reached at ``url``. The instance is the ASGI app.
+    ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets inline, when
+    the service is reached at ``url``. A request whose header ``Authorization`` is not
+    ``authorization`` is refused with 401; without one the handlers check it. The instance is the
+    ASGI app.
     """
 
     def __init__(
@@ -128,18 +152,22 @@ class Service:
         faults: Faults,
         secrets: Sequence[str],
         target: Callable[[str], dict[str, Any]],
+        authorization: str | None = None,
         error: ErrorBody = plain_error,
+        error_type: str = JSON,
     ) -> None:
         self.clock = clock
         self.traffic = traffic
         self.faults = faults
-        self.requests: list[Seen] = []
+        self.requests: list[LoggedRequest] = []
         self.remember: int | None = None
         self.target = target
         self._routes = [(compile_path(route.path), route) for route in routes]
         self._secrets = sorted(secrets, key=len, reverse=True)
+        self._authorization = authorization
         self._error = error
-        self._count = 0
+        self._error_type = error_type
+        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -147,70 +175,82 @@ class Service:
         status, answer = 0, Answer(None)
         try:
             answer = await self._answer(call)
-            rows = copy.deepcopy(answer.rows)
             await self._wait(call, "slow", 5)
             await self._wait(call, "hang_after", 3600)
             await _send(send, answer, call.faults)
             status = answer.status
         finally:
-            self._log(call, status, copy.deepcopy(answer.rows) if not status else rows)
+            self._log(call, status, answer.rows)
+
+    def writes(self) -> list[str]:
+        """Return the requests, as ``METHOD /path``, that no route takes: the routes only read."""
+        return [
+            f"{seen.method} {seen.path}"
+            for seen in self.requests
+            if not any(
+                seen.method == route.method and regex.match(seen.path)
+                for (regex, _, _), route in self._routes
+            )
+        ]
 
     async def _read(self, request: Request) -> Call:
-        self._count += 1
-        content = await request.body()
         raw = request.scope.get("raw_path") or quote(request.url.path).encode()
         call = Call(
-            number=self._count,
+            number=next(self._numbers),
             now_ms=self.clock.now_ms(),
             method=request.method,
             path=request.scope["path"],
             raw_path=raw.decode("latin-1"),
-            segments={},
-            pairs=tuple(request.query_params.multi_items()),
+            params=dict(request.query_params),
             headers=request.headers,
-            content=content,
-            body=_decoded(content),
+            body=_decoded(await request.body()),
         )
-        return _replaced(call, faults=self.faults.choose(call))
+        return replace(call, faults=self.faults.choose(call))
 
     async def _answer(self, call: Call) -> Answer:
-        for name in sorted(call.faults.keys() & INSTEAD):
+        for name in sorted(call.faults.keys() & INSTEAD.keys()):
             return await self._instead(name, call)
         try:
             answer = await self._handle(call)
         except Refusal as refusal:
-            payload = refusal.payload or self._error(refusal.status, refusal.reason)
-            return Answer(payload, status=refusal.status)
-        spoil(answer.rows, call.faults)
+            return self._refused(refusal.status, refusal.payload, refusal.reason)
+        corrupt(answer.rows, call.faults)
         return answer
 
     async def _handle(self, call: Call) -> Answer:
         known = False
-        for (regex, _, converters), route in self._routes:
+        for (regex, _, _), route in self._routes:
             if match := regex.match(call.path):
                 known = True
                 if route.method == call.method:
-                    values = match.groupdict().items()
-                    segments = {key: converters[key].convert(value) for key, value in values}
-                    return await route.handler(_replaced(call, segments=segments))
-        raise Refusal(405, "Method Not Allowed") if known else Refusal(404, "Not Found")
+                    if self._authorization not in (None, call.headers.get("authorization")):
+                        raise Refusal(401)
+                    return await route.handler(replace(call, segments=match.groupdict()))
+        raise Refusal(405 if known else 404)
 
     async def _instead(self, name: str, call: Call) -> Answer:
         options = call.faults[name]
+        status = options.get("status", INSTEAD[name])
         match name:
             case "html_200" | "html_502":
-                return _page(200 if name == "html_200" else 502)
+                return Answer(HTML_PAGE, status=status, headers={"content-type": HTML})
             case "login_redirect":
-                return _page(302, location="/login")
+                headers = {"content-type": HTML, "location": "/login"}
+                return Answer(HTML_PAGE, status=status, headers=headers)
             case "not_json":
-                return Answer("OK, but not JSON", headers={"content-type": "application/json"})
-            case "hang":
-                await self._wait(call, "hang", 3600)
-                return Answer(self._error(503, "Service Unavailable"), status=503)
+                return Answer("OK, but not JSON", headers={"content-type": JSON})
             case _:
-                status = options.get("status", _STATUSES[name])
-                body = options.get("body") or self._error(status, HTTPStatus(status).phrase)
-                return Answer(body, status=status, headers=self._retry_after(options))
+                await self._wait(call, "hang", 3600)
+                return self._refused(
+                    status, options.get("body"), headers=self._retry_after(options)
+                )
+
+    def _refused(
+        self, status: int, body: Any, reason: str = "", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        body = body or self._error(status, reason or HTTPStatus(status).phrase)
+        kind = {} if isinstance(body, str) else {"content-type": self._error_type}
+        return Answer(body, status=status, headers={**kind, **(headers or {})})
 
     def _retry_after(self, options: Mapping[str, Any]) -> dict[str, str]:
         seconds = options.get("retry_after")
@@ -223,16 +263,16 @@ class Service:
 
     async def _wait(self, call: Call, name: str, seconds: float) -> None:
         if name in call.faults:
-            await self.clock.sleep(call.faults[name].get("seconds", seconds))
+            await self.clock.sleep(call.option(name, "seconds", seconds))
 
     def _log(self, call: Call, status: int, rows: Rows) -> None:
         self.requests.append(
-            Seen(
+            LoggedRequest(
                 at_ms=call.now_ms,
                 method=call.method,
                 path=self._masked(call.path),
-                params={key: self._masked(value) for key, value in call.pairs},
-                body=_decoded(self._masked(call.content.decode("utf-8", "replace")).encode()),
+                params={key: self._masked(value) for key, value in call.params.items()},
+                body=json.loads(self._masked(json.dumps(call.body))),
                 status=status,
                 rows=tuple(rows),
                 faults=frozenset(call.faults),
@@ -247,16 +287,6 @@ class Service:
         return text
 
 
-_STATUSES = {
-    "unauthorized": 401,
-    "forbidden": 403,
-    "throttled": 429,
-    "refused": 400,
-    "server_error": 500,
-    "unavailable": 503,
-}
-
-
 def _decoded(content: bytes) -> Any:
     try:
         return json.loads(content)
@@ -264,21 +294,10 @@ def _decoded(content: bytes) -> Any:
         return None
 
 
-def _page(status: int, **headers: str) -> Answer:
-    headers["content-type"] = "text/html; charset=utf-8"
-    return Answer(HTML.decode(), status=status, headers=headers)
-
-
-def _replaced(call: Call, **changes: Any) -> Call:
-    values = {name: getattr(call, name) for name in Call.__slots__}
-    return Call(**values | changes)
-
-
 async def _send(send: Send, answer: Answer, chosen: Mapping[str, Any]) -> None:
     is_text = isinstance(answer.payload, str)
     content = (answer.payload if is_text else json.dumps(answer.payload)).encode()
-    headers = {"content-type": "text/plain" if is_text else "application/json; charset=utf-8"}
-    headers |= answer.headers
+    headers = {"content-type": "text/plain" if is_text else JSON} | dict(answer.headers)
     sent = content[: len(content) // 2] if chosen.keys() & {"truncated", "reset"} else content
     length = len(content) if "reset" in chosen else len(sent)
     headers["content-length"] = str(length)

@@ -2,28 +2,29 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from exporter.simulator.conversations import (
     LATEST_MS,
+    ConversationStart,
     Kind,
     Occurrence,
-    Opening,
+    conversation_starts,
+    known_users,
     occurrences_of,
-    openings,
 )
-from exporter.simulator.rhythm import DAY_MS, HOUR_MS, known_users
+from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]
 """A half-open range of UTC milliseconds."""
 
 ACTIVE_KINDS = (Kind.CONVERSATION_STARTED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT)
-Groups = Counter[tuple[int, *tuple[str, ...]]]
-"""Sums by bucket start and attribute values."""
+ACTIVE_MS = 30 * DAY_MS
+HourlySums = Counter[tuple[int, *tuple[str, ...]]]
+"""Sums by start of the hour and attribute values."""
 
 _Values = tuple[str, ...]
 _Attributes = tuple[tuple[str, str], ...]
-_BY_KIND = dict[Kind, list[Occurrence]]
 
 
 class Traffic:
@@ -46,10 +47,10 @@ class Traffic:
         self._numbers = 0
         # More hours than the widest read in turn goes over: with fewer, each would find none of them.
         self._hour = lru_cache(maxsize=96)(self._generate)
-        self._opened = lru_cache(maxsize=200)(self._open)
-        self._final = lru_cache(maxsize=20_000)(self._hourly_counts)
-        self._settled = lru_cache(maxsize=500)(self._count_active)
-        self._faces = lru_cache(maxsize=1000)(self._meet)
+        self._starts = lru_cache(maxsize=200)(self._generate_starts)
+        self._settled_totals = lru_cache(maxsize=20_000)(self._totals)
+        self._settled_active = lru_cache(maxsize=500)(self._count_active)
+        self._users = lru_cache(maxsize=1000)(self._users_of_hour)
 
     def add(
         self,
@@ -81,7 +82,10 @@ class Traffic:
         """Yield what happened in the window and was visible at ``as_of_ms``, in no order."""
         start_ms, end_ms = window
         wanted = attributes.items()
-        for occurrence in self._near(kind, start_ms, min(end_ms, as_of_ms + 1)):
+        first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
+        near = [self._scripted(kind, first, last)]
+        near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
+        for occurrence in (one for records in near for one in records):
             if (
                 start_ms <= occurrence.at_ms < end_ms
                 and self._shows(occurrence, as_of_ms)
@@ -93,94 +97,72 @@ class Traffic:
         """Return the sum of the amounts: for most kinds, how often it happened."""
         return sum(one.amount for one in self.records(kind, window, as_of_ms, **attributes))
 
-    def grouped(
+    def hourly(
         self,
         kind: Kind,
         window: Window,
         as_of_ms: int,
         *,
         by: tuple[str, ...] = (),
-        bucket_ms: int | None = None,
         **attributes: str,
-    ) -> Groups:
-        """Return sums of amounts by ``(bucket start, *values of the attributes in by)``.
-
-        Buckets start at multiples of ``bucket_ms`` since 1970; without one there is one bucket,
-        which has the window's start.
-        """
+    ) -> HourlySums:
+        """Return sums of amounts by ``(start of the hour, *values of the attributes in by)``."""
+        start_ms, end_ms = window
         wanted = tuple(sorted(attributes.items()))
-        if bucket_ms is None:
-            counts = self._hourly_counts(kind, window, as_of_ms, by, wanted)
-            return Counter({(window[0], *values): count for values, count in counts.items()})
-        sums: Groups = Counter()
-        for bucket, part in _cut(window, bucket_ms):
-            for values, count in self._tallied(kind, part, as_of_ms, by, wanted).items():
-                sums[bucket, *values] += count
+        sums: HourlySums = Counter()
+        for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms, HOUR_MS):
+            part = (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, end_ms))
+            settled_ms = part[1] + LATEST_MS
+            if self._added or self._gone or as_of_ms < settled_ms:
+                totals = self._totals(kind, part, as_of_ms, by, wanted)
+            else:
+                totals = self._settled_totals(kind, part, settled_ms, by, wanted)
+            for values, total in totals.items():
+                sums[hour_ms, *values] += total
         return sums
 
-    def distinct(
-        self, name: str, kind: Kind, window: Window, as_of_ms: int, **attributes: str
-    ) -> set[str]:
-        """Return the different values of an attribute, such as ``user``."""
-        return {one.get(name) for one in self.records(kind, window, as_of_ms, **attributes)}
-
-    def active_users(self, end_ms: int, as_of_ms: int, span_ms: int = 30 * DAY_MS) -> int:
-        """Return how many users were active in the ``span_ms`` before ``end_ms``.
+    def active_users(self, end_ms: int, as_of_ms: int) -> int:
+        """Return how many users were active in the 30 days before ``end_ms``.
 
         A scripted user is active by a conversation or a message, a generated one by the start of
         a conversation.
         """
         settled_ms = end_ms + LATEST_MS
         if self._added or as_of_ms < settled_ms:
-            return self._count_active(end_ms, as_of_ms, span_ms)
-        return self._settled(end_ms, settled_ms, span_ms)
+            return self._count_active(end_ms, as_of_ms)
+        return self._settled_active(end_ms, settled_ms)
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
-        long_ago = min(end_ms, as_of_ms) // HOUR_MS - 3
+        long_ago, last = min(end_ms, as_of_ms) // HOUR_MS - 3, -(-end_ms // HOUR_MS)
         base = 0 if self._seed is None else known_users(long_ago, self._per_hour)
-        recent = (one for one in self._generated(Kind.NEW_USER, long_ago, -(-end_ms // HOUR_MS)))
-        scripted = self._scripted(Kind.NEW_USER, 0, -(-end_ms // HOUR_MS))
+        generated = self._generated(Kind.NEW_USER, long_ago, last)
+        scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
-            one.at_ms < end_ms and self._shows(one, as_of_ms) for one in (*recent, *scripted)
+            one.at_ms < end_ms and self._shows(one, as_of_ms) for one in (*generated, *scripted)
         )
 
-    def _tallied(
+    def _totals(
         self, kind: Kind, window: Window, as_of_ms: int, by: _Values, wanted: _Attributes
     ) -> Counter[_Values]:
-        settled_ms = window[1] + LATEST_MS
-        if self._added or self._gone or as_of_ms < settled_ms:
-            return self._hourly_counts(kind, window, as_of_ms, by, wanted)
-        return self._final(kind, window, settled_ms, by, wanted)
-
-    def _hourly_counts(
-        self, kind: Kind, window: Window, as_of_ms: int, by: _Values, wanted: _Attributes
-    ) -> Counter[_Values]:
-        counts: Counter[_Values] = Counter()
+        totals: Counter[_Values] = Counter()
         for one in self.records(kind, window, as_of_ms, **dict(wanted)):
-            counts[tuple(one.get(name) for name in by)] += one.amount
-        return counts
+            totals[tuple(one.get(name) for name in by)] += one.amount
+        return totals
 
-    def _count_active(self, end_ms: int, as_of_ms: int, span_ms: int) -> int:
-        start_ms = end_ms - span_ms
-        window = (start_ms, end_ms)
-        users: set[str] = set()
-        for kind in ACTIVE_KINDS:
-            users |= {
-                one.get("user")
-                for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
-                if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
-            }
-        return len(users.union(*self._generated_users(window, as_of_ms)))
+    def _count_active(self, end_ms: int, as_of_ms: int) -> int:
+        start_ms = end_ms - ACTIVE_MS
+        users = {
+            one.get("user")
+            for kind in ACTIVE_KINDS
+            for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
+            if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
+        }
+        return len(users.union(*self._generated_users((start_ms, end_ms), as_of_ms)))
 
     def _shows(self, occurrence: Occurrence, as_of_ms: int) -> bool:
         gone_ms = self._gone.get(occurrence.id) if self._gone else None
         return occurrence.visible_ms <= as_of_ms and (gone_ms is None or as_of_ms < gone_ms)
-
-    def _near(self, kind: Kind, start_ms: int, end_ms: int) -> Iterator[Occurrence]:
-        first, last = start_ms // HOUR_MS, -(-end_ms // HOUR_MS)
-        yield from self._scripted(kind, first, last)
-        yield from self._generated(kind, first - 1, last)  # a conversation may cross the hour
 
     def _scripted(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
         for hour, added in self._added.items():
@@ -192,39 +174,30 @@ class Traffic:
             for hour in range(first, last):
                 yield from self._hour(hour).get(kind, ())
 
-    def _generate(self, hour: int) -> _BY_KIND:
+    def _generate(self, hour: int) -> dict[Kind, list[Occurrence]]:
         found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-        for opening in self._opened(hour):
-            for occurrence in occurrences_of(opening, self._late_share):
+        for start in self._starts(hour):
+            for occurrence in occurrences_of(start, self._late_share):
                 found[occurrence.kind].append(occurrence)
         return dict(found)
 
-    def _open(self, hour: int) -> list[Opening]:
+    def _generate_starts(self, hour: int) -> list[ConversationStart]:
         if self._seed is None:
             return []
-        return openings(self._seed, hour, self._per_hour, self._late_share)
+        return conversation_starts(self._seed, hour, self._per_hour, self._late_share)
 
-    def _meet(self, hour: int) -> frozenset[str]:
-        return frozenset(opening.user for opening in self._opened(hour))
+    def _users_of_hour(self, hour: int) -> frozenset[str]:
+        return frozenset(start.user for start in self._starts(hour))
 
     def _generated_users(self, window: Window, as_of_ms: int) -> Iterator[Iterable[str]]:
-        if self._seed is None:
-            return
         start_ms, end_ms = window
-        inside = partial(_inside, start_ms, end_ms, as_of_ms)
         for hour in range(start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)):
             begin_ms, finish_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
             if start_ms <= begin_ms and finish_ms <= min(end_ms, as_of_ms - LATEST_MS):
-                yield self._faces(hour)  # settled: every opening shows
+                yield self._users(hour)  # settled: every conversation shows
             else:
-                yield {one.user for one in self._opened(hour) if inside(one)}
-
-
-def _cut(window: Window, bucket_ms: int) -> Iterator[tuple[int, Window]]:
-    start_ms, end_ms = window
-    for bucket in range(start_ms // bucket_ms * bucket_ms, end_ms, bucket_ms):
-        yield bucket, (max(bucket, start_ms), min(bucket + bucket_ms, end_ms))
-
-
-def _inside(start_ms: int, end_ms: int, as_of_ms: int, opening: Opening) -> bool:
-    return start_ms <= opening.at_ms < end_ms and opening.visible_ms <= as_of_ms
+                yield {
+                    one.user
+                    for one in self._starts(hour)
+                    if start_ms <= one.at_ms < end_ms and one.visible_ms <= as_of_ms
+                }

@@ -1,228 +1,149 @@
-"""A fake of Xenioo's statistics API: the token call, account and bot statistics, receipts."""
+"""A simulator of Xenioo's statistics API: the token call and the statistics of an account."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.times import HOUR_MS
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.xenioo_rows import (
-    ACCOUNT_TYPES,
-    BOT_TYPES,
-    BOTS,
-    FORMS,
-    ROW_MODES,
-    Bot,
-    Scope,
-    rows,
-)
-from exporter.simulator.xenioo_throttle import Throttle
+from exporter.simulator.xenioo_rows import BOTS, ROW_MODES, StatisticsScope, rows
 
 ACCOUNT_KEY = "5f0c1a2b-3d4e-4f50-8a6b-7c8d9e0f1a2b"
-ACCOUNT = "account"
-HOUR_MS = 3_600_000
-MINUTE_MS = 60_000
 LIFETIME_MINUTES = 60
-MOST_DAYS = 30
 
 MODES = ROW_MODES | {
     "token_v1",  # {"Token": …, "Expires": 60}
     "token_expire",  # {"token": …, "expire": 60}
     "free_account",  # the token call is refused with 403
     "revoked",  # the token of this call is not known any more
-    "expired_status",  # status=400 for a token that is not accepted, where it is 401 otherwise
     "auth_counts",  # a call whose token is not accepted uses up the hour
     "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
     "unthrottled",  # every call is answered
-    "shared_budget",  # receipts use up the hour of the statistics
-    "bad_request_status",  # status=404 for an unknown type, mode or number of days
     "literal_only",  # a percent-encoded path is not found
 }
 
-Budget = tuple[str, float]
-"""Whose calls are counted together, and how much of the hour lies between two."""
 
+class StatisticsPath(msgspec.Struct):
+    """What is asked for, as the path says it."""
 
-class Tokens:
-    """Tokens by what they stand for: the account, or one bot's key."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._owners: dict[str, tuple[str, int]] = {}
-
-    def issue(self, owner: str) -> str:
-        """Return a new token, good for an hour."""
-        text = f"{len(self._owners)}/{owner}/{self._clock.now_ms()}"
-        token = hashlib.blake2b(text.encode(), digest_size=24).hexdigest()
-        ends_ms = self._clock.now_ms() + LIFETIME_MINUTES * MINUTE_MS
-        self._owners[token] = (owner, ends_ms)
-        return token
-
-    def owner(self, call: Call) -> str | None:
-        """Return what the token of ``call`` stands for, None where it stands for nothing now."""
-        token = call.headers.get("authorization", "").removeprefix("Bearer ")
-        if "revoked" in call.faults:
-            self._owners.pop(token, None)
-        owner, ends_ms = self._owners.get(token, ("", 0))
-        return owner if call.now_ms < ends_ms else None
+    bot: str
+    types: Annotated[str, msgspec.Meta(pattern=r"^(\d|1[0-7])(,(\d|1[0-7]))*$")]
+    mode: Literal["hour", "day"]
+    days: Annotated[int, msgspec.Meta(ge=1, le=30)]
 
 
 class Account:
-    """One account with its bots, its tokens and its calls so far."""
+    """One account with its tokens and its calls so far; ``period_ms`` is its hour."""
 
-    def __init__(self, clock: Clock, traffic: Traffic, key: str, period_ms: int) -> None:
+    def __init__(self, clock: Clock, traffic: Traffic, period_ms: int) -> None:
+        self._clock = clock
         self._traffic = traffic
-        self._key = key
-        self._tokens = Tokens(clock)
-        self._throttle = Throttle(period_ms)
+        self._period_ms = period_ms
+        self._last_ms: int | None = None
+        self._tokens: dict[str, int] = {}
 
     async def authorize(self, call: Call) -> Answer:
-        """Answer the token call, for an account or for one bot."""
-        match call.body:
-            case {"AccountAPIKey": str(key), "BotAPIKey": str(bot), "BotAPISecret": str(secret)}:
-                known = any((one.key, one.secret) == (bot, secret) for one in BOTS)
-                owner = bot
-            case {"AccountAPIKey": str(key)}:
-                known, owner = True, ACCOUNT
-            case _:
-                raise Refusal(400, "AccountAPIKey is required")
-        if key != self._key or not known:
+        """Answer the token call."""
+        if not isinstance(call.body, dict) or not call.body.get("AccountAPIKey"):
+            raise Refusal(400, "AccountAPIKey is required")
+        if call.body["AccountAPIKey"] != ACCOUNT_KEY:
             raise Refusal(404)
         if "free_account" in call.faults:
             raise Refusal(403)
-        token_name, expiry_name = _token_names(call.faults)
-        return Answer({token_name: self._tokens.issue(owner), expiry_name: LIFETIME_MINUTES})
+        names = "token", "expire" if "token_expire" in call.faults else "expires"
+        if "token_v1" in call.faults:
+            names = "Token", "Expires"
+        values = self._new_token(), LIFETIME_MINUTES
+        return Answer(dict(zip(names, values, strict=True)))
 
-    async def account_statistics(self, call: Call) -> Answer:
+    async def statistics(self, call: Call) -> Answer:
         """Answer statistics of all bots, or of the one whose key is in the path."""
-        self._admit(call, ACCOUNT, (ACCOUNT, 1))
-        return self._statistics(call, _bots(call), ACCOUNT_TYPES)
-
-    async def bot_statistics(self, call: Call) -> Answer:
-        """Answer statistics of the bot that the token is for."""
-        bot = self._bot(call)
-        self._admit(call, bot.key, (bot.key, 0.5))
-        return self._statistics(call, (bot,), BOT_TYPES)
-
-    async def account_receipts(self, call: Call) -> Answer:
-        """Answer delivery receipts of the account, of which there are none."""
-        shared = "shared_budget" in call.faults
-        self._admit(call, ACCOUNT, (ACCOUNT if shared else "receipts", 1))
-        _bots(call)
-        return Answer([])
-
-    async def bot_receipts(self, call: Call) -> Answer:
-        """Answer delivery receipts of the bot that the token is for, of which there are none."""
-        bot = self._bot(call)
-        self._admit(call, bot.key, (f"receipts/{bot.key}", 0.5))
-        return Answer([])
-
-    def _bot(self, call: Call) -> Bot:
-        owner = self._tokens.owner(call)
-        found = [bot for bot in BOTS if bot.key == owner]
-        if not found:
-            raise _not_accepted(call)
-        return found[0]
-
-    def _admit(self, call: Call, owner: str, budget: Budget) -> None:
-        if "literal_only" in call.faults and "%" in call.raw_path:
+        self._admit(call)
+        path = call.read_segments(StatisticsPath)
+        bots = tuple(bot for bot in BOTS if path.bot in ("*", bot.key))
+        if not bots:
             raise Refusal(404)
-        rule = call.faults.get("throttle", {})
-        if self._tokens.owner(call) != owner:
-            if "auth_counts" in call.faults:
-                self._throttle.admits(*budget, call.now_ms, rule)
-            raise _not_accepted(call)
-        if call.headers.get("content-type") != "application/json":
-            raise Refusal(400, "Content-Type must be application/json")
-        admitted = self._throttle.admits(*budget, call.now_ms, rule)
-        if not admitted and "unthrottled" not in call.faults:
-            raise _throttled(rule)
-
-    def _statistics(self, call: Call, bots: tuple[Bot, ...], known: frozenset[int]) -> Answer:
-        zone = ZoneInfo(call.faults.get("zone", {}).get("of", "UTC"))
-        scope = Scope(
-            call.now_ms, bots, _types(call, known), _mode(call), _days(call), zone, call.faults
+        scope = StatisticsScope(
+            now_ms=call.now_ms,
+            bots=bots,
+            types=tuple(map(int, path.types.split(","))),
+            mode=path.mode,
+            days=path.days,
+            zone=ZoneInfo(call.option("zone", "of", "UTC")),
+            modes=call.faults,
         )
         found = rows(self._traffic, scope)
         return Answer(found, found)
 
+    def _new_token(self) -> str:
+        text = f"{len(self._tokens)}/account/{self._clock.now_ms()}"
+        token = hashlib.blake2b(text.encode(), digest_size=24).hexdigest()
+        self._tokens[token] = self._clock.now_ms() + LIFETIME_MINUTES * 60_000
+        return token
 
-def build(
-    clock: Clock, traffic: Traffic, *, key: str = ACCOUNT_KEY, period_ms: int = HOUR_MS
-) -> Service:
-    """Return the fake of one account; its modes are ``MODES``, its bots ``BOTS``.
+    def _admit(self, call: Call) -> None:
+        if "literal_only" in call.faults and "%" in call.raw_path:
+            raise Refusal(404)
+        if not self._accepts_token(call):
+            if "auth_counts" in call.faults:
+                self._is_in_time(call)
+            raise Refusal(401)
+        if call.headers.get("content-type") != "application/json":
+            raise Refusal(400, "Content-Type must be application/json")
+        if not self._is_in_time(call) and "unthrottled" not in call.faults:
+            bodies = {"empty": " ", "text": "One call per hour.", "json": None}
+            body = bodies[call.option("throttle", "body", "json")]
+            raise Refusal(call.option("throttle", "status", 429), "One call per hour", body)
 
-    ``period_ms`` is what lies between two account calls.
+    def _accepts_token(self, call: Call) -> bool:
+        token = call.headers.get("authorization", "").removeprefix("Bearer ")
+        if "revoked" in call.faults:
+            self._tokens.pop(token, None)
+        return call.now_ms < self._tokens.get(token, 0)
+
+    def _is_in_time(self, call: Call) -> bool:
+        """Return whether an hour has passed since the last call, and remember this one.
+
+        ``window`` is ``sliding``, from call to call, or ``clock``, one in each; ``restart`` says
+        whether a refused call counts.
+        """
+        now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self._period_ms
+        if last_ms is None:
+            free = True
+        elif call.option("throttle", "window", "sliding") == "clock":
+            free = last_ms // period_ms < now_ms // period_ms
+        else:
+            free = now_ms - last_ms >= period_ms
+        if free or call.option("throttle", "restart", default=True):
+            self._last_ms = now_ms
+        return free
+
+
+def build(clock: Clock, traffic: Traffic, *, period_ms: int = HOUR_MS) -> Service:
+    """Return the simulator of one account; its modes are ``MODES``, its bots ``BOTS``.
+
+    ``period_ms`` is what lies between two statistics calls.
     """
-    account = Account(clock, traffic, key, period_ms)
-    base = "/analytics/statistics"
+    account = Account(clock, traffic, period_ms)
+    path = "/analytics/statistics/account/{bot}/{types}/{mode}/{days}"
     return Service(
         clock=clock,
         traffic=traffic,
         routes=[
             Route("POST", "/authorization/integration", account.authorize),
-            Route("GET", base + "/account/{bot}/{types}/{mode}/{days}", account.account_statistics),
-            Route("GET", base + "/dlr/account/{bot}/{mode}/{days}", account.account_receipts),
-            Route("GET", base + "/dlr/{mode}/{days}", account.bot_receipts),
-            Route("GET", base + "/{types}/{mode}/{days}", account.bot_statistics),
+            Route("GET", path, account.statistics),
         ],
-        faults=Faults(frozenset(MODES)),
-        secrets=[key, *(text for bot in BOTS for text in (bot.key, bot.secret))],
+        faults=Faults(MODES),
+        secrets=[ACCOUNT_KEY, *(bot.key for bot in BOTS)],
         target=lambda url: {
             "provider": "xenioo",
-            "account_key": key,
+            "account_key": ACCOUNT_KEY,
             "service_url": url,
             "base_url": url,
         },
     )
-
-
-def _token_names(modes: Mapping[str, Any]) -> tuple[str, str]:
-    if "token_v1" in modes:
-        return "Token", "Expires"
-    return "token", "expire" if "token_expire" in modes else "expires"
-
-
-def _not_accepted(call: Call) -> Refusal:
-    return Refusal(call.faults.get("expired_status", {}).get("status", 401))
-
-
-def _throttled(rule: Mapping[str, Any]) -> Refusal:
-    bodies = {"empty": " ", "text": "One call per hour.", "json": None}
-    return Refusal(rule.get("status", 429), "One call per hour", bodies[rule.get("body", "json")])
-
-
-def _bad_request(call: Call, reason: str) -> Refusal:
-    return Refusal(call.faults.get("bad_request_status", {}).get("status", 400), reason)
-
-
-def _bots(call: Call) -> tuple[Bot, ...]:
-    wanted = call.segments["bot"]
-    found = tuple(bot for bot in BOTS if wanted in ("*", bot.key))
-    if not found:
-        raise Refusal(404)
-    return found
-
-
-def _types(call: Call, known: frozenset[int]) -> tuple[int, ...]:
-    given = call.segments["types"].split(",")
-    if not all(each.isdecimal() and int(each) in known for each in given):
-        raise _bad_request(call, "unknown type")
-    return tuple(int(each) for each in given)
-
-
-def _mode(call: Call) -> str:
-    mode = str(call.segments["mode"])
-    if mode not in FORMS:
-        raise _bad_request(call, "unknown group mode")
-    return mode
-
-
-def _days(call: Call) -> int:
-    days = call.segments["days"]
-    if not days.isdecimal() or not 1 <= int(days) <= MOST_DAYS:
-        raise _bad_request(call, "days must be from 1 to 30")
-    return int(days)

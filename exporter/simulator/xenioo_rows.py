@@ -1,60 +1,30 @@
 """The truth as rows of Xenioo's statistics: a value per group, bot, channel and event."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 from exporter.simulator.conversations import Kind
+from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-
-EVENTS = (
-    "New User",
-    "Returning User",
-    "Active User",
-    "Messages",
-    "Action Messages",
-    "Fallback Reply",
-    "NLP Detected",
-    "NLP Missed",
-    "Conversation Length",
-    "Time To Pick Up",
-    "Takeover Rate",
-    "Support Conversation Length",
-    "Goal Reached",
-    "Incoming Message",
-    "API Request",
-    "API Request Error",
-    "Time To First Message",
-    "Operator Message",
-    "Tag Hit",
-)
-"""The events by their codes; the last one is known to bot statistics only."""
-
-ACCOUNT_TYPES = frozenset(range(18))
-BOT_TYPES = frozenset(range(19))
 CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Facebook"} | {
     "telegram": "Telegram"
 }
-FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
+FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d"}
 
 ROW_MODES = frozenset(
     {
         "zero_filled",  # every event of every known bot and channel in every group
         "same_names",  # all bots are called the same
-        "value_key",  # key= of the number
         "second_number",  # one more number in each row
         "lower_keys",  # groupLabel → grouplabel
         "codes_as_events",  # EventLabel is the code
         "shouted_events",  # EventLabel in capitals, without spaces
-        "tag_hits",  # an event that was not asked for
-        "label",  # hour=, day=: forms for strftime, or "epoch" or "epoch_ms"
-        "zone",  # of= the account; UTC otherwise
+        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
         "rolling_days",  # 24 h a day until now; otherwise today and the days before
     }
 )
@@ -65,18 +35,14 @@ class Bot:
     """A bot of the account; what happens in the environment ``staging`` is the second one's."""
 
     key: str
-    secret: str
     name: str
 
 
-BOTS = (
-    Bot("Kq7RtZ2mXw9LpV4s", "b0t-s3cr3t-0001-Aa", "Shop bot"),
-    Bot("Hn3YcB8vFd6JgT1e", "b0t-s3cr3t-0002-Bb", 'Größe "XL" 👟'),
-)
+BOTS = (Bot("Kq7RtZ2mXw9LpV4s", "Shop bot"), Bot("Hn3YcB8vFd6JgT1e", 'Größe "XL" 👟'))
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class StatisticsScope:
     """What is asked for, by whom and when."""
 
     now_ms: int
@@ -88,170 +54,133 @@ class Scope:
     modes: Mapping[str, Mapping[str, Any]]
 
     @property
-    def start_ms(self) -> int:
-        """Return where the days begin that were asked for."""
-        if "rolling_days" in self.modes:
-            return self.now_ms - self.days * DAY_MS
+    def window(self) -> Window:
+        """Return the days that were asked for, to this instant."""
         today = self.local(self.now_ms).date()
         first = datetime.combine(today - timedelta(days=self.days - 1), time(), self.zone)
-        return round(first.timestamp() * 1000)
+        start_ms = round(first.timestamp() * 1000)
+        if "rolling_days" in self.modes:
+            start_ms = self.now_ms - self.days * DAY_MS
+        return start_ms, self.now_ms + 1
 
     def local(self, at_ms: int) -> datetime:
         """Return an instant in the account's time zone."""
         return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self.zone)
 
-    def group(self, at_ms: int) -> str | int:
+    def group(self, at_ms: int) -> str:
         """Return the label of the group that an instant belongs to."""
-        form = self.modes.get("label", {}).get(self.mode, FORMS[self.mode])
-        at = self.local(at_ms)
-        if form in ("epoch", "epoch_ms"):
-            hour = at.hour if self.mode == "hour" else 0
-            start = at.replace(hour=hour, minute=0, second=0, microsecond=0)
-            return round(start.timestamp() * (1000 if form == "epoch_ms" else 1))
-        return at.strftime(form)
-
-    @property
-    def window(self) -> Window:
-        """Return what is asked for, to this instant."""
-        return self.start_ms, self.now_ms + 1
-
-    @property
-    def step_ms(self) -> int:
-        """Return the longest stretch that never lies in two groups."""
-        offset = self.local(self.now_ms).utcoffset() or timedelta()
-        return HOUR_MS if not offset % timedelta(hours=1) else HOUR_MS // 4
+        return self.local(at_ms).strftime(FORMS[self.mode])
 
 
-Place = tuple[str | int, str, str]
+Place = tuple[str, str, str]
 """A group's label, the key of a bot, the name of a channel."""
 
 
-@dataclass(slots=True)
-class Cell:
-    """What happened in one place."""
-
-    counts: Counter[Kind] = field(default_factory=Counter)
-    users: defaultdict[Kind, set[str]] = field(default_factory=lambda: defaultdict(set))
-    failures: int = 0
-
-    def value(self, code: int) -> float | None:
-        """Return the value of an event; None for an average of nothing."""
-        if code in _AVERAGES:
-            factor, of, per = _AVERAGES[code]
-            return (
-                round(factor * self.counts[of] / self.counts[per], 2) if self.counts[per] else None
-            )
-        if code in _DISTINCT:
-            return len(self.users[_DISTINCT[code]])
-        if code == API_ERRORS:
-            return self.failures
-        return sum(self.counts[kind] for kind in _COUNTED[code])
+Measure = Callable[[Traffic, StatisticsScope], Mapping[Place, float]]
 
 
-API_ERRORS = 15
-_COUNTED = {
-    0: (Kind.NEW_USER,),
-    3: (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT),
-    4: (Kind.FLOW_TRIGGER,),
-    5: (Kind.FALLBACK,),
-    6: (Kind.NLP_MATCH,),
-    7: (Kind.NLP_MISS,),
-    12: (Kind.GOAL,),
-    13: (Kind.MESSAGE_RECEIVED,),
-    14: (Kind.API_CALL,),
-    17: (Kind.OPERATOR_MESSAGE_SENT,),
-    18: (Kind.SEARCH,),
+def _count(*kinds: Kind, **only: str) -> Measure:
+    """Return what measures how often something of ``kinds`` happened."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
+        counts: Counter[Place] = Counter()
+        for kind in kinds:
+            for place, _, number in _sums(traffic, scope, kind, **only):
+                counts[place] += number
+        return counts
+
+    return measure
+
+
+def _users(kind: Kind) -> Measure:
+    """Return what measures the number of different users."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
+        found = {(place, user) for place, user, _ in _sums(traffic, scope, kind, "user")}
+        return Counter(place for place, _ in found)
+
+    return measure
+
+
+def _average(factor: float, of: Kind, per: Kind) -> Measure:
+    """Return what measures a made-up average: so much for each ``of``, per each ``per``."""
+
+    def measure(traffic: Traffic, scope: StatisticsScope) -> dict[Place, float]:
+        found, every = (_count(kind)(traffic, scope) for kind in (of, per))
+        return {
+            place: round(factor * found.get(place, 0) / number, 2)
+            for place, number in every.items()
+        }
+
+    return measure
+
+
+EVENTS: Mapping[str, Measure] = {
+    "New User": _count(Kind.NEW_USER),
+    "Returning User": _users(Kind.RETURNING_USER),
+    "Active User": _users(Kind.MESSAGE_RECEIVED),
+    "Messages": _count(Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT),
+    "Action Messages": _count(Kind.FLOW_TRIGGER),
+    "Fallback Reply": _count(Kind.FALLBACK),
+    "NLP Detected": _count(Kind.NLP_MATCH),
+    "NLP Missed": _count(Kind.NLP_MISS),
+    "Conversation Length": _average(7.5, Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED),
+    "Time To Pick Up": _average(30.5, Kind.HANDOVER, Kind.HANDOVER),
+    "Takeover Rate": _average(100, Kind.HANDOVER, Kind.CONVERSATION_STARTED),
+    "Support Conversation Length": _average(60.25, Kind.OPERATOR_MESSAGE_SENT, Kind.HANDOVER),
+    "Goal Reached": _count(Kind.GOAL),
+    "Incoming Message": _count(Kind.MESSAGE_RECEIVED),
+    "API Request": _count(Kind.API_CALL),
+    "API Request Error": _count(Kind.API_CALL, ok="false"),
+    "Time To First Message": _average(1.5, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED),
+    "Operator Message": _count(Kind.OPERATOR_MESSAGE_SENT),
 }
-_DISTINCT = {1: Kind.RETURNING_USER, 2: Kind.MESSAGE_RECEIVED}
-_AVERAGES = {
-    8: (7.5, Kind.MESSAGE_RECEIVED, Kind.CONVERSATION_STARTED),
-    9: (30.5, Kind.HANDOVER, Kind.HANDOVER),
-    10: (100, Kind.HANDOVER, Kind.CONVERSATION_STARTED),
-    11: (60.25, Kind.OPERATOR_MESSAGE_SENT, Kind.HANDOVER),
-    16: (1.5, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED),
-}
-"""Made-up averages: so much for each of the first, per each of the second."""
-
-_TOLD = frozenset(
-    [kind for kinds in _COUNTED.values() for kind in kinds]
-    + list(_DISTINCT.values())
-    + [kind for _, of, per in _AVERAGES.values() for kind in (of, per)]
-)
+"""The events of an account, in the order of their codes."""
 
 
-def rows(traffic: Traffic, scope: Scope) -> list[dict[str, Any]]:
+def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
-    cells = _cells(traffic, scope)
+    events = list(EVENTS)
+    measured = {code: EVENTS[events[code]](traffic, scope) for code in scope.types}
     if "zero_filled" in scope.modes:
-        cells = _filled(cells, scope)
-    types = [*scope.types, 18] if "tag_hits" in scope.modes else scope.types
-    names = {bot.key: BOTS[0].name if "same_names" in scope.modes else bot.name for bot in BOTS}
+        everywhere = {place for values in measured.values() for place in values}
+        pairs = {(bot, channel) for _, bot, channel in everywhere}
+        groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
+        zeros = {(group, *pair): 0 for group in groups for pair in pairs}
+        measured = {code: zeros | dict(values) for code, values in measured.items()}
     found = [
-        _row(scope, place, names[place[1]], code, value)
-        for place, cell in cells.items()
-        for code in types
-        if (value := cell.value(code)) or (value == 0 and "zero_filled" in scope.modes)
+        _row(scope, place, code, value)
+        for code, values in measured.items()
+        for place, value in values.items()
+        if value or "zero_filled" in scope.modes
     ]
     return sorted(found, key=_shuffled)
 
 
-_PLACE = ("bot", "environment", "channel")
-
-
-def _cells(traffic: Traffic, scope: Scope) -> dict[Place, Cell]:
-    cells: defaultdict[Place, Cell] = defaultdict(Cell)
-    for kind in _TOLD:
-        for place, _, number in _sums(traffic, scope, kind):
-            cells[place].counts[kind] += number
-    for place, _, number in _sums(traffic, scope, Kind.API_CALL, ok="false"):
-        cells[place].failures += number
-    for kind in _DISTINCT.values():
-        for place, user, _ in _sums(traffic, scope, kind, "user"):
-            cells[place].users[kind].add(user)
-    return cells
-
-
 def _sums(
-    traffic: Traffic, scope: Scope, kind: Kind, *more: str, **only: str
+    traffic: Traffic, scope: StatisticsScope, kind: Kind, *more: str, **only: str
 ) -> Iterator[tuple[Place, str, int]]:
     """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
-    by = (*_PLACE, *more)
-    window, step_ms = scope.window, scope.step_ms
-    sums = traffic.grouped(kind, window, scope.now_ms, by=by, bucket_ms=step_ms, **only)
-    labels = {at_ms: scope.group(at_ms) for at_ms in {key[0] for key in sums}}
-    for (at_ms, *values), number in sums.items():
-        wanted, environment, channel, *rest = map(str, values)
-        bot = _bot(wanted, environment)
+    by = ("environment", "channel", *more)
+    sums = traffic.hourly(kind, scope.window, scope.now_ms, by=by, **only)
+    labels = {hour_ms: scope.group(hour_ms) for hour_ms in {key[0] for key in sums}}
+    for (hour_ms, *values), number in sums.items():
+        environment, channel, *rest = map(str, values)
+        bot = BOTS[environment == "staging"]
         if bot in scope.bots:
-            place = labels[at_ms], bot.key, CHANNELS.get(channel, channel)
+            place = labels[hour_ms], bot.key, CHANNELS.get(channel, channel)
             yield place, "".join(rest), number
 
 
-def _bot(wanted: str, environment: str) -> Bot:
-    named = [bot for bot in BOTS if wanted in (bot.key, bot.name)]
-    return named[0] if named else BOTS[environment == "staging"]
-
-
-def _filled(cells: Mapping[Place, Cell], scope: Scope) -> dict[Place, Cell]:
-    pairs = {(bot, channel) for _, bot, channel in cells}
-    groups = {scope.group(at_ms) for at_ms in range(*scope.window, scope.step_ms)}
-    empty = {(group, *pair): Cell() for group in groups for pair in pairs}
-    return empty | dict(cells)
-
-
-def _row(scope: Scope, place: Place, name: str, code: int, value: float) -> dict[str, Any]:
-    modes = scope.modes
-    event = EVENTS[code]
-    if "codes_as_events" in modes:
-        event = str(code)
-    if "shouted_events" in modes:
-        event = event.upper().replace(" ", "")
+def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[str, Any]:
+    modes, (group, key, channel) = scope.modes, place
+    event = str(code) if "codes_as_events" in modes else list(EVENTS)[code]
     row = {
-        "GroupLabel": place[0],
-        "BotName": name,
-        "ChannelName": place[2],
-        "EventLabel": event,
-        modes.get("value_key", {}).get("key", "Value"): value,
+        "GroupLabel": group,
+        "BotName": next(bot.name for bot in BOTS if "same_names" in modes or bot.key == key),
+        "ChannelName": channel,
+        "EventLabel": event.upper().replace(" ", "") if "shouted_events" in modes else event,
+        "Value": value,
     }
     if "second_number" in modes:
         row["Previous"] = value + 1

@@ -33,7 +33,7 @@ build_info | gauge | version,revision,python_version | 1 | Build information; va
 target_info | gauge | provider,target,query,granularity,timezone | 1 | Effective per-query settings; value is always 1.
 target_up | gauge | provider,target,query | 1 | 1 if the last completed poll of the query succeeded, else 0.
 polls_total | counter | provider,target,query | 1 | Polls started.
-poll_failures_total | counter | provider,target,query,reason | 11 | Polls that failed, by error class.
+poll_failures_total | counter | provider,target,query,reason | 12 | Polls that failed, by error class.
 polls_skipped_total | counter | provider,target,query,reason | 5 | Poll slots skipped, by reason.
 poll_duration_seconds | histogram | provider | 12 | Duration of complete polls including paging and commit.
 api_requests_total | counter | provider,target,code | 9 | HTTP requests sent to provider APIs, by status class or transport error.
@@ -62,6 +62,7 @@ series | gauge | family | 60 | Series currently exported, by family.
 series_limit | gauge | family | 60 | Configured series limit, by family.
 dropped_series_total | counter | provider,target,family,reason | 20 | New label sets folded or dropped.
 schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
+clock_steps_total | counter |  | 1 | Steps of the wall clock that were noticed and corrected.
 log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
 ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
 ledger_rows | gauge | table | 12 | Ledger rows, by table.
@@ -109,6 +110,7 @@ class Telemetry:
         build.labels(__version__, revision, platform.python_version()).set(1)
         self._ledger_errors = self._counter("ledger_errors_total")
         self._claims_lost = self._counter("claims_lost_total")
+        self._clock_steps = self._counter("clock_steps_total")
         self._registry.register(_LogLines())
         self._gauges: dict[str, Gauge] = {
             name: self._gauge(name)
@@ -163,6 +165,11 @@ class Telemetry:
     def claim_lost(self) -> None:
         """Count a claim that was taken over before its poll could commit."""
         self._claims_lost.inc()
+        self._changed()
+
+    def clock_stepped(self) -> None:
+        """Count a step of the wall clock."""
+        self._clock_steps.inc()
         self._changed()
 
     def exposed(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - the renderer's callback

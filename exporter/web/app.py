@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from exporter.clock import Clock, SystemClock
 from exporter.web import explain, negotiation, page
 from exporter.web.contract import Sources, StaleSnapshot
-from exporter.web.guard import Access, BodyLimit, Guard, Headers, open_access
+from exporter.web.guard import Access, BodyLimit, Guard, Headers
 
+UNHEALTHY = "Not healthy: polling has stopped for over a minute; restart the exporter.\n"
 NOT_READY = (
     "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"
 )
@@ -29,9 +30,7 @@ CLOCK = SystemClock()
 Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 
 
-def build(
-    sources: Sources, access: Callable[[], Access] = open_access, clock: Clock = CLOCK
-) -> ASGIApp:
+def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock = CLOCK) -> ASGIApp:
     """Return the application that serves ``sources``.
 
     ``access`` is asked at each request for the users and headers in force.
@@ -39,7 +38,7 @@ def build(
     routes = {
         "/": _page(sources),
         "/metrics": _metrics(sources),
-        "/-/healthy": _healthy,
+        "/-/healthy": _healthy(sources),
         "/-/ready": _ready(sources),
         "/api/v1/status": _status(sources),
     }
@@ -70,6 +69,7 @@ class Parts:
         for number, part in enumerate(self.parts, start=1):
             more = number < len(self.parts)
             await send({"type": "http.response.body", "body": part, "more_body": more})
+            await CLOCK.sleep(0)  # in which the loop learns that a client has hung up
 
 
 def _metrics(sources: Sources) -> Endpoint:
@@ -91,8 +91,13 @@ def _metrics(sources: Sources) -> Endpoint:
     return metrics
 
 
-async def _healthy(_request: Request) -> Response:
-    return _text("Healthy.\n")
+def _healthy(sources: Sources) -> Endpoint:
+    async def healthy(_request: Request) -> Response:
+        if sources.healthy():
+            return _text("Healthy.\n")
+        return _text(UNHEALTHY, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return healthy
 
 
 def _ready(sources: Sources) -> Endpoint:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.web.options import TlsOptions
 
 VERSIONS = {
@@ -191,15 +192,10 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
         raise Unusable(key, "no certificate in PEM form") from None
 
 
-def unreadable(error: OSError) -> str:
-    """Return why a file cannot be read, as the system reports it."""
-    return f"cannot be read: {(error.strerror or 'not a file').lower()}"
-
-
 def _text(base: Path, name: str, key: str) -> str:
     try:
-        return (base / name).read_text("utf-8")
-    except OSError as error:
-        raise Unusable(key, unreadable(error)) from None
-    except ValueError:
+        return read_regular(base / name, SETTINGS_BYTES).decode()
+    except UnicodeDecodeError:
         raise Unusable(key, "not a text file") from None
+    except (OSError, ValueError) as error:
+        raise Unusable(key, f"cannot be read: {why(error)}") from None

@@ -40,7 +40,8 @@ class ReloadResult:
 class Sources:
     """Everything that is served. All callables run on the server's threads.
 
-    ``ready`` says whether the ledger is open and takes commits. ``status`` may take a while: it
+    ``healthy`` says whether polling goes on, ``ready`` whether the ledger is open and takes
+    commits. ``status`` may take a while: it
     runs beside the event loop. ``reload`` None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
@@ -51,6 +52,7 @@ class Sources:
 
     exposition: Exposition
     ready: Callable[[], bool]
+    healthy: Callable[[], bool]
     status: Callable[[], Status]
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset

@@ -15,7 +15,6 @@ from exporter.format import number
 from exporter.web.page import STYLE, filled, hash_of
 
 AT_A_TIME = 2  # explaining reads the ledger; further requests wait, scrapes do not
-NOTHING = "No series matches."
 POLICY = (
     f"default-src 'none'; style-src {hash_of(STYLE)}; img-src data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -43,7 +42,7 @@ def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
         except LedgerError as error:
             return _error(selector, str(error), HTTPStatus.SERVICE_UNAVAILABLE, as_json=as_json)
         if not found.series:
-            text = f"Only {found.total} series match." if found.total else NOTHING
+            text = f"Only {found.total} series match." if found.total else found.note
             return _error(selector, text, HTTPStatus.NOT_FOUND, as_json=as_json)
         if as_json:
             return Response(msgspec.json.encode(found), media_type="application/json")

@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.clock import Clock
 from exporter.web.hosts import is_allowed
+from exporter.web.options import RateOptions
 from exporter.web.passwords import Overloaded, Passwords
-from exporter.web.rate import Rate, TokenBucket
+from exporter.web.rate import TokenBucket
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -30,19 +31,11 @@ SAFE_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Users, extra response headers and rate limit; without users, access is open."""
+    """Users, extra response headers and rate limit; without users, everybody has access."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    rate: Rate | None = None
-
-
-OPEN = Access()
-
-
-def open_access() -> Access:
-    """Return the access of a server without a web configuration: everybody, our own headers."""
-    return OPEN
+    rate: RateOptions | None = None
 
 
 class Headers:
@@ -103,6 +96,7 @@ class Guard:
         self._passwords = Passwords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = _origin_form(scope)
         headers = RequestHeaders(scope=scope)
         client, _port = scope.get("client") or ("", 0)
         refusal = await self._refusal(self._access(), headers, client)
@@ -140,6 +134,20 @@ def credentials(header: str) -> tuple[str, bytes] | None:
         return (user.decode(), password) if colon else None
     except ValueError:  # not base64, not ASCII, not UTF-8
         return None
+
+
+def _origin_form(scope: Scope) -> Scope:
+    """Return ``scope`` with path and host apart where the request target is a whole URL.
+
+    RFC 9112, 3.2.2: a server takes the absolute form, too, and its host instead of ``Host``.
+    """
+    scheme, mark, rest = scope["path"].partition("://")
+    if not mark or scheme.lower() not in {"http", "https"}:
+        return scope
+    host, _, path = rest.partition("/")
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers = [(b"host", host.encode()), *others]
+    return {**scope, "path": f"/{path}", "raw_path": None, "headers": headers}
 
 
 def _closing(send: Send) -> Send:

@@ -1,14 +1,12 @@
-"""Listen addresses, as Prometheus programs write them, to bound sockets."""
+"""Listen addresses to bound sockets."""
 
 import errno
-import re
 import socket
 
+from exporter.config.values import parse_listen
 from exporter.errors import ExporterError
 
 BACKLOG = 1024
-HIGHEST_PORT = 65_535
-_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^:\[\]\s]*):(?P<port>\d{1,5})")
 _WHY = {
     errno.EADDRINUSE: "the address is in use; another exporter may be running there",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
@@ -25,7 +23,7 @@ def bind(address: str) -> socket.socket:
 
     ``host:port``, ``[v6]:port``, or ``:port`` for all interfaces; port 0 takes a free one.
     """
-    host, port = split(address)
+    host, port = parse_listen(address)
     try:
         listener = _listen(host, port)
     except OSError as error:
@@ -36,16 +34,6 @@ def bind(address: str) -> socket.socket:
     return listener
 
 
-def split(address: str) -> tuple[str, int]:
-    """Return host (empty: all interfaces) and port of ``address``; raise ``ListenError``."""
-    match = _ADDRESS.fullmatch(address)
-    if match is None or int(match["port"]) > HIGHEST_PORT:
-        raise ListenError(
-            f"cannot listen on {address!r}: expected host:port, such as 127.0.0.1:10877 or :10877"
-        )
-    return match["host"].strip("[]"), int(match["port"])
-
-
 def shown(listener: socket.socket) -> str:
     """Return the address that ``listener`` is bound to, as ``host:port``."""
     host, port, *_ = listener.getsockname()
@@ -53,7 +41,7 @@ def shown(listener: socket.socket) -> str:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    if not host and socket.has_dualstack_ipv6():
+    if host in ("", "::") and socket.has_dualstack_ipv6():  # every address, of IPv4 too
         return socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
         )

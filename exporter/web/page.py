@@ -18,6 +18,7 @@ TONES = {
     State.NEVER_POLLED: "quiet",
     State.THROTTLED: "warn",
     State.QUARANTINED: "warn",
+    State.STALLED: "bad",
     State.FAILING: "bad",
     State.CIRCUIT_OPEN: "bad",
 }

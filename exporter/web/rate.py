@@ -1,16 +1,7 @@
 """A token bucket over all requests, as the exporter toolkit's ``rate_limit``."""
 
-from dataclasses import dataclass
-
 from exporter.clock import MILLISECONDS, Clock
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """``burst`` requests at once, then one each ``interval_ms``."""
-
-    burst: int
-    interval_ms: int
+from exporter.web.options import RateOptions
 
 
 class TokenBucket:
@@ -18,13 +9,13 @@ class TokenBucket:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rate: Rate | None = None
+        self._rate: RateOptions | None = None
         self._tokens = 0.0
         self._at = 0.0
 
-    def allows(self, rate: Rate | None) -> bool:
+    def allows(self, rate: RateOptions | None) -> bool:
         """Return whether one more request may pass now under ``rate``, and count it if so."""
-        if rate is None:
+        if rate is None or not rate.interval:
             return True
         self._refill(rate)
         if self._tokens < 1:
@@ -32,9 +23,9 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
-    def _refill(self, rate: Rate) -> None:
+    def _refill(self, rate: RateOptions) -> None:
         now = self._clock.monotonic()
         if rate != self._rate:
             self._rate, self._tokens, self._at = rate, float(rate.burst), now
-        earned = (now - self._at) * MILLISECONDS / rate.interval_ms
+        earned = (now - self._at) * MILLISECONDS / rate.interval
         self._tokens, self._at = min(float(rate.burst), self._tokens + earned), now

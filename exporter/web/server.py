@@ -24,11 +24,6 @@ OTHER_FILES = 512
 DEADLINES = Deadlines()
 
 
-def anyone(_certificate: Any) -> bool:
-    """Admit every client, with a certificate or without."""
-    return True
-
-
 class _Loop(asyncio.SelectorEventLoop):
     """The usual loop, which takes a deadline for TLS handshakes where uvicorn can give none."""
 
@@ -100,7 +95,7 @@ def start(
     app: ASGIApp,
     *,
     tls: ssl.SSLContext | None = None,
-    admits: Callable[[Any], bool] = anyone,
+    admits: Callable[[Any], bool] = lambda _certificate: True,
     deadlines: Deadlines = DEADLINES,
 ) -> Serving:
     """Serve ``app`` on ``address``; return when connections are taken. Raises ``ListenError``.

@@ -5,26 +5,25 @@ import os
 import re
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import problems_of
-from exporter.config.source import Source, read
-from exporter.config.values import kind_of, near
+from exporter.config.source import Source, read, unusable
+from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.web import certificates
 from exporter.web.certificates import Unusable
-from exporter.web.guard import OPEN, Access
+from exporter.web.guard import Access
 from exporter.web.options import HEADERS, TlsOptions, WebFile
-from exporter.web.rate import Rate
 
 _TLS = "tls_server_config"
 _HEADERS = ("http_server_config", "headers")
 _USERS = "basic_auth_users"
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
-_HASH_HINT = 'make one with htpasswd -nBC 10 "" | tr -d ":\\n"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class WebConfig:
     the certificates and keys that were read besides.
     """
 
-    access: Access = OPEN
+    access: Access = field(default_factory=Access)
     tls: TlsOptions | None = None
     context: ssl.SSLContext | None = None
     remarks: tuple[str, ...] = ()
@@ -46,18 +45,15 @@ def load(path: Path) -> WebConfig:
     """Return what the file at ``path`` asks for; raise ``SettingsError`` with all its errors."""
     file = os.fspath(path)
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, SETTINGS_BYTES)
     except OSError as error:
-        raise SettingsError(
-            [SettingsProblem(file, 1, 1, "", certificates.unreadable(error))]
-        ) from None
+        raise unusable(file, f"cannot be read: {why(error)}") from None
     if _blank(raw):
         return WebConfig()
     source = read(raw, file)
     web = _shaped(source)
     context, tls = None, web.tls_server_config
-    problems = [*source.problems, *_header_problems(source, web), *_user_problems(source, web)]
-    problems += [*_rate_problems(source, web)]
+    problems = [*source.problems, *_header_problems(source, web), *_other_problems(source, web)]
     try:
         context = _context(source, tls, path.parent)
     except SettingsError as error:
@@ -90,8 +86,7 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
         path = (*_HEADERS, name)
         choice = HEADERS.get(name)
         if choice is None:
-            guess = near(name, HEADERS)
-            hint = f'did you mean "{guess}"?' if guess else "known here: " + ", ".join(HEADERS)
+            hint = suggestion(name, HEADERS) or "known here: " + ", ".join(HEADERS)
             problem = "a header that cannot be set"
             yield source.problem(_HEADERS, problem, hint, at=source.keys[path])
         elif choice and value and value not in choice:
@@ -100,17 +95,14 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
             yield source.problem(path, f"{name}: not a value that a header can have")
 
 
-def _user_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
+def _other_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     for name, hashed in (web.basic_auth_users or {}).items():
-        path = (_USERS, name)
         if ":" in name:
-            problem = "a name with a colon can never be given"
-            yield source.problem(path, problem, at=source.keys[path])
+            at = source.keys[_USERS, name]
+            yield source.problem((_USERS, name), "a name with a colon can never be given", at=at)
         if not _HASH.fullmatch(hashed):
-            yield source.problem(path, "not a bcrypt hash", _HASH_HINT)
-
-
-def _rate_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
+            hint = 'make one with htpasswd -nBC 10 "" | tr -d ":\\n"'
+            yield source.problem((_USERS, name), "not a bcrypt hash", hint)
     if web.rate_limit and web.rate_limit.interval and not web.rate_limit.burst:
         yield source.problem(("rate_limit",), "burst is 0, so that every request would be refused")
 
@@ -134,12 +126,8 @@ def _located(source: Source, each: Unusable) -> SettingsProblem:
 
 def _access(web: WebFile) -> Access:
     headers = web.http_server_config.headers if web.http_server_config else {}
-    rate = web.rate_limit
-    return Access(
-        users=web.basic_auth_users or {},
-        headers={name: value for name, value in headers.items() if value},
-        rate=Rate(rate.burst, rate.interval) if rate and rate.interval else None,
-    )
+    set_ = {name: value for name, value in headers.items() if value}
+    return Access(web.basic_auth_users or {}, set_, web.rate_limit)
 
 
 def _remarks(web: WebFile) -> Iterator[str]:

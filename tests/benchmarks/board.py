@@ -19,7 +19,6 @@ from tests.web import served
 
 
 def main(sources: int, each: int) -> None:
-    """Serve ``sources`` sources of ``each`` series."""
     rng = random.Random(7)  # noqa: S311 - made-up values
     board = MetricsPage(NORMALISED, Telemetry().exposed)
 

@@ -1,118 +1,68 @@
-"""How many events a second are counted, from a socket into a durable ledger.
+"""How many events a second are counted, from a socket into a durable ledger, and by a plain client.
 
-    .venv/bin/python -m tests.benchmarks.chatlayer_events 2000000
-
-The fake list runs in a process of its own. Prints events a second of the clock and of processor
-time, and the memory along the way.
+The event list runs in a process of its own.
 """
 
 import asyncio
 import contextlib
-import multiprocessing
 import random
 import resource
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
-import click
-import uvicorn
+import httpx
+from pydantic import BaseModel
 
 from exporter.clock import SystemClock
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import SecretContext
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
+from exporter.ledger.offload import LedgerThread
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import EVENTS, NORMALISED
 from exporter.model.samples import Reading, Window
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
-from exporter.providers.base.plugin import LabelSettings, Query, Target
-from exporter.providers.chatlayer.options import ChatlayerOptions
-from exporter.providers.chatlayer.provider import PROVIDER
-from exporter.simulator.chatlayer import TOKEN
+from exporter.providers.base.plugin import Query
+from exporter.simulator import chatlayer
 from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.times import stamp
 from exporter.telemetry.counters import Telemetry
-from tests.benchmarks.fast_events import PAGE_MS, PER_PAGE, FastEvents
-
-T = TypeVar("T")
-
-TELL_EVERY = 100_000
+from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
+from tests.benchmarks.processes import running
+from tests.providers.chatlayer.care import target
 
 
 @contextlib.contextmanager
 def served(total: int) -> Iterator[tuple[str, int]]:
     """Serve ``total`` events by a process of its own; yield its URL and when the first happened."""
-    start_ms = time.time_ns() // 1_000_000 // PAGE_MS * PAGE_MS - 60_000
-    start_ms -= total // PER_PAGE * PAGE_MS
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = multiprocessing.get_context("fork").Process(
-            target=_serve, args=(listener, start_ms, total), daemon=True
-        )
-        server.start()
-        try:
-            yield url, start_ms
-        finally:
-            server.terminate()
-            server.join()
-
-
-def _serve(listener: socket.socket, start_ms: int, total: int) -> None:
-    app = FastEvents(start_ms, total)
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
-
-
-def target(url: str) -> Target:
-    entries = {
-        "name": "care",
-        "provider": "chatlayer",
-        "token": TOKEN,
-        "base_url": url,
-        "requests_per_second": 0,
-        "bots": [{"id": BOT, "alias": "care"}],
-        "collectors": ["events"],
-        "events": {"event_map": {"handover": "chatbot_handovers_total"}},
-    }
-    around = SecretContext({}, Path(), inline=True)
-    options = ChatlayerOptions.model_validate(entries, context=around)
-    return PROVIDER.build(options, LabelSettings(Limits(), Privacy()))
-
-
-async def offload(call: Callable[[], T]) -> T:
-    return await asyncio.to_thread(call)
+    start_ms = SystemClock().now_ms() // PAGE_MS * PAGE_MS - 60_000 - total // PER_PAGE * PAGE_MS
+    command = [sys.executable, "-m", "tests.benchmarks.peers.chatlayer", str(start_ms), str(total)]
+    with running(command) as server:
+        yield f"http://{server.address}", start_ms
 
 
 def megabytes() -> float:
-    """Return what the process has in memory now."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 @dataclass(slots=True)
 class Watch:
-    """Reads what each commit shows, as the exporter does, and tells of every hundred thousand."""
+    """Reads what each commit shows, as the exporter does."""
 
     ledger: Ledger
     key: tuple[str, str]
     peak_mb: float = 0.0
-    told: int = 0
 
     async def published(self, _key: tuple[str, str]) -> None:
-        seen = await asyncio.to_thread(self.counted)
+        await asyncio.to_thread(self.counted)
         self.peak_mb = max(self.peak_mb, megabytes())
-        if seen >= self.told + TELL_EVERY:
-            self.told = seen
-            click.echo(f"  {seen:>9,} events, {megabytes():.0f} MB", err=True)
 
     def counted(self) -> int:
         """Return the sum of what is shown; new series are let past their first 0."""
@@ -133,60 +83,101 @@ def begin(ledger: Ledger, query: Query, start_ms: int) -> None:
 
 
 def claimed(ledger: Ledger) -> Claim:
-    claim = ledger.claim(lambda _target, _name: 0)
+    claim = ledger.claim()
     assert claim is not None
     return claim
 
 
 async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, float]:
-    """Poll until ``total`` events are counted; return the figures of those polls alone."""
+    """Poll until ``total`` events are counted; return the values of those polls alone."""
     clock, rng = SystemClock(), random.Random(1)  # noqa: S311 - jitter
-    asked = target(url)
-    (query,) = asked.queries
+    settings = {
+        "collectors": ["events"],
+        "requests_per_second": 0,
+        "events": {"event_map": {"handover": "chatbot_handovers_total"}},
+    }
+    read = target(chatlayer.target(url) | settings)
+    query = read.queries[0]  # of the version LIVE
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
-    desk = PollContext(ledger, clock, rng, Telemetry(), offload, watch.published)
-    async with Transport() as wire:
+    context = PollContext(ledger, clock, rng, Telemetry(), LedgerThread(), watch.published)
+    async with Transport() as transport:
         api = ApiClient(
             base_url=url,
-            sign=asked.sign,
-            transport=wire,
+            sign=read.sign,
+            transport=transport,
             clock=clock,
             requests_per_second=0,
         )
         started, cpu = time.perf_counter(), time.process_time()
         while watch.counted() < total:
-            ended = await poll(desk, ScheduledQuery(query, api), claimed(ledger))
+            ended = await poll(context, ScheduledQuery(query, api), claimed(ledger))
             assert ended.outcome == "ok", ended
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     counted = watch.counted()
     ledger.close()
     assert counted == total, counted
     return {
-        "events": counted,
-        "wall_s": wall_s,
-        "cpu_s": cpu_s,
-        "rss_mb": watch.peak_mb,
-        "events_per_s": counted / wall_s,
         "events_per_core_s": counted / cpu_s,
+        "events_per_s": counted / wall_s,
+        "rss_mb": watch.peak_mb,
     }
 
 
 def measure(total: int) -> dict[str, float]:
     """Count ``total`` events, whole pages of 100, and return what that took.
 
-    ``wall_s`` and ``cpu_s`` are seconds, of the exporter's process alone; ``rss_mb`` is the most it
-    had in memory after a commit. The counter is checked to be exactly ``total``.
+    Seconds are those of the exporter's process alone; ``rss_mb`` is the most it had in memory after
+    a commit. The counter is checked to be exactly ``total``.
     """
     with served(total) as (url, start_ms), tempfile.TemporaryDirectory() as folder:
         return asyncio.run(drain(url, folder, start_ms, total))
 
 
-if __name__ == "__main__":
-    figures = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)
-    click.echo(
-        "{events:,} events in {wall_s:.1f} s: {events_per_s:,.0f} a second".format(**figures)
-    )
-    click.echo("{cpu_s:.1f} s of processor time: {events_per_core_s:,.0f} a core".format(**figures))
-    click.echo("{rss_mb:.0f} MB at most".format(**figures))
+class Event(BaseModel):
+    """An event as the plain alternative reads it: no more than the fields that are counted."""
+
+    id: str
+    event: str
+    version: str
+    user_id: str
+    channel_type: str
+    conversation_id: str
+    timestamp: datetime
+
+
+class Page(BaseModel):
+    events: list[Event]
+    next_page_token: str | None = None
+
+
+async def _read_plainly(url: str, start_ms: int, end_ms: int) -> Counter[str]:
+    seen: set[str] = set()
+    counts: Counter[str] = Counter()
+    params = {"start_time": stamp(start_ms, 0), "end_time": stamp(end_ms, 0)}
+    async with httpx.AsyncClient(base_url=url) as client:
+        token: str | None = ""
+        while token is not None:
+            more = {"page_token": token} if token else {}
+            answer = await client.get(f"/v1/bots/{BOT}/events", params=params | more)
+            page = Page.model_validate_json(answer.content)
+            for event in page.events:
+                if event.id not in seen:
+                    seen.add(event.id)
+                    counts[event.event] += 1
+            token = page.next_page_token
+    return counts
+
+
+def measure_plain(total: int) -> float:
+    """Return how many of ``total`` events httpx and pydantic count in a second of processor time.
+
+    Ids seen before are dropped, and nothing is durable.
+    """
+    with served(total) as (url, start_ms):
+        cpu = time.process_time()
+        counts = asyncio.run(_read_plainly(url, start_ms, start_ms + total // PER_PAGE * PAGE_MS))
+        spent = time.process_time() - cpu
+    assert sum(counts.values()) == total
+    return total / spent

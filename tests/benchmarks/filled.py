@@ -1,10 +1,12 @@
 """Settings of many targets, and a ledger in which each of them has its series already."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+import yaml
 
 from exporter.cli.explain import specs_of
 from exporter.cli.settings import load_settings
@@ -14,19 +16,12 @@ from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, series
 from exporter.model.families import NORMALISED
 from exporter.model.samples import DAY_MS, Family, MetricType
+from tests.support.served import document
 
 FAMILIES = tuple(NORMALISED.values())[:20]
-TARGET = """
-  - {{name: {name}, provider: flowxo, api_key: none, project: {name}, interval: {interval}, base_url: "{url}"}}"""
-HEAD = """version: 1
-allow_inline_secrets: true
-ledger: {{url: "sqlite:///{folder}/ledger.db"}}
-targets:{targets}
-"""
 
 
 def name_of(target: int) -> str:
-    """Return the name of a target."""
     return f"shop-{target:04}"
 
 
@@ -34,11 +29,16 @@ def settings(
     folder: Path, targets: int, url: str = "http://127.0.0.1:9", interval: str = "1d"
 ) -> Path:
     """Write the settings of so many targets of Flow XO; return the file."""
+    shared = {"provider": "flowxo", "api_key": "none", "base_url": url, "interval": interval}
+    names = [name_of(number) for number in range(targets)]
+    entries = [{"name": name, "project": name, **shared} for name in names]
+    return write(folder, *entries)
+
+
+def write(folder: Path, *targets: Mapping[str, Any]) -> Path:
+    """Write settings with these targets; return the file."""
     file = folder / "exporter.yaml"
-    entries = [
-        TARGET.format(name=name_of(number), url=url, interval=interval) for number in range(targets)
-    ]
-    file.write_text(HEAD.format(folder=folder, targets="".join(entries) or " []"), "utf-8")
+    file.write_text(yaml.safe_dump(document(folder, *targets)), "utf-8")
     return file
 
 

@@ -1,7 +1,5 @@
 """What a poll of 10,000 buckets costs the ledger, in processor time of this process.
 
-    .venv/bin/python -m tests.benchmarks.ledger_apply
-
 200 series of 50 hours each on SQLite, as one reading; each figure is the median of its rounds,
 in milliseconds, with the commit. The rounds are interleaved.
 """
@@ -12,8 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import click
-
 from exporter.ledger.rows import Applied
 from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, floor_to
 from tests.support.builders import RECEIVED, spec
@@ -22,12 +18,11 @@ from tests.support.virtual import START_MS
 
 SERIES = 200
 HOURS = 50
-ROUNDS = 15
 END_MS = floor_to(START_MS, HOUR_MS)
 WINDOW = Window(END_MS - HOURS * HOUR_MS, END_MS)
 
 
-def measure(rounds: int = ROUNDS) -> dict[str, float]:
+def measure(rounds: int) -> dict[str, float]:
     """Return processor milliseconds of one applied reading, by what it changed."""
     taken: dict[str, list[float]] = {name: [] for name in _readings(0)}
     with tempfile.TemporaryDirectory() as folder:
@@ -75,8 +70,3 @@ def _apply(driver: LedgerDriver, rows: Sequence[CountRow]) -> float:
         raise AssertionError(applied)
     driver.ledger.succeed(claim, next_poll_ms=driver.clock.now_ms() + 1)
     return taken
-
-
-if __name__ == "__main__":
-    for name, milliseconds in measure().items():
-        click.echo(f"{name:28} {milliseconds:8.1f}")

@@ -11,8 +11,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from gzip import decompress
 from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TEXT = "text/plain;version=0.0.4"
@@ -24,10 +27,9 @@ HERE = (sys.executable, "-m", "exporter")
 class Server:
     """A process that serves ``/metrics``; what it says on standard output are its answers."""
 
-    def __init__(self, process: "subprocess.Popen[str]", address: str) -> None:
+    def __init__(self, process: "Popen[str]", address: str) -> None:
         self._process = process
-        host, _, port = address.rpartition(":")
-        self._at = (host, int(port))
+        self.address = address
 
     def cpu_s(self) -> float:
         """Return the processor time of all its threads so far, those that ended too."""
@@ -50,7 +52,7 @@ class Server:
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection, which stays open from scrape to scrape as Prometheus' does."""
-        return http.client.HTTPConnection(*self._at, timeout=120)
+        return http.client.HTTPConnection(self.address, timeout=120)
 
     def scrapes(self, number: int, *, gzip: bool = True, accept: str = TEXT) -> tuple[float, float]:
         """Scrape one after another; return processor and wall milliseconds of one."""
@@ -67,14 +69,8 @@ class Server:
             return scrape(connection, gzip=gzip, accept=accept)
 
     def together(self, number: int, *, gzip: bool) -> None:
-        """Scrape ``number`` times at once."""
-        threads = [
-            threading.Thread(target=self.scrape, kwargs={"gzip": gzip}) for _ in range(number)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(number) as threads:
+            list(threads.map(lambda _: self.scrape(gzip=gzip), range(number)))
 
 
 def scrape(connection: http.client.HTTPConnection, *, gzip: bool = True, accept: str = TEXT) -> int:
@@ -95,36 +91,39 @@ def scrape_text(connection: http.client.HTTPConnection) -> str:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], *, env: dict[str, str] | None = None) -> Iterator[Server]:
-    """Run a server that says its address in its first line."""
-    with subprocess.Popen(  # noqa: S603 - our own programs
-        command, text=True, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+def program(command: Sequence[str], **options: Any) -> Iterator["Popen[str]"]:
+    """Run one of our programs or peers; kill it in the end."""
+    with Popen(command, text=True, cwd=ROOT, **options) as process:  # noqa: S603 - our own programs
         try:
-            assert process.stdout is not None
-            yield Server(process, process.stdout.readline().strip())
+            yield process
         finally:
             process.kill()
 
 
 @contextlib.contextmanager
-def exporter(settings: Path, program: Sequence[str] = HERE) -> Iterator[Server]:
+def running(command: Sequence[str]) -> Iterator[Server]:
+    """Run a server that says its address in its first line."""
+    with program(command, stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout is not None
+        yield Server(process, process.stdout.readline().strip())
+
+
+@contextlib.contextmanager
+def exporter(settings: Path, installed: Sequence[str] = HERE) -> Iterator[Server]:
     """Run the exporter itself on ``settings``."""
-    command = [*program, "run", "--config", str(settings)]
+    command = [*installed, "run", "--config", str(settings)]
     command += ["--listen", "127.0.0.1:0", "--log.format", "json"]
-    with subprocess.Popen(  # noqa: S603 - our own program
-        command, text=True, cwd=ROOT, env=_compiled(), stderr=subprocess.PIPE
-    ) as process:
-        try:
-            assert process.stderr is not None
-            said = next(line for line in process.stderr if '"serving"' in line)
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield Server(process, json.loads(said)["address"])
-        finally:
-            process.kill()
-
-
-def _compiled() -> dict[str, str]:
-    """Return an environment in which modules are compiled once, as an installed program's are."""
+    # Modules are compiled once, as an installed program's are.
+    compiled = {"PYTHONPYCACHEPREFIX": f"{tempfile.gettempdir()}/chatbot-exporter-bytecode"}
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": f"{tempfile.gettempdir()}/chatbot-exporter-bytecode"}
+    with program(command, env=kept | compiled, stderr=PIPE) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if '"serving"' in line)
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield Server(process, json.loads(said)["address"])
+
+
+def failure(*command: str | Path, folder: Path = ROOT) -> str:
+    """Run ``command`` to its end; return what it says where it fails, or an empty text."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    return f"exit code {done.returncode}: {done.stderr}" if done.returncode else ""

@@ -6,18 +6,16 @@ It is installed in an environment of its own, and skipped aloud where it cannot 
 import contextlib
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from tests.benchmarks.filled import fill, settings
-from tests.benchmarks.processes import Server, exporter, scrape
+from tests.benchmarks.processes import Server, exporter, failure, program, scrape
 from tests.benchmarks.table import Row
 
 VERSION = "5.0.2"
@@ -40,14 +38,10 @@ queries:
 
 def installed(folder: Path) -> Path | None:
     """Install query-exporter; return its program, or say aloud why it is not there."""
-    commands = (
-        [sys.executable, "-m", "venv", str(folder / "venv")],
-        [str(folder / "venv/bin/pip"), "install", "-q", f"query-exporter=={VERSION}"],
-    )
-    for command in commands:
-        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-        if told.returncode:
-            click.echo(f"skipped: query-exporter cannot be installed: {told.stderr}", err=True)
+    pip = (folder / "venv/bin/pip", "install", "-q", f"query-exporter=={VERSION}")
+    for command in ((sys.executable, "-m", "venv", folder / "venv"), pip):
+        if told := failure(*command):
+            click.echo(f"skipped: query-exporter cannot be installed: {told}", err=True)
             return None
     return folder / "venv/bin/query-exporter"
 
@@ -57,14 +51,7 @@ def _prepare(folder: Path) -> Path:
         labels = "provider, target, project, bot_environment, channel"
         rows.execute(f"create table things ({labels}, chatbot_things_received)")
         values = (
-            (
-                "flowxo",
-                f"shop-{at // 5:04}",
-                f"project-{at % 50}",
-                "production",
-                f"channel-{at % 5}",
-                at,
-            )
+            ("flowxo", f"shop-{at // 5:04}", f"project-{at % 50}", "main", f"channel-{at % 5}", at)
             for at in range(SERIES)
         )
         rows.executemany("insert into things values (?, ?, ?, ?, ?, ?)", values)
@@ -74,25 +61,21 @@ def _prepare(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def serving(program: Path, folder: Path) -> Iterator[Server]:
+def serving(installed: Path, folder: Path) -> Iterator[Server]:
     """Run it until it shows all rows."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [str(program), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
-    command += ["--config", str(_prepare(folder))]
-    with subprocess.Popen(command, text=True) as process:  # noqa: S603 - ours
-        try:
-            server = Server(process, f"127.0.0.1:{port}")
-            _until_filled(server)
-            yield server
-        finally:
-            process.kill()
+    command = [str(installed), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
+    with program([*command, "--config", str(_prepare(folder))]) as process:
+        server = Server(process, f"127.0.0.1:{port}")
+        _until_filled(server)
+        yield server
 
 
 def _until_filled(server: Server) -> None:
     pause, end = threading.Event(), time.perf_counter() + 60
     while time.perf_counter() < end:
-        with contextlib.suppress(OSError, urllib.error.URLError):
+        with contextlib.suppress(OSError):
             if scrape(server.connect(), gzip=False) > SERIES * 50:
                 return
         pause.wait(0.2)
@@ -100,13 +83,12 @@ def _until_filled(server: Server) -> None:
 
 
 def rows(folder: Path, rounds: int = 5) -> Iterator[Row]:
-    """Yield memory and scrape cost of both on 10,000 series."""
-    program = installed(folder)
-    if program is None:
+    peers = installed(folder)
+    if peers is None:
         return
     file = settings(folder, 10)
     fill(file, SERIES // 10)
-    with serving(program, folder) as peer, exporter(file) as ours:
+    with serving(peers, folder) as peer, exporter(file) as ours:
         scrape(ours.connect())
         found = [(ours.scrapes(20)[0], peer.scrapes(2)[0]) for _ in range(rounds)]
         memory = [each.memory("VmRSS") / 2**20 for each in (ours, peer)]

@@ -1,35 +1,22 @@
-"""How long a scrape takes while one target's poll reads 500 pages for a minute.
+"""How long a scrape takes while one target's poll reads many pages.
 
-    python -m tests.benchmarks.scrape_during_poll [PAGES] [SECONDS]
-
-Three processes: a vendor that answers 500 rows a page, evenly spread over the time; the exporter
-(``run``); and this one, which scrapes as Prometheus does, every 20 ms. Prints wall times.
+A vendor answers 500 rows a page, evenly spread over the time; the exporter runs in a process of its
+own; this one scrapes as Prometheus does, every 20 ms.
 """
 
 import json
-import sys
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from tests.benchmarks.filled import write
 from tests.benchmarks.processes import OPENMETRICS, exporter, scrape
 
 ROWS_A_PAGE = 500
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
-SETTINGS = """version: 1
-allow_inline_secrets: true
-targets:
-  - name: slow
-    provider: voiceflow
-    api_key: VF.DM.none
-    base_url: http://127.0.0.1:{port}
-    projects: [{{id: {project}, alias: shop}}]
-    queries: [interactions]
-    requests_per_second: 0
-"""
 
 
 class Vendor(ThreadingHTTPServer):
@@ -37,19 +24,28 @@ class Vendor(ThreadingHTTPServer):
 
     def __init__(self, pages: int, gap: float) -> None:
         self.pages, self.gap, self.done = pages, gap, threading.Event()
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), PageHandler)
+
+    def target(self) -> dict[str, object]:
+        return {
+            "name": "slow",
+            "provider": "voiceflow",
+            "api_key": "VF.DM.none",
+            "base_url": f"http://127.0.0.1:{self.server_port}",
+            "projects": [{"id": PROJECT, "alias": "shop"}],
+            "queries": ["interactions"],
+            "requests_per_second": 0,
+        }
 
 
-class Answer(BaseHTTPRequestHandler):
-    """One page of made-up interactions."""
-
+class PageHandler(BaseHTTPRequestHandler):
     server: Vendor
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         page = int(asked["data"]["filter"].get("cursor", 0))
         time.sleep(self.server.gap)  # noqa: TID251 - a slow vendor is the point
-        rows = [] if page >= self.server.pages else [row(page, i) for i in range(ROWS_A_PAGE)]
+        rows = [row(page, i) for i in range(ROWS_A_PAGE)] if page < self.server.pages else []
         if not rows:
             self.server.done.set()
         body = json.dumps({"result": {"items": rows, "cursor": page + 1}}).encode()
@@ -74,25 +70,17 @@ def row(page: int, number: int) -> dict[str, object]:
     }
 
 
-def measure(pages: int = 500, seconds: float = 60.0) -> dict[str, float]:
+def measure(pages: int, seconds: float) -> dict[str, float]:
     """Return how many scrapes there were, and their milliseconds on the wall."""
     vendor = Vendor(pages, seconds / pages)
     threading.Thread(target=vendor.serve_forever, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder:
-        settings = Path(folder) / "exporter.yaml"
-        settings.write_text(SETTINGS.format(port=vendor.server_port, project=PROJECT))
-        times = []
-        with exporter(settings) as server:
-            while not vendor.done.is_set():
-                began = time.perf_counter()
-                scrape(server.connect(), accept=OPENMETRICS)
-                times.append((time.perf_counter() - began) * 1000)
-                time.sleep(0.02)  # noqa: TID251 - a scraper's own pace
+    times = []
+    with TemporaryDirectory() as folder, exporter(write(Path(folder), vendor.target())) as server:
+        while not vendor.done.is_set():
+            began = time.perf_counter()
+            scrape(server.connect(), accept=OPENMETRICS)
+            times.append((time.perf_counter() - began) * 1000)
+            time.sleep(0.02)  # noqa: TID251 - a scraper's own pace
     times.sort()
     p50, p99 = (times[int(len(times) * share)] for share in (0.5, 0.99))
     return {"scrapes": len(times), "p50_ms": p50, "p99_ms": p99, "longest_ms": times[-1]}
-
-
-if __name__ == "__main__":
-    for name, figure in measure(*(int(each) for each in sys.argv[1:])).items():
-        print(f"{name}: {figure:.4g}")  # noqa: T201 - the figures are what this is for

@@ -1,7 +1,5 @@
 """How long ``run`` takes from its start to the first answer on /metrics.
 
-    .venv/bin/python -m tests.benchmarks.startup
-
 Three ledgers: none yet, one with a target and no series, one of 100 targets with 1,000 series
 each. Wall and processor seconds of the process, memory after the answer; medians, interleaved.
 The program is installed for it as users have it, without the tools of its development, for this
@@ -9,7 +7,6 @@ Python and for the system's: distributions build theirs with profiles, which is 
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,14 +17,13 @@ from pathlib import Path
 import click
 
 from tests.benchmarks import filled
-from tests.benchmarks.processes import HERE, ROOT, exporter, scrape
+from tests.benchmarks.processes import HERE, ROOT, exporter, failure, scrape
 
-ROUNDS = 5
 TARGETS, SERIES = 100, 1_000
 SYSTEMS = "/usr/bin/python3"
 
 
-def measure(rounds: int = ROUNDS, python: str = sys.executable) -> dict[str, float]:
+def measure(rounds: int, python: str) -> dict[str, float]:
     """Return wall and processor seconds to the first answer, and MB resident after it."""
     taken: defaultdict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
@@ -41,16 +37,12 @@ def measure(rounds: int = ROUNDS, python: str = sys.executable) -> dict[str, flo
 
 
 def installed(folder: Path, python: str) -> Sequence[str]:
-    """Install the program for ``python``; return how to run it, or say aloud that it runs from here."""
+    """Install the program for ``python``; return how to run it, from here where that fails."""
     uv, home = Path(sys.executable).with_name("uv"), folder / "installed"
-    commands: Sequence[Sequence[str | Path]] = (
-        [uv, "venv", "-q", "--python", python, home],
-        [uv, "pip", "install", "-q", "--compile-bytecode", "--python", home / "bin/python", ROOT],
-    )
-    for command in commands:
-        told = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
-        if told.returncode:
-            click.echo(f"not installed, so run from its sources: {told.stderr}", err=True)
+    pip = (uv, "pip", "install", "-q", "--compile-bytecode", "--python", home / "bin/python", ROOT)
+    for command in ((uv, "venv", "-q", "--python", python, home), pip):
+        if told := failure(*command):
+            click.echo(f"not installed, so run from its sources: {told}", err=True)
             return HERE
     return (str(home / "bin/chatbot-exporter"),)
 
@@ -69,23 +61,12 @@ def started(file: Path, program: Sequence[str] = HERE) -> Mapping[str, float]:
 
 
 def _cases(folder: Path, program: Sequence[str]) -> dict[str, Callable[[], Path]]:
-    """Return how the settings of each case are had, with its ledger as it is to be."""
-    for name in ("new", "empty", "full"):
-        (folder / name).mkdir()
-    few, many = filled.settings(folder / "empty", 1), filled.settings(folder / "full", TARGETS)
+    """Return what writes the settings of each case, with its ledger as it is to be."""
+
+    def fresh(targets: int = 1) -> Path:
+        return filled.settings(Path(tempfile.mkdtemp(dir=folder)), targets)
+
+    few, many = fresh(), fresh(TARGETS)
     started(few, program)
     filled.fill(many, SERIES)
-
-    def fresh() -> Path:
-        for file in (folder / "new").iterdir():
-            file.unlink()
-        return filled.settings(folder / "new", 1)
-
     return {"new": fresh, "empty": lambda: few, "100k": lambda: many}
-
-
-if __name__ == "__main__":
-    for python in (sys.executable, SYSTEMS):
-        click.echo(python)
-        for name, value in measure(python=python).items():
-            click.echo(f"{name:16} {value:8.3f}")

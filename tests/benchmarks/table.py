@@ -1,7 +1,7 @@
-"""What a benchmark found: figures of several rounds, goals, and the table of both."""
+"""What a benchmark found: values of several rounds, goals, and the table of both."""
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ Rounds = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: our figure of each round, the peer's of the same rounds, a goal.
+    """One line of the table: our value of each round, the peer's of the same rounds, one goal.
 
     ``least_ratio`` is how many times less than the peer's ours must be, ``most`` and ``least`` are
-    bounds of our own figure, of which ``more`` says that more is better. ``extra`` are other
-    figures of the same rounds (wall time, ranges).
+    bounds of our own median; ``more`` says that more is better. ``extra`` are other values of the
+    same rounds.
     """
 
     what: str
@@ -27,7 +27,6 @@ class Row:
     least: float | None = None
     more: bool = False
     extra: Mapping[str, Rounds] = field(default_factory=dict)
-    note: str = ""
 
     def unjudged(self) -> "Row":
         """Return the row without its goal, which is set for another size."""
@@ -44,25 +43,28 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Say whether the goal is met; None where there is none, or the peer is missing."""
-        checks: list[tuple[float | None, Callable[[float], bool]]] = [
-            (self.most, lambda bound: statistics.median(self.ours) <= bound),
-            (self.least, lambda bound: statistics.median(self.ours) >= bound),
-            (self.least_ratio, lambda bound: (self.ratio or 0) >= bound),
-        ]
-        asked = [check(bound) for bound, check in checks if bound is not None]
-        missing = self.least_ratio is not None and not self.theirs
-        return all(asked) if asked and not missing else None
+        if self.least_ratio is not None:
+            return None if self.ratio is None else self.ratio >= self.least_ratio
+        median = statistics.median(self.ours)
+        if self.most is not None:
+            return median <= self.most
+        return None if self.least is None else median >= self.least
 
     @property
     def goal(self) -> str:
-        """Return the goal in words."""
         words = [(self.most, "≤ {:g} " + self.unit), (self.least, "≥ {:g} " + self.unit)]
         words.append((self.least_ratio, "≥ {:g} times less"))
-        return ", ".join(word.format(bound) for bound, word in words if bound is not None) or "-"
+        return next((word.format(bound) for bound, word in words if bound is not None), "-")
+
+
+def judged(found: Mapping[str, float], *lines: tuple[str, str, str, float]) -> Iterator[Row]:
+    """Yield a row for each of ``lines``: a value's name, words, unit and upper bound."""
+    extra = {name: [value] for name, value in found.items()}
+    for name, words, unit, most in lines:
+        yield Row(words, unit, [found[name]], most=most, extra=extra)
 
 
 def as_table(rows: Iterable[Row]) -> str:
-    """Return a Markdown table."""
     lines = ["| what | goal | ours | peer | times better | |", "|---|---|---|---|---|---|"]
     for row in rows:
         theirs = f"{row.peer}: {spread(row.theirs)} {row.unit}" if row.theirs else "-"
@@ -74,17 +76,16 @@ def as_table(rows: Iterable[Row]) -> str:
 
 
 def as_document(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return what JSON keeps of the rows."""
     return [asdict(row) | {"ratio": row.ratio, "met": row.met, "goal": row.goal} for row in rows]
 
 
-def spread(figures: Rounds) -> str:
+def spread(values: Rounds) -> str:
     """Return the median, and the range where there was more than one round."""
-    median = _short(statistics.median(figures))
-    if len(figures) == 1:
+    median = _short(statistics.median(values))
+    if len(values) == 1:
         return median
-    return f"{median} [{_short(min(figures))}-{_short(max(figures))}]"
+    return f"{median} [{_short(min(values))}-{_short(max(values))}]"
 
 
-def _short(figure: float) -> str:
-    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,43 +1,27 @@
 """One exporter, 1,000 targets polled every minute: how much of a core, and slots missed.
 
-python -m tests.benchmarks.thousand_targets [MINUTES]
-
 The vendor is a process of its own that gives every account the same day of Flow XO, encoded once a
 minute. Slots missed are the exporter's own ``polls_skipped_total``.
 """
 
-import contextlib
 import re
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks.filled import settings
-from tests.benchmarks.processes import ROOT, exporter, scrape_text
+from tests.benchmarks.processes import exporter, running, scrape_text
 
 TARGETS = 1000
 
 
-@contextlib.contextmanager
-def vendor() -> Iterator[str]:
-    """Run the vendor; yield its URL."""
-    command = [sys.executable, "-m", "tests.benchmarks.peers.flowxo"]
-    with subprocess.Popen(command, text=True, cwd=ROOT, stdout=subprocess.PIPE) as process:  # noqa: S603 - ours
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-def measure(minutes: float = 3, targets: int = TARGETS) -> dict[str, float]:
+def measure(minutes: float) -> dict[str, float]:
     """Return percent of a core, polls a minute, missed slots, failures and scrape times."""
-    with tempfile.TemporaryDirectory() as folder, vendor() as url:
-        file = settings(Path(folder), targets, url, interval="1m")
+    command = [sys.executable, "-m", "tests.benchmarks.peers.flowxo"]
+    with tempfile.TemporaryDirectory() as folder, running(command) as vendor:
+        file = settings(Path(folder), TARGETS, f"http://{vendor.address}", interval="1m")
         with exporter(file) as server:
             pause = threading.Event()  # nobody sets it
             pause.wait(75)  # every first poll, and the start, are over
@@ -68,8 +52,3 @@ def measure(minutes: float = 3, targets: int = TARGETS) -> dict[str, float]:
 def _sum(page: str, name: str) -> float:
     found = re.findall(rf"^chatbot_exporter_{name}{{[^}}]*}} (\S+)$", page, re.MULTILINE)
     return sum(map(float, found))
-
-
-if __name__ == "__main__":
-    for name, figure in measure(float(sys.argv[1]) if sys.argv[1:] else 3).items():
-        print(f"{name}: {figure:.4g}")  # noqa: T201 - the figures are what this is for

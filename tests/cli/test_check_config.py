@@ -27,7 +27,7 @@ targets:
 
 def check(folder: Path, text: str, *arguments: str) -> Result:
     (folder / "exporter.yaml").write_text(text)
-    return CliRunner(env={"VOICEFLOW_API_KEY": "sk-C4n4ry"}).invoke(
+    return CliRunner(env={"VOICEFLOW_API_KEY": "sk-C4n4ry", "SAME": "sk-C4n4ry"}).invoke(
         main, ["check-config", *arguments]
     )
 
@@ -39,63 +39,81 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
-    result = check(folder, GOOD)
-
-    assert result.exit_code == 0
-    assert result.stdout == (
-        "exporter.yaml: 2 targets, 3 queries: "
-        "shop (interactions/shop, unique_users/shop), promo (hourly)\n"
-    )
-    assert result.stderr == ""
-
-
-def test_what_is_likely_to_be_regretted_is_a_warning_with_its_position(folder: Path) -> None:
-    text = GOOD.replace("    project: promo\n", "    project: promo\n    zero_hold: 30s\n")
-
-    result = check(folder, text)
-
-    assert result.exit_code == 0
-    assert result.stderr == (
-        "exporter.yaml:11:16: targets[1].zero_hold: warning: too short, unless Prometheus scrapes "
-        "every 20 s or more often; take 1.5 times the scrape interval, 90s for its usual 1m\n"
-    )
-    assert result.stdout.startswith("exporter.yaml: 2 targets")
+    for result in (
+        check(folder, GOOD),
+        check(folder, GOOD, "--config", "exporter.yaml"),
+        check(folder, GOOD.replace("VOICEFLOW_API_KEY", "NOT_SET"), "--no-secrets"),
+    ):
+        assert result.exit_code == 0
+        assert result.stdout == (
+            "exporter.yaml: 2 targets, 3 queries: "
+            "shop (interactions/shop, unique_users/shop), promo (hourly)\n"
+        )
+        assert result.stderr == ""
 
 
-def test_a_default_that_is_too_short_is_one_warning(folder: Path) -> None:
-    result = check(folder, GOOD + "defaults: {zero_hold: 89s}\n")
+def test_a_probe_needs_secrets(folder: Path) -> None:
+    result = check(folder, GOOD, "--no-secrets", "--probe")
 
-    assert result.exit_code == 0
-    assert result.stderr.startswith("exporter.yaml:11:23: defaults.zero_hold: warning: too short")
-    assert result.stderr.count("warning") == 1
-    assert check(folder, GOOD + "defaults: {zero_hold: 90s}\n").stderr == ""
+    assert (result.exit_code, "--probe needs the secrets" in result.stderr) == (2, True)
 
 
-def test_a_default_that_no_target_keeps_is_not_warned_of(folder: Path) -> None:
-    text = GOOD.replace("    provider", "    zero_hold: 2m\n    provider")
-
-    assert check(folder, text + "defaults: {zero_hold: 1s}\n").stderr == ""
-
-
-def test_targets_that_share_a_call_budget_are_warned_of(folder: Path) -> None:
-    agency = """\
+AGENCY = """\
   - name: agency{number}
     provider: xenioo
     account_key: {{env: VOICEFLOW_API_KEY}}
     service_url: https://node.example.com
     bot: bot{number}
 """
-    text = GOOD + agency.format(number=1) + agency.format(number=2)
+PROMO = "    project: promo\n"
+WARNINGS = {
+    GOOD.replace(PROMO, f"{PROMO}    zero_hold: 30s\n"): (
+        "11:16: targets[1].zero_hold: warning: too short, unless Prometheus scrapes every 20 s "
+        "or more often; take 1.5 times the scrape interval, 90s for its usual 1m"
+    ),
+    GOOD + "defaults: {zero_hold: 89s}\n": (
+        "11:23: defaults.zero_hold: warning: too short, unless Prometheus scrapes every 59 s "
+        "or more often; take 1.5 times the scrape interval, 90s for its usual 1m"
+    ),
+    GOOD + AGENCY.format(number=1) + AGENCY.format(number=2): (
+        "16:5: targets[3]: warning: the same account as the target at exporter.yaml:11:11, so both "
+        "share its calls; each is polled half as often; one target can read all bots of an account"
+    ),
+    GOOD + "  - {name: again, provider: flowxo, api_key: {env: SAME}, project: other}\n": (
+        "11:5: targets[2]: warning: the same key and queries as the target at exporter.yaml:7:11; "
+        "everything is counted twice"
+    ),
+    GOOD + "  - {name: care, provider: chatlayer, token: {env: SAME}, region: eu, bots: [b]}\n": (
+        "11:5: targets[2]: warning: the token must be written as tokenId:tokenSecret; "
+        "no poll can succeed"
+    ),
+    GOOD.replace(PROMO, f"{PROMO}    top_messages: {{limit: 5}}\n"): (
+        "11:19: targets[1].top_messages: warning: no message is exported: privacy.top_messages is "
+        "none; set it to allowlist"
+    ),
+    GOOD + "ledger: {url: sqlite:///nowhere/ledger.db}\n": (
+        "11:15: ledger.url: warning: the ledger's folder does not exist, so that run cannot start; "
+        "create it"
+    ),
+}
 
+
+@pytest.mark.parametrize("text", WARNINGS)
+def test_valid_but_risky_settings_are_warned_of_once_with_their_place(
+    folder: Path, text: str
+) -> None:
     result = check(folder, text)
 
     assert result.exit_code == 0
-    assert result.stderr == (
-        "exporter.yaml:16:5: targets[3]: warning: the same account as the target at "
-        "exporter.yaml:11:11, so both share its calls; each is polled half as often; one target "
-        "can read all bots of an account\n"
-    )
-    assert "C4n4ry" not in result.stderr
+    assert result.stderr == f"exporter.yaml:{WARNINGS[text]}\n"
+    assert result.stdout.startswith("exporter.yaml: ")
+
+
+def test_what_is_not_risky_is_not_warned_of(folder: Path) -> None:
+    kept = GOOD.replace("    provider", "    zero_hold: 2m\n    provider")
+
+    assert check(folder, GOOD + "defaults: {zero_hold: 90s}\n").stderr == ""
+    assert check(folder, kept + "defaults: {zero_hold: 1s}\n").stderr == ""
 
 
 def test_every_fault_goes_to_stderr_and_the_exit_code_is_two(folder: Path) -> None:
@@ -119,20 +137,30 @@ def test_a_family_that_does_not_exist_cannot_be_capped(folder: Path) -> None:
 
 
 def test_the_file_is_named_as_it_was_given(folder: Path) -> None:
-    result = check(folder, "", "./exporter.yaml")
-
-    assert result.stderr.startswith("./exporter.yaml:1:1: ")
-
-
-def test_a_file_that_does_not_exist_is_a_fault(folder: Path) -> None:
-    result = check(folder, GOOD, "other.yaml")
-
-    assert (result.exit_code, result.stderr) == (2, "other.yaml:1:1: no such file\n")
+    assert check(folder, "", "./exporter.yaml").stderr.startswith("./exporter.yaml:1:1: ")
+    assert check(folder, GOOD, "other.yaml").stderr == "other.yaml:1:1: no such file\n"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["check-config", "--nonsense"], []])
+ADDRESSES = ("10877", "localhost", "h:99999", "::1:80", "a b:1", "h:-1", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["check-config", "--nonsense"],
+        [],
+        *(["run", "--listen", address] for address in ADDRESSES),
+        ["run", "--web.listen-address", "foo", "--config.file", "x", "--web.config.file", "y"],
+        ["demo", "--listen", "foo"],
+        ["demo", "--web.listen-address", "foo", "--web.config.file", "y"],
+    ],
+)
 def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
-    assert CliRunner().invoke(main, arguments).exit_code == 2
+    result = CliRunner().invoke(main, arguments)
+
+    assert result.exit_code == 2
+    assert ("expected host:port" in result.stderr) is bool({"run", "demo"} & {*arguments})
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:

@@ -1,6 +1,9 @@
 """``explain``: an account that adds up to what ``/metrics`` shows."""
 
 import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +13,36 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
 from exporter.clock import SystemClock
+from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Reader, Search
+from exporter.web.app import build
+from exporter.web.server import start
 from tests.support.driver import LedgerDriver
-from tests.support.telling import metrics, report
+from tests.support.telling import by_key, explained_ledger, metrics, report
+from tests.web.served import sources
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
-def ask(told: LedgerDriver, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
-    """Run ``explain`` at the instant that the ledger's clock shows."""
-    monkeypatch.setattr(SystemClock, "now_ms", lambda _self: told.clock.now_ms())
-    file = str(told.folder / "exporter.yaml")
-    return CliRunner().invoke(main, ["explain", "--config", file, *arguments])
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
+    """Yield a ledger with a past; ``explain`` runs at the instant that its clock shows."""
+    monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
+    found = explained_ledger(tmp_path)
+    monkeypatch.delenv("FLOWXO_API_KEY")
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _self: found.clock.now_ms())
+    yield found
+    found.close()
 
 
-def explained(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch, selector: str
-) -> list[dict[str, Any]]:
-    result = ask(told, monkeypatch, "--format", "json", selector)
+def ask(told: LedgerDriver, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        main, ["explain", "--config", str(told.folder / "exporter.yaml"), *arguments]
+    )
+
+
+def explained(told: LedgerDriver, selector: str, *arguments: str) -> list[dict[str, Any]]:
+    result = ask(told, "--format", "json", selector, *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     series: list[dict[str, Any]] = json.loads(result.stdout)["series"]
     return series
@@ -59,30 +75,37 @@ def lived(told: LedgerDriver) -> None:
     report(told, "shop", {9: 104, 10: 70, 11: 15})
 
 
-def test_the_parts_add_up_to_the_exported_number(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_parts_add_up_to_the_exported_number(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
 
-    (series,) = explained(told, monkeypatch, RECEIVED)
+    (series,) = explained(told, RECEIVED)
 
     assert series["sum"] == {
         "buckets": 59, "retired": 0, "truth": 59, "overhang": 7, "written_off": 0,
         "counter": 66, "held": None,
     }  # fmt: skip
     assert recomputed(series) == series["exported"] == 66
+    assert [
+        (each["phase"], each["provider"], each["baseline"], each["counted"], each["revisions"])
+        for each in series["buckets"]
+    ] == [
+        ("settled", 104, 100, 4, 1),
+        ("settling", 70, 30, 40, 2),
+        ("open", 15, 0, 15, 0),
+    ]
+    assert (series["target"], series["query"], series["provider"]) == ("shop", "hourly", "flowxo")
+    assert (series["request"], series["field"]) == ("GET /insights", "metrics[].received_messages")
+    assert series["since_ms"] == told.clock.now_ms() - 25 * 60_000
 
 
-def test_every_exported_number_is_the_one_on_metrics(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_exported_number_is_the_one_on_metrics(told: LedgerDriver) -> None:
     lived(told)
     told.clock.advance(60 * 180)
     report(told, "shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
     told.confirm_zero_scraped()
 
-    shown = explained(told, monkeypatch, '{target="shop"}')
+    shown = explained(told, '{target="shop"}')
 
     assert {each["series"].split("{")[0] for each in shown} >= {
         "chatbot_messages_received_total",
@@ -102,94 +125,53 @@ def test_every_exported_number_is_the_one_on_metrics(
     ]
 
 
-def test_a_new_series_is_shown_as_zero_first(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_series_is_shown_as_zero_first(told: LedgerDriver) -> None:
     report(told, "shop", {10: 30})
     told.clock.advance(60 * 5)
     report(told, "shop", {10: 30, 11: 8})
 
-    (series,) = explained(told, monkeypatch, RECEIVED)
+    (series,) = explained(told, RECEIVED)
 
     assert (series["exported"], series["sum"]["held"], series["sum"]["counter"]) == (0, 0, 8)
     assert any("until a scrape has returned" in note for note in series["notes"])
 
 
-def test_what_is_written_off_stays_in_the_sum(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_written_off_or_retired_stays_in_the_sum(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
     told.clock.advance(60 * 7 * 60)
     told.ledger.maintain()
 
-    (series,) = explained(told, monkeypatch, RECEIVED)
+    (series,) = explained(told, RECEIVED)
 
     assert (series["sum"]["overhang"], series["sum"]["written_off"]) == (0, 7)
     assert recomputed(series) == series["exported"] == 66
 
-
-def test_retired_buckets_are_one_number(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lived(told)
-    told.confirm_zero_scraped()
     told.clock.advance(60 * 36 * 24 * 60)
     report(told, "shop", {})
     told.ledger.compact()
 
-    (series,) = explained(told, monkeypatch, RECEIVED)
+    (series,) = explained(told, RECEIVED)
 
-    assert series["sum"]["retired"] == 59
+    assert (series["sum"]["retired"], series["sum"]["written_off"]) == (59, 7)
     assert recomputed(series) == series["sum"]["counter"] == 66
 
 
-def test_each_bucket_has_its_phase_baseline_and_revisions(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lived(told)
-
-    (series,) = explained(told, monkeypatch, RECEIVED)
-
-    assert [
-        (each["phase"], each["provider"], each["baseline"], each["counted"], each["revisions"])
-        for each in series["buckets"]
-    ] == [
-        ("settled", 104, 100, 4, 1),
-        ("settling", 70, 30, 40, 2),
-        ("open", 15, 0, 15, 0),
-    ]
-
-
-def test_origin_and_request_are_named(told: LedgerDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    lived(told)
-
-    (series,) = explained(told, monkeypatch, RECEIVED)
-
-    assert (series["target"], series["query"], series["provider"]) == ("shop", "hourly", "flowxo")
-    assert (series["request"], series["field"]) == ("GET /insights", "metrics[].received_messages")
-    assert series["since_ms"] == told.clock.now_ms() - 25 * 60_000
-
-
-def test_a_query_that_was_removed_is_explained_but_not_exported(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_query_that_was_removed_is_explained_but_not_exported(told: LedgerDriver) -> None:
     lived(told)
     told.ledger.sync_queries([spec for spec in told.specs if spec.target != "shop"])
 
-    (series,) = explained(told, monkeypatch, RECEIVED)
+    (series,) = explained(told, RECEIVED)
 
     assert (series["state"], series["exported"], series["sum"]["counter"]) == ("removed", None, 66)
     assert [each["phase"] for each in series["buckets"]] == ["unknown"] * 3
 
 
-def test_a_person_can_read_and_add_it_up(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_person_can_read_and_add_it_up(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
 
-    result = ask(told, monkeypatch, RECEIVED)
+    result = ask(told, RECEIVED)
 
     lines = result.stdout.splitlines()
     assert lines[0] == (
@@ -210,8 +192,8 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
     told.clock.advance(60 * 60 * 6)
     monkeypatch.setattr("exporter.cli.explain.NEWEST", 3)
 
-    short = ask(told, monkeypatch, RECEIVED).stdout
-    long = ask(told, monkeypatch, "--all", RECEIVED).stdout
+    short = ask(told, RECEIVED).stdout
+    long = ask(told, "--all", RECEIVED).stdout
 
     assert "21 older ones (--all)" in short
     assert "older ones" not in long
@@ -219,63 +201,117 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
 
 
 def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver,
 ) -> None:
     lived(told)
     report(told, "promo", {10: 1}, users=3)
 
-    text = ask(told, monkeypatch, '{target=~".+"}').stdout
-    series = explained(told, monkeypatch, '{target=~".+"}')
+    text = ask(told, '{target=~".+"}').stdout
+    series = explained(told, '{target=~".+"}')
 
     assert len(series) > 4
     assert text.splitlines()[-1] == f"{len(series)} series"
     assert text.count("\n  query     ") == len(series)
-    data = json.loads(ask(told, monkeypatch, "--format", "json", '{target=~".+"}').stdout)
+    data = json.loads(ask(told, "--format", "json", '{target=~".+"}').stdout)
     assert (data["selector"], data["total"]) == ('{target=~".+"}', len(series))
     assert data["now_ms"] == told.clock.now_ms()
 
 
-def test_nothing_that_matches_exits_with_one(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+NOTHING = [
+    ('chatbot_messages_received_total{target="nobody"}', "no query has read one of chatbot_mess"),
+    ("chatbot_exporter_target_up", "is the exporter's own"),
+    ("chatbot_message_received_total", 'did you mean "chatbot_messages_received_total"?'),
+    ('{target="nobody"}', "no query has read one with these labels"),
+]
+BAD = [
+    *((text, "") for text in ("", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}")),
+    ("rate(chatbot_messages_received_total[5m])", "functions, operators and ranges are not"),
+    ("chatbot_messages_received_total[5m]", "functions, operators and ranges are not"),
+    ("a + b", "functions, operators and ranges are not"),
+]
+
+
+@pytest.mark.parametrize(("selector", "words"), [*NOTHING, *BAD])
+@pytest.mark.parametrize("by_url", [False, True])
+def test_what_cannot_be_explained_exits_with_one_or_two_and_says_why(
+    selector: str, words: str, told: LedgerDriver, *, by_url: bool
 ) -> None:
-    result = ask(told, monkeypatch, 'chatbot_messages_received_total{target="nobody"}')
+    report(told, "shop", {10: 30})
+    with served(told) as url:
+        result = ask(told, selector, *(["--url", url] if by_url else []))
 
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert "no series matches" in result.stderr
-
-
-@pytest.mark.parametrize("selector", ["", "{}", "a{", 'a{b="c"', 'a{b=~"("}', "a b", "a{b=c}"])
-def test_a_bad_selector_exits_with_two_and_says_where(
-    selector: str, told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    result = ask(told, monkeypatch, selector)
-
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "SELECTOR" in result.stderr
+    assert (result.exit_code, result.stdout) == (2 if (selector, words) in BAD else 1, "")
+    assert words in " ".join(result.stderr.split())
+    assert ("SELECTOR" in result.stderr) is (result.exit_code == 2)
 
 
-def test_a_ledger_that_is_not_there_yet_is_said(
-    told: LedgerDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def served(told: LedgerDriver) -> Iterator[str]:
+    """Serve the ledger's explanations, two at a time, as a running exporter does."""
+
+    def explain(selector: str, first: int) -> Explanations:
+        reader = Reader(told.url, told.families)
+        explainer = Explainer(reader, by_key(told), told.families, told.clock.now_ms())
+        return explainer.answer(selector, first, most=2)
+
+    server = start("127.0.0.1:0", build(sources(explain=explain)))
+    yield f"http://{server.address}/"
+    server.stop(5)
+
+
+def test_a_running_exporter_gives_the_same_accounts_page_by_page(told: LedgerDriver) -> None:
+    lived(told)
+    report(told, "promo", {10: 1}, users=3)
+    everything = explained(told, '{target=~".+"}')
+    with served(told) as url:
+        asked = explained(told, '{target=~".+"}', "--url", url, "--config", "none.yaml")
+
+    assert len(asked) > 4
+    assert asked == everything
+
+
+def test_an_address_without_an_exporter_is_said_to_be_one(told: LedgerDriver) -> None:
+    result = ask(told, RECEIVED, "--url", "http://127.0.0.1:9")
+
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9 does not answer as an exporter" in result.stderr
+
+
+def test_a_ledger_that_is_not_there_yet_is_said(told: LedgerDriver, tmp_path: Path) -> None:
     file = told.folder / "exporter.yaml"
     file.write_text(file.read_text().replace("ledger.db", "none.db"))
 
-    result = ask(told, monkeypatch, RECEIVED)
+    result = ask(told, RECEIVED)
 
     assert result.exit_code == 1
     assert "there is no ledger yet" in result.stderr
     assert not (tmp_path / "none.db").exists()
 
 
-def test_explaining_keeps_no_writer_waiting(
-    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_explaining_keeps_no_writer_waiting(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
     with told.transaction():  # the exporter is in the middle of a commit
-        (series,) = explained(told, monkeypatch, RECEIVED)
+        (series,) = explained(told, RECEIVED)
 
     report(told, "shop", {9: 104, 10: 80, 11: 20})
 
     assert series["exported"] == 66
-    assert explained(told, monkeypatch, RECEIVED)[0]["exported"] == 74
+    assert explained(told, RECEIVED)[0]["exported"] == 74
+
+
+def test_between_two_queries_the_write_ahead_log_can_be_shortened(told: LedgerDriver) -> None:
+    lived(told)
+    report(told, "promo", {10: 1}, users=3)
+    reader = Reader(told.url, told.families)
+    search = Search(lambda *_: True, lambda _: True, by_key(told), told.clock.now_ms())
+    records = reader.find(search, range(50))
+
+    assert next(records)
+    report(told, "shop", {9: 104, 10: 80, 11: 20})
+    with closing(sqlite3.connect(told.folder / "ledger.db")) as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    assert busy == 0
+    assert len(list(records)) > 2
+    reader.close()

@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import main
-from exporter.cli.plan import budgets, lines_of
+from exporter.cli.plan import planned
 from exporter.cli.settings import targets_of
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
@@ -54,25 +54,25 @@ def test_a_first_poll_takes_the_calls_that_were_planned(provider: str) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock, per_hour=2)
     (target,) = [each for each in targets_of(vendors.settings()) if each.provider == provider]
-    lines = lines_of(target, budgets([target]))
+    plan = planned([target])[target.name]
 
     asked = [
         run_virtual(first_poll(query, target, vendors, clock), clock) for query in target.queries
     ]
 
-    assert lines
-    for line, number in zip(lines, asked, strict=True):
-        assert number >= line.calls, line.query
-        assert line.more or number == line.calls, line.query
+    assert plan
+    for each, number in zip(plan, asked, strict=True):
+        assert number >= each.calls, each.spec.name
+        assert each.more or number == each.calls, each.spec.name
 
 
 def test_a_long_lookback_is_read_in_parts() -> None:
     vendors = Vendors(VirtualClock())
     (target,) = targets_of(read(only(vendors, "flowxo", lookback="20d")))
 
-    line = lines_of(target, budgets([target]))[0]
+    each = planned([target])[target.name][0]
 
-    assert (line.query, line.calls, line.rows) == ("hourly", 3, 481)
+    assert (each.spec.name, each.calls, each.rows) == ("hourly", 3, 481)
 
 
 def only(vendors: Vendors, provider: str, **changes: object) -> dict[str, object]:
@@ -119,9 +119,12 @@ def test_a_target_that_cannot_keep_up_is_told(tmp_path: Path) -> None:
     assert "requests_per_second is 0.5" in text
 
 
-def test_a_faulty_file_exits_with_two(tmp_path: Path) -> None:
+def test_no_secret_is_needed_and_a_wrong_file_exits_with_two(tmp_path: Path) -> None:
+    document = only(Vendors(VirtualClock()), "flowxo", api_key={"env": "NOT_SET_HERE"})
+    text = plan(tmp_path, document)
     (tmp_path / "exporter.yaml").write_text("version: 2\n")
 
-    result = CliRunner().invoke(main, ["plan", str(tmp_path / "exporter.yaml")])
+    result = CliRunner().invoke(main, ["plan", "--config", str(tmp_path / "exporter.yaml")])
 
+    assert "flowxo" in text
     assert (result.exit_code, result.stdout) == (2, "")

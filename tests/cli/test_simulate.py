@@ -66,20 +66,12 @@ def test_wrong_usage_is_2(arguments: list[str], words: str) -> None:
 
 
 def test_a_taken_port_is_1() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        result = subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-c", PYTHON, "voiceflow", "--port", port],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
+        result = CliRunner().invoke(command, ["voiceflow", "--port", port])
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert f"cannot listen on port {port}: Address already in use" in result.stderr
 
 

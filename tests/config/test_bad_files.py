@@ -30,5 +30,5 @@ def test_a_file_that_is_not_there_is_a_fault() -> None:
 
 
 def test_a_folder_is_a_fault() -> None:
-    with pytest.raises(SettingsError, match=r"the file cannot be read$"):
+    with pytest.raises(SettingsError, match=r"the file cannot be read: it is a folder$"):
         load(BAD, OPTIONS, ENVIRON)

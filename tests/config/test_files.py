@@ -72,15 +72,3 @@ def test_a_key_file_of_such_a_kind_is_an_error_of_the_settings(
 def test_settings_in_such_a_file_are_refused(tmp_path: Path, make: Callable[[Path], Path]) -> None:
     with pytest.raises(SettingsError, match="the file cannot be read"):
         load(make(tmp_path / "exporter.yaml"), OPTIONS, {})
-
-
-def test_a_key_may_have_white_space_around_it(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("  secret-key\r\n\n")
-    file = tmp_path / "exporter.yaml"
-    file.write_text(
-        "version: 1\ntargets:\n  - {name: a, provider: flowxo, project: p, api_key: {file: key}}\n"
-    )
-
-    (target,) = load(file, OPTIONS, {}).targets
-
-    assert target.api_key.read() == "secret-key"  # type: ignore[attr-defined] # FlowXOOptions

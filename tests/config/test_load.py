@@ -7,7 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from exporter.config import load, loads
-from exporter.config.model import Secret, Settings, parse_listen
+from exporter.config.model import Secret, Settings
+from exporter.config.secret import SecretContext
+from exporter.config.values import parse_listen
 from exporter.errors import SettingsError, Unauthorized
 from exporter.providers import PROVIDERS
 from tests.support.settings import CANARY, ENVIRON, FAMILIES, OPTIONS, HourlyOptions
@@ -47,6 +49,52 @@ targets:
     ]
 
 
+KEY = "provider: hourly, account_key: {env: VOICEFLOW_API_KEY}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"targets: [&a {{name: a, {KEY}, settle: 3h}}, {{<<: *a, name: b, settle: 2h}}]",
+        (
+            f"x-base: &b {{{KEY}, settle: 3h}}\ntargets:\n  - {{<<: *b, name: a}}\n"
+            "  - {<<: [{settle: 2h}, *b], name: b}\n"
+        ),
+        (
+            f"targets: [{{name: a, {KEY}, settle: &s 3h, lookback: 9h}}, "
+            f"{{name: b, {KEY}, settle: 2h, lookback: *s}}]"
+        ),
+        (
+            f"defaults: {{settle: 3h, hourly: {{settle: 2h}}}}\n"
+            f"targets: [{{name: a, {KEY}, settle: 3h}}, {{name: b, {KEY}}}]"
+        ),
+        (
+            "defaults: {settle: 3h, hourly: {account_key: {env: VOICEFLOW_API_KEY}}}\n"
+            "targets: [{name: a, provider: hourly}, {name: b, provider: hourly, settle: 2h}]"
+        ),
+    ],
+)
+def test_targets_share_settings_by_anchor_merge_key_or_default_of_their_provider(text: str) -> None:
+    made = settings(f"version: 1\n{text}")
+
+    assert [(t.name, t.settle) for t in made.targets] == [("a", 10_800_000), ("b", 7_200_000)]
+    assert all(t.account_key.env for t in made.targets if isinstance(t, HourlyOptions))
+
+
+@pytest.mark.parametrize(
+    "multiplied",
+    [
+        "- &n0 [x, x]\n" + "".join(f"- &n{n} [*n{n - 1}, *n{n - 1}]\n" for n in range(1, 18)),
+        "- &n0 {}\n" + "".join(f"- &n{n} {{<<: [*n{n - 1}, *n{n - 1}]}}\n" for n in range(1, 18)),
+        "- &n [*n, *n]\n",
+        "- &n {<<: *n}\n",
+        "- &n {a: *n, <<: *n}\n",
+    ],
+)
+def test_aliases_cannot_multiply_a_file_without_limit(multiplied: str) -> None:
+    assert re.search(": (more than 50,000 values|nested too deep)", faults_of(multiplied))
+
+
 def test_a_target_keeps_its_providers_own_default() -> None:
     target = settings("version: 1" + TARGET).targets[0]
 
@@ -74,7 +122,7 @@ privacy: {top_messages: raw, allow_raw_text: true}
 
 @pytest.mark.parametrize(
     ("written", "milliseconds"),
-    [("90s", 90_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("6h", 21_600_000)],
+    [("90s", 90_000), ("1h30m", 5_400_000), ("2d", 172_800_000), ("1w", 604_800_000)],
 )
 def test_durations_are_milliseconds(written: str, milliseconds: int) -> None:
     made = settings(f"version: 1\ndefaults: {{zero_hold: {written}}}{TARGET}")
@@ -107,8 +155,7 @@ def test_relative_paths_start_from_the_settings_files_folder(tmp_path: Path) -> 
 def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first\n")
-    secret = Secret(file="key")
-    secret.relative_to(tmp_path)
+    secret = Secret.model_validate({"file": "key"}, context=SecretContext({}, tmp_path))
 
     before = secret.read()
     key.write_text("second\r\n")
@@ -118,7 +165,7 @@ def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("secret", [Secret(file="/nowhere/key"), Secret(env="NO_SUCH_KEY")])
 def test_a_secret_that_is_gone_by_the_time_of_a_poll_is_a_failed_poll(secret: Secret) -> None:
-    with pytest.raises(Unauthorized, match="cannot be read"):
+    with pytest.raises(Unauthorized, match=r"cannot be read|is not set"):
         secret.read()
 
 
@@ -129,6 +176,30 @@ def test_a_secret_outside_a_file_must_be_a_reference_too() -> None:
 
 def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     assert faults_of("#" * 2**20 + "\n") == "exporter.yaml:1:1: the file is larger than 1 MiB"
+
+
+def test_secrets_are_stripped_wherever_they_come_from(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"\t{CANARY} \r\n\n")
+    file = tmp_path / "exporter.yaml"
+    keys = ("{file: key}", "{env: KEY}", f'" {CANARY} "')
+    listed = [f"{{name: t{n}, provider: hourly, account_key: {k}}}" for n, k in enumerate(keys)]
+    file.write_text(f"version: 1\nallow_inline_secrets: true\ntargets: [{', '.join(listed)}]\n")
+
+    targets = load(file, OPTIONS, {"KEY": f" {CANARY}\n"}).targets
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEY", f" {CANARY}\n")
+        read = {t.account_key.read() for t in targets if isinstance(t, HourlyOptions)}
+
+    assert read == {CANARY}
+
+
+def test_secrets_need_not_be_there_where_none_is_used() -> None:
+    text = "targets: [{name: a, provider: hourly, account_key: {REF}}]"
+
+    for reference in ("env: NOT_SET", "file: /nowhere/key"):
+        written = f"version: 1\n{text.replace('REF', reference)}"
+        assert loads(written, OPTIONS, {}, resolve=False).targets[0].name == "a"
+        assert "targets[0].account_key" in faults_of(written)
 
 
 def test_absolute_and_remote_ledgers_stay_as_they_are() -> None:

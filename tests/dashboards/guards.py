@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterable
 
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.ruleset import rules
 
 _COMPARED = re.compile(r"(?:[<>]=?|==) [\d.]+")
 
 
-def untried(tuning: Tuning, alert: str, mutations: Iterable[str]) -> list[str]:
+def untried(thresholds: Thresholds, alert: str, mutations: Iterable[str]) -> list[str]:
     """Return the comparisons of ``alert``, and how long it must last, that no mutation changes."""
-    (group,) = rules(tuning, (alert,))["groups"]
+    (group,) = rules(thresholds, (alert,))["groups"]
     rule = group["rules"][-1]
     tried = sorted(mutations, key=len, reverse=True)
     expr = rule["expr"]

@@ -38,11 +38,11 @@ def board_faults(board: Mapping[str, Any], uids: Iterable[str]) -> Iterator[Faul
     for rule, text in (
         *_frame(board),
         *_variables(board["templating"]["list"]),
-        *_places(board["panels"]),
+        *_places(_with_rows(board)),
         *_links(board, frozenset(uids)),
     ):
         yield Fault(rule, title, "", text)
-    for panel in _panels(board):
+    for panel in panels(board):
         for rule, text in (*_panel(panel), *_targets(panel)):
             yield Fault(rule, title, panel["title"], text)
 
@@ -70,7 +70,7 @@ def metrics(expr: str) -> set[str]:
 
 def expressions(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every query of a board, with the title of its panel."""
-    for panel in _panels(board):
+    for panel in panels(board):
         for target in panel.get("targets", ()):
             yield panel["title"], target["expr"]
 
@@ -80,8 +80,13 @@ def seconds(text: str) -> int:
     return sum(int(n) * _SECONDS[unit] for n, unit in re.findall(r"(\d+)([smhdw])", text))
 
 
-def _panels(board: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+def panels(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the panels of a board and of its collapsed rows, without the rows."""
+    return [panel for panel in _with_rows(board) if panel["type"] != "row"]
+
+
+def _with_rows(board: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [each for top in board["panels"] for each in (top, *top.get("panels", ()))]
 
 
 def _frame(board: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,11 +109,11 @@ def _variables(variables: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, st
             yield "template-label-promql-rule", variable["query"]
 
 
-def _places(panels: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    ids = [panel["id"] for panel in panels]
+def _places(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    ids = [panel["id"] for panel in found]
     if len(ids) != len(set(ids)):
         yield "unique-panel-id", "two panels have one number"
-    for one, other in itertools.combinations(panels, 2):
+    for one, other in itertools.combinations(found, 2):
         if _overlap(one["gridPos"], other["gridPos"]):
             yield "no-overlap", f"{one['title']} lies on {other['title']}"
 
@@ -158,7 +163,7 @@ def _rates(expr: str) -> Iterator[tuple[str, str]]:
     if "$__rate_interval" in re.sub(r"\bi?rate\([^\[\]]*\[[^\]]+\]", "", expr):
         yield "target-rate-interval-rule", expr
     bare = re.sub(r"\b(?:rate|irate|increase)\(\w+(?:\{[^}]*\})?\[", "", STRING.sub('""', expr))
-    bare = re.sub(r"\b(?:and|unless) on \([^)]*\) \w+_total", "", bare)
+    bare = re.sub(r"\b(?:and|unless) on \([^)]*\) (?:group\()?\w+_total", "", bare)
     if re.search(r"\w+_total\b", bare):
         yield "target-counter-agg-rule", expr
 

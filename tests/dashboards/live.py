@@ -1,7 +1,6 @@
 """A real Prometheus on loopback over the demo's history, with what the rules record of it."""
 
 import re
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,10 @@ import httpx
 import yaml
 
 from dashboards.source.rule_files import recording_rules
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.dashboards.ruleset import NAME
+from tests.e2e.processes import ROOT, free_port, wait_for
 
 Rule = dict[str, str]
 GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
@@ -58,7 +58,7 @@ class Server:
     @contextmanager
     def running(self) -> Iterator[httpx.Client]:
         """Start Prometheus over all blocks; yield a client of its API."""
-        port = _free_port()
+        port = free_port()
         command = [
             needed("prometheus"),
             f"--config.file={self._settings}",
@@ -67,24 +67,56 @@ class Server:
             f"--query.lookback-delta={self._step_s}s",
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-            assert process.stderr is not None
-            try:
-                assert any("ready to receive web requests" in line for line in process.stderr)
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                    yield client
-            finally:
-                process.terminate()
-                process.stderr.read()
+        with started(command, port) as client:
+            yield client
 
     @property
     def _data(self) -> Path:
         return self._folder / "data"
 
 
-def recorded(tuning: Tuning) -> list[Rule]:
+@contextmanager
+def started(command: Sequence[str], port: int, folder: Path = ROOT) -> Iterator[httpx.Client]:
+    """Start a server in ``folder``; yield a client once it is ready, and end it with the block."""
+    with (
+        subprocess.Popen(  # noqa: S603 - Prometheus and its kin
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+    ):
+        try:
+            wait_for(lambda: process.poll() is not None or _is_ready(client), DEADLINE_S)
+            assert process.poll() is None, f"{command} ended"
+            yield client
+        finally:
+            process.terminate()
+
+
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/-/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def alertmanager(settings: Path, folder: Path) -> Iterator[httpx.Client]:
+    """Start Alertmanager on loopback; yield a client of its API."""
+    port = free_port()
+    command = [
+        needed("alertmanager"),
+        f"--config.file={settings}",
+        f"--storage.path={folder}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]
+    with started(command, port) as client:
+        yield client
+
+
+def recorded(thresholds: Thresholds) -> list[Rule]:
     """Return the recording rules."""
-    (group,) = recording_rules(tuning)["groups"]
+    (group,) = recording_rules(thresholds)["groups"]
     rules: list[Rule] = group["rules"]
     return rules
 
@@ -130,9 +162,3 @@ def _promtool(*arguments: str, folder: Path | None = None) -> None:
     subprocess.run(  # noqa: S603 - promtool itself
         command, check=True, capture_output=True, timeout=DEADLINE_S, cwd=folder
     )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port

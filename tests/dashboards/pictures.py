@@ -17,7 +17,7 @@ from typing import Any
 
 from dashboards.source import promql
 from dashboards.source.files import FOLDER
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from exporter.logs import configure_logs
 from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
@@ -77,7 +77,7 @@ def main() -> None:
 
 def record(server: Server) -> None:
     """Record what the panels read: engagement of all days, its expectation of the last ones."""
-    rules = {rule["record"]: rule for rule in recorded(Tuning(interval_s=STEP_S))}
+    rules = {rule["record"]: rule for rule in recorded(Thresholds(interval_s=STEP_S))}
     long = [rules[name] for name in (promql.HOUR, promql.actual(promql.FAST))]
     last = [
         rule

@@ -28,7 +28,7 @@ def needed(program: str, build: Build = "installed") -> str:
     """Return the program's path; skip aloud where it is absent, fail where CI promises it."""
     if build == "newest":
         return _newest(program)
-    found = shutil.which(program)
+    found = shutil.which(program) or shutil.which(f"prometheus-{program}")  # Debian's name
     if found:
         return found
     if os.environ.get("CI") == "true":

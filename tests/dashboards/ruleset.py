@@ -4,15 +4,15 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from dashboards.source.rule_files import alert_rules, recording_rules
-from dashboards.source.thresholds import Tuning
+from dashboards.source.rule_files import Links, alert_rules, recording_rules
+from dashboards.source.thresholds import Thresholds
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 NAME = re.compile(r"bot:chatbot_\w+:\w+")
 
 
-def rules(tuning: Tuning, alerts: Iterable[str]) -> dict[str, Any]:
+def rules(thresholds: Thresholds, alerts: Iterable[str]) -> dict[str, Any]:
     """Return a rule file of ``alerts`` and the records that they read.
 
     In one group, since promtool evaluates groups in no order of its own.
@@ -20,18 +20,18 @@ def rules(tuning: Tuning, alerts: Iterable[str]) -> dict[str, Any]:
     wanted = set(alerts)
     chosen = [
         rule
-        for group in alert_rules(tuning)["groups"]
+        for group in alert_rules(thresholds, Links())["groups"]
         for rule in group["rules"]
         if rule["alert"] in wanted
     ]
     assert {rule["alert"] for rule in chosen} == wanted
-    records = recording_rules(tuning)["groups"][0]["rules"]
+    records = recording_rules(thresholds)["groups"][0]["rules"]
     needed = {name for rule in chosen for name in NAME.findall(rule["expr"])}
     for record in reversed(records):
         if record["record"] in needed:
             needed |= set(NAME.findall(record["expr"]))
     kept = [record for record in records if record["record"] in needed]
-    group = {"name": "all", "interval": f"{tuning.interval_s}s", "rules": [*kept, *chosen]}
+    group = {"name": "all", "interval": f"{thresholds.interval_s}s", "rules": [*kept, *chosen]}
     return {"groups": [group]}
 
 

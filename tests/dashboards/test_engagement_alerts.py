@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.records import ON
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.courses import (
     FRIDAY_TEN,
     HOURS,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 SUDDEN, FAST, QUARTER, HALF, DAILY = DROPS
 UNLEARNT = "ChatbotBaselineNotLearnt"
-TUNING = Tuning(interval_s=HOUR_S)
+THRESHOLDS = Thresholds(interval_s=HOUR_S)
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 BUSY = usual(100)
 FLAT = flat(100)
@@ -244,7 +244,7 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], int
     shown: dict[str, Values] = {}
     for name, course in everything.items():
         shown |= series(name, course)
-    chosen = in_hours(rules(TUNING, (*DROPS, UNLEARNT)))
+    chosen = in_hours(rules(THRESHOLDS, (*DROPS, UNLEARNT)))
     found = firing(folder, chosen, shown, PROBES, step_s=HOUR_S)
     first: dict[tuple[str, str], int] = {}
     for probe, samples in sorted(found.items()):
@@ -279,7 +279,7 @@ def test_without_a_guard_a_bot_that_is_well_would_be_told_of(
     fired: dict[tuple[str, str], int], guard: str, tmp_path: Path
 ) -> None:
     alert, course, old, new = GUARDS[guard]
-    without = mutated(in_hours(rules(TUNING, (alert,))), old, new)
+    without = mutated(in_hours(rules(THRESHOLDS, (alert,))), old, new)
 
     found = firing(tmp_path, without, series(guard, course), PROBES, step_s=HOUR_S)
 
@@ -290,7 +290,7 @@ def test_without_a_guard_a_bot_that_is_well_would_be_told_of(
 @pytest.mark.parametrize("guard", NEEDED)
 def test_without_a_guard_a_drop_would_lower_its_own_expectation(guard: str, tmp_path: Path) -> None:
     alert, course, hours, old, new = NEEDED[guard]
-    shipped = in_hours(rules(TUNING, (alert,)))
+    shipped = in_hours(rules(THRESHOLDS, (alert,)))
     shown, probes = series(guard, course), [hour * HOUR_S for hour in hours]
 
     assert firing(tmp_path, shipped, shown, probes, step_s=HOUR_S)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.files import FOLDER, generated, importable_boards
-from dashboards.source.thresholds import Tuning
+from dashboards.source.rule_files import Links
+from dashboards.source.thresholds import Thresholds
 
-FILES = generated(Tuning())
+FILES = generated(Thresholds(), Links())
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -36,11 +37,11 @@ def test_a_board_for_import_by_hand_asks_for_the_data_source_and_is_otherwise_th
 
 
 def test_links_can_be_given_an_address() -> None:
-    tuned = Tuning(runbooks="https://git.example.com/bots/", grafana="https://grafana.example.com")
+    own = Links("https://docs.example.com/alerts", "https://grafana.example.com")
 
-    alerts = generated(tuned)["rules/chatbot-alerts.yaml"]
+    alerts = generated(Thresholds(), own)["rules/chatbot-alerts.yaml"]
 
-    assert "https://git.example.com/bots/docs/alerts.md#chatbotdatastale" in alerts
+    assert "runbook_url: https://docs.example.com/alerts#chatbotdatastale" in alerts
     assert "dashboard_url: https://grafana.example.com/d/chatbot-exporter" in alerts
 
 

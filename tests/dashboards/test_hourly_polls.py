@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from exporter.model.query import QuerySpec
@@ -56,7 +56,7 @@ def polled_hourly(folder: Path, course: Course) -> list[float | None]:
 
 
 def _poll(ledger: Ledger, now_ms: int, course: Course) -> None:
-    claim = ledger.claim(lambda _target, _query: now_ms + 1)
+    claim = ledger.claim()
     assert claim is not None
     window = Window(max(START_MS, now_ms - SPEC.lookback_ms), ceil_to(now_ms + 1, HOUR_MS))
     first = -(-(window.start_ms - START_MS) // HOUR_MS)
@@ -80,7 +80,7 @@ def fired(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     series: dict[str, Values] = {
         f'chatbot_period_messages_received{{{labels},period="hour"}}': polled_hourly(folder, course)
     }
-    chosen = rules(Tuning(interval_s=STEP_S), ALERTS)
+    chosen = rules(Thresholds(interval_s=STEP_S), ALERTS)
     probes = [hour * 3600 for hour in range(28 * 24, HOURS)]
     found = firing(folder, chosen, series, probes, step_s=STEP_S)
     first: dict[str, int] = {}

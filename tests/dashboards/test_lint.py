@@ -5,7 +5,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -13,8 +13,13 @@ import yaml
 from dashboards.source.files import FOLDER
 from dashboards.source.metrics_shown import NOT_SHOWN
 from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
-from exporter.exposition.catalogue import entries
+from dashboards.source.rule_files import GRAFANA, RUNBOOKS
+from exporter.config import loads
+from exporter.exposition.catalogue import capped, entries
 from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import LabelSettings
+from exporter.providers.chatlayer.options import Collector
+from exporter.providers.voiceflow.options import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -108,9 +113,56 @@ def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
 def test_a_providers_board_shows_what_the_provider_feeds(provider: str) -> None:
     kind = PROVIDERS[provider]
     fed = kind.feeds | {family.name for family in kind.families}
-    shown = {f"chatbot_{name}" for name in SHOWN_BY[provider][1]}
+    shown = [f"chatbot_{name}" for row in SHOWN_BY[provider][1] for name in row.families]
 
-    assert shown == fed - NOT_SHOWN.keys()
+    assert sorted(shown) == sorted(fed - NOT_SHOWN.keys())
+
+
+EVERYTHING: dict[str, dict[str, Any]] = {
+    "voiceflow": {"projects": [{"id": "a"}], "queries": get_args(QueryName)},
+    "inkeep": {"project": "p"},
+    "flowxo": {"project": "p", "top_flows": {}},
+    "xenioo": {"service_url": "https://a.example.com", "bot": "*", "timezone": "UTC"},
+    "chatlayer": {"bots": [{"id": "b"}], "team_id": "t", "collectors": get_args(Collector)},
+}
+"""Settings with every query, beside the key."""
+KEYS = {"xenioo": "account_key", "chatlayer": "token"}
+
+
+def fed_by_query(provider: str, settings: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the families that each query of a target feeds, by the query's kind."""
+    target = {"name": "t", "provider": provider, KEYS.get(provider, "api_key"): {"env": "K"}}
+    loaded = loads(
+        json.dumps({"version": 1, "targets": [target | settings]}),
+        {name: kind.options for name, kind in PROVIDERS.items()},
+        {"K": "a:b"},
+        file="test",
+        families=capped(PROVIDERS),
+    )
+    built = PROVIDERS[provider].build(
+        loaded.targets[0], LabelSettings(loaded.limits, loaded.privacy)
+    )
+    found: dict[str, set[str]] = {}
+    for query in built.queries:
+        found.setdefault(query.spec.name.partition("/")[0], set()).update(query.spec.fields)
+    return found
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_row_shows_what_its_query_feeds_and_is_open_where_that_is_on_by_default(
+    provider: str,
+) -> None:
+    fed = fed_by_query(provider, EVERYTHING[provider])
+    lists = {"queries", "collectors", "top_flows"}
+    without = {k: v for k, v in EVERYTHING[provider].items() if k not in lists}
+    by_default = fed_by_query(provider, without).keys()
+
+    for row in SHOWN_BY[provider][1]:
+        families = {f"chatbot_{name}" for name in row.families}
+        if row.setting not in {"units", "events.event_map"}:
+            assert (row.query in by_default) is not bool(row.setting), row
+            assert families - {"chatbot_active_conversations"} <= fed[row.query], row
+        assert row.query in fed
 
 
 def test_every_alert_has_its_section_in_the_runbook() -> None:
@@ -119,14 +171,15 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
         heading.lower() for heading in re.findall(r"^### (Chatbot\w+)$", runbook, re.MULTILINE)
     }
 
-    assert sections == {
-        rule["annotations"]["runbook_url"].partition("#")[2] for rule in ALERTS.values()
+    assert {rule["annotations"]["runbook_url"] for rule in ALERTS.values()} == {
+        f"{RUNBOOKS}#{section}" for section in sections
     }
+    assert RUNBOOKS.startswith("https://")
 
 
 def test_every_alert_leads_to_a_board_that_exists() -> None:
     for rule in ALERTS.values():
-        uid = rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
+        uid = rule["annotations"]["dashboard_url"].removeprefix(f"{GRAFANA}/d/").partition("?")[0]
         known = {uid.replace("{{ $labels.provider }}", provider) for provider in SHOWN_BY}
         assert known <= BOARDS.keys()
 

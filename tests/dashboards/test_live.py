@@ -6,71 +6,51 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-import yaml
 
 from dashboards.source.files import FOLDER
-from dashboards.source.thresholds import Tuning
+from dashboards.source.rule_files import Links, alert_rules, recording_rules
+from dashboards.source.thresholds import Thresholds
 from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
-from tests.dashboards.lint import expressions
+from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, recorded, substituted
 
 pytestmark = pytest.mark.slow
 
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 WEEK_S = 7 * 24 * HOUR_S
-STEP_S = 300
+STEP_S = 900
 WITH_PAST = "flowxo"
 SPANS = [(NOW_S - weeks * WEEK_S - 7 * HOUR_S, NOW_S - weeks * WEEK_S) for weeks in (4, 3, 2, 1)]
 EVERYONE = (NOW_S - 3 * HOUR_S, NOW_S + STEP_S)
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+THRESHOLDS = Thresholds(interval_s=STEP_S)
 RULES = {
     rule.get("alert") or rule["record"]: rule["expr"]
-    for name in ("chatbot-records", "chatbot-alerts")
-    for group in yaml.safe_load((FOLDER / f"rules/{name}.yaml").read_text())["groups"]
+    for file in (recording_rules(THRESHOLDS), alert_rules(THRESHOLDS, Links()))
+    for group in file["groups"]
     for rule in group["rules"]
 }
 EMPTY = {
-    "avg12h|avg24h": "wants most of a day; the history is seven hours in each of five weeks",
-    "poll_failures_total|polls_skipped_total|ledger_errors_total": "nothing has failed",
-    "written_off_total": "nothing was written off",
-    "ALERTS": "nothing fires",
-    "prometheus_rule_evaluation|scrape_duration": "Prometheus' own, of what it did not do here",
-    "conversation_duration_average|takeover_ratio|_average_seconds": "needs the setting `units`",
-    "chatbot_weekly_users": "no account of the demo is asked for the users of seven days",
-    "feedback_total.*7d": "fewer ratings than it takes",
+    "Needs 20 of the last 24 hours, in time": "the history is seven hours in each of five weeks",
+    "Needs 3 weeks of history, and 20 of the last 24 hours in time": "the same",
+    "Needs a day of events": "the other vendors have three hours",
+    "Needs an event that `events.event_map` maps to it": "the demo maps one event",
+    "Needs the setting `units` for it, and data in time": "the demo has no units",
+    "Needs 20 ratings in 7 days": "three hours have fewer",
+    "No bot has data in time": "the same as with 24 hours; the table has other columns",
+    "No poll has failed": "the vendors are well",
+    "No poll was skipped": "the same",
+    "No operation failed": "the ledger is well",
+    "Nothing was written off": "no vendor has taken anything back for six hours",
+    "No alert has fired in this time range": "no rule was evaluated",
+    "Prometheus does not scrape itself": "it does not here",
+    "Not scraped yet": "a real scrape has a duration, and this history none",
 }
-"""What finds no data here (in an expression, or a record's name), and why."""
-EMPTY_WITHOUT_PAST = {
-    r"_expected:|_weeks:|offset \dw": "earlier weeks are of Flow XO alone, to be quick",
-}
+"""What empty panels say on the demo, and why it is true there."""
+UNKNOWN = ("avg12h", "avg24h", "bot:chatbot_weekly_users")
+"""Records that want most of a day, or users of seven days."""
 OF_NEW_BOTS = ("ChatbotBaselineNotLearnt",)
-EMPTY_UNMAPPED = {
-    f"chatbot_{each}": "of Chatlayer's events only what the setting `event_map` names"
-    for each in (
-        "messages_sent_total",
-        "operator_messages_sent_total",
-        "active_conversations",
-        "fallbacks_total",
-        "nlp_matches_total",
-        "nlp_misses_total",
-        "goals_reached_total",
-        "feedback_total",
-        "outbound_api_requests_total",
-        "outbound_api_request_errors_total",
-        "interactions_total",
-        "new_users_total",
-        "sessions_ended_total",
-        "searches_total",
-        "flow_triggers_total",
-        "function_calls_total",
-        "function_call_errors_total",
-        "integration_calls_total",
-        "integration_call_errors_total",
-        "llm_calls_total",
-        "llm_tokens_total",
-    )
-}
 
 
 @pytest.fixture(scope="module")
@@ -83,31 +63,42 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
-    server.record(recorded(Tuning()), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
+    server.record(recorded(THRESHOLDS), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
     with server.running() as found:
         yield found
 
 
 @pytest.mark.parametrize("uid", BOARDS)
-def test_every_query_of_a_board_finds_data_or_is_known_not_to(
+def test_a_panel_has_data_or_says_exactly_why_not(client: httpx.Client, uid: str) -> None:
+    found = {"data": 0}
+    for panel in panels(BOARDS[uid]):
+        answers = [
+            asked(client, substituted(each["expr"], GRAFANA), NOW_S)
+            for each in panel.get("targets", ())
+        ]
+        said = "data" if not answers or answers[0] else panel["fieldConfig"]["defaults"]["noValue"]
+        found[said] = found.get(said, 0) + 1
+
+    assert found.keys() <= {"data", *EMPTY}
+    assert found["data"] > 10
+
+
+@pytest.mark.parametrize("uid", [f"chatbot-{name}" for name in PROVIDERS])
+def test_an_open_row_of_a_vendor_is_full_and_one_that_is_off_says_so(
     client: httpx.Client, uid: str
 ) -> None:
-    empty = [
-        (title, expr)
-        for title, expr in expressions(BOARDS[uid])
-        if not asked(client, substituted(expr, GRAFANA), NOW_S)
-    ]
-
-    assert [each for each in empty if not excused(uid, each[1])] == []
-
-
-def excused(uid: str, expr: str) -> list[str]:
-    found = [each for each in EMPTY if re.search(each, expr)]
-    if uid not in {"chatbot-overview", f"chatbot-{WITH_PAST}"}:
-        found += [each for each in EMPTY_WITHOUT_PAST if re.search(each, expr)]
-    if uid == "chatbot-chatlayer":
-        found += [each for each in EMPTY_UNMAPPED if each in expr]
-    return found
+    history = [title for title in EMPTY if title.startswith("Needs") and "event_map" not in title]
+    for panel in BOARDS[uid]["panels"]:
+        if panel["type"] != "row" and panel["title"] != "Failed polls by reason":
+            first = substituted(panel["targets"][0]["expr"], GRAFANA) if "targets" in panel else "1"
+            said = panel.get("fieldConfig", {}).get("defaults", {}).get("noValue")
+            assert asked(client, first, NOW_S) or said in history, panel["title"]
+    for panel in panels(BOARDS[uid]):
+        for target in panel.get("targets", ()):
+            if '"state"' in target["expr"]:
+                nobody = target["expr"].replace('"$target"', '"nobody"')
+                (state,) = asked(client, substituted(nobody, GRAFANA), NOW_S)
+                assert state["metric"]["state"].startswith("Not configured"), panel["title"]
 
 
 @pytest.mark.parametrize("uid", BOARDS)
@@ -131,17 +122,5 @@ def test_every_rule_records_something_and_alerts_are_quiet_while_all_is_well(
 ) -> None:
     found = asked(client, RULES[name], NOW_S)
 
-    recorded = name.startswith("bot:") and not excused(f"chatbot-{WITH_PAST}", name)
+    recorded = name.startswith("bot:") and not any(part in name for part in UNKNOWN)
     assert bool(found) is (recorded or name in OF_NEW_BOTS)
-
-
-def test_no_excuse_is_out_of_use(client: httpx.Client) -> None:
-    used = {
-        excuse
-        for uid, board in BOARDS.items()
-        for _, expr in expressions(board)
-        if not asked(client, substituted(expr, GRAFANA), NOW_S)
-        for excuse in excused(uid, expr)
-    }
-
-    assert used == {*EMPTY, *EMPTY_WITHOUT_PAST, *EMPTY_UNMAPPED} - {"chatbot_weekly_users"}

@@ -1,11 +1,11 @@
 """Alerts about reading and about the exporter: what fires, what must not, guard by guard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dashboards.source.thresholds import Tuning
+from dashboards.source.thresholds import Thresholds
 from tests.dashboards.guards import untried
 from tests.dashboards.promtool import BUILDS, Build, Values, firing
 from tests.dashboards.ruleset import mutated, rules
@@ -16,7 +16,7 @@ STEP_S = 300
 HOUR = 3600 // STEP_S
 STEPS = 28 * HOUR
 NOW = 14 * HOUR
-TUNING = Tuning(interval_s=STEP_S)
+THRESHOLDS = Thresholds(interval_s=STEP_S)
 PROBES = [step * STEP_S for step in range(NOW, STEPS)]
 DOWN, ABSENT, STALE = "ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotDataStale"
 AUTH, THROTTLED, SCHEMA = "ChatbotAuthenticationFailing", "ChatbotThrottled", "ChatbotSchemaChanged"
@@ -25,9 +25,11 @@ NEVER, OVERHANG, LIMIT = (
     "ChatbotOverhangStanding",
     "ChatbotSeriesLimitNear",
 )
-ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT)
+LEDGER = "ChatbotLedgerFailing"
+ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT, LEDGER)
 Series = dict[str, Values]
 OWN = "chatbot_exporter_"
+BUILD = f"{OWN}build_info"
 
 
 def query(name: str, **more: str) -> str:
@@ -89,9 +91,14 @@ def twice(name: str) -> Series:
     return refused(name, "schema", rising(3 * HOUR - 2, NOW, NOW + 6 * HOUR - 4), 1)
 
 
-def up(name: str, down_steps: int, job: str = "chatbot-exporter") -> Series:
-    values = over(lambda step: 0 if NOW <= step < NOW + down_steps else 1)
-    return {f'up{{job="{job}",instance="{name}"}}': values}
+def up(name: str, down_steps: int, exports: str = BUILD) -> Series:
+    """Return a scrape target that exported one series until it was down."""
+    labels = f'{{job="a job of any name",instance="{name}"}}'
+    down = range(NOW, NOW + down_steps)
+    return {
+        f"up{labels}": over(lambda step: step not in down),
+        f"{exports}{labels}": over(lambda step: None if step in down else 1),
+    }
 
 
 def reset(name: str) -> Series:
@@ -122,10 +129,39 @@ def filled(
     }
 
 
+def ledger(name: str, commit_age_h: Callable[[int], float], errors: Values) -> Series:
+    labels = f'{{job="chatbots",instance="{name}"'
+    return {
+        f"{OWN}ledger_last_commit_timestamp_seconds{labels}}}": aged(commit_age_h),
+        f'{OWN}ledger_errors_total{labels},operation="commit"}}': errors,
+    }
+
+
+def unread(name: str, up: float, success_age_h: Callable[[int], float]) -> Series:
+    return {
+        f"{OWN}target_up{query(name)}": over(lambda _: up),
+        f"{OWN}last_success_timestamp_seconds{query(name)}": aged(success_age_h),
+    }
+
+
+def since_now(step: int) -> float:
+    return max(0, step - NOW) * STEP_S / 3600
+
+
 DRIFT = f"{OWN}schema_drift_total"
 CASES: dict[str, tuple[str | None, Series]] = {
     "down": (DOWN, up("down", STEPS)),
     "restart of five minutes": (None, up("restart of five minutes", 1)),
+    "disk full": (LEDGER, ledger("disk full", since_now, rising(1, NOW))),
+    "a write that failed": (None, ledger("a write that failed", lambda _: 0, rising(1, NOW))),
+    "nothing to write": (None, ledger("nothing to write", since_now, rising(1, 0, NOW))),
+    "disk full for six minutes": (
+        None,
+        ledger("disk full for six minutes", lambda s: 0.1 * (s == NOW + 1), rising(1, NOW)),
+    ),
+    "down for hours": (STALE, unread("down for hours", 0, since_now)),
+    "down, but read": (None, unread("down, but read", 0, lambda _: 2)),
+    "read seldom": (None, unread("read seldom", 1, lambda _: 5)),
     "late by many hours": (STALE, stale("late by many hours", 9)),
     "late within its hours": (None, stale("late within its hours", 5)),
     "slow vendor": (None, stale("slow vendor", 14, lag_h=12)),
@@ -157,7 +193,7 @@ CASES: dict[str, tuple[str | None, Series]] = {
     "late for minutes": (None, stale("late for minutes", 9, until=NOW + 2)),
     "refused for minutes": (None, briefly("refused for minutes")),
     "throttled at first": (None, early("throttled at first")),
-    "another program is down": (None, up("another program is down", STEPS, "another")),
+    "another program is down": (None, up("another program is down", STEPS, "node_info")),
     "refused now and then": (
         None,
         refused("refused now and then", "auth", rising(4 * HOUR), 0, HOUR),
@@ -199,10 +235,10 @@ def told(
     **guard: str,
 ) -> set[tuple[str, str]]:
     """Return the alerts that fire and for which case, by the rules, perhaps without a guard."""
-    series: Series = {'up{job="chatbot-exporter",instance="other"}': over(lambda _: 1)}
+    series: Series = {}
     for name in names:
         series |= CASES[name][1]
-    chosen = rules(TUNING, alerts)
+    chosen = rules(THRESHOLDS, alerts)
     if guard:
         chosen = mutated(chosen, guard["old"], guard["new"])
     return {
@@ -229,29 +265,39 @@ def test_a_case_is_told_of_by_its_alert_and_no_other(
     assert {found for found, case in fired if case == name} == ({alert} if alert else set())
 
 
+def exporter(gone: range, down: range = range(0), build: range = range(STEPS)) -> Series:
+    """Return the one exporter: when it is no scrape target, when it is down, when it exported."""
+    labels = '{job="a job of any name",instance="a"}'
+    up = over(lambda step: None if step in gone else float(step not in down))
+    exported = over(lambda step: 1 if step in build and step not in gone else None)
+    return {f"up{labels}": up, f"{BUILD}{labels}": exported}
+
+
 @pytest.mark.parametrize(
-    ("gone_for", "hold", "expected"),
-    [(STEPS, "15m", True), (2, "15m", False), (2, "0s", True)],
+    ("series", "hold", "earliest"),
+    [
+        (exporter(range(NOW, STEPS)), "15m", NOW + 1),
+        (exporter(range(NOW, NOW + 2)), "15m", None),
+        (exporter(range(NOW, NOW + 2)), "0s", NOW),
+        (exporter(range(0), range(NOW, STEPS), range(NOW)), "15m", None),  # it is down
+        (exporter(range(0), range(STEPS), range(0)), "15m", NOW),  # it was never reached
+    ],
 )
 def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
     tmp_path: Path,
-    gone_for: int,
+    series: Series,
     hold: str,
-    expected: bool,  # noqa: FBT001
+    earliest: int | None,
 ) -> None:
-    values = over(lambda step: None if NOW <= step < NOW + gone_for else 1)
-    series: Mapping[str, Values] = {'up{job="chatbot-exporter",instance="a"}': values}
-
-    chosen = rules(TUNING, (ABSENT,))
+    chosen = rules(THRESHOLDS, (ABSENT,))
     if hold != "15m":
         chosen = mutated(chosen, "15m", hold)
 
     found = firing(tmp_path, chosen, series, PROBES, step_s=STEP_S)
 
-    assert bool(found) is expected
+    assert bool(found) is (earliest is not None)
     # Whether a sample is gone at its very instant differs between Prometheus 2 and 3.
-    earliest = NOW if hold == "0s" else NOW + 1
-    assert all(probe >= earliest * STEP_S for probe in found)
+    assert all(probe >= (earliest or 0) * STEP_S for probe in found)
 
 
 GUARDS: dict[str, tuple[str, str, str, str]] = {
@@ -260,6 +306,11 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "auth: it must last": (AUTH, "refused for minutes", "10m", "0s"),
     "throttled: it must last": (THROTTLED, "throttled at first", "30m", "0s"),
     "limit: it must last": (LIMIT, "nearly full for minutes", "15m", "0s"),
+    "stale: only what is down": (STALE, "read seldom", "== 0", ">= 0"),
+    "stale: read for hours": (STALE, "down, but read", "> 10800", "> 0"),
+    "ledger: it must last": (LEDGER, "disk full for six minutes", "2m", "0s"),
+    "ledger: no commit for minutes": (LEDGER, "a write that failed", "> 300", ">= 0"),
+    "ledger: writes that fail": (LEDGER, "nothing to write", "> 0", ">= 0"),
     "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
     "stale: expected lag": (
         STALE,
@@ -305,7 +356,7 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "overhang: it must last": (OVERHANG, "overhang for twenty hours", "1d", "1h"),
     "overhang: any": (OVERHANG, "no overhang", "> 0", ">= 0"),
     "down: down": (DOWN, "restart of five minutes", "== 0", ">= 0"),
-    "down: job": (DOWN, "another program is down", 'job="chatbot-exporter"', 'job!=""'),
+    "down: an exporter": (DOWN, "another program is down", f"{BUILD}[7d]", "up[7d]"),
     "limit: share": (LIMIT, "half full", "> 0.9", "> 0.4"),
     "limit: none": (LIMIT, "no limit", "_limit > 0", "_limit"),
 }
@@ -321,4 +372,6 @@ def test_without_a_guard_a_case_would_be_told_of_wrongly(tmp_path: Path, guard: 
 
 @pytest.mark.parametrize("alert", ALL)
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert untried(TUNING, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    assert (
+        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.source.thresholds import Share, Tuning
+from dashboards.source.thresholds import Share, Thresholds
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
 from tests.dashboards.guards import untried
 from tests.dashboards.promtool import BUILDS, Build, Values, firing
@@ -19,7 +19,7 @@ FALLBACK, HANDOVER, USERS = (
     "ChatbotUsersDropWeekly",
 )
 FAST, DAILY = "ChatbotEngagementDropFast", "ChatbotEngagementDropDaily"
-TUNING = Tuning(interval_s=HOUR_S)
+THRESHOLDS = Thresholds(interval_s=HOUR_S)
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
 
@@ -118,7 +118,7 @@ def told(
     series: dict[str, Values] = {}
     for name in cases:
         series |= CASES[name][1]
-    chosen = rules(TUNING, alerts)
+    chosen = rules(THRESHOLDS, alerts)
     if guard:
         chosen = mutated(chosen, guard["old"], guard["new"])
     found = firing(folder, chosen, series, PROBES, step_s=HOUR_S, build=build)
@@ -176,10 +176,12 @@ def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, gu
 
 @pytest.mark.parametrize("alert", [FALLBACK, HANDOVER, USERS])
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert untried(TUNING, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    assert (
+        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
+    )
 
 
-SMALL = dataclasses.replace(TUNING, fallback=Share(6, least=10), handover=Share(24, least=10))
+SMALL = dataclasses.replace(THRESHOLDS, fallback=Share(6, least=10), handover=Share(24, least=10))
 FIRST_OF_TWELVE = {
     FALLBACK: fallbacks("bot", dips((1,), 0), 2),
     HANDOVER: handovers("bot", dips((4,), 0), 0.5),
@@ -219,7 +221,7 @@ def test_conversations_never_stand_in_for_messages_that_are_late(
     expected: bool,  # noqa: FBT001
 ) -> None:
     series = mixed({"messages_received": LATE_MESSAGES, "conversations_started": flat(20)})
-    chosen = rules(TUNING, (FAST,))
+    chosen = rules(THRESHOLDS, (FAST,))
     if not guarded:
         chosen = mutated(chosen, "chatbot_messages_received_total", "no_such_total")
 
@@ -232,6 +234,6 @@ def test_conversations_never_stand_in_for_messages_that_are_late(
 def test_a_bot_without_messages_is_judged_by_what_it_has(tmp_path: Path, kind: str) -> None:
     series = mixed({kind: steps(100, 0)})
 
-    found = firing(tmp_path, rules(TUNING, (FAST,)), series, PROBES, step_s=HOUR_S)
+    found = firing(tmp_path, rules(THRESHOLDS, (FAST,)), series, PROBES, step_s=HOUR_S)
 
     assert found

@@ -55,13 +55,3 @@ def test_the_site_fetches_nothing_from_elsewhere() -> None:
     theme = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["theme"]
 
     assert theme["font"] is False
-
-
-def test_every_alert_has_a_section_of_its_own() -> None:
-    rules = (ROOT / "dashboards" / "rules" / "chatbot-alerts.yaml").read_text(encoding="utf-8")
-    page = (DOCS / "alerts.md").read_text(encoding="utf-8")
-    titles = {title.lower() for title in re.findall(r"^#+ (\w+)$", page, re.MULTILINE)}
-
-    links = set(re.findall(r"runbook_url: \S*docs/alerts\.md#(\w+)", rules))
-    assert links
-    assert links <= titles

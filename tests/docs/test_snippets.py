@@ -19,7 +19,7 @@ from exporter.config import loads
 from exporter.errors import SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
-from tests.docs.pages import ROOT, Snippet, snippets, words_in_backquotes
+from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
 
 TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
 OF_SETTINGS = {
@@ -68,10 +68,25 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     elif read.keys() & {"keysSecret", "demo"}:
         jsonschema.validate(read, OF_VALUES)
         load({"version": 1} | read["config"], tmp_path)
+    elif read.keys() == {"api_key"}:
+        load({"targets": [TARGET | read], "version": 1}, tmp_path)
     elif "scrape_configs" in read:
         check_with_promtool(snippet, tmp_path)
     else:
         assert read.keys() <= OF_THE_WEB, "say in this test what kind of file this is"
+
+
+def test_every_snippet_and_file_gives_the_scrape_job_the_same_name() -> None:
+    files = [path for name in ("dashboards", "deploy") for path in (ROOT / name).rglob("*.y*ml")]
+    named = re.compile(r"job_name: *\W?([\w-]+)|targetLabel: job, replacement: ([\w-]+)")
+    jobs = {
+        (str(path.relative_to(ROOT)), "".join(found))
+        for path in (*PAGES, *files)
+        for found in named.findall(path.read_text("utf-8"))
+    }
+
+    assert len({place for place, _ in jobs}) >= 5
+    assert {name for _, name in jobs} == {"chatbot-exporter", "prometheus"}, jobs
 
 
 def check_with_promtool(snippet: Snippet, folder: Path) -> None:
@@ -114,10 +129,10 @@ def test_a_shell_snippet_is_well_formed_and_names_what_exists(snippet: Snippet) 
 def written(path: str) -> bool:
     """Return whether the page has the reader write the file, or one in that folder."""
     titles = (snippet.title for snippet in snippets("python", "markdown"))
-    return path == KEYS or any(title.startswith(path) for title in titles if title)
+    return path.startswith(COPIES) or any(title.startswith(path) for title in titles if title)
 
 
-KEYS = "deploy/compose/keys.env"
+COPIES = ("deploy/compose/exporter.yaml", "deploy/compose/keys.env")
 
 
 def commands() -> list[tuple[str, str]]:

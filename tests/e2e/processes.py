@@ -33,11 +33,15 @@ def free_port() -> int:
 
 def wait_for(happened: Callable[[], bool], seconds: float, *, every: float = 0.1) -> None:
     """Return once ``happened()``; fail when it has not within ``seconds``."""
-    pause = threading.Event()  # nobody sets it
     end = CLOCK.monotonic() + seconds
     while not happened():
         assert CLOCK.monotonic() < end, f"not within {seconds} s"
-        pause.wait(every)
+        pause(every)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass."""
+    threading.Event().wait(seconds)
 
 
 @contextlib.contextmanager
@@ -82,8 +86,8 @@ def page(port: int) -> str | None:
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, float, str]:
-    """Send a signal; return the exit code, after how many seconds, and all that was said."""
+    """Send a signal; return the exit code, after how many seconds, and the whole output."""
     started = CLOCK.monotonic()
     process.send_signal(number)
-    said, _ = process.communicate(timeout=30)
-    return process.returncode, CLOCK.monotonic() - started, said
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, CLOCK.monotonic() - started, output

@@ -7,7 +7,8 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,21 @@ import pytest
 from dashboards.source import records
 from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
-from exporter.clock import Clock, SystemClock
+from exporter.clock import SystemClock
 from exporter.ledger.offload import LedgerThread
 from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.conversations import Kind as Happening
-from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
 from exporter.web import app as web
 from exporter.web import server
 from tests.dashboards.promtool import Build, needed
-from tests.e2e.processes import end, free_port, page, program, wait_for
+from tests.e2e.processes import end, free_port, page, pause, program, wait_for
 from tests.faults.bench import Vendor, case_of, happened
+from tests.support.served import ServedVendors
 
-pytestmark = pytest.mark.slow
-PER_HOUR = 150
+PER_HOUR = 40
+LIVE_S = 20
 HOUR_MS = 3_600_000
 LONGEST_READ_S = 5
 RECEIVED = "chatbot_messages_received_total"
@@ -158,101 +159,100 @@ def test_every_provider_of_the_demo_grows(tmp_path: Path) -> None:
 def lint(text: str) -> str:
     """Return what promtool has against a page."""
     command = ["promtool", "check", "metrics"]
-    told = subprocess.run(  # noqa: S603 - found on PATH by name, arguments are ours
+    found = subprocess.run(  # noqa: S603 - found on PATH by name, arguments are ours
         command, input=text, text=True, capture_output=True, check=False
     )
-    return told.stdout + told.stderr
+    return found.stdout + found.stderr
 
 
-class Vendors:
-    """All simulators on one clock that is in our hands.
+@contextlib.contextmanager
+def vendors() -> Iterator[tuple[ServedVendors, Vendor]]:
+    """Serve all simulators; yield them and their clock, which stands still.
 
     Chatlayer has scripted traffic alone, so that none of its events is stamped before the first
     poll, where an event list begins to count.
     """
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = Vendor(clock)
-        made_up, scripted = Traffic(3, per_hour=PER_HOUR), Traffic()
-        builders = SIMULATORS | {"xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS)}
-        self.services = {
-            name: build(self.clock, scripted if name == "chatlayer" else made_up)
-            for name, build in builders.items()
-        }
-        # Where its time stands still, an hour between two calls would never pass.
-        self.services["xenioo"].faults.on("unthrottled")
-        for back in (1, 2):  # the newest settled hour, should another end meanwhile, too
-            at_ms = (clock.now_ms() // HOUR_MS - back) * HOUR_MS + HOUR_MS // 2
-            scripted.add(Happening.MESSAGE_RECEIVED, at_ms, count=5)
-        self._traffics = (made_up, scripted)
-
-    def targets(self, urls: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Return the settings that ask them."""
-        return {
-            name: {**service.target(urls[name]), "lookback": "4h", **FEWER.get(name, {})}
-            for name, service in self.services.items()
-        }
-
-    async def live(self, clock: Clock, seconds: int) -> None:
-        """Let the vendors' time go on."""
-        self.clock.release()
-        for number in range(seconds):
-            context = {
-                "user": f"user-{number}",
-                "environment": "staging" if number % 3 else "main",
-                "channel": "web",
-            }
-            for traffic in self._traffics:
-                for kind in SCRIPTED:
-                    traffic.add(kind, clock.now_ms(), **context)  # type: ignore[arg-type]
-            await clock.sleep(1)
+    clock, scripted = Vendor(SystemClock()), Traffic()
+    builders = SIMULATORS | {
+        "xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS),
+        "chatlayer": lambda clock, _generated: SIMULATORS["chatlayer"](clock, scripted),
+    }
+    now_ms = clock.hold()
+    served = ServedVendors(builders, Traffic(3, per_hour=PER_HOUR), clock, builders)
+    for back in (1, 2):  # the newest settled hour, should another end meanwhile, too
+        at_ms = (now_ms // HOUR_MS - back) * HOUR_MS + HOUR_MS // 2
+        for traffic in (served.traffic, scripted):
+            for kind in (Happening.MESSAGE_RECEIVED, Happening.INTERACTION):
+                traffic.add(kind, at_ms, count=5, interaction_type="live")
+    # Where its time stands still, an hour between two calls would never pass.
+    served.services["xenioo"].faults.on("unthrottled")
+    with served:
+        yield served, clock
 
 
-@contextlib.asynccontextmanager
-async def exporter_on(vendors: Vendors, folder: Path) -> AsyncIterator[int]:
-    """Run the demo's parts with the vendors in our hands; yield the port."""
-    async with serving(vendors.services) as urls:
-        outside = Environment(
-            clock=SystemClock(),
-            rng=random.SystemRandom(),
-            providers=hurried(PROVIDERS),
-            offload=LedgerThread(),
-        )
-        app = App(demo_settings(vendors.targets(urls), folder), outside)
+def live(served: ServedVendors, clock: Vendor, seconds: int) -> int:
+    """Let the vendors' time go on, with something everywhere each second; return its end."""
+    clock.release()
+    for number in range(seconds):
+        context = {"user": f"user-{number}", "environment": "staging" if number % 3 else "main"}
+        for name in ("chatlayer", "flowxo"):  # which shares its traffic with the others
+            for kind in SCRIPTED:
+                add = partial(served.services[name].traffic.add, kind, clock.now_ms())
+                served.ask(partial(add, channel="web", **context))
+        pause(1)
+    return clock.hold()
+
+
+@contextlib.contextmanager
+def exporter_on(served: ServedVendors, folder: Path) -> Iterator[int]:
+    """Run the demo's exporter on ``served``; yield its port."""
+    targets = {
+        name: {**served.target(name), "lookback": "4h", **FEWER.get(name, {})}
+        for name in served.services
+    }
+    environment = Environment(
+        clock=SystemClock(),
+        rng=random.SystemRandom(),
+        providers=hurried(PROVIDERS),
+        offload=LedgerThread(),
+    )
+    app = App(demo_settings(targets, folder), environment)
+    started: Future[tuple[asyncio.AbstractEventLoop, str]] = Future()
+
+    async def main() -> None:
         await app.open()
         running = server.start("127.0.0.1:0", web.build(app.sources))
-        polling = asyncio.create_task(app.run())
+        started.set_result((asyncio.get_running_loop(), running.address))
+        await app.run()
+        await asyncio.to_thread(running.stop, 2.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(asyncio.run, main())
+        loop, address = started.result(60)
         try:
-            yield int(running.address.rpartition(":")[2])
+            yield int(address.rpartition(":")[2])
         finally:
-            app.stop()
-            await polling
-            await asyncio.to_thread(running.stop, 2.0)
+            loop.call_soon_threadsafe(app.stop)
+            ended.result(60)
 
 
 def test_last_minus_first_sample_is_what_happened_at_the_vendor(tmp_path: Path) -> None:
-    clock = SystemClock()
-    vendors = Vendors(clock)
-
-    async def main() -> None:
-        from_ms = vendors.clock.hold()
-        async with exporter_on(vendors, tmp_path) as port:
-            with prometheus(tmp_path, port) as scraper:
-                await asyncio.to_thread(wait_for, lambda: all_up(scraper), 90, every=0.5)
-                await vendors.live(clock, 30)
-                to_ms = vendors.clock.hold()
-                # What is being read may have been asked before that; what is new shows 0 first.
-                read_s = to_ms / 1000 + LONGEST_READ_S
-                await asyncio.to_thread(wait_for, lambda: all_read(scraper, read_s), 90, every=0.5)
-                await clock.sleep(2 * ZERO_HOLD_MS / 1000)
-                for name, service in vendors.services.items():
-                    await asyncio.to_thread(
-                        counted_exactly, scraper, service.traffic, name, from_ms, to_ms
-                    )
-                await asyncio.to_thread(compared_across_providers, scraper)
-                assert scraper.fallen() == []
-
-    asyncio.run(main())
+    with (
+        vendors() as (served, clock),
+        exporter_on(served, tmp_path) as port,
+        prometheus(tmp_path, port) as scraper,
+    ):
+        from_ms = clock.now_ms()
+        wait_for(lambda: all_up(scraper), 90, every=0.5)
+        to_ms = live(served, clock, LIVE_S)
+        # What is being read may have been asked before that; what is new shows 0 first.
+        read_s = to_ms / 1000 + LONGEST_READ_S
+        wait_for(lambda: all_read(scraper, read_s), 90, every=0.5)
+        pause(2 * ZERO_HOLD_MS / 1000)
+        for name, service in served.services.items():
+            counted_exactly(scraper, service.traffic, name, from_ms, to_ms)
+        compared_across_providers(scraper)
+        assert scraper.fallen() == []
 
 
 def compared_across_providers(scraper: Prometheus) -> None:

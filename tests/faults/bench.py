@@ -77,14 +77,19 @@ def _key(text: str) -> tuple[str, Labels]:
 
 
 class Vendor:
-    """The clock of a simulator, which can be held: the vendor then learns of nothing new."""
+    """The clock of a simulator: right, also when the exporter's own wall clock is set.
+
+    It can be held: the vendor then learns of nothing new.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._zero_ms = clock.now_ms() - 1000 * clock.monotonic()
         self.held_ms: int | None = None
 
     def now_ms(self) -> int:
-        return self._clock.now_ms() if self.held_ms is None else self.held_ms
+        passed_ms = round(self._zero_ms + 1000 * self._clock.monotonic())
+        return passed_ms if self.held_ms is None else self.held_ms
 
     def monotonic(self) -> float:
         return self._clock.monotonic()

@@ -1,12 +1,9 @@
-"""The exporter's own command line in a process that dies at one commit of the ledger.
-
-``python tests/kill/child.py METHOD before|after NUMBER run …``: SIGKILL strikes at the NUMBER-th
-(from 0) transaction of that method of the ledger, just before or just after its COMMIT.
-"""
+"""The exporter's own command line in a process that dies at one commit of the ledger."""
 
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -54,9 +51,16 @@ def _method(frame: FrameType | None) -> str:
     return ""
 
 
-if __name__ == "__main__":
-    executioner = Executioner(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+def run(method: str, moment: str, number: int, log: str, *arguments: str) -> None:
+    """Run the exporter with ``arguments``, its output appended to the file ``log``.
+
+    SIGKILL strikes at the ``number``-th (from 0) transaction of ``method`` of the ledger, just
+    ``before`` or just ``after`` its COMMIT.
+    """
+    with Path(log).open("ab") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    executioner = Executioner(method, moment, number)
     sa.event.listen(sa.Engine, "commit", executioner.before)
     sa.event.listen(sa.Pool, "checkin", executioner.after)
     poller.RENEW_EVERY_S = 0.3  # a claim is renewed within the test's time
-    main(sys.argv[4:], obj=serve)
+    main(arguments, obj=serve)

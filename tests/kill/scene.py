@@ -1,10 +1,9 @@
 """Exporters that are killed one after another."""
 
+import multiprocessing
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ import yaml
 
 from exporter.clock import SystemClock
 from tests.e2e.processes import free_port
+from tests.kill import child
 
-CHILD = Path(__file__).with_name("child.py")
-LONGEST_S = 60.0
+LONGEST_S, PAUSE_S = 60.0, 0.05
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([child.__name__])  # imported once, not by each of many exporters
 
 _SAMPLE = re.compile(r"^(chatbot_\w+_total)(\{.*\}) (\S+)$", re.MULTILINE)
 _RESTARTS = re.compile(
@@ -38,25 +39,25 @@ class Exporter:
         self._client.close()
 
     def run(self, method: str, moment: str, number: int, *, ends: bool = False) -> int:
-        """Run a child until it dies, or is told to end once it has scraped; return its code."""
-        child, url = self.start(method, moment, number)
+        """Run an exporter until it is killed, or, once it was scraped, ``ends``; return its code."""
+        process, url = self.start(method, moment, number)
         deadline = SystemClock().monotonic() + LONGEST_S
-        while child.poll() is None and SystemClock().monotonic() < deadline:
+        while process.is_alive() and SystemClock().monotonic() < deadline:
             if self.scrape(url) is not None and ends:
-                child.terminate()
-            wait(child)
-        died = child.poll() is not None
-        child.kill()
+                process.terminate()
+            process.join(PAUSE_S)
+        died = not process.is_alive()
+        process.kill()
         assert died, f"{moment} {method} {number} never came"
-        return child.returncode
+        return process.exitcode or 0
 
-    def start(self, method: str, moment: str, number: int) -> tuple["subprocess.Popen[bytes]", str]:
+    def start(self, method: str, moment: str, number: int) -> tuple[ForkServerProcess, str]:
         port = free_port()
-        command = [sys.executable, str(CHILD), method, moment, str(number), "run"]
-        command += ["--config", str(self._file), "--listen", f"127.0.0.1:{port}"]
-        with (self._folder / "child.log").open("ab") as log:
-            child = subprocess.Popen(command, stderr=log)  # noqa: S603
-        return child, f"http://127.0.0.1:{port}/metrics"
+        run = ["run", "--config", str(self._file), "--listen", f"127.0.0.1:{port}"]
+        log = str(self._folder / "exporter.log")
+        process = PROCESSES.Process(target=child.run, args=(method, moment, number, log, *run))
+        process.start()
+        return process, f"http://127.0.0.1:{port}/metrics"
 
     def scrape(self, url: str) -> dict[str, float] | None:
         """Return the sum of every counter's family; None while nobody answers."""
@@ -75,21 +76,16 @@ class Exporter:
 
     def until(self, wanted: Callable[[dict[str, float]], bool]) -> dict[str, float]:
         """Run a child that is not killed until a scrape is as ``wanted``; return that scrape."""
-        child, url = self.start("nobody", "before", 0)
+        process, url = self.start("nobody", "before", 0)
         deadline, seen = SystemClock().monotonic() + LONGEST_S, None
         try:
             while SystemClock().monotonic() < deadline:
                 seen = self.scrape(url)
                 if seen is not None and wanted(seen):
                     return seen
-                wait(child)
+                process.join(PAUSE_S)
             raise AssertionError(f"not within {LONGEST_S} s: {seen}")
         finally:
-            child.terminate()
-            assert child.wait(LONGEST_S) == 0
-
-
-def wait(child: "subprocess.Popen[bytes]") -> None:
-    """Return at the child's end, or after a moment."""
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(0.05)
+            process.terminate()
+            process.join(LONGEST_S)
+            assert process.exitcode == 0

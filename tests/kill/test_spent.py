@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.server import Seen
+from exporter.simulator.server import LoggedRequest
 from tests.kill.scene import Exporter
 from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
@@ -26,7 +26,7 @@ def settings(folder: Path, vendors: ServedVendors, *names: str) -> dict[str, obj
     return document(folder, *(vendors.target("xenioo") | {"name": name} for name in names))
 
 
-def calls(vendors: ServedVendors) -> list[Seen]:
+def calls(vendors: ServedVendors) -> list[LoggedRequest]:
     """Return the calls that Xenioo counts."""
     log = vendors.services["xenioo"].requests
     return [seen for seen in log if seen.path.startswith("/analytics/statistics")]

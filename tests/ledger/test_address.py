@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.ledger.engine import address
+from exporter.ledger.engine import create_engine
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from exporter.ledger.engine import address
 def test_postgresql_is_spoken_to_through_the_driver_that_is_installed(
     url: str, driver: str
 ) -> None:
-    assert address(url).drivername == driver
+    assert create_engine(url).url.drivername == driver

@@ -100,16 +100,16 @@ def test_an_id_is_known_at_another_time_in_a_later_window(driver: LedgerDriver) 
     assert driver.counter("web") == 1
 
 
-def test_ids_are_forgotten_when_no_read_reaches_back_to_them(driver: LedgerDriver) -> None:
+def test_ids_are_forgotten_an_hour_before_the_newest_event(driver: LedgerDriver) -> None:
     driver.clock.step(5 * MINUTE_MS)
-    drain(driver, event(1, 1), event(2, 4))
+    drain(driver, event(1, 0.5), event(2, 4))
     kept = []
-    for minutes in (57, 3):
+    for minutes, events in ((57, [event(3, 61)]), (3, [event(4, 64.5)]), (3, [])):
         driver.clock.step(minutes * MINUTE_MS)
-        drain(driver)
+        drain(driver, *events)
         kept.append(driver.ledger.sizes()[2]["seen_event"])
 
-    assert kept == [1, 0]
+    assert kept == [3, 3, 2]
 
 
 def test_the_watermark_is_never_ahead_of_the_clock_nor_goes_back(driver: LedgerDriver) -> None:

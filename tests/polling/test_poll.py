@@ -1,9 +1,11 @@
 """One poll, where its answer cannot be kept."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 from exporter.errors import ClaimLost
 from exporter.http_client.client import ApiClient
@@ -14,9 +16,12 @@ from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
 from tests.support.driver import LedgerDriver
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import inline, run_virtual
 
 T = TypeVar("T")
+
+
+Read = Callable[[ApiClient, PollRequest], AsyncIterator[Reading]]
 
 
 async def lost(call: Callable[[], T]) -> T:
@@ -28,9 +33,34 @@ async def nothing(_key: tuple[str, str]) -> None:
     return None
 
 
-def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) -> None:
-    clock = VirtualClock()
-    driver = LedgerDriver(tmp_path, clock=clock)
+def polled(driver: LedgerDriver, read: Read, offload: Any = inline) -> tuple[str, Telemetry]:
+    """Return the outcome of one poll whose query reads with ``read``, and what was counted."""
+    telemetry = Telemetry()
+
+    async def main() -> str:
+        async with Transport() as wire:
+            api = ApiClient(
+                base_url="https://vendor.test",
+                sign=dict,
+                transport=wire,
+                clock=driver.clock,
+                requests_per_second=0,
+            )
+            rng = random.Random(1)  # noqa: S311 - the same each time
+            context = PollContext(driver.ledger, driver.clock, rng, telemetry, offload, nothing)
+            query = ScheduledQuery(CustomQuery(driver.spec, read), api)
+            return (await poll(context, query, driver.claim())).outcome
+
+    return run_virtual(main(), driver.clock), telemetry
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
+    with LedgerDriver(tmp_path) as driver:
+        yield driver
+
+
+def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDriver) -> None:
     done: list[str] = []
 
     async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
@@ -40,22 +70,28 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(tmp_path: Path) 
         finally:
             done.append("closed")
 
-    async def main() -> None:
-        async with Transport() as wire:
-            api = ApiClient(
-                base_url="https://vendor.test",
-                sign=dict,
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-            )
-            desk = PollContext(driver.ledger, clock, random.Random(1), Telemetry(), lost, nothing)  # noqa: S311
-            ended = await poll(
-                desk, ScheduledQuery(CustomQuery(driver.spec, read), api), driver.claim()
-            )
-            done.append(ended.outcome)
-
-    run_virtual(main(), clock)
-    driver.close()
+    done.append(polled(driver, read, lost)[0])
 
     assert done == ["closed", "claim_lost"]
+
+
+@pytest.mark.parametrize("error", [KeyError, ValueError, ZeroDivisionError, AttributeError])
+def test_a_programming_error_is_not_blamed_on_the_vendor(
+    driver: LedgerDriver, error: type[Exception]
+) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
+        yield Reading(ask.window, more=True)
+        raise error("what the vendor sent")
+
+    outcome, telemetry = polled(driver, read)
+
+    state = driver.view().state
+    assert (outcome, state.last_reason) == ("bug", "bug")
+    assert state.last_error is not None
+    assert state.last_error.startswith(f"hourly: {error.__name__} at test_poll.py:")
+    assert "what the vendor sent" not in state.last_error
+    assert "report" in state.last_error
+    counts = telemetry.counts["shop"].items()
+    failures = [(dict(key[1])["reason"], n) for key, n in counts if "poll_failures" in key[0]]
+    assert failures == [("bug", 1)]
+    assert driver.counted("schema_drift_total") == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.polling import schedule
-from exporter.simulator.server import Seen, Service
+from exporter.simulator.server import LoggedRequest, Service
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import Bench, Samples
 from tests.support.virtual import run_virtual
@@ -25,7 +25,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "JITTER", 0.0)
 
 
-def asked(service: Service, path: str | None = None) -> list[Seen]:
+def asked(service: Service, path: str | None = None) -> list[LoggedRequest]:
     """Return the requests in the order in which they arrived."""
     found = [seen for seen in service.requests if path in (None, seen.path)]
     return sorted(found, key=lambda seen: seen.at_ms)

@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import httpx
 import pytest
 
-from exporter.config.model import Limits, Privacy, Secret, TargetOptions
-from exporter.config.secret import SecretContext
+from exporter.config.model import Privacy, Secret
 from exporter.errors import ProviderError
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
@@ -33,11 +31,12 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import LabelSettings, Query, Target
+from exporter.providers.base.plugin import Query, Target
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
+from tests.providers.vendor import build_target, options_of
 from tests.support.fault_matrix import MATRIX, NEVER_ANSWERED, Errors, expected
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
@@ -89,16 +88,10 @@ class Bench:
         self.service: Service = SIMULATORS[case.kind](
             self.clock, Traffic(seed=7, per_hour=per_hour)
         )
-        self.options = self._options()
-        rules = LabelSettings(Limits(), case.privacy)
-        self.target: Target = PROVIDERS[case.kind].build(self.options, rules)
-
-    def _options(self) -> TargetOptions:
-        named = {"name": "shop", "provider": self.case.kind}
-        entries = named | self.service.target(URL) | dict(self.case.settings)
-        return PROVIDERS[self.case.kind].options.model_validate(
-            entries, context=SecretContext({}, Path(), inline=True)
-        )
+        named = {"name": "shop", "provider": case.kind}
+        entries = named | self.service.target(URL) | dict(case.settings)
+        self.options = options_of(**entries)
+        self.target: Target = build_target(case.privacy, **entries)
 
     @property
     def secrets(self) -> list[str]:
@@ -144,8 +137,8 @@ class Bench:
         """Return what happened in each hour of the window, as far as it shows now."""
         happening, attributes = self.case.counts[family]
         span = (self.window.start_ms, self.window.end_ms)
-        sums = self.service.traffic.grouped(
-            happening, span, self.clock.now_ms(), bucket_ms=HOUR_MS, **{**attributes, **more}
+        sums = self.service.traffic.hourly(
+            happening, span, self.clock.now_ms(), **{**attributes, **more}
         )
         return {at_ms: value for (at_ms, *_), value in sums.items() if value}
 

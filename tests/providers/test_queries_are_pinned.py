@@ -14,10 +14,8 @@ import msgspec
 import pytest
 
 from exporter.config.model import Limits, Privacy
-from exporter.config.secret import SecretContext
 from exporter.model.query import QuerySpec
-from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import LabelSettings
+from tests.providers.vendor import build_target
 
 GOLDEN = Path(__file__).with_name("queries.json")
 BOTS = [{"id": "B1", "alias": "care", "versions": ["LIVE", "DRAFT"]}, "B/2"]
@@ -148,13 +146,8 @@ def facts(spec: QuerySpec) -> dict[str, Any]:
 
 def queries(case: str) -> list[dict[str, Any]]:
     """Return the facts of all queries of a target."""
-    settings = TARGETS[case]
-    provider = PROVIDERS[settings["provider"]]
-    options = provider.options.model_validate(
-        {"name": "shop", **settings}, context=SecretContext({}, Path(), inline=True)
-    )
     limits = Limits(label_value_bytes=16 if "lists" in case else 128)
-    target = provider.build(options, LabelSettings(limits, Privacy(top_messages="allowlist")))
+    target = build_target(Privacy(top_messages="allowlist"), limits, **TARGETS[case])
     return [facts(query.spec) for query in target.queries]
 
 

@@ -1,86 +1,75 @@
-"""A fake vendor of two routes, in process and on a socket."""
+"""A simulator of two routes, in process and on a socket."""
 
 import asyncio
-import contextlib
 from typing import Any
 
 import httpx
 import pytest
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Service, serving
 from exporter.simulator.traffic import Traffic
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.simulator.vendor import Vendor
+from tests.support.virtual import run_virtual
 
 KEY = "canary-key"
+ROWS = [{"name": "a", "count": 3}, {"name": "b", "count": 4}]
+JSON, HTML = "application/json; charset=utf-8", "text/html; charset=utf-8"
 
 
 async def items(call: Call) -> Answer:
     if call.params.get("bad"):
-        raise Refusal(400, "Bad Request")
-    rows = [{"name": call.segments["name"], "count": 3}, {"name": "b", "count": 4}]
+        raise Refusal(418)
+    rows: list[dict[str, Any]] = [dict(row) for row in ROWS]
     return Answer({"items": rows}, rows)
 
 
 async def echo(call: Call) -> Answer:
-    return Answer({"body": call.body, "path": call.raw_path})
+    return Answer({"body": call.body, "path": call.raw_path, **call.segments})
 
 
-def service(clock: VirtualClock | SystemClock) -> Service:
+def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
-        traffic=Traffic(),
+        traffic=traffic,
         routes=[Route("GET", "/items/{name}", items), Route("POST", "/echo/{rest:path}", echo)],
         faults=Faults(),
         secrets=[KEY],
+        authorization=KEY,
         target=lambda url: {"base_url": url},
     )
 
 
-class Vendor:
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.service = service(self.clock)
-
+class Simulator(Vendor):
     def ask(self, method: str = "GET", path: str = "/items/a", **more: Any) -> httpx.Response:
-        async def main() -> httpx.Response:
-            transport = httpx.ASGITransport(self.service)
-            async with httpx.AsyncClient(transport=transport, base_url="http://vendor") as client:
-                return await client.request(method, path, **more)
-
-        return run_virtual(main(), self.clock)
+        return self.send(method, path, **more)
 
 
 @pytest.fixture
-def vendor() -> Vendor:
-    return Vendor()
+def vendor() -> Simulator:
+    return Simulator(build, KEY)
 
 
-def test_rows_are_answered_and_remembered(vendor: Vendor) -> None:
+def test_rows_are_answered_and_logged(vendor: Simulator) -> None:
     answer = vendor.ask(params={"start": "1"})
 
     (seen,) = vendor.service.requests
-    assert answer.json() == {"items": [{"name": "a", "count": 3}, {"name": "b", "count": 4}]}
-    assert (seen.method, seen.path, seen.params, seen.status) == (
-        "GET",
-        "/items/a",
-        {"start": "1"},
-        200,
-    )
-    assert list(seen.rows) == answer.json()["items"]
+    assert answer.json() == {"items": ROWS}
+    shown = seen.method, seen.path, seen.params, seen.status
+    assert shown == ("GET", "/items/a", {"start": "1"}, 200)
+    assert list(seen.rows) == ROWS
 
 
-def test_secrets_are_not_remembered(vendor: Vendor) -> None:
+def test_secrets_are_not_logged(vendor: Simulator) -> None:
     vendor.ask("POST", f"/echo/{KEY}/x", params={"key": KEY}, json={"apikey": KEY})
 
     (seen,) = vendor.service.requests
-    assert seen.path == "/echo/***/x"
-    assert seen.params == {"key": "***"}
-    assert seen.body == {"apikey": "***"}
+    shown = seen.path, seen.params, seen.body
+    assert shown == ("/echo/***/x", {"key": "***"}, {"apikey": "***"})
 
 
-def test_only_the_latest_requests_are_remembered_on_demand(vendor: Vendor) -> None:
+def test_only_the_latest_requests_are_kept_on_demand(vendor: Simulator) -> None:
     vendor.service.remember = 2
 
     for name in "abcd":
@@ -89,44 +78,58 @@ def test_only_the_latest_requests_are_remembered_on_demand(vendor: Vendor) -> No
     assert [seen.path for seen in vendor.service.requests] == ["/items/c", "/items/d"]
 
 
-def test_the_path_is_kept_as_sent(vendor: Vendor) -> None:
-    assert vendor.ask("POST", "/echo/a%2Cb/*").json()["path"] == "/echo/a%2Cb/*"
+def test_a_handler_gets_path_segments_and_body(vendor: Simulator) -> None:
+    answer = vendor.ask("POST", "/echo/a%2Cb/*", content=b"{")
 
-
-def test_a_body_that_is_not_json_is_none(vendor: Vendor) -> None:
-    assert vendor.ask("POST", "/echo/x", content=b"{").json()["body"] is None
+    assert answer.json() == {"path": "/echo/a%2Cb/*", "rest": "a,b/*", "body": None}
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/other", 404), ("POST", "/items/a", 405), ("GET", "/items/a?bad=1", 400)],
+    [
+        ("GET", "/other", 404),
+        ("POST", "/items/a", 405),
+        ("GET", "/items/a?bad=1", 418),
+    ],
 )
-def test_a_refusal_has_its_status(vendor: Vendor, method: str, path: str, status: int) -> None:
+def test_a_refusal_has_its_status(vendor: Simulator, method: str, path: str, status: int) -> None:
     answer = vendor.ask(method, path)
 
     assert answer.status_code == status == vendor.service.requests[0].status
     assert answer.json()["status"] == status
 
 
+def test_a_request_without_the_key_is_401(vendor: Simulator) -> None:
+    assert vendor.ask(authorization="other").status_code == 401
+
+
+def test_a_request_that_no_route_takes_is_a_write(vendor: Simulator) -> None:
+    for method, path in (("GET", "/items/a"), ("DELETE", "/items/a"), ("POST", "/items")):
+        vendor.ask(method, path)
+
+    assert vendor.service.writes() == ["DELETE /items/a", "POST /items"]
+
+
 @pytest.mark.parametrize(
-    ("name", "status", "content_type"),
+    ("name", "options", "status", "content_type"),
     [
-        ("unauthorized", 401, "application/json; charset=utf-8"),
-        ("forbidden", 403, "application/json; charset=utf-8"),
-        ("throttled", 429, "application/json; charset=utf-8"),
-        ("refused", 400, "application/json; charset=utf-8"),
-        ("server_error", 500, "application/json; charset=utf-8"),
-        ("unavailable", 503, "application/json; charset=utf-8"),
-        ("html_200", 200, "text/html; charset=utf-8"),
-        ("html_502", 502, "text/html; charset=utf-8"),
-        ("login_redirect", 302, "text/html; charset=utf-8"),
-        ("not_json", 200, "application/json"),
+        ("unauthorized", {}, 401, JSON),
+        ("forbidden", {}, 403, JSON),
+        ("throttled", {}, 429, JSON),
+        ("refused", {}, 400, JSON),
+        ("server_error", {}, 500, JSON),
+        ("unavailable", {}, 503, JSON),
+        ("html_200", {}, 200, HTML),
+        ("html_502", {}, 502, HTML),
+        ("login_redirect", {}, 302, HTML),
+        ("not_json", {}, 200, JSON),
+        ("refused", {"status": 409, "body": "code 409"}, 409, "text/plain"),
     ],
 )
 def test_a_fault_answers_in_the_vendors_place(
-    vendor: Vendor, name: str, status: int, content_type: str
+    vendor: Simulator, name: str, options: dict[str, Any], status: int, content_type: str
 ) -> None:
-    vendor.service.faults.on(name, times=1)
+    vendor.service.faults.on(name, times=1, **options)
 
     hit, after = vendor.ask(), vendor.ask()
 
@@ -136,15 +139,7 @@ def test_a_fault_answers_in_the_vendors_place(
     assert vendor.service.requests[0].rows == ()
 
 
-def test_a_fault_may_bring_its_own_status_and_body(vendor: Vendor) -> None:
-    vendor.service.faults.on("refused", status=409, body={"code": 409})
-
-    answer = vendor.ask()
-
-    assert (answer.status_code, answer.json()) == (409, {"code": 409})
-
-
-def test_retry_after_is_absent_a_number_or_a_date(vendor: Vendor) -> None:
+def test_retry_after_is_absent_a_number_or_a_date(vendor: Simulator) -> None:
     vendor.service.faults.on("throttled", times=1)
     vendor.service.faults.on("throttled", times=1, skip=1, retry_after=30)
     vendor.service.faults.on("unavailable", times=1, skip=2, retry_after=60, as_date=True)
@@ -154,7 +149,7 @@ def test_retry_after_is_absent_a_number_or_a_date(vendor: Vendor) -> None:
     assert values == [None, "30", "Tue, 03 Mar 2026 11:21:00 GMT"]
 
 
-def test_a_truncated_body_is_half_of_the_json(vendor: Vendor) -> None:
+def test_a_truncated_body_is_half_of_the_json(vendor: Simulator) -> None:
     whole = vendor.ask().content
     vendor.service.faults.on("truncated")
 
@@ -164,7 +159,7 @@ def test_a_truncated_body_is_half_of_the_json(vendor: Vendor) -> None:
     assert answer.content == whole[: len(whole) // 2]
 
 
-def test_a_spoilt_row_is_remembered_as_sent(vendor: Vendor) -> None:
+def test_a_corrupted_row_is_logged_as_sent(vendor: Simulator) -> None:
     vendor.service.faults.on("negative")
 
     assert vendor.ask().json()["items"][0]["count"] == -7
@@ -172,7 +167,7 @@ def test_a_spoilt_row_is_remembered_as_sent(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), [("slow", 200), ("hang", 503), ("hang_after", 200)])
-def test_waiting_takes_the_clocks_time(vendor: Vendor, name: str, status: int) -> None:
+def test_waiting_takes_the_clocks_time(vendor: Simulator, name: str, status: int) -> None:
     vendor.service.faults.on(name, seconds=90)
 
     answer = vendor.ask()
@@ -181,13 +176,13 @@ def test_waiting_takes_the_clocks_time(vendor: Vendor, name: str, status: int) -
     assert vendor.clock.monotonic() == 90
 
 
-def test_a_client_that_gives_up_is_remembered_without_a_status(vendor: Vendor) -> None:
+def test_a_client_that_gives_up_is_logged_without_a_status(vendor: Simulator) -> None:
     vendor.service.faults.on("hang_after")
 
     async def main() -> None:
         transport = httpx.ASGITransport(vendor.service)
         async with httpx.AsyncClient(transport=transport) as client, asyncio.timeout(5):
-            await client.get("http://vendor/items/a")
+            await client.get("http://vendor/items/a", headers={"authorization": KEY})
 
     with pytest.raises(TimeoutError):
         run_virtual(main(), vendor.clock)
@@ -196,7 +191,7 @@ def test_a_client_that_gives_up_is_remembered_without_a_status(vendor: Vendor) -
     assert (seen.status, len(seen.rows)) == (0, 2)
 
 
-def test_a_reset_is_a_transport_error(vendor: Vendor) -> None:
+def test_a_reset_is_a_transport_error(vendor: Simulator) -> None:
     vendor.service.faults.on("reset", times=1)
 
     with pytest.raises(httpx.TransportError):
@@ -207,15 +202,18 @@ def test_a_reset_is_a_transport_error(vendor: Vendor) -> None:
 
 
 def test_several_services_listen_on_ports_of_their_own() -> None:
-    first, second = service(SystemClock()), service(SystemClock())
+    first, second = (build(SystemClock(), Traffic()) for _ in range(2))
     second.faults.on("reset")
 
     async def main() -> None:
-        async with serving({"a": first, "b": second}) as urls, httpx.AsyncClient() as client:
-            assert (await client.get(f"{urls['a']}/items/x")).json()["items"][0]["name"] == "x"
-            with contextlib.suppress(httpx.TransportError):
+        headers = {"authorization": KEY}
+        async with (
+            serving({"a": first, "b": second}) as urls,
+            httpx.AsyncClient(headers=headers) as client,
+        ):
+            assert (await client.get(f"{urls['a']}/items/x")).json() == {"items": ROWS}
+            with pytest.raises(httpx.TransportError):
                 await client.get(f"{urls['b']}/items/y")
-                raise AssertionError("the connection should have broken")
         async with httpx.AsyncClient() as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get(f"{urls['a']}/items/x")
@@ -223,14 +221,3 @@ def test_several_services_listen_on_ports_of_their_own() -> None:
     asyncio.run(main())
 
     assert [len(one.requests) for one in (first, second)] == [1, 1]
-
-
-def test_a_taken_port_is_an_error() -> None:
-    async def main() -> None:
-        async with serving({"a": service(SystemClock())}) as urls:
-            port = int(urls["a"].rsplit(":", 1)[1])
-            with pytest.raises(OSError, match="in use"):
-                async with serving({"b": service(SystemClock())}, {"b": port}):
-                    pass
-
-    asyncio.run(main())

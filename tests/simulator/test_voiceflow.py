@@ -1,59 +1,69 @@
-"""The fake of Voiceflow against the documented requests and responses."""
+"""The simulator of Voiceflow against the documented requests and responses."""
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.voiceflow import KEY, MAIN, PROJECT, STAGING, conflict_body
-from tests.simulator.voiceflow_vendor import HOUR, NINE, Vendor
-from tests.support.virtual import START_MS, VirtualClock
+from exporter.simulator.traffic import Traffic
+from exporter.simulator.voiceflow import KEY, PROJECT, build
+from exporter.simulator.voiceflow_rows import MAIN, STAGING
+from tests.simulator.vendor import HOUR, NINE, Vendor
 
-DAY = (NINE - 9 * HOUR, NINE + 2 * HOUR)
-LIST_NAMES = (
-    "interactions",
-    "unique_users",
-    "credit_usage",
-    "function_usage",
-    "api_calls",
-    "kb_documents",
-    "integrations",
-)
+FILTER = {
+    "projectID": PROJECT,
+    "startTime": "2026-03-03T00:00:00.000Z",
+    "endTime": "2026-03-03T11:00:00.000Z",
+    "limit": 500,
+}
+
+
+class Voiceflow(Vendor):
+    def __init__(self, traffic: Traffic | None = None) -> None:
+        super().__init__(build, KEY, traffic)
+
+    def query(self, name: str, **more: Any) -> httpx.Response:
+        body = {"data": {"name": name, "filter": FILTER | more}}
+        return self.send("POST", "/v2/query/usage", json=body)
+
+    def result(self, name: str, **more: Any) -> Any:
+        return self.query(name, **more).json()["result"]
+
+    def items(self, name: str, **more: Any) -> list[dict[str, Any]]:
+        return list(self.result(name, **more)["items"])
+
+    def pages(self, name: str, limit: int, most: int = 50) -> list[Any]:
+        found = [self.result(name, limit=limit)]
+        while found[-1]["items"] and "cursor" in found[-1] and len(found) < most:
+            found.append(self.result(name, limit=limit, cursor=found[-1]["cursor"]))
+        return found
 
 
 @pytest.fixture
-def vendor(clock: VirtualClock, ask: Callable[..., httpx.Response]) -> Vendor:
-    return Vendor(clock, ask)
+def vendor() -> Voiceflow:
+    return Voiceflow()
 
 
-def test_the_sheets_example_has_its_shape(vendor: Vendor) -> None:
+@pytest.fixture
+def busy() -> Voiceflow:
+    return Voiceflow(Traffic(5, per_hour=60, late_share=0))
+
+
+def test_the_documented_example_has_its_shape(vendor: Voiceflow) -> None:
     vendor.traffic.add(Kind.INTERACTION, NINE + 5, count=41, interaction_type="live")
     vendor.traffic.add(Kind.INTERACTION, NINE - 2 * HOUR, count=3, interaction_type="test")
 
-    answer = vendor.query("interactions", limit=500)
+    result = vendor.result("interactions")
 
-    result = answer.json()["result"]
-    assert answer.status_code == 200
+    shared = {"projectID": PROJECT, "environmentID": MAIN}
+    seven, nine = "2026-03-03T07:00:00.000Z", "2026-03-03T09:00:00.000Z"
     assert sorted(result) == ["cursor", "items"]
     assert type(result["cursor"]) is int
     assert sorted(result["items"], key=lambda item: str(item["period"])) == [
-        {
-            "period": "2026-03-03T07:00:00.000Z",
-            "projectID": PROJECT,
-            "environmentID": MAIN,
-            "count": 3,
-            "type": "canvas-prototype",
-        },
-        {
-            "period": "2026-03-03T09:00:00.000Z",
-            "projectID": PROJECT,
-            "environmentID": MAIN,
-            "count": 41,
-            "type": "dialog-management",
-        },
+        {"period": seven, **shared, "count": 3, "type": "canvas-prototype"},
+        {"period": nine, **shared, "count": 41, "type": "dialog-management"},
     ]
 
 
@@ -69,244 +79,147 @@ def test_the_sheets_example_has_its_shape(vendor: Vendor) -> None:
         ("integrations", {"integrationToolName", "successCount"}),
     ],
 )
-def test_every_list_has_the_fields_of_its_name(vendor: Vendor, name: str, fields: set[str]) -> None:
-    vendor.generate()
-
-    items = vendor.result(name, limit=500)["items"]
-
-    assert items
-    assert {frozenset(item) for item in items} == {
+def test_every_list_has_its_fields(busy: Voiceflow, name: str, fields: set[str]) -> None:
+    assert {frozenset(item) for item in busy.items(name)} == {
         frozenset({"period", "projectID", "environmentID", "count"} | fields)
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("interactions", Kind.INTERACTION),
-        ("credit_usage", Kind.TOKENS),
-        ("function_usage", Kind.FUNCTION_CALL),
-        ("api_calls", Kind.API_CALL),
-        ("kb_documents", Kind.KB_HIT),
-        ("integrations", Kind.INTEGRATION_CALL),
-    ],
-)
-def test_a_lists_counts_add_up_to_the_truth(vendor: Vendor, name: str, kind: Kind) -> None:
-    vendor.generate()
-
-    items = [item for page in vendor.pages(name, 30) for item in page["items"]]
-
-    assert sum(item["count"] for item in items) == vendor.traffic.truth(kind, DAY, START_MS) > 0
-
-
-def test_failures_are_what_success_leaves(vendor: Vendor) -> None:
-    vendor.generate()
-
-    items = vendor.result("api_calls", limit=500)["items"]
-
-    failures = sum(item["count"] - item["successCount"] for item in items)
-    assert failures == vendor.traffic.truth(Kind.API_CALL, DAY, START_MS, ok="false") > 0
-
-
-def test_unique_users_are_distinct_within_an_hour(vendor: Vendor) -> None:
+def test_unique_users_are_distinct_within_an_hour(vendor: Voiceflow) -> None:
     vendor.traffic.add(Kind.INTERACTION, NINE, count=5, user="u1")
     vendor.traffic.add(Kind.INTERACTION, NINE + 9, user="u2")
     vendor.traffic.add(Kind.INTERACTION, NINE - 1, user="u1")
 
-    counts = [item["count"] for item in vendor.result("unique_users")["items"]]
-
-    assert sorted(counts) == [1, 2]
+    assert sorted(item["count"] for item in vendor.items("unique_users")) == [1, 2]
 
 
-def test_intents_are_a_top_list_without_pages(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.NLP_MATCH, NINE, count=77, intent="order_status")
-    vendor.traffic.add(Kind.NLP_MATCH, NINE, count=31, intent="greeting")
-    vendor.traffic.add(Kind.NLP_MATCH, NINE, count=2, intent="returns")
+def test_intents_are_a_top_list_without_pages(vendor: Voiceflow) -> None:
+    for intent, count in (("order_status", 77), ("greeting", 31), ("returns", 2)):
+        vendor.traffic.add(Kind.NLP_MATCH, NINE, count=count, intent=intent)
 
     assert vendor.result("top_intents", limit=2) == {
         "intents": [{"name": "order_status", "count": 77}, {"name": "greeting", "count": 31}]
     }
 
 
-def test_credit_usage_has_empty_places_and_unsafe_names_occur(vendor: Vendor) -> None:
-    vendor.generate()
+@pytest.mark.parametrize("key", ["", "VF.DM.other", f"Bearer {KEY}", f" {KEY}x"])
+def test_only_the_bare_key_is_authorised(vendor: Voiceflow, key: str) -> None:
+    answer = vendor.send("POST", "/v2/query/usage", authorization=key)
 
-    places = {item["nodeID"] for item in vendor.result("credit_usage", limit=500)["items"]}
-    names = "".join(item["name"] for item in vendor.result("api_calls", limit=500)["items"])
-
-    assert "" in places
-    assert len(places) > 1
-    assert {'"', "\\", "\n"} <= set(names)
+    text = "Unauthorized"
+    assert answer.json() == {"message": text, "statusCode": 401, "statusText": text}
 
 
 @pytest.mark.parametrize(
-    "key", ["", "VF.DM.other", f"Bearer {KEY}", f" {KEY}x"], ids=["none", "other", "bearer", "near"]
-)
-def test_only_the_bare_key_is_authorised(vendor: Vendor, key: str) -> None:
-    answer = vendor.post({"name": "interactions", "filter": {"projectID": PROJECT}}, key=key)
-
-    assert answer.status_code == 401
-    assert answer.json() == {
-        "message": "Unauthorized",
-        "statusCode": 401,
-        "statusText": "Unauthorized",
-    }
-
-
-def test_another_project_is_unauthorised(vendor: Vendor) -> None:
-    assert vendor.query("interactions", projectID="64b1f0aa11bb22cc33dd0000").status_code == 401
-
-
-@pytest.mark.parametrize(
-    "data",
+    ("name", "wanted", "status"),
     [
-        None,
-        {"filter": {"projectID": PROJECT}},
-        {"name": "sessions", "filter": {"projectID": PROJECT}},
-        {"name": "interactions"},
-        {"name": "interactions", "filter": {"projectID": ""}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "limit": 0}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "limit": 501}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "limit": "5"}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "cursor": "5"}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "startTime": "2026-03-03"}},
-        {"name": "interactions", "filter": {"projectID": PROJECT, "endTime": 1772536800000}},
-        {
-            "name": "interactions",
-            "filter": {"projectID": PROJECT, "startTime": "2026-03-03T00:00:00+00:00"},
-        },
+        ("sessions", {}, 400),
+        ("interactions", {"limit": 501}, 400),
+        ("interactions", {"limit": "5"}, 400),
+        ("interactions", {"cursor": "5"}, 400),
+        ("interactions", {"startTime": "2026-03-03"}, 400),
+        ("interactions", {"other": 1}, 400),
+        ("interactions", {"projectID": "64b1f0aa11bb22cc33dd0000"}, 401),
+        ("interactions", {"projectEnvironmentIDOrAlias": "moon"}, 404),
     ],
 )
-def test_a_bad_request_is_400(vendor: Vendor, data: Any) -> None:
-    assert vendor.post(data).status_code == 400
+def test_a_wrong_request_is_refused(
+    vendor: Voiceflow, name: str, wanted: Mapping[str, Any], status: int
+) -> None:
+    assert vendor.query(name, **wanted).status_code == status
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", "/v2/query/usage", 405), ("POST", "/v1/query/usage", 404)],
+    ("asked", "counts"),
+    [
+        ("main", {MAIN: 5}),
+        (MAIN, {MAIN: 5}),
+        ("staging", {STAGING: 2}),
+        (None, {MAIN: 5, STAGING: 2}),
+    ],
 )
-def test_only_one_path_and_method_exist(
-    vendor: Vendor, method: str, path: str, status: int
+def test_an_environment_is_asked_by_alias_or_id(
+    vendor: Voiceflow, asked: str | None, counts: Mapping[str, int]
 ) -> None:
-    assert vendor.send(vendor.service, method, path).status_code == status
-
-
-def test_an_environment_is_asked_by_alias_or_id(vendor: Vendor) -> None:
     vendor.traffic.add(Kind.INTERACTION, NINE, count=5, environment="main")
     vendor.traffic.add(Kind.INTERACTION, NINE, count=2, environment="staging")
 
-    asked = ["main", MAIN, ["staging"], ["main", STAGING], None]
-    counts = [
-        Counter(
-            {
-                item["environmentID"]: item["count"]
-                for item in vendor.result("interactions", projectEnvironmentIDOrAlias=names)[
-                    "items"
-                ]
-            }
-        )
-        for names in asked
-    ]
+    items = vendor.items("interactions", projectEnvironmentIDOrAlias=asked)
 
-    both = {MAIN: 5, STAGING: 2}
-    assert counts == [{MAIN: 5}, {MAIN: 5}, {STAGING: 2}, both, both]
-
-
-def test_a_legacy_project_has_other_aliases(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.INTERACTION, NINE, count=5)
-    asked = {"projectEnvironmentIDOrAlias": "production"}
-    assert vendor.query("interactions", **asked).status_code == 404
-
-    vendor.service.faults.on("legacy_aliases")
-
-    assert vendor.result("interactions", **asked)["items"][0]["count"] == 5
-    main = vendor.query("interactions", projectEnvironmentIDOrAlias="main")
-    assert main.status_code == 404
-
-
-def test_an_unknown_alias_may_be_an_empty_answer(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.INTERACTION, NINE)
-    vendor.service.faults.on("unknown_alias_empty")
-
-    assert vendor.result("interactions", projectEnvironmentIDOrAlias="moon") == {"items": []}
-
-
-def test_the_end_may_be_inclusive(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.INTERACTION, NINE + 2 * HOUR, count=9)
-    assert vendor.result("interactions")["items"] == []
-
-    vendor.service.faults.on("inclusive_end")
-
-    assert vendor.result("interactions")["items"][0]["count"] == 9
+    assert {item["environmentID"]: item["count"] for item in items} == counts
 
 
 @pytest.mark.parametrize(
-    ("mode", "period"),
+    ("mode", "periods"),
     [
-        ("period_without_fraction", "2026-03-03T09:00:00Z"),
-        ("period_without_seconds", "2026-03-03T09:00Z"),
+        ("end_with_cursor", ["2026-03-03T10:00:00.000Z"]),
+        ("period_without_fraction", ["2026-03-03T10:00:00Z"]),
+        ("period_without_seconds", ["2026-03-03T10:00Z"]),
+        ("inclusive_end", ["2026-03-03T10:00:00.000Z", "2026-03-03T11:00:00.000Z"]),
     ],
 )
-def test_a_period_has_other_spellings(vendor: Vendor, mode: str, period: str) -> None:
-    vendor.traffic.add(Kind.INTERACTION, NINE)
+def test_the_end_and_the_format_of_a_period_are_not_documented(
+    vendor: Voiceflow, mode: str, periods: list[str]
+) -> None:
+    vendor.traffic.add(Kind.INTERACTION, NINE + HOUR)
+    vendor.traffic.add(Kind.INTERACTION, NINE + 2 * HOUR)
     vendor.service.faults.on(mode)
 
-    assert vendor.result("interactions")["items"][0]["period"] == period
+    assert sorted(item["period"] for item in vendor.items("interactions")) == periods
 
 
-def test_the_open_hour_grows(vendor: Vendor) -> None:
-    open_hour = NINE + 2 * HOUR
-    vendor.traffic.add(Kind.INTERACTION, open_hour + 60_000, count=2)
-    vendor.traffic.add(Kind.INTERACTION, START_MS + 60_000, count=3)
-    asked = {"endTime": "2026-03-03T12:00:00.000Z"}
-    before = vendor.result("interactions", **asked)["items"][0]["count"]
+@pytest.mark.parametrize(
+    ("mode", "is_first_zero", "is_last_empty"),
+    [
+        ("period_without_seconds", False, True),
+        ("end_without_cursor", False, False),
+        ("zero_cursor", True, True),
+    ],
+)
+def test_pages_hold_every_row_once_however_they_end(
+    busy: Voiceflow, mode: str, *, is_first_zero: bool, is_last_empty: bool
+) -> None:
+    busy.service.faults.on(mode)
+    whole = busy.items("kb_documents")
 
-    vendor.clock.advance(60)
+    pages = busy.pages("kb_documents", 20)
 
-    assert before == 2
-    assert vendor.result("interactions", **asked)["items"][0]["count"] == 5
-
-
-def test_a_closed_hour_may_be_revised_in_both_directions(vendor: Vendor) -> None:
-    kept = vendor.traffic.add(Kind.INTERACTION, NINE, count=10)
-    vendor.traffic.add(Kind.INTERACTION, NINE, count=4, visible_ms=START_MS + 1_000)
-    vendor.traffic.retract(kept[:6], START_MS + 2_000)
-
-    counts = []
-    for _ in range(3):
-        counts.append(vendor.result("interactions")["items"][0]["count"])
-        vendor.clock.advance(1)
-
-    assert counts == [10, 14, 8]
+    assert [item for page in pages for item in page["items"]] == whole
+    assert len(pages) > 3
+    assert (pages[0]["cursor"] == 0) == is_first_zero
+    assert (pages[-1] == {"items": []}) == is_last_empty
+    assert "cursor" not in pages[-1]
 
 
-def test_an_error_in_the_middle_of_paging_has_the_vendors_body(vendor: Vendor) -> None:
-    vendor.generate()
-    vendor.service.faults.on("server_error", times=1, skip=1)
-    first = vendor.result("kb_documents", limit=20)
+def test_rows_are_not_in_time_order(busy: Voiceflow) -> None:
+    periods = [item["period"] for item in busy.items("interactions")]
 
-    second = vendor.query("kb_documents", limit=20, cursor=first["cursor"])
-
-    assert second.status_code == 500
-    assert second.json()["statusText"] == "Internal Server Error"
+    assert periods != sorted(periods)
+    assert periods != sorted(periods, reverse=True)
 
 
-def test_an_error_may_have_the_other_body(vendor: Vendor) -> None:
-    vendor.service.faults.on("unauthorized", body=conflict_body(401, "no"))
+def test_a_growing_row_keeps_its_place(vendor: Voiceflow) -> None:
+    for hour in range(8):
+        vendor.traffic.add(Kind.INTERACTION, NINE - hour * HOUR)
+    before = vendor.result("interactions")
 
-    assert vendor.query("interactions").json() == {
-        "code": 401,
-        "status": "Unauthorized",
-        "data": "no",
-    }
+    vendor.traffic.add(Kind.INTERACTION, NINE, count=4)
+
+    after = vendor.result("interactions")
+    periods = [[item["period"] for item in each["items"]] for each in (before, after)]
+    assert periods[0] == periods[1]
+    assert after["cursor"] == before["cursor"]
 
 
-def test_the_log_has_the_rows_and_not_the_key(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.INTERACTION, NINE)
+def test_the_empty_page_may_have_a_cursor(vendor: Voiceflow) -> None:
+    vendor.service.faults.on("end_with_cursor")
 
-    result = vendor.result("interactions")
+    assert vendor.result("interactions") == {"items": [], "cursor": 0}
 
-    (seen,) = vendor.service.requests
-    assert list(seen.rows) == result["items"]
-    assert seen.body["data"]["name"] == "interactions"
-    assert KEY not in repr(seen)
+
+def test_a_repeated_cursor_comes_with_the_same_rows_for_ever(busy: Voiceflow) -> None:
+    busy.service.faults.on("repeated_cursor")
+
+    first, *others = busy.pages("kb_documents", 20, most=4)
+
+    assert others == [first] * 3

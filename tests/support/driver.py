@@ -97,7 +97,8 @@ class LedgerDriver:
         self._highest: dict[tuple[str, tuple[str, ...]], float] = {}
         self._kills = count(1)
         self._path = folder / "ledger.db"
-        shutil.copy(_empty_ledger(), self._path)
+        if not self._path.exists():
+            shutil.copy(_empty_ledger(), self._path)
         self.open(*(specs or [spec()]))
 
     @property
@@ -146,7 +147,7 @@ class LedgerDriver:
         due_ms = self.ledger.next_due_ms()
         assert due_ms is not None
         self.clock.step(max(0, due_ms - self.clock.now_ms()))
-        claim = self.ledger.claim(lambda _target, _query: self.clock.now_ms() + 1)
+        claim = self.ledger.claim()
         assert claim is not None
         if target in {None, claim.target}:
             return claim

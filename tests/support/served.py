@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from exporter.clock import SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.simulator import SIMULATORS
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
@@ -15,14 +15,21 @@ LONGEST_S = 60.0
 
 
 class ServedVendors:
-    """Simulators on one truth, served from a thread of their own until the block is left."""
+    """Simulators on one clock, served from a thread of their own until the block is left.
 
-    def __init__(self, names: Sequence[str], traffic: Traffic | None = None) -> None:
-        self.clock = SystemClock()
+    ``traffic`` is what happens at all of them that are not built with another.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        traffic: Traffic | None = None,
+        clock: Clock | None = None,
+        builders: Mapping[str, Callable[[Clock, Traffic], Service]] = SIMULATORS,
+    ) -> None:
+        self.clock = clock or SystemClock()
         self.traffic = traffic or Traffic(None)
-        self.services: dict[str, Service] = {
-            name: SIMULATORS[name](self.clock, self.traffic) for name in names
-        }
+        self.services = {name: builders[name](self.clock, self.traffic) for name in names}
         self.urls: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
         self._up = threading.Event()

@@ -6,6 +6,7 @@ from exporter.cli.explain import specs_of
 from exporter.cli.settings import load_settings
 from exporter.exposition import catalogue
 from exporter.exposition.page import MetricsPage
+from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Window, floor_to
 from exporter.providers import PROVIDERS
 from tests.support.builders import received
@@ -24,12 +25,16 @@ HOURS = {hour: floor_to(START_MS, HOUR_MS) + (hour - 11) * HOUR_MS for hour in r
 """The starts of hours of the day on which virtual time begins, at 11:20."""
 
 
-def explained(folder: Path) -> LedgerDriver:
+def explained_ledger(folder: Path) -> LedgerDriver:
     """Return the ledger of a running exporter with ``exporter.yaml`` in ``folder``."""
     file = folder / "exporter.yaml"
     file.write_text(FILE)
     specs = specs_of(load_settings(str(file))).values()
     return LedgerDriver(folder, *specs, families=catalogue.families(PROVIDERS))
+
+
+def by_key(driver: LedgerDriver) -> dict[QueryKey, QuerySpec]:
+    return {each.key: each for each in driver.specs}
 
 
 def report(

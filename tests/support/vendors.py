@@ -19,7 +19,7 @@ from exporter.simulator.traffic import Traffic
 class Vendors(httpx.AsyncBaseTransport):
     """Simulators at ports of their own that no socket knows; ``services`` by provider."""
 
-    def __init__(self, clock: Clock, *, per_hour: int = 60) -> None:
+    def __init__(self, clock: Clock, *, per_hour: int = 6) -> None:
         traffic = Traffic(1, per_hour=per_hour)
         self.services: dict[str, Service] = {
             name: build(clock, traffic) for name, build in SIMULATORS.items()

@@ -101,6 +101,7 @@ def sources(**changes: Any) -> Sources:
     parts: dict[str, Any] = {
         "exposition": ScriptedExposition(),
         "ready": lambda: True,
+        "healthy": lambda: True,
         "status": lambda: status(target()),
         "reload": ScriptedReload(),
     }

@@ -1,6 +1,7 @@
 """Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -22,37 +23,16 @@ Parameters = Mapping[str, Any]
 class Cursor:
     """Paging: each answer has a cursor or token, which the next request sends back unchanged.
 
-    ``next`` returns an answer's cursor; absent, null or empty, it ends the list. ``send`` names
-    the (nested) member of the parameters that takes it. An empty page ends the list unless
-    ``empty_pages``; a page that repeats the one before counts once.
+    ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
+    takes it. A full page has ``page_rows`` items. An empty page ends the list unless
+    ``empty_pages``. See ``read_pages``.
     """
 
-    next: Callable[[Any], msgspec.Raw | str | None]
+    next: Callable[[Any], Any]
     send: Sequence[str]
+    page_rows: int
     most_pages: int
     empty_pages: bool = False
-
-    async def items(
-        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
-    ) -> list[ItemT]:
-        """Return the items of all pages; raise ``Truncated`` if they do not come to an end."""
-        first = parameters = query.parameters(window)
-        found: list[ItemT] = []
-        previous: Sequence[ItemT] = ()
-        seen: set[bytes] = set()
-        for _ in range(self.most_pages):
-            answer = await query.fetch(client, parameters)
-            page, cursor = query.items(answer), self.next(answer) or b""
-            if page != previous:
-                found += page
-            mark = cursor.encode() if isinstance(cursor, str) else bytes(cursor)
-            if mark in {b"", b"null"} or not (page or self.empty_pages):
-                return found
-            if mark in seen:
-                raise Truncated(f"{query.spec.request}: the cursor of a page came again")
-            seen.add(mark)
-            parameters, previous = _with(first, self.send, cursor), page
-        raise Truncated(f"{query.spec.request}: more than {self.most_pages} pages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +43,6 @@ class Halving:
     """
 
     complete: Callable[[Any], bool]
-
-    async def items(
-        self, query: "DeclaredQuery[A, ItemT]", client: ApiClient, window: Window
-    ) -> list[ItemT]:
-        """Return the items of ``window``; raise ``Truncated`` if one hour has too many."""
-        found: list[ItemT] = []
-        start_ms, span_ms = window.start_ms, window.length_ms
-        while start_ms < window.end_ms:
-            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-            answer = await query.fetch(client, query.parameters(part))
-            if self.complete(answer):
-                found += query.items(answer)
-                start_ms = part.end_ms
-            elif part.length_ms <= HOUR_MS:
-                request = query.spec.request
-                raise Truncated(f"{request}: one hour has more rows than an answer holds")
-            else:
-                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,32 +65,106 @@ class DeclaredQuery(Generic[A, ItemT]):
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
         """Yield one reading per span of the window, grown to whole buckets, oldest first."""
-        windows, memo = self.windows(request), request.memo
+        if self.trailing_ms is None:
+            windows = list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
+        else:
+            windows = [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
+        memo = request.memo
         for window in windows:
-            if self.pages is None:
-                items = self.items(await self.fetch(client, self.parameters(window)))
-            else:
-                items = await self.pages.items(self, client, window)
             rows = Rows(window, self.spec, memo)
             if self.trailing_ms is not None:
                 rows.list_of(*self.spec.fields)
-            self.collect(items, rows)
+            self.collect(await self._items(client, window, rows.drift), rows)
             reading = rows.reading(more=window != windows[-1])
             memo = memo if reading.memo is None else reading.memo
             yield reading
 
-    def windows(self, request: PollRequest) -> list[Window]:
-        """Return the windows that a poll reads one by one."""
-        if self.trailing_ms is not None:
-            return [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
-        return list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
+    async def _items(
+        self, client: ApiClient, window: Window, drift: Counter[str]
+    ) -> Sequence[ItemT]:
+        match self.pages:
+            case Cursor():
+                return await self._paged(client, window, self.pages, drift)
+            case Halving():
+                return await self._halved(client, window, self.pages)
+            case None:
+                return self.items(await self._fetch(client, self.parameters(window)))
 
-    async def fetch(self, client: ApiClient, parameters: Parameters) -> A:
-        """Return the answer to the request that sends ``parameters``."""
+    async def _paged(
+        self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
+    ) -> list[ItemT]:
+        first = self.parameters(window)
+
+        async def fetch(cursor: Any) -> tuple[Sequence[ItemT], Any]:
+            sent = first if cursor is None else _with(first, pages.send, cursor)
+            answer = await self._fetch(client, sent)
+            page = self.items(answer)
+            return page, pages.next(answer) if page or pages.empty_pages else None
+
+        request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
+        found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
+        return [item async for page in found for item in page]
+
+    async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
+        found: list[ItemT] = []
+        start_ms, span_ms = window.start_ms, window.length_ms
+        while start_ms < window.end_ms:
+            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+            answer = await self._fetch(client, self.parameters(part))
+            if pages.complete(answer):
+                found += self.items(answer)
+                start_ms = part.end_ms
+            elif part.length_ms > HOUR_MS:
+                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
+            else:
+                request = self.spec.request
+                raise Truncated(f"{request}: one hour has more rows than an answer holds")
+        return found
+
+    async def _fetch(self, client: ApiClient, parameters: Parameters) -> A:
         method, _, path = self.spec.request.partition(" ")
         if method == "GET":
             return await client.get(path, parameters, self.answer)
         return await client.fetch(ApiCall(method, path, json=parameters), self.answer)
+
+
+class TooManyPages(Truncated):
+    """A list has not come to its end after as many pages as are read of it."""
+
+
+async def read_pages(
+    fetch: Callable[[Any], Awaitable[tuple[Sequence[ItemT], Any]]],
+    request: str,
+    *,
+    page_rows: int,
+    most_pages: int,
+    drift: Counter[str],
+) -> AsyncIterator[Sequence[ItemT]]:
+    """Yield every page of a list; raise ``Truncated`` if the pages do not come to an end.
+
+    ``fetch`` returns the page of a cursor (None: the first) and the next cursor, which is decoded
+    or raw JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is
+    an incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
+    server ignores cursors, and the list has ended; that is drift. A repeated page is yielded empty.
+    """
+    cursor: Any = None
+    previous: Sequence[ItemT] | None = None
+    seen: set[str] = set()
+    for _ in range(most_pages):
+        page, cursor = await fetch(cursor)
+        repeated = page == previous
+        yield [] if repeated else page
+        value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
+        if value in (None, "", 0, "0"):
+            return
+        if str(value) in seen:
+            if not repeated or len(page) >= page_rows:
+                raise Truncated(f"{request}: the cursor of a page came again")
+            drift["unexpected_type"] += 1
+            return
+        seen.add(str(value))
+        previous = page
+    raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 
 def _with(parameters: Parameters, path: Sequence[str], value: Any) -> Parameters:

@@ -8,7 +8,6 @@ from exporter.model.query import LabelRule
 from exporter.model.samples import OTHER, Family, Series
 
 DIGEST_HEX = 8
-_PLAIN = LabelRule()
 
 
 def shorten(value: str, limit: int) -> str:
@@ -42,19 +41,15 @@ class Labels:
             self._built[key] = self._build(family, raw)
         return self._built[key]
 
-    def drop(self, family: Family, reason: str) -> None:
-        """Count a label set of ``family`` that lost something for ``reason``."""
-        self.dropped[family.name, reason] += 1
-
     def _build(self, family: Family, raw: tuple[str, ...]) -> Series:
         labels = family.labels[2:]
         named = [
-            self._rules.get(label, _PLAIN).name(value)
+            self._rules.get(label, LabelRule()).name(value)
             for label, value in zip(labels, raw, strict=False)
         ]
         values = [shorten(value, self._limit) for value in named]
         if values != named:
-            self.drop(family, "label_length")
+            self.dropped[family.name, "label_length"] += 1
         if any(value == OTHER != before for value, before in zip(named, raw, strict=True)):
-            self.drop(family, "not_allowlisted")
+            self.dropped[family.name, "not_allowlisted"] += 1
         return family.name, (*values, *[""] * (len(labels) - len(values)))

@@ -1,7 +1,7 @@
 """The plugin interface: what a provider is given, and what it returns."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.logs import hide
-from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
+from exporter.model.query import LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading
 from exporter.providers.base.labels import Labels
 
@@ -110,20 +110,19 @@ def spec_for(
     meaning: Mapping[str, Any] | None = None,
     schema: int = 1,
     label_rules: Mapping[str, LabelRule] | None = None,
-    span_ms: int | None = None,
-    cost: Cost = Cost(),  # noqa: B008 - frozen
+    **traits: Any,
 ) -> QuerySpec:
     """Return the traits of query ``name``, which asks ``endpoint`` (``GET /path``).
 
     Endpoint, ``meaning`` (filters, groups) and ``schema`` are its fingerprint: a change begins a
-    new baseline. Raise ``schema`` when the code reads the same answer differently. Set other traits
-    with ``replace``.
+    new baseline. Raise ``schema`` when the code reads the same answer differently. Other ``traits``
+    replace those of the target's settings.
     """
     rules = label_rules or {}
     labels = Labels(rules, settings.limits.label_value_bytes)
     known = [labels.series(each.family, *each.known) for each in feeds if each.known is not None]
     write_off = options.write_off_after
-    return QuerySpec(
+    spec = QuerySpec(
         target=options.name,
         provider=options.provider,
         name=name,
@@ -131,7 +130,6 @@ def spec_for(
         interval_ms=options.interval,
         settle_ms=options.settle,
         lookback_ms=options.lookback,
-        span_ms=span_ms,
         zero_hold_ms=options.zero_hold,
         write_off_after_ms=None if write_off == "never" else write_off,
         timezone=options.timezone,
@@ -144,8 +142,8 @@ def spec_for(
         total_cap=settings.limits.series_total,
         known=tuple(dict.fromkeys(known)),
         fields={each.family.name: each.field for each in feeds},
-        cost=cost,
     )
+    return replace(spec, **traits)
 
 
 def key_of(secret: Secret) -> str:

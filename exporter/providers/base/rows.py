@@ -24,8 +24,7 @@ class Rows:
         self._step_ms = spec.granularity_ms
         self._labels = Labels(spec.label_rules, spec.label_value_bytes)
         self._counts: defaultdict[tuple[Series, int], int] = defaultdict(int)
-        self._gauges: defaultdict[str, defaultdict[tuple[Series, Window], float]]
-        self._gauges = defaultdict(lambda: defaultdict(float))
+        self._gauges: defaultdict[tuple[str, Series, Window], float] = defaultdict(float)
         self._kept: set[str] = set()
         self._lists_of: set[str] = set()
         self._remembered: Mapping[str, Any] | None = None
@@ -55,10 +54,10 @@ class Rows:
             self._counts[self._labels.series(family, *labels), bucket_ms] += number
 
     def bucket_value(
-        self, family: Family, labels: tuple[str, ...], bucket_ms: int, value: float
+        self, family: Family, labels: tuple[str, ...], bucket: int | Window, value: float
     ) -> None:
         """Set a gauge of one bucket that does not add up over time: a distinct count, an average."""
-        self._gauge("bucket", family, labels, self._bucket_window(bucket_ms), value)
+        self._gauge("bucket", family, labels, bucket, value)
 
     def level(
         self, family: Family, labels: tuple[str, ...], bucket_ms: int, value: float | None
@@ -67,7 +66,7 @@ class Rows:
         if value is None:
             self.drift["missing"] += 1
         else:
-            self._gauge("level", family, labels, self._bucket_window(bucket_ms), value)
+            self._gauge("level", family, labels, bucket_ms, value)
 
     def window_value(
         self, family: Family, labels: tuple[str, ...], value: float, window: Window | None = None
@@ -82,7 +81,7 @@ class Rows:
 
     def drop(self, family: Family, reason: str) -> None:
         """Count a label set of ``family`` that lost something for ``reason``."""
-        self._labels.drop(family, reason)
+        self._labels.dropped[family.name, reason] += 1
 
     def remember(self, **memo: Any) -> None:
         """Store ``memo``, plain JSON values, for the next poll together with this reading."""
@@ -105,13 +104,12 @@ class Rows:
             more=more,
         )
 
-    def _bucket_window(self, bucket_ms: int) -> Window:
-        return Window(bucket_ms, bucket_ms + self._step_ms)
-
     def _gauge(
-        self, kind: str, family: Family, labels: tuple[str, ...], window: Window, value: float
+        self, kind: str, family: Family, labels: tuple[str, ...], at: int | Window, value: float
     ) -> None:
-        self._gauges[kind][self._labels.series(family, *labels), window] += value
+        window = at if isinstance(at, Window) else Window(at, at + self._step_ms)
+        self._gauges[kind, self._labels.series(family, *labels), window] += value
 
     def _gauges_of(self, kind: str) -> list[GaugeRow]:
-        return [GaugeRow(*key, value) for key, value in self._gauges[kind].items()]
+        found = self._gauges.items()
+        return [GaugeRow(series, at, value) for (of, series, at), value in found if of == kind]

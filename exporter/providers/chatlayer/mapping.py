@@ -4,23 +4,29 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 """
 
 import hashlib
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import astuple
 
+from exporter.http_client.client import decode
 from exporter.model import families
 from exporter.model.query import LabelRule
 from exporter.model.samples import SECOND_MS, Event, Series, Window, floor_to
 from exporter.providers.base.labels import Labels
+from exporter.providers.base.options import COUNTERS, MappedFamily
 from exporter.providers.base.times import parse_instant
-from exporter.providers.chatlayer.options import MappedEvent
 
-T = TypeVar("T")
+Owner: TypeAlias = tuple[str, str]
+"""Bot and version."""
+
+_CAMEL_CASE = re.compile(
+    rb'"(nextPageToken|(bot|user|channel|conversation)Id|channelType)"(?=\s*:)', re.ASCII
+)
 
 
 class TrackingEvent(msgspec.Struct, gc=False):
@@ -42,138 +48,100 @@ class TrackingEvent(msgspec.Struct, gc=False):
 
 
 class EventPage(msgspec.Struct):
-    """One page of events; an empty or absent token ends the list."""
+    """One page of events."""
 
     events: list[TrackingEvent] | None = None
-    next_page_token: str | None = ""
+    next_page_token: str | float | None = ""
 
 
-class CamelEvent(msgspec.Struct, rename="camel"):
-    """The same, field by field, where the gateway spells names in camel case."""
-
-    id: str | None = ""
-    event: str | None = ""
-    bot_id: str | None = ""
-    version: str | None = ""
-    user_id: str | None = ""
-    channel_id: str | None = ""
-    channel_type: str | None = ""
-    conversation_id: str | None = ""
-    attributes: msgspec.Raw = msgspec.Raw(b"{}")
-    timestamp: str | None = ""
+def decode_page(body: bytes, endpoint: str) -> EventPage:
+    """Return a page, whose names may be in camel case; raise ``SchemaError`` for anything else."""
+    page = decode(body, EventPage, endpoint)
+    snake_case = page.next_page_token or any(each.bot_id for each in page.events or ())
+    if snake_case or not _CAMEL_CASE.search(body):
+        return page
+    return decode(_CAMEL_CASE.sub(_to_snake_case, body), EventPage, endpoint)
 
 
-class CamelEventPage(msgspec.Struct, rename="camel"):
-    """A page of such events."""
-
-    events: list[CamelEvent] | None = None
-    next_page_token: str | None = ""
-
-
-class Decode(Protocol):
-    """Decodes a body, or raises ``SchemaError``."""
-
-    def __call__(self, body: bytes, into: type[T]) -> T:
-        """Return ``body`` as ``into``."""
-        ...
-
-
-Owner = tuple[str, str]
-"""Bot and version."""
+def _to_snake_case(name: re.Match[bytes]) -> bytes:
+    return re.sub(rb"(?=[A-Z])", b"_", name[0]).lower()
 
 
 @dataclass(frozen=True, slots=True)
-class EventScope:
-    """Whose events are read: one bot and version, or (both empty) those of a team.
+class EventRules:
+    """Whose events are read, and how they become series: see ``options.EventOptions``.
 
-    ``covered`` are the bots and versions whose events another query of the target counts.
+    They are those of one bot and version, or (both empty) of a team. ``covered`` are the bots and
+    versions whose events another query of the target counts. ``limit`` is a label's length in bytes.
     """
 
     bot: str = ""
     version: str = ""
     covered: frozenset[Owner] = frozenset()
+    event_map: Mapping[str, MappedFamily] = field(default_factory=dict)
+    active: frozenset[str] | None = None
+    label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
+    limit: int = 128
 
 
-@dataclass(frozen=True, slots=True)
-class EventRules:
-    """How events become series: see ``options.EventOptions``; ``limit`` is a label's length in bytes."""
+class EventMapper:
+    """Turns events as the API gives them into events of a stream, for the length of a poll."""
 
-    event_map: Mapping[str, MappedEvent]
-    active: frozenset[str] | None
-    label_rules: Mapping[str, LabelRule]
-    limit: int
+    def __init__(self, rules: EventRules) -> None:
+        self.labels = Labels(rules.label_rules, rules.limit)
+        self._rules = rules
+        # By bot, version, name and channel, since there are few kinds and many events.
+        self._kinds: dict[tuple[str, ...], tuple[tuple[Series, ...], tuple[str, ...] | None]] = {}
 
+    def events(
+        self, page: Iterable[TrackingEvent], window: Window, drift: Counter[str]
+    ) -> list[Event]:
+        """Return the events of ``window``; those outside it belong to another read.
 
-Key = tuple[str, str, str, str]
-"""Bot, version, event name and channel type."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventPlaces:
-    """What each kind of event adds to, worked out once a kind, and how its identity begins."""
-
-    rules: EventRules
-    labels: Labels
-    known: dict[Key, tuple[tuple[Series, ...], tuple[str, ...] | None]] = field(
-        default_factory=dict
-    )
-    identities: dict[Owner, "hashlib.blake2b"] = field(default_factory=dict)
-
-    def digest_prefix(self, owner: Owner) -> "hashlib.blake2b":
-        """Return the digest of an identity up to the event's own id; a copy goes on from there."""
-        found = self.identities.get(owner)
-        if found is None:
-            text = "\0".join((*owner, "")).encode()
-            found = self.identities[owner] = hashlib.blake2b(text, digest_size=16)
+        An event of the second in which the window starts is kept: a time may be written without
+        its fraction, and a page that is filtered by the millisecond is then the only one that has
+        it. An event without a readable time is left out and counted in ``drift``.
+        """
+        start_ms, end_ms = floor_to(window.start_ms, SECOND_MS), window.end_ms
+        found: list[Event] = []
+        for raw in page:
+            at_ms = _instant(raw, drift)
+            if at_ms is None or not start_ms <= at_ms < end_ms:
+                continue
+            owner = self._owner(raw, drift)
+            if owner not in self._rules.covered:
+                found.append(self._event(raw, at_ms, owner))
         return found
 
-    def of(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
-        """Return the series of a kind of event, and where its user counts as active, if at all."""
-        found = self.known.get(key)
-        if found is None:
-            found = self.known[key] = self._build(key)
-        return found
+    def _owner(self, raw: TrackingEvent, drift: Counter[str]) -> Owner:
+        version = (raw.version or "").upper()
+        if not self._rules.bot:
+            return raw.bot_id or "", version
+        drift["unknown_enum"] += version not in {"", self._rules.version}
+        return self._rules.bot, self._rules.version
 
-    def _build(self, key: Key) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
-        bot, version, name, channel = key
-        counted = self.labels.series(families.EVENTS, bot, version.lower(), channel, name)
-        place = counted[1][:3]
-        active = self.rules.active is None or name in self.rules.active
-        mapped = self.rules.event_map.get(name)
-        series = (counted,) if mapped is None else (counted, self._mapped(mapped, key))
-        return series, place if active else None
+    def _event(self, raw: TrackingEvent, at_ms: int, owner: Owner) -> Event:
+        kind = (*owner, raw.event or "", raw.channel_type or "")
+        if kind not in self._kinds:
+            self._kinds[kind] = self._series(*kind)
+        counts, place = self._kinds[kind]
+        digest, content = _digest(raw, owner), _content(raw, at_ms)
+        if place is None:
+            return Event(digest, at_ms, counts, content)
+        user, conversation = raw.user_id or "", raw.conversation_id or ""
+        return Event(digest, at_ms, counts, content, place, user, conversation)
 
-    def _mapped(self, mapped: MappedEvent, key: Key) -> Series:
-        bot, version, _, channel = key
-        family = families.NORMALISED[mapped.family]
-        own = {"channel": channel} | dict(mapped.labels)
-        beyond = [own.get(label, "") for label in family.labels[4:]]
-        return self.labels.series(family, bot, version.lower(), *beyond)
-
-
-def page_to_events(
-    page: Iterable[TrackingEvent],
-    window: Window,
-    scope: EventScope,
-    places: EventPlaces,
-    drift: Counter[str],
-) -> list[Event]:
-    """Return the events of ``window``; those outside it belong to another read and are left out.
-
-    An event of the second in which the window starts is kept: a time may be written without its
-    fraction, and a page that is filtered by the millisecond is then the only one that has it.
-    An event without a readable time is left out, too, and counted in ``drift``.
-    """
-    start_ms, end_ms = floor_to(window.start_ms, SECOND_MS), window.end_ms
-    found: list[Event] = []
-    for raw in page:
-        at_ms = _instant(raw, drift)
-        if at_ms is None or not start_ms <= at_ms < end_ms:
-            continue
-        owner = _owner(raw, scope, drift)
-        if owner not in scope.covered:
-            found.append(_event(raw, at_ms, owner, places))
-    return found
+    def _series(
+        self, bot: str, version: str, name: str, channel: str
+    ) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
+        """Return what a kind of event adds to, and where its user counts as active, if at all."""
+        rules, base = self._rules, (bot, version.lower())
+        series = [self.labels.series(families.EVENTS, *base, channel, name)]
+        place = series[0][1][:3] if rules.active is None or name in rules.active else None
+        if mapped := rules.event_map.get(name):
+            family = COUNTERS[mapped.family]
+            series.append(self.labels.series(family, *base, *mapped.values(channel)))
+        return tuple(series), place
 
 
 def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
@@ -187,30 +155,10 @@ def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
         return None
 
 
-def _owner(raw: TrackingEvent, scope: EventScope, drift: Counter[str]) -> Owner:
-    if not scope.bot:
-        return raw.bot_id or "", (raw.version or "").upper()
-    if raw.version and raw.version.upper() != scope.version:
-        drift["unknown_enum"] += 1
-    return scope.bot, scope.version
-
-
-def _event(raw: TrackingEvent, at_ms: int, owner: Owner, places: EventPlaces) -> Event:
-    counts, place = places.of((*owner, raw.event or "", raw.channel_type or ""))
-    digest, content = _digest(raw, owner, places), _content(raw, at_ms)
-    if place is None:
-        return Event(digest, at_ms, counts, content)
-    user, conversation = raw.user_id or "", raw.conversation_id or ""
-    return Event(digest, at_ms, counts, content, place, user, conversation)
-
-
-def _digest(raw: TrackingEvent, owner: Owner, places: EventPlaces) -> bytes:
+def _digest(raw: TrackingEvent, owner: Owner) -> bytes:
     """Return the event's identity: its id, or all that it says where it has none."""
-    if not raw.id:
-        return hashlib.blake2b(_canonical(raw, *owner), digest_size=16).digest()
-    digest_prefix = places.digest_prefix(owner).copy()
-    digest_prefix.update(raw.id.encode())
-    return digest_prefix.digest()
+    said = "\0".join((*owner, raw.id)).encode() if raw.id else _canonical(raw, *owner)
+    return hashlib.blake2b(said, digest_size=16).digest()
 
 
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
@@ -229,14 +177,3 @@ def _content(raw: TrackingEvent, at_ms: int) -> int:
     """Return a checksum of what the event says, attributes apart."""
     said = f"{raw.event}\0{raw.user_id}\0{raw.channel_type}\0{raw.conversation_id}\0{at_ms}"
     return zlib.crc32(said.encode())
-
-
-def decode_page(body: bytes, decode: Decode) -> EventPage:
-    """Return a page in either spelling; ``decode`` raises ``SchemaError`` for anything else."""
-    page = decode(body, EventPage)
-    camel = b'"nextPageToken"' in body or b'"botId"' in body
-    if camel and not page.next_page_token and not any(each.bot_id for each in page.events or ()):
-        found = decode(body, CamelEventPage)
-        events = [TrackingEvent(*astuple(each)) for each in found.events or ()]
-        return EventPage(events, found.next_page_token)
-    return page

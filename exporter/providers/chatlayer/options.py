@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
-from exporter.config.values import invalid, suggestion
-from exporter.model.samples import BASE, HOUR_MS
-from exporter.providers.base.options import COUNTERS, as_named, check_distinct
+from exporter.config.values import invalid
+from exporter.model.samples import HOUR_MS
+from exporter.providers.base.options import EventTarget, as_named, check_distinct
 
 MINUTE_MS = 60_000
 REGIONS: Mapping[str, str] = {
@@ -61,41 +61,6 @@ class BotOptions(Named):
     )
 
 
-class MappedEvent(BaseModel):
-    """The family that an event adds 1 to as well, with the labels the event itself lacks."""
-
-    model_config = Strict
-
-    family: str = Field(
-        description="a counter that no active collector of the target feeds; "
-        "`chatbot-exporter metrics` lists the names"
-    )
-    labels: Mapping[str, str] = Field(
-        default_factory=dict, description="values of the family's labels that an event lacks"
-    )
-
-    @field_validator("family")
-    @classmethod
-    def _is_a_counter(cls, value: str) -> str:
-        if value not in COUNTERS:
-            raise invalid("family", "no such counter", suggestion(value, COUNTERS))
-        return value
-
-    @field_validator("labels")
-    @classmethod
-    def _check_labels(cls, value: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
-        family = COUNTERS.get(info.data.get("family", ""))
-        known = set(family.labels) - set(BASE) if family else set(value)
-        if unknown := value.keys() - known:
-            hint = f"it has {', '.join(sorted(known)) or 'none of its own'}"
-            raise invalid("labels", f"the family lacks {len(unknown)} of these labels", hint)
-        return value
-
-
-def _as_mapped(value: Any) -> Any:
-    return {"family": value} if isinstance(value, str) else value
-
-
 class EventOptions(BaseModel):
     """Which event names have a series of their own, and what else they count as.
 
@@ -111,7 +76,7 @@ class EventOptions(BaseModel):
         description='names with a series of their own; the others are `event="other"`. Every name '
         "unless given",
     )
-    event_map: Mapping[str, Annotated[MappedEvent, BeforeValidator(_as_mapped)]] = Field(
+    event_map: Mapping[str, EventTarget] = Field(
         default_factory=dict,
         description="`{event name: family}` or `{event name: {family: NAME, labels: {…}}}`",
     )

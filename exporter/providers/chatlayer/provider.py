@@ -4,21 +4,22 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from exporter.errors import Unauthorized
-from exporter.http_client.client import ApiClient
 from exporter.logs import hide
 from exporter.model import families
-from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.model.query import Cost, LabelRule, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery
+from exporter.providers.base.options import COUNTERS
 from exporter.providers.base.plugin import (
     CustomQuery,
+    Feed,
     LabelSettings,
     Provider,
     Query,
@@ -26,7 +27,6 @@ from exporter.providers.base.plugin import (
     spec_for,
 )
 from exporter.providers.base.rows import Rows
-from exporter.providers.base.times import spans
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.families import (
     CAMPAIGN_CONVERSATIONS,
@@ -34,11 +34,11 @@ from exporter.providers.chatlayer.families import (
     MESSAGES,
     USERS,
 )
-from exporter.providers.chatlayer.mapping import EventRules, EventScope
+from exporter.providers.chatlayer.mapping import EventRules
 from exporter.providers.chatlayer.options import BotOptions, ChatlayerOptions
 from exporter.providers.chatlayer.pages import PAGE_SIZE, EventList, bounds
-from exporter.providers.chatlayer.series import DefinitionPage, NamedSeries, SeriesResponse
-from exporter.providers.chatlayer.stream import EventStream, HourRecount, StreamSource
+from exporter.providers.chatlayer.series import DefinitionPage, SeriesResponse
+from exporter.providers.chatlayer.stream import StreamSource
 
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
@@ -47,32 +47,47 @@ DAILY_SETTLE_MS = 2 * HOUR_MS
 DAILY_LOOKBACK_MS = 3 * DAY_MS
 MAX_DEFINITION_PAGES = 100
 BUCKETS: Mapping[int, str] = {HOUR_MS: "1h", DAY_MS: "1d"}
-
-Collect = Callable[[Sequence[NamedSeries], Rows], None]
+SERIES_FIELD = "data.series[].values"
+MAPPED_FIELD = "events[], each id once, of the events that the event map names"
 
 
 @dataclass(frozen=True, slots=True)
-class AggregateQuery:
-    """Reads one SeriesData endpoint in buckets of the query's granularity."""
+class Aggregate:
+    """A SeriesData endpoint: what its series count as, the families they feed, its grouping."""
 
-    spec: QuerySpec
-    path: str
-    params: Mapping[str, str]
-    collect: Collect
+    collect: Callable[..., None]
+    feeds: tuple[Feed, ...]
+    params: Mapping[str, str] = field(default_factory=dict)
 
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
-        """Yield one reading per week of ``request.window``, grown to whole buckets."""
-        step_ms = self.spec.granularity_ms
-        parts = list(spans(request.window, step_ms, SPAN_MS))
-        for part in parts:
-            # A bucket must be smaller than the range, so a request covers at least two.
-            asked = Window(min(part.start_ms, part.end_ms - 2 * step_ms), part.end_ms)
-            params = {**self.params, "bucket": BUCKETS[step_ms], **bounds(asked)}
-            response = await client.get(self.path, params, SeriesResponse)
-            rows = Rows(part, self.spec, request.memo)
-            found = series.read_series(response.data, asked, step_ms, part, rows.drift)
-            self.collect(found, rows)
-            yield rows.reading(more=part != parts[-1])
+
+AGGREGATES: Mapping[str, Aggregate] = {
+    "conversations": Aggregate(
+        series.collect_conversations,
+        (Feed(families.CONVERSATIONS_STARTED, SERIES_FIELD),),
+        {"group_by": "channel_type"},
+    ),
+    "messages": Aggregate(
+        series.collect_messages,
+        (
+            Feed(MESSAGES, SERIES_FIELD),
+            Feed(families.MESSAGES_RECEIVED, f"{SERIES_FIELD}, kinds of received messages summed"),
+        ),
+    ),
+    "users": Aggregate(
+        series.collect_users,
+        (Feed(USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
+    ),
+    "knowledge_base": Aggregate(
+        series.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
+    ),
+}
+"""The aggregates of a bot and version, by collector."""
+
+CAMPAIGNS = Aggregate(
+    series.collect_campaigns,
+    (Feed(CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
+    {"group_by": "bot_id,campaign_id,campaign_source"},
+)
 
 
 def sign(options: ChatlayerOptions) -> Mapping[str, str]:
@@ -87,185 +102,182 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
 
 def queries(options: ChatlayerOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
-    return _TargetQueries(options, settings).queries()
+    versions = [(bot, version) for bot in options.bots for version in bot.versions]
+    team = f"/v1/teams/{quote(options.team_id or '', safe='')}"
+    for name in options.collectors:
+        match name:
+            case "team_events":
+                pairs = [(bot.id, version) for bot, version in versions]
+                covered = frozenset(pairs if "events" in options.collectors else ())
+                rules = EventRules(covered=covered)
+                yield _events(options, settings, name, EventList(f"{team}/events", {}), rules)
+            case "team_conversations":
+                yield _team_conversations(options, settings, f"{team}/conversations")
+            case "definitions":
+                yield from (_definitions(options, settings, bot) for bot in options.bots)
+            case "events":
+                yield from (_bot_events(options, settings, *each) for each in versions)
+            case _:
+                yield from (_aggregate(options, settings, name, *each) for each in versions)
 
 
-@dataclass(frozen=True, slots=True)
-class _TargetQueries:
-    """The queries of one target."""
-
-    options: ChatlayerOptions
-    settings: LabelSettings
-
-    def queries(self) -> Iterator[Query]:
-        for name in self.options.collectors:
-            match name:
-                case "team_events":
-                    yield self._team_events()
-                case "team_conversations":
-                    yield self._team_conversations()
-                case "definitions":
-                    yield from map(self._definitions, self.options.bots)
-                case _:
-                    yield from (
-                        self._of_bot(name, bot, version)
-                        for bot in self.options.bots
-                        for version in bot.versions
-                    )
-
-    def _of_bot(self, name: str, bot: BotOptions, version: str) -> Query:
-        shown = f"{name}/{bot.shown}/{version.lower()}"
-        if name == "events":
-            path = f"/v1/bots/{_segment(bot.id)}/events/stream"
-            return self._stream(shown, path, {"version": version}, EventScope(bot.id, version))
-        params = {"version": version, **GROUPED.get(name, {})}
-        path = f"/v1/bots/{_segment(bot.id)}/{name}"
-        spec = replace(self._spec(shown, path, params), span_ms=SPAN_MS, fields=FIELDS[name])
-        if name == "messages":
-            kinds = self.options.received_kinds
-            meaning = {**spec.meaning, "received_kinds": None if kinds is None else sorted(kinds)}
-            spec = replace(spec, meaning=meaning)
-        base = (bot.id, version.lower())
-        collect: Mapping[str, Collect] = {
-            "conversations": partial(series.collect_conversations, base=base),
-            "messages": partial(
-                series.collect_messages, base=base, received=self.options.received_kinds
-            ),
-            "users": partial(series.collect_users, base=base),
-            "knowledge_base": partial(series.collect_knowledge_base, base=base),
-        }
-        return AggregateQuery(spec, path, params, collect[name])
-
-    def _team_events(self) -> Query:
-        covered = frozenset(
-            (bot.id, version)
-            for bot in self.options.bots
-            for version in bot.versions
-            if "events" in self.options.collectors
-        )
-        return self._stream("team_events", f"{self._team}/events", {}, EventScope(covered=covered))
-
-    def _team_conversations(self) -> Query:
-        path, params = f"{self._team}/conversations", {"group_by": CAMPAIGN_KEYS}
-        spec = replace(
-            self._spec("team_conversations", path, params),
-            granularity_ms=DAY_MS,
-            span_ms=SPAN_MS,
-            fields={CAMPAIGN_CONVERSATIONS.name: SERIES_FIELD},
-            settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
-            lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
-        )
-        return AggregateQuery(spec, path, params, series.collect_campaigns)
-
-    def _definitions(self, bot: BotOptions) -> Query:
-        path = f"/v1/bots/{_segment(bot.id)}/events/definitions"
-        spec = self._spec(f"definitions/{bot.shown}", path, {})
-        spec = replace(
-            spec,
-            interval_ms=self.options.slow_interval,
-            fields={EVENT_VOLUME.name: "event_definitions[].volume_30_day"},
-            cost=Cost(page_rows=PAGE_SIZE),
-        )
-        return DeclaredQuery(
-            spec,
-            answer=DefinitionPage,
-            parameters=lambda _: {"page_size": str(PAGE_SIZE)},
-            items=lambda page: page.event_definitions or [],
-            collect=partial(series.collect_definitions, bot=bot.id),
-            pages=Cursor(
-                next=lambda page: page.next_page_token,
-                send=["page_token"],
-                most_pages=MAX_DEFINITION_PAGES,
-                empty_pages=True,
-            ),
-            trailing_ms=30 * DAY_MS,
-        )
-
-    def _stream(self, name: str, path: str, params: Mapping[str, str], scope: EventScope) -> Query:
-        own = self.options
-        stream = own.stream
-        # Only bot lists have a POST form.
-        filters = tuple(each.model_dump() for each in stream.filters) if scope.bot else ()
-        fixed = {"filters": list(filters), "mode": stream.mode, "covered": sorted(scope.covered)}
-        spec = self._spec(name, path, {**params, **fixed}, method="POST" if filters else "GET")
-        by_ids = stream.mode == "ids"
-        again_ms = stream.overlap if by_ids else max(stream.overlap, own.settle)
-        spec = replace(
-            spec,
-            interval_ms=own.interval if "interval" in own.model_fields_set else EVENTS_INTERVAL_MS,
-            deadline_ms=DRAIN_DEADLINE_MS,
-            lookback_ms=again_ms,
-            stream=by_ids,
-            fields=_event_fields(own),
-            cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
-            ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
-        )
-        active = None if own.events.active is None else frozenset(own.events.active)
-        rules = EventRules(
-            own.events.event_map, active, spec.label_rules, self.settings.limits.label_value_bytes
-        )
-        history_ms = own.lookback if own.start == "history" else None
-        source = StreamSource(
-            EventList(path, params, filters),
-            scope,
-            rules,
-            stream,
-            own.requests_per_second,
-            history_ms,
-        )
-        return CustomQuery(spec, EventStream(source).read if by_ids else HourRecount(source).read)
-
-    def _spec(
-        self, name: str, path: str, params: Mapping[str, Any], method: str = "GET"
-    ) -> QuerySpec:
-        meaning = {"params": dict(params)}
-        spec = spec_for(self.options, self.settings, name, f"{method} {path}", meaning=meaning)
-        aliases = {bot.id: bot.alias for bot in self.options.bots if bot.alias}
-        label_rules = {"project": LabelRule(aliases)}
-        if self.options.events.allow is not None:
-            label_rules["event"] = LabelRule({}, frozenset(self.options.events.allow))
-        return replace(spec, label_rules=label_rules)
-
-    @property
-    def _team(self) -> str:
-        return f"/v1/teams/{_segment(self.options.team_id or '')}"
+def _aggregate(
+    options: ChatlayerOptions, settings: LabelSettings, name: str, bot: BotOptions, version: str
+) -> Query:
+    aggregate = AGGREGATES[name]
+    params = {"version": version, **aggregate.params}
+    meaning: dict[str, Any] = {"params": params}
+    collect = partial(aggregate.collect, base=(bot.id, version.lower()))
+    if name == "messages":
+        received = options.received_kinds
+        meaning["received_kinds"] = None if received is None else sorted(received)
+        collect = partial(collect, received=received)
+    shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
+    spec = _spec(options, settings, shown, f"GET {path}", aggregate.feeds, meaning=meaning)
+    return _series_query(spec, params, collect)
 
 
-GROUPED: Mapping[str, Mapping[str, str]] = {"conversations": {"group_by": "channel_type"}}
-CAMPAIGN_KEYS = "bot_id,campaign_id,campaign_source"
+def _team_conversations(options: ChatlayerOptions, settings: LabelSettings, path: str) -> Query:
+    daily = _spec(
+        options,
+        settings,
+        "team_conversations",
+        f"GET {path}",
+        CAMPAIGNS.feeds,
+        meaning={"params": CAMPAIGNS.params},
+        granularity_ms=DAY_MS,
+        settle_ms=max(options.settle, DAILY_SETTLE_MS),
+        lookback_ms=max(options.lookback, DAILY_LOOKBACK_MS),
+    )
+    return _series_query(daily, CAMPAIGNS.params, CAMPAIGNS.collect)
 
 
-SERIES_FIELD = "data.series[].values"
-FIELDS: Mapping[str, Mapping[str, str]] = {
-    "conversations": {families.CONVERSATIONS_STARTED.name: SERIES_FIELD},
-    "messages": {
-        MESSAGES.name: SERIES_FIELD,
-        families.MESSAGES_RECEIVED.name: f"{SERIES_FIELD}, kinds of received messages summed",
-    },
-    "users": {USERS.name: SERIES_FIELD, families.ACTIVE_USERS.name: SERIES_FIELD},
-    "knowledge_base": {families.KNOWLEDGE_BASE_HITS.name: SERIES_FIELD},
-}
+def _series_query(
+    spec: QuerySpec, params: Mapping[str, str], collect: Callable[..., None]
+) -> Query:
+    """Return the query of a SeriesData endpoint, in buckets of the query's granularity."""
+    step_ms = spec.granularity_ms
+
+    def asked(window: Window) -> Window:
+        # A bucket must be smaller than the range, so a request covers at least two.
+        return Window(min(window.start_ms, window.end_ms - 2 * step_ms), window.end_ms)
+
+    def collect_all(answers: Sequence[SeriesResponse], rows: Rows) -> None:
+        (answer,) = answers
+        window = rows.window
+        collect(series.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
+
+    return DeclaredQuery(
+        replace(spec, span_ms=SPAN_MS),
+        answer=SeriesResponse,
+        parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
+        items=lambda answer: [answer],
+        collect=collect_all,
+    )
 
 
-def _event_fields(options: ChatlayerOptions) -> Mapping[str, str]:
-    fields = {families.EVENTS.name: "events[], each id once, by event"}
-    for mapped in options.events.event_map.values():
-        fields[mapped.family] = "events[], each id once, of the events that the event map names"
-    return fields
+def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions) -> Query:
+    spec = _spec(
+        options,
+        settings,
+        f"definitions/{bot.shown}",
+        f"GET {_path(bot)}/events/definitions",
+        (Feed(EVENT_VOLUME, "event_definitions[].volume_30_day"),),
+        meaning={"params": {}},
+        cost=Cost(page_rows=PAGE_SIZE),
+        interval_ms=options.slow_interval,
+    )
+    return DeclaredQuery(
+        spec,
+        answer=DefinitionPage,
+        parameters=lambda _: {"page_size": str(PAGE_SIZE)},
+        items=lambda page: page.event_definitions or [],
+        collect=partial(series.collect_definitions, bot=bot.id),
+        pages=Cursor(
+            next=lambda page: page.next_page_token,
+            send=["page_token"],
+            page_rows=PAGE_SIZE,
+            most_pages=MAX_DEFINITION_PAGES,
+            empty_pages=True,
+        ),
+        trailing_ms=30 * DAY_MS,
+    )
 
 
-def _segment(identifier: str) -> str:
-    return quote(identifier, safe="")
+def _bot_events(
+    options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions, version: str
+) -> Query:
+    filters = tuple(each.model_dump() for each in options.stream.filters)
+    source = EventList(f"{_path(bot)}/events/stream", {"version": version}, filters)
+    rules = EventRules(bot.id, version)
+    return _events(options, settings, f"events/{bot.shown}/{version.lower()}", source, rules)
+
+
+def _events(
+    options: ChatlayerOptions,
+    settings: LabelSettings,
+    name: str,
+    source: EventList,
+    rules: EventRules,
+) -> Query:
+    stream, events = options.stream, options.events
+    by_ids = stream.mode == "ids"
+    again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
+    mapped = {each.family: COUNTERS[each.family] for each in events.event_map.values()}
+    given = "interval" in options.model_fields_set
+    fixed = {"filters": source.filters, "mode": stream.mode, "covered": sorted(rules.covered)}
+    spec = _spec(
+        options,
+        settings,
+        name,
+        f"{'POST' if source.filters else 'GET'} {source.path}",
+        (
+            Feed(families.EVENTS, "events[], each id once, by event"),
+            *(Feed(each, MAPPED_FIELD) for each in mapped.values()),
+        ),
+        meaning={"params": {**source.params, **fixed}},
+        cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
+        interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
+        deadline_ms=DRAIN_DEADLINE_MS,
+        lookback_ms=again_ms,
+        stream=by_ids,
+        ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
+    )
+    rules = replace(
+        rules,
+        event_map=events.event_map,
+        active=None if events.active is None else frozenset(events.active),
+        label_rules=spec.label_rules,
+        limit=spec.label_value_bytes,
+    )
+    history_ms = options.lookback if options.start == "history" else None
+    read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
+    return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
+
+
+def _spec(
+    options: ChatlayerOptions,
+    settings: LabelSettings,
+    name: str,
+    endpoint: str,
+    feeds: Sequence[Feed],
+    **traits: Any,
+) -> QuerySpec:
+    label_rules = {"project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})}
+    if options.events.allow is not None:
+        label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
+    return spec_for(options, settings, name, endpoint, feeds, label_rules=label_rules, **traits)
+
+
+def _path(bot: BotOptions) -> str:
+    return f"/v1/bots/{quote(bot.id, safe='')}"
 
 
 PROVIDER = Provider(
     name="chatlayer",
     options=ChatlayerOptions,
     families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
-    feeds=frozenset(
-        {family.name for family in families.NORMALISED.values() if family.kind == "counter"}
-        | {families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}
-    ),
+    feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=sign,
     queries=queries,
 )

@@ -28,11 +28,8 @@ from exporter.providers.chatlayer.families import (
 )
 
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
-_NUMBER = re.compile(r"-?\d+")
+_NUMBER = re.compile(r"-?\d+", re.ASCII)
 _SECONDS_BELOW = 100_000_000_000  # of two readings of an epoch number, the one before year 5138
-
-JsonNumber: TypeAlias = int | float | str | None
-"""A number as JSON gives it: 64-bit ones may be texts, zeros may be missing."""
 
 BotVersion: TypeAlias = tuple[str, str]
 """Bot and version, the latter in lower case."""
@@ -41,7 +38,7 @@ BotVersion: TypeAlias = tuple[str, str]
 class SeriesValues(msgspec.Struct):
     """One series; ``values[i]`` belongs to ``x_values[i]``."""
 
-    values: list[JsonNumber] | None = None
+    values: list[Number | None] | None = None
     labels: dict[str, str] | None = None
 
 
@@ -65,14 +62,14 @@ class Definition(msgspec.Struct):
     """One event name that the vendor has seen."""
 
     event: str | None = ""
-    volume_30_day: JsonNumber = 0
+    volume_30_day: Number | None = 0
 
 
 class DefinitionPage(msgspec.Struct):
     """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
-    next_page_token: str | None = ""
+    next_page_token: str | float | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +117,8 @@ def _read(
     sums: defaultdict[int, int] = defaultdict(int)
     for position, (at_ms, value) in enumerate(zip(starts, values, strict=False)):
         if window.holds(at_ms):
-            sums[at_ms] += _parse_count(value, f"{path}[{position}]")
+            sums[at_ms] += count(0 if value is None else value, f"{path}[{position}]")
     return NamedSeries(labels, name, dict(sums))
-
-
-def _parse_count(value: JsonNumber, path: str) -> int:
-    if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
-            raise SchemaError(f"{path}: expected a number")
-        value = int(value)
-    number: Number = 0 if value is None else value
-    return count(number, path)
 
 
 def _starts(
@@ -220,7 +208,7 @@ def collect_definitions(found: Sequence[Definition], rows: Rows, *, bot: str) ->
     """Add the vendor's own event volumes; names that share a label are summed."""
     for index, each in enumerate(found):
         path = f"event_definitions[{index}].volume_30_day"
-        volume = _parse_count(each.volume_30_day, path)
+        volume = count(0 if each.volume_30_day is None else each.volume_30_day, path)
         rows.window_value(EVENT_VOLUME, (bot, "", each.event or ""), volume)
 
 

@@ -11,27 +11,23 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
-from exporter.model.numbers import Number, count, optional_count
-from exporter.model.samples import HOUR_MS, OTHER, Family
+from exporter.model.numbers import Number, count, optional_count, parse_number
+from exporter.model.samples import HOUR_MS, OTHER, Family, MetricType
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
 from exporter.providers.flowxo.texts import REDACTED, cut, normalize, presentable
 
-COUNTERS: Mapping[str, Family] = {
-    "received_messages": families.MESSAGES_RECEIVED,
-    "sent_messages": families.MESSAGES_SENT,
-    "triggers": families.FLOW_TRIGGERS,
-    "new_users": families.NEW_USERS,
-}
-"""The fields that add up over time."""
-
 # Active users are those of the last 30 days, whatever the bucket (support article 165).
-LEVELS: Mapping[str, tuple[Family, tuple[str, ...]]] = {
+FIELDS: Mapping[str, tuple[Family, tuple[str, ...]]] = {
+    "received_messages": (families.MESSAGES_RECEIVED, ()),
+    "sent_messages": (families.MESSAGES_SENT, ()),
+    "triggers": (families.FLOW_TRIGGERS, ()),
+    "new_users": (families.NEW_USERS, ()),
     "active_users": (families.ACTIVE_USERS, ("", "", "trailing_30d")),
     "total_users": (families.KNOWN_USERS, ()),
 }
-"""The fields that are levels at the hour's end, with their labels after ``project``."""
+"""The fields of an hour, and their labels after ``project``: counts, and levels at its end."""
 
 
 class InsightsHour(msgspec.Struct):
@@ -91,16 +87,13 @@ def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> N
             raise SchemaError(f"metrics[{index}]._timestamp: the hour came twice")
         hours[at_ms] = hour
     inside = {at_ms: hour for at_ms, hour in hours.items() if rows.window.holds(at_ms)}
-    for field, family in COUNTERS.items():
+    for field, (family, labels) in FIELDS.items():
+        add = rows.count if family.kind is MetricType.COUNTER else rows.level
         for at_ms, hour in inside.items():
             number = optional_count(getattr(hour, field), f"metrics[].{field}")
-            rows.count(family, (project,), at_ms, number)
-    for field, (family, labels) in LEVELS.items():
-        for at_ms, hour in inside.items():
-            number = optional_count(getattr(hour, field), f"metrics[].{field}")
-            rows.level(family, (project, *labels), at_ms, number)
-    if len(inside) == len(hours):
-        rows.drift["unexpected_type"] += _wrong_sums(answer)
+            add(family, (project, *labels), at_ms, number)
+    if answer.stats and len(inside) == len(hours):
+        rows.drift["unexpected_type"] += _wrong_sums(answer.metrics, answer.stats[0])
 
 
 def collect_flows(flows: Sequence[TopFlow], rows: Rows, *, limit: int) -> None:
@@ -135,19 +128,13 @@ def _hour_ms(hour: InsightsHour, path: str) -> int:
     raise SchemaError(f"{path}: expected a whole hour in UTC")
 
 
-def _wrong_sums(answer: Insights) -> int:
-    """Return how many fields of ``stats`` are not the sum of the hours."""
-    if not answer.stats:
-        return 0
-    overall = answer.stats[0]
-    return sum(
-        field in overall and overall[field] != sum(getattr(h, field) or 0 for h in answer.metrics)
-        for field in COUNTERS
-    )
+def _wrong_sums(hours: Sequence[InsightsHour], stats: Mapping[str, Any]) -> int:
+    """Return how many counts in ``stats`` are not the sum of the hours."""
+    counts = [name for name, (family, _) in FIELDS.items() if family.kind is MetricType.COUNTER]
+    sums = {name: sum(parse_number(getattr(h, name)) or 0 for h in hours) for name in counts}
+    return sum(parse_number(stats[name]) != sums[name] for name in counts if name in stats)
 
 
 def _most_used(entries: Sequence[Entry], limit: int) -> list[tuple[Entry, int]]:
-    counted = [
-        (entry, count(entry.count, f"[{index}].count")) for index, entry in enumerate(entries)
-    ]
+    counted = [(each, count(each.count, f"[{i}].count")) for i, each in enumerate(entries)]
     return sorted(counted, key=lambda pair: -pair[1])[:limit]

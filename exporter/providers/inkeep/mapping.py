@@ -14,7 +14,7 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
-from exporter.model.numbers import Number, spelled_count
+from exporter.model.numbers import Number, count, optional_count
 from exporter.model.samples import Family, Window
 from exporter.providers.base.options import COUNTERS, MappedFamily
 from exporter.providers.base.rows import Rows
@@ -22,9 +22,6 @@ from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
 
 T = TypeVar("T")
-SpelledNumber: TypeAlias = Number | str | None
-"""A number as the API may spell it: two of its endpoints return counts as strings."""
-
 DOWNVOTE = "downvote"
 _BUCKET = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII
@@ -43,8 +40,8 @@ class HourGroup(msgspec.Struct):
     kind: str | msgspec.UnsetType | None = msgspec.field(
         default=msgspec.UNSET, name="properties.escalationType"
     )
-    ids: SpelledNumber = msgspec.field(default=None, name="count_id")
-    user_messages: SpelledNumber = msgspec.field(default=None, name="sum_userMessageCount")
+    ids: Number | None = msgspec.field(default=None, name="count_id")
+    user_messages: Number | None = msgspec.field(default=None, name="sum_userMessageCount")
 
 
 UserGroup: TypeAlias = dict[str, Any]
@@ -55,12 +52,12 @@ class FoundGroups(msgspec.Struct, Generic[T]):
     """The groups of an answer, and how many there would be without a limit."""
 
     result: list[T]
-    total: SpelledNumber
+    total: Number | None
 
     @property
     def complete(self) -> bool:
         """Say whether no group is missing."""
-        return spelled_count(self.total, "total") <= len(self.result)
+        return count(self.total, "total") <= len(self.result)
 
 
 class GroupsAnswer(msgspec.Struct, Generic[T]):
@@ -99,7 +96,7 @@ def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
     """Return how events count: each by its name, and into the family it is mapped to."""
 
     def read(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
-        number = spelled_count(group.ids, f"{path}.count_id")
+        number = count(group.ids, f"{path}.count_id")
         name = _event_name(group, drift)
         channel = group.integration or ""
         yield families.EVENTS, (channel, name), number
@@ -112,18 +109,18 @@ def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
 def conversations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield conversations begun, and the user messages that they have by now."""
     channel = (group.integration or "",)
-    yield families.CONVERSATIONS_STARTED, channel, spelled_count(group.ids, f"{path}.count_id")
+    yield families.CONVERSATIONS_STARTED, channel, count(group.ids, f"{path}.count_id")
     if group.user_messages is None:
         drift["missing"] += 1
     else:
-        number = spelled_count(group.user_messages, f"{path}.sum_userMessageCount")
+        number = count(group.user_messages, f"{path}.sum_userMessageCount")
         yield CONVERSATION_USER_MESSAGES, channel, number
 
 
 def feedback(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield ratings."""
     drift["missing"] += group.type is None
-    number = spelled_count(group.ids, f"{path}.count_id")
+    number = count(group.ids, f"{path}.count_id")
     yield families.FEEDBACK, (group.integration or "", group.type or ""), number
 
 
@@ -131,7 +128,7 @@ def escalations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
     """Yield escalations by kind, and handovers: a thumbs-down alone asks for nobody."""
     drift["missing"] += group.kind is msgspec.UNSET
     kind, channel = group.kind or "", group.integration or ""
-    number = spelled_count(group.ids, f"{path}.count_id")
+    number = count(group.ids, f"{path}.count_id")
     yield ESCALATIONS, (channel, kind), number
     if kind != DOWNVOTE:
         yield families.HANDOVERS, (channel,), number
@@ -202,9 +199,4 @@ def _distinct(group: UserGroup) -> int | None:
     found = [key for key in group if key.startswith("countDistinct")]
     if len(found) != 1:
         raise SchemaError("result[]: the distinct count is missing", "missing")
-    value = group[found[0]]
-    if value is None:
-        return None
-    if not isinstance(value, int | float | str) or isinstance(value, bool):
-        raise SchemaError("result[].countDistinct: expected a number")
-    return spelled_count(value, "result[].countDistinct")
+    return optional_count(group[found[0]], "result[].countDistinct")

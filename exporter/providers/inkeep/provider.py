@@ -4,7 +4,7 @@ Source: https://docs.inkeep.com/analytics-api
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -185,8 +185,9 @@ def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
         [feed],
         meaning={"name": "active_users", "property": wanted.property, "windows_ms": wanted.windows},
         cost=Cost(calls=2 * len(wanted.windows)),
+        interval_ms=options.slow_interval,
+        lookback_ms=max(wanted.windows),
     )
-    spec = replace(spec, interval_ms=options.slow_interval, lookback_ms=max(wanted.windows))
     return ActiveUsersQuery(spec, wanted, options.project)
 
 

@@ -5,7 +5,7 @@ Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any
@@ -67,23 +67,32 @@ class Selection:
             fixed = environment.id  # the API answers with ids, which the settings do not name
         scope = ProjectScope(self.project.id, fixed)
         return DeclaredQuery(
-            spec=replace(self._spec(feeds, Cost(page_rows=PAGE_ROWS)), span_ms=SPAN_MS),
+            spec=self._spec(feeds, cost=Cost(page_rows=PAGE_ROWS), span_ms=SPAN_MS),
             parameters=partial(self._body, limit=PAGE_ROWS),
             answer=UsageAnswer,
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
-            pages=Cursor(lambda answer: answer.result.cursor, CURSOR_AT, most_pages=2_000),
+            pages=Cursor(
+                lambda answer: answer.result.cursor,
+                CURSOR_AT,
+                page_rows=PAGE_ROWS,
+                most_pages=2_000,
+            ),
         )
 
     def top_intents(self) -> Query:
         """Return the query of the most matched intents of the last 24 whole hours."""
         feed = Feed(families.TOP_INTENT_MATCHES, "result.intents[].count")
-        spec = self._spec([feed], Cost(rows=TOP_INTENTS, listed=True))
         # The entries have no environment, so they get the one that was asked for.
         fixed = self.environment.id if self.environment else None
         scope = ProjectScope(self.project.id, fixed)
         return DeclaredQuery(
-            spec=replace(spec, interval_ms=self.options.slow_interval, lookback_ms=DAY_MS),
+            spec=self._spec(
+                [feed],
+                cost=Cost(rows=TOP_INTENTS, listed=True),
+                interval_ms=self.options.slow_interval,
+                lookback_ms=DAY_MS,
+            ),
             parameters=partial(self._body, limit=TOP_INTENTS),
             answer=TopIntentsAnswer,
             items=lambda answer: answer.result.intents,
@@ -103,7 +112,7 @@ class Selection:
             wanted["projectEnvironmentIDOrAlias"] = self.environment.id
         return {"data": {"name": self.name, "filter": wanted}}
 
-    def _spec(self, feeds: list[Feed], cost: Cost) -> QuerySpec:
+    def _spec(self, feeds: list[Feed], **traits: Any) -> QuerySpec:
         environment, named = self.environment, self.options.environments
         suffix = f"/{environment.shown}" if environment and len(named) > 1 else ""
         return spec_for(
@@ -121,7 +130,7 @@ class Selection:
                 "project": LabelRule(_aliases(self.project)),
                 "bot_environment": LabelRule(_aliases(*named)),
             },
-            cost=cost,
+            **traits,
         )
 
 

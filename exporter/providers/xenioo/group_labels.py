@@ -5,7 +5,7 @@ an error. Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
@@ -16,7 +16,6 @@ from exporter.providers.base.times import instant_ms
 
 GroupMode: TypeAlias = Literal["hour", "day"]
 
-_QUARTER_MS = HOUR_MS // 4
 _DATE_ONLY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
 _DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH_UNITS = {10: 1, 13: 1000}
@@ -33,25 +32,21 @@ class GroupLabels:
     mode: GroupMode
     zone: str
     form: str | None = None
-    _known: dict[str | int, Window] = field(default_factory=dict)
 
     def window(self, label: Any, path: str) -> Window:
         """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise SchemaError(f"{path}: expected a time")
-        if label not in self._known:
-            self._known[label] = self._parse(str(label).strip(), path)
-        return self._known[label]
-
-    def _parse(self, text: str, path: str) -> Window:
-        at, has_hour = _parse_time(text, self.form)
+        at, has_hour = _parse_time(str(label).strip(), self.form)
         tz, found = ZoneInfo(self.zone), None
         if at is not None and self.mode == "day":
             found = _day(at, tz)
         elif at is not None and has_hour:
             found = _hour(at, tz)
         if found is None:
-            raise SchemaError(f"{path}: not the start of a whole {self.mode}; see label_format")
+            raise SchemaError(
+                f"{path}: not the start of a whole {self.mode}; see timezone and label_format"
+            )
         return found
 
 
@@ -98,11 +93,11 @@ def _strptime(text: str, form: str) -> datetime | None:
 
 
 def _hour(at: datetime, tz: ZoneInfo) -> Window | None:
-    if at.tzinfo is not None:
-        start_ms = instant_ms(at)
-        return None if start_ms % _QUARTER_MS else Window(start_ms, start_ms + HOUR_MS)
-    if (at.minute, at.second, at.microsecond) != (0, 0, 0):
+    local = at.astimezone(tz) if at.tzinfo else at
+    if (local.minute, local.second, local.microsecond) != (0, 0, 0):
         return None
+    if at.tzinfo:
+        return Window(instant_ms(at), instant_ms(at) + HOUR_MS)
     first_ms, second_ms = (instant_ms(at.replace(tzinfo=tz, fold=fold)) for fold in (0, 1))
     # In autumn one label stands for two hours: one bucket of both.
     return Window(first_ms, max(first_ms, second_ms) + HOUR_MS)

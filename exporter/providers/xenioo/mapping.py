@@ -4,26 +4,21 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from exporter.errors import SchemaError
-from exporter.model.numbers import Number, count, level
-from exporter.model.samples import (
-    HOUR_MS,
-    Family,
-    GaugeRow,
-    MetricType,
-    Reading,
-    Series,
-    Window,
-    ceil_to,
-)
-from exporter.providers.base.labels import Labels
+from exporter.model.numbers import count, level, parse_number
+from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, Family, MetricType, Reading, Window, ceil_to
+from exporter.providers.base.rows import Rows
 from exporter.providers.xenioo.group_labels import GroupLabels
 from exporter.providers.xenioo.statistics import STATISTICS, StatisticType
+
+Answer: TypeAlias = Sequence[Mapping[str, Any]]
+"""The rows of a response, whose members vary."""
 
 TYPES: Mapping[str, StatisticType] = {
     name: statistic
@@ -55,7 +50,7 @@ class Statistic:
     bot: str
     channel: str
     window: Window
-    value: Number
+    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +71,9 @@ class RowFormat:
 
 
 def hours_to_reading(
-    rows: Sequence[Mapping[str, Any]],
+    answer: Answer,
     row_format: RowFormat,
-    labels: Labels,
+    spec: QuerySpec,
     *,
     window: Window,
     now_ms: int,
@@ -91,49 +86,32 @@ def hours_to_reading(
     equal labels are parts of one count and are summed.
     """
     drift: Counter[str] = Counter()
-    found = list(parse_rows(rows, row_format, now_ms=now_ms, drift=drift))
+    found = list(parse_rows(answer, row_format, now_ms=now_ms, drift=drift))
     oldest_ms = min((each.window.end_ms for each in found), default=certain_ms)
     covered_ms = ceil_to(min(certain_ms, oldest_ms), HOUR_MS)
-    covered = Window(max(window.start_ms, covered_ms), window.end_ms)
-    inside = [each for each in found if covered.holds(each.window.start_ms)]
-    sums: defaultdict[tuple[Series, int], int] = defaultdict(int)
+    rows = Rows(Window(max(window.start_ms, covered_ms), window.end_ms), spec, {})
+    rows.drift.update(drift)
+    inside = [each for each in found if rows.window.holds(each.window.start_ms)]
     for each in inside:
         if each.type.family.kind is MetricType.COUNTER:
-            series = labels.series(each.type.family, each.bot, "", each.channel)
-            sums[series, each.window.start_ms] += count(each.value, "[].value")
-    return Reading(
-        covered,
-        [(*key, value) for key, value in sums.items()],
-        buckets=_gauges(inside, row_format, labels, drift),
-        drift=+drift,
-        dropped=labels.dropped,
-    )
+            labels, number = (each.bot, "", each.channel), count(each.value, "[].value")
+            rows.count(each.type.family, labels, each.window.start_ms, number)
+    _add_gauges(inside, row_format, rows)
+    return rows.reading()
 
 
 def day_to_reading(
-    rows: Sequence[Mapping[str, Any]],
-    row_format: RowFormat,
-    labels: Labels,
-    *,
-    day: Window,
-    now_ms: int,
+    answer: Answer, row_format: RowFormat, spec: QuerySpec, *, day: Window, now_ms: int
 ) -> Reading:
     """Return the response of day mode as distinct counts and averages of ``day``; no counters."""
-    drift: Counter[str] = Counter()
-    found = parse_rows(rows, row_format, now_ms=now_ms, drift=drift)
-    inside = [each for each in found if each.window == day]
-    return Reading(
-        day,
-        gauges_only=True,
-        daily=True,
-        buckets=_gauges(inside, row_format, labels, drift),
-        drift=+drift,
-        dropped=labels.dropped,
-    )
+    rows = Rows(day, spec, {})
+    found = parse_rows(answer, row_format, now_ms=now_ms, drift=rows.drift)
+    _add_gauges([each for each in found if each.window == day], row_format, rows)
+    return replace(rows.reading(), gauges_only=True, daily=True)
 
 
 def parse_rows(
-    rows: Sequence[Mapping[str, Any]], row_format: RowFormat, *, now_ms: int, drift: Counter[str]
+    answer: Answer, row_format: RowFormat, *, now_ms: int, drift: Counter[str]
 ) -> Iterator[Statistic]:
     """Yield the parsed rows; a row of an unknown event is drift and is left out.
 
@@ -141,7 +119,7 @@ def parse_rows(
     other than 0: then the time zone is wrong.
     """
     numbers: set[str] = set()
-    for index, row in enumerate(rows):
+    for index, row in enumerate(answer):
         path = f"[{index}]"
         names = {key.casefold(): key for key in row}
         group, bot, channel, event = (names.get(name) for name in _KNOWN)
@@ -173,20 +151,20 @@ def _number_field(
         name = names.get(value_field.casefold())
         if name is None:
             raise SchemaError(f"{path}: no member has the name in value_field", "missing")
-        if not _is_number(row[name]):
-            raise SchemaError(f"{path}.{_printable(name)}: expected a number")
         return name
-    found = [key for key, cell in row.items() if key.casefold() not in _KNOWN and _is_number(cell)]
+    spelled = [
+        key
+        for key, cell in row.items()
+        if key.casefold() not in _KNOWN and parse_number(cell) is not None
+    ]
+    # Of a row with both, the texts may be names and ids.
+    found = [key for key in spelled if not isinstance(row[key], str)] or spelled
     if not found:
         raise SchemaError(f"{path}: no number", "missing")
     if len(found) > 1:
         listed = ", ".join(sorted(map(_printable, found))[:5])
         raise SchemaError(f"{path}: {len(found)} numbers ({listed}); set value_field")
     return found[0]
-
-
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _printable(name: str) -> str:
@@ -202,16 +180,16 @@ def _text(row: Mapping[str, Any], name: str | None, drift: Counter[str]) -> str:
     return ""
 
 
-def _gauges(
-    found: Iterable[Statistic], row_format: RowFormat, labels: Labels, drift: Counter[str]
-) -> list[GaugeRow]:
-    """Return the values that do not add up. Bots that share a name get none, which is drift."""
-    rows: dict[tuple[Series, Window], float | None] = {}
+def _add_gauges(found: Iterable[Statistic], row_format: RowFormat, rows: Rows) -> None:
+    """Add the values that do not add up. Bots that share a name get none, which is drift."""
+    values: dict[tuple[Family, tuple[str, ...], Window], float | None] = {}
     for each in found:
         family, value = row_format.scale(each)
         if family.kind is MetricType.GAUGE:
-            series = labels.series(family, each.bot, "", each.channel, row_format.groups.mode)
-            key = series, each.window
-            drift["unexpected_type"] += key in rows
-            rows[key] = None if key in rows else value
-    return [GaugeRow(*key, value) for key, value in rows.items() if value is not None]
+            labels: tuple[str, ...] = (each.bot, "", each.channel, row_format.groups.mode)
+            key = family, labels, each.window
+            rows.drift["unexpected_type"] += key in values
+            values[key] = None if key in values else value
+    for key, only in values.items():
+        if only is not None:
+            rows.bucket_value(*key, only)

@@ -24,7 +24,6 @@ from exporter.errors import (
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
-from exporter.providers.base.labels import Labels
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
 from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
@@ -78,7 +77,7 @@ class StatisticsQuery:
         reading = hours_to_reading(
             rows,
             self._row_format("hour"),
-            self._labels,
+            self.spec,
             window=request.window,
             now_ms=request.now_ms,
             certain_ms=certain_ms(days, request.now_ms, self.options.timezone),
@@ -91,7 +90,7 @@ class StatisticsQuery:
         reading = day_to_reading(
             rows,
             self._row_format("day"),
-            self._labels,
+            self.spec,
             day=day_window(day, self.options.timezone),
             now_ms=request.now_ms,
         )
@@ -125,10 +124,6 @@ class StatisticsQuery:
     def _row_format(self, mode: GroupMode) -> RowFormat:
         groups = GroupLabels(mode, self.options.timezone, self.options.label_format)
         return RowFormat(groups, self.options.value_field, self.options.units.known)
-
-    @property
-    def _labels(self) -> Labels:
-        return Labels(self.spec.label_rules, self.spec.label_value_bytes)
 
 
 def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
@@ -199,8 +194,13 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         "timezone": options.timezone,
         "value_field": options.value_field,
     }
-    spec = replace(
-        spec_for(options, settings, "statistics", f"GET {PATH}", meaning=meaning),
+    spec = spec_for(
+        options,
+        settings,
+        "statistics",
+        f"GET {PATH}",
+        meaning=meaning,
+        local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),

@@ -1,4 +1,4 @@
-"""Access tokens: Xenioo exchanges an account key for a token that lifetime about an hour.
+"""Access tokens: Xenioo exchanges an account key for a token that lives about an hour.
 
 Source: https://docs.xenioo.com, "Authorization"
 """
@@ -9,6 +9,7 @@ from exporter.config.model import Secret
 from exporter.errors import Refused, SchemaError, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
+from exporter.model.numbers import parse_number
 from exporter.providers.base.plugin import key_of
 
 PATH = "/authorization/integration"
@@ -25,7 +26,7 @@ class AccessTokens:
         self._service_url = service_url
         self._token = ""
         self._key = ""
-        self._renew_ms = 0
+        self._renew_ms = 0.0
 
     async def current(self, client: ApiClient, now_ms: int) -> str:
         """Return a token for the current key, kept or new."""
@@ -36,7 +37,7 @@ class AccessTokens:
 
     async def renewed(self, client: ApiClient, now_ms: int) -> str:
         """Return a new token."""
-        self._renew_ms = 0
+        self._renew_ms = 0.0
         return await self.current(client, now_ms)
 
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
@@ -55,7 +56,6 @@ class AccessTokens:
         token = members.get("token")
         if not isinstance(token, str) or not (token and token.isascii() and token.isprintable()):
             raise SchemaError(f"{call.endpoint}: token: missing", "missing")
-        minutes = members.get("expires", members.get("expire"))
-        lifetime = minutes if isinstance(minutes, int | float) else 0
+        lifetime = parse_number(members.get("expires", members.get("expire"))) or 0
         self._token, self._key = hide(token), key
-        self._renew_ms = now_ms + round(RENEW_AT * lifetime * MINUTE_MS)
+        self._renew_ms = now_ms + RENEW_AT * lifetime * MINUTE_MS

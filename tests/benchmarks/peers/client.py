@@ -14,7 +14,6 @@ HELP = "Messages received from end users, from the provider's bucketed counts."
 
 
 def main(series: int) -> None:
-    """Serve so many series."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     for number in range(FAMILIES):
         counter = (

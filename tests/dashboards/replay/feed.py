@@ -44,7 +44,7 @@ class _Exporter:
 
     def poll(self, hour: int) -> None:
         """Poll at the start of ``hour``."""
-        claim = self.ledger.claim(lambda _target, _query: self.clock.now_ms() + HOUR_MS)
+        claim = self.ledger.claim()
         assert claim is not None
         now_ms = self.clock.now_ms()
         start_ms = min(claim.cursor_ms or now_ms, now_ms - LOOKBACK_H * HOUR_MS)

@@ -1,23 +1,21 @@
 """A declared query asks for its window span by span and page by page."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
 from exporter.errors import Truncated
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery, Halving
 from exporter.providers.base.rows import Rows
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from tests.providers import vendor
+from tests.providers.vendor import build_target, played
+from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 WINDOW = Window(NOON, NOON + 4 * HOUR_MS)
@@ -27,7 +25,7 @@ class Page(msgspec.Struct):
     """Hours, and how the list goes on."""
 
     hours: list[int]
-    next: str | None = None
+    next: str | float | None = None
     complete: bool = True
 
 
@@ -53,26 +51,18 @@ def query(method: str = "GET") -> DeclaredQuery[Page, int]:
     )
 
 
+def paged(method: str = "GET") -> DeclaredQuery[Page, int]:
+    """Return a query whose full pages have two items."""
+    pages = Cursor(lambda page: page.next, ("token",), page_rows=2, most_pages=9, empty_pages=True)
+    return replace(query(method), pages=pages)
+
+
 def read(
-    asked: DeclaredQuery[Page, int], vendor: Callable[[dict[str, str]], dict[str, Any]]
+    asked: DeclaredQuery[Page, int], answer: Callable[[dict[str, str]], dict[str, Any]]
 ) -> list[Reading]:
-    def answer(request: httpx.Request) -> httpx.Response:
-        sent = json.loads(request.content) if request.content else dict(request.url.params)
-        return httpx.Response(200, json=vendor(sent))
-
-    async def main() -> list[Reading]:
-        async with Transport(httpx.MockTransport(answer)) as wire:
-            client = ApiClient(
-                base_url="https://vendor.test",
-                sign=dict,
-                transport=wire,
-                clock=VirtualClock(),
-                requests_per_second=0,
-            )
-            request = PollRequest(WINDOW, START_MS, memo={"polls": 5})
-            return [reading async for reading in asked.read(client, request)]
-
-    return run_virtual(main(), VirtualClock())
+    target = build_target(provider="flowxo", api_key="k", project="p")
+    request = PollRequest(WINDOW, START_MS, memo={"polls": 5})
+    return vendor.read(target, asked, played(answer), request)
 
 
 def test_a_window_is_read_in_spans_that_share_a_memo() -> None:
@@ -102,24 +92,33 @@ def test_a_trailing_query_reads_the_last_hours_as_a_list() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_token_is_sent_back_until_there_is_none(method: str) -> None:
-    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+@pytest.mark.parametrize("end", [{}, *({"next": end} for end in (None, "", "0", 0, 0.0))])
+def test_a_token_is_sent_back_until_there_is_none(method: str, end: dict[str, Any]) -> None:
     script: dict[str | None, dict[str, Any]] = {
         None: {"hours": [NOON], "next": "a"},
         "a": {"hours": [], "next": "b"},
-        "b": {"hours": [NOON], "next": ""},
+        "b": {"hours": [NOON], **end},
     }
 
-    (reading,) = read(replace(query(method), pages=pages), lambda sent: script[sent.get("token")])
+    (reading,) = read(paged(method), lambda sent: script[sent.get("token")])
 
     assert [number for _, _, number in reading.counts] == [2]
+    assert reading.drift == {}
 
 
-def test_a_token_that_comes_again_is_an_incomplete_read() -> None:
-    pages = Cursor(next=lambda page: page.next, send=("token",), most_pages=9, empty_pages=True)
+@pytest.mark.parametrize("later", [[NOON, NOON], [NOON, NOON + HOUR_MS], [NOON + HOUR_MS]])
+def test_a_token_that_comes_again_is_an_incomplete_read(later: list[int]) -> None:
+    pages = iter([[NOON, NOON], later])
 
     with pytest.raises(Truncated, match="GET /x: the cursor of a page came again"):
-        read(replace(query(), pages=pages), lambda _: {"hours": [NOON], "next": "a"})
+        read(paged(), lambda _: {"hours": next(pages), "next": "a"})
+
+
+def test_a_short_page_that_comes_again_with_its_token_ends_the_list() -> None:
+    (reading,) = read(paged(), lambda _: {"hours": [NOON], "next": "a"})
+
+    assert [number for _, _, number in reading.counts] == [1]
+    assert reading.drift == {"unexpected_type": 1}
 
 
 def test_an_incomplete_answer_is_asked_for_in_halves() -> None:

@@ -7,21 +7,19 @@ from typing import Any, TypeVar
 
 import httpx
 
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import SecretContext
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import LabelSettings, Query, Target
-from exporter.providers.chatlayer.options import ChatlayerOptions
+from exporter.providers.base.plugin import Query, Target
 from exporter.providers.chatlayer.provider import PROVIDER
 from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
 from exporter.telemetry.counters import Telemetry
+from tests.providers.vendor import build_target
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -164,7 +162,7 @@ class Care:
             due_ms = self.ledger.next_due_ms()
             assert due_ms is not None
             self.clock.step(max(0, due_ms - self.clock.now_ms()))
-            claim = self.ledger.claim(lambda _target, _name: self.clock.now_ms() + 1)
+            claim = self.ledger.claim()
             assert claim is not None
             if claim.query == name:
                 return claim
@@ -173,10 +171,7 @@ class Care:
 
 def target(entries: dict[str, Any]) -> Target:
     """Return the target that ``entries`` describe, secrets inline."""
-    named = {"name": "care", "provider": "chatlayer"} | entries
-    around = SecretContext({}, Path(), inline=True)
-    options = ChatlayerOptions.model_validate(named, context=around)
-    return PROVIDER.build(options, LabelSettings(Limits(), Privacy()))
+    return build_target(**{"name": "care", "provider": "chatlayer", **entries})
 
 
 async def _published(_key: tuple[str, str]) -> None:

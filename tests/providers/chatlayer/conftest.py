@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.chatlayer import violations
 from tests.providers.chatlayer.care import Care, Open
 
 
@@ -24,4 +23,4 @@ def begin(tmp_path: Path) -> Iterator[Open]:
     yield start
     for care in opened:
         care.ledger.close()
-        assert violations(care.service) == []
+        assert care.service.writes() == []

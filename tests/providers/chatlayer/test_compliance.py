@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from exporter.errors import Truncated
 from exporter.model.query import PollRequest
 from exporter.model.samples import Window
 from exporter.providers.base.plugin import Query
@@ -57,15 +56,15 @@ class TestChatlayer(Compliance):
         errors=HARMLESS,
         quirks=frozenset(
             {
-                *("short_pages", "empty_page", "unfiltered_time"),
+                *("short_pages", "empty_page", "unfiltered_time", "looping_token"),
                 *("varied_fractions", "omit_empty", "camel_case"),
-                *("series_labels", "x_epoch", "x_missing", "start_aligned"),
+                *("series_labels", "x_epoch", "x_missing"),
                 *("numbers_as_text", "with_total", "one_series"),
             }
         ),
-        own_faults={
-            ("events", "looping_token"): Truncated,
+        reasons={
+            "known series": "only rows say which label values there are",
+            "own_faults": "bad tokens need full pages: see test_stream_pages.py",
         },
-        reasons={"known series": "only rows say which label values there are"},
         question=question,
     )

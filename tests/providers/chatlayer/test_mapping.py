@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,22 +10,18 @@ import msgspec
 import pytest
 
 from exporter.errors import SchemaError
-from exporter.http_client.client import decode
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, Event, Reading, Window
-from exporter.providers.base.labels import Labels
+from exporter.providers.base.options import MappedFamily
 from exporter.providers.base.times import parse_instant
 from exporter.providers.chatlayer import series
 from exporter.providers.chatlayer.mapping import (
+    EventMapper,
     EventPage,
-    EventPlaces,
     EventRules,
-    EventScope,
     TrackingEvent,
     decode_page,
-    page_to_events,
 )
-from exporter.providers.chatlayer.options import MappedEvent
 from exporter.providers.chatlayer.series import Definition, NamedSeries, SeriesResponse, read_series
 from tests.providers.collected import collected
 
@@ -42,25 +39,18 @@ EXAMPLE = {
     "attributes": {"flow": "orders", "step_name": "ask_number"},
     "timestamp": "2025-03-01T09:12:44.120Z",
 }
-LIVE = EventScope("b7x2k9", "LIVE")
+LIVE = EventRules("b7x2k9", "LIVE")
 BASE = ("b7x2k9", "live")
-said = partial(decode, endpoint="GET /stream")
+said = "GET /stream"
 
 
 def mapped(
-    *changes: dict[str, Any],
-    scope: EventScope = LIVE,
-    event_map: dict[str, MappedEvent] | None = None,
-    active: frozenset[str] | None = None,
-    label_rules: dict[str, LabelRule] | None = None,
-    window: Window = WINDOW,
+    *changes: dict[str, Any], window: Window = WINDOW, scope: EventRules = LIVE, **rules: Any
 ) -> tuple[list[Event], Counter[str]]:
     body = msgspec.json.encode([EXAMPLE | each for each in changes])
     rows = msgspec.json.decode(body, type=list[TrackingEvent])
-    names = label_rules or {}
-    places = EventPlaces(EventRules(event_map or {}, active, names, 128), Labels(names, 128))
     drift: Counter[str] = Counter()
-    return page_to_events(rows, window, scope, places, drift), +drift
+    return EventMapper(replace(scope, **rules)).events(rows, window, drift), +drift
 
 
 def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
@@ -75,7 +65,7 @@ def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
 
 
 def test_a_mapped_event_adds_to_its_family_with_the_labels_given() -> None:
-    goal = MappedEvent(family="chatbot_goals_reached_total", labels={"goal": "order"})
+    goal = MappedFamily(family="chatbot_goals_reached_total", labels={"goal": "order"})
 
     (event,), _ = mapped({}, event_map={"order_status_checked": goal})
 
@@ -93,7 +83,7 @@ def test_names_that_are_not_allowed_fold_into_other() -> None:
 
 def test_identity_is_bot_version_and_id_and_nothing_else() -> None:
     (one, two, three), _ = mapped({}, {"user_id": "u_9"}, {"id": "another"})
-    (draft,), _ = mapped({"version": "DRAFT"}, scope=EventScope("b7x2k9", "DRAFT"))
+    (draft,), _ = mapped({"version": "DRAFT"}, scope=EventRules("b7x2k9", "DRAFT"))
 
     assert one.digest == two.digest
     assert one.content != two.content
@@ -160,7 +150,7 @@ def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -
 def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
     covered = frozenset({("b7x2k9", "LIVE")})
 
-    events, _ = mapped({}, {"version": "DRAFT", "bot_id": "b2"}, scope=EventScope(covered=covered))
+    events, _ = mapped({}, {"version": "DRAFT", "bot_id": "b2"}, scope=EventRules(covered=covered))
 
     assert [event.counts[0][1][:2] for event in events] == [("b2", "draft")]
 

@@ -70,7 +70,7 @@ def test_versions_are_taken_in_any_case() -> None:
         ),
         (
             "    events: {event_map: {a: {family: chatbot_handovers_total, labels: {x: y}}}}\n",
-            "lacks 1 of these labels",
+            "the family has no such label",
         ),
     ],
 )

@@ -5,15 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.config.model import Limits, Privacy
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
+from exporter.config.model import Privacy
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.plugin import LabelSettings, Target
-from exporter.providers.flowxo.options import FlowXOOptions
-from exporter.providers.flowxo.provider import PROVIDER
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from exporter.providers.base.plugin import Target
+from tests.providers.vendor import build_target, query_of, read
+from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 LISTS: dict[str, Any] = {
@@ -23,37 +20,19 @@ LISTS: dict[str, Any] = {
 
 
 def target(privacy: Privacy = Privacy(), **changes: Any) -> Target:  # noqa: B008 - frozen
-    entries: dict[str, Any] = {
-        "name": "promo",
-        "provider": "flowxo",
-        "api_key": {"env": "FLOWXO_API_KEY"},
-        "project": "promo",
-    }
-    options = FlowXOOptions.model_validate(entries | changes)
-    return PROVIDER.build(options, LabelSettings(Limits(), privacy))
+    return build_target(privacy, provider="flowxo", api_key="k", project="promo", **changes)
 
 
 def ask(built: Target, name: str, window: Window) -> tuple[list[Reading], list[httpx.URL]]:
     asked: list[httpx.URL] = []
-    query = next(query for query in built.queries if query.spec.name == name)
 
     def vendor(request: httpx.Request) -> httpx.Response:
         asked.append(request.url)
         answer = {"stats": [], "metrics": []} if name == "hourly" else []
         return httpx.Response(200, json=answer)
 
-    async def main() -> list[Reading]:
-        async with Transport(httpx.MockTransport(vendor)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=dict,
-                transport=wire,
-                clock=VirtualClock(),
-                requests_per_second=0,
-            )
-            return [reading async for reading in query.read(api, PollRequest(window, START_MS))]
-
-    return run_virtual(main(), VirtualClock()), asked
+    request = PollRequest(window, START_MS)
+    return read(built, query_of(built, name), httpx.MockTransport(vendor), request), asked
 
 
 def test_hours_are_asked_in_utc_with_both_ends_in_full() -> None:
@@ -133,16 +112,3 @@ def test_the_counters_are_known_before_the_first_poll() -> None:
 
 def test_top_lists_are_slow_and_hours_are_not() -> None:
     assert [query.spec.interval_ms for query in target(**LISTS).queries] == [300_000, 3_600_000]
-
-
-def test_the_key_is_a_bearer_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    sign = target().sign
-
-    monkeypatch.setenv("FLOWXO_API_KEY", "eyJ.one")
-    first = sign()
-    monkeypatch.setenv("FLOWXO_API_KEY", "eyJ.two")
-
-    assert (first, sign()) == (
-        {"Authorization": "Bearer eyJ.one"},
-        {"Authorization": "Bearer eyJ.two"},
-    )

@@ -30,7 +30,6 @@ class TestInkeep(Compliance):
                 "numbers_as_strings",
                 "iso_buckets",
                 "swapped_types",
-                "too_large_is_400",
                 "no_count_distinct",
                 "page_cap",
             }

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
-from exporter.model.numbers import spelled_count
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.inkeep import mapping
 from exporter.providers.inkeep.mapping import HourGroup, ReadGroup, parse_bucket
@@ -88,32 +87,6 @@ def test_what_is_no_bucket_is_a_fault_that_does_not_repeat_it(text: str) -> None
 def test_a_row_without_a_bucket_is_a_fault() -> None:
     with pytest.raises(SchemaError, match=r"result\[0\]: the bucket is missing"):
         reading([HourGroup(ids=3)])
-
-
-@pytest.mark.parametrize(("value", "number"), [(3, 3), ("3", 3), ("3.0", 3), (3.0, 3), ("0", 0)])
-def test_a_count_may_be_spelt_as_text(value: Any, number: int) -> None:
-    assert spelled_count(value, "x") == number
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        (None, "missing"),
-        ("-7", "negative"),
-        (-7, "negative"),
-        ("1.5", "non_integer"),
-        ("many", "unexpected_type"),
-        ("", "unexpected_type"),
-        ("1e3", "unexpected_type"),
-        ("٣", "unexpected_type"),
-        ("9007199254740993", "unexpected_type"),
-    ],
-)
-def test_what_is_no_count_is_a_fault_with_its_kind(value: Any, kind: str) -> None:
-    with pytest.raises(SchemaError, match=r"^result\[0\].count_id: ") as caught:
-        spelled_count(value, "result[0].count_id")
-
-    assert caught.value.kind == kind
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from exporter.errors import Refused, SchemaError, Throttled, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.simulator.conversations import Kind
-from exporter.simulator.inkeep import KEY, writes
+from exporter.simulator.inkeep import KEY
 from exporter.simulator.traffic import Traffic
 from tests.providers.inkeep.vendor import HOUR, WINDOW, Vendor
 
@@ -321,7 +321,7 @@ def test_requests_are_small_named_and_never_for_rows() -> None:
         assert {item["type"] for item in seen.body["select"]} <= {"time", "aggregation"}
         assert "searchQuery" not in str(seen.body)
         assert not {"limit", "offset"} & seen.body.keys()
-    assert writes(made.service.requests) == []
+    assert made.service.writes() == []
 
 
 def test_no_identifier_and_no_text_gets_into_a_reading_or_a_fault(

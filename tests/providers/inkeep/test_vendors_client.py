@@ -18,7 +18,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build, writes
+from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
 from tests.providers.inkeep.vendor import Vendor
@@ -144,7 +144,7 @@ def test_the_client_reads_from_the_simulator_what_the_exporter_asks(client: Path
         assert seen.rows
         assert answer["ok"]["data"]["total"] == len(answer["ok"]["data"]["result"])
         assert list(map(values, answer["ok"]["data"]["result"])) == list(map(values, seen.rows))
-    assert writes(service.requests) == []
+    assert service.writes() == []
 
 
 def values(row: dict[str, Any]) -> list[str]:
@@ -188,4 +188,4 @@ def test_a_write_by_the_client_is_seen_as_one(client: Path) -> None:
 
     drive(client, service, [("events.log", {"apiIntegrationKey": KEY}, event)])
 
-    assert writes(service.requests) == ["POST /events"]
+    assert service.writes() == ["POST /events"]

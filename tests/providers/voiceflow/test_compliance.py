@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from exporter.errors import SchemaError, Truncated
+from exporter.errors import SchemaError
 from exporter.model.samples import HOUR_MS, Window
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import WINDOW, Bench, Case, Compliance
@@ -31,10 +31,10 @@ class TestVoiceflow(Compliance):
                 "end_without_cursor",
                 "end_with_cursor",
                 "zero_cursor",
+                "repeated_cursor",
             }
         ),
         own_faults={
-            ("interactions", "repeated_cursor"): Truncated,
             ("interactions", "renamed_field"): SchemaError,
         },
         reasons={"known series": "only rows say which label values there are"},

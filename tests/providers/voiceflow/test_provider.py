@@ -1,41 +1,26 @@
 """What a Voiceflow target asks, page by page."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from exporter.config.model import Limits, Privacy
-from exporter.errors import SchemaError, Truncated, Unauthorized
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
+from exporter.errors import SchemaError, Truncated
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.plugin import LabelSettings, Target
-from exporter.providers.voiceflow.options import VoiceflowOptions
-from exporter.providers.voiceflow.provider import PROVIDER
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from exporter.providers.base.plugin import Target
+from tests.providers import vendor
+from tests.providers.vendor import played
+from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 WINDOW = Window(NOON - 3 * HOUR_MS, NOON)
 Pages = Callable[[Any], Any]
 
 
-def options(**changes: Any) -> VoiceflowOptions:
-    entries: dict[str, Any] = {
-        "name": "shop",
-        "provider": "voiceflow",
-        "api_key": {"env": "VOICEFLOW_API_KEY"},
-        "projects": [{"id": "p1", "alias": "shop"}],
-    }
-    return VoiceflowOptions.model_validate(entries | changes)
-
-
 def target(**changes: Any) -> Target:
-    return PROVIDER.build(options(**changes), LabelSettings(Limits(), Privacy()))
+    plain = {"projects": [{"id": "p1", "alias": "shop"}]}
+    return vendor.build_target(**{"provider": "voiceflow", "api_key": "k", **plain, **changes})
 
 
 def page(*counts: int, **result: Any) -> dict[str, Any]:
@@ -46,28 +31,9 @@ def page(*counts: int, **result: Any) -> dict[str, Any]:
     return {"result": {"items": items, **result}}
 
 
-def read(pages: Pages, *, window: Window = WINDOW, index: int = 0, **changes: Any) -> list[Reading]:
-    clock = VirtualClock()
-    built = target(**changes)
-
-    def vendor(request: httpx.Request) -> httpx.Response:
-        answer = pages(json.loads(request.content)["data"])
-        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        return httpx.Response(200, content=body)
-
-    async def main() -> list[Reading]:
-        async with Transport(httpx.MockTransport(vendor)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=dict,
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-            )
-            request = PollRequest(window, START_MS)
-            return [reading async for reading in built.queries[index].read(api, request)]
-
-    return run_virtual(main(), clock)
+def read(pages: Pages, *, window: Window = WINDOW, **changes: Any) -> list[Reading]:
+    built, request = target(**changes), PollRequest(window, START_MS)
+    return vendor.read(built, built.queries[0], played(lambda sent: pages(sent["data"])), request)
 
 
 def total(readings: list[Reading]) -> float:
@@ -118,11 +84,11 @@ def test_an_alias_is_naming_and_not_meaning() -> None:
 def test_the_filter_is_sent_as_documented() -> None:
     asked: list[Any] = []
 
-    def vendor(data: Any) -> Any:
+    def answer(data: Any) -> Any:
         asked.append(data)
         return page()
 
-    read(vendor, environments=["main"])
+    read(answer, environments=["main"])
 
     assert asked == [
         {
@@ -153,20 +119,23 @@ def test_a_long_window_is_read_in_weeks_oldest_first() -> None:
     ]
 
 
-@pytest.mark.parametrize("cursor", [0, 88123, "opaque", "0", 1.5, 2**60])
+@pytest.mark.parametrize("cursor", [88123, "opaque", "00", 1.5, 2**60])
 def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     asked: list[Any] = []
 
-    def vendor(data: Any) -> Any:
+    def answer(data: Any) -> Any:
         asked.append(data["filter"].get("cursor"))
         return page(2) if len(asked) > 1 else page(1, cursor=cursor)
 
-    assert total(read(vendor)) == 3
+    assert total(read(answer)) == 3
     assert asked == [None, cursor]
     assert type(asked[1]) is type(cursor)
 
 
-@pytest.mark.parametrize("end", [page(), page(cursor=1), page(cursor=9), page(cursor=None)])
+@pytest.mark.parametrize(
+    "end",
+    [page(), page(cursor=1), page(cursor=9), *(page(cursor=end) for end in (None, "", 0, "0"))],
+)
 def test_an_empty_page_ends_the_list(end: Any) -> None:
     pages = {None: page(1, cursor=1), 1: page(2, cursor=9), 9: end}
 
@@ -179,7 +148,7 @@ def test_a_page_that_came_twice_counts_once() -> None:
     assert total(read(lambda data: pages[data["filter"].get("cursor")])) == 8
 
 
-def test_a_cursor_that_comes_again_with_rows_is_truncation() -> None:
+def test_a_cursor_that_comes_again_with_other_rows_is_truncation() -> None:
     with pytest.raises(Truncated, match="came again"):
         read(lambda data: page(len(str(data)), cursor=7))
 
@@ -203,33 +172,13 @@ def test_an_answer_of_another_shape_is_a_fault(body: bytes) -> None:
 def test_top_intents_are_asked_for_the_last_whole_day() -> None:
     asked: list[Any] = []
 
-    def vendor(data: Any) -> Any:
+    def answer(data: Any) -> Any:
         asked.append(data)
         return {"result": {"intents": [{"name": "greeting", "count": 3}]}}
 
-    (reading,) = read(vendor, queries=["top_intents"], environments=["main"])
+    (reading,) = read(answer, queries=["top_intents"], environments=["main"])
 
     assert asked[0]["name"] == "top_intents"
     assert asked[0]["filter"]["startTime"] == "2026-03-02T11:00:00.000Z"
     assert asked[0]["filter"]["endTime"] == "2026-03-03T11:00:00.000Z"
     assert [row.series[1] for row in reading.lists] == [("shop", "main", "greeting", "trailing_1d")]
-
-
-def test_the_key_is_read_anew_for_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    sign = target().sign
-
-    monkeypatch.setenv("VOICEFLOW_API_KEY", "VF.DM.one")
-    first = sign()
-    monkeypatch.setenv("VOICEFLOW_API_KEY", "VF.DM.two")
-
-    assert (first, sign()) == ({"authorization": "VF.DM.one"}, {"authorization": "VF.DM.two"})
-
-
-def test_a_key_that_no_request_can_carry_is_named_and_not_shown(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("canary\u2028key", "utf-8")
-    sign = target(api_key={"file": str(tmp_path / "key")}).sign
-
-    with pytest.raises(Unauthorized) as caught:
-        sign()
-
-    assert "canary" not in str(caught.value)

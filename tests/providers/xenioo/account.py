@@ -10,8 +10,6 @@ from typing import Any
 
 import httpx
 
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import SecretContext
 from exporter.exposition import catalogue
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
@@ -20,12 +18,13 @@ from exporter.model.query import PollRequest, QueryKey
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import LabelSettings, Query, Target
+from exporter.providers.base.plugin import Query
 from exporter.providers.xenioo.provider import PROVIDER
-from exporter.simulator.server import Seen
+from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry.counters import Telemetry
+from tests.providers.vendor import build_target, read
 from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
@@ -66,20 +65,15 @@ class Account:
 
     def configure(self, names: Sequence[str], **keys: Any) -> None:
         """Read other settings; an open ledger learns of them when it is opened again."""
-        rules = LabelSettings(Limits(), Privacy())
-        around = SecretContext({}, Path(), inline=True)
-        self.targets: list[Target] = []
-        for name in names:
-            entries = {"name": name, **self.service.target(URL), **keys}
-            options = PROVIDER.options.model_validate(entries, context=around)
-            self.targets.append(PROVIDER.build(options, rules))
+        plain = self.service.target(URL)
+        self.targets = [build_target(**{"name": name, **plain, **keys}) for name in names]
 
     @property
     def queries(self) -> dict[QueryKey, Query]:
         return {query.spec.key: query for target in self.targets for query in target.queries}
 
     @property
-    def statistics(self) -> list[Seen]:
+    def statistics(self) -> list[LoggedRequest]:
         """Return the statistics calls so far."""
         return [seen for seen in self.service.requests if is_statistics(seen)]
 
@@ -135,7 +129,7 @@ class Account:
             desk = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
             lines = self._lines(wire)
             while self.clock.now_ms() < until_ms:
-                claim = ledger.claim(lambda target, name: self._next(lines[target, name]))
+                claim = ledger.claim()
                 if claim is None:
                     wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
                     await self.clock.sleep(max(wait_ms, 1_000) / 1000)
@@ -179,7 +173,7 @@ class Account:
         return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
 
 
-def closest_ms(seen: Sequence[Seen]) -> int:
+def closest_ms(seen: Sequence[LoggedRequest]) -> int:
     """Return the shortest time between two requests; a day where there are not two."""
     at = sorted(one.at_ms for one in seen)
     return min((b - a for a, b in itertools.pairwise(at)), default=24 * HOUR_MS)
@@ -188,17 +182,6 @@ def closest_ms(seen: Sequence[Seen]) -> int:
 def read_once(account: Account) -> None:
     """Read ``WINDOW`` past ledger and budget."""
     (built,) = account.targets
-
-    async def main() -> None:
-        async with Transport(httpx.ASGITransport(account.service)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=built.sign,
-                transport=wire,
-                clock=account.clock,
-                requests_per_second=0,
-            )
-            ask = PollRequest(WINDOW, account.clock.now_ms())
-            assert [reading async for reading in built.queries[0].read(api, ask)]
-
-    run_virtual(main(), account.clock)
+    transport = httpx.ASGITransport(account.service)
+    request = PollRequest(WINDOW, account.clock.now_ms())
+    assert read(built, built.queries[0], transport, request, account.clock)

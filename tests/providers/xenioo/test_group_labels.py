@@ -47,7 +47,8 @@ def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
     "label",
     [
         *("2026-02-03", "20260203", "2026-02", "2026", "02/03/2026 09:00", "9 AM", ""),
-        *("2026-02-03 09:30", "2026-02-03T09:07:00Z", None, True, 3.5, ["2026"]),
+        *("2026-02-03 09:30", "2026-02-03T09:07:00Z", "2026-02-03T14:00:00+05:30"),
+        *(None, True, 3.5, ["2026"]),
     ],
 )
 def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import SchemaError
+from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.base.labels import Labels
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode
 from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
 from exporter.providers.xenioo.provider import PROVIDER
@@ -16,6 +16,7 @@ NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
 WINDOW = Window(NINE - 3 * HOUR_MS, NINE + HOUR_MS)
 DAY = Window(NINE - 9 * HOUR_MS, NINE + 15 * HOUR_MS)
+SPEC = QuerySpec("agency", "xenioo", "statistics", {})
 RECEIVED = "chatbot_messages_received_total"
 
 
@@ -38,7 +39,7 @@ def read(*rows: dict[str, Any], certain_ms: int = 0, **changes: Any) -> Reading:
     return hours_to_reading(
         rows,
         row_format(**changes),
-        Labels({}, 128),
+        SPEC,
         window=WINDOW,
         now_ms=NOW,
         certain_ms=certain_ms,
@@ -98,6 +99,14 @@ def test_the_number_is_the_only_one_whatever_its_name() -> None:
     assert [value for _, _, value in reading.counts] == [3]
 
 
+def test_a_text_is_the_number_of_a_row_that_has_no_other() -> None:
+    reading = read(
+        row("Incoming Message", "3"), row("Incoming Message", 4, "2026-02-03 08", BotId="7")
+    )
+
+    assert [value for _, _, value in reading.counts] == [3, 4]
+
+
 def test_between_two_numbers_nothing_is_guessed() -> None:
     with pytest.raises(SchemaError, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
         read(row("Incoming Message", 3, Previous=2))
@@ -120,8 +129,8 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
     ("bad", "value_field", "kind"),
     [
         (row("Incoming Message", ...), None, "missing"),
-        (row("Incoming Message", "42"), None, "missing"),
-        (row("Incoming Message", "42"), "Value", "unexpected_type"),
+        (row("Incoming Message", "many"), None, "missing"),
+        (row("Incoming Message", "many"), "Value", "unexpected_type"),
         (row("Incoming Message", 4), "Total", "missing"),
         (row("Incoming Message", -1), None, "negative"),
         (row("Incoming Message", 1.5), None, "non_integer"),
@@ -274,7 +283,7 @@ def test_a_day_speaks_of_users_and_averages_and_of_no_counts() -> None:
     reading = day_to_reading(
         rows,
         row_format("day"),
-        Labels({}, 128),
+        SPEC,
         day=DAY,
         now_ms=DAY.end_ms + HOUR_MS,
     )
@@ -292,7 +301,7 @@ def test_a_day_of_an_unfinished_answer_is_another_day() -> None:
     rows = [row("Active User", 5, "2026-02-03")]
     yesterday = Window(DAY.start_ms - DAY_MS, DAY.start_ms)
 
-    reading = day_to_reading(rows, row_format("day"), Labels({}, 128), day=yesterday, now_ms=NOW)
+    reading = day_to_reading(rows, row_format("day"), SPEC, day=yesterday, now_ms=NOW)
 
     assert not reading.buckets
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
-from exporter.simulator.server import Seen
+from exporter.simulator.server import LoggedRequest
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.driver import Killed, recorded, scratch
 from tests.support.effort import examples
@@ -46,7 +46,7 @@ STEPS = st.one_of(
 )
 
 
-def counted(account: Account) -> list[Seen]:
+def counted(account: Account) -> list[LoggedRequest]:
     """Return the calls that Xenioo counts: not those whose token it did not accept."""
     return [seen for seen in account.statistics if seen.status != 401]
 

@@ -2,45 +2,47 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
 
-from exporter.config.model import Limits, Privacy
-from exporter.config.secret import Secret, SecretContext
+from exporter.config.secret import Secret
 from exporter.errors import ProviderError, Refused, SchemaError, Unauthorized
-from exporter.http_client.client import ApiClient
-from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.providers.base.plugin import LabelSettings, Target
+from exporter.providers.base.plugin import Target
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import PROVIDER, account_name, certain_ms, days_for
+from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
+from tests.providers.vendor import build_target, options_of, read
 from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from tests.support.virtual import START_MS
 
 Vendor = Callable[[httpx.Request], httpx.Response]
 RECEIVED = "chatbot_messages_received_total"
 HOUR = floor_to(START_MS, HOUR_MS)
 
 
+PLAIN = {
+    "name": "agency",
+    "provider": "xenioo",
+    "account_key": ACCOUNT_KEY,
+    "service_url": "https://node.example.com/",
+}
+
+
 def options(**keys: Any) -> XeniooOptions:
-    plain = {
-        "name": "agency",
-        "provider": "xenioo",
-        "account_key": ACCOUNT_KEY,
-        "service_url": "https://node.example.com/",
-    }
-    around = SecretContext({}, Path(), inline=True)
-    return XeniooOptions.model_validate(plain | keys, context=around)
+    found: XeniooOptions = options_of(**{**PLAIN, **keys})
+    return found
 
 
 def target(**keys: Any) -> Target:
-    return PROVIDER.build(options(**keys), LabelSettings(Limits(), Privacy()))
+    return build_target(**{**PLAIN, **keys})
 
 
 def token_and(rows: Any) -> Vendor:
@@ -54,26 +56,13 @@ def token_and(rows: Any) -> Vendor:
 def ask_all(vendor: Vendor, **keys: Any) -> list[httpx.Request]:
     """Read once and return the requests that left."""
     seen: list[httpx.Request] = []
-    clock = VirtualClock()
-    built = target(**keys)
 
     def noted(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return vendor(request)
 
-    async def main() -> None:
-        async with Transport(httpx.MockTransport(noted)) as wire:
-            api = ApiClient(
-                base_url=built.base_url,
-                sign=built.sign,
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-            )
-            ask = PollRequest(WINDOW, START_MS)
-            assert [reading async for reading in built.queries[0].read(api, ask)]
-
-    run_virtual(main(), clock)
+    built, request = target(**keys), PollRequest(WINDOW, START_MS)
+    assert read(built, built.queries[0], httpx.MockTransport(noted), request)
     return seen
 
 
@@ -349,3 +338,26 @@ def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:
     same = {target(**keys).queries[0].spec.fingerprint for keys in ({}, {"interval": "2h"})}
 
     assert (len(prints), len(same)) == (4, 1)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
+def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone: str) -> None:
+    account = Account(tmp_path, timezone=zone, start="history")
+    account.service.faults.on("zone", of=zone)
+    happened = [START_MS - minutes * 60_000 for minutes in range(5, 48 * 60, 10)]
+    for at_ms in happened:
+        account.traffic.add(Kind.MESSAGE_RECEIVED, at_ms, user="u1", channel="web")
+
+    account.run(150)
+
+    (key,) = account.queries
+    ends = account.ledger.view(key).state.periods
+    shown = account.gauges("chatbot_period_messages_received")
+    assert account.modes == ["hour/3", "day/3", "hour/3"]
+    assert {labels[-1] for labels in account.gauges("chatbot_active_users")} == {"hour", "day"}
+    for period, length_ms in (("hour", HOUR_MS), ("day", DAY_MS)):
+        end = datetime.fromtimestamp(ends[period] / 1000, ZoneInfo(zone))
+        assert (end.minute, period == "hour" or end.hour) in {(0, True), (0, 0)}
+        inside = [at for at in happened if ends[period] - length_ms <= at < ends[period]]
+        assert shown["Shop bot", "", "Web", period] == len(inside) > 0
+    account.ledger.close()

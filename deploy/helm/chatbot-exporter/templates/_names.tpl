@@ -1,11 +1,15 @@
-{{- define "exporter.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 52 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" }}
+{{- define "exporter.app" -}}
+{{ .Values.nameOverride | default .Chart.Name }}
 {{- end }}
+
+{{- define "exporter.name" -}}
+{{- $app := include "exporter.app" . }}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name $app) (contains $app .Release.Name) }}
+{{- .Values.fullnameOverride | default $name | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "exporter.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "exporter.app" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
@@ -17,8 +21,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "exporter.image" -}}
+{{- if not .Values.image.repository }}
+{{- fail "image.repository is empty: no image is published; build and push one, then name it here (docs/install.md)" }}
+{{- end }}
 {{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
 {{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- /* How the ledger is kept: "none" (PostgreSQL has it, or the demo), "claim" (the user's) or "own". */}}
+{{- define "exporter.volume" -}}
+{{- if or .Values.demo (hasPrefix "postgresql" (dig "ledger" "url" "" .Values.config)) }}none
+{{- else }}{{ ternary "claim" "own" (ne .Values.ledger.existingClaim "") }}
 {{- end }}
 {{- end }}
 

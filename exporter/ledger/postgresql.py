@@ -1,0 +1,148 @@
+"""PostgreSQL as the ledger's database: no call waits without a bound, and errors name a cause."""
+
+import re
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
+
+SILENT_S = 5.0
+"""How long the server may send nothing: longer than its own bound on a statement."""
+HURRIED_S = 2.0
+"""The same while the process stops, which may take 10 s in all."""
+MIGRATION_S = 600.0
+"""The same in a migration, where a statement may rewrite a large table."""
+TICK_S = 0.25
+
+TRANSACTION_MS = {
+    "statement_timeout": 4_000,  # the longest one counts the rows of a table
+    "lock_timeout": 3_000,  # transactions of others take milliseconds
+    "idle_in_transaction_session_timeout": 10_000,  # a frozen process must not keep its row locks
+}
+"""Bounds that the server keeps, set in each transaction: a pooler may give each another session."""
+
+CONNECT = {
+    "application_name": "chatbot-exporter",
+    "connect_timeout": 3,  # for each address: after a silent one another has its turn
+    "keepalives_idle": 10,  # s; that the peer of an idle connection is gone is found in 25 s
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,  # ms until what was sent must be acknowledged
+}
+"""Parameters of libpq; the query of ``ledger.url`` overrides them."""
+
+OLDEST = 10  # psycopg 3 supports no older server
+
+HINTS = (
+    ("password|authentication failed", "check user and password (PGPASSWORD, PGPASSFILE)"),
+    ("(resolve|translate) host", "check the host in ledger.url"),
+    ("(database|role) .* does not exist", "create it or change ledger.url"),
+    ("pg_hba", "let pg_hba.conf admit it, or set sslmode=require in ledger.url"),
+    ("permission denied|not permitted", "grant what docs/postgresql.md lists"),
+    ("SSL|sslmode |certificate", "check sslmode and sslrootcert in ledger.url"),
+    ("^invalid|^missing", "correct ledger.url"),
+    ("read-only", "add target_session_attrs=read-write to ledger.url"),
+    ("already exists", "give the ledger a database of its own"),
+    ("is older than", "upgrade the server"),
+    ("", "check that the server runs and can be reached"),
+)
+"""What to do by what libpq says, which gives no code for a connection that fails."""
+
+
+def create_engine(url: sa.URL, hurried: Event, **options: Any) -> sa.Engine:
+    """Return an engine on which no call waits without a bound; a shorter one once ``hurried``."""
+    made = sa.create_engine(url, pool_timeout=SILENT_S, **options)
+    sa.event.listen(made, "do_connect", partial(_connect, hurried))
+    sa.event.listen(made, "begin", partial(_set_bounds, TRANSACTION_MS))
+    return made
+
+
+def hint(error: str) -> str:
+    """Return what to do about ``error``, for which a ledger cannot be opened."""
+    return next(advice for cause, advice in HINTS if re.search(cause, error))
+
+
+def allow_minutes(connection: sa.Connection) -> None:
+    """Let a migration take its time; the pool does not get ``connection`` back."""
+    driver = connection.connection.driver_connection
+    connection.detach()
+    assert isinstance(driver, _Connection)  # noqa: S101 - create_engine sees to it
+    driver.silent_s = MIGRATION_S
+    _set_bounds(dict.fromkeys(TRANSACTION_MS, 0), connection)
+
+
+def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> None:
+    calls = (f"set_config('{name}', '{ms}', true)" for name, ms in bounds.items())
+    connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that is closed once the server has sent nothing for ``silent_s``."""
+
+    hurried = Event()
+    silent_s: float | None = None
+
+    def wait(self, gen: PQGen[T], *_: Any, **__: Any) -> T:
+        return super().wait(self._heard(gen), TICK_S)
+
+    def _heard(self, gen: PQGen[T]) -> Generator[Any, Any, T]:
+        silent_s = 0.0
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                silent_s = 0.0 if ready else silent_s + TICK_S
+                if silent_s >= _patience_s(self.silent_s or SILENT_S, self.hurried):
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer within {silent_s:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _connect(
+    hurried: Event, _dialect: Any, _record: Any, _arguments: Any, given: dict[str, Any]
+) -> psycopg.Connection[Any]:
+    """Connect within ``SILENT_S``, with the look-up of the name, which libpq does not bound."""
+    # A pooler does not keep prepared statements from one transaction to the next.
+    parameters: dict[str, Any] = CONNECT | given | {"prepare_threshold": None}
+    made: Future[_Connection] = Future()
+    call = partial(_Connection.connect, **parameters)
+    Thread(target=_run, args=(made, call), name="connect", daemon=True).start()
+    waited_s = 0.0
+    while not wait([made], TICK_S).done:
+        waited_s += TICK_S
+        if waited_s >= _patience_s(SILENT_S, hurried):
+            made.add_done_callback(_close)
+            raise psycopg.OperationalError(f"no connection within {waited_s:g} s")
+    connection = made.result()
+    connection.hurried = hurried
+    if connection.info.server_version < OLDEST * 10_000:
+        version = connection.info.parameter_status("server_version")
+        connection.close()
+        raise psycopg.OperationalError(f"PostgreSQL {version} is older than {OLDEST}")
+    return connection
+
+
+def _patience_s(usual_s: float, hurried: Event) -> float:
+    return min(usual_s, HURRIED_S) if hurried.is_set() else usual_s
+
+
+def _run(made: "Future[_Connection]", call: Callable[[], _Connection]) -> None:
+    try:
+        made.set_result(call())
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+        made.set_exception(error)
+
+
+def _close(late: "Future[_Connection]") -> None:
+    if late.exception() is None:
+        late.result().close()

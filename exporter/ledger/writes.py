@@ -1,0 +1,53 @@
+"""Whether the ledger takes writes, as its transactions report it."""
+
+import structlog
+
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import LedgerError
+from exporter.telemetry.counters import Telemetry
+
+UNREADY_AFTER_S = 300.0
+
+log = structlog.get_logger(__name__)
+
+
+class WriteHealth:
+    """Follows every transaction of the ledger; a read that succeeds says nothing of writes.
+
+    Called on the ledger's thread, asked from others.
+    """
+
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+        self._clock = clock
+        self._telemetry = telemetry
+        self._failing_since_s: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Say whether the newest write failed."""
+        return self._failing_since_s is not None
+
+    def unready(self) -> bool:
+        """Say whether every write of the last five minutes failed."""
+        since_s = self._failing_since_s
+        return since_s is not None and self._clock.monotonic() - since_s >= UNREADY_AFTER_S
+
+    def succeeded(self, seconds: float, *, wrote: bool) -> None:
+        """Note a transaction that was committed after ``seconds``."""
+        self._telemetry.committed(seconds)
+        if not wrote:
+            return
+        if self.failing:
+            log.info("the ledger takes writes again")
+        self._failing_since_s = None
+        now_s = self._clock.now_ms() / MILLISECONDS
+        self._telemetry.set("ledger_last_commit_timestamp_seconds", now_s)
+
+    def failed(self, error: LedgerError) -> None:
+        """Count a transaction that was not committed; log the first of a row."""
+        self._telemetry.ledger_failed("commit")
+        if not self.failing:
+            self._failing_since_s = self._clock.monotonic()
+            log.error(
+                "the ledger takes no writes; nothing is counted until it does", error=str(error)
+            )

@@ -1,0 +1,150 @@
+"""A ledger that takes no writes: nothing says "fine", no vendor is polled in vain, nothing is lost."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import structlog
+
+from exporter.status import State
+from tests.faults.bench import Bench
+from tests.support.virtual import run_virtual
+
+SETTINGS = {"interval": "1m", "slow_interval": "1m", "lookback": "2h", "zero_hold": "1s"}
+LAST_COMMIT = "chatbot_exporter_ledger_last_commit_timestamp_seconds"
+FULL = "CREATE TRIGGER full BEFORE {} ON bucket BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Let every transaction that begins in the block refuse writes, as SQLite itself does."""
+
+    def refuse(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+
+    def allow(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only=OFF")
+
+    sa.event.listen(sa.Engine, "begin", refuse)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "begin", refuse)
+        sa.event.listen(sa.Engine, "begin", allow, once=True)
+
+
+def states(bench: Bench) -> set[State]:
+    return {query.state for target in bench.app.status().targets for query in target.queries}
+
+
+def up(bench: Bench) -> set[float]:
+    return set(bench.values("chatbot_exporter_target_up"))
+
+
+def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            last_commit = bench.values(LAST_COMMIT)[0]
+            with read_only():
+                await bench.wait(90)
+                assert up(bench) == {0.0}
+                assert states(bench) == {State.STALLED}
+                for query in bench.queries():
+                    assert bench.own("poll_failures_total", query=query, reason="ledger") >= 1
+                await bench.wait(310)
+                assert not bench.app.ready()
+                assert bench.app.healthy()
+                assert bench.values(LAST_COMMIT)[0] - last_commit < 60
+            await bench.until(bench.all_polled, 60)
+            assert bench.app.ready()
+
+    run_virtual(main(), bench.clock)
+
+
+@pytest.mark.slow
+def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+
+    async def main() -> None:
+        from_ms = bench.vendor.hold()
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            bench.vendor.release()
+            await bench.wait(600)
+            before = bench.counters()
+            with read_only():
+                await bench.wait(30)
+                errors, requests = bench.own("ledger_errors_total"), len(bench.service.requests)
+                await bench.wait(600)
+                assert bench.counters() == before
+                assert bench.own("ledger_errors_total") - errors < 600 / 5
+                assert len(bench.service.requests) == requests
+            to_ms = bench.vendor.hold()
+            await bench.wait(300)
+            truth = bench.truth("flowxo", from_ms, to_ms)
+            assert sum(truth.values()) > 5
+            assert bench.counted("flowxo", truth) == truth
+
+    with structlog.testing.capture_logs() as events:
+        run_virtual(main(), bench.clock)
+    assert bench.falls == set()
+    assert [each["event"] for each in events if "takes" in each["event"]] == [
+        "the ledger takes no writes; nothing is counted until it does",
+        "the ledger takes writes again",
+    ]
+
+
+@pytest.mark.slow
+def test_a_query_whose_rows_cannot_be_written_fails_alone_and_backs_off(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+
+    def hours() -> int:
+        return sum(seen.path == "/api/insights" for seen in bench.service.requests)
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
+            ledger.execute(statement)
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            change(FULL.format("INSERT"))
+            change(FULL.format("UPDATE").replace("full", "full2", 1))
+            await bench.wait(400)
+            assert bench.own("target_up", query="hourly") == 0
+            assert bench.own("target_up", query="top_flows") == 1
+            assert bench.own("poll_failures_total", query="hourly", reason="ledger") >= 2
+            before = hours()
+            await bench.wait(900)
+            assert 2 <= hours() - before <= 8
+            assert bench.app.ready()
+            change("DROP TRIGGER full")
+            change("DROP TRIGGER full2")
+            await bench.until(bench.all_polled, 400)
+
+    run_virtual(main(), bench.clock)
+
+
+def test_a_query_that_is_not_polled_any_more_is_not_up_whatever_its_last_poll_was(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+                ledger.execute("UPDATE query SET next_poll_ms = next_poll_ms + 86400000")
+            await bench.wait(60)
+            assert up(bench) == {1.0}
+            await bench.wait(3 * 60 + 120)
+            assert up(bench) == {0.0}
+            assert states(bench) == {State.STALLED}
+
+    run_virtual(main(), bench.clock)

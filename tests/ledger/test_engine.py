@@ -1,0 +1,282 @@
+"""One process a file, whatever its name; a file that is lost or another program's is named."""
+
+import multiprocessing
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from structlog.testing import capture_logs
+
+from exporter.errors import LedgerError
+from exporter.ledger import engine
+from exporter.ledger.store import Ledger
+from exporter.ledger.writes import WriteHealth
+from exporter.model.families import NORMALISED
+from exporter.model.samples import HOUR_MS, floor_to
+from exporter.telemetry.counters import Telemetry
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS, VirtualClock
+
+HOUR = floor_to(START_MS, HOUR_MS)
+
+
+def open_at(path: Path) -> Ledger:
+    return Ledger(f"sqlite:///{path}", clock=VirtualClock(START_MS), families=NORMALISED)
+
+
+def try_to_open(path: Path, said: Connection) -> None:
+    try:
+        open_at(path).close()
+    except LedgerError as error:
+        said.send(str(error))
+    else:
+        said.send("")
+
+
+def error_of_another_process(path: Path) -> str:
+    """Return with what another process fails to open the ledger at ``path``; empty: it does not."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=try_to_open, args=(path, there))
+    process.start()
+    assert here.poll(60)
+    said: str = here.recv()
+    process.join()
+    return said
+
+
+def same_name(path: Path) -> Path:
+    return path
+
+
+def symbolic_link(path: Path) -> Path:
+    link = path.parent / "elsewhere" / "other.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    return link
+
+
+def hard_link(path: Path) -> Path:
+    link = path.parent / "elsewhere" / "other.db"
+    link.parent.mkdir()
+    link.hardlink_to(path)
+    return link
+
+
+def lock_file_gone(path: Path) -> Path:
+    for file in path.parent.glob("*.lock"):
+        file.unlink()
+    return path
+
+
+@pytest.mark.parametrize("renamed", [same_name, symbolic_link, hard_link, lock_file_gone])
+def test_a_ledger_has_one_process_by_whatever_name(
+    renamed: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    first = open_at(path)
+
+    refused = error_of_another_process(renamed(path))
+    first.close()
+
+    assert "another exporter runs on this ledger; stop it first" in refused
+    open_at(path).close()
+
+
+def test_the_lock_is_no_obstacle_to_sqlite(tmp_path: Path) -> None:
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
+
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
+        other.execute("VACUUM")
+        other.execute("BEGIN EXCLUSIVE")
+        other.rollback()
+    driver.poll({HOUR: 3.0})
+
+    assert driver.counter() == 2
+    driver.close()
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def delete_all(path: Path) -> None:
+    for file in path.parent.glob("ledger.db*"):
+        file.unlink()
+
+
+def delete_log(path: Path) -> None:
+    path.with_name("ledger.db-wal").unlink()
+
+
+def move(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+def replace_by_copy(path: Path) -> None:
+    shutil.copy2(path, path.with_name("copy.db"))
+    path.with_name("copy.db").rename(path)
+
+
+def delete_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize(
+    "lose", [delete, delete_all, delete_log, move, replace_by_copy, delete_folder]
+)
+def test_a_file_lost_under_a_running_process_is_named(
+    lose: Callable[[Path], None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    driver = LedgerDriver(folder)
+    writes = WriteHealth(driver.clock, Telemetry())
+    driver.ledger._writes = writes
+    driver.poll({HOUR: 1.0})
+
+    lose(folder / "ledger.db")
+
+    with pytest.raises(LedgerError, match=r"ledger\.db: .*deleted or replaced.*restart"):
+        driver.poll({HOUR: 5.0})
+    assert writes.failing
+    with capture_logs() as said:
+        driver.close()
+    assert [line["event"] for line in said] == ["claims not released"]
+
+
+def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
+    move(tmp_path / "ledger.db")
+    with pytest.raises(LedgerError):
+        driver.view()
+
+    (tmp_path / "moved.db").rename(tmp_path / "ledger.db")
+    driver.poll({HOUR: 4.0})
+
+    assert driver.counter() == 3
+    driver.close()
+
+
+def other_tables(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE song (id INTEGER PRIMARY KEY, title TEXT)")
+
+
+def other_tables_in_wal_mode(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    other_tables(connection)
+
+
+def other_migrations(connection: sqlite3.Connection) -> None:
+    other_tables(connection)
+    connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.execute("INSERT INTO alembic_version VALUES ('2')")
+
+
+def other_application(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA application_id=252006673")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return what is in the files, except where SQLite's readers mark how far they have read."""
+    shared = [file for file in folder.iterdir() if file.name.endswith("-shm")]
+    return {file.name: b"" if file in shared else file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kept_open", [False, True], ids=["closed", "in use"])
+@pytest.mark.parametrize(
+    "made", [other_tables, other_tables_in_wal_mode, other_migrations, other_application]
+)
+def test_another_programs_database_is_refused_and_left_as_it_is(
+    made: Callable[[sqlite3.Connection], None], tmp_path: Path, *, kept_open: bool
+) -> None:
+    path = tmp_path / "songs.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        made(other)
+        if not kept_open:
+            other.close()
+        files = contents(tmp_path)
+
+        with pytest.raises(LedgerError, match=r"songs\.db: .*another program; change ledger\.url"):
+            open_at(path)
+
+        assert contents(tmp_path) == files
+
+
+def test_a_file_that_is_refused_is_not_locked_any_more(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other_tables(other)
+        with pytest.raises(LedgerError, match="another program"):
+            open_at(path)
+        other.execute("DROP TABLE song")
+
+    open_at(path).close()
+
+
+def test_a_ledger_that_crashed_with_all_its_rows_in_the_log_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").touch()
+    driver = LedgerDriver(tmp_path)  # whose schema is in the log, too
+    driver.poll({HOUR: 1.0})
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for file in tmp_path.glob("ledger.db*"):
+        shutil.copy(file, crashed / file.name)
+    driver.close()
+
+    again = LedgerDriver(crashed, clock=VirtualClock(START_MS + 1))
+
+    assert again.counter() == 0
+    again.close()
+
+
+def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None:
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
+
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with capture_logs() as said:
+            driver.close()
+
+    assert [(line["event"], line["log_level"]) for line in said] == [
+        ("claims not released", "warning")
+    ]
+    assert "database is locked" in said[0]["error"]
+
+
+def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) -> None:
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
+        before = list(other.iterdump())
+
+    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
+
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert list(copy.iterdump()) == before
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    driver.close()
+
+
+def test_a_connection_beside_the_ledger_may_end_while_it_is_written(tmp_path: Path) -> None:
+    """A file handle that is closed must not end the locks that SQLite holds on the same file."""
+    driver = LedgerDriver(tmp_path)
+    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
+    driver.poll({HOUR: 1.0})
+
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
+        other.execute("SELECT count(*) FROM series").fetchall()
+
+    assert (tmp_path / "ledger.db-wal").exists()
+    driver.poll({HOUR: 4.0})
+    assert driver.counter() == 3
+    driver.close()
+    assert sa.make_url(driver.url).database

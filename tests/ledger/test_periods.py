@@ -1,0 +1,91 @@
+"""Which settled hour and day a query shows, in zones of every offset."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter.ledger.rules import settled_periods
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from tests.support.builders import RECEIVED, spec
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS, VirtualClock
+
+GAUGE = "chatbot_period_messages_received"
+
+
+def window(start: str, hours: float) -> Window:
+    """Return the window that begins at ``start``, an ISO time with an offset."""
+    start_ms = round(datetime.fromisoformat(start).timestamp() * 1000)
+    return Window(start_ms, start_ms + round(timedelta(hours=hours).total_seconds() * 1000))
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("zone", "until", "hour", "day"),
+    [
+        ("UTC", "2026-03-03T10", "2026-03-03T09:00Z", ("2026-03-02T00:00Z", 24)),
+        ("Europe/Berlin", "2026-03-30T10", "2026-03-30T09:00Z", ("2026-03-29T00:00+01:00", 23)),
+        ("Asia/Kolkata", "2026-03-03T10", "2026-03-03T09:00Z", None),
+        ("Asia/Kathmandu", "2026-03-03T10", "2026-03-03T09:00Z", None),
+        # Summer is 11 hours from UTC, winter 10 and a half.
+        ("Australia/Lord_Howe", "2026-03-03T10", "2026-03-03T09:00Z", ("2026-03-02T00:00+11:00", 24)),
+        ("Australia/Lord_Howe", "2026-04-05T18", "2026-04-05T17:00Z", None),
+        ("Australia/Lord_Howe", "2026-07-03T10", "2026-07-03T09:00Z", None),
+    ],
+)  # fmt: skip
+def test_hours_of_utc_are_shown_in_every_zone_and_days_where_they_are_whole_hours(
+    zone: str, until: str, hour: str, day: tuple[str, float] | None
+) -> None:
+    found = settled_periods(spec(timezone=zone), ms(until), 0)
+
+    assert found == {"hour": window(hour, 1)} | ({"day": window(*day)} if day else {})
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "day"),
+    [
+        ("UTC", "2026-03-03T09:00Z", ("2026-03-02T00:00Z", 24)),
+        ("Asia/Kolkata", "2026-03-03T14:00+05:30", ("2026-03-02T00:00+05:30", 24)),
+        ("Asia/Kathmandu", "2026-03-03T14:00+05:45", ("2026-03-02T00:00+05:45", 24)),
+        ("America/St_Johns", "2026-03-03T05:00-03:30", ("2026-03-02T00:00-03:30", 24)),
+        ("Australia/Lord_Howe", "2026-03-03T20:00+11:00", ("2026-03-02T00:00+11:00", 24)),
+    ],
+)
+def test_hours_of_a_zone_are_shown_as_they_begin_there(
+    zone: str, hour: str, day: tuple[str, float]
+) -> None:
+    found = settled_periods(spec(timezone=zone, local_hours=True), ms("2026-03-03T10"), 0)
+
+    assert found == {"hour": window(hour, 1), "day": window(*day)}
+
+
+def test_a_day_of_local_hours_has_the_half_hour_of_the_change() -> None:
+    lord_howe = spec(timezone="Australia/Lord_Howe", local_hours=True)
+
+    day = settled_periods(lord_howe, ms("2026-04-05T18"), 0)["day"]
+
+    assert day == window("2026-04-05T00:00+11:00", 24.5)
+
+
+@pytest.mark.parametrize(("shown", "periods"), [(True, {"day", "hour"}), (False, set())])
+def test_period_gauges_are_shown_unless_the_settings_say_no(
+    shown: bool,  # noqa: FBT001 - a parameter
+    periods: set[str],
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    driver = LedgerDriver(tmp_path, spec(period_gauges=shown), clock=clock)
+    hour = START_MS // HOUR_MS * HOUR_MS
+    driver.poll({hour - HOUR_MS: 3})
+    clock.step(DAY_MS + 2 * HOUR_MS)
+
+    driver.poll({hour + DAY_MS - HOUR_MS: 4})
+
+    assert {labels[-1] for labels in driver.shown(GAUGE)} == periods
+    assert driver.view().state.periods.keys() == periods
+    assert driver.shown(RECEIVED)
+    driver.close()

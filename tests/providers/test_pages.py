@@ -1,0 +1,84 @@
+"""Every provider that reads pages ends its lists by the same rule."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from exporter.errors import Truncated
+from exporter.model.query import PollRequest
+from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
+from tests.providers.vendor import build_target, played, read
+from tests.support.virtual import START_MS
+
+HOUR = floor_to(START_MS, HOUR_MS)  # 2026-03-03T11:00:00Z
+BOT = {"provider": "chatlayer", "token": "a:b", "bots": ["b1"]}
+Page = Callable[[int, dict[str, Any]], Any]
+
+
+def usage(rows: int, token: dict[str, Any]) -> Any:
+    row = {"period": "2026-03-03T11:00:00Z", "projectID": "p", "environmentID": "e", "type": "t"}
+    cursor = {"cursor": token["next_page_token"]} if token else {}
+    return {"result": {"items": [{**row, "count": 1}] * rows, **cursor}}
+
+
+def events(rows: int, token: dict[str, Any]) -> Any:
+    row = {"event": "goal", "bot_id": "b1", "timestamp": "2026-03-03T11:10:00Z"}
+    return {"events": [{**row, "id": f"e{n}"} for n in range(rows)]} | token
+
+
+def definitions(rows: int, token: dict[str, Any]) -> Any:
+    return {"event_definitions": [{"event": "goal", "volume_30_day": 1}] * rows} | token
+
+
+LISTS: Mapping[str, tuple[Mapping[str, Any], Page, int]] = {
+    "voiceflow": (
+        {"provider": "voiceflow", "api_key": "k", "projects": ["p"], "queries": ["interactions"]},
+        usage,
+        500,
+    ),
+    "chatlayer events": (
+        BOT | {"collectors": ["events"], "stream": {"mode": "recount"}, "start": "history"},
+        events,
+        100,
+    ),
+    "chatlayer definitions": (BOT | {"collectors": ["definitions"]}, definitions, 100),
+}
+
+
+def poll(case: str, rows: int, token: dict[str, Any]) -> Reading:
+    """Return what is read where every answer is a page of ``rows`` with ``token``."""
+    settings, page, _ = LISTS[case]
+    target = build_target(**settings)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+    answer = played(lambda _: page(rows, token))
+    (reading,) = read(target, target.queries[0], answer, request)
+    return reading
+
+
+def sum_of(reading: Reading) -> float:
+    return sum(value for _, _, value in reading.counts) + sum(row.value for row in reading.lists)
+
+
+@pytest.mark.parametrize("end", [{}, *({"next_page_token": end} for end in (None, "", 0, "0"))])
+@pytest.mark.parametrize("case", LISTS)
+def test_a_token_that_says_nothing_ends_the_list(case: str, end: dict[str, Any]) -> None:
+    reading = poll(case, LISTS[case][2], end)
+
+    assert sum_of(reading) == LISTS[case][2]
+    assert not reading.drift
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_full_page_that_comes_again_with_its_token_is_an_incomplete_read(case: str) -> None:
+    with pytest.raises(Truncated, match="came again"):
+        poll(case, LISTS[case][2], {"next_page_token": "t"})
+
+
+@pytest.mark.parametrize("token", ["t", 7])
+@pytest.mark.parametrize("case", LISTS)
+def test_a_short_page_that_comes_again_with_its_token_ends_the_list(case: str, token: Any) -> None:
+    reading = poll(case, 3, {"next_page_token": token})
+
+    assert sum_of(reading) == 3
+    assert reading.drift == {"unexpected_type": 1}
