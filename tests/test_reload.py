@@ -1,7 +1,10 @@
 """A reload reports what is true: refused with nothing changed, or in force."""
 
+import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +109,26 @@ def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
     assert closed == [["flowxo"]]
 
 
+def test_a_settings_file_that_hangs_stops_no_poll_and_is_named(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+    environment = replace(_environment(clock), blocking=_hanging)
+    app = App(read(document), environment, "before")
+
+    async def main() -> tuple[str, ...]:
+        await app.open()
+        result = await app.reload(lambda: (_without("xenioo", document), "after"))
+        assert app.healthy()
+        app.stop()
+        await app.run()
+        return result.errors
+
+    (message,) = run_virtual(main(), clock)
+
+    assert "could not be read within 5 s" in message
+    assert "xenioo" in {target.name for target in app.status().targets}
+
+
 def test_settings_that_the_ledger_refuses_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +169,10 @@ def _slower(name: str, document: dict[str, object]) -> Settings:
 def _environment(clock: VirtualClock) -> Environment:
     rng = random.Random(1)  # noqa: S311 - the same jitter each time
     return Environment(clock=clock, rng=rng, providers=PROVIDERS, offload=inline)
+
+
+async def _hanging(_key: object, _call: object) -> Any:
+    await asyncio.Event().wait()
 
 
 def _fail(*_arguments: object, **_keywords: object) -> None:
