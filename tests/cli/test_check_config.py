@@ -52,6 +52,17 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
         assert result.stderr == ""
 
 
+def test_a_wrong_variable_of_this_machine_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+
+    result = check(folder, GOOD)
+
+    assert result.exit_code == 2
+    assert "SSL_CERT_FILE=/nowhere.pem: No such file or directory" in result.stderr
+
+
 def test_a_probe_needs_secrets(folder: Path) -> None:
     result = check(folder, GOOD, "--no-secrets", "--probe")
 

@@ -18,6 +18,7 @@ from exporter.cli.settings import targets_of
 from exporter.clock import SystemClock
 from exporter.errors import BudgetSpent
 from exporter.exposition import catalogue
+from exporter.http_client.transport import Transport
 from exporter.ledger.store import Ledger
 from exporter.model.query import Budget
 from exporter.providers import PROVIDERS
@@ -45,7 +46,7 @@ def probed(
 ) -> dict[str, Outcome]:
     """Return what came of the probes, by target, or by target and subject where it has several."""
     targets = targets_of(read(document or vendors.document()))
-    outcomes = run_virtual(probe(targets, clock, taking(ledger, clock), vendors), clock)
+    outcomes = run_virtual(probe(targets, clock, taking(ledger, clock), Transport(vendors)), clock)
     of_target = Counter(outcome.target for outcome in outcomes)
     return {
         outcome.target
