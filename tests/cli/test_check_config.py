@@ -186,9 +186,16 @@ def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).stdout.split()[-1] == __version__
 
 
-def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "exporter", "check-config", "none.yaml"],
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check-config", "none.yaml"],
+        ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"],
+    ],
+)
+def test_the_package_runs_as_a_module(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "exporter", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
