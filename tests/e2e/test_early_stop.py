@@ -1,7 +1,6 @@
 """A program that is stopped, also while it starts: no traceback, nothing left, and soon."""
 
 import signal
-import threading
 from pathlib import Path
 
 import pytest
