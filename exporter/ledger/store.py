@@ -210,7 +210,7 @@ class Ledger:
                 claims.postpone(tx, claim.target, postpone_target_ms)
             if postpone_target_ms is not None and budget is not None:
                 budgets.block(tx, budget, postpone_target_ms)
-            add_self_counts(tx, counted or {})
+            add_self_counts(tx, (counted or {}).items())
 
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
         """The 0 (or old value) of these series was shown and scraped."""
