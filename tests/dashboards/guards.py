@@ -10,6 +10,8 @@ from dashboards.source.thresholds import Thresholds
 from tests.dashboards.promtool import Build, Values, firing
 from tests.dashboards.ruleset import in_hours, mutated, rules
 
+CASE = "THE CASE"
+"""What the series of a case have for its name."""
 Series: TypeAlias = Mapping[str, Values]
 _COMPARED = re.compile(r"(?:[<>]=?|==) [\d.]+")
 
@@ -89,7 +91,11 @@ class Bench:
         cases: Iterable[str],
         build: Build = "installed",
     ) -> dict[tuple[str, str], int]:
-        series = {name: values for case in cases for name, values in self.cases[case].items()}
+        series = {
+            name.replace(CASE, case): values
+            for case in cases
+            for name, values in self.cases[case].items()
+        }
         step_s = self.thresholds.interval_s
         found = firing(folder, ruleset, series, self.probes, step_s=step_s, build=build)
         first: dict[tuple[str, str], int] = {}

@@ -7,7 +7,7 @@ import pytest
 
 from dashboards.source.thresholds import Share, Thresholds
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
-from tests.dashboards.guards import Bench, Guard
+from tests.dashboards.guards import CASE, Bench, Guard
 from tests.dashboards.promtool import BUILDS, Values, firing
 from tests.dashboards.ruleset import HOUR_S, mutated, rules
 
@@ -23,33 +23,31 @@ THRESHOLDS = Thresholds(interval_s=HOUR_S)
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
 
-def gauge(family: str, bot: str, *more: str) -> str:
-    labels = ('provider="inkeep"', f'target="{bot}"', f'project="{bot}"', *more)
+def gauge(family: str, *more: str) -> str:
+    labels = ('provider="inkeep"', f'target="{CASE}"', f'project="{CASE}"', *more)
     return f"{family}{{{','.join(labels)}}}"
 
 
-def period(kind: str, bot: str, course: Course) -> dict[str, Values]:
-    return {gauge(f"chatbot_period_{kind}", bot, 'period="hour"'): written(course)}
+def period(kind: str, course: Course) -> dict[str, Values]:
+    return {gauge(f"chatbot_period_{kind}", 'period="hour"'): written(course)}
 
 
 def steps(before: float, after: float, since: int = FRIDAY_TEN) -> Course:
     return lambda hour: after if hour >= since else before
 
 
-def fallbacks(bot: str, share: Course, messages: float) -> dict[str, Values]:
+def fallbacks(share: Course, messages: float) -> dict[str, Values]:
     part = lambda hour: round((share(hour) or 0) * messages)  # noqa: E731 - a course is a function
-    return period("fallbacks", bot, part) | period("messages_received", bot, flat(messages))
+    return period("fallbacks", part) | period("messages_received", flat(messages))
 
 
-def handovers(bot: str, share: Course, conversations: float) -> dict[str, Values]:
+def handovers(share: Course, conversations: float) -> dict[str, Values]:
     part = lambda hour: (share(hour) or 0) * conversations  # noqa: E731 - a course is a function
-    return period("handovers", bot, part) | period(
-        "conversations_started", bot, flat(conversations)
-    )
+    return period("handovers", part) | period("conversations_started", flat(conversations))
 
 
-def users(bot: str, course: Course, window: str = "rolling_7d") -> dict[str, Values]:
-    name = gauge("chatbot_active_users", bot, 'channel=""', f'window="{window}"')
+def users(course: Course, window: str = "rolling_7d") -> dict[str, Values]:
+    name = gauge("chatbot_active_users", 'channel=""', f'window="{window}"')
     return {name: written(course)}
 
 
@@ -64,47 +62,37 @@ def dips(values: tuple[float, ...], usual: float) -> Course:
 
 LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
-    "fallbacks rise": (FALLBACK, fallbacks("fallbacks rise", steps(0.05, 0.25), 100)),
-    "always many": (None, fallbacks("always many", flat(0.3), 100)),
-    "few messages": (None, fallbacks("few messages", steps(0, 0.5), 4)),
-    "rise by a little": (None, fallbacks("rise by a little", steps(0.05, 0.12), 1000)),
-    "rise by chance": (None, fallbacks("rise by chance", steps(0.4, 0.55), 12)),
-    "handovers rise": (HANDOVER, handovers("handovers rise", steps(0.05, 0.3), 20)),
-    "handovers as ever": (None, handovers("handovers as ever", flat(0.3), 20)),
-    "few conversations": (None, handovers("few conversations", steps(0, 0.5), 1)),
-    "a few more handovers": (None, handovers("a few more handovers", steps(0.05, 0.12), 60)),
-    "handovers by chance": (None, handovers("handovers by chance", steps(0.4, 0.55), 3)),
+    "fallbacks rise": (FALLBACK, fallbacks(steps(0.05, 0.25), 100)),
+    "always many": (None, fallbacks(flat(0.3), 100)),
+    "few messages": (None, fallbacks(steps(0, 0.5), 4)),
+    "rise by a little": (None, fallbacks(steps(0.05, 0.12), 1000)),
+    "rise by chance": (None, fallbacks(steps(0.4, 0.55), 12)),
+    "handovers rise": (HANDOVER, handovers(steps(0.05, 0.3), 20)),
+    "handovers as ever": (None, handovers(flat(0.3), 20)),
+    "few conversations": (None, handovers(steps(0, 0.5), 1)),
+    "a few more handovers": (None, handovers(steps(0.05, 0.12), 60)),
+    "handovers by chance": (None, handovers(steps(0.4, 0.55), 3)),
     "handovers for an hour": (
         None,
-        period("handovers", "handovers for an hour", dips((200, 0), 1))
-        | period("conversations_started", "handovers for an hour", dips((200, 4000), 20)),
+        period("handovers", dips((200, 0), 1))
+        | period("conversations_started", dips((200, 4000), 20)),
     ),
     "messages late, fallbacks more": (
         None,
-        period("fallbacks", "messages late, fallbacks more", steps(5, 60))
-        | period("messages_received", "messages late, fallbacks more", LATE_MESSAGES),
+        period("fallbacks", steps(5, 60)) | period("messages_received", LATE_MESSAGES),
     ),
-    "users halve": (USERS, users("users halve", steps(200, 90, 27 * 24))),
-    "users a fifth fewer": (None, users("users a fifth fewer", steps(200, 160, 27 * 24))),
-    "few users": (None, users("few users", steps(40, 10, 27 * 24))),
-    "users were many for once": (
-        None,
-        users("users were many for once", dip(100, 300, 12 * 24, 18 * 24)),
-    ),
-    "users were many a month ago": (
-        None,
-        users("users were many a month ago", dip(100, 300, 0, 4 * 24)),
-    ),
+    "users halve": (USERS, users(steps(200, 90, 27 * 24))),
+    "users a fifth fewer": (None, users(steps(200, 160, 27 * 24))),
+    "few users": (None, users(steps(40, 10, 27 * 24))),
+    "users were many for once": (None, users(dip(100, 300, 12 * 24, 18 * 24))),
+    "users were many a month ago": (None, users(dip(100, 300, 0, 4 * 24))),
     "fallbacks for an hour": (
         None,
-        period("fallbacks", "fallbacks for an hour", dips((80, 100), 5))
-        | period("messages_received", "fallbacks for an hour", dips((100, 4000), 100)),
+        period("fallbacks", dips((80, 100), 5))
+        | period("messages_received", dips((100, 4000), 100)),
     ),
-    "users fewer for half a day": (
-        None,
-        users("users fewer for half a day", dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12)),
-    ),
-    "users of a day": (None, users("users of a day", steps(200, 10, 27 * 24), "day")),
+    "users fewer for half a day": (None, users(dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12))),
+    "users of a day": (None, users(steps(200, 10, 27 * 24), "day")),
 }
 
 
@@ -170,10 +158,7 @@ def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
 
 
 SMALL = dataclasses.replace(THRESHOLDS, fallback=Share(6, least=10), handover=Share(24, least=10))
-FIRST_OF_TWELVE = {
-    FALLBACK: fallbacks("bot", dips((1,), 0), 2),
-    HANDOVER: handovers("bot", dips((4,), 0), 0.5),
-}
+FIRST_OF_TWELVE = {FALLBACK: fallbacks(dips((1,), 0), 2), HANDOVER: handovers(dips((4,), 0), 0.5)}
 
 
 @pytest.mark.parametrize(("floor", "expected"), [("0.02", False), ("0", True)])
@@ -197,8 +182,8 @@ def mixed(kinds: dict[str, Course]) -> dict[str, Values]:
     """Return a bot with counters of every kind, whose hours of some kinds are late."""
     series: dict[str, Values] = {}
     for kind, course in kinds.items():
-        series |= period(kind, "bot", course)
-        series[gauge(f"chatbot_{kind}_total", "bot")] = written(flat(1))
+        series |= period(kind, course)
+        series[gauge(f"chatbot_{kind}_total")] = written(flat(1))
     return series
 
 

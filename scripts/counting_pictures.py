@@ -1,4 +1,4 @@
-"""``python -m tests.docs.counting_pictures``: counting as curves, drawn from a real ledger.
+"""``python -m scripts.counting_pictures``: counting as curves, drawn from a real ledger.
 
 A ledger gets each story poll by poll. The sum of the vendor's hours since the first poll and the
 counter are drawn over time.
@@ -14,7 +14,7 @@ from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
-FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 MINUTE_MS = 60_000
 FIRST_MS = floor_to(START_MS, HOUR_MS) + HOUR_MS
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 720, 240, 48, 40, 56
