@@ -4,6 +4,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 TESTS ?= tests
+# Not by number of tests: files with one long test would come last, and one worker wait for them.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := check
 .PHONY: demo test check format types lint imports deps lock docs release prove bench bench-short clean tools
@@ -22,10 +24,10 @@ demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
 test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the whole
 	$(PY) -m compileall -q exporter  # once, not at each of the many starts of the program
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
+	$(PY) -m coverage run -m pytest -n 2 $(BY_FILE) -m "not slow" $(TESTS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
-	$(PY) -m pytest -n 2 --dist loadfile -m slow $(TESTS)
+	$(PY) -m pytest -n 2 $(BY_FILE) -m slow $(TESTS)
 
 check: lint types imports deps  ## format, lint, types, imports, dependencies, spelling
 
@@ -74,7 +76,7 @@ docs: $(STAMP)  ## the documentation site, strict
 	scripts/settings-schema
 	$(VENV)/bin/mkdocs build
 
-release: $(STAMP)  ## wheel, sdist, bill of materials, chart
+release: $(STAMP)  ## wheel, sdist, changelog, dashboards, chart, bill of materials
 	scripts/release
 
 prove: $(STAMP)  ## the steps of the image, as far as they can be taken without an engine

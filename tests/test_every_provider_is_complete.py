@@ -29,7 +29,6 @@ def files(name: str) -> list[str]:
         f"tests/providers/{name}/test_compliance.py",
         f"docs/providers/{name}.md",
         f"dashboards/chatbot-{name}.json",
-        f"deploy/helm/chatbot-exporter/files/boards/chatbot-{name}.json",
     ]
 
 
@@ -93,7 +92,6 @@ def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
         "tests/providers/halfway/test_compliance.py",
         "docs/providers/halfway.md",
         "dashboards/chatbot-halfway.json",
-        "deploy/helm/chatbot-exporter/files/boards/chatbot-halfway.json",
         "a line in exporter/providers/__init__.py",
         "a line in exporter/simulator/__init__.py",
         "an entry in exporter.yaml",

@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import logging
-import random
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from typing import Any
 import pytest
 import structlog
 
-from exporter.app import App, Environment
 from exporter.errors import SchemaError
 from exporter.logs import HIDDEN, Redactor, configure_logs, describe_exception, hide
-from exporter.providers import PROVIDERS
+from tests.support.fault_matrix import ERROR_BODIES, MATRIX, NEVER_ANSWERED
+from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, run_virtual
 
 CANARY = 'sk-C4n4ry/7f3a+"Secret\\'
 WORDS = "my iban is DE00 C4n4ry"
@@ -153,75 +152,32 @@ def test_only_so_many_secrets_are_kept_in_mind() -> None:
     assert redactor.clean("secret-1- secret-599-") == f"secret-1- {HIDDEN}"
 
 
-FAULTS: list[tuple[str, dict[str, Any]]] = [
-    ("unauthorized", {"body": {"error": f"the key {CANARY} is wrong; {WORDS}"}}),
-    ("throttled", {"body": {"error": f"{CANARY}: {WORDS}"}}),
-    ("refused", {"body": [CANARY, WORDS]}),
-    ("server_error", {"body": {"error": CANARY, "text": WORDS}}),
-    ("wrong_type", {}),
-    ("html_200", {}),
-    ("truncated", {}),
-    ("reset", {}),
-    ("login_redirect", {}),
-]
-
-
-def with_canaries(vendors: Vendors) -> dict[str, Any]:
-    """Return settings whose ids and aliases are not secret, with an operator's keys."""
-    keys = {
-        "voiceflow": {"api_key": CANARY},
-        "flowxo": {"api_key": CANARY},
-        "inkeep": {"api_key": CANARY},
-        "chatlayer": {"token": f"id:{CANARY}"},
-        "xenioo": {"account_key": CANARY},
-    }
-    return vendors.document(keys)
-
-
 async def lived(
-    folder: Path, document: dict[str, Any], vendors: Vendors, clock: Any, seconds: float = 20
+    document: dict[str, Any], vendors: Vendors, clock: VirtualClock, seconds: float
 ) -> None:
-    """Let the exporter run for a while and end."""
-    outside = Environment(
-        clock=clock,
-        rng=random.SystemRandom(),
-        providers=PROVIDERS,
-        offload=inline,
-        transport=vendors,
-    )
-    document["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}
-    app = App(read(document), outside)
-    await app.open()
-    running = asyncio.create_task(app.run())
-    await clock.sleep(seconds)
-    app.stop()
-    await running
+    async with exporter(read(document), clock, vendors):
+        await clock.sleep(seconds)
 
 
-@pytest.mark.parametrize(("fault", "options"), FAULTS)
-def test_whatever_a_vendor_does_no_line_holds_a_key_or_a_text(
-    fault: str, options: dict[str, Any], tmp_path: Path, lines: io.StringIO
+@pytest.mark.parametrize("fault", sorted(map(str, {*MATRIX} - {*ERROR_BODIES, *NEVER_ANSWERED})))
+def test_no_line_of_a_failed_poll_holds_a_key(
+    fault: str, tmp_path: Path, lines: io.StringIO
 ) -> None:
+    """Error bodies that repeat keys and texts are in ``tests/properties/test_canaries.py``."""
     clock = VirtualClock()
     vendors = Vendors(clock)
-    document = (
-        vendors.document() if fault in {"wrong_type", "truncated"} else with_canaries(vendors)
-    )
+    document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
     for service in vendors.services.values():
-        service.faults.on(fault, **options)
+        service.faults.on(fault)
 
-    run_virtual(lived(tmp_path, document, vendors, clock), clock)
+    run_virtual(lived(document, vendors, clock, 20), clock)
 
-    said = written(lines)
-    failed = [line for line in said if line["event"] == "poll failed"]
+    failed = [line for line in written(lines) if line["event"] == "poll failed"]
     assert {line["target"] for line in failed} == set(vendors.services)
-    assert "C4n4ry" not in lines.getvalue()
-    assert not [secret for secret in secrets(document) if secret in lines.getvalue()]
-
-
-def secrets(document: dict[str, Any]) -> list[str]:
     names = {"api_key", "account_key", "token"}
-    return [value for each in document["targets"] for name, value in each.items() if name in names]
+    keys = [each[name] for each in document["targets"] for name in names & each.keys()]
+    assert not [key for key in keys if key in lines.getvalue()]
+    assert len(keys) == len(vendors.services)
 
 
 def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
@@ -232,14 +188,15 @@ def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     document = vendors.document()
     (target,) = [each for each in document["targets"] if each["provider"] == "flowxo"]
     document["targets"] = [target | {"interval": "10s", "slow_interval": "1h"}]
+    document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
     recovers_ms = clock.now_ms() + 60_000
     vendors.services["flowxo"].faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
-    run_virtual(lived(tmp_path, document, vendors, clock, seconds=180), clock)
+    run_virtual(lived(document, vendors, clock, 180), clock)
 
-    said = [line for line in written(lines) if line.get("query") == "hourly"]
-    polls = [line for line in said if line["event"] == "polled"]
-    changes = [(line["level"], line["event"]) for line in said if line["event"] != "polled"]
+    ours = [line for line in written(lines) if line.get("query") == "hourly"]
+    polls = [line for line in ours if line["event"] == "polled"]
+    changes = [(line["level"], line["event"]) for line in ours if line["event"] != "polled"]
     assert {line["level"] for line in polls} == {"debug"}
     assert len(polls) > 5
     assert changes[0] == ("warning", "poll failed")

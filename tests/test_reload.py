@@ -1,7 +1,11 @@
 """A reload reports what is true: refused with nothing changed, or in force."""
 
+import asyncio
 import random
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +14,8 @@ from exporter.cli.settings import load_settings
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
+from exporter.http_client.detached import Blocking
+from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
 from tests.support.vendors import Vendors, read
@@ -51,102 +57,111 @@ def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
     assert "restart the exporter" in str(caught.value)
 
 
-def test_settings_that_differ_elsewhere_need_no_restart(tmp_path: Path) -> None:
+def test_settings_that_do_not_differ_need_no_restart(tmp_path: Path) -> None:
     running = load_settings(written(tmp_path))
 
     refuse_restart_only(tmp_path / "exporter.yaml", running, load_settings(written(tmp_path)))
 
 
-@pytest.mark.parametrize("step", ["close_circuits", "view"])
-def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    clock = VirtualClock()
-    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
-    app = App(read(document), _environment(clock), "before")
+@dataclass
+class Reload:
+    """An exporter on all vendors that does not poll, and its reload while the ledger fails."""
 
-    async def main() -> tuple[bool, str, set[str]]:
-        await app.open()
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, step, _fail)
-            result = await app.reload(lambda: (_without("xenioo", document), "after"))
-        status = app.status()
-        app.stop()
-        await app.run()
-        return bool(result.errors), status.config_hash, {each.name for each in status.targets}
+    folder: Path
+    blocking: Blocking = waits_for_none
 
-    refused, digest, targets = run_virtual(main(), clock)
+    def __post_init__(self) -> None:
+        clock = VirtualClock()
+        rng = random.Random(1)  # noqa: S311 - the same jitter each time
+        self.document = Vendors(clock).document() | {
+            "ledger": {"url": f"sqlite:///{self.folder}/ledger.db"}
+        }
+        environment = Environment(
+            clock=clock, rng=rng, providers=PROVIDERS, offload=inline, blocking=self.blocking
+        )
+        self.app = App(read(self.document), environment, "before")
+        self.clock = clock
 
-    page = app.telemetry.exposed(openmetrics=False).decode()
-    assert not refused
-    assert digest == "after"
-    assert "xenioo" not in targets
-    assert "chatbot_exporter_config_last_reload_successful 1" in page
+    def targets(self, **changes: Mapping[str, Any] | None) -> Settings:
+        """Return the settings with targets changed, or, for None, left out."""
+        targets = [
+            each | (changes.get(each["name"]) or {})
+            for each in self.document["targets"]
+            if changes.get(each["name"], {}) is not None
+        ]
+        return read(self.document | {"targets": targets})
 
+    def run(self, settings: Settings, patched: pytest.MonkeyPatch, *steps: str) -> tuple[str, ...]:
+        """Reload ``settings`` while ``steps`` of the ledger fail; return the reload's errors."""
 
-def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = VirtualClock()
-    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
-    app = App(read(document), _environment(clock), "before")
-    closed: list[list[str]] = []
+        async def main() -> tuple[str, ...]:
+            await self.app.open()
+            with patched.context() as failing:
+                for step in steps:
+                    failing.setattr(Ledger, step, _fail)
+                result = await self.app.reload(lambda: (settings, "after"))
+            self.status = self.app.status()
+            self.app.stop()
+            await self.app.run()
+            return result.errors
 
-    async def main() -> None:
-        await app.open()
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "view", _fail)
-            patched.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
-            await app.reload(lambda: (_slower("flowxo", document), "after"))
-        app.stop()
-        await app.run()
-
-    run_virtual(main(), clock)
-
-    assert closed == [["flowxo"]]
+        return run_virtual(main(), self.clock)
 
 
-def test_settings_that_the_ledger_refuses_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = VirtualClock()
-    document = Vendors(clock).document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
-    app = App(read(document), _environment(clock), "before")
-
-    async def main() -> tuple[tuple[str, ...], str, set[str]]:
-        await app.open()
-        with monkeypatch.context() as patched:
-            patched.setattr(Ledger, "sync_queries", _fail)
-            result = await app.reload(lambda: (_without("xenioo", document), "after"))
-        status = app.status()
-        app.stop()
-        await app.run()
-        return result.errors, status.config_hash, {each.name for each in status.targets}
-
-    faults, digest, targets = run_virtual(main(), clock)
-
-    assert faults == ("disk full",)
-    assert digest == "before"
-    assert "xenioo" in targets
+@pytest.fixture
+def reload(tmp_path: Path) -> Reload:
+    return Reload(tmp_path)
 
 
-def _without(name: str, document: dict[str, object]) -> Settings:
-    targets = document["targets"]
-    assert isinstance(targets, list)
-    return read(document | {"targets": [each for each in targets if each["name"] != name]})
-
-
-def _slower(name: str, document: dict[str, object]) -> Settings:
-    targets = document["targets"]
-    assert isinstance(targets, list)
-    changed = [each | ({"settle": "2h"} if each["name"] == name else {}) for each in targets]
-    return read(document | {"targets": changed})
-
-
-def _environment(clock: VirtualClock) -> Environment:
-    rng = random.Random(1)  # noqa: S311 - the same jitter each time
-    return Environment(clock=clock, rng=rng, providers=PROVIDERS, offload=inline)
+async def _hanging(_key: object, _call: object) -> Any:
+    await asyncio.Event().wait()
 
 
 def _fail(*_arguments: object, **_keywords: object) -> None:
     raise LedgerError("disk full")
+
+
+@pytest.mark.parametrize("step", ["close_circuits", "view"])
+def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    errors = reload.run(reload.targets(xenioo=None), monkeypatch, step)
+
+    page = reload.app.telemetry.exposed(openmetrics=False).decode()
+    assert errors == ()
+    assert reload.status.config_hash == "after"
+    assert "xenioo" not in {each.name for each in reload.status.targets}
+    assert "chatbot_exporter_config_last_reload_successful 1" in page
+
+
+def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[list[str]] = []
+    monkeypatch.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
+
+    reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "view")
+
+    assert closed == [["flowxo"]]
+
+
+def test_a_settings_file_that_hangs_stops_no_poll_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reload = Reload(tmp_path, blocking=_hanging)
+
+    (message,) = reload.run(reload.targets(xenioo=None), monkeypatch)
+
+    assert "could not be read within 5 s" in message
+    assert reload.app.healthy()
+    assert "xenioo" in {each.name for each in reload.status.targets}
+
+
+def test_settings_that_the_ledger_refuses_change_nothing(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = reload.run(reload.targets(xenioo=None), monkeypatch, "sync_queries")
+
+    assert errors == ("disk full",)
+    assert reload.status.config_hash == "before"
+    assert "xenioo" in {each.name for each in reload.status.targets}

@@ -276,6 +276,15 @@ def _process() -> tuple[Panel, ...]:
                 "{{instance}}",
             ),
         ),
+        lines(
+            "Clock steps per hour",
+            "Steps of the wall clock that were noticed and corrected.",
+            "short",
+            (
+                f"sum by (instance) (increase({OWN}clock_steps_total{{{JOB}}}[1h]))",
+                "{{instance}}",
+            ),
+        ),
         table_panel(
             Caption("Builds", "Running version, by instance.", "none"),
             {

@@ -210,6 +210,17 @@ def test_absolute_and_remote_ledgers_stay_as_they_are() -> None:
     assert made == list(urls)
 
 
+def test_one_wrong_entry_of_a_list_is_one_error() -> None:
+    bots = "[{id: x, versions: [LIV]}]"
+    target = f"{{name: a, provider: chatlayer, token: {{env: K}}, region: eu, bots: {bots}}}"
+    options = {"chatlayer": PROVIDERS["chatlayer"].options}
+
+    with pytest.raises(SettingsError) as caught:
+        loads(f"version: 1\ntargets: [{target}]", options, {"K": "a:b"})
+
+    assert [each.path for each in caught.value.problems] == ["targets[0].bots[0].versions[0]"]
+
+
 def test_a_literal_secret_needs_the_switch() -> None:
     target = "targets: [{name: a, provider: hourly, account_key: 'sk-live-C4n4ry'}]"
 

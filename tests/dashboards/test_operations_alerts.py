@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import untried
-from tests.dashboards.promtool import BUILDS, Build, Values, firing
+from tests.dashboards.guards import Bench, Guard
+from tests.dashboards.promtool import BUILDS, Values, firing
 from tests.dashboards.ruleset import mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -227,44 +227,6 @@ CASES: dict[str, tuple[str | None, Series]] = {
 }
 
 
-def told(
-    folder: Path,
-    names: tuple[str, ...],
-    alerts: tuple[str, ...],
-    build: Build = "installed",
-    **guard: str,
-) -> set[tuple[str, str]]:
-    """Return the alerts that fire and for which case, by the rules, perhaps without a guard."""
-    series: Series = {}
-    for name in names:
-        series |= CASES[name][1]
-    chosen = rules(THRESHOLDS, alerts)
-    if guard:
-        chosen = mutated(chosen, guard["old"], guard["new"])
-    return {
-        (sample["alertname"], case)
-        for samples in firing(folder, chosen, series, PROBES, step_s=STEP_S, build=build).values()
-        for sample in samples
-        for case in (sample.get("target") or sample.get("instance") or sample["family"],)
-    }
-
-
-@pytest.fixture(scope="module", params=BUILDS)
-def fired(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> set[tuple[str, str]]:
-    return told(tmp_path_factory.mktemp("operations"), tuple(CASES), ALL, request.param)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_is_told_of_by_its_alert_and_no_other(
-    fired: set[tuple[str, str]], name: str
-) -> None:
-    alert, _ = CASES[name]
-
-    assert {found for found, case in fired if case == name} == ({alert} if alert else set())
-
-
 def exporter(gone: range, down: range = range(0), build: range = range(STEPS)) -> Series:
     """Return the one exporter: when it is no scrape target, when it is down, when it exported."""
     labels = '{job="a job of any name",instance="a"}'
@@ -362,16 +324,39 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_a_case_would_be_told_of_wrongly(tmp_path: Path, guard: str) -> None:
-    alert, name, old, new = GUARDS[guard]
-    rightly = CASES[name][0] == alert
+BENCH = Bench(
+    THRESHOLDS,
+    PROBES,
+    {name: series for name, (_, series) in CASES.items()},
+    {name: Guard(*parts) for name, parts in GUARDS.items()},
+)
 
-    assert ((alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)) is not rightly
+
+@pytest.fixture(scope="module", params=BUILDS)
+def fired(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], int]:
+    return BENCH.fired(tmp_path_factory.mktemp("operations"), ALL, build=request.param)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_fires_its_alert_and_no_other(fired: dict[tuple[str, str], int], name: str) -> None:
+    alert, _ = CASES[name]
+
+    found = {found for found, case in fired if case == name and found not in GUARDS}
+    assert found == ({alert} if alert else set())
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_without_a_guard_a_case_would_fire_wrongly(
+    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
+) -> None:
+    alert, case, *_ = GUARDS[name]
+    rightly = CASES[case][0] == alert
+
+    assert BENCH.fires_without(fired, name, tmp_path) is not rightly
 
 
 @pytest.mark.parametrize("alert", ALL)
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert (
-        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
-    )
+    assert BENCH.untried(alert) == []

@@ -7,8 +7,8 @@ import pytest
 
 from dashboards.source.thresholds import Share, Thresholds
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
-from tests.dashboards.guards import untried
-from tests.dashboards.promtool import BUILDS, Build, Values, firing
+from tests.dashboards.guards import Bench, Guard
+from tests.dashboards.promtool import BUILDS, Values, firing
 from tests.dashboards.ruleset import HOUR_S, mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
 
 def gauge(family: str, bot: str, *more: str) -> str:
-    labels = ('provider="inkeep"', 'target="t"', f'project="{bot}"', *more)
+    labels = ('provider="inkeep"', f'target="{bot}"', f'project="{bot}"', *more)
     return f"{family}{{{','.join(labels)}}}"
 
 
@@ -108,40 +108,6 @@ CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
 }
 
 
-def told(
-    folder: Path,
-    cases: tuple[str, ...],
-    alerts: tuple[str, ...],
-    build: Build = "installed",
-    **guard: str,
-) -> set[tuple[str, str]]:
-    series: dict[str, Values] = {}
-    for name in cases:
-        series |= CASES[name][1]
-    chosen = rules(THRESHOLDS, alerts)
-    if guard:
-        chosen = mutated(chosen, guard["old"], guard["new"])
-    found = firing(folder, chosen, series, PROBES, step_s=HOUR_S, build=build)
-    return {(s["alertname"], s["project"]) for samples in found.values() for s in samples}
-
-
-@pytest.fixture(scope="module", params=BUILDS)
-def fired(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> set[tuple[str, str]]:
-    folder = tmp_path_factory.mktemp("shares")
-    return told(folder, tuple(CASES), (FALLBACK, HANDOVER, USERS), request.param)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_is_told_of_by_its_alert_and_no_other(
-    fired: set[tuple[str, str]], name: str
-) -> None:
-    alert, _ = CASES[name]
-
-    assert {found for found, case in fired if case == name} == ({alert} if alert else set())
-
-
 GUARDS: dict[str, tuple[str, str, str, str]] = {
     "share: rise": (FALLBACK, "rise by a little", "> 0.1", "> 0"),
     "share: chance": (FALLBACK, "rise by chance", "> 4", "> 0"),
@@ -166,19 +132,41 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, guard: str) -> None:
-    alert, name, old, new = GUARDS[guard]
+ALL = (FALLBACK, HANDOVER, USERS)
+BENCH = Bench(
+    THRESHOLDS,
+    PROBES,
+    {name: series for name, (_, series) in CASES.items()},
+    {name: Guard(*parts) for name, parts in GUARDS.items()},
+)
 
-    assert CASES[name][0] is None
-    assert (alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)
+
+@pytest.fixture(scope="module", params=BUILDS)
+def fired(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], int]:
+    return BENCH.fired(tmp_path_factory.mktemp("shares"), ALL, build=request.param)
 
 
-@pytest.mark.parametrize("alert", [FALLBACK, HANDOVER, USERS])
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_fires_its_alert_and_no_other(fired: dict[tuple[str, str], int], name: str) -> None:
+    alert, _ = CASES[name]
+
+    found = {found for found, case in fired if case == name and found not in GUARDS}
+    assert found == ({alert} if alert else set())
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_without_a_guard_a_case_that_is_well_would_fire(
+    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
+) -> None:
+    assert CASES[GUARDS[name][1]][0] is None
+    assert BENCH.fires_without(fired, name, tmp_path)
+
+
+@pytest.mark.parametrize("alert", ALL)
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert (
-        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
-    )
+    assert BENCH.untried(alert) == []
 
 
 SMALL = dataclasses.replace(THRESHOLDS, fallback=Share(6, least=10), handover=Share(24, least=10))

@@ -3,13 +3,14 @@
 import multiprocessing
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
@@ -23,6 +24,12 @@ from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 HOUR = floor_to(START_MS, HOUR_MS)
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM series").fetchall()
+connection.close()
+"""
 
 
 def open_at(path: Path) -> Ledger:
@@ -165,6 +172,24 @@ def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
     driver.close()
 
 
+def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
+    driver = LedgerDriver(tmp_path)
+    writes = WriteHealth(driver.clock, Telemetry())
+    driver.ledger._writes = writes
+
+    def fail_after_a_write() -> None:
+        with driver.ledger._transaction() as tx:
+            tx.exec_driver_sql("UPDATE query SET fail_streak = 1")
+            tx.exec_driver_sql("SELECT * FROM nowhere")
+
+    with pytest.raises(LedgerError, match="no such table: nowhere"):
+        fail_after_a_write()
+    driver.ledger.next_due_ms()
+
+    assert writes.failing
+    driver.close()
+
+
 def other_tables(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE song (id INTEGER PRIMARY KEY, title TEXT)")
 
@@ -252,6 +277,20 @@ def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None
     assert "database is locked" in said[0]["error"]
 
 
+@pytest.mark.parametrize("call", ["compact", "maintain", "sizes", "self_counts", "next_due_ms"])
+def test_a_database_that_another_process_holds_is_an_error_of_the_ledger(
+    call: str, tmp_path: Path
+) -> None:
+    driver = LedgerDriver(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerError, match="database is locked"):
+            getattr(driver.ledger, call)()
+
+    driver.close()
+
+
 def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) -> None:
     driver = LedgerDriver(tmp_path)
     driver.poll({HOUR: 1.0})
@@ -266,17 +305,15 @@ def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) 
     driver.close()
 
 
-def test_a_connection_beside_the_ledger_may_end_while_it_is_written(tmp_path: Path) -> None:
-    """A file handle that is closed must not end the locks that SQLite holds on the same file."""
+def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None:
+    """Another program that ends would take itself for the last one, and delete the log."""
     driver = LedgerDriver(tmp_path)
-    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
     driver.poll({HOUR: 1.0})
+    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
 
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
-        other.execute("SELECT count(*) FROM series").fetchall()
+    subprocess.run([sys.executable, "-c", READ, tmp_path / "ledger.db"], check=True)  # noqa: S603
 
     assert (tmp_path / "ledger.db-wal").exists()
     driver.poll({HOUR: 4.0})
     assert driver.counter() == 3
     driver.close()
-    assert sa.make_url(driver.url).database

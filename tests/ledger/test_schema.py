@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.tables import metadata
 from exporter.model.samples import HOUR_MS, floor_to
@@ -50,12 +52,15 @@ def test_only_a_ledger_that_is_not_up_to_date_needs_alembic(tmp_path: Path) -> N
     assert (opened(url), opened(url)) == ("True", "False")
 
 
-def test_the_schema_in_use_is_read_from_the_ledger(driver: LedgerDriver) -> None:
-    bare = sa.create_engine(driver.url)
+def test_only_a_ledger_of_this_schema_is_used_beside_its_process(driver: LedgerDriver) -> None:
+    beside, empty = engine.create_engine(driver.url), engine.create_engine("sqlite://")
 
-    assert engine.schema_version(bare) == int(engine.NEWEST) == 2
-    assert engine.schema_version(sa.create_engine("sqlite://")) == 0
-    bare.dispose()
+    engine.check_schema(beside)
+    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 2;"):
+        engine.check_schema(empty)
+
+    beside.dispose()
+    empty.dispose()
 
 
 def rewrite_as_schema_1(url: str, folder: Path) -> None:

@@ -51,6 +51,7 @@ def test_without_a_selector_there_is_a_form_to_fill_in(told: LedgerDriver) -> No
     assert response.status_code == 200
     assert get(told, params={"format": "json"}).status_code == 400
     assert '<input name="series"' in response.text
+    assert series_on(get(told, params=str(link(response.text))).text)
     assert "<section" not in response.text
 
 
@@ -67,34 +68,31 @@ def test_the_page_shows_the_sum_and_every_bucket(told: LedgerDriver) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("accept", "form", "kind"),
     [
-        {"params": {"series": RECEIVED, "format": "json"}},
-        {"params": {"series": RECEIVED}, "headers": {"Accept": "application/json"}},
+        ("*/*", {"format": "json"}, "application/json"),
+        ("application/json", {}, "application/json"),
+        ("text/html,application/xhtml+xml,application/json;q=0.9", {}, "text/html; charset=utf-8"),
     ],
 )
-def test_the_same_is_there_as_json(told: LedgerDriver, request_: dict[str, Any]) -> None:
-    response = get(told, **request_)
+def test_the_same_is_there_as_json_for_who_asks_for_it(
+    told: LedgerDriver, accept: str, form: dict[str, str], kind: str
+) -> None:
+    response = get(told, params={"series": RECEIVED} | form, headers={"Accept": accept})
 
-    (series,) = json.loads(response.content)["series"]
-    assert response.headers["content-type"] == "application/json"
-    assert (series["exported"], len(series["buckets"])) == (66, 3)
-
-
-def test_a_browser_that_takes_everything_gets_the_page(told: LedgerDriver) -> None:
-    accept = "text/html,application/xhtml+xml,application/json;q=0.9"
-
-    response = get(told, params={"series": RECEIVED}, headers={"Accept": accept})
-
-    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["content-type"] == kind
+    if kind == "application/json":
+        (series,) = json.loads(response.content)["series"]
+        assert (series["exported"], len(series["buckets"])) == (66, 3)
 
 
 def series_on(page: str) -> list[str]:
     return re.findall(r"<h2 [^>]*><code>(.*?)</code>", page)
 
 
-def link(page: str, rel: str) -> str | None:
-    found = re.search(f'<a rel="{rel}" href="/explain\\?(.*?)"', page)
+def link(page: str, rel: str = "") -> str | None:
+    attribute = f'rel="{rel}" ' if rel else ""
+    found = re.search(f'<a {attribute}href="/explain\\?(.*?)"', page)
     return html.unescape(found[1]) if found else None
 
 

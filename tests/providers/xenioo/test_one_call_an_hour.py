@@ -134,7 +134,7 @@ def test_calls_go_on_after_all_that(steps: list[tuple[str, Any]]) -> None:
 @pytest.fixture
 def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file be opened twice, with claims that expire, as on a database server."""
-    monkeypatch.setattr(engine, "_lock", lambda _path: None)
+    monkeypatch.setattr(engine, "_lock", lambda _path, **_options: None)
 
 
 @pytest.fixture
