@@ -76,7 +76,7 @@ docs: $(STAMP)  ## the documentation site, strict
 	scripts/settings-schema
 	$(VENV)/bin/mkdocs build
 
-release: $(STAMP)  ## wheel, sdist, bill of materials, chart
+release: $(STAMP)  ## wheel, sdist, changelog, dashboards, chart, bill of materials
 	scripts/release
 
 prove: $(STAMP)  ## the steps of the image, as far as they can be taken without an engine

@@ -36,6 +36,7 @@ from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
 from exporter.providers.base.plugin import LabelSettings, Provider, Target
 from exporter.status import Status
+from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
@@ -49,6 +50,8 @@ WEB_STOP_S = 2.0
 TICKS_TO_RETRY = 20
 UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
+READ_FILES_S = 5.0
+UNREADABLE = f"the settings file, or one that it names, could not be read within {READ_FILES_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ class App:
             ticking = group.create_task(self._tick())
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
+            systemd.notify(systemd.STOPPING)
             self._ledger.hurry()
             self._poller.stop()
             await polling
@@ -210,12 +214,14 @@ class App:
     async def _reload(self, load: Load) -> ReloadResult:
         before = {each.name: each for each in self._settings.targets}
         try:
-            settings, digest = load()
+            async with asyncio.timeout(READ_FILES_S):
+                settings, digest = await self._environment.blocking("settings", load)
             await self._adopt(settings, digest)
-        except (SettingsError, LedgerError) as error:
+        except (SettingsError, LedgerError, OSError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
-            log.warning("settings refused", error=str(error))
-            return ReloadResult(tuple(str(error).splitlines()))
+            errors = tuple(str(error).splitlines()) or (UNREADABLE,)
+            log.warning("settings refused", error="; ".join(errors))
+            return ReloadResult(errors)
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
         with suppress(LedgerError):
@@ -291,16 +297,21 @@ class App:
         for number in itertools.count():
             await self._environment.clock.sleep(TICK_S)
             self._publisher.show_liveness()
+            if self.healthy():
+                systemd.notify(systemd.ALIVE)
             if self._writes.failing and number % TICKS_TO_RETRY:
                 continue
             with suppress(LedgerError):
                 await self._publisher.tick()
-            with suppress(LedgerError):
+            with suppress(LedgerError, TimeoutError):
                 await self._try_new_keys()
 
     async def _try_new_keys(self) -> None:
         refused = {state.target for state, _ in self._publisher.states if state.circuit == "open"}
-        if changed := self._keys.changed(refused):
+        look = functools.partial(self._keys.changed, refused)
+        async with asyncio.timeout(READ_FILES_S):
+            changed = await self._environment.blocking(self._keys, look)
+        if changed:
             log.info("trying a new key", targets=changed)
             await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
             self._poller.wake()
@@ -335,6 +346,7 @@ async def serve(request: ServeRequest) -> None:
             request.listen, application, tls=watched.context, admits=watched.admits
         )
     request.started(serving.address)
+    systemd.notify(systemd.READY)
     progress = asyncio.create_task(show_first_polls(app.status, clock))
     try:
         await app.run()

@@ -1,5 +1,6 @@
 """A reload reports what is true: refused with nothing changed, or in force."""
 
+import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from exporter.cli.settings import load_settings
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError
+from exporter.http_client.detached import Blocking
+from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
 from tests.support.vendors import Vendors, read
@@ -65,6 +68,7 @@ class Reload:
     """An exporter on all vendors that does not poll, and its reload while the ledger fails."""
 
     folder: Path
+    blocking: Blocking = waits_for_none
 
     def __post_init__(self) -> None:
         clock = VirtualClock()
@@ -72,7 +76,9 @@ class Reload:
         self.document = Vendors(clock).document() | {
             "ledger": {"url": f"sqlite:///{self.folder}/ledger.db"}
         }
-        environment = Environment(clock=clock, rng=rng, providers=PROVIDERS, offload=inline)
+        environment = Environment(
+            clock=clock, rng=rng, providers=PROVIDERS, offload=inline, blocking=self.blocking
+        )
         self.app = App(read(self.document), environment, "before")
         self.clock = clock
 
@@ -107,6 +113,10 @@ def reload(tmp_path: Path) -> Reload:
     return Reload(tmp_path)
 
 
+async def _hanging(_key: object, _call: object) -> Any:
+    await asyncio.Event().wait()
+
+
 def _fail(*_arguments: object, **_keywords: object) -> None:
     raise LedgerError("disk full")
 
@@ -133,6 +143,18 @@ def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
     reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "view")
 
     assert closed == [["flowxo"]]
+
+
+def test_a_settings_file_that_hangs_stops_no_poll_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reload = Reload(tmp_path, blocking=_hanging)
+
+    (message,) = reload.run(reload.targets(xenioo=None), monkeypatch)
+
+    assert "could not be read within 5 s" in message
+    assert reload.app.healthy()
+    assert "xenioo" in {each.name for each in reload.status.targets}
 
 
 def test_settings_that_the_ledger_refuses_change_nothing(

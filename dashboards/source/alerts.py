@@ -76,13 +76,13 @@ def _users(thresholds: Thresholds) -> Alert:
     users = "bot:chatbot_weekly_users:last"
     return Alert(
         "ChatbotUsersDropWeekly",
-        f"{users} < {thresholds.users_left:g} * ({users} offset 2w)\n"
-        f"and {ON} ({users} < {thresholds.users_left:g} * ({users} offset 4w))\n"
-        f"and {ON} (({users} offset 4w) >= {thresholds.users_least})",
+        f"{users} < {thresholds.users_share:g} * ({users} offset 2w)\n"
+        f"and {ON} ({users} < {thresholds.users_share:g} * ({users} offset 4w))\n"
+        f"and {ON} (({users} offset 4w) >= {thresholds.users_min})",
         "1d",
         "warning",
         "{{ $labels.project }} on {{ $labels.provider }}: weekly users are far below last month's",
-        f"Fewer than {thresholds.users_left:.0%} of the weekly users of two and of four weeks ago.",
+        f"Fewer than {thresholds.users_share:.0%} of the weekly users of two and of four weeks ago.",
         _BOT_BOARD,
         of_engagement=True,
     )

@@ -53,6 +53,7 @@ def rendered(board: DashboardPage) -> str:
     built = _built(board).build()
     document = json.loads(json.dumps(built, cls=JSONEncoder))
     number_panels(document)
+    _drop_what_the_schema_lacks(document)
     return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -61,6 +62,17 @@ def number_panels(document: dict[str, Any]) -> None:
     panels = [each for panel in document["panels"] for each in (panel, *panel.get("panels", ()))]
     for number, panel in enumerate(panels, start=1):
         panel["id"] = number
+
+
+def _drop_what_the_schema_lacks(document: dict[str, Any]) -> None:
+    """Leave out defaults that the SDK writes and other versions of Grafana do not know."""
+    for variable in document["templating"]["list"]:
+        for key in ("auto", "auto_count", "auto_min", "allowCustomValue"):
+            variable.pop(key, None)
+    for panel in document["panels"]:
+        for each in (panel, *panel.get("panels", ())):
+            if each["type"] == "table":
+                each.get("options", {}).pop("footer", None)
 
 
 def _built(board: DashboardPage) -> dashboard.Dashboard:

@@ -16,10 +16,7 @@ def trust() -> tuple[Panel, ...]:
     def changes(name: str, *by: str, hours: int = 1) -> tuple[str, str]:
         labels = ", ".join((*promql.QUERY, *by))
         legend = " ".join((WHO, *(f"{{{{{label}}}}}" for label in by)))
-        return (
-            f"sum by ({labels}) (increase({OWN}{name}_total{{{ANY}}}[{hours}h]))",
-            legend,
-        )
+        return (f"sum by ({labels}) (increase({OWN}{name}_total{{{ANY}}}[{hours}h]))", legend)
 
     revisions, legend = changes("revisions", "direction", "stage")
     return (

@@ -71,16 +71,8 @@ def band(select: str) -> Panel:
     )
     curves = (
         Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
-        Curve(
-            records.edge(select, 2, drop, thresholds),
-            f"{_PER_BOT} high",
-            band_edge(),
-        ),
-        Curve(
-            records.edge(select, -2, drop, thresholds),
-            f"{_PER_BOT} low",
-            band_edge(),
-        ),
+        Curve(records.edge(select, 2, drop, thresholds), f"{_PER_BOT} high", band_edge()),
+        Curve(records.edge(select, -2, drop, thresholds), f"{_PER_BOT} low", band_edge()),
         Curve(f"{promql.expected(promql.FAST)}{{{select}}}", f"{_PER_BOT} expected", dashed(GREY)),
     )
     return graph(caption, curves, interval="15m", width=24)

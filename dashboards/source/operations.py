@@ -156,10 +156,7 @@ def _polls() -> tuple[Panel, ...]:
             "Polls per hour",
             "Polls started.",
             "short",
-            (
-                f"sum by (provider) (increase({OWN}polls_total{{{ANY}}}[1h]))",
-                "{{provider}}",
-            ),
+            (f"sum by (provider) (increase({OWN}polls_total{{{ANY}}}[1h]))", "{{provider}}"),
         ),
         lines(
             "Failed polls per hour",
@@ -275,6 +272,12 @@ def _process() -> tuple[Panel, ...]:
                 f"sum by (instance) (increase({OWN}log_lines_dropped_total{{{JOB}}}[1h]))",
                 "{{instance}}",
             ),
+        ),
+        lines(
+            "Clock steps per hour",
+            "Steps of the wall clock that were noticed and corrected.",
+            "short",
+            (f"sum by (instance) (increase({OWN}clock_steps_total{{{JOB}}}[1h]))", "{{instance}}"),
         ),
         table_panel(
             Caption("Builds", "Running version, by instance.", "none"),

@@ -25,9 +25,9 @@ def median(window: str) -> str:
     return f"bot:chatbot_engagement_median:{window}"
 
 
-def beside(window: str) -> str:
+def adjacent(window: str) -> str:
     """Return the recorded middle of that median and those of the days before and after."""
-    return f"bot:chatbot_engagement_beside:{window}"
+    return f"bot:chatbot_engagement_adjacent:{window}"
 
 
 def level() -> str:
@@ -45,9 +45,9 @@ def weeks(window: str) -> str:
     return f"bot:chatbot_engagement_weeks:{window}"
 
 
-def surprise(window: str) -> str:
+def residual(window: str) -> str:
     """Return the recorded distance from the expectation, 1 where chance would explain it."""
-    return f"bot:chatbot_engagement_surprise:{window}"
+    return f"bot:chatbot_engagement_residual:{window}"
 
 
 def scale(window: str) -> str:

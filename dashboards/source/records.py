@@ -82,11 +82,11 @@ def _level(thresholds: Thresholds) -> str:
     Chance does not last, so few events carry over little. A day far off is an event, not a level.
     """
     median = promql.median(promql.DAILY)
-    steady = f"{24 * thresholds.steady**2:.4g} * {median}"
-    low, high = thresholds.level_within
+    steady = f"{24 * thresholds.weekly_spread**2:.4g} * {median}"
+    low, high = thresholds.level_range
     return (
         f"({promql.actual(promql.DAILY)} / {median} > {low:g} < {high:g})\n"
-        f"^ ({thresholds.lasting:g} * {steady} / (1 + {steady}))"
+        f"^ ({thresholds.carry_over:g} * {steady} / (1 + {steady}))"
     )
 
 
@@ -97,14 +97,14 @@ def _expectation(thresholds: Thresholds, drop: Drop) -> Iterator[Record]:
     it where events are few: it moves towards the middle of the three, but by less than chance.
     The level is that before the window, so that a drop does not lower its own expectation.
     """
-    median, beside = promql.median(drop.window), promql.beside(drop.window)
+    median, adjacent = promql.median(drop.window), promql.adjacent(drop.window)
     days = _shifted(median, "day", (1, 6))
     chance = f"(sqrt({drop.hours} * {median} + 1) / {drop.hours})"
-    reach = thresholds.beside_reach
-    yield Record(beside, f"quantile {BY} (0.5, {median}\nor {days})")
+    reach = thresholds.adjacent_reach
+    yield Record(adjacent, f"quantile {BY} (0.5, {median}\nor {days})")
     yield Record(
         promql.expected(drop.window),
-        f"({median} + {chance} * clamp(({beside} - {median}) / {chance}, -{reach:g}, {reach:g}))\n"
+        f"({median} + {chance} * clamp(({adjacent} - {median}) / {chance}, -{reach:g}, {reach:g}))\n"
         f"* ({promql.level()} offset {drop.hours}h or 0 * {median} + 1)",
     )
 
@@ -126,26 +126,26 @@ def _scores(thresholds: Thresholds, drop: Drop) -> Iterator[Record]:
     they are few, a share of them where they are many. What is usual is learnt from windows that
     hold something, and is never taken as less than 1.
     """
-    surprise, scale = promql.surprise(drop.window), promql.scale(drop.window)
+    residual, scale = promql.residual(drop.window), promql.scale(drop.window)
     size = f"bot:chatbot_engagement_deviation:{drop.window}"
     events = f"{drop.hours} * {promql.expected(drop.window)}"
-    past = f"{size}[{thresholds.memory}] offset {drop.ago}"
+    past = f"{size}[{thresholds.scale_window}] offset {drop.ago}"
     left = transformed(f"{drop.hours} * {promql.actual(drop.window)}", thresholds)
     yield Record(
-        surprise, f"{thresholds.factor:.4g} * ({left} - {transformed(events, thresholds)})"
+        residual, f"{thresholds.factor:.4g} * ({left} - {transformed(events, thresholds)})"
     )
-    yield Record(size, f"abs({surprise}) and {ON} ({events} >= {thresholds.learn_least})")
+    yield Record(size, f"abs({residual}) and {ON} ({events} >= {thresholds.scale_min_events})")
     yield Record(
         scale,
-        f"clamp_min({MAD_TO_SIGMA * thresholds.rough:.4g} * quantile_over_time(0.5, {past}), 1)\n"
+        f"clamp_min({MAD_TO_SIGMA * thresholds.scale_factor:.4g} * quantile_over_time(0.5, {past}), 1)\n"
         f"or {ON} 0 * {promql.expected(drop.window)} + 1",
     )
-    yield Record(promql.score(drop.window), f"{surprise} / {scale}")
+    yield Record(promql.score(drop.window), f"{residual} / {scale}")
 
 
 def transformed(events: str, thresholds: Thresholds) -> str:
     """Return a query for a number whose spread does not depend on how many events there are."""
-    return f"asinh({thresholds.steady:g} * sqrt({events} + 0.375))"
+    return f"asinh({thresholds.weekly_spread:g} * sqrt({events} + 0.375))"
 
 
 def edge(select: str, width: float, drop: Drop, thresholds: Thresholds) -> str:
@@ -153,7 +153,9 @@ def edge(select: str, width: float, drop: Drop, thresholds: Thresholds) -> str:
     events = f"{drop.hours} * {promql.expected(drop.window)}{{{select}}}"
     away = f"{width / thresholds.factor:.4g} * {promql.scale(drop.window)}{{{select}}}"
     moved = f"clamp_min({transformed(events, thresholds)} + {away}, 0)"
-    return f"clamp_min((sinh({moved}) / {thresholds.steady:g}) ^ 2 - 0.375, 0) / {drop.hours}"
+    return (
+        f"clamp_min((sinh({moved}) / {thresholds.weekly_spread:g}) ^ 2 - 0.375, 0) / {drop.hours}"
+    )
 
 
 def _shifted(series: str, unit: str, numbers: Iterable[int]) -> str:

@@ -142,7 +142,7 @@ def instance_labels(alert: Alert) -> list[str]:
         return ["provider", "target", "project", "bot_environment"]
     if alert.expr.startswith("absent("):
         return []
-    if alert.instead:
+    if "(job, instance)" in alert.expr:
         return ["job", "instance"]
     if "(provider, target, family)" in alert.expr:
         return ["provider", "target", "family"]

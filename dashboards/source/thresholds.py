@@ -53,15 +53,15 @@ class Thresholds:
     coverage: float = 0.8  # of a window's samples; absorbs restarts and edge rules of 2.x and 3.x
     weeks: int = 4
     weeks_needed: int = 3  # so that one holiday or one viral week cannot decide
-    steady: float = 0.1225  # beyond chance, no bot is steadier than 12 % from week to week
-    doubt: float = 1.3  # variance of a count together with that of the median of four others
-    learn_least: int = 10  # events of windows from which a bot's usual deviation is learnt
-    memory: str = "21d:3h"  # what it is learnt from, and how often that is looked at
-    rough: float = 0.75  # of the learnt deviation: a median of three weeks errs by about a quarter
-    beside_reach: float = 0.8  # in roots of events: less than chance, lest a lone day is forgotten
-    lasting: float = 0.5  # of a day's distance from usual, beyond chance, is left a day later
-    level_within: tuple[float, float] = (0.65, 1.5)  # outside: a campaign, a holiday, a drop
-    recovered_h: int = 3  # of prompt data before a drop is believed after a time without
+    weekly_spread: float = 0.1225  # beyond chance, every bot differs by 12 % from week to week
+    variance_factor: float = 1.3  # variance of a count and of the median of four others
+    scale_min_events: int = 10  # events in a window from which the usual deviation is learnt
+    scale_window: str = "21d:3h"  # what it is learnt from, and the step between samples
+    scale_factor: float = 0.75  # of the learnt deviation: a median of three weeks errs by a quarter
+    adjacent_reach: float = 0.8  # in roots of events: less than chance, so that one day differs
+    carry_over: float = 0.5  # part of a day's deviation, beyond chance, that lasts to the next
+    level_range: tuple[float, float] = (0.65, 1.5)  # outside: a campaign, a holiday, a drop
+    recovered_h: int = 3  # hours in time before a drop counts after an outage
     # Chosen together so that nine in ten episodes are drops: the windows of half a day and a day find
     # most, so they are the lenient ones; the short ones find the deep drops sooner (docs/replay.md).
     drops: tuple[Drop, ...] = (
@@ -73,15 +73,15 @@ class Thresholds:
     )
     fallback: Share = field(default_factory=lambda: Share(6))
     handover: Share = field(default_factory=lambda: Share(24))
-    users_left: float = 0.7
-    users_least: int = 50
+    users_share: float = 0.7
+    users_min: int = 50
     stale_s: int = 3 * 3600
     series_share: float = 0.9
 
     @property
     def factor(self) -> float:
         """What makes the distance of two transformed counts 1 where chance explains it."""
-        return 2 / (self.steady * math.sqrt(self.doubt))
+        return 2 / (self.weekly_spread * math.sqrt(self.variance_factor))
 
     def drop(self, window: str) -> Drop:
         """Return what counts as a drop over a window."""

@@ -39,6 +39,7 @@ WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled
 
   status page   http://{address}/
   metrics       http://{address}/metrics
+  explain       chatbot-exporter explain --url http://{address} '{{target="demo-flowxo"}}'
   simulators    {simulators}
 
 Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left behind.
@@ -141,6 +142,5 @@ def _faster(spec: QuerySpec) -> QuerySpec:
 
 def _welcome(address: str, urls: Mapping[str, str]) -> str:
     simulators = ", ".join(f"{name} {url}" for name, url in sorted(urls.items()))
-    return WELCOME.format(
-        version=__version__, count=len(urls), address=address, simulators=simulators
-    )
+    here = address.replace("[::]", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104
+    return WELCOME.format(version=__version__, count=len(urls), address=here, simulators=simulators)

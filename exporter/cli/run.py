@@ -18,6 +18,7 @@ from exporter.cli.settings import (
     web_config_option,
 )
 from exporter.config import refuse_restart_only
+from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.model import Settings
 from exporter.http_client.detached import ResolvingLoop
 from exporter.logs import FORMATS, LEVELS, configure_logs
@@ -83,4 +84,4 @@ def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
 
 
 def _digest(file: str) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256(read_regular(file, SETTINGS_BYTES)).hexdigest()[:12]

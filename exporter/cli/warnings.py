@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from exporter.clock import MILLISECONDS
+from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.model import Settings
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read
@@ -23,7 +24,7 @@ def warnings(
 
     ``keys``: whether the targets' secrets can be read.
     """
-    source = read(Path(file).read_bytes(), file)
+    source = read(read_regular(file, SETTINGS_BYTES), file)
     found = [
         *_short_holds(source, settings),
         *_shared_budgets(source, targets),

@@ -110,10 +110,12 @@ class _Validation:
             if key != "defaults" and not key.startswith("x-")
         }
         whole = self.part(SettingsFile, top, ())
+        listed = self.source.get(("targets",))
         targets = [
             (index, target)
-            for index, raw in self.raw_targets()
-            if (target := self.target(index, raw, common, of_provider)) is not None
+            for index, raw in enumerate(listed if isinstance(listed, list) else ())
+            if isinstance(raw, dict)
+            and (target := self.target(index, raw, common, of_provider)) is not None
         ]
         self.problems += check_whole(self.source, families)
         self.problems += check_targets(self.source, targets)
@@ -149,11 +151,6 @@ class _Validation:
         if () in keys:
             return {}
         return {key: value for key, value in given.items() if (key,) not in keys}
-
-    def raw_targets(self) -> list[tuple[int, dict[str, Any]]]:
-        given = self.source.get(("targets",))
-        listed = given if isinstance(given, list) else []
-        return [(i, raw) for i, raw in enumerate(listed) if isinstance(raw, dict)]
 
     def target(
         self,

@@ -27,6 +27,7 @@ from exporter.http_client.retries import attempts
 from exporter.http_client.transport import Request, Response, Transport
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 DEEPEST = 32
 READ_KEY_S = 5.0
@@ -145,15 +146,15 @@ class ApiClient:
 
     async def _message(self, call: ApiCall) -> Request:
         content = None if call.json is None else msgspec.json.encode(call.json)
-        keys = await self._signature() if call.signed else {}
+        keys = await self.read_key(self._sign) if call.signed else {}
         headers = self._headers(call) | dict(keys) | dict(call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
-    async def _signature(self) -> Mapping[str, str]:
-        """Return the headers that carry the key; it may be in a file that cannot be read."""
+    async def read_key(self, read: Callable[[], K]) -> K:
+        """Return what ``read`` makes of the key; raise ``Unauthorized`` if its file hangs."""
         try:
             async with asyncio.timeout(READ_KEY_S):
-                return await self._blocking(self, self._sign)  # a run of this target alone
+                return await self._blocking((self, read), read)  # a run of this target alone
         except TimeoutError:
             raise Unauthorized(
                 f"the file of the key could not be read within {READ_KEY_S:g} s"

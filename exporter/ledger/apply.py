@@ -6,7 +6,6 @@ moves the floor; and when its settings are replaced, which dates its state or en
 """
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,9 +15,9 @@ from exporter.errors import SchemaError
 from exporter.ledger import counters, gauges, rules, settings, sketches, streams
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
-from exporter.ledger.rules import Frame, Merge
+from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, query
-from exporter.model.samples import SelfCount, Window, floor_to
+from exporter.model.samples import Window, floor_to
 
 CONFIRMATIONS = 2
 """How many more polls must repeat a collapse before it is counted."""
@@ -30,14 +29,17 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     To apply a committed reading once more counts nothing: its buckets and event ids are there.
     """
     if given.reading.gauges_only:
-        counts = gauges.store(given)
         _update_query(given, _memo(given))
-        return _applied(given, counts), None
+        return _applied(given, gauges.store(given)), None
     if given.spec.stream:
-        return _applied(given, _count_events(given) + _move_on(given)), None
+        loaded = counters.load_series(given)
+        counts, counted = streams.count(given, loaded)
+        _hide_unreachable(given, loaded)
+        counts += sketches.store(given, counted)
+        return _applied(given, counts + _move_on(given)), None
     last = _last_reading(given)
     if last is not None and last.repeats(given.last_reading) and not given.label_rules_changed:
-        counts = counters.advance_counters(given, counters.overhanging(given), {})
+        counts = counters.write_off_aged(given)
     else:
         counts, dropped, held = _count_buckets(given)
         if held:
@@ -55,23 +57,10 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
     reading, row = given.reading, given.query
     if row.epoch_ms is None or reading.more:
         return None
-    reported = (
-        reading.window.start_ms,
-        reading.window.end_ms,
-        sorted(reading.kept),
-        reading.counts,
-    )
-    digest = hashlib.blake2b(msgspec.msgpack.encode(reported), digest_size=16).digest()
+    window = reading.window.start_ms, reading.window.end_ms
+    reported = msgspec.msgpack.encode((window, sorted(reading.kept), reading.counts))
+    digest = hashlib.blake2b(reported, digest_size=16).digest()
     return LastReading(row.token, row.state_ms, row.floor_ms, digest)
-
-
-def _count_events(given: ApplyInput) -> Counts:
-    loaded = counters.load_series(given)
-    counts, counted = streams.count(given, loaded)
-    counts += sketches.store(given, counted)
-    if given.label_rules_changed:
-        settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
-    return counts
 
 
 def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
@@ -84,25 +73,32 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
         raise SchemaError(f"{given.spec.name}: a first read must be whole", "missing")
     floor_ms = row.floor_ms or 0
     loaded = counters.load_series(given)
-    placed, dropped = counters.place(given, loaded, reading.counts, floor_ms)
+    room = counters.room(given, loaded)
+    places = rules.place(reading.counts, given.families, room)
+    values = rules.sum_counts(reading.counts, places, loaded.ids, floor_ms)
     window = Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
     known = counters.load_buckets(given, window)
-    rebased = _rebased(given, loaded)
     # A series that now stands for other raw values has nothing to be compared with.
+    rebased = _rebased(given, loaded)
     same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
     empty = not any(value for _, _, value in reading.counts)
-    collapse = row.epoch_ms is not None and rules.looks_collapsed(same, placed.values, empty=empty)
+    collapse = row.epoch_ms is not None and rules.looks_collapsed(same, values, empty=empty)
+    counts = given.count_dropped(room.dropped)
     if collapse and row.quarantine < CONFIRMATIONS:
-        return given.count_dropped(dropped), bool(dropped), True
-    loaded = counters.create_series(given, loaded, placed.new)
-    frame = _frame(given, _rebased(given, loaded) | loaded.adopted)
-    merged = rules.merge(known, placed.with_ids(loaded.ids), frame)
-    counts = given.count_dropped(dropped)
-    counts += counters.write(given, loaded, known, merged, forgive=collapse)
+        return counts, bool(room.dropped), True
+    created = counters.create_series(given, loaded, places.values())
+    if created is not loaded:
+        values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
+    merged = rules.merge(known, values, _frame(given, created))
+    counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
+    _hide_unreachable(given, created)
+    return counts, bool(room.dropped), False
+
+
+def _hide_unreachable(given: ApplyInput, loaded: LoadedSeries) -> None:
     if given.label_rules_changed:
         settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
-    return counts + _revisions(given, merged), bool(dropped), False
 
 
 def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
@@ -114,32 +110,23 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
 
 
-def _frame(given: ApplyInput, rebased: frozenset[int]) -> Frame:
-    row = given.query
+def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
+    row, spec = given.query, given.spec
     # History counts in a query's first read, not in that of a new meaning, which would repeat it.
-    history = given.spec.history and row.last_read_ms is None
+    history = spec.history and row.last_read_ms is None
     return Frame(
-        window=given.reading.window,
-        granularity_ms=given.spec.granularity_ms,
-        settle_ms=given.spec.settle_ms,
+        granularity_ms=spec.granularity_ms,
+        settle_ms=spec.settle_ms,
         baseline=row.epoch_ms is None and not history,
         last_read_ms=row.last_read_ms,
-        rebased=rebased.__contains__,
+        rebased=_rebased(given, loaded) | loaded.adopted,
     )
-
-
-def _revisions(given: ApplyInput, merged: Merge) -> Counts:
-    counts = given.count_query("retracted_total", merged.retracted)
-    for (direction, stage), number in merged.revisions.items():
-        counts += given.count_query("revisions_total", number, direction=direction, stage=stage)
-    return counts
 
 
 def _move_on(given: ApplyInput) -> Counts:
     """Advance cursor, epoch and floor; record a gap where a resumed or rebased query was blind."""
     row, reading = given.query, given.reading
     cursor_ms = _cursor_ms(given)
-    counts = _record_gap(given, cursor_ms)
     columns = _memo(given) | {
         "floor_ms": _floor_ms(given),
         "cursor_ms": max(cursor_ms, row.cursor_ms or cursor_ms),
@@ -154,7 +141,7 @@ def _move_on(given: ApplyInput) -> Counts:
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
     _update_query(given, columns)
-    return counts
+    return _record_gap(given, cursor_ms)
 
 
 def _floor_ms(given: ApplyInput) -> int:
@@ -176,7 +163,7 @@ def _cursor_ms(given: ApplyInput) -> int:
         return end_ms
     if given.spec.stream:
         end_ms = floor_to(given.watermark_ms, step_ms)
-    return min(rules.settled_until(given.now_ms, step_ms, given.spec.settle_ms), end_ms)
+    return min(floor_to(given.now_ms - given.spec.settle_ms, step_ms), end_ms)
 
 
 def _memo(given: ApplyInput) -> dict[str, Any]:
@@ -198,11 +185,8 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     if lost.length_ms <= 0 or not given.spec.granularity_ms:
         return []
     reason = "rebase" if row.epoch_ms is None else "unreadable"
-    given.tx.execute(
-        sa.insert(gap).values(
-            query_id=row.id, from_ms=lost.start_ms, to_ms=lost.end_ms, reason=reason
-        )
-    )
+    found = {"query_id": row.id, "from_ms": lost.start_ms, "to_ms": lost.end_ms, "reason": reason}
+    given.tx.execute(sa.insert(gap).values(found))
     seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
     return given.count_query("coverage_gaps_total") + seconds
 
@@ -217,13 +201,5 @@ def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applie
     counts = counts + given.count_dropped(reading.dropped)
     for kind, number in reading.drift.items():
         counts += given.count_query("schema_drift_total", number, kind=kind)
-    counted = _summed(counts)
-    counters.add_self_counts(given.tx, counted)
+    counted = counters.add_self_counts(given.tx, counts)
     return Applied(held, counted, len(reading.counts) + len(reading.events))
-
-
-def _summed(counts: Iterable[tuple[SelfCount, float]]) -> dict[SelfCount, float]:
-    sums: dict[SelfCount, float] = {}
-    for name, amount in counts:
-        sums[name] = sums.get(name, 0.0) + amount
-    return sums

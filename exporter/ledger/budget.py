@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.rows import BudgetState
-from exporter.ledger.tables import budget
+from exporter.ledger.tables import budget, upsert
 from exporter.model.query import Budget
 
 
@@ -39,29 +39,27 @@ def take(tx: sa.Connection, limit: Budget, now_ms: int) -> int:
     Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
     refills nothing: the whole wait begins again at the new time.
     """
-    mine = budget.c.name == limit.name
-    row = tx.execute(sa.select(budget).where(mine).with_for_update()).one_or_none()
-    if row is None:
-        tx.execute(sa.insert(budget).values(name=limit.name, spent_ms=now_ms))
-        return 0
-    if row.spent_ms > now_ms:
-        tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms, blocked_until_ms=0))
+    mine = sa.select(budget).where(budget.c.name == limit.name)
+    row = tx.execute(mine.with_for_update()).one_or_none()
     ready_ms = _ready_ms(row, limit, now_ms)
-    if ready_ms > now_ms:
-        return ready_ms - now_ms
-    tx.execute(sa.update(budget).where(mine).values(spent_ms=now_ms))
-    return 0
+    set_back = row is not None and row.spent_ms > now_ms
+    if set_back or ready_ms <= now_ms:
+        spent = "spent_ms = excluded.spent_ms, blocked_until_ms = excluded.blocked_until_ms"
+        upsert(tx, budget, [(limit.name, now_ms, 0)], spent)
+    return max(0, ready_ms - now_ms)
 
 
 def left(tx: sa.Connection, limit: Budget, now_ms: int) -> BudgetState:
     """Return what is left of ``limit``; takes nothing."""
     row = tx.execute(sa.select(budget).where(budget.c.name == limit.name)).one_or_none()
-    ready_ms = now_ms if row is None else _ready_ms(row, limit, now_ms)
+    ready_ms = _ready_ms(row, limit, now_ms)
     return BudgetState(0, ready_ms) if ready_ms > now_ms else BudgetState(1)
 
 
-def _ready_ms(row: sa.Row[Any], limit: Budget, now_ms: int) -> int:
+def _ready_ms(row: sa.Row[Any] | None, limit: Budget, now_ms: int) -> int:
     wait_ms = limit.period_ms + limit.margin_ms
+    if row is None:
+        return now_ms
     if row.spent_ms > now_ms:
         return now_ms + wait_ms
     return int(max(row.spent_ms + wait_ms, row.blocked_until_ms))

@@ -5,6 +5,7 @@ import os
 import re
 import sqlite3
 import struct
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -35,36 +36,42 @@ USED_BYTES = (
     "SELECT (page_count - freelist_count) * page_size "
     "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
-LOCK = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 2**62, 1, 0)
-"""An exclusive lock on one byte, far behind the end of the file and those that SQLite locks."""
+LOCKED_BYTE = 2**62
+"""Far behind the end of the file and the bytes that SQLite locks."""
+if sys.platform == "darwin":  # untested: the number and the layout of XNU's sys/fcntl.h
+    SET_LOCK, LOCK = 90, struct.pack("qqihh", LOCKED_BYTE, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
+else:
+    SET_LOCK = fcntl.F_OFD_SETLK
+    LOCK = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, LOCKED_BYTE, 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A ledger that is open.
 
-    ``lock`` keeps other processes out until this one ends, and ``check`` is SQLite's of the whole
-    file, which goes on beside the reading of it; its result is None or a ``LedgerError``. Both are
-    None where the ledger has no file of its own. Once ``hurried`` no call waits for long.
+    SQLite has files, first the ledger itself and then its log. ``lock`` keeps other processes out
+    until this one ends, and ``check`` is SQLite's of the whole file, which goes on beside the
+    reading of it; its result is None or a ``LedgerError``. Once ``hurried`` no call waits for long.
     """
 
     engine: sa.Engine
+    files: tuple[Path, ...] = ()
     lock: IO[bytes] | None = None
     check: "Future[None] | None" = None
     hurried: Event = field(default_factory=Event)
 
     def displaced(self) -> str:
-        """Return what is wrong where the file at the ledger's path is gone or another one now."""
-        path = _file(self.engine)
-        if path is None or self.lock is None:
-            return ""
+        """Return what is wrong where a file at the ledger's path is gone or another one now."""
         try:
-            found, _log = path.stat(), Path(f"{path}-wal").stat()
-            if os.path.samestat(found, os.fstat(self.lock.fileno())):
-                return ""
+            found = [part.stat() for part in self.files]
         except OSError:
-            pass
-        return f"{path}: deleted or replaced under the running exporter; put it back or restart"
+            found = []
+        if self.lock is None or (
+            found and os.path.samestat(found[0], os.fstat(self.lock.fileno()))
+        ):
+            return ""
+        name = _place(self.engine)
+        return f"{name}: deleted or replaced under the running exporter; put it back or restart"
 
     def close(self) -> None:
         """Let go of the ledger: of the lock last, since that ends SQLite's own."""
@@ -81,20 +88,20 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
     hurried = Event()
     made = create_engine(url, hurried)
     sa.event.listen(made, "after_cursor_execute", _note_write)
+    sa.event.listen(made, "begin", has_written)  # what was undone must not count later
     path = _file(made)
     lock = None if path is None else _lock(path, allow_network_fs=allow_network_fs)
-    opened = Opened(made, lock, hurried=hurried)
+    opened = Opened(made, lock=lock, hurried=hurried)
     try:
         check = None if path is None else _start_check(made, path)
-        if check is not None and _revision(made) not in {None, NEWEST}:
-            check.result()  # a file that is damaged is not migrated
-        migrate(made)
+        migrate(made, check)
     except Exception as error:
         opened.close()
         if not isinstance(error, sa.exc.DBAPIError | sqlite3.Error):
             raise
         raise LedgerError(f"{_place(made)}: {cause(error)}; {_hint(made, error)}") from error
-    return replace(opened, check=check)
+    names = () if path is None else (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
+    return replace(opened, files=tuple(name for name in names if name.exists()), check=check)
 
 
 def has_written(connection: sa.Connection) -> bool:
@@ -150,17 +157,19 @@ def _hint(engine: sa.Engine, error: Exception) -> str:
 
 def check_schema(engine: sa.Engine) -> None:
     """Raise ``LedgerError`` where the ledger's schema is not the one of this program."""
-    found, newest = schema_version(engine), int(NEWEST)
-    if found != newest:
+    with engine.connect() as connection:
+        found = _revision(connection)
+    if found != NEWEST:
         raise LedgerError(
-            f"the ledger has schema {found}, this program {newest}; use the version that runs, or "
+            f"the ledger has schema {found or 0}, this program {NEWEST}; use the version that runs, or "
             "let this one run first"
         )
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the schema up to date, after a copy of a SQLite file; refuse one from the future."""
-    found = _revision(engine)
+def migrate(engine: sa.Engine, check: "Future[None] | None" = None) -> None:
+    """Bring the schema up to date, after ``check`` and a copy; refuse one from the future."""
+    with engine.connect() as connection:
+        found = _revision(connection)
     if found == NEWEST:
         return
     if found is not None and found not in revisions():
@@ -169,6 +178,8 @@ def migrate(engine: sa.Engine) -> None:
         )
     path = _file(engine)
     if found is not None and path is not None:
+        if check is not None:
+            check.result()  # a file that is damaged is not migrated
         copy_to(engine, Path(f"{path}.v{found}.bak"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
@@ -204,29 +215,14 @@ def _scripts() -> Any:
     return config
 
 
-def schema_version(engine: sa.Engine) -> int:
-    """Return the number of the schema in use."""
-    return int(_revision(engine) or 0)
-
-
-def _revision(engine: sa.Engine) -> str | None:
+def _revision(connection: sa.Connection) -> str | None:
     """Return the schema in use, as Alembic notes it; None where there is none yet."""
-    with engine.connect() as connection:
-        tables = set(sa.inspect(connection).get_table_names())
-        if REVISION.name not in tables:
-            return None
-        if not tables >= OURS:
-            raise LedgerError(f"{_place(engine)}: {FOREIGN}")
-        return connection.execute(sa.select(REVISION.c.version_num)).scalar()
-
-
-def size_bytes(engine: sa.Engine) -> int | None:
-    """Return the ledger's size on disk; None where it has no file of its own."""
-    path = _file(engine)
-    if path is None:
+    tables = set(sa.inspect(connection).get_table_names())
+    if REVISION.name not in tables:
         return None
-    parts = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
-    return sum(part.stat().st_size for part in parts if part.exists())
+    if not tables >= OURS:
+        raise LedgerError(f"{_place(connection.engine)}: {FOREIGN}")
+    return connection.execute(sa.select(REVISION.c.version_num)).scalar()
 
 
 def used_bytes(connection: sa.Connection) -> int | None:
@@ -234,12 +230,6 @@ def used_bytes(connection: sa.Connection) -> int | None:
     if _file(connection.engine) is None:
         return None
     return int(connection.exec_driver_sql(USED_BYTES).scalar_one())
-
-
-def key_path(engine: sa.Engine) -> Path | None:
-    """Return where the installation's key is kept, beside the ledger; None beside no file."""
-    path = _file(engine)
-    return None if path is None else Path(f"{path}.key")
 
 
 def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
@@ -257,7 +247,7 @@ def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
     except OSError as error:
         raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
     try:
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, LOCK)
+        fcntl.fcntl(handle, SET_LOCK, LOCK)
     except OSError:
         handle.close()
         raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None

@@ -1,4 +1,4 @@
-"""Gauges: what a reading reports is shown until it is replaced or too old."""
+"""Gauges: shown until they are replaced or too old (specification: counting.md#gauges)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,56 +7,64 @@ import sqlalchemy as sa
 from exporter.errors import SchemaError
 from exporter.ledger import rules
 from exporter.ledger.counters import places_left
-from exporter.ledger.rows import ApplyInput, Counts, decode_labels
+from exporter.ledger.rows import ApplyInput, Counts, decode_series, encode_series
 from exporter.ledger.rules import Room
 from exporter.ledger.tables import gauge
-from exporter.model.samples import HOUR_MS, GaugeRow, Window
+from exporter.model.samples import HOUR_MS, GaugeRow, Series, Window
 
 ROLLING = "rolling"
+
+Slot = tuple[str, sa.ColumnElement[bool], Sequence[GaugeRow]]
+"""A kind of gauge, which rows of the query it replaces, and by what."""
 
 
 def roll(given: ApplyInput, rows: Sequence[GaugeRow]) -> Counts:
     """Replace the query's distinct counts over rolling windows by ``rows``."""
-    room = _room(given)
-    _replace(given, gauge.c.slot == ROLLING, ROLLING, rows, room)
-    return given.count_dropped(room.dropped)
+    return _replace(given, [(ROLLING, gauge.c.slot == ROLLING, rows)])
 
 
 def store(given: ApplyInput) -> Counts:
-    """Replace what the query shows by what the reading reports.
-
-    Buckets: of the newest settled one. Levels: of the newest one read. Lists: all of them.
-    """
-    reading, room = given.reading, _room(given)
-    slot = "day" if reading.daily else "hour"
+    """Replace what the query shows by what the reading reports."""
+    reading, slots = given.reading, list[Slot]()
     end_ms = rules.newest_settled_end(given.spec, given.now_ms, daily=reading.daily)
     if reading.window.start_ms < end_ms <= reading.window.end_ms:
+        name = "day" if reading.daily else "hour"
         newest = [row for row in reading.buckets if row.window.end_ms == end_ms]
-        _replace(given, gauge.c.slot == slot, slot, newest, room)
-    if levels := rules.newest_rows(reading.levels):
-        families = {row.series[0] for row in levels}
-        labels = [given.labels(row.series) for row in levels]
-        same = gauge.c.family.in_(families) & gauge.c.labels.in_(labels)
-        _replace(given, same, "level", levels, room)
+        slots.append((name, gauge.c.slot == name, newest))
+    by_age = sorted(reading.levels, key=lambda row: row.window.end_ms)
+    if levels := list({row.series: row for row in by_age}.values()):
+        same = [
+            (row.series[0], encode_series(given.spec, given.families, row.series)) for row in levels
+        ]
+        slots.append(("level", sa.tuple_(gauge.c.family, gauge.c.labels).in_(same), levels))
     if reading.lists_of:
-        _replace(given, gauge.c.family.in_(reading.lists_of), "list", reading.lists, room)
+        slots.append(("list", gauge.c.family.in_(reading.lists_of), reading.lists))
+    return _replace(given, slots)
+
+
+def _replace(given: ApplyInput, slots: Iterable[Slot]) -> Counts:
+    """Delete what was shown, then insert: first what was shown before, then what has a place."""
+    shown: set[Series] = set()
+    for _, old, _ in slots:
+        mine = sa.delete(gauge).where(gauge.c.query_id == given.query.id, old)
+        gone = given.tx.execute(mine.returning(gauge.c.family, gauge.c.labels))
+        known = [(name, text) for name, text in gone if name in given.families]
+        shown |= {decode_series(given.families, name, text) for name, text in known}
+    room = Room(shown, lambda: places_left(given, gauge))
+    rows = [(name, row) for name, _, found in slots for row in found]
+    _insert(given, [(name, row) for name, row in rows if row.series in shown])
+    new = [(name, row) for name, row in rows if row.series not in shown]
+    _insert(given, [each for each in new if room.admit(each[1].series)])
     return given.count_dropped(room.dropped)
 
 
-def _replace(
-    given: ApplyInput,
-    old: sa.ColumnElement[bool],
-    slot: str,
-    rows: Iterable[GaugeRow],
-    room: Room,
-) -> None:
-    given.tx.execute(sa.delete(gauge).where(gauge.c.query_id == given.query.id).where(old))
-    new = [_columns(given, slot, row) for row in rules.admitted_gauges(rows, given.families, room)]
-    if new:
-        try:
-            given.tx.execute(sa.insert(gauge), new)
-        except sa.exc.IntegrityError:
-            raise SchemaError(f"{given.spec.name}: a gauge is shown by another query too") from None
+def _insert(given: ApplyInput, rows: Sequence[tuple[str, GaugeRow]]) -> None:
+    if not rows:
+        return
+    try:
+        given.tx.execute(sa.insert(gauge), [_columns(given, *each) for each in rows])
+    except sa.exc.IntegrityError:
+        raise SchemaError(f"{given.spec.name}: a gauge is shown by another query too") from None
 
 
 def _columns(given: ApplyInput, slot: str, row: GaugeRow) -> dict[str, object]:
@@ -66,21 +74,9 @@ def _columns(given: ApplyInput, slot: str, row: GaugeRow) -> dict[str, object]:
     return {
         "query_id": given.query.id,
         "family": row.series[0],
-        "labels": given.labels(row.series),
+        "labels": encode_series(given.spec, given.families, row.series),
         "slot": slot,
         "value": row.value,
         "end_ms": end_ms,
         "expires_ms": rules.window_expiry_ms(given.spec, window, listed=slot == "list"),
     }
-
-
-def _room(given: ApplyInput) -> Room:
-    """Return the room for gauges; series shown now keep their places."""
-    mine = sa.select(gauge.c.family, gauge.c.labels).where(gauge.c.query_id == given.query.id)
-    shown = {
-        (row.family, decode_labels(given.families[row.family].labels, row.labels)[2:])
-        for row in given.tx.execute(mine)
-        if row.family in given.families
-    }
-    before = places_left(given, gauge)  # what is replaced keeps its place until the reading is over
-    return Room(shown, lambda: before)

@@ -1,8 +1,7 @@
 """Records of the ledger: claims, what a reading is applied with, views, the state of a query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -123,9 +122,8 @@ class LastReading:
 class ApplyInput:
     """One reading and all that decides how it counts; ``query`` is the claimed row, locked.
 
-    ``first``: no part of this poll came before. ``label_rules_changed``: label rules or caps differ from
-    those of the last poll. ``key`` is the installation's, for sketches. ``last_reading`` is what
-    the query reported before, where that is known.
+    ``label_rules_changed``: label rules or caps differ from those of the last poll. ``first``: no
+    part of this poll came before. ``key`` is the installation's, for sketches.
     """
 
     tx: sa.Connection
@@ -145,27 +143,22 @@ class ApplyInput:
         """Return up to where a stream is read, with this reading."""
         return max(self.query.watermark_ms or 0, self.reading.watermark_ms or 0)
 
-    def labels(self, series: Series) -> str:
-        """Return all labels of ``series`` as they are stored."""
-        return stored_labels(self.spec, self.families[series[0]], series)
-
-    def count(self, name: str, amount: float = 1, **labels: str) -> Counts:
-        """Return the addition to a self counter of the query's target."""
-        own = {"provider": self.spec.provider, "target": self.spec.target} | labels
-        found = (f"chatbot_exporter_{name}", tuple(sorted(own.items())))
-        return [(found, amount)] if amount else []
-
     def count_query(self, name: str, amount: float = 1, **labels: str) -> Counts:
         """Return the addition to a self counter that has the label ``query``."""
-        return self.count(name, amount, query=self.spec.name, **labels)
+        return self_count(self.spec, name, amount, query=self.spec.name, **labels)
 
     def count_dropped(self, dropped: Mapping[tuple[str, str], int]) -> Counts:
         """Return how many label sets had no place of their own, by family and reason."""
-        return [
-            each
-            for (family, reason), number in dropped.items()
-            for each in self.count("dropped_series_total", number, family=family, reason=reason)
-        ]
+        counts: Counts = []
+        for (family, reason), n in dropped.items():
+            counts += self_count(self.spec, "dropped_series_total", n, family=family, reason=reason)
+        return counts
+
+
+def self_count(spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> Counts:
+    """Return the addition to a self counter of the target of ``spec``."""
+    own = {"provider": spec.provider, "target": spec.target} | labels
+    return [((f"chatbot_exporter_{name}", tuple(sorted(own.items()))), amount)] if amount else []
 
 
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
@@ -175,38 +168,27 @@ def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
     """Return the values of ``names`` in a canonical JSON text."""
-    return msgspec.structs.astuple(_decoder(names).decode(text))
+    labels = msgspec.json.decode(text)
+    return tuple([labels.get(name, "") for name in names])
 
 
-@cache
-def _decoder(names: tuple[str, ...]) -> "msgspec.json.Decoder[msgspec.Struct]":
-    """Return a decoder into one field a name: a ledger is read whole at each start."""
-    fields = [(name, str, "") for name in names]
-    return msgspec.json.Decoder(msgspec.defstruct("Labels", fields, gc=False))
-
-
-def stored_labels(spec: QuerySpec, family: Family, series: Series) -> str:
+def encode_series(spec: QuerySpec, families: Mapping[str, Family], series: Series) -> str:
     """Return all labels of a series of the target as canonical JSON."""
-    return encode_labels(family.labels, (spec.provider, spec.target, *series[1]))
+    return encode_labels(families[series[0]].labels, (spec.provider, spec.target, *series[1]))
+
+
+def decode_series(families: Mapping[str, Family], family: str, text: str) -> Series:
+    """Return the series with this family and these labels in canonical JSON."""
+    return family, decode_labels(families[family].labels, text)[2:]
 
 
 def claim_of(row: sa.Row[Any], holder: str) -> Claim:
     """Return the claim on a query row."""
-    return Claim(
-        query_id=row.id,
-        target=row.target,
-        query=row.name,
-        holder=holder,
-        token=row.token,
-        due_ms=row.next_poll_ms,
-        epoch_ms=row.epoch_ms,
-        cursor_ms=row.cursor_ms,
-        floor_ms=row.floor_ms,
-        watermark_ms=row.watermark_ms,
-        last_read_ms=row.last_read_ms,
-        last_success_ms=row.last_success_ms,
-        fail_streak=row.fail_streak,
-        backoff_ms=row.backoff_ms,
-        circuit=row.circuit,
-        memo=msgspec.json.decode(row.memo),
-    )
+    columns = row._asdict() | {
+        "query_id": row.id,
+        "query": row.name,
+        "holder": holder,
+        "due_ms": row.next_poll_ms,
+        "memo": msgspec.json.decode(row.memo),
+    }
+    return Claim(**{each.name: columns[each.name] for each in fields(Claim)})

@@ -1,37 +1,27 @@
 """The counting rules, pure: buckets in, counters out; caps; and which period a gauge may show.
 
-For each series the ledger keeps what the provider last reported of each bucket (``obs``) and the
-part of it that predates counting (``base``). Truth is ``T = retired + sum(obs - base)``, the
-exported counter is ``C = T + overhang + written_off``. Polling never sums truth again: it is
-``C - overhang - written_off``, and a poll adds its growth (specification: counting.md).
+Truth is the sum of ``obs - base``; a poll adds its growth to it (specification: counting.md).
 """
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from exporter.model.query import QuerySpec
-from exporter.model.samples import (
-    BASE,
-    HOUR_MS,
-    OTHER,
-    CountRow,
-    Family,
-    GaugeRow,
-    Series,
-    Window,
-    floor_to,
-)
+from exporter.model.samples import BASE, HOUR_MS, OTHER, CountRow, Family, Series, Window, floor_to
 
 Key = tuple[int, int]
 """A bucket: id of its series, start in UTC milliseconds."""
 
 COLLAPSE_SHARE = 0.5
 COLLAPSE_UNITS = 100
+TARGET, ALL = "", "*"
+"""Names of the caps on a target and on all targets, beside those of families."""
 
 
 class Bucket(NamedTuple):
@@ -64,26 +54,35 @@ class Frame:
     """The circumstances of a read that decide how its rows count.
 
     ``baseline``: until a first range is wholly read, its rows are where counting starts.
-    ``rebased`` says whether a series keeps its counter and takes the window as its new baseline
-    (its labels now stand for something else). ``last_read_ms`` is when the query was read before.
+    ``last_read_ms`` is when the query was read before. The series in ``rebased`` keep their counter
+    and take the window as their new baseline: their labels now stand for something else.
     """
 
-    window: Window
     granularity_ms: int
     settle_ms: int
     baseline: bool = False
     last_read_ms: int | None = None
-    rebased: Callable[[int], bool] = lambda _series: False
+    rebased: Collection[int] = frozenset()
+
+    def revision(self, start_ms: int, before: float, after: float) -> tuple[str, str] | None:
+        """Return direction and stage where a changed bucket is revised, None where it is not."""
+        if self.baseline or self.last_read_ms is None:
+            return None
+        open_ms = self.last_read_ms - self.granularity_ms  # buckets from later on were not over
+        if after == before or (after > before and start_ms > open_ms):
+            return None
+        stage = "settled" if start_ms <= open_ms - self.settle_ms else "settling"
+        return "up" if after > before else "down", stage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Merge:
     """What a read changes: new values by bucket, growth by series, and what it revised."""
 
-    buckets: Mapping[Key, Bucket]
-    growth: Mapping[int, float]
-    revisions: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    revised: frozenset[Key] = frozenset()
+    buckets: dict[Key, Bucket] = field(default_factory=dict)
+    growth: dict[int, float] = field(default_factory=dict)
+    revisions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    revised: set[Key] = field(default_factory=set)
     retracted: float = 0.0
 
 
@@ -95,11 +94,10 @@ def advance(
     *,
     forgive: bool = False,
 ) -> CounterState:
-    """Return ``state`` after its truth grew by ``growth`` (which may be negative).
+    """Return ``state`` after its truth grew by ``growth``, which may be negative.
 
-    The counter never falls: what truth lost stays as overhang, is repaid by later growth, and is
-    written off after ``write_off_after_ms`` (None: never), or at once where ``forgive`` is set
-    (a confirmed reset by the provider).
+    Overhang is written off after ``write_off_after_ms`` (None: never), or at once where ``forgive``
+    is set: after a confirmed reset by the provider (specification: counting.md#the-rule).
     """
     truth = state.truth + growth
     c = max(state.c, truth + state.written_off)
@@ -116,26 +114,32 @@ def advance(
 def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame) -> Merge:
     """Return what changes when a complete read gave ``values`` where ``known`` was before.
 
-    ``known`` are the ledger's buckets in the window. A known bucket that the read does not mention
-    is 0 now: the read was complete, so absent means none.
+    A bucket of ``known`` that the read does not mention is 0 now: absent means none.
     """
-    buckets: dict[Key, Bucket] = {}
-    growth: dict[int, float] = {}
-    changes: list[tuple[Key, float, float]] = []
+    merged = Merge()
     for key, value in chain(values.items(), zip(known.keys() - values.keys(), repeat(0.0))):
-        old = obs, base = known.get(key, EMPTY)
-        if value == obs and not frame.baseline:
+        old = known.get(key, EMPTY)
+        if value == old.obs and not frame.baseline:
             continue
-        series = key[0]
-        rebased = frame.rebased(series)
-        kept = _base(old, value, frame) if rebased or frame.baseline else base
-        if (value, kept) == old:
+        series, start_ms = key
+        rebased = series in frame.rebased
+        base = old.base
+        if frame.baseline:
+            base = value
+        elif rebased:
+            base = value - (old.obs - old.base)
+        new = Bucket(value, base)
+        if new == old:
             continue
-        buckets[key] = Bucket(value, kept)
-        growth[series] = growth.get(series, 0.0) + (value - kept) - (obs - base)
-        if not rebased:
-            changes.append((key, obs, value))
-    return _with_revisions(Merge(buckets, growth), changes, frame)
+        merged.buckets[key] = new
+        grown = (value - base) - (old.obs - old.base)
+        merged.growth[series] = merged.growth.get(series, 0.0) + grown
+        revision = None if rebased else frame.revision(start_ms, old.obs, value)
+        if revision is not None:
+            merged.revisions[revision] += 1
+            merged.revised.add(key)
+            merged.retracted += max(0.0, old.obs - value)
+    return merged
 
 
 def looks_collapsed(
@@ -152,76 +156,37 @@ def looks_collapsed(
     return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before
 
 
-def _base(old: Bucket, value: float, frame: Frame) -> float:
-    """Return what of ``value`` is not counted, where it begins anew."""
-    return value if frame.baseline else value - (old.obs - old.base)
-
-
-def _with_revisions(merged: Merge, changes: list[tuple[Key, float, float]], frame: Frame) -> Merge:
-    if frame.baseline or frame.last_read_ms is None:
-        return merged
-    revisions: dict[tuple[str, str], int] = {}
-    revised: set[Key] = set()
-    retracted = 0.0
-    open_ms = frame.last_read_ms - frame.granularity_ms  # buckets from later on were not over
-    settled_ms = open_ms - frame.settle_ms
-    for key, before, after in changes:
-        start_ms = key[1]
-        if after == before or (after > before and start_ms > open_ms):
-            continue
-        stage = "settled" if start_ms <= settled_ms else "settling"
-        direction = "up" if after > before else "down"
-        revisions[direction, stage] = revisions.get((direction, stage), 0) + 1
-        revised.add(key)
-        retracted += max(0.0, before - after)
-    return replace(merged, revisions=revisions, revised=frozenset(revised), retracted=retracted)
-
-
 # Caps: past a cap new label sets count in ``other``, first come, first kept. This happens before
 # counting, so no unit is lost to a cap.
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """How many series may be added: of each family, of the target, of all targets together."""
-
-    by_family: Mapping[str, int]
-    in_target: int
-    in_all: int
-
-
 @dataclass
 class Room:
-    """Gives series their places. ``known`` series keep theirs; ``places`` is read for new ones."""
+    """Gives series their places: ``known`` ones keep theirs.
+
+    ``count_left`` returns how many may be added: by family, of the target and of all targets. It is
+    called for the first new series.
+    """
 
     known: Collection[Series]
-    places: Callable[[], Places]
-    added: dict[str, int] = field(default_factory=dict)
-    dropped: dict[tuple[str, str], int] = field(default_factory=dict)
+    count_left: Callable[[], Counter[str]]
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @cached_property
-    def _places(self) -> Places:
-        return self.places()
+    def _left(self) -> Counter[str]:
+        return self.count_left()
 
-    def admit(self, series: Series, family: Family) -> bool:
+    def admit(self, series: Series) -> bool:
         """Say whether ``series`` has or gets a place of its own; count it where it does not."""
         if series in self.known:
             return True
-        limit = self._limit(family)
-        if limit is None:
-            self.added[family.name] = self.added.get(family.name, 0) + 1
-        else:
-            self.dropped[family.name, limit] = self.dropped.get((family.name, limit), 0) + 1
-        return limit is None
-
-    def _limit(self, family: Family) -> str | None:
-        """Return the limit that a new series of ``family`` exceeds; None for none."""
-        added = sum(self.added.values())
-        if self._places.in_target <= added:
-            return "target_limit"
-        if self._places.by_family.get(family.name, family.cap) <= self.added.get(family.name, 0):
-            return "family_limit"
-        return "total_limit" if self._places.in_all <= added else None
+        limits = {"target_limit": TARGET, "family_limit": series[0], "total_limit": ALL}
+        for reason, cap in limits.items():
+            if self._left[cap] <= 0:
+                self.dropped[series[0], reason] += 1
+                return False
+        self._left.subtract(limits.values())
+        return True
 
 
 def overflow(series: Series, family: Family) -> Series:
@@ -235,73 +200,45 @@ def overflow(series: Series, family: Family) -> Series:
     return series[0], tuple(OTHER if name in replaced else value for name, value in pairs)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A reading's counts by bucket; series that are ``new`` have negative ids until created."""
-
-    values: dict[Key, float]
-    new: Mapping[Series, int]
-
-    def with_ids(self, created: Mapping[Series, int]) -> dict[Key, float]:
-        """Return the values with the ids of the series that were created."""
-        if not self.new:
-            return self.values
-        ids = {number: created[series] for series, number in self.new.items()}
-        return {(ids.get(key[0], key[0]), key[1]): value for key, value in self.values.items()}
+def place(
+    rows: Iterable[CountRow], families: Mapping[str, Family], room: Room
+) -> dict[Series, Series]:
+    """Return in which series each series of ``rows`` counts: itself, or that of the overflow."""
+    return {
+        series: series if room.admit(series) else overflow(series, families[series[0]])
+        for series in dict.fromkeys(row[0] for row in rows)
+    }
 
 
-def place_counts(
+def sum_counts(
     rows: Iterable[CountRow],
+    places: Mapping[Series, Series],
     ids: Mapping[Series, int],
-    families: Mapping[str, Family],
-    room: Room,
     floor_ms: int = 0,
-) -> Placed:
-    """Return ``rows`` summed by series and start; a series without a place counts in ``other``.
+) -> dict[Key, float]:
+    """Return ``rows`` summed by bucket, without places that have no id.
 
     Rows before ``floor_ms`` belong to no counter any more and are left out.
     """
+    numbers = {series: ids.get(place) for series, place in places.items()}
     values: dict[Key, float] = {}
-    found: dict[Series, int] = {}
-    new: dict[Series, int] = {}
     for series, start_ms, value in rows:
-        number = found.get(series)
-        if number is None:
-            family = families[series[0]]
-            place = series if room.admit(series, family) else overflow(series, family)
-            number = ids.get(place) or new.setdefault(place, -1 - len(new))
-            found[series] = number
-        if start_ms >= floor_ms:
+        number = numbers[series]
+        if number is not None and start_ms >= floor_ms:
             key = number, start_ms
             values[key] = values.get(key, 0.0) + value
-    return Placed(values, new)
-
-
-def admitted_gauges(
-    rows: Iterable[GaugeRow], families: Mapping[str, Family], room: Room
-) -> list[GaugeRow]:
-    """Return the rows that have a place; the others are dropped, since gauges do not add up."""
-    return [row for row in rows if room.admit(row.series, families[row.series[0]])]
+    return values
 
 
 # Periods: which bucket a gauge may show, and for how long.
 
 
-def settled_until(now_ms: int, granularity_ms: int, settle_ms: int) -> int:
-    """Return the end of the newest bucket that ended at least ``settle_ms`` ago."""
-    return floor_to(now_ms - settle_ms, granularity_ms)
-
-
 def settled_day(until_ms: int, zone: str) -> Window:
     """Return the newest local day of ``zone`` that ended by ``until_ms``: 23, 24 or 25 hours."""
-    tz = ZoneInfo(zone)
-    today = dt.datetime.fromtimestamp(until_ms / 1000, tz).date()
-    start, end = (_midnight(today - dt.timedelta(days=back), tz) for back in (1, 0))
-    return Window(start, end)
-
-
-def _midnight(day: dt.date, tz: ZoneInfo) -> int:
-    return round(dt.datetime.combine(day, dt.time(), tz).timestamp() * 1000)
+    until = dt.datetime.fromtimestamp(until_ms / 1000, ZoneInfo(zone))
+    end = until.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    start = end - dt.timedelta(days=1)  # of local time: also a midnight
+    return Window(round(start.timestamp() * 1000), round(end.timestamp() * 1000))
 
 
 def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
@@ -347,16 +284,6 @@ def window_expiry_ms(spec: QuerySpec, window: Window, *, listed: bool) -> int:
 
 def newest_settled_end(spec: QuerySpec, now_ms: int, *, daily: bool) -> int:
     """Return the end of the newest hour, or local day, that counts as settled."""
-    until_ms = settled_until(now_ms, HOUR_MS, spec.settle_ms)
+    until_ms = floor_to(now_ms - spec.settle_ms, HOUR_MS)
     day = settled_day(until_ms, spec.timezone)
     return (day if daily else settled_hour(spec, until_ms)).end_ms
-
-
-def newest_rows(rows: Iterable[GaugeRow]) -> list[GaugeRow]:
-    """Return the newest row of each series: a level is what was last read, open bucket or not."""
-    newest: dict[Series, GaugeRow] = {}
-    for row in rows:
-        held = newest.get(row.series)
-        if held is None or row.window.end_ms >= held.window.end_ms:
-            newest[row.series] = row
-    return list(newest.values())

@@ -1,14 +1,12 @@
 """Distinct users and conversations of a stream, in sketches over rolling windows.
 
-One HyperLogLog sketch for each hour, channel and their total. What goes in is keyed with a secret
-that is kept outside the database, so that no identifier can be tried against a stolen ledger.
+They are keyed: see specification: streams.md#distinct-users-and-conversations.
 """
 
 import hmac
-import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,35 +18,26 @@ import structlog
 from exporter.errors import LedgerError
 from exporter.ledger import gauges
 from exporter.ledger.rows import ApplyInput, Counts
-from exporter.ledger.tables import gap, gauge, sketch
+from exporter.ledger.tables import gap, gauge, sketch, upsert
 from exporter.model import families
-from exporter.model.samples import DAY_MS, HOUR_MS, Event, Family, GaugeRow, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, GaugeRow, Window, floor_to
 
 log = structlog.get_logger(__name__)
 
 LG_K = 12
 KEY_BYTES = 32
-FAMILIES: Mapping[str, Family] = {
-    "user": families.ACTIVE_USERS,
-    "conversation": families.ACTIVE_CONVERSATIONS,
-}
-WINDOWS: Mapping[str, int] = {
-    "rolling_1d": DAY_MS,
-    "rolling_7d": 7 * DAY_MS,
-    "rolling_28d": 28 * DAY_MS,
-}
-LONGEST_MS = 28 * DAY_MS
+FAMILIES = {"user": families.ACTIVE_USERS, "conversation": families.ACTIVE_CONVERSATIONS}
+WINDOWS = {f"rolling_{days}d": days * DAY_MS for days in (1, 7, 28)}
 
-Group = tuple[str, str, int]
-"""Kind, labels as JSON, and the hour's start."""
+Group = tuple[str, tuple[str, ...], int]
+"""Kind, labels, and the hour's start."""
 
 
 def installation_key(path: Path) -> bytes:
     """Return the key in the file at ``path``, made there (mode 0600) if there is none."""
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+        path.touch(mode=0o600, exist_ok=False)
+        path.write_bytes(secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass
     except OSError as error:
@@ -82,61 +71,31 @@ def store(given: ApplyInput, counted: Iterable[Event]) -> Counts:
 
 def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
     """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
-    found: defaultdict[tuple[tuple[str, ...], int], tuple[set[str], set[str]]]
-    found = defaultdict(lambda: (set(), set()))
+    groups: defaultdict[Group, set[str]] = defaultdict(set)
     for event in counted:
         if event.place is not None:
-            users, conversations = found[event.place, floor_to(event.at_ms, HOUR_MS)]
-            users.add(event.user)
-            conversations.add(event.conversation)
-    groups: defaultdict[Group, set[str]] = defaultdict(set)
-    for (place, hour_ms), named in found.items():
-        for labels in {place, (*place[:2], "")}:
-            text = msgspec.json.encode(labels).decode()
-            for kind, values in zip(FAMILIES, named, strict=True):
-                groups[kind, text, hour_ms] |= values - {""}
-    return {group: values for group, values in groups.items() if values}
+            hour_ms = floor_to(event.at_ms, HOUR_MS)
+            groups["user", event.place, hour_ms].add(event.user)
+            groups["conversation", event.place, hour_ms].add(event.conversation)
+    for (kind, place, hour_ms), found in list(groups.items()):
+        groups[kind, (*place[:2], ""), hour_ms] |= found
+    return {group: found - {""} for group, found in groups.items() if found - {""}}
 
 
 def _update(given: ApplyInput, key: bytes, groups: Mapping[Group, set[str]]) -> None:
-    hours = [hour_ms for _, _, hour_ms in groups]
-    known = {
-        (row.kind, row.labels, row.hour_ms): row.data
-        for row in given.tx.execute(
-            sa.select(sketch).where(
-                sketch.c.query_id == given.query.id,
-                sketch.c.hour_ms >= min(hours),
-                sketch.c.hour_ms <= max(hours),
-            )
-        )
-    }
-    new = [
-        {
-            "query_id": given.query.id,
-            "kind": kind,
-            "labels": labels,
-            "hour_ms": hour_ms,
-            "data": _grown(
-                known.get((kind, labels, hour_ms)), [_keyed(key, kind, each) for each in values]
-            ),
-        }
-        for (kind, labels, hour_ms), values in groups.items()
-    ]
-    mine = [
-        {"k_kind": kind, "k_labels": labels, "k_hour": hour_ms}
-        for kind, labels, hour_ms in groups.keys() & known.keys()
-    ]
-    if mine:
-        given.tx.execute(
-            sa.delete(sketch).where(
-                sketch.c.query_id == given.query.id,
-                sketch.c.kind == sa.bindparam("k_kind"),
-                sketch.c.labels == sa.bindparam("k_labels"),
-                sketch.c.hour_ms == sa.bindparam("k_hour"),
-            ),
-            mine,
-        )
-    given.tx.execute(sa.insert(sketch), new)
+    own, hours = library(), [hour_ms for _, _, hour_ms in groups]
+    among = sketch.c.hour_ms.between(min(hours), max(hours))
+    found = given.tx.execute(sa.select(sketch).where(sketch.c.query_id == given.query.id, among))
+    known = {(row.kind, row.labels, row.hour_ms): bytes(row.data) for row in found}
+    rows = []
+    for (kind, place, hour_ms), identifiers in groups.items():
+        labels = msgspec.json.encode(place).decode()
+        data = known.get((kind, labels, hour_ms))
+        grown = own.hll_sketch(LG_K) if data is None else own.hll_sketch.deserialize(data)
+        for identifier in identifiers:
+            grown.update(_keyed(key, kind, identifier))
+        rows.append((given.query.id, kind, labels, hour_ms, bytes(grown.serialize_compact())))
+    upsert(given.tx, sketch, rows, "data = excluded.data")
 
 
 @lru_cache(maxsize=50_000)
@@ -145,27 +104,20 @@ def _keyed(key: bytes, kind: str, value: str) -> int:
     return int.from_bytes(digest[:8], signed=True)
 
 
-def _grown(data: bytes | None, keyed: Iterable[int]) -> bytes:
-    own = library()
-    grown = own.hll_sketch(LG_K) if data is None else own.hll_sketch.deserialize(bytes(data))
-    for each in keyed:
-        grown.update(each)
-    return bytes(grown.serialize_compact())
-
-
 def _roll(given: ApplyInput) -> Counts:
     """Show the windows that end at the newest hour which is past the overlap, once an hour."""
     end_ms = floor_to(given.watermark_ms - given.spec.lookback_ms, HOUR_MS)
-    mine = gauge.c.query_id == given.query.id
-    shown = sa.select(sa.func.max(gauge.c.end_ms)).where(mine, gauge.c.slot == gauges.ROLLING)
+    shown = sa.select(sa.func.max(gauge.c.end_ms)).where(
+        gauge.c.query_id == given.query.id, gauge.c.slot == gauges.ROLLING
+    )
     windows = _covered(given, end_ms)
     if not windows or (given.tx.execute(shown).scalar() or 0) >= end_ms:
         return []
-    given.tx.execute(
-        sa.delete(sketch).where(
-            sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms - LONGEST_MS
-        )
+    mine, old = (
+        sketch.c.query_id == given.query.id,
+        sketch.c.hour_ms < end_ms - max(WINDOWS.values()),
     )
+    given.tx.execute(sa.delete(sketch).where(mine, old))
     return gauges.roll(given, _estimates(given, end_ms, windows))
 
 
@@ -176,12 +128,12 @@ def _covered(given: ApplyInput, end_ms: int) -> list[str]:
     return [name for name, length_ms in WINDOWS.items() if end_ms - length_ms >= since_ms]
 
 
-def _estimates(given: ApplyInput, end_ms: int, windows: Iterable[str]) -> list[GaugeRow]:
+def _estimates(given: ApplyInput, end_ms: int, windows: Sequence[str]) -> list[GaugeRow]:
     """Return the distinct counts of each kind and label set in ``windows``, shortest first."""
     rows = given.tx.execute(
-        sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data)
-        .where(sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms)
-        .order_by(sketch.c.hour_ms.desc())
+        sa.select(sketch.c.kind, sketch.c.labels, sketch.c.hour_ms, sketch.c.data).where(
+            sketch.c.query_id == given.query.id, sketch.c.hour_ms < end_ms
+        )
     )
     by_set: defaultdict[tuple[str, str], list[tuple[int, bytes]]] = defaultdict(list)
     for kind, labels, hour_ms, data in rows:
@@ -189,28 +141,24 @@ def _estimates(given: ApplyInput, end_ms: int, windows: Iterable[str]) -> list[G
     return [
         estimate
         for (kind, labels), hours in by_set.items()
-        for estimate in _merged(kind, labels, hours, Window(end_ms - LONGEST_MS, end_ms), windows)
+        for estimate in _merged(kind, labels, hours, end_ms, windows)
     ]
 
 
 def _merged(
-    kind: str,
-    labels: str,
-    hours: list[tuple[int, bytes]],
-    longest: Window,
-    windows: Iterable[str],
+    kind: str, labels: str, hours: Sequence[tuple[int, bytes]], end_ms: int, windows: Sequence[str]
 ) -> list[GaugeRow]:
-    own, end_ms = library(), longest.end_ms
-    union, at = own.hll_union(LG_K), 0
-    place = tuple(msgspec.json.decode(labels, type=list[str]))
+    own, newer_ms = library(), end_ms
+    union = own.hll_union(LG_K)
+    place = msgspec.json.decode(labels, type=tuple[str, ...])
     estimates = []
     for name in windows:
         start_ms = end_ms - WINDOWS[name]
-        while at < len(hours) and hours[at][0] >= start_ms:
-            union.update(own.hll_sketch.deserialize(hours[at][1]))
-            at += 1
-        value = round(union.get_estimate())
-        if value:
+        for hour_ms, data in hours:
+            if start_ms <= hour_ms < newer_ms:
+                union.update(own.hll_sketch.deserialize(data))
+        newer_ms = start_ms
+        if value := round(union.get_estimate()):
             series = (FAMILIES[kind].name, (*place, name))
             estimates.append(GaugeRow(series, Window(start_ms, end_ms), value))
     return estimates

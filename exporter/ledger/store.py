@@ -63,7 +63,8 @@ class Ledger:
         self._retry_at = 0.0
         self._opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
         self._engine = self._opened.engine
-        self._key_file = key_file or engine.key_path(self._engine)
+        files = self._opened.files
+        self._key_file = key_file or (Path(f"{files[0]}.key") if files else None)
 
     def ensure_sound(self) -> None:
         """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
@@ -209,7 +210,7 @@ class Ledger:
                 claims.postpone(tx, claim.target, postpone_target_ms)
             if postpone_target_ms is not None and budget is not None:
                 budgets.block(tx, budget, postpone_target_ms)
-            add_self_counts(tx, counted or {})
+            add_self_counts(tx, (counted or {}).items())
 
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
         """The 0 (or old value) of these series was shown and scraped."""
@@ -258,8 +259,8 @@ class Ledger:
     def _is_tight(self) -> bool:
         """Say whether the ledger nears ``max_bytes``; log when it begins to."""
         with self._transaction() as tx:
-            used, before = engine.used_bytes(tx), self._tight
-        most = self.max_bytes
+            used = engine.used_bytes(tx)
+        before, most = self._tight, self.max_bytes
         self._tight = used is not None and most is not None and used >= TIGHT_SHARE * most
         if self._tight and not before:
             log.warning(
@@ -285,7 +286,8 @@ class Ledger:
                 name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for name, table in metadata.tables.items()
             }
-        return engine.size_bytes(self._engine), int(engine.NEWEST), rows
+            on_disk = sum(file.stat().st_size for file in self._opened.files) or None
+            return on_disk, int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

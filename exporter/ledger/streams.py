@@ -1,36 +1,26 @@
-"""Events of streams: each counts once, however often and in whatever order it is read (specification: streams.md).
+"""Events of streams: each counts once, however often and in whatever order it is read.
 
-A reading's new events are added to the hourly buckets of their series, so that counters and
-period gauges come from the same rows as everywhere else.
+A reading's new events are added to the hourly buckets of their series (specification: streams.md).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from exporter.ledger import counters
+from exporter.ledger import counters, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
-from exporter.ledger.rules import EMPTY, Bucket, Key, Merge
-from exporter.ledger.tables import seen_event
-from exporter.model.samples import HOUR_MS, CountRow, Event, Series, Window, floor_to
+from exporter.ledger.rules import EMPTY, Bucket, Merge
+from exporter.ledger.tables import placeholders, seen_event, upsert
+from exporter.model.samples import HOUR_MS, LARGEST_EXACT, Event, Window, floor_to
 
-NEW_ID = "INSERT INTO seen_event (query_id, id, ts_ms, content) VALUES {} ON CONFLICT DO NOTHING"
-INSERT: Mapping[str, str] = {
-    "sqlite": NEW_ID.format("(?, ?, ?, ?)"),
-    "postgresql": NEW_ID.format("(%s, %s, %s, %s)"),
-}
-AT_ONCE = 500
-PRUNED_AT_ONCE = 5_000
+AT_ONCE = 5_000
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
     """Count the reading's events that were never seen; return self counts, and those events.
 
-    Events before the query's epoch never count; their ids are kept like all others. Neither do
-    events whose ids would be forgotten by now, which a clock that was set back may read again.
+    Those before the epoch, or of whose time ids are forgotten, do not count.
     """
     row, spec = given.query, given.spec
     newest_ms = _newest_ms(given)
@@ -45,7 +35,7 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     counts += _add(given, loaded, counted)
     # Measured from the newest event, too: a clock that was ahead moves the watermark, not events.
     pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
-    _prune(given, pruned_ms, PRUNED_AT_ONCE + 2 * len(fresh))
+    drop_ids(given.tx, row.id, AT_ONCE + 2 * len(fresh), pruned_ms)
     return counts, counted
 
 
@@ -55,56 +45,36 @@ def _fresh(given: ApplyInput) -> tuple[list[Event], Counts]:
     first: dict[bytes, Event] = {}
     other = 0
     for event in events:
-        held = first.setdefault(event.digest, event)
-        other += held.content != event.content
-    known = _known_between(given, [event.at_ms for event in first.values()])
+        other += first.setdefault(event.digest, event).content != event.content
+    known = _known(given, list(first))
+    other += sum(first[digest].content != content for digest, content in known.items())
     fresh = [event for digest, event in first.items() if digest not in known]
-    if _insert_ids(given, fresh) < len(fresh):
-        known |= _known_at_another_time(given, fresh)
-        fresh = [event for event in fresh if event.digest not in known]
-    repeated = first.keys() & known.keys()
-    other += sum(first[digest].content != known[digest] for digest in repeated)
+    # In the order in which the table keeps them: there is one row for each event.
+    rows = sorted((given.query.id, event.digest, event.at_ms, event.content) for event in fresh)
+    upsert(given.tx, seen_event, rows)
     counts = given.count_query("duplicate_events_total", len(events) - len(fresh))
     return fresh, counts + given.count_query("schema_drift_total", other, kind="unexpected_type")
 
 
-def _known_between(given: ApplyInput, instants: Sequence[int]) -> dict[bytes, int]:
-    """Return the ids known in the stretch of time, with their checksums."""
-    if not instants:
-        return {}
-    rows = given.tx.execute(
-        sa.select(seen_event.c.id, seen_event.c.content)
-        .where(seen_event.c.query_id == given.query.id)
-        .where(seen_event.c.ts_ms >= min(instants), seen_event.c.ts_ms <= max(instants))
-    )
-    return {bytes(digest): content for digest, content in rows}
-
-
-def _known_at_another_time(given: ApplyInput, wanted: Sequence[Event]) -> dict[bytes, int]:
-    """Return which of these ids were there before, with another instant each."""
+def _known(given: ApplyInput, digests: Sequence[bytes]) -> dict[bytes, int]:
+    """Return which of these ids were seen before, with the checksums of their events."""
     known: dict[bytes, int] = {}
-    at_ms = {event.digest: event.at_ms for event in wanted}
-    for some in _batches(at_ms, AT_ONCE):
-        rows = given.tx.execute(
-            sa.select(seen_event.c.id, seen_event.c.ts_ms, seen_event.c.content).where(
-                seen_event.c.query_id == given.query.id, seen_event.c.id.in_(some)
-            )
-        )
-        known |= {bytes(id_): content for id_, ts_ms, content in rows if at_ms[bytes(id_)] != ts_ms}
+    for at in range(0, len(digests), AT_ONCE):
+        some = (given.query.id, *digests[at : at + AT_ONCE])
+        mark, *marks = placeholders(given.tx, len(some))
+        wanted = f"SELECT id, content FROM seen_event WHERE query_id = {mark} AND id IN ({', '.join(marks)})"  # noqa: S608
+        known |= {
+            bytes(digest): content for digest, content in given.tx.exec_driver_sql(wanted, some)
+        }
     return known
 
 
-def _insert_ids(given: ApplyInput, fresh: Sequence[Event]) -> int:
-    """Keep the ids that are not there yet; return how many those were.
-
-    Rows go to the driver as they are, in the order in which the table keeps them: there is one for
-    each event, and what comes between costs more than to store them.
-    """
-    if not fresh:
-        return 0
-    number = given.query.id
-    rows = sorted((number, event.digest, event.at_ms, event.content) for event in fresh)
-    return given.tx.exec_driver_sql(INSERT[given.tx.dialect.name], rows).rowcount
+def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int = LARGEST_EXACT) -> int:
+    """Delete ids that no read reaches back to any more, ``most`` at once; return how many."""
+    mine = seen_event.c.query_id == query_id
+    old = sa.select(seen_event.c.id).where(mine, seen_event.c.ts_ms < before_ms)
+    oldest = old.order_by(seen_event.c.ts_ms).limit(most)
+    return tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(oldest))).rowcount
 
 
 def _newest_ms(given: ApplyInput) -> int:
@@ -114,47 +84,22 @@ def _newest_ms(given: ApplyInput) -> int:
     return given.tx.execute(newest.where(mine)).scalar() or 0
 
 
-def _prune(given: ApplyInput, before_ms: int, most: int) -> None:
-    """Drop ids that no read reaches back to any more."""
-    mine = seen_event.c.query_id == given.query.id
-    old = (
-        sa.select(seen_event.c.id)
-        .where(mine, seen_event.c.ts_ms < before_ms)
-        .order_by(seen_event.c.ts_ms)
-        .limit(most)
-    )
-    given.tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(old)))
-
-
-def _add(given: ApplyInput, loaded: LoadedSeries, counted: Sequence[Event]) -> Counts:
+def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> Counts:
     """Add the events to the hourly buckets of their series."""
-    placed, dropped = counters.place(given, loaded, _rows(counted))
-    counts = given.count_dropped(dropped)
-    if not placed.values:
-        return counts
-    loaded = counters.create_series(given, loaded, placed.new)
-    more = placed.with_ids(loaded.ids)
+    rows = [
+        (each, floor_to(event.at_ms, HOUR_MS), 1.0) for event in counted for each in event.counts
+    ]
+    if not rows:
+        return []
+    room = counters.room(given, loaded)
+    places = rules.place(rows, given.families, room)
+    loaded = counters.create_series(given, loaded, places.values())
+    more = rules.sum_counts(rows, places, loaded.ids)
     starts = [start_ms for _, start_ms in more]
     known = counters.load_buckets(given, Window(min(starts), max(starts) + 1))
-    growth: Counter[int] = Counter()
-    buckets: dict[Key, Bucket] = {}
+    merged = Merge()
     for key, value in more.items():
         obs, base = known.get(key, EMPTY)
-        buckets[key] = Bucket(obs + value, base)
-        growth[key[0]] += int(value)
-    return counts + counters.write(given, loaded, known, Merge(buckets, growth))
-
-
-def _rows(counted: Iterable[Event]) -> list[CountRow]:
-    sums: Counter[tuple[tuple[Series, ...], int]] = Counter(
-        (event.counts, floor_to(event.at_ms, HOUR_MS)) for event in counted
-    )
-    return [
-        (each, hour_ms, number) for (counts, hour_ms), number in sums.items() for each in counts
-    ]
-
-
-def _batches(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
+        merged.buckets[key] = Bucket(obs + value, base)
+        merged.growth[key[0]] = merged.growth.get(key[0], 0.0) + value
+    return given.count_dropped(room.dropped) + counters.write(given, loaded, merged)

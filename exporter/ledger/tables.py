@@ -1,154 +1,166 @@
 """The ledger's tables, for SQLite and PostgreSQL alike (specification: ledger.md)."""
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from collections.abc import Sequence
 
-metadata = MetaData()
+import sqlalchemy as sa
 
-Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows only where it says INTEGER
+metadata = sa.MetaData()
 
-query = Table(
+Id = sa.BigInteger().with_variant(
+    sa.Integer, "sqlite"
+)  # SQLite numbers rows only where it says INTEGER
+
+query = sa.Table(
     "query",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("target", Text, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("provider", Text, nullable=False),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("label_rules", Text, nullable=False),
-    Column("start_mode", Text, nullable=False),
-    Column("state", Text, nullable=False, server_default="active"),
-    Column("state_ms", BigInteger, nullable=False),
-    Column("epoch_ms", BigInteger),
-    Column("floor_ms", BigInteger),
-    Column("cursor_ms", BigInteger),
-    Column("watermark_ms", BigInteger),
-    Column("memo", Text, nullable=False, server_default="{}"),
-    Column("last_read_ms", BigInteger),
-    Column("last_attempt_ms", BigInteger),
-    Column("last_success_ms", BigInteger),
-    Column("next_poll_ms", BigInteger, nullable=False),
-    Column("last_reason", Text),
-    Column("last_error", Text),
-    Column("fail_streak", Integer, nullable=False, server_default="0"),
-    Column("backoff_ms", BigInteger, nullable=False, server_default="0"),
-    Column("circuit", Text, nullable=False, server_default="closed"),
-    Column("quarantine", Integer, nullable=False, server_default="0"),
-    Column("holder", Text),
-    Column("token", BigInteger, nullable=False, server_default="0"),
-    Column("claim_expires_ms", BigInteger, nullable=False, server_default="0"),
-    UniqueConstraint("target", "name"),
-    CheckConstraint("start_mode IN ('zero', 'history')", name="start_mode"),
-    Index("query_due", "state", "next_poll_ms"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("label_rules", sa.Text, nullable=False),
+    sa.Column("start_mode", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="active"),
+    sa.Column("state_ms", sa.BigInteger, nullable=False),
+    sa.Column("epoch_ms", sa.BigInteger),
+    sa.Column("floor_ms", sa.BigInteger),
+    sa.Column("cursor_ms", sa.BigInteger),
+    sa.Column("watermark_ms", sa.BigInteger),
+    sa.Column("memo", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("last_read_ms", sa.BigInteger),
+    sa.Column("last_attempt_ms", sa.BigInteger),
+    sa.Column("last_success_ms", sa.BigInteger),
+    sa.Column("next_poll_ms", sa.BigInteger, nullable=False),
+    sa.Column("last_reason", sa.Text),
+    sa.Column("last_error", sa.Text),
+    sa.Column("fail_streak", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("backoff_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("circuit", sa.Text, nullable=False, server_default="closed"),
+    sa.Column("quarantine", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("holder", sa.Text),
+    sa.Column("token", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("claim_expires_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.UniqueConstraint("target", "name"),
+    sa.CheckConstraint("start_mode IN ('zero', 'history')", name="start_mode"),
+    sa.Index("query_due", "state", "next_poll_ms"),
 )
 
-series = Table(
+series = sa.Table(
     "series",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("query_id", BigInteger, ForeignKey("query.id"), nullable=False),
-    Column("family", Text, nullable=False),
-    Column("labels", Text, nullable=False),
-    Column("retired", Double, nullable=False, server_default="0"),
-    Column("c", Double, nullable=False, server_default="0"),
-    Column("overhang", Double, nullable=False, server_default="0"),
-    Column("overhang_since_ms", BigInteger),
-    Column("written_off", Double, nullable=False, server_default="0"),
-    Column("created_ms", BigInteger, nullable=False),
-    Column("changed_ms", BigInteger, nullable=False),
-    Column("held", Double),
-    Column("held_since_ms", BigInteger),
-    Column("state", Text, nullable=False, server_default="live"),
-    UniqueConstraint("family", "labels"),
-    CheckConstraint("overhang >= 0", name="overhang"),
-    CheckConstraint("written_off >= 0", name="written_off"),
-    CheckConstraint("state IN ('live', 'dormant', 'hidden')", name="state"),
-    Index("series_query", "query_id"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), nullable=False),
+    sa.Column("family", sa.Text, nullable=False),
+    sa.Column("labels", sa.Text, nullable=False),
+    sa.Column("retired", sa.Double, nullable=False, server_default="0"),
+    sa.Column("c", sa.Double, nullable=False, server_default="0"),
+    sa.Column("overhang", sa.Double, nullable=False, server_default="0"),
+    sa.Column("overhang_since_ms", sa.BigInteger),
+    sa.Column("written_off", sa.Double, nullable=False, server_default="0"),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("changed_ms", sa.BigInteger, nullable=False),
+    sa.Column("held", sa.Double),
+    sa.Column("held_since_ms", sa.BigInteger),
+    sa.Column("state", sa.Text, nullable=False, server_default="live"),
+    sa.UniqueConstraint("family", "labels"),
+    sa.CheckConstraint("overhang >= 0", name="overhang"),
+    sa.CheckConstraint("written_off >= 0", name="written_off"),
+    sa.CheckConstraint("state IN ('live', 'dormant', 'hidden')", name="state"),
+    sa.Index("series_query", "query_id"),
 )
 
-bucket = Table(
+bucket = sa.Table(
     "bucket",
     metadata,
-    Column("series_id", BigInteger, ForeignKey("series.id"), primary_key=True),
-    Column("start_ms", BigInteger, primary_key=True),
-    Column("obs", Double, nullable=False),
-    Column("base", Double, nullable=False),
-    Column("revised", Integer, nullable=False, server_default="0"),
-    CheckConstraint("obs >= 0", name="obs"),
+    sa.Column("series_id", sa.BigInteger, sa.ForeignKey("series.id"), primary_key=True),
+    sa.Column("start_ms", sa.BigInteger, primary_key=True),
+    sa.Column("obs", sa.Double, nullable=False),
+    sa.Column("base", sa.Double, nullable=False),
+    sa.Column("revised", sa.Integer, nullable=False, server_default="0"),
+    sa.CheckConstraint("obs >= 0", name="obs"),
     sqlite_with_rowid=False,
 )
 
-gauge = Table(
+gauge = sa.Table(
     "gauge",
     metadata,
-    Column("query_id", BigInteger, ForeignKey("query.id"), primary_key=True),
-    Column("family", Text, primary_key=True),
-    Column("labels", Text, primary_key=True),
-    Column("slot", Text, nullable=False),
-    Column("value", Double, nullable=False),
-    Column("end_ms", BigInteger, nullable=False),
-    Column("expires_ms", BigInteger, nullable=False),
-    UniqueConstraint("family", "labels"),
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), primary_key=True),
+    sa.Column("family", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("slot", sa.Text, nullable=False),
+    sa.Column("value", sa.Double, nullable=False),
+    sa.Column("end_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("family", "labels"),
 )
 
-seen_event = Table(
+seen_event = sa.Table(
     "seen_event",
     metadata,
-    Column("query_id", BigInteger, ForeignKey("query.id"), primary_key=True),
-    Column("id", LargeBinary, primary_key=True),
-    Column("ts_ms", BigInteger, nullable=False),
-    Column("content", BigInteger, nullable=False),
-    Index("seen_event_ts", "query_id", "ts_ms"),
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), primary_key=True),
+    sa.Column("id", sa.LargeBinary, primary_key=True),
+    sa.Column("ts_ms", sa.BigInteger, nullable=False),
+    sa.Column("content", sa.BigInteger, nullable=False),
+    sa.Index("seen_event_ts", "query_id", "ts_ms"),
     sqlite_with_rowid=False,
 )
 
-sketch = Table(
+sketch = sa.Table(
     "sketch",
     metadata,
-    Column("query_id", BigInteger, ForeignKey("query.id"), primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("labels", Text, primary_key=True),
-    Column("hour_ms", BigInteger, primary_key=True),
-    Column("data", LargeBinary, nullable=False),
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("hour_ms", sa.BigInteger, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 
-budget = Table(
+budget = sa.Table(
     "budget",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("spent_ms", BigInteger, nullable=False),
-    Column("blocked_until_ms", BigInteger, nullable=False, server_default="0"),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("spent_ms", sa.BigInteger, nullable=False),
+    sa.Column("blocked_until_ms", sa.BigInteger, nullable=False, server_default="0"),
 )
 
-gap = Table(
+gap = sa.Table(
     "gap",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("query_id", BigInteger, ForeignKey("query.id"), nullable=False),
-    Column("from_ms", BigInteger, nullable=False),
-    Column("to_ms", BigInteger, nullable=False),
-    Column("reason", Text, nullable=False),
-    Index("gap_query", "query_id"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), nullable=False),
+    sa.Column("from_ms", sa.BigInteger, nullable=False),
+    sa.Column("to_ms", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("gap_query", "query_id"),
 )
 
-self_counter = Table(
+self_counter = sa.Table(
     "self_counter",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("labels", Text, primary_key=True),
-    Column("v", Double, nullable=False),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("v", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
+
+
+def upsert(
+    tx: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]], update: str = ""
+) -> None:
+    """Insert ``rows`` of all columns; where there is one by its key, ``update`` or keep that.
+
+    Rows go to the driver as they are: what SQLAlchemy does with each costs more than to store it.
+    """
+    if not rows:
+        return
+    marks = ", ".join(placeholders(tx, len(table.columns)))
+    columns, keys = (", ".join(some.keys()) for some in (table.columns, table.primary_key.columns))
+    otherwise = f"DO UPDATE SET {update}" if update else "DO NOTHING"
+    insert = f"INSERT INTO {table.name} ({columns}) VALUES ({marks})"  # noqa: S608 - names of ours
+    tx.exec_driver_sql(f"{insert} ON CONFLICT ({keys}) {otherwise}", list(rows))
+
+
+def placeholders(tx: sa.Connection, number: int) -> list[str]:
+    """Return what stands for ``number`` parameters in a statement that goes to the driver."""
+    return ["?" if tx.dialect.paramstyle == "qmark" else "%s"] * number

@@ -20,7 +20,7 @@ MODES = frozenset(
     {
         "end_without_cursor",  # the last page lacks the cursor, and no empty page follows
         "end_with_cursor",  # even the empty page has a cursor
-        "zero_cursor",  # the first page's cursor is 0
+        "zero_cursor",  # the last page's cursor is 0, and no empty page follows
         "repeated_cursor",  # every page is the first one, with its cursor
         "inclusive_end",  # a row whose period is endTime is given, too
         "period_without_fraction",
@@ -109,21 +109,21 @@ def _page(found: Sequence[Row], query: UsageFilter, modes: Mapping[str, Any]) ->
     """
     ordered = sorted(found, key=lambda row: row.id)
     cursor = None if "repeated_cursor" in modes else query.cursor
-    ids, shift = [row.id for row in ordered], 0
-    if "zero_cursor" in modes:
-        ids, shift = list(range(len(ordered))), query.limit - 1
-    begin = sum(1 for number in ids if cursor is not None and number - shift <= cursor)
+    begin = sum(1 for row in ordered if cursor is not None and row.id <= cursor)
     page = ordered[begin : begin + query.limit]
     items: Rows = [
         {"period": _period(row.period_ms, modes), "projectID": PROJECT, **row.fields}
         for row in page
     ]
     result: dict[str, Any] = {"items": items}
+    last = begin + query.limit >= len(ordered)
     if not page:
         if "end_with_cursor" in modes:
             result["cursor"] = cursor or 0
-    elif "end_without_cursor" not in modes or begin + query.limit < len(ordered):
-        result["cursor"] = ids[begin + len(page) - 1] - shift
+    elif last and "zero_cursor" in modes:
+        result["cursor"] = 0
+    elif not last or "end_without_cursor" not in modes:
+        result["cursor"] = page[-1].id
     return Answer({"result": result}, items)
 
 

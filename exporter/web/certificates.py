@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
-from exporter.web.options import TlsOptions
+from exporter.web.options import CIPHERS, TlsOptions
 
 VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -27,16 +27,6 @@ CURVES = {
 REQUIRING = {"RequireAnyClientCert", "RequireClientCert", "RequireAndVerifyClientCert"}
 _VERIFY = {"VerifyClientCertIfGiven": ssl.CERT_OPTIONAL} | dict.fromkeys(
     REQUIRING, ssl.CERT_REQUIRED
-)
-_OPENSSL_WORDS = (
-    ("TLS_", ""),
-    ("_WITH", ""),
-    ("AES_128_CBC", "AES128"),
-    ("AES_256_CBC", "AES256"),
-    ("AES_128", "AES128"),
-    ("AES_256", "AES256"),
-    ("CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305"),
-    ("_", "-"),
 )
 
 
@@ -66,7 +56,7 @@ def contradictions(tls: TlsOptions) -> Iterator[Unusable]:
 
 
 def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
-    authority = "client_ca_file" if tls.client_ca_file else "client_ca" if tls.client_ca else None
+    authority = "client_ca_file" if tls.client_ca_file else "client_ca" if tls.client_ca else ""
     kind = tls.client_auth_type
     if authority and kind == "NoClientCert":
         yield Unusable(authority, "client certificates are not asked for", "set client_auth_type")
@@ -136,29 +126,22 @@ def _limit_versions(made: ssl.SSLContext, tls: TlsOptions) -> None:
 
 
 def _ciphers(tls: TlsOptions) -> list[str]:
-    """Return OpenSSL's names of the suites before TLS 1.3; those of 1.3 are always on, as in Go."""
-    return [_openssl(name) for name in tls.cipher_suites if "_WITH_" in name]
-
-
-def _openssl(name: str) -> str:
-    for ours, theirs in _OPENSSL_WORDS:
-        name = name.replace(ours, theirs)
-    return name
+    return [name for suite in tls.cipher_suites if (name := CIPHERS[suite])]
 
 
 def _load_certificate(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None:
-    certificate = tls.cert or _text(base, tls.cert_file, "cert_file")
-    key = tls.key or _text(base, tls.key_file, "key_file")
+    of_certificate, certificate = _given(tls, base, "cert")
+    of_key, key = _given(tls, base, "key")
     if "-----BEGIN CERTIFICATE-----" not in certificate:
-        raise Unusable("cert_file" if tls.cert_file else "cert", "no certificate in PEM form")
+        raise Unusable(of_certificate, "no certificate in PEM form")
     if "PRIVATE KEY-----" not in key:
-        raise Unusable("key_file" if tls.key_file else "key", "no private key in PEM form")
+        raise Unusable(of_key, "no private key in PEM form")
     try:
         _load_texts(made, certificate, key)
     except ssl.SSLError as error:
         mismatch = error.reason == "KEY_VALUES_MISMATCH"
         problem = "not the key of the certificate" if mismatch else "certificate or key is damaged"
-        raise Unusable("key_file" if tls.key_file else "key", problem) from None
+        raise Unusable(of_key, problem) from None
 
 
 def _load_texts(made: ssl.SSLContext, certificate: str, key: str) -> None:
@@ -181,8 +164,7 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
     made.verify_mode = _VERIFY.get(tls.client_auth_type, ssl.CERT_NONE)
     if made.verify_mode == ssl.CERT_NONE:
         return
-    key = "client_ca_file" if tls.client_ca_file else "client_ca"
-    authorities = tls.client_ca or (tls.client_ca_file and _text(base, tls.client_ca_file, key))
+    key, authorities = _given(tls, base, "client_ca")
     if not authorities:
         made.load_default_certs(ssl.Purpose.CLIENT_AUTH)
         return
@@ -192,10 +174,14 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
         raise Unusable(key, "no certificate in PEM form") from None
 
 
-def _text(base: Path, name: str, key: str) -> str:
+def _given(tls: TlsOptions, base: Path, key: str) -> tuple[str, str]:
+    """Return under which key the text of ``key`` is given, itself or as a file, and the text."""
+    of_file = f"{key}_file"
+    if not (name := getattr(tls, of_file)):
+        return key, getattr(tls, key)
     try:
-        return read_regular(base / name, SETTINGS_BYTES).decode()
+        return of_file, read_regular(base / name, SETTINGS_BYTES).decode()
     except UnicodeDecodeError:
-        raise Unusable(key, "not a text file") from None
+        raise Unusable(of_file, "not a text file") from None
     except (OSError, ValueError) as error:
-        raise Unusable(key, f"cannot be read: {why(error)}") from None
+        raise Unusable(of_file, f"cannot be read: {why(error)}") from None

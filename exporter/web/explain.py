@@ -20,6 +20,7 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
+EXAMPLES = ("chatbot_messages_received_total", '{__name__=~"chatbot_period_.*"}', '{target=~".+"}')
 LARGEST_NUMBER = 9  # digits
 Explain = Callable[[str, int], Explanations]
 
@@ -79,6 +80,7 @@ def _page(
         selector=selector,
         found=found,
         error=error,
+        examples=EXAMPLES,
         number=number,
         provider_sum=_provider_sum,
     )

@@ -3,15 +3,14 @@
 import base64
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import jinja2
 
 from exporter.format import age, span, stamp
-from exporter.status import QueryStatus, State, Status
-from exporter.web.chart import Chart, draw
+from exporter.status import State, Status
+from exporter.web.chart import draw
 
 TONES = {
     State.OK: "good",
@@ -22,17 +21,6 @@ TONES = {
     State.FAILING: "bad",
     State.CIRCUIT_OPEN: "bad",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRow:
-    """One query as the table shows it; ``tone`` is the class of its state."""
-
-    target: str
-    provider: str
-    query: QueryStatus
-    tone: str
-    chart: Chart
 
 
 def _asset(name: str) -> str:
@@ -68,30 +56,19 @@ def filled(template: str, **parts: Any) -> str:
 
 def render(status: Status, *, target: str | None = None) -> str | None:
     """Return the page of all targets, or of one with its recent polls; None for an unknown one."""
-    rows = [row for row in _rows(status) if target in (None, row.target)]
-    if target is not None and target not in {each.name for each in status.targets}:
+    targets = [each for each in status.targets if target in (None, each.name)]
+    if target is not None and not targets:
         return None
-    counts = Counter(row.query.state for row in rows)
+    rows = [(each, query) for each in targets for query in each.queries]
+    counts = Counter(query.state for _, query in rows)
     return filled(
         "status.html",
         status=status,
         now=status.now_ms,
         target=target,
         rows=rows,
+        tones=TONES,
+        draw=draw,
         counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
         script=_SCRIPT,
     )
-
-
-def _rows(status: Status) -> list[StatusRow]:
-    return [
-        StatusRow(
-            target=target.name,
-            provider=target.provider,
-            query=query,
-            tone=TONES[query.state],
-            chart=draw(query.polls, status.now_ms),
-        )
-        for target in status.targets
-        for query in target.queries
-    ]

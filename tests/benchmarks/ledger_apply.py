@@ -12,8 +12,9 @@ from pathlib import Path
 
 from exporter.ledger.rows import Applied
 from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, floor_to
-from tests.support.builders import RECEIVED, Book, spec
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.builders import RECEIVED, spec
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
 
 SERIES = 200
 HOURS = 50
@@ -26,12 +27,12 @@ def measure(rounds: int) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in _readings(0)}
     with tempfile.TemporaryDirectory() as folder:
         query = spec(caps={RECEIVED: SERIES}, lookback_ms=HOURS * HOUR_MS)
-        book = Book(Path(folder), VirtualClock(START_MS), query)
-        _apply(book, _rows(0, range(HOURS)))
+        driver = LedgerDriver(Path(folder), query)
+        _apply(driver, _rows(0, range(HOURS)))
         for number in range(rounds):
             for name, rows in _readings(number).items():
-                taken[name].append(_apply(book, rows))
-        book.ledger.close()
+                taken[name].append(_apply(driver, rows))
+        driver.close()
     return {f"cpu_ms_{name}": statistics.median(times) for name, times in taken.items()}
 
 
@@ -58,14 +59,14 @@ def _rows(step: int, hours: range, grown: range = range(0)) -> list[CountRow]:
     ]
 
 
-def _apply(book: Book, rows: Sequence[CountRow]) -> float:
-    claim = book.claim()
+def _apply(driver: LedgerDriver, rows: Sequence[CountRow]) -> float:
+    claim = driver.claim()
     reading = Reading(WINDOW, counts=rows)
-    started_ms = book.clock.now_ms()
+    started_ms = driver.clock.now_ms()
     before = time.process_time()
-    applied: Applied = book.ledger.apply(claim, reading, started_ms=started_ms)
+    applied: Applied = driver.ledger.apply(claim, reading, started_ms=started_ms)
     taken = (time.process_time() - before) * 1000
     if applied.held or applied.rows != SERIES * HOURS:
         raise AssertionError(applied)
-    book.ledger.succeed(claim, next_poll_ms=book.clock.now_ms() + 1)
+    driver.ledger.succeed(claim, next_poll_ms=driver.clock.now_ms() + 1)
     return taken

@@ -50,9 +50,9 @@ class Server:
         self._process.stdin.flush()
         return self._process.stdout.readline().strip()
 
-    def connect(self) -> http.client.HTTPConnection:
+    def connect(self, timeout_s: float = 120) -> http.client.HTTPConnection:
         """Return a connection, which stays open from scrape to scrape as Prometheus' does."""
-        return http.client.HTTPConnection(self.address, timeout=120)
+        return http.client.HTTPConnection(self.address, timeout=timeout_s)
 
     def scrapes(self, number: int, *, gzip: bool = True, accept: str = TEXT) -> tuple[float, float]:
         """Scrape one after another; return processor and wall milliseconds of one."""

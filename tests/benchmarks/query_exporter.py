@@ -5,7 +5,6 @@ It is installed in an environment of its own, and skipped aloud where it cannot 
 
 import contextlib
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from tests.benchmarks.table import Row
 VERSION = "5.0.2"
 SERIES = 10_000
 CONFIG = """
-databases: {{db: {{dsn: "sqlite:///{folder}/rows.db"}}}}
+databases: {db: {dsn: "sqlite://"}}
 metrics:
   chatbot_things_received:
     type: gauge
@@ -32,7 +31,12 @@ queries:
     databases: [db]
     metrics: [chatbot_things_received]
     interval: 3600
-    sql: "select * from things"
+    sql: >
+      with recursive numbers(at) as
+        (select 0 union all select at + 1 from numbers where at < 9999)
+      select 'flowxo' as provider, printf('shop-%04d', at / 5) as target,
+        'project-' || at / 5 % 50 as project, 'production' as bot_environment,
+        'channel-' || at % 5 as channel, at as chatbot_things_received from numbers
 """
 
 
@@ -46,27 +50,15 @@ def installed(folder: Path) -> Path | None:
     return folder / "venv/bin/query-exporter"
 
 
-def _prepare(folder: Path) -> Path:
-    with contextlib.closing(sqlite3.connect(folder / "rows.db")) as rows, rows:
-        labels = "provider, target, project, bot_environment, channel"
-        rows.execute(f"create table things ({labels}, chatbot_things_received)")
-        values = (
-            ("flowxo", f"shop-{at // 5:04}", f"project-{at % 50}", "main", f"channel-{at % 5}", at)
-            for at in range(SERIES)
-        )
-        rows.executemany("insert into things values (?, ?, ?, ?, ?, ?)", values)
-    config = folder / "config.yaml"
-    config.write_text(CONFIG.format(folder=folder), "utf-8")
-    return config
-
-
 @contextlib.contextmanager
 def serving(installed: Path, folder: Path) -> Iterator[Server]:
     """Run it until it shows all rows."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
+    config = folder / "config.yaml"
+    config.write_text(CONFIG, "utf-8")
     command = [str(installed), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
-    with program([*command, "--config", str(_prepare(folder))]) as process:
+    with program([*command, "--config", str(config)]) as process:
         server = Server(process, f"127.0.0.1:{port}")
         _until_filled(server)
         yield server

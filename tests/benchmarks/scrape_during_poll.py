@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from tests.benchmarks.filled import write
 from tests.benchmarks.processes import OPENMETRICS, exporter, scrape
+from tests.benchmarks.table import spread_ms
 
 ROWS_A_PAGE = 500
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
@@ -81,6 +82,4 @@ def measure(pages: int, seconds: float) -> dict[str, float]:
             scrape(server.connect(), accept=OPENMETRICS)
             times.append((time.perf_counter() - began) * 1000)
             time.sleep(0.02)  # noqa: TID251 - a scraper's own pace
-    times.sort()
-    p50, p99 = (times[int(len(times) * share)] for share in (0.5, 0.99))
-    return {"scrapes": len(times), "p50_ms": p50, "p99_ms": p99, "longest_ms": times[-1]}
+    return {"scrapes": len(times), **spread_ms(times)}

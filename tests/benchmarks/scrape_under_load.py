@@ -8,106 +8,81 @@ time of one runs from when it was due, so that waiting counts. Each connection o
 asked once and then keeps still, as an idle scraper's does. Prints wall times.
 """
 
-import asyncio
 import json
-import math
 import resource
 import sys
 import tempfile
 import time
-from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from subprocess import PIPE
 from typing import Any
 
 import yaml
 
 from tests.benchmarks.filled import write
-from tests.benchmarks.processes import HERE, OPENMETRICS, Server, exporter, program
+from tests.benchmarks.processes import HERE, OPENMETRICS, Server, exporter, program, scrape
+from tests.benchmarks.table import spread_ms
 
 IDLE = 1_000
 A_SECOND = 50
 DEADLINE_S = 10
 VENDORS = ("voiceflow", "flowxo")
-HEAD = " HTTP/1.1\r\nHost: exporter.test\r\n"
-HEALTHY = f"GET /-/healthy{HEAD}\r\n".encode()
-SCRAPE = f"GET /metrics{HEAD}Accept: {OPENMETRICS}\r\nAccept-Encoding: gzip\r\n\r\n".encode()
-Connection = tuple[StreamReader, StreamWriter]
 
 
-async def ask(connection: Connection, request: bytes) -> int:
-    """Return the size of the body that comes back; raise where it is not 200 and whole."""
-    reader, writer = connection
-    writer.write(request)
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    if not head.startswith(b"http/1.1 200"):
-        raise ConnectionError(head.partition(b"\r\n")[0].decode())
-    return len(await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0])))
+def idle_connection(server: Server) -> HTTPConnection:
+    """Return a connection that has asked once."""
+    connection = server.connect()
+    connection.request("GET", "/-/healthy")
+    assert connection.getresponse().read()
+    return connection
 
 
-@dataclass(slots=True)
-class Scraper:
-    """Scrapes on time over connections that are free, or new ones."""
+def is_open(connection: HTTPConnection) -> bool:
+    """Say whether the other side has neither closed nor answered."""
+    connection.sock.settimeout(0)
+    try:
+        connection.sock.recv(1)
+    except BlockingIOError:
+        return True
+    return False
 
-    host: str
-    port: int
-    free: list[Connection] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    failed: int = 0
-    size: int = 0
 
-    async def connect(self) -> Connection:
-        return await asyncio.open_connection(self.host, self.port)
+def _load(server: Server, seconds: float) -> dict[str, float]:
+    idle = [idle_connection(server) for _ in range(IDLE)]
+    free: SimpleQueue[HTTPConnection] = SimpleQueue()
 
-    async def scrape(self, due: float) -> None:
-        """Scrape once; ``due`` is when it should have begun."""
+    def timed_scrape(due: float) -> tuple[float, int]:
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                connection = self.free.pop() if self.free else await self.connect()
-                self.size = await ask(connection, SCRAPE)
-        except (OSError, TimeoutError, IncompleteReadError):
-            self.failed += 1
-            return
-        self.free.append(connection)
-        self.seconds.append(time.perf_counter() - due)
+            connection = free.get_nowait()
+        except Empty:
+            connection = server.connect(DEADLINE_S)
+        size = scrape(connection, accept=OPENMETRICS)
+        free.put(connection)
+        return (time.perf_counter() - due) * 1000, size
 
-
-async def _load(server: Server, seconds: float) -> dict[str, float]:
-    host, _, port = server.address.rpartition(":")
-    scraper = Scraper(host, int(port))
-    idle = [await scraper.connect() for _ in range(IDLE)]
-    for connection in idle:
-        await ask(connection, HEALTHY)
     cpu, began = server.cpu_s(), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
+    with ThreadPoolExecutor(DEADLINE_S * A_SECOND) as threads:
+        scrapes = []
         for number in range(round(seconds * A_SECOND)):
             due = began + number / A_SECOND
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))  # noqa: TID251 - its own pace
-            group.create_task(scraper.scrape(due))
-    spent = server.cpu_s() - cpu
-    still = sum(not reader.at_eof() for reader, _ in idle)
-    for _, writer in idle:
-        writer.close()
-    times = sorted(scraper.seconds)
+            time.sleep(max(0.0, due - time.perf_counter()))  # noqa: TID251 - its own pace
+            scrapes.append(threads.submit(timed_scrape, due))
+    share = (server.cpu_s() - cpu) / (time.perf_counter() - began)
+    done = [each.result() for each in scrapes if each.exception() is None]
     return {
         "seconds": seconds,
-        "scrapes": len(times) + scraper.failed,
-        "failed": scraper.failed,
-        "idle_connections": still,
-        "p50_ms": 1000 * _share(times, 0.5),
-        "p99_ms": 1000 * _share(times, 0.99),
-        "longest_ms": 1000 * _share(times, 1),
-        "body_bytes": scraper.size,
-        "server_cpu_share": spent / (time.perf_counter() - began),
+        "scrapes": len(scrapes),
+        "failed": len(scrapes) - len(done),
+        "idle_connections": sum(map(is_open, idle)),
+        **spread_ms([taken_ms for taken_ms, _ in done]),
+        "body_bytes": done[-1][1],
+        "server_cpu_share": share,
     }
-
-
-def _share(times: list[float], share: float) -> float:
-    """Return the value that ``share`` of ``times``, which are sorted, do not exceed."""
-    return times[max(0, math.ceil(share * len(times)) - 1)] if times else math.nan
 
 
 @contextmanager
@@ -125,8 +100,7 @@ def measure(seconds: float = 60) -> dict[str, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         targets = [stack.enter_context(simulator(name)) for name in VENDORS]
-        server = stack.enter_context(exporter(write(folder, *targets)))
-        return asyncio.run(_load(server, seconds))
+        return _load(stack.enter_context(exporter(write(folder, *targets))), seconds)
 
 
 if __name__ == "__main__":

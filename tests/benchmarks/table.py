@@ -89,3 +89,10 @@ def spread(values: Rounds) -> str:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread_ms(times: Sequence[float]) -> dict[str, float]:
+    """Return percentiles of milliseconds by name."""
+    ordered = sorted(times)
+    p50, p99 = (ordered[int(len(ordered) * share)] for share in (0.5, 0.99))
+    return {"p50_ms": p50, "p99_ms": p99, "longest_ms": ordered[-1]}

@@ -17,38 +17,41 @@ from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader, Search
 from exporter.web.app import build
 from exporter.web.server import start
-from tests.support.telling import ExplainedLedger
+from tests.support.driver import LedgerDriver
+from tests.support.telling import by_key, explained_ledger, metrics, report
 from tests.web.served import sources
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedLedger]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
     """Yield a ledger with a past; ``explain`` runs at the instant that its clock shows."""
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = ExplainedLedger(tmp_path)
+    found = explained_ledger(tmp_path)
     monkeypatch.delenv("FLOWXO_API_KEY")
     monkeypatch.setattr(SystemClock, "now_ms", lambda _self: found.clock.now_ms())
     yield found
     found.close()
 
 
-def ask(told: ExplainedLedger, *arguments: str) -> Result:
-    return CliRunner().invoke(main, ["explain", "--config", str(told.file), *arguments])
+def ask(told: LedgerDriver, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        main, ["explain", "--config", str(told.folder / "exporter.yaml"), *arguments]
+    )
 
 
-def explained(told: ExplainedLedger, selector: str, *arguments: str) -> list[dict[str, Any]]:
+def explained(told: LedgerDriver, selector: str, *arguments: str) -> list[dict[str, Any]]:
     result = ask(told, "--format", "json", selector, *arguments)
     assert (result.exit_code, result.stderr) == (0, "")
     series: list[dict[str, Any]] = json.loads(result.stdout)["series"]
     return series
 
 
-def on_metrics(told: ExplainedLedger) -> dict[str, float]:
+def on_metrics(told: LedgerDriver) -> dict[str, float]:
     return {
         sample.name + json.dumps(sample.labels, sort_keys=True): sample.value
-        for family in text_string_to_metric_families(told.metrics())
+        for family in text_string_to_metric_families(metrics(told))
         for sample in family.samples
     }
 
@@ -63,16 +66,16 @@ def recomputed(series: dict[str, Any]) -> float:
     return float(counter if total["held"] is None else total["held"])
 
 
-def lived(told: ExplainedLedger) -> None:
+def lived(told: LedgerDriver) -> None:
     """A first poll, growth, late data, and a deletion that is partly repaid."""
-    told.poll("shop", {9: 100, 10: 30})
-    told.pass_by(20)
-    told.poll("shop", {9: 104, 10: 80, 11: 12})
-    told.pass_by(5)
-    told.poll("shop", {9: 104, 10: 70, 11: 15})
+    report(told, "shop", {9: 100, 10: 30})
+    told.clock.advance(60 * 20)
+    report(told, "shop", {9: 104, 10: 80, 11: 12})
+    told.clock.advance(60 * 5)
+    report(told, "shop", {9: 104, 10: 70, 11: 15})
 
 
-def test_the_parts_add_up_to_the_exported_number(told: ExplainedLedger) -> None:
+def test_the_parts_add_up_to_the_exported_number(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
 
@@ -96,10 +99,10 @@ def test_the_parts_add_up_to_the_exported_number(told: ExplainedLedger) -> None:
     assert series["since_ms"] == told.clock.now_ms() - 25 * 60_000
 
 
-def test_every_exported_number_is_the_one_on_metrics(told: ExplainedLedger) -> None:
+def test_every_exported_number_is_the_one_on_metrics(told: LedgerDriver) -> None:
     lived(told)
-    told.pass_by(180)
-    told.poll("shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
+    told.clock.advance(60 * 180)
+    report(told, "shop", {9: 104, 10: 70, 11: 60, 12: 9, 13: 3, 14: 1}, users=12)
     told.confirm_zero_scraped()
 
     shown = explained(told, '{target="shop"}')
@@ -122,10 +125,10 @@ def test_every_exported_number_is_the_one_on_metrics(told: ExplainedLedger) -> N
     ]
 
 
-def test_a_new_series_is_shown_as_zero_first(told: ExplainedLedger) -> None:
-    told.poll("shop", {10: 30})
-    told.pass_by(5)
-    told.poll("shop", {10: 30, 11: 8})
+def test_a_new_series_is_shown_as_zero_first(told: LedgerDriver) -> None:
+    report(told, "shop", {10: 30})
+    told.clock.advance(60 * 5)
+    report(told, "shop", {10: 30, 11: 8})
 
     (series,) = explained(told, RECEIVED)
 
@@ -133,10 +136,10 @@ def test_a_new_series_is_shown_as_zero_first(told: ExplainedLedger) -> None:
     assert any("until a scrape has returned" in note for note in series["notes"])
 
 
-def test_what_is_written_off_or_retired_stays_in_the_sum(told: ExplainedLedger) -> None:
+def test_what_is_written_off_or_retired_stays_in_the_sum(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
-    told.pass_by(7 * 60)
+    told.clock.advance(60 * 7 * 60)
     told.ledger.maintain()
 
     (series,) = explained(told, RECEIVED)
@@ -144,8 +147,8 @@ def test_what_is_written_off_or_retired_stays_in_the_sum(told: ExplainedLedger) 
     assert (series["sum"]["overhang"], series["sum"]["written_off"]) == (0, 7)
     assert recomputed(series) == series["exported"] == 66
 
-    told.pass_by(36 * 24 * 60)
-    told.poll("shop", {})
+    told.clock.advance(60 * 36 * 24 * 60)
+    report(told, "shop", {})
     told.ledger.compact()
 
     (series,) = explained(told, RECEIVED)
@@ -154,9 +157,9 @@ def test_what_is_written_off_or_retired_stays_in_the_sum(told: ExplainedLedger) 
     assert recomputed(series) == series["sum"]["counter"] == 66
 
 
-def test_a_query_that_was_removed_is_explained_but_not_exported(told: ExplainedLedger) -> None:
+def test_a_query_that_was_removed_is_explained_but_not_exported(told: LedgerDriver) -> None:
     lived(told)
-    told.ledger.sync_queries([spec for spec in told.specs.values() if spec.target != "shop"])
+    told.ledger.sync_queries([spec for spec in told.specs if spec.target != "shop"])
 
     (series,) = explained(told, RECEIVED)
 
@@ -164,7 +167,7 @@ def test_a_query_that_was_removed_is_explained_but_not_exported(told: ExplainedL
     assert [each["phase"] for each in series["buckets"]] == ["unknown"] * 3
 
 
-def test_a_person_can_read_and_add_it_up(told: ExplainedLedger) -> None:
+def test_a_person_can_read_and_add_it_up(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
 
@@ -181,12 +184,12 @@ def test_a_person_can_read_and_add_it_up(told: ExplainedLedger) -> None:
 
 
 def test_old_buckets_are_one_line_unless_all_are_wanted(
-    told: ExplainedLedger, monkeypatch: pytest.MonkeyPatch
+    told: LedgerDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told.poll("shop", dict.fromkeys(range(11), 10))
-    told.pass_by(20 * 60)
-    told.poll("shop", dict.fromkeys(range(24), 10))
-    told.pass_by(60 * 6)
+    report(told, "shop", dict.fromkeys(range(11), 10))
+    told.clock.advance(60 * 20 * 60)
+    report(told, "shop", dict.fromkeys(range(24), 10))
+    told.clock.advance(60 * 60 * 6)
     monkeypatch.setattr("exporter.cli.explain.NEWEST", 3)
 
     short = ask(told, RECEIVED).stdout
@@ -198,10 +201,10 @@ def test_old_buckets_are_one_line_unless_all_are_wanted(
 
 
 def test_as_many_as_there_are_are_printed_one_after_another_and_counted(
-    told: ExplainedLedger,
+    told: LedgerDriver,
 ) -> None:
     lived(told)
-    told.poll("promo", {10: 1}, users=3)
+    report(told, "promo", {10: 1}, users=3)
 
     text = ask(told, '{target=~".+"}').stdout
     series = explained(told, '{target=~".+"}')
@@ -231,9 +234,9 @@ BAD = [
 @pytest.mark.parametrize(("selector", "words"), [*NOTHING, *BAD])
 @pytest.mark.parametrize("by_url", [False, True])
 def test_what_cannot_be_explained_exits_with_one_or_two_and_says_why(
-    selector: str, words: str, told: ExplainedLedger, *, by_url: bool
+    selector: str, words: str, told: LedgerDriver, *, by_url: bool
 ) -> None:
-    told.poll("shop", {10: 30})
+    report(told, "shop", {10: 30})
     with served(told) as url:
         result = ask(told, selector, *(["--url", url] if by_url else []))
 
@@ -243,12 +246,12 @@ def test_what_cannot_be_explained_exits_with_one_or_two_and_says_why(
 
 
 @contextmanager
-def served(told: ExplainedLedger) -> Iterator[str]:
+def served(told: LedgerDriver) -> Iterator[str]:
     """Serve the ledger's explanations, two at a time, as a running exporter does."""
 
     def explain(selector: str, first: int) -> Explanations:
-        reader = Reader(told.settings.ledger.url, told.families)
-        explainer = Explainer(reader, told.specs, told.families, told.clock.now_ms())
+        reader = Reader(told.url, told.families)
+        explainer = Explainer(reader, by_key(told), told.families, told.clock.now_ms())
         return explainer.answer(selector, first, most=2)
 
     server = start("127.0.0.1:0", build(sources(explain=explain)))
@@ -256,9 +259,9 @@ def served(told: ExplainedLedger) -> Iterator[str]:
     server.stop(5)
 
 
-def test_a_running_exporter_gives_the_same_accounts_page_by_page(told: ExplainedLedger) -> None:
+def test_a_running_exporter_gives_the_same_accounts_page_by_page(told: LedgerDriver) -> None:
     lived(told)
-    told.poll("promo", {10: 1}, users=3)
+    report(told, "promo", {10: 1}, users=3)
     everything = explained(told, '{target=~".+"}')
     with served(told) as url:
         asked = explained(told, '{target=~".+"}', "--url", url, "--config", "none.yaml")
@@ -267,15 +270,16 @@ def test_a_running_exporter_gives_the_same_accounts_page_by_page(told: Explained
     assert asked == everything
 
 
-def test_an_address_without_an_exporter_is_said_to_be_one(told: ExplainedLedger) -> None:
+def test_an_address_without_an_exporter_is_said_to_be_one(told: LedgerDriver) -> None:
     result = ask(told, RECEIVED, "--url", "http://127.0.0.1:9")
 
     assert result.exit_code == 1
     assert "http://127.0.0.1:9 does not answer as an exporter" in result.stderr
 
 
-def test_a_ledger_that_is_not_there_yet_is_said(told: ExplainedLedger, tmp_path: Path) -> None:
-    told.file.write_text(told.file.read_text().replace("ledger.db", "none.db"))
+def test_a_ledger_that_is_not_there_yet_is_said(told: LedgerDriver, tmp_path: Path) -> None:
+    file = told.folder / "exporter.yaml"
+    file.write_text(file.read_text().replace("ledger.db", "none.db"))
 
     result = ask(told, RECEIVED)
 
@@ -284,28 +288,28 @@ def test_a_ledger_that_is_not_there_yet_is_said(told: ExplainedLedger, tmp_path:
     assert not (tmp_path / "none.db").exists()
 
 
-def test_explaining_keeps_no_writer_waiting(told: ExplainedLedger) -> None:
+def test_explaining_keeps_no_writer_waiting(told: LedgerDriver) -> None:
     lived(told)
     told.confirm_zero_scraped()
-    with told.ledger._engine.begin():  # the exporter is in the middle of a commit
+    with told.transaction():  # the exporter is in the middle of a commit
         (series,) = explained(told, RECEIVED)
 
-    told.poll("shop", {9: 104, 10: 80, 11: 20})
+    report(told, "shop", {9: 104, 10: 80, 11: 20})
 
     assert series["exported"] == 66
     assert explained(told, RECEIVED)[0]["exported"] == 74
 
 
-def test_between_two_queries_the_write_ahead_log_can_be_shortened(told: ExplainedLedger) -> None:
+def test_between_two_queries_the_write_ahead_log_can_be_shortened(told: LedgerDriver) -> None:
     lived(told)
-    told.poll("promo", {10: 1}, users=3)
-    reader = Reader(told.settings.ledger.url, told.families)
-    search = Search(lambda *_: True, lambda _: True, told.specs, told.clock.now_ms())
+    report(told, "promo", {10: 1}, users=3)
+    reader = Reader(told.url, told.families)
+    search = Search(lambda *_: True, lambda _: True, by_key(told), told.clock.now_ms())
     records = reader.find(search, range(50))
 
     assert next(records)
-    told.poll("shop", {9: 104, 10: 80, 11: 20})
-    with closing(sqlite3.connect(told.file.parent / "ledger.db")) as other:
+    report(told, "shop", {9: 104, 10: 80, 11: 20})
+    with closing(sqlite3.connect(told.folder / "ledger.db")) as other:
         busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     assert busy == 0

@@ -17,7 +17,10 @@ from tests.e2e.processes import wait_for
 
 SETTINGS = FOLDER / "alertmanager.yml"
 ALERTS = {alert.name: alert for alert in alerts(Thresholds())}
-PAGED = {"ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotAuthenticationFailing"}
+PAGED = {
+    *("ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotLedgerFailing"),
+    "ChatbotAuthenticationFailing",
+}
 DROPS = {f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops}
 PRODUCT = DROPS | {
     "ChatbotUsersDropWeekly",

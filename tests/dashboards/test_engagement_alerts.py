@@ -21,6 +21,7 @@ from tests.dashboards.courses import (
     usual,
     written,
 )
+from tests.dashboards.guards import Bench, Guard
 from tests.dashboards.promtool import Values, firing
 from tests.dashboards.replay.engine import DROPS
 from tests.dashboards.ruleset import HOUR_S, in_hours, mutated, rules
@@ -236,34 +237,35 @@ def series(name: str, course: Course) -> dict[str, Values]:
     return found
 
 
+BENCH = Bench(
+    THRESHOLDS,
+    PROBES,
+    {name: series(name, course) for name, course in COURSES.items()}
+    | {name: series(name, course) for name, (_, course, *_) in GUARDS.items()},
+    {name: Guard(alert, name, old, new) for name, (alert, _, old, new) in GUARDS.items()},
+    by_the_hour=True,
+)
+
+
 @pytest.fixture(scope="module")
 def fired(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], int]:
-    """Return the first hour after Friday ten at which an alert fired, by alert and bot."""
+    """Return the first hour after Friday ten at which an alert fires, by alert and bot."""
     folder = tmp_path_factory.mktemp("engagement")
-    everything = COURSES | {name: guard[1] for name, guard in GUARDS.items()}
-    shown: dict[str, Values] = {}
-    for name, course in everything.items():
-        shown |= series(name, course)
-    chosen = in_hours(rules(THRESHOLDS, (*DROPS, UNLEARNT)))
-    found = firing(folder, chosen, shown, PROBES, step_s=HOUR_S)
-    first: dict[tuple[str, str], int] = {}
-    for probe, samples in sorted(found.items()):
-        for sample in samples:
-            key = (sample["alertname"], sample["project"])
-            first.setdefault(key, probe // HOUR_S - FRIDAY_TEN)
-    return first
+    found = BENCH.fired(folder, (*DROPS, UNLEARNT), COURSES)
+    for alert in (*DROPS, UNLEARNT):
+        bots = [name for name, guard in BENCH.guards.items() if guard.alert == alert]
+        found |= BENCH.fired(folder, (alert,), bots)
+    return {key: probe // HOUR_S - FRIDAY_TEN for key, probe in found.items()}
 
 
 @pytest.mark.parametrize(("alert", "bot"), MUST)
-def test_a_real_drop_is_told_in_time(
-    fired: dict[tuple[str, str], int], alert: str, bot: str
-) -> None:
+def test_a_real_drop_fires_in_time(fired: dict[tuple[str, str], int], alert: str, bot: str) -> None:
     assert 0 <= fired[alert, bot] <= MUST[alert, bot]
 
 
 @pytest.mark.parametrize("bot", COURSES)
-def test_nothing_else_is_told(fired: dict[tuple[str, str], int], bot: str) -> None:
-    drops = {key for key in fired if key[1] == bot and key[0] != UNLEARNT}
+def test_nothing_else_fires(fired: dict[tuple[str, str], int], bot: str) -> None:
+    drops = {key for key in fired if key[1] == bot and key[0] in DROPS}
 
     assert drops == {key for key in MUST if key[1] == bot}
 
@@ -274,17 +276,12 @@ def test_a_young_bot_is_said_to_have_no_baseline(fired: dict[tuple[str, str], in
     }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_a_bot_that_is_well_would_be_told_of(
-    fired: dict[tuple[str, str], int], guard: str, tmp_path: Path
+@pytest.mark.parametrize("name", GUARDS)
+def test_without_a_guard_a_bot_that_is_well_would_fire(
+    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
 ) -> None:
-    alert, course, old, new = GUARDS[guard]
-    without = mutated(in_hours(rules(THRESHOLDS, (alert,))), old, new)
-
-    found = firing(tmp_path, without, series(guard, course), PROBES, step_s=HOUR_S)
-
-    assert (alert, guard) not in fired
-    assert found
+    assert (GUARDS[name][0], name) not in fired
+    assert BENCH.fires_without(fired, name, tmp_path)
 
 
 @pytest.mark.parametrize("guard", NEEDED)

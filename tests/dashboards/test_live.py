@@ -63,7 +63,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
-    server.record(recorded(THRESHOLDS), [*SPANS, (NOW_S - 7 * HOUR_S, NOW_S)])
+    engagement, *others = recorded(THRESHOLDS)
+    today = (NOW_S - 7 * HOUR_S, NOW_S)
+    server.record([engagement], [*SPANS, today])  # the others read nothing else of earlier weeks
+    server.record(others, [today])
     with server.running() as found:
         yield found
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from scripts.panel_pictures import PANELS, Drawn, panel_of, path_of, picture
 from tests.dashboards.demo import HOUR_S
-from tests.dashboards.pictures import PANELS, Drawn, panel_of, path_of, picture
 
 SPAN = (0, 24 * HOUR_S)
 

@@ -1,5 +1,6 @@
 """The replay itself: its scenes follow from the seed, its feed is true, its score is fair."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -43,44 +44,43 @@ def test_a_scene_follows_from_its_seed() -> None:
     assert account(7, "flowxo", 2, 6) != account(8, "flowxo", 2, 6)
 
 
-def test_a_drop_that_is_told_has_its_delay() -> None:
-    found = score(bot(DROP), told(FIRST + 14, FIRST + 15))
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What an account's bot lives through, when its alert fires, and the score that is fair."""
 
-    assert [drop.delay for drop in found.drops] == [4.5]
-    assert found.false == 0
-
-
-def test_a_drop_that_is_told_long_after_it_has_ended_was_not_found() -> None:
-    found = score(bot(DROP), told(FIRST + 41))
-
-    assert [drop.delay for drop in found.drops] == [None]
-    assert found.false == 0
+    episodes: tuple[Episode, ...]
+    firing: tuple[int, ...]
+    delays: tuple[float | None, ...] = ()
+    false: int = 0
+    late: int = 0
+    bot_weeks: float = 1.0
 
 
-def test_an_alert_without_a_drop_is_one_false_episode_however_long() -> None:
-    found = score(bot(), told(FIRST + 50, FIRST + 51, FIRST + 80))
+JUDGED = {
+    "a drop that fires has its delay": Judged((DROP,), (FIRST + 14, FIRST + 15), (4.5,)),
+    "a drop that fires long after its end was not found": Judged((DROP,), (FIRST + 41,), (None,)),
+    "firing without a drop is one false episode however long": Judged(
+        (), (FIRST + 20, FIRST + 21, FIRST + 80), false=2
+    ),
+    "a holiday counts neither way": Judged(
+        (Episode(MetricType.HOLIDAY, FIRST, FIRST + 24, 0.6),), (FIRST + 12,)
+    ),
+    "a false episode while the API is late is named so": Judged((), (FIRST + 52,), false=1, late=1),
+    "weeks after a bot is gone are not counted": Judged(
+        (Episode(MetricType.REMOVED, FIRST + 84, HOURS, 0),), (FIRST + 100,), bot_weeks=0.5
+    ),
+}
+OUTAGE = (FIRST + 50, FIRST + 60)
 
-    assert (found.drops, found.false, found.bot_weeks) == ((), 2, 1.0)
 
+@pytest.mark.parametrize("name", JUDGED)
+def test_a_score_is_fair(name: str) -> None:
+    case = JUDGED[name]
 
-def test_an_alert_on_a_holiday_counts_neither_way() -> None:
-    holiday = Episode(MetricType.HOLIDAY, FIRST, FIRST + 24, 0.6)
+    found = score(bot(*case.episodes), told(*case.firing), late=(OUTAGE,))
 
-    assert score(bot(holiday), told(FIRST + 12)).false == 0
-
-
-def test_a_false_episode_while_the_api_is_late_is_named_so() -> None:
-    found = score(bot(), told(FIRST + 52), late=((FIRST + 48, FIRST + 60),))
-
-    assert (found.false, found.late) == (1, 1)
-
-
-def test_weeks_after_a_bot_is_gone_are_not_counted() -> None:
-    gone = Episode(MetricType.REMOVED, FIRST + 84, HOURS, 0)
-
-    found = score(bot(gone), told(FIRST + 100))
-
-    assert (found.false, found.bot_weeks) == (0, 0.5)
+    assert tuple(drop.delay for drop in found.drops) == case.delays
+    assert (found.false, found.late, found.bot_weeks) == (case.false, case.late, case.bot_weeks)
 
 
 def test_an_interval_is_wide_for_few_and_narrow_for_many() -> None:

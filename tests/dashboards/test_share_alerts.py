@@ -7,8 +7,8 @@ import pytest
 
 from dashboards.source.thresholds import Share, Thresholds
 from tests.dashboards.courses import FRIDAY_TEN, HOURS, Course, flat, written
-from tests.dashboards.guards import untried
-from tests.dashboards.promtool import BUILDS, Build, Values, firing
+from tests.dashboards.guards import CASE, Bench, Guard
+from tests.dashboards.promtool import BUILDS, Values, firing
 from tests.dashboards.ruleset import HOUR_S, mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -23,33 +23,31 @@ THRESHOLDS = Thresholds(interval_s=HOUR_S)
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
 
-def gauge(family: str, bot: str, *more: str) -> str:
-    labels = ('provider="inkeep"', 'target="t"', f'project="{bot}"', *more)
+def gauge(family: str, *more: str) -> str:
+    labels = ('provider="inkeep"', f'target="{CASE}"', f'project="{CASE}"', *more)
     return f"{family}{{{','.join(labels)}}}"
 
 
-def period(kind: str, bot: str, course: Course) -> dict[str, Values]:
-    return {gauge(f"chatbot_period_{kind}", bot, 'period="hour"'): written(course)}
+def period(kind: str, course: Course) -> dict[str, Values]:
+    return {gauge(f"chatbot_period_{kind}", 'period="hour"'): written(course)}
 
 
 def steps(before: float, after: float, since: int = FRIDAY_TEN) -> Course:
     return lambda hour: after if hour >= since else before
 
 
-def fallbacks(bot: str, share: Course, messages: float) -> dict[str, Values]:
+def fallbacks(share: Course, messages: float) -> dict[str, Values]:
     part = lambda hour: round((share(hour) or 0) * messages)  # noqa: E731 - a course is a function
-    return period("fallbacks", bot, part) | period("messages_received", bot, flat(messages))
+    return period("fallbacks", part) | period("messages_received", flat(messages))
 
 
-def handovers(bot: str, share: Course, conversations: float) -> dict[str, Values]:
+def handovers(share: Course, conversations: float) -> dict[str, Values]:
     part = lambda hour: (share(hour) or 0) * conversations  # noqa: E731 - a course is a function
-    return period("handovers", bot, part) | period(
-        "conversations_started", bot, flat(conversations)
-    )
+    return period("handovers", part) | period("conversations_started", flat(conversations))
 
 
-def users(bot: str, course: Course, window: str = "rolling_7d") -> dict[str, Values]:
-    name = gauge("chatbot_active_users", bot, 'channel=""', f'window="{window}"')
+def users(course: Course, window: str = "rolling_7d") -> dict[str, Values]:
+    name = gauge("chatbot_active_users", 'channel=""', f'window="{window}"')
     return {name: written(course)}
 
 
@@ -64,82 +62,38 @@ def dips(values: tuple[float, ...], usual: float) -> Course:
 
 LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
-    "fallbacks rise": (FALLBACK, fallbacks("fallbacks rise", steps(0.05, 0.25), 100)),
-    "always many": (None, fallbacks("always many", flat(0.3), 100)),
-    "few messages": (None, fallbacks("few messages", steps(0, 0.5), 4)),
-    "rise by a little": (None, fallbacks("rise by a little", steps(0.05, 0.12), 1000)),
-    "rise by chance": (None, fallbacks("rise by chance", steps(0.4, 0.55), 12)),
-    "handovers rise": (HANDOVER, handovers("handovers rise", steps(0.05, 0.3), 20)),
-    "handovers as ever": (None, handovers("handovers as ever", flat(0.3), 20)),
-    "few conversations": (None, handovers("few conversations", steps(0, 0.5), 1)),
-    "a few more handovers": (None, handovers("a few more handovers", steps(0.05, 0.12), 60)),
-    "handovers by chance": (None, handovers("handovers by chance", steps(0.4, 0.55), 3)),
+    "fallbacks rise": (FALLBACK, fallbacks(steps(0.05, 0.25), 100)),
+    "always many": (None, fallbacks(flat(0.3), 100)),
+    "few messages": (None, fallbacks(steps(0, 0.5), 4)),
+    "rise by a little": (None, fallbacks(steps(0.05, 0.12), 1000)),
+    "rise by chance": (None, fallbacks(steps(0.4, 0.55), 12)),
+    "handovers rise": (HANDOVER, handovers(steps(0.05, 0.3), 20)),
+    "handovers as ever": (None, handovers(flat(0.3), 20)),
+    "few conversations": (None, handovers(steps(0, 0.5), 1)),
+    "a few more handovers": (None, handovers(steps(0.05, 0.12), 60)),
+    "handovers by chance": (None, handovers(steps(0.4, 0.55), 3)),
     "handovers for an hour": (
         None,
-        period("handovers", "handovers for an hour", dips((200, 0), 1))
-        | period("conversations_started", "handovers for an hour", dips((200, 4000), 20)),
+        period("handovers", dips((200, 0), 1))
+        | period("conversations_started", dips((200, 4000), 20)),
     ),
     "messages late, fallbacks more": (
         None,
-        period("fallbacks", "messages late, fallbacks more", steps(5, 60))
-        | period("messages_received", "messages late, fallbacks more", LATE_MESSAGES),
+        period("fallbacks", steps(5, 60)) | period("messages_received", LATE_MESSAGES),
     ),
-    "users halve": (USERS, users("users halve", steps(200, 90, 27 * 24))),
-    "users a fifth fewer": (None, users("users a fifth fewer", steps(200, 160, 27 * 24))),
-    "few users": (None, users("few users", steps(40, 10, 27 * 24))),
-    "users were many for once": (
-        None,
-        users("users were many for once", dip(100, 300, 12 * 24, 18 * 24)),
-    ),
-    "users were many a month ago": (
-        None,
-        users("users were many a month ago", dip(100, 300, 0, 4 * 24)),
-    ),
+    "users halve": (USERS, users(steps(200, 90, 27 * 24))),
+    "users a fifth fewer": (None, users(steps(200, 160, 27 * 24))),
+    "few users": (None, users(steps(40, 10, 27 * 24))),
+    "users were many for once": (None, users(dip(100, 300, 12 * 24, 18 * 24))),
+    "users were many a month ago": (None, users(dip(100, 300, 0, 4 * 24))),
     "fallbacks for an hour": (
         None,
-        period("fallbacks", "fallbacks for an hour", dips((80, 100), 5))
-        | period("messages_received", "fallbacks for an hour", dips((100, 4000), 100)),
+        period("fallbacks", dips((80, 100), 5))
+        | period("messages_received", dips((100, 4000), 100)),
     ),
-    "users fewer for half a day": (
-        None,
-        users("users fewer for half a day", dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12)),
-    ),
-    "users of a day": (None, users("users of a day", steps(200, 10, 27 * 24), "day")),
+    "users fewer for half a day": (None, users(dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12))),
+    "users of a day": (None, users(steps(200, 10, 27 * 24), "day")),
 }
-
-
-def told(
-    folder: Path,
-    cases: tuple[str, ...],
-    alerts: tuple[str, ...],
-    build: Build = "installed",
-    **guard: str,
-) -> set[tuple[str, str]]:
-    series: dict[str, Values] = {}
-    for name in cases:
-        series |= CASES[name][1]
-    chosen = rules(THRESHOLDS, alerts)
-    if guard:
-        chosen = mutated(chosen, guard["old"], guard["new"])
-    found = firing(folder, chosen, series, PROBES, step_s=HOUR_S, build=build)
-    return {(s["alertname"], s["project"]) for samples in found.values() for s in samples}
-
-
-@pytest.fixture(scope="module", params=BUILDS)
-def fired(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> set[tuple[str, str]]:
-    folder = tmp_path_factory.mktemp("shares")
-    return told(folder, tuple(CASES), (FALLBACK, HANDOVER, USERS), request.param)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_is_told_of_by_its_alert_and_no_other(
-    fired: set[tuple[str, str]], name: str
-) -> None:
-    alert, _ = CASES[name]
-
-    assert {found for found, case in fired if case == name} == ({alert} if alert else set())
 
 
 GUARDS: dict[str, tuple[str, str, str, str]] = {
@@ -166,26 +120,45 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("guard", GUARDS)
-def test_without_a_guard_a_case_that_is_well_would_be_told_of(tmp_path: Path, guard: str) -> None:
-    alert, name, old, new = GUARDS[guard]
+ALL = (FALLBACK, HANDOVER, USERS)
+BENCH = Bench(
+    THRESHOLDS,
+    PROBES,
+    {name: series for name, (_, series) in CASES.items()},
+    {name: Guard(*parts) for name, parts in GUARDS.items()},
+)
 
-    assert CASES[name][0] is None
-    assert (alert, name) in told(tmp_path, (name,), (alert,), old=old, new=new)
+
+@pytest.fixture(scope="module", params=BUILDS)
+def fired(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], int]:
+    return BENCH.fired(tmp_path_factory.mktemp("shares"), ALL, build=request.param)
 
 
-@pytest.mark.parametrize("alert", [FALLBACK, HANDOVER, USERS])
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_fires_its_alert_and_no_other(fired: dict[tuple[str, str], int], name: str) -> None:
+    alert, _ = CASES[name]
+
+    found = {found for found, case in fired if case == name and found not in GUARDS}
+    assert found == ({alert} if alert else set())
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_without_a_guard_a_case_that_is_well_would_fire(
+    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
+) -> None:
+    assert CASES[GUARDS[name][1]][0] is None
+    assert BENCH.fires_without(fired, name, tmp_path)
+
+
+@pytest.mark.parametrize("alert", ALL)
 def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert (
-        untried(THRESHOLDS, alert, (old for by, _, old, _ in GUARDS.values() if by == alert)) == []
-    )
+    assert BENCH.untried(alert) == []
 
 
 SMALL = dataclasses.replace(THRESHOLDS, fallback=Share(6, least=10), handover=Share(24, least=10))
-FIRST_OF_TWELVE = {
-    FALLBACK: fallbacks("bot", dips((1,), 0), 2),
-    HANDOVER: handovers("bot", dips((4,), 0), 0.5),
-}
+FIRST_OF_TWELVE = {FALLBACK: fallbacks(dips((1,), 0), 2), HANDOVER: handovers(dips((4,), 0), 0.5)}
 
 
 @pytest.mark.parametrize(("floor", "expected"), [("0.02", False), ("0", True)])
@@ -209,8 +182,8 @@ def mixed(kinds: dict[str, Course]) -> dict[str, Values]:
     """Return a bot with counters of every kind, whose hours of some kinds are late."""
     series: dict[str, Values] = {}
     for kind, course in kinds.items():
-        series |= period(kind, "bot", course)
-        series[gauge(f"chatbot_{kind}_total", "bot")] = written(flat(1))
+        series |= period(kind, course)
+        series[gauge(f"chatbot_{kind}_total")] = written(flat(1))
     return series
 
 

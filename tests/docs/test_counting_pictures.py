@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.counting_pictures import FOLDER, STORIES, Story, counted, drawn
+from scripts.counting_pictures import FOLDER, STORIES, Story, counted, drawn
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)

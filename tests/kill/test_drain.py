@@ -14,7 +14,7 @@ import pytest
 from exporter.providers.base.times import parse_instant
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter
-from tests.support.polled import scratch
+from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
 
 FAMILIES = {
@@ -95,7 +95,7 @@ def vendors() -> Iterator[ServedVendors]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_commit_of_a_drain_it_counts_every_event_once(
+def test_recorded_every_commit_of_a_drain_it_counts_every_event_once(
     vendors: ServedVendors,
 ) -> None:
     with scratch() as folder:

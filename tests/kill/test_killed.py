@@ -10,7 +10,7 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from tests.kill.scene import Exporter
-from tests.support.polled import scratch
+from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
 
 HOUR_MS = 3_600_000
@@ -81,7 +81,7 @@ def exporter(vendors: ServedVendors) -> Iterator[Exporter]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_commit_it_counts_every_unit_once(
+def test_recorded_every_commit_it_counts_every_unit_once(
     vendors: ServedVendors, exporter: Exporter
 ) -> None:
     happen(vendors, 50, hours_ago=3)

@@ -11,7 +11,7 @@ import pytest
 from exporter.simulator.conversations import Kind
 from exporter.simulator.server import LoggedRequest
 from tests.kill.scene import Exporter
-from tests.support.polled import scratch
+from tests.support.driver import scratch
 from tests.support.served import ServedVendors, document
 
 

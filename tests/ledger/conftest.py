@@ -2,29 +2,35 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.model.query import QuerySpec
-from tests.support.builders import Book
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
 from tests.support.postgresql import PostgreSQL, server
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import START_MS, VirtualClock
 
-OpenBook = Callable[[int, QuerySpec], Book]
+Start = Callable[..., LedgerDriver]
+"""Opens a ledger at an instant, with a query of these traits."""
 
 
 @pytest.fixture
-def open_book(tmp_path: Path) -> Iterator[OpenBook]:
-    books: list[Book] = []
+def start(tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as opened:
 
-    def opened(start_ms: int, query: QuerySpec) -> Book:
-        books.append(Book(tmp_path, VirtualClock(start_ms), query))
-        return books[-1]
+        def started(at_ms: int = START_MS, **traits: Any) -> LedgerDriver:
+            made = LedgerDriver(tmp_path, spec(**traits), clock=VirtualClock(at_ms))
+            return opened.enter_context(made)
 
-    yield opened
-    for book in books:
-        book.ledger.close()
+        yield started
+
+
+@pytest.fixture
+def driver(start: Start) -> LedgerDriver:
+    return start()
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,14 @@
 import multiprocessing
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
@@ -19,10 +20,16 @@ from exporter.ledger.writes import WriteHealth
 from exporter.model.families import NORMALISED
 from exporter.model.samples import HOUR_MS, floor_to
 from exporter.telemetry.counters import Telemetry
-from tests.support.builders import Book
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 HOUR = floor_to(START_MS, HOUR_MS)
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM series").fetchall()
+connection.close()
+"""
 
 
 def open_at(path: Path) -> Ledger:
@@ -89,17 +96,17 @@ def test_a_ledger_has_one_process_by_whatever_name(
 
 
 def test_the_lock_is_no_obstacle_to_sqlite(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.poll({HOUR: 1.0})
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
 
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
         other.execute("VACUUM")
         other.execute("BEGIN EXCLUSIVE")
         other.rollback()
-    book.poll({HOUR: 3.0})
+    driver.poll({HOUR: 3.0})
 
-    assert book.counter() == 2
-    book.ledger.close()
+    assert driver.counter() == 2
+    driver.close()
 
 
 def delete(path: Path) -> None:
@@ -136,33 +143,51 @@ def test_a_file_lost_under_a_running_process_is_named(
 ) -> None:
     folder = tmp_path / "ledger"
     folder.mkdir()
-    book = Book(folder, VirtualClock(START_MS))
-    writes = WriteHealth(book.clock, Telemetry())
-    book.ledger._writes = writes
-    book.poll({HOUR: 1.0})
+    driver = LedgerDriver(folder)
+    writes = WriteHealth(driver.clock, Telemetry())
+    driver.ledger._writes = writes
+    driver.poll({HOUR: 1.0})
 
     lose(folder / "ledger.db")
 
     with pytest.raises(LedgerError, match=r"ledger\.db: .*deleted or replaced.*restart"):
-        book.poll({HOUR: 5.0})
+        driver.poll({HOUR: 5.0})
     assert writes.failing
     with capture_logs() as said:
-        book.ledger.close()
+        driver.close()
     assert [line["event"] for line in said] == ["claims not released"]
 
 
 def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.poll({HOUR: 1.0})
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
     move(tmp_path / "ledger.db")
     with pytest.raises(LedgerError):
-        book.view()
+        driver.view()
 
     (tmp_path / "moved.db").rename(tmp_path / "ledger.db")
-    book.poll({HOUR: 4.0})
+    driver.poll({HOUR: 4.0})
 
-    assert book.counter() == 3
-    book.ledger.close()
+    assert driver.counter() == 3
+    driver.close()
+
+
+def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
+    book = LedgerDriver(tmp_path)
+    writes = WriteHealth(book.clock, Telemetry())
+    book.ledger._writes = writes
+
+    def fail_after_a_write() -> None:
+        with book.ledger._transaction() as tx:
+            tx.exec_driver_sql("UPDATE query SET fail_streak = 1")
+            tx.exec_driver_sql("SELECT * FROM nowhere")
+
+    with pytest.raises(LedgerError, match="no such table: nowhere"):
+        fail_after_a_write()
+    book.ledger.next_due_ms()
+
+    assert writes.failing
+    book.close()
 
 
 def other_tables(connection: sqlite3.Connection) -> None:
@@ -222,28 +247,29 @@ def test_a_file_that_is_refused_is_not_locked_any_more(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_crashed_with_all_its_rows_in_the_log_is_opened(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.poll({HOUR: 1.0})
+    (tmp_path / "ledger.db").touch()
+    driver = LedgerDriver(tmp_path)  # whose schema is in the log, too
+    driver.poll({HOUR: 1.0})
     crashed = tmp_path / "crashed"
     crashed.mkdir()
     for file in tmp_path.glob("ledger.db*"):
         shutil.copy(file, crashed / file.name)
-    book.ledger.close()
+    driver.close()
 
-    again = Book(crashed, VirtualClock(START_MS + 1))
+    again = LedgerDriver(crashed, clock=VirtualClock(START_MS + 1))
 
     assert again.counter() == 0
-    again.ledger.close()
+    again.close()
 
 
 def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.poll({HOUR: 1.0})
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
 
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with capture_logs() as said:
-            book.ledger.close()
+            driver.close()
 
     assert [(line["event"], line["log_level"]) for line in said] == [
         ("claims not released", "warning")
@@ -251,31 +277,43 @@ def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None
     assert "database is locked" in said[0]["error"]
 
 
+@pytest.mark.parametrize("call", ["compact", "maintain", "sizes", "self_counts", "next_due_ms"])
+def test_a_database_that_another_process_holds_is_an_error_of_the_ledger(
+    call: str, tmp_path: Path
+) -> None:
+    book = LedgerDriver(tmp_path)
+
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerError, match="database is locked"):
+            getattr(book.ledger, call)()
+
+    book.close()
+
+
 def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.poll({HOUR: 1.0})
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
         before = list(other.iterdump())
 
-    engine.copy_to(book.ledger._engine, tmp_path / "copy.db")
+    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
 
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert list(copy.iterdump()) == before
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
-    book.ledger.close()
+    driver.close()
 
 
-def test_a_connection_beside_the_ledger_may_end_while_it_is_written(tmp_path: Path) -> None:
-    """A file handle that is closed must not end the locks that SQLite holds on the same file."""
-    book = Book(tmp_path, VirtualClock(START_MS))
-    engine.copy_to(book.ledger._engine, tmp_path / "copy.db")
-    book.poll({HOUR: 1.0})
+def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None:
+    """Another program that ends would take itself for the last one, and delete the log."""
+    driver = LedgerDriver(tmp_path)
+    driver.poll({HOUR: 1.0})
+    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
 
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
-        other.execute("SELECT count(*) FROM series").fetchall()
+    subprocess.run([sys.executable, "-c", READ, tmp_path / "ledger.db"], check=True)  # noqa: S603
 
     assert (tmp_path / "ledger.db-wal").exists()
-    book.poll({HOUR: 4.0})
-    assert book.counter() == 3
-    book.ledger.close()
-    assert sa.make_url(book.url).database
+    driver.poll({HOUR: 4.0})
+    assert driver.counter() == 3
+    driver.close()

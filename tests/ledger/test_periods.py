@@ -7,7 +7,8 @@ import pytest
 
 from exporter.ledger.rules import settled_periods
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from tests.support.builders import RECEIVED, Book, spec
+from tests.support.builders import RECEIVED, spec
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 GAUGE = "chatbot_period_messages_received"
@@ -77,14 +78,14 @@ def test_period_gauges_are_shown_unless_the_settings_say_no(
     tmp_path: Path,
 ) -> None:
     clock = VirtualClock()
-    book = Book(tmp_path, clock, spec(period_gauges=shown))
+    driver = LedgerDriver(tmp_path, spec(period_gauges=shown), clock=clock)
     hour = START_MS // HOUR_MS * HOUR_MS
-    book.poll({hour - HOUR_MS: 3})
+    driver.poll({hour - HOUR_MS: 3})
     clock.step(DAY_MS + 2 * HOUR_MS)
 
-    book.poll({hour + DAY_MS - HOUR_MS: 4})
+    driver.poll({hour + DAY_MS - HOUR_MS: 4})
 
-    assert {labels[-1] for labels in book.shown(GAUGE)} == periods
-    assert book.view().state.periods.keys() == periods
-    assert book.shown(RECEIVED)
-    book.ledger.close()
+    assert {labels[-1] for labels in driver.shown(GAUGE)} == periods
+    assert driver.view().state.periods.keys() == periods
+    assert driver.shown(RECEIVED)
+    driver.close()

@@ -1,7 +1,5 @@
 """A reading that says what the last one said costs little, and counts as any other does."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,10 +10,11 @@ from hypothesis import strategies as st
 
 from exporter.errors import LedgerError
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.ledger.conftest import OpenBook
-from tests.support.builders import INTERACTIONS, RECEIVED, Book, received, spec
+from tests.ledger.conftest import Start
+from tests.support.builders import INTERACTIONS, RECEIVED, spec
+from tests.support.driver import LedgerDriver, recorded
 from tests.support.effort import examples
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
 FORTY_DAYS_H = 24 * 40
@@ -32,113 +31,100 @@ polls = st.lists(
 
 
 @pytest.fixture
-def book(open_book: OpenBook) -> Book:
-    found = open_book(START_MS, spec())
-    found.poll({HOUR: 10})
-    found.poll({HOUR: 14})
-    return found
+def driver(driver: LedgerDriver) -> LedgerDriver:
+    driver.poll({HOUR: 10})
+    driver.poll({HOUR: 14})
+    return driver
 
 
-@contextmanager
-def statements(book: Book) -> Iterator[list[str]]:
-    """Collect what is asked of the database meanwhile."""
-    seen: list[str] = []
+def test_a_reading_that_says_the_same_again_touches_no_bucket(driver: LedgerDriver) -> None:
+    with recorded() as changed:
+        driver.poll({HOUR: 15})
+    with recorded() as same:
+        driver.poll({HOUR: 15})
 
-    def note(_tx: object, _cursor: object, statement: str, *_rest: object) -> None:
-        seen.append(statement)
-
-    sa.event.listen(book.ledger._engine, "before_cursor_execute", note)
-    yield seen
-    sa.event.remove(book.ledger._engine, "before_cursor_execute", note)
+    assert any("bucket" in statement for statement, _ in changed)
+    assert not any("bucket" in statement for statement, _ in same)
+    assert driver.counter() == 5
 
 
-def test_a_reading_that_says_the_same_again_touches_no_bucket(book: Book) -> None:
-    with statements(book) as changed:
-        book.poll({HOUR: 15})
-    with statements(book) as same:
-        book.poll({HOUR: 15})
-
-    assert any("bucket" in statement for statement in changed)
-    assert not any("bucket" in statement for statement in same)
-    assert book.counter() == 5
-
-
-def test_what_was_not_committed_is_not_taken_for_counted(book: Book) -> None:
+def test_what_was_not_committed_is_not_taken_for_counted(driver: LedgerDriver) -> None:
     def refuse(_tx: object) -> None:
         raise sa.exc.OperationalError("COMMIT", {}, Exception("disk full"))
 
-    claim = book.claim()
-    sa.event.listen(book.ledger._engine, "commit", refuse)
+    claim = driver.claim()
+    sa.event.listen(driver.ledger._engine, "commit", refuse)
     with pytest.raises(LedgerError, match="disk full"):
-        book.apply(claim, counts=[(received(), HOUR, 20)])
-    sa.event.remove(book.ledger._engine, "commit", refuse)
-    book.ledger.fail(claim, next_poll_ms=book.clock.now_ms())
+        driver.poll({HOUR: 20}, claim=claim)
+    sa.event.remove(driver.ledger._engine, "commit", refuse)
+    driver.fail(claim)
 
-    book.poll({HOUR: 20})
+    driver.poll({HOUR: 20})
 
-    assert book.counter() == 10
-
-
-def test_overhang_is_written_off_though_every_poll_says_the_same(book: Book) -> None:
-    book.poll({HOUR: 11})
-
-    book.clock.step(7 * HOUR_MS)
-    book.poll({HOUR: 11})
-    book.poll({HOUR: 12})
-
-    assert (book.counter(), book.counted("chatbot_exporter_written_off_total")) == (5, 3)
+    assert driver.counter() == 10
 
 
-def test_another_claim_in_between_ends_the_memory(book: Book) -> None:
-    other = book.claim()
-    book.ledger.fail(other, next_poll_ms=book.clock.now_ms())
+def test_overhang_is_written_off_though_every_poll_says_the_same(driver: LedgerDriver) -> None:
+    driver.poll({HOUR: 11})
 
-    with statements(book) as seen:
-        book.poll({HOUR: 14})
+    driver.clock.step(7 * HOUR_MS)
+    driver.poll({HOUR: 11})
+    driver.poll({HOUR: 12})
 
-    assert any("FROM bucket" in statement for statement in seen)
-
-
-def test_a_target_that_was_away_is_compared_again(book: Book) -> None:
-    book.ledger.sync_queries([spec(target="promo")])
-    book.ledger.sync_queries([book.spec])
-
-    with statements(book) as seen:
-        book.poll({HOUR: 14})
-
-    assert any("FROM bucket" in statement for statement in seen)
+    assert (driver.counter(), driver.counted("written_off_total")) == (5, 3)
 
 
-def test_what_has_no_place_is_counted_at_every_poll(open_book: OpenBook) -> None:
-    book = open_book(START_MS, spec(caps={RECEIVED: 1}))
+def test_another_claim_in_between_ends_the_memory(driver: LedgerDriver) -> None:
+    driver.fail(driver.claim())
+
+    with recorded() as seen:
+        driver.poll({HOUR: 14})
+
+    assert any("FROM bucket" in statement for statement, _ in seen)
+
+
+def test_a_target_that_was_away_is_compared_again(driver: LedgerDriver) -> None:
+    driver.ledger.sync_queries([spec(target="promo")])
+    driver.ledger.sync_queries([driver.spec])
+
+    with recorded() as seen:
+        driver.poll({HOUR: 14})
+
+    assert any("FROM bucket" in statement for statement, _ in seen)
+
+
+def test_what_has_no_place_is_counted_at_every_poll(start: Start) -> None:
+    driver = start(caps={RECEIVED: 1})
     for _ in range(3):
-        book.poll({("web", HOUR): 1.0, ("sms", HOUR): 2.0})
+        driver.poll({("web", HOUR): 1.0, ("sms", HOUR): 2.0})
 
-    assert book.counted("chatbot_exporter_dropped_series_total") == 3
+    assert driver.counted("dropped_series_total") == 3
 
 
-def test_what_was_dropped_at_the_edge_is_counted_at_every_poll(book: Book) -> None:
+def test_what_was_dropped_at_the_edge_is_counted_at_every_poll(driver: LedgerDriver) -> None:
     for _ in range(3):
-        book.poll({HOUR: 14}, dropped={(INTERACTIONS, "not_allowlisted"): 2})
+        driver.poll({HOUR: 14}, dropped={(INTERACTIONS, "not_allowlisted"): 2})
 
-    assert book.counted("chatbot_exporter_dropped_series_total") == 6
+    assert driver.counted("dropped_series_total") == 6
 
 
 def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
     """Return what a ledger shows after each poll; one that ``forgets`` is opened anew for each."""
-    book = Book(folder, VirtualClock(START_MS), spec(lookback_ms=2 * HOUR_MS))
+    driver = LedgerDriver(folder, spec(lookback_ms=2 * HOUR_MS))
     seen: list[object] = []
     for wait_h, figures in story:
         if forgets:
-            book.reopen()
-        book.clock.step(wait_h * HOUR_MS)
+            driver.reopen()
+        driver.clock.step(wait_h * HOUR_MS)
         if wait_h:
-            book.ledger.compact()
-        newest = floor_to(book.clock.now_ms(), HOUR_MS)
-        book.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
-        book.confirm_zero_scraped()
-        seen.append((book.view().shown, book.view().state.overhang, book.ledger.self_counts()))
-    book.ledger.close()
+            driver.ledger.compact()
+        newest = floor_to(driver.clock.now_ms(), HOUR_MS)
+        driver.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
+        driver.confirm_zero_scraped()
+        seen.append(
+            (driver.view().shown, driver.view().state.overhang, driver.ledger.self_counts())
+        )
+    driver.close()
     return seen
 
 

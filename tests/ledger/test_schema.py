@@ -4,16 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.tables import metadata
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.support.builders import RECEIVED, Book
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.builders import RECEIVED
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
 
 OPENED = """
 import sys
@@ -33,10 +36,8 @@ def test_the_newest_schema_is_the_last_migration() -> None:
     assert engine.revisions()[0] == engine.NEWEST
 
 
-def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.ledger.close()
-    made = sa.create_engine(book.url)
+def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(driver: LedgerDriver) -> None:
+    made = sa.create_engine(driver.url)
 
     with made.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
@@ -51,14 +52,17 @@ def test_only_a_ledger_that_is_not_up_to_date_needs_alembic(tmp_path: Path) -> N
     assert (opened(url), opened(url)) == ("True", "False")
 
 
-def test_the_schema_in_use_is_read_from_the_ledger(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.ledger.close()
-    bare = sa.create_engine(book.url)
+def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path) -> None:
+    book = LedgerDriver(tmp_path)
+    beside, empty = engine.create_engine(book.url), engine.create_engine("sqlite://")
 
-    assert engine.schema_version(bare) == int(engine.NEWEST) == 2
-    assert engine.schema_version(sa.create_engine("sqlite://")) == 0
-    bare.dispose()
+    engine.check_schema(beside)
+    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 2;"):
+        engine.check_schema(empty)
+
+    beside.dispose()
+    empty.dispose()
+    book.close()
 
 
 def rewrite_as_schema_1(url: str, folder: Path) -> None:
@@ -87,20 +91,20 @@ def rewrite_as_schema_1(url: str, folder: Path) -> None:
     made.dispose()
 
 
-def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
+def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
+    driver: LedgerDriver, tmp_path: Path
+) -> None:
     hour = floor_to(START_MS, HOUR_MS)
     for value in (10.0, 14.0, 12.0):
-        book.poll({hour: value, hour - HOUR_MS: 3.0})
-    before = book.view()
-    book.ledger.close()
-    rewrite_as_schema_1(book.url, tmp_path)
+        driver.poll({hour: value, hour - HOUR_MS: 3.0})
+    before = driver.view()
+    driver.close()
+    rewrite_as_schema_1(driver.url, tmp_path)
 
-    book.open()
-    after = book.view()
-    book.poll({hour: 15.0, hour - HOUR_MS: 3.0})
+    driver.open()
+    after = driver.view()
+    driver.poll({hour: 15.0, hour - HOUR_MS: 3.0})
 
     assert (after.shown, after.state) == (before.shown, before.state)
-    assert (before.state.overhang, book.counter()) == ({RECEIVED: 2}, 5)
+    assert (before.state.overhang, driver.counter()) == ({RECEIVED: 2}, 5)
     assert (tmp_path / "ledger.db.v1.bak").is_file()
-    book.ledger.close()

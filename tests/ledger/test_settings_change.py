@@ -1,55 +1,57 @@
 """What a change of settings does to counters that live on (specification: counting.md)."""
 
+from collections.abc import Mapping
+
 import pytest
+import sqlalchemy as sa
 
 from exporter.errors import SchemaError
-from exporter.ledger.rows import Claim
+from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, Reading, Window
-from tests.ledger.conftest import OpenBook
+from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
+from tests.ledger.conftest import Start
 from tests.ledger.test_worked_examples import at
-from tests.support.builders import RECEIVED, Book, received, spec
+from tests.support.builders import RECEIVED, received, spec
+from tests.support.driver import LedgerDriver
 
-ELEVEN = at(11, 5)
-
-
-def test_a_query_under_another_name_goes_on_with_the_series_of_the_old(open_book: OpenBook) -> None:
-    book = open_book(ELEVEN, spec(name="hourly/main"))
-    book.poll({at(10): 50.0})
-    book.poll({at(10): 57.0})
-    book.counter()
-
-    book.reopen(spec(name="hourly"))
-    book.poll({at(10): 60.0})
-    book.poll({at(10): 61.0})
-
-    assert book.counter() == 8
+SITE = {"channel": LabelRule({"web": "site"})}
 
 
-def test_two_queries_cannot_feed_one_series(open_book: OpenBook) -> None:
-    book = open_book(ELEVEN, spec(name="hourly/main"))
-    book.poll({at(10): 50.0})
-    book.ledger.sync_queries([book.spec, spec(name="hourly/test")])
-    claim = other(book)
+def test_a_query_under_another_name_goes_on_with_the_series_of_the_old(start: Start) -> None:
+    driver = start(name="hourly/main")
+    driver.poll({at(10): 50.0})
+    driver.poll({at(10): 57.0})
+    driver.counter()
+
+    driver.reopen(spec(name="hourly"))
+    driver.poll({at(10): 60.0})
+    driver.poll({at(10): 61.0})
+
+    assert driver.counter() == 8
+
+
+def test_two_queries_cannot_feed_one_series(start: Start) -> None:
+    driver = start(name="hourly/main")
+    driver.poll({at(10): 50.0})
+    driver.sync(driver.spec, spec(name="hourly/test"))
 
     with pytest.raises(SchemaError, match="already fed by another query"):
-        book.apply(claim, counts=[(received(), at(10), 1.0)])
+        driver.poll({at(10): 1.0})
 
 
-def test_a_raised_cap_counts_no_history(open_book: OpenBook) -> None:
+def test_a_raised_cap_counts_no_history(start: Start) -> None:
     names = [f"c{number}" for number in range(3)]
-    capped = spec(caps={RECEIVED: 2})
-    book = open_book(ELEVEN, capped)
-    book.poll({(name, at(10)): 100.0 for name in names})
-    book.poll({(name, at(10)): 101.0 for name in names})
-    assert book.counter("other") == 1
+    driver = start(caps={RECEIVED: 2})
+    driver.poll({(name, at(10)): 100.0 for name in names})
+    driver.poll({(name, at(10)): 101.0 for name in names})
+    assert driver.counter("other") == 1
 
-    book.reopen(spec(caps={RECEIVED: 10}))
-    book.poll({(name, at(10)): 102.0 for name in names})
-    book.poll({(name, at(10)): 103.0 for name in names})
+    driver.reopen(spec(caps={RECEIVED: 10}))
+    driver.poll({(name, at(10)): 102.0 for name in names})
+    driver.poll({(name, at(10)): 103.0 for name in names})
 
-    book.confirm_zero_scraped()
-    assert book.shown() == {
+    driver.confirm_zero_scraped()
+    assert driver.shown() == {
         ("shop", "", "c0"): 3,
         ("shop", "", "c1"): 3,
         ("shop", "", "c2"): 1,
@@ -57,74 +59,157 @@ def test_a_raised_cap_counts_no_history(open_book: OpenBook) -> None:
     }
 
 
-def test_a_raised_target_cap_counts_no_history(open_book: OpenBook) -> None:
-    book = open_book(ELEVEN, spec(target_cap=1))
-    book.poll({("web", at(10)): 100.0, ("sms", at(10)): 50.0})
+@pytest.mark.parametrize("cap", ["target_cap", "total_cap"])
+def test_a_raised_cap_of_targets_counts_no_history(start: Start, cap: str) -> None:
+    driver = start(**{cap: 1})
+    driver.poll({("web", at(10)): 100.0, ("sms", at(10)): 50.0})
 
-    book.reopen(spec(target_cap=10))
-    book.poll({("web", at(10)): 100.0, ("sms", at(10)): 50.0})
-    book.poll({("web", at(10)): 101.0, ("sms", at(10)): 52.0})
+    driver.reopen(spec(**{cap: 10}))
+    driver.poll({("web", at(10)): 100.0, ("sms", at(10)): 50.0})
+    driver.poll({("web", at(10)): 101.0, ("sms", at(10)): 52.0})
 
-    assert sum(book.counter(channel) for channel in ("web", "sms")) == 3
+    assert (driver.counter("web"), driver.counter("sms")) == (1, 2)
 
 
-def test_hours_from_before_a_renaming_are_not_read_as_growth(open_book: OpenBook) -> None:
+def test_hours_from_before_a_renaming_are_not_read_as_growth(start: Start) -> None:
     hours = {("web", at(hour)): 50.0 for hour in range(5, 11)}
-    book = open_book(ELEVEN, spec(lookback_ms=6 * HOUR_MS))
-    book.poll(hours)
-    book.poll(hours | {("web", at(10)): 57.0})
-    assert book.counter("web") == 7
+    driver = start(lookback_ms=6 * HOUR_MS)
+    driver.poll(hours)
+    driver.poll(hours | {("web", at(10)): 57.0})
+    assert driver.counter("web") == 7
 
-    site = {"channel": LabelRule({"web": "site"})}
     renamed = {("site", start_ms): value for (_, start_ms), value in hours.items()}
-    book.reopen(spec(lookback_ms=2 * HOUR_MS, label_rules=site))
-    book.poll({key: value for key, value in renamed.items() if key[1] >= at(9)})
-    book.reopen(spec(lookback_ms=6 * HOUR_MS, label_rules=site))
-    book.poll(renamed | {("site", at(10)): 52.0})
+    driver.reopen(spec(lookback_ms=2 * HOUR_MS, label_rules=SITE))
+    driver.poll({key: value for key, value in renamed.items() if key[1] >= at(9)})
+    driver.reopen(spec(lookback_ms=6 * HOUR_MS, label_rules=SITE))
+    driver.poll(renamed | {("site", at(10)): 52.0})
 
-    assert book.counter("site") == 2
-    assert book.counted("chatbot_exporter_retracted_total") == 0
+    assert driver.counter("site") == 2
+    assert driver.counted("retracted_total") == 0
 
 
-def test_the_day_of_a_renaming_is_not_shown_in_part(open_book: OpenBook) -> None:
-    book = open_book(at(0, 5), spec(lookback_ms=2 * HOUR_MS))
-    book.poll({})
+def test_the_day_of_a_renaming_is_not_shown_in_part(start: Start) -> None:
+    driver = start(at(0, 5), lookback_ms=2 * HOUR_MS)
+    driver.poll({})
     days = []
     for hour in range(1, 50):
-        book.clock.step(HOUR_MS)
+        driver.clock.step(HOUR_MS)
         if hour == 12:
-            book.reopen(
-                spec(lookback_ms=2 * HOUR_MS, label_rules={"channel": LabelRule({"web": "site"})})
-            )
+            driver.reopen(spec(lookback_ms=2 * HOUR_MS, label_rules=SITE))
         channel = "web" if hour < 12 else "site"
-        book.poll({(channel, at(0) + (hour - back) * HOUR_MS): 10.0 for back in range(3)})
-        shown = book.shown("chatbot_period_messages_received")
+        driver.poll({(channel, at(0) + (hour - back) * HOUR_MS): 10.0 for back in range(3)})
+        shown = driver.shown("chatbot_period_messages_received")
         days.append({value for labels, value in shown.items() if labels[-1] == "day"})
 
     assert set().union(*days) == {240.0}
 
 
-def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(
-    open_book: OpenBook,
+def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(start: Start) -> None:
+    driver = start(lookback_ms=4 * HOUR_MS)
+    driver.poll({("web", at(hour)): 50.0 for hour in range(7, 11)})
+    driver.reopen(spec(lookback_ms=4 * HOUR_MS, label_rules=SITE))
+    poll_in_two(driver, {at(hour): 50.0 for hour in range(7, 11)}, at(9))
+
+    driver.poll({("site", at(hour)): 51.0 for hour in range(7, 11)})
+
+    assert driver.counter("site") == 4
+
+
+def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(start: Start) -> None:
+    driver = start(name="hourly/main")
+    driver.poll({at(10): 50.0})
+    driver.poll({at(10): 57.0})
+    with driver.transaction() as tx:
+        tx.execute(
+            sa.update(series).values(labels=sa.func.json_remove(series.c.labels, "$.channel"))
+        )
+
+    driver.reopen(spec(name="hourly/main", known=(received(),)))
+    shown = [each for each in driver.view().shown if each.family == RECEIVED]
+    driver.reopen(spec(name="hourly"))
+    driver.poll({at(10): 60.0})
+    driver.poll({at(10): 61.0})
+
+    assert len(shown) == 1
+    assert driver.counter() == 8
+
+
+def test_a_new_name_for_every_channel_is_no_collapse(driver: LedgerDriver) -> None:
+    driver.poll({("web", at(11)): 500.0})
+    driver.poll({("web", at(11)): 900.0})
+    driver.reopen(spec(label_rules=SITE))
+
+    applied = driver.poll({("site", at(11)): 950.0})
+    driver.poll({("site", at(11)): 957.0})
+
+    assert not applied.held
+    assert driver.counter("site") == 7
+    assert driver.counted("provider_resets_total") == 0
+    assert driver.counted("retracted_total") == 0
+
+
+def test_a_channel_that_first_appears_after_a_renaming_of_another_counts(
+    driver: LedgerDriver,
 ) -> None:
-    book = open_book(ELEVEN, spec(lookback_ms=4 * HOUR_MS))
-    book.poll({("web", at(hour)): 50.0 for hour in range(7, 11)})
-    book.reopen(spec(lookback_ms=4 * HOUR_MS, label_rules={"channel": LabelRule({"web": "site"})}))
-    claim = book.claim()
-    for start, more in ((7, True), (9, False)):
-        counts = [(received("site"), at(hour), 50.0) for hour in (start, start + 1)]
-        window = Window(at(start), at(start + 2))
-        reading = Reading(window, counts=counts, more=more)
-        book.ledger.apply(claim, reading, started_ms=book.clock.now_ms())
-    book.ledger.succeed(claim, next_poll_ms=book.clock.now_ms() + 1)
+    driver.poll({("web", at(11)): 5.0})
+    driver.reopen(spec(label_rules=SITE))
 
-    book.poll({("site", at(hour)): 51.0 for hour in range(7, 11)})
+    driver.poll({("site", at(11)): 5.0, ("sms", at(11)): 3.0})
 
-    assert book.counter("site") == 4
+    assert driver.counter("sms") == 3
 
 
-def other(book: Book) -> Claim:
-    claim = book.ledger.claim()
-    assert claim is not None
-    assert claim.query == "hourly/test"
-    return claim
+def test_history_is_counted_once_when_the_meaning_changes(driver: LedgerDriver) -> None:
+    driver.reopen(spec(history=True))
+    driver.poll({at(11): 40.0})
+    driver.reopen(spec(history=True, meaning={"v": 2}))
+
+    driver.poll({at(11): 41.0})
+    driver.poll({at(11): 44.0})
+
+    assert driver.counter() == 43
+
+
+def test_history_may_be_asked_for_until_counting_has_begun(driver: LedgerDriver) -> None:
+    driver.reopen(spec(history=True))
+    driver.poll({at(11): 40.0})
+
+    driver.reopen()
+    driver.poll({at(11): 41.0})
+
+    assert driver.counter() == 41
+
+
+def test_a_collapse_in_the_second_part_of_a_poll_is_confirmed_like_any_other(
+    driver: LedgerDriver,
+) -> None:
+    rows = {at(10): 10.0, at(11): 400.0}
+    assert not any(poll_in_two(driver, rows, at(11)))
+
+    outcomes = [any(poll_in_two(driver, rows | {at(11): 1.0}, at(11))) for _ in range(4)]
+
+    assert outcomes == [True, True, False, False]
+
+
+def test_gauges_follow_a_renamed_target(driver: LedgerDriver) -> None:
+    level = ("chatbot_known_users", ("shop", ""))
+    hour = Window(at(11) - HOUR_MS, at(11))
+    driver.poll({at(11): 1.0}, levels=[GaugeRow(level, hour, 7.0)])
+    driver.sync(spec(target="store"), shop="store")
+
+    assert {shown.labels[1] for shown in driver.view().shown} == {"store"}
+
+
+def poll_in_two(driver: LedgerDriver, hours: Mapping[int, float], cut_ms: int) -> list[bool]:
+    """Poll in parts, up to ``cut_ms`` and from there on; return whether each was held back."""
+    claim = driver.claim()
+    whole = driver.window(claim)
+    held = []
+    for part in (Window(whole.start_ms, cut_ms), Window(cut_ms, whole.end_ms)):
+        counts = [(received("site"), at_ms, n) for at_ms, n in hours.items() if part.holds(at_ms)]
+        reading = Reading(part, counts=counts, more=part.end_ms == cut_ms)
+        held.append(driver.apply(claim, reading).held)
+        if held[-1]:
+            break
+    driver.end(claim, held=held[-1])
+    return held

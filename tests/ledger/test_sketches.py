@@ -1,8 +1,8 @@
 """Distinct users and conversations over rolling windows, and the key that hides them."""
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,28 +11,30 @@ from exporter.errors import LedgerError
 from exporter.ledger.sketches import installation_key
 from exporter.ledger.store import Ledger
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, Window
-from tests.support.builders import Book, spec
+from tests.ledger.conftest import Start
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 USERS, CONVERSATIONS = "chatbot_active_users", "chatbot_active_conversations"
-STREAM = spec(provider="chatlayer", name="events/care/live", stream=True, lookback_ms=900_000)
+STREAM: dict[str, Any] = {"provider": "chatlayer", "stream": True, "lookback_ms": 900_000}
 SERIES = ("chatbot_events_total", ("care", "live", "web", "handover"))
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    opened = Book(tmp_path, VirtualClock(START_MS), STREAM)
+def driver(start: Start) -> LedgerDriver:
+    opened = start(**STREAM)
     drain(opened)
-    yield opened
-    opened.ledger.close()
+    return opened
 
 
-def drain(book: Book, *events: Event) -> None:
+def drain(driver: LedgerDriver, *events: Event) -> None:
     """Apply one poll that has read up to now."""
-    claim = book.claim()
-    now_ms = book.clock.now_ms()
+    claim = driver.claim()
+    now_ms = driver.clock.now_ms()
     start_ms = claim.watermark_ms or now_ms
-    book.apply(claim, window=Window(start_ms, now_ms), events=events, watermark_ms=now_ms)
+    window = Window(start_ms, now_ms)
+    driver.poll(claim=claim, window=window, events=events, watermark_ms=now_ms)
 
 
 def event(number: int, at_ms: int, user: str, channel: str = "web") -> Event:
@@ -40,80 +42,80 @@ def event(number: int, at_ms: int, user: str, channel: str = "web") -> Event:
     return Event(number.to_bytes(16), at_ms, (SERIES,), 0, place, user, f"c-{user}")
 
 
-def test_a_window_is_absent_until_it_was_covered_once(book: Book) -> None:
-    book.clock.step(HOUR_MS)
-    drain(book, event(1, book.clock.now_ms() - 60_000, "ada"))
-    book.clock.step(20 * HOUR_MS)
-    drain(book)
-    early = book.shown(USERS)
+def test_a_window_is_absent_until_it_was_covered_once(driver: LedgerDriver) -> None:
+    driver.clock.step(HOUR_MS)
+    drain(driver, event(1, driver.clock.now_ms() - 60_000, "ada"))
+    driver.clock.step(20 * HOUR_MS)
+    drain(driver)
+    early = driver.shown(USERS)
 
-    book.clock.step(5 * HOUR_MS)
-    drain(book, event(2, book.clock.now_ms() - 3 * HOUR_MS, "bob"))
+    driver.clock.step(5 * HOUR_MS)
+    drain(driver, event(2, driver.clock.now_ms() - 3 * HOUR_MS, "bob"))
 
     assert early == {}
-    assert book.shown(USERS)["care", "live", "", "rolling_1d"] == 1
-    assert {labels[3] for labels in book.shown(USERS)} == {"rolling_1d"}
+    assert driver.shown(USERS)["care", "live", "", "rolling_1d"] == 1
+    assert {labels[3] for labels in driver.shown(USERS)} == {"rolling_1d"}
 
 
-def test_a_user_of_two_channels_is_one_user_in_total(book: Book) -> None:
-    book.clock.step(DAY_MS)
-    soon = book.clock.now_ms() - HOUR_MS
-    drain(book, event(1, soon, "ada"), event(2, soon, "ada", "sms"), event(3, soon, "bob"))
-    book.clock.step(2 * HOUR_MS)
+def test_a_user_of_two_channels_is_one_user_in_total(driver: LedgerDriver) -> None:
+    driver.clock.step(DAY_MS)
+    soon = driver.clock.now_ms() - HOUR_MS
+    drain(driver, event(1, soon, "ada"), event(2, soon, "ada", "sms"), event(3, soon, "bob"))
+    driver.clock.step(2 * HOUR_MS)
 
-    drain(book)
+    drain(driver)
 
-    assert book.shown(USERS) == {
+    assert driver.shown(USERS) == {
         ("care", "live", "", "rolling_1d"): 2,
         ("care", "live", "web", "rolling_1d"): 2,
         ("care", "live", "sms", "rolling_1d"): 1,
     }
-    assert book.shown(CONVERSATIONS) == book.shown(USERS)
+    assert driver.shown(CONVERSATIONS) == driver.shown(USERS)
 
 
-def test_windows_forget_who_was_there_before_them(book: Book) -> None:
+def test_windows_forget_who_was_there_before_them(driver: LedgerDriver) -> None:
     for day in range(9):
-        drain(book, event(day, book.clock.now_ms() - 1000, f"u-{day}"))
-        book.clock.step(DAY_MS)
+        drain(driver, event(day, driver.clock.now_ms() - 1000, f"u-{day}"))
+        driver.clock.step(DAY_MS)
 
-    drain(book)
+    drain(driver)
 
-    shown = {labels[3]: value for labels, value in book.shown(USERS).items() if not labels[2]}
+    shown = {labels[3]: value for labels, value in driver.shown(USERS).items() if not labels[2]}
     assert shown == {"rolling_1d": 1, "rolling_7d": 7}
 
 
-def test_the_same_users_again_and_after_a_restart_change_nothing(book: Book) -> None:
-    book.clock.step(DAY_MS)
-    soon = book.clock.now_ms() - HOUR_MS
-    drain(book, *(event(n, soon, f"u-{n}") for n in range(100)))
-    book.reopen()
-    drain(book, *(event(n + 500, soon, f"u-{n}") for n in range(100)))
-    book.clock.step(2 * HOUR_MS)
+def test_the_same_users_again_and_after_a_restart_change_nothing(driver: LedgerDriver) -> None:
+    driver.clock.step(DAY_MS)
+    soon = driver.clock.now_ms() - HOUR_MS
+    drain(driver, *(event(n, soon, f"u-{n}") for n in range(100)))
+    driver.reopen()
+    drain(driver, *(event(n + 500, soon, f"u-{n}") for n in range(100)))
+    driver.clock.step(2 * HOUR_MS)
 
-    drain(book)
+    drain(driver)
 
-    assert book.shown(USERS)["care", "live", "", "rolling_1d"] == 100
+    assert driver.shown(USERS)["care", "live", "", "rolling_1d"] == 100
 
 
-def test_rolling_gauges_leave_when_the_stream_stands_still(book: Book) -> None:
-    book.clock.step(DAY_MS)
-    drain(book, event(1, book.clock.now_ms() - HOUR_MS, "ada"))
-    book.clock.step(2 * HOUR_MS)
-    drain(book)
-    shown = book.shown(USERS)
+def test_rolling_gauges_leave_when_the_stream_stands_still(driver: LedgerDriver) -> None:
+    driver.clock.step(DAY_MS)
+    drain(driver, event(1, driver.clock.now_ms() - HOUR_MS, "ada"))
+    driver.clock.step(2 * HOUR_MS)
+    drain(driver)
+    shown = driver.shown(USERS)
 
-    book.clock.step(6 * HOUR_MS)
+    driver.clock.step(6 * HOUR_MS)
 
     assert shown
-    assert book.shown(USERS) == {}
+    assert driver.shown(USERS) == {}
 
 
-def test_no_identifier_is_in_the_ledger_or_beside_it(book: Book, tmp_path: Path) -> None:
-    book.clock.step(DAY_MS)
-    drain(book, event(1, book.clock.now_ms() - HOUR_MS, "canary-person-7f3a"))
-    book.clock.step(2 * HOUR_MS)
-    drain(book)
-    assert book.shown(USERS)
+def test_no_identifier_is_in_the_ledger_or_beside_it(driver: LedgerDriver, tmp_path: Path) -> None:
+    driver.clock.step(DAY_MS)
+    drain(driver, event(1, driver.clock.now_ms() - HOUR_MS, "canary-person-7f3a"))
+    driver.clock.step(2 * HOUR_MS)
+    drain(driver)
+    assert driver.shown(USERS)
 
     for path in tmp_path.iterdir():
         assert b"canary-person" not in path.read_bytes(), path.name
@@ -137,33 +139,29 @@ def test_a_broken_key_is_refused(tmp_path: Path) -> None:
         installation_key(path)
 
 
-def test_a_ledger_without_a_stream_makes_no_key(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS))
-    book.ledger.close()
+def test_a_ledger_without_a_stream_makes_no_key(start: Start, tmp_path: Path) -> None:
+    start()
 
     assert not list(tmp_path.glob("*.key"))
 
 
-def test_rows_of_a_day_count_once_however_often_they_come(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock(START_MS), STREAM)
-    drain(book)
-    book.clock.step(HOUR_MS)
-    again = [event(n, book.clock.now_ms() - 1000 - n, "ada") for n in range(50)]
+def test_rows_of_a_day_count_once_however_often_they_come(driver: LedgerDriver) -> None:
+    driver.clock.step(HOUR_MS)
+    again = [event(n, driver.clock.now_ms() - 1000 - n, "ada") for n in range(50)]
 
     for _ in range(3):
-        drain(book, *again, *again[::-1])
+        drain(driver, *again, *again[::-1])
 
-    book.confirm_zero_scraped()
-    assert book.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
-    assert book.counted("chatbot_exporter_duplicate_events_total") == 250
-    book.ledger.close()
+    driver.confirm_zero_scraped()
+    assert driver.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
+    assert driver.counted("duplicate_events_total") == 250
 
 
 def test_a_ledger_that_is_no_file_says_that_it_tells_no_users_apart() -> None:
     ledger = Ledger("sqlite://", clock=VirtualClock(START_MS), families={})
 
     with capture_logs() as said:
-        ledger.sync_queries([STREAM])
+        ledger.sync_queries([spec(**STREAM)])
     ledger.close()
 
     (line,) = said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.processes import program, written
 from tests.packaging.programs import ROOT, needed, said
 
 RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -41,32 +42,10 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def started(*web: str) -> str:
-            settings = tmp_path / "exporter.yaml"
-            settings.write_text(
-                "version: 1\nallow_inline_secrets: true\ntargets:\n"
-                "- {name: a, provider: flowxo, api_key: k, project: p, base_url: 'http://127.0.0.1:9'}\n",
-                encoding="utf-8",
-            )
             (tmp_path / "web.yaml").write_text("\n".join(web), encoding="utf-8")
-            command: list[str | Path] = [
-                sys.executable,
-                "-m",
-                "exporter",
-                "run",
-                "--config",
-                settings,
-            ]
-            options = ["--listen", "127.0.0.1:0", "--log.format", "json"]
-            process = stack.enter_context(
-                subprocess.Popen(  # noqa: S603 - our own program
-                    [*command, *options, "--web.config.file", tmp_path / "web.yaml"],
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    cwd=ROOT,
-                )
-            )
-            stack.callback(process.kill)
+            settings = written(tmp_path, 0, "http://127.0.0.1:9")
+            options = ("--log.format", "json", "--web.config.file", f"{tmp_path}/web.yaml")
+            process = stack.enter_context(program("run", "--config", settings, *options))
             assert process.stdout
             line = next(line for line in process.stdout if '"serving"' in line)
             found = re.search(r'"address": ?"([^"]+)"', line)

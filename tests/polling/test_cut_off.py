@@ -7,8 +7,8 @@ import pytest
 from exporter.errors import ClaimLost
 from exporter.ledger.claims import CLAIM_MS
 from tests.faults.bench import Bench
-from tests.support.builders import Book
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "30m", "slow_interval": "1h", "lookback": "2h", "zero_hold": "1s"}
 
@@ -33,48 +33,48 @@ def test_what_a_stop_cuts_off_is_polled_as_soon_as_the_exporter_is_back(tmp_path
 
 
 def test_a_claim_of_a_process_that_died_is_due_at_once(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock())
-    claim = book.claim()
-    book.ledger._opened.close()  # dies: nothing is released
-    book.open()
+    driver = LedgerDriver(tmp_path)
+    claim = driver.claim()
+    driver.ledger._opened.close()  # dies: nothing is released
+    driver.open()
 
-    again = book.ledger.claim()
+    again = driver.ledger.claim()
 
     assert again is not None
     assert again.token == claim.token + 1
-    book.ledger.close()
+    driver.close()
 
 
 def test_a_claim_that_expired_is_due_at_once_and_its_poll_commits_nothing(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock())
-    claim = book.claim()
-    assert book.ledger.claim() is None
-    book.clock.advance(CLAIM_MS / 1000)
+    driver = LedgerDriver(tmp_path)
+    claim = driver.claim()
+    assert driver.ledger.claim() is None
+    driver.clock.advance(CLAIM_MS / 1000)
 
-    again = book.ledger.claim()
+    again = driver.ledger.claim()
 
     assert again is not None
     with pytest.raises(ClaimLost):
-        book.ledger.succeed(claim, next_poll_ms=0)
-    book.ledger.close()
+        driver.ledger.succeed(claim, next_poll_ms=0)
+    driver.close()
 
 
 def test_a_query_that_waits_for_longer_than_its_new_interval_is_due(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock())
-    book.ledger.succeed(book.claim(), next_poll_ms=book.clock.now_ms() + 24 * 3_600_000)
+    driver = LedgerDriver(tmp_path)
+    driver.ledger.succeed(driver.claim(), next_poll_ms=driver.clock.now_ms() + 24 * 3_600_000)
 
-    book.reopen()
+    driver.reopen()
 
-    assert book.ledger.claim() is not None
-    book.ledger.close()
+    assert driver.ledger.claim() is not None
+    driver.close()
 
 
 def test_a_wait_that_a_failure_explains_is_not_cut_short(tmp_path: Path) -> None:
-    book = Book(tmp_path, VirtualClock())
-    until_ms = book.clock.now_ms() + 6 * 3_600_000
-    book.ledger.fail(book.claim(), next_poll_ms=until_ms, last_reason="throttled")
+    driver = LedgerDriver(tmp_path)
+    until_ms = driver.clock.now_ms() + 6 * 3_600_000
+    driver.ledger.fail(driver.claim(), next_poll_ms=until_ms, last_reason="throttled")
 
-    book.reopen()
+    driver.reopen()
 
-    assert book.ledger.next_due_ms() == until_ms
-    book.ledger.close()
+    assert driver.ledger.next_due_ms() == until_ms
+    driver.close()

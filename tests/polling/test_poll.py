@@ -15,8 +15,8 @@ from exporter.model.samples import Reading
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
-from tests.support.builders import Book
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import inline, run_virtual
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ async def nothing(_key: tuple[str, str]) -> None:
     return None
 
 
-def polled(book: Book, read: Read, offload: Any = inline) -> tuple[str, Telemetry]:
+def polled(driver: LedgerDriver, read: Read, offload: Any = inline) -> tuple[str, Telemetry]:
     """Return the outcome of one poll whose query reads with ``read``, and what was counted."""
     telemetry = Telemetry()
 
@@ -43,25 +43,24 @@ def polled(book: Book, read: Read, offload: Any = inline) -> tuple[str, Telemetr
                 base_url="https://vendor.test",
                 sign=dict,
                 transport=wire,
-                clock=book.clock,
+                clock=driver.clock,
                 requests_per_second=0,
             )
             rng = random.Random(1)  # noqa: S311 - the same each time
-            context = PollContext(book.ledger, book.clock, rng, telemetry, offload, nothing)
-            query = ScheduledQuery(CustomQuery(book.spec, read), api)
-            return (await poll(context, query, book.claim())).outcome
+            context = PollContext(driver.ledger, driver.clock, rng, telemetry, offload, nothing)
+            query = ScheduledQuery(CustomQuery(driver.spec, read), api)
+            return (await poll(context, query, driver.claim())).outcome
 
-    return run_virtual(main(), book.clock), telemetry
+    return run_virtual(main(), driver.clock), telemetry
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    book = Book(tmp_path, VirtualClock())
-    yield book
-    book.ledger.close()
+def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
+    with LedgerDriver(tmp_path) as driver:
+        yield driver
 
 
-def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(book: Book) -> None:
+def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDriver) -> None:
     done: list[str] = []
 
     async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
@@ -71,22 +70,22 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(book: Book) -> N
         finally:
             done.append("closed")
 
-    done.append(polled(book, read, lost)[0])
+    done.append(polled(driver, read, lost)[0])
 
     assert done == ["closed", "claim_lost"]
 
 
 @pytest.mark.parametrize("error", [KeyError, ValueError, ZeroDivisionError, AttributeError])
 def test_a_programming_error_is_not_blamed_on_the_vendor(
-    book: Book, error: type[Exception]
+    driver: LedgerDriver, error: type[Exception]
 ) -> None:
     async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
         yield Reading(ask.window, more=True)
         raise error("what the vendor sent")
 
-    outcome, telemetry = polled(book, read)
+    outcome, telemetry = polled(driver, read)
 
-    state = book.view().state
+    state = driver.view().state
     assert (outcome, state.last_reason) == ("bug", "bug")
     assert state.last_error is not None
     assert state.last_error.startswith(f"hourly: {error.__name__} at test_poll.py:")
@@ -95,4 +94,4 @@ def test_a_programming_error_is_not_blamed_on_the_vendor(
     counts = telemetry.counts["shop"].items()
     failures = [(dict(key[1])["reason"], n) for key, n in counts if "poll_failures" in key[0]]
     assert failures == [("bug", 1)]
-    assert book.counted("chatbot_exporter_schema_drift_total") == 0
+    assert driver.counted("schema_drift_total") == 0

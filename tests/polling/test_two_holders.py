@@ -15,23 +15,24 @@ from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import Budget
 from exporter.model.samples import HOUR_MS, Reading, floor_to
-from tests.support.builders import Book, received
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.builders import received
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
 
 ACCOUNT = Budget("account", HOUR_MS, margin_ms=60_000)
 COUNTS = [(received(), floor_to(START_MS, HOUR_MS), 5.0)]
 
 
-def apply(book: Book, claim: Claim) -> None:
-    book.ledger.apply(claim, Reading(book.window(claim), counts=COUNTS), started_ms=START_MS)
+def apply(driver: LedgerDriver, claim: Claim) -> None:
+    driver.ledger.apply(claim, Reading(driver.window(claim), counts=COUNTS), started_ms=START_MS)
 
 
-WRITES: dict[str, Callable[[Book, Claim], Any]] = {
+WRITES: dict[str, Callable[[LedgerDriver, Claim], Any]] = {
     "apply": apply,
-    "succeed": lambda book, claim: book.ledger.succeed(claim, next_poll_ms=START_MS),
-    "hold": lambda book, claim: book.ledger.hold(claim, next_poll_ms=START_MS),
-    "fail": lambda book, claim: book.ledger.fail(claim, next_poll_ms=START_MS, circuit="open"),
-    "spend": lambda book, claim: book.ledger.spend(claim, ACCOUNT),
+    "succeed": lambda driver, claim: driver.ledger.succeed(claim, next_poll_ms=START_MS),
+    "hold": lambda driver, claim: driver.ledger.hold(claim, next_poll_ms=START_MS),
+    "fail": lambda driver, claim: driver.ledger.fail(claim, next_poll_ms=START_MS, circuit="open"),
+    "spend": lambda driver, claim: driver.ledger.spend(claim, ACCOUNT),
 }
 
 
@@ -42,26 +43,25 @@ def rows(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[Book]:
-    book = Book(tmp_path, VirtualClock())
-    yield book
-    book.ledger.close()
+def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
+    with LedgerDriver(tmp_path) as driver:
+        yield driver
 
 
 @pytest.mark.parametrize("lost_by", ["an older token", "another holder"])
 @pytest.mark.parametrize("late", [False, True], ids=["before the new holder", "after it"])
 @pytest.mark.parametrize("write", WRITES)
 def test_only_the_new_holder_of_a_claim_commits(
-    book: Book,
+    driver: LedgerDriver,
     write: str,
     late: bool,  # noqa: FBT001
     lost_by: str,
     tmp_path: Path,
 ) -> None:
-    commit = partial(WRITES[write], book)
-    expired = book.claim()
-    book.clock.step(CLAIM_MS)
-    held = book.claim()
+    commit = partial(WRITES[write], driver)
+    expired = driver.claim()
+    driver.clock.step(CLAIM_MS)
+    held = driver.claim()
     lost = replace(held, holder="another process") if lost_by == "another holder" else expired
 
     if late:
@@ -69,7 +69,7 @@ def test_only_the_new_holder_of_a_claim_commits(
     before = rows(tmp_path)
     with pytest.raises(ClaimLost):
         commit(lost)
-    assert book.ledger.renew([lost]) == 0
+    assert driver.ledger.renew([lost]) == 0
     assert rows(tmp_path) == before
 
     if not late:

@@ -1,17 +1,17 @@
 """P13: every instant since the first poll was read, is in a recorded gap, or is still to come."""
 
-import sqlite3
-from pathlib import Path
 from random import Random
 
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.ledger.tables import gap
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.support.builders import spec
+from tests.support.driver import LedgerDriver, scratch
 from tests.support.effort import examples
-from tests.support.history import History
-from tests.support.polled import PolledLedger, scratch
+from tests.support.history import History, readings
 
 REACH_MS = 3 * DAY_MS
 waits = st.lists(
@@ -25,50 +25,44 @@ waits = st.lists(
 @given(waits, st.sampled_from([1, 6, 48]))
 def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: int) -> None:
     query = spec(reach_ms=REACH_MS, lookback_ms=lookback * HOUR_MS)
-    with scratch() as folder, PolledLedger(folder, query) as polled:
+    with scratch() as folder, LedgerDriver(folder, query) as driver:
         read: list[Window] = []
         settled: set[int] = set()
         for minutes, ending in [(1, "answered"), *story, (1, "answered")]:
-            polled.clock.step(minutes * 60_000)
-            windows = poll(polled, ending)
-            until_ms = polled.clock.now_ms() - HOUR_MS - polled.spec.settle_ms
+            driver.clock.step(minutes * 60_000)
+            windows = poll(driver, ending)
+            until_ms = driver.clock.now_ms() - HOUR_MS - driver.spec.settle_ms
             settled |= {h for window in windows for h in hours(window) if h <= until_ms}
             read += windows
-        cursor_ms = polled.claim().cursor_ms
+        cursor_ms = driver.claim().cursor_ms
 
         assert cursor_ms is not None
         unread = hours(Window(read[0].start_ms, cursor_ms)) - set().union(*map(hours, read))
-        gaps = [hour for gap in recorded(folder) for hour in hours(gap)]
+        with driver.transaction() as tx:
+            recorded = [Window(row.from_ms, row.to_ms) for row in tx.execute(sa.select(gap))]
+        gaps = [hour for window in recorded for hour in hours(window)]
         assert set(gaps) >= unread
         assert not settled & set(gaps)
         assert len(gaps) == len(set(gaps))
 
 
-def poll(polled: PolledLedger, ending: str) -> list[Window]:
+def poll(driver: LedgerDriver, ending: str) -> list[Window]:
     """Poll; return what was read."""
-    claim = polled.claim()
-    window = polled.asks(claim)
+    claim = driver.claim()
+    window = driver.window(claim)
     if ending == "failed":
-        polled.fail(claim)
+        driver.fail(claim)
         return []
-    readings = polled.readings(History(), window, Random(0), parts=3)  # noqa: S311
+    parts = readings(History(), driver.spec, window, Random(0), parts=3)  # noqa: S311
     if ending == "broken off":
-        polled.apply(claim, readings[0])
-        polled.fail(claim)
-        return [readings[0].window]
-    for reading in readings:
-        polled.apply(claim, reading)
-    polled.end(claim)
+        driver.apply(claim, parts[0])
+        driver.fail(claim)
+        return [parts[0].window]
+    for reading in parts:
+        driver.apply(claim, reading)
+    driver.end(claim)
     return [window]
 
 
 def hours(window: Window) -> set[int]:
     return set(range(window.start_ms, window.end_ms, HOUR_MS))
-
-
-def recorded(folder: Path) -> list[Window]:
-    """Return the gaps that stand in the file."""
-    with sqlite3.connect(folder / "ledger.db") as ledger:
-        rows = ledger.execute("SELECT from_ms, to_ms FROM gap").fetchall()
-    ledger.close()
-    return [Window(*row) for row in rows]

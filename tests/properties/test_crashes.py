@@ -1,15 +1,18 @@
 """P7 and P5: whenever a process dies and whenever it polls, the truth it ends with is the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
+from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.effort import examples
-from tests.support.history import History
-from tests.support.polled import Killed, PolledLedger, killed_at, scratch
+from tests.support.history import History, readings
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -21,11 +24,10 @@ steps = st.lists(
 )
 
 
-def poll(ledger: PolledLedger, history: History) -> None:
+def poll(ledger: LedgerDriver, history: History) -> None:
     claim = ledger.claim()
-    (reading,) = ledger.readings(history, ledger.asks(claim), Random(0))  # noqa: S311
-    held = ledger.apply(claim, reading)
-    ledger.end(claim, held=held)
+    (reading,) = readings(history, ledger.spec, ledger.window(claim), Random(0))  # noqa: S311
+    ledger.end(claim, held=ledger.apply(claim, reading).held)
 
 
 def change(history: History, step: Step) -> None:
@@ -33,7 +35,18 @@ def change(history: History, step: Step) -> None:
     history.change(channel, HOUR - back * HOUR_MS, units)
 
 
-def truths(ledger: PolledLedger, history: History) -> dict[str, float]:
+@contextmanager
+def begun(**traits: Any) -> Iterator[tuple[LedgerDriver, History]]:
+    """Yield a ledger and its vendor after a first poll, which found something."""
+    history = History()
+    with scratch() as folder, LedgerDriver(folder, spec(**traits)) as ledger:
+        for channel in ("web", "sms"):
+            history.change(channel, HOUR, 100)
+        poll(ledger, history)
+        yield ledger, history
+
+
+def truths(ledger: LedgerDriver, history: History) -> dict[str, float]:
     """Return each channel's counter once growth has repaid whatever was taken back."""
     for channel in ("web", "sms"):
         history.change(channel, HOUR, 1_000)
@@ -44,33 +57,23 @@ def truths(ledger: PolledLedger, history: History) -> dict[str, float]:
 @examples(25)
 @given(steps, st.integers(0, 400))
 def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], at: int) -> None:
-    with (
-        scratch() as whole,
-        scratch() as broken,
-        PolledLedger(whole, spec()) as calm,
-        PolledLedger(broken, spec()) as struck,
-    ):
-        histories = History(), History()
-        for ledger, history in zip((calm, struck), histories, strict=True):
-            history.change("web", HOUR, 100)
-            history.change("sms", HOUR, 100)
-            poll(ledger, history)
-        with killed_at(None) as done:
+    with begun() as calm, begun() as struck:
+        with recorded() as done:
             for step in story:
-                change(histories[0], step)
-                poll(calm, histories[0])
+                change(calm[1], step)
+                poll(*calm)
         left = at % len(done)
         for step in story:
-            change(histories[1], step)
-            left = poll_through(struck, histories[1], left)
+            change(struck[1], step)
+            left = poll_through(*struck, left)
 
-        assert truths(struck, histories[1]) == truths(calm, histories[0])
+        assert truths(*struck) == truths(*calm)
 
 
-def poll_through(ledger: PolledLedger, history: History, left: int) -> int:
+def poll_through(ledger: LedgerDriver, history: History, left: int) -> int:
     """Poll; be killed after ``left`` statements, then go on; return what is left of them."""
     try:
-        with killed_at(left if left >= 0 else None) as done:
+        with recorded(kill_at=left if left >= 0 else None) as done:
             poll(ledger, history)
     except Killed:
         ledger.shown()
@@ -87,22 +90,12 @@ def poll_through(ledger: PolledLedger, history: History, left: int) -> int:
 def test_a_schedule_decides_when_but_not_what_is_counted(
     story: list[Step], data: st.DataObject
 ) -> None:
-    with (
-        scratch() as one,
-        scratch() as two,
-        PolledLedger(one, spec()) as aging,
-        PolledLedger(two, spec(write_off_after_ms=None)) as patient,
-    ):
-        ledgers, histories = (aging, patient), (History(), History())
-        for ledger, history in zip(ledgers, histories, strict=True):
-            history.change("web", HOUR, 100)
-            history.change("sms", HOUR, 100)
-            poll(ledger, history)
+    with begun() as aging, begun(write_off_after_ms=None) as patient:
         for step in story:
-            for ledger, history in zip(ledgers, histories, strict=True):
+            for ledger, history in (aging, patient):
                 change(history, step)
                 if data.draw(st.booleans(), label="polls"):
                     ledger.clock.step(data.draw(st.integers(1, 40), label="minutes") * 60_000)
                     poll(ledger, history)
 
-        assert truths(aging, histories[0]) == truths(patient, histories[1])
+        assert truths(*aging) == truths(*patient)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.support.builders import RECEIVED, Book, spec
+from tests.support.builders import RECEIVED, spec
+from tests.support.driver import LedgerDriver, scratch
 from tests.support.effort import examples
-from tests.support.polled import scratch
-from tests.support.virtual import START_MS, VirtualClock
+from tests.support.virtual import START_MS
 
 PROMTOOL = shutil.which("promtool")
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -54,13 +54,13 @@ def test_increase_is_what_was_counted(stories: list[list[int]]) -> None:
 def scrapes(folder: Path, story: list[int]) -> list[str]:
     """Return what one scrape a minute sees of a channel that first appears with a figure."""
     folder.mkdir()
-    book = Book(folder, VirtualClock(START_MS), spec())
-    book.poll({("other", HOUR): 1.0})
+    driver = LedgerDriver(folder, spec())
+    driver.poll({("other", HOUR): 1.0})
     seen: list[str] = []
     for upto in range(1, SCRAPES + 1):
-        book.poll({("other", HOUR): 1.0, ("web", HOUR): float(sum(story[:upto]))})
-        value = book.shown().get(("shop", "", "web"))
+        driver.poll({("other", HOUR): 1.0, ("web", HOUR): float(sum(story[:upto]))})
+        value = driver.shown().get(("shop", "", "web"))
         seen.append("_" if value is None else f"{value:g}")
-        book.confirm_zero_scraped()
-    book.ledger.close()
+        driver.confirm_zero_scraped()
+    driver.close()
     return seen

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
+from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.effort import examples
-from tests.support.history import History, Oracle
-from tests.support.polled import Killed, PolledLedger, killed_at, scratch
+from tests.support.history import History, Oracle, readings, series_of
 
 CHANNELS = ("web", "sms", "app")
 MINUTE_MS = 60_000
@@ -32,6 +32,7 @@ LABEL_RULES: tuple[Mapping[str, LabelRule], ...] = (
 )
 channels = st.sampled_from(CHANNELS)
 seeds = st.integers(0, 2**32)
+long_waits = st.sampled_from([5, 7, 24, 72, 40 * 24]).map(lambda hours: 60 * hours)
 WRITE_OFF_AFTER_MS = 6 * HOUR_MS
 SMALL_LOSS = 60
 """As much may go between two reads without looking like a collapse; by far not the limit of it."""
@@ -54,19 +55,19 @@ class Account(RuleBasedStateMachine):
     def open(self, writes_off: bool, lookback: int) -> None:  # noqa: FBT001
         limit_ms = WRITE_OFF_AFTER_MS if writes_off else None
         query = spec(write_off_after_ms=limit_ms, lookback_ms=lookback * HOUR_MS)
-        self.polled = PolledLedger(self.folder, query)
+        self.driver = LedgerDriver(self.folder, query)
         self.oracle = Oracle(limit_ms)
         self.label_rules = query.label_rules
         for number, channel in enumerate(CHANNELS, start=10):
             self.something_happens(channel, 0, number)
 
     def teardown(self) -> None:
-        if hasattr(self, "polled"):
-            self.polled.close()
+        if hasattr(self, "driver"):
+            self.driver.close()
         self._scratch.__exit__(None, None, None)
 
     def hour(self, back: int) -> int:
-        return floor_to(self.polled.clock.now_ms() - self.skew_ms, HOUR_MS) - back * HOUR_MS
+        return floor_to(self.driver.clock.now_ms() - self.skew_ms, HOUR_MS) - back * HOUR_MS
 
     # What the vendor does.
 
@@ -87,8 +88,8 @@ class Account(RuleBasedStateMachine):
         window = self.read_much(units)
         self.lose(window, 0.1)
         assert not self.poll()
-        assert max(numbers.overhang for numbers in self.polled.numbers().values()) > 100
-        self.hours_pass(hours)
+        assert max(numbers.overhang for numbers in self.driver.numbers().values()) > 100
+        self.driver.clock.step(hours * HOUR_MS)
         self.the_ledger_is_maintained()
 
     @rule(
@@ -106,10 +107,10 @@ class Account(RuleBasedStateMachine):
     ) -> None:
         """A collapse: nothing changes until two further polls confirm it."""
         losses = self.lose(self.read_much(units), share)
-        before = self.polled.numbers()
+        before = self.driver.numbers()
         for number in range(2 if lasts else 1):
             assert self.poll(), number
-            assert self.polled.numbers() == before
+            assert self.driver.numbers() == before
             if meanwhile != "nothing":
                 self.restart_or_kill(kills=meanwhile == "kills")
         if not lasts:
@@ -120,90 +121,81 @@ class Account(RuleBasedStateMachine):
             return
         assert not self.poll(reset=True)
         assert self.counters() == {name: each.counter for name, each in before.items()}
-        self.history.change("web", floor_to(self.polled.clock.now_ms(), HOUR_MS), 5)
+        self.history.change("web", floor_to(self.driver.clock.now_ms(), HOUR_MS), 5)
         assert not self.poll()
-        series = self.polled.series_of("web")
+        series = self.series_of("web")
         assert self.counters()[series] == before[series].counter + 5
 
     def read_much(self, units: int) -> Window:
         """Let a lot happen that is read; return the window of that read."""
-        self.poll_whole()
-        self.history.change("web", floor_to(self.polled.clock.now_ms(), HOUR_MS), units)
-        return self.poll_whole()
-
-    def poll_whole(self) -> Window:
+        assert not self.poll()
+        self.history.change("web", floor_to(self.driver.clock.now_ms(), HOUR_MS), units)
         assert not self.poll()
         return self.window
 
     def lose(self, window: Window, share: float) -> list[tuple[str, int, int]]:
-        losses = [
-            (channel, hour_ms, round(value * share))
-            for (channel, hour_ms), value in self.history.rows(window).items()
-        ]
+        rows = self.history.rows(window).items()
+        losses = [(channel, hour_ms, round(n * share)) for (channel, hour_ms), n in rows]
         for channel, hour_ms, lost in losses:
             self.history.change(channel, hour_ms, -lost)
         return losses
 
     def counters(self) -> dict[str, float]:
-        return {series: each.counter for series, each in self.polled.numbers().items()}
+        return {series: each.counter for series, each in self.driver.numbers().items()}
+
+    def series_of(self, channel: str) -> str:
+        return series_of(self.driver.spec, channel)
 
     # What time does.
 
-    @rule(minutes=st.integers(1, 200))
+    @rule(minutes=st.integers(1, 200) | long_waits)
     def time_passes(self, minutes: int) -> None:
-        self.polled.clock.step(minutes * MINUTE_MS)
+        self.driver.clock.step(minutes * MINUTE_MS)
 
-    @rule(hours=st.sampled_from([5, 7, 24, 72, 40 * 24]))
-    def hours_pass(self, hours: int) -> None:
-        self.polled.clock.step(hours * HOUR_MS)
-
-    @precondition(lambda self: self.skew_ms <= 0 and not self.label_rules_changed)
-    @rule()
-    def the_clock_is_set_forward(self) -> None:
-        self.polled.clock.step(HOUR_MS)
-        self.skew_ms += HOUR_MS
-
-    @precondition(lambda self: self.skew_ms >= 0 and not self.label_rules_changed)
-    @rule()
-    def the_clock_is_set_back(self) -> None:
-        self.polled.clock.step(-HOUR_MS)
-        self.skew_ms -= HOUR_MS
+    @precondition(lambda self: not self.label_rules_changed)
+    @rule(back=st.booleans())
+    def the_clock_is_set(self, back: bool) -> None:  # noqa: FBT001
+        """Set it an hour forward or back; at most that from the vendor's."""
+        step_ms = -HOUR_MS if back else HOUR_MS
+        if abs(self.skew_ms + step_ms) <= HOUR_MS:
+            self.driver.clock.step(step_ms)
+            self.skew_ms += step_ms
 
     @rule()
     def the_ledger_is_maintained(self) -> None:
-        self.polled.ledger.maintain()
+        self.driver.ledger.maintain()
         self.judge()
         self.maintained = True
 
     @rule()
     def the_ledger_is_compacted(self) -> None:
-        before = self.polled.shown()
-        self.polled.ledger.compact()
-        assert self.polled.shown() == before
+        before = self.driver.shown()
+        self.driver.ledger.compact()
+        assert self.driver.shown() == before
 
     # What the operator does.
 
     @rule(kills=st.booleans())
     def restart_or_kill(self, kills: bool) -> None:  # noqa: FBT001
-        before = self.polled.shown()
-        (self.polled.kill if kills else self.polled.restart)()
-        assert self.polled.shown() == before
+        before = self.driver.shown()
+        (self.driver.kill if kills else self.driver.reopen)()
+        assert self.driver.shown() == before
 
     @rule(label_rules=st.sampled_from(LABEL_RULES))
     def labels_change(self, label_rules: Mapping[str, LabelRule]) -> None:
-        self.polled.restart(replace(self.polled.spec, label_rules=label_rules))
+        self.driver.reopen(replace(self.driver.spec, label_rules=label_rules))
         self.label_rules_changed = True
 
     @rule()
     def the_meaning_changes(self) -> None:
-        query = self.polled.spec
-        self.polled.restart(replace(query, meaning={"v": query.meaning["v"] + 1}))
-        self.label_rules = self.polled.spec.label_rules
+        query = self.driver.spec
+        self.driver.reopen(replace(query, meaning={"v": query.meaning["v"] + 1}))
+        self.label_rules = self.driver.spec.label_rules
         self.history.begin_anew()
 
     @rule()
     def zeros_are_scraped(self) -> None:
-        self.polled.counters()
+        self.driver.counters()
 
     # What polls do.
 
@@ -218,21 +210,21 @@ class Account(RuleBasedStateMachine):
 
     @rule()
     def a_poll_fails(self) -> None:
-        self.polled.fail(self.polled.claim())
+        self.driver.fail(self.driver.claim())
 
     @rule(seed=seeds, number=st.integers(0, 60))
     def a_poll_is_killed_within(self, seed: int, number: int) -> None:
-        window = self.polled.asks(claim := self.polled.claim())
-        (reading,) = self.polled.readings(self.history, window, Random(seed))  # noqa: S311
+        window = self.driver.window(claim := self.driver.claim())
+        (reading,) = readings(self.history, self.driver.spec, window, Random(seed))  # noqa: S311
         try:
-            with killed_at(number) as done:
-                self.polled.apply(claim, reading)
+            with recorded(kill_at=number) as done:
+                self.driver.apply(claim, reading)
         except Killed:
             pass
         else:
-            assert done[-1] == "COMMIT"
+            assert done[-1] == ("COMMIT", ())
             self.note(reading.window, last=True)
-        self.polled.kill()
+        self.driver.kill()
 
     def poll(
         self,
@@ -244,58 +236,60 @@ class Account(RuleBasedStateMachine):
         reset: bool = False,
     ) -> bool:
         """Poll once; return whether the answer was held back. ``reset``: it confirms a collapse."""
-        claim = self.polled.claim()
-        self.window = self.polled.asks(claim)
+        claim = self.driver.claim()
+        self.window = self.driver.window(claim)
         self.asked_from_ms = self.window.start_ms
-        readings = self.polled.readings(self.history, self.window, Random(seed), parts)  # noqa: S311
-        for reading in readings[: 1 if breaks else None]:
-            if self.polled.apply(claim, reading, times=times):
-                self.polled.end(claim, held=True)
+        rng = Random(seed)  # noqa: S311
+        found = readings(self.history, self.driver.spec, self.window, rng, parts)
+        for reading in found[: 1 if breaks else None]:
+            held = [self.driver.apply(claim, reading).held for _ in range(times)]
+            if held[0]:
+                self.driver.end(claim, held=True)
                 return True
             self.note(reading.window, last=not reading.more, reset=reset)
         if breaks:
-            self.polled.fail(claim)
+            self.driver.fail(claim)
         else:
-            self.polled.end(claim)
+            self.driver.end(claim)
         return False
 
     def note(self, window: Window, *, last: bool, reset: bool = False) -> None:
         """Let the history know what was read, and compare the ledger with it."""
-        self.history.read(window, self.polled.series_of, self.rebased())
+        self.history.read(window, self.series_of, self.rebased())
         if last:
             self.history.counting = True
-            self.label_rules = self.polled.spec.label_rules
+            self.label_rules = self.driver.spec.label_rules
         self.judge(reset=reset)
 
     def rebased(self) -> set[str]:
         """Return the channels whose series stands for other channels than when last read."""
-        old, new = self.label_rules, self.polled.spec.label_rules
+        old, new = self.label_rules, self.driver.spec.label_rules
         return {channel for channel in CHANNELS if members(old, channel) != members(new, channel)}
 
     def judge(self, *, reset: bool = False) -> None:
-        numbers, now_ms = self.polled.numbers(), self.polled.clock.now_ms()
+        numbers, now_ms = self.driver.numbers(), self.driver.clock.now_ms()
         self.oracle.judge(numbers, self.history.truth, now_ms, reset=reset)
 
     def check_shown(self) -> None:
         """Compare what is shown with what is in the file."""
-        shown, numbers = self.polled.counters(), self.polled.numbers()
+        shown, numbers = self.driver.counters(), self.driver.numbers()
         for channel in CHANNELS:
-            series = self.polled.series_of(channel)
+            series = self.series_of(channel)
             if series in shown:
                 assert shown[series] == numbers[series].counter, series
             else:
                 assert self.maintained or not self.history.truth[series], series
-        assert self.polled.overhang() == sum(numbers[series].overhang for series in shown)
+        assert self.driver.overhang() == sum(numbers[series].overhang for series in shown)
         written_off = sum(each.written_off for each in numbers.values())
-        assert self.polled.counted("written_off_total") == written_off
-        reached = {self.polled.series_of(channel) for channel in CHANNELS}
+        assert self.driver.counted("written_off_total") == written_off
+        reached = {self.series_of(channel) for channel in CHANNELS}
         assert reached >= shown.keys() or self.label_rules_changed
 
     @invariant()
     def only_polls_and_maintenance_change_numbers(self) -> None:
-        if hasattr(self, "polled"):
-            self.polled.shown()
-            assert self.polled.numbers() == self.oracle.last
+        if hasattr(self, "driver"):
+            self.driver.shown()
+            assert self.driver.numbers() == self.oracle.last
 
 
 def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, frozenset[str]]:

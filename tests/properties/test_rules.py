@@ -1,6 +1,6 @@
 """P2 to P6 on the pure rules, over generated accounts that grow late, shrink and are read oddly."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.ledger.rules import Bucket, CounterState, Frame, Key, advance, merge
-from exporter.model.samples import HOUR_MS, Window
+from exporter.model.samples import HOUR_MS
 from tests.support.effort import examples
 
 SERIES, HOURS = 3, 6
-WINDOW = Window(0, HOURS * HOUR_MS)
 NEVER = None
 SIX_HOURS = 6 * HOUR_MS
 
@@ -53,7 +52,7 @@ class Counted:
 
     def read(self, rows: Mapping[Key, float], after_ms: int = HOUR_MS) -> None:
         self.now_ms += after_ms
-        frame = Frame(WINDOW, HOUR_MS, HOUR_MS, not self.begun, self.now_ms - after_ms)
+        frame = Frame(HOUR_MS, HOUR_MS, not self.begun, self.now_ms - after_ms)
         merged = merge(self.known, rows, frame)
         self.known |= merged.buckets
         for series in range(SERIES):
@@ -64,6 +63,10 @@ class Counted:
             self._compare(before, after)
             self.tallies[series] = after
         self.begun = True
+
+    def read_all(self, story: Sequence[list[Move]]) -> None:
+        for upto in range(1, len(story) + 1):
+            self.read(figures(story[:upto]))
 
     def _compare(self, before: CounterState, after: CounterState) -> None:
         assert after.c >= before.c
@@ -111,8 +114,7 @@ def test_truth_is_the_vendors_figures_less_those_of_the_first_read(
 @given(stories(moves))
 def test_growth_beyond_what_was_retracted_repays_it(story: list[list[Move]]) -> None:
     counted = Counted(NEVER)
-    for upto in range(1, len(story) + 1):
-        counted.read(figures(story[:upto]))
+    counted.read_all(story)
 
     regrown = [(series, 0, round(counted.tallies[series].overhang) + 5) for series in range(SERIES)]
     counted.read(figures([*story, regrown]))

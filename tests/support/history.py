@@ -8,9 +8,12 @@ An ``Oracle`` compares the ledger's numbers before and after each transaction wi
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import NamedTuple
 
-from exporter.model.samples import Window
+from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.samples import HOUR_MS, CountRow, Reading, Window
+from tests.support.builders import received
 
 Place = tuple[str, int]
 """A channel and the start of an hour."""
@@ -78,6 +81,38 @@ class History:
         """Let the next read be the first one again: the values mean something else now."""
         self.counting = False
         self._first_ms = None
+
+
+def series_of(query: QuerySpec, channel: str) -> str:
+    """Return the label value of a channel."""
+    return query.label_rules.get("channel", LabelRule()).name(channel)
+
+
+def readings(
+    history: History, query: QuerySpec, window: Window, rng: Random, parts: int = 1
+) -> list[Reading]:
+    """Return what the vendor says of ``window``: rows in any order, in up to ``parts`` parts.
+
+    A row may come in two pieces that belong together.
+    """
+    hours = (window.end_ms - window.start_ms) // HOUR_MS
+    step_ms = max(1, -(-hours // parts)) * HOUR_MS
+    found = []
+    for start_ms in range(window.start_ms, window.end_ms, step_ms):
+        part = Window(start_ms, min(start_ms + step_ms, window.end_ms))
+        rows = _rows(history, query, part, rng)
+        found.append(Reading(part, counts=rows, more=part.end_ms < window.end_ms))
+    return found
+
+
+def _rows(history: History, query: QuerySpec, window: Window, rng: Random) -> list[CountRow]:
+    rows: list[CountRow] = []
+    for (channel, hour_ms), value in history.rows(window).items():
+        piece = rng.randint(0, value)
+        series = received(series_of(query, channel))
+        rows += [(series, hour_ms, float(n)) for n in (piece, value - piece) if n]
+    rng.shuffle(rows)
+    return rows
 
 
 class Numbers(NamedTuple):

@@ -9,6 +9,7 @@ import httpx
 
 from exporter.app import App, Environment
 from exporter.config.model import Settings
+from exporter.ledger.offload import Offload
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import Provider
 from tests.support.virtual import VirtualClock, inline
@@ -21,13 +22,15 @@ async def exporter(
     transport: httpx.AsyncBaseTransport,
     kinds: Mapping[str, Provider] = PROVIDERS,
     file: str = "",
+    *,
+    offload: Offload = inline,
 ) -> AsyncIterator[App]:
     """Run an exporter on ``transport`` until the block is left; fail if it fails."""
     outside = Environment(
         clock=clock,
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
         providers=kinds,
-        offload=inline,
+        offload=offload,
         transport=transport,
     )
     app = App(settings, outside, file)

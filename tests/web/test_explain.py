@@ -15,7 +15,8 @@ from exporter.errors import LedgerError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.web.app import build
-from tests.support.telling import ExplainedLedger
+from tests.support.driver import LedgerDriver
+from tests.support.telling import by_key, explained_ledger, report
 from tests.web.served import ask, sources
 
 ANY = '{target=~".+"}'
@@ -23,37 +24,38 @@ RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ExplainedLedger]:
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
-    found = ExplainedLedger(tmp_path)
-    found.poll("shop", {9: 100, 10: 30})
-    found.pass_by(20)
-    found.poll("shop", {9: 104, 10: 80, 11: 12})
+    found = explained_ledger(tmp_path)
+    report(found, "shop", {9: 100, 10: 30})
+    found.clock.advance(60 * 20)
+    report(found, "shop", {9: 104, 10: 80, 11: 12})
     found.confirm_zero_scraped()
     yield found
     found.close()
 
 
-def get(told: ExplainedLedger, most: int = 1, **request: Any) -> httpx.Response:
+def get(told: LedgerDriver, most: int = 1, **request: Any) -> httpx.Response:
     def explain(selector: str, first: int) -> Explanations:
-        reader = Reader(told.settings.ledger.url, told.families)
-        explainer = Explainer(reader, told.specs, told.families, told.clock.now_ms())
+        reader = Reader(told.url, told.families)
+        explainer = Explainer(reader, by_key(told), told.families, told.clock.now_ms())
         return explainer.answer(selector, first, most)
 
     app = build(sources(explain=explain))
     return ask(app, "GET", "/explain", **request)
 
 
-def test_without_a_selector_there_is_a_form_to_fill_in(told: ExplainedLedger) -> None:
+def test_without_a_selector_there_is_a_form_to_fill_in(told: LedgerDriver) -> None:
     response = get(told)
 
     assert response.status_code == 200
     assert get(told, params={"format": "json"}).status_code == 400
     assert '<input name="series"' in response.text
+    assert series_on(get(told, params=str(link(response.text))).text)
     assert "<section" not in response.text
 
 
-def test_the_page_shows_the_sum_and_every_bucket(told: ExplainedLedger) -> None:
+def test_the_page_shows_the_sum_and_every_bucket(told: LedgerDriver) -> None:
     response = get(told, params={"series": RECEIVED})
 
     text = html.unescape(response.text)
@@ -66,42 +68,39 @@ def test_the_page_shows_the_sum_and_every_bucket(told: ExplainedLedger) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    ("accept", "form", "kind"),
     [
-        {"params": {"series": RECEIVED, "format": "json"}},
-        {"params": {"series": RECEIVED}, "headers": {"Accept": "application/json"}},
+        ("*/*", {"format": "json"}, "application/json"),
+        ("application/json", {}, "application/json"),
+        ("text/html,application/xhtml+xml,application/json;q=0.9", {}, "text/html; charset=utf-8"),
     ],
 )
-def test_the_same_is_there_as_json(told: ExplainedLedger, request_: dict[str, Any]) -> None:
-    response = get(told, **request_)
+def test_the_same_is_there_as_json_for_who_asks_for_it(
+    told: LedgerDriver, accept: str, form: dict[str, str], kind: str
+) -> None:
+    response = get(told, params={"series": RECEIVED} | form, headers={"Accept": accept})
 
-    (series,) = json.loads(response.content)["series"]
-    assert response.headers["content-type"] == "application/json"
-    assert (series["exported"], len(series["buckets"])) == (66, 3)
-
-
-def test_a_browser_that_takes_everything_gets_the_page(told: ExplainedLedger) -> None:
-    accept = "text/html,application/xhtml+xml,application/json;q=0.9"
-
-    response = get(told, params={"series": RECEIVED}, headers={"Accept": accept})
-
-    assert response.headers["content-type"].startswith("text/html")
+    assert response.headers["content-type"] == kind
+    if kind == "application/json":
+        (series,) = json.loads(response.content)["series"]
+        assert (series["exported"], len(series["buckets"])) == (66, 3)
 
 
 def series_on(page: str) -> list[str]:
     return re.findall(r"<h2 [^>]*><code>(.*?)</code>", page)
 
 
-def link(page: str, rel: str) -> str | None:
-    found = re.search(f'<a rel="{rel}" href="/explain\\?(.*?)"', page)
+def link(page: str, rel: str = "") -> str | None:
+    attribute = f'rel="{rel}" ' if rel else ""
+    found = re.search(f'<a {attribute}href="/explain\\?(.*?)"', page)
     return html.unescape(found[1]) if found else None
 
 
-def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: ExplainedLedger) -> None:
-    told.pass_by(1)
-    told.poll("promo", {10: 1}, users=3)
-    told.pass_by(1)
-    told.poll("shop", {9: 104, 10: 80, 11: 12}, users=5)
+def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: LedgerDriver) -> None:
+    told.clock.advance(60 * 1)
+    report(told, "promo", {10: 1}, users=3)
+    told.clock.advance(60 * 1)
+    report(told, "shop", {9: 104, 10: 80, 11: 12}, users=5)
     everything = get(told, 100, params={"series": ANY}).text
     query: str | None = f"series={quote(ANY)}"
     seen: list[str] = []
@@ -125,9 +124,9 @@ def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: Explaine
     assert f"<p>{number} series, as of" in everything
 
 
-def test_json_says_how_many_there_are_and_which_these_are(told: ExplainedLedger) -> None:
-    told.pass_by(1)
-    told.poll("promo", {10: 1})
+def test_json_says_how_many_there_are_and_which_these_are(told: LedgerDriver) -> None:
+    told.clock.advance(60 * 1)
+    report(told, "promo", {10: 1})
 
     found = get(
         told, params={"series": "chatbot_messages_received_total", "first": "2", "format": "json"}
@@ -138,13 +137,13 @@ def test_json_says_how_many_there_are_and_which_these_are(told: ExplainedLedger)
 
 
 @pytest.mark.parametrize("first", ["0", "-1", "x", "", "٣", "1e9", "9" * 5_000])
-def test_a_number_that_is_none_is_the_first_page(first: str, told: ExplainedLedger) -> None:
+def test_a_number_that_is_none_is_the_first_page(first: str, told: LedgerDriver) -> None:
     response = get(told, params={"series": RECEIVED, "first": first})
 
     assert (response.status_code, len(series_on(response.text))) == (200, 1)
 
 
-def test_a_page_behind_the_last_says_how_many_there_are(told: ExplainedLedger) -> None:
+def test_a_page_behind_the_last_says_how_many_there_are(told: LedgerDriver) -> None:
     response = get(told, params={"series": RECEIVED, "first": "999999999"})
 
     assert response.status_code == 404
@@ -164,7 +163,7 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: ExplainedLedger) -
     ],
 )
 def test_what_cannot_be_explained_is_said_and_escaped(
-    told: ExplainedLedger, selector: str, status: int, words: str
+    told: LedgerDriver, selector: str, status: int, words: str
 ) -> None:
     page = get(told, params={"series": selector})
     data = get(told, params={"series": selector, "format": "json"})
@@ -185,7 +184,7 @@ def test_a_ledger_that_cannot_be_read_is_503() -> None:
     assert "database is locked" in response.text
 
 
-def test_the_page_may_run_nothing_and_fetch_nothing(told: ExplainedLedger) -> None:
+def test_the_page_may_run_nothing_and_fetch_nothing(told: LedgerDriver) -> None:
     policy = get(told, params={"series": RECEIVED}).headers["content-security-policy"]
 
     assert policy.startswith("default-src 'none'; style-src 'sha256-")

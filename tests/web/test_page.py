@@ -117,12 +117,10 @@ def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
     assert rows[3][1:] == ["100 ms", "auth", "0"]
 
 
-def test_the_page_of_an_unknown_target_is_404() -> None:
+def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
     assert ask(build(sources()), "GET", "/?target=nope").status_code == 404
-
-
-def test_a_program_without_targets_has_a_page() -> None:
     assert "0 queries." in page(status())
+    assert set(TONES) == set(State)
 
 
 NASTY = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>'{{ 7*7 }}"
@@ -173,10 +171,6 @@ def test_four_hundred_targets_fit_on_a_page() -> None:
 
     assert len(Cells(html).rows) == 801
     assert len(html) < 2_500_000
-
-
-def test_every_state_has_a_tone() -> None:
-    assert set(TONES) == set(State)
 
 
 def test_a_failure_colours_its_bar_and_height_is_duration() -> None:

@@ -99,14 +99,11 @@ def renewed(at: Secured, name: str = "server") -> None:
         os.replace(at.folder / f"next{suffix}", at.folder / f"{name}{suffix}")  # noqa: PTH105
 
 
-def test_a_scrape_over_tls_is_answered(tmp_path: Path) -> None:
+def test_a_scrape_over_tls_is_answered_and_a_plain_one_is_not(tmp_path: Path) -> None:
     with secured(tmp_path, CERTIFIED) as at:
         assert at.get().content == TEXT_BODY
-
-
-def test_a_plain_request_to_a_tls_port_gets_no_answer(tmp_path: Path) -> None:
-    with secured(tmp_path, CERTIFIED) as at, pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://{at.server.address}/metrics", timeout=PATIENCE_S)
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://{at.server.address}/metrics", timeout=PATIENCE_S)
 
 
 def older(client: ssl.SSLContext) -> None:

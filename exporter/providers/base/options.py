@@ -58,19 +58,12 @@ Identifier: TypeAlias = Annotated[Named, BeforeValidator(as_named)]
 """An identifier, bare or as ``{id: …, alias: …}``."""
 
 
-def _check_family(value: str) -> str:
-    if value in COUNTERS:
-        return value
-    hint = suggestion(value, COUNTERS) or "see chatbot-exporter metrics"
-    raise invalid("family", "no such counter", hint)
-
-
 class MappedFamily(BaseModel):
     """What an event feeds: a counter, and the values of the labels that the event does not have."""
 
     model_config = Strict
 
-    family: Annotated[str, AfterValidator(_check_family)] = Field(
+    family: str = Field(
         description="a counter that no other query of the target feeds; "
         "`chatbot-exporter metrics` lists the names"
     )
@@ -88,19 +81,21 @@ def _as_family(value: Any) -> Any:
     return {"family": value} if isinstance(value, str) else value
 
 
-def _check_labels(value: MappedFamily) -> MappedFamily:
+def _check_mapped(value: MappedFamily) -> MappedFamily:
+    if value.family not in COUNTERS:
+        hint = suggestion(value.family, COUNTERS) or "see chatbot-exporter metrics"
+        raise invalid("family", "no such counter", hint)
     known = [name for name in COUNTERS[value.family].labels if name not in (*BASE, CHANNEL)]
     for name in value.labels.keys() - set(known):
         has = f"it has {', '.join(known)}" if known else "it has none beside the channel"
         raise invalid("labels", "the family has no such label", suggestion(name, known) or has)
-    rating = value.labels.get("rating", RATINGS[0])
-    if rating not in RATINGS:
-        hint = suggestion(rating, RATINGS)
-        raise invalid("labels", f"expected a rating of {', '.join(RATINGS)}", hint)
+    if (rating := value.labels.get("rating", RATINGS[0])) not in RATINGS:
+        words = f"expected a rating of {', '.join(RATINGS)}"
+        raise invalid("labels", words, suggestion(rating, RATINGS))
     return value
 
 
 EventTarget: TypeAlias = Annotated[
-    MappedFamily, BeforeValidator(_as_family), AfterValidator(_check_labels)
+    MappedFamily, BeforeValidator(_as_family), AfterValidator(_check_mapped)
 ]
 """A family's name, bare or as ``{family: …, labels: {…}}``."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     Field,
@@ -16,7 +15,7 @@ from pydantic import (
 from exporter.config.model import Duration, Named, Secret, Strict, TargetOptions
 from exporter.config.values import invalid
 from exporter.model.samples import HOUR_MS
-from exporter.providers.base.options import EventTarget, as_named, check_distinct
+from exporter.providers.base.options import EventTarget, NotRepeated, as_named
 
 MINUTE_MS = 60_000
 REGIONS: Mapping[str, str] = {
@@ -56,8 +55,8 @@ Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_upper)
 class BotOptions(Named):
     """One bot; DRAFT and LIVE are separate data sets."""
 
-    versions: Annotated[tuple[Version, ...], AfterValidator(check_distinct)] = Field(
-        default=("LIVE",), strict=False, min_length=1, description="each is read by itself"
+    versions: NotRepeated[Version] = Field(
+        default=("LIVE",), strict=False, description="each is read by itself"
     )
 
 
@@ -154,19 +153,17 @@ class ChatlayerOptions(TargetOptions):
         description="where calls go: to the region's own address, unless given",
     )
     token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
-    bots: Annotated[
-        tuple[Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")], ...],
-        AfterValidator(check_distinct),
-    ] = Field(strict=False, min_length=1, description="the bots to read")
+    bots: NotRepeated[
+        Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")]
+    ] = Field(strict=False, description="the bots to read")
     team_id: str | None = Field(
         default=None,
         min_length=1,
         description="needed by the collectors `team_events` and `team_conversations`",
     )
-    collectors: Annotated[tuple[Collector, ...], AfterValidator(check_distinct)] = Field(
+    collectors: NotRepeated[Collector] = Field(
         default=("events", "conversations", "messages", "users"),
         strict=False,
-        min_length=1,
         description="what to read; each costs its own calls",
     )
     events: EventOptions = Field(

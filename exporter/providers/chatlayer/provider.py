@@ -223,7 +223,6 @@ def _events(
     stream, events = options.stream, options.events
     by_ids = stream.mode == "ids"
     again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
-    mapped = {each.family: COUNTERS[each.family] for each in events.event_map.values()}
     given = "interval" in options.model_fields_set
     fixed = {"filters": source.filters, "mode": stream.mode, "covered": sorted(rules.covered)}
     spec = _spec(
@@ -233,7 +232,7 @@ def _events(
         f"{'POST' if source.filters else 'GET'} {source.path}",
         (
             Feed(families.EVENTS, "events[], each id once, by event"),
-            *(Feed(each, MAPPED_FIELD) for each in mapped.values()),
+            *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
         ),
         meaning={"params": {**source.params, **fixed}},
         cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),

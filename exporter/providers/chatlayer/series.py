@@ -28,7 +28,7 @@ from exporter.providers.chatlayer.families import (
 )
 
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
-_NUMBER = re.compile(r"-?\d+", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 _SECONDS_BELOW = 100_000_000_000  # of two readings of an epoch number, the one before year 5138
 
 BotVersion: TypeAlias = tuple[str, str]

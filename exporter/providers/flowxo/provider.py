@@ -43,14 +43,8 @@ def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
 
 
 def _hours(options: FlowXOOptions, settings: LabelSettings) -> Query:
-    feeds = [
-        Feed(
-            family,
-            f"metrics[].{name}",
-            (options.project,) if family.kind is MetricType.COUNTER else None,
-        )
-        for name, (family, _) in FIELDS.items()
-    ]
+    known = {MetricType.COUNTER: (options.project,)}  # a counter shows 0 from the start
+    feeds = [Feed(each, f"metrics[].{n}", known.get(each.kind)) for n, (each, _) in FIELDS.items()]
     return DeclaredQuery(
         spec=spec_for(
             options,

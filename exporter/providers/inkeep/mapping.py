@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -70,8 +69,8 @@ class GroupsAnswer(msgspec.Struct, Generic[T]):
 Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int]]
 """What one group counts: families, label values after ``project, bot_environment``, numbers."""
 
-ReadGroup: TypeAlias = Callable[[HourGroup, str, Counter[str]], Counted]
-"""Returns what a group counts; the text names the group in messages."""
+ReadGroup: TypeAlias = Callable[[HourGroup, int, Counter[str]], Counted]
+"""Returns what a group counts, given its number of ids."""
 
 
 def collect_hours(
@@ -88,50 +87,46 @@ def collect_hours(
         if hour_ms is None:
             rows.drift["unexpected_type"] += 1
             continue
-        for family, labels, number in read(group, path, rows.drift):
+        ids = count(group.ids, f"{path}.count_id")
+        for family, labels, number in read(group, ids, rows.drift):
             rows.count(family, (project, "", *labels), hour_ms, number)
 
 
 def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
     """Return how events count: each by its name, and into the family it is mapped to."""
 
-    def read(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
-        number = count(group.ids, f"{path}.count_id")
-        name = _event_name(group, drift)
-        channel = group.integration or ""
-        yield families.EVENTS, (channel, name), number
+    def read(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
+        name, channel = _event_name(group, drift), group.integration or ""
+        yield families.EVENTS, (channel, name), ids
         if mapped := event_map.get(name):
-            yield COUNTERS[mapped.family], mapped.values(channel), number
+            yield COUNTERS[mapped.family], mapped.values(channel), ids
 
     return read
 
 
-def conversations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
-    """Yield conversations begun, and the user messages that they have by now."""
+def conversations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
+    """Yield conversations begun, and the user messages that they have by now, if any."""
     channel = (group.integration or "",)
-    yield families.CONVERSATIONS_STARTED, channel, count(group.ids, f"{path}.count_id")
-    if group.user_messages is None:
-        drift["missing"] += 1
-    else:
-        number = count(group.user_messages, f"{path}.sum_userMessageCount")
-        yield CONVERSATION_USER_MESSAGES, channel, number
+    yield families.CONVERSATIONS_STARTED, channel, ids
+    messages = optional_count(group.user_messages, "result[].sum_userMessageCount")
+    drift["missing"] += messages is None
+    if messages is not None:
+        yield CONVERSATION_USER_MESSAGES, channel, messages
 
 
-def feedback(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
+def feedback(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
     """Yield ratings."""
     drift["missing"] += group.type is None
-    number = count(group.ids, f"{path}.count_id")
-    yield families.FEEDBACK, (group.integration or "", group.type or ""), number
+    yield families.FEEDBACK, (group.integration or "", group.type or ""), ids
 
 
-def escalations(group: HourGroup, path: str, drift: Counter[str]) -> Counted:
+def escalations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
     """Yield escalations by kind, and handovers: a thumbs-down alone asks for nobody."""
     drift["missing"] += group.kind is msgspec.UNSET
     kind, channel = group.kind or "", group.integration or ""
-    number = count(group.ids, f"{path}.count_id")
-    yield ESCALATIONS, (channel, kind), number
+    yield ESCALATIONS, (channel, kind), ids
     if kind != DOWNVOTE:
-        yield families.HANDOVERS, (channel,), number
+        yield families.HANDOVERS, (channel,), ids
 
 
 def collect_users(
@@ -158,7 +153,6 @@ def collect_users(
             rows.window_value(families.ACTIVE_USERS, labels, number, window)
 
 
-@lru_cache(maxsize=4096)
 def parse_bucket(text: str) -> int:
     """Return the instant of a bucket in UTC milliseconds.
 

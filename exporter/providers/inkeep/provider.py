@@ -109,13 +109,8 @@ def _hourly(
     options: InkeepOptions, settings: LabelSettings, name: str, count: HourlyCount, **meaning: Any
 ) -> Query:
     request = count.request
-    meaning |= {
-        "name": name,
-        "instant": request.instant,
-        "select": request.select,
-        "group_by": request.group_by,
-        "where": request.where,
-    }
+    asked = {"instant": request.instant, "select": request.select, "where": request.where}
+    meaning |= {"name": name, **asked, "group_by": request.group_by}
     return DeclaredQuery(
         spec=spec_for(
             options,

@@ -6,7 +6,6 @@ Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgspec
 
@@ -121,7 +120,6 @@ class ProjectScope:
         return self.environment or row.environment or ""
 
 
-@lru_cache(maxsize=4096)
 def parse_period(text: str) -> int:
     """Return the instant of ``2026-02-03T09:00:00.000Z`` in UTC milliseconds."""
     if text.endswith("Z"):

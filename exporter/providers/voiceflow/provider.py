@@ -31,6 +31,7 @@ from exporter.providers.voiceflow.options import VoiceflowOptions
 
 ENDPOINT = "POST /v2/query/usage"
 PAGE_ROWS = 500
+MOST_PAGES = 2_000
 SPAN_MS = 7 * DAY_MS
 TOP_INTENTS = 30
 CURSOR_AT = ("data", "filter", "cursor")
@@ -72,12 +73,7 @@ class Selection:
             answer=UsageAnswer,
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
-            pages=Cursor(
-                lambda answer: answer.result.cursor,
-                CURSOR_AT,
-                page_rows=PAGE_ROWS,
-                most_pages=2_000,
-            ),
+            pages=Cursor(lambda answer: answer.result.cursor, CURSOR_AT, PAGE_ROWS, MOST_PAGES),
         )
 
     def top_intents(self) -> Query:

@@ -5,6 +5,7 @@ an error. Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, TypeAlias
@@ -39,14 +40,14 @@ class GroupLabels:
             raise SchemaError(f"{path}: expected a time")
         at, has_hour = _parse_time(str(label).strip(), self.form)
         tz, found = ZoneInfo(self.zone), None
-        if at is not None and self.mode == "day":
-            found = _day(at, tz)
-        elif at is not None and has_hour:
-            found = _hour(at, tz)
+        with suppress(OverflowError):  # the first and last days of the calendar
+            if at is not None and self.mode == "day":
+                found = _day(at, tz)
+            elif at is not None and has_hour:
+                found = _hour(at, tz)
         if found is None:
-            raise SchemaError(
-                f"{path}: not the start of a whole {self.mode}; see timezone and label_format"
-            )
+            hint = "see timezone and label_format"
+            raise SchemaError(f"{path}: not the start of a whole {self.mode}; {hint}")
         return found
 
 

@@ -1,7 +1,7 @@
 """The settings of a Xenioo target in ``exporter.yaml``."""
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -13,26 +13,20 @@ TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]
 
 
+def _unit_of(code: str) -> Any:
+    return Field(default=None, description=f"the unit of code {code}")
+
+
 class Units(BaseModel):
     """Units of values that Xenioo returns without one; None exports them as returned."""
 
     model_config = Strict
 
-    conversation_length: TimeUnit | None = Field(
-        default=None, description="the unit of code 8, Conversation Length"
-    )
-    time_to_pick_up: TimeUnit | None = Field(
-        default=None, description="the unit of code 9, Time To Pick Up"
-    )
-    support_conversation_length: TimeUnit | None = Field(
-        default=None, description="the unit of code 11, Support Conversation Length"
-    )
-    time_to_first_message: TimeUnit | None = Field(
-        default=None, description="the unit of code 16, Time To First Message"
-    )
-    takeover_rate: ShareUnit | None = Field(
-        default=None, description="the unit of code 10, Takeover Rate"
-    )
+    conversation_length: TimeUnit | None = _unit_of("8, Conversation Length")
+    time_to_pick_up: TimeUnit | None = _unit_of("9, Time To Pick Up")
+    support_conversation_length: TimeUnit | None = _unit_of("11, Support Conversation Length")
+    time_to_first_message: TimeUnit | None = _unit_of("16, Time To First Message")
+    takeover_rate: ShareUnit | None = _unit_of("10, Takeover Rate")
 
     @property
     def known(self) -> Mapping[str, str]:

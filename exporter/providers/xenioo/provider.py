@@ -6,7 +6,7 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -140,7 +140,7 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
     Whether they are days of 24 hours before now or today and the local days before it is not
     documented; this is the later of the two.
     """
-    today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
+    today = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(zone)).date()
     midnight_ms = day_window(today - timedelta(days=days - 1), zone).start_ms
     return max(midnight_ms, now_ms - days * DAY_MS)
 

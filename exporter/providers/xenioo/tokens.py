@@ -30,7 +30,7 @@ class AccessTokens:
 
     async def current(self, client: ApiClient, now_ms: int) -> str:
         """Return a token for the current key, kept or new."""
-        key = key_of(self._account_key)
+        key = await client.read_key(self._read_key)
         if key != self._key or now_ms >= self._renew_ms:
             await self._request(client, key, now_ms)
         return self._token
@@ -39,6 +39,9 @@ class AccessTokens:
         """Return a new token."""
         self._renew_ms = 0.0
         return await self.current(client, now_ms)
+
+    def _read_key(self) -> str:
+        return key_of(self._account_key)
 
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
         call = ApiCall(

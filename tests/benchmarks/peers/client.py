@@ -16,17 +16,12 @@ HELP = "Messages received from end users, from the provider's bucketed counts."
 def main(series: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
     for number in range(FAMILIES):
-        counter = (
-            Counter(f"chatbot_things_received_{number:02}", HELP, LABELS) if number % 2 else None
-        )
-        gauge = None if counter else Gauge(f"chatbot_things_present_{number:02}", HELP, LABELS)
+        kind, name = (Counter, "received") if number % 2 else (Gauge, "present")
+        family = kind(f"chatbot_things_{name}_{number:02}", HELP, LABELS)
         for at in range(series // FAMILIES):
             source = at // 5
             values = ("flowxo", f"shop-{source:04}", f"project-{source % 50}", "production")
-            if counter:
-                counter.labels(*values, f"channel-{at % 5}").inc(at * 7919 % 1_000_000)
-            elif gauge:
-                gauge.labels(*values, f"channel-{at % 5}").set(at * 7919 % 1_000_000)
+            family.labels(*values, f"channel-{at % 5}").inc(at * 7919 % 1_000_000)
     server, _ = start_http_server(0, "127.0.0.1")
     print(f"127.0.0.1:{server.server_port}", flush=True)  # noqa: T201 - the answer
     threading.Event().wait()

@@ -48,7 +48,7 @@ def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
     [
         *("2026-02-03", "20260203", "2026-02", "2026", "02/03/2026 09:00", "9 AM", ""),
         *("2026-02-03 09:30", "2026-02-03T09:07:00Z", "2026-02-03T14:00:00+05:30"),
-        *(None, True, 3.5, ["2026"]),
+        *("9999-12-31T23:00:00-05:00", None, True, 3.5, ["2026"]),
     ],
 )
 def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:
@@ -56,9 +56,10 @@ def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:
         GroupLabels("hour", "UTC").window(label, "here")
 
 
-def test_a_day_that_begins_at_noon_is_an_error() -> None:
+@pytest.mark.parametrize("label", ["2026-02-03 12", "9999-12-31"])
+def test_a_day_that_begins_at_noon_or_has_no_end_is_an_error(label: str) -> None:
     with pytest.raises(SchemaError, match="whole day"):
-        GroupLabels("day", "UTC").window("2026-02-03 12", "here")
+        GroupLabels("day", "UTC").window(label, "here")
 
 
 def test_an_error_does_not_repeat_the_label() -> None:

@@ -13,8 +13,8 @@ from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import LoggedRequest
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
+from tests.support.driver import Killed, recorded, scratch
 from tests.support.effort import examples
-from tests.support.polled import Killed, killed_at, scratch
 from tests.support.virtual import run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -74,7 +74,7 @@ def take(account: Account, step: str, what: Any) -> None:
 def die(account: Account, statement: int) -> None:
     """Kill the exporter at one of its ledger statements within two hours, and start it again."""
     try:
-        with killed_at(statement):
+        with recorded(kill_at=statement):
             account.run(120)
     except BaseExceptionGroup:
         account.kill()
@@ -134,7 +134,7 @@ def test_calls_go_on_after_all_that(steps: list[tuple[str, Any]]) -> None:
 @pytest.fixture
 def without_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a file be opened twice, with claims that expire, as on a database server."""
-    monkeypatch.setattr(engine, "_lock", lambda _path: None)
+    monkeypatch.setattr(engine, "_lock", lambda _path, **_options: None)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_two_replicas_share_the_call(account: Account, fault: tuple[str, dict[st
 
 def test_a_killed_exporter_leaves_what_the_tests_take_it_to_leave(tmp_path: Path) -> None:
     account = Account(tmp_path)
-    with pytest.raises(BaseExceptionGroup) as died, killed_at(12):
+    with pytest.raises(BaseExceptionGroup) as died, recorded(kill_at=12):
         account.run(5)
 
     account.kill()

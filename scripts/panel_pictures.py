@@ -1,4 +1,4 @@
-"""``python -m tests.dashboards.pictures``: panels drawn from their own queries, into docs/pictures.
+"""``python -m scripts.panel_pictures``: panels drawn from their own queries, into docs/pictures.
 
 The demo's history of 36 days goes into a real Prometheus; what a panel's queries return is drawn
 with the title, colours and lines that the board's JSON gives it. It is not Grafana that draws.
@@ -23,7 +23,7 @@ from exporter.providers import PROVIDERS
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, recorded, substituted
 
-FOLDER_OF_PICTURES = Path(__file__).parents[2] / "docs/pictures"
+FOLDER_OF_PICTURES = Path(__file__).parents[1] / "docs/pictures"
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 DAY_S = 24 * HOUR_S
 STEP_S = 900
@@ -100,7 +100,8 @@ def draw(server: Server) -> None:
             for target in panel["targets"]:
                 found = ranged(client, substituted(target["expr"], grafana), span, STEP_S)
                 lines += list(_lines(panel, target, found, len(lines)))
-            assert any(line.points for line in lines), f"{title} has no data"
+            if not any(line.points for line in lines):
+                raise SystemExit(f"{uid}, {title}: no data")
             path = path_of(uid, title)
             path.write_text(picture(title, span, lines), encoding="utf-8")
             sys.stdout.write(f"{path}\n")

@@ -1,4 +1,4 @@
-"""``python -m tests.docs.counting_pictures``: counting as curves, drawn from a real ledger.
+"""``python -m scripts.counting_pictures``: counting as curves, drawn from a real ledger.
 
 A ledger gets each story poll by poll. The sum of the vendor's hours since the first poll and the
 counter are drawn over time.
@@ -11,10 +11,10 @@ from html import escape
 from pathlib import Path
 
 from exporter.model.samples import HOUR_MS, floor_to
-from tests.support.builders import Book
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
-FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 MINUTE_MS = 60_000
 FIRST_MS = floor_to(START_MS, HOUR_MS) + HOUR_MS
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 720, 240, 48, 40, 56
@@ -78,18 +78,18 @@ STORIES = (
 def counted(story: Story) -> list[Point]:
     """Return the vendor's growth and the counter after each poll of ``story``."""
     with tempfile.TemporaryDirectory() as folder:
-        book = Book(Path(folder), VirtualClock(FIRST_MS))
-        points = [_polled(book, minute, hours) for minute, hours in story.polls.items()]
-        book.ledger.close()
+        driver = LedgerDriver(Path(folder), clock=VirtualClock(FIRST_MS))
+        points = [_polled(driver, minute, hours) for minute, hours in story.polls.items()]
+        driver.close()
     first = points[0].vendor
     return [Point(each.minute, each.vendor - first, each.counter) for each in points]
 
 
-def _polled(book: Book, minute: int, hours: Sequence[float]) -> Point:
-    book.clock.step(max(0, FIRST_MS + minute * MINUTE_MS - book.clock.now_ms()))
-    book.ledger.maintain()
-    book.poll({FIRST_MS + (at - 1) * HOUR_MS: value for at, value in enumerate(hours)})
-    return Point(minute, sum(hours), book.counter())
+def _polled(driver: LedgerDriver, minute: int, hours: Sequence[float]) -> Point:
+    driver.clock.step(max(0, FIRST_MS + minute * MINUTE_MS - driver.clock.now_ms()))
+    driver.ledger.maintain()
+    driver.poll({FIRST_MS + (at - 1) * HOUR_MS: value for at, value in enumerate(hours)})
+    return Point(minute, sum(hours), driver.counter())
 
 
 def drawn(story: Story) -> str:

@@ -1,0 +1,82 @@
+"""Claims: who may poll, until when, and that a holder that lost its claim writes nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from exporter.errors import ClaimLost
+from exporter.ledger import claims
+from exporter.ledger.rows import Claim
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
+
+EXPIRY_MS = 30_000
+
+
+@pytest.fixture
+def tx(driver: LedgerDriver) -> Iterator[sa.Connection]:
+    with driver.transaction() as opened:
+        yield opened
+
+
+def won(tx: sa.Connection) -> list[Claim]:
+    """Return the claims that three get who try one after another."""
+    found = [claims.claim_due(tx, holder, START_MS) for holder in ("a", "b", "c")]
+    return [each for each in found if each is not None]
+
+
+def test_one_of_several_claimers_wins(tx: sa.Connection) -> None:
+    assert [(each.holder, each.query, each.token) for each in won(tx)] == [("a", "hourly", 1)]
+
+
+def test_a_query_whose_claim_is_released_is_due_at_once(tx: sa.Connection) -> None:
+    assert claims.claim_due(tx, "a", START_MS) is not None
+    assert claims.next_due_ms(tx, START_MS) is None
+
+    claims.release(tx, "a")
+
+    assert claims.next_due_ms(tx, START_MS) == START_MS
+    assert claims.claim_due(tx, "b", START_MS) is not None
+
+
+@pytest.mark.parametrize(("after_ms", "renewed"), [(EXPIRY_MS, False), (EXPIRY_MS + 10_000, True)])
+def test_a_claim_can_be_taken_when_it_expires(
+    tx: sa.Connection,
+    after_ms: int,
+    renewed: bool,  # noqa: FBT001
+) -> None:
+    first = claims.claim_due(tx, "a", START_MS)
+    assert first is not None
+    if renewed:
+        assert claims.renew(tx, [first], START_MS + 10_000) == 1
+
+    early = claims.claim_due(tx, "b", START_MS + after_ms - 1)
+    taken = claims.claim_due(tx, "b", START_MS + after_ms)
+
+    assert early is None
+    assert taken is not None
+    assert (taken.holder, taken.token) == ("b", first.token + 1)
+    assert claims.renew(tx, [first], START_MS + after_ms) == 0
+    assert claims.check(tx, taken).holder == "b"
+    with pytest.raises(ClaimLost, match="shop/hourly: another holder"):
+        claims.check(tx, first)
+
+
+def test_a_target_is_polled_by_one_at_a_time(driver: LedgerDriver) -> None:
+    driver.sync(spec(), spec(name="daily"), spec(target="promo"))
+
+    with driver.transaction() as tx:
+        assert sorted(each.target for each in won(tx)) == ["promo", "shop"]
+
+
+def test_the_same_holder_cannot_use_the_token_of_an_earlier_claim(tx: sa.Connection) -> None:
+    old = claims.claim_due(tx, "a", START_MS)
+    new = claims.claim_due(tx, "a", START_MS + EXPIRY_MS)
+
+    assert old is not None
+    assert new is not None
+    claims.check(tx, new)
+    with pytest.raises(ClaimLost):
+        claims.check(tx, old)

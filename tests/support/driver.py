@@ -1,0 +1,249 @@
+"""A ledger on virtual time: polled, killed and opened again, and no counter of it ever falls."""
+
+import atexit
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from exporter.ledger.rows import Applied, Claim, View
+from exporter.ledger.store import Ledger
+from exporter.model.families import NORMALISED
+from exporter.model.query import QuerySpec
+from exporter.model.samples import Family, Reading, Window
+from exporter.polling.poll import poll_window
+from tests.support.builders import RECEIVED, received, spec
+from tests.support.history import Numbers
+from tests.support.virtual import VirtualClock
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
+Hours = Mapping[int, float] | Mapping[tuple[str, int], float]
+Statements = list[tuple[str, Sequence[Any]]]
+
+
+class Killed(BaseException):
+    """The process would be dead from here on."""
+
+
+@contextmanager
+def recorded(kill_at: int | None = None) -> Iterator[Statements]:
+    """Yield the statements and commits so far, with one set of parameters each.
+
+    Raise ``Killed`` before the one with the number ``kill_at``, from 0.
+    """
+    done: Statements = []
+
+    def step(what: str, parameters: Sequence[Any]) -> None:
+        done.append((what, parameters))
+        if kill_at is not None and len(done) > kill_at:
+            raise Killed
+
+    def statement(*given: Any) -> None:
+        _, _, text, parameters, _, many = given
+        step(text, parameters[0] if many else parameters)
+
+    def commit(_connection: Any) -> None:
+        step("COMMIT", ())
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", statement)
+    sa.event.listen(sa.Engine, "commit", commit)
+    try:
+        yield done
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", statement)
+        sa.event.remove(sa.Engine, "commit", commit)
+
+
+@cache
+def _empty_ledger() -> Path:
+    """Return a migrated ledger to copy, made once a run."""
+    folder = Path(tempfile.mkdtemp(prefix="empty-ledger-"))
+    atexit.register(shutil.rmtree, folder)
+    path = folder / "ledger.db"
+    Ledger(f"sqlite:///{path}", clock=VirtualClock(), families=NORMALISED).close()
+    return path
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield a folder in memory where there is one: durability is tested elsewhere."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+class LedgerDriver:
+    """A ledger and its queries; closed where its block is left, however that is left.
+
+    ``spec`` is the first query, which is meant wherever none is named.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *specs: QuerySpec,
+        clock: VirtualClock | None = None,
+        families: Mapping[str, Family] = NORMALISED,
+    ) -> None:
+        self.folder = folder
+        self.clock = clock or VirtualClock()
+        self.families = families
+        self._highest: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._kills = count(1)
+        self._path = folder / "ledger.db"
+        if not self._path.exists():
+            shutil.copy(_empty_ledger(), self._path)
+        self.open(*(specs or [spec()]))
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    def open(self, *specs: QuerySpec) -> None:
+        """Open the ledger as at a start, perhaps with other queries."""
+        self.ledger = Ledger(self.url, clock=self.clock, families=self.families)
+        self.ledger.ensure_sound()  # what is copied as it lies must not move meanwhile
+        self.sync(*(specs or self.specs))
+
+    def sync(self, *specs: QuerySpec, **renames: str) -> None:
+        """Make these the queries, as a reload does."""
+        self.ledger.sync_queries(specs, renames)
+        self.specs = specs
+        self.spec = specs[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    def reopen(self, *specs: QuerySpec) -> None:
+        """Stop cleanly and start again, perhaps with other queries."""
+        self.close()
+        self.open(*specs)
+
+    def kill(self) -> None:
+        """Go on with the files as they lie on disk now, which is what a killed process leaves."""
+        left = self.folder / f"left-{next(self._kills)}.db"
+        for suffix in ("", "-wal"):
+            source = Path(f"{self._path}{suffix}")
+            if source.exists():
+                shutil.copy(source, f"{left}{suffix}")
+        self.close()
+        self._path = left
+        self.open()
+
+    def claim(self, target: str | None = None) -> Claim:
+        """Claim the query that was due first, waiting until one is; those of others are held."""
+        due_ms = self.ledger.next_due_ms()
+        assert due_ms is not None
+        self.clock.step(max(0, due_ms - self.clock.now_ms()))
+        claim = self.ledger.claim()
+        assert claim is not None
+        if target in {None, claim.target}:
+            return claim
+        self.end(claim, held=True)
+        return self.claim(target)
+
+    def window(self, claim: Claim) -> Window:
+        """Return what a poll of ``claim`` reads now."""
+        (claimed,) = [each for each in self.specs if each.key == (claim.target, claim.query)]
+        return poll_window(claimed, claim, self.clock.now_ms())
+
+    def poll(
+        self, hours: Hours | None = None, *, claim: Claim | None = None, **reading: Any
+    ) -> Applied:
+        """Apply a complete read and end the poll; keys are hour starts, or channel and hour start.
+
+        ``reading`` are other parts of the reading; without ``claim`` what is due is claimed.
+        """
+        claim = claim or self.claim()
+        counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
+        parts: dict[str, Any] = {"window": self.window(claim), "counts": counts} | reading
+        applied = self.apply(claim, Reading(**parts))
+        self.end(claim, held=applied.held)
+        return applied
+
+    def apply(self, claim: Claim, reading: Reading) -> Applied:
+        """Apply a reading; the poll goes on."""
+        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms())
+
+    def end(self, claim: Claim, *, held: bool = False) -> None:
+        """End a poll that was answered."""
+        end = self.ledger.hold if held else self.ledger.succeed
+        end(claim, next_poll_ms=self.clock.now_ms() + 1)
+
+    def fail(self, claim: Claim) -> None:
+        """End a poll that was not."""
+        self.ledger.fail(claim, next_poll_ms=self.clock.now_ms() + 1, last_reason="server")
+
+    def view(self) -> View:
+        return self.ledger.view(self.spec.key)
+
+    def shown(self, family: str = RECEIVED) -> dict[tuple[str, ...], float]:
+        """Return what is shown of ``family`` by the labels after provider and target.
+
+        Fails where a counter fell.
+        """
+        found = {each.labels: each.value for each in self.view().shown if each.family == family}
+        for labels, value in found.items() if family.endswith("_total") else ():
+            assert value >= self._highest.get((family, labels), 0), f"{family} {labels} fell"
+            self._highest[family, labels] = value
+        return {labels[2:]: value for labels, value in found.items()}
+
+    def counters(self) -> dict[str, float]:
+        """Return the counter of each channel, once every new series was seen at its held value."""
+        self.shown()
+        self.confirm_zero_scraped()
+        return {labels[2]: value for labels, value in self.shown().items()}
+
+    def counter(self, channel: str = "") -> float:
+        return self.counters()[channel]
+
+    def confirm_zero_scraped(self) -> None:
+        """Let a scrape have carried every held value."""
+        views = [self.ledger.view(each.key) for each in self.specs]
+        self.ledger.confirm_zero_scraped([number for view in views for number, _ in view.pending])
+
+    def overhang(self) -> float:
+        return self.view().state.overhang.get(RECEIVED, 0.0)
+
+    def counted(self, name: str) -> float:
+        """Return a persisted self counter, over all its labels."""
+        counts = self.ledger.self_counts()
+        return sum(v for (found, _), v in counts.items() if found == f"chatbot_exporter_{name}")
+
+    def dropped(self) -> set[str]:
+        """Return why label sets had no place of their own."""
+        counts = self.ledger.self_counts()
+        return {dict(labels)["reason"] for name, labels in counts if "_dropped_series" in name}
+
+    def numbers(self) -> dict[str, Numbers]:
+        """Return what the ledger's file holds of the counter of each channel, shown or not."""
+        with closing(sqlite3.connect(self._path)) as file:
+            columns = "json_extract(labels, '$.channel'), c, overhang, written_off"
+            rows = file.execute(f"SELECT {columns} FROM series WHERE family = ?", [RECEIVED])  # noqa: S608
+            return {channel: Numbers(*numbers) for channel, *numbers in rows}
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Yield a transaction of the ledger, to look at its rows or to change them."""
+        with self.ledger._engine.begin() as tx:
+            yield tx
+
+
+def _channel(key: Any) -> tuple[str, ...]:
+    return (key[0],) if isinstance(key, tuple) else ()
+
+
+def _start(key: Any) -> int:
+    return int(key[1] if isinstance(key, tuple) else key)
