@@ -344,7 +344,8 @@ def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:
 def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone: str) -> None:
     account = Account(tmp_path, timezone=zone, start="history")
     account.service.faults.on("zone", of=zone)
-    happened = [START_MS - minutes * 60_000 for minutes in range(5, 48 * 60, 10)]
+    # The simulator labels whole UTC hours; these minutes are in the hour of the zone it names.
+    happened = [HOUR - h * HOUR_MS + minute * 60_000 for h in range(48) for minute in (2, 5, 8)]
     for at_ms in happened:
         account.traffic.add(Kind.MESSAGE_RECEIVED, at_ms, user="u1", channel="web")
 
