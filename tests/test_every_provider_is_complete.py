@@ -52,7 +52,7 @@ def lacks(
     kinds: Container[str] = PROVIDERS,
     simulators: Container[str] = SIMULATORS,
 ) -> list[str]:
-    """Return what the provider ``name`` still needs, in words."""
+    """Return what the provider ``name`` still needs."""
     missing = [path for path in files(name) if not (root / path).is_file()]
     if name not in kinds:
         missing.append("a line in exporter/providers/__init__.py")
@@ -76,7 +76,7 @@ def copied(root: Path, *paths: str) -> None:
         shutil.copy(ROOT / path, root / path)
 
 
-def test_a_half_made_provider_is_told_all_that_it_lacks(tmp_path: Path) -> None:
+def test_everything_that_an_incomplete_provider_lacks_is_named(tmp_path: Path) -> None:
     copied(tmp_path, *(file for file, _ in places("halfway").values()))
     made = tmp_path / "exporter/providers/halfway"
     made.mkdir(parents=True)

@@ -55,7 +55,7 @@ def failing(text: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_a_secret_is_taken_out_in_every_form(form: str) -> None:
+def test_a_secret_is_hidden_in_every_form(form: str) -> None:
     stream = io.StringIO()
     configure_logs("debug", form, stream=stream)
     hide(CANARY)
@@ -66,21 +66,21 @@ def test_a_secret_is_taken_out_in_every_form(form: str) -> None:
     assert HIDDEN in stream.getvalue()
 
 
-def test_of_a_foreign_exception_only_type_and_place_are_told(lines: io.StringIO) -> None:
+def test_of_a_foreign_exception_only_type_and_place_are_logged(lines: io.StringIO) -> None:
     try:
         failing(WORDS)
     except SchemaError:
         structlog.get_logger().error("failed", exc_info=True)
 
     (line,) = written(lines)
-    said = line["exception"].splitlines()
-    assert said[0] == "SchemaError: rows[3].count: expected a count"
-    assert "ValueError" in said
-    assert any("test_logs.py" in each and "in failing" in each for each in said)
+    found = line["exception"].splitlines()
+    assert found[0] == "SchemaError: rows[3].count: expected a count"
+    assert "ValueError" in found
+    assert any("test_logs.py" in each and "in failing" in each for each in found)
     assert "C4n4ry" not in lines.getvalue()
 
 
-def test_grouped_exceptions_are_all_told() -> None:
+def test_grouped_exceptions_are_all_described() -> None:
     group = ExceptionGroup(WORDS, [ValueError(WORDS), SchemaError("rows: missing")])
 
     assert describe_exception(group).splitlines() == [
@@ -108,7 +108,7 @@ def test_what_libraries_log_loses_its_arguments(lines: io.StringIO) -> None:
     assert "C4n4ry" not in lines.getvalue()
 
 
-def test_what_nobody_caught_is_one_line_without_its_text(lines: io.StringIO) -> None:
+def test_an_uncaught_exception_is_one_line_without_its_text(lines: io.StringIO) -> None:
     error = RuntimeError(WORDS)
 
     sys.excepthook(RuntimeError, error, None)

@@ -1,6 +1,7 @@
 """``check-config``: is the settings file right, and what would be asked?"""
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import click
@@ -10,6 +11,7 @@ from exporter.cli.settings import config_option, fail_on, file_argument, read_se
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
 from exporter.http_client.detached import ResolvingLoop
+from exporter.http_client.transport import Transport, trusted_certificates
 from exporter.providers.base.plugin import Target
 
 
@@ -38,6 +40,8 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
         raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
     file = given or file
     settings = read_settings(file, resolve=not no_secrets)
+    with fail_on():
+        certificates = trusted_certificates(os.environ)
     targets = targets_of(settings)
     for warning in warnings(file, settings, targets, keys=not no_secrets):
         click.echo(str(warning), err=True)
@@ -46,8 +50,9 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
         return
     click.echo("\n".join(["", "Asking now:", *announcement(targets, settings.ledger.url), ""]))
     clock = SystemClock()
+    take, network = taking(settings.ledger.url, clock), Transport(certificates=certificates)
     with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-        outcomes = runner.run(probe(targets, clock, taking(settings.ledger.url, clock)))
+        outcomes = runner.run(probe(targets, clock, take, network))
     click.echo("\n".join(map(str, outcomes)))
     if not all(outcome.good for outcome in outcomes):
         raise click.exceptions.Exit(1)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
 from exporter.format import span
@@ -111,13 +109,10 @@ async def probe(
     targets: Sequence[Target],
     clock: Clock,
     take: Take,
-    network: httpx.AsyncBaseTransport | None = None,
+    network: Transport,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
-    async with (
-        Transport(network) as transport,
-        asyncio.TaskGroup() as group,
-    ):
+    async with network as transport, asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets

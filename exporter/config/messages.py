@@ -23,13 +23,10 @@ _WANTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "bool_type": "true or false",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "set_type": "a list",
-    "frozen_set_type": "a list",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type"), "keys and values"),
 }
+_CONTAINERS = {kind for kind, wanted in _WANTED.items() if wanted in ("a list", "keys and values")}
 _BOUNDS = {
     "greater_than_equal": "below the minimum of {ge:g}",
     "greater_than": "not above {gt:g}",
@@ -43,7 +40,6 @@ _BOUNDS = {
 _FIRST: dict[Path, str] = {("version",): "begin with version: 1", ("targets",): "add a target"}
 _TEXTS = ("text", "text or {id: …, alias: …}")
 FEW = 10
-_CONTAINERS = {"dict_type", "model_type", "list_type", "tuple_type", "set_type", "frozen_set_type"}
 
 
 @dataclass(frozen=True, slots=True)

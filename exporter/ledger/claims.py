@@ -11,6 +11,7 @@ from exporter.ledger.rows import Claim, claim_of
 from exporter.ledger.tables import query
 
 CLAIM_MS = 30_000
+OTHER = query.alias()
 
 
 def claim_due(tx: sa.Connection, holder: str, now_ms: int) -> Claim | None:
@@ -53,8 +54,7 @@ def next_due_ms(tx: sa.Connection, now_ms: int) -> int | None:
 
 
 def _busy(now_ms: int) -> sa.Select[tuple[str]]:
-    other = query.alias()
-    return sa.select(other.c.target).where(other.c.claim_expires_ms > now_ms)
+    return sa.select(OTHER.c.target).where(OTHER.c.claim_expires_ms > now_ms)
 
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:

@@ -88,7 +88,7 @@ def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
     hurried = Event()
     made = create_engine(url, hurried)
     sa.event.listen(made, "after_cursor_execute", _note_write)
-    sa.event.listen(made, "rollback", has_written)  # what is undone must not count later
+    sa.event.listen(made, "begin", has_written)  # what was undone must not count later
     path = _file(made)
     lock = None if path is None else _lock(path, allow_network_fs=allow_network_fs)
     opened = Opened(made, lock=lock, hurried=hurried)

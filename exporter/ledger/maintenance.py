@@ -96,7 +96,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
     query_id = tx.execute(gone.limit(1)).scalar()
     if query_id is None:
         return False
-    if _retire_oldest(tx, query_id, now_ms) or drop_ids(tx, query_id, BATCH_ROWS, now_ms):
+    if _retire_oldest(tx, query_id, now_ms) or drop_ids(tx, query_id, BATCH_ROWS):
         return True
     for table in (series, gauge, gap, sketch):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))

@@ -12,17 +12,15 @@ from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.rules import EMPTY, Bucket, Merge
 from exporter.ledger.tables import placeholders, seen_event, upsert
-from exporter.model.samples import HOUR_MS, Event, Window, floor_to
+from exporter.model.samples import HOUR_MS, LARGEST_EXACT, Event, Window, floor_to
 
 AT_ONCE = 5_000
-PRUNED_AT_ONCE = 5_000
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
     """Count the reading's events that were never seen; return self counts, and those events.
 
-    Those whose ids would be forgotten by now, which a clock that was set back may read again, do
-    not count, as those before the epoch.
+    Those before the epoch, or of whose time ids are forgotten, do not count.
     """
     row, spec = given.query, given.spec
     newest_ms = _newest_ms(given)
@@ -37,7 +35,7 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     counts += _add(given, loaded, counted)
     # Measured from the newest event, too: a clock that was ahead moves the watermark, not events.
     pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
-    drop_ids(given.tx, row.id, PRUNED_AT_ONCE + 2 * len(fresh), pruned_ms)
+    drop_ids(given.tx, row.id, AT_ONCE + 2 * len(fresh), pruned_ms)
     return counts, counted
 
 
@@ -71,7 +69,7 @@ def _known(given: ApplyInput, digests: Sequence[bytes]) -> dict[bytes, int]:
     return known
 
 
-def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int) -> int:
+def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int = LARGEST_EXACT) -> int:
     """Delete ids that no read reaches back to any more, ``most`` at once; return how many."""
     mine = seen_event.c.query_id == query_id
     old = sa.select(seen_event.c.id).where(mine, seen_event.c.ts_ms < before_ms)
@@ -89,9 +87,7 @@ def _newest_ms(given: ApplyInput) -> int:
 def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> Counts:
     """Add the events to the hourly buckets of their series."""
     rows = [
-        (series, floor_to(event.at_ms, HOUR_MS), 1.0)
-        for event in counted
-        for series in event.counts
+        (each, floor_to(event.at_ms, HOUR_MS), 1.0) for event in counted for each in event.counts
     ]
     if not rows:
         return []

@@ -82,7 +82,11 @@ def read_view(
     if budget is not None and budget.ready_ms is not None:
         expiries.append(budget.ready_ms)
     return View(
-        state=replace(_state(row, live, periods), budget=budget),
+        state=replace(
+            _state(row, live, periods),
+            series=Counter(each.family for each in shown),
+            budget=budget,
+        ),
         shown=tuple(shown),
         pending=live.pending,
         expires_ms=min(expiries, default=None),
@@ -180,5 +184,4 @@ def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> Quer
         quarantined=row.quarantine > 0,
         periods={name: period.end_ms for name, period in periods.items()},
         overhang={family: live.overhang.get(family, 0.0) for family in live.number},
-        series=live.number,
     )

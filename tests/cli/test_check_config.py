@@ -52,6 +52,17 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
         assert result.stderr == ""
 
 
+def test_a_wrong_variable_of_this_machine_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+
+    result = check(folder, GOOD)
+
+    assert result.exit_code == 2
+    assert "SSL_CERT_FILE=/nowhere.pem: No such file or directory" in result.stderr
+
+
 def test_a_probe_needs_secrets(folder: Path) -> None:
     result = check(folder, GOOD, "--no-secrets", "--probe")
 
@@ -175,9 +186,16 @@ def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).stdout.split()[-1] == __version__
 
 
-def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "exporter", "check-config", "none.yaml"],
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check-config", "none.yaml"],
+        ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"],
+    ],
+)
+def test_the_package_runs_as_a_module(tmp_path: Path, arguments: list[str]) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "exporter", *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -135,12 +135,12 @@ def test_a_field_without_a_description_leaves_its_meaning_empty() -> None:
     assert "| `depth` | number | required |  |\n" in tables({"plain": Plain})["plain"]
 
 
-def test_the_smallest_file_of_the_page_is_valid() -> None:
-    example = re.search(r"(?s)```yaml\n(.*?)```", PAGE)
+def test_the_files_of_the_page_are_valid() -> None:
+    smallest, shared = re.findall(r"(?s)```yaml\n(.*?)```", PAGE)
 
-    assert example is not None
-    made = loads(example[1], OPTIONS, {"VOICEFLOW_API_KEY": "x"})
-    assert [target.name for target in made.targets] == ["shop"]
+    texts = (smallest, f"version: 1\n{shared}")
+    made = [loads(text, OPTIONS, {"VOICEFLOW_API_KEY": "x"}).targets for text in texts]
+    assert [[target.name for target in targets] for targets in made] == [["shop"], ["shop", "docs"]]
 
 
 def test_the_faults_of_the_page_are_told_in_its_words() -> None:

@@ -54,11 +54,11 @@ def test_a_stop_while_another_process_holds_the_database_loses_no_count(tmp_path
         other.execute("BEGIN EXCLUSIVE")
         committed = rows(database)
 
-        code, seconds, said = end(process, signal.SIGTERM)
+        code, seconds, output = end(process, signal.SIGTERM)
         other.rollback()
 
-    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, said)
-    assert "Traceback" not in said
+    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, output)
+    assert "Traceback" not in output
     assert committed == rows(database) != []
 
 
@@ -76,10 +76,10 @@ def test_a_stop_does_not_wait_for_a_silent_postgresql(tmp_path: Path) -> None:
             way.silent.set()
             wait_for(lambda: "ledger_errors_total" in (page(port) or ""), STARTS_WITHIN_S)
 
-            code, seconds, said = end(process, signal.SIGTERM)
+            code, seconds, output = end(process, signal.SIGTERM)
 
-    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, said)
-    assert "Traceback" not in said
+    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, output)
+    assert "Traceback" not in output
 
 
 def test_a_missing_driver_is_wrong_configuration(tmp_path: Path) -> None:

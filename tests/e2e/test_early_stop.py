@@ -57,9 +57,9 @@ def test_a_reload_while_it_starts_does_not_end_a_run(after_s: float, tmp_path: P
         process.send_signal(signal.SIGHUP)
         wait_for((tmp_path / "ledger.db").exists, STOPPABLE_S)
 
-        code, _, said = end(process, signal.SIGTERM)
+        code, _, output = end(process, signal.SIGTERM)
 
-    assert code == 0, said
+    assert code == 0, output
 
 
 def test_an_interrupted_check_fails(tmp_path: Path) -> None:

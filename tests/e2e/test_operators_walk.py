@@ -1,4 +1,4 @@
-"""What an operator is told of a key, an account or a project that is wrong: page, log and metric.
+"""What an operator sees of a key, an account or a project that is wrong: page, log and metric.
 
 All five vendors, in virtual time. For each trouble the status page says what is wrong, where and
 what to do; one line of the log says the same; and a metric lets an alert say it.
@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from structlog.testing import capture_logs
 
+from exporter import app
+from exporter.polling import poller
 from exporter.status import QueryStatus, State
 from exporter.web.page import render
 from tests.faults.bench import PREFIX
@@ -57,10 +59,10 @@ class Walk:
 
     folder: Path
     clock: VirtualClock = field(default_factory=VirtualClock)
-    said: Sequence[Mapping[str, Any]] = ()
+    logged: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        self.vendors = Vendors(self.clock, per_hour=20)
+        self.vendors = Vendors(self.clock)
         self.document = self.vendors.document(FEWER)
         self.document["ledger"] = {"url": f"sqlite:///{self.folder}/ledger.db"}
         self.keys: dict[str, str] = {}
@@ -86,7 +88,7 @@ class Walk:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        with capture_logs() as self.said:
+        with capture_logs() as self.logged:
             async with exporter(read(self.document), self.clock, self.vendors) as self.app:
                 yield
 
@@ -125,7 +127,7 @@ class Walk:
     def lines(self, name: str, event: str) -> list[Mapping[str, Any]]:
         return [
             line
-            for line in self.said
+            for line in self.logged
             if line["event"] == event and name in (line.get("target"), *line.get("targets", ()))
         ]
 
@@ -138,8 +140,8 @@ class Walk:
             if sample.name == PREFIX + family and wanted <= sample.labels.items()
         )
 
-    def told(self, name: str, reason: str, *words: str) -> None:
-        """Assert that page, log and metric tell of ``reason``, the first two in ``words``."""
+    def reported(self, name: str, reason: str, *messages: str) -> None:
+        """Assert that page, log and metric show ``reason``, the first two ``messages``."""
         number = len(self.queries(name))
         page = self.page(name)
         lines = self.lines(name, "poll failed")
@@ -148,7 +150,7 @@ class Walk:
         }
         assert {line["reason"] for line in lines} == {reason}
         assert {line["log_level"] for line in lines} == {"warning"}
-        for each in words:
+        for each in messages:
             assert page.count(each) >= number, each
             assert all(each in line["error"] for line in lines), each
         assert self.metric("target_up", name) == 0
@@ -162,11 +164,13 @@ class Walk:
 
 
 @pytest.fixture
-def walk(tmp_path: Path) -> Walk:
+def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walk:
+    monkeypatch.setattr(app, "TICK_S", 5)  # hours pass, in which half seconds make no difference
+    monkeypatch.setattr(poller, "IDLE_S", 15)
     return Walk(tmp_path)
 
 
-def test_a_wrong_key_is_told_and_a_right_one_in_its_file_is_taken_at_once(walk: Walk) -> None:
+def test_a_wrong_key_is_reported_and_a_right_one_in_its_file_is_taken_at_once(walk: Walk) -> None:
     for name in NAMES:
         walk.give(name, WRONG)
 
@@ -174,7 +178,7 @@ def test_a_wrong_key_is_told_and_a_right_one_in_its_file_is_taken_at_once(walk: 
         async with walk.running():
             await walk.clock.sleep(30)
             for name in NAMES:
-                walk.told(name, "auth", "the ", "key", KEY)
+                walk.reported(name, "auth", "the ", "key", KEY)
                 assert walk.states(name) == {State.CIRCUIT_OPEN}
                 assert walk.metric("circuit_open", name) == 1
 
@@ -186,28 +190,40 @@ def test_a_wrong_key_is_told_and_a_right_one_in_its_file_is_taken_at_once(walk: 
                 assert walk.lines(name, "trying a new key")
 
     run_virtual(main(), walk.clock)
-    assert "C4n4ry" not in str(walk.said)
+    assert "C4n4ry" not in str(walk.logged)
 
 
-def test_a_revoked_key_is_told_while_counters_stay(walk: Walk) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason", "messages"),
+    [
+        ("unauthorized", "auth", ("HTTP 401; the key is not accepted", KEY)),
+        (
+            "refused",
+            "client",
+            ("HTTP 404", "a project, environment, bot, team or alias is unknown"),
+        ),
+    ],
+    ids=["a revoked key", "a project that is gone"],
+)
+def test_an_error_is_reported_while_counters_stay(
+    walk: Walk, fault: str, reason: str, messages: tuple[str, ...]
+) -> None:
     async def main() -> None:
         async with walk.running():
             await walk.clock.sleep(10 * MINUTE_S)
-            assert {name: walk.states(name) for name in NAMES} == {
-                name: {State.OK} for name in NAMES
-            }
-            walk.trouble("unauthorized")
+            assert [walk.states(name) for name in NAMES] == [{State.OK}] * len(NAMES)
+            walk.trouble(fault, **({"status": 404} if fault == "refused" else {}))
             before = await walk.settled()
 
-            await walk.clock.sleep(HOUR_S)
+            await walk.clock.sleep(HOUR_S + 5 * MINUTE_S)
 
             assert walk.counters() == before
             assert len(before) > len(NAMES)
             for name in NAMES:
-                walk.told(name, "auth", ENDPOINTS[name], "HTTP 401; the key is not accepted", KEY)
-                assert walk.states(name) == {State.CIRCUIT_OPEN}
+                walk.reported(name, reason, ENDPOINTS[name], *messages)
+                assert reason != "auth" or walk.states(name) == {State.CIRCUIT_OPEN}
 
-            walk.calm("unauthorized")
+            walk.calm(fault)
             await walk.clock.sleep(2 * HOUR_S)
             for name in NAMES:
                 walk.recovered(name)
@@ -215,7 +231,7 @@ def test_a_revoked_key_is_told_while_counters_stay(walk: Walk) -> None:
     run_virtual(main(), walk.clock)
 
 
-def test_a_throttled_account_is_told_and_left_alone_for_as_long_as_it_says(walk: Walk) -> None:
+def test_a_throttled_account_is_reported_and_left_alone_for_as_long_as_it_asks(walk: Walk) -> None:
     async def main() -> None:
         async with walk.running():
             await walk.clock.sleep(10 * MINUTE_S)
@@ -243,27 +259,5 @@ def test_a_throttled_account_is_told_and_left_alone_for_as_long_as_it_says(walk:
                     each.next_poll_ms is not None and each.next_poll_ms / 1000 >= blocked_s - 1
                     for each in walk.queries(name)
                 } == {True}
-
-    run_virtual(main(), walk.clock)
-
-
-def test_a_project_that_is_gone_is_told(walk: Walk) -> None:
-    async def main() -> None:
-        async with walk.running():
-            await walk.clock.sleep(10 * MINUTE_S)
-            walk.trouble("refused", status=404)
-            before = await walk.settled()
-
-            await walk.clock.sleep(HOUR_S + 5 * MINUTE_S)
-
-            assert walk.counters() == before
-            for name in NAMES:
-                gone = "a project, environment, bot, team or alias is unknown there"
-                walk.told(name, "client", ENDPOINTS[name], "HTTP 404", gone)
-
-            walk.calm("refused")
-            await walk.clock.sleep(2 * HOUR_S)
-            for name in NAMES:
-                walk.recovered(name)
 
     run_virtual(main(), walk.clock)

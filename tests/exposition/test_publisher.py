@@ -25,7 +25,7 @@ VERDICTS = [
 ]
 
 
-def test_nothing_is_said_of_polls_before_the_first_has_ended(tmp_path: Path) -> None:
+def test_nothing_is_shown_of_polls_before_the_first_has_ended(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
     bench.service.faults.on("slow", times=1, seconds=25)
 
@@ -74,7 +74,7 @@ def test_a_new_series_is_0_until_a_scrape_carried_it_and_the_hold_is_over(
 
     shown = run_virtual(main(), newcomer.bench.clock)
 
-    # The hold was over before anybody looked: the first look sees 0 all the same, the next does not.
+    # The hold was over before the first scrape, which sees 0 all the same; the next does not.
     assert shown == [[0], [5], [5]]
 
 
@@ -92,17 +92,17 @@ def test_a_new_series_stays_0_while_the_hold_lasts(newcomer: Newcomer) -> None:
     assert 18 <= first < 35
 
 
-@pytest.mark.parametrize("looked", [True, False], ids=["a-scrape-saw-it", "nobody-looked"])
+@pytest.mark.parametrize("scraped", [True, False], ids=["scraped", "not-scraped"])
 def test_a_restart_neither_skips_the_0_nor_shows_it_after_the_value(
     newcomer: Newcomer,
-    looked: bool,  # noqa: FBT001
+    scraped: bool,  # noqa: FBT001
 ) -> None:
     async def main() -> list[list[float]]:
         async with newcomer.bench.running():
             await newcomer.shown(31)
             newcomer.call()
             await newcomer.bench.clock.sleep(200)
-            if looked:
+            if scraped:
                 assert await newcomer.shown(0) == [0]
                 await newcomer.bench.clock.sleep(2)
         async with newcomer.bench.running():
@@ -110,7 +110,7 @@ def test_a_restart_neither_skips_the_0_nor_shows_it_after_the_value(
 
     shown = run_virtual(main(), newcomer.bench.clock)
 
-    assert shown == ([[5], [5], [5]] if looked else [[0], [5], [5]])
+    assert shown == ([[5], [5], [5]] if scraped else [[0], [5], [5]])
     assert not [fall for fall in newcomer.bench.falls if PREFIX not in fall]
 
 

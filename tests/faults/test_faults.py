@@ -27,7 +27,7 @@ def any_call(_call: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a provider is put to the test.
+    """How a provider is tested.
 
     ``settings`` leave queries enough to show each way of reading; the single reads cover all. The
     vendor's time goes on for ``grows_s`` before the fault, which strikes what it ``hits``; within
@@ -120,7 +120,7 @@ def equals_truth(bench: Bench, kind: str, from_ms: int, to_ms: int) -> None:
     assert bench.own("overhang") == 0
 
 
-def test_every_provider_is_put_to_the_test() -> None:
+def test_every_provider_is_tested() -> None:
     assert COURSES.keys() == PROVIDERS.keys()
 
 
@@ -155,7 +155,7 @@ def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
     course = COURSES[kind]
     # Nobody but these queries makes anything due: looking more often than scrapes do is in vain.
     monkeypatch.setattr(poller, "IDLE_S", course.scrape_s)
-    monkeypatch.setattr(app, "TICK_S", course.scrape_s / 30)
+    monkeypatch.setattr(app, "TICK_S", course.scrape_s / 3)
     settings = {**SETTINGS, **course.settings}
     bench = Bench(tmp_path, [kind], settings, made_up(course.per_hour), course.scrape_s)
 

@@ -1,4 +1,4 @@
-"""Vendors' answers, spoilt: a read gives readings or a ``ProviderError``, and shows no text."""
+"""Corrupted answers: a read gives readings or a ``ProviderError``, which repeats no text."""
 
 import copy
 import json
@@ -28,8 +28,8 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-class Spoilt(httpx.AsyncBaseTransport):
-    """Answers as a vendor does, with one place of the JSON replaced, or torn, in every answer."""
+class Corrupted(httpx.AsyncBaseTransport):
+    """Answers as a vendor does, with one place of the JSON replaced, or cut off, in every answer."""
 
     def __init__(self, vendors: Vendors, place: int, value: Any, cut: int | None) -> None:
         self._vendors = vendors
@@ -46,9 +46,9 @@ class Spoilt(httpx.AsyncBaseTransport):
         body = await response.aread()
         if "authorization/integration" in request.url.path:
             return httpx.Response(response.status_code, content=body)
-        return httpx.Response(response.status_code, content=self._spoil(body))
+        return httpx.Response(response.status_code, content=self._corrupt(body))
 
-    def _spoil(self, body: bytes) -> bytes:
+    def _corrupt(self, body: bytes) -> bytes:
         if self._cut is not None:
             return body[: self._cut % (len(body) + 1)]
         data = json.loads(body)
@@ -73,9 +73,9 @@ def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
     return found
 
 
-async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> list[str]:
-    """Read every query; return what their faults say. Anything else than these is raised."""
-    said: list[str] = []
+async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) -> list[str]:
+    """Read every query; return the messages of their errors; any other exception is raised."""
+    errors: list[str] = []
     now_ms = clock.now_ms()
     async with Transport(transport) as wire:
         api = ApiClient(
@@ -94,8 +94,8 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
                 async for reading in query.read(api, ask):
                     assert isinstance(reading, Reading)
             except ProviderError as error:
-                said.append(str(error))
-    return said
+                errors.append(str(error))
+    return errors
 
 
 @pytest.mark.parametrize("provider", sorted(PROVIDERS))
@@ -105,14 +105,14 @@ async def read_all(target: Target, transport: Spoilt, clock: VirtualClock) -> li
     value=st.sampled_from(ODD),
     cut=st.one_of(st.none(), st.none(), st.none(), st.integers(0, 5_000)),
 )
-def test_a_spoilt_answer_is_a_fault_at_most(
+def test_a_corrupted_answer_is_an_error_at_most(
     provider: str, place: int, value: Any, cut: int | None
 ) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock, per_hour=2)
     (target,) = [each for each in targets_of(vendors.settings()) if each.provider == provider]
 
-    said = run_virtual(read_all(target, Spoilt(vendors, place, value, cut), clock), clock)
+    errors = run_virtual(read_all(target, Corrupted(vendors, place, value, cut), clock), clock)
 
-    assert all(said)
-    assert not [words for words in said if "C4n4ry" in words]
+    assert all(errors)
+    assert not [error for error in errors if "C4n4ry" in error]

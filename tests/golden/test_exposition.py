@@ -131,10 +131,10 @@ def test_label_sets_are_the_catalogues_and_within_its_caps() -> None:
         assert max(one_owner.values()) <= known[name].cap
 
 
-def test_promtool_finds_nothing_to_mend() -> None:
+def test_promtool_has_nothing_to_report() -> None:
     promtool = needed("promtool")
 
-    said = subprocess.run(  # noqa: S603 - promtool itself
+    found = subprocess.run(  # noqa: S603 - promtool itself
         [promtool, "check", "metrics"],
         input=pages()["text"],
         capture_output=True,
@@ -143,4 +143,4 @@ def test_promtool_finds_nothing_to_mend() -> None:
         check=False,
     )
 
-    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

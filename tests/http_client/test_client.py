@@ -84,7 +84,7 @@ def test_a_status_becomes_a_typed_failure(status: int, error: type[ProviderError
         (b"\xff\xfe", "the answer is not JSON"),
     ],
 )
-def test_a_wrong_body_is_a_schema_fault_that_says_where(body: bytes, words: str) -> None:
+def test_a_wrong_body_is_a_schema_error_with_its_place(body: bytes, words: str) -> None:
     with pytest.raises(SchemaError, match=words):
         ask(lambda _request: httpx.Response(200, content=body))
 
@@ -102,7 +102,7 @@ def test_an_endless_answer_is_cut_off() -> None:
         (httpx.RemoteProtocolError("reset"), Unreachable),
     ],
 )
-def test_transport_faults_are_retried_twice_then_typed(
+def test_transport_errors_are_retried_twice_then_typed(
     raised: httpx.TransportError, error: type[ProviderError]
 ) -> None:
     calls: list[httpx.Request] = []
@@ -117,7 +117,7 @@ def test_transport_faults_are_retried_twice_then_typed(
     assert len(calls) == 3
 
 
-def test_a_passing_server_fault_is_retried() -> None:
+def test_a_server_error_that_passes_is_retried() -> None:
     answers = iter([httpx.Response(500), httpx.Response(502), httpx.Response(200, json={"n": 1})])
 
     found, _ = ask(lambda _request: next(answers))

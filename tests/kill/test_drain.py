@@ -56,8 +56,8 @@ class Care:
     def _add(self, instants: list[int], now_ms: int, channel: str) -> None:
         for at_ms in instants:
             kind = self._rng.choice(FAMILIES["chatbot_events_total"])
-            told = {"user": "u-1", "conversation": "c-1", "channel": channel}
-            self._vendors.traffic.add(kind, at_ms, visible_ms=now_ms, **told)  # type: ignore[arg-type]
+            context = {"user": "u-1", "conversation": "c-1", "channel": channel}
+            self._vendors.traffic.add(kind, at_ms, visible_ms=now_ms, **context)  # type: ignore[arg-type]
 
     def truth(self) -> dict[str, int]:
         """Return how often everything has happened since the epoch."""

@@ -49,7 +49,7 @@ def truth(vendors: ServedVendors) -> dict[str, int]:
 
 
 def first_answers(vendors: ServedVendors) -> dict[str, int]:
-    """Return what the first answered polls were told, from the vendors' own logs."""
+    """Return what the first polls were answered, from the vendors' own logs."""
     flowxo = next(s for s in vendors.services["flowxo"].requests if s.status == 200)
     voiceflow = next(s for s in vendors.services["voiceflow"].requests if s.status == 200)
     return {

@@ -309,7 +309,7 @@ def test_replicas_that_start_together_migrate_once(postgresql_server: PostgreSQL
     opened: list[int] = []
 
     def start() -> None:
-        with closing(open_at(url)) as ledger:
+        with closing(Ledger(url, clock=CLOCK, families=NORMALISED)) as ledger:
             opened.append(ledger.sizes()[1])
 
     replicas = [threading.Thread(target=start) for _ in range(3)]

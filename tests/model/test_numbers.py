@@ -36,7 +36,7 @@ def test_a_level_may_be_fractional() -> None:
         ("9007199254740993", "unexpected_type"),
     ],
 )
-def test_an_impossible_count_is_a_fault_that_names_its_field(
+def test_an_impossible_count_is_an_error_that_names_its_field(
     value: float | str | None, kind: str
 ) -> None:
     with pytest.raises(SchemaError, match=r"^rows\[3\].count: ") as caught:

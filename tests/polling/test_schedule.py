@@ -183,7 +183,9 @@ def test_a_short_retry_after_is_never_sooner_than_the_back_off(
     assert verdict.backoff_ms == verdict.next_poll_ms - START_MS
 
 
-def test_a_provider_that_answers_429_with_retry_after_0_for_ever_is_asked_ever_less_often() -> None:
+def test_a_provider_that_always_answers_429_with_retry_after_0_is_asked_less_and_less_often() -> (
+    None
+):
     at_ms, backoff_ms, asked, circuits = START_MS, 0, 0, set()
     rng = dice(3)
     while at_ms < START_MS + HOUR_MS:

@@ -1,4 +1,4 @@
-"""What happened at a made-up vendor, and what every counter must be because of it.
+"""What happened at an imaginary vendor, and what every counter must be because of it.
 
 This states the counting rule without counting as the exporter does. A ``History`` is a list of
 changes, and the truth of a series is the sum of those that a read after the first one has seen.

@@ -66,7 +66,7 @@ class GroupsAnswer(msgspec.Struct, Generic[T]):
     data: FoundGroups[T]
 
 
-Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int | None]]
+Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int]]
 """What one group counts: families, label values after ``project, bot_environment``, numbers."""
 
 ReadGroup: TypeAlias = Callable[[HourGroup, int, Counter[str]], Counted]
@@ -104,12 +104,14 @@ def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
     return read
 
 
-def conversations(group: HourGroup, ids: int, _drift: Counter[str]) -> Counted:
-    """Yield conversations begun, and the user messages that they have by now."""
+def conversations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
+    """Yield conversations begun, and the user messages that they have by now, if any."""
     channel = (group.integration or "",)
     yield families.CONVERSATIONS_STARTED, channel, ids
     messages = optional_count(group.user_messages, "result[].sum_userMessageCount")
-    yield CONVERSATION_USER_MESSAGES, channel, messages
+    drift["missing"] += messages is None
+    if messages is not None:
+        yield CONVERSATION_USER_MESSAGES, channel, messages
 
 
 def feedback(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
