@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -66,11 +67,22 @@ def typescript(boards: Iterable[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def fetched(*command: str | Path, cwd: Path) -> None:
+    """Run what fetches packages; skip aloud where it cannot, fail where CI promises it."""
+    try:
+        said(*command, cwd=cwd)
+    except AssertionError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"{command[-1]} cannot be fetched, so types are not proven here: {error}")
+
+
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with Grafana's schema and the compiler."""
     folder = tmp_path_factory.mktemp("schema")
-    said(needed("npm", "npm"), "install", "--silent", "--no-save", "--no-audit", *NPM, cwd=folder)
+    options = ("--silent", "--no-save", "--no-audit")
+    fetched(needed("npm", "npm"), "install", *options, *NPM, cwd=folder)
     return folder
 
 
@@ -103,7 +115,8 @@ def test_a_board_of_another_type_is_noticed(schema: Path) -> None:
 def test_boards_survive_the_sdk_of_a_version_of_grafana(version: str, tmp_path: Path) -> None:
     uv = needed("uv", "a development dependency")
     package = f"grafana-foundation-sdk=={version}"
-    said(uv, "pip", "install", "--quiet", "--python", sys.executable, "--target", tmp_path, package)
+    options = ("--quiet", "--python", sys.executable, "--target", tmp_path)
+    fetched(uv, "pip", "install", *options, package, cwd=tmp_path)
     done = subprocess.run(  # noqa: S603 - our own lines
         [sys.executable, "-c", ROUND_TRIP],
         env={"PYTHONPATH": str(tmp_path)},
