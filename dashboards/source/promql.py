@@ -1,4 +1,4 @@
-"""Caption that dashboards and rules share: labels, selectors, names of recorded series."""
+"""What dashboards and rules share: labels, selectors, names of recorded series."""
 
 BOT = ("provider", "target", "project", "bot_environment")
 QUERY = ("provider", "target", "query")

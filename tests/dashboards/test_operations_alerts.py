@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
 from tests.dashboards.guards import CASE, Bench, Guard
 from tests.dashboards.promtool import BUILDS, Values, firing
@@ -26,7 +27,7 @@ NEVER, OVERHANG, LIMIT = (
     "ChatbotSeriesLimitNear",
 )
 LEDGER = "ChatbotLedgerFailing"
-ALL = (DOWN, STALE, AUTH, THROTTLED, SCHEMA, NEVER, OVERHANG, LIMIT, LEDGER)
+ALL = [each.name for each in alerts(THRESHOLDS) if not each.of_engagement and each.name != ABSENT]
 Series = dict[str, Values]
 OWN = "chatbot_exporter_"
 BUILD = f"{OWN}build_info"

@@ -160,7 +160,9 @@ class Compliance:
     def cases(self, name: str, found: Iterable[T]) -> list[T]:
         """Return what a test goes through, sorted; where that is nothing, a reason must say why."""
         some, reason = sorted(found), self.case.reasons.get(name)
-        assert bool(some) != bool(reason), f"{name}: {some or 'empty'}, reason: {reason}"
+        assert bool(some) != bool(reason), (
+            f"{name}: {some or 'none'}; the case's reasons[{name!r}] says why there are none: {reason}"
+        )
         if reason:
             pytest.skip(reason)
         return some
