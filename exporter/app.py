@@ -187,14 +187,15 @@ class App:
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
-            ticking = group.create_task(self._tick())
+            ticking = [group.create_task(self._tick()), group.create_task(self._watch_keys())]
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
             systemd.notify(systemd.STOPPING)
             self._ledger.hurry()
             self._poller.stop()
             await polling
-            ticking.cancel()
+            for task in ticking:
+                task.cancel()
         await self._environment.offload(self._ledger.close)
 
     def stop(self) -> None:
@@ -245,6 +246,7 @@ class App:
             offload=self._environment.offload,
             published=self._publisher.refresh,
             blocked=self._publisher.blocked,
+            clock_corrected=self._publisher.clock_corrected,
         )
 
     async def _adopt(self, settings: Settings, digest: str) -> None:
@@ -305,18 +307,28 @@ class App:
                 if self._writes.failing:  # no poll may be due that would notice when it is over
                     await self._environment.offload(self._ledger.try_write)
                 await self._publisher.tick()
-            with suppress(LedgerError, OSError):  # too slow, or no thread can be started
-                await self._try_new_keys()
 
-    async def _try_new_keys(self) -> None:
-        refused = {state.target for state, _ in self._publisher.states if state.circuit == "open"}
-        look = functools.partial(self._keys.changed, refused)
-        async with asyncio.timeout(READ_FILES_S):
-            changed = await self._environment.blocking(self._keys, look)
-        if changed:
-            log.info("trying a new key", targets=changed)
-            await self._environment.offload(functools.partial(self._ledger.close_circuits, changed))
-            self._poller.wake()
+    async def _watch_keys(self) -> None:
+        """Try refused targets again whose key has changed; files that hang hold up no other."""
+        while True:
+            await self._environment.clock.sleep(TICK_S)
+            refused = {
+                state.target for state, _ in self._publisher.states if state.circuit == "open"
+            }
+            async with asyncio.TaskGroup() as group:
+                for target in refused:
+                    group.create_task(self._try_new_key(target, self._keys))
+
+    async def _try_new_key(self, target: str, keys: KeyWatch) -> None:
+        look = functools.partial(keys.changed, target)
+        with suppress(LedgerError, OSError):  # the file hangs, or no thread can be started
+            async with asyncio.timeout(READ_FILES_S):
+                changed = await self._environment.blocking((keys, target), look)
+            if changed:
+                log.info("trying a new key", target=target)
+                close = functools.partial(self._ledger.close_circuits, [target])
+                await self._environment.offload(close)
+                self._poller.wake()
 
 
 async def serve(request: ServeRequest) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Self
 
 from exporter.clock import Clock
@@ -79,7 +80,12 @@ class Publisher:
     @property
     def states(self) -> list[tuple[QueryState, bool]]:
         """Return where every query stands and whether it is up, by target and name."""
-        return [(view.state, self._is_up(key)) for key, view in sorted(self._views.items())]
+        views, specs = list(self._views.items()), self._specs  # asked from other threads, too
+        return [
+            (view.state, self._is_up(key, view.state, specs[key]))
+            for key, view in sorted(views, key=itemgetter(0))
+            if key in specs
+        ]
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
@@ -153,6 +159,10 @@ class Publisher:
         (self._uncommitted.discard if committed else self._uncommitted.add)(key)
         self._changed_targets.add(key[0])
 
+    def clock_corrected(self) -> None:
+        """Have everything read again: instants of queries have changed without a poll."""
+        self._unread |= self._specs.keys()
+
     def blocked(self) -> None:
         """Count a failed poll of every query that is due: the ledger lets none of them start."""
         now_ms = self._clock.now_ms()
@@ -169,7 +179,9 @@ class Publisher:
 
     def show_liveness(self) -> None:
         """Show what changes without a commit: whether queries are up, and failed polls."""
-        up = {key: self._is_up(key) for key in self._views}
+        up = {
+            key: self._is_up(key, view.state, self._specs[key]) for key, view in self._views.items()
+        }
         changed = {key[0] for key, value in up.items() if self._up.get(key) != value}
         self._up = up
         changed |= self._changed_targets
@@ -177,9 +189,9 @@ class Publisher:
         if changed:
             self._publish(changed)
 
-    def _is_up(self, key: QueryKey) -> bool:
+    def _is_up(self, key: QueryKey, state: QueryState, spec: QuerySpec) -> bool:
         taken = not self._writes.failing and key not in self._uncommitted
-        return taken and is_up(self._views[key].state, self._specs[key], self._clock.now_ms())
+        return taken and is_up(state, spec, self._clock.now_ms())
 
     async def _read(self, keys: set[QueryKey]) -> None:
         """Publish ``keys``, and what was not read before because the ledger failed."""
@@ -235,7 +247,9 @@ class Publisher:
             read = [key for key in self._queries[target] if key in self._views]
             if not read:
                 continue
-            self._up |= {key: self._is_up(key) for key in read}
+            self._up |= {
+                key: self._is_up(key, self._views[key].state, self._specs[key]) for key in read
+            }
             states = [self._views[key].state for key in read]
             counts = self._telemetry.counts.get(target, {})
             samples = target_samples(states, self._specs, counts, self._up)

@@ -116,7 +116,10 @@ def _connect(
     parameters: dict[str, Any] = CONNECT | given | {"prepare_threshold": None}
     made: Future[_Connection] = Future()
     call = partial(_Connection.connect, **parameters)
-    Thread(target=_run, args=(made, call), name="connect", daemon=True).start()
+    try:
+        Thread(target=_run, args=(made, call), name="connect", daemon=True).start()
+    except RuntimeError as error:
+        raise psycopg.OperationalError(str(error)) from None
     waited_s = 0.0
     while not wait([made], TICK_S).done:
         waited_s += TICK_S

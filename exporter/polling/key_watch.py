@@ -1,6 +1,6 @@
 """Notices that a target's key was changed, so that a refused one is not waited out."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from exporter.errors import ProviderError
 
@@ -14,12 +14,14 @@ class KeyWatch:
         self._signs = signs
         self._seen: dict[str, int | None] = {}
 
-    def changed(self, targets: Iterable[str]) -> list[str]:
-        """Return those of ``targets`` whose key is another than when last asked about."""
-        asked = {target: _mark(self._signs[target]) for target in targets if target in self._signs}
-        found = [t for t, mark in asked.items() if self._seen.get(t, mark) != mark]
-        self._seen = asked
-        return found
+    def changed(self, target: str) -> bool:
+        """Say whether the key of ``target`` is another than when last asked about; may block."""
+        if target not in self._signs:  # a reload has removed it
+            return False
+        mark = _mark(self._signs[target])
+        before = self._seen.get(target, mark)
+        self._seen[target] = mark
+        return mark != before
 
 
 def _mark(sign: Sign) -> int | None:

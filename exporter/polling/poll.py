@@ -61,7 +61,8 @@ class PollResult:
 class PollContext:
     """What every poll needs. ``published`` is awaited after each commit that shows something.
 
-    ``blocked`` is called when no due query can be claimed, since the ledger takes no writes.
+    ``blocked`` is called when no due query can be claimed, since the ledger takes no writes, and
+    ``clock_corrected`` when instants in the ledger were corrected.
     """
 
     ledger: Ledger
@@ -71,6 +72,7 @@ class PollContext:
     offload: Offload
     published: Callable[[QueryKey], Awaitable[None]]
     blocked: Callable[[], None] = lambda: None
+    clock_corrected: Callable[[], None] = lambda: None
 
     def count(self, spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a self counter of the query."""

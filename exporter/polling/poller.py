@@ -91,10 +91,12 @@ class Poller:
         if self._set_back:
             await self._context.offload(self._context.ledger.correct_clock)
             self._set_back = False
+            self._context.clock_corrected()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
             claim = await self._context.offload(self._context.ledger.claim)
+            self._turned_s = self._context.clock.monotonic()
             if claim is None:
                 return
             scheduled = self._queries.get((claim.target, claim.query))

@@ -1,25 +1,30 @@
-"""A key that changes is noticed once."""
+"""A key that changes is noticed once, and one that cannot be read hides no other."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
 
 from exporter.errors import Unauthorized
 from exporter.polling.key_watch import KeyWatch
+from tests.support.running import exporter
+from tests.support.vendors import read
+from tests.support.virtual import VirtualClock, run_virtual
+
+T = TypeVar("T")
 
 
 def test_a_changed_key_is_noticed_once() -> None:
-    keys = {"shop": "old", "docs": "same"}
-    watch = KeyWatch(
-        {
-            "shop": lambda: {"authorization": keys["shop"]},
-            "docs": lambda: {"authorization": keys["docs"]},
-        }
-    )
+    key = "old"
+    watch = KeyWatch({"shop": lambda: {"authorization": key}})
 
-    seen = [watch.changed(["shop", "docs"])]
-    keys["shop"] = "new"
-    seen += [watch.changed(["shop", "docs"]), watch.changed(["shop", "docs"])]
+    seen = [watch.changed("shop")]
+    key = "new"
+    seen += [watch.changed("shop"), watch.changed("shop")]
 
-    assert seen == [[], ["shop"], []]
+    assert seen == [False, True, False]
 
 
 def test_a_key_that_can_be_read_again_is_a_new_key() -> None:
@@ -35,11 +40,53 @@ def test_a_key_that_can_be_read_again_is_a_new_key() -> None:
 
     watch = KeyWatch({"shop": sign})
 
-    assert [watch.changed(["shop"]), watch.changed(["shop"])] == [[], ["shop"]]
+    assert [watch.changed("shop"), watch.changed("shop")] == [False, True]
 
 
-def test_only_targets_asked_about_are_read() -> None:
-    def never() -> dict[str, str]:
-        raise AssertionError("the key was read")
+def test_a_target_that_was_removed_has_no_new_key() -> None:
+    assert not KeyWatch({}).changed("shop")
 
-    assert KeyWatch({"shop": never}).changed([]) == []
+
+def test_a_key_file_that_hangs_does_not_hide_the_new_key_of_another_target(
+    tmp_path: Path,
+) -> None:
+    clock, hanging = VirtualClock(), False
+    (tmp_path / "a").write_text("wrong")
+    (tmp_path / "b").write_text("wrong")
+    accepted: list[float] = []
+
+    async def vendor(request: httpx.Request) -> httpx.Response:
+        right = request.headers["authorization"].endswith("right")
+        if right:
+            accepted.append(clock.monotonic())
+        return httpx.Response(200 if right else 401, json={"metrics": [], "stats": []})
+
+    async def blocking(key: Hashable, call: Callable[[], T]) -> T:
+        if hanging and isinstance(key, tuple) and "a" in key:
+            await asyncio.Event().wait()
+        return call()
+
+    targets = [
+        {
+            "name": name,
+            "provider": "flowxo",
+            "project": "shop",
+            "api_key": {"file": str(tmp_path / name)},
+            "base_url": "https://vendor.test/api",
+        }
+        for name in ("a", "b")
+    ]
+    ledger = {"url": f"sqlite:///{tmp_path}/ledger.db"}
+    settings = read({"version": 1, "ledger": ledger, "targets": targets})
+
+    async def main() -> float:
+        nonlocal hanging
+        async with exporter(settings, clock, httpx.MockTransport(vendor), blocking=blocking):
+            await clock.sleep(20)
+            hanging = True
+            (tmp_path / "b").write_text("right")
+            changed_s = clock.monotonic()
+            await clock.sleep(30)
+        return accepted[0] - changed_s
+
+    assert run_virtual(main(), clock) < 10

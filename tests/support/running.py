@@ -9,6 +9,8 @@ import httpx
 
 from exporter.app import App, Environment
 from exporter.config.model import Settings
+from exporter.http_client.detached import Blocking
+from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.offload import Offload
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import Provider
@@ -24,6 +26,7 @@ async def exporter(
     file: str = "",
     *,
     offload: Offload = inline,
+    blocking: Blocking = waits_for_none,
 ) -> AsyncIterator[App]:
     """Run an exporter on ``transport`` until the block is left; fail if it fails."""
     outside = Environment(
@@ -31,6 +34,7 @@ async def exporter(
         rng=random.Random(5),  # noqa: S311 - the same jitter each time
         providers=kinds,
         offload=offload,
+        blocking=blocking,
         transport=transport,
     )
     app = App(settings, outside, file)
