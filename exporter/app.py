@@ -302,8 +302,10 @@ class App:
             if self._writes.failing and number % TICKS_TO_RETRY:
                 continue
             with suppress(LedgerError):
+                if self._writes.failing:  # no poll may be due that would notice when it is over
+                    await self._environment.offload(self._ledger.try_write)
                 await self._publisher.tick()
-            with suppress(LedgerError, TimeoutError):
+            with suppress(LedgerError, OSError):  # too slow, or no thread can be started
                 await self._try_new_keys()
 
     async def _try_new_keys(self) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import click
 
 from exporter.cli.probe import announcement, probe, taking
-from exporter.cli.settings import config_option, fail_on, file_argument, read_settings, targets_of
+from exporter.cli.settings import (
+    check_proxies,
+    config_option,
+    fail_on,
+    file_argument,
+    read_settings,
+    targets_of,
+)
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
 from exporter.http_client.detached import ResolvingLoop
@@ -42,6 +49,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     settings = read_settings(file, resolve=not no_secrets)
     with fail_on():
         certificates = trusted_certificates(os.environ)
+        check_proxies(settings)
     targets = targets_of(settings)
     for warning in warnings(file, settings, targets, keys=not no_secrets):
         click.echo(str(warning), err=True)

@@ -94,15 +94,16 @@ def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
 def _asked(url: str, selector: str) -> Iterator[Explanation]:
     """Yield the accounts that the exporter at ``url`` gives, page by page."""
     first, total = 1, 1
+    base = url if "://" in url else f"http://{url}"
     while first <= total:
         query = {"series": selector, "format": "json", "first": str(first)}
         try:
-            answer = httpx.get(f"{url.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S)
+            answer = httpx.get(f"{base.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S)
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer)
             page = msgspec.json.decode(answer.content, type=Explanations)
         except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
-            raise click.ClickException(f"{url} does not answer as an exporter: {error}") from None
+            raise click.ClickException(f"--url: no exporter answers there: {error}") from None
         yield from page.series
         first, total = page.last + 1, page.total
 

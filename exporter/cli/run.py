@@ -10,6 +10,7 @@ import structlog
 
 from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import (
+    check_proxies,
     config_option,
     fail_on,
     listen_option,
@@ -57,6 +58,8 @@ def command(
     """
     configure_logs(level, log_format)
     settings = read_settings(file)
+    with fail_on():
+        check_proxies(settings)
     with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         runner.run(_run(serve, settings, file, listen or settings.web.listen, web_config))
 

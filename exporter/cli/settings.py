@@ -13,6 +13,7 @@ from exporter.config.model import Settings
 from exporter.config.values import check_listen
 from exporter.errors import LedgerError, MachineError, SettingsError
 from exporter.exposition import catalogue
+from exporter.http_client.proxies import check_proxy
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
 from exporter.web.listen import ListenError
@@ -79,6 +80,12 @@ def read_settings(file: str, *, resolve: bool = True) -> Settings:
     """Return the settings in ``file``; print all errors and exit with 2 if it has any."""
     with fail_on():
         return load_settings(file, resolve=resolve)
+
+
+def check_proxies(settings: Settings) -> None:
+    """Raise ``MachineError`` if a target's proxy, as the environment names it, cannot be used."""
+    for target in settings.targets:
+        check_proxy(target.base_url, os.environ)
 
 
 def targets_of(settings: Settings) -> list[Target]:

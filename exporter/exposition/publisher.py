@@ -83,9 +83,11 @@ class Publisher:
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
-        for key in self._views.keys() - specs.keys():
+        removed = self._views.keys() - specs.keys()
+        for key in removed:
             del self._views[key]
             self._page.remove(key)
+        changed = {key for key, spec in specs.items() if self._specs.get(key) != spec}
         self._uncommitted &= specs.keys()
         gone = self._queries.keys()
         self._specs, self._queries = specs, {}
@@ -99,8 +101,9 @@ class Publisher:
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
-        self._unread = set(specs)
-        await self._read(set())
+        self._changed_targets |= {key[0] for key in removed}
+        self._unread &= specs.keys()
+        await self._read(changed | (specs.keys() - self._views.keys()))
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""

@@ -21,6 +21,7 @@ from exporter.errors import (
     ServerError,
     Throttled,
     Unauthorized,
+    Unreachable,
 )
 from exporter.http_client.detached import Blocking, inline
 from exporter.http_client.retries import attempts
@@ -159,6 +160,8 @@ class ApiClient:
             raise Unauthorized(
                 f"the file of the key could not be read within {READ_KEY_S:g} s"
             ) from None
+        except OSError as error:
+            raise Unreachable(f"the key cannot be read: {error.strerror}") from None
 
     def _url(self, call: ApiCall) -> str:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Hashable
@@ -28,7 +29,8 @@ class Detached:
     """Runs each call on a daemon thread, one at a time for each key.
 
     A hung call costs one thread for its key, whoever else asks meanwhile, and does not keep the
-    process from ending. Deadlines are the caller's.
+    process from ending. Deadlines are the caller's. Raises ``OSError`` where the system starts no
+    more threads.
     """
 
     def __init__(self) -> None:
@@ -40,9 +42,14 @@ class Detached:
             loop = asyncio.get_running_loop()
             result = self._running[key] = loop.create_future()
             result.add_done_callback(lambda _done: self._running.pop(key, None))
-            threading.Thread(
+            thread = threading.Thread(
                 target=_run, args=(loop, result, call), name="detached", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError:
+                del self._running[key]
+                raise OSError(errno.EAGAIN, "no thread can be started") from None
         found: T = await asyncio.shield(result)
         return found
 

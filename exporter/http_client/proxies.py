@@ -8,16 +8,24 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from exporter.config.values import is_loopback_host
+from exporter.errors import MachineError
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy for ``url``, None for a direct connection."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if is_loopback(url) or _is_exempt(host, parts.port, _variable("no_proxy", environ)):
-        return None
-    proxy = _variable(f"{parts.scheme}_proxy", environ) or _variable("all_proxy", environ)
-    return proxy and (proxy if "://" in proxy else f"http://{proxy}")
+    _, proxy = _variable_for(url, environ)
+    return proxy and _with_scheme(proxy)
+
+
+def check_proxy(url: str, environ: Mapping[str, str]) -> None:
+    """Raise ``MachineError`` if the variable with the proxy for ``url`` cannot be used.
+
+    The message leaves the value out, since it may hold a password.
+    """
+    name, proxy = _variable_for(url, environ)
+    problem = proxy and _problem(_with_scheme(proxy))
+    if problem:
+        raise MachineError(f"{name}: {problem}; correct or unset the variable")
 
 
 def is_loopback(url: str) -> bool:
@@ -26,9 +34,39 @@ def is_loopback(url: str) -> bool:
     return is_loopback_host(host) or host.endswith(".localhost")
 
 
-def _variable(name: str, environ: Mapping[str, str]) -> str | None:
+def _variable_for(url: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the variable that names the proxy for ``url``, and its value, None without a proxy."""
+    parts = urlsplit(url)
+    host, exempt = parts.hostname or "", _variable("no_proxy", environ)[1]
+    if is_loopback(url) or _is_exempt(host, parts.port, exempt):
+        return "", None
+    name, proxy = _variable(f"{parts.scheme}_proxy", environ)
+    return (name, proxy) if proxy else _variable("all_proxy", environ)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
     """Return the variable in lower case, else in upper case, as curl does; None if empty."""
-    return environ.get(name) or environ.get(name.upper()) or None
+    if environ.get(name):
+        return name, environ[name]
+    return name.upper(), environ.get(name.upper()) or None
+
+
+def _with_scheme(proxy: str) -> str:
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _problem(proxy: str) -> str | None:
+    """Return what makes the address of a proxy unusable, None if nothing does."""
+    try:
+        parts = urlsplit(proxy)
+        host, _ = parts.hostname, parts.port  # a wrong port raises
+    except ValueError:
+        return "not an address such as http://proxy.example:3128"
+    if parts.scheme.startswith("socks"):
+        return "SOCKS proxies are not supported, only HTTP proxies"
+    if parts.scheme not in {"http", "https"} or not host or any(map(str.isspace, proxy)):
+        return "not an address such as http://proxy.example:3128"
+    return None
 
 
 def _is_exempt(host: str, port: int | None, listed: str | None) -> bool:

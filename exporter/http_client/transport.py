@@ -128,17 +128,17 @@ def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
     Raises ``MachineError`` where a variable names no usable bundle.
     """
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
-    if not file and not folder:
-        return httpx.create_ssl_context(trust_env=False)
     if folder and not Path(folder).is_dir():
         raise MachineError(f"SSL_CERT_DIR={folder}: not a folder; correct or unset the variable")
     try:
+        if not file and not folder:
+            return httpx.create_ssl_context(trust_env=False)
         return ssl.create_default_context(cafile=file or None, capath=folder or None)
     except OSError as error:  # ssl.SSLError is one
         problem = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-        raise MachineError(
-            f"SSL_CERT_FILE={file}: {problem}; correct or unset the variable"
-        ) from None
+        # only the log of TLS keys, which Python opens by itself, comes with its name
+        name = f"SSLKEYLOGFILE={error.filename}" if error.filename else f"SSL_CERT_FILE={file}"
+        raise MachineError(f"{name}: {problem}; correct or unset the variable") from None
 
 
 async def _body(response: httpx.Response, endpoint: str) -> bytes:

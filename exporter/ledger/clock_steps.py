@@ -26,9 +26,13 @@ _BEGIN_AGAIN = dict.fromkeys(("epoch_ms", "floor_ms", "cursor_ms", "watermark_ms
 
 
 def queries_ahead(tx: sa.Connection, now_ms: int) -> list[int]:
-    """Return the queries that were polled at an instant that has not come yet."""
+    """Return the queries of targets that were polled at an instant that has not come yet.
+
+    A poll can also move the next ones of its target there, if the provider asks for quiet.
+    """
     ahead = sa.or_(*[column > now_ms + TOLERANCE_MS for column in _OF_POLLS])
-    return list(tx.execute(sa.select(query.c.id).where(ahead)).scalars())
+    targets = sa.select(query.c.target).where(ahead)
+    return list(tx.execute(sa.select(query.c.id).where(query.c.target.in_(targets))).scalars())
 
 
 def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:

@@ -132,6 +132,11 @@ class Ledger:
             claims.release(tx, self._holder)
         return bool(ahead)
 
+    def try_write(self) -> None:
+        """Find out whether the ledger takes writes, also when nothing is due."""
+        with self._transaction() as tx:
+            claims.rewrite(tx)
+
     def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:

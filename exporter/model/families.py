@@ -151,7 +151,7 @@ OUTBOUND_API_REQUEST_ERRORS = counter(
     "Failed requests the bot made to external APIs.",
     "channel",
     "tool",
-    meaning="Failures; subset of the previous family",
+    meaning="Part of chatbot_outbound_api_requests_total",
 )
 FUNCTION_CALLS = counter(
     "chatbot_function_calls_total",
@@ -165,7 +165,7 @@ FUNCTION_CALL_ERRORS = counter(
     100,
     "Failed calls of functions by the bot.",
     "function",
-    meaning="Subset of the previous family",
+    meaning="Part of chatbot_function_calls_total",
 )
 INTEGRATION_CALLS = counter(
     "chatbot_integration_calls_total",
@@ -178,7 +178,7 @@ INTEGRATION_CALL_ERRORS = counter(
     60,
     "Failed uses of built-in integrations by the bot.",
     "integration",
-    meaning="Subset of the previous family",
+    meaning="Part of chatbot_integration_calls_total",
 )
 KNOWLEDGE_BASE_HITS = counter(
     "chatbot_knowledge_base_hits_total",

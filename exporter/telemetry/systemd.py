@@ -15,8 +15,8 @@ def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
     if not address:
         return
     path = f"\0{address[1:]}" if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
             sender.sendto(state.encode(), path)
-        except OSError:
-            return
+    except OSError:  # it is gone, or this process may open no more files
+        return

@@ -52,15 +52,23 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
         assert result.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE=/nowhere.pem: No such file or directory"),
+        ("SSLKEYLOGFILE", "/nowhere/log", "SSLKEYLOGFILE=/nowhere/log: No such file or directory"),
+        ("https_proxy", "socks5://127.0.0.1:1", "https_proxy: SOCKS proxies are not supported"),
+    ],
+)
 def test_a_wrong_variable_of_this_machine_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    monkeypatch.setenv(name, value)
 
     result = check(folder, GOOD)
 
     assert result.exit_code == 2
-    assert "SSL_CERT_FILE=/nowhere.pem: No such file or directory" in result.stderr
+    assert message in result.stderr
 
 
 def test_a_probe_needs_secrets(folder: Path) -> None:

@@ -270,11 +270,14 @@ def test_a_running_exporter_gives_the_same_accounts_page_by_page(told: LedgerDri
     assert asked == everything
 
 
-def test_an_address_without_an_exporter_is_said_to_be_one(told: LedgerDriver) -> None:
-    result = ask(told, RECEIVED, "--url", "http://127.0.0.1:9")
+def test_an_address_without_an_exporter_is_an_error_without_its_password(
+    told: LedgerDriver,
+) -> None:
+    result = ask(told, RECEIVED, "--url", "http://user:canary@127.0.0.1:9")
 
     assert result.exit_code == 1
-    assert "http://127.0.0.1:9 does not answer as an exporter" in result.stderr
+    assert "--url: no exporter answers there" in result.stderr
+    assert "canary" not in result.stderr
 
 
 def test_a_ledger_that_is_not_there_yet_is_said(told: LedgerDriver, tmp_path: Path) -> None:

@@ -57,6 +57,27 @@ def test_a_step_of_the_clock_stops_no_poll_and_changes_no_count(
     assert bench.falls == set()
 
 
+def test_quiet_that_was_asked_for_while_the_clock_was_ahead_ends_when_it_is_set_back(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS | {"slow_interval": "30m"})
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            await bench.wait(70)
+            bench.service.faults.on("throttled", times=1, retry_after=3600)
+            bench.clock.step(240 * HOUR_MS)
+            await bench.until(lambda: bench.own("throttled_total") == 1, 120)
+            bench.clock.step(-240 * HOUR_MS)
+            requests = len(bench.service.requests)
+            await bench.wait(30)
+            asked = {seen.path for seen in bench.service.requests[requests:]}
+            assert asked >= {"/api/insights", "/api/insights/top_flows"}
+
+    run_virtual(main(), bench.clock)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flowxo", "chatlayer"])
 def test_a_clock_that_was_set_back_while_the_exporter_was_down_is_noticed_at_its_start(

@@ -36,6 +36,15 @@ def read_only() -> Iterator[None]:
         sa.event.listen(sa.Engine, "begin", allow, once=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the ledger as another program would, so that no transaction begins in the block."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
 def states(bench: Bench) -> set[State]:
     return {query.state for target in bench.app.status().targets for query in target.queries}
 
@@ -63,6 +72,22 @@ def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) ->
                 assert bench.values(LAST_COMMIT)[0] - last_commit < 60
             await bench.until(bench.all_polled, 60)
             assert bench.app.ready()
+
+    run_virtual(main(), bench.clock)
+
+
+def test_the_end_of_a_failure_is_noticed_although_no_poll_is_due(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS | {"interval": "1h", "slow_interval": "1h"})
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            await bench.wait(120)
+            with locked(tmp_path / "ledger.db"):
+                await bench.until(lambda: up(bench) == {0.0}, 60)
+            requests = len(bench.service.requests)
+            await bench.until(bench.all_polled, 60)
+            assert len(bench.service.requests) == requests
 
     run_virtual(main(), bench.clock)
 

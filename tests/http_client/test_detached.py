@@ -67,6 +67,23 @@ def test_an_error_reaches_who_waits_and_the_next_call_starts_anew() -> None:
     assert asyncio.run(main()) == 3
 
 
+def test_where_no_thread_can_be_started_the_call_fails_and_the_next_one_starts_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> int:
+        detached = Detached()
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(OSError, match="no thread"):
+                await detached("key", lambda: 3)
+        return await detached("key", lambda: 3)
+
+    assert asyncio.run(main()) == 3
+
+
 def test_a_silent_name_server_does_not_hold_up_another_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

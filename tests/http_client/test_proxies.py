@@ -2,7 +2,8 @@
 
 import pytest
 
-from exporter.http_client.proxies import proxy_for
+from exporter.errors import MachineError
+from exporter.http_client.proxies import check_proxy, proxy_for
 
 ENVIRON = {
     "HTTPS_PROXY": "http://proxy.test:3128",
@@ -45,3 +46,29 @@ def test_all_proxy_serves_what_has_no_proxy_of_its_own_and_lower_case_wins() -> 
     assert proxy_for("http://vendor.example/", {"ALL_PROXY": "http://all.test:1"}) == (
         "http://all.test:1"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:1", "SOCKS proxies are not supported"),
+        ("https_proxy", "ftp://proxy.test:21", "not an address such as"),
+        ("HTTPS_PROXY", "http://us er:secret@proxy.test", "not an address such as"),
+        ("HTTPS_PROXY", "proxy.test:99999", "not an address such as"),
+        ("HTTPS_PROXY", "http://", "not an address such as"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_refused_by_the_name_of_its_variable(
+    name: str, value: str, problem: str
+) -> None:
+    with pytest.raises(MachineError, match=f"^{name}: {problem}") as caught:
+        check_proxy("https://vendor.example/", {name: value})
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://vendor.example/"])
+def test_a_wrong_proxy_that_no_request_takes_is_no_error(url: str) -> None:
+    environ = {"ALL_PROXY": "socks5://127.0.0.1:1", "HTTPS_PROXY": "proxy.test:3128"}
+
+    check_proxy(url, environ)

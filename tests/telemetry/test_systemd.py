@@ -1,5 +1,7 @@
 """What systemd hears of a service that watches itself."""
 
+import os
+import resource
 import socket
 from pathlib import Path
 
@@ -27,3 +29,14 @@ def test_an_abstract_socket_is_found_too() -> None:
 def test_without_systemd_and_with_a_socket_that_is_gone_nothing_fails(tmp_path: Path) -> None:
     notify(ALIVE, {})
     notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+
+
+def test_with_no_file_to_open_nothing_fails(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(lowest)
