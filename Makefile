@@ -3,7 +3,6 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
-TESTS ?= tests
 # Not by number of tests: files with one long test would come last, and one worker wait for them.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
@@ -24,10 +23,10 @@ demo: $(STAMP)  ## all simulators and the exporter on them; no key, no network
 test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the whole
 	$(PY) -m compileall -q exporter  # once, not at each of the many starts of the program
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -n 2 $(BY_FILE) -m "not slow" $(TESTS)
+	$(PY) -m coverage run -m pytest -n 2 $(BY_FILE) -m "not slow" tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
-	$(PY) -m pytest -n 2 $(BY_FILE) -m slow $(TESTS)
+	$(PY) -m pytest -n 2 $(BY_FILE) -m slow tests
 
 check: lint types imports deps  ## format, lint, types, imports, dependencies, spelling
 

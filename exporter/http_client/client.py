@@ -87,7 +87,7 @@ class Pacer:
 
 
 class ApiClient:
-    """One target's way out: what a provider is given to read with.
+    """The client of one target, which a provider is given to read with.
 
     ``observe`` receives the code class and the seconds of every request.
     """

@@ -40,7 +40,7 @@ QUARANTINED = "response quarantined: counts collapsed, waiting for two confirmin
 
 @dataclass(frozen=True, slots=True)
 class ScheduledQuery:
-    """One query as the poller knows it: what to ask, and through which way out."""
+    """One query as the poller knows it: what to ask, and with which client."""
 
     query: Query
     api: ApiClient
