@@ -18,7 +18,7 @@ from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
-from exporter.errors import LedgerError, Reason, SettingsError
+from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
@@ -218,7 +218,7 @@ class App:
             async with asyncio.timeout(READ_FILES_S):
                 settings, digest = await self._environment.blocking("settings", load)
             await self._adopt(settings, digest)
-        except (SettingsError, LedgerError, OSError) as error:
+        except (SettingsError, MachineError, LedgerError, OSError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
             errors = tuple(str(error).splitlines()) or (UNREADABLE,)
             log.warning("settings refused", error="; ".join(errors))

@@ -83,6 +83,7 @@ async def _run(
 def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
     settings = load_settings(file)
     refuse_restart_only(file, running, settings)
+    check_proxies(settings)
     return settings, _digest(file)
 
 

@@ -85,7 +85,9 @@ def read_settings(file: str, *, resolve: bool = True) -> Settings:
 def check_proxies(settings: Settings) -> None:
     """Raise ``MachineError`` if a target's proxy, as the environment names it, cannot be used."""
     for target in settings.targets:
-        check_proxy(target.base_url, os.environ)
+        for name, url in target:
+            if name.endswith("_url") and url:
+                check_proxy(url, os.environ)
 
 
 def targets_of(settings: Settings) -> list[Target]:

@@ -128,8 +128,9 @@ def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
     Raises ``MachineError`` where a variable names no usable bundle.
     """
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
-    if folder and not Path(folder).is_dir():
-        raise MachineError(f"SSL_CERT_DIR={folder}: not a folder; correct or unset the variable")
+    if folder and not (Path(folder).is_dir() and any(Path(folder).iterdir())):
+        found = "empty" if Path(folder).is_dir() else "not a folder"
+        raise MachineError(f"SSL_CERT_DIR={folder}: {found}; correct or unset the variable")
     try:
         if not file and not folder:
             return httpx.create_ssl_context(trust_env=False)

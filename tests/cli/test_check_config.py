@@ -57,6 +57,7 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
     [
         ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE=/nowhere.pem: No such file or directory"),
         ("SSLKEYLOGFILE", "/nowhere/log", "SSLKEYLOGFILE=/nowhere/log: No such file or directory"),
+        ("SSL_CERT_DIR", "empty", "SSL_CERT_DIR=empty: empty; correct or unset the variable"),
         ("https_proxy", "socks5://127.0.0.1:1", "https_proxy: SOCKS proxies are not supported"),
     ],
 )
@@ -64,11 +65,24 @@ def test_a_wrong_variable_of_this_machine_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
+    (folder / "empty").mkdir()
 
     result = check(folder, GOOD)
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_wrong_proxy_is_named_for_every_address_of_a_target(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "ftp://127.0.0.1:1")
+    local = "    base_url: http://127.0.0.1:9\n"
+    text = GOOD.partition("targets:")[0] + "targets:\n" + AGENCY.format(number=1) + local
+
+    result = check(folder, text)
+
+    assert (result.exit_code, "https_proxy: not an address" in result.stderr) == (2, True)
 
 
 def test_a_probe_needs_secrets(folder: Path) -> None:
