@@ -132,14 +132,15 @@ class App:
         return replace(self.sources, reload=reload)
 
     def status(self) -> Status:
-        """Return where everything stands."""
+        """Return where everything stands; may be called on any thread."""
+        counts = {name: dict(found) for name, found in list(self.telemetry.counts.items())}
         return Status(
             version=__version__,
             now_ms=self._environment.clock.now_ms(),
             started_ms=self._started_ms,
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
-            targets=status.targets(self._publisher.states, self.telemetry.counts, self._recent),
+            targets=status.targets(self._publisher.states, counts, self._recent),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
