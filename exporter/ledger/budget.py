@@ -33,16 +33,17 @@ def take_at(url: str, limit: Budget, now_ms: int) -> int:
         made.dispose()
 
 
-def take(tx: sa.Connection, limit: Budget, now_ms: int) -> int:
+def take(tx: sa.Connection, limit: Budget, now_ms: int, *, waited: bool = False) -> int:
     """Take one call from ``limit``, to be committed before the request leaves.
 
     Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
-    refills nothing: the whole wait begins again at the new time.
+    refills nothing: the whole wait begins again at the new time, unless the caller has ``waited``
+    for that long since its own call.
     """
     mine = sa.select(budget).where(budget.c.name == limit.name)
     row = tx.execute(mine.with_for_update()).one_or_none()
-    ready_ms = _ready_ms(row, limit, now_ms)
     set_back = row is not None and row.spent_ms > now_ms
+    ready_ms = now_ms if waited and set_back else _ready_ms(row, limit, now_ms)
     if set_back or ready_ms <= now_ms:
         spent = "spent_ms = excluded.spent_ms, blocked_until_ms = excluded.blocked_until_ms"
         upsert(tx, budget, [(limit.name, now_ms, 0)], spent)

@@ -58,6 +58,7 @@ class Ledger:
         self._key: bytes | None = None
         self._last: dict[int, LastReading] = {}
         self._begun: dict[int, int] = {}
+        self._spent_s: dict[str, float] = {}
         self._tight = False
         self.max_bytes: int | None = None
         self._retry_at = 0.0
@@ -156,9 +157,21 @@ class Ledger:
         """Take one call from ``budget``; raises ``BudgetSpent`` when none is left."""
         with self._transaction() as tx:
             claims.check(tx, claim)
-            wait_ms = budgets.take(tx, budget, self._clock.now_ms())
+            waited = budget.name in self._spent_s
+            wait_ms = self._rest_ms(budget) or budgets.take(
+                tx, budget, self._clock.now_ms(), waited=waited
+            )
         if wait_ms:
             raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
+        self._spent_s[budget.name] = self._clock.monotonic()
+
+    def _rest_ms(self, budget: Budget) -> int:
+        """Return how long this process has still to wait: a clock set forward refills nothing."""
+        spent_s = self._spent_s.get(budget.name)
+        if spent_s is None:
+            return 0
+        passed_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
+        return max(0, budget.period_ms + budget.margin_ms - passed_ms)
 
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse."""

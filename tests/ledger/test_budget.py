@@ -19,11 +19,11 @@ DAILY = ("chatbot_active_users", ("shop", "", "", "day"))
 def test_a_call_is_there_once_in_period_and_margin(driver: LedgerDriver) -> None:
     claim = driver.claim()
     driver.ledger.spend(claim, CALL)
-    driver.clock.step(HOUR_MS + 59_999)
+    driver.clock.advance((HOUR_MS + 59_999) / 1000)
 
     with pytest.raises(BudgetSpent) as refused:
         driver.ledger.spend(claim, CALL)
-    driver.clock.step(1)
+    driver.clock.advance((1) / 1000)
     driver.ledger.spend(claim, CALL)
 
     assert refused.value.retry_after_s == 0.001
@@ -32,7 +32,7 @@ def test_a_call_is_there_once_in_period_and_margin(driver: LedgerDriver) -> None
 def test_a_spent_call_is_spent_after_a_crash(driver: LedgerDriver) -> None:
     driver.ledger.spend(driver.claim(), CALL)
     driver.reopen()
-    driver.clock.step(60_000)
+    driver.clock.advance((60_000) / 1000)
 
     with pytest.raises(BudgetSpent):
         driver.ledger.spend(driver.claim(), CALL)
@@ -41,7 +41,7 @@ def test_a_spent_call_is_spent_after_a_crash(driver: LedgerDriver) -> None:
 def test_a_holder_that_lost_its_claim_cannot_spend(driver: LedgerDriver) -> None:
     lost = driver.claim()
     driver.reopen()
-    driver.clock.step(60_000)
+    driver.clock.advance((60_000) / 1000)
     driver.claim()
 
     with pytest.raises(ClaimLost):
@@ -55,8 +55,19 @@ def test_a_clock_set_back_begins_the_wait_again(driver: LedgerDriver) -> None:
 
     with pytest.raises(BudgetSpent) as refused:
         driver.ledger.spend(claim, CALL)
-    driver.clock.step(HOUR_MS + 60_000)
+    driver.clock.advance((HOUR_MS + 60_000) / 1000)
     driver.ledger.spend(claim, CALL)
+
+    assert refused.value.retry_after_s == 3660
+
+
+def test_a_clock_set_forward_refills_nothing(driver: LedgerDriver) -> None:
+    claim = driver.claim()
+    driver.ledger.spend(claim, CALL)
+    driver.clock.step(HOUR_MS + 60_000)
+
+    with pytest.raises(BudgetSpent) as refused:
+        driver.ledger.spend(claim, CALL)
 
     assert refused.value.retry_after_s == 3660
 
@@ -67,11 +78,11 @@ def test_a_refusal_holds_all_back_who_share_the_budget(driver: LedgerDriver) -> 
     driver.ledger.spend(one, CALL)
     until_ms = driver.clock.now_ms() + 2 * HOUR_MS
     driver.ledger.fail(one, next_poll_ms=START_MS, postpone_target_ms=until_ms, budget=CALL)
-    driver.clock.step(HOUR_MS + 60_000)
+    driver.clock.advance((HOUR_MS + 60_000) / 1000)
 
     with pytest.raises(BudgetSpent) as refused:
         driver.ledger.spend(other, CALL)
-    driver.clock.step(HOUR_MS - 60_000)
+    driver.clock.advance((HOUR_MS - 60_000) / 1000)
     driver.ledger.spend(other, CALL)
 
     assert refused.value.retry_after_s == 3540

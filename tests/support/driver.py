@@ -146,7 +146,7 @@ class LedgerDriver:
         """Claim the query that was due first, waiting until one is; those of others are held."""
         due_ms = self.ledger.next_due_ms()
         assert due_ms is not None
-        self.clock.step(max(0, due_ms - self.clock.now_ms()))
+        self.clock.advance(max(0, due_ms - self.clock.now_ms()) / 1000)
         claim = self.ledger.claim()
         assert claim is not None
         if target in {None, claim.target}:

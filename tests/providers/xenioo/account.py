@@ -119,7 +119,7 @@ class Account:
         """Wait until a query is due, poll once, and return the outcome."""
         due_ms = self.ledger.next_due_ms()
         assert due_ms is not None
-        self.clock.step(max(0, due_ms - self.clock.now_ms()))
+        self.clock.advance(max(0, due_ms - self.clock.now_ms()) / 1000)
         run_virtual(self.drive(self.ledger, self.clock.now_ms() + 1), self.clock)
         return self.ended[-1].outcome
 
