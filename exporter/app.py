@@ -167,7 +167,9 @@ class App:
             )
         )
         self.telemetry.add(await environment.offload(self._ledger.self_counts))
-        await environment.offload(self._ledger.correct_clock)
+        if await environment.offload(self._ledger.correct_clock):
+            self.telemetry.clock_stepped()
+            log.warning("the wall clock was set back while the exporter was down")
         self._publisher = Publisher(
             ledger=self._ledger,
             writes=self._writes,
