@@ -245,6 +245,8 @@ def soak(minutes: int, folder: Path) -> list[str]:
         run.restore()
         until_ms = vendor.hold()
         pause(4 * INTERVAL_S)
+        run.counters()  # a new series shows its value only after a scrape has seen its 0
+        pause(5)
         broken = _wrong(run.counters(), vendors.traffic, since_ms, until_ms)
         return broken + _judged(run.watch, run.stop(), run.process.exitcode)
 
