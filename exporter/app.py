@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 0.5
 WEB_STOP_S = 2.0
-TICKS_TO_RETRY = 20
+TICKS_TO_RETRY = 60
 UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
 READ_FILES_S = 5.0

@@ -157,7 +157,8 @@ def test_a_series_is_explained_from_the_form(demo: str, browser: Any) -> None:
 
 def test_a_reader_goes_on_to_the_next_page_of_series(demo: str, browser: Any) -> None:
     asked = partial(httpx.get, f"{demo}/explain", params={"series": MANY, "format": "json"})
-    wait_for(lambda: asked(timeout=30).json()["total"] > 50, 120, every=1)
+    wait_for(lambda: "never polled" not in httpx.get(f"{demo}/api/v1/status").text, 180, every=1)
+    assert asked(timeout=30).json()["total"] > 50
     page, trouble = opened(browser, demo + PAGES["explain-many"])
     first = page.locator("h2").all_inner_texts()
 
