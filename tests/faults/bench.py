@@ -187,6 +187,11 @@ class Bench:
         text = yaml.safe_dump(document)
         return loads(text, options, {}, file="bench", families=catalogue.capped(self.kinds))
 
+    async def begin(self) -> None:
+        """Wait until all is polled, while the vendors' time is held; then let that go on."""
+        await self.until(self.all_polled, 60)
+        self.vendor.release()
+
     async def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass, and scrape at their end."""
         await self.clock.sleep(seconds)

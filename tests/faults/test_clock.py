@@ -34,8 +34,7 @@ def test_a_step_of_the_clock_stops_no_poll_and_changes_no_count(
     async def main() -> None:
         from_ms = bench.vendor.hold()
         async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            bench.vendor.release()
+            await bench.begin()
             for hours in steps:
                 await bench.wait(240)
                 bench.clock.step(hours * HOUR_MS)
@@ -88,8 +87,7 @@ def test_a_clock_that_was_set_back_while_the_exporter_was_down_is_noticed_at_its
     async def main() -> None:
         from_ms = bench.vendor.hold()
         async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            bench.vendor.release()
+            await bench.begin()
             await bench.wait(600)
         bench.clock.step(-HOUR_MS)
         requests = len(bench.service.requests)

@@ -162,8 +162,7 @@ def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
     async def main() -> None:
         from_ms = bench.vendor.hold()
         async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            bench.vendor.release()
+            await bench.begin()
             await bench.wait(course.grows_s)
             await strike(bench, kind, fault)
 

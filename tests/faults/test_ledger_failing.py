@@ -99,8 +99,7 @@ def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(tmp_pa
     async def main() -> None:
         from_ms = bench.vendor.hold()
         async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            bench.vendor.release()
+            await bench.begin()
             await bench.wait(600)
             before = bench.counters()
             with read_only():
