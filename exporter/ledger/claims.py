@@ -1,6 +1,6 @@
 """Who may poll what: claims with fencing tokens, and the persisted schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,14 +43,24 @@ def claim_due(tx: sa.Connection, holder: str, now_ms: int) -> Claim | None:
     return replace(claim_of(row, holder), token=row.token + 1)
 
 
-def next_due_ms(tx: sa.Connection, now_ms: int) -> int | None:
-    """Return when the next query of a target that nobody polls is due; None when there is none."""
+def next_due_ms(tx: sa.Connection, now_ms: int, yielding: Collection[str] = ()) -> int | None:
+    """Return when the next query of a target that nobody polls is due; None when there is none.
+
+    Those in ``yielding`` are polled for slices only, which give way.
+    """
     soonest = (
         sa.select(sa.func.min(query.c.next_poll_ms))
         .where(query.c.state == "active")
-        .where(query.c.target.not_in(_busy(now_ms)))
+        .where(query.c.target.not_in(_busy(now_ms)) | query.c.target.in_(yielding))
     )
     return tx.execute(soonest).scalar()
+
+
+def due_targets(tx: sa.Connection, targets: Collection[str], now_ms: int) -> set[str]:
+    """Return which of ``targets`` have a query that is due."""
+    due = (query.c.state == "active") & (query.c.next_poll_ms <= now_ms)
+    found = sa.select(query.c.target).where(due, query.c.target.in_(targets))
+    return set(tx.execute(found).scalars())
 
 
 def _busy(now_ms: int) -> sa.Select[tuple[str]]:

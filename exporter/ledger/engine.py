@@ -23,7 +23,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-NEWEST = "2"
+NEWEST = "3"
 """The schema that this program writes: the last of ``migrations/versions``."""
 WROTE = "wrote"
 WRITES = ("INSERT", "UPDATE", "DELETE")

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, gauge, query, series
+from exporter.ledger.tables import bucket, gauge, query, series, slices
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
@@ -112,6 +112,7 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
         _set(tx, row.id, state="active", state_ms=now_ms)
     if (row.fingerprint, row.label_rules) != (spec.fingerprint, encode_label_rules(spec)):
         _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
+        tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
 

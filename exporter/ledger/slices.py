@@ -1,0 +1,255 @@
+"""A query's past: read in slices, first as history, then each day as an audit.
+
+A slice is a poll of an older window under the query's own claim (specification: schedule.md#the-past).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.errors import ClaimLost
+from exporter.ledger import claims, rules
+from exporter.ledger.counters import LoadedSeries
+from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, claim_of
+from exporter.ledger.rules import Bucket, Comparison, Key
+from exporter.ledger.settings import encode_label_rules
+from exporter.ledger.tables import bucket, query, series, slices
+from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
+from exporter.model.samples import DAY_MS, ceil_to, floor_to
+
+AUDIT_EVERY_MS = DAY_MS
+LOOKED_AT = 20
+OTHER = query.alias()
+STATE = sa.select(slices).where(slices.c.query_id == sa.bindparam("query"))
+
+
+def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
+    """Read the past of a query whose counting has just begun, from ``floor_ms`` backwards."""
+    if given.spec.initial_lookback_ms is not None:
+        _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
+
+
+def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
+    """Read the past of queries that began under a version that did not read it."""
+    without = tx.execute(
+        sa.select(query)
+        .outerjoin(slices)
+        .where(slices.c.query_id.is_(None))
+        .where(query.c.epoch_ms.is_not(None), query.c.state == "active")
+    )
+    rows = {(row.target, row.name): row for row in without}
+    for spec in specs:
+        row = rows.get(spec.key)
+        if row is None or spec.initial_lookback_ms is None:
+            continue
+        if row.label_rules == encode_label_rules(spec):  # else its next poll begins it
+            _begin(tx, row.id, spec, row.floor_ms, now_ms)
+
+
+def _begin(
+    tx: sa.Connection,
+    query_id: int,
+    spec: QuerySpec,
+    floor_ms: int,
+    now_ms: int,
+    *,
+    counts: bool = False,
+) -> None:
+    forget(tx, query_id)
+    past = rules.history(spec, floor_ms, now_ms, counts=counts)
+    columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + AUDIT_EVERY_MS}
+    if past is not None:
+        bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
+        columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
+    tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
+
+
+def forget(tx: sa.Connection, query_id: int) -> None:
+    """Let the next success of the query begin with its past anew."""
+    tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
+
+
+def end_history(tx: sa.Connection, query_id: int) -> None:
+    """Read no more of a history that is under way."""
+    reading = (slices.c.query_id == query_id) & (slices.c.mode != SliceMode.AUDIT)
+    tx.execute(sa.update(slices).where(reading).values(from_ms=slices.c.until_ms))
+
+
+def claim(
+    tx: sa.Connection, holder: str, specs: Mapping[QueryKey, QuerySpec], now_ms: int
+) -> Claim | None:
+    """Claim a query of whose past a slice is due, of a target that has nothing better to do.
+
+    That is a target that nobody polls, that has no query due, and that was not asked to wait.
+    """
+    alone = [spec.target for spec in specs.values() if spec.budget is not None]
+    waits = sa.or_(
+        OTHER.c.claim_expires_ms > now_ms,
+        OTHER.c.next_poll_ms <= now_ms,
+        OTHER.c.last_reason == "throttled",
+    )
+    busy = sa.select(OTHER.c.target).where(OTHER.c.state == "active", waits)
+    due = (
+        sa.select(query)
+        .join(slices)
+        .where(slices.c.next_ms <= now_ms, query.c.state == "active", query.c.fail_streak == 0)
+        .where(query.c.target.not_in(busy), query.c.target.not_in(alone))
+        .order_by(slices.c.next_ms, query.c.id)
+        .limit(LOOKED_AT)
+        .with_for_update(skip_locked=True, of=query)
+    )
+    for row in tx.execute(due).all():
+        spec = specs.get((row.target, row.name))
+        past = None if spec is None else due_of(tx, row.id, spec, now_ms)
+        if past is not None:
+            expires_ms = now_ms + claims.CLAIM_MS
+            columns = {"holder": holder, "token": row.token + 1, "claim_expires_ms": expires_ms}
+            tx.execute(sa.update(query).where(query.c.id == row.id).values(**columns))
+            return replace(claim_of(row, holder), token=row.token + 1, past=past)
+    return None
+
+
+def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Slice | None:
+    """Return what is to be read of a query's past now; begin an audit if one is due."""
+    mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)
+    found = tx.execute(mine).one_or_none()
+    if found is None:
+        return None
+    past = _slice(found)
+    if past is None:
+        row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
+        step_ms = spec.granularity_ms or 1
+        from_ms = max(
+            ceil_to(row.floor_ms, step_ms), floor_to(now_ms - rules.RETENTION_MS, step_ms)
+        )
+        past = Slice(SliceMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
+        found_text = _encode(Comparison(until_ms=past.until_ms))
+        _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)
+    if rules.past_window(spec, past, now_ms).length_ms > 0:
+        return past
+    finish(tx, query_id, now_ms)
+    return None
+
+
+def _slice(row: sa.Row[Any]) -> Slice | None:
+    """Return what is to be read; None for an audit that has not begun."""
+    if row.until_ms is None:
+        return None
+    mode = SliceMode(row.mode)
+    return Slice(mode, row.from_ms, row.until_ms, row.span_ms, row.backoff_ms, row.quarantine)
+
+
+def under(tx: sa.Connection, held: Claim) -> Slice:
+    """Return what is to be read of the past of a claimed query."""
+    row = tx.execute(sa.select(slices).where(slices.c.query_id == held.query_id)).one_or_none()
+    past = None if row is None else _slice(row)
+    if past is None:
+        raise ClaimLost(f"{held.target}/{held.query}: its past is no longer to be read")
+    return past
+
+
+def compare(
+    given: ApplyInput,
+    known: Mapping[Key, Bucket],
+    values: Mapping[Key, float],
+    loaded: LoadedSeries,
+) -> None:
+    """Where the reading is of an audit, add to it how ``values`` differ from what was ``known``."""
+    if given.past is None or not given.past.audits:
+        return
+    mine = slices.c.query_id == given.query.id
+    text = given.tx.execute(sa.select(slices.c.found).where(mine)).scalar_one()
+    found = msgspec.json.decode(text, type=Comparison)
+    found.add(known, values, {number: row.family for number, row in loaded.rows.items()})
+    _set(given.tx, given.query.id, found=_encode(found))
+
+
+def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
+    """Go on with what is older; of history, the oldest count that was found is the floor now.
+
+    What is before that is not known: the API may not reach there.
+    """
+    tx, query_id, window = given.tx, given.query.id, given.reading.window
+    if held:
+        next_ms = given.now_ms + given.spec.interval_ms
+        _set(tx, query_id, quarantine=past.quarantine + 1, next_ms=next_ms)
+        return
+    if given.reading.more:
+        return
+    if not past.audits:
+        _lower_floor(tx, query_id, window.start_ms)
+    rest = replace(past, until_ms=window.start_ms)
+    _set(tx, query_id, until_ms=rest.until_ms, next_ms=given.now_ms, backoff_ms=0, quarantine=0)
+    older = rules.past_window(given.spec, rest, given.now_ms)
+    if given.spec.budget is not None or not older.length_ms:
+        finish(tx, query_id, given.now_ms)
+
+
+def _lower_floor(tx: sa.Connection, query_id: int, since_ms: int) -> None:
+    oldest = (
+        sa.select(sa.func.min(bucket.c.start_ms))
+        .join(series, series.c.id == bucket.c.series_id)
+        .where(series.c.query_id == query_id, bucket.c.start_ms >= since_ms, bucket.c.obs > 0)
+    )
+    mine = sa.update(query).where(
+        query.c.id == query_id, query.c.floor_ms > oldest.scalar_subquery()
+    )
+    tx.execute(mine.values(floor_ms=oldest.scalar_subquery()))
+
+
+def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
+    """End a history or an audit where it is; the next audit follows in a day."""
+    row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
+    columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "span_ms"))
+    if row.mode == SliceMode.AUDIT:
+        found = msgspec.json.decode(row.found, type=Comparison)
+        found.from_ms = row.until_ms
+        columns |= {"audited": _encode(found), "audited_ms": now_ms}
+    _set(
+        tx,
+        query_id,
+        mode=SliceMode.AUDIT,
+        next_ms=now_ms + AUDIT_EVERY_MS,
+        backoff_ms=0,
+        quarantine=0,
+        found="{}",
+        **columns,
+    )
+
+
+def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> None:
+    """End a slice's claim before it is read: the next one is half as long."""
+    claims.end(tx, held)
+    window = rules.past_window(spec, under(tx, held), now_ms)
+    _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), next_ms=now_ms)
+
+
+def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> None:
+    """Record a slice that could not be read and when to try again; end the claim."""
+    claims.end(tx, held)
+    _set(tx, held.query_id, next_ms=next_ms, backoff_ms=backoff_ms)
+
+
+def state(tx: sa.Connection, query_id: int) -> tuple[HistoryState | None, AuditState | None]:
+    """Return how far the past of a query is read, and what its last audit found."""
+    row = tx.execute(STATE, {"query": query_id}).one_or_none()
+    if row is None:
+        return None, None
+    history, audit = None, None
+    if row.mode != SliceMode.AUDIT:
+        history = HistoryState(row.from_ms, row.until_ms)
+    if row.audited is not None:
+        found = msgspec.json.decode(row.audited, type=Comparison)
+        audit = AuditState(at_ms=row.audited_ms, **asdict(found))
+    return history, audit
+
+
+def _encode(found: Comparison) -> str:
+    return msgspec.json.encode(found).decode()
+
+
+def _set(tx: sa.Connection, query_id: int, **columns: Any) -> None:
+    tx.execute(sa.update(slices).where(slices.c.query_id == query_id).values(**columns))
