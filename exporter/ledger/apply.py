@@ -6,6 +6,7 @@ moves the floor; and when its settings are replaced, which dates its state or en
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, query
-from exporter.model.query import SliceMode
+from exporter.model.query import Slice, SliceMode
 from exporter.model.samples import Window, floor_to
 
 CONFIRMATIONS = 2
@@ -30,9 +31,7 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     To apply a committed reading once more counts nothing: its buckets and event ids are there.
     """
     if given.past is not None:
-        counts, _, held = _count_buckets(given)
-        slices.move_on(given, given.past, held=held)
-        return _applied(given, counts, held=held), None
+        return _apply_slice(given, given.past), None
     if given.reading.gauges_only:
         _update_query(given, _memo(given))
         return _applied(given, gauges.store(given)), None
@@ -52,6 +51,16 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
             return _applied(given, counts, held=True), None
         last = None if dropped else last
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
+
+
+def _apply_slice(given: ApplyInput, past: Slice) -> Applied:
+    part = slices.comparable(given, past)
+    if part is None:
+        return _applied(given, [])
+    given = replace(given, reading=part)
+    counts, _, held = _count_buckets(given)
+    slices.move_on(given, past, held=held)
+    return _applied(given, counts, held=held)
 
 
 def _last_reading(given: ApplyInput) -> LastReading | None:

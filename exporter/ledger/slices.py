@@ -18,7 +18,7 @@ from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
-from exporter.model.samples import DAY_MS, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
 
 AUDIT_EVERY_MS = DAY_MS
 LOOKED_AT = 20
@@ -139,7 +139,9 @@ def _slice(row: sa.Row[Any]) -> Slice | None:
     if row.until_ms is None:
         return None
     mode = SliceMode(row.mode)
-    return Slice(mode, row.from_ms, row.until_ms, row.span_ms, row.backoff_ms, row.quarantine)
+    return Slice(
+        mode, row.from_ms, row.until_ms, row.hole_ms, row.span_ms, row.backoff_ms, row.quarantine
+    )
 
 
 def under(tx: sa.Connection, held: Claim) -> Slice:
@@ -149,6 +151,55 @@ def under(tx: sa.Connection, held: Claim) -> Slice:
     if past is None:
         raise ClaimLost(f"{held.target}/{held.query}: its past is no longer to be read")
     return past
+
+
+def comparable(given: ApplyInput, past: Slice) -> Reading | None:
+    """Return what of the reading can be applied now; None: what is older must be read first.
+
+    What the provider reports no longer, and nothing older either, is beyond its reach: it stays
+    as it was. An audit can tell that from a retraction only by reading on.
+    """
+    reading, window = given.reading, given.reading.window
+    if not past.audits or reading.more:
+        return reading
+    floor_ms = given.query.floor_ms
+    reported = [start_ms for _, start_ms, value in reading.counts if value and start_ms >= floor_ms]
+    oldest_ms = min(reported, default=None)
+    known_ms = _oldest_count_ms(given, max(window.start_ms, floor_ms))
+    at_hole = past.hole_ms == past.until_ms
+    if oldest_ms is None and known_ms is not None and not at_hole:
+        hole_ms = past.hole_ms or past.until_ms
+        _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=hole_ms), end_ms=hole_ms)
+        return None
+    if oldest_ms is not None and past.hole_ms is not None and not at_hole:
+        _read_on(given, replace(past, until_ms=past.hole_ms))
+        return None
+    if oldest_ms is not None and known_ms is not None and known_ms < oldest_ms:
+        return reading.within(Window(oldest_ms, window.end_ms))
+    return reading
+
+
+def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> None:
+    """Go on with ``rest``; if nothing of it is in reach, end, at ``end_ms`` where that is given."""
+    tx, query_id, now_ms = given.tx, given.query.id, given.now_ms
+    more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
+    until_ms = rest.until_ms if more or end_ms is None else end_ms
+    columns = {"until_ms": until_ms, "hole_ms": rest.hole_ms, "next_ms": now_ms}
+    _set(tx, query_id, **columns, backoff_ms=0, quarantine=0)
+    if not more:
+        finish(tx, query_id, now_ms)
+
+
+def _oldest_count_ms(given: ApplyInput, since_ms: int) -> int | None:
+    """Return the oldest bucket with a count that the ledger knows in the rest of the slice."""
+    oldest = (
+        sa.select(sa.func.min(bucket.c.start_ms))
+        .join(series, series.c.id == bucket.c.series_id)
+        .where(series.c.query_id == given.query.id, bucket.c.obs > 0)
+        .where(bucket.c.start_ms >= since_ms, bucket.c.start_ms < given.reading.window.end_ms)
+        .where(series.c.family.not_in(given.reading.kept))
+    )
+    return given.tx.execute(oldest).scalar()
 
 
 def compare(
@@ -179,31 +230,17 @@ def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
         return
     if given.reading.more:
         return
-    if not past.audits:
-        _lower_floor(tx, query_id, window.start_ms)
-    rest = replace(past, until_ms=window.start_ms)
-    _set(tx, query_id, until_ms=rest.until_ms, next_ms=given.now_ms, backoff_ms=0, quarantine=0)
-    older = rules.past_window(given.spec, rest, given.now_ms)
-    if given.spec.budget is not None or not older.length_ms:
-        finish(tx, query_id, given.now_ms)
-
-
-def _lower_floor(tx: sa.Connection, query_id: int, since_ms: int) -> None:
-    oldest = (
-        sa.select(sa.func.min(bucket.c.start_ms))
-        .join(series, series.c.id == bucket.c.series_id)
-        .where(series.c.query_id == query_id, bucket.c.start_ms >= since_ms, bucket.c.obs > 0)
-    )
-    mine = sa.update(query).where(
-        query.c.id == query_id, query.c.floor_ms > oldest.scalar_subquery()
-    )
-    tx.execute(mine.values(floor_ms=oldest.scalar_subquery()))
+    oldest_ms = None if past.audits else _oldest_count_ms(given, window.start_ms)
+    if oldest_ms is not None:
+        mine = sa.update(query).where(query.c.id == query_id, query.c.floor_ms > oldest_ms)
+        tx.execute(mine.values(floor_ms=oldest_ms))
+    _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=None))
 
 
 def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     """End a history or an audit where it is; the next audit follows in a day."""
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
-    columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "span_ms"))
+    columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
     if row.mode == SliceMode.AUDIT:
         found = msgspec.json.decode(row.found, type=Comparison)
         found.from_ms = row.until_ms

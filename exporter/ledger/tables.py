@@ -132,6 +132,7 @@ slices = sa.Table(
     sa.Column("from_ms", sa.BigInteger),
     sa.Column("until_ms", sa.BigInteger),
     sa.Column("next_ms", sa.BigInteger, nullable=False),
+    sa.Column("hole_ms", sa.BigInteger),
     sa.Column("span_ms", sa.BigInteger),
     sa.Column("backoff_ms", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("quarantine", sa.Integer, nullable=False, server_default="0"),

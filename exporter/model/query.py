@@ -163,11 +163,14 @@ class Slice:
     """What of a query's past is to be read: ``[from_ms, until_ms)``, newest first.
 
     ``span_ms`` is the longest part to read at once where its query's own span took too long.
+    ``hole_ms`` is up to where an audit found nothing of what is known, while it looks whether the
+    provider still reports what is older; it is ``until_ms`` once it does.
     """
 
     mode: SliceMode
     from_ms: int
     until_ms: int
+    hole_ms: int | None = None
     span_ms: int | None = None
     backoff_ms: int = 0
     quarantine: int = 0

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("from_ms", sa.BigInteger(), nullable=True),
         sa.Column("until_ms", sa.BigInteger(), nullable=True),
         sa.Column("next_ms", sa.BigInteger(), nullable=False),
+        sa.Column("hole_ms", sa.BigInteger(), nullable=True),
         sa.Column("span_ms", sa.BigInteger(), nullable=True),
         sa.Column("backoff_ms", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("quarantine", sa.Integer(), server_default="0", nullable=False),
