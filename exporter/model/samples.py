@@ -153,8 +153,8 @@ class Reading:
 
     def within(self, window: Window) -> "Reading":
         """Return the buckets in ``window`` only, and nothing of gauges."""
-        start_ms = min(max(self.window.start_ms, window.start_ms), window.end_ms)
-        inside = Window(start_ms, window.end_ms)
+        end_ms = min(self.window.end_ms, window.end_ms)
+        inside = Window(min(max(self.window.start_ms, window.start_ms), end_ms), end_ms)
         counts = [row for row in self.counts if inside.holds(row[1])]
         return Reading(inside, counts=counts, kept=self.kept)
 
