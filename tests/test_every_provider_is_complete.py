@@ -37,9 +37,9 @@ def places(name: str) -> dict[str, tuple[str, str]]:
     return {
         "an entry in exporter.yaml": ("exporter.yaml", f"provider: {name}"),
         "a page in mkdocs.yml": ("mkdocs.yml", f"providers/{name}.md"),
-        "a course of faults in tests/faults/test_faults.py": (
+        "a scenario of faults in tests/faults/test_faults.py": (
             "tests/faults/test_faults.py",
-            f'"{name}": Course(',
+            f'"{name}": Scenario(',
         ),
         "its keys in docs/configuration.md": ("docs/configuration.md", f"<!-- keys: {name} -->"),
         f"the provider in {VALUES}": (VALUES, f'"{name}"'),
@@ -97,7 +97,7 @@ def test_everything_that_an_incomplete_provider_lacks_is_named(tmp_path: Path) -
         "a line in exporter/simulator/__init__.py",
         "an entry in exporter.yaml",
         "a page in mkdocs.yml",
-        "a course of faults in tests/faults/test_faults.py",
+        "a scenario of faults in tests/faults/test_faults.py",
         "its keys in docs/configuration.md",
         f"the provider in {VALUES}",
     ]

@@ -13,7 +13,7 @@ from exporter.model.samples import HOUR_MS, floor_to
 from tests.ledger.conftest import Start
 from tests.support.builders import INTERACTIONS, RECEIVED, spec
 from tests.support.driver import LedgerDriver, recorded
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.ledger.rules import Bucket, CounterState, Frame, Key, advance, merge
 from exporter.model.samples import HOUR_MS
-from tests.support.effort import examples
+from tests.support.examples import examples
 
 SERIES, HOURS = 3, 6
 NEVER = None

@@ -59,7 +59,7 @@ class Case:
     hour; ``unchecked`` those without such a truth; ``streamed`` those that count nothing stamped
     before the first poll. ``errors`` are injected faults that become another error here than in the
     matrix (None: they change nothing); the key may also be ``(query's kind, fault)``. ``quirks`` are
-    modes of the simulator that must not change the counts; ``own_faults`` are modes that must become
+    modes of the simulator that must change answers and not the counts; ``own_faults`` are modes that must become
     an error, by ``(query's kind, mode)``. ``reasons`` say why one of these, or the ``known series``,
     are empty; what is empty without a reason fails.
     """
@@ -78,6 +78,19 @@ class Case:
     question: Callable[[Query, Window, int], PollRequest] = _question
 
 
+class Recorded(httpx.ASGITransport):
+    """Leads to a simulator and keeps the bodies of its answers."""
+
+    def __init__(self, service: Service, answers: list[bytes]) -> None:
+        super().__init__(service)
+        self._answers = answers
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        self._answers.append(await response.aread())
+        return response
+
+
 class Bench:
     """One target on one simulator."""
 
@@ -90,6 +103,7 @@ class Bench:
         )
         named = {"name": "shop", "provider": case.kind}
         entries = named | self.service.target(URL) | dict(case.settings)
+        self.answers: list[bytes] = []
         self.options = options_of(**entries)
         self.target: Target = build_target(case.privacy, **entries)
 
@@ -120,11 +134,11 @@ class Bench:
         return sums
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
-        async with Transport(httpx.ASGITransport(self.service)) as wire:
+        async with Transport(Recorded(self.service, self.answers)) as transport:
             api = ApiClient(
                 base_url=self.target.base_url,
                 sign=self.target.sign,
-                transport=wire,
+                transport=transport,
                 clock=self.clock,
                 requests_per_second=self.target.requests_per_second,
             )
@@ -167,13 +181,16 @@ class Compliance:
             pytest.skip(reason)
         return some
 
-    def test_a_quirk_of_the_vendor_changes_no_count(self) -> None:
+    def test_a_quirk_of_the_vendor_changes_answers_and_no_count(self) -> None:
+        plain = Bench(self.case, per_hour=2)  # with hours in which nothing happens
+        plain.count()
         for quirk in self.cases("quirks", self.case.quirks):
-            bench = Bench(self.case)
+            bench = Bench(self.case, per_hour=2)
             bench.service.faults.on(quirk)
 
             counted = bench.count()
 
+            assert bench.answers != plain.answers, f"{quirk} does nothing"
             for family in self.case.counts:
                 assert hours(counted, family) == bench.truth(family), (quirk, family)
 

@@ -14,7 +14,7 @@ from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import LoggedRequest
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.driver import Killed, recorded, scratch
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.virtual import run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
