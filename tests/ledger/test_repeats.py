@@ -128,7 +128,7 @@ def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
     return seen
 
 
-@examples(15)
+@examples(8)
 @given(polls)
 def test_a_ledger_that_remembers_counts_as_one_that_forgets(story: list[Poll]) -> None:
     with TemporaryDirectory() as one, TemporaryDirectory() as other:

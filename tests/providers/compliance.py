@@ -15,7 +15,6 @@ import pytest
 
 from exporter.config.model import Privacy, Secret
 from exporter.errors import ProviderError
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.families import NORMALISED
 from exporter.model.query import PollRequest
@@ -36,7 +35,7 @@ from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
-from tests.providers.vendor import build_target, options_of
+from tests.providers.vendor import build_target, client_of, options_of
 from tests.support.fault_matrix import MATRIX, NEVER_ANSWERED, Errors, expected
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
@@ -135,13 +134,7 @@ class Bench:
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
         async with Transport(Recorded(self.service, self.answers)) as transport:
-            api = ApiClient(
-                base_url=self.target.base_url,
-                sign=self.target.sign,
-                transport=transport,
-                clock=self.clock,
-                requests_per_second=self.target.requests_per_second,
-            )
+            api = client_of(self.target, transport, self.clock, self.target.requests_per_second)
             request = self.case.question(query, self.window, self.clock.now_ms())
             async for reading in query.read(api, request):
                 found.append(reading)  # noqa: PERF401 - what came before a failure must show

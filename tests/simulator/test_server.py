@@ -56,7 +56,7 @@ def test_rows_are_answered_and_logged_as_sent(vendor: Vendor) -> None:
     assert [row["count"] for row in answer.json()["items"]] == [-7, 4]
     assert list(seen.rows) == answer.json()["items"]
     shown = seen.method, seen.path, seen.params, seen.status, seen.faults
-    assert shown == ("GET", "/items/a", {"start": "1"}, 200, {"negative"})
+    assert shown == ("GET", "/items/a", {"start": "1"}, 200, frozenset({"negative"}))
 
 
 def test_secrets_are_not_logged(vendor: Vendor) -> None:

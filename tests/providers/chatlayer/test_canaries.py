@@ -28,7 +28,7 @@ def test_no_identifier_or_attribute_is_shown_logged_or_kept(tmp_path: Path) -> N
         care.wait(2 * HOUR)
         care.poll()
         shown = repr(care.ledger.view(care.query().spec.key))
-    care.ledger.close()
+    care.driver.close()
 
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert any("poll failed" in entry["event"] for entry in logs)

@@ -21,6 +21,7 @@ def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -
         ("care", "live", "", "other"): 1,
     }
     assert care.shown("chatbot_handovers_total") == {("care", "live", "web"): 2}
+    assert {seen.params["page_size"] for seen in care.service.requests} == {"100"}
 
 
 def test_nothing_stamped_before_the_first_poll_ever_counts(begin: Open) -> None:
@@ -38,21 +39,6 @@ def test_nothing_stamped_before_the_first_poll_ever_counts(begin: Open) -> None:
     assert care.events() == 3
 
 
-def test_the_first_poll_asks_so_that_a_wrong_token_is_found_at_once(begin: Open) -> None:
-    care = begin(first=False)
-    care.service.faults.on("unauthorized", times=1)
-
-    assert care.poll().outcome == "auth"
-    care.happen(count=5)
-    care.wait(10 * MINUTE)
-    care.poll()
-    care.happen()
-    care.wait(2 * MINUTE)
-    care.poll()
-
-    assert care.events() == 1
-
-
 def test_events_of_the_other_version_are_another_query(begin: Open) -> None:
     care = begin()
     care.happen(environment="staging", count=4)
@@ -62,38 +48,6 @@ def test_events_of_the_other_version_are_another_query(begin: Open) -> None:
     care.poll()
 
     assert care.events() == 1
-
-
-def test_example_6_late_and_repeated_events(begin: Open) -> None:
-    care = begin(stream={"overlap": "10m"})
-    care.wait(12 * HOUR)
-    care.happen(ago=4 * MINUTE, count=25)
-    care.happen(ago=4 * MINUTE, late=5 * MINUTE)
-    care.poll()
-    before = care.events()
-    care.wait(4 * MINUTE)
-    care.happen(ago=MINUTE, count=14)
-
-    care.poll()
-
-    assert (before, care.events()) == (25, 40)
-    assert care.counted("duplicate_events_total") == 25
-    assert care.counted("late_events_total", outcome="counted") == 1
-
-
-def test_a_sweep_finds_what_came_later_than_the_overlap(begin: Open) -> None:
-    care = begin()
-    care.wait(MINUTE)
-    care.happen(late=2 * HOUR)
-
-    seen = []
-    for _ in range(7):
-        care.poll()
-        seen.append(care.events())
-        care.wait(HOUR)
-
-    assert seen[:3] == [0, 0, 0]
-    assert seen[-1] == 1
 
 
 def test_an_event_from_the_future_waits_for_its_time(begin: Open) -> None:
@@ -159,16 +113,6 @@ def test_filters_ask_by_the_post_form(begin: Open) -> None:
     assert {seen.method for seen in care.service.requests} == {"POST"}
     assert {seen.body["page_size"] for seen in care.service.requests} == {100}
     assert care.shown("chatbot_events_total") == {("care", "live", "web", "goal_booked"): 1}
-
-
-def test_every_request_asks_for_a_hundred_events(begin: Open) -> None:
-    care = begin()
-    care.happen(count=150)
-    care.wait(2 * MINUTE)
-
-    care.poll()
-
-    assert {seen.params["page_size"] for seen in care.service.requests} == {"100"}
 
 
 def test_an_outage_beyond_what_the_api_keeps_is_a_gap(begin: Open) -> None:
@@ -268,23 +212,6 @@ def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
     care.poll()
 
     assert care.events() == 6
-
-
-def test_ids_are_forgotten_once_no_sweep_reaches_back_to_them(begin: Open) -> None:
-    care = begin()
-    care.happen(count=40)
-    for _ in range(5):
-        care.wait(8 * HOUR)
-        care.poll()
-
-    care.happen()
-    care.wait(HOUR)
-    care.poll()
-    care.wait(HOUR)
-    care.poll()
-
-    assert care.events() == 41
-    assert care.ledger.sizes()[2]["seen_event"] == 1
 
 
 def test_a_generated_day_equals_the_truth(begin: Open) -> None:

@@ -217,7 +217,7 @@ def test_a_day_is_that_of_the_zone(tmp_path: Path) -> None:
     days = [seen.at_ms for seen in account.statistics if "/day/" in seen.path]
     midnight = floor_to(START_MS, DAY_MS) + 15 * HOUR_MS
     assert midnight + HOUR_MS <= days[1] < midnight + 3 * HOUR_MS
-    account.ledger.close()
+    account.driver.close()
 
 
 def test_a_failed_day_leaves_the_next_call_to_hours(account: Account) -> None:
@@ -274,7 +274,7 @@ def test_counters_equal_what_happened_since_the_first_call(tmp_path: Path) -> No
     )
     assert after > before
     assert account.counter(RECEIVED) == after - before
-    account.ledger.close()
+    account.driver.close()
 
 
 def test_an_outage_is_made_up_for_as_far_as_the_vendor_reaches(account: Account) -> None:
@@ -361,4 +361,4 @@ def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone:
         assert (end.minute, period == "hour" or end.hour) in {(0, True), (0, 0)}
         inside = [at for at in happened if ends[period] - length_ms <= at < ends[period]]
         assert shown["Shop bot", "", "Web", period] == len(inside) > 0
-    account.ledger.close()
+    account.driver.close()
