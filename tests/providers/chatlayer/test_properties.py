@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator.conversations import Kind
 from tests.providers.chatlayer.care import HOUR, MINUTE, Care
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ History: TypeAlias = list[tuple[Any, ...]]
 
 OVERLAP = 15 * MINUTE
 MODES = ("short_pages", "repeated_rows", "empty_page", "unfiltered_time", "varied_fractions")
-HISTORIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+HISTORIES = settings(examples(10), deadline=None)
 
 happenings = st.tuples(
     st.just("happen"), st.integers(1, 40), st.integers(0, 20 * MINUTE), st.floats(0, 0.99)
