@@ -2,7 +2,7 @@
 
 from exporter.errors import SchemaError, Unauthorized
 from exporter.simulator.conversations import Kind
-from tests.providers.compliance import Bench, Case, Compliance, content, hours
+from tests.providers.compliance import Bench, Case, Compliance, hours
 
 
 class TestXenioo(Compliance):
@@ -49,10 +49,3 @@ class TestXenioo(Compliance):
         assert {family for family, _ in counted} == self.case.counts.keys() | self.case.unchecked
         for family in self.case.counts:
             assert hours(counted, family) == bench.truth(family), family
-
-    def test_reading_twice_gives_the_same(self) -> None:
-        bench = Bench(self.case)
-        bench.service.faults.on("unthrottled")
-        (query,) = bench.target.queries
-
-        assert content(bench.read(query)) == content(bench.read(query))

@@ -260,23 +260,6 @@ def test_users_of_the_newest_settled_hour_are_shown(account: Account) -> None:
     assert account.gauges("chatbot_active_users") == {("Shop bot", "", "Web", "hour"): 2}
 
 
-def test_counters_equal_what_happened_since_the_first_call(tmp_path: Path) -> None:
-    account = Account(tmp_path, seed=3)
-    account.poll()
-    first_ms = account.statistics[0].at_ms
-    window = (floor_to(first_ms, HOUR_MS) - 2 * DAY_MS, first_ms + 5 * DAY_MS)
-
-    account.run(60 * 12)
-
-    last_ms = max(seen.at_ms for seen in account.statistics if "/hour/" in seen.path)
-    before, after = (
-        account.traffic.truth(Kind.MESSAGE_RECEIVED, window, at_ms) for at_ms in (first_ms, last_ms)
-    )
-    assert after > before
-    assert account.counter(RECEIVED) == after - before
-    account.driver.close()
-
-
 def test_an_outage_is_made_up_for_as_far_as_the_vendor_reaches(account: Account) -> None:
     account.poll()
     began_ms = account.clock.now_ms()
