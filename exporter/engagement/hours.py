@@ -50,6 +50,10 @@ class Calendar:
     def known(self) -> bool:
         return self.zone != "UTC"
 
+    @property
+    def has_holidays(self) -> bool:
+        return self.is_holiday is not no_holiday
+
     def week_hours(self, hours: HourlyCounts) -> tuple[int, ...]:
         """Return the local hour of the week of each hour; 0 is Monday 00:00."""
         return tuple(
@@ -59,7 +63,7 @@ class Calendar:
 
     def holidays(self, hours: HourlyCounts) -> tuple[dt.date | None, ...]:
         """Return the holiday that each hour belongs to; None for usual days."""
-        if self.is_holiday is no_holiday:
+        if not self.has_holidays:
             return (None,) * len(hours.counts)
         days = [at.date() for at in _local(self.zone, hours.start_ms, len(hours.counts))]
         free = {day for day in set(days) if self.is_holiday(day)}

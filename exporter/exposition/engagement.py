@@ -11,6 +11,7 @@ from functools import partial
 from itertools import islice
 
 from exporter.clock import Clock
+from exporter.config.holidays import holiday_calendar
 from exporter.engagement.expectation import (
     LEARN_H,
     TAIL_H,
@@ -22,7 +23,7 @@ from exporter.engagement.expectation import (
     judge,
     learn,
 )
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, no_holiday
 from exporter.errors import LedgerError
 from exporter.exposition.page import MetricsPage
 from exporter.ledger.hours import BotLabels, SettledHours
@@ -170,7 +171,7 @@ class EngagementGauges:
         if hours is None:
             self._remove(key)
             return
-        calendar, now_ms = Calendar(spec.timezone), self._clock.now_ms()
+        calendar, now_ms = _calendar(spec), self._clock.now_ms()
         learnt = before.learnt if before else None
         outdated_ms = learnt.outdated_ms(hours) if learnt else now_ms
         if learnt is None or (outdated_ms is not None and outdated_ms <= now_ms):
@@ -218,6 +219,11 @@ class EngagementGauges:
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
 
+def _calendar(spec: QuerySpec) -> Calendar:
+    named = spec.holidays
+    return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
+
+
 def _judged(
     learnt: _Learnt, hours: SettledHours, calendar: Calendar, *, late: bool
 ) -> tuple[BotEngagement, ...]:
@@ -236,13 +242,14 @@ def _bot(
     calendar: Calendar,
     late: bool,  # noqa: FBT001
 ) -> BotEngagement:
+    newest = hours.since(hours.end_ms - HOUR_MS)
     judged = {} if late or expectation is None else judge(expectation, hours, calendar)
     return BotEngagement(
         labels=bot,
         end_ms=hours.end_ms,
         late=late,
         weeks=expectation.weeks if expectation else len(hours.counts) / WEEK_H,
-        holiday=None,
+        holiday=calendar.holidays(newest)[0] is not None if calendar.has_holidays else None,
         scores=judged,
         _expectation=expectation,
         _hours=hours,
