@@ -111,17 +111,26 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
 
 
 def judge(
-    expectation: Expectation, hours: HourlyCounts, calendar: Calendar
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
 ) -> dict[int, WindowScore]:
-    """Return the windows that end with the newest of ``hours`` and are wholly known, by length."""
-    return _Tail.of(expectation, hours, calendar).windows()
+    """Return the windows that end with the newest of ``hours`` and are wholly known, by length.
+
+    ``arrived`` is the share of the newest hour that has usually come, of the one before it …
+    """
+    return _Tail.of(expectation, hours, calendar, arrived).windows()
 
 
 def expected_hours(
-    expectation: Expectation, hours: HourlyCounts, calendar: Calendar
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
 ) -> tuple[HourExpectation, ...]:
     """Return the hours since the tail as they were expected one by one, oldest first."""
-    return _Tail.of(expectation, hours, calendar).hours()
+    return _Tail.of(expectation, hours, calendar, arrived).hours()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +149,18 @@ class _Tail:
     may_shift: bool
 
     @classmethod
-    def of(cls, expectation: Expectation, hours: HourlyCounts, calendar: Calendar) -> "_Tail":
+    def of(
+        cls,
+        expectation: Expectation,
+        hours: HourlyCounts,
+        calendar: Calendar,
+        arrived: Sequence[float],
+    ) -> "_Tail":
         hours = hours.since(expectation.tail_ms)
         free, week_hours = calendar.holidays(hours), calendar.week_hours(hours)
         table = [expectation.table[hour] for hour in week_hours]
+        for age, share in enumerate(arrived[: len(table)], 1):
+            table[-age] *= share
         usual = _without_holidays(hours.counts, free)
         habit = [count is not None for count in usual]
         return cls(
@@ -166,7 +183,9 @@ class _Tail:
             counts = [count for count in self.counts[start:] if count is not None]
             base = [value for value in self.base[start:] if value is not None]
             if start >= 0 and len(counts) == len(base) == length:
-                usual = min(sum(base), self._shifted(start)) if self._shifts(length) else sum(base)
+                usual = sum(base)
+                if self._shifts(length):
+                    usual *= min(1.0, self._shifted(start))
                 found[length] = self._scored(length, sum(counts), usual * self.level[start])
         return found
 
@@ -188,9 +207,12 @@ class _Tail:
         return self.may_shift and length <= SHIFTED_H
 
     def _shifted(self, start: int) -> float:
-        """Return the least that the table says of the hours with the clock an hour off."""
+        """Return the least that the table says of the hours with the clock an hour off, as a share."""
         table, hours = self.expectation.table, self.week_hours[start:]
-        return min(sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (-1, 1))
+        usual, *shifted = (
+            sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (0, -1, 1)
+        )
+        return min(shifted) / usual if usual > 0 else 1.0
 
     def _deviation(self, length: int, expected: float) -> float:
         rough = self.expectation.roughness[length] * expected

@@ -12,6 +12,7 @@ from itertools import islice
 
 from exporter.clock import Clock
 from exporter.config.holidays import holiday_calendar
+from exporter.engagement.arrivals import Arrivals
 from exporter.engagement.expectation import (
     LEARN_H,
     TAIL_H,
@@ -59,6 +60,7 @@ class BotEngagement:
     _expectation: Expectation | None = field(repr=False)
     _hours: HourlyCounts = field(repr=False)
     _calendar: Calendar = field(repr=False)
+    _arrived: Sequence[float] = field(repr=False)
 
     def last_week(self) -> Sequence[HourExpectation]:
         """Return the last seven days hour by hour, oldest first; fewer where fewer are known.
@@ -66,7 +68,8 @@ class BotEngagement:
         Computed on each call, in about a millisecond; may be called on any thread.
         """
         if self._expectation is not None:
-            return expected_hours(self._expectation, self._hours, self._calendar)[-WEEK_H:]
+            found = expected_hours(self._expectation, self._hours, self._calendar, self._arrived)
+            return found[-WEEK_H:]
         newest = self._hours.since(self._hours.end_ms - WEEK_H * HOUR_MS)
         return [
             HourExpectation(newest.start_ms + at * HOUR_MS, count, None, None)
@@ -116,6 +119,7 @@ class EngagementGauges:
         self._offload = offload
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._judged: dict[QueryKey, _Judged] = {}
+        self._arrivals: dict[QueryKey, Arrivals] = {}
         self._noted: set[QueryKey] = set()
         self._wake = asyncio.Event()
 
@@ -177,10 +181,14 @@ class EngagementGauges:
         if learnt is None or (outdated_ms is not None and outdated_ms <= now_ms):
             learnt = await self._learn(spec, calendar)
             outdated_ms = None
+        arrivals = self._arrivals.setdefault(key, Arrivals())
+        arrivals.note(hours.end_ms, hours.totals)
         late = hours.expires_ms <= now_ms
         if before and (before.hours, before.late) == (hours, late) and before.learnt is learnt:
             return
-        bots = await self._offload(partial(_judged, learnt, hours, calendar, late=late))
+        bots = await self._offload(
+            partial(_judged, learnt, hours, calendar, arrivals.shares, late=late)
+        )
         due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
         if self._specs.get(key) is spec:
             self._judged[key] = _Judged(learnt, hours, bots, late, None if late else due_ms)
@@ -202,6 +210,7 @@ class EngagementGauges:
 
     def _remove(self, key: QueryKey) -> None:
         self._judged.pop(key, None)
+        self._arrivals.pop(key, None)
         self._page.remove((key[0], OWNER + key[1]))
 
     async def _read(self, spec: QuerySpec, most: int) -> SettledHours | None:
@@ -225,36 +234,34 @@ def _calendar(spec: QuerySpec) -> Calendar:
 
 
 def _judged(
-    learnt: _Learnt, hours: SettledHours, calendar: Calendar, *, late: bool
-) -> tuple[BotEngagement, ...]:
-    return tuple(
-        _bot(
-            bot, learnt.expectations.get(bot), HourlyCounts(hours.start_ms, counts), calendar, late
-        )
-        for bot, counts in hours.bots.items()
-    )
-
-
-def _bot(
-    bot: BotLabels,
-    expectation: Expectation | None,
-    hours: HourlyCounts,
+    learnt: _Learnt,
+    hours: SettledHours,
     calendar: Calendar,
-    late: bool,  # noqa: FBT001
-) -> BotEngagement:
-    newest = hours.since(hours.end_ms - HOUR_MS)
-    judged = {} if late or expectation is None else judge(expectation, hours, calendar)
-    return BotEngagement(
-        labels=bot,
-        end_ms=hours.end_ms,
-        late=late,
-        weeks=expectation.weeks if expectation else len(hours.counts) / WEEK_H,
-        holiday=calendar.holidays(newest)[0] is not None if calendar.has_holidays else None,
-        scores=judged,
-        _expectation=expectation,
-        _hours=hours,
-        _calendar=calendar,
-    )
+    arrived: Sequence[float],
+    *,
+    late: bool,
+) -> tuple[BotEngagement, ...]:
+    bots = []
+    for labels, counts in hours.bots.items():
+        of_bot, expectation = HourlyCounts(hours.start_ms, counts), learnt.expectations.get(labels)
+        today = calendar.holidays(of_bot)[-1]
+        bots.append(
+            BotEngagement(
+                labels=labels,
+                end_ms=hours.end_ms,
+                late=late,
+                weeks=expectation.weeks if expectation else len(counts) / WEEK_H,
+                holiday=today is not None if calendar.has_holidays else None,
+                scores=judge(expectation, of_bot, calendar, arrived)
+                if expectation and not late
+                else {},
+                _expectation=expectation,
+                _hours=of_bot,
+                _calendar=calendar,
+                _arrived=arrived,
+            )
+        )
+    return tuple(bots)
 
 
 def _samples(bot: BotEngagement) -> Iterator[Shown]:

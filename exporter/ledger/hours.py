@@ -70,6 +70,14 @@ class SettledHours:
     expires_ms: int
     bots: Mapping[BotLabels, tuple[float | None, ...]]
 
+    @property
+    def totals(self) -> list[float | None]:
+        """Return the hours of all bots together."""
+        return [
+            None if None in counts else sum(filter(None, counts))
+            for counts in zip(*self.bots.values(), strict=True)
+        ]
+
 
 def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | None:
     """Return the newest settled hours, at most ``most``; None where there are none yet."""
