@@ -38,6 +38,9 @@ MEANING: Any = {
 """What of a query changes what its numbers mean; the rest may change without a new baseline."""
 
 
+MORE = "more calls where an answer has several pages"
+
+
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
     account = _account(options)
@@ -98,7 +101,7 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
         "granularity_ms": window.bucket,
         "span_ms": window.bucket if asked.shape == "range" else window.max_span,
         "stream": stream,
-        "cost": Cost(note="" if asked.pages.kind == "none" else "more calls for more pages"),
+        "cost": Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
     }
     if "settle" not in given:
         traits["settle_ms"] = window.settle

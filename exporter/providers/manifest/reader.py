@@ -137,7 +137,8 @@ class ManifestReader:
             fetched.append(answer)
             return found, self._next(page, found, answer, response)
 
-        read = read_pages(fetch, endpoint, page_rows=1, most_pages=pages.max, drift=rows.drift)
+        full, most = pages.size or 1, pages.max
+        read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
         async for page in read:  # one that repeats the page before is empty here
             if page or not kept:
                 kept.append(fetched[-1])

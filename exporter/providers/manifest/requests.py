@@ -55,7 +55,7 @@ class Account:
     def sign(self) -> dict[str, str]:
         """Return the headers that sign a request; a token that is fetched comes on its own."""
         auth, given = self.manifest.auth, self.given(self.read())
-        headers = {name: str(fill(value, given)) for name, value in self.manifest.headers.items()}
+        headers = filled_headers(self.manifest.headers, given)
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
@@ -140,7 +140,7 @@ class RequestBuilder:
         elif page is not None:
             params = [pair for pair in params if pair[0] != pages.send]
             params.append((pages.send or "", str(page)))
-        headers = {name: str(fill(value, given)) for name, value in request.headers.items()}
+        headers = filled_headers(request.headers, given)
         return ApiCall(request.method, path, params=params, json=body, headers=headers)
 
     def _given(self, window: Window | None, secrets: Mapping[str, str]) -> Substitutes:
@@ -176,6 +176,11 @@ class RequestBuilder:
                 return [(f"{name}[]", value) for value in values]
             case "comma":
                 return [(name, ",".join(values))] if values else []
+
+
+def filled_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
+    """Return ``headers`` as text, without those that are one empty variable."""
+    return {name: str(value) for name, value in fill(dict(headers), given).items()}
 
 
 def _param(value: Any) -> str:
