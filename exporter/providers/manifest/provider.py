@@ -13,7 +13,7 @@ from exporter.providers.manifest.mapping import BoundQuery
 from exporter.providers.manifest.options import ManifestOptions
 from exporter.providers.manifest.program import CompiledQuery
 from exporter.providers.manifest.reader import ManifestReader
-from exporter.providers.manifest.requests import Account, RequestBuilder
+from exporter.providers.manifest.requests import ManifestAccount, RequestBuilder
 
 MEANING: Any = {
     "request": {"method", "path", "params", "arrays", "body"},
@@ -54,15 +54,15 @@ def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query
                 yield _query(options, settings, account, compiled, {variable: value})
 
 
-def _account(options: ManifestOptions) -> Account:
+def _account(options: ManifestOptions) -> ManifestAccount:
     manifest = options.manifest.settings
-    return Account(manifest, options.secrets, options.texts(), options.base_url)
+    return ManifestAccount(manifest, options.secrets, options.texts(), options.base_url)
 
 
 def _query(
     options: ManifestOptions,
     settings: LabelSettings,
-    account: Account,
+    account: ManifestAccount,
     compiled: CompiledQuery,
     each: Mapping[str, str],
 ) -> Query:

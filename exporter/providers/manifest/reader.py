@@ -17,7 +17,7 @@ from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
 from exporter.providers.manifest.mapping import BoundQuery, Collector
 from exporter.providers.manifest.requests import (
-    Account,
+    ManifestAccount,
     RequestBuilder,
     next_link,
     next_query,
@@ -36,7 +36,7 @@ class ManifestReader:
     spec: QuerySpec
     query: BoundQuery
     requests: RequestBuilder
-    account: Account
+    account: ManifestAccount
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
         """Yield one reading per span of the window, oldest first; of a stream one in all."""
@@ -178,7 +178,7 @@ class ManifestReader:
         except Unauthorized as error:
             if not unauthorized_once(error, self.account):
                 raise
-            self.account.forget()
+            self.account.drop_token()
             response = await self._send(client, request, call, secrets)
         return response, decode(response.body, self.query.program.answer, call.endpoint)
 

@@ -33,7 +33,7 @@ class AccessToken(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Account:
+class ManifestAccount:
     """The secrets of a target and what requests carry of them; shared by its queries."""
 
     manifest: Manifest
@@ -78,7 +78,7 @@ class Account:
             return replace(call, headers={**call.headers, "Authorization": f"Bearer {token}"})
         return call
 
-    def forget(self) -> None:
+    def drop_token(self) -> None:
         """Fetch a new token for the next request."""
         self._renew_ms = 0.0
 
@@ -210,6 +210,6 @@ def next_link(header: str | None) -> str | None:
     return found[1] if found else None
 
 
-def unauthorized_once(error: Unauthorized, account: Account) -> bool:
+def unauthorized_once(error: Unauthorized, account: ManifestAccount) -> bool:
     """Say whether a fetched token may have expired, so that one more try makes sense."""
     return error.status == 401 and account.manifest.auth.kind.startswith("oauth2")  # noqa: PLR2004
