@@ -17,10 +17,10 @@ COMMANDS = re.findall(r"^chatbot-exporter (manifest .*)$", PAGE, re.MULTILINE)
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("exporter.yaml", "desk.yaml", "page1.json", "page2.json"):
+    for name in ("exporter.yaml", "parrot.yaml", "page1.json", "page2.json"):
         (tmp_path / name).write_text(FILES[name], "utf-8")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DESK_KEY", "k")
+    monkeypatch.setenv("PARROT_KEY", "k")
     return tmp_path
 
 
@@ -38,16 +38,16 @@ def test_each_command_of_the_tutorial_prints_what_the_page_shows() -> None:
     assert tried.exit_code == 0, tried.stderr
     assert tried.stdout == FILES["output"]
     assert config.exit_code == 0, config.stderr
-    assert "desk (stats)" in config.stdout
+    assert "parrot (stats)" in config.stdout
 
 
 def test_a_mistake_in_the_manifest_is_reported_by_check_config_too(folder: Path) -> None:
-    wrong = FILES["desk.yaml"].replace("row.in}", "rwo.in}").replace("/v2/stats", "v2/stats")
-    (folder / "desk.yaml").write_text(wrong, "utf-8")
+    wrong = FILES["parrot.yaml"].replace("row.in}", "rwo.in}").replace("/v2/stats", "v2/stats")
+    (folder / "parrot.yaml").write_text(wrong, "utf-8")
 
     done = CliRunner().invoke(main, ["check-config"])
 
     assert done.exit_code == 2
-    assert "desk.yaml:11:13: queries.stats.request.path: expected a path" in done.stderr
+    assert "parrot.yaml:11:13: queries.stats.request.path: expected a path" in done.stderr
     assert "begin with answer or hour or row" in done.stderr
     assert "exporter.yaml:5:15: targets[0].manifest: " in done.stderr
