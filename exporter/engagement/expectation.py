@@ -17,7 +17,6 @@ WINDOWS = (1, 3, 6, 12, 24, 48)
 LEARN_H = 5 * WEEK_H
 TAIL_H = WEEK_H
 """Hours before the newest one learnt from at which judging begins: the chart of a week."""
-LEAST_H = WEEK_H
 LAG_H = max(WINDOWS)
 """The newest hours are not in the table: the longest window is never compared with itself."""
 SHIFTED_H = 6
@@ -80,15 +79,21 @@ class HourExpectation:
 
 
 def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
-    """Return what to expect of a bot after ``hours``; None while less than a week is known."""
-    hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS)
+    """Return what to expect of a bot after ``hours``; None while less than a week is known.
+
+    Its history begins with the first message.
+    """
+    hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS).from_first_count()
+    weeks = sum(count is not None for count in hours.counts) / WEEK_H
+    if weeks < 1:
+        return None
     free = calendar.holidays(hours)
     counts = _without_holidays(hours.counts, free)
     week_hours = calendar.week_hours(hours)
     old = max(0, len(counts) - LAG_H)
     habit = show_habit(counts[:old], week_hours[:old])
     habitual = sum(habit)
-    if sum(count is not None for count in counts) < LEAST_H or not habitual:
+    if not habitual:
         return None
     table = weekly_table(counts[:old], week_hours[:old], habit)
     base = [table[hour] for hour in week_hours]
@@ -101,7 +106,7 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
     return Expectation(
         table=tuple(table),
         roughness={window: _roughness(window, counts, base, found, doubt) for window in WINDOWS},
-        weeks=sum(count is not None for count in hours.counts) / WEEK_H,
+        weeks=weeks,
         doubt=doubt,
         mean=found.means[min(tail + STRETCH_H, len(counts))],
         tail_ms=hours.start_ms + tail * HOUR_MS,

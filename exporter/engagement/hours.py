@@ -29,6 +29,11 @@ class HourlyCounts:
         at = max(0, (start_ms - self.start_ms) // HOUR_MS)
         return HourlyCounts(self.start_ms + at * HOUR_MS, self.counts[at:])
 
+    def from_first_count(self) -> "HourlyCounts":
+        """Return the hours from the first with a count above 0 on."""
+        at = next((at for at, count in enumerate(self.counts) if count), len(self.counts))
+        return self.since(self.start_ms + at * HOUR_MS)
+
 
 def no_holiday(_: dt.date) -> bool:
     """Say that there are no holidays."""

@@ -37,6 +37,7 @@ from exporter.model.samples import HOUR_MS
 
 OWNER = "~engagement/"
 DIGITS = 3
+PUBLISH_EVERY_S = 1.0
 LEARN_EVERY_MS = DAY_H * HOUR_MS
 LEARN_AGAIN_MS = 15_000
 """While the past is being read, bots are learnt again no more often than this."""
@@ -88,9 +89,10 @@ class _Learnt:
 
     def outdated_ms(self, hours: SettledHours) -> int | None:
         """Return from when on this is to be learnt again with ``hours``; None: it is up to date."""
-        if hours.bots.keys() - self.expectations.keys():
-            return self.at_ms
-        if hours.end_ms - self.end_ms >= LEARN_EVERY_MS:
+        age_ms = hours.end_ms - self.end_ms
+        nothing_yet = age_ms > 0 and not any(self.expectations.values())
+        new = hours.bots.keys() - self.expectations.keys()
+        if new or nothing_yet or age_ms >= LEARN_EVERY_MS:
             return self.at_ms
         older = hours.known_from_ms < self.known_from_ms
         return self.at_ms + LEARN_AGAIN_MS if older else None
@@ -161,10 +163,14 @@ class EngagementGauges:
     async def work(self) -> None:
         """Judge what is noted, and publish it."""
         noted, self._noted = sorted(self._noted & self._specs.keys()), set()
+        published_s = self._clock.monotonic()
         try:
             while noted:
                 await self._update(noted[0])
                 noted.pop(0)
+                if self._clock.monotonic() - published_s >= PUBLISH_EVERY_S:
+                    self._page.publish()
+                    published_s = self._clock.monotonic()
         finally:
             self._noted |= set(noted)
             self._page.publish()
@@ -250,7 +256,7 @@ def _judged(
                 labels=labels,
                 end_ms=hours.end_ms,
                 late=late,
-                weeks=expectation.weeks if expectation else len(counts) / WEEK_H,
+                weeks=expectation.weeks if expectation else _weeks(of_bot),
                 holiday=today is not None if calendar.has_holidays else None,
                 scores=judge(expectation, of_bot, calendar, arrived)
                 if expectation and not late
@@ -262,6 +268,11 @@ def _judged(
             )
         )
     return tuple(bots)
+
+
+def _weeks(hours: HourlyCounts) -> float:
+    counts = hours.from_first_count().counts
+    return min(1.0, sum(count is not None for count in counts) / WEEK_H)
 
 
 def _samples(bot: BotEngagement) -> Iterator[Shown]:

@@ -177,3 +177,15 @@ def test_more_messages_raise_the_score_and_the_date_changes_nothing(more: int, w
 
     assert all(higher[length].score > plain[length].score for length in WINDOWS)
     assert judged(replace(counts(hours), start_ms=later_ms), utc) == plain
+
+
+def test_the_history_of_a_new_bot_begins_with_its_first_message() -> None:
+    true = means(rhythm(600), 5 * WEEK)
+    new = [each * (at >= 3 * WEEK) for at, each in enumerate(true)]
+
+    expectation = learnt(counts(drawn(new)), Calendar())
+
+    assert expectation.weeks == pytest.approx(2, abs=0.1)
+    expected = expected_hours(expectation, counts(drawn(new)), Calendar())
+    due = sum(each.expected or 0.0 for each in expected)
+    assert due == pytest.approx(sum(new[-WEEK:]), rel=0.1)

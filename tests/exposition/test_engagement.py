@@ -15,7 +15,7 @@ from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from tests.support.builders import INTERACTIONS, received, spec
 from tests.support.driver import LedgerDriver
-from tests.support.virtual import START_MS, inline
+from tests.support.virtual import START_MS, VirtualClock, inline
 
 FAMILIES = {family.name: family for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY)}
 WINDOWS = {"1h", "3h", "6h", "12h", "24h", "48h"}
@@ -27,8 +27,8 @@ Hours = dict[int, float]
 class Shop:
     """A ledger of one query, and the page that shows the engagement of its bots."""
 
-    def __init__(self, folder: Path, **traits: Any) -> None:
-        self.driver = LedgerDriver(folder, spec(**traits))
+    def __init__(self, folder: Path, at_ms: int = START_MS, **traits: Any) -> None:
+        self.driver = LedgerDriver(folder, spec(**traits), clock=VirtualClock(at_ms))
         self.page = MetricsPage(FAMILIES)
         self.gauges = EngagementGauges(
             ledger=self.driver.ledger, page=self.page, clock=self.driver.clock, offload=inline
@@ -141,6 +141,17 @@ def test_a_gap_takes_the_windows_that_it_touches(shop: Callable[..., Shop]) -> N
     (engagement,) = bot.gauges.bots
     unknown = [hour.start_ms for hour in engagement.last_week() if hour.engagement is None]
     assert unknown == [SETTLED_MS - 5 * HOUR_MS]
+
+
+def test_two_local_hours_with_one_label_in_autumn_are_no_drop(shop: Callable[..., Shop]) -> None:
+    repeated_ms = 1_792_890_000_000  # 2026-10-25T01:00Z, 02:00 in Berlin for the second time
+    zone = {"timezone": "Europe/Berlin", "local_hours": True, "lookback_ms": 14 * DAY_MS}
+    bot = shop(at_ms=repeated_ms + 2 * HOUR_MS + 60_000, **zone)
+    hours = steady(14, repeated_ms + 2 * HOUR_MS)
+
+    bot.poll(hours | {repeated_ms - HOUR_MS: 200.0, repeated_ms: 0.0})
+
+    assert bot.shown()["1h"] == bot.shown()["3h"] / 3 == 100
 
 
 def test_in_the_first_week_nothing_is_judged(shop: Callable[..., Shop]) -> None:
