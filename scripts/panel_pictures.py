@@ -26,8 +26,6 @@ NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 DAY_S = 24 * HOUR_S
 STEP_S = 900
 PANELS = (
-    ("chatbot-flowxo", "Engagement in 3 hours and expected band", 7),
-    ("chatbot-flowxo", "This week vs. last week and expected", 7),
     ("chatbot-flowxo", "Messages received", 7),
     ("chatbot-exporter", "Polls per hour", 1),
 )

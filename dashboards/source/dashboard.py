@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DashboardPage:
-    """One dashboard; ``uid`` is its address and file name for ever."""
+    """One dashboard; ``uid`` is its address and file name, and never changes."""
 
     uid: str
     title: str

@@ -1,4 +1,4 @@
-"""The board for whoever runs the exporter: polls, budgets, trust in the counts, the ledger."""
+"""The board for operators of the exporter: polls, budgets, data quality, the ledger."""
 
 from dashboards.source import promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable

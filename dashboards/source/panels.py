@@ -29,7 +29,7 @@ PROVIDER_COLOURS = {
     "voiceflow": SKY,
     "xenioo": PINK,
 }
-"""Okabe and Ito's colours, told apart with every kind of colour vision; status runs from blue to
+"""Okabe and Ito's colours, which people with any colour vision can distinguish; status runs from blue to
 orange to vermilion, and always has a number, a word or an arrow as well."""
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -43,7 +43,7 @@ USUAL = 3
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What a panel says of itself; ``no_value`` tells apart what is missing from what is zero."""
+    """Title, description and unit of a panel; ``no_value`` says why nothing is shown."""
 
     title: str
     description: str
@@ -61,7 +61,7 @@ class Curve:
 
 
 def stat_panel(caption: Caption, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
-    """Return one figure, with its course behind it."""
+    """Return one number with a sparkline."""
     return (
         stat.Panel()
         .title(caption.title)

@@ -1,7 +1,7 @@
 """What dashboards and rules share: labels, selectors, and queries over several replicas.
 
 Replicas of one exporter, scraped one by one, differ in ``instance`` and ``pod`` and show the same
-values; ``job`` tells exporters apart. So every query about a bot or a target first takes one of the
+values; exporters differ in ``job``. So every query about a bot or a target first takes one of the
 replicas (``once``), or adds what each of them has done itself (``SELF_COUNTED``).
 """
 

@@ -158,7 +158,7 @@ def _names(metric: MetricPanel, caption: Caption, select: str, state: str) -> Pa
 
 
 def _labels(metric: MetricPanel) -> tuple[str, ...]:
-    """Return the labels that may tell lines of ``metric`` apart."""
+    """Return the labels in which lines of ``metric`` may differ."""
     if metric.family in _ACCOUNT_WIDE:
         return ("window", metric.by)
     base = ("project",) if metric.family in _NO_ENVIRONMENT else ("project", "bot_environment")

@@ -220,7 +220,7 @@ def exporter(gone: range, down: range = range(0), build: range = range(STEPS)) -
         (exporter(range(0), range(STEPS), range(0)), "15m", NOW),  # it was never reached
     ],
 )
-def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
+def test_an_absent_exporter_fires_after_a_quarter_of_an_hour(
     tmp_path: Path, series: Series, hold: str, earliest: int | None
 ) -> None:
     chosen = rules(THRESHOLDS, (ABSENT,))

@@ -22,16 +22,16 @@ FALLBACK, HANDOVER, USERS = (
 THRESHOLDS = Thresholds(interval_s=HOUR_S)
 HOURS = 31 * 24
 FRIDAY_TEN = 29 * 24 + 10  # promtool's time starts on a Thursday
-Course: TypeAlias = Callable[[int], float | None]
+Hourly: TypeAlias = Callable[[int], float | None]
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
 
-def flat(value: float) -> Course:
+def flat(value: float) -> Hourly:
     return lambda _hour: value
 
 
-def written(course: Course) -> list[float | None]:
-    return [course(hour) for hour in range(HOURS)]
+def written(hourly: Hourly) -> list[float | None]:
+    return [hourly(hour) for hour in range(HOURS)]
 
 
 def gauge(family: str, *more: str) -> str:
@@ -39,39 +39,39 @@ def gauge(family: str, *more: str) -> str:
     return f"{family}{{{','.join(labels)}}}"
 
 
-def period(kind: str, course: Course) -> dict[str, Values]:
-    return {gauge(f"chatbot_period_{kind}", 'period="hour"'): written(course)}
+def period(kind: str, hourly: Hourly) -> dict[str, Values]:
+    return {gauge(f"chatbot_period_{kind}", 'period="hour"'): written(hourly)}
 
 
-def steps(before: float, after: float, since: int = FRIDAY_TEN) -> Course:
+def steps(before: float, after: float, since: int = FRIDAY_TEN) -> Hourly:
     return lambda hour: after if hour >= since else before
 
 
-def fallbacks(share: Course, messages: float) -> dict[str, Values]:
-    part = lambda hour: round((share(hour) or 0) * messages)  # noqa: E731 - a course is a function
+def fallbacks(share: Hourly, messages: float) -> dict[str, Values]:
+    part = lambda hour: round((share(hour) or 0) * messages)  # noqa: E731 - a series is a function of the hour
     return period("fallbacks", part) | period("messages_received", flat(messages))
 
 
-def handovers(share: Course, conversations: float) -> dict[str, Values]:
-    part = lambda hour: (share(hour) or 0) * conversations  # noqa: E731 - a course is a function
+def handovers(share: Hourly, conversations: float) -> dict[str, Values]:
+    part = lambda hour: (share(hour) or 0) * conversations  # noqa: E731 - a series is a function of the hour
     return period("handovers", part) | period("conversations_started", flat(conversations))
 
 
-def users(course: Course, window: str = "rolling_7d") -> dict[str, Values]:
+def users(hourly: Hourly, window: str = "rolling_7d") -> dict[str, Values]:
     name = gauge("chatbot_active_users", 'channel=""', f'window="{window}"')
-    return {name: written(course)}
+    return {name: written(hourly)}
 
 
-def dip(value: float, other: float, start: int, end: int) -> Course:
+def dip(value: float, other: float, start: int, end: int) -> Hourly:
     return lambda hour: other if start <= hour < end else value
 
 
-def dips(values: tuple[float, ...], usual: float) -> Course:
+def dips(values: tuple[float, ...], usual: float) -> Hourly:
     """Return the usual number, apart from the hours from Friday ten on."""
     return lambda hour: dict(enumerate(values, FRIDAY_TEN)).get(hour, usual)
 
 
-LATE_MESSAGES: Course = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
+LATE_MESSAGES: Hourly = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "fallbacks rise": (FALLBACK, fallbacks(steps(0.05, 0.25), 100)),
     "always many": (None, fallbacks(flat(0.3), 100)),
