@@ -27,7 +27,11 @@ from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import (
+    Transport,
+    ignore_unwritable_key_log,
+    trusted_certificates,
+)
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -370,6 +374,8 @@ async def serve(request: ServeRequest) -> None:
     is served.
     """
     clock = SystemClock()
+    if ignored := ignore_unwritable_key_log(os.environ):
+        log.warning(ignored)
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),
