@@ -30,7 +30,7 @@ BOTS_DIFFER = 0.7
 """Standard deviation of the logarithm of the bots' variances."""
 DOUBT, DOUBT_FIRST = 0.75, 2.0
 """Variance of an expectation after one week, in units of usual variance; the second for events
-that cannot be told from a habit yet, which falls with the cube of the weeks."""
+that cannot be distinguished from a habit yet, which falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
 LONGEST_DAYS = 28.0
 
@@ -70,7 +70,7 @@ class WindowScore:
 
 @dataclass(frozen=True, slots=True)
 class HourExpectation:
-    """One hour as it was expected before it began; None: not known, or a holiday without compare."""
+    """One hour as expected before it began; None: not known, or not judged."""
 
     start_ms: int
     engagement: float | None
@@ -134,7 +134,7 @@ def expected_hours(
     calendar: Calendar,
     arrived: Sequence[float] = (),
 ) -> tuple[HourExpectation, ...]:
-    """Return the hours since the tail as they were expected one by one, oldest first."""
+    """Return the hours since the tail one by one, as expected before each began, oldest first."""
     return _Tail.of(expectation, hours, calendar, arrived).hours()
 
 

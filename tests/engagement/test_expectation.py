@@ -148,7 +148,7 @@ HOURS = st.lists(
 
 @settings(max_examples=12, deadline=None)
 @given(hours=HOURS, calendar=st.sampled_from([BERLIN, Calendar(), Calendar("Asia/Kolkata")]))
-def test_whatever_the_hours_the_figures_are_sound(
+def test_whatever_the_hours_the_numbers_are_sound(
     hours: list[int | None], calendar: Calendar
 ) -> None:
     given_hours = counts([None if each is None else float(each) for each in hours])
