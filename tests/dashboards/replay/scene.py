@@ -221,7 +221,7 @@ def _stressed(life: _Life, hour: int) -> float:
     if life.stress is Stress.WEEKLY and 0 <= hour % WEEK - life.weekly < 8:
         return 3.0
     if life.stress is Stress.RAMP_UP:
-        return min(1.0, 0.1 * 10.0 ** (hour / (7 * WEEK)))
+        return min(1.0, 0.1 * math.pow(10, hour / (7 * WEEK)))
     return 1.0
 
 
