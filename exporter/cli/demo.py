@@ -36,7 +36,7 @@ LATE = {"inkeep": {"settle": "4h"}}
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
-demo-flowxo has lost three quarters of its messages, demo-inkeep is three hours late,
+demo-flowxo has lost two thirds of its messages, demo-inkeep is three hours late,
 demo-chatlayer takes counts back after a minute.
 
 Worth opening:
@@ -75,7 +75,7 @@ async def _demo(
 ) -> None:
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     urls = await asyncio.wrap_future(_simulate(services))
-    targets = {name: services[name].target(url) for name, url in urls.items()}
+    targets = {name: services[name].target(url) | LATE.get(name, {}) for name, url in urls.items()}
     settings = demo_settings(targets, folder)
     request = ServeRequest(
         settings=settings,
@@ -114,9 +114,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
         "targets": [
-            {"name": f"demo-{name}", "provider": name, "requests_per_second": 0}
-            | LATE.get(name, {})
-            | dict(keys)
+            {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
             for name, keys in targets.items()
         ],
     }

@@ -14,7 +14,7 @@ from exporter.simulator.traffic import Traffic
 
 LATE_MS = 3 * HOUR_MS
 DROP_HOURS = 8
-DROP_SHARE = 0.25
+DROP_SHARE = 0.3
 SPAM = 400
 SPAM_AFTER_MS, RETRACTED_AFTER_MS = 30_000, 60_000
 
@@ -30,11 +30,11 @@ class Vendor:
 
 
 VENDORS: Mapping[str, Vendor] = {
-    "chatlayer": Vendor(900, retracts=True),
-    "flowxo": Vendor(1800, drops=True),
-    "inkeep": Vendor(700, delay_ms=LATE_MS),
-    "voiceflow": Vendor(1300),
-    "xenioo": Vendor(600),
+    "chatlayer": Vendor(1200, retracts=True),
+    "flowxo": Vendor(3000, drops=True),
+    "inkeep": Vendor(1000, delay_ms=LATE_MS),
+    "voiceflow": Vendor(1600),
+    "xenioo": Vendor(800),
 }
 
 
