@@ -8,7 +8,6 @@ from functools import lru_cache
 from itertools import count
 
 from exporter.simulator.conversations import (
-    LATEST_MS,
     ConversationStart,
     Kind,
     Occurrence,
@@ -21,6 +20,8 @@ from exporter.simulator.times import HOUR_MS
 SIZE = 24
 """Different conversations, and users, in an hour."""
 ONE_LATE_OF = 50
+LATEST_MS = 10 * 60_000
+"""How late the late ones are, at most."""
 ACTIVE_HOURS = 30 * 24
 GREETINGS = (Kind.NEW_USER, Kind.RETURNING_USER)
 _Values = tuple[str, ...]
@@ -42,7 +43,7 @@ class Crowd:
     ) -> None:
         self._seed = seed
         self._volume = volume
-        self._delay_ms = delay_ms
+        self.delay_ms = delay_ms
         self.latest_ms = LATEST_MS + delay_ms
         self._live_hour = (live_ms - self.latest_ms) // HOUR_MS
         self._template = _template(seed)
@@ -99,7 +100,7 @@ class Crowd:
                 amount = int(index < new) if kind is Kind.NEW_USER else often - int(index < new)
             if amount:
                 at_ms = hour * HOUR_MS + min(one.at_ms, HOUR_MS - 1)
-                shown_ms, source = at_ms + self._delay_ms, f"{self._seed}-{hour}-{index}"
+                shown_ms, source = at_ms + self.delay_ms, f"{self._seed}-{hour}-{index}"
                 yield Occurrence(
                     *(source, one.number, at_ms, kind, shown_ms, contexts[index]),
                     detail=one.detail,
@@ -116,8 +117,8 @@ class Crowd:
                 chance = zlib.crc32(f"{source}/{one.number}".encode())
                 begin_ms = (number + zlib.crc32(source.encode()) % 100 / 100) / total * HOUR_MS
                 at_ms = hour * HOUR_MS + min(round(begin_ms) + one.at_ms, HOUR_MS - 1)
-                lag_ms = 0 if chance % ONE_LATE_OF else 60_000 + chance % (LATEST_MS - 60_000)
-                shown_ms = at_ms + self._delay_ms + lag_ms
+                lag_ms = 0 if chance % ONE_LATE_OF else chance % LATEST_MS
+                shown_ms = at_ms + self.delay_ms + lag_ms
                 context = {**contexts[index], "conversation": source}
                 yield Occurrence(
                     *(source, one.number, at_ms, kind, shown_ms, context),

@@ -97,6 +97,8 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         near = [self._scripted(kind, first, last)]
+        if self._crowd is not None:  # of what is hidden yet, nothing is made
+            last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
         near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
         for occurrence in (one for records in near for one in records):
             if (

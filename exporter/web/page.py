@@ -123,8 +123,11 @@ def _counts(
 
 
 def _troubled(target: TargetStatus) -> bool:
-    shown = [*(q.state for q in target.queries), *(bot.verdict for bot in target.bots)]
-    return not PROBLEMS.isdisjoint(TONES[each] for each in shown)
+    shown: list[State | Verdict] = [
+        *(q.state for q in target.queries),
+        *(bot.verdict for bot in target.bots),
+    ]
+    return any(TONES[each] in PROBLEMS for each in shown)
 
 
 def _facts(target: TargetStatus) -> Iterator[Fact]:
@@ -138,8 +141,8 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
                 if error
                 else ""
             )
-            tone, at_ms = TONES[query.state], error and error.at_ms
-            yield Fact(f"{query.name} {query.state}{why}", tone, at_ms)
+            at_ms = error.at_ms if error else None
+            yield Fact(f"{query.name} {query.state}{why}", TONES[query.state], at_ms)
     if overhang := sum(query.overhang for query in queries):
         yield Fact(
             f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it",

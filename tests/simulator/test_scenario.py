@@ -23,9 +23,9 @@ def made(now_ms: int = NOW) -> tuple[VirtualClock, dict[str, Traffic]]:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_an_hour_has_the_same_sums_whether_it_is_past_or_live(kind: Kind) -> None:
-    past, live = (
-        Traffic(crowd=Crowd(1, lambda _: 500, live_ms=at)) for at in (NOW, NOW - 9 * HOUR_MS)
-    )
+    past, live = [
+        Traffic(crowd=Crowd(1, lambda _: 500, live_ms=at)) for at in (NOW, NOW - 12 * HOUR_MS)
+    ]
     window, by = (MIDNIGHT + 4 * HOUR_MS, MIDNIGHT + 6 * HOUR_MS), ("channel", "environment")
 
     sums = past.hourly(kind, window, NOW, by=by)
