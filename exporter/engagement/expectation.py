@@ -17,7 +17,6 @@ WINDOWS = (1, 3, 6, 12, 24, 48)
 LEARN_H = 5 * WEEK_H
 TAIL_H = WEEK_H
 """Hours before the newest one learnt from at which judging begins: the chart of a week."""
-LEAST_H = WEEK_H
 LAG_H = max(WINDOWS)
 """The newest hours are not in the table: the longest window is never compared with itself."""
 SHIFTED_H = 6
@@ -31,7 +30,7 @@ BOTS_DIFFER = 0.7
 """Standard deviation of the logarithm of the bots' variances."""
 DOUBT, DOUBT_FIRST = 0.75, 2.0
 """Variance of an expectation after one week, in units of usual variance; the second for events
-that cannot be told from a habit yet, which falls with the cube of the weeks."""
+that cannot be distinguished from a habit yet, which falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
 LONGEST_DAYS = 28.0
 
@@ -71,7 +70,7 @@ class WindowScore:
 
 @dataclass(frozen=True, slots=True)
 class HourExpectation:
-    """One hour as it was expected before it began; None: not known, or a holiday without compare."""
+    """One hour as expected before it began; None: not known, or not judged."""
 
     start_ms: int
     engagement: float | None
@@ -80,15 +79,21 @@ class HourExpectation:
 
 
 def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
-    """Return what to expect of a bot after ``hours``; None while less than a week is known."""
-    hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS)
+    """Return what to expect of a bot after ``hours``; None while less than a week is known.
+
+    Its history begins with the first message.
+    """
+    hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS).from_first_count()
+    weeks = sum(count is not None for count in hours.counts) / WEEK_H
+    if weeks < 1:
+        return None
     free = calendar.holidays(hours)
     counts = _without_holidays(hours.counts, free)
     week_hours = calendar.week_hours(hours)
     old = max(0, len(counts) - LAG_H)
     habit = show_habit(counts[:old], week_hours[:old])
     habitual = sum(habit)
-    if sum(count is not None for count in counts) < LEAST_H or not habitual:
+    if not habitual:
         return None
     table = weekly_table(counts[:old], week_hours[:old], habit)
     base = [table[hour] for hour in week_hours]
@@ -101,7 +106,7 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
     return Expectation(
         table=tuple(table),
         roughness={window: _roughness(window, counts, base, found, doubt) for window in WINDOWS},
-        weeks=sum(count is not None for count in hours.counts) / WEEK_H,
+        weeks=weeks,
         doubt=doubt,
         mean=found.means[min(tail + STRETCH_H, len(counts))],
         tail_ms=hours.start_ms + tail * HOUR_MS,
@@ -111,17 +116,26 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
 
 
 def judge(
-    expectation: Expectation, hours: HourlyCounts, calendar: Calendar
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
 ) -> dict[int, WindowScore]:
-    """Return the windows that end with the newest of ``hours`` and are wholly known, by length."""
-    return _Tail.of(expectation, hours, calendar).windows()
+    """Return the windows that end with the newest of ``hours`` and are wholly known, by length.
+
+    ``arrived`` is the share of the newest hour that has usually come, of the one before it …
+    """
+    return _Tail.of(expectation, hours, calendar, arrived).windows()
 
 
 def expected_hours(
-    expectation: Expectation, hours: HourlyCounts, calendar: Calendar
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
 ) -> tuple[HourExpectation, ...]:
-    """Return the hours since the tail as they were expected one by one, oldest first."""
-    return _Tail.of(expectation, hours, calendar).hours()
+    """Return the hours since the tail one by one, as expected before each began, oldest first."""
+    return _Tail.of(expectation, hours, calendar, arrived).hours()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +154,18 @@ class _Tail:
     may_shift: bool
 
     @classmethod
-    def of(cls, expectation: Expectation, hours: HourlyCounts, calendar: Calendar) -> "_Tail":
+    def of(
+        cls,
+        expectation: Expectation,
+        hours: HourlyCounts,
+        calendar: Calendar,
+        arrived: Sequence[float],
+    ) -> "_Tail":
         hours = hours.since(expectation.tail_ms)
         free, week_hours = calendar.holidays(hours), calendar.week_hours(hours)
         table = [expectation.table[hour] for hour in week_hours]
+        for age, share in enumerate(arrived[: len(table)], 1):
+            table[-age] *= share
         usual = _without_holidays(hours.counts, free)
         habit = [count is not None for count in usual]
         return cls(
@@ -166,7 +188,9 @@ class _Tail:
             counts = [count for count in self.counts[start:] if count is not None]
             base = [value for value in self.base[start:] if value is not None]
             if start >= 0 and len(counts) == len(base) == length:
-                usual = min(sum(base), self._shifted(start)) if self._shifts(length) else sum(base)
+                usual = sum(base)
+                if self._shifts(length):
+                    usual *= min(1.0, self._shifted(start))
                 found[length] = self._scored(length, sum(counts), usual * self.level[start])
         return found
 
@@ -188,9 +212,12 @@ class _Tail:
         return self.may_shift and length <= SHIFTED_H
 
     def _shifted(self, start: int) -> float:
-        """Return the least that the table says of the hours with the clock an hour off."""
+        """Return the least that the table says of the hours with the clock an hour off, as a share."""
         table, hours = self.expectation.table, self.week_hours[start:]
-        return min(sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (-1, 1))
+        usual, *shifted = (
+            sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (0, -1, 1)
+        )
+        return min(shifted) / usual if usual > 0 else 1.0
 
     def _deviation(self, length: int, expected: float) -> float:
         rough = self.expectation.roughness[length] * expected

@@ -29,6 +29,11 @@ class HourlyCounts:
         at = max(0, (start_ms - self.start_ms) // HOUR_MS)
         return HourlyCounts(self.start_ms + at * HOUR_MS, self.counts[at:])
 
+    def from_first_count(self) -> "HourlyCounts":
+        """Return the hours from the first with a count above 0 on."""
+        at = next((at for at, count in enumerate(self.counts) if count), len(self.counts))
+        return self.since(self.start_ms + at * HOUR_MS)
+
 
 def no_holiday(_: dt.date) -> bool:
     """Say that there are no holidays."""
@@ -50,6 +55,10 @@ class Calendar:
     def known(self) -> bool:
         return self.zone != "UTC"
 
+    @property
+    def has_holidays(self) -> bool:
+        return self.is_holiday is not no_holiday
+
     def week_hours(self, hours: HourlyCounts) -> tuple[int, ...]:
         """Return the local hour of the week of each hour; 0 is Monday 00:00."""
         return tuple(
@@ -59,7 +68,7 @@ class Calendar:
 
     def holidays(self, hours: HourlyCounts) -> tuple[dt.date | None, ...]:
         """Return the holiday that each hour belongs to; None for usual days."""
-        if self.is_holiday is no_holiday:
+        if not self.has_holidays:
             return (None,) * len(hours.counts)
         days = [at.date() for at in _local(self.zone, hours.start_ms, len(hours.counts))]
         free = {day for day in set(days) if self.is_holiday(day)}

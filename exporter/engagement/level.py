@@ -7,11 +7,11 @@ from exporter.engagement.hours import DAY_H
 from exporter.engagement.scale import is_event, known, running_sums
 
 STRETCH_H = 6
-EVENT, CARRY_EVENT = 3.5, 3.0
-"""Deviations beyond which a stretch is an event, and beyond which nothing of it is carried on."""
+EVENT, PERSIST_EVENT = 3.5, 3.0
+"""Deviations beyond which a stretch is an event, and beyond which nothing of it persists."""
 DAY_LASTS, STRETCH_LASTS = 0.24, 0.4
 """Powers: how much of what the last day and the last stretch were off is expected to go on."""
-CARRY_PRIOR, CARRY_MOST = 100.0, 1.3
+PERSIST_PRIOR, PERSIST_MOST = 100.0, 1.3
 LEVEL_PRIOR = 30.0
 
 
@@ -71,17 +71,19 @@ def levels(
         if start > 0:
             mean = mean.after(seen[start - 1], base[start - 1])
         means.append(mean)
-        carried = 1.0
+        persisting = 1.0
         for length, power in ((DAY_H, DAY_LASTS), (STRETCH_H, STRETCH_LASTS)):
             first = max(0, end - length)
-            carried *= _carried(sum(seen[first:end]), sum(base[first:end]) * mean.level) ** power
-        expected.append(mean.level * carried)
+            persisting *= (
+                _persisting(sum(seen[first:end]), sum(base[first:end]) * mean.level) ** power
+            )
+        expected.append(mean.level * persisting)
     return Levels(expected, habit, means)
 
 
-def _carried(seen: float, expected: float) -> float:
+def _persisting(seen: float, expected: float) -> float:
     """Return by how much the last hours were off, within bounds; 1 where they are an event."""
-    if is_event(seen, expected, CARRY_EVENT):
+    if is_event(seen, expected, PERSIST_EVENT):
         return 1.0
-    off = (seen + CARRY_PRIOR) / (expected + CARRY_PRIOR)
-    return min(max(off, 1 / CARRY_MOST), CARRY_MOST)
+    off = (seen + PERSIST_PRIOR) / (expected + PERSIST_PRIOR)
+    return min(max(off, 1 / PERSIST_MOST), PERSIST_MOST)

@@ -1,6 +1,7 @@
 """The scale on which counts are compared: chance and roughness have the same size everywhere."""
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import asinh, sqrt
 
 LOW, HIGH = 0.6, 1.6
@@ -31,10 +32,7 @@ def is_event(count: float, expected: float, limit: float) -> bool:
 
 def running_sums(values: Iterable[float]) -> list[float]:
     """Return the sums of the first 0, 1, 2 … values."""
-    sums = [0.0]
-    for value in values:
-        sums.append(sums[-1] + value)
-    return sums
+    return list(accumulate(values, initial=0.0))
 
 
 def known(counts: Sequence[float | None]) -> list[float]:

@@ -11,6 +11,8 @@ from functools import partial
 from itertools import islice
 
 from exporter.clock import Clock
+from exporter.config.holidays import holiday_calendar
+from exporter.engagement.arrivals import Arrivals
 from exporter.engagement.expectation import (
     LEARN_H,
     TAIL_H,
@@ -22,7 +24,7 @@ from exporter.engagement.expectation import (
     judge,
     learn,
 )
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, no_holiday
 from exporter.errors import LedgerError
 from exporter.exposition.page import MetricsPage
 from exporter.ledger.hours import BotLabels, SettledHours
@@ -35,6 +37,7 @@ from exporter.model.samples import HOUR_MS
 
 OWNER = "~engagement/"
 DIGITS = 3
+PUBLISH_EVERY_S = 1.0
 LEARN_EVERY_MS = DAY_H * HOUR_MS
 LEARN_AGAIN_MS = 15_000
 """While the past is being read, bots are learnt again no more often than this."""
@@ -58,6 +61,7 @@ class BotEngagement:
     _expectation: Expectation | None = field(repr=False)
     _hours: HourlyCounts = field(repr=False)
     _calendar: Calendar = field(repr=False)
+    _arrived: Sequence[float] = field(repr=False)
 
     def last_week(self) -> Sequence[HourExpectation]:
         """Return the last seven days hour by hour, oldest first; fewer where fewer are known.
@@ -65,7 +69,8 @@ class BotEngagement:
         Computed on each call, in about a millisecond; may be called on any thread.
         """
         if self._expectation is not None:
-            return expected_hours(self._expectation, self._hours, self._calendar)[-WEEK_H:]
+            found = expected_hours(self._expectation, self._hours, self._calendar, self._arrived)
+            return found[-WEEK_H:]
         newest = self._hours.since(self._hours.end_ms - WEEK_H * HOUR_MS)
         return [
             HourExpectation(newest.start_ms + at * HOUR_MS, count, None, None)
@@ -84,9 +89,10 @@ class _Learnt:
 
     def outdated_ms(self, hours: SettledHours) -> int | None:
         """Return from when on this is to be learnt again with ``hours``; None: it is up to date."""
-        if hours.bots.keys() - self.expectations.keys():
-            return self.at_ms
-        if hours.end_ms - self.end_ms >= LEARN_EVERY_MS:
+        age_ms = hours.end_ms - self.end_ms
+        nothing_yet = age_ms > 0 and not any(self.expectations.values())
+        new = hours.bots.keys() - self.expectations.keys()
+        if new or nothing_yet or age_ms >= LEARN_EVERY_MS:
             return self.at_ms
         older = hours.known_from_ms < self.known_from_ms
         return self.at_ms + LEARN_AGAIN_MS if older else None
@@ -115,6 +121,7 @@ class EngagementGauges:
         self._offload = offload
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._judged: dict[QueryKey, _Judged] = {}
+        self._arrivals: dict[QueryKey, Arrivals] = {}
         self._noted: set[QueryKey] = set()
         self._wake = asyncio.Event()
 
@@ -156,30 +163,40 @@ class EngagementGauges:
     async def work(self) -> None:
         """Judge what is noted, and publish it."""
         noted, self._noted = sorted(self._noted & self._specs.keys()), set()
+        published_s = self._clock.monotonic()
         try:
             while noted:
                 await self._update(noted[0])
                 noted.pop(0)
+                if self._clock.monotonic() - published_s >= PUBLISH_EVERY_S:
+                    self._page.publish()
+                    published_s = self._clock.monotonic()
         finally:
             self._noted |= set(noted)
             self._page.publish()
 
     async def _update(self, key: QueryKey) -> None:
-        spec, before = self._specs[key], self._judged.get(key)
+        spec, before = self._specs.get(key), self._judged.get(key)
+        if spec is None:  # a reload came in between
+            return
         hours = await self._read(spec, TAIL_H + DAY_H)
         if hours is None:
             self._remove(key)
             return
-        calendar, now_ms = Calendar(spec.timezone), self._clock.now_ms()
+        calendar, now_ms = _calendar(spec), self._clock.now_ms()
         learnt = before.learnt if before else None
         outdated_ms = learnt.outdated_ms(hours) if learnt else now_ms
         if learnt is None or (outdated_ms is not None and outdated_ms <= now_ms):
             learnt = await self._learn(spec, calendar)
             outdated_ms = None
+        arrivals = self._arrivals.setdefault(key, Arrivals())
+        arrivals.note(hours.end_ms, hours.totals)
         late = hours.expires_ms <= now_ms
         if before and (before.hours, before.late) == (hours, late) and before.learnt is learnt:
             return
-        bots = await self._offload(partial(_judged, learnt, hours, calendar, late=late))
+        bots = await self._offload(
+            partial(_judged, learnt, hours, calendar, arrivals.shares, late=late)
+        )
         due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
         if self._specs.get(key) is spec:
             self._judged[key] = _Judged(learnt, hours, bots, late, None if late else due_ms)
@@ -201,6 +218,7 @@ class EngagementGauges:
 
     def _remove(self, key: QueryKey) -> None:
         self._judged.pop(key, None)
+        self._arrivals.pop(key, None)
         self._page.remove((key[0], OWNER + key[1]))
 
     async def _read(self, spec: QuerySpec, most: int) -> SettledHours | None:
@@ -218,36 +236,45 @@ class EngagementGauges:
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
 
+def _calendar(spec: QuerySpec) -> Calendar:
+    named = spec.holidays
+    return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
+
+
 def _judged(
-    learnt: _Learnt, hours: SettledHours, calendar: Calendar, *, late: bool
-) -> tuple[BotEngagement, ...]:
-    return tuple(
-        _bot(
-            bot, learnt.expectations.get(bot), HourlyCounts(hours.start_ms, counts), calendar, late
-        )
-        for bot, counts in hours.bots.items()
-    )
-
-
-def _bot(
-    bot: BotLabels,
-    expectation: Expectation | None,
-    hours: HourlyCounts,
+    learnt: _Learnt,
+    hours: SettledHours,
     calendar: Calendar,
-    late: bool,  # noqa: FBT001
-) -> BotEngagement:
-    judged = {} if late or expectation is None else judge(expectation, hours, calendar)
-    return BotEngagement(
-        labels=bot,
-        end_ms=hours.end_ms,
-        late=late,
-        weeks=expectation.weeks if expectation else len(hours.counts) / WEEK_H,
-        holiday=None,
-        scores=judged,
-        _expectation=expectation,
-        _hours=hours,
-        _calendar=calendar,
-    )
+    arrived: Sequence[float],
+    *,
+    late: bool,
+) -> tuple[BotEngagement, ...]:
+    bots = []
+    for labels, counts in hours.bots.items():
+        of_bot, expectation = HourlyCounts(hours.start_ms, counts), learnt.expectations.get(labels)
+        today = calendar.holidays(of_bot)[-1]
+        bots.append(
+            BotEngagement(
+                labels=labels,
+                end_ms=hours.end_ms,
+                late=late,
+                weeks=expectation.weeks if expectation else _weeks(of_bot),
+                holiday=today is not None if calendar.has_holidays else None,
+                scores=judge(expectation, of_bot, calendar, arrived)
+                if expectation and not late
+                else {},
+                _expectation=expectation,
+                _hours=of_bot,
+                _calendar=calendar,
+                _arrived=arrived,
+            )
+        )
+    return tuple(bots)
+
+
+def _weeks(hours: HourlyCounts) -> float:
+    counts = hours.from_first_count().counts
+    return min(1.0, sum(count is not None for count in counts) / WEEK_H)
 
 
 def _samples(bot: BotEngagement) -> Iterator[Shown]:

@@ -4,9 +4,11 @@ Messages received are a bot's engagement; its interactions where the vendor coun
 else its conversations started.
 """
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -70,6 +72,14 @@ class SettledHours:
     expires_ms: int
     bots: Mapping[BotLabels, tuple[float | None, ...]]
 
+    @property
+    def totals(self) -> list[float | None]:
+        """Return the hours of all bots together."""
+        return [
+            None if None in counts else sum(filter(None, counts))
+            for counts in zip(*self.bots.values(), strict=True)
+        ]
+
 
 def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | None:
     """Return the newest settled hours, at most ``most``; None where there are none yet."""
@@ -87,6 +97,9 @@ def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | 
     unknown = _unknown(tx, row.id, window)
     bots = _bots(tx, spec, row.id)
     counts = _counts(tx, bots, window)
+    for hour in _repeated(spec, window) if spec.local_hours else ():
+        for values in counts.values():
+            values[hour - 1 : hour + 1] = [sum(values[hour - 1 : hour + 1]) / 2] * 2
     return SettledHours(
         known_from_ms=known_from_ms,
         start_ms=start_ms,
@@ -125,6 +138,17 @@ def _counts(
     for series_id, start_ms, obs in tx.execute(BUCKETS, asked):
         of_series[series_id][(start_ms - window.start_ms) // HOUR_MS] += obs
     return counts
+
+
+def _repeated(spec: QuerySpec, window: Window) -> list[int]:
+    """Return the hours whose local label is that of the hour before: both are one bucket."""
+    zone = ZoneInfo(spec.timezone)
+    starts = range(window.start_ms + HOUR_MS, window.end_ms, HOUR_MS)
+    return [
+        hour
+        for hour, start_ms in enumerate(starts, 1)
+        if dt.datetime.fromtimestamp(start_ms / 1000, zone).fold
+    ]
 
 
 def _unknown(tx: sa.Connection, query_id: int, window: Window) -> set[int]:
