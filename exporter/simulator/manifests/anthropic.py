@@ -107,7 +107,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
             "provider": "manifest",
             "manifest": "anthropic",
             "secrets": {"key": KEY},
-            "base_url": f"{url}/v1",
+            "base_url": f"{url}/v1/organizations",
         },
     )
 
