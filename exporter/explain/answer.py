@@ -186,7 +186,7 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
     """Return the account of one series. ``families`` are all that can be exported, by name."""
     family = families[record.family]
     source = record.source
-    buckets = tuple(_bucket(row, source.spec, now_ms) for row in record.buckets)
+    buckets = tuple(_bucket(row, source.spec, family, now_ms) for row in record.buckets)
     return Explanation(
         series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
         meaning=family.meaning or family.help,
@@ -211,19 +211,21 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
 def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
     if spec is None:
         return ""
-    of_period = {each.period_name: each.name for each in families.values() if each.period}
+    of_period = {each.period_name: each.name for each in list(families.values()) if each.period}
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 
-def _bucket(row: StoredBucket, spec: QuerySpec | None, now_ms: int) -> ExplainedBucket:
+def _bucket(
+    row: StoredBucket, spec: QuerySpec | None, family: Family, now_ms: int
+) -> ExplainedBucket:
     end_ms = row.start_ms + (spec.granularity_ms if spec else HOUR_MS)
     return ExplainedBucket(
         start_ms=row.start_ms,
         end_ms=end_ms,
         phase=_phase(end_ms, spec, now_ms),
-        provider=row.obs,
-        baseline=row.base,
-        counted=row.obs - row.base,
+        provider=row.obs / family.per_unit,
+        baseline=row.base / family.per_unit,
+        counted=(row.obs - row.base) / family.per_unit,
         revisions=row.revised,
     )
 

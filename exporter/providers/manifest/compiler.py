@@ -92,10 +92,10 @@ class QueryCompiler:
             answer=self._type(),
             levels=tuple(self._levels),
             feeds=tuple(each for each in feeds if each is not None),
-            at=at and self._instant(at),
+            at=None if at is None else self._instant(at),
             at_level=1 if at is None else self._names[at.terms[0].root],
-            until=until and self._instant(until),
-            id=id_ and self._read(id_),
+            until=None if until is None else self._instant(until),
+            id=None if id_ is None else self._read(id_),
             only=only,
             next=next_,
             more=more,
@@ -174,7 +174,7 @@ class QueryCompiler:
     ) -> list[str]:
         """Return the secrets that ``value`` names; note names that mean nothing."""
         found = self._attempt(steps, lambda: [named(each) for each in expressions(value)]) or []
-        known = {"variables": self.manifest.variables, EACH: self.query.for_each}
+        known = {"variables": set(self.manifest.variables), EACH: set(self.query.for_each)}
         for root, name in found:
             if (root == "secrets" and not secrets) or (root == "window" and not window):
                 hint = "only in auth, headers and the body" if root == "secrets" else ""
@@ -378,9 +378,7 @@ class QueryCompiler:
     def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
         for term in expression.terms:
             number = self._names[term.root]
-            if number in self._maps and not term.steps:
-                self.add(steps, "an entry is read by its fields or by @key")
-            elif number not in self._maps and [s.kind for s in term.steps] == ["key"]:
+            if number not in self._maps and [s.kind for s in term.steps] == ["key"]:
                 self.add(steps, "only the entries of a map have a @key")
             else:
                 self._attempt(steps, self._trees[number].declare, term.steps, leaf)

@@ -59,9 +59,9 @@ class FieldTree:
         if self.leaf is not None:
             return self.leaf
         if self.items is not None:
-            return list[self.items.type() | None]
+            return list[self.items.type() | None]  # type: ignore[misc] # made at run time
         if self.entries is not None:
-            return dict[str, self.entries.type() | None]
+            return dict[str, self.entries.type() | None]  # type: ignore[misc] # likewise
         names = {attribute(name): name for name in self.fields}
         members = [
             (attribute(name), tree.type() | None, None) for name, tree in self.fields.items()
@@ -160,10 +160,8 @@ def as_text(value: Scalar | None) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def exact(value: Decimal | None, path: str) -> Decimal | None:
+def exact(value: Decimal, path: str) -> Decimal:
     """Return ``value`` if it is a finite amount of sensible size; raise ``SchemaError`` otherwise."""
-    if value is None:
-        return None
     digits = value.as_tuple()
     if not isinstance(digits.exponent, int) or abs(digits.exponent) > LARGEST_EXPONENT:
         raise SchemaError(f"{path}: expected an amount")
