@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -28,11 +28,12 @@ from exporter.model.samples import (
     Reading,
     Series,
     Window,
+    ceil_to,
     floor_to,
 )
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import Query, Target
-from exporter.simulator import SIMULATORS
+from exporter.simulator import VENDORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
@@ -85,7 +86,7 @@ class Bench:
         self.case = case
         self.window = window
         self.clock = VirtualClock()
-        self.service: Service = SIMULATORS[case.kind](
+        self.service: Service = VENDORS[case.kind](
             self.clock, Traffic(seed=7, per_hour=per_hour)
         )
         named = {"name": "shop", "provider": case.kind}
@@ -95,8 +96,9 @@ class Bench:
 
     @property
     def secrets(self) -> list[str]:
-        values = (getattr(self.options, name) for name in type(self.options).model_fields)
-        return [value.read() for value in values if isinstance(value, Secret)]
+        found = [getattr(self.options, name) for name in type(self.options).model_fields]
+        found += [*getattr(self.options, "secrets", {}).values()]
+        return [value.read() for value in found if isinstance(value, Secret)]
 
     def read(self, query: Query) -> list[Reading]:
         """Return every reading of one poll."""
@@ -134,19 +136,25 @@ class Bench:
         return found
 
     def truth(self, family: str, **more: Any) -> dict[int, int]:
-        """Return what happened in each hour of the window, as far as it shows now."""
+        """Return what happened in each bucket of the window, as far as it shows now."""
         happening, attributes = self.case.counts[family]
-        span = (self.window.start_ms, self.window.end_ms)
-        sums = self.service.traffic.hourly(
+        step_ms = next(
+            query.spec.granularity_ms for query in self.target.queries if family in query.spec.fields
+        )
+        span = floor_to(self.window.start_ms, step_ms), ceil_to(self.window.end_ms, step_ms)
+        found = self.service.traffic.hourly(
             happening, span, self.clock.now_ms(), **{**attributes, **more}
         )
-        return {at_ms: value for (at_ms, *_), value in sums.items() if value}
+        sums: Counter[int] = Counter()
+        for (at_ms, *_), value in found.items():
+            sums[floor_to(at_ms, step_ms)] += value
+        return dict(+sums)
 
 
 class Compliance:
     """The suite; a subclass sets ``case``."""
 
-    case: ClassVar[Case]
+    case: Case
 
     def test_a_complete_read_equals_what_happened(self) -> None:
         bench = Bench(self.case)
@@ -193,7 +201,7 @@ class Compliance:
 
     def test_every_series_has_its_familys_labels_and_kind(self) -> None:
         bench = Bench(self.case)
-        known = _families(self.case.kind)
+        known = _families(bench)
         seen: set[str] = set()
 
         for query in bench.target.queries:
@@ -265,9 +273,10 @@ class Compliance:
         assert len({spec.fingerprint for spec in specs}) == len(specs)
 
 
-def _families(kind: str) -> Mapping[str, Family]:
-    own = {family.name: family for family in PROVIDERS[kind].families}
-    return own | {name: NORMALISED[name] for name in PROVIDERS[kind].feeds}
+def _families(bench: Bench) -> Mapping[str, Family]:
+    kind = PROVIDERS[bench.target.provider]
+    own = {family.name: family for family in (*kind.families, *bench.options.own_families())}
+    return own | {name: NORMALISED[name] for name in kind.feeds or NORMALISED}
 
 
 def _counts(reading: Reading) -> Counter[tuple[str, int]]:

@@ -22,4 +22,4 @@ MANIFEST_SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "intercom": intercom.build,
     "openai": openai.build,
 }
-"""By the manifest's name, as ``SIMULATORS`` has them by the provider's."""
+"""By the manifest's name."""

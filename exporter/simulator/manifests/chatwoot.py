@@ -17,7 +17,7 @@ METRICS = {
     "conversations_count": Kind.CONVERSATION_STARTED,
     "incoming_messages_count": Kind.MESSAGE_RECEIVED,
     "outgoing_messages_count": Kind.MESSAGE_SENT,
-    "resolutions_count": Kind.CONVERSATION_ENDED,
+    "resolutions_count": Kind.FEEDBACK,
     "bot_resolutions_count": Kind.GOAL,
     "bot_handoffs_count": Kind.HANDOVER,  # of distinct conversations
 }
