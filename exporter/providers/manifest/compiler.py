@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -33,6 +33,7 @@ from exporter.providers.manifest.program import (
     CompiledQuery,
     ReadLabel,
     RowFeed,
+    RowFilter,
     RowLevel,
     RowProgram,
 )
@@ -47,7 +48,6 @@ _REFUSED = {
     "cumulative": "a running total would count every unit again in each bucket; "
     "show it under gauge as a level",
 }
-_Only = tuple[tuple[ReadField, frozenset[str | None]], ...]
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class QueryCompiler:
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
         self._shape()
-        only = self._only(("only",), query.only)
+        only, expect = self._filters((), query), self._filter(("expect",), query.expect)
         feeds = [
             *self._feeds("count", query.count, self._count),
             *self._feeds("gauge", query.gauge, self._gauge),
@@ -97,6 +97,7 @@ class QueryCompiler:
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
+            expect=expect,
             next=next_,
             more=more,
             total=total,
@@ -257,7 +258,7 @@ class QueryCompiler:
             constant=constant,
             scale=scale or Decimal(1),
             exact=exact,
-            only=self._only((*base, "only"), rule.only),
+            only=self._filters(base, rule),
             missing=rule.missing,
         )
 
@@ -344,12 +345,17 @@ class QueryCompiler:
             self.add(steps, "a label is one field, without conversions")
         return ReadLabel(read=self._read(expression), null=self.query.null_labels.get(value))
 
-    def _only(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> _Only:
-        found = []
-        for text, values in rules.items():
-            expression = self._expression((*steps, text), text)
-            if expression is not None:
-                found.append((self._read(expression), frozenset(map(as_text, values))))
+    def _filters(self, base: Steps, rule: CountRule | ManifestQuery) -> tuple[RowFilter, ...]:
+        excluded = self._filter((*base, "except"), rule.excluded)
+        negative = tuple(replace(each, excludes=True) for each in excluded)
+        return self._filter((*base, "only"), rule.only) + negative
+
+    def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
+        found = [
+            RowFilter(text, self._read(expression), frozenset(map(as_text, values)))
+            for text, values in rules.items()
+            if (expression := self._expression((*steps, text), text)) is not None
+        ]
         return tuple(found)
 
     # Expressions

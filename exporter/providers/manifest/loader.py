@@ -233,9 +233,10 @@ def _warnings(source: Source, manifest: Manifest) -> Iterator[SettingsProblem]:
     for name, query in manifest.queries.items():
         base: Steps = ("queries", name)
         window: Steps = (*base, "window")
-        if query.complete is None and query.pages.kind == "none" and query.missing != "error":
+        proven = query.complete or query.until or query.missing == "error"
+        if not proven and query.pages.kind == "none":
             words = "warning: nothing shows that an answer is complete"
-            yield source.problem(base, words, "give complete, or pages, or missing: error")
+            yield source.problem(base, words, "give complete, until, pages, or missing: error")
         if query.window.end == "unstated" and query.shape != "range":
             words = "warning: it is not stated whether the end of the window is included"
             yield source.problem(window, words, "give window.end: exclusive or inclusive")

@@ -16,7 +16,7 @@ from exporter.model.samples import DAY_MS, LARGEST_EXACT, Event, Family, Reading
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact
-from exporter.providers.manifest.program import CompiledQuery, RowFeed, RowProgram
+from exporter.providers.manifest.program import CompiledQuery, RowFeed, RowFilter, RowProgram
 
 _EXACT = Context(prec=200)
 Amount = tuple[Family, tuple[str, ...], int]
@@ -162,7 +162,11 @@ class Collector:
         return new
 
     def _add_row(self, row: RowContext, bucket_ms: int) -> None:
-        if not admitted(self.query.program.only, row):
+        program = self.query.program
+        for rule in program.expect:
+            if not rule.admits(row):
+                raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+        if not admitted(program.only, row):
             return
         for bound in self.query.feeds:
             feed = bound.feed
@@ -249,9 +253,9 @@ def record_id(read: ReadField, row: RowContext) -> str:
     return found
 
 
-def admitted(only: Sequence[tuple[ReadField, frozenset[str | None]]], row: RowContext) -> bool:
-    """Say whether a row has one of the values that are listed for each field."""
-    return all(as_text(read(row)) in values for read, values in only)
+def admitted(filters: Sequence[RowFilter], row: RowContext) -> bool:
+    """Say whether a row passes every filter."""
+    return all(each.admits(row) for each in filters)
 
 
 def _numbers(feed: RowFeed, row: RowContext) -> Iterator[Any]:

@@ -56,6 +56,7 @@ Resolution: TypeAlias = Annotated[
     WithJsonSchema({"type": ["number", "string"]}),
 ]
 Constant: TypeAlias = str | int | float | bool
+FieldValues: TypeAlias = dict[str, list[Constant | None]]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -209,8 +210,11 @@ class CountRule(BaseModel):
 
     value: str | int = Field(default=1, description="a sum of fields, or 1 for each row")
     labels: dict[str, Constant] = Field(default_factory=dict)
-    only: dict[str, list[Constant | None]] = Field(
+    only: FieldValues = Field(
         default_factory=dict, description="fields and the values at which a row counts here"
+    )
+    excluded: FieldValues = Field(
+        default_factory=dict, alias="except", description="the values at which it does not"
     )
     missing: Literal["zero", "keep", "error"] = Field(
         default="keep", description="what an absent value means; `keep` changes nothing"
@@ -261,7 +265,15 @@ class ManifestQuery(BaseModel):
         default="zero", description="what a bucket that is not in the answer means"
     )
     complete: CompleteRule | None = None
-    only: dict[str, list[Constant | None]] = Field(default_factory=dict)
+    only: FieldValues = Field(
+        default_factory=dict, description="fields and the values at which a row counts"
+    )
+    excluded: FieldValues = Field(
+        default_factory=dict, alias="except", description="the values at which it does not"
+    )
+    expect: FieldValues = Field(
+        default_factory=dict, description="the values that fields must have, such as a currency"
+    )
     labels: dict[str, Constant] = Field(default_factory=dict, description="of every family")
     null_labels: dict[str, str] = Field(
         default_factory=dict, description="what null in a field means, as a label"

@@ -6,10 +6,24 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from exporter.model.samples import Family
-from exporter.providers.manifest.fields import ReadField, RowContext
+from exporter.providers.manifest.fields import ReadField, RowContext, as_text
 from exporter.providers.manifest.model import ManifestQuery
 
 EACH = "each"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Admits rows whose ``field`` has one of the ``values`` (None: null), or none of them."""
+
+    field: str
+    read: ReadField
+    values: frozenset[str | None]
+    excludes: bool = False
+
+    def admits(self, row: RowContext) -> bool:
+        """Say whether a row passes."""
+        return (as_text(self.read(row)) in self.values) != self.excludes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +41,8 @@ class RowFeed:
     """What a row adds to ``family`` (None: the one of ``for_each``), or shows as a gauge.
 
     ``values`` are added up; without any, the row counts ``constant``. ``exact``: they are decimals,
-    and their sum times ``scale`` is rounded to the family's resolution. ``only`` are fields and the
-    values at which the row counts. ``of`` is ``additive`` or the class of a gauge.
+    and their sum times ``scale`` is rounded to the family's resolution. ``only`` says which rows
+    count. ``of`` is ``additive`` or the class of a gauge.
     """
 
     family: Family | None
@@ -38,7 +52,7 @@ class RowFeed:
     constant: int = 1
     scale: Decimal = Decimal(1)
     exact: bool = False
-    only: tuple[tuple[ReadField, frozenset[str | None]], ...] = ()
+    only: tuple[RowFilter, ...] = ()
     missing: Literal["zero", "keep", "error"] = "keep"
     of: str = "additive"
     window: str = ""
@@ -67,7 +81,8 @@ class RowProgram:
     at_level: int = 1
     until: Callable[[RowContext], int] | None = None
     id: ReadField | None = None
-    only: tuple[tuple[ReadField, frozenset[str | None]], ...] = ()
+    only: tuple[RowFilter, ...] = ()
+    expect: tuple[RowFilter, ...] = ()
     next: ReadField | None = None
     more: ReadField | None = None
     total: ReadField | None = None

@@ -19,7 +19,19 @@ MEANING: Any = {
     "request": {"method", "path", "params", "arrays", "body"},
     "window": {"bucket", "timezone", "end"},
     **dict.fromkeys(
-        ("shape", "rows", "at", "until", "id", "mutable", "only", "labels", "null_labels", "count"),
+        (
+            "shape",
+            "rows",
+            "at",
+            "until",
+            "id",
+            "mutable",
+            "only",
+            "excluded",
+            "labels",
+            "null_labels",
+            "count",
+        ),
         True,
     ),
 }

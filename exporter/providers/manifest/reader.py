@@ -10,7 +10,7 @@ from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import Reading, SECOND_MS, Window, ceil_to
+from exporter.model.samples import SECOND_MS, Reading, Window, ceil_to
 from exporter.providers.base.declared import read_pages
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans

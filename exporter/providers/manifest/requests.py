@@ -144,7 +144,8 @@ class RequestBuilder:
         return ApiCall(request.method, path, params=params, json=body, headers=headers)
 
     def _given(self, window: Window | None, secrets: Mapping[str, str]) -> Substitutes:
-        settings = self.query.window
+        settings, shape = self.query.window, self.query.shape
+        margin_ms = {"buckets": settings.bucket, "records": SECOND_MS}.get(shape, 0)
         return Substitutes(
             variables=self.variables,
             each=self.each,
@@ -152,7 +153,7 @@ class RequestBuilder:
             window=window,
             zone=settings.timezone,
             inclusive=settings.end == "inclusive",
-            wider=settings.end == "unstated" and self.query.shape == "records",
+            margin_ms=margin_ms if settings.end == "unstated" else 0,
         )
 
     def _params(self, given: Substitutes) -> list[tuple[str, str]]:

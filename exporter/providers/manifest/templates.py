@@ -29,8 +29,8 @@ class Omitted:
 class Substitutes:
     """What texts may name: the window with its time zone, variables, secrets, the value of a loop.
 
-    ``inclusive`` and ``wider`` say how the window's bounds are written: the last instant in it, or
-    one unit more on both sides where it is not known whether a bound is included.
+    ``inclusive`` and ``margin_ms`` say how the window's bounds are written: the last instant in it,
+    or that much more on both sides where it is not known whether a bound is included.
     """
 
     variables: Mapping[str, str]
@@ -39,7 +39,7 @@ class Substitutes:
     window: Window | None = None
     zone: str = "UTC"
     inclusive: bool = False
-    wider: bool = False
+    margin_ms: int = 0
 
 
 @cache
@@ -142,7 +142,7 @@ def _value(expression: Expression, given: Substitutes) -> str | int:
     if conversion is None or window is None:
         raise AssertionError("only requests have a window")
     unit = unit_ms(conversion)
+    margin_ms = max(unit, given.margin_ms) if given.margin_ms else 0
     if name == "start":
-        return write(conversion, window.start_ms - unit * given.wider, given.zone)
-    shift_ms = unit * (given.wider - given.inclusive)
-    return write(conversion, window.end_ms + shift_ms, given.zone)
+        return write(conversion, window.start_ms - margin_ms, given.zone)
+    return write(conversion, window.end_ms + margin_ms - unit * given.inclusive, given.zone)
