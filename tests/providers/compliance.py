@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -44,6 +45,12 @@ from tests.support.virtual import START_MS, VirtualClock, run_virtual
 T = TypeVar("T", str, tuple[str, str])
 URL = "http://127.0.0.1"
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 12 * HOUR_MS, floor_to(START_MS, HOUR_MS))
+
+
+@cache
+def made_up(per_hour: float) -> Traffic:
+    """Return traffic that all tests share, since making it up takes longer than they do."""
+    return Traffic(seed=7, per_hour=per_hour)
 
 
 def _question(query: Query, window: Window, now_ms: int) -> PollRequest:
@@ -86,9 +93,7 @@ class Bench:
         self.case = case
         self.window = window
         self.clock = VirtualClock()
-        self.service: Service = VENDORS[case.kind](
-            self.clock, Traffic(seed=7, per_hour=per_hour)
-        )
+        self.service: Service = VENDORS[case.kind](self.clock, made_up(per_hour))
         named = {"name": "shop", "provider": case.kind}
         entries = named | self.service.target(URL) | dict(case.settings)
         self.options = options_of(**entries)
@@ -139,7 +144,9 @@ class Bench:
         """Return what happened in each bucket of the window, as far as it shows now."""
         happening, attributes = self.case.counts[family]
         step_ms = next(
-            query.spec.granularity_ms for query in self.target.queries if family in query.spec.fields
+            query.spec.granularity_ms
+            for query in self.target.queries
+            if family in query.spec.fields
         )
         span = floor_to(self.window.start_ms, step_ms), ceil_to(self.window.end_ms, step_ms)
         found = self.service.traffic.hourly(
