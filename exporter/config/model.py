@@ -124,6 +124,11 @@ class TargetOptions(Common):
         description="the target's former name, so that its counts go on under the new one",
     )
 
+    @property
+    def vendor(self) -> str:
+        """Return the label ``provider``."""
+        return self.provider
+
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the target's own settings define, beside the provider's."""
         return ()

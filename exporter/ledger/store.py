@@ -56,8 +56,8 @@ class Ledger:
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
-        self._last: dict[int, LastReading] = {}
-        self._begun: dict[int, int] = {}
+        self._last: dict[QueryKey, LastReading] = {}
+        self._begun: dict[QueryKey, int] = {}
         self._spent_s: dict[str, float] = {}
         self._tight = False
         self.max_bytes: int | None = None
@@ -105,6 +105,8 @@ class Ledger:
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         self._specs = {spec.key: spec for spec in specs}
+        self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
+        self._last = {key: last for key, last in self._last.items() if key in self._specs}
 
     def _take_key(self) -> None:
         if self._key_file is not None:
@@ -175,7 +177,8 @@ class Ledger:
 
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse."""
-        spec = self._specs.get((claim.target, claim.query))
+        key = (claim.target, claim.query)
+        spec = self._specs.get(key)
         if spec is None:
             raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
         with self._transaction() as tx:
@@ -189,14 +192,14 @@ class Ledger:
                 started_ms=started_ms,
                 families=self._families,
                 label_rules_changed=row.label_rules != settings.encode_label_rules(spec),
-                first=self._begun.get(claim.query_id) != claim.token,
+                first=self._begun.get(key) != claim.token,
                 key=self._key,
-                last_reading=self._last.pop(claim.query_id, None),
+                last_reading=self._last.pop(key, None),
             )
             applied, last = apply_reading(given)
-        self._begun[claim.query_id] = claim.token
+        self._begun[key] = claim.token
         if last is not None:
-            self._last[claim.query_id] = last
+            self._last[key] = last
         return applied
 
     def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:

@@ -8,14 +8,15 @@ from exporter.providers.manifest.provider import PROVIDER as MANIFEST
 from exporter.providers.voiceflow.provider import PROVIDER as VOICEFLOW
 from exporter.providers.xenioo.provider import PROVIDER as XENIOO
 
-BUILT_IN: dict[str, Provider] = {
+PROVIDERS: dict[str, Provider] = {
     "voiceflow": VOICEFLOW,
     "flowxo": FLOWXO,
     "xenioo": XENIOO,
     "inkeep": INKEEP,
     "chatlayer": CHATLAYER,
+    "manifest": MANIFEST,
 }
-"""The providers of one vendor each."""
-
-PROVIDERS: dict[str, Provider] = {**BUILT_IN, "manifest": MANIFEST}
 """Every provider, by its name in ``exporter.yaml``."""
+
+BUILT_IN = {name: each for name, each in PROVIDERS.items() if each is not MANIFEST}
+"""Those that read one vendor each."""

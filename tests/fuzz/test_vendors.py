@@ -15,7 +15,7 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Target
 from tests.support.vendors import Vendors
 from tests.support.virtual import VirtualClock, run_virtual
@@ -98,7 +98,7 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     return errors
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(BUILT_IN))
 @EFFORT
 @given(
     place=st.integers(0, 200),

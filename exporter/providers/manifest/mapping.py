@@ -60,6 +60,13 @@ class BoundQuery:
     def program(self) -> RowProgram:
         return self.compiled.program
 
+    @property
+    def one_a_bucket(self) -> bool:
+        """Return whether two rows of one instant can only be one row given twice."""
+        labels = [label for bound in self.feeds for label in bound.labels]
+        of_rows = self.program.at_level == len(self.program.levels)
+        return of_rows and all(isinstance(label, str) for label in labels)
+
 
 def bind(
     compiled: CompiledQuery, families: Sequence[Family | None], given: Mapping[str, str]
@@ -104,12 +111,17 @@ class Collector:
             self._add_range(answers, part)
             return
         program, buckets = self.query.program, dict[int, int | None]()
+        unique = shape == "buckets" and self.query.one_a_bucket
         for context in contexts(program, answers, program.at_level):
             at_ms = self._at(context)
+            if unique and at_ms in buckets:
+                raise SchemaError(f"{self.query.compiled.name}: a bucket came twice")
             if at_ms not in buckets:
                 start_ms = floor_to(at_ms, self.step_ms)
                 inside = part.holds(at_ms if shape == "records" else start_ms)
                 buckets[at_ms] = start_ms if inside else None
+                near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
+                self.rows.drift["unexpected_type"] += not near.holds(at_ms)
                 self.rows.drift["unexpected_type"] += (
                     inside and shape == "buckets" and at_ms != start_ms
                 )

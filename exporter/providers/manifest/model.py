@@ -176,6 +176,7 @@ class ManifestPages(BaseModel):
     more: str | None = Field(
         default=None, description="the path of a field that says true or false"
     )
+    size: int | None = Field(default=None, ge=1, description="how many items a full page has")
     first: int = Field(default=1, ge=0, le=1, description="page: the number of the first page")
     max: int = Field(default=200, ge=1, le=10_000, description="most pages of one window")
     on_expired: Literal["restart", "error"] = Field(

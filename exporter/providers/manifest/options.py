@@ -124,6 +124,11 @@ class ManifestOptions(TargetOptions):
         completed.__pydantic_fields_set__ = set(given)
         return completed
 
+    @property
+    def vendor(self) -> str:
+        """Return the manifest's name, which the label ``provider`` shows."""
+        return self.manifest.settings.name
+
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the manifest declares."""
         return self.manifest.families

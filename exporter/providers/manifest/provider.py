@@ -13,7 +13,7 @@ from exporter.providers.manifest.mapping import BoundQuery
 from exporter.providers.manifest.options import ManifestOptions
 from exporter.providers.manifest.program import CompiledQuery
 from exporter.providers.manifest.reader import ManifestReader
-from exporter.providers.manifest.requests import Account, RequestBuilder
+from exporter.providers.manifest.requests import ManifestAccount, RequestBuilder
 
 MEANING: Any = {
     "request": {"method", "path", "params", "arrays", "body"},
@@ -38,6 +38,9 @@ MEANING: Any = {
 """What of a query changes what its numbers mean; the rest may change without a new baseline."""
 
 
+MORE = "more calls where an answer has several pages"
+
+
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
     account = _account(options)
@@ -51,15 +54,15 @@ def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query
                 yield _query(options, settings, account, compiled, {variable: value})
 
 
-def _account(options: ManifestOptions) -> Account:
+def _account(options: ManifestOptions) -> ManifestAccount:
     manifest = options.manifest.settings
-    return Account(manifest, options.secrets, options.texts(), options.base_url)
+    return ManifestAccount(manifest, options.secrets, options.texts(), options.base_url)
 
 
 def _query(
     options: ManifestOptions,
     settings: LabelSettings,
-    account: Account,
+    account: ManifestAccount,
     compiled: CompiledQuery,
     each: Mapping[str, str],
 ) -> Query:
@@ -98,7 +101,7 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
         "granularity_ms": window.bucket,
         "span_ms": window.bucket if asked.shape == "range" else window.max_span,
         "stream": stream,
-        "cost": Cost(note="" if asked.pages.kind == "none" else "more calls for more pages"),
+        "cost": Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
     }
     if "settle" not in given:
         traits["settle_ms"] = window.settle

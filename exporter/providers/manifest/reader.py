@@ -17,7 +17,7 @@ from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
 from exporter.providers.manifest.mapping import BoundQuery, Collector
 from exporter.providers.manifest.requests import (
-    Account,
+    ManifestAccount,
     RequestBuilder,
     next_link,
     next_query,
@@ -36,7 +36,7 @@ class ManifestReader:
     spec: QuerySpec
     query: BoundQuery
     requests: RequestBuilder
-    account: Account
+    account: ManifestAccount
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
         """Yield one reading per span of the window, oldest first; of a stream one in all."""
@@ -137,7 +137,8 @@ class ManifestReader:
             fetched.append(answer)
             return found, self._next(page, found, answer, response)
 
-        read = read_pages(fetch, endpoint, page_rows=1, most_pages=pages.max, drift=rows.drift)
+        full, most = pages.size or 1, pages.max
+        read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
         async for page in read:  # one that repeats the page before is empty here
             if page or not kept:
                 kept.append(fetched[-1])
@@ -177,7 +178,7 @@ class ManifestReader:
         except Unauthorized as error:
             if not unauthorized_once(error, self.account):
                 raise
-            self.account.forget()
+            self.account.drop_token()
             response = await self._send(client, request, call, secrets)
         return response, decode(response.body, self.query.program.answer, call.endpoint)
 

@@ -33,7 +33,7 @@ class AccessToken(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Account:
+class ManifestAccount:
     """The secrets of a target and what requests carry of them; shared by its queries."""
 
     manifest: Manifest
@@ -55,7 +55,7 @@ class Account:
     def sign(self) -> dict[str, str]:
         """Return the headers that sign a request; a token that is fetched comes on its own."""
         auth, given = self.manifest.auth, self.given(self.read())
-        headers = {name: str(fill(value, given)) for name, value in self.manifest.headers.items()}
+        headers = filled_headers(self.manifest.headers, given)
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
@@ -78,7 +78,7 @@ class Account:
             return replace(call, headers={**call.headers, "Authorization": f"Bearer {token}"})
         return call
 
-    def forget(self) -> None:
+    def drop_token(self) -> None:
         """Fetch a new token for the next request."""
         self._renew_ms = 0.0
 
@@ -140,7 +140,7 @@ class RequestBuilder:
         elif page is not None:
             params = [pair for pair in params if pair[0] != pages.send]
             params.append((pages.send or "", str(page)))
-        headers = {name: str(fill(value, given)) for name, value in request.headers.items()}
+        headers = filled_headers(request.headers, given)
         return ApiCall(request.method, path, params=params, json=body, headers=headers)
 
     def _given(self, window: Window | None, secrets: Mapping[str, str]) -> Substitutes:
@@ -178,6 +178,11 @@ class RequestBuilder:
                 return [(name, ",".join(values))] if values else []
 
 
+def filled_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
+    """Return ``headers`` as text, without those that are one empty variable."""
+    return {name: str(value) for name, value in fill(dict(headers), given).items()}
+
+
 def _param(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -205,6 +210,6 @@ def next_link(header: str | None) -> str | None:
     return found[1] if found else None
 
 
-def unauthorized_once(error: Unauthorized, account: Account) -> bool:
+def unauthorized_once(error: Unauthorized, account: ManifestAccount) -> bool:
     """Say whether a fetched token may have expired, so that one more try makes sense."""
     return error.status == 401 and account.manifest.auth.kind.startswith("oauth2")  # noqa: PLR2004
