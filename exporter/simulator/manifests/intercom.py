@@ -97,7 +97,8 @@ def _window(condition: SearchCondition, call: Call) -> Window:
 
 
 def _conversations(traffic: Traffic, window: Window, call: Call) -> Rows:
-    late_ms = HOUR_MS * call.option("late_outcomes", "hours", 0)
+    is_late = "late_outcomes" in call.faults
+    late_ms = HOUR_MS * call.option("late_outcomes", "hours", 48) * is_late
     after = window[0], window[1] + HOUR_MS
 
     def known(kind: Kind) -> dict[str, Occurrence]:

@@ -11,7 +11,7 @@ from tests.providers.manifest.cases import CASES
 class TestShipped(Compliance):
     @pytest.fixture(autouse=True, params=sorted(CASES))
     def _of(self, request: pytest.FixtureRequest) -> None:
-        self.case = CASES[request.param]
+        type(self).case = CASES[request.param]
 
 
 def test_every_shipped_manifest_has_a_simulator_and_a_case() -> None:
