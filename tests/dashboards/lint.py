@@ -15,7 +15,7 @@ METRIC = re.compile(
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
 STRING = re.compile(r'"[^"]*"')
 GROUPING = re.compile(r"\b(?:by|on|group_left|group_right|without|ignoring)\s*\([^)]*\)")
-RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(hour|last|(avg|sum|ratio)\d+h)$")
+RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(sum|ratio)\d+h$")
 EXPERIMENTAL = ("mad_over_time", "double_exponential_smoothing", "limitk", "sort_by_label", "info(")
 RETENTION_S = 45 * 86_400
 UNITS = frozenset({"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no"})
@@ -49,7 +49,7 @@ def board_faults(board: Mapping[str, Any], uids: Iterable[str]) -> Iterator[Faul
 
 def rule_faults(groups: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
     """Yield every fault of the rule groups."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for group in groups:
         if seconds(group["interval"]) > 300:
             yield Fault("group/interval", group["name"], "", "leaves gaps in five-minute lookback")
@@ -58,9 +58,10 @@ def rule_faults(groups: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
             faults = _alert(rule) if "alert" in rule else _record(rule)
             for kind, text in (*faults, *_expression(rule["expr"])):
                 yield Fault(kind, group["name"], name, text)
-            if name in seen:
+            unique = (name, rule.get("labels", {}).get("severity", ""))
+            if unique in seen:
                 yield Fault("rule/duplicate", group["name"], name, "twice")
-            seen.add(name)
+            seen.add(unique)
 
 
 def metrics(expr: str) -> set[str]:
