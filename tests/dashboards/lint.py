@@ -18,7 +18,9 @@ GROUPING = re.compile(r"\b(?:by|on|group_left|group_right|without|ignoring)\s*\(
 RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(sum|ratio)\d+h$")
 EXPERIMENTAL = ("mad_over_time", "double_exponential_smoothing", "limitk", "sort_by_label", "info(")
 RETENTION_S = 45 * 86_400
-UNITS = frozenset({"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no"})
+UNITS = frozenset(
+    {"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no", "currencyUSD"}
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
