@@ -1,7 +1,7 @@
 """Why a series shows what it shows: the ledger's rows as an account that a person can add up."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from exporter.config.values import suggestion
@@ -193,7 +193,8 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
     """Return the account of one series. ``families`` are all that can be exported, by name."""
     family = families[record.family]
     source = record.source
-    buckets = tuple(_bucket(row, source.spec, family, now_ms) for row in record.buckets)
+    record = _in_units(record, family.per_unit)
+    buckets = tuple(_bucket(row, source.spec, now_ms) for row in record.buckets)
     return Explanation(
         series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
         meaning=family.meaning or family.help,
@@ -215,6 +216,19 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
     )
 
 
+def _in_units(record: StoredSeries, per_unit: int) -> StoredSeries:
+    """Return ``record`` with the ledger's whole parts of a unit as units: dollars."""
+    if per_unit == 1:
+        return record
+    state = record.counter_state
+    if state is not None:
+        numbers = ("retired", "overhang", "written_off", "counter", "held")
+        found = {name: getattr(state, name) for name in numbers}
+        state = replace(state, **{n: v and v / per_unit for n, v in found.items()})
+    buckets = [replace(b, obs=b.obs / per_unit, base=b.base / per_unit) for b in record.buckets]
+    return replace(record, counter_state=state, buckets=tuple(buckets))
+
+
 def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
     if spec is None:
         return ""
@@ -222,17 +236,15 @@ def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, 
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 
-def _bucket(
-    row: StoredBucket, spec: QuerySpec | None, family: Family, now_ms: int
-) -> ExplainedBucket:
+def _bucket(row: StoredBucket, spec: QuerySpec | None, now_ms: int) -> ExplainedBucket:
     end_ms = row.start_ms + (spec.granularity_ms if spec else HOUR_MS)
     return ExplainedBucket(
         start_ms=row.start_ms,
         end_ms=end_ms,
         phase=_phase(end_ms, spec, now_ms),
-        provider=row.obs / family.per_unit,
-        baseline=row.base / family.per_unit,
-        counted=(row.obs - row.base) / family.per_unit,
+        provider=row.obs,
+        baseline=row.base,
+        counted=row.obs - row.base,
         revisions=row.revised,
     )
 
