@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from dashboards.source import spend
 from dashboards.source.promql import BY_QUERY, engagement, grown, once, period
 from dashboards.source.thresholds import Drop, Share, Thresholds
 
@@ -49,6 +50,7 @@ def alerts(thresholds: Thresholds) -> Iterator[Alert]:
     yield _share("fallback replies", thresholds.fallback)
     yield _share("handovers to people", thresholds.handover)
     yield _not_learnt()
+    yield _spend()
     yield from _queries(thresholds)
     yield from _exporter(thresholds)
 
@@ -157,6 +159,20 @@ def _not_learnt() -> Alert:
         "Less than a week of history is known, so no engagement alert can fire for this bot. "
         "Usual for a new bot, or where the vendor does not give its past.",
         _BOT_BOARD,
+        of_engagement=True,
+    )
+
+
+def _spend() -> Alert:
+    return Alert(
+        "ChatbotSpendHigh",
+        spend.far_above_usual(),
+        "30m",
+        "warning",
+        "{{ $labels.target }} on {{ $labels.provider }}: the cost of the last 24 h is far above usual",
+        f"More than {spend.SHARE:g} times the median of the two weeks before, and more than on any "
+        f"day of the last week, by {spend.LEAST_USD:g} dollars at least.",
+        f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target }}}}",
         of_engagement=True,
     )
 
