@@ -27,6 +27,7 @@ from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
 from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.ledger.engine import clock_of
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -60,6 +61,7 @@ class Environment:
 
     ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
+    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it.
     """
 
     clock: Clock
@@ -71,6 +73,7 @@ class Environment:
     certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
     grace_s: float = GRACE_S
+    reading: Offload | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class App:
 
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
+        environment = replace(environment, clock=clock_of(settings.ledger.url, environment.clock))
         self._environment = environment
         self._loaded = LoadedSettings(digest, environment.clock.now_ms())
         self._started_ms = environment.clock.now_ms()
@@ -110,11 +114,18 @@ class App:
             status=self.status,
             explain=self.explain,
             hosts=self._hosts,
+            verify=self._verify if self._opened and self._ledger.shared else None,
         )
 
     def ready(self) -> bool:
         """Say whether the ledger is open, and took a write in the last five minutes or had none."""
-        return self._opened and not self._stop.is_set() and not self._writes.unready()
+        taking = not self._stop.is_set() and not self._writes.unready()
+        return self._opened and taking and self._publisher.verified
+
+    def _verify(self) -> Awaitable[bool]:
+        """Verify the page on this program's loop, for the web thread's."""
+        verifying = asyncio.run_coroutine_threadsafe(self._publisher.verify(), self._loop)
+        return asyncio.wrap_future(verifying)
 
     def healthy(self) -> bool:
         """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
@@ -156,6 +167,7 @@ class App:
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""
         environment = self._environment
+        self._loop = asyncio.get_running_loop()
         self._ledger = await environment.offload(
             functools.partial(
                 Ledger,
@@ -178,11 +190,14 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
+            reading=environment.reading if self._ledger.shared else None,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
             await self._publisher.restart(self._specs)
+            if self._ledger.shared:
+                await self._publisher.verify()
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self._opened = True
@@ -346,6 +361,7 @@ async def serve(request: ServeRequest) -> None:
         rng=random.SystemRandom(),
         providers=request.providers,
         offload=LedgerThread(),
+        reading=LedgerThread(),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,

@@ -117,6 +117,11 @@ class MetricsPage:
             self._scraped |= page.pending
         return body
 
+    def scrape_process(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """Return the body of one scrape that carries nothing but what is new at each."""
+        body = self._fresh(openmetrics) + (EOF if openmetrics else b"")
+        return finish(begin([]), pack(body)) if gzip else [body]
+
     def scraped_zeros(self) -> frozenset[int]:
         """Return the series whose held value some scrape has carried."""
         with self._scraping:

@@ -223,8 +223,9 @@ def add_self_counts(
     for name, amount in counts:
         sums[name] += amount
     rows = [
-        (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount)
-        for (name, labels), amount in sums.items()
+        (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount, target)
+        for (name, labels), amount in sorted(sums.items())  # replicas lock rows in one order
+        for target in [dict(labels)["target"]]
     ]
     upsert(tx, self_counter, rows, "v = self_counter.v + excluded.v")
     return dict(sums)
