@@ -89,6 +89,11 @@ class MetricsPage:
         if waiting := frozenset(pending):
             self._pending[owner] = waiting
 
+    def shown(self, owner: Owner) -> list[Shown]:
+        """Return what ``owner`` shows."""
+        series_set = self._series_sets.get(owner)
+        return [] if series_set is None else list(series_set.shown())
+
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner`` any more."""
         self._clear(owner)

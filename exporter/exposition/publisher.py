@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
+import structlog
+
 from exporter.clock import Clock
 from exporter.errors import LedgerError, NotConfigured, Reason
 from exporter.exposition.page import MetricsPage
@@ -19,6 +21,8 @@ from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family
 from exporter.telemetry.counters import Telemetry
+
+log = structlog.get_logger(__name__)
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
@@ -153,6 +157,8 @@ class Publisher:
     async def _follow(self) -> bool:
         try:
             changes = await self._reading(partial(self._ledger.changes, self._version))
+            if changes.went_back:
+                await self._restore()
             changed = {key for key, mark in changes.marks.items() if self._is_newer(key, mark)}
             if changed or self._unread:
                 await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
@@ -160,6 +166,14 @@ class Publisher:
             return False
         self._version = changes.version
         return True
+
+    async def _restore(self) -> None:
+        """Raise the counters of a ledger that has become an older state to what was shown."""
+        log.warning("the ledger is an older state of itself: counters keep what was shown")
+        await self._offload(self._ledger.resync)
+        for key in self._specs:
+            shown = self._page.shown(key)
+            await self._offload(partial(self._ledger.raise_counters, key, shown))
 
     def _is_newer(self, key: QueryKey, mark: Mark) -> bool:
         shown = self._views.get(key)

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from exporter.clock import Clock, DatabaseClock
 from exporter.errors import LedgerError, MachineError
+from exporter.ledger.tables import metadata
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
@@ -60,6 +61,16 @@ class Opened:
     lock: IO[bytes] | None = None
     check: "Future[None] | None" = None
     hurried: Event = field(default_factory=Event)
+
+    @property
+    def place(self) -> str:
+        """Return where the ledger is, as its user wrote it, without a password."""
+        return _place(self.engine)
+
+    @property
+    def key_file(self) -> Path | None:
+        """Return where the key of a SQLite ledger's sketches is; None of one in memory."""
+        return Path(f"{self.files[0]}.key") if self.files else None
 
     @property
     def shared(self) -> bool:
@@ -206,11 +217,17 @@ def migrate(engine: sa.Engine, check: "Future[None] | None" = None) -> None:
         copy_to(engine, Path(f"{path}.v{found}.bak"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
-            from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
-
-            postgresql.allow_minutes(connection)
+            allow_minutes(connection)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
         _upgrade(connection)
+
+
+def allow_minutes(connection: sa.Connection) -> None:
+    """Let the transaction take longer than others may, where the database would end it."""
+    if connection.dialect.name == "postgresql":
+        from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+        postgresql.allow_minutes(connection)
 
 
 def revisions() -> list[str]:
@@ -249,7 +266,10 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def used_bytes(connection: sa.Connection) -> int | None:
-    """Return how much of the ledger's file holds rows; None where it has no file of its own."""
+    """Return the size of what holds rows, in the file or in all tables; None of one in memory."""
+    if connection.dialect.name == "postgresql":
+        sizes = [sa.func.pg_total_relation_size(name) for name in metadata.tables]
+        return int(connection.execute(sa.select(sum(sizes[1:], sizes[0]))).scalar_one())
     if _file(connection.engine) is None:
         return None
     return int(connection.exec_driver_sql(USED_BYTES).scalar_one())

@@ -107,6 +107,12 @@ def choose_generation(
     return generation, in_force
 
 
+def living(tx: sa.Connection, now_ms: int) -> bool:
+    """Say whether any replica runs, or ended less than a minute ago without saying so."""
+    alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)
+    return tx.execute(alive.limit(1)).first() is not None
+
+
 def superseded(tx: sa.Connection, keys: Iterable[QueryKey], generation: int) -> list[QueryKey]:
     """Return those of ``keys`` that settings newer than ``generation`` have changed or removed."""
     newer = sa.select(query.c.target, query.c.name).where(query.c.generation > generation)

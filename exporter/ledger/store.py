@@ -29,7 +29,7 @@ from exporter.ledger import (
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.replicas import Changes, Version
-from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
+from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Shown, View
 from exporter.ledger.tables import metadata, query, self_counter, series
 from exporter.ledger.view import read_view
 from exporter.ledger.writes import WriteHealth
@@ -90,11 +90,7 @@ class Ledger:
         self._retry_at = 0.0
         self._opened = engine.open_engine(url, clock, allow_network_fs=allow_network_fs)
         self._engine = self._opened.engine
-        files = self._opened.files
-        self._key_file = key_file or (Path(f"{files[0]}.key") if files else None)
-        if self.shared:
-            with self._transaction() as tx:
-                replicas.register(tx, self._holder, clock.now_ms())
+        self._key_file = key_file or self._opened.key_file
 
     @property
     def shared(self) -> bool:
@@ -137,6 +133,7 @@ class Ledger:
                 self._take_key(tx)
             if self.shared:
                 tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
+                replicas.register(tx, self._holder, now_ms)
                 generation, in_force = replicas.choose_generation(
                     tx, self._holder, settings.digest(specs), now_ms
                 )
@@ -185,6 +182,22 @@ class Ledger:
         """Return what queries of a shared ledger have changed since the version ``since``."""
         with self._transaction() as tx:
             return replicas.read_changes(tx, since)
+
+    def resync(self) -> None:
+        """Bring a ledger that has become an older state in line with the settings again."""
+        self._last = {}
+        self.sync_queries(list(self._specs.values()))
+
+    @_repeated
+    def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
+        """Raise the counters of a query to what was ``shown``; the rest is overhang."""
+        spec = self._specs.get(key)
+        with self._transaction() as tx:
+            ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
+            if spec is not None and ids:
+                now_ms = self._clock.now_ms()
+                counters.raise_to(tx, spec, self._families, shown, now_ms)
+                self._mark(tx, ids)
 
     def superseded(self) -> list[QueryKey]:
         """Say that this replica lives; return its queries that others have newer settings of."""
@@ -418,8 +431,8 @@ class Ledger:
                 name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for name, table in metadata.tables.items()
             }
-            on_disk = sum(file.stat().st_size for file in self._opened.files) or None
-            return on_disk, int(engine.NEWEST), rows
+            on_disk = sum(file.stat().st_size for file in self._opened.files)
+            return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:

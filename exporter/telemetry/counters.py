@@ -164,7 +164,8 @@ class Telemetry:
     def restore(self, counted: Mapping[SelfCount, float]) -> None:
         """Show counts as the ledger has them, which other replicas may have raised."""
         for key, amount in counted.items():
-            self.counts.setdefault(dict(key[1])["target"], {})[key] = amount
+            counts = self.counts.setdefault(dict(key[1])["target"], {})
+            counts[key] = max(amount, counts.get(key, 0.0))  # the ledger may be an older state
 
     def ledger_failed(self, operation: str) -> None:
         """Count a ledger operation (open, read, commit, migrate, prune) that failed."""

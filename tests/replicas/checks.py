@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Series = str
 """A sample's name with its labels, as the page writes it."""
@@ -99,7 +100,9 @@ def fallen(scrapes: Iterable[Scrape]) -> list[str]:
     return wrong
 
 
-def inexact(pages: Mapping[str, Mapping[Series, float]], truth: Mapping[Series, float]) -> list[str]:
+def inexact(
+    pages: Mapping[str, Mapping[Series, float]], truth: Mapping[Series, float]
+) -> list[str]:
     """R3: return counters that are not the truth on the page of some replica."""
     return [
         f"{series} is {page.get(series)} on {replica} instead of {value}"
@@ -127,9 +130,7 @@ def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dic
     return found
 
 
-def late(
-    requests: Iterable[SentRequest], outages: Sequence[Outage], limit_s: float
-) -> list[str]:
+def late(requests: Iterable[SentRequest], outages: Sequence[Outage], limit_s: float) -> list[str]:
     """R4: return targets that nobody asked for longer than ``limit_s``, but for the database."""
     asked: defaultdict[str, list[float]] = defaultdict(list)
     for each in requests:
@@ -138,11 +139,7 @@ def late(
     return [
         f"{target}: not asked for {after - before:.1f} s from {before:.1f} on"
         for target, instants in asked.items()
-        for before, after in _pairs(sorted(instants))
+        for before, after in pairwise(sorted(instants))
         if after - before > limit_s
         and not any(start < after and before < end for start, end in down)
     ]
-
-
-def _pairs(instants: Sequence[float]) -> Iterable[tuple[float, float]]:
-    return zip(instants, instants[1:], strict=False)

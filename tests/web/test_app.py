@@ -1,5 +1,6 @@
 """What Prometheus, a load balancer and an operator get from each path."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from exporter.web.contract import ReloadResult
 from exporter.web.guard import MAX_BODY_BYTES
 from tests.web.served import (
     OPENMETRICS_BODY,
+    PROCESS_BODY,
     TEXT_BODY,
     ScriptedExposition,
     ScriptedReload,
