@@ -17,7 +17,7 @@ import structlog
 from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
-from exporter.config.model import Settings
+from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
@@ -26,7 +26,11 @@ from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import (
+    Transport,
+    ignore_unwritable_key_log,
+    trusted_certificates,
+)
 from exporter.ledger.engine import clock_of
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
@@ -76,6 +80,16 @@ class Environment:
     reading: Offload | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ConfiguredTarget:
+    """A target as its settings built it, with the client of its own."""
+
+    options: TargetOptions
+    rules: LabelSettings
+    target: Target
+    api: ApiClient
+
+
 @dataclass(slots=True)
 class LoadedSettings:
     """The settings in force, and since when."""
@@ -98,6 +112,7 @@ class App:
         self._reloading = asyncio.Lock()
         self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
+        self._targets: Mapping[str, ConfiguredTarget] = {}
         self.telemetry = Telemetry(environment.revision)
         self._writes = WriteHealth(environment.clock, self.telemetry)
         families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
@@ -270,15 +285,11 @@ class App:
     async def _adopt(self, settings: Settings, digest: str) -> None:
         """Make ``settings`` the ones in force; nothing has changed if this raises."""
         rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
-        targets = [
-            self._environment.providers[options.provider].build(options, rules)
-            for options in settings.targets
-        ]
+        targets = {options.name: self._configured(options, rules) for options in settings.targets}
         queries = {
-            query.spec.key: ScheduledQuery(query, api)
-            for target in targets
-            for api in [self._api(target)]
-            for query in target.queries
+            query.spec.key: ScheduledQuery(query, each.api)
+            for each in targets.values()
+            for query in each.target.queries
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
@@ -288,13 +299,24 @@ class App:
         self._ledger.max_bytes = settings.ledger.max_size
         # Before anything else is awaited: the ledger may claim the queries now.
         self._poller.assign(queries)
-        self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
+        built = [each.target for each in targets.values()]
+        self._keys = KeyWatch({target.name: target.keys or target.sign for target in built})
+        self._recent.keep(specs.keys())
+        self._targets = targets
         self._specs = specs
         self._settings = settings
         now_ms = self._environment.clock.now_ms()
         self._loaded = LoadedSettings(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
+
+    def _configured(self, options: TargetOptions, rules: LabelSettings) -> ConfiguredTarget:
+        """Return the target of ``options``: the same as before, with its client, if unchanged."""
+        before = self._targets.get(options.name)
+        if before and (before.options, before.rules) == (options, rules):
+            return before
+        target = self._environment.providers[options.provider].build(options, rules)
+        return ConfiguredTarget(options, rules, target, self._api(target))
 
     def _api(self, target: Target) -> ApiClient:
         def observe(code: str, seconds: float) -> None:
@@ -356,6 +378,8 @@ async def serve(request: ServeRequest) -> None:
     is served.
     """
     clock = SystemClock()
+    if ignored := ignore_unwritable_key_log(os.environ):
+        log.warning(ignored)
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -113,6 +114,10 @@ class RecentPolls:
         """Remember a poll that ended."""
         polls = self._polls.setdefault(ended.key, deque(maxlen=POLLS_KEPT))
         polls.append(PollStatus(ended.at_ms, ended.seconds, ended.outcome, ended.rows))
+
+    def keep(self, keys: AbstractSet[QueryKey]) -> None:
+        """Forget the polls of all queries but ``keys``."""
+        self._polls = {key: polls for key, polls in self._polls.items() if key in keys}
 
     def of(self, key: QueryKey) -> tuple[PollStatus, ...]:
         """Return the remembered polls of a query, oldest first."""

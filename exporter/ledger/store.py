@@ -82,8 +82,8 @@ class Ledger:
         self._generation = 0
         self._in_force = True
         self._key: bytes | None = None
-        self._last: dict[int, LastReading] = {}
-        self._begun: dict[int, int] = {}
+        self._last: dict[QueryKey, LastReading] = {}
+        self._begun: dict[QueryKey, int] = {}
         self._spent_s: dict[str, float] = {}
         self._tight = False
         self.max_bytes: int | None = None
@@ -145,6 +145,8 @@ class Ledger:
                 claims.take_over(tx)
         self._generation, self._in_force = generation, in_force
         self._specs = {spec.key: spec for spec in specs}
+        self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
+        self._last = {key: last for key, last in self._last.items() if key in self._specs}
 
     def _sync(
         self,
@@ -275,7 +277,8 @@ class Ledger:
     @_repeated
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse."""
-        spec = self._specs.get((claim.target, claim.query))
+        key = (claim.target, claim.query)
+        spec = self._specs.get(key)
         if spec is None:
             raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
         with self._transaction() as tx:
@@ -289,15 +292,15 @@ class Ledger:
                 started_ms=started_ms,
                 families=self._families,
                 label_rules_changed=row.label_rules != settings.encode_label_rules(spec),
-                first=self._begun.get(claim.query_id) != claim.token,
+                first=self._begun.get(key) != claim.token,
                 key=self._key,
-                last_reading=self._last.pop(claim.query_id, None),
+                last_reading=self._last.pop(key, None),
             )
             applied, last = apply_reading(given)
             self._mark(tx, [claim.query_id])
-        self._begun[claim.query_id] = claim.token
+        self._begun[key] = claim.token
         if last is not None:
-            self._last[claim.query_id] = last
+            self._last[key] = last
         return replace(applied, counted=self._uncounted(applied.counted))
 
     def _uncounted(self, counted: Mapping[SelfCount, float]) -> Mapping[SelfCount, float]:

@@ -1,7 +1,9 @@
 """Reloads that remove, add and rename targets while their polls begin and end."""
 
 import asyncio
+import gc
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -65,5 +67,32 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
             await clock.sleep(5)
             states = {query.state for each in app.status().targets for query in each.queries}
             assert states == {"ok"}
+
+    run_virtual(main(), clock)
+
+
+def exporter_objects() -> Counter[str]:
+    """Return how many objects of the exporter's own classes are alive, by class."""
+    gc.collect()
+    names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    ours = (name for name in names if name.startswith("exporter."))
+    return Counter(name for name in ours if not name.startswith("exporter.simulator."))
+
+
+def test_nothing_is_kept_in_memory_of_targets_that_are_gone(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock, per_hour=1)
+    document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+
+    async def main() -> None:
+        async with exporter(settings(document, ["new-0"]), clock, vendors) as app:
+            await clock.sleep(4)
+            before = exporter_objects()
+            for number in range(1, 6):
+                replaced = settings(document, [f"new-{number}"])
+                assert not (await app.reload(lambda s=replaced: (s, ""))).errors  # type: ignore[misc]
+                await clock.sleep(4)
+            grown = exporter_objects() - before
+            assert not {kind: count for kind, count in grown.items() if count >= 5}
 
     run_virtual(main(), clock)
