@@ -22,6 +22,7 @@ from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
+from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
@@ -197,6 +198,12 @@ class App:
         if await environment.offload(self._ledger.correct_clock):
             self.telemetry.clock_stepped()
             log.warning("the wall clock was set back while the exporter was down")
+        self._engagement = EngagementGauges(
+            ledger=self._ledger,
+            page=self.page,
+            clock=environment.clock,
+            offload=environment.offload,
+        )
         self._publisher = Publisher(
             ledger=self._ledger,
             writes=self._writes,
@@ -206,6 +213,7 @@ class App:
             offload=environment.offload,
             families=self._families,
             reading=environment.reading if self._ledger.shared else None,
+            engagement=self._engagement,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
@@ -220,7 +228,10 @@ class App:
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
-            ticking = [group.create_task(self._tick()), group.create_task(self._watch_keys())]
+            ticking = [
+                group.create_task(each)
+                for each in (self._tick(), self._watch_keys(), self._engagement.run())
+            ]
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
             systemd.notify(systemd.STOPPING)

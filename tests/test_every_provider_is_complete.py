@@ -1,7 +1,5 @@
 """A provider is a folder, a registry line, a simulator, tests, a board, a page and an example."""
 
-import shutil
-from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -37,29 +35,24 @@ def places(name: str) -> dict[str, tuple[str, str]]:
     return {
         "an entry in exporter.yaml": ("exporter.yaml", f"provider: {name}"),
         "a page in mkdocs.yml": ("mkdocs.yml", f"providers/{name}.md"),
-        "a course of faults in tests/faults/test_faults.py": (
+        "a scenario of faults in tests/faults/test_faults.py": (
             "tests/faults/test_faults.py",
-            f'"{name}": Course(',
+            f'"{name}": Scenario(',
         ),
         "its keys in docs/configuration.md": ("docs/configuration.md", f"<!-- keys: {name} -->"),
         f"the provider in {VALUES}": (VALUES, f'"{name}"'),
     }
 
 
-def lacks(
-    name: str,
-    root: Path = ROOT,
-    kinds: Container[str] = PROVIDERS,
-    simulators: Container[str] = SIMULATORS,
-) -> list[str]:
+def lacks(name: str) -> list[str]:
     """Return what the provider ``name`` still needs."""
-    missing = [path for path in files(name) if not (root / path).is_file()]
-    if name not in kinds:
+    missing = [path for path in files(name) if not (ROOT / path).is_file()]
+    if name not in PROVIDERS:
         missing.append("a line in exporter/providers/__init__.py")
-    if name not in simulators:
+    if name not in SIMULATORS:
         missing.append("a line in exporter/simulator/__init__.py")
     for words, (file, text) in places(name).items():
-        if text not in (root / file).read_text("utf-8"):
+        if text not in (ROOT / file).read_text("utf-8"):
             missing.append(words)
     return missing
 
@@ -68,49 +61,6 @@ def lacks(
 def test_a_provider_lacks_nothing(name: str) -> None:
     missing = lacks(name)
     assert not missing, "\n".join([f"{name} lacks", *missing])
-
-
-def copied(root: Path, *paths: str) -> None:
-    """Copy files of this tree to ``root``."""
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / path, root / path)
-
-
-def test_everything_that_an_incomplete_provider_lacks_is_named(tmp_path: Path) -> None:
-    copied(tmp_path, *(file for file, _ in places("halfway").values()))
-    made = tmp_path / "exporter/providers/halfway"
-    made.mkdir(parents=True)
-    for part in ("__init__.py", "options.py"):
-        (made / part).touch()
-
-    assert lacks("halfway", tmp_path) == [
-        "exporter/providers/halfway/provider.py",
-        "exporter/providers/halfway/mapping.py",
-        "exporter/simulator/halfway.py",
-        "tests/simulator/test_halfway.py",
-        "tests/providers/halfway/test_mapping.py",
-        "tests/providers/halfway/test_compliance.py",
-        "docs/providers/halfway.md",
-        "dashboards/chatbot-halfway.json",
-        "a line in exporter/providers/__init__.py",
-        "a line in exporter/simulator/__init__.py",
-        "an entry in exporter.yaml",
-        "a page in mkdocs.yml",
-        "a course of faults in tests/faults/test_faults.py",
-        "its keys in docs/configuration.md",
-        f"the provider in {VALUES}",
-    ]
-
-
-@pytest.mark.parametrize("path", files("voiceflow"))
-def test_a_file_that_goes_missing_is_named(path: str, tmp_path: Path) -> None:
-    copied(tmp_path, *files("voiceflow"), *(file for file, _ in places("voiceflow").values()))
-    assert lacks("voiceflow", tmp_path) == []
-
-    (tmp_path / path).unlink()
-
-    assert lacks("voiceflow", tmp_path) == [path]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

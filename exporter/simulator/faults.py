@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-INSTEAD: Mapping[str, int] = {
+STATUSES: Mapping[str, int] = {
     "unauthorized": 401,
     "forbidden": 403,
     "throttled": 429,  # retry_after=SECONDS, as_date=True for an HTTP date
@@ -44,7 +44,7 @@ BODY = frozenset(
 )
 """Faults on the way back."""
 
-GENERIC = INSTEAD.keys() | ROWS | BODY
+GENERIC = STATUSES.keys() | ROWS | BODY
 TOO_BIG = 2**53 + 1
 
 

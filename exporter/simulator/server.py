@@ -19,7 +19,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from exporter.clock import Clock
-from exporter.simulator.faults import INSTEAD, Faults, corrupt
+from exporter.simulator.faults import STATUSES, Faults, corrupt
 from exporter.simulator.traffic import Traffic
 
 T = TypeVar("T")
@@ -208,7 +208,7 @@ class Service:
         return replace(call, faults=self.faults.choose(call))
 
     async def _answer(self, call: Call) -> Answer:
-        for name in sorted(call.faults.keys() & INSTEAD.keys()):
+        for name in sorted(call.faults.keys() & STATUSES.keys()):
             return await self._instead(name, call)
         try:
             answer = await self._handle(call)
@@ -230,7 +230,7 @@ class Service:
 
     async def _instead(self, name: str, call: Call) -> Answer:
         options = call.faults[name]
-        status = options.get("status", INSTEAD[name])
+        status = options.get("status", STATUSES[name])
         match name:
             case "html_200" | "html_502":
                 return Answer(HTML_PAGE, status=status, headers={"content-type": HTML})

@@ -1,12 +1,11 @@
 """What really happened: the truth that a simulator shows in its vendor's words."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from exporter.simulator.conversations import (
     LATEST_MS,
-    ConversationStart,
     Kind,
     Occurrence,
     conversation_starts,
@@ -30,8 +29,7 @@ _Attributes = tuple[tuple[str, str], ...]
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
-    Nothing is kept of a generated hour but what a small cache holds, and an hour asked again is
-    the same hour. ``seed=None`` generates nothing. ``per_hour`` is the mean number of
+    Of generated hours only a small cache is kept, and an hour asked again is the same hour. ``seed=None`` generates nothing. ``per_hour`` is the mean number of
     conversations; each has about a dozen occurrences. ``late_share`` of the generated records
     become visible between 1 and 90 minutes after they happened, the others at once.
     """
@@ -45,12 +43,8 @@ class Traffic:
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._numbers = 0
-        # More hours than the widest read in turn goes over: with fewer, each would find none of them.
-        self._hour = lru_cache(maxsize=96)(self._generate)
-        self._starts = lru_cache(maxsize=200)(self._generate_starts)
         self._settled_totals = lru_cache(maxsize=20_000)(self._totals)
         self._settled_active = lru_cache(maxsize=500)(self._count_active)
-        self._users = lru_cache(maxsize=1000)(self._users_of_hour)
 
     def add(
         self,
@@ -172,32 +166,41 @@ class Traffic:
     def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
         if self._seed is not None:
             for hour in range(first, last):
-                yield from self._hour(hour).get(kind, ())
-
-    def _generate(self, hour: int) -> dict[Kind, list[Occurrence]]:
-        found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-        for start in self._starts(hour):
-            for occurrence in occurrences_of(start, self._late_share):
-                found[occurrence.kind].append(occurrence)
-        return dict(found)
-
-    def _generate_starts(self, hour: int) -> list[ConversationStart]:
-        if self._seed is None:
-            return []
-        return conversation_starts(self._seed, hour, self._per_hour, self._late_share)
-
-    def _users_of_hour(self, hour: int) -> frozenset[str]:
-        return frozenset(start.user for start in self._starts(hour))
+                found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
+                yield from found.get(kind, ())
 
     def _generated_users(self, window: Window, as_of_ms: int) -> Iterator[Iterable[str]]:
+        if self._seed is None:
+            return
         start_ms, end_ms = window
         for hour in range(start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)):
             begin_ms, finish_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
+            traits = self._seed, hour, self._per_hour, self._late_share
             if start_ms <= begin_ms and finish_ms <= min(end_ms, as_of_ms - LATEST_MS):
-                yield self._users(hour)  # settled: every conversation shows
+                yield _users(*traits)  # settled: every conversation shows
             else:
                 yield {
                     one.user
-                    for one in self._starts(hour)
+                    for one in _starts(*traits)
                     if start_ms <= one.at_ms < end_ms and one.visible_ms <= as_of_ms
                 }
+
+
+_starts = lru_cache(maxsize=200)(conversation_starts)
+
+
+# More hours than the widest read in turn goes over: with fewer, each would find none of them.
+@lru_cache(maxsize=96)
+def _occurrences(
+    seed: int, hour: int, per_hour: float, late_share: float
+) -> Mapping[Kind, list[Occurrence]]:
+    found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
+    for start in _starts(seed, hour, per_hour, late_share):
+        for occurrence in occurrences_of(start, late_share):
+            found[occurrence.kind].append(occurrence)
+    return dict(found)
+
+
+@lru_cache(maxsize=2_000)
+def _users(seed: int, hour: int, per_hour: float, late_share: float) -> frozenset[str]:
+    return frozenset(start.user for start in _starts(seed, hour, per_hour, late_share))

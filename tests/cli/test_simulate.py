@@ -75,8 +75,7 @@ def test_a_taken_port_is_1() -> None:
     assert f"cannot listen on port {port}: Address already in use" in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
+def test_a_signal_ends_it_with_0() -> None:
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", PYTHON, "voiceflow"],
         stdout=subprocess.PIPE,
@@ -86,7 +85,7 @@ def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
         assert process.stdout is not None
         first = process.stdout.readline()
 
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
 
         assert process.wait(timeout=10) == 0
     assert first == "version: 1\n"

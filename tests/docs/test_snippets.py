@@ -16,7 +16,6 @@ from click.testing import CliRunner
 
 from exporter.cli import main
 from exporter.config import loads
-from exporter.errors import SettingsError
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
@@ -102,11 +101,6 @@ def check_with_promtool(snippet: Snippet, folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_a_settings_snippet_with_a_fault_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError):
-        load({"version": 1, "targets": [TARGET | {"projekt": "p"}]}, tmp_path)
 
 
 @pytest.mark.parametrize("snippet", SHELL, ids=named)

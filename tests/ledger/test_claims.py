@@ -69,14 +69,3 @@ def test_a_target_is_polled_by_one_at_a_time(driver: LedgerDriver) -> None:
 
     with driver.transaction() as tx:
         assert sorted(each.target for each in won(tx)) == ["promo", "shop"]
-
-
-def test_the_same_holder_cannot_use_the_token_of_an_earlier_claim(tx: sa.Connection) -> None:
-    old = claims.claim_due(tx, "a", START_MS)
-    new = claims.claim_due(tx, "a", START_MS + EXPIRY_MS)
-
-    assert old is not None
-    assert new is not None
-    claims.check(tx, new)
-    with pytest.raises(ClaimLost):
-        claims.check(tx, old)

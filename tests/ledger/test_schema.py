@@ -1,7 +1,5 @@
-"""The schema on disk is the one in code, and Alembic is asked only where it is not."""
+"""The schema on disk is the one in code, and an older ledger is migrated to it."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,20 +16,6 @@ from tests.support.builders import RECEIVED
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
-OPENED = """
-import sys
-from exporter.clock import SystemClock
-from exporter.ledger import engine
-engine.open_engine(sys.argv[1], SystemClock())
-print("alembic" in sys.modules)
-"""
-
-
-def opened(url: str) -> str:
-    """Return whether a process that opens the ledger at ``url`` loads Alembic."""
-    told = subprocess.run([sys.executable, "-c", OPENED, url], capture_output=True, check=True)  # noqa: S603
-    return told.stdout.decode().strip()
-
 
 def test_the_newest_schema_is_the_last_migration() -> None:
     assert engine.revisions()[0] == engine.NEWEST
@@ -45,12 +29,6 @@ def test_a_migrated_ledger_has_the_tables_and_columns_of_the_code(driver: Ledger
 
     made.dispose()
     assert differences == []
-
-
-def test_only_a_ledger_that_is_not_up_to_date_needs_alembic(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/ledger.db"
-
-    assert (opened(url), opened(url)) == ("True", "False")
 
 
 def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path) -> None:

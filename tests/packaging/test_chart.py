@@ -127,18 +127,6 @@ def test_what_the_operator_reads_fulfils_its_schemas(
         assert not read_as.is_valid(manifest | {"spec": manifest["spec"] | {"unheard_of": []}})
 
 
-def test_the_schema_of_kubernetes_refuses_what_is_wrong() -> None:
-    wrong = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "a"},
-        "spec": {"prots": []},
-    }
-
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(wrong, KUBERNETES[0], strict=True)
-
-
 @pytest.mark.parametrize("name", VALUES)
 def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) -> None:
     pod = workload(rendered[name])["spec"]["template"]["spec"]

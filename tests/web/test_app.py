@@ -3,12 +3,9 @@
 import asyncio
 import json
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporter.web.app import build
 from exporter.web.contract import ReloadResult
@@ -178,23 +175,6 @@ def test_an_unknown_path_is_404_in_a_few_plain_words(path: str) -> None:
 
     assert (answer.status_code, answer.text) == (404, "404 Not Found\n")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-@settings(deadline=None)
-@given(
-    path=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    headers=st.dictionaries(
-        st.sampled_from(["Accept", "Accept-Encoding", "Authorization", "Origin", "Content-Length"]),
-        st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
-    ),
-)
-def test_whatever_is_asked_the_answer_is_one_of_ours(path: str, headers: dict[str, str]) -> None:
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
-
-    answer = ask(build(sources()), "GET", "/" + quote(path), headers=encoded)
-
-    assert answer.status_code in {200, 404, 413}
-    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nope", "/-/reload"])
