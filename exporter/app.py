@@ -168,6 +168,7 @@ class App:
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
             targets=status.targets(self._publisher.states, counts, self._recent),
+            superseded=tuple("/".join(key) for key in self._poller.superseded),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:

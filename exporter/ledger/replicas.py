@@ -102,9 +102,15 @@ def choose_generation(
     )
     in_force = mine in {None, newest} or not alive
     generation = mine if mine is not None and (mine == newest or alive) else newest + 1
+    return generation, in_force
+
+
+def note_generation(
+    tx: sa.Connection, holder: str, settings: bytes, generation: int, now_ms: int
+) -> None:
+    """Note which settings ``holder`` has."""
     own = sa.update(replica).where(replica.c.holder == holder)
     tx.execute(own.values(settings=settings, generation=generation, seen_ms=now_ms))
-    return generation, in_force
 
 
 def living(tx: sa.Connection, now_ms: int) -> bool:

@@ -135,9 +135,9 @@ class Ledger:
             if self.shared:
                 tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
                 replicas.register(tx, self._holder, now_ms)
-                generation, in_force = replicas.choose_generation(
-                    tx, self._holder, settings.digest(specs), now_ms
-                )
+                digest = settings.digest(specs)
+                generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
+                replicas.note_generation(tx, self._holder, digest, generation, now_ms)
             else:
                 generation, in_force = 0, True
             if in_force:
@@ -203,12 +203,23 @@ class Ledger:
                 self._mark(tx, ids)
 
     def superseded(self) -> list[QueryKey]:
-        """Say that this replica lives; return its queries that others have newer settings of."""
-        if not self._in_force:
-            self.sync_queries(list(self._specs.values()))
+        """Say that this replica lives; return its queries that others have newer settings of.
+
+        Its own are in force again when replicas with newer ones are gone, or have taken them over.
+        """
+        specs = list(self._specs.values())
         with self._transaction() as tx:
-            replicas.beat(tx, self._holder, self._clock.now_ms())
-            return replicas.superseded(tx, self._specs, self._generation)
+            now_ms = self._clock.now_ms()
+            replicas.beat(tx, self._holder, now_ms)
+            found = replicas.superseded(tx, self._specs, self._generation)
+            if not found and self._in_force:
+                return []
+            digest = settings.digest(specs)
+            _, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
+        if not in_force:
+            return found
+        self.sync_queries(specs)
+        return []
 
     @_repeated
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:

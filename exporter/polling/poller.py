@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 class Poller:
     """Polls until it is stopped; one poll at a time of each target.
 
-    ``ended`` receives every result. Those that run have ``grace_s`` to end once it is stopped.
+    ``ended`` receives every result. ``superseded`` are queries that a replica with newer settings
+    has. Polls that run have ``grace_s`` to end once it is stopped.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Poller:
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._held_s: dict[QueryKey, float] = {}
-        self._superseded: list[QueryKey] = []
+        self.superseded: list[QueryKey] = []
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._steps = StepDetector(context.clock)
@@ -180,11 +181,11 @@ class Poller:
         """Show which queries other replicas have newer settings of; those are left to them."""
         found = await self._context.offload(self._context.ledger.superseded)
         self._context.telemetry.set("superseded_queries", len(found))
-        if found and found != self._superseded:
+        if found and found != self.superseded:
             log.warning(SUPERSEDED, queries=["/".join(key) for key in found])
-        if self._superseded and not found:
+        if self.superseded and not found:
             log.info("these settings are in force again")
-        self._superseded = found
+        self.superseded = found
 
     async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         self._ended(await poll(self._context, scheduled, claim))

@@ -19,7 +19,7 @@ SETTINGS = FOLDER / "alertmanager.yml"
 ALERTS = {alert.name: alert for alert in alerts(Thresholds())}
 PAGED = {
     *("ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotLedgerFailing"),
-    "ChatbotAuthenticationFailing",
+    *("ChatbotLedgerUnreachable", "ChatbotAuthenticationFailing"),
 }
 DROPS = {f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops}
 PRODUCT = DROPS | {

@@ -251,6 +251,20 @@ def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: 
     count(restarted, 5)
 
 
+def test_settings_that_are_given_back_are_in_force_on_all_replicas(replica: Open) -> None:
+    old, new = spec(meaning={"v": 1}), spec(meaning={"v": 2})
+    one, other = replica(old), replica(old)
+
+    one.sync_queries([new])
+    before = other.superseded()
+    one.sync_queries([old])
+
+    assert before == [("shop", "hourly")]
+    assert one.superseded() == other.superseded() == []
+    count(other, 5)
+    count(one, 6)
+
+
 def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: Open) -> None:
     one = replica(spec(meaning={"v": 1}))
     claim = one.claim()

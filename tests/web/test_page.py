@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from exporter.format import age, span, stamp
@@ -115,6 +116,12 @@ def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
         stamp(NOW_MS - 1_200_000),
     ]
     assert rows[3][1:] == ["100 ms", "auth", "0"]
+
+
+def test_queries_that_another_replica_has_are_named() -> None:
+    html = page(replace(status(), superseded=("shop/hourly",)))
+
+    assert "Left to it: shop/hourly." in html
 
 
 def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
