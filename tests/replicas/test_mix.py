@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import wait_for
+from tests.e2e.processes import CLOCK, pause, wait_for
 from tests.replicas import checks
 from tests.replicas.cluster import (
     STARTS_WITHIN_S,
@@ -18,7 +18,7 @@ from tests.replicas.cluster import (
     traffic,
     wait_until_polled,
 )
-from tests.replicas.nemesis import NEMESES
+from tests.replicas.nemesis import NEMESES, choose
 from tests.support.postgresql import server
 
 pytestmark = [
@@ -57,6 +57,25 @@ def verify(made: Cluster, since_ms: int) -> None:
     assert {each.replica for each in requests} == {each.name for each in made.replicas}
     assert min(made.count_on(since_ms).values()) > 20
     assert len(scrapes) > 100
+
+
+@pytest.mark.skipif("MINUTES" not in os.environ, reason="`make test-replicas` runs it")
+def test_a_chosen_mix(three: Cluster) -> None:
+    seed = os.environ.get("SEED", "1")
+    rng = random.Random(seed)  # noqa: S311 - what goes wrong
+    since_ms, end_s = (
+        three.vendors.clock.now_ms(),
+        CLOCK.monotonic() + 60 * float(os.environ["MINUTES"]),
+    )
+
+    with traffic(three, random.Random(seed)):  # noqa: S311 - what happens at the vendors
+        while CLOCK.monotonic() < end_s:
+            name, replica, seconds = choose(rng, three)
+            print(f"{name} {replica.name} {seconds:.0f} s")  # noqa: T201
+            NEMESES[name](three, replica, seconds)
+            pause(rng.uniform(1, 5))
+
+    verify(three, since_ms)
 
 
 def test_a_short_mix(three: Cluster) -> None:

@@ -17,6 +17,9 @@ from pathlib import Path
 import psycopg
 
 PASSWORD = "C4n4ry-7f3a"
+# Debian keeps the programs of each version apart.
+PROGRAMS = ":".join(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
+os.environ["PATH"] += f":{PROGRAMS}"
 NUMBERS = count()
 
 
