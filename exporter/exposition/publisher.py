@@ -130,7 +130,7 @@ class Publisher:
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
-        if self._ledger.shared:
+        if self._ledger.shared and not self._views:  # before anything is read
             self._version = (await self._reading(partial(self._ledger.changes, {}))).version
         self._changed_targets |= {key[0] for key in removed}
         self._unread &= specs.keys()
