@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
+from typing import TypeVar
 
 import pytest
 
@@ -22,6 +24,7 @@ CLOCK = SystemClock()
 AHEAD_MS = 90_000
 ACCOUNT = Budget("account", HOUR_MS, margin_ms=60_000)
 Open = Callable[..., Ledger]
+T = TypeVar("T")
 
 
 class WrongClock(SystemClock):
@@ -51,12 +54,12 @@ def replica(postgresql_server: PostgreSQL) -> Iterator[Open]:
         yield open_one
 
 
-def begun(call: Callable[[], object]) -> "Future[object]":
+def begun(call: Callable[[], T]) -> "Future[T]":
     """Return what ``call()`` will return on a thread of its own, once that has begun."""
     started = threading.Event()
     executor = ThreadPoolExecutor(max_workers=1)
 
-    def run() -> object:
+    def run() -> T:
         started.set()
         return call()
 
@@ -115,8 +118,8 @@ def test_a_claim_that_another_has_just_committed_is_respected(replica: Open) -> 
                 ledger.hold(claim, next_poll_ms=0)
         return held
 
-    results = [begun(lambda ledger=ledger: storm(ledger)) for ledger in (one, other)]
-    spans = sorted(span for result in results for span in result.result(60))  # type: ignore[attr-defined]
+    results = [begun(partial(storm, ledger)) for ledger in (one, other)]
+    spans = sorted(span for result in results for span in result.result(60))
 
     assert len(spans) > 10
     assert all(before[1] <= after[0] + 1 for before, after in itertools.pairwise(spans))
@@ -150,7 +153,7 @@ def test_the_first_call_of_a_budget_is_spent_once(replica: Open) -> None:
             return False
         return True
 
-    results = [begun(lambda number=number: spend(number)) for number in (0, 1)]
+    results = [begun(partial(spend, number)) for number in (0, 1)]
 
     assert sorted(bool(result.result(30)) for result in results) == [False, True]
 
@@ -164,7 +167,7 @@ def test_replicas_that_sync_the_same_new_target_at_once_both_start(replica: Open
         barrier.wait()
         ledger.sync_queries(specs)
 
-    for result in [begun(lambda ledger=ledger: sync(ledger)) for ledger in ledgers]:
+    for result in [begun(partial(sync, ledger)) for ledger in ledgers]:
         result.result(30)
 
     assert ledgers[0].sizes()[2]["query"] == 20

@@ -11,7 +11,7 @@ from exporter.clock import SystemClock
 from exporter.errors import LedgerError
 from exporter.ledger import engine, transfer
 from exporter.ledger.store import Ledger
-from exporter.ledger.tables import gap, series
+from exporter.ledger.tables import gap, metadata, series
 from exporter.model.families import NORMALISED
 from tests.ledger.test_replicas import count, shown
 from tests.support.builders import spec
@@ -32,13 +32,13 @@ def filled(folder: Path) -> str:
     return url
 
 
-def rows(url: str) -> dict[str, list[object]]:
+def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
     """Return what a ledger holds, without what belongs to processes."""
     made = engine.create_engine(url)
     with made.connect() as tx:
         found = {
-            name: sorted(tuple(row) for row in tx.execute(sa.select(table)))
-            for name, table in transfer.metadata.tables.items()
+            name: sorted(map(tuple, tx.execute(sa.select(table))), key=repr)
+            for name, table in metadata.tables.items()
             if name not in transfer.LEFT_OUT | {"query"}
         }
     made.dispose()

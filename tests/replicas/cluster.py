@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,7 @@ class Cluster:
         return {
             _total(name, family): float(
                 self.vendors.ask(
-                    lambda name=name, family=family: happened(
-                        self.vendors.services[name].service.traffic, name, family, since_ms, to_ms
-                    )
+                    partial(happened, self.vendors.traffic, name, family, since_ms, to_ms)
                 )
             )
             for name, families in FAMILIES.items()
@@ -214,14 +213,9 @@ def traffic(made: Cluster, rng: random.Random) -> Iterator[None]:
 
     def go_on() -> None:
         while not ended.wait(0.2):
-            for service in made.vendors.services.values():
-                at_ms = made.vendors.clock.now_ms()
-                kind, n = rng.choice(HAPPENING), rng.randint(1, 5)
-                made.vendors.ask(
-                    lambda service=service, kind=kind, n=n, at_ms=at_ms: (
-                        service.service.traffic.add(kind, at_ms, count=n)
-                    )
-                )
+            at_ms, n = made.vendors.clock.now_ms(), rng.randint(1, 5)
+            kind = rng.choice(HAPPENING)
+            made.vendors.ask(partial(made.vendors.traffic.add, kind, at_ms, count=n))
 
     thread = threading.Thread(target=go_on)
     thread.start()

@@ -32,17 +32,20 @@ class LoggedVendor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         _, replica, path = scope["path"].split("/", 2)
         began_s, wait_s = CLOCK.monotonic(), self._random.uniform(0, LONGEST_ANSWER_S)
-        asked = await receive()
+        asked = [await receive()]
+        while asked[-1].get("more_body"):
+            asked.append(await receive())
+        there = dict(scope) | {"path": f"/{path}", "raw_path": None}
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await receive()  # only when the client is gone
                 return
 
-            async def once() -> Any:
-                return asked
+            async def again() -> Any:
+                return asked.pop(0)
 
-            await self.service(scope | {"path": f"/{path}", "raw_path": None}, once, send)
+            await self.service(there, again, send)
         finally:
             ended_s = CLOCK.monotonic()
             self._log.append(SentRequest(self._target, replica, began_s, ended_s))
