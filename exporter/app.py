@@ -17,16 +17,22 @@ import structlog
 from exporter import __version__, status
 from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
-from exporter.config.model import Settings
+from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
+from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import (
+    Transport,
+    ignore_unwritable_key_log,
+    trusted_certificates,
+)
+from exporter.ledger.engine import clock_of
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -60,6 +66,7 @@ class Environment:
 
     ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
+    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it.
     """
 
     clock: Clock
@@ -71,6 +78,17 @@ class Environment:
     certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
     grace_s: float = GRACE_S
+    reading: Offload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredTarget:
+    """A target as its settings built it, with the client of its own."""
+
+    options: TargetOptions
+    rules: LabelSettings
+    target: Target
+    api: ApiClient
 
 
 @dataclass(slots=True)
@@ -86,6 +104,7 @@ class App:
 
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
+        environment = replace(environment, clock=clock_of(settings.ledger.url, environment.clock))
         self._environment = environment
         self._loaded = LoadedSettings(digest, environment.clock.now_ms())
         self._started_ms = environment.clock.now_ms()
@@ -94,9 +113,10 @@ class App:
         self._reloading = asyncio.Lock()
         self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
+        self._targets: Mapping[str, ConfiguredTarget] = {}
         self.telemetry = Telemetry(environment.revision)
         self._writes = WriteHealth(environment.clock, self.telemetry)
-        families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
+        families = catalogue.families(environment.providers, settings.targets)
         self._families = families | {family.name: family for family in FAMILIES}
         self.page = MetricsPage(self._families, self.telemetry.exposed)
 
@@ -110,11 +130,18 @@ class App:
             status=self.status,
             explain=self.explain,
             hosts=self._hosts,
+            verify=self._verify if self._opened and self._ledger.shared else None,
         )
 
     def ready(self) -> bool:
         """Say whether the ledger is open, and took a write in the last five minutes or had none."""
-        return self._opened and not self._stop.is_set() and not self._writes.unready()
+        taking = not self._stop.is_set() and not self._writes.unready()
+        return self._opened and taking and self._publisher.verified
+
+    def _verify(self) -> Awaitable[bool]:
+        """Verify the page on this program's loop, for the web thread's."""
+        verifying = asyncio.run_coroutine_threadsafe(self._publisher.verify(), self._loop)
+        return asyncio.wrap_future(verifying)
 
     def healthy(self) -> bool:
         """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
@@ -140,7 +167,10 @@ class App:
             started_ms=self._started_ms,
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
-            targets=status.targets(self._publisher.states, counts, self._recent),
+            targets=status.targets(
+                self._publisher.states, counts, self._recent, self._publisher.engagement
+            ),
+            superseded=tuple("/".join(key) for key in self._poller.superseded),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
@@ -156,6 +186,7 @@ class App:
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""
         environment = self._environment
+        self._loop = asyncio.get_running_loop()
         self._ledger = await environment.offload(
             functools.partial(
                 Ledger,
@@ -170,6 +201,12 @@ class App:
         if await environment.offload(self._ledger.correct_clock):
             self.telemetry.clock_stepped()
             log.warning("the wall clock was set back while the exporter was down")
+        self._engagement = EngagementGauges(
+            ledger=self._ledger,
+            page=self.page,
+            clock=environment.clock,
+            offload=environment.offload,
+        )
         self._publisher = Publisher(
             ledger=self._ledger,
             writes=self._writes,
@@ -178,11 +215,15 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
+            reading=environment.reading if self._ledger.shared else None,
+            engagement=self._engagement,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
             await self._publisher.restart(self._specs)
+            if self._ledger.shared:
+                await self._publisher.verify()
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self._opened = True
@@ -190,7 +231,10 @@ class App:
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
-            ticking = [group.create_task(self._tick()), group.create_task(self._watch_keys())]
+            ticking = [
+                group.create_task(each)
+                for each in (self._tick(), self._watch_keys(), self._engagement.run())
+            ]
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
             systemd.notify(systemd.STOPPING)
@@ -255,31 +299,40 @@ class App:
     async def _adopt(self, settings: Settings, digest: str) -> None:
         """Make ``settings`` the ones in force; nothing has changed if this raises."""
         rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
-        targets = [
-            self._environment.providers[options.provider].build(options, rules)
-            for options in settings.targets
-        ]
+        targets = {options.name: self._configured(options, rules) for options in settings.targets}
         queries = {
-            query.spec.key: ScheduledQuery(query, api)
-            for target in targets
-            for api in [self._api(target)]
-            for query in target.queries
+            query.spec.key: ScheduledQuery(query, each.api)
+            for each in targets.values()
+            for query in each.target.queries
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
+        # Only adds: whatever shows a family of former settings still finds it.
+        self._families |= catalogue.families(self._environment.providers, settings.targets)
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
         self._ledger.max_bytes = settings.ledger.max_size
         # Before anything else is awaited: the ledger may claim the queries now.
         self._poller.assign(queries)
-        self._keys = KeyWatch({target.name: target.keys or target.sign for target in targets})
+        built = [each.target for each in targets.values()]
+        self._keys = KeyWatch({target.name: target.keys or target.sign for target in built})
+        self._recent.keep(specs.keys())
+        self._targets = targets
         self._specs = specs
         self._settings = settings
         now_ms = self._environment.clock.now_ms()
         self._loaded = LoadedSettings(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
+
+    def _configured(self, options: TargetOptions, rules: LabelSettings) -> ConfiguredTarget:
+        """Return the target of ``options``: the same as before, with its client, if unchanged."""
+        before = self._targets.get(options.name)
+        if before and (before.options, before.rules) == (options, rules):
+            return before
+        target = self._environment.providers[options.provider].build(options, rules)
+        return ConfiguredTarget(options, rules, target, self._api(target))
 
     def _api(self, target: Target) -> ApiClient:
         def observe(code: str, seconds: float) -> None:
@@ -341,11 +394,14 @@ async def serve(request: ServeRequest) -> None:
     is served.
     """
     clock = SystemClock()
+    if ignored := ignore_unwritable_key_log(os.environ):
+        log.warning(ignored)
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),
         providers=request.providers,
         offload=LedgerThread(),
+        reading=LedgerThread(),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,

@@ -3,7 +3,18 @@
 import click
 
 from exporter import __version__
-from exporter.cli import audit, check_config, demo, explain, metrics, plan, run, simulate
+from exporter.cli import (
+    audit,
+    check_config,
+    demo,
+    explain,
+    ledger,
+    manifest,
+    metrics,
+    plan,
+    run,
+    simulate,
+)
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -33,5 +44,7 @@ def main() -> None:
     """Run one command."""
 
 
-for each in (audit, check_config, demo, explain, metrics, plan, run, simulate):
+for each in (
+    audit, check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
+):  # fmt: skip
     main.add_command(each.command)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from exporter.config.holidays import Holidays
 from exporter.config.secret import Secret, Strict
 from exporter.config.values import (
     Duration,
@@ -19,6 +20,7 @@ from exporter.config.values import (
     invalid,
     kind_of,
 )
+from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -100,6 +102,13 @@ class Common(BaseModel):
         description="`zero`: count from now on; `history`: begin with what the first poll finds",
     )
     timezone: Zone = Field(default="UTC", description="the zone of days")
+    holidays: Holidays = Field(
+        default=(),
+        strict=False,
+        description="days on which less or more is usual: a country or region (`DE`, `US-CA`; needs "
+        "the extra `holidays`), a list of dates (`[2026-12-24]`), or `{file: PATH}` with a date on "
+        "each line. Engagement of a holiday is compared with the last one, or not judged",
+    )
     period_gauges: bool = Field(
         default=True, description="show the newest settled hour and day as `chatbot_period_*`"
     )
@@ -136,6 +145,15 @@ class TargetOptions(Common):
         default=None,
         description="the target's former name, so that its counts go on under the new one",
     )
+
+    @property
+    def vendor(self) -> str:
+        """Return the label ``provider``."""
+        return self.provider
+
+    def own_families(self) -> tuple[Family, ...]:
+        """Return the families that the target's own settings define, beside the provider's."""
+        return ()
 
     @field_validator("base_url", mode="before")
     @classmethod
@@ -216,7 +234,7 @@ class LedgerOptions(BaseModel):
         default=2**30,
         description="when 80 % of it is in use, the exporter logs a warning and retires hours "
         "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
-        "days. SQLite only",
+        "days",
     )
     allow_network_fs: bool = Field(
         default=False,

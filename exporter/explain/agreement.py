@@ -75,25 +75,28 @@ class LedgerSums:
 
     def known(self, spec: QuerySpec) -> Window | None:
         """Return from when until when hours of the query are settled and known; None: never."""
-        row = self._rows(
+        found = self._rows(
             sa.select(query.c.floor_ms, query.c.cursor_ms).where(
                 query.c.target == spec.target, query.c.name == spec.name, query.c.epoch_ms > 0
             )
         )
         step_ms = spec.granularity_ms
-        return Window(ceil_to(row[0][0], step_ms), floor_to(row[0][1], step_ms)) if row else None
+        return next(
+            (Window(ceil_to(r.floor_ms, step_ms), floor_to(r.cursor_ms, step_ms)) for r in found),
+            None,
+        )
 
     def sums(self, spec: QuerySpec, window: Window) -> Sums:
         """Return the sums of the query's families in ``window``."""
         rows = self._rows(
-            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs))
+            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs).label("total"))
             .join(series, series.c.id == bucket.c.series_id)
             .join(query, query.c.id == series.c.query_id)
             .where(query.c.target == spec.target, query.c.name == spec.name)
             .where(bucket.c.start_ms >= window.start_ms, bucket.c.start_ms < window.end_ms)
             .group_by(series.c.family, bucket.c.start_ms)
         )
-        return _by_day((family, start_ms, value) for family, start_ms, value in rows)
+        return _by_day((each.family, each.start_ms, each.total) for each in rows)
 
     def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         try:

@@ -1,10 +1,12 @@
 """Every metric family of this build, as data: the source of the reference page and of checks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.model.families import NORMALISED, PERIOD_END
+from exporter.config.model import TargetOptions
+from exporter.ledger.hours import MEASURES
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED, PERIOD_END
 from exporter.model.samples import Family, MetricType
 from exporter.providers.base.plugin import Provider
 from exporter.telemetry.counters import FAMILIES
@@ -43,12 +45,21 @@ def entries(kinds: Mapping[str, Provider]) -> tuple[Entry, ...]:
         if family.period:
             shown = period_gauge(family)
             found[shown.name] = Entry(shown, sources)
+    judged = tuple(sorted(name for name, kind in kinds.items() if MEASURES.keys() & kind.feeds))
+    for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY):
+        found[family.name] = Entry(family, judged)
     return tuple(found[name] for name in sorted(found))
 
 
-def families(kinds: Mapping[str, Provider]) -> dict[str, Family]:
-    """Return the same families by name, as rendering wants them."""
-    return {entry.family.name: entry.family for entry in entries(kinds)}
+def families(
+    kinds: Mapping[str, Provider], targets: Iterable[TargetOptions] = ()
+) -> dict[str, Family]:
+    """Return the same families by name, and those that ``targets`` define."""
+    found = {entry.family.name: entry.family for entry in entries(kinds)}
+    for family in (each for target in targets for each in target.own_families()):
+        shown = [family, period_gauge(family)] if family.period else [family]
+        found |= {each.name: each for each in shown}
+    return found
 
 
 def capped(kinds: Mapping[str, Provider]) -> frozenset[str]:
@@ -66,6 +77,7 @@ def period_gauge(family: Family) -> Family:
         family.cap,
         "Value of the last settled bucket; period = hour, day. Never add over period",
         reference=family.reference,
+        per_unit=family.per_unit,
     )
 
 

@@ -21,8 +21,33 @@ from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
 from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
 
 AUDIT_EVERY_MS = DAY_MS
-LOOKED_AT = 20
-OTHER = query.alias()
+OTHER = query.alias("other")
+IDLE = claims.FREE & query.c.target.not_in(
+    sa.select(OTHER.c.target).where(
+        OTHER.c.state == "active",
+        (OTHER.c.next_poll_ms <= claims.NOW_MS) | (OTHER.c.last_reason == "throttled"),
+    )
+)
+LONGEST_WAITING = (
+    sa.select(query)
+    .join(slices)
+    .join(claims.LEAD, claims.LEAD.c.id == claims.FIRST)
+    .where(IDLE, slices.c.next_ms <= claims.NOW_MS, query.c.fail_streak == 0)
+    .where(query.c.target.not_in(sa.bindparam("alone", expanding=True)))
+    .order_by(slices.c.next_ms, query.c.id)
+    .limit(1)
+    .with_for_update(of=claims.LEAD, skip_locked=True)
+)
+TAKE = (
+    sa.update(query)
+    .where(query.c.id == sa.bindparam("q_id"), IDLE)
+    .values(
+        holder=sa.bindparam("q_holder"),
+        token=query.c.token + 1,
+        claim_expires_ms=claims.NOW_MS + claims.CLAIM_MS,
+    )
+    .returning(*query.c)
+)
 STATE = sa.select(slices).where(slices.c.query_id == sa.bindparam("query"))
 
 
@@ -79,36 +104,27 @@ def end_history(tx: sa.Connection, query_id: int) -> None:
 
 
 def claim(
-    tx: sa.Connection, holder: str, specs: Mapping[QueryKey, QuerySpec], now_ms: int
+    tx: sa.Connection,
+    holder: str,
+    specs: Mapping[QueryKey, QuerySpec],
+    now_ms: int,
+    generation: int = 0,
 ) -> Claim | None:
     """Claim a query of whose past a slice is due, of a target that has nothing better to do.
 
     That is a target that nobody polls, that has no query due, and that was not asked to wait.
     """
     alone = [spec.target for spec in specs.values() if spec.budget is not None]
-    waits = sa.or_(
-        OTHER.c.claim_expires_ms > now_ms,
-        OTHER.c.next_poll_ms <= now_ms,
-        OTHER.c.last_reason == "throttled",
-    )
-    busy = sa.select(OTHER.c.target).where(OTHER.c.state == "active", waits)
-    due = (
-        sa.select(query)
-        .join(slices)
-        .where(slices.c.next_ms <= now_ms, query.c.state == "active", query.c.fail_streak == 0)
-        .where(query.c.target.not_in(busy), query.c.target.not_in(alone))
-        .order_by(slices.c.next_ms, query.c.id)
-        .limit(LOOKED_AT)
-        .with_for_update(skip_locked=True, of=query)
-    )
-    for row in tx.execute(due).all():
+    given = {"now_ms": now_ms, "up_to": generation, "alone": alone}
+    while (row := tx.execute(LONGEST_WAITING, given).one_or_none()) is not None:
         spec = specs.get((row.target, row.name))
         past = None if spec is None else due_of(tx, row.id, spec, now_ms)
-        if past is not None:
-            expires_ms = now_ms + claims.CLAIM_MS
-            columns = {"holder": holder, "token": row.token + 1, "claim_expires_ms": expires_ms}
-            tx.execute(sa.update(query).where(query.c.id == row.id).values(**columns))
-            return replace(claim_of(row, holder), token=row.token + 1, past=past)
+        if spec is None or past is None:
+            _set(tx, row.id, next_ms=now_ms + AUDIT_EVERY_MS)
+            continue
+        taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
+        if taken is not None:
+            return replace(claim_of(taken, holder), past=past)
     return None
 
 

@@ -10,6 +10,7 @@ def counter(
     *labels: str,
     meaning: str = "",
     aggregated: tuple[str, ...] = (),
+    per_unit: int = 1,
 ) -> Family:
     """Return a counter with the base labels and ``labels``; its newest period is shown too."""
     return Family(
@@ -21,6 +22,7 @@ def counter(
         meaning,
         period=True,
         aggregated=aggregated,
+        per_unit=per_unit,
     )
 
 
@@ -193,7 +195,7 @@ LLM_CALLS = counter(
     30,
     "Language-model calls made by the bot.",
     "model",
-    meaning="reserved (superset model)",
+    meaning="One request to a model, as the provider counts it",
 )
 LLM_TOKENS = counter(
     "chatbot_llm_tokens_total",
@@ -201,7 +203,15 @@ LLM_TOKENS = counter(
     "Language-model tokens used by the bot.",
     "model",
     "token_type",
-    meaning="reserved; token_type = input, output as in OTel gen_ai.token.type",
+    meaning="token_type = input, output as in OTel gen_ai.token.type, and cached kinds; disjoint",
+)
+LLM_COST = counter(
+    "chatbot_llm_cost_usd_total",
+    60,
+    "Cost of language-model calls as the provider bills it.",
+    "model",
+    meaning="US dollars, exact to a millionth",
+    per_unit=1_000_000,
 )
 ACTIVE_USERS = gauge(
     "chatbot_active_users",
@@ -290,6 +300,50 @@ NORMALISED: dict[str, Family] = {
     each.name: each for each in list(globals().values()) if isinstance(each, Family)
 }
 """Every family above, by name."""
+
+ENGAGEMENT = (
+    gauge(
+        "chatbot_engagement",
+        300,
+        "Engagement (messages received, else interactions, else conversations started) in the "
+        "newest settled window.",
+        "window",
+        meaning="Absent while data is late, while an hour of the window is not known, and in the "
+        "first week. Windows overlap: never add them",
+    ),
+    gauge(
+        "chatbot_engagement_expected",
+        300,
+        "Engagement that the same hours usually hold.",
+        "window",
+        meaning="Learnt from up to five weeks of settled hours",
+    ),
+    gauge(
+        "chatbot_engagement_deviation",
+        300,
+        "Usual distance between engagement and its expectation, one standard deviation.",
+        "window",
+        meaning="Chance included; draw the band as expected ± 3 times this",
+    ),
+    gauge(
+        "chatbot_engagement_score",
+        300,
+        "Distance of engagement from its expectation in usual deviations; negative is below.",
+        "window",
+        meaning="After a transform that gives small and large numbers the same spread",
+    ),
+)
+"""What is judged of a bot, by window."""
+
+HISTORY_WEEKS = gauge(
+    "chatbot_engagement_history_weeks", 50, "Weeks of history behind the expectation."
+)
+HOLIDAY = gauge(
+    "chatbot_engagement_holiday",
+    50,
+    "1 while the newest settled hour lies on a configured holiday.",
+    meaning="Only for targets with holidays; 0 on other days",
+)
 
 PERIOD_END = Family(
     "chatbot_period_end_timestamp_seconds",

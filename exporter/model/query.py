@@ -73,7 +73,8 @@ class QuerySpec:
     """The fixed traits of one query of one target.
 
     ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length; with ``local_hours``
-    buckets begin at whole hours of ``timezone``, else of UTC. ``span_ms`` is the
+    buckets begin at whole hours of ``timezone``, else of UTC. ``holidays`` are dates and codes of
+    countries, see ``exporter.config.holidays``. ``span_ms`` is the
     longest span that one reading covers, ``slice_ms`` that of a slice of the past (None: the same),
     ``reach_ms`` how far back the API goes (None: no limit). ``initial_lookback_ms`` is how much of
     the past the first start reads (0: none); None: the query has no past, as it feeds no buckets.
@@ -85,7 +86,7 @@ class QuerySpec:
     ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
     ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.
     ``fields`` names, by family, the field of the vendor's answer, and ``cost`` what a poll costs:
-    ``explain`` and ``plan`` show them.
+    ``explain`` and ``plan`` show them. ``per_unit`` has the families that count parts of a unit.
     """
 
     target: str
@@ -104,6 +105,7 @@ class QuerySpec:
     zero_hold_ms: int = 90_000
     write_off_after_ms: int | None = 6 * HOUR_MS
     timezone: str = "UTC"
+    holidays: tuple[str, ...] = ()
     local_hours: bool = False
     history: bool = False
     stream: bool = False
@@ -118,6 +120,7 @@ class QuerySpec:
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     cost: Cost = Cost()
+    per_unit: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def request(self) -> str:

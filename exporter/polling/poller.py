@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,16 +11,21 @@ import structlog
 
 from exporter.clock import MILLISECONDS, StepDetector
 from exporter.errors import ClaimLost, LedgerError
+from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import QueryKey
 from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
+LEASE_S = CLAIM_MS / MILLISECONDS - 1
+"""No request leaves when the claim is nearly as old as where another replica takes it."""
 IDLE_S = 5.0
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
 SLICES_AT_ONCE = 8
+
+SUPERSEDED = "another replica has newer settings: these queries are left to it; reload this one"
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +33,8 @@ log = structlog.get_logger(__name__)
 class Poller:
     """Polls until it is stopped; one poll at a time of each target.
 
-    ``ended`` receives every result. Those that run have ``grace_s`` to end once it is stopped.
+    ``ended`` receives every result. ``superseded`` are queries that a replica with newer settings
+    has. Polls that run have ``grace_s`` to end once it is stopped.
     """
 
     def __init__(
@@ -43,6 +49,8 @@ class Poller:
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._slices: dict[asyncio.Task[None], Claim] = {}
+        self._held_s: dict[QueryKey, float] = {}
+        self.superseded: list[QueryKey] = []
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._steps = StepDetector(context.clock)
@@ -50,8 +58,18 @@ class Poller:
         self._turned_s = context.clock.monotonic()
 
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
-        """Poll ``queries`` from now on; polls under way end as they began."""
+        """Poll ``queries`` from now on; polls under way end as they began.
+
+        On a shared ledger those of changed queries are cancelled: one request stream at a time.
+        """
+        changed = {
+            key
+            for key, before in self._queries.items()
+            if key not in queries or queries[key].query.spec != before.query.spec
+        }
         self._queries = dict(queries)
+        if self._context.ledger.shared:  # elsewhere what they read is dropped when they end
+            self._cancel(claim for claim in self._tasks.values() if claim.key in changed)
         self._woken.set()
 
     async def run(self) -> None:
@@ -114,6 +132,7 @@ class Poller:
     ) -> None:
         """Start whatever can be claimed, while there are fewer than ``most`` tasks."""
         while not self._stopping.is_set() and len(tasks) < most:
+            claimed_s = self._context.clock.monotonic()
             claim = await self._context.offload(claim_next)
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
@@ -123,7 +142,21 @@ class Poller:
                 continue  # a reload removed it meanwhile, and its claim with it
             task = group.create_task(run(scheduled, claim), name=f"{claim.target}/{claim.query}")
             tasks[task] = claim
+            self._held_s[claim.key] = claimed_s
+            if self._context.ledger.shared:
+                scheduled.api.may_send = partial(self._check_lease, claim)
             task.add_done_callback(partial(self._done, tasks))
+
+    def _check_lease(self, claim: Claim) -> None:
+        """Raise ``ClaimLost`` where another replica may have the target by now."""
+        if self._context.clock.monotonic() - self._held_s[claim.key] >= LEASE_S:
+            raise ClaimLost(f"{claim.target}/{claim.query}: the claim was not renewed in time")
+
+    def _cancel(self, claims: Iterable[Claim]) -> None:
+        lost = list(claims)
+        for task, claim in (self._tasks | self._slices).items():
+            if claim in lost:
+                task.cancel()
 
     def _done(self, tasks: dict[asyncio.Task[None], Claim], task: asyncio.Task[None]) -> None:
         del tasks[task]
@@ -171,9 +204,24 @@ class Poller:
         while True:
             await self._context.clock.sleep(RENEW_EVERY_S)
             claims = [*self._tasks.values(), *self._slices.values()]
+            renewed_s = self._context.clock.monotonic()
             with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
-                self._context.telemetry.set("claims", held)
+                self._context.telemetry.set("claims", len(held))
+                self._held_s |= dict.fromkeys((claim.key for claim in held), renewed_s)
+                if self._context.ledger.shared:
+                    self._cancel(claim for claim in claims if claim not in held)
+                    await self._follow_settings()
+
+    async def _follow_settings(self) -> None:
+        """Show which queries other replicas have newer settings of; those are left to them."""
+        found = await self._context.offload(self._context.ledger.superseded)
+        self._context.telemetry.set("superseded_queries", len(found))
+        if found and found != self.superseded:
+            log.warning(SUPERSEDED, queries=["/".join(key) for key in found])
+        if self.superseded and not found:
+            log.info("these settings are in force again")
+        self.superseded = found
 
     async def _read_slice(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         await read_slice(self._context, scheduled, claim)

@@ -56,7 +56,6 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
     ("name", "value", "message"),
     [
         ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE=/nowhere.pem: No such file or directory"),
-        ("SSLKEYLOGFILE", "/nowhere/log", "SSLKEYLOGFILE=/nowhere/log: No such file or directory"),
         ("SSL_CERT_DIR", "empty", "SSL_CERT_DIR=empty: empty; correct or unset the variable"),
         ("https_proxy", "socks5://127.0.0.1:1", "https_proxy: SOCKS proxies are not supported"),
     ],
@@ -71,6 +70,17 @@ def test_a_wrong_variable_of_this_machine_is_named(
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_log_of_tls_keys_that_cannot_be_written_is_ignored_with_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/log")
+
+    result = check(folder, GOOD)
+
+    assert result.exit_code == 0
+    assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in result.stderr
 
 
 def test_a_wrong_proxy_is_named_for_every_address_of_a_target(
@@ -196,6 +206,13 @@ def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
     assert ("expected host:port" in result.stderr) is bool({"run", "demo"} & {*arguments})
 
 
+def test_the_demo_reads_no_settings_file() -> None:
+    result = CliRunner().invoke(main, ["demo", "--config.file", "exporter.yaml"])
+
+    assert result.exit_code == 2
+    assert "reads no file; use: run --config.file" in result.stderr
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(main, ["--help"])
 
@@ -208,14 +225,8 @@ def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).stdout.split()[-1] == __version__
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["check-config", "none.yaml"],
-        ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"],
-    ],
-)
-def test_the_package_runs_as_a_module(tmp_path: Path, arguments: list[str]) -> None:
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    arguments = ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"]
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "exporter", *arguments],
         cwd=tmp_path,

@@ -1,7 +1,9 @@
-"""Reloads that remove, add and rename targets while their polls begin and end."""
+"""Reloads while polls begin and end: targets come and go, and those that stay lose no poll."""
 
 import asyncio
+import gc
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import httpx
 import pytest
 
 from exporter.config.model import Settings
+from exporter.errors import SettingsError, SettingsProblem
+from exporter.polling.schedule import phase_ms
+from tests.support.builders import spec
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
-TARGETS = 16
-RELOADS = 10
-KEPT = 5
+TARGETS = 10
+RELOADS = 5
+KEPT = 3
+KEPT_TARGETS = ("flowxo", "xenioo")
 
 
 class SlowVendors(Vendors):
@@ -65,5 +71,62 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
             await clock.sleep(5)
             states = {query.state for each in app.status().targets for query in each.queries}
             assert states == {"ok"}
+
+    run_virtual(main(), clock)
+
+
+def refused() -> tuple[Settings, str]:
+    raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
+
+
+@pytest.mark.slow
+def test_targets_that_stay_lose_no_poll_and_a_spent_call_stays_spent(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    document = vendors.document({"flowxo": {"interval": "5s", "top_flows": None}})
+    document["targets"] = [each for each in document["targets"] if each["name"] in KEPT_TARGETS]
+    document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
+
+    async def main() -> None:
+        async with exporter(read(document), clock, vendors) as app:
+            await clock.sleep(30)
+            for number in range(20):
+                changed = read(document | {"defaults": {"write_off_after": f"{7 + number}h"}})
+                good = await app.reload(lambda: (changed, "changed"))  # noqa: B023 - called at once
+                assert good.errors == ()
+                assert (await app.reload(refused)).errors
+                await clock.sleep(3.1)
+
+    run_virtual(main(), clock)
+    phase = phase_ms(spec(target="flowxo", interval_ms=5_000))
+    _first, *polls = [(seen.at_ms - phase) // 5_000 for seen in vendors.services["flowxo"].requests]
+    calls = [seen for seen in vendors.services["xenioo"].requests if "statistics" in seen.path]
+    assert polls == list(range(polls[0], polls[0] + len(polls)))
+    assert (len(polls) >= 16, len(calls)) == (True, 1)
+
+
+def exporter_objects() -> Counter[str]:
+    """Return how many objects of the exporter's own classes are alive, by class."""
+    gc.collect()
+    names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
+    ours = (name for name in names if name.startswith("exporter."))
+    return Counter(name for name in ours if not name.startswith("exporter.simulator."))
+
+
+def test_nothing_is_kept_in_memory_of_targets_that_are_gone(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock, per_hour=1)
+    document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
+
+    async def main() -> None:
+        async with exporter(settings(document, ["new-0"]), clock, vendors) as app:
+            await clock.sleep(4)
+            before = exporter_objects()
+            for number in range(1, 6):
+                replaced = settings(document, [f"new-{number}"])
+                assert not (await app.reload(lambda s=replaced: (s, ""))).errors  # type: ignore[misc]
+                await clock.sleep(4)
+            grown = exporter_objects() - before
+            assert not {kind: count for kind, count in grown.items() if count >= 5}
 
     run_virtual(main(), clock)

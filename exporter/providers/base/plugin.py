@@ -78,7 +78,7 @@ class Provider:
         """Return the target that ``options`` describe."""
         return Target(
             name=options.name,
-            provider=options.provider,
+            provider=options.vendor,
             base_url=options.base_url,
             sign=partial(self.sign, options),
             requests_per_second=options.requests_per_second,
@@ -125,7 +125,7 @@ def spec_for(
     counts = any(each.family.kind is MetricType.COUNTER for each in feeds)
     spec = QuerySpec(
         target=options.name,
-        provider=options.provider,
+        provider=options.vendor,
         name=name,
         meaning={"endpoint": endpoint, "schema": schema, **(meaning or {})},
         interval_ms=options.interval,
@@ -135,6 +135,7 @@ def spec_for(
         zero_hold_ms=options.zero_hold,
         write_off_after_ms=None if write_off == "never" else write_off,
         timezone=options.timezone,
+        holidays=options.holidays,
         history=options.start == "history",
         period_gauges=options.period_gauges,
         label_rules=rules,
@@ -144,6 +145,7 @@ def spec_for(
         total_cap=settings.limits.series_total,
         known=tuple(dict.fromkeys(known)),
         fields={each.family.name: each.field for each in feeds},
+        per_unit={f.family.name: f.family.per_unit for f in feeds if f.family.per_unit > 1},
     )
     return replace(spec, **traits)
 
