@@ -176,7 +176,9 @@ class EngagementGauges:
             self._page.publish()
 
     async def _update(self, key: QueryKey) -> None:
-        spec, before = self._specs[key], self._judged.get(key)
+        spec, before = self._specs.get(key), self._judged.get(key)
+        if spec is None:  # a reload came in between
+            return
         hours = await self._read(spec, TAIL_H + DAY_H)
         if hours is None:
             self._remove(key)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-INSTEAD: Mapping[str, int] = {
+STATUSES: Mapping[str, int] = {
     "unauthorized": 401,
     "forbidden": 403,
     "throttled": 429,  # retry_after=SECONDS, as_date=True for an HTTP date
@@ -32,7 +32,7 @@ ROWS = frozenset(
         "empty",
     }
 )
-"""Faults in the first row, or of all rows; without ``field`` the row's first number is changed."""
+"""Faults in the first row, or of all rows; without ``field`` the row's number is changed."""
 
 BODY = frozenset(
     {
@@ -44,7 +44,7 @@ BODY = frozenset(
 )
 """Faults on the way back."""
 
-GENERIC = INSTEAD.keys() | ROWS | BODY
+GENERIC = STATUSES.keys() | ROWS | BODY
 TOO_BIG = 2**53 + 1
 
 
@@ -104,11 +104,13 @@ class Faults:
         return {fault.name: fault.options for fault in self._script if fault.applies(call)}
 
 
-def corrupt(rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]]) -> None:
-    """Apply the chosen row faults to ``rows`` in place."""
+def corrupt(
+    rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]], number: str | None = None
+) -> None:
+    """Apply the chosen row faults to ``rows`` in place; ``number`` names a row's number."""
     for name in sorted(chosen.keys() & ROWS):
         if rows:
-            _corrupt(name, rows, chosen[name].get("field"))
+            _corrupt(name, rows, chosen[name].get("field") or number)
 
 
 def _corrupt(name: str, rows: list[dict[str, Any]], field: str | None) -> None:

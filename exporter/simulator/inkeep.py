@@ -1,7 +1,7 @@
 """A simulator of Inkeep's analytics API: the exporter's queries over the truth, and refusals."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -25,7 +25,6 @@ MODES = frozenset(
         "iso_buckets",  # 2026-03-01T09:00:00.000Z instead of 2026-03-01 09:00:00
         "swapped_types",  # eventType holds the name, type the entity
         "no_count_distinct",  # 422, or status=OTHER
-        "shifted_buckets",  # hours=N: buckets are in another zone, without an offset
     }
 )
 
@@ -110,7 +109,6 @@ def _formatted(row: Mapping[str, Any], modes: Mapping[str, Mapping[str, Any]]) -
 def _value(value: Any, modes: Mapping[str, Mapping[str, Any]]) -> Any:
     match value:
         case datetime():
-            value += timedelta(hours=modes.get("shifted_buckets", {}).get("hours", 0))
             iso = "iso_buckets" in modes
             return value.strftime("%Y-%m-%dT%H:%M:%S.000Z" if iso else "%Y-%m-%d %H:%M:%S")
         case int() | float() if "numbers_as_strings" in modes:

@@ -1,18 +1,18 @@
 """What really happened: the truth that a simulator shows in its vendor's words."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from exporter.simulator.conversations import (
     LATEST_MS,
-    ConversationStart,
     Kind,
     Occurrence,
     conversation_starts,
     known_users,
     occurrences_of,
 )
+from exporter.simulator.crowd import Crowd
 from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]
@@ -30,27 +30,32 @@ _Attributes = tuple[tuple[str, str], ...]
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
-    Nothing is kept of a generated hour but what a small cache holds, and an hour asked again is
-    the same hour. ``seed=None`` generates nothing. ``per_hour`` is the mean number of
-    conversations; each has about a dozen occurrences. ``late_share`` of the generated records
-    become visible between 1 and 90 minutes after they happened, the others at once.
+    Of generated hours only a small cache is kept, and an hour asked again is the same hour.
+    ``seed=None`` generates nothing. ``per_hour`` is the mean number of conversations; each has
+    about a dozen occurrences. ``late_share`` of the generated records
+    become visible between 1 and 90 minutes after they happened, the others at once. A ``crowd``
+    generates the hours in their place.
     """
 
     def __init__(
-        self, seed: int | None = None, *, per_hour: float = 40, late_share: float = 0.02
+        self,
+        seed: int | None = None,
+        *,
+        per_hour: float = 40,
+        late_share: float = 0.02,
+        crowd: Crowd | None = None,
     ) -> None:
         self._seed = seed
+        self._crowd = crowd
+        self._latest_ms = LATEST_MS if crowd is None else crowd.latest_ms
         self._per_hour = per_hour
         self._late_share = late_share
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
+        self._changed_hours: set[int] = set()
         self._numbers = 0
-        # More hours than the widest read in turn goes over: with fewer, each would find none of them.
-        self._hour = lru_cache(maxsize=96)(self._generate)
-        self._starts = lru_cache(maxsize=200)(self._generate_starts)
-        self._settled_totals = lru_cache(maxsize=20_000)(self._totals)
+        self._settled_totals = lru_cache(maxsize=40_000)(self._totals)
         self._settled_active = lru_cache(maxsize=500)(self._count_active)
-        self._users = lru_cache(maxsize=1000)(self._users_of_hour)
 
     def add(
         self,
@@ -70,11 +75,14 @@ class Traffic:
             number = self._numbers
             new.append(Occurrence("added", number, at_ms, kind, shown_ms, attributes, {}, amount))
         self._added[at_ms // HOUR_MS] += new
+        self._changed_hours.add(at_ms // HOUR_MS)
         return new
 
     def retract(self, gone: Iterable[Occurrence], at_ms: int) -> None:
         """Let occurrences vanish from ``at_ms`` on: the vendor revises its counts downward."""
-        self._gone.update((occurrence.id, at_ms) for occurrence in gone)
+        for occurrence in gone:
+            self._gone[occurrence.id] = at_ms
+            self._changed_hours.add(occurrence.at_ms // HOUR_MS)
 
     def records(
         self, kind: Kind, window: Window, as_of_ms: int, **attributes: str
@@ -84,6 +92,8 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         near = [self._scripted(kind, first, last)]
+        if self._crowd is not None:  # of what is hidden yet, nothing is made
+            last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
         near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
         for occurrence in (one for records in near for one in records):
             if (
@@ -112,10 +122,13 @@ class Traffic:
         sums: HourlySums = Counter()
         for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms, HOUR_MS):
             part = (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, end_ms))
-            settled_ms = part[1] + LATEST_MS
-            if self._added or self._gone or as_of_ms < settled_ms:
+            settled_ms = part[1] + self._latest_ms
+            totals: Mapping[_Values, int] | None = None
+            if hour_ms // HOUR_MS in self._changed_hours or as_of_ms < settled_ms:
                 totals = self._totals(kind, part, as_of_ms, by, wanted)
-            else:
+            elif self._crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
+                totals = self._crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
+            if totals is None:
                 totals = self._settled_totals(kind, part, settled_ms, by, wanted)
             for values, total in totals.items():
                 sums[hour_ms, *values] += total
@@ -127,6 +140,8 @@ class Traffic:
         A scripted user is active by a conversation or a message, a generated one by the start of
         a conversation.
         """
+        if self._crowd is not None:
+            return self._crowd.active_users(end_ms // HOUR_MS)
         settled_ms = end_ms + LATEST_MS
         if self._added or as_of_ms < settled_ms:
             return self._count_active(end_ms, as_of_ms)
@@ -134,8 +149,11 @@ class Traffic:
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
-        long_ago, last = min(end_ms, as_of_ms) // HOUR_MS - 3, -(-end_ms // HOUR_MS)
+        long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
+        last = -(-end_ms // HOUR_MS)
         base = 0 if self._seed is None else known_users(long_ago, self._per_hour)
+        if self._crowd is not None:
+            base = self._crowd.known_users(long_ago)
         generated = self._generated(Kind.NEW_USER, long_ago, last)
         scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
@@ -170,34 +188,45 @@ class Traffic:
                 yield from (one for one in added if one.kind is kind)
 
     def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
-        if self._seed is not None:
-            for hour in range(first, last):
-                yield from self._hour(hour).get(kind, ())
-
-    def _generate(self, hour: int) -> dict[Kind, list[Occurrence]]:
-        found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-        for start in self._starts(hour):
-            for occurrence in occurrences_of(start, self._late_share):
-                found[occurrence.kind].append(occurrence)
-        return dict(found)
-
-    def _generate_starts(self, hour: int) -> list[ConversationStart]:
-        if self._seed is None:
-            return []
-        return conversation_starts(self._seed, hour, self._per_hour, self._late_share)
-
-    def _users_of_hour(self, hour: int) -> frozenset[str]:
-        return frozenset(start.user for start in self._starts(hour))
+        for hour in range(first, last):
+            if self._crowd is not None:
+                yield from self._crowd.records(hour, kind)
+            elif self._seed is not None:
+                found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
+                yield from found.get(kind, ())
 
     def _generated_users(self, window: Window, as_of_ms: int) -> Iterator[Iterable[str]]:
+        if self._seed is None:
+            return
         start_ms, end_ms = window
         for hour in range(start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)):
             begin_ms, finish_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
+            traits = self._seed, hour, self._per_hour, self._late_share
             if start_ms <= begin_ms and finish_ms <= min(end_ms, as_of_ms - LATEST_MS):
-                yield self._users(hour)  # settled: every conversation shows
+                yield _users(*traits)  # settled: every conversation shows
             else:
                 yield {
                     one.user
-                    for one in self._starts(hour)
+                    for one in _starts(*traits)
                     if start_ms <= one.at_ms < end_ms and one.visible_ms <= as_of_ms
                 }
+
+
+_starts = lru_cache(maxsize=200)(conversation_starts)
+
+
+# More hours than the widest read in turn goes over: with fewer, each would find none of them.
+@lru_cache(maxsize=96)
+def _occurrences(
+    seed: int, hour: int, per_hour: float, late_share: float
+) -> Mapping[Kind, list[Occurrence]]:
+    found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
+    for start in _starts(seed, hour, per_hour, late_share):
+        for occurrence in occurrences_of(start, late_share):
+            found[occurrence.kind].append(occurrence)
+    return dict(found)
+
+
+@lru_cache(maxsize=2_000)
+def _users(seed: int, hour: int, per_hour: float, late_share: float) -> frozenset[str]:
+    return frozenset(start.user for start in _starts(seed, hour, per_hour, late_share))

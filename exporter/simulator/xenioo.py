@@ -24,7 +24,6 @@ MODES = ROW_MODES | {
     "auth_counts",  # a call whose token is not accepted uses up the hour
     "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
     "unthrottled",  # every call is answered
-    "literal_only",  # a percent-encoded path is not found
 }
 
 
@@ -87,8 +86,6 @@ class Account:
         return token
 
     def _admit(self, call: Call) -> None:
-        if "literal_only" in call.faults and "%" in call.raw_path:
-            raise Refusal(404)
         if not self._accepts_token(call):
             if "auth_counts" in call.faults:
                 self._is_in_time(call)

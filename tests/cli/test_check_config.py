@@ -206,6 +206,13 @@ def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
     assert ("expected host:port" in result.stderr) is bool({"run", "demo"} & {*arguments})
 
 
+def test_the_demo_reads_no_settings_file() -> None:
+    result = CliRunner().invoke(main, ["demo", "--config.file", "exporter.yaml"])
+
+    assert result.exit_code == 2
+    assert "reads no file; use: run --config.file" in result.stderr
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(main, ["--help"])
 
@@ -218,14 +225,8 @@ def test_the_version_is_the_packages() -> None:
     assert CliRunner().invoke(main, ["--version"]).stdout.split()[-1] == __version__
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["check-config", "none.yaml"],
-        ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"],
-    ],
-)
-def test_the_package_runs_as_a_module(tmp_path: Path, arguments: list[str]) -> None:
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    arguments = ["run", "--config.file", "none.yaml", "--web.listen-address", ":0"]
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "exporter", *arguments],
         cwd=tmp_path,

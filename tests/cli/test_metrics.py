@@ -59,14 +59,6 @@ def test_every_family_has_a_help_text_and_a_name_that_fits_its_type() -> None:
         assert family.name.endswith("_total") == (family.kind.value == "counter"), family.name
 
 
-def test_caps_can_be_set_for_families_of_data_alone() -> None:
-    capped = catalogue.capped(PROVIDERS)
-
-    assert "chatbot_interactions_total" in capped
-    assert "chatbot_voiceflow_credit_usage_total" in capped
-    assert "chatbot_period_interactions" not in capped
-
-
 def test_the_table_has_a_line_for_each_family() -> None:
     lines = printed().splitlines()
 

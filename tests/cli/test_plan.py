@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from exporter.cli import main
 from exporter.cli.plan import planned
 from exporter.cli.settings import targets_of
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.model.query import PollRequest
 from exporter.polling.poll import poll_window
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Query, Target
+from tests.providers.vendor import client_of
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -35,21 +35,15 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     """Read ``query`` as its first poll would; return how many requests that took."""
     log = vendors.services[target.provider].requests
     before = len(log)
-    async with Transport(vendors) as wire:
-        api = ApiClient(
-            base_url=target.base_url,
-            sign=target.sign,
-            transport=wire,
-            clock=clock,
-            requests_per_second=0,
-        )
+    async with Transport(vendors) as transport:
         now_ms = clock.now_ms()
-        ask = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
-        assert [reading async for reading in query.read(api, ask)]
+        request = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
+        api = client_of(target, transport, clock)
+        assert [reading async for reading in query.read(api, request)]
     return sum("authorization" not in seen.path for seen in log[before:])
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(BUILT_IN))
 def test_a_first_poll_takes_the_calls_that_were_planned(provider: str) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock, per_hour=2)
@@ -99,8 +93,9 @@ def test_what_cannot_be_known_is_unknown(tmp_path: Path) -> None:
     assert "+ means more calls for more rows: one for each 500" in text
 
 
-def test_the_hour_of_an_account_is_shared(tmp_path: Path) -> None:
-    document = only(Vendors(VirtualClock()), "xenioo")
+@pytest.mark.parametrize("changes", [{}, {"account_key": {"env": "NOT_SET_HERE"}}])
+def test_the_hour_of_an_account_is_shared(tmp_path: Path, changes: dict[str, object]) -> None:
+    document = only(Vendors(VirtualClock()), "xenioo", **changes)
     other = copy.deepcopy(document["targets"][0]) | {"name": "other"}  # type: ignore[index]
     document["targets"] = [document["targets"][0], other]  # type: ignore[index]
 

@@ -56,7 +56,9 @@ def probed(
     }
 
 
-FEW = ("flowxo", "inkeep")
+def only(document: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the settings with these targets alone."""
+    return document | {"targets": [each for each in document["targets"] if each["name"] in names]}
 
 
 def asked(vendors: Vendors) -> dict[str, int]:
@@ -107,10 +109,8 @@ def test_what_is_wrong_is_said_in_words(
     fault: str, options: dict[str, Any], words: str, vendors: Vendors, clock: VirtualClock
 ) -> None:
     vendors.services["flowxo"].faults.on(fault, **options)
-    document = vendors.document()
-    document["targets"] = [each for each in document["targets"] if each["provider"] in FEW]
 
-    outcomes = probed(vendors, clock, document)
+    outcomes = probed(vendors, clock, only(vendors.document(), "flowxo", "inkeep"))
 
     assert words in str(outcomes.pop("flowxo"))
     assert all(outcome.good for outcome in outcomes.values())
@@ -135,9 +135,8 @@ def test_a_key_that_is_not_known_is_told_from_a_wrong_project(
 def test_two_targets_of_one_account_spend_its_call_once(
     tmp_path: Path, vendors: Vendors, clock: VirtualClock
 ) -> None:
-    document = vendors.document()
-    first = next(each for each in document["targets"] if each["provider"] == "xenioo")
-    document["targets"].append(copy.deepcopy(first) | {"name": "other"})
+    document = only(vendors.document(), "xenioo")
+    document["targets"].append(copy.deepcopy(document["targets"][0]) | {"name": "other"})
 
     with ledger_of(tmp_path, clock) as (_ledger, url):
         outcomes = probed(vendors, clock, document, url)
@@ -175,7 +174,7 @@ def test_a_call_that_the_exporter_has_spent_is_not_made_again(
         ledger.spend(claim, budget)
         clock.step(600_000)
 
-        outcomes = probed(vendors, clock, ledger=url)
+        outcomes = probed(vendors, clock, only(vendors.document(), "xenioo"), url)
 
     assert asked(vendors)["xenioo"] == 0
     assert outcomes["xenioo"].good
@@ -190,7 +189,7 @@ def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(
     with ledger_of(tmp_path, clock) as (ledger, url):
         ledger.sync_queries([query.spec])
 
-        probed(vendors, clock, ledger=url)
+        probed(vendors, clock, only(vendors.document(), "xenioo"), url)
 
         claim = ledger.claim()
         assert claim is not None
@@ -204,7 +203,8 @@ def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
 ) -> None:
     (tmp_path / "ledger.db").write_bytes(b"this is no ledger" * 100)
 
-    outcomes = probed(vendors, clock, ledger=f"sqlite:///{tmp_path}/ledger.db")
+    document = only(vendors.document(), "flowxo", "xenioo")
+    outcomes = probed(vendors, clock, document, f"sqlite:///{tmp_path}/ledger.db")
 
     assert asked(vendors)["xenioo"] == 0
     assert not outcomes["xenioo"].good
@@ -213,8 +213,8 @@ def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
 
 
 def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Vendors, clock: VirtualClock) -> None:
-    document = vendors.document({"voiceflow": {"queries": ["interactions"]}})
-    (target,) = [each for each in document["targets"] if each["provider"] == "voiceflow"]
+    document = only(vendors.document({"voiceflow": {"queries": ["interactions"]}}), "voiceflow")
+    (target,) = document["targets"]
     target["projects"] = [*target["projects"], {"id": "5f0000000000000000000000", "alias": "old"}]
 
     outcomes = probed(vendors, clock, document)
@@ -235,7 +235,7 @@ def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Vendors, clock: Virtu
         }
     )
 
-    outcomes = probed(vendors, clock, document)
+    outcomes = probed(vendors, clock, only(document, "voiceflow", "chatlayer"))
 
     failed = {name: str(outcome) for name, outcome in outcomes.items() if not outcome.good}
     assert {name: "is unknown there" in words for name, words in failed.items()} == {

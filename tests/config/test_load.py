@@ -246,12 +246,6 @@ def test_plain_http_may_go_to_loopback(host: str) -> None:
     assert settings(f"version: 1\ntargets: [{written}]").targets[0].base_url == f"http://{host}/v1"
 
 
-def test_the_same_file_gives_equal_settings() -> None:
-    text = "version: 1" + TARGET
-
-    assert settings(text) == settings(text)
-
-
 def test_a_byte_order_mark_and_windows_line_ends_are_taken() -> None:
     text = "\ufeffversion: 1" + TARGET
 

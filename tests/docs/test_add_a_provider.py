@@ -16,7 +16,7 @@ FILES = ("exporter.yaml", "mkdocs.yml", "pyproject.toml", "README.md", "CONTRIBU
 AFTER: Mapping[str, tuple[str, ...]] = {
     "exporter/providers/__init__.py": ("from exporter.providers.base.plugin import", "PROVIDERS: "),
     "exporter/simulator/__init__.py": ("from exporter.clock import", "SIMULATORS: "),
-    "tests/faults/test_faults.py": ("COURSES: ",),
+    "tests/faults/test_faults.py": ("SCENARIOS: ",),
     "dashboards/source/metrics_shown.py": ("PROVIDERS: ",),
     "mkdocs.yml": ("  - Providers:",),
     "docs/configuration.md": (),

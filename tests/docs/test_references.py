@@ -137,18 +137,3 @@ def test_nothing_outside_the_repository_is_referred_to(pattern: re.Pattern[str])
     ]
 
     assert found == []
-
-
-@pytest.mark.parametrize(
-    ("page", "section", "there"),
-    [
-        ("counting.md", "", True),
-        ("counting.md", "#suspicious-responses", True),
-        ("counting.md", "#suspicious-answers", False),
-        ("counting.md", ", rule 3", True),
-        ("counting.md", ", rule 99", False),
-        ("semantics.md", "", False),
-    ],
-)
-def test_a_broken_reference_is_noticed(page: str, section: str, there: bool) -> None:  # noqa: FBT001
-    assert resolves(page, section) is there

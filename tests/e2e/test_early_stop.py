@@ -22,11 +22,8 @@ def catches_term(pid: int) -> bool:
     ("number", "after_s"),
     [
         (signal.SIGTERM, 0),
-        (signal.SIGINT, 0),
-        (signal.SIGTERM, 0.5),
-        (signal.SIGINT, 1),
+        (signal.SIGINT, 0.5),
         (signal.SIGTERM, 2),
-        (signal.SIGTERM, None),
         (signal.SIGINT, None),
     ],
 )
@@ -48,12 +45,10 @@ def test_a_demo_is_stopped_while_it_starts_and_once_it_serves(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after_s", [0, 0.5, 2])
-def test_a_reload_while_it_starts_does_not_end_a_run(after_s: float, tmp_path: Path) -> None:
+def test_a_reload_while_it_starts_does_not_end_a_run(tmp_path: Path) -> None:
     (tmp_path / "exporter.yaml").write_text(SETTINGS.format(port=0, vendor="http://127.0.0.1:9"))
     with program("run", "--config", str(tmp_path / "exporter.yaml")) as process:
         wait_for(lambda: catches_term(process.pid), STOPPABLE_S, every=0.01)
-        pause(after_s)
         process.send_signal(signal.SIGHUP)
         wait_for((tmp_path / "ledger.db").exists, STOPPABLE_S)
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ KEYS = {
 }
 NAMES = sorted(KEYS)
 KEY = "check that the key is whole, not revoked, and of this account and project"
-PATIENCE = "the key may well be right; it is asked again later"
 WRONG = "sk-C4n4ry:wrong"
 FEWER = {
     "voiceflow": {"queries": ["interactions", "top_intents"]},
@@ -227,37 +225,5 @@ def test_an_error_is_reported_while_counters_stay(
             await walk.clock.sleep(2 * HOUR_S)
             for name in NAMES:
                 walk.recovered(name)
-
-    run_virtual(main(), walk.clock)
-
-
-def test_a_throttled_account_is_reported_and_left_alone_for_as_long_as_it_asks(walk: Walk) -> None:
-    async def main() -> None:
-        async with walk.running():
-            await walk.clock.sleep(10 * MINUTE_S)
-            walk.trouble("throttled", retry_after=7_500)
-            await walk.clock.sleep(HOUR_S)
-
-            for name in NAMES:
-                seen = walk.vendors.services[name].requests
-                refused = [each for each in seen if each.status == HTTPStatus.TOO_MANY_REQUESTS]
-                (query,) = [each for each in walk.queries(name) if each.state is State.THROTTLED]
-                (line,) = walk.lines(name, "poll failed")
-                fault = f"HTTP 429; too many requests, asked to wait 7500 s; {PATIENCE}"
-                assert len(refused) == 1
-                assert query.last_error is not None
-                assert query.last_error.sentence == line["error"]
-                assert line["error"].startswith(ENDPOINTS[name])
-                assert fault.replace(PATIENCE, "") in line["error"]
-                assert PATIENCE in line["error"]
-                assert line["error"] in walk.page(name)
-                assert walk.metric("throttled_total", name) == 1
-                assert walk.metric("poll_failures_total", name, reason="throttled") == 1
-                blocked_s = walk.metric("blocked_until_timestamp_seconds", name)
-                assert blocked_s >= refused[0].at_ms / 1000 + 7_500
-                assert {
-                    each.next_poll_ms is not None and each.next_poll_ms / 1000 >= blocked_s - 1
-                    for each in walk.queries(name)
-                } == {True}
 
     run_virtual(main(), walk.clock)

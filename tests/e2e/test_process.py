@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.processes import end, free_port, hanging_vendor, page, program, wait_for, written
@@ -62,6 +63,30 @@ def test_a_second_process_on_one_ledger_is_refused(running: tuple[Path, str]) ->
     listen = f"127.0.0.1:{free_port()}"
     with program("run", "--config", str(folder / "exporter.yaml"), "--listen", listen) as second:
         assert "ledger" in refusal(second)
+
+
+def test_a_signal_or_a_request_reloads_the_file_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        hanging_vendor() as vendor,
+        program("run", "--config", written(tmp_path, port, vendor)) as process,
+    ):
+        wait_for(lambda: page(port) is not None, STARTS_WITHIN_S)
+        statuses = []
+        for wrong, successful in ((True, 0), (False, 1)):
+            if wrong:
+                (tmp_path / "exporter.yaml").write_text("version: 2\n")
+            else:
+                written(tmp_path, port, vendor)
+            process.send_signal(signal.SIGHUP)
+            shown = f"chatbot_exporter_config_last_reload_successful {successful}"
+            wait_for(lambda: shown in (page(port) or ""), STARTS_WITHIN_S)  # noqa: B023
+            statuses.append(httpx.post(f"http://127.0.0.1:{port}/-/reload").status_code)
+
+        code, _, output = end(process, signal.SIGTERM)
+
+    assert (code, statuses) == (0, [400, 200])
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("command", ["run", "demo"])

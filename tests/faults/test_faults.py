@@ -11,8 +11,9 @@ import pytest
 from exporter import app
 from exporter.errors import ProviderError, SchemaError, Throttled, Unauthorized
 from exporter.polling import poller
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.simulator.faults import GENERIC
+from exporter.simulator.manifests import MANIFEST_SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
 from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
@@ -26,7 +27,7 @@ def any_call(_call: Any) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Scenario:
     """How a provider is tested.
 
     ``settings`` leave queries enough to show each way of reading; the single reads cover all. The
@@ -46,18 +47,18 @@ class Course:
     errors: Errors = field(default_factory=dict)
 
 
-COURSES: Mapping[str, Course] = {
-    "chatlayer": Course(
+SCENARIOS: Mapping[str, Scenario] = {
+    "chatlayer": Scenario(
         # An overlap that is longer than the test: whatever comes late is read again.
         {"collectors": ["events", "messages", "definitions"], "stream": {"overlap": "3h"}},
         per_hour=150,
     ),
-    "flowxo": Course(),
-    "inkeep": Course(
+    "flowxo": Scenario(),
+    "inkeep": Scenario(
         {"queries": ["events", "conversations", "active_users"]},
     ),
-    "voiceflow": Course({"queries": ["interactions", "function_usage", "top_intents"]}),
-    "xenioo": Course(
+    "voiceflow": Scenario({"queries": ["interactions", "function_usage", "top_intents"]}),
+    "xenioo": Scenario(
         {"interval": "1h", "lookback": "8h"},  # late by 90 minutes, and read an hour after
         per_hour=10,
         scrape_s=300,
@@ -77,6 +78,7 @@ COURSES: Mapping[str, Course] = {
             ),
         },
     ),
+    **dict.fromkeys(MANIFEST_SIMULATORS, Scenario(per_hour=60, scrape_s=60, grows_s=120)),
 }
 
 
@@ -89,15 +91,19 @@ def made_up(per_hour: float) -> Traffic:
 def meaning(kind: str, query: str, fault: str) -> type[ProviderError] | None:
     """Return what ``fault`` becomes for ``query``: None where it does no harm."""
     case = case_of(kind)
-    return expected(query, fault, COURSES[kind].errors, case.errors, case.own_faults)
+    return expected(query, fault, SCENARIOS[kind].errors, case.errors, case.own_faults)
 
 
 def own_faults(kind: str) -> set[str]:
     return {fault for _, fault in case_of(kind).own_faults}
 
 
+# Manifests share one reader: their compliance suite shows that each fault is named and leaves no
+# reading, and one of the faults stands for all here.
 CASES = [
-    (kind, fault) for kind in COURSES for fault in sorted({*map(str, MATRIX), *own_faults(kind)})
+    (kind, fault)
+    for kind in SCENARIOS
+    for fault in sorted({*(MATRIX if kind in BUILT_IN else ["negative"]), *own_faults(kind)})
 ]
 
 
@@ -121,23 +127,23 @@ def equals_truth(bench: Bench, kind: str, from_ms: int, to_ms: int) -> None:
 
 
 def test_every_provider_is_tested() -> None:
-    assert COURSES.keys() == PROVIDERS.keys()
+    assert SCENARIOS.keys() == BUILT_IN.keys() | MANIFEST_SIMULATORS.keys()
 
 
 def test_every_generic_fault_is_tested_or_has_a_reason_why_not() -> None:
     assert MATRIX.keys() | NOT_ERRORS.keys() == GENERIC
 
 
-async def strike(bench: Bench, kind: str, fault: str) -> None:
-    """Let the fault strike until every query that it harms has failed, and judge that."""
-    course = COURSES[kind]
+async def inject(bench: Bench, kind: str, fault: str) -> None:
+    """Let the fault inject until every query that it harms has failed, and judge that."""
+    scenario = SCENARIOS[kind]
     generic = fault in MATRIX
     hit = [query for query in bench.queries() if meaning(kind, query, fault)]
     assert hit
 
-    bench.service.faults.on(fault, when=course.hits if generic else any_call)
+    bench.service.faults.on(fault, when=scenario.hits if generic else any_call)
     before = bench.counters()
-    await bench.until(lambda: all(failures(bench, query) for query in hit), course.patience_s)
+    await bench.until(lambda: all(failures(bench, query) for query in hit), scenario.patience_s)
     after = bench.counters()
     bench.service.faults.off(fault)
 
@@ -152,25 +158,25 @@ async def strike(bench: Bench, kind: str, fault: str) -> None:
 def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
     kind: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    course = COURSES[kind]
+    scenario = SCENARIOS[kind]
     # Nobody but these queries makes anything due: looking more often than scrapes do is in vain.
-    monkeypatch.setattr(poller, "IDLE_S", course.scrape_s)
-    monkeypatch.setattr(app, "TICK_S", course.scrape_s / 3)
-    settings = {**SETTINGS, **course.settings}
-    bench = Bench(tmp_path, [kind], settings, made_up(course.per_hour), course.scrape_s)
+    monkeypatch.setattr(poller, "IDLE_S", scenario.scrape_s)
+    monkeypatch.setattr(app, "TICK_S", scenario.scrape_s / 3)
+    settings = {**SETTINGS, **scenario.settings}
+    bench = Bench(tmp_path, [kind], settings, made_up(scenario.per_hour), scenario.scrape_s)
 
     async def main() -> None:
         from_ms = bench.vendor.hold()
         async with bench.running():
             await bench.begin()
-            await bench.wait(course.grows_s)
-            await strike(bench, kind, fault)
+            await bench.wait(scenario.grows_s)
+            await inject(bench, kind, fault)
 
             to_ms = bench.vendor.hold()
-            for mode in course.still:
+            for mode in scenario.still:
                 bench.service.faults.on(mode)
-            await bench.until(bench.all_polled, course.patience_s)
-            await bench.wait(course.calm_s)
+            await bench.until(bench.all_polled, scenario.patience_s)
+            await bench.wait(scenario.calm_s)
             equals_truth(bench, kind, from_ms, to_ms)
 
     run_virtual(main(), bench.clock)

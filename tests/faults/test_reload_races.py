@@ -1,4 +1,4 @@
-"""Reloads that remove, add and rename targets while their polls begin and end."""
+"""Reloads while polls begin and end: targets come and go, and those that stay lose no poll."""
 
 import asyncio
 import gc
@@ -11,13 +11,17 @@ import httpx
 import pytest
 
 from exporter.config.model import Settings
+from exporter.errors import SettingsError, SettingsProblem
+from exporter.polling.schedule import phase_ms
+from tests.support.builders import spec
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
-TARGETS = 16
-RELOADS = 10
-KEPT = 5
+TARGETS = 10
+RELOADS = 5
+KEPT = 3
+KEPT_TARGETS = ("flowxo", "xenioo")
 
 
 class SlowVendors(Vendors):
@@ -69,6 +73,36 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
             assert states == {"ok"}
 
     run_virtual(main(), clock)
+
+
+def refused() -> tuple[Settings, str]:
+    raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
+
+
+@pytest.mark.slow
+def test_targets_that_stay_lose_no_poll_and_a_spent_call_stays_spent(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    document = vendors.document({"flowxo": {"interval": "5s", "top_flows": None}})
+    document["targets"] = [each for each in document["targets"] if each["name"] in KEPT_TARGETS]
+    document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
+
+    async def main() -> None:
+        async with exporter(read(document), clock, vendors) as app:
+            await clock.sleep(30)
+            for number in range(20):
+                changed = read(document | {"defaults": {"write_off_after": f"{7 + number}h"}})
+                good = await app.reload(lambda: (changed, "changed"))  # noqa: B023 - called at once
+                assert good.errors == ()
+                assert (await app.reload(refused)).errors
+                await clock.sleep(3.1)
+
+    run_virtual(main(), clock)
+    phase = phase_ms(spec(target="flowxo", interval_ms=5_000))
+    _first, *polls = [(seen.at_ms - phase) // 5_000 for seen in vendors.services["flowxo"].requests]
+    calls = [seen for seen in vendors.services["xenioo"].requests if "statistics" in seen.path]
+    assert polls == list(range(polls[0], polls[0] + len(polls)))
+    assert (len(polls) >= 16, len(calls)) == (True, 1)
 
 
 def exporter_objects() -> Counter[str]:

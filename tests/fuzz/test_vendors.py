@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from exporter.cli.settings import targets_of
 from exporter.errors import ProviderError
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Target
+from tests.providers.vendor import client_of
 from tests.support.vendors import Vendors
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -77,14 +77,8 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     """Read every query; return the messages of their errors; any other exception is raised."""
     errors: list[str] = []
     now_ms = clock.now_ms()
-    async with Transport(transport) as wire:
-        api = ApiClient(
-            base_url=target.base_url,
-            sign=target.sign,
-            transport=wire,
-            clock=clock,
-            requests_per_second=0,
-        )
+    async with Transport(transport) as sending:
+        api = client_of(target, sending, clock)
         window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
         for query in target.queries:
             ask = PollRequest(
@@ -98,7 +92,7 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     return errors
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(BUILT_IN))
 @EFFORT
 @given(
     place=st.integers(0, 200),

@@ -16,7 +16,7 @@ from exporter.polling import poller
 PLACES = ("/ledger/store.py", "/ledger/engine.py")
 
 
-class Executioner:
+class CommitKiller:
     """Counts the commits of one method and ends the process at one of them."""
 
     def __init__(self, method: str, moment: str, number: int) -> None:
@@ -26,14 +26,14 @@ class Executioner:
 
     def before(self, _connection: Any) -> None:
         self._committing = _method(sys._getframe())
-        self._strike("before")
+        self._kill_if_due("before")
 
     def after(self, *_record: Any) -> None:
         if self._committing:
-            self._strike("after")
+            self._kill_if_due("after")
         self._committing = ""
 
-    def _strike(self, moment: str) -> None:
+    def _kill_if_due(self, moment: str) -> None:
         if (self._committing, moment) != self._wanted:
             return
         if self._left == 0:
@@ -59,8 +59,8 @@ def run(method: str, moment: str, number: int, log: str, *arguments: str) -> Non
     """
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
-    executioner = Executioner(method, moment, number)
-    sa.event.listen(sa.Engine, "commit", executioner.before)
-    sa.event.listen(sa.Pool, "checkin", executioner.after)
+    killer = CommitKiller(method, moment, number)
+    sa.event.listen(sa.Engine, "commit", killer.before)
+    sa.event.listen(sa.Pool, "checkin", killer.after)
     poller.RENEW_EVERY_S = 0.3  # a claim is renewed within the test's time
     main(arguments, obj=serve)

@@ -23,9 +23,9 @@ FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply", "succeed")
 """What is killed before and during the first polls, while the account stands still."""
 
 LATER = (
-    ("sync_queries", 0), ("view", 0), ("view", 3), ("claim", 0), ("claim", 2), ("next_due_ms", 0),
-    ("apply", 0), ("apply", 1), ("apply", 2), ("succeed", 0), ("succeed", 1), ("confirm_zero_scraped", 0),
-    ("maintain", 0), ("sizes", 0), ("compact", 0), ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
+    ("sync_queries", 0), ("view", 3), ("claim", 2), ("next_due_ms", 0), ("apply", 0), ("apply", 2),
+    ("succeed", 1), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("compact", 0),
+    ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""
 

@@ -1,13 +1,10 @@
 """A call budget is spent once, whoever asks; a reading of gauges alone leaves counts alone."""
 
-from dataclasses import replace
-
 import pytest
 
 from exporter.errors import BudgetSpent, ClaimLost
 from exporter.model.query import Budget
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Window, floor_to
-from exporter.polling import schedule
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
@@ -104,11 +101,3 @@ def test_a_reading_of_gauges_alone_keeps_counts_cursor_and_baseline(driver: Ledg
     assert driver.shown("chatbot_active_users") == {DAILY[1]: 7}
     assert (after.cursor_ms, after.epoch_ms) == (before.cursor_ms, before.epoch_ms)
     assert driver.claim().memo == {"day": 1}
-
-
-def test_a_budget_has_no_slots_that_a_late_poll_could_miss() -> None:
-    plain = spec(interval_ms=HOUR_MS)
-    budgeted = replace(plain, budget=CALL)
-
-    assert schedule.slots_between(plain, START_MS, START_MS + 5 * HOUR_MS) == 5
-    assert schedule.slots_between(budgeted, START_MS, START_MS + 5 * HOUR_MS) == 0

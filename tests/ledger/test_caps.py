@@ -68,12 +68,6 @@ def test_what_is_counted_is_what_lies_beyond_base() -> None:
     )
 
 
-def test_a_gauge_without_a_place_is_dropped() -> None:
-    room = room_for((), 1, 10)
-
-    assert [room.admit(interactions(kind)) for kind in "ab"] == [True, False]
-
-
 def test_a_new_series_past_the_cap_of_all_targets_is_counted_in_other(start: Start) -> None:
     driver = start(total_cap=2)
     driver.poll({("web", HOUR): 1.0, ("sms", HOUR): 1.0})

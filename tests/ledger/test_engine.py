@@ -47,9 +47,9 @@ def try_to_open(path: Path, said: Connection) -> None:
 
 def error_of_another_process(path: Path) -> str:
     """Return with what another process fails to open the ledger at ``path``; empty: it does not."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=try_to_open, args=(path, there))
+    fork = multiprocessing.get_context("fork")
+    here, there = fork.Pipe(duplex=False)
+    process = fork.Process(target=try_to_open, args=(path, there))
     process.start()
     assert here.poll(60)
     said: str = here.recv()
@@ -57,31 +57,21 @@ def error_of_another_process(path: Path) -> str:
     return said
 
 
-def same_name(path: Path) -> Path:
-    return path
+def linked(path: Path, link: Callable[[Path, Path], None]) -> Path:
+    made = path.parent / "elsewhere" / "other.db"
+    made.parent.mkdir()
+    link(made, path)
+    return made
 
 
-def symbolic_link(path: Path) -> Path:
-    link = path.parent / "elsewhere" / "other.db"
-    link.parent.mkdir()
-    link.symlink_to(path)
-    return link
+NAMES: dict[str, Callable[[Path], Path]] = {
+    "the same": lambda path: path,
+    "a symbolic link": lambda path: linked(path, Path.symlink_to),
+    "a hard link": lambda path: linked(path, Path.hardlink_to),
+}
 
 
-def hard_link(path: Path) -> Path:
-    link = path.parent / "elsewhere" / "other.db"
-    link.parent.mkdir()
-    link.hardlink_to(path)
-    return link
-
-
-def lock_file_gone(path: Path) -> Path:
-    for file in path.parent.glob("*.lock"):
-        file.unlink()
-    return path
-
-
-@pytest.mark.parametrize("renamed", [same_name, symbolic_link, hard_link, lock_file_gone])
+@pytest.mark.parametrize("renamed", NAMES.values(), ids=NAMES)
 def test_a_ledger_has_one_process_by_whatever_name(
     renamed: Callable[[Path], Path], tmp_path: Path
 ) -> None:
@@ -109,17 +99,9 @@ def test_the_lock_is_no_obstacle_to_sqlite(tmp_path: Path) -> None:
     driver.close()
 
 
-def delete(path: Path) -> None:
-    path.unlink()
-
-
 def delete_all(path: Path) -> None:
     for file in path.parent.glob("ledger.db*"):
         file.unlink()
-
-
-def delete_log(path: Path) -> None:
-    path.with_name("ledger.db-wal").unlink()
 
 
 def move(path: Path) -> None:
@@ -131,13 +113,17 @@ def replace_by_copy(path: Path) -> None:
     path.with_name("copy.db").rename(path)
 
 
-def delete_folder(path: Path) -> None:
-    shutil.rmtree(path.parent)
+LOSSES: dict[str, Callable[[Path], None]] = {
+    "deleted": Path.unlink,
+    "deleted with its log": delete_all,
+    "its log deleted": lambda path: path.with_name("ledger.db-wal").unlink(),
+    "moved": move,
+    "replaced": replace_by_copy,
+    "its folder deleted": lambda path: shutil.rmtree(path.parent),
+}
 
 
-@pytest.mark.parametrize(
-    "lose", [delete, delete_all, delete_log, move, replace_by_copy, delete_folder]
-)
+@pytest.mark.parametrize("lose", LOSSES.values(), ids=LOSSES)
 def test_a_file_lost_under_a_running_process_is_named(
     lose: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -190,23 +176,16 @@ def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) ->
     book.close()
 
 
-def other_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("CREATE TABLE song (id INTEGER PRIMARY KEY, title TEXT)")
-
-
-def other_tables_in_wal_mode(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    other_tables(connection)
-
-
-def other_migrations(connection: sqlite3.Connection) -> None:
-    other_tables(connection)
-    connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
-    connection.execute("INSERT INTO alembic_version VALUES ('2')")
-
-
-def other_application(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA application_id=252006673")
+TABLE = "CREATE TABLE song (id INTEGER PRIMARY KEY, title TEXT);"
+MIGRATED = (
+    "CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('2')"
+)
+OTHERS = {
+    "tables": TABLE,
+    "tables in WAL mode": f"PRAGMA journal_mode=WAL; {TABLE}",
+    "migrations": TABLE + MIGRATED,
+    "application": "PRAGMA application_id=252006673",
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -216,15 +195,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kept_open", [False, True], ids=["closed", "in use"])
-@pytest.mark.parametrize(
-    "made", [other_tables, other_tables_in_wal_mode, other_migrations, other_application]
-)
+@pytest.mark.parametrize("script", OTHERS.values(), ids=OTHERS)
 def test_another_programs_database_is_refused_and_left_as_it_is(
-    made: Callable[[sqlite3.Connection], None], tmp_path: Path, *, kept_open: bool
+    script: str, tmp_path: Path, *, kept_open: bool
 ) -> None:
     path = tmp_path / "songs.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        made(other)
+        other.executescript(script)
         if not kept_open:
             other.close()
         files = contents(tmp_path)
@@ -238,7 +215,7 @@ def test_another_programs_database_is_refused_and_left_as_it_is(
 def test_a_file_that_is_refused_is_not_locked_any_more(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other_tables(other)
+        other.executescript(TABLE)
         with pytest.raises(LedgerError, match="another program"):
             open_at(path)
         other.execute("DROP TABLE song")
@@ -262,7 +239,10 @@ def test_a_ledger_that_crashed_with_all_its_rows_in_the_log_is_opened(tmp_path: 
     again.close()
 
 
-def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_who_holds_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_MS", 100)
     driver = LedgerDriver(tmp_path)
     driver.poll({HOUR: 1.0})
 
@@ -279,8 +259,9 @@ def test_a_stop_does_not_wait_for_who_holds_the_database(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("call", ["compact", "maintain", "sizes", "self_counts", "next_due_ms"])
 def test_a_database_that_another_process_holds_is_an_error_of_the_ledger(
-    call: str, tmp_path: Path
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine, "BUSY_MS", 100)
     book = LedgerDriver(tmp_path)
 
     with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
@@ -317,3 +298,17 @@ def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None
     driver.poll({HOUR: 4.0})
     assert driver.counter() == 3
     driver.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql://shop@db/ledger", "postgresql+psycopg"),
+        ("postgresql+psycopg://shop@db/ledger", "postgresql+psycopg"),
+        ("sqlite:///ledger.db", "sqlite"),
+    ],
+)
+def test_postgresql_is_spoken_to_through_the_driver_that_is_installed(
+    url: str, driver: str
+) -> None:
+    assert engine.create_engine(url).url.drivername == driver

@@ -13,7 +13,7 @@ from exporter.model.samples import HOUR_MS, floor_to
 from tests.ledger.conftest import Start
 from tests.support.builders import INTERACTIONS, RECEIVED, spec
 from tests.support.driver import LedgerDriver, recorded
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
@@ -128,7 +128,7 @@ def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
     return seen
 
 
-@examples(15)
+@examples(8)
 @given(polls)
 def test_a_ledger_that_remembers_counts_as_one_that_forgets(story: list[Poll]) -> None:
     with TemporaryDirectory() as one, TemporaryDirectory() as other:

@@ -145,18 +145,6 @@ def test_a_ledger_without_a_stream_makes_no_key(start: Start, tmp_path: Path) ->
     assert not list(tmp_path.glob("*.key"))
 
 
-def test_rows_of_a_day_count_once_however_often_they_come(driver: LedgerDriver) -> None:
-    driver.clock.step(HOUR_MS)
-    again = [event(n, driver.clock.now_ms() - 1000 - n, "ada") for n in range(50)]
-
-    for _ in range(3):
-        drain(driver, *again, *again[::-1])
-
-    driver.confirm_zero_scraped()
-    assert driver.shown("chatbot_events_total") == {("care", "live", "web", "handover"): 50}
-    assert driver.counted("duplicate_events_total") == 250
-
-
 def test_a_ledger_that_is_no_file_says_that_it_tells_no_users_apart() -> None:
     ledger = Ledger("sqlite://", clock=VirtualClock(START_MS), families={})
 

@@ -90,16 +90,6 @@ def test_an_id_counts_once(
     assert driver.counted("schema_drift_total") == drift
 
 
-def test_an_id_is_known_at_another_time_in_a_later_window(driver: LedgerDriver) -> None:
-    driver.clock.step(5 * MINUTE_MS)
-    drain(driver, event(1, 1))
-    driver.clock.step(30 * MINUTE_MS)
-
-    drain(driver, event(1, 34))
-
-    assert driver.counter("web") == 1
-
-
 def test_ids_are_forgotten_an_hour_before_the_newest_event(driver: LedgerDriver) -> None:
     driver.clock.step(5 * MINUTE_MS)
     drain(driver, event(1, 0.5), event(2, 4))

@@ -122,14 +122,3 @@ def test_a_target_that_comes_back_half_forgotten_counts_on(
     driver.poll({HOUR - n * HOUR_MS: 3.0 for n in range(3)})
 
     assert driver.counter() == 8
-
-
-def test_a_sweep_forgets_what_is_due(driver: LedgerDriver) -> None:
-    driver.poll({HOUR: 1.0})
-    driver.ledger.sync_queries([])
-    driver.clock.step(91 * DAY_MS)
-
-    driver.ledger.compact()
-
-    rows = driver.ledger.sizes()[2]
-    assert (rows["query"], rows["series"], rows["bucket"]) == (0, 0, 0)

@@ -43,14 +43,6 @@ def test_the_service_is_exposed_to_little() -> None:
     assert float(overall[1]) < MOST_EXPOSURE
 
 
-def test_faults_of_the_unit_are_noticed(tmp_path: Path) -> None:
-    analyze = needed("systemd-analyze", "systemd")
-    unit = tmp_path / UNIT.name
-    unit.write_text(TEXT.replace("ProtectSystem=strict", "ProtectSistem=strict"), encoding="utf-8")
-
-    assert "ProtectSistem" in said(analyze, "verify", "--man=no", unit, fails=True)
-
-
 def test_a_user_of_variables_needs_no_other_file() -> None:
     assert _settings("EnvironmentFile") == ["-/etc/chatbot-exporter/environment"]
     assert _settings("LoadCredential") == []

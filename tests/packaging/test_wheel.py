@@ -1,6 +1,7 @@
 """What is released runs where nothing of this tree is."""
 
 import hashlib
+import re
 import signal
 import subprocess
 import tarfile
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from exporter import __version__
+from exporter.providers import PROVIDERS
+from tests.e2e.processes import wait_for
 from tests.packaging.conftest import build
 from tests.packaging.programs import ROOT, said
 
@@ -70,18 +73,25 @@ def test_the_source_archive_builds_and_brings_the_dashboards(tmp_path: Path) -> 
     assert {"pyproject.toml", "exporter.yaml", "dashboards/chatbot-overview.json"} <= names
 
 
+def growing(page: str) -> set[str]:
+    """Return the providers of which some counter has left 0, where all begin."""
+    counted = r'^chatbot_(?!exporter_)\w+_total\{provider="(\w+)".* [1-9]\S*$'
+    return set(re.findall(counted, page, re.MULTILINE))
+
+
 @pytest.mark.slow
-def test_the_installed_demo_serves_and_a_signal_ends_it_with_0(
+def test_every_provider_of_the_installed_demo_grows_and_a_signal_ends_it_with_0(
     demo: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
     address = address_of(demo)
 
-    metrics = httpx.get(f"{address}/metrics")
-    page = httpx.get(f"{address}/")
+    with httpx.Client(base_url=address, timeout=30) as client:
+        page = client.get("/")
+        wait_for(lambda: growing(client.get("/metrics").text) >= PROVIDERS.keys(), 300, every=1)
+        metrics = client.get("/metrics").text
     demo.send_signal(signal.SIGTERM)
 
-    assert metrics.status_code == 200
-    assert 'target="demo-xenioo"' in metrics.text
+    assert re.findall(r"^chatbot_exporter_target_up\{.* 0$", metrics, re.MULTILINE) == []
     assert page.status_code == 200
     assert "demo-voiceflow" in page.text
     assert demo.wait(STOPS_WITHIN_S) == 0

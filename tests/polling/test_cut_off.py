@@ -2,10 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
-from exporter.errors import ClaimLost
-from exporter.ledger.claims import CLAIM_MS
 from tests.faults.bench import Bench
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import run_virtual
@@ -42,20 +38,6 @@ def test_a_claim_of_a_process_that_died_is_due_at_once(tmp_path: Path) -> None:
 
     assert again is not None
     assert again.token == claim.token + 1
-    driver.close()
-
-
-def test_a_claim_that_expired_is_due_at_once_and_its_poll_commits_nothing(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
-    claim = driver.claim()
-    assert driver.ledger.claim() is None
-    driver.clock.advance(CLAIM_MS / 1000)
-
-    again = driver.ledger.claim()
-
-    assert again is not None
-    with pytest.raises(ClaimLost):
-        driver.ledger.succeed(claim, next_poll_ms=0)
     driver.close()
 
 

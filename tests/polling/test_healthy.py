@@ -25,7 +25,9 @@ def test_a_poll_loop_that_stands_still_for_a_minute_is_not_healthy(tmp_path: Pat
             await released.wait()
             return call()
 
-        settings = read(vendors.document() | {"ledger": ledger})
+        document = vendors.document()
+        targets = [each for each in document["targets"] if each["name"] == "flowxo"]
+        settings = read(document | {"ledger": ledger, "targets": targets})
         async with exporter(settings, clock, vendors, offload=offload) as app:
             await clock.sleep(120)
             healthy = [app.healthy()]

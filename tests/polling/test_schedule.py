@@ -22,7 +22,7 @@ from exporter.errors import (
 from exporter.model.query import Budget, QuerySpec
 from exporter.polling import schedule
 from tests.support.builders import spec
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.virtual import START_MS
 
 SECOND_MS = 1_000

@@ -10,7 +10,7 @@ from exporter.ledger.tables import gap
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver, scratch
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.history import History, readings
 
 REACH_MS = 3 * DAY_MS

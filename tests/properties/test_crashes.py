@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import spec
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.history import History, readings
 from tests.support.virtual import START_MS
 

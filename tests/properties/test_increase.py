@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.support.builders import RECEIVED, spec
 from tests.support.driver import LedgerDriver, scratch
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.virtual import START_MS
 
 PROMTOOL = shutil.which("promtool")

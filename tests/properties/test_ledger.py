@@ -19,7 +19,7 @@ from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
-from tests.support.effort import examples
+from tests.support.examples import examples
 from tests.support.history import History, Oracle, readings, series_of
 
 CHANNELS = ("web", "sms", "app")

@@ -12,134 +12,36 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from exporter.config.model import Limits, Privacy
 from exporter.model.query import QuerySpec
 from tests.providers.vendor import build_target
 
 GOLDEN = Path(__file__).with_name("queries.json")
-BOTS = [{"id": "B1", "alias": "care", "versions": ["LIVE", "DRAFT"]}, "B/2"]
-HANDOVER = {"family": "chatbot_goals_reached_total", "labels": {"goal": "human"}}
-TARGETS: Mapping[str, Mapping[str, Any]] = {
-    "flowxo": {"provider": "flowxo", "api_key": "k", "project": "promo"},
-    "flowxo lists": {
-        "provider": "flowxo",
-        "api_key": "k",
-        "project": "a project's name of more than sixteen bytes",
-        "top_flows": {"limit": 5, "window": "7d"},
-        "top_messages": {"allow": ["Hi", "Straße"]},
-        "settle": "2h",
-        "lookback": "3d",
-        "interval": "1m",
-        "slow_interval": "2h",
-    },
-    "voiceflow": {"provider": "voiceflow", "api_key": "k", "projects": ["p1"]},
-    "voiceflow all": {
-        "provider": "voiceflow",
-        "api_key": "k",
-        "projects": ["p1", {"id": "p2", "alias": "docs"}],
-        "environments": ["main", {"id": "64b1f0aa11bb22cc33dd44ef", "alias": "test"}],
-        "queries": [
-            "interactions",
-            "unique_users",
-            "credit_usage",
-            "function_usage",
-            "api_calls",
-            "kb_documents",
-            "integrations",
-            "top_intents",
-        ],
-        "slow_interval": "2h",
-        "start": "history",
-    },
-    "voiceflow one environment": {
-        "provider": "voiceflow",
-        "api_key": "k",
-        "projects": ["p1"],
-        "environments": ["main"],
-    },
-    "inkeep": {"provider": "inkeep", "api_key": "k", "project": "docs"},
-    "inkeep mapped": {
-        "provider": "inkeep",
-        "api_key": "k",
-        "project": "docs",
-        "active_users": {"property": ["properties", "user", "id"], "windows": ["1d", "30d"]},
-        "event_map": {"handover": HANDOVER, "slack": "chatbot_messages_received_total"},
-        "slow_interval": "3h",
-    },
-    "xenioo": {"provider": "xenioo", "account_key": "k", "service_url": "https://node.test"},
-    "xenioo bot": {
-        "provider": "xenioo",
-        "account_key": "k",
-        "service_url": "https://node.test",
-        "bot": "key",
-        "timezone": "Europe/Berlin",
-        "value_field": "Value",
-        "units": {"takeover_rate": "percent"},
-        "interval": "2h",
-    },
-    "chatlayer": {"provider": "chatlayer", "token": "a:b", "bots": BOTS},
-    "chatlayer all": {
-        "provider": "chatlayer",
-        "token": "a:b",
-        "bots": BOTS,
-        "team_id": "T/1",
-        "collectors": [
-            "events",
-            "conversations",
-            "messages",
-            "users",
-            "knowledge_base",
-            "definitions",
-            "team_events",
-            "team_conversations",
-        ],
-        "events": {"allow": ["goal"], "active": ["goal"], "event_map": {"handover": HANDOVER}},
-        "stream": {"filters": [{"key": "a", "operator": "eq", "value": ["b"]}]},
-        "received_kinds": ["understood", "click"],
-        "interval": "2m",
-        "slow_interval": "2h",
-    },
-    "chatlayer recount": {
-        "provider": "chatlayer",
-        "token": "a:b",
-        "bots": ["B1"],
-        "collectors": ["events"],
-        "stream": {"mode": "recount", "overlap": "30m"},
-        "start": "history",
-    },
-}
+TARGETS: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+    Path(__file__).with_name("targets.yaml").read_text("utf-8")
+)
+"""Targets by a name of each."""
 
 
 def facts(spec: QuerySpec) -> dict[str, Any]:
     """Return the facts of a query that must not change by themselves."""
-    found: dict[str, Any] = msgspec.to_builtins(
-        {
-            "name": spec.name,
-            "request": spec.request,
-            "fingerprint": spec.fingerprint.hex(),
-            "known": spec.known,
-            "fields": spec.fields,
-            "cost": spec.cost,
-            "interval_ms": spec.interval_ms,
-            "granularity_ms": spec.granularity_ms,
-            "span_ms": spec.span_ms,
-            "reach_ms": spec.reach_ms,
-            "settle_ms": spec.settle_ms,
-            "lookback_ms": spec.lookback_ms,
-            "deadline_ms": spec.deadline_ms,
-            "stream": spec.stream,
-            "ids_kept_ms": spec.ids_kept_ms,
-            "history": spec.history,
-            "budget": spec.budget,
-            "label_rules": {
-                label: {
-                    "aliases": dict(rule.aliases),
-                    "allow": None if rule.allow is None else sorted(rule.allow),
-                }
-                for label, rule in spec.label_rules.items()
-            },
+    names = (
+        *("name", "request", "known", "fields", "cost", "interval_ms", "granularity_ms", "span_ms"),
+        *("reach_ms", "settle_ms", "lookback_ms", "deadline_ms", "stream", "ids_kept_ms"),
+        *("history", "budget"),
+    )
+    rules = {
+        label: {
+            "aliases": dict(rule.aliases),
+            "allow": None if rule.allow is None else sorted(rule.allow),
         }
+        for label, rule in spec.label_rules.items()
+    }
+    found: dict[str, Any] = msgspec.to_builtins(
+        {name: getattr(spec, name) for name in names}
+        | {"fingerprint": spec.fingerprint.hex(), "label_rules": rules}
     )
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from exporter.clock import Clock
 from exporter.config.model import Limits, Privacy
 from exporter.config.secret import SecretContext
 from exporter.http_client.client import ApiClient
@@ -39,6 +40,19 @@ def query_of(target: Target, name: str) -> Query:
     return next(query for query in target.queries if query.spec.name == name)
 
 
+def client_of(
+    target: Target, transport: Transport, clock: Clock, requests_per_second: float = 0
+) -> ApiClient:
+    """Return a client that signs as ``target`` does."""
+    return ApiClient(
+        base_url=target.base_url,
+        sign=target.sign,
+        transport=transport,
+        clock=clock,
+        requests_per_second=requests_per_second,
+    )
+
+
 def read(
     target: Target,
     query: Query,
@@ -50,14 +64,8 @@ def read(
     clock = clock or VirtualClock(request.now_ms)
 
     async def main() -> list[Reading]:
-        async with Transport(transport) as wire:
-            client = ApiClient(
-                base_url=target.base_url,
-                sign=target.sign,
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-            )
+        async with Transport(transport) as sending:
+            client = client_of(target, sending, clock)
             return [reading async for reading in query.read(client, request)]
 
     return run_virtual(main(), clock)

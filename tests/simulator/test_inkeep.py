@@ -91,23 +91,6 @@ def test_nothing_groups_to_nothing_and_aggregates_to_one_row(vendor: Inkeep) -> 
     assert vendor.ask(select=[COUNT]) == [{"count_id": 0}]
 
 
-def test_escalations_are_counted_by_their_type(vendor: Inkeep) -> None:
-    vendor.traffic.add(Kind.HANDOVER, TEN, escalation="contact_us", count=2)
-    vendor.traffic.add(Kind.FEEDBACK, TEN, rating="negative")
-    name = "user_escalation_indicated"
-
-    rows = vendor.ask(
-        select=[COUNT],
-        groupBy=[{"field": "properties", "path": ["escalationType"]}],
-        where={"and": [{"or": [leaf("type", "eq", name), leaf("eventType", "eq", name)]}]},
-    )
-
-    assert rows == [
-        {"properties.escalationType": "contact_us", "count_id": 2},
-        {"properties.escalationType": "downvote", "count_id": 1},
-    ]
-
-
 @pytest.mark.parametrize(
     ("where", "kept"),
     [
@@ -163,40 +146,3 @@ def test_a_refusal_is_a_problem_document(
     vendor: Inkeep, request_: dict[str, Any], refusal: tuple[int, str]
 ) -> None:
     assert vendor.refusal(**request_) == refusal
-
-
-def test_only_the_total_shows_that_an_answer_is_capped(vendor: Inkeep) -> None:
-    for name in "abc":
-        vendor.traffic.add(Kind.SEARCH, TEN, event=name)
-    vendor.service.faults.on("page_cap", rows=2)
-
-    answer = vendor.send("POST", "/query/events", json={"select": [COUNT], "groupBy": BY_NAME})
-
-    found = answer.json()["data"]
-    sizes = found["total"], found["count"], found["pageSize"], len(found["result"])
-    assert sizes == (3, 2, 2, 2)
-
-
-def test_modes_change_the_format_of_an_answer(vendor: Inkeep) -> None:
-    vendor.traffic.add(Kind.SEARCH, TEN, event="a")
-    for mode in ("numbers_as_strings", "iso_buckets", "swapped_types"):
-        vendor.service.faults.on(mode)
-
-    (row,) = vendor.ask(
-        select=[BY_HOUR, COUNT], groupBy=[{"field": "eventType"}, {"field": "type"}]
-    )
-
-    assert row == {
-        "createdAt_hour": "2026-03-03T10:00:00.000Z",
-        "eventType": "a",
-        "type": "conversation",
-        "count_id": "1",
-    }
-
-
-def test_a_server_may_refuse_distinct_counts(vendor: Inkeep) -> None:
-    vendor.service.faults.on("no_count_distinct")
-
-    distinct = {"select": [aggregate("countDistinct", "userProperties", "id")]}
-    assert vendor.refusal(json=distinct)[0] == 422
-    assert vendor.ask(select=[COUNT]) == [{"count_id": 0}]

@@ -14,26 +14,18 @@ LATER = NOON + 30 * DAY
 
 def test_an_hour_asked_again_is_the_same_hour() -> None:
     window = (NOON, NOON + HOUR)
-    first = Traffic(7)
+    first = Traffic(7, per_hour=4)
     seen = sorted(one.id for one in first.records(Kind.MESSAGE_RECEIVED, window, LATER))
-    for hour in range(200):
+    for hour in range(120):
         first.truth(Kind.GOAL, (NOON + hour * HOUR, NOON + (hour + 1) * HOUR), LATER * 2)
 
     again = sorted(one.id for one in first.records(Kind.MESSAGE_RECEIVED, window, LATER))
-    other = sorted(one.id for one in Traffic(7).records(Kind.MESSAGE_RECEIVED, window, LATER))
+    other = sorted(
+        one.id for one in Traffic(7, per_hour=4).records(Kind.MESSAGE_RECEIVED, window, LATER)
+    )
 
-    assert len(seen) > 40
+    assert len(seen) > 4
     assert seen == again == other
-
-
-def test_seed_and_volume_make_another_history() -> None:
-    window = (NOON, NOON + DAY)
-
-    counts = [Traffic(seed).truth(Kind.INTERACTION, window, LATER) for seed in (1, 2, 3)]
-    many = Traffic(1, per_hour=400).truth(Kind.INTERACTION, window, LATER)
-
-    assert len(set(counts)) == 3
-    assert 8 * counts[0] < many < 12 * counts[0]
 
 
 def test_parts_of_a_window_add_up_to_the_whole() -> None:
@@ -46,30 +38,12 @@ def test_parts_of_a_window_add_up_to_the_whole() -> None:
     assert sum(parts) == traffic.truth(Kind.MESSAGE_SENT, (borders[0], borders[-1]), LATER)
 
 
-def test_every_kind_happens_on_a_day() -> None:
-    traffic = Traffic(1, per_hour=100)
-
-    silent = [kind for kind in Kind if not traffic.truth(kind, (NOON, NOON + DAY), LATER)]
-
-    assert silent == []
-
-
 def test_nights_and_weekends_are_quieter_and_years_grow() -> None:
     monday_noon = 494_220  # 2026-05-18T12:00Z
 
     assert relative_volume(monday_noon - 9) < relative_volume(monday_noon) / 2
     assert relative_volume(monday_noon + 5 * 24) < relative_volume(monday_noon)
     assert relative_volume(monday_noon + 8736) > relative_volume(monday_noon)
-
-
-def test_the_future_is_not_visible() -> None:
-    traffic = Traffic(1, late_share=0)
-    window = (NOON, NOON + HOUR)
-
-    half = traffic.truth(Kind.INTERACTION, window, NOON + HOUR // 2)
-
-    assert half == traffic.truth(Kind.INTERACTION, (NOON, NOON + HOUR // 2 + 1), LATER)
-    assert half < traffic.truth(Kind.INTERACTION, window, LATER)
 
 
 def test_a_share_of_the_generated_records_is_late() -> None:
@@ -128,25 +102,15 @@ def test_a_generated_record_can_be_retracted_from_settled_hours() -> None:
     assert before - after == {(NOON,): 1}
 
 
-def test_a_user_stays_active_for_thirty_days() -> None:
-    traffic = Traffic()
-    traffic.add(Kind.MESSAGE_RECEIVED, NOON, user="u1")
-    end = NOON + 30 * DAY
-
-    active = [traffic.active_users(at, LATER) for at in (NOON, NOON + 1, end, end + 1)]
-
-    assert active == [0, 1, 1, 0]
-
-
 def test_generated_active_users_are_those_who_began_a_conversation() -> None:
-    traffic = Traffic(1, per_hour=4, late_share=0.2)
+    traffic = Traffic(1, per_hour=0.5, late_share=0.2)
     end, now = NOON + 1_234_567, NOON + 900_000
     window = (end - 30 * DAY, end)
 
     starts = traffic.records(Kind.CONVERSATION_STARTED, window, now)
     users = {one.get("user") for one in starts}
 
-    assert traffic.active_users(end, now) == len(users) > 50
+    assert traffic.active_users(end, now) == len(users) > 20
 
 
 def test_known_users_rise_by_the_new_users_of_the_hour() -> None:

@@ -186,15 +186,17 @@ class LedgerDriver:
         """End a poll that was not."""
         self.ledger.fail(claim, next_poll_ms=self.clock.now_ms() + 1, last_reason="server")
 
-    def view(self) -> View:
-        return self.ledger.view(self.spec.key)
+    def view(self, spec: QuerySpec | None = None) -> View:
+        return self.ledger.view((spec or self.spec).key)
 
-    def shown(self, family: str = RECEIVED) -> dict[tuple[str, ...], float]:
+    def shown(
+        self, family: str = RECEIVED, spec: QuerySpec | None = None
+    ) -> dict[tuple[str, ...], float]:
         """Return what is shown of ``family`` by the labels after provider and target.
 
         Fails where a counter fell.
         """
-        found = {each.labels: each.value for each in self.view().shown if each.family == family}
+        found = {each.labels: each.value for each in self.view(spec).shown if each.family == family}
         for labels, value in found.items() if family.endswith("_total") else ():
             assert value >= self._highest.get((family, labels), 0), f"{family} {labels} fell"
             self._highest[family, labels] = value
@@ -217,10 +219,13 @@ class LedgerDriver:
     def overhang(self) -> float:
         return self.view().state.overhang.get(RECEIVED, 0.0)
 
-    def counted(self, name: str) -> float:
-        """Return a persisted self counter, over all its labels."""
-        counts = self.ledger.self_counts()
-        return sum(v for (found, _), v in counts.items() if found == f"chatbot_exporter_{name}")
+    def counted(self, name: str, **labels: str) -> float:
+        """Return a persisted self counter, over the labels that are not given."""
+        return sum(
+            value
+            for (found, own), value in self.ledger.self_counts().items()
+            if found == f"chatbot_exporter_{name}" and labels.items() <= dict(own).items()
+        )
 
     def dropped(self) -> set[str]:
         """Return why label sets had no place of their own."""

@@ -1,19 +1,18 @@
 """What Prometheus, a load balancer and an operator get from each path."""
 
+import asyncio
 import json
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporter.web.app import build
-from exporter.web.contract import ReloadResult, StaleSnapshot
+from exporter.web.contract import ReloadResult
 from exporter.web.guard import MAX_BODY_BYTES
 from tests.web.served import (
     OPENMETRICS_BODY,
+    PROCESS_BODY,
     TEXT_BODY,
     ScriptedExposition,
     ScriptedReload,
@@ -69,18 +68,27 @@ def test_head_of_metrics_is_not_a_scrape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "text"),
-    [
-        (StaleSnapshot("the snapshot is behind"), 503, "the snapshot is behind\n"),
-        (RuntimeError("canary-secret"), 500, "Internal error; the log says more.\n"),
-    ],
+    ("verified", "body"), [(True, TEXT_BODY), (False, PROCESS_BODY), (None, PROCESS_BODY)]
 )
-def test_a_stale_snapshot_or_a_bug_is_never_the_past_nor_a_traceback(
-    error: Exception, status: int, text: str
+def test_a_replica_that_cannot_verify_its_page_shows_nothing_of_a_target(
+    verified: bool | None,  # noqa: FBT001
+    body: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer = get("/metrics", exposition=ScriptedExposition(error))
+    monkeypatch.setattr("exporter.web.app.VERIFY_S", 0.05)
 
-    assert (answer.status_code, answer.text) == (status, text)
+    async def verify() -> bool:
+        return await asyncio.Future[bool]() if verified is None else verified
+
+    answer = get("/metrics", verify=verify)
+
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_a_bug_is_no_traceback() -> None:
+    answer = get("/metrics", exposition=ScriptedExposition(RuntimeError("canary-secret")))
+
+    assert (answer.status_code, answer.text) == (500, "Internal error; the log says more.\n")
 
 
 @pytest.mark.parametrize(
@@ -167,23 +175,6 @@ def test_an_unknown_path_is_404_in_a_few_plain_words(path: str) -> None:
 
     assert (answer.status_code, answer.text) == (404, "404 Not Found\n")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-@settings(deadline=None)
-@given(
-    path=st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    headers=st.dictionaries(
-        st.sampled_from(["Accept", "Accept-Encoding", "Authorization", "Origin", "Content-Length"]),
-        st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
-    ),
-)
-def test_whatever_is_asked_the_answer_is_one_of_ours(path: str, headers: dict[str, str]) -> None:
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
-
-    answer = ask(build(sources()), "GET", "/" + quote(path), headers=encoded)
-
-    assert answer.status_code in {200, 404, 413}
-    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nope", "/-/reload"])

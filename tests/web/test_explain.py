@@ -16,7 +16,7 @@ from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.web.app import build
 from tests.support.driver import LedgerDriver
-from tests.support.telling import by_key, explained_ledger, report
+from tests.support.explained import by_key, explained_ledger, report
 from tests.web.served import ask, sources
 
 ANY = '{target=~".+"}'
@@ -24,7 +24,7 @@ RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriver]:
     monkeypatch.setenv("FLOWXO_API_KEY", "sk-C4n4ry")
     found = explained_ledger(tmp_path)
     report(found, "shop", {9: 100, 10: 30})
@@ -35,28 +35,28 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDriv
     found.close()
 
 
-def get(told: LedgerDriver, most: int = 1, **request: Any) -> httpx.Response:
+def get(driver: LedgerDriver, most: int = 1, **request: Any) -> httpx.Response:
     def explain(selector: str, first: int) -> Explanations:
-        reader = Reader(told.url, told.families)
-        explainer = Explainer(reader, by_key(told), told.families, told.clock.now_ms())
+        reader = Reader(driver.url, driver.families)
+        explainer = Explainer(reader, by_key(driver), driver.families, driver.clock.now_ms())
         return explainer.answer(selector, first, most)
 
     app = build(sources(explain=explain))
     return ask(app, "GET", "/explain", **request)
 
 
-def test_without_a_selector_there_is_a_form_to_fill_in(told: LedgerDriver) -> None:
-    response = get(told)
+def test_without_a_selector_there_is_a_form_to_fill_in(driver: LedgerDriver) -> None:
+    response = get(driver)
 
     assert response.status_code == 200
-    assert get(told, params={"format": "json"}).status_code == 400
+    assert get(driver, params={"format": "json"}).status_code == 400
     assert '<input name="series"' in response.text
-    assert series_on(get(told, params=str(link(response.text))).text)
+    assert series_on(get(driver, params=str(link(response.text))).text)
     assert "<section" not in response.text
 
 
-def test_the_page_shows_the_sum_and_every_bucket(told: LedgerDriver) -> None:
-    response = get(told, params={"series": RECEIVED})
+def test_the_page_shows_the_sum_and_every_bucket(driver: LedgerDriver) -> None:
+    response = get(driver, params={"series": RECEIVED})
 
     text = html.unescape(response.text)
     assert response.status_code == 200
@@ -76,9 +76,9 @@ def test_the_page_shows_the_sum_and_every_bucket(told: LedgerDriver) -> None:
     ],
 )
 def test_the_same_is_there_as_json_for_who_asks_for_it(
-    told: LedgerDriver, accept: str, form: dict[str, str], kind: str
+    driver: LedgerDriver, accept: str, form: dict[str, str], kind: str
 ) -> None:
-    response = get(told, params={"series": RECEIVED} | form, headers={"Accept": accept})
+    response = get(driver, params={"series": RECEIVED} | form, headers={"Accept": accept})
 
     assert response.headers["content-type"] == kind
     if kind == "application/json":
@@ -96,27 +96,27 @@ def link(page: str, rel: str = "") -> str | None:
     return html.unescape(found[1]) if found else None
 
 
-def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: LedgerDriver) -> None:
-    told.clock.advance(60 * 1)
-    report(told, "promo", {10: 1}, users=3)
-    told.clock.advance(60 * 1)
-    report(told, "shop", {9: 104, 10: 80, 11: 12}, users=5)
-    everything = get(told, 100, params={"series": ANY}).text
+def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(driver: LedgerDriver) -> None:
+    driver.clock.advance(60 * 1)
+    report(driver, "promo", {10: 1}, users=3)
+    driver.clock.advance(60 * 1)
+    report(driver, "shop", {9: 104, 10: 80, 11: 12}, users=5)
+    everything = get(driver, 100, params={"series": ANY}).text
     query: str | None = f"series={quote(ANY)}"
     seen: list[str] = []
     words: list[str] = []
 
     while query:
-        page = get(told, 2, params=query).text
+        page = get(driver, 2, params=query).text
         seen += series_on(page)
         words += re.findall(r"Series \d+ to \d+ of \d+", page)
         query = link(page, "next")
 
-    before = link(get(told, 2, params={"series": ANY, "first": "3"}).text, "prev")
+    before = link(get(driver, 2, params={"series": ANY, "first": "3"}).text, "prev")
     number = len(series_on(everything))
     assert number > 4
     assert before is not None
-    assert series_on(get(told, 2, params=before).text) == seen[:2]
+    assert series_on(get(driver, 2, params=before).text) == seen[:2]
     assert seen == series_on(everything)
     assert words[0] == f"Series 1 to 2 of {number}"
     assert words[-1].endswith(f"to {number} of {number}")
@@ -124,12 +124,12 @@ def test_a_reader_goes_on_page_by_page_and_sees_every_series_once(told: LedgerDr
     assert f"<p>{number} series, as of" in everything
 
 
-def test_json_says_how_many_there_are_and_which_these_are(told: LedgerDriver) -> None:
-    told.clock.advance(60 * 1)
-    report(told, "promo", {10: 1})
+def test_json_says_how_many_there_are_and_which_these_are(driver: LedgerDriver) -> None:
+    driver.clock.advance(60 * 1)
+    report(driver, "promo", {10: 1})
 
     found = get(
-        told, params={"series": "chatbot_messages_received_total", "first": "2", "format": "json"}
+        driver, params={"series": "chatbot_messages_received_total", "first": "2", "format": "json"}
     ).json()
 
     assert (found["first"], found["most"], found["total"]) == (2, 1, 2)
@@ -137,14 +137,14 @@ def test_json_says_how_many_there_are_and_which_these_are(told: LedgerDriver) ->
 
 
 @pytest.mark.parametrize("first", ["0", "-1", "x", "", "٣", "1e9", "9" * 5_000])
-def test_a_number_that_is_none_is_the_first_page(first: str, told: LedgerDriver) -> None:
-    response = get(told, params={"series": RECEIVED, "first": first})
+def test_a_number_that_is_none_is_the_first_page(first: str, driver: LedgerDriver) -> None:
+    response = get(driver, params={"series": RECEIVED, "first": first})
 
     assert (response.status_code, len(series_on(response.text))) == (200, 1)
 
 
-def test_a_page_behind_the_last_says_how_many_there_are(told: LedgerDriver) -> None:
-    response = get(told, params={"series": RECEIVED, "first": "999999999"})
+def test_a_page_behind_the_last_says_how_many_there_are(driver: LedgerDriver) -> None:
+    response = get(driver, params={"series": RECEIVED, "first": "999999999"})
 
     assert response.status_code == 404
     assert "Only 1 series match." in response.text
@@ -164,10 +164,10 @@ def test_a_page_behind_the_last_says_how_many_there_are(told: LedgerDriver) -> N
     ],
 )
 def test_what_cannot_be_explained_is_said_and_escaped(
-    told: LedgerDriver, selector: str, status: int, words: str
+    driver: LedgerDriver, selector: str, status: int, words: str
 ) -> None:
-    page = get(told, params={"series": selector})
-    data = get(told, params={"series": selector, "format": "json"})
+    page = get(driver, params={"series": selector})
+    data = get(driver, params={"series": selector, "format": "json"})
 
     assert (page.status_code, data.status_code) == (status, status)
     assert words in html.unescape(page.text)
@@ -185,8 +185,8 @@ def test_a_ledger_that_cannot_be_read_is_503() -> None:
     assert "database is locked" in response.text
 
 
-def test_the_page_may_run_nothing_and_fetch_nothing(told: LedgerDriver) -> None:
-    policy = get(told, params={"series": RECEIVED}).headers["content-security-policy"]
+def test_the_page_may_run_nothing_and_fetch_nothing(driver: LedgerDriver) -> None:
+    policy = get(driver, params={"series": RECEIVED}).headers["content-security-policy"]
 
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "script-src" not in policy

@@ -32,71 +32,44 @@ CHROME = (
 )
 
 
-@pytest.mark.parametrize(
-    "accept",
-    [
-        PROMETHEUS_2_42,
-        PROMETHEUS_2_50_PROTOBUF,
-        PROMETHEUS_3,
-        "application/openmetrics-text",
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        'Application/OpenMetrics-Text; Version="1.0.0"',
-        "application/openmetrics-text;version=1.0.0,text/plain",
-        "application/*",
-    ],
+OPENMETRICS = (
+    PROMETHEUS_2_42,
+    PROMETHEUS_2_50_PROTOBUF,
+    PROMETHEUS_3,
+    "application/openmetrics-text",
+    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    'Application/OpenMetrics-Text; Version="1.0.0"',
+    "application/openmetrics-text;version=1.0.0,text/plain",
+    "application/*",
 )
+TEXT = (
+    *("", "*/*", "text/plain", "text/*", "application/json", ";;,,;q=1,", CHROME),
+    PROMETHEUS_2_30,  # its draft version is not what we write
+    PROMETHEUS_3_TEXT_FIRST,
+    "application/openmetrics-text;version=2.0.0",
+    *(f"application/openmetrics-text;q={q}" for q in ("0", "0, */*", "0.4, */*;q=0.5", "1.5")),
+    *(f"application/openmetrics-text;q={q}" for q in ("nan", "")),
+)
+
+
+@pytest.mark.parametrize("accept", [*OPENMETRICS, *TEXT])
 def test_openmetrics_is_for_who_prefers_it(accept: str) -> None:
-    assert wants_openmetrics(accept)
+    assert wants_openmetrics(accept) is (accept in OPENMETRICS)
 
 
-@pytest.mark.parametrize(
-    "accept",
-    [
-        "",
-        "*/*",
-        "text/plain",
-        "text/*",
-        CHROME,
-        PROMETHEUS_2_30,  # its draft version is not what we write
-        PROMETHEUS_3_TEXT_FIRST,
-        "application/openmetrics-text;version=2.0.0",
-        "application/openmetrics-text;q=0",
-        "application/openmetrics-text;q=0, */*",
-        "application/openmetrics-text;q=0.4, */*;q=0.5",
-        "application/openmetrics-text;q=1.5",
-        "application/openmetrics-text;q=nan",
-        "application/openmetrics-text;q=",
-        "application/json",
-        ";;,,;q=1,",
-    ],
+GZIP = (
+    *("gzip", "GZIP", "x-gzip", "gzip, deflate, br, zstd", "gzip;q=0.5", "*"),
+    *("br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0.5, identity;q=0.5"),
 )
-def test_everybody_else_gets_the_text_format(accept: str) -> None:
-    assert not wants_openmetrics(accept)
-
-
-@pytest.mark.parametrize(
-    ("accept_encoding", "wanted"),
-    [
-        ("gzip", True),
-        ("GZIP", True),
-        ("x-gzip", True),
-        ("gzip, deflate, br, zstd", True),
-        ("gzip;q=0.5", True),
-        ("*", True),
-        ("br;q=1.0, gzip;q=0.8, *;q=0.1", True),
-        ("gzip;q=0.5, identity;q=0.5", True),
-        ("", False),
-        ("identity", False),
-        ("br", False),
-        ("gzip;q=0", False),
-        ("gzip;q=0, *", False),
-        ("*;q=0", False),
-        ("gzip;q=0.4, identity;q=0.9", False),
-        ("gzip;q=much", False),
-    ],
+PLAIN = (
+    *("", "identity", "br", "gzip;q=0", "gzip;q=0, *", "*;q=0"),
+    *("gzip;q=0.4, identity;q=0.9", "gzip;q=much"),
 )
-def test_gzip_is_for_who_accepts_it(accept_encoding: str, wanted: bool) -> None:  # noqa: FBT001
-    assert wants_gzip(accept_encoding) is wanted
+
+
+@pytest.mark.parametrize("accept_encoding", [*GZIP, *PLAIN])
+def test_gzip_is_for_who_accepts_it(accept_encoding: str) -> None:
+    assert wants_gzip(accept_encoding) is (accept_encoding in GZIP)
 
 
 @given(st.text(max_size=200))

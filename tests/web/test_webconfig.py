@@ -1,22 +1,38 @@
 """Web configuration files, against what the exporter toolkit documents, case by case."""
 
+import re
 import ssl
 from pathlib import Path
 
 import pytest
 
+from exporter.errors import SettingsError
+from exporter.web import webconfig
 from exporter.web.options import RateOptions
+from exporter.web.webconfig import WebConfig
 from tests.web.authority import Pair
-from tests.web.files import CERTIFIED, HASH, read
+
+HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+CERTIFIED = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
+
+
+def read(folder: Path, text: str) -> WebConfig:
+    path = folder / "web.yml"
+    path.write_text(text)
+    return webconfig.load(path)
+
+
+def errors(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(folder, text)
+    return [str(each).removeprefix(f"{folder}/") for each in caught.value.problems]
+
 
 ALL_CIPHERS = "\n".join(
     f"    - TLS_ECDHE_{kind}_WITH_{suite}"
     for kind in ("RSA", "ECDSA")
     for suite in (
-        "AES_128_CBC_SHA",
-        "AES_256_CBC_SHA",
-        "AES_128_GCM_SHA256",
-        "AES_256_GCM_SHA384",
+        *("AES_128_CBC_SHA", "AES_256_CBC_SHA", "AES_128_GCM_SHA256", "AES_256_GCM_SHA384"),
         "CHACHA20_POLY1305_SHA256",
     )
 )
@@ -109,3 +125,139 @@ def test_headers_users_and_rate_are_what_the_file_says(folder: Path) -> None:
     assert access.users == {"alice": HASH}
     assert access.headers == {"X-Frame-Options": "deny"}
     assert access.rate == RateOptions(burst=5, interval="1s")
+
+
+# A file, with "; " before its next line at the second level, and below it what is wrong. TLS is a
+# section with a good certificate.
+BAD = """
+what is this
+    1:1: expected keys and values, found text
+- a
+    1:1: expected keys and values, found a list
+a: [1
+    2:1: a list is not closed; it was opened at 1:4, expected , or ]
+tls_server_confg: {}
+    1:1: tls_server_confg: unknown key; did you mean "tls_server_config"?
+TLS; cert_fil: x
+    4:3: tls_server_config.cert_fil: unknown key; did you mean "cert_file"?
+TLS; key_file: server.key
+    4:3: tls_server_config.key_file: given twice; first at {folder}/web.yml:3:3
+tls_server_config:; key_file: server.key
+    2:3: tls_server_config: missing one of cert or cert_file
+tls_server_config:; cert_file: ""; key_file: server.key
+    2:3: tls_server_config: missing one of cert or cert_file
+tls_server_config:; cert_file: server.pem
+    2:3: tls_server_config: missing one of key or key_file
+tls_server_config:; cert_file: nope.pem; key_file: server.key
+    2:14: tls_server_config.cert_file: cannot be read: no such file
+tls_server_config:; cert_file: server.pem; key_file: nope.key
+    3:13: tls_server_config.key_file: cannot be read: no such file
+tls_server_config:; cert_file: server.pem; key_file: .
+    3:13: tls_server_config.key_file: cannot be read: it is a folder
+tls_server_config:; cert_file: text.pem; key_file: server.key
+    2:14: tls_server_config.cert_file: no certificate in PEM form
+tls_server_config:; cert_file: binary.pem; key_file: server.key
+    2:14: tls_server_config.cert_file: not a text file
+tls_server_config:; cert_file: server.key; key_file: server.pem
+    2:14: tls_server_config.cert_file: no certificate in PEM form
+tls_server_config:; cert_file: server.pem; key_file: server.pem
+    3:13: tls_server_config.key_file: no private key in PEM form
+tls_server_config:; cert_file: server.pem; key_file: other.key
+    3:13: tls_server_config.key_file: not the key of the certificate
+tls_server_config:; cert_file: damaged.pem; key_file: server.key
+    3:13: tls_server_config.key_file: certificate or key is damaged
+TLS; cert: x
+    4:9: tls_server_config.cert: given beside cert_file; keep one of them
+TLS; client_auth_type: Sometimes
+    4:21: tls_server_config.client_auth_type: expected NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert or RequireClientCert
+TLS; client_ca_file: other.pem
+    4:19: tls_server_config.client_ca_file: client certificates are not asked for; set client_auth_type
+TLS; client_auth_type: RequireAndVerifyClientCert; client_ca_file: nope.pem
+    5:19: tls_server_config.client_ca_file: cannot be read: no such file
+TLS; client_auth_type: RequireAndVerifyClientCert; client_ca_file: text.pem
+    5:19: tls_server_config.client_ca_file: no certificate in PEM form
+TLS; client_auth_type: RequireAndVerifyClientCert; client_ca: this is no certificate
+    5:14: tls_server_config.client_ca: no certificate in PEM form
+TLS; client_auth_type: RequireAndVerifyClientCert; client_ca: x; client_ca_file: other.pem
+    5:14: tls_server_config.client_ca: given beside client_ca_file; keep one of them
+TLS; client_auth_type: RequireAnyClientCert
+    4:21: tls_server_config.client_auth_type: unverified client certificates are not supported; use RequireAndVerifyClientCert and client_ca_file
+TLS; client_allowed_sans: [a.test]
+    4:24: tls_server_config.client_allowed_sans: a client may come without a certificate; set client_auth_type: RequireAndVerifyClientCert
+TLS; client_auth_type: VerifyClientCertIfGiven; client_allowed_sans: [a.test]
+    5:24: tls_server_config.client_allowed_sans: a client may come without a certificate; set client_auth_type: RequireAndVerifyClientCert
+TLS; min_version: TLS111
+    4:16: tls_server_config.min_version: expected TLS10, TLS11, TLS12 or TLS13; did you mean "TLS11"?
+TLS; min_version: TLS13; max_version: TLS12
+    4:16: tls_server_config.min_version: above max_version
+TLS; curve_preferences: [CurveP255]
+    4:23: tls_server_config.curve_preferences[0]: expected X25519, CurveP256, CurveP384 or CurveP521; did you mean "CurveP256"?
+TLS; prefer_server_cipher_suites: 1
+    4:32: tls_server_config.prefer_server_cipher_suites: expected true or false, found a number
+TLS; max_version: TLS12; cipher_suites: [TLS_AES_128_GCM_SHA256]
+    5:18: tls_server_config.cipher_suites: none of these belongs to the versions allowed
+http_server_config: {headers: {Server: x}}
+    1:32: http_server_config.headers: a header that cannot be set; known here: Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection
+http_server_config: {headers: {X-Frame-Option: deny}}
+    1:32: http_server_config.headers: a header that cannot be set; did you mean "X-Frame-Options"?
+http_server_config: {headers: {X-Frame-Options: maybe}}
+    1:49: http_server_config.headers: X-Frame-Options: expected deny or sameorigin
+http_server_config: {headers: {X-Content-Type-Options: sniff}}
+    1:56: http_server_config.headers: X-Content-Type-Options: expected nosniff
+http_server_config: {headers: {X-XSS-Protection: "1\\r\\nSet-Cookie: x"}}
+    1:50: http_server_config.headers: X-XSS-Protection: not a value that a header can have
+basic_auth_users: {alice: canary-password}
+    1:27: basic_auth_users.alice: not a bcrypt hash; make one with htpasswd -nBC 10 "" | tr -d ":\\n"
+basic_auth_users: {'al:ice': HASH}
+    1:20: basic_auth_users: a name with a colon can never be given
+rate_limit: {interval: 1s}
+    1:13: rate_limit: burst is 0, so that every request would be refused
+TLS; cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA257]
+    4:19: tls_server_config.cipher_suites[0]: expected … "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"?
+"""
+
+
+@pytest.mark.parametrize(("written", "expected"), re.findall(r"(?m)^(\S.*)\n    (.*)$", BAD))
+def test_what_the_toolkit_refuses_is_refused_with_its_place(
+    folder: Path, written: str, expected: str
+) -> None:
+    first, *more = written.replace("HASH", HASH).split("; ")
+    text = CERTIFIED if first == "TLS" else first + "\n"
+
+    (error,) = errors(folder, text + "".join(f"  {line}\n" for line in more))
+
+    start, _, end = f"web.yml:{expected.replace('{folder}', str(folder))}".partition("…")
+    assert error.startswith(start)
+    assert error.endswith(end)
+    assert end or error == start
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ('tls_server_config:\n  cert_file: ""\n  key_file: ""\n', ["2:3", "2:3"]),
+        (
+            (
+                "tls_server_config:\n  cert_file: nope.pem\n  key_file: nope.key\n"
+                "http_server_config: {headers: {Server: x}}\nbasic_auth_users: {a: b, c: d}\n"
+            ),
+            ["2:14", "4:32", "5:23", "5:29"],
+        ),
+    ],
+)
+def test_all_errors_come_at_once(folder: Path, text: str, places: list[str]) -> None:
+    found = [error.split(": ")[0] for error in errors(folder, text)]
+
+    assert found == [f"web.yml:{place}" for place in places]
+
+
+def test_a_file_that_is_not_there_is_an_error(folder: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nope\.yml:1:1: cannot be read: no such file"):
+        webconfig.load(folder / "nope.yml")
+
+
+def test_an_error_repeats_no_secret(folder: Path) -> None:
+    text = f"basic_auth_users: {{alice: canary-password}}\nrate_limit: {{burst: {HASH}}}\n"
+
+    assert "canary" not in "".join(errors(folder, text))
+    assert HASH not in "".join(errors(folder, text))

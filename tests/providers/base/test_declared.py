@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.errors import Truncated
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
@@ -104,21 +103,6 @@ def test_a_token_is_sent_back_until_there_is_none(method: str, end: dict[str, An
 
     assert [number for _, _, number in reading.counts] == [2]
     assert reading.drift == {}
-
-
-@pytest.mark.parametrize("later", [[NOON, NOON], [NOON, NOON + HOUR_MS], [NOON + HOUR_MS]])
-def test_a_token_that_comes_again_is_an_incomplete_read(later: list[int]) -> None:
-    pages = iter([[NOON, NOON], later])
-
-    with pytest.raises(Truncated, match="GET /x: the cursor of a page came again"):
-        read(paged(), lambda _: {"hours": next(pages), "next": "a"})
-
-
-def test_a_short_page_that_comes_again_with_its_token_ends_the_list() -> None:
-    (reading,) = read(paged(), lambda _: {"hours": [NOON], "next": "a"})
-
-    assert [number for _, _, number in reading.counts] == [1]
-    assert reading.drift == {"unexpected_type": 1}
 
 
 def test_an_incomplete_answer_is_asked_for_in_halves() -> None:

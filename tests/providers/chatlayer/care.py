@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import httpx
 
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
+from exporter.model.query import QuerySpec
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import Query, Target
 from exporter.providers.chatlayer.provider import PROVIDER
@@ -19,7 +19,8 @@ from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
 from exporter.telemetry.counters import Telemetry
-from tests.providers.vendor import build_target
+from tests.providers.vendor import build_target, client_of, query_of
+from tests.support.driver import Killed, LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T")
@@ -31,41 +32,30 @@ EVENTS = "events/care/live"
 FAMILIES = NORMALISED | {family.name: family for family in PROVIDER.families}
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 class Care:
     """A target with one bot; ``settings`` change what the simulator suggests."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        traffic: Traffic | None = None,
-        now_ms: int = START_MS,
-        **settings: Any,
-    ) -> None:
-        self.clock = VirtualClock(now_ms)
+    def __init__(self, folder: Path, *, traffic: Traffic | None = None, **settings: Any) -> None:
+        self.clock = VirtualClock(START_MS)
         self.traffic = traffic or Traffic()
         self.service = build(self.clock, self.traffic)
-        self.url = f"sqlite:///{folder}/ledger.db"
         self.settings = {"collectors": ["events"], "requests_per_second": 0} | settings
         self.commits_left: int | None = None
         self.kill_after_commit = False
-        self.open()
+        self.driver = LedgerDriver(folder, *self._configured(), clock=self.clock, families=FAMILIES)
 
-    def open(self) -> None:
-        """Start, as after a stop or a crash."""
+    @property
+    def ledger(self) -> Ledger:
+        return self.driver.ledger
+
+    def _configured(self) -> list[QuerySpec]:
         self.target = target(self.service.target(URL) | self.settings)
-        self.ledger = Ledger(self.url, clock=self.clock, families=FAMILIES)
-        self.ledger.sync_queries([query.spec for query in self.target.queries])
+        return [query.spec for query in self.target.queries]
 
     def restart(self, **settings: Any) -> None:
         """Stop and start, perhaps with other settings."""
-        self.ledger.close()
         self.settings |= settings
-        self.open()
+        self.driver.reopen(*self._configured())
 
     def happen(
         self,
@@ -78,8 +68,10 @@ class Care:
     ) -> Sequence[Occurrence]:
         """Let events happen ``ago`` before now that show ``late`` after they happened."""
         at_ms = self.clock.now_ms() - ago
-        told: dict[str, Any] = {"user": "u-1", "conversation": "c-1", "channel": "web"} | attributes
-        return self.traffic.add(kind, at_ms, count=count, visible_ms=at_ms + late, **told)
+        all_of: dict[str, Any] = {"user": "u-1", "conversation": "c-1", "channel": "web"}
+        return self.traffic.add(
+            kind, at_ms, count=count, visible_ms=at_ms + late, **all_of | attributes
+        )
 
     def wait(self, milliseconds: int) -> None:
         """Let time pass."""
@@ -87,7 +79,7 @@ class Care:
 
     def query(self, name: str = EVENTS) -> Query:
         """Return a query of the target."""
-        return next(query for query in self.target.queries if query.spec.name == name)
+        return query_of(self.target, name)
 
     def poll(self, name: str = EVENTS) -> PollResult:
         """Poll once, as soon as the query is due; raise ``Killed`` where a kill was planned."""
@@ -105,17 +97,14 @@ class Care:
         self.restart()
 
     async def _poll(self, claim: Claim) -> PollResult:
-        async with Transport(httpx.ASGITransport(self.service)) as wire:
-            api = ApiClient(
-                base_url=URL,
-                sign=self.target.sign,
-                transport=wire,
-                clock=self.clock,
-                requests_per_second=self.target.requests_per_second,
-            )
+        async with Transport(httpx.ASGITransport(self.service)) as transport:
+            rate = self.target.requests_per_second
+            api = client_of(self.target, transport, self.clock, rate)
             rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
-            desk = PollContext(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
-            return await poll(desk, ScheduledQuery(self.query(claim.query), api), claim)
+            context = PollContext(
+                self.ledger, self.clock, rng, Telemetry(), self._offload, _published
+            )
+            return await poll(context, ScheduledQuery(self.query(claim.query), api), claim)
 
     async def _offload(self, call: Callable[[], T]) -> T:
         if self.commits_left is None:
@@ -130,13 +119,8 @@ class Care:
 
     def shown(self, family: str, name: str = EVENTS) -> dict[tuple[str, ...], float]:
         """Return the values of ``family`` by the labels after provider and target, zeros scraped."""
-        key = self.query(name).spec.key
-        self.ledger.confirm_zero_scraped([number for number, _ in self.ledger.view(key).pending])
-        return {
-            each.labels[2:]: each.value
-            for each in self.ledger.view(key).shown
-            if each.family == family
-        }
+        self.driver.confirm_zero_scraped()
+        return self.driver.shown(family, self.query(name).spec)
 
     def events(self) -> float:
         """Return how many events were counted."""
@@ -144,29 +128,19 @@ class Care:
 
     def counted(self, name: str, **labels: str) -> float:
         """Return a persisted self counter, over the labels that are not given."""
-        return sum(
-            value
-            for (found, own), value in self.ledger.self_counts().items()
-            if found == f"chatbot_exporter_{name}" and labels.items() <= dict(own).items()
-        )
+        return self.driver.counted(name, **labels)
 
     def claimed(self) -> Claim:
         """Return the state of the stream: its epoch and watermark, as the next poll sees them."""
         claim = self._claim(EVENTS)
-        self.ledger.hold(claim, next_poll_ms=self.clock.now_ms() + 1)
+        self.driver.end(claim, held=True)
         return claim
 
     def _claim(self, name: str) -> Claim:
         """Claim the query ``name`` when it is due; the others wait for a year."""
-        while True:
-            due_ms = self.ledger.next_due_ms()
-            assert due_ms is not None
-            self.clock.step(max(0, due_ms - self.clock.now_ms()))
-            claim = self.ledger.claim()
-            assert claim is not None
-            if claim.query == name:
-                return claim
+        while (claim := self.driver.claim()).query != name:
             self.ledger.hold(claim, next_poll_ms=self.clock.now_ms() + 365 * 24 * HOUR)
+        return claim
 
 
 def target(entries: dict[str, Any]) -> Target:

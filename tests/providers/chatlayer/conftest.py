@@ -22,5 +22,5 @@ def begin(tmp_path: Path) -> Iterator[Open]:
 
     yield start
     for care in opened:
-        care.ledger.close()
+        care.driver.close()
         assert care.service.writes() == []

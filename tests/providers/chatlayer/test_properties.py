@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.simulator.conversations import Kind
 from tests.providers.chatlayer.care import HOUR, MINUTE, Care
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ History: TypeAlias = list[tuple[Any, ...]]
 
 OVERLAP = 15 * MINUTE
 MODES = ("short_pages", "repeated_rows", "empty_page", "unfiltered_time", "varied_fractions")
-HISTORIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+HISTORIES = settings(examples(10), deadline=None)
 
 happenings = st.tuples(
     st.just("happen"), st.integers(1, 40), st.integers(0, 20 * MINUTE), st.floats(0, 0.99)
@@ -116,14 +117,17 @@ def test_lateness_below_the_overlap_is_exact_whatever_happens(
 
         assert care.events() == truth(care)
         assert sum(care.shown("chatbot_handovers_total").values()) == care.events()
-        care.ledger.close()
+        care.driver.close()
 
 
 @HISTORIES
-@given(steps)
-def test_lateness_above_the_overlap_never_counts_too_much(history: History) -> None:
+@given(steps, st.booleans())
+def test_lateness_above_the_overlap_is_found_by_a_sweep_and_never_counts_too_much(
+    history: History,
+    sweeps: bool,  # noqa: FBT001
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        care = Care(Path(folder), stream={"sweep_interval": "30d"})
+        care = Care(Path(folder), stream={} if sweeps else {"sweep_interval": "30d"})
         assert care.poll().outcome == "ok"
 
         live(history, care, 6 * HOUR)
@@ -131,22 +135,8 @@ def test_lateness_above_the_overlap_never_counts_too_much(history: History) -> N
         settle(care)
 
         assert care.events() <= truth(care)
-        care.ledger.close()
-
-
-@HISTORIES
-@given(steps)
-def test_a_sweep_makes_good_what_came_later_than_the_overlap(history: History) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        care = Care(Path(folder))
-        assert care.poll().outcome == "ok"
-
-        live(history, care, 6 * HOUR)
-        care.wait(7 * HOUR)
-        settle(care)
-
-        assert care.events() == truth(care)
-        care.ledger.close()
+        assert not sweeps or care.events() == truth(care)
+        care.driver.close()
 
 
 @HISTORIES
@@ -180,4 +170,4 @@ def test_no_instant_is_lost_without_a_gap(history: History) -> None:
         ]
         unread = missing(asked, begun.epoch_ms, claim.watermark_ms)
         assert unread <= 1000 * care.counted("coverage_gap_seconds_total") + 1000
-        care.ledger.close()
+        care.driver.close()

@@ -3,7 +3,6 @@
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.traffic import Traffic
 from tests.providers.chatlayer.care import HOUR, MINUTE, Open
 
 
@@ -21,36 +20,7 @@ def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -
         ("care", "live", "", "other"): 1,
     }
     assert care.shown("chatbot_handovers_total") == {("care", "live", "web"): 2}
-
-
-def test_nothing_stamped_before_the_first_poll_ever_counts(begin: Open) -> None:
-    care = begin(first=False)
-    care.happen(ago=MINUTE)
-    care.happen(ago=HOUR, late=3 * HOUR)
-    care.poll()
-    care.happen(ago=5 * MINUTE, late=10 * MINUTE)
-    care.happen(count=3)
-
-    for _ in range(12):
-        care.wait(HOUR)
-        care.poll()
-
-    assert care.events() == 3
-
-
-def test_the_first_poll_asks_so_that_a_wrong_token_is_found_at_once(begin: Open) -> None:
-    care = begin(first=False)
-    care.service.faults.on("unauthorized", times=1)
-
-    assert care.poll().outcome == "auth"
-    care.happen(count=5)
-    care.wait(10 * MINUTE)
-    care.poll()
-    care.happen()
-    care.wait(2 * MINUTE)
-    care.poll()
-
-    assert care.events() == 1
+    assert {seen.params["page_size"] for seen in care.service.requests} == {"100"}
 
 
 def test_events_of_the_other_version_are_another_query(begin: Open) -> None:
@@ -64,38 +34,6 @@ def test_events_of_the_other_version_are_another_query(begin: Open) -> None:
     assert care.events() == 1
 
 
-def test_example_6_late_and_repeated_events(begin: Open) -> None:
-    care = begin(stream={"overlap": "10m"})
-    care.wait(12 * HOUR)
-    care.happen(ago=4 * MINUTE, count=25)
-    care.happen(ago=4 * MINUTE, late=5 * MINUTE)
-    care.poll()
-    before = care.events()
-    care.wait(4 * MINUTE)
-    care.happen(ago=MINUTE, count=14)
-
-    care.poll()
-
-    assert (before, care.events()) == (25, 40)
-    assert care.counted("duplicate_events_total") == 25
-    assert care.counted("late_events_total", outcome="counted") == 1
-
-
-def test_a_sweep_finds_what_came_later_than_the_overlap(begin: Open) -> None:
-    care = begin()
-    care.wait(MINUTE)
-    care.happen(late=2 * HOUR)
-
-    seen = []
-    for _ in range(7):
-        care.poll()
-        seen.append(care.events())
-        care.wait(HOUR)
-
-    assert seen[:3] == [0, 0, 0]
-    assert seen[-1] == 1
-
-
 def test_an_event_from_the_future_waits_for_its_time(begin: Open) -> None:
     care = begin()
     care.happen(ago=-10 * MINUTE, late=-HOUR)
@@ -107,19 +45,6 @@ def test_an_event_from_the_future_waits_for_its_time(begin: Open) -> None:
     care.poll()
 
     assert (before, care.events()) == (0, 1)
-
-
-def test_the_same_id_with_other_content_is_drift_and_the_first_one_stays(begin: Open) -> None:
-    care = begin()
-    care.happen(count=3)
-    care.wait(2 * MINUTE)
-    care.poll()
-    care.service.faults.on("changed_content")
-
-    care.poll()
-
-    assert care.events() == 3
-    assert care.counted("schema_drift_total", kind="unexpected_type") == 3
 
 
 def test_events_without_an_id_count_by_what_they_say(begin: Open) -> None:
@@ -161,16 +86,6 @@ def test_filters_ask_by_the_post_form(begin: Open) -> None:
     assert care.shown("chatbot_events_total") == {("care", "live", "web", "goal_booked"): 1}
 
 
-def test_every_request_asks_for_a_hundred_events(begin: Open) -> None:
-    care = begin()
-    care.happen(count=150)
-    care.wait(2 * MINUTE)
-
-    care.poll()
-
-    assert {seen.params["page_size"] for seen in care.service.requests} == {"100"}
-
-
 def test_an_outage_beyond_what_the_api_keeps_is_a_gap(begin: Open) -> None:
     care = begin(stream={"max_age": "24h"})
     care.wait(36 * HOUR)
@@ -194,18 +109,6 @@ def test_a_long_outage_is_caught_up_slice_by_slice(begin: Open) -> None:
 
     assert care.events() == 720
     assert care.counted("coverage_gaps_total") == 0
-
-
-def test_the_period_gauge_shows_the_newest_settled_hour(begin: Open) -> None:
-    care = begin()
-    care.wait(HOUR)
-    care.happen(count=7)
-    care.wait(2 * HOUR)
-
-    care.poll()
-
-    shown = care.shown("chatbot_period_events")
-    assert shown == {("care", "live", "web", "handover", "hour"): 7}
 
 
 def test_recount_reads_whole_hours_and_keeps_no_ids(begin: Open) -> None:
@@ -268,38 +171,3 @@ def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
     care.poll()
 
     assert care.events() == 6
-
-
-def test_ids_are_forgotten_once_no_sweep_reaches_back_to_them(begin: Open) -> None:
-    care = begin()
-    care.happen(count=40)
-    for _ in range(5):
-        care.wait(8 * HOUR)
-        care.poll()
-
-    care.happen()
-    care.wait(HOUR)
-    care.poll()
-    care.wait(HOUR)
-    care.poll()
-
-    assert care.events() == 41
-    assert care.ledger.sizes()[2]["seen_event"] == 1
-
-
-def test_a_generated_day_equals_the_truth(begin: Open) -> None:
-    traffic = Traffic(seed=3, per_hour=8, late_share=0.3)
-    care = begin(traffic=traffic)
-    epoch_ms = care.claimed().epoch_ms
-    assert epoch_ms is not None
-    for _ in range(8):
-        care.wait(3 * HOUR)
-        care.poll()
-
-    drained_ms = care.claimed().watermark_ms
-    assert drained_ms is not None
-    span = (epoch_ms, drained_ms)
-    happened = sum(
-        traffic.truth(Kind.HANDOVER, span, drained_ms, environment=name) for name in ("main", "")
-    )
-    assert sum(care.shown("chatbot_handovers_total").values()) == happened

@@ -1,23 +1,6 @@
 """Pages, tokens and slices of event lists: however they come, each event counts once."""
 
-import pytest
-
 from tests.providers.chatlayer.care import HOUR, MINUTE, Open
-
-
-@pytest.mark.parametrize(
-    "mode", ["short_pages", "empty_page", "repeated_rows", "unfiltered_time", "camel_case"]
-)
-def test_however_the_pages_come_each_event_counts_once(begin: Open, mode: str) -> None:
-    care = begin()
-    care.service.faults.on(mode)
-    for number in range(60):
-        care.happen(count=5, ago=-number * 1000, user=f"u-{number}")
-    care.wait(10 * MINUTE)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 300
 
 
 def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) -> None:
@@ -58,17 +41,6 @@ def test_after_a_dense_instant_quiet_slices_grow_again_though_each_has_an_empty_
     assert len(care.service.requests) - before < 300
 
 
-def test_a_refused_token_begins_the_slice_again(begin: Open) -> None:
-    care = begin()
-    care.happen(count=250, ago=-MINUTE)
-    care.wait(5 * MINUTE)
-    care.service.faults.on("expired_token", times=1, when=lambda call: "page_token" in call.params)
-
-    assert care.poll().outcome == "ok"
-
-    assert care.events() == 250
-
-
 def test_tokens_that_are_always_refused_or_go_round_change_nothing(begin: Open) -> None:
     care = begin()
     care.happen(count=250, ago=-MINUTE)
@@ -85,21 +57,3 @@ def test_tokens_that_are_always_refused_or_go_round_change_nothing(begin: Open) 
 
     assert (refused, looping, failed) == ("truncated", "truncated", {})
     assert care.events() == 250
-
-
-def test_a_list_that_breaks_off_counts_nothing_of_its_slice(begin: Open) -> None:
-    care = begin()
-    care.happen(count=350, ago=-MINUTE)
-    care.wait(5 * MINUTE)
-    care.service.faults.on("reset", when=lambda call: call.number % 4 == 0)
-    care.service.faults.on("html_502", when=lambda call: call.number % 4 == 1)
-    outcome, before = care.poll().outcome, care.shown("chatbot_events_total")
-    care.service.faults.off("reset")
-    care.service.faults.off("html_502")
-    care.poll()
-
-    assert (outcome in {"network", "server", "ok"}, sum(before.values()) in {0, 350}) == (
-        True,
-        True,
-    )
-    assert care.events() == 350

@@ -22,12 +22,8 @@ class TestFlowXO(Compliance):
         },
         quirks=frozenset(
             {
-                "sparse",
-                "empty_stats",
-                "extra_bucket",
-                "spaced_ids",
-                "missing_levels",
-                "null_levels",
+                *("sparse", "empty_stats", "extra_bucket", "spaced_ids"),
+                *("missing_levels", "null_levels"),
             }
         ),
         own_faults={

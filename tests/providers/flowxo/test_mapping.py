@@ -24,40 +24,24 @@ TEN = NINE + HOUR_MS
 WINDOW = Window(NINE, TEN + HOUR_MS)
 DAY = Window(TEN - DAY_MS, TEN)
 
+NUMBERS = (
+    *("active_users", "total_users", "new_users", "triggers"),
+    *("received_messages", "sent_messages"),
+)
+
+
+def numbers(*values: int) -> dict[str, int]:
+    return dict(zip(NUMBERS, values, strict=True))
+
+
 # The vendor's sample, its two months taken for two hours.
 SAMPLE: dict[str, Any] = {
-    "stats": [
-        {
-            "_id": None,
-            "active_users": 23,
-            "total_users": 55,
-            "new_users": 10,
-            "triggers": 104,
-            "received_messages": 106,
-            "sent_messages": 146,
-        }
-    ],
+    "stats": [{"_id": None, **numbers(23, 55, 10, 104, 106, 146)}],
     "metrics": [
-        {
-            "_id": "2026-02-03T09",
-            "_timestamp": "2026-02-03T09:00:00.000Z",
-            "active_users": 22,
-            "total_users": 54,
-            "new_users": 9,
-            "triggers": 100,
-            "received_messages": 99,
-            "sent_messages": 141,
-        },
-        {
-            "_id": "2026-02-03T10",
-            "_timestamp": "2026-02-03T10:00:00.000Z",
-            "active_users": 23,
-            "total_users": 55,
-            "new_users": 1,
-            "triggers": 4,
-            "received_messages": 7,
-            "sent_messages": 5,
-        },
+        {"_id": "2026-02-03T09", "_timestamp": "2026-02-03T09:00:00.000Z"}
+        | numbers(22, 54, 9, 100, 99, 141),
+        {"_id": "2026-02-03T10", "_timestamp": "2026-02-03T10:00:00.000Z"}
+        | numbers(23, 55, 1, 4, 7, 5),
     ],
 }
 FLOWS = [

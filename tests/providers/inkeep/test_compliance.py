@@ -26,13 +26,7 @@ class TestInkeep(Compliance):
         ),
         errors={("active_users", "refused"): None},  # a server that counts nothing distinct
         quirks=frozenset(
-            {
-                "numbers_as_strings",
-                "iso_buckets",
-                "swapped_types",
-                "no_count_distinct",
-                "page_cap",
-            }
+            {"numbers_as_strings", "iso_buckets", "swapped_types", "no_count_distinct"}
         ),
         own_faults={("events", "renamed_field"): SchemaError},
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import Refused, SchemaError, Throttled, Truncated
+from exporter.errors import Refused, SchemaError, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.simulator.conversations import Kind
 from exporter.simulator.inkeep import KEY
@@ -182,18 +182,6 @@ def test_handovers_come_from_escalations_alone() -> None:
     assert {key[0] for key in made.counts("events")} == {EVENTS}
 
 
-@pytest.mark.parametrize("mode", ["numbers_as_strings", "iso_buckets", "swapped_types"])
-def test_every_way_to_spell_an_answer_reads_the_same(mode: str) -> None:
-    plain = Vendor(Traffic(seed=3, per_hour=4))
-    spelt = Vendor(Traffic(seed=3, per_hour=4))
-    spelt.service.faults.on(mode)
-
-    for name in HOURLY:
-        assert spelt.counts(name) == plain.counts(name)
-    assert spelt.users() == plain.users()
-    assert [dict(reading.drift) for name in QUERIES for reading in spelt.read(name)] == [{}] * 5
-
-
 def test_a_cut_answer_is_asked_for_in_halves() -> None:
     whole = Vendor(Traffic(seed=3, per_hour=4))
     cut = Vendor(Traffic(seed=3, per_hour=4))
@@ -228,16 +216,6 @@ def test_integrations_that_are_cut_off_are_a_failure() -> None:
 
     with pytest.raises(Truncated, match="integrations are missing"):
         made.read("active_users")
-
-
-def test_buckets_in_another_zone_are_left_out_where_they_leave_the_window() -> None:
-    made = vendor([(Kind.SEARCH, {"count": 2})])
-    made.service.faults.on("shifted_buckets", hours=5)
-
-    (reading,) = made.read("events")
-
-    assert reading.counts == []
-    assert dict(reading.drift) == {"unexpected_type": 2}
 
 
 def test_active_users_are_distinct_per_integration_and_in_all() -> None:
@@ -285,26 +263,6 @@ def test_another_refusal_of_active_users_is_a_failure() -> None:
 
     with pytest.raises(Refused):
         made.read("active_users")
-
-
-@pytest.mark.parametrize("name", HOURLY)
-def test_an_unprocessable_hourly_query_is_a_failure(name: str) -> None:
-    made = Vendor()
-    made.service.faults.on("refused", status=422)
-
-    with pytest.raises(Refused):
-        made.read(name)
-
-
-@pytest.mark.parametrize("as_date", [False, True])
-def test_a_throttled_request_says_when_to_come_back(as_date: bool) -> None:  # noqa: FBT001
-    made = Vendor()
-    made.service.faults.on("throttled", retry_after=90, as_date=as_date)
-
-    with pytest.raises(Throttled) as caught:
-        made.read("events")
-
-    assert caught.value.retry_after_s == pytest.approx(90, abs=1)
 
 
 def test_requests_are_small_named_and_never_for_rows() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from exporter.clock import SystemClock
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build
+from exporter.simulator.inkeep import KEY, build
 from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
 from tests.providers.inkeep.vendor import Vendor
@@ -151,41 +151,3 @@ def values(row: dict[str, Any]) -> list[str]:
     """Return what a row holds: the client gives keys other names and puts some aside."""
     held = {**row, **row.get("additionalProperties", {})}
     return sorted(str(value) for key, value in held.items() if key != "additionalProperties")
-
-
-@pytest.mark.parametrize(
-    ("key", "body", "error"),
-    [
-        ("wrong", {}, "Unauthorized"),
-        (WRITE_ONLY_KEY, {}, "Forbidden"),
-        (KEY, {"notes": "x" * 81}, "UnprocessableEntity"),
-    ],
-)
-def test_the_client_knows_the_simulators_refusals(
-    client: Path, key: str, body: Any, error: str
-) -> None:
-    answers = drive(client, simulator(), [("query.queryEvents", body)], key)
-
-    assert answers == [{"error": error}]
-
-
-def test_the_client_waits_as_the_simulator_says(client: Path) -> None:
-    service = simulator()
-    service.faults.on("throttled", times=1, retry_after=1)
-    service.faults.on("server_error", times=1, skip=1)
-
-    (body,) = [one["body"] for one in sent() if one["path"] == "/query/feedback"]
-
-    (answer,) = drive(client, service, [("query.queryFeedback", body)])
-
-    assert list(answer) == ["ok"]
-    assert [seen.status for seen in service.requests] == [429, 500, 200]
-
-
-def test_a_write_by_the_client_is_seen_as_one(client: Path) -> None:
-    service = simulator()
-    event = {"type": "made_up", "entityType": "conversation", "conversationId": "c"}
-
-    drive(client, service, [("events.log", {"apiIntegrationKey": KEY}, event)])
-
-    assert service.writes() == ["POST /events"]

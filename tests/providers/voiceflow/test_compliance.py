@@ -25,13 +25,8 @@ class TestVoiceflow(Compliance):
         },
         quirks=frozenset(
             {
-                "inclusive_end",
-                "period_without_fraction",
-                "period_without_seconds",
-                "end_without_cursor",
-                "end_with_cursor",
-                "zero_cursor",
-                "repeated_cursor",
+                *("inclusive_end", "period_without_fraction", "period_without_seconds"),
+                *("end_without_cursor", "end_with_cursor", "zero_cursor", "repeated_cursor"),
             }
         ),
         own_faults={

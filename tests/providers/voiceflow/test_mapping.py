@@ -27,21 +27,10 @@ NINE = SEVEN + 2 * HOUR_MS
 WINDOW = Window(SEVEN, NINE + HOUR_MS)
 DAY = Window(NINE - DAY_MS, NINE)
 
+SHARED = {"projectID": PROJECT, "environmentID": MAIN}
 SAMPLE = [
-    {
-        "period": "2026-02-03T09:00:00.000Z",
-        "projectID": PROJECT,
-        "environmentID": MAIN,
-        "count": 41,
-        "type": "dialog-management",
-    },
-    {
-        "period": "2026-02-03T07:00:00.000Z",
-        "projectID": PROJECT,
-        "environmentID": MAIN,
-        "count": 3,
-        "type": "canvas-prototype",
-    },
+    {"period": "2026-02-03T09:00:00.000Z", **SHARED, "count": 41, "type": "dialog-management"},
+    {"period": "2026-02-03T07:00:00.000Z", **SHARED, "count": 3, "type": "canvas-prototype"},
 ]
 
 
@@ -118,39 +107,21 @@ def test_credits_are_summed_over_nodes_and_diagrams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields", "calls", "errors", "labels"),
+    ("name", "fields", "family", "labels"),
     [
-        (
-            "function_usage",
-            {"functionID": "fn-1", "name": "format"},
-            "chatbot_function_calls_total",
-            "chatbot_function_call_errors_total",
-            ("fn-1",),
-        ),
-        (
-            "api_calls",
-            {"apiToolID": "tool-1", "name": "Orders"},
-            "chatbot_outbound_api_requests_total",
-            "chatbot_outbound_api_request_errors_total",
-            ("", "tool-1"),
-        ),
-        (
-            "integrations",
-            {"integrationToolName": "sheets-read"},
-            "chatbot_integration_calls_total",
-            "chatbot_integration_call_errors_total",
-            ("sheets-read",),
-        ),
+        ("function_usage", {"functionID": "fn-1", "name": "f"}, "function_call", ("fn-1",)),
+        ("api_calls", {"apiToolID": "t-1", "name": "O"}, "outbound_api_request", ("", "t-1")),
+        ("integrations", {"integrationToolName": "sheets"}, "integration_call", ("sheets",)),
     ],
 )
 def test_calls_that_did_not_succeed_are_errors(
-    name: str, fields: dict[str, str], calls: str, errors: str, labels: tuple[str, ...]
+    name: str, fields: dict[str, str], family: str, labels: tuple[str, ...]
 ) -> None:
     reading = read([row(type=..., count=41, successCount=38, **fields)], name)
 
     assert list(reading.counts) == [
-        ((calls, (PROJECT, MAIN, *labels)), NINE, 41),
-        ((errors, (PROJECT, MAIN, *labels)), NINE, 3),
+        ((f"chatbot_{family}s_total", (PROJECT, MAIN, *labels)), NINE, 41),
+        ((f"chatbot_{family}_errors_total", (PROJECT, MAIN, *labels)), NINE, 3),
     ]
 
 

@@ -60,11 +60,6 @@ def test_there_is_one_query_per_kind_project_and_environment() -> None:
     assert len({query.spec.fingerprint for query in built.queries}) == 8
 
 
-def test_one_environment_or_none_is_not_in_the_querys_name() -> None:
-    assert target(environments=["main"]).queries[0].spec.name == "interactions/shop"
-    assert target().queries[0].spec.name == "interactions/shop"
-
-
 def test_top_lists_are_slow_and_counts_are_not() -> None:
     specs = [query.spec for query in target(queries=["interactions", "top_intents"]).queries]
 
@@ -132,25 +127,10 @@ def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     assert type(asked[1]) is type(cursor)
 
 
-@pytest.mark.parametrize(
-    "end",
-    [page(), page(cursor=1), page(cursor=9), *(page(cursor=end) for end in (None, "", 0, "0"))],
-)
-def test_an_empty_page_ends_the_list(end: Any) -> None:
-    pages = {None: page(1, cursor=1), 1: page(2, cursor=9), 9: end}
-
-    assert total(read(lambda data: pages[data["filter"].get("cursor")])) == 3
-
-
 def test_a_page_that_came_twice_counts_once() -> None:
     pages = {None: page(1, 5, cursor=1), 1: page(1, 5, cursor=2), 2: page(2)}
 
     assert total(read(lambda data: pages[data["filter"].get("cursor")])) == 8
-
-
-def test_a_cursor_that_comes_again_with_other_rows_is_truncation() -> None:
-    with pytest.raises(Truncated, match="came again"):
-        read(lambda data: page(len(str(data)), cursor=7))
 
 
 def test_pages_without_end_are_truncation() -> None:

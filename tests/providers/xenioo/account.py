@@ -3,20 +3,17 @@
 import asyncio
 import itertools
 import random
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from exporter.exposition import catalogue
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.store import Ledger
-from exporter.model.query import PollRequest, QueryKey
+from exporter.model.query import PollRequest, QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.polling import schedule
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import Query
 from exporter.providers.xenioo.provider import PROVIDER
@@ -24,7 +21,8 @@ from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
 from exporter.simulator.xenioo import build
 from exporter.telemetry.counters import Telemetry
-from tests.providers.vendor import build_target, read
+from tests.providers.vendor import build_target, client_of, read
+from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
 
 URL = "http://127.0.0.1"
@@ -57,11 +55,12 @@ class Account:
         self.ended: list[PollResult] = []
         self.telemetry = Telemetry()
         self._rng = random.Random(5)  # noqa: S311 - the same each time
-        self._folder = folder
-        self._numbers = itertools.count(1)
-        self._path = folder / "ledger-0.db"
         self.configure(names, **keys)
-        self.ledger = self.open()
+        self.driver = LedgerDriver(folder, *self.specs, clock=self.clock, families=FAMILIES)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.driver.ledger
 
     def configure(self, names: Sequence[str], **keys: Any) -> None:
         """Read other settings; an open ledger learns of them when it is opened again."""
@@ -73,6 +72,10 @@ class Account:
         return {query.spec.key: query for target in self.targets for query in target.queries}
 
     @property
+    def specs(self) -> list[QuerySpec]:
+        return [query.spec for query in self.queries.values()]
+
+    @property
     def statistics(self) -> list[LoggedRequest]:
         """Return the statistics calls so far."""
         return [seen for seen in self.service.requests if is_statistics(seen)]
@@ -82,27 +85,9 @@ class Account:
         """Return group mode and DAYS of the statistics calls so far, as in ``hour/3``."""
         return ["/".join(seen.path.split("/")[-2:]) for seen in self.statistics]
 
-    def open(self) -> Ledger:
-        """Open the ledger as it lies on disk, for the present targets."""
-        ledger = Ledger(f"sqlite:///{self._path}", clock=self.clock, families=FAMILIES)
-        ledger.sync_queries([query.spec for query in self.queries.values()])
-        return ledger
-
     def restart(self) -> None:
         """Stop cleanly and start again; tokens are forgotten by then."""
-        self.ledger.close()
-        self.ledger = self.open()
-
-    def kill(self) -> None:
-        """Go on with the files as they lie on disk now, which is what a killed process leaves."""
-        left = self._folder / f"ledger-{next(self._numbers)}.db"
-        for suffix in ("", "-wal"):
-            source = Path(f"{self._path}{suffix}")
-            if source.exists():
-                shutil.copy(source, f"{left}{suffix}")
-        self.ledger.close()
-        self._path = left
-        self.ledger = self.open()
+        self.driver.reopen(*self.specs)
 
     def run(self, minutes: float, *more: Ledger) -> None:
         """Let this exporter, and those on the ledgers ``more``, poll for some time."""
@@ -125,52 +110,29 @@ class Account:
 
     async def drive(self, ledger: Ledger, until_ms: int) -> None:
         """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
-        async with Transport(httpx.ASGITransport(self.service)) as wire:
-            desk = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
-            lines = self._lines(wire)
+        async with Transport(httpx.ASGITransport(self.service)) as transport:
+            context = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
+            scheduled = {
+                query.spec.key: ScheduledQuery(query, client_of(target, transport, self.clock))
+                for target in self.targets
+                for query in target.queries
+            }
             while self.clock.now_ms() < until_ms:
                 claim = ledger.claim()
                 if claim is None:
                     wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
                     await self.clock.sleep(max(wait_ms, 1_000) / 1000)
                     continue
-                self.ended.append(await poll(desk, lines[claim.target, claim.query], claim))
+                self.ended.append(await poll(context, scheduled[claim.target, claim.query], claim))
 
     def counter(self, family: str) -> float:
-        """Return what a counter shows, over all its series, new ones revealed."""
-        total = 0.0
-        for key in self.queries:
-            self.ledger.confirm_zero_scraped(
-                [number for number, _ in self.ledger.view(key).pending]
-            )
-            shown = self.ledger.view(key).shown
-            total += sum(one.value for one in shown if one.family == family)
-        return total
+        """Return what a counter shows, over all its series, new ones confirmed."""
+        self.driver.confirm_zero_scraped()
+        return sum(sum(self.driver.shown(family, spec).values()) for spec in self.specs)
 
     def gauges(self, family: str) -> dict[tuple[str, ...], float]:
         """Return what a gauge shows, by its labels after provider and target."""
-        (key, *_) = self.queries
-        shown = self.ledger.view(key).shown
-        return {one.labels[2:]: one.value for one in shown if one.family == family}
-
-    def _lines(self, wire: Transport) -> Mapping[QueryKey, ScheduledQuery]:
-        return {
-            query.spec.key: ScheduledQuery(
-                query,
-                ApiClient(
-                    base_url=target.base_url,
-                    sign=target.sign,
-                    transport=wire,
-                    clock=self.clock,
-                    requests_per_second=0,
-                ),
-            )
-            for target in self.targets
-            for query in target.queries
-        }
-
-    def _next(self, line: ScheduledQuery) -> int:
-        return schedule.next_slot_ms(line.query.spec, self.clock.now_ms(), self._rng)
+        return self.driver.shown(family, self.specs[0])
 
 
 def closest_ms(seen: Sequence[LoggedRequest]) -> int:

@@ -12,4 +12,4 @@ from tests.providers.xenioo.account import Account
 def account(tmp_path: Path) -> Iterator[Account]:
     made = Account(tmp_path)
     yield made
-    made.ledger.close()
+    made.driver.close()

@@ -199,22 +199,12 @@ def test_averages_are_raw_until_a_unit_is_known() -> None:
     [
         ("Conversation Length", "conversation_length", "minutes", "conversation_duration", 90),
         ("Time To Pick Up", "time_to_pick_up", "seconds", "time_to_pick_up", 1.5),
-        (
-            "Support Conversation Length",
-            "support_conversation_length",
-            "hours",
-            "support_conversation_duration",
-            5400,
-        ),
-        (
-            "Time To First Message",
-            "time_to_first_message",
-            "milliseconds",
-            "time_to_first_message",
-            0.0015,
-        ),
+        ("Support Conversation Length", "support_conversation_length", "hours",
+            "support_conversation_duration", 5400),
+        ("Time To First Message", "time_to_first_message", "milliseconds",
+            "time_to_first_message", 0.0015),
     ],
-)
+)  # fmt: skip
 def test_a_unit_replaces_the_raw_average(
     event: str, statistic: str, unit: str, family: str, value: float
 ) -> None:

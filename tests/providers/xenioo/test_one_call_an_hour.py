@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import LoggedRequest
-from tests.providers.xenioo.account import Account, closest_ms, is_statistics
-from tests.support.driver import Killed, recorded, scratch
-from tests.support.effort import examples
+from tests.providers.xenioo.account import FAMILIES, Account, closest_ms, is_statistics
+from tests.support.driver import Killed, LedgerDriver, recorded, scratch
+from tests.support.examples import examples
 from tests.support.virtual import run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -77,7 +77,7 @@ def die(account: Account, statement: int) -> None:
         with recorded(kill_at=statement):
             account.run(120)
     except BaseExceptionGroup:
-        account.kill()
+        account.driver.kill()
 
 
 def cut(account: Account, seconds: int) -> None:
@@ -94,7 +94,7 @@ def cut(account: Account, seconds: int) -> None:
             pass
 
     run_virtual(main(), account.clock)
-    account.kill()
+    account.driver.kill()
 
 
 @settings(examples(25), deadline=None)
@@ -111,7 +111,7 @@ def test_at_most_one_call_leaves_in_an_hour(steps: list[tuple[str, Any]]) -> Non
             one for one in account.statistics if one.status == 429 and not one.faults
         ]
         assert not refused_by_itself
-        account.ledger.close()
+        account.driver.close()
 
 
 @settings(examples(8), deadline=None)
@@ -128,7 +128,7 @@ def test_calls_go_on_after_all_that(steps: list[tuple[str, Any]]) -> None:
         account.run(60 * 6)
 
         assert len(account.statistics) >= before + 4
-        account.ledger.close()
+        account.driver.close()
 
 
 @pytest.fixture
@@ -142,16 +142,18 @@ def account(tmp_path: Path, without_lock: None) -> Iterator[Account]:
     del without_lock
     made = Account(tmp_path, ("a", "b"))
     yield made
-    made.ledger.close()
+    made.driver.close()
 
 
 @pytest.mark.parametrize("fault", [("none", {}), *FAULTS], ids=lambda fault: str(fault[0]))
-def test_two_replicas_share_the_call(account: Account, fault: tuple[str, dict[str, Any]]) -> None:
-    other = account.open()
+def test_two_replicas_share_the_call(
+    account: Account, fault: tuple[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    other = LedgerDriver(tmp_path, *account.specs, clock=account.clock, families=FAMILIES)
     if fault[0] != "none":
         account.service.faults.on(fault[0], skip=1, times=2, when=is_statistics, **fault[1])
 
-    account.run(60 * 9, other)
+    account.run(60 * 9, other.ledger)
 
     assert closest_ms(counted(account)) >= HOUR_MS
     assert len(counted(account)) >= 5
@@ -163,7 +165,7 @@ def test_a_killed_exporter_leaves_what_the_tests_take_it_to_leave(tmp_path: Path
     with pytest.raises(BaseExceptionGroup) as died, recorded(kill_at=12):
         account.run(5)
 
-    account.kill()
+    account.driver.kill()
 
     assert died.value.subgroup(Killed) is not None
-    account.ledger.close()
+    account.driver.close()
