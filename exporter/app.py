@@ -125,6 +125,7 @@ class App:
             ready=self.ready,
             status=self.status,
             explain=self.explain,
+            families=lambda: status.families(self._publisher.states, self._families),
             hosts=self._hosts,
         )
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from exporter.errors import ExporterError
 from exporter.explain.answer import Explanations
-from exporter.status import Status
+from exporter.status import FamilyStatus, Status
 
 
 class StaleSnapshot(ExporterError):
@@ -47,7 +47,7 @@ class Sources:
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
     requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
     from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
-    ``SelectorError`` and ``LedgerError``.
+    ``SelectorError`` and ``LedgerError``. ``families`` are those that can be explained now.
     """
 
     exposition: Exposition
@@ -57,3 +57,4 @@ class Sources:
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset
     explain: Callable[[str, int], Explanations] | None = None
+    families: Callable[[], Sequence[FamilyStatus]] = tuple

@@ -165,7 +165,8 @@ def _judged(bot: BotStatus) -> str:
     """Return the verdict's numbers, or why there is none, as a sentence."""
     if window := bot.window:
         seen, usual = f"{window.engagement:,.0f}", f"{window.expected:,.0f}"
-        return f"{seen} in the last {window.hours} h, where about {usual} are usual."
+        when = " It is a holiday." if bot.holiday else ""
+        return f"{seen} in the last {window.hours} h, where about {usual} are usual.{when}"
     if bot.late:
         return "The newest hour is overdue; judged again when it comes."
     if bot.weeks < LEAST_WEEKS:

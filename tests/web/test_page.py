@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, span, stamp
 from exporter.status import (
-    HourStatus,
     PollErrorStatus,
     PollStatus,
     State,
@@ -180,8 +180,9 @@ def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
 
 
 def test_a_band_and_a_line_are_drawn_where_they_are_known() -> None:
-    known = HourStatus(0, 50, 100, 10)
-    hours = [known, known, HourStatus(0, None, None, None), HourStatus(0, 300, 100, 10)]
+    known = HourExpectation(0, 50, 100, 10)
+    unknown, high = HourExpectation(0, None, None, None), HourExpectation(0, 300, 100, 10)
+    hours = [known, known, unknown, high]
 
     chart = draw_engagement(hours)
 
