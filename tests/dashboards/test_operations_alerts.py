@@ -7,8 +7,8 @@ import pytest
 
 from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard
-from tests.dashboards.promtool import BUILDS, Values, firing
+from tests.dashboards.guards import CASE, Bench, Guard, checks
+from tests.dashboards.promtool import Values, firing
 from tests.dashboards.ruleset import mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -27,6 +27,7 @@ NEVER, OVERHANG, LIMIT = (
     "ChatbotSeriesLimitNear",
 )
 LEDGER = "ChatbotLedgerFailing"
+UNREACHABLE, SUPERSEDED = "ChatbotLedgerUnreachable", "ChatbotReplicaSuperseded"
 ALL = [each.name for each in alerts(THRESHOLDS) if not each.of_engagement and each.name != ABSENT]
 Series = dict[str, Values]
 OWN = "chatbot_exporter_"
@@ -136,6 +137,10 @@ def ledger(commit_age_h: Callable[[int], float], errors: Values) -> Series:
     }
 
 
+def replica(name: str, value: Callable[[int], float]) -> Series:
+    return {f'{OWN}{name}{{job="chatbots",instance="{CASE}"}}': over(value)}
+
+
 def unread(up: float, success_age_h: Callable[[int], float]) -> Series:
     return {
         f"{OWN}target_up{query()}": over(lambda _: up),
@@ -155,6 +160,10 @@ CASES: dict[str, tuple[str | None, Series]] = {
     "a write that failed": (None, ledger(lambda _: 0, rising(1, NOW))),
     "nothing to write": (None, ledger(since_now, rising(1, 0, NOW))),
     "disk full for six minutes": (None, ledger(lambda s: 0.1 * (s == NOW + 1), rising(1, NOW))),
+    "blind": (UNREACHABLE, replica("ledger_reachable", lambda step: step < NOW)),
+    "blind for minutes": (None, replica("ledger_reachable", lambda step: step != NOW)),
+    "older settings": (SUPERSEDED, replica("superseded_queries", lambda step: step >= NOW)),
+    "a rollout": (None, replica("superseded_queries", lambda step: NOW <= step < NOW + 2)),
     "down for hours": (STALE, unread(0, since_now)),
     "down, but read": (None, unread(0, lambda _: 2)),
     "read seldom": (None, unread(1, lambda _: 5)),
@@ -220,7 +229,7 @@ def exporter(gone: range, down: range = range(0), build: range = range(STEPS)) -
         (exporter(range(0), range(STEPS), range(0)), "15m", NOW),  # it was never reached
     ],
 )
-def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
+def test_an_absent_exporter_fires_after_a_quarter_of_an_hour(
     tmp_path: Path, series: Series, hold: str, earliest: int | None
 ) -> None:
     chosen = rules(THRESHOLDS, (ABSENT,))
@@ -245,6 +254,10 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "ledger: it must last": (LEDGER, "disk full for six minutes", "2m", "0s"),
     "ledger: no commit for minutes": (LEDGER, "a write that failed", "> 300", ">= 0"),
     "ledger: writes that fail": (LEDGER, "nothing to write", "> 0", ">= 0"),
+    "unreachable: it must last": (UNREACHABLE, "blind for minutes", "5m", "0s"),
+    "unreachable: not reachable": (UNREACHABLE, "blind for minutes", "== 0", ">= 0"),
+    "superseded: it must last": (SUPERSEDED, "a rollout", "15m", "0s"),
+    "superseded: any": (SUPERSEDED, "a rollout", "> 0", ">= 0"),
     "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
     "stale: expected lag": (
         STALE,
@@ -297,38 +310,11 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
 
 
 BENCH = Bench(
-    THRESHOLDS,
-    PROBES,
-    {name: series for name, (_, series) in CASES.items()},
-    {name: Guard(*parts) for name, parts in GUARDS.items()},
+    THRESHOLDS, PROBES, ALL, CASES, {name: Guard(*parts) for name, parts in GUARDS.items()}
 )
-
-
-@pytest.fixture(scope="module", params=BUILDS)
-def fired(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], int]:
-    return BENCH.fired(tmp_path_factory.mktemp("operations"), ALL, build=request.param)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_fires_its_alert_and_no_other(fired: dict[tuple[str, str], int], name: str) -> None:
-    alert, _ = CASES[name]
-
-    found = {found for found, case in fired if case == name and found not in GUARDS}
-    assert found == ({alert} if alert else set())
-
-
-@pytest.mark.parametrize("name", GUARDS)
-def test_without_a_guard_a_case_would_fire_wrongly(
-    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
-) -> None:
-    alert, case, *_ = GUARDS[name]
-    rightly = CASES[case][0] == alert
-
-    assert BENCH.fires_without(fired, name, tmp_path) is not rightly
-
-
-@pytest.mark.parametrize("alert", ALL)
-def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert BENCH.untried(alert) == []
+(
+    fired,
+    test_a_case_fires_its_alert_and_no_other,
+    test_without_a_guard_a_case_would_fire_wrongly,
+    test_every_comparison_of_an_alert_is_tried,
+) = checks(BENCH)
