@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,11 +59,17 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
+def _parts(name: str) -> list[str]:
+    """Return the parts of ``name`` between which a narrow column may break it."""
+    return re.split(r"(?<=[-/_.])", name)
+
+
 TEMPLATES.filters |= {
     "age": age,
     "counted": _counted,
     "grouped": "{:,.0f}".format,
     "iso": _iso,
+    "parts": _parts,
     "span": span,
     "stamp": stamp,
 }
