@@ -17,7 +17,7 @@ from typing import Any
 
 from dashboards.source.files import FOLDER
 from exporter.logs import configure_logs
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, substituted
 
@@ -52,7 +52,7 @@ def spans() -> list[Span]:
     return [
         Span(first_s, first_s + HOUR_S, ("flowxo",)),
         Span(awake_s, since_s, ("flowxo",)),
-        Span(since_s, NOW_S, tuple(PROVIDERS)),
+        Span(since_s, NOW_S, tuple(BUILT_IN)),
     ]
 
 

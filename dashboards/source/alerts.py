@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from dashboards.source import spend
 from dashboards.source.promql import BY_QUERY, engagement, grown, once, period
 from dashboards.source.thresholds import Drop, Share, Thresholds
 
@@ -49,6 +50,7 @@ def alerts(thresholds: Thresholds) -> Iterator[Alert]:
     yield _share("fallback replies", thresholds.fallback)
     yield _share("handovers to people", thresholds.handover)
     yield _not_learnt()
+    yield _spend()
     yield from _queries(thresholds)
     yield from _exporter(thresholds)
 
@@ -161,6 +163,20 @@ def _not_learnt() -> Alert:
     )
 
 
+def _spend() -> Alert:
+    return Alert(
+        "ChatbotSpendHigh",
+        spend.far_above_usual(),
+        "30m",
+        "warning",
+        "{{ $labels.target }} on {{ $labels.provider }}: the cost of the last 24 h is far above usual",
+        f"More than {spend.SHARE:g} times the median of the two weeks before, and more than on any "
+        f"day of the last week, by {spend.LEAST_USD:g} dollars at least.",
+        f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target }}}}",
+        of_engagement=True,
+    )
+
+
 def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     def newest(gauge: str) -> str:
         return f"max {_QUERY} ({_SELF}{gauge})"
@@ -257,6 +273,26 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "{{ $labels.instance }} cannot write its ledger, so nothing is counted",
         "Writes have failed for five minutes: the disk is full or read-only, or the database does "
         "not answer. Nothing is lost that the providers still have when writes succeed again.",
+        _EXPORTER_BOARD,
+    )
+    yield Alert(
+        "ChatbotLedgerUnreachable",
+        f"min {instance} ({_SELF}ledger_reachable) == 0",
+        "5m",
+        "critical",
+        "{{ $labels.instance }} cannot read its ledger, so it shows no series of any target",
+        "The exporter cannot check what other replicas have counted: the database does not answer, "
+        "or another server has become the primary.",
+        _EXPORTER_BOARD,
+    )
+    yield Alert(
+        "ChatbotReplicaSuperseded",
+        f"max {instance} ({_SELF}superseded_queries) > 0",
+        "15m",
+        "warning",
+        "{{ $labels.instance }} has older settings than another replica",
+        "Queries that the newer settings change are left to the other replica. Give all replicas "
+        "the same settings.",
         _EXPORTER_BOARD,
     )
     yield Alert(

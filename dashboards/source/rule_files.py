@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dashboards.source import spend
 from dashboards.source.alerts import Alert, alerts, records
 from dashboards.source.thresholds import Thresholds
 
@@ -44,6 +45,7 @@ def prometheus_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
     """Return Prometheus' rule file: what two alerts need recorded comes before the alerts."""
     shares = (thresholds.fallback, thresholds.handover)
     recorded = [{"record": name, "expr": expr} for share in shares for name, expr in records(share)]
+    recorded.append(dict(zip(("record", "expr"), spend.record(), strict=True)))
     engagement = [_rule(each, links) for each in alerts(thresholds) if each.of_engagement]
     exporter = [_rule(each, links) for each in alerts(thresholds) if not each.of_engagement]
     interval_s = thresholds.interval_s

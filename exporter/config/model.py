@@ -19,6 +19,7 @@ from exporter.config.values import (
     invalid,
     kind_of,
 )
+from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -131,6 +132,15 @@ class TargetOptions(Common):
         description="the target's former name, so that its counts go on under the new one",
     )
 
+    @property
+    def vendor(self) -> str:
+        """Return the label ``provider``."""
+        return self.provider
+
+    def own_families(self) -> tuple[Family, ...]:
+        """Return the families that the target's own settings define, beside the provider's."""
+        return ()
+
     @field_validator("base_url", mode="before")
     @classmethod
     def _is_safe(cls, value: Any) -> Any:
@@ -210,7 +220,7 @@ class LedgerOptions(BaseModel):
         default=2**30,
         description="when 80 % of it is in use, the exporter logs a warning and retires hours "
         "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
-        "days. SQLite only",
+        "days",
     )
     allow_network_fs: bool = Field(
         default=False,

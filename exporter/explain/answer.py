@@ -1,7 +1,7 @@
 """Why a series shows what it shows: the ledger's rows as an account that a person can add up."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from exporter.config.values import suggestion
@@ -193,6 +193,7 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
     """Return the account of one series. ``families`` are all that can be exported, by name."""
     family = families[record.family]
     source = record.source
+    record = _in_units(record, family.per_unit)
     buckets = tuple(_bucket(row, source.spec, now_ms) for row in record.buckets)
     return Explanation(
         series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
@@ -215,10 +216,23 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
     )
 
 
+def _in_units(record: StoredSeries, per_unit: int) -> StoredSeries:
+    """Return ``record`` with the ledger's whole parts of a unit as units: dollars."""
+    if per_unit == 1:
+        return record
+    state = record.counter_state
+    if state is not None:
+        numbers = ("retired", "overhang", "written_off", "counter", "held")
+        found = {name: getattr(state, name) for name in numbers}
+        state = replace(state, **{n: v and v / per_unit for n, v in found.items()})
+    buckets = [replace(b, obs=b.obs / per_unit, base=b.base / per_unit) for b in record.buckets]
+    return replace(record, counter_state=state, buckets=tuple(buckets))
+
+
 def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
     if spec is None:
         return ""
-    of_period = {each.period_name: each.name for each in families.values() if each.period}
+    of_period = {each.period_name: each.name for each in list(families.values()) if each.period}
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 

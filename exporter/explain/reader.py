@@ -247,7 +247,7 @@ class _QuerySeries:
         )
 
     def gauges(self) -> Iterator[Load]:
-        counted = {each.period_name: each for each in self.families.values() if each.period}
+        counted = {each.period_name: each for each in list(self.families.values()) if each.period}
         for each in self.shown:
             source = counted.get(each.family)
             names = source.period_labels if source else self.families[each.family].labels

@@ -4,7 +4,7 @@ import asyncio
 import codecs
 import email.utils
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -49,14 +49,15 @@ class ApiCall:
     """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
 
     ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
-    ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
+    ``json`` or ``form`` is the body. ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
     transport and 5xx errors.
     """
 
     method: str
     path: str
-    params: Mapping[str, str] | None = None
+    params: Mapping[str, str] | Sequence[tuple[str, str]] | None = None
     json: Any = None
+    form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     base: str | None = None
     label: str | None = None
@@ -89,7 +90,8 @@ class Pacer:
 class ApiClient:
     """The client of one target, which a provider is given to read with.
 
-    ``observe`` receives the code class and the seconds of every request.
+    ``observe`` receives the code class and the seconds of every request. ``may_send`` is called
+    before each, and what it raises ends the poll.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class ApiClient:
         self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
         self._observe = observe
         self._blocking = blocking
+        self.may_send: Callable[[], None] = lambda: None
 
     async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
         """Return the answer to ``GET path?params``, decoded as ``into``."""
@@ -126,14 +129,19 @@ class ApiClient:
 
     async def send(self, call: ApiCall) -> bytes:
         """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
+        return (await self.exchange(call)).body
+
+    async def exchange(self, call: ApiCall) -> Response:
+        """Return a 200 answer to ``call``, headers and all; raise a ``ProviderError`` otherwise."""
         async for attempt in attempts(call.retries + 1):
             with attempt:
                 return await self._send_once(call)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send_once(self, call: ApiCall) -> bytes:
+    async def _send_once(self, call: ApiCall) -> Response:
         async with self._gate:
             await self._pacer.wait()
+            self.may_send()
             started = self._clock.monotonic()
             code = "error"
             try:
@@ -143,10 +151,12 @@ class ApiClient:
                 self._observe(code, self._clock.monotonic() - started)
         if answer.status != HTTPStatus.OK:
             raise self._error(call, answer)
-        return answer.body
+        return answer
 
     async def _message(self, call: ApiCall) -> Request:
         content = None if call.json is None else msgspec.json.encode(call.json)
+        if call.form is not None:
+            content = urlencode(call.form).encode()
         keys = await self.read_key(self._sign) if call.signed else {}
         headers = self._headers(call) | dict(keys) | dict(call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
@@ -172,6 +182,8 @@ class ApiClient:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
+        if call.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         return headers
 
     def _error(self, call: ApiCall, answer: Response) -> ProviderError:

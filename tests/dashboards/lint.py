@@ -20,7 +20,9 @@ GROUPING = re.compile(r"\b(?:by|on|group_left|group_right|without|ignoring)\s*\(
 RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(sum|ratio)\d+h$")
 EXPERIMENTAL = ("mad_over_time", "double_exponential_smoothing", "limitk", "sort_by_label", "info(")
 RETENTION_S = 45 * 86_400
-UNITS = frozenset({"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no"})
+UNITS = frozenset(
+    {"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no", "currencyUSD"}
+)
 EACH_REPLICA_ITS_OWN = frozenset(
     f"chatbot_exporter_{name}"
     for name in (

@@ -16,9 +16,10 @@ from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
 from dashboards.source.rule_files import GRAFANA, RUNBOOKS
 from exporter.config import loads
 from exporter.exposition.catalogue import capped, entries
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.chatlayer.options import Collector
+from exporter.providers.manifest import loader
 from exporter.providers.voiceflow.options import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
@@ -27,7 +28,9 @@ RULES = yaml.safe_load((FOLDER / "rules/chatbot-alerts.yaml").read_text())["grou
 ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"] if "alert" in rule}
 RECORDS = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
 EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
+MANIFESTS = [loader.load(loader.find(name, loader.SHIPPED)) for name in loader.shipped()]
 CATALOGUE = {entry.family.name: entry for entry in entries(PROVIDERS)}
+OF_MANIFESTS = {family.name for manifest in MANIFESTS for family in manifest.families}
 PROMETHEUS_OWN = {
     *("up", "ALERTS", "scrape_samples_post_metric_relabeling", "scrape_duration_seconds"),
     *("prometheus_rule_evaluation_failures_total", "process_cpu_seconds_total"),
@@ -73,7 +76,8 @@ def test_rules_have_no_fault() -> None:
 def test_a_board_reads_only_metrics_that_exist(uid: str) -> None:
     used = {name for _, expr in expressions(BOARDS[uid]) for name in metrics(expr)}
 
-    assert {_family(name) for name in used} - CATALOGUE.keys() - RECORDS - PROMETHEUS_OWN == set()
+    known = CATALOGUE.keys() | OF_MANIFESTS | RECORDS | PROMETHEUS_OWN
+    assert {_family(name) for name in used} - known == set()
 
 
 def test_rules_read_only_metrics_that_exist() -> None:
@@ -87,6 +91,19 @@ def test_every_record_is_read_by_a_rule_or_a_board() -> None:
     used |= {n for board in BOARDS.values() for _, e in expressions(board) for n in metrics(e)}
 
     assert used >= RECORDS
+
+
+def test_a_manifests_own_families_are_on_its_board() -> None:
+    for manifest in MANIFESTS:
+        board = BOARDS[f"chatbot-{manifest.settings.name}"]
+        shown = {name for _, expr in expressions(board) for name in metrics(expr)}
+        fed = {
+            feed.family.name
+            for q in manifest.queries.values()
+            for feed in q.program.feeds
+            if feed.family
+        }
+        assert shown >= fed | {family.name for family in manifest.families}
 
 
 def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
@@ -105,7 +122,7 @@ def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
     assert sorted(unlisted) == []
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BUILT_IN)
 def test_a_providers_board_shows_what_the_provider_feeds(provider: str) -> None:
     kind = PROVIDERS[provider]
     fed = kind.feeds | {family.name for family in kind.families}
@@ -144,7 +161,7 @@ def fed_by_query(provider: str, settings: dict[str, Any]) -> dict[str, set[str]]
     return found
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BUILT_IN)
 def test_a_row_shows_what_its_query_feeds_and_is_open_where_that_is_on_by_default(
     provider: str,
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, substituted
@@ -52,7 +52,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("prometheus")
     spans = [
         Span(FIRST_S, FIRST_S + HOUR_S, (WITH_PAST,)),
-        Span(*EVERYONE, tuple(PROVIDERS)),  # what it slept through is read first
+        Span(*EVERYONE, tuple(BUILT_IN)),  # what it slept through is read first
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
@@ -75,7 +75,7 @@ def test_a_panel_has_data_or_says_exactly_why_not(client: httpx.Client, uid: str
     assert found["data"] > 10
 
 
-@pytest.mark.parametrize("uid", [f"chatbot-{name}" for name in PROVIDERS])
+@pytest.mark.parametrize("uid", [f"chatbot-{name}" for name in BUILT_IN])
 def test_an_open_row_of_a_vendor_is_full_and_one_that_is_off_says_so(
     client: httpx.Client, uid: str
 ) -> None:
