@@ -101,11 +101,18 @@ class Recorded(httpx.ASGITransport):
 class Bench:
     """One target on one simulator."""
 
-    def __init__(self, case: Case, *, window: Window = WINDOW, per_hour: float = 6) -> None:
+    def __init__(
+        self,
+        case: Case,
+        *,
+        window: Window = WINDOW,
+        per_hour: float = 6,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.case = case
         self.window = window
         self.clock = VirtualClock()
-        self.service: Service = VENDORS[case.kind](self.clock, made_up(per_hour))
+        self.service: Service = VENDORS[case.kind](self.clock, traffic or made_up(per_hour))
         named = {"name": "shop", "provider": case.kind}
         entries = named | self.service.target(URL) | dict(case.settings)
         self.answers: list[bytes] = []

@@ -19,7 +19,7 @@ SOURCES = {"web": "widget", "whatsapp": "whatsapp", "messenger": "js_sdk", "tele
 MODES = CURSOR_MODES | {
     "strict_bounds",  # both bounds leave their own second out
     "shifted_pages",  # a page begins with the last conversation of the one before
-    "row_limit",  # rows=5: an answer holds no more, and nothing says so
+    "row_limit",  # rows=12: an answer holds no more, and nothing says so
     "json_filter",  # the bounds are JSON in one parameter: filter={"after": 1, "before": 2}
 }
 
@@ -55,7 +55,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         if "shifted_pages" in call.faults and query.cursor and page.items:
             rows.insert(0, found[found.index(page.items[0]) - 1])
         if "row_limit" in call.faults:
-            rows = rows[: call.option("row_limit", "rows", 5)]
+            rows = rows[: call.option("row_limit", "rows", 12)]
             return Answer({"conversations": rows, "has_more": False}, rows, "message_count")
         payload = {"conversations": rows, "next_cursor": page.cursor, "has_more": page.more}
         return Answer(payload, rows, "message_count")

@@ -70,10 +70,8 @@ def problems(query: Mapping[str, Any] | None = None, **top: Any) -> str:
 def target(manifest: LoadedManifest, **settings: Any) -> Target:
     """Return a target that the manifest describes."""
     secrets = {name: f"the-{name}" for name in manifest.secrets}
-    return build_target(
-        **{"name": "shop", "provider": "manifest", "manifest": manifest, "secrets": secrets}
-        | settings
-    )
+    own: dict[str, Any] = {"name": "shop", "provider": "manifest", "secrets": secrets}
+    return build_target(**own | {"manifest": manifest} | settings)
 
 
 class Api(httpx.AsyncBaseTransport):
@@ -99,7 +97,11 @@ class Api(httpx.AsyncBaseTransport):
 
 
 def readings(
-    manifest: LoadedManifest, api: Api, window: Window = HOURS, now_ms: int = NOON_MS, **poll: Any
+    manifest: LoadedManifest,
+    api: httpx.AsyncBaseTransport,
+    window: Window = HOURS,
+    now_ms: int = NOON_MS,
+    **poll: Any,
 ) -> list[Reading]:
     """Return what one poll of the manifest's query reads."""
     built = target(manifest)
