@@ -101,6 +101,7 @@ class Ledger:
             for old, new in (renames or {}).items():
                 settings.rename(tx, old, new)
             settings.sync_queries(tx, specs, self._clock.now_ms())
+            settings.delete_redefined(tx, self._families)
             for spec in specs:
                 counters.create_known_series(tx, spec, self._families, self._clock.now_ms())
             if self._opened.lock is not None and not self._specs:
