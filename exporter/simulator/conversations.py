@@ -145,7 +145,7 @@ def conversation_starts(
     found = []
     for number in range(max(new, round(rng.gauss(mean, mean**0.5)))):
         at_ms = hour * HOUR_MS + rng.randrange(HOUR_MS)
-        index = known + number if number < new else _returning(rng, known, per_hour)
+        index = known + number if number < new else returning_user(rng, known, per_hour)
         visible_ms = at_ms + _lag(rng, late_share)
         user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
         found.append(
@@ -154,7 +154,8 @@ def conversation_starts(
     return found
 
 
-def _returning(rng: random.Random, known: int, per_hour: float) -> int:
+def returning_user(rng: random.Random, known: int, per_hour: float) -> int:
+    """Return the index of one of the ``known`` users, more likely a recent one."""
     mean_age = max(per_hour * 24 * NEW_SHARE * RECENCY_DAYS, 1.0)
     return max(known - 1 - int(rng.expovariate(1 / mean_age)), 0)
 

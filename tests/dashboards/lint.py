@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.source.promql import SELF_COUNTED
+
 METRIC = re.compile(
     r"\b(?:bot:\w+:\w+|(?:chatbot|process|python|scrape|prometheus)_\w+|up|ALERTS)\b(?=[\s{\[)]|$)"
 )
@@ -20,6 +22,14 @@ EXPERIMENTAL = ("mad_over_time", "double_exponential_smoothing", "limitk", "sort
 RETENTION_S = 45 * 86_400
 UNITS = frozenset(
     {"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no", "currencyUSD"}
+)
+EACH_REPLICA_ITS_OWN = frozenset(
+    f"chatbot_exporter_{name}"
+    for name in (
+        *(f"{counter}_total" for counter in SELF_COUNTED),
+        *("api_request_duration_seconds_bucket", "poll_duration_seconds_bucket"),
+        *("ledger_errors_total", "build_info"),
+    )
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -195,14 +205,44 @@ def _expression(expr: str) -> Iterator[tuple[str, str]]:
     for name in EXPERIMENTAL:
         if name in expr:
             yield "promql/features", name
+    yield from _reach(expr)
+    if _adds_replicas(expr):
+        yield "replicas", expr
+    if "topk(" in expr and "ALERTS" in expr:
+        yield "promql/fragile", expr
+
+
+def _reach(expr: str) -> Iterator[tuple[str, str]]:
     for window, offset in re.findall(r"\[(\w+)\](?: offset (\w+))?", expr):
         if seconds(window) + seconds(offset) > RETENTION_S:
             yield "promql/range_query", f"{window} {offset}"
     for offset in re.findall(r"offset (\w+)", expr):
         if seconds(offset) > RETENTION_S:
             yield "promql/offset", offset
-    if "topk(" in expr and "ALERTS" in expr:
-        yield "promql/fragile", expr
+
+
+def _adds_replicas(expr: str) -> bool:
+    """Say whether a sum or a count takes the same series of several replicas several times."""
+    expr = re.sub(r"\b(?:and|unless) on \([^)]*\) chatbot_\w+", "", expr)
+    for start in re.finditer(r"\b(?:max|min|group)(?: (?:without|by) \([^)]*\))? ?\(", expr):
+        inner = _parenthesis(expr, start.end() - 1)
+        expr = expr.replace(inner, "()" + " " * (len(inner) - 2))  # positions stay
+    added = re.finditer(r"\b(?:sum|count)(?: (?:without|by) \(([^)]*)\))? ?\(", expr)
+    return any(
+        "instance" not in (found[1] or "") and name not in EACH_REPLICA_ITS_OWN
+        for found in added
+        for name in re.findall(r"\bchatbot_\w+", _parenthesis(expr, found.end() - 1))
+    )
+
+
+def _parenthesis(text: str, start: int) -> str:
+    """Return ``text`` from the parenthesis at ``start`` to the one that closes it."""
+    depth = 0
+    for at in range(start, len(text)):
+        depth += (text[at] == "(") - (text[at] == ")")
+        if depth == 0:
+            return text[start : at + 1]
+    return text[start:]
 
 
 def _overlap(one: Mapping[str, int], other: Mapping[str, int]) -> bool:

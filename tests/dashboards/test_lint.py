@@ -240,6 +240,7 @@ BREACHES: dict[str, Callable[[dict[str, Any]], object]] = {
     "target-rate-interval-rule": lambda b: _asks(b, "rate(chatbot_exporter_polls_total[5m])"),
     "target-counter-agg-rule": lambda b: _asks(b, "sum(chatbot_exporter_polls_total)"),
     "target-job-rule": lambda b: _asks(b, 'up{job="x"}'),
+    "replicas": lambda b: _asks(b, "sum by (target) (chatbot_exporter_quarantined)"),
     "promql/features": lambda b: _asks(b, "mad_over_time(up[1h])"),
     "promql/offset": lambda b: _asks(b, "up offset 9w"),
     "promql/range_query": lambda b: _asks(b, "avg_over_time(up[6w] offset 1w)"),

@@ -34,7 +34,7 @@ from tests.providers.manifest.files import (
     problems,
     readings,
 )
-from tests.support.effort import examples
+from tests.support.examples import examples
 
 CANARY = "C4n4ry"
 NAME = st.sampled_from(["a", "Tokens_2", "x-y", "_id", "row", "iso"])
