@@ -1,17 +1,18 @@
 """What the status page and ``/api/v1/status`` show, as data; the JSON has these names and shapes."""
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from exporter.engagement.expectation import HourExpectation
 from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.rows import AuditState, QueryState
 from exporter.model.query import QueryKey
-from exporter.model.samples import DAY_MS, SelfCount
+from exporter.model.samples import DAY_MS, Family, SelfCount
 from exporter.polling.poll import PollResult
 from exporter.telemetry.counters import PREFIX
 
@@ -138,16 +139,6 @@ class WindowStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class HourStatus:
-    """One hour's engagement, what was expected and the usual distance; None: not known."""
-
-    start_ms: int
-    engagement: float | None
-    expected: float | None
-    deviation: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class BotStatus:
     """One bot and its engagement; ``window`` is the one that ``verdict`` is about.
 
@@ -162,7 +153,8 @@ class BotStatus:
     weeks: float
     late: bool
     end_ms: int
-    hours: tuple[HourStatus, ...]
+    holiday: bool | None
+    hours: tuple[HourExpectation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +187,20 @@ class Status:
     config_loaded_ms: int
     targets: tuple[TargetStatus, ...]
     superseded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStatus:
+    """A metric family that vendors' data feeds now, and the targets that it comes from.
+
+    ``retracted`` is a target that has overhang in it.
+    """
+
+    name: str
+    help: str
+    series: int
+    targets: tuple[str, ...]
+    retracted: str | None = None
 
 
 class RecentPolls:
@@ -281,6 +287,27 @@ def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:
     )
 
 
+def families(
+    states: Sequence[tuple[QueryState, bool]], known: Mapping[str, Family]
+) -> tuple[FamilyStatus, ...]:
+    """Return the families that have series now, by name."""
+    fed: defaultdict[str, list[QueryState]] = defaultdict(list)
+    for state, _ in states:
+        for name, number in state.series.items():
+            if number:
+                fed[name].append(state)
+    return tuple(
+        FamilyStatus(
+            name=name,
+            help=known[name].help,
+            series=sum(state.series[name] for state in feeding),
+            targets=tuple(sorted({state.target for state in feeding})),
+            retracted=next((s.target for s in feeding if s.overhang.get(name)), None),
+        )
+        for name, feeding in sorted(fed.items())
+    )
+
+
 def _query(
     state: QueryState, counts: Mapping[SelfCount, float], recent: RecentPolls, *, up: bool
 ) -> QueryStatus:
@@ -319,10 +346,8 @@ def _bot(bot: BotEngagement) -> BotStatus:
         weeks=bot.weeks,
         late=bot.late,
         end_ms=bot.end_ms,
-        hours=tuple(
-            HourStatus(each.start_ms, each.engagement, each.expected, each.deviation)
-            for each in bot.last_week()
-        ),
+        holiday=bot.holiday,
+        hours=tuple(bot.last_week()),
     )
 
 
