@@ -55,6 +55,37 @@ def trust() -> tuple[Panel, ...]:
             none="Nothing was written off",
         ),
         lines(
+            "Differences found by the last audit",
+            "What the ledger and the vendor differed by over 35 days, before the vendor's values were "
+            "applied.",
+            "short",
+            (
+                f"sum by (provider, target, family) ({OWN}audit_difference{{{ANY}}}) > 0",
+                "{{target}} {{family}}",
+            ),
+            none="The ledger agrees with the vendors",
+        ),
+        lines(
+            "Age of the last audit",
+            "Time since all of the past was read again; once a day.",
+            "s",
+            (
+                f"time() - max by ({promql.BY_QUERY}) ({OWN}audit_timestamp_seconds{{{ANY}}})",
+                WHO,
+            ),
+            none="No audit was completed yet",
+        ),
+        lines(
+            "Hours that the last audit corrected",
+            "Buckets of one series each that differed, or were missing in the ledger.",
+            "short",
+            (
+                f'sum by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY}, result!="equal"}}) > 0',
+                f"{WHO} {{{{result}}}}",
+            ),
+            none="The last audit corrected nothing",
+        ),
+        lines(
             "Schema mismatches per hour",
             "Response fields that differ from the known API schema.",
             "short",
