@@ -22,11 +22,16 @@ from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
+from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import (
+    Transport,
+    ignore_unwritable_key_log,
+    trusted_certificates,
+)
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -181,6 +186,12 @@ class App:
         if await environment.offload(self._ledger.correct_clock):
             self.telemetry.clock_stepped()
             log.warning("the wall clock was set back while the exporter was down")
+        self._engagement = EngagementGauges(
+            ledger=self._ledger,
+            page=self.page,
+            clock=environment.clock,
+            offload=environment.offload,
+        )
         self._publisher = Publisher(
             ledger=self._ledger,
             writes=self._writes,
@@ -189,6 +200,7 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
+            engagement=self._engagement,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
@@ -201,7 +213,10 @@ class App:
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
-            ticking = [group.create_task(self._tick()), group.create_task(self._watch_keys())]
+            ticking = [
+                group.create_task(each)
+                for each in (self._tick(), self._watch_keys(), self._engagement.run())
+            ]
             polling = group.create_task(self._poller.run())
             await self._stop.wait()
             systemd.notify(systemd.STOPPING)
@@ -359,6 +374,8 @@ async def serve(request: ServeRequest) -> None:
     is served.
     """
     clock = SystemClock()
+    if ignored := ignore_unwritable_key_log(os.environ):
+        log.warning(ignored)
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),

@@ -18,7 +18,11 @@ from exporter.cli.settings import (
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
 from exporter.http_client.detached import ResolvingLoop
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import (
+    Transport,
+    ignore_unwritable_key_log,
+    trusted_certificates,
+)
 from exporter.providers.base.plugin import Target
 
 
@@ -47,6 +51,8 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
         raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
     file = given or file
     settings = read_settings(file, resolve=not no_secrets)
+    if ignored := ignore_unwritable_key_log(os.environ):
+        click.echo(f"warning: {ignored}", err=True)
     with fail_on():
         certificates = trusted_certificates(os.environ)
         check_proxies(settings)

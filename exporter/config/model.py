@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from exporter.config.holidays import Holidays
 from exporter.config.secret import Secret, Strict
 from exporter.config.values import (
     Duration,
@@ -93,6 +94,13 @@ class Common(BaseModel):
         description="`zero`: count from now on; `history`: begin with what the first poll finds",
     )
     timezone: Zone = Field(default="UTC", description="the zone of days")
+    holidays: Holidays = Field(
+        default=(),
+        strict=False,
+        description="days on which less or more is usual: a country or region (`DE`, `US-CA`; needs "
+        "the extra `holidays`), a list of dates (`[2026-12-24]`), or `{file: PATH}` with a date on "
+        "each line. Engagement of a holiday is compared with the last one, or not judged",
+    )
     period_gauges: bool = Field(
         default=True, description="show the newest settled hour and day as `chatbot_period_*`"
     )

@@ -18,6 +18,7 @@ from exporter.explain.reader import (
 )
 from exporter.explain.selector import parse
 from exporter.format import number, render_labels
+from exporter.ledger.hours import MEASURES
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, Window
 from exporter.telemetry.counters import PREFIX
@@ -113,6 +114,12 @@ def why_nothing(text: str, families: Mapping[str, Family]) -> str:
     name = text.strip().partition("{")[0].strip()
     if not name:
         return "No series matches: no query has read one with these labels."
+    if name.startswith("chatbot_engagement"):
+        counters = ", else of ".join(MEASURES)
+        return (
+            f"No series of a provider: {name} is computed from the settled hours of {counters}. "
+            "Explain that counter instead."
+        )
     if name not in families:
         hint = suggestion(name, families) or "see chatbot-exporter metrics"
         return f"No series matches: there is no such metric family; {hint}"

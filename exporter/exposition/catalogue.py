@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.model.families import NORMALISED, PERIOD_END
+from exporter.ledger.hours import MEASURES
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED, PERIOD_END
 from exporter.model.samples import Family, MetricType
 from exporter.providers.base.plugin import Provider
 from exporter.telemetry.counters import FAMILIES
@@ -43,6 +44,9 @@ def entries(kinds: Mapping[str, Provider]) -> tuple[Entry, ...]:
         if family.period:
             shown = period_gauge(family)
             found[shown.name] = Entry(shown, sources)
+    judged = tuple(sorted(name for name, kind in kinds.items() if MEASURES.keys() & kind.feeds))
+    for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY):
+        found[family.name] = Entry(family, judged)
     return tuple(found[name] for name in sorted(found))
 
 

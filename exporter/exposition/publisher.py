@@ -8,6 +8,7 @@ from typing import Self
 
 from exporter.clock import Clock
 from exporter.errors import NotConfigured, Reason
+from exporter.exposition.engagement import BotEngagement, EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
@@ -57,8 +58,10 @@ class Publisher:
         telemetry: Telemetry,
         offload: Offload,
         families: Mapping[str, Family],
+        engagement: EngagementGauges,
     ) -> None:
         self._ledger = ledger
+        self._engagement = engagement
         self._writes = writes
         self._page = page
         self._clock = clock
@@ -86,6 +89,11 @@ class Publisher:
             if key in specs
         ]
 
+    @property
+    def engagement(self) -> list[BotEngagement]:
+        """Return every bot with its engagement, in no order."""
+        return self._engagement.bots  # asked from other threads, too
+
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
         removed = self._views.keys() - specs.keys()
@@ -96,6 +104,7 @@ class Publisher:
         self._uncommitted &= specs.keys()
         gone = self._queries.keys()
         self._specs, self._queries = specs, {}
+        self._engagement.restart(specs)
         for key in sorted(specs):
             self._queries.setdefault(key[0], []).append(key)
         for target in gone - self._queries.keys():
@@ -112,6 +121,7 @@ class Publisher:
 
     async def refresh(self, key: QueryKey) -> None:
         """Show what the query ``key`` shows now."""
+        self._engagement.note(key)
         self._unread.add(key)
         view = await self._reread(key)
         if view is None:
@@ -141,6 +151,7 @@ class Publisher:
 
     async def tick(self) -> None:
         """Show held values, expire, write off and compact whatever is due."""
+        self._engagement.tick()
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         stale = await self._confirm_zeros(now_ms)
         stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
@@ -161,6 +172,7 @@ class Publisher:
     def clock_corrected(self) -> None:
         """Have everything read again: instants of queries have changed without a poll."""
         self._unread |= self._specs.keys()
+        self._engagement.note(*self._specs)
 
     def blocked(self) -> None:
         """Count a failed poll of every query that is due: the ledger lets none of them start."""

@@ -7,7 +7,7 @@ reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects a
 import os
 import ssl
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -122,6 +122,19 @@ class Transport:
         return self._routes[proxy]
 
 
+def ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
+    """Unset a ``SSLKEYLOGFILE`` that cannot be written, for Python then trusts nobody; say so."""
+    file = environ.get("SSLKEYLOGFILE")
+    try:
+        if file:
+            with Path(file).open("a"):
+                pass
+    except OSError as error:
+        del environ["SSLKEYLOGFILE"]
+        return f"SSLKEYLOGFILE={file}: {error.strerror}; TLS keys are not logged"
+    return None
+
+
 def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
     """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
 
@@ -137,9 +150,9 @@ def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=file or None, capath=folder or None)
     except OSError as error:  # ssl.SSLError is one
         problem = "no certificates in it" if isinstance(error, ssl.SSLError) else error.strerror
-        # only the log of TLS keys, which Python opens by itself, comes with its name
-        name = f"SSLKEYLOGFILE={error.filename}" if error.filename else f"SSL_CERT_FILE={file}"
-        raise MachineError(f"{name}: {problem}; correct or unset the variable") from None
+        raise MachineError(
+            f"SSL_CERT_FILE={file}: {problem}; correct or unset the variable"
+        ) from None
 
 
 async def _body(response: httpx.Response, endpoint: str) -> bytes:

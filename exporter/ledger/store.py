@@ -17,12 +17,13 @@ from exporter.ledger import budget as budgets
 from exporter.ledger import claims, clock_steps, counters, engine, maintenance, settings, sketches
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
+from exporter.ledger.hours import SettledHours, read_hours
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
 from exporter.ledger.tables import metadata, self_counter, series
 from exporter.ledger.view import read_view
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
-from exporter.model.samples import Family, Reading, SelfCount
+from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
@@ -252,6 +253,17 @@ class Ledger:
             raise NotConfigured("/".join(key))
         with self._transaction() as tx:
             return read_view(tx, spec, self._families, self._clock.now_ms())
+
+    def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
+        """Return at most the newest ``most`` hours of the bots that a query counts.
+
+        None where nothing has settled yet, or the query is configured no more.
+        """
+        spec = self._specs.get(key)
+        if spec is None or spec.granularity_ms != HOUR_MS:
+            return None
+        with self._transaction() as tx:
+            return read_hours(tx, spec, most)
 
     def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
         """Write off and mark dormant by the clock; return queries whose view changed."""

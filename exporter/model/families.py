@@ -291,6 +291,50 @@ NORMALISED: dict[str, Family] = {
 }
 """Every family above, by name."""
 
+ENGAGEMENT = (
+    gauge(
+        "chatbot_engagement",
+        300,
+        "Engagement (messages received, else interactions, else conversations started) in the "
+        "newest settled window.",
+        "window",
+        meaning="Absent while data is late, while an hour of the window is not known, and in the "
+        "first week. Windows overlap: never add them",
+    ),
+    gauge(
+        "chatbot_engagement_expected",
+        300,
+        "Engagement that the same hours usually hold.",
+        "window",
+        meaning="Learnt from up to five weeks of settled hours",
+    ),
+    gauge(
+        "chatbot_engagement_deviation",
+        300,
+        "Usual distance between engagement and its expectation, one standard deviation.",
+        "window",
+        meaning="Chance included; draw the band as expected ± 3 times this",
+    ),
+    gauge(
+        "chatbot_engagement_score",
+        300,
+        "Distance of engagement from its expectation in usual deviations; negative is below.",
+        "window",
+        meaning="After a transform that gives small and large numbers the same spread",
+    ),
+)
+"""What is judged of a bot, by window."""
+
+HISTORY_WEEKS = gauge(
+    "chatbot_engagement_history_weeks", 50, "Weeks of history behind the expectation."
+)
+HOLIDAY = gauge(
+    "chatbot_engagement_holiday",
+    50,
+    "1 while the newest settled hour lies on a configured holiday.",
+    meaning="Only for targets with holidays; 0 on other days",
+)
+
 PERIOD_END = Family(
     "chatbot_period_end_timestamp_seconds",
     MetricType.GAUGE,

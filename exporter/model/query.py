@@ -72,7 +72,8 @@ class QuerySpec:
     """The fixed traits of one query of one target.
 
     ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length; with ``local_hours``
-    buckets begin at whole hours of ``timezone``, else of UTC. ``span_ms`` is the
+    buckets begin at whole hours of ``timezone``, else of UTC. ``holidays`` are dates and codes of
+    countries, see ``exporter.config.holidays``. ``span_ms`` is the
     longest span that one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
     ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
     schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
@@ -99,6 +100,7 @@ class QuerySpec:
     zero_hold_ms: int = 90_000
     write_off_after_ms: int | None = 6 * HOUR_MS
     timezone: str = "UTC"
+    holidays: tuple[str, ...] = ()
     local_hours: bool = False
     history: bool = False
     stream: bool = False

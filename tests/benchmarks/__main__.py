@@ -17,6 +17,7 @@ from exporter.clock import SystemClock
 from exporter.simulator.times import stamp
 from tests.benchmarks import (
     chatlayer_events,
+    engagement,
     ledger_apply,
     query_exporter,
     scrape_during_poll,
@@ -75,6 +76,15 @@ def thousand(minutes: float) -> Iterator[Row]:
     )
 
 
+def expected() -> Iterator[Row]:
+    words = "expected engagement of 1,000 bots"
+    return judged(
+        engagement.measure(),
+        ("cpu_s_a_day", f"{words}, a day", "s CPU", 300),
+        ("kib_a_bot", f"{words}, memory of each", "KiB", 40),
+    )
+
+
 def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]]:
     """Return every part of the table by name, ``short`` in a few minutes."""
     size = scrapes.Size(each=10, rounds=3) if short else scrapes.Size(rounds=9)
@@ -85,6 +95,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "memory": lambda: scrapes.memory_rows(size, folder / "memory"),
         "query_exporter": lambda: query_exporter.rows(folder / "query"),
         "events": lambda: events(20_000 if short else 200_000, 1 if short else 3),
+        "engagement": expected,
         "ledger": lambda: applied(3 if short else 15),
         "start": lambda: started(1 if short else 5),
         "scrape_during_poll": lambda: scraped_meanwhile(50 if short else 500),

@@ -56,7 +56,6 @@ def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
     ("name", "value", "message"),
     [
         ("SSL_CERT_FILE", "/nowhere.pem", "SSL_CERT_FILE=/nowhere.pem: No such file or directory"),
-        ("SSLKEYLOGFILE", "/nowhere/log", "SSLKEYLOGFILE=/nowhere/log: No such file or directory"),
         ("SSL_CERT_DIR", "empty", "SSL_CERT_DIR=empty: empty; correct or unset the variable"),
         ("https_proxy", "socks5://127.0.0.1:1", "https_proxy: SOCKS proxies are not supported"),
     ],
@@ -71,6 +70,17 @@ def test_a_wrong_variable_of_this_machine_is_named(
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_log_of_tls_keys_that_cannot_be_written_is_ignored_with_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/log")
+
+    result = check(folder, GOOD)
+
+    assert result.exit_code == 0
+    assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in result.stderr
 
 
 def test_a_wrong_proxy_is_named_for_every_address_of_a_target(

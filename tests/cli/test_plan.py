@@ -93,8 +93,9 @@ def test_what_cannot_be_known_is_unknown(tmp_path: Path) -> None:
     assert "+ means more calls for more rows: one for each 500" in text
 
 
-def test_the_hour_of_an_account_is_shared(tmp_path: Path) -> None:
-    document = only(Vendors(VirtualClock()), "xenioo")
+@pytest.mark.parametrize("changes", [{}, {"account_key": {"env": "NOT_SET_HERE"}}])
+def test_the_hour_of_an_account_is_shared(tmp_path: Path, changes: dict[str, object]) -> None:
+    document = only(Vendors(VirtualClock()), "xenioo", **changes)
     other = copy.deepcopy(document["targets"][0]) | {"name": "other"}  # type: ignore[index]
     document["targets"] = [document["targets"][0], other]  # type: ignore[index]
 

@@ -158,6 +158,7 @@ def test_a_page_behind_the_last_says_how_many_there_are(driver: LedgerDriver) ->
             404,
             "No series matches: there is no such metric family",
         ),
+        ("chatbot_engagement_score", 404, "Explain that counter instead."),
         ("<script>alert(1)</script>", 400, "character 1: unexpected text after the selector"),
         ('{a=~"("}', 400, "invalid regular expression: missing )"),
     ],

@@ -133,6 +133,7 @@ def spec_for(
         zero_hold_ms=options.zero_hold,
         write_off_after_ms=None if write_off == "never" else write_off,
         timezone=options.timezone,
+        holidays=options.holidays,
         history=options.start == "history",
         period_gauges=options.period_gauges,
         label_rules=rules,

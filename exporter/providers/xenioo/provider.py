@@ -173,15 +173,15 @@ def _whole_days(duration_ms: int) -> int:
     return -(-duration_ms // DAY_MS)
 
 
-def account_name(account_key: Secret, target: str) -> str:
+def account_name(account_key: Secret) -> str:
     """Return the name of the account's budget, which does not disclose the account key.
 
-    If the key cannot be read now, the target has a budget of its own.
+    Where the key cannot be read now, targets that refer to the same key share a budget.
     """
     try:
         key = key_of(account_key)
     except Unauthorized:
-        return f"xenioo/{target}"
+        key = repr(account_key)
     return "xenioo/" + hashlib.blake2b(key.encode(), digest_size=16, person=b"account").hexdigest()
 
 
@@ -204,7 +204,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         reach_ms=MAX_DAYS * DAY_MS,
         fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),
-        budget=Budget(account_name(options.account_key, options.name), HOUR_MS, MARGIN_MS),
+        budget=Budget(account_name(options.account_key), HOUR_MS, MARGIN_MS),
     )
     tokens = AccessTokens(options.account_key, options.service_url)
     return [StatisticsQuery(spec, options, tokens)]

@@ -183,13 +183,16 @@ def test_targets_of_one_account_share_a_budget_that_does_not_tell_its_key() -> N
     assert (one, one.period_ms, one.margin_ms) == (two, HOUR_MS, 60_000)
     assert one != other
     assert ACCOUNT_KEY not in one.name
-    assert account_name(options().account_key, "a") == one.name
+    assert account_name(options().account_key) == one.name
 
 
-def test_a_key_that_cannot_be_read_now_leaves_a_budget_of_its_own() -> None:
-    missing = Secret.model_construct(env="XENIOO_KEY_THAT_IS_NOT_SET", file=None)
+def test_targets_that_name_the_same_key_share_a_budget_even_if_it_cannot_be_read_now() -> None:
+    missing, same, other = (
+        account_name(Secret.model_construct(env=name, file=None))
+        for name in ("XENIOO_KEY_NOT_SET", "XENIOO_KEY_NOT_SET", "XENIOO_OTHER_NOT_SET")
+    )
 
-    assert account_name(missing, "a") == "xenioo/a"
+    assert missing == same != other
 
 
 def test_hours_are_read_first_and_a_day_in_the_second_call(account: Account) -> None:

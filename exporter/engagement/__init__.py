@@ -1,0 +1,1 @@
+"""Expected engagement, pure: hours of one bot in, expectation and scores out."""

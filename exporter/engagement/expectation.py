@@ -1,0 +1,298 @@
+"""What a bot's engagement should be, and how far it is off (specification: engagement.md)."""
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, log, sqrt
+
+from exporter.engagement.events import show_habit
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
+from exporter.engagement.level import STRETCH_H, Levels, SlowMean, levels
+from exporter.engagement.scale import distance, known, running_sums
+from exporter.engagement.table import weekly_table
+from exporter.model.samples import HOUR_MS
+
+WINDOWS = (1, 3, 6, 12, 24, 48)
+"""Hours of the windows that are judged."""
+LEARN_H = 5 * WEEK_H
+TAIL_H = WEEK_H
+"""Hours before the newest one learnt from at which judging begins: the chart of a week."""
+LAG_H = max(WINDOWS)
+"""The newest hours are not in the table: the longest window is never compared with itself."""
+SHIFTED_H = 6
+"""Windows up to this long may be an hour off where the zone is not known."""
+
+ERRORS_H = 4 * WEEK_H
+LEAST_EXPECTED = 5.0
+STEADY, ROUGH = 0.1, (0.05, 0.5)
+"""Roughness of a bot of which nothing is known, and its bounds."""
+BOTS_DIFFER = 0.7
+"""Standard deviation of the logarithm of the bots' variances."""
+DOUBT, DOUBT_FIRST = 0.75, 2.0
+"""Variance of an expectation after one week, in units of usual variance; the second for events
+that cannot be distinguished from a habit yet, which falls with the cube of the weeks."""
+SLOW_DAYS = 7.0
+LONGEST_DAYS = 28.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What was learnt of a bot from the hours before ``end_ms``.
+
+    ``table`` is by local hour of the week, ``roughness`` by window: the standard deviation beyond
+    chance, as a share. ``weeks`` are known, ``doubt`` is the variance of the expectation itself in
+    units of the usual variance. ``mean`` is the slow mean at ``tail_ms``, where judging begins.
+    ``holidays`` has, by day, which share of what is usual a holiday held.
+    """
+
+    table: tuple[float, ...]
+    roughness: Mapping[int, float]
+    weeks: float
+    doubt: float
+    mean: SlowMean
+    tail_ms: int
+    end_ms: int
+    holidays: Mapping[dt.date, float]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowScore:
+    """One window: its engagement, what is usual, the usual distance, and the score.
+
+    ``deviation`` is in events; ``score`` in deviations, after stabilising the variance.
+    """
+
+    engagement: float
+    expected: float
+    deviation: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class HourExpectation:
+    """One hour as expected before it began; None: not known, or not judged."""
+
+    start_ms: int
+    engagement: float | None
+    expected: float | None
+    deviation: float | None
+
+
+def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
+    """Return what to expect of a bot after ``hours``; None while less than a week is known.
+
+    Its history begins with the first message.
+    """
+    hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS).from_first_count()
+    weeks = sum(count is not None for count in hours.counts) / WEEK_H
+    if weeks < 1:
+        return None
+    free = calendar.holidays(hours)
+    counts = _without_holidays(hours.counts, free)
+    week_hours = calendar.week_hours(hours)
+    old = max(0, len(counts) - LAG_H)
+    habit = show_habit(counts[:old], week_hours[:old])
+    habitual = sum(habit)
+    if not habitual:
+        return None
+    table = weekly_table(counts[:old], week_hours[:old], habit)
+    base = [table[hour] for hour in week_hours]
+    per_day = DAY_H * sum(c for c, h in zip(known(counts), habit, strict=False) if h) / habitual
+    half_life = min(LONGEST_DAYS, SLOW_DAYS * sqrt(1 + 100 / max(per_day, 1e-9)))
+    habit += [count is not None for count in counts[old:]]
+    found = levels(counts, base, habit, SlowMean(half_life * DAY_H))
+    doubt = _doubt(habitual / WEEK_H)
+    tail = max(0, len(counts) - TAIL_H)
+    return Expectation(
+        table=tuple(table),
+        roughness={window: _roughness(window, counts, base, found, doubt) for window in WINDOWS},
+        weeks=weeks,
+        doubt=doubt,
+        mean=found.means[min(tail + STRETCH_H, len(counts))],
+        tail_ms=hours.start_ms + tail * HOUR_MS,
+        end_ms=hours.end_ms,
+        holidays=_holidays(hours.counts, free, base, found.expected),
+    )
+
+
+def judge(
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
+) -> dict[int, WindowScore]:
+    """Return the windows that end with the newest of ``hours`` and are wholly known, by length.
+
+    ``arrived`` is the share of the newest hour that has usually come, of the one before it …
+    """
+    return _Tail.of(expectation, hours, calendar, arrived).windows()
+
+
+def expected_hours(
+    expectation: Expectation,
+    hours: HourlyCounts,
+    calendar: Calendar,
+    arrived: Sequence[float] = (),
+) -> tuple[HourExpectation, ...]:
+    """Return the hours since the tail one by one, as expected before each began, oldest first."""
+    return _Tail.of(expectation, hours, calendar, arrived).hours()
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """The newest hours with what the table says of each (None: not to be judged) and the levels.
+
+    ``shifted`` is the least that the table says with the clock an hour off, where that may be.
+    """
+
+    expectation: Expectation
+    start_ms: int
+    counts: Sequence[float | None]
+    base: Sequence[float | None]
+    week_hours: Sequence[int]
+    level: Sequence[float]
+    may_shift: bool
+
+    @classmethod
+    def of(
+        cls,
+        expectation: Expectation,
+        hours: HourlyCounts,
+        calendar: Calendar,
+        arrived: Sequence[float],
+    ) -> "_Tail":
+        hours = hours.since(expectation.tail_ms)
+        free, week_hours = calendar.holidays(hours), calendar.week_hours(hours)
+        table = [expectation.table[hour] for hour in week_hours]
+        for age, share in enumerate(arrived[: len(table)], 1):
+            table[-age] *= share
+        usual = _without_holidays(hours.counts, free)
+        habit = [count is not None for count in usual]
+        return cls(
+            expectation=expectation,
+            start_ms=hours.start_ms,
+            counts=hours.counts,
+            base=[
+                value if day is None else _of_holiday(expectation, day, value)
+                for value, day in zip(table, free, strict=True)
+            ],
+            week_hours=week_hours,
+            level=levels(usual, table, habit, expectation.mean).expected,
+            may_shift=not calendar.known,
+        )
+
+    def windows(self) -> dict[int, WindowScore]:
+        found = {}
+        for length in WINDOWS:
+            start = len(self.counts) - length
+            counts = [count for count in self.counts[start:] if count is not None]
+            base = [value for value in self.base[start:] if value is not None]
+            if start >= 0 and len(counts) == len(base) == length:
+                usual = sum(base)
+                if self._shifts(length):
+                    usual *= min(1.0, self._shifted(start))
+                found[length] = self._scored(length, sum(counts), usual * self.level[start])
+        return found
+
+    def hours(self) -> tuple[HourExpectation, ...]:
+        return tuple(
+            HourExpectation(start_ms, count, None, None)
+            if value is None
+            else HourExpectation(start_ms, count, value * level, self._deviation(1, value * level))
+            for start_ms, count, value, level in zip(
+                range(self.start_ms, self.start_ms + len(self.counts) * HOUR_MS, HOUR_MS),
+                self.counts,
+                self.base,
+                self.level,
+                strict=False,
+            )
+        )
+
+    def _shifts(self, length: int) -> bool:
+        return self.may_shift and length <= SHIFTED_H
+
+    def _shifted(self, start: int) -> float:
+        """Return the least that the table says of the hours with the clock an hour off, as a share."""
+        table, hours = self.expectation.table, self.week_hours[start:]
+        usual, *shifted = (
+            sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (0, -1, 1)
+        )
+        return min(shifted) / usual if usual > 0 else 1.0
+
+    def _deviation(self, length: int, expected: float) -> float:
+        rough = self.expectation.roughness[length] * expected
+        return self._doubt * sqrt(expected + 0.375 + rough * rough)
+
+    def _scored(self, length: int, engagement: float, expected: float) -> WindowScore:
+        off = distance(engagement, expected, self.expectation.roughness[length])
+        deviation = self._deviation(length, expected)
+        return WindowScore(engagement, expected, deviation, off / self._doubt)
+
+    @property
+    def _doubt(self) -> float:
+        return sqrt(1 + self.expectation.doubt)
+
+
+def _doubt(weeks: float) -> float:
+    """Return the variance of an expectation, in units of the usual variance."""
+    return DOUBT / weeks + DOUBT_FIRST / weeks**3
+
+
+def _without_holidays(
+    counts: Sequence[float | None], free: Sequence[dt.date | None]
+) -> list[float | None]:
+    return [count if day is None else None for count, day in zip(counts, free, strict=True)]
+
+
+def _of_holiday(expectation: Expectation, day: dt.date, usual: float) -> float | None:
+    """Return what to expect of an hour of the holiday ``day``, from the last holiday before it."""
+    before = [other for other in expectation.holidays if other < day]
+    return usual * expectation.holidays[max(before)] if before else None
+
+
+def _holidays(
+    counts: Sequence[float | None],
+    free: Sequence[dt.date | None],
+    base: Sequence[float],
+    level: Sequence[float],
+) -> dict[dt.date, float]:
+    """Return which share of what is usual each wholly known holiday held."""
+    shares = {}
+    for day in {each for each in free if each is not None}:
+        hours = [at for at, each in enumerate(free) if each == day and counts[at] is not None]
+        usual = sum(base[at] * level[at] for at in hours)
+        if len(hours) >= DAY_H - 1 and usual > 0:
+            shares[day] = sum(counts[at] or 0.0 for at in hours) / usual
+    return shares
+
+
+def _roughness(
+    window: int, counts: Sequence[float | None], base: Sequence[float], found: Levels, doubt: float
+) -> float:
+    """Return a bot's standard deviation beyond chance, as a share, from its own errors.
+
+    The errors' 80th percentile stands for their spread, drawn towards that of a steady bot by as
+    much as so few errors are uncertain.
+    """
+    last = len(counts) - DAY_H - window
+    first = max(0, last - ERRORS_H, min(WEEK_H, last // 2))
+    step = max(2, window // 4)
+    seen, due = running_sums(known(counts)), running_sums(base)
+    habitual = running_sums(found.habit)
+    errors, inverse = [], 0.0
+    for start in range(first, last, step):
+        expected = (due[start + window] - due[start]) * found.expected[start]
+        if expected >= LEAST_EXPECTED and habitual[start + window] - habitual[start] == window:
+            errors.append(abs(distance(seen[start + window] - seen[start], expected, 0.12)))
+            inverse += 1 / expected
+    variance = STEADY**2
+    if len(errors) * step >= 3 * DAY_H:
+        mean = len(errors) / inverse
+        sd = sorted(errors)[int(0.8 * (len(errors) - 1))] / 1.2816
+        observed = 1.15 * sd * sd * (1 + 0.0144 * mean)  # the same weeks were learnt from
+        usual = 1 + doubt + variance * mean
+        uncertainty = 2.2**2 * max(window, 6) / (len(errors) * step)
+        rougher = max(0.0, log(observed / usual)) if observed > 0 else 0.0
+        rougher *= BOTS_DIFFER**2 / (BOTS_DIFFER**2 + uncertainty)
+        variance = (usual * exp(rougher) - 1 - doubt) / mean
+    return min(max(sqrt(max(variance, 0.0)), ROUGH[0]), ROUGH[1])

@@ -1,0 +1,287 @@
+"""Expected engagement on the page: judged when a query's settled hours change, off the event loop.
+
+A query's bots are learnt once a day, and when more of the past has been read.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+
+from exporter.clock import Clock
+from exporter.config.holidays import holiday_calendar
+from exporter.engagement.arrivals import Arrivals
+from exporter.engagement.expectation import (
+    LEARN_H,
+    TAIL_H,
+    WINDOWS,
+    Expectation,
+    HourExpectation,
+    WindowScore,
+    expected_hours,
+    judge,
+    learn,
+)
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, no_holiday
+from exporter.errors import LedgerError
+from exporter.exposition.page import MetricsPage
+from exporter.ledger.hours import BotLabels, SettledHours
+from exporter.ledger.offload import Offload
+from exporter.ledger.rows import Shown
+from exporter.ledger.store import Ledger
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
+from exporter.model.query import QueryKey, QuerySpec
+from exporter.model.samples import HOUR_MS
+
+OWNER = "~engagement/"
+DIGITS = 3
+PUBLISH_EVERY_S = 1.0
+LEARN_EVERY_MS = DAY_H * HOUR_MS
+LEARN_AGAIN_MS = 15_000
+"""While the past is being read, bots are learnt again no more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotEngagement:
+    """One bot at its newest settled hour, which ends at ``end_ms``.
+
+    ``scores`` are by length of the window in hours: none while the data is late, while an hour of
+    the window is not known, and in the first week. ``weeks`` of history are known.
+    ``holiday`` is None where no holidays are configured.
+    """
+
+    labels: BotLabels
+    end_ms: int
+    late: bool
+    weeks: float
+    holiday: bool | None
+    scores: Mapping[int, WindowScore]
+    _expectation: Expectation | None = field(repr=False)
+    _hours: HourlyCounts = field(repr=False)
+    _calendar: Calendar = field(repr=False)
+    _arrived: Sequence[float] = field(repr=False)
+
+    def last_week(self) -> Sequence[HourExpectation]:
+        """Return the last seven days hour by hour, oldest first; fewer where fewer are known.
+
+        Computed on each call, in about a millisecond; may be called on any thread.
+        """
+        if self._expectation is not None:
+            found = expected_hours(self._expectation, self._hours, self._calendar, self._arrived)
+            return found[-WEEK_H:]
+        newest = self._hours.since(self._hours.end_ms - WEEK_H * HOUR_MS)
+        return [
+            HourExpectation(newest.start_ms + at * HOUR_MS, count, None, None)
+            for at, count in enumerate(newest.counts)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What was learnt of a query's bots up to ``end_ms``; hours were known from ``known_from_ms``."""
+
+    at_ms: int
+    end_ms: int
+    known_from_ms: int
+    expectations: Mapping[BotLabels, Expectation | None]
+
+    def outdated_ms(self, hours: SettledHours) -> int | None:
+        """Return from when on this is to be learnt again with ``hours``; None: it is up to date."""
+        age_ms = hours.end_ms - self.end_ms
+        nothing_yet = age_ms > 0 and not any(self.expectations.values())
+        new = hours.bots.keys() - self.expectations.keys()
+        if new or nothing_yet or age_ms >= LEARN_EVERY_MS:
+            return self.at_ms
+        older = hours.known_from_ms < self.known_from_ms
+        return self.at_ms + LEARN_AGAIN_MS if older else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A query's bots as they are shown; ``due_ms`` is when to look again though nothing came."""
+
+    learnt: _Learnt
+    hours: SettledHours
+    bots: tuple[BotEngagement, ...]
+    late: bool
+    due_ms: int | None
+
+
+class EngagementGauges:
+    """Keeps the engagement of every bot in step with the ledger: ``note`` what may have changed."""
+
+    def __init__(
+        self, *, ledger: Ledger, page: MetricsPage, clock: Clock, offload: Offload
+    ) -> None:
+        self._ledger = ledger
+        self._page = page
+        self._clock = clock
+        self._offload = offload
+        self._specs: Mapping[QueryKey, QuerySpec] = {}
+        self._judged: dict[QueryKey, _Judged] = {}
+        self._arrivals: dict[QueryKey, Arrivals] = {}
+        self._noted: set[QueryKey] = set()
+        self._wake = asyncio.Event()
+
+    @property
+    def bots(self) -> list[BotEngagement]:
+        """Return every bot of which settled hours are known; may be asked from any thread."""
+        return [bot for judged in list(self._judged.values()) for bot in judged.bots]
+
+    def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
+        """Show the bots of the queries of ``specs`` and no others."""
+        for key in self._judged.keys() - specs.keys():
+            self._remove(key)
+        changed = {key for key, spec in specs.items() if self._specs.get(key) != spec}
+        for key in changed:
+            self._judged.pop(key, None)  # learnt with another clock, maybe
+        self._specs = specs
+        self.note(*changed)
+
+    def note(self, *keys: QueryKey) -> None:
+        """Judge the bots of these queries anew: something was committed."""
+        self._noted.update(keys)
+        if self._noted:
+            self._wake.set()
+
+    def tick(self) -> None:
+        """Note what the clock alone changes, and what failed before."""
+        now_ms = self._clock.now_ms()
+        due = [(key, judged.due_ms) for key, judged in self._judged.items()]
+        self.note(*(key for key, due_ms in due if due_ms is not None and due_ms <= now_ms))
+
+    async def run(self) -> None:
+        """Judge what is noted, for ever; what fails is tried again at the next tick."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            with suppress(LedgerError):
+                await self.work()
+
+    async def work(self) -> None:
+        """Judge what is noted, and publish it."""
+        noted, self._noted = sorted(self._noted & self._specs.keys()), set()
+        published_s = self._clock.monotonic()
+        try:
+            while noted:
+                await self._update(noted[0])
+                noted.pop(0)
+                if self._clock.monotonic() - published_s >= PUBLISH_EVERY_S:
+                    self._page.publish()
+                    published_s = self._clock.monotonic()
+        finally:
+            self._noted |= set(noted)
+            self._page.publish()
+
+    async def _update(self, key: QueryKey) -> None:
+        spec, before = self._specs.get(key), self._judged.get(key)
+        if spec is None:  # a reload came in between
+            return
+        hours = await self._read(spec, TAIL_H + DAY_H)
+        if hours is None:
+            self._remove(key)
+            return
+        calendar, now_ms = _calendar(spec), self._clock.now_ms()
+        learnt = before.learnt if before else None
+        outdated_ms = learnt.outdated_ms(hours) if learnt else now_ms
+        if learnt is None or (outdated_ms is not None and outdated_ms <= now_ms):
+            learnt = await self._learn(spec, calendar)
+            outdated_ms = None
+        arrivals = self._arrivals.setdefault(key, Arrivals())
+        arrivals.note(hours.end_ms, hours.totals)
+        late = hours.expires_ms <= now_ms
+        if before and (before.hours, before.late) == (hours, late) and before.learnt is learnt:
+            return
+        bots = await self._offload(
+            partial(_judged, learnt, hours, calendar, arrivals.shares, late=late)
+        )
+        due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
+        if self._specs.get(key) is spec:
+            self._judged[key] = _Judged(learnt, hours, bots, late, None if late else due_ms)
+            self._page.put(
+                (key[0], OWNER + key[1]), [sample for bot in bots for sample in _samples(bot)]
+            )
+
+    async def _learn(self, spec: QuerySpec, calendar: Calendar) -> _Learnt:
+        """Learn the query's bots one by one, so that no poll waits for all of them."""
+        at_ms = self._clock.now_ms()
+        hours = await self._read(spec, LEARN_H)
+        if hours is None:
+            return _Learnt(at_ms, 0, 0, {})
+        expectations = {}
+        for bot, counts in hours.bots.items():
+            of_bot = HourlyCounts(hours.start_ms, counts)
+            expectations[bot] = await self._offload(partial(learn, of_bot, calendar))
+        return _Learnt(at_ms, hours.end_ms, hours.known_from_ms, expectations)
+
+    def _remove(self, key: QueryKey) -> None:
+        self._judged.pop(key, None)
+        self._arrivals.pop(key, None)
+        self._page.remove((key[0], OWNER + key[1]))
+
+    async def _read(self, spec: QuerySpec, most: int) -> SettledHours | None:
+        """Return hours of the bots for which the target has room, first come, first kept."""
+        hours = await self._offload(partial(self._ledger.settled_hours, spec.key, most))
+        if hours is None:
+            return None
+        family = ENGAGEMENT[0]
+        others = [
+            len(judged.bots)
+            for key, judged in self._judged.items()
+            if key[0] == spec.target and key != spec.key
+        ]
+        room = max(0, spec.caps.get(family.name, family.cap) // len(WINDOWS) - sum(others))
+        return replace(hours, bots=dict(islice(hours.bots.items(), room)))
+
+
+def _calendar(spec: QuerySpec) -> Calendar:
+    named = spec.holidays
+    return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
+
+
+def _judged(
+    learnt: _Learnt,
+    hours: SettledHours,
+    calendar: Calendar,
+    arrived: Sequence[float],
+    *,
+    late: bool,
+) -> tuple[BotEngagement, ...]:
+    bots = []
+    for labels, counts in hours.bots.items():
+        of_bot, expectation = HourlyCounts(hours.start_ms, counts), learnt.expectations.get(labels)
+        today = calendar.holidays(of_bot)[-1]
+        bots.append(
+            BotEngagement(
+                labels=labels,
+                end_ms=hours.end_ms,
+                late=late,
+                weeks=expectation.weeks if expectation else _weeks(of_bot),
+                holiday=today is not None if calendar.has_holidays else None,
+                scores=judge(expectation, of_bot, calendar, arrived)
+                if expectation and not late
+                else {},
+                _expectation=expectation,
+                _hours=of_bot,
+                _calendar=calendar,
+                _arrived=arrived,
+            )
+        )
+    return tuple(bots)
+
+
+def _weeks(hours: HourlyCounts) -> float:
+    counts = hours.from_first_count().counts
+    return min(1.0, sum(count is not None for count in counts) / WEEK_H)
+
+
+def _samples(bot: BotEngagement) -> Iterator[Shown]:
+    for length, score in bot.scores.items():
+        values = (score.engagement, score.expected, score.deviation, score.score)
+        for family, value in zip(ENGAGEMENT, values, strict=True):
+            yield Shown(family.name, (*bot.labels, f"{length}h"), round(value, DIGITS))
+    yield Shown(HISTORY_WEEKS.name, bot.labels, round(bot.weeks, DIGITS))
+    if bot.holiday is not None:
+        yield Shown(HOLIDAY.name, bot.labels, float(bot.holiday))
