@@ -112,7 +112,7 @@ class App:
         self._targets: Mapping[str, ConfiguredTarget] = {}
         self.telemetry = Telemetry(environment.revision)
         self._writes = WriteHealth(environment.clock, self.telemetry)
-        families = {e.family.name: e.family for e in catalogue.entries(environment.providers)}
+        families = catalogue.families(environment.providers, settings.targets)
         self._families = families | {family.name: family for family in FAMILIES}
         self.page = MetricsPage(self._families, self.telemetry.exposed)
 
@@ -289,6 +289,8 @@ class App:
         }
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
+        # Only adds: whatever shows a family of former settings still finds it.
+        self._families |= catalogue.families(self._environment.providers, settings.targets)
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from exporter.config.model import Common, Named, Secret, SettingsFile, TargetOptions
 from exporter.providers import PROVIDERS
+from exporter.providers.manifest.loader import LoadedManifest
 
 PAGE = Path("docs/configuration.md")
 HEAD = "| key | kind | default | meaning |\n|---|---|---|---|\n"
@@ -22,6 +23,7 @@ _WORDS: Mapping[Any, str] = {
     str: "text",
     Secret: "secret",
     Named: "identifier",
+    LoadedManifest: "text",
 }
 _MANY = {"duration": "durations", "identifier": "identifiers", "text": "texts"}
 _UNITS = {"duration": {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}}

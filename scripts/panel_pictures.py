@@ -19,7 +19,7 @@ from dashboards.source import promql
 from dashboards.source.files import FOLDER
 from dashboards.source.thresholds import Thresholds
 from exporter.logs import configure_logs
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, recorded, substituted
 
@@ -60,7 +60,7 @@ def spans() -> list[Span]:
     return [
         *days,
         Span(NOW_S - DAY_S, since_s, ("flowxo",)),
-        Span(since_s, NOW_S, tuple(PROVIDERS)),
+        Span(since_s, NOW_S, tuple(BUILT_IN)),
     ]
 
 

@@ -45,7 +45,7 @@ def schema(options: Mapping[str, type[TargetOptions]]) -> dict[str, Any]:
     }
     top["patternProperties"] = {"^x-": {}}
     top["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return _without_defaults(top | {"title": "exporter.yaml", "$defs": parts})
+    return without_defaults(top | {"title": "exporter.yaml", "$defs": parts})
 
 
 def _secret(reference: dict[str, Any]) -> dict[str, Any]:
@@ -54,13 +54,13 @@ def _secret(reference: dict[str, Any]) -> dict[str, Any]:
     return {"oneOf": [literal, reference | {"oneOf": either}]}
 
 
-def _without_defaults(part: Any) -> Any:
+def without_defaults(part: Any) -> Any:
     """Return ``part`` without defaults: they are in the program's units, not in the file's."""
     if isinstance(part, list):
-        return [_without_defaults(each) for each in part]
+        return [without_defaults(each) for each in part]
     if not isinstance(part, dict):
         return part
-    return {key: _without_defaults(value) for key, value in part.items() if key != "default"}
+    return {key: without_defaults(value) for key, value in part.items() if key != "default"}
 
 
 def main() -> None:

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from exporter.model.families import NORMALISED
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.simulator import SIMULATORS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ROOT / "exporter" / "providers"
 FOLDERS = sorted(
-    path.name for path in PACKAGES.iterdir() if path.name != "base" and any(path.glob("*.py"))
+    path.name
+    for path in PACKAGES.iterdir()
+    if path.name not in {"base", "manifest"} and any(path.glob("*.py"))
 )
 VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
 PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
@@ -47,7 +49,7 @@ def places(name: str) -> dict[str, tuple[str, str]]:
 def lacks(name: str) -> list[str]:
     """Return what the provider ``name`` still needs."""
     missing = [path for path in files(name) if not (ROOT / path).is_file()]
-    if name not in PROVIDERS:
+    if name not in BUILT_IN:
         missing.append("a line in exporter/providers/__init__.py")
     if name not in SIMULATORS:
         missing.append("a line in exporter/simulator/__init__.py")
@@ -57,30 +59,30 @@ def lacks(name: str) -> list[str]:
     return missing
 
 
-@pytest.mark.parametrize("name", sorted({*FOLDERS, *PROVIDERS, *SIMULATORS}))
+@pytest.mark.parametrize("name", sorted({*FOLDERS, *BUILT_IN, *SIMULATORS}))
 def test_a_provider_lacks_nothing(name: str) -> None:
     missing = lacks(name)
     assert not missing, "\n".join([f"{name} lacks", *missing])
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_provider_goes_by_its_own_name(name: str) -> None:
-    assert PROVIDERS[name].name == name
+    assert BUILT_IN[name].name == name
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_provider_feeds_families_that_exist(name: str) -> None:
-    assert PROVIDERS[name].feeds <= NORMALISED.keys()
+    assert BUILT_IN[name].feeds <= NORMALISED.keys()
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_a_providers_own_families_carry_its_name(name: str) -> None:
-    for family in PROVIDERS[name].families:
+    for family in BUILT_IN[name].families:
         assert family.name.startswith(f"chatbot_{name}_")
         assert family.labels[:2] == ("provider", "target")
 
 
 def test_no_two_providers_share_a_family_of_their_own() -> None:
-    names = [family.name for kind in PROVIDERS.values() for family in kind.families]
+    names = [family.name for kind in BUILT_IN.values() for family in kind.families]
 
     assert len(set(names)) == len(names)

@@ -356,6 +356,7 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
 
 NOT_SHOWN: dict[str, str] = {
     "chatbot_flowxo_top_message_uses": "what users wrote: off by default, and not for a wall",
+    "chatbot_llm_cost_usd_total": "fed by manifests only, whose boards show it",
     "chatbot_period_*": "newest settled period of a counter that is shown; the rules read it",
 }
 """Families of the catalogue on no board, and why; ``*`` stands for any ending."""

@@ -117,11 +117,15 @@ class _Validation:
             if isinstance(raw, dict)
             and (target := self.target(index, raw, common, of_provider)) is not None
         ]
-        self.problems += check_whole(self.source, families)
+        own = {family.name for _, target in targets for family in target.own_families()}
+        named = None if families is None else {*families, *own}
+        self.problems += check_whole(self.source, named)
         self.problems += check_targets(self.source, targets)
-        found: dict[tuple[int, int, str], SettingsProblem] = {}
-        for each in [*self.source.problems, *self.problems]:  # one a place, though targets share it
-            found.setdefault((each.line, each.column, each.path.rpartition(".")[2]), each)
+        found: dict[tuple[str, int, int, str], SettingsProblem] = {}
+        every = [*self.source.problems, *self.problems, *self.secrets.included]
+        for each in every:  # one a place, though targets share it
+            last = each.path.rpartition(".")[2]
+            found.setdefault((each.file, each.line, each.column, last), each)
         if found or whole is None:
             raise SettingsError(list(found.values()))
         url = ledger_url_from(whole.ledger.url, self.secrets.base)

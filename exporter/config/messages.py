@@ -129,7 +129,7 @@ def _value_problem(
 
 def _unknown_key(path: Path, model: type[BaseModel]) -> ValueProblem:
     around = models_at(model, path[:-1])
-    known = sorted({name for each in around for name in each.model_fields})
+    known = sorted({f.alias or name for each in around for name, f in each.model_fields.items()})
     key = str(path[-1])
     if Secret in around or not plain(key):
         hint = REFERENCE if Secret in around else ""

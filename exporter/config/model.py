@@ -19,6 +19,7 @@ from exporter.config.values import (
     invalid,
     kind_of,
 )
+from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -130,6 +131,15 @@ class TargetOptions(Common):
         default=None,
         description="the target's former name, so that its counts go on under the new one",
     )
+
+    @property
+    def vendor(self) -> str:
+        """Return the label ``provider``."""
+        return self.provider
+
+    def own_families(self) -> tuple[Family, ...]:
+        """Return the families that the target's own settings define, beside the provider's."""
+        return ()
 
     @field_validator("base_url", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from exporter.config.model import TargetOptions
 from exporter.config.source import Path, Source
 from exporter.config.values import suggestion
 from exporter.errors import SettingsProblem
+from exporter.model.samples import Family
 
 
 def unknown_provider(source: Source, path: Path, known: Collection[str]) -> SettingsProblem:
@@ -45,7 +46,12 @@ def check_targets(
     """Yield the problems that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     names = {target.name for _, target in targets}
+    defined: dict[str, Family] = {}
     for index, target in targets:
+        for family in target.own_families():
+            if defined.setdefault(family.name, family) != family:
+                words = f"{family.name} is defined otherwise by another target"
+                yield source.problem(("targets", index), words, "give it another name")
         if target.renamed_from in names:
             path: Path = ("targets", index, "renamed_from")
             yield source.problem(path, "this name is still in use", "name the target's former name")

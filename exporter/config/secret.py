@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.config.files import SECRET_BYTES, read_regular, why
 from exporter.config.values import invalid, kind_of
-from exporter.errors import Unauthorized
+from exporter.errors import SettingsProblem, Unauthorized
 
 Strict = ConfigDict(
     extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, defer_build=True
@@ -35,13 +35,15 @@ _PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16}){1,5}(_?[0-9]{1,2})?")
 class SecretContext:
     """What a secret is checked against while a settings file is loaded.
 
-    ``inline`` accepts literals. Without ``resolve`` no variable or file is looked at.
+    ``inline`` accepts literals. Without ``resolve`` no variable or file is looked at. ``included``
+    takes the problems of files that the settings name.
     """
 
     environ: Mapping[str, str]
     base: Path
     inline: bool = False
     resolve: bool = True
+    included: list[SettingsProblem] = field(default_factory=list)
 
 
 class Secret(BaseModel):

@@ -159,7 +159,7 @@ def explain(record: StoredSeries, families: Mapping[str, Family]) -> Explanation
 def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
     if spec is None:
         return ""
-    of_period = {each.period_name: each.name for each in families.values() if each.period}
+    of_period = {each.period_name: each.name for each in list(families.values()) if each.period}
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 

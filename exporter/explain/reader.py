@@ -272,8 +272,10 @@ class _QuerySeries:
     def _counter(
         self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
     ) -> StoredSeries:
-        buckets = self._buckets([row.id])
+        unit = self.families[row.family].per_unit
+        buckets = self._buckets([row.id], unit)
         counted = sum(bucket.counted for bucket in buckets)
+        retired = row.retired / unit
         return StoredSeries(
             family=row.family,
             labels=labels,
@@ -282,18 +284,18 @@ class _QuerySeries:
             state=REMOVED if self.source.spec is None else row.state,
             sum=CounterSum(
                 buckets=counted,
-                retired=row.retired,
-                truth=counted + row.retired,
-                overhang=row.overhang,
-                written_off=row.written_off,
-                counter=row.c,
-                held=row.held,
+                retired=retired,
+                truth=counted + retired,
+                overhang=row.overhang / unit,
+                written_off=row.written_off / unit,
+                counter=row.c / unit,
+                held=None if row.held is None else row.held / unit,
             ),
             buckets=buckets,
         )
 
     def gauges(self) -> Iterator[Load]:
-        counted = {each.period_name: each for each in self.families.values() if each.period}
+        counted = {each.period_name: each for each in list(self.families.values()) if each.period}
         for each in self.shown:
             source = counted.get(each.family)
             names = source.period_labels if source else self.families[each.family].labels
@@ -309,7 +311,7 @@ class _QuerySeries:
         zone = self.source.spec.timezone if self.source.spec else "UTC"
         end_ms = self.periods[name]
         period = settled_day(end_ms, zone) if name == "day" else Window(end_ms - HOUR_MS, end_ms)
-        buckets = self._buckets(self._members(family, record.labels), period)
+        buckets = self._buckets(self._members(family, record.labels), family.per_unit, period)
         return replace(record, buckets=buckets, period=period)
 
     def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
@@ -342,9 +344,12 @@ class _QuerySeries:
         return replace(record, end_ms=end_ms)
 
     def _buckets(
-        self, numbers: Sequence[int], inside: Window | None = None
+        self, numbers: Sequence[int], unit: int, inside: Window | None = None
     ) -> tuple[ExplainedBucket, ...]:
-        """Return the buckets of the series ``numbers`` summed by start, oldest first."""
+        """Return the buckets of the series ``numbers`` summed by start, oldest first.
+
+        ``unit`` is how many of what the ledger stores make one of what is exported.
+        """
         columns = (bucket.c.obs, bucket.c.base, bucket.c.revised)
         mine = sa.select(bucket.c.start_ms, *map(sa.func.sum, columns))
         mine = mine.where(bucket.c.series_id.in_(numbers))
@@ -353,7 +358,10 @@ class _QuerySeries:
                 bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms
             )
         rows = self.tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
-        return tuple(self._bucket(*row) for row in rows)
+        return tuple(
+            self._bucket(start_ms, obs / unit, base / unit, revised)
+            for start_ms, obs, base, revised in rows
+        )
 
     def _bucket(self, start_ms: int, obs: float, base: float, revised: int) -> ExplainedBucket:
         spec = self.source.spec

@@ -1,9 +1,10 @@
 """Every metric family of this build, as data: the source of the reference page and of checks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from exporter.config.model import TargetOptions
 from exporter.ledger.hours import MEASURES
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED, PERIOD_END
 from exporter.model.samples import Family, MetricType
@@ -50,9 +51,15 @@ def entries(kinds: Mapping[str, Provider]) -> tuple[Entry, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def families(kinds: Mapping[str, Provider]) -> dict[str, Family]:
-    """Return the same families by name, as rendering wants them."""
-    return {entry.family.name: entry.family for entry in entries(kinds)}
+def families(
+    kinds: Mapping[str, Provider], targets: Iterable[TargetOptions] = ()
+) -> dict[str, Family]:
+    """Return the same families by name, and those that ``targets`` define."""
+    found = {entry.family.name: entry.family for entry in entries(kinds)}
+    for family in (each for target in targets for each in target.own_families()):
+        shown = [family, period_gauge(family)] if family.period else [family]
+        found |= {each.name: each for each in shown}
+    return found
 
 
 def capped(kinds: Mapping[str, Provider]) -> frozenset[str]:
@@ -70,6 +77,7 @@ def period_gauge(family: Family) -> Family:
         family.cap,
         "Value of the last settled bucket; period = hour, day. Never add over period",
         reference=family.reference,
+        per_unit=family.per_unit,
     )
 
 

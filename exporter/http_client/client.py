@@ -4,7 +4,7 @@ import asyncio
 import codecs
 import email.utils
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -57,14 +57,15 @@ class ApiCall:
     """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
 
     ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
-    ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
+    ``json`` or ``form`` is the body. ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
     transport and 5xx errors.
     """
 
     method: str
     path: str
-    params: Mapping[str, str] | None = None
+    params: Mapping[str, str] | Sequence[tuple[str, str]] | None = None
     json: Any = None
+    form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     base: str | None = None
     label: str | None = None
@@ -134,12 +135,16 @@ class ApiClient:
 
     async def send(self, call: ApiCall) -> bytes:
         """Return the body of a 200 answer to ``call``; raise a ``ProviderError`` otherwise."""
+        return (await self.exchange(call)).body
+
+    async def exchange(self, call: ApiCall) -> Response:
+        """Return a 200 answer to ``call``, headers and all; raise a ``ProviderError`` otherwise."""
         async for attempt in attempts(call.retries + 1):
             with attempt:
                 return await self._send_once(call)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send_once(self, call: ApiCall) -> bytes:
+    async def _send_once(self, call: ApiCall) -> Response:
         async with self._gate:
             await self._pacer.wait()
             started = self._clock.monotonic()
@@ -151,10 +156,12 @@ class ApiClient:
                 self._observe(code, self._clock.monotonic() - started)
         if answer.status != HTTPStatus.OK:
             raise self._error(call, answer)
-        return answer.body
+        return answer
 
     async def _message(self, call: ApiCall) -> Request:
         content = None if call.json is None else msgspec.json.encode(call.json)
+        if call.form is not None:
+            content = urlencode(call.form).encode()
         keys = await self.read_key(self._sign) if call.signed else {}
         headers = self._headers(call) | dict(keys) | dict(call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
@@ -180,6 +187,8 @@ class ApiClient:
         headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
             headers["Content-Type"] = "application/json"
+        if call.form is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         return headers
 
     def _error(self, call: ApiCall, answer: Response) -> ProviderError:

@@ -56,7 +56,7 @@ def places_left(given: ApplyInput, table: sa.Table) -> Counter[str]:
     used = {row.family: row.n for row in given.tx.execute(of_target)}
     in_all = given.tx.execute(sa.select(number).select_from(table)).scalar_one()
     left = Counter({TARGET: spec.target_cap - sum(used.values()), ALL: spec.total_cap - in_all})
-    for name, family in given.families.items():
+    for name, family in list(given.families.items()):  # a reload may add some meanwhile
         left[name] = spec.caps.get(name, family.cap) - used.get(name, 0)
     return left
 

@@ -104,12 +104,12 @@ def _live_series(
         family = families.get(name)
         if family is None:
             continue
-        value = c if held is None else held
+        value = (c if held is None else held) / family.per_unit
         shown[number] = Shown(name, decode_labels(family.labels, labels), value, created_ms)
         if held is not None:
             pending.append((number, since_ms + spec.zero_hold_ms))
         if overhang:
-            overhangs[name] += overhang
+            overhangs[name] += overhang / family.per_unit
     number_of = Counter(each.family for each in shown.values())
     return _Live(shown, tuple(pending), overhangs, number_of)
 
@@ -150,7 +150,11 @@ def _period_gauges(
         if each.family in aggregated:
             gauge_name, kept = aggregated[each.family]
             totals[gauge_name, kept(each.labels)] += sums.get(number, 0.0)
-    return [Shown(family, labels, value) for (family, labels), value in totals.items()]
+    per_unit = {families[each].period_name: families[each].per_unit for each in aggregated}
+    return [
+        Shown(family, labels, value / per_unit[family])
+        for (family, labels), value in totals.items()
+    ]
 
 
 def _aggregated(

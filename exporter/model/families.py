@@ -10,6 +10,7 @@ def counter(
     *labels: str,
     meaning: str = "",
     aggregated: tuple[str, ...] = (),
+    per_unit: int = 1,
 ) -> Family:
     """Return a counter with the base labels and ``labels``; its newest period is shown too."""
     return Family(
@@ -21,6 +22,7 @@ def counter(
         meaning,
         period=True,
         aggregated=aggregated,
+        per_unit=per_unit,
     )
 
 
@@ -193,7 +195,7 @@ LLM_CALLS = counter(
     30,
     "Language-model calls made by the bot.",
     "model",
-    meaning="reserved (superset model)",
+    meaning="One request to a model, as the provider counts it",
 )
 LLM_TOKENS = counter(
     "chatbot_llm_tokens_total",
@@ -201,7 +203,15 @@ LLM_TOKENS = counter(
     "Language-model tokens used by the bot.",
     "model",
     "token_type",
-    meaning="reserved; token_type = input, output as in OTel gen_ai.token.type",
+    meaning="token_type = input, output as in OTel gen_ai.token.type, and cached kinds; disjoint",
+)
+LLM_COST = counter(
+    "chatbot_llm_cost_usd_total",
+    60,
+    "Cost of language-model calls as the provider bills it.",
+    "model",
+    meaning="US dollars, exact to a millionth",
+    per_unit=1_000_000,
 )
 ACTIVE_USERS = gauge(
     "chatbot_active_users",

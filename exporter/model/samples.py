@@ -30,7 +30,8 @@ class Family:
     ``labels`` are all label names in order, ``provider, target`` first. ``cap`` is the most series
     that one target may have. ``period``: the newest settled hour and day of this counter are also
     shown, as ``chatbot_period_*``, summed over the ``aggregated`` labels. ``meaning`` states whose
-    definition the numbers follow, and what adds up.
+    definition the numbers follow, and what adds up. The ledger counts whole parts of the unit,
+    ``per_unit`` of them: micro-dollars, which are shown as dollars.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Family:
     period: bool = False
     aggregated: tuple[str, ...] = ()
     reference: str = ""
+    per_unit: int = 1
 
     @property
     def period_name(self) -> str:

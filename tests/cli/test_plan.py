@@ -14,7 +14,7 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.model.query import PollRequest
 from exporter.polling.poll import poll_window
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Query, Target
 from tests.providers.vendor import client_of
 from tests.support.vendors import Vendors, read
@@ -43,7 +43,7 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     return sum("authorization" not in seen.path for seen in log[before:])
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(BUILT_IN))
 def test_a_first_poll_takes_the_calls_that_were_planned(provider: str) -> None:
     clock = VirtualClock()
     vendors = Vendors(clock, per_hour=2)

@@ -14,7 +14,7 @@ from typing import Any
 
 from exporter.app import App, Environment
 from exporter.config.model import Settings
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN, PROVIDERS
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
 
@@ -59,7 +59,7 @@ def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int 
         {
             # Pauses between requests would last minutes here.
             name: {"requests_per_second": 0} | ({} if name == "xenioo" else {"interval": "1h"})
-            for name in PROVIDERS
+            for name in BUILT_IN
         }
     )
     settings["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}

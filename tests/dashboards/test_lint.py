@@ -16,7 +16,7 @@ from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
 from dashboards.source.rule_files import GRAFANA, RUNBOOKS
 from exporter.config import loads
 from exporter.exposition.catalogue import capped, entries
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.chatlayer.options import Collector
 from exporter.providers.voiceflow.options import QueryName
@@ -109,7 +109,7 @@ def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
     assert sorted(unlisted) == []
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BUILT_IN)
 def test_a_providers_board_shows_what_the_provider_feeds(provider: str) -> None:
     kind = PROVIDERS[provider]
     fed = kind.feeds | {family.name for family in kind.families}
@@ -148,7 +148,7 @@ def fed_by_query(provider: str, settings: dict[str, Any]) -> dict[str, set[str]]
     return found
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("provider", BUILT_IN)
 def test_a_row_shows_what_its_query_feeds_and_is_open_where_that_is_on_by_default(
     provider: str,
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import Links, alert_rules, recording_rules
 from dashboards.source.thresholds import Thresholds
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, recorded, substituted
@@ -59,7 +59,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     spans = [Span(*span, (WITH_PAST,), ("chatbot_period_", "chatbot_active_")) for span in SPANS]
     spans += [
         Span(NOW_S - 7 * HOUR_S, EVERYONE[0], (WITH_PAST,), ("chatbot_period_",)),
-        Span(*EVERYONE, tuple(PROVIDERS)),
+        Span(*EVERYONE, tuple(BUILT_IN)),
     ]
     server = Server(folder, STEP_S)
     server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
@@ -86,7 +86,7 @@ def test_a_panel_has_data_or_says_exactly_why_not(client: httpx.Client, uid: str
     assert found["data"] > 10
 
 
-@pytest.mark.parametrize("uid", [f"chatbot-{name}" for name in PROVIDERS])
+@pytest.mark.parametrize("uid", [f"chatbot-{name}" for name in BUILT_IN])
 def test_an_open_row_of_a_vendor_is_full_and_one_that_is_off_says_so(
     client: httpx.Client, uid: str
 ) -> None:

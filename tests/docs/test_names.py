@@ -27,7 +27,7 @@ def families_on(text: str) -> set[str]:
 def test_families_on_a_page_exist(page: Path) -> None:
     named = families_on(page.read_text("utf-8"))
 
-    assert named <= FAMILIES
+    assert {name for name in named if not name.startswith("chatbot_custom_")} <= FAMILIES
 
 
 def test_families_are_found_on_the_pages() -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from exporter.cli import main
 from exporter.exposition import catalogue
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
@@ -21,7 +21,7 @@ def test_the_reference_of_metrics_is_current() -> None:
     table = CliRunner().invoke(main, ["metrics", "--format", "markdown"]).stdout
 
     assert page.endswith(table), "run scripts/metrics-page"
-    assert all(f"`{entry.family.name}`" in page for entry in catalogue.entries(PROVIDERS))
+    assert all(f"`{entry.family.name}`" in page for entry in catalogue.entries(BUILT_IN))
 
 
 def test_every_page_can_be_reached_and_every_provider_has_one() -> None:
@@ -30,7 +30,7 @@ def test_every_page_can_be_reached_and_every_provider_has_one() -> None:
     pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
 
     assert shown == pages
-    assert {f"providers/{name}.md" for name in PROVIDERS} <= shown
+    assert {f"providers/{name}.md" for name in BUILT_IN} <= shown
 
 
 @pytest.mark.slow

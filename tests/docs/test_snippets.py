@@ -18,9 +18,27 @@ from exporter.cli import main
 from exporter.config import loads
 from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
+from exporter.providers.manifest import loader as manifests
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
 
 TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
+MANIFEST = {
+    "manifest": 1,
+    "name": "a",
+    "title": "A",
+    "base_url": "https://a.example",
+    "auth": {"kind": "none"},
+    "queries": {
+        "q": {
+            "shape": "records",
+            "request": {"path": "/", "params": {"s": "window.start|iso", "e": "window.end|iso"}},
+            "rows": ["[] as row"],
+            "id": "row.id",
+            "at": "row.at|iso",
+            "count": {"chatbot_conversations_started_total": {}},
+        }
+    },
+}
 OF_SETTINGS = {
     "version", "web", "ledger", "defaults", "targets", "limits", "privacy", "allow_inline_secrets",
 }  # fmt: skip
@@ -62,8 +80,14 @@ def load(document: dict[str, Any], folder: Path) -> None:
 def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     read = yaml.safe_load(snippet.text)
     document = settings_of(snippet)
+    if document and "./parrot.yaml" in snippet.text:
+        return  # test_manifest_tutorial.py reads it, with the file that it names
     if document:
         load(document, tmp_path)
+    elif "manifest" in read:
+        manifests.loads(snippet.text.encode())
+    elif read.keys() == {"families"}:
+        manifests.loads(yaml.safe_dump(MANIFEST | read).encode())
     elif read.keys() & {"keysSecret", "demo"}:
         jsonschema.validate(read, OF_VALUES)
         load({"version": 1} | read["config"], tmp_path)
@@ -150,6 +174,10 @@ def test_a_command_on_a_page_exists_with_its_options(page: str, line: str) -> No
     assert command, f"{page}: chatbot-exporter {name}"
 
     assert CliRunner().invoke(main, [name, "--help"]).exit_code == 0
+    if isinstance(command, click.Group) and arguments:
+        found = command.get_command(click.Context(command), arguments.pop(0))
+        assert found, f"{page}: chatbot-exporter {line}"
+        command = found
     used = {word.split("=")[0] for word in arguments if word.startswith("--")}
     known = {name for each in command.params for name in each.opts} | {"--help"}
     assert used <= known, page

@@ -159,7 +159,8 @@ class Soak:
         self._targets = _targets(vendors, hanging)
         self._rng = random.Random(1)  # noqa: S311 - the same order each time
         self._gone: set[str] = set()
-        self._client = httpx.Client(timeout=120)
+        once = httpx.Limits(max_keepalive_connections=0)  # none that the server ends meanwhile
+        self._client = httpx.Client(timeout=120, limits=once)
         self.healthy = self._targets.keys() - {"flowxo-hangs", "flowxo-silent"}
         self._write(self._targets)
         port, context = free_port(), multiprocessing.get_context("spawn")

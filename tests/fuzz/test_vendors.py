@@ -14,7 +14,7 @@ from exporter.errors import ProviderError
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Target
 from tests.providers.vendor import client_of
 from tests.support.vendors import Vendors
@@ -92,7 +92,7 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     return errors
 
 
-@pytest.mark.parametrize("provider", sorted(PROVIDERS))
+@pytest.mark.parametrize("provider", sorted(BUILT_IN))
 @EFFORT
 @given(
     place=st.integers(0, 200),

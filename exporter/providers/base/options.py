@@ -13,9 +13,11 @@ from exporter.model.samples import BASE, DAY_MS, Family, MetricType
 CHANNEL = "channel"
 RATINGS = ("positive", "negative", "neutral")
 COUNTERS: Mapping[str, Family] = {
-    name: family for name, family in NORMALISED.items() if family.kind is MetricType.COUNTER
+    name: family
+    for name, family in NORMALISED.items()
+    if family.kind is MetricType.COUNTER and family.per_unit == 1
 }
-"""The families that an event may feed."""
+"""The families that an event may feed: an amount of money is no number of events."""
 
 T = TypeVar("T")
 

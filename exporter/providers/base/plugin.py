@@ -78,7 +78,7 @@ class Provider:
         """Return the target that ``options`` describe."""
         return Target(
             name=options.name,
-            provider=options.provider,
+            provider=options.vendor,
             base_url=options.base_url,
             sign=partial(self.sign, options),
             requests_per_second=options.requests_per_second,
@@ -124,7 +124,7 @@ def spec_for(
     write_off = options.write_off_after
     spec = QuerySpec(
         target=options.name,
-        provider=options.provider,
+        provider=options.vendor,
         name=name,
         meaning={"endpoint": endpoint, "schema": schema, **(meaning or {})},
         interval_ms=options.interval,

@@ -1,0 +1,189 @@
+"""``manifest``: list, check and try the files that describe other APIs."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import httpx
+
+from exporter.cli.settings import fail_on
+from exporter.clock import SystemClock
+from exporter.config.model import Limits, Privacy, Secret
+from exporter.errors import ProviderError
+from exporter.exposition import catalogue
+from exporter.format import columns, number, render_labels, stamp
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.model.query import PollRequest
+from exporter.model.samples import Family, Reading, Series, Window, ceil_to
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import LabelSettings, Query, Target
+from exporter.providers.base.times import parse_instant
+from exporter.providers.manifest import loader
+from exporter.providers.manifest.loader import LoadedManifest
+from exporter.providers.manifest.options import ManifestOptions
+
+MOST_SHOWN = 40
+
+
+@click.group("manifest", short_help="List, check and try manifests of other APIs.")
+def command() -> None:
+    """Work with manifests: YAML files that describe how to read an HTTP JSON API."""
+
+
+@command.command("list")
+def list_() -> None:
+    """List the manifests that come with the exporter, what each reads, and how sure its facts are."""
+    rows = [("NAME", "TITLE", "QUERIES", "FACTS")]
+    for name in loader.shipped():
+        settings = loader.load(loader.find(name, Path())).settings
+        queries = ", ".join(settings.queries)
+        rows.append((name, settings.title, queries, settings.facts or "not stated"))
+    click.echo("\n".join(columns(rows, left=4)))
+
+
+@command.command("check")
+@click.argument("file")
+def check(file: str) -> None:
+    """Check FILE, a path or the name of a shipped manifest; print every error with its position.
+
+    Valid but risky places produce warnings in the same form, which change no exit code.
+    """
+    found = _load(file)
+    for warning in found.warnings:
+        click.echo(str(warning), err=True)
+    click.echo(f"{found.file}: {found.settings.title}")
+    for query in found.queries.values():
+        click.echo(f"  {query.name} reads {', '.join(query.program.declared)}")
+    if found.secrets:
+        click.echo(f"  secrets: {', '.join(sorted(found.secrets))}")
+    if found.settings.variables:
+        click.echo(f"  variables: {', '.join(found.settings.variables)}")
+
+
+@command.command("test")
+@click.argument("file")
+@click.option("--answer", "answers", type=click.Path(path_type=Path), multiple=True, required=True)
+@click.option("--query", "name", help="The query to try; needed where the manifest has several.")
+@click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
+@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE")
+def test(
+    file: str, answers: Sequence[Path], name: str | None, at: str | None, given: Sequence[str]
+) -> None:
+    """Show what FILE asks and counts, given the answers in files; no network, no secrets.
+
+    Prints the requests of one poll, the samples that its answers become, or why they are refused.
+    Exits with 1 where they are.
+    """
+    found = _load(file)
+    query = _query(found, name, dict(each.partition("=")[::2] for each in given))
+    network = AnswersFromFiles([path.read_bytes() for path in answers])
+    try:
+        now_ms = SystemClock().now_ms() if at is None else parse_instant(at)
+    except ValueError:
+        raise click.BadParameter("expected a time such as 2026-11-29T10:00:00Z") from None
+    readings, error = asyncio.run(_poll(*query, network, now_ms))
+    click.echo("\n".join(["Requests:", *(network.sent or ["  none"])]))
+    families = catalogue.families(PROVIDERS) | {each.name: each for each in found.families}
+    rows = [row for reading in readings for row in _samples(reading, families)]
+    click.echo("\n".join(["Samples:", *(f"  {line}" for line in rows[:MOST_SHOWN])]))
+    if len(rows) > MOST_SHOWN:
+        click.echo(f"  and {len(rows) - MOST_SHOWN} more")
+    for kind, times in sorted({k: n for r in readings for k, n in r.drift.items()}.items()):
+        click.echo(f"Drift: {kind} {times:g} times")
+    if kept := sorted({each for reading in readings for each in reading.kept}):
+        click.echo(f"Not counted, since a value is missing: {', '.join(kept)}")
+    if error is not None:
+        raise click.ClickException(f"refused: {error}")
+    if network.left:
+        click.echo(f"{len(network.left)} answers were not asked for")
+
+
+def _load(file: str) -> LoadedManifest:
+    with fail_on():
+        return loader.load(loader.find(file, Path()))
+
+
+@dataclass
+class AnswersFromFiles(httpx.AsyncBaseTransport):
+    """Answers each request with the next of ``left``; ``sent`` are the requests as text."""
+
+    left: list[bytes]
+    sent: list[str] = field(default_factory=list)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Return the next answer, 404 where there is none."""
+        self.sent.append(f"  {request.method} {unquote(str(request.url))}")
+        content = request.content.decode()
+        self.sent += [f"    {content}"] if content else []
+        return httpx.Response(200, content=self.left.pop(0)) if self.left else httpx.Response(404)
+
+
+def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tuple[Target, Query]:
+    """Return the query to try, of a target whose secrets are their own names."""
+    if name is None and len(found.queries) > 1:
+        raise click.UsageError(f"--query is needed: one of {', '.join(found.queries)}")
+    missing = {n: n for n, each in found.settings.variables.items() if each.default is None}
+    with fail_on():
+        try:
+            options = ManifestOptions.model_validate(
+                {
+                    "name": "test",
+                    "provider": "manifest",
+                    "manifest": found,
+                    "secrets": {each: Secret.literal(f"secrets.{each}") for each in found.secrets},
+                    "variables": missing | given,
+                    "queries": (name or next(iter(found.queries)),),
+                }
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    target = PROVIDERS["manifest"].build(options, LabelSettings(Limits(), Privacy()))
+    return target, target.queries[0]
+
+
+async def _poll(
+    target: Target, query: Query, network: AnswersFromFiles, now_ms: int
+) -> tuple[list[Reading], ProviderError | None]:
+    """Return the readings of the newest span, and why the rest was refused."""
+    spec = query.spec
+    client = ApiClient(
+        base_url=target.base_url,
+        sign=target.sign,
+        transport=Transport(network),
+        clock=SystemClock(),
+        requests_per_second=0,
+    )
+    end_ms = ceil_to(now_ms + 1, spec.granularity_ms)
+    length_ms = min(spec.lookback_ms, spec.span_ms or spec.lookback_ms)
+    window = (
+        Window(now_ms - length_ms, now_ms) if spec.stream else Window(end_ms - length_ms, end_ms)
+    )
+    request = PollRequest(window, now_ms, first=False, epoch_ms=0, watermark_ms=window.start_ms)
+    readings = list[Reading]()
+    try:
+        async for reading in query.read(client, request):
+            readings.append(reading)
+    except ProviderError as error:
+        return readings, error
+    return readings, None
+
+
+def _samples(reading: Reading, families: dict[str, Family]) -> Iterator[str]:
+    for series, at_ms, value in sorted(reading.counts):
+        family = families[series[0]]
+        yield f"{stamp(at_ms)}  {_series(series, family)} {number(value / family.per_unit)}"
+    for row in [*reading.buckets, *reading.levels]:
+        shown = _series(row.series, families[row.series[0]])
+        yield f"{stamp(row.window.start_ms)}  {shown} {number(row.value)}"
+    for event in sorted(reading.events, key=lambda event: event.at_ms):
+        for counted in event.counts:
+            yield f"{stamp(event.at_ms)}  {_series(counted, families[counted[0]])} +1"
+
+
+def _series(series: Series, family: Family) -> str:
+    shown = {n: v for n, v in zip(family.labels[2:], series[1], strict=True) if v}
+    return series[0] + render_labels(tuple(shown), tuple(shown.values()))

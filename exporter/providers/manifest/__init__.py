@@ -1,0 +1,1 @@
+"""Any HTTP JSON API, read as a manifest describes it (docs/manifests.md)."""

@@ -1,0 +1,475 @@
+"""One query of a manifest, checked and compiled: which fields are read, and what they count."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from exporter.config.source import Path as Steps
+from exporter.config.source import Source
+from exporter.config.values import suggestion
+from exporter.errors import SettingsProblem
+from exporter.model.samples import DAY_MS, HOUR_MS, Family, MetricType
+from exporter.providers.manifest.expressions import (
+    Expression,
+    ExpressionError,
+    FieldPath,
+    parse,
+    parse_level,
+)
+from exporter.providers.manifest.fields import (
+    FieldTree,
+    ReadField,
+    RowContext,
+    Scalar,
+    as_text,
+    reader,
+)
+from exporter.providers.manifest.instants import check_format, instant_reader
+from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
+from exporter.providers.manifest.program import (
+    EACH,
+    CompiledQuery,
+    ReadLabel,
+    RowFeed,
+    RowFilter,
+    RowLevel,
+    RowProgram,
+)
+from exporter.providers.manifest.templates import check_path, expressions, named
+
+ANSWER = "answer"
+_REFUSED = {
+    "distinct": "a distinct count does not add up over time; give it under gauge",
+    "level": "a level does not add up over time; give it under gauge",
+    "average": "an average does not add up; give it under gauge",
+    "ratio": "a ratio does not add up; give it under gauge",
+    "cumulative": "a running total would count every unit again in each bucket; "
+    "show it under gauge as a level",
+}
+
+
+@dataclass(slots=True)
+class QueryCompiler:
+    """Compiles one query; ``problems`` has all that is wrong with it."""
+
+    name: str
+    query: ManifestQuery
+    manifest: Manifest
+    families: Mapping[str, Family]
+    source: Source
+    problems: list[SettingsProblem] = field(default_factory=list)
+    _tree: FieldTree = field(default_factory=FieldTree)
+    _names: dict[str, int] = field(default_factory=lambda: {ANSWER: 0})
+    _trees: list[FieldTree] = field(default_factory=list)
+    _maps: frozenset[int] = frozenset()
+    _levels: list[RowLevel] = field(default_factory=list)
+
+    def compile(self) -> CompiledQuery:
+        """Return the query; not to be used where there are ``problems``."""
+        query = self.query
+        self._window()
+        secrets = self._request()
+        self._trees = [self._tree]
+        for index, text in enumerate(query.rows):
+            self._attempt(("rows", index), self._level, text)
+        at = self._expression(("at",), query.at, instant=True)
+        until = self._expression(("until",), query.until, instant=True)
+        id_ = self._expression(("id",), query.id)
+        self._shape()
+        only, expect = self._filters((), query), self._filter(("expect",), query.expect)
+        feeds = [
+            *self._feeds("count", query.count, self._count),
+            *self._feeds("gauge", query.gauge, self._gauge),
+        ]
+        if not query.count and not query.gauge:
+            self.add((), "nothing is counted", "give count or gauge")
+        self._parts()
+        next_, more, total = self._paging()
+        self._unused_nulls()
+        program = RowProgram(
+            answer=self._type(),
+            levels=tuple(self._levels),
+            feeds=tuple(each for each in feeds if each is not None),
+            at=None if at is None else self._instant(at),
+            at_level=1 if at is None else self._names[at.terms[0].root],
+            until=None if until is None else self._instant(until),
+            id=None if id_ is None else self._read(id_),
+            only=only,
+            expect=expect,
+            next=next_,
+            more=more,
+            total=total,
+            declared=tuple(self._tree.paths()),
+        )
+        return CompiledQuery(self.name, query, program, frozenset(secrets))
+
+    def add(self, steps: Steps, problem: str, hint: str = "", *, key: bool = False) -> None:
+        """Note a problem at ``steps`` from the query."""
+        whole: Steps = ("queries", self.name, *steps)
+        at = self.source.keys.get(whole) if key else None
+        self.problems.append(self.source.problem(whole, problem, hint, at=at))
+
+    def _attempt(self, steps: Steps, check: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what ``check`` returns; None and a problem where it raises."""
+        try:
+            return check(*arguments)
+        except ExpressionError as error:
+            self.add(steps, str(error), error.hint)
+            return None
+
+    # What is asked
+
+    def _window(self) -> None:
+        window = self.query.window
+        if window.bucket not in (HOUR_MS, DAY_MS):
+            self.add(("window", "bucket"), "expected 1h or 1d")
+        if window.bucket == DAY_MS and window.timezone != "UTC":
+            hint = "read hours, whose days the exporter adds up in any zone"
+            self.add(("window", "timezone"), "days must be those of UTC", hint)
+        if window.max_span is not None and window.max_span % window.bucket:
+            self.add(("window", "max_span"), "not a whole number of buckets")
+        budget = self.manifest.rate.budget
+        several = window.lookback > (window.max_span or window.lookback)
+        if budget and (self.query.pages.kind != "none" or several or self.query.shape == "range"):
+            hint = "one call must read the whole lookback"
+            self.add((), "a call budget cannot be kept by a query of several calls", hint)
+
+    def _request(self) -> set[str]:
+        """Check every text of the request; return the secrets that it names."""
+        request, base = self.query.request, ("request",)
+        if self._attempt((*base, "path"), check_path, request.path) is None:
+            self._values((*base, "path"), request.path, secrets=False, window=False)
+        for name, value in request.params.items():
+            self._values((*base, "params", name), value, secrets=False)
+        secrets = {
+            each
+            for name, value in request.headers.items()
+            for each in self._values((*base, "headers", name), value, window=False)
+        }
+        if request.body is not None and request.method == "GET":
+            self.add((*base, "body"), "a GET has no body", "write method: POST")
+        secrets |= set(self._leaves((*base, "body"), request.body))
+        whole = [request.path, request.params, request.body]
+        found = self._attempt(base, lambda: {named(each) for each in expressions(whole)}) or set()
+        bounds = {name for root, name in found if root == "window"}
+        if bounds != {"start", "end"} and not self.problems:
+            hint = "counts need fixed bounds: send window.start and window.end"
+            self.add(base, "the request does not say which window it asks for", hint)
+        used = {name for root, name in found if root == EACH}
+        for name in self.query.for_each.keys() - used:
+            self.add(("for_each", name), "the request does not use it", f"write each.{name}")
+        return secrets
+
+    def _leaves(self, steps: Steps, value: Any) -> Iterable[str]:
+        if isinstance(value, dict | list):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, item in pairs:
+                yield from self._leaves((*steps, key), item)
+        elif isinstance(value, str):
+            yield from self._values(steps, value)
+
+    def _values(
+        self, steps: Steps, value: Any, *, secrets: bool = True, window: bool = True
+    ) -> list[str]:
+        """Return the secrets that ``value`` names; note names that mean nothing."""
+        found = self._attempt(steps, lambda: [named(each) for each in expressions(value)]) or []
+        known = {"variables": set(self.manifest.variables), EACH: set(self.query.for_each)}
+        for root, name in found:
+            if (root == "secrets" and not secrets) or (root == "window" and not window):
+                hint = "only in auth, headers and the body" if root == "secrets" else ""
+                self.add(steps, f"{root}.{name} cannot be used here", hint)
+            elif root in known and name not in known[root]:
+                self.add(steps, f"no such name: {root}.{name}", suggestion(name, known[root]))
+        return [name for root, name in found if root == "secrets"]
+
+    # Where rows are
+
+    def _level(self, text: str) -> None:
+        path, name = parse_level(text)
+        if name in self._names or name in ("window", "variables", "secrets", EACH):
+            raise ExpressionError(f"the name {name} is taken")
+        number = len(self._trees)
+        steps, entries = path.steps[:-1], path.steps[-1].kind == "entries"
+        tree = self._trees[-1].at(path.steps)
+        levels = {"": number - 1}
+        self._levels.append(
+            RowLevel(name, reader(FieldPath("", steps), levels, self._maps), entries)
+        )
+        self._names[name] = number
+        self._trees.append(tree)
+        self._maps |= {number} if entries else set()
+
+    def _shape(self) -> None:
+        query, shape = self.query, self.query.shape
+        if query.at is None and shape != "range":
+            self.add((), "at is missing", "give the field that holds a row's time")
+        if query.until is not None and (shape != "range" or query.at is None):
+            self.add(("until",), "only for shape: range, together with at")
+        if shape == "records" and query.id is None:
+            self.add((), "id is missing", "give the field that tells records apart")
+        for name in ("id", "mutable"):
+            if shape != "records" and name in query.model_fields_set:
+                self.add((name,), "only for shape: records")
+        if query.missing != "zero" and shape != "buckets":
+            self.add(("missing",), "only for shape: buckets")
+        if shape == "records" and query.gauge:
+            self.add(("gauge",), "records are counted, not shown as gauges")
+
+    # What rows count
+
+    def _feeds(self, kind: str, rules: Mapping[str, Any], make: Callable[..., Any]) -> list[Any]:
+        return [
+            make(name, (kind, name, *((index,) if isinstance(given, list) else ())), rule)
+            for name, given in rules.items()
+            for index, rule in enumerate(_listed(given))
+        ]
+
+    def _count(self, name: str, base: Steps, rule: CountRule) -> RowFeed | None:
+        if rule.of != "additive":
+            hint = "" if rule.of in _REFUSED else "expected additive"
+            self.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
+        family = self._family(name, base, MetricType.COUNTER)
+        found = self._fed(name)
+        if not found:
+            return None
+        sample = found[0]
+        constant = rule.value if isinstance(rule.value, int) else 1
+        text = rule.value if isinstance(rule.value, str) else ""
+        expression = self._expression((*base, "value"), text or None, many=True)
+        scale = expression.scale if expression else None
+        exact = expression is not None and (scale is not None or sample.per_unit > 1)
+        if not text and sample.per_unit > 1:
+            self.add((*base, "value"), f"an amount is needed: {sample.name} is no number of rows")
+        if constant < 1:
+            self.add((*base, "value"), "a row counts at least 1")
+        if text and self.query.shape == "records" and not self.query.mutable:
+            hint = "write mutable: true, so that hours are counted again"
+            self.add((*base, "value"), "a stream of records counts records only", hint)
+        values = self._value_readers((*base, "value"), expression, exact=exact)
+        if self._terms([text]) & self._terms(self.query.distinct):
+            self.add((*base, "value"), _REFUSED["distinct"])
+        return RowFeed(
+            family=family,
+            field=text or f"number of {self.query.rows[-1]}",
+            values=values,
+            labels=self._labels(base, rule.labels, found),
+            constant=constant,
+            scale=scale or Decimal(1),
+            exact=exact,
+            only=self._filters(base, rule),
+            missing=rule.missing,
+        )
+
+    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> RowFeed | None:
+        family = self._family(name, base, MetricType.GAUGE)
+        if family is None:
+            return None
+        expression = self._expression((*base, "value"), rule.value)
+        scale = expression.scale if expression else None
+        bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
+        if rule.of == "distinct" and rule.window not in ("", bucket):
+            hint = f"the distinct count of a bucket holds for its {bucket}"
+            self.add((*base, "window"), "not the window that is read", hint)
+        if "window" not in family.labels and rule.window:
+            self.add((*base, "window"), f"{name} has no label window")
+        return RowFeed(
+            family=family,
+            field=rule.value,
+            values=self._value_readers((*base, "value"), expression, exact=scale is not None),
+            labels=self._labels(base, rule.labels, [family]),
+            scale=scale or Decimal(1),
+            exact=scale is not None,
+            of=rule.of,
+            window=rule.window or bucket,
+        )
+
+    def _family(self, name: str, base: Steps, kind: MetricType) -> Family | None:
+        """Return the family ``name``; None for ``each``, or with a problem."""
+        by_value = [each for each in self.query.for_each.values() if isinstance(each, dict)]
+        if name == EACH and by_value:
+            for each in {value for given in by_value for value in given.values()}:
+                self._known(each, ("for_each", *self.query.for_each), kind)
+            return None
+        return self._known(name, base, kind)
+
+    def _known(self, name: str, base: Steps, kind: MetricType) -> Family | None:
+        family = self.families.get(name)
+        if family is None:
+            hint = suggestion(name, self.families) or "declare it under families"
+            self.add(base, "no such family", hint, key=True)
+        elif family.kind is not kind:
+            self.add(base, f"{name} is a {family.kind}", key=True)
+        return family
+
+    def _fed(self, name: str) -> list[Family]:
+        """Return the families that an entry under ``name`` feeds."""
+        names = [name]
+        if name == EACH:
+            listed = [each for each in self.query.for_each.values() if isinstance(each, dict)]
+            names = [family for each in listed for family in each.values()]
+        return [self.families[each] for each in names if each in self.families]
+
+    def _labels(
+        self, base: Steps, own: Mapping[str, Any], found: Sequence[Family]
+    ) -> dict[str, ReadLabel]:
+        """Return how the labels of a feed are read; labels of the query are for all families."""
+        known = {label for family in found for label in family.labels[2:]}
+        for name in own.keys() - known:
+            hint = suggestion(name, known) or f"it has {', '.join(sorted(known))}"
+            self.add((*base, "labels", name), "the family has no such label", hint)
+        read = {}
+        for name, value in self.query.labels.items():
+            if name in known and name not in own:
+                read[name] = self._label(("labels", name), value)
+        for name, value in own.items():
+            read[name] = self._label((*base, "labels", name), value)
+        return read
+
+    def _label(self, steps: Steps, value: Any) -> ReadLabel:
+        if not isinstance(value, str):
+            return ReadLabel(constant=as_text(value) or "")
+        root = value.partition(".")[0].partition("[")[0]
+        if root in ("variables", EACH) and "." in value:
+            self._values(steps, value, secrets=False, window=False)
+            return ReadLabel(variable=value)
+        if "." not in value and "[" not in value and value not in self._names:
+            return ReadLabel(constant=value.strip('"'))
+        if value.startswith('"') and value.endswith('"'):
+            return ReadLabel(constant=value.strip('"'))
+        expression = self._expression(steps, value)
+        if expression is None:
+            return ReadLabel()
+        if expression.conversions or len(expression.terms) > 1:
+            self.add(steps, "a label is one field, without conversions")
+        return ReadLabel(read=self._read(expression), null=self.query.null_labels.get(value))
+
+    def _filters(self, base: Steps, rule: CountRule | ManifestQuery) -> tuple[RowFilter, ...]:
+        excluded = self._filter((*base, "except"), rule.excluded)
+        negative = tuple(replace(each, excludes=True) for each in excluded)
+        return self._filter((*base, "only"), rule.only) + negative
+
+    def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
+        found = [
+            RowFilter(text, self._read(expression), frozenset(map(as_text, values)))
+            for text, values in rules.items()
+            if (expression := self._expression((*steps, text), text)) is not None
+        ]
+        return tuple(found)
+
+    # Expressions
+
+    def _expression(
+        self, steps: Steps, text: str | None, *, instant: bool = False, many: bool = False
+    ) -> Expression | None:
+        """Return ``text`` parsed, with its fields declared (values: see ``_value_readers``)."""
+        if text is None:
+            return None
+        found: Expression | None = self._attempt(steps, parse, text, self._names)
+        if found is None:
+            return None
+        if not many and (len(found.terms) > 1 or any(term.many for term in found.terms)):
+            self.add(steps, "expected one field", "name the list as a level of rows")
+        if instant != (found.instant is not None):
+            hint = "as in row.time|iso or row.time|epoch_s" if instant else ""
+            words = "a time needs a conversion" if instant else "a time has no place here"
+            self.add(steps, words, hint)
+        elif found.instant is not None:
+            self._attempt(steps, check_format, found.instant, self.query.window.bucket)
+        if not many and not (steps[0] in ("count", "gauge") and steps[-1] == "value"):
+            self._declare(steps, found, Scalar)
+        return found
+
+    def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
+        for term in expression.terms:
+            number = self._names[term.root]
+            if number not in self._maps and [s.kind for s in term.steps] == ["key"]:
+                self.add(steps, "only the entries of a map have a @key")
+            else:
+                self._attempt(steps, self._trees[number].declare, term.steps, leaf)
+
+    def _value_readers(
+        self, steps: Steps, expression: Expression | None, *, exact: bool
+    ) -> tuple[ReadField, ...]:
+        if expression is None:
+            return ()
+        self._declare(steps, expression, Decimal if exact else Scalar)
+        return tuple(reader(term, self._names, self._maps) for term in expression.terms)
+
+    def _read(self, expression: Expression) -> ReadField:
+        return reader(expression.terms[0], self._names, self._maps)
+
+    def _instant(self, expression: Expression) -> Callable[[RowContext], int]:
+        read, conversion = self._read(expression), expression.instant
+        if conversion is None:
+            return lambda _: 0  # there is a problem
+        parse_ = instant_reader(conversion, self.query.window.timezone, expression.text)
+        return lambda context: parse_(read(context))
+
+    def _paging(self) -> tuple[ReadField | None, ReadField | None, ReadField | None]:
+        pages, complete = self.query.pages, self.query.complete
+        needed = {
+            "cursor": ("from", "send"),
+            "page": ("send",),
+            "offset": ("send",),
+            "next_url": ("from",),
+        }
+        given = {"from": pages.source, "send": pages.send}
+        for name in needed.get(pages.kind, ()):
+            if given[name] is None:
+                self.add(("pages", name), "missing", f"{pages.kind} needs it")
+        texts = {("pages", "from"): pages.source, ("pages", "more"): pages.more}
+        texts |= {("complete", "total"): complete.total if complete else None}
+        read = [self._answer_field(steps, text) for steps, text in texts.items()]
+        return read[0], read[1], read[2]
+
+    def _answer_field(self, steps: Steps, text: str | None) -> ReadField | None:
+        """Return a reader of a field of the answer, whose path begins at its top."""
+        if text is None:
+            return None
+        found: Expression | None = self._attempt(steps, parse, text)
+        if found is None:
+            return None
+        if found.conversions or len(found.terms) > 1 or found.terms[0].many:
+            self.add(steps, "expected one field of the answer")
+        self._attempt(steps, self._tree.declare, found.terms[0].steps, Scalar)
+        return reader(found.terms[0], {"": 0}, frozenset())
+
+    def _parts(self) -> None:
+        """Note families that add up a total and what it contains."""
+        added = {
+            name: self._terms(rule.value for rule in _listed(given))
+            for name, given in self.query.count.items()
+        }
+        for total, contained in self.query.parts.items():
+            whole, inner = self._terms([total]), self._terms(contained)
+            if not whole or not inner:
+                self.add(("parts", total), "expected a field and those it contains", key=True)
+            for name, terms in added.items():
+                if terms & whole and terms & inner:
+                    words = f"{total} contains what is added to it here, so it would count twice"
+                    self.add(("count", name), words, key=True)
+
+    def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
+        """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""
+        found: set[FieldPath] = set()
+        for text in texts:
+            with suppress(ExpressionError):
+                found.update(parse(text, self._names).terms if isinstance(text, str) else ())
+        return found
+
+    def _unused_nulls(self) -> None:
+        every = [*self.query.count.values(), *self.query.gauge.values()]
+        used = {
+            value for given in every for rule in _listed(given) for value in rule.labels.values()
+        }
+        for text in self.query.null_labels.keys() - used - {*self.query.labels.values()}:
+            self.add(("null_labels", text), "no label shows this field", key=True)
+
+    def _type(self) -> Any:
+        return None if self.problems else self._tree.type()
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]

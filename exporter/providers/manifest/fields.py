@@ -1,0 +1,172 @@
+"""The fields that a manifest declares, as a type that decodes them and nothing else of an answer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias
+
+import msgspec
+
+from exporter.errors import SchemaError
+from exporter.providers.manifest.expressions import ExpressionError, FieldPath, Step
+
+LARGEST_EXPONENT = 30
+MOST_DIGITS = 60
+Scalar: TypeAlias = str | int | float | bool
+RowContext: TypeAlias = tuple[Any, ...]
+"""The answer, then the item of each level down to the row."""
+
+ReadField: TypeAlias = Callable[[RowContext], Any]
+
+
+@dataclass(slots=True)
+class FieldTree:
+    """The declared fields below one value; ``leaf`` is the type of a value that is read itself."""
+
+    fields: dict[str, "FieldTree"] = field(default_factory=dict)
+    items: "FieldTree | None" = None
+    entries: "FieldTree | None" = None
+    leaf: Any = None
+
+    def at(self, steps: Sequence[Step]) -> "FieldTree":
+        """Return the tree at the end of ``steps``, made where it is missing."""
+        tree = self
+        for step in steps:
+            tree = tree.below(step)
+        return tree
+
+    def declare(self, steps: Sequence[Step], leaf: Any = Scalar) -> None:
+        """Read the value at the end of ``steps``; a decimal is a number only."""
+        if steps and steps[-1].kind == "key":
+            return
+        tree = self.at(steps)
+        if tree.leaf not in (None, leaf):
+            raise ExpressionError("this field is read as a decimal and as something else")
+        tree.leaf = leaf
+        tree.check()
+
+    def paths(self, path: str = "") -> list[str]:
+        """Return the declared fields as text, for ``manifest test`` and for messages."""
+        own = [path or "(answer)"] if self.leaf is not None else []
+        below = [(f"{path}.{name}" if path else name, tree) for name, tree in self.fields.items()]
+        below += [(path + "[]", self.items)] if self.items else []
+        below += [(path + "{}", self.entries)] if self.entries else []
+        return own + [each for name, tree in below for each in tree.paths(name)]
+
+    def type(self) -> Any:
+        """Return the type that decodes this value; below it, absent fields and null are None."""
+        if self.leaf is not None:
+            return self.leaf
+        if self.items is not None:
+            return list[self.items.type() | None]  # type: ignore[misc] # made at run time
+        if self.entries is not None:
+            return dict[str, self.entries.type() | None]  # type: ignore[misc] # likewise
+        names = {attribute(name): name for name in self.fields}
+        members = [
+            (attribute(name), tree.type() | None, None) for name, tree in self.fields.items()
+        ]
+        return msgspec.defstruct("Fields", members, rename=names, gc=False)
+
+    def below(self, step: Step) -> "FieldTree":
+        """Return the tree one ``step`` further down."""
+        tree = self._child(step)
+        self.check()
+        return tree
+
+    def _child(self, step: Step) -> "FieldTree":
+        match step.kind:
+            case "field":
+                return self.fields.setdefault(step.name, FieldTree())
+            case "entries":
+                self.entries = self.entries or FieldTree()
+                return self.entries
+            case "each" | "match":
+                self.items = self.items or FieldTree()
+                if step.kind == "match":
+                    self.items.declare([Step("field", step.name)])
+                return self.items
+            case "key":
+                raise ExpressionError("@key is the name of a map's entry and has no fields")
+
+    def check(self) -> None:
+        """Raise ``ExpressionError`` where the value is read in two ways."""
+        kinds = (bool(self.fields), self.items, self.entries, self.leaf)
+        if sum(map(bool, kinds)) > 1:
+            raise ExpressionError("this field is read as two of a value, a list, a map, an object")
+
+
+def attribute(name: str) -> str:
+    """Return the attribute that holds the JSON member ``name``, which may be any text."""
+    return "f" + name.encode().hex()
+
+
+def reader(path: FieldPath, levels: Mapping[str, int], maps: frozenset[int]) -> ReadField:
+    """Return a function that reads ``path`` from a row's context; None where it leads nowhere.
+
+    ``levels`` numbers the levels, ``maps`` are those whose items are pairs of key and value.
+    A path of many values yields the list of them.
+    """
+    number, steps = levels[path.root], path.steps
+    if number in maps:
+        if [step.kind for step in steps] == ["key"]:
+            return lambda context: context[number][0]
+        return lambda context: follow(context[number][1], steps)
+    if len(steps) == 1 and steps[0].kind == "field":
+        item, value = itemgetter(number), attrgetter(attribute(steps[0].name))
+        return lambda context: None if (found := item(context)) is None else value(found)
+    return lambda context: follow(context[number], steps)
+
+
+def follow(value: Any, steps: Sequence[Step]) -> Any:
+    """Return what ``steps`` lead to from a decoded ``value``."""
+    for index, step in enumerate(steps):
+        if value is None:
+            return None
+        match step.kind:
+            case "field":
+                value = getattr(value, attribute(step.name))
+            case "match":
+                value = _matching(value, step)
+            case "each" | "entries":
+                found = value.values() if step.kind == "entries" else value
+                return [each for item in found for each in _flat(item, steps[index + 1 :])]
+            case "key":
+                raise AssertionError("only an entry has a key")
+    return value
+
+
+def _flat(item: Any, steps: Sequence[Step]) -> list[Any]:
+    found = follow(item, steps)
+    return found if isinstance(found, list) else [found]
+
+
+def _matching(items: Sequence[Any], step: Step) -> Any:
+    name = attribute(step.name)
+    found = [
+        each for each in items if each is not None and as_text(getattr(each, name)) == step.value
+    ]
+    if len(found) > 1:
+        raise SchemaError(f"[{step.name}={step.value}]: came twice")
+    return found[0] if found else None
+
+
+def as_text(value: Scalar | None) -> str | None:
+    """Return ``value`` as a label shows it: 4.0 as ``4``, true as ``true``."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def exact(value: Decimal, path: str) -> Decimal:
+    """Return ``value`` if it is a finite amount of sensible size; raise ``SchemaError`` otherwise."""
+    digits = value.as_tuple()
+    if not isinstance(digits.exponent, int) or abs(digits.exponent) > LARGEST_EXPONENT:
+        raise SchemaError(f"{path}: expected an amount")
+    if len(digits.digits) > MOST_DIGITS:
+        raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
+    if value < 0:
+        raise SchemaError(f"{path}: negative", "negative")
+    return value

@@ -1,0 +1,79 @@
+"""Instants as APIs write them, both ways."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from exporter.errors import SchemaError
+from exporter.model.numbers import parse_number
+from exporter.model.samples import DAY_MS, SECOND_MS
+from exporter.providers.base.times import instant_ms, iso
+from exporter.providers.manifest.expressions import Conversion, ExpressionError
+
+LATEST_MS = 4_102_444_800_000  # the year 2100: a larger number is in another unit
+_DATE = "%Y-%m-%d"
+_PROBE = datetime(2001, 12, 31, 21, 0, tzinfo=UTC)
+
+
+def unit_ms(conversion: Conversion) -> int:
+    """Return the smallest step of what ``conversion`` writes."""
+    return {"epoch_ms": 1, "iso": 1, "date": DAY_MS}.get(conversion.name, SECOND_MS)
+
+
+def write(conversion: Conversion, at_ms: int, zone: str) -> str | int:
+    """Return ``at_ms`` as an API calls it."""
+    match conversion.name:
+        case "epoch_s":
+            return at_ms // SECOND_MS
+        case "epoch_ms":
+            return at_ms
+        case "iso":
+            return iso(at_ms)
+        case _:
+            local = datetime.fromtimestamp(at_ms / SECOND_MS, ZoneInfo(zone))
+            return local.strftime(conversion.argument or _DATE)
+
+
+def instant_reader(conversion: Conversion, zone: str, path: str) -> Callable[[Any], int]:
+    """Return a function of a field's value; it raises ``SchemaError`` naming ``path``."""
+
+    def read(value: Any) -> int:
+        try:
+            at_ms = _parse(conversion, value, zone)
+        except (ValueError, TypeError, OverflowError):
+            at_ms = -1
+        if not 0 <= at_ms < LATEST_MS:
+            raise SchemaError(f"{path}: expected an instant, as {conversion.name} writes it")
+        return at_ms
+
+    return read
+
+
+def _parse(conversion: Conversion, value: Any, zone: str) -> int:
+    if conversion.name in ("epoch_s", "epoch_ms"):
+        number = parse_number(value)
+        if number is None or not 0 <= number < LATEST_MS:
+            return -1
+        return round(number * (SECOND_MS if conversion.name == "epoch_s" else 1))
+    if conversion.name == "iso":
+        at = datetime.fromisoformat(value)
+    else:
+        at = datetime.strptime(value, conversion.argument or _DATE)  # noqa: DTZ007 - see below
+    return instant_ms(at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone)))
+
+
+def check_format(conversion: Conversion, step_ms: int) -> None:
+    """Raise ``ExpressionError`` where a format cannot tell one bucket from the next."""
+    hint = "as in strptime:%Y-%m-%d %H:%M"
+    if conversion.name == "date" and step_ms < DAY_MS:
+        raise ExpressionError("a date does not tell the hour", hint=hint)
+    if conversion.name != "strptime":
+        return
+    try:
+        text = _PROBE.strftime(conversion.argument)
+        found = _parse(conversion, text, "UTC")
+    except ValueError:
+        raise ExpressionError("not a format that can be read back", hint=hint) from None
+    if found // step_ms != instant_ms(_PROBE) // step_ms:
+        raise ExpressionError("the format does not tell one bucket from the next", hint=hint)

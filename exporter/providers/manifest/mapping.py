@@ -1,0 +1,360 @@
+"""Decoded answers become rows of counts and gauges: pure, as the query's program says."""
+
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from itertools import groupby
+from typing import Any
+
+from exporter.errors import SchemaError
+from exporter.model.numbers import count, level
+from exporter.model.query import QuerySpec
+from exporter.model.samples import DAY_MS, LARGEST_EXACT, Event, Family, Reading, Window, floor_to
+from exporter.providers.base.labels import Labels
+from exporter.providers.base.rows import Rows
+from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact
+from exporter.providers.manifest.program import CompiledQuery, RowFeed, RowFilter, RowProgram
+
+_EXACT = Context(prec=200)
+Amount = tuple[Family, tuple[str, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundFeed:
+    """A feed of one target: the family it feeds, and each of its labels as text or as a field.
+
+    A field comes with the text for null, and whether null is drift.
+    """
+
+    feed: RowFeed
+    family: Family
+    labels: tuple[str | tuple[ReadField, str, bool], ...]
+
+    def texts(self, context: RowContext, rows: Rows) -> tuple[str, ...]:
+        """Return the label values of a row, after ``provider, target``."""
+        found = []
+        for label in self.labels:
+            if isinstance(label, str):
+                found.append(label)
+                continue
+            read, null, drifts = label
+            text = as_text(read(context))
+            if text is None:
+                rows.drift["missing"] += drifts
+                text = null
+            found.append(text)
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundQuery:
+    """A query of one target: what is read, and what it feeds."""
+
+    compiled: CompiledQuery
+    feeds: tuple[BoundFeed, ...]
+
+    @property
+    def program(self) -> RowProgram:
+        return self.compiled.program
+
+    @property
+    def one_a_bucket(self) -> bool:
+        """Return whether two rows of one instant can only be one row given twice."""
+        labels = [label for bound in self.feeds for label in bound.labels]
+        of_rows = self.program.at_level == len(self.program.levels)
+        return of_rows and all(isinstance(label, str) for label in labels)
+
+
+def bind(
+    compiled: CompiledQuery, families: Sequence[Family | None], given: Mapping[str, str]
+) -> BoundQuery:
+    """Return the query for a target; ``given`` are ``variables.NAME`` and ``each.NAME``.
+
+    ``families`` says, feed by feed, what it feeds.
+    """
+    feeds = []
+    for feed, family in zip(compiled.program.feeds, families, strict=True):
+        if family is None:
+            continue
+        labels: list[str | tuple[ReadField, str, bool]] = []
+        for name in family.labels[2:]:
+            label = feed.labels.get(name)
+            if label is None:
+                labels.append(feed.window if name == "window" else "")
+            elif label.read is None:
+                labels.append(given[label.variable] if label.variable else label.constant)
+            else:
+                labels.append((label.read, label.null or "", label.null is None))
+        feeds.append(BoundFeed(feed, family, tuple(labels)))
+    return BoundQuery(compiled, tuple(feeds))
+
+
+@dataclass(slots=True)
+class Collector:
+    """Adds answers to ``rows``. ``present`` are the buckets that the answers have."""
+
+    query: BoundQuery
+    rows: Rows
+    step_ms: int
+    present: set[int] = field(default_factory=set)
+    _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
+    _ids: set[str] = field(default_factory=set)
+
+    def add(self, answers: Sequence[Any], part: Window) -> None:
+        """Add the answers for ``part``; rows outside it belong to another request."""
+        shape = self.query.compiled.settings.shape
+        if shape == "range":
+            self._add_range(answers, part)
+            return
+        program, buckets = self.query.program, dict[int, int | None]()
+        unique = shape == "buckets" and self.query.one_a_bucket
+        for context in contexts(program, answers, program.at_level):
+            at_ms = self._at(context)
+            if unique and at_ms in buckets:
+                raise SchemaError(f"{self.query.compiled.name}: a bucket came twice")
+            if at_ms not in buckets:
+                start_ms = floor_to(at_ms, self.step_ms)
+                inside = part.holds(at_ms if shape == "records" else start_ms)
+                buckets[at_ms] = start_ms if inside else None
+                near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
+                self.rows.drift["unexpected_type"] += not near.holds(at_ms)
+                self.rows.drift["unexpected_type"] += (
+                    inside and shape == "buckets" and at_ms != start_ms
+                )
+            bucket_ms = buckets[at_ms]
+            if bucket_ms is not None:
+                self.present.add(bucket_ms)
+                for row in below(program, context):
+                    if program.id is None or self._is_new(program.id, row):
+                        self._add_row(row, bucket_ms)
+
+    def _add_range(self, answers: Sequence[Any], part: Window) -> None:
+        program, inclusive = self.query.program, self.query.compiled.settings.window.end
+        spans = []
+        for context in contexts(program, answers, program.at_level):
+            if program.at and program.until:
+                end_ms = program.until(context) + (inclusive == "inclusive")
+                spans.append((program.at(context), end_ms))
+            for row in below(program, context):
+                self._add_row(row, part.start_ms)
+        self.present.add(part.start_ms)
+        at_ms = part.start_ms
+        for start_ms, end_ms in sorted(spans):
+            if start_ms != at_ms or end_ms <= start_ms:
+                raise SchemaError(
+                    f"{self.query.compiled.name}: rows do not cover the window exactly"
+                )
+            at_ms = end_ms
+        if spans and at_ms != part.end_ms:
+            raise SchemaError(f"{self.query.compiled.name}: rows do not cover the window exactly")
+
+    def finish(self) -> None:
+        """Round the sums of decimals, half to even, to whole parts of their families' units."""
+        for (family, labels, bucket_ms), total in self._amounts.items():
+            whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
+            if whole > LARGEST_EXACT:
+                raise SchemaError(f"{family.name}: larger than can be counted")
+            self.rows.count(family, labels, bucket_ms, whole)
+
+    def _at(self, context: RowContext) -> int:
+        at = self.query.program.at
+        if at is None:
+            raise AssertionError("only a range has rows without a time")
+        return at(context)
+
+    def _is_new(self, read: ReadField, row: RowContext) -> bool:
+        """Say whether the record is new in this read: lists shift while their pages are read."""
+        record = record_id(read, row)
+        new = record not in self._ids
+        self._ids.add(record)
+        return new
+
+    def _add_row(self, row: RowContext, bucket_ms: int) -> None:
+        program = self.query.program
+        for rule in program.expect:
+            if not rule.admits(row):
+                raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+        if not admitted(program.only, row):
+            return
+        for bound in self.query.feeds:
+            feed = bound.feed
+            if feed.only and not admitted(feed.only, row):
+                continue
+            labels = bound.texts(row, self.rows)
+            if feed.of != "additive":
+                self._show(bound, labels, bucket_ms, row)
+            elif feed.exact:
+                self._add_amount(bound, labels, bucket_ms, row)
+            else:
+                number = _whole(feed, row) if feed.values else feed.constant
+                self.rows.count(bound.family, labels, bucket_ms, number)
+
+    def _add_amount(
+        self, bound: BoundFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
+    ) -> None:
+        amount = _amount(bound.feed, row)
+        if amount is None:
+            self.rows.count(bound.family, labels, bucket_ms, None)
+            return
+        key = bound.family, labels, bucket_ms
+        parts = _EXACT.multiply(amount, Decimal(bound.family.per_unit))
+        self._amounts[key] = _EXACT.add(self._amounts[key], parts)
+
+    def _show(
+        self, bound: BoundFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
+    ) -> None:
+        feed, family = bound.feed, bound.family
+        if feed.exact:
+            amount = _amount(feed, row)
+            value = None if amount is None else float(amount)
+        else:
+            raw = feed.values[0](row)
+            value = None if raw is None else level(raw, feed.field)
+        if value is None:
+            self.rows.drift["missing"] += 1
+            return
+        key = family.name, labels, bucket_ms
+        if key in self._shown:
+            raise SchemaError(f"{feed.field}: a bucket came twice, and such values do not add up")
+        self._shown.add(key)
+        show = self.rows.level if feed.of == "level" else self.rows.bucket_value
+        show(family, labels, bucket_ms, value)
+
+
+def contexts(program: RowProgram, answers: Sequence[Any], depth: int) -> Iterator[RowContext]:
+    """Yield the contexts of the items at level ``depth``."""
+    for answer in answers:
+        yield from _descend(program, (answer,), depth)
+
+
+def below(program: RowProgram, context: RowContext) -> Iterator[RowContext]:
+    """Yield the contexts of the rows within an item."""
+    return _descend(program, context, len(program.levels))
+
+
+def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[RowContext]:
+    if len(context) > depth:
+        yield context
+        return
+    for item in items(program, context):
+        yield from _descend(program, (*context, item), depth)
+
+
+def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
+    """Return the items of the level that follows ``context``; those of a map are pairs."""
+    found = program.levels[len(context) - 1]
+    listed: Any = found.read(context)
+    if listed is None:
+        raise SchemaError(f"{found.name}: the list of it is missing", "missing")
+    if found.entries:
+        listed = listed.items()
+    if None in listed or (found.entries and any(value is None for _, value in listed)):
+        raise SchemaError(f"{found.name}: null in the list of it")
+    return list(listed)
+
+
+def record_id(read: ReadField, row: RowContext) -> str:
+    """Return what tells a record apart; raise ``SchemaError`` where it is missing."""
+    found = as_text(read(row))
+    if not found:
+        raise SchemaError("id: missing", "missing")
+    return found
+
+
+def admitted(filters: Sequence[RowFilter], row: RowContext) -> bool:
+    """Say whether a row passes every filter."""
+    return all(each.admits(row) for each in filters)
+
+
+def _numbers(feed: RowFeed, row: RowContext) -> Iterator[Any]:
+    for read in feed.values:
+        found = read(row)
+        yield from found if isinstance(found, list) else (found,)
+
+
+def _missing(feed: RowFeed) -> bool:
+    """Say whether an absent value means zero; raise ``SchemaError`` where it may not be absent."""
+    if feed.missing == "error":
+        raise SchemaError(f"{feed.field}: missing", "missing")
+    return feed.missing == "zero"
+
+
+def _whole(feed: RowFeed, row: RowContext) -> int | None:
+    total = 0
+    for number in _numbers(feed, row):
+        if number is not None:
+            total += count(number, feed.field)
+        elif not _missing(feed):
+            return None
+    return total
+
+
+def _amount(feed: RowFeed, row: RowContext) -> Decimal | None:
+    total = Decimal(0)
+    for number in _numbers(feed, row):
+        if number is not None:
+            total = _EXACT.add(total, exact(number, feed.field))
+        elif not _missing(feed):
+            return None
+    return _EXACT.multiply(total, feed.scale)
+
+
+def events(
+    query: BoundQuery, spec: QuerySpec, answers: Sequence[Any], part: Window, rows: Rows
+) -> list[Event]:
+    """Return the records of ``part`` as events, each id once; the ledger knows earlier ids."""
+    program, labels = query.program, Labels(spec.label_rules, spec.label_value_bytes)
+    found: dict[bytes, Event] = {}
+    if program.at is None or program.id is None:
+        raise AssertionError("records have a time and an id")
+    for row in contexts(program, answers, len(program.levels)):
+        at_ms = program.at(row)
+        if not part.holds(at_ms) or not admitted(program.only, row):
+            continue
+        identity = f"{spec.name}\n{record_id(program.id, row)}"
+        digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
+        counts = tuple(
+            labels.series(bound.family, *bound.texts(row, rows))
+            for bound in query.feeds
+            if admitted(bound.feed.only, row)
+        )
+        found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
+    return list(found.values())
+
+
+def complete_rows(program: RowProgram, answers: Sequence[Any]) -> int:
+    """Return how many rows the answers have."""
+    return sum(1 for _ in contexts(program, answers, len(program.levels)))
+
+
+def by_presence(
+    reading: Reading, present: set[int], fed: frozenset[str], step_ms: int
+) -> list[Reading]:
+    """Return ``reading`` in parts, so that buckets of ``fed`` that are not ``present`` stay."""
+    starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
+    parts = list[Reading]()
+    for there, run in groupby(starts, lambda start_ms: start_ms in present):
+        listed = list(run)
+        window = Window(listed[0], listed[-1] + step_ms)
+        part = replace(
+            reading,
+            window=window,
+            counts=[row for row in reading.counts if window.holds(row[1])],
+            kept=reading.kept if there else fed,
+            buckets=[row for row in reading.buckets if window.holds(row.window.start_ms)],
+            levels=[row for row in reading.levels if window.holds(row.window.start_ms)],
+            drift=reading.drift if not parts else {},
+            dropped=reading.dropped if not parts else {},
+            more=True,
+        )
+        parts.append(part)
+    return [*parts[:-1], replace(parts[-1], more=reading.more)]
+
+
+def daily(reading: Reading, step_ms: int) -> Reading:
+    """Return ``reading`` with its gauges marked as those of days, where buckets are days."""
+    return replace(reading, daily=True) if step_ms == DAY_MS else reading

@@ -1,0 +1,313 @@
+"""The shape of a manifest file; what its expressions mean is checked by the loader."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+
+from exporter.config.model import Duration, Strict, Url
+from exporter.config.values import Zone, invalid, kind_of
+
+_FAMILY = re.compile(r"chatbot_custom_[a-z][a-z0-9_]*")
+_LABEL = re.compile(r"[a-z][a-z0-9_]*")
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,40}")
+CURRENCIES = frozenset({"usd", "eur", "gbp", "chf", "jpy", "cad", "aud", "inr", "brl", "cny"})
+
+
+def _check_version(value: Any) -> int:
+    if value != 1 or isinstance(value, bool):
+        raise invalid("version", "this program reads manifest: 1 only", "write manifest: 1")
+    return 1
+
+
+def _check_word(value: str) -> str:
+    if not _WORD.fullmatch(value):
+        raise invalid("word", "expected lower-case letters, digits and _", "as in usage_by_hour")
+    return value
+
+
+def _check_label(value: str) -> str:
+    if not _LABEL.fullmatch(value) or value in ("le", "quantile"):
+        raise invalid("label", "not the name of a label", "lower-case letters, digits and _")
+    return value
+
+
+def _check_own_name(value: str) -> str:
+    if not _FAMILY.fullmatch(value) or len(value) > 200:  # noqa: PLR2004
+        raise invalid("family", "an own family is named chatbot_custom_…", "use a-z, 0-9 and _")
+    return value
+
+
+def _as_decimal(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise invalid("resolution", f"expected a power of ten, found {kind_of(value)}")
+    found = re.fullmatch(r"1|0\.0{0,8}1|1e-0?[1-9]", str(value))
+    if found is None:
+        raise invalid("resolution", "expected 1, 0.1, 0.01 … 0.000000001")
+    return str(value)
+
+
+Word: TypeAlias = Annotated[str, AfterValidator(_check_word)]
+LabelName: TypeAlias = Annotated[str, AfterValidator(_check_label)]
+Resolution: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_as_decimal),
+    WithJsonSchema({"type": ["number", "string"]}),
+]
+Constant: TypeAlias = str | int | float | bool
+FieldValues: TypeAlias = dict[str, list[Constant | None]]
+Text = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class ManifestAuth(BaseModel):
+    """How requests are signed. Values are ``secrets.NAME``, or a text that holds ``{secrets.NAME}``."""
+
+    model_config = Strict
+
+    kind: Literal["bearer", "basic", "header", "query", "oauth2_client_credentials", "none"]
+    token: str | None = Field(default=None, description="bearer, header, query: `secrets.NAME`")
+    header: str | None = Field(default=None, description="header: its name, such as `X-Api-Key`")
+    param: str | None = Field(default=None, description="query: its name, such as `apikey`")
+    username: str | None = Field(default=None, description="basic: the user")
+    password: str | None = Field(default=None, description="basic: `secrets.NAME`")
+    token_url: str | None = Field(
+        default=None, description="oauth2: where tokens come from, a path or an https address"
+    )
+    client_id: str | None = Field(default=None, description="oauth2: the client")
+    client_secret: str | None = Field(default=None, description="oauth2: `secrets.NAME`")
+    scope: str | None = Field(default=None, description="oauth2: scopes, between blanks")
+
+
+class CallBudget(BaseModel):
+    """The most calls in a time, such as ``{calls: 100, per: 1d}``: one every ``per / calls``."""
+
+    model_config = Strict
+
+    calls: int = Field(ge=1)
+    per: Duration
+
+
+class ManifestRate(BaseModel):
+    """How fast an API may be asked; a target's own settings come first."""
+
+    model_config = Strict
+
+    requests_per_second: float | None = Field(default=None, ge=0)
+    budget: CallBudget | None = None
+
+
+class ManifestVariable(BaseModel):
+    """Something that each target gives; without a ``default`` it must."""
+
+    model_config = Strict
+
+    default: Constant | None = None
+    description: str = ""
+
+
+class OwnFamily(BaseModel):
+    """A family of the manifest's own, beside those of the catalogue."""
+
+    model_config = Strict
+
+    type: Literal["counter", "gauge"]
+    help: Text
+    unit: str = Field(default="", description="such as `usd`, `seconds`; the name ends with it")
+    labels: tuple[LabelName, ...] = Field(
+        default=(), strict=False, description="beside provider, target, project, bot_environment"
+    )
+    cap: int = Field(default=100, ge=1, le=5_000, description="most series of one target")
+    resolution: Resolution | None = Field(
+        default=None, description="the smallest step: 1, and 0.000001 for currencies"
+    )
+
+    @property
+    def per_unit(self) -> int:
+        """Return into how many parts the ledger divides the unit."""
+        default = "0.000001" if self.unit in CURRENCIES else "1"
+        return int(1 / Decimal(self.resolution or default))
+
+
+class ManifestRequest(BaseModel):
+    """One request. Any text may be, or hold as ``{window.start|iso}``, a value of the window."""
+
+    model_config = Strict
+
+    method: Literal["GET", "POST"] = "GET"
+    path: str
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="query parameters: a value, a list, or `{json: …}`, which is sent as JSON text",
+    )
+    arrays: Literal["repeat", "brackets", "comma"] = Field(
+        default="repeat", description="`a=1&a=2`, `a[]=1&a[]=2` or `a=1,2`"
+    )
+    headers: dict[str, Constant] = Field(default_factory=dict)
+    body: Any = Field(default=None, description="the JSON body of a POST")
+
+
+class ManifestWindow(BaseModel):
+    """What one request covers, and how its numbers settle."""
+
+    model_config = Strict
+
+    bucket: Duration = Field(default=3_600_000, description="`1h` or `1d`")
+    timezone: Zone = Field(default="UTC", description="of instants without an offset")
+    end: Literal["exclusive", "inclusive", "unstated"] = "unstated"
+    max_span: Duration | None = Field(default=None, description="the longest span of one request")
+    lookback: Duration = Field(default=172_800_000, description="how far back each poll reads")
+    settle: Duration = Field(default=3_600_000, description="when a bucket counts as complete")
+
+
+class ManifestPages(BaseModel):
+    """How a list goes on in further answers."""
+
+    model_config = Strict
+
+    kind: Literal["cursor", "page", "offset", "next_url", "link_header", "none"]
+    source: str | None = Field(
+        default=None, alias="from", description="cursor, next_url: the path of the next one"
+    )
+    send: str | None = Field(
+        default=None,
+        description="the parameter that takes it, or the member of the body, with dots",
+    )
+    more: str | None = Field(
+        default=None, description="the path of a field that says true or false"
+    )
+    size: int | None = Field(default=None, ge=1, description="how many items a full page has")
+    first: int = Field(default=1, ge=0, le=1, description="page: the number of the first page")
+    max: int = Field(default=200, ge=1, le=10_000, description="most pages of one window")
+    on_expired: Literal["restart", "error"] = Field(
+        default="error", description="what a 410 means: begin the window again, or give up"
+    )
+
+
+class CompleteRule(BaseModel):
+    """How an answer shows that nothing is missing; a window that is not complete is split."""
+
+    model_config = Strict
+
+    rows_below: int | None = Field(default=None, ge=1, description="that many rows may be cut off")
+    total: str | None = Field(default=None, description="the path of the number of rows there are")
+
+
+class LabelMapping(BaseModel):
+    """How a label's raw values become label values."""
+
+    model_config = Strict
+
+    map: dict[str, str] = Field(default_factory=dict, description="raw value to label value")
+    allow: tuple[str, ...] | None = Field(
+        default=None, strict=False, description="values that are shown; the rest is `other`"
+    )
+
+
+class CountRule(BaseModel):
+    """What a row adds to a counter: additive values only."""
+
+    model_config = Strict
+
+    value: str | int = Field(default=1, description="a sum of fields, or 1 for each row")
+    labels: dict[str, Constant] = Field(default_factory=dict)
+    only: FieldValues = Field(
+        default_factory=dict, description="fields and the values at which a row counts here"
+    )
+    excluded: FieldValues = Field(
+        default_factory=dict, alias="except", description="the values at which it does not"
+    )
+    missing: Literal["zero", "keep", "error"] = Field(
+        default="keep", description="what an absent value means; `keep` changes nothing"
+    )
+    of: str = Field(
+        default="additive", alias="class", description="only `additive` may feed a counter"
+    )
+
+
+class GaugeRule(BaseModel):
+    """A value that does not add up over time."""
+
+    model_config = Strict
+
+    value: str
+    labels: dict[str, Constant] = Field(default_factory=dict)
+    of: Literal["distinct", "level", "average", "ratio"] = Field(alias="class")
+    window: str = Field(
+        default="", description="the label `window`: `hour`, `day`, or such as `trailing_30d`"
+    )
+
+
+class ManifestQuery(BaseModel):
+    """One query: its request, where its rows are, and what they count."""
+
+    model_config = Strict
+
+    shape: Literal["buckets", "range", "records"]
+    description: str = ""
+    request: ManifestRequest
+    for_each: dict[str, list[str] | dict[str, str]] = Field(
+        default_factory=dict,
+        max_length=1,
+        description="repeats the query for each value, which `each.NAME` holds; values with a "
+        "family each feed what `count` gives for `each`",
+    )
+    window: ManifestWindow = ManifestWindow()
+    interval: Duration | None = Field(default=None, description="how often, by default")
+    pages: ManifestPages = ManifestPages(kind="none")
+    rows: list[str] = Field(min_length=1, max_length=6)
+    at: str | None = Field(default=None, description="the instant of a row")
+    until: str | None = Field(
+        default=None, description="range: the end of a row, so that rows must cover the window"
+    )
+    id: str | None = Field(default=None, description="records: what tells two of them apart")
+    mutable: bool = Field(default=False, description="records change: their hour is counted again")
+    missing: Literal["zero", "keep", "error"] = Field(
+        default="zero", description="what a bucket that is not in the answer means"
+    )
+    complete: CompleteRule | None = None
+    only: FieldValues = Field(
+        default_factory=dict, description="fields and the values at which a row counts"
+    )
+    excluded: FieldValues = Field(
+        default_factory=dict, alias="except", description="the values at which it does not"
+    )
+    expect: FieldValues = Field(
+        default_factory=dict, description="the values that fields must have, such as a currency"
+    )
+    labels: dict[str, Constant] = Field(default_factory=dict, description="of every family")
+    null_labels: dict[str, str] = Field(
+        default_factory=dict, description="what null in a field means, as a label"
+    )
+    label_rules: dict[str, LabelMapping] = Field(default_factory=dict)
+    parts: dict[str, list[str]] = Field(
+        default_factory=dict, description="fields that others contain, so that both are not added"
+    )
+    distinct: list[str] = Field(
+        default_factory=list, description="fields that count distinct things"
+    )
+    count: dict[str, CountRule | list[CountRule]] = Field(default_factory=dict)
+    gauge: dict[str, GaugeRule | list[GaugeRule]] = Field(default_factory=dict)
+
+
+class Manifest(BaseModel):
+    """One API, and the queries that can be read of it."""
+
+    model_config = Strict
+
+    manifest: Annotated[int, BeforeValidator(_check_version), WithJsonSchema({"const": 1})]
+    name: Word
+    title: str
+    base_url: Url
+    documentation: str = ""
+    facts: Literal["verified", "documented", "inferred"] | None = Field(
+        default=None, description="how sure they are: tried, read, or guessed"
+    )
+    auth: ManifestAuth
+    headers: dict[str, Constant] = Field(default_factory=dict)
+    variables: dict[Word, ManifestVariable] = Field(default_factory=dict)
+    rate: ManifestRate = ManifestRate()
+    families: dict[Annotated[str, AfterValidator(_check_own_name)], OwnFamily] = Field(
+        default_factory=dict
+    )
+    queries: dict[Word, ManifestQuery] = Field(min_length=1)

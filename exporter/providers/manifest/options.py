@@ -1,0 +1,150 @@
+"""The settings of a target that a manifest describes."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.model import Secret, TargetOptions
+from exporter.config.secret import SecretContext
+from exporter.config.values import invalid, suggestion
+from exporter.errors import SettingsError
+from exporter.model.samples import Family
+from exporter.providers.manifest import loader
+from exporter.providers.manifest.expressions import ExpressionError
+from exporter.providers.manifest.fields import as_text
+from exporter.providers.manifest.loader import LoadedManifest
+from exporter.providers.manifest.model import Constant
+from exporter.providers.manifest.templates import Substitutes, fill_path
+
+
+def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
+    """Return the manifest that ``value`` names; what is wrong in its file is noted with its places."""
+    if isinstance(value, LoadedManifest):
+        return value
+    if not isinstance(value, str) or not value:
+        raise invalid("manifest", "expected a name or a path", "see chatbot-exporter manifest list")
+    context = info.context if isinstance(info.context, SecretContext) else None
+    path = loader.find(value, context.base if context else Path())
+    if path.parent == loader.SHIPPED and not path.is_file():
+        known = loader.shipped()
+        hint = suggestion(value, known) or f"a path has a slash; known are {', '.join(known)}"
+        raise invalid("manifest", "no manifest of this name comes with the exporter", hint)
+    try:
+        return loader.load(path)
+    except SettingsError as error:
+        if context:
+            context.included.extend(error.problems)
+        number = len(error.problems)
+        raise invalid("manifest", f"{number} errors in the manifest, {error.problems[0]}") from None
+
+
+ManifestReference = Annotated[
+    LoadedManifest, PlainValidator(_load), WithJsonSchema({"type": "string"}), Field(title="text")
+]
+
+
+class ManifestOptions(TargetOptions):
+    """An account at an API that a manifest describes; what is not given comes from the manifest."""
+
+    base_url: str = Field(default="", title="address", description="the manifest's unless given")
+    manifest: ManifestReference = Field(
+        description="the name of a shipped manifest, or the path of a file, from the folder of this one"
+    )
+    secrets: dict[str, Secret] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="the secrets that the manifest names",
+    )
+    variables: dict[str, Constant] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="values for the manifest's variables",
+    )
+    queries: tuple[str, ...] = Field(
+        default=(), strict=False, description="what to ask; all of the manifest's unless given"
+    )
+
+    @field_validator("secrets")
+    @classmethod
+    def _are_used(cls, value: dict[str, Secret], info: ValidationInfo) -> dict[str, Secret]:
+        used = info.data["manifest"].secrets if "manifest" in info.data else value.keys()
+        _check_names("secret", value.keys(), used, used)
+        return value
+
+    @field_validator("variables")
+    @classmethod
+    def _are_declared(cls, value: dict[str, Constant], info: ValidationInfo) -> dict[str, Constant]:
+        if "manifest" in info.data:
+            declared = info.data["manifest"].settings.variables
+            needed = {name for name, each in declared.items() if each.default is None}
+            _check_names("variable", value.keys(), declared.keys(), needed)
+            for each in value.values():
+                if not (as_text(each) or "x").isprintable():
+                    raise invalid("variable", "a variable holds a control character")
+        return value
+
+    @field_validator("queries")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = info.data["manifest"].queries if "manifest" in info.data else value
+        for name in value:
+            if name not in known:
+                hint = suggestion(name, known) or f"it has {', '.join(known)}"
+                raise invalid("query", f"the manifest has no query {name}", hint)
+        return value
+
+    @model_validator(mode="after")
+    def _completed(self) -> Self:
+        """Take from the manifest what the target does not give."""
+        manifest = self.manifest.settings
+        for name in self.queries or self.manifest.queries:
+            query = self.manifest.queries[name].settings
+            each = dict.fromkeys(query.for_each, "x")
+            try:
+                fill_path(query.request.path, Substitutes(self.texts(), each))
+            except ExpressionError as error:
+                raise invalid("path", f"variables: {error}", f"see the path of {name}") from None
+        taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
+        rate = manifest.rate.requests_per_second
+        if rate is not None and "requests_per_second" not in self.model_fields_set:
+            taken["requests_per_second"] = rate
+        if not taken:
+            return self
+        given = self.model_fields_set
+        completed = self.model_copy(update=taken)
+        completed.__pydantic_fields_set__ = set(given)
+        return completed
+
+    @property
+    def vendor(self) -> str:
+        """Return the manifest's name, which the label ``provider`` shows."""
+        return self.manifest.settings.name
+
+    def own_families(self) -> tuple[Family, ...]:
+        """Return the families that the manifest declares."""
+        return self.manifest.families
+
+    def texts(self) -> Mapping[str, str]:
+        """Return every variable as text."""
+        declared = self.manifest.settings.variables
+        given = {name: each.default for name, each in declared.items()} | self.variables
+        return {name: as_text(value) or "" for name, value in given.items()}
+
+
+def _check_names(
+    kind: str, given: Collection[str], known: Collection[str], needed: Collection[str]
+) -> None:
+    for name in sorted(set(given) - set(known)):
+        hint = suggestion(name, known) or f"it has {', '.join(sorted(known)) or 'none'}"
+        raise invalid(kind, f"the manifest has no {kind} {name}", hint)
+    if missing := sorted(set(needed) - set(given)):
+        raise invalid(kind, f"missing: the manifest needs the {kind} {missing[0]}")

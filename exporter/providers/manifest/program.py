@@ -1,0 +1,99 @@
+"""What a query reads of an answer, compiled from its expressions: data and small functions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+from exporter.model.samples import Family
+from exporter.providers.manifest.fields import ReadField, RowContext, as_text
+from exporter.providers.manifest.model import ManifestQuery
+
+EACH = "each"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Admits rows whose ``field`` has one of the ``values`` (None: null), or none of them."""
+
+    field: str
+    read: ReadField
+    values: frozenset[str | None]
+    excludes: bool = False
+
+    def admits(self, row: RowContext) -> bool:
+        """Say whether a row passes."""
+        return (as_text(self.read(row)) in self.values) != self.excludes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLabel:
+    """One label of a row: ``constant``, a variable's name, or a field and what its null means."""
+
+    constant: str = ""
+    variable: str = ""
+    read: ReadField | None = None
+    null: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowFeed:
+    """What a row adds to ``family`` (None: the one of ``for_each``), or shows as a gauge.
+
+    ``values`` are added up; without any, the row counts ``constant``. ``exact``: they are decimals,
+    and their sum times ``scale`` is rounded to the family's resolution. ``only`` says which rows
+    count. ``of`` is ``additive`` or the class of a gauge.
+    """
+
+    family: Family | None
+    field: str
+    values: tuple[ReadField, ...]
+    labels: Mapping[str, ReadLabel]
+    constant: int = 1
+    scale: Decimal = Decimal(1)
+    exact: bool = False
+    only: tuple[RowFilter, ...] = ()
+    missing: Literal["zero", "keep", "error"] = "keep"
+    of: str = "additive"
+    window: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLevel:
+    """A list, or with ``entries`` a map, within the level before; its items are the next level."""
+
+    name: str
+    read: ReadField
+    entries: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowProgram:
+    """How an answer of type ``answer`` is read; functions take the context of a row.
+
+    ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds.
+    """
+
+    answer: Any
+    levels: tuple[RowLevel, ...]
+    feeds: tuple[RowFeed, ...]
+    at: Callable[[RowContext], int] | None = None
+    at_level: int = 1
+    until: Callable[[RowContext], int] | None = None
+    id: ReadField | None = None
+    only: tuple[RowFilter, ...] = ()
+    expect: tuple[RowFilter, ...] = ()
+    next: ReadField | None = None
+    more: ReadField | None = None
+    total: ReadField | None = None
+    declared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledQuery:
+    """A query of a manifest that has no error."""
+
+    name: str
+    settings: ManifestQuery
+    program: RowProgram
+    secrets: frozenset[str]

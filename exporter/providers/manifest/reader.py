@@ -1,0 +1,190 @@
+"""Reads a query as its manifest says: windows, pages, proof that nothing is missing."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
+from exporter.http_client.client import ApiCall, ApiClient, decode
+from exporter.http_client.transport import Response
+from exporter.model.numbers import count
+from exporter.model.query import PollRequest, QuerySpec
+from exporter.model.samples import SECOND_MS, Reading, Window, ceil_to
+from exporter.providers.base.declared import read_pages
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import spans
+from exporter.providers.manifest import mapping
+from exporter.providers.manifest.mapping import BoundQuery, Collector
+from exporter.providers.manifest.requests import (
+    ManifestAccount,
+    RequestBuilder,
+    next_link,
+    next_query,
+    unauthorized_once,
+)
+
+RESTARTS = 2
+PROBE_MS = 60 * SECOND_MS
+NO_CURSOR = (None, "", 0, "0")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReader:
+    """One query of a target; see ``Query``."""
+
+    spec: QuerySpec
+    query: BoundQuery
+    requests: RequestBuilder
+    account: ManifestAccount
+
+    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+        """Yield one reading per span of the window, oldest first; of a stream one in all."""
+        if self.spec.stream:
+            yield await self._stream(client, request)
+            return
+        step_ms = self.spec.granularity_ms
+        windows = list(spans(request.window, step_ms, self.spec.span_ms))
+        for window in windows:
+            rows = Rows(window, self.spec, request.memo)
+            collector = Collector(self.query, rows, step_ms)
+            for part, answers in await self._complete(client, request, window, rows):
+                collector.add(answers, part)
+            collector.finish()
+            reading = mapping.daily(rows.reading(more=window != windows[-1]), step_ms)
+            for each in self._missing(reading, collector.present, request):
+                yield each
+
+    def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> list[Reading]:
+        """Return ``reading`` as the manifest takes buckets that are missing from it."""
+        step_ms, rule = self.spec.granularity_ms, self.query.compiled.settings.missing
+        starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
+        over = {start_ms for start_ms in starts if start_ms + step_ms <= request.now_ms}
+        if rule == "error" and not over <= present:
+            raise Truncated(f"{self.spec.request}: a bucket is missing from the answer")
+        if rule == "keep" and not request.first:
+            fed = {bound.family.name for bound in self.query.feeds if bound.feed.of == "additive"}
+            return mapping.by_presence(reading, present, frozenset(fed), step_ms)
+        return [reading]
+
+    async def _stream(self, client: ApiClient, request: PollRequest) -> Reading:
+        """Return the records since the watermark and the overlap before it; at first, none."""
+        if request.watermark_ms is None:
+            probe = Window(request.now_ms - PROBE_MS, request.now_ms)
+            await self._drain(client, request, probe, Rows(probe, self.spec, request.memo))
+            return Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
+        window = request.window
+        rows = Rows(window, self.spec, request.memo)
+        found = []
+        for part, answers in await self._complete(client, request, window, rows):
+            found += mapping.events(self.query, self.spec, answers, part, rows)
+        return Reading(window, events=found, watermark_ms=window.end_ms, drift=+rows.drift)
+
+    async def _complete(
+        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+    ) -> list[tuple[Window, Sequence[Any]]]:
+        """Return the answers for ``window``, in parts where the whole is cut off."""
+        answers = await self._drain(client, request, window, rows)
+        if self._is_complete(answers):
+            return [(window, answers)]
+        step_ms = self.spec.granularity_ms
+        half_ms = ceil_to(window.length_ms // 2, step_ms)
+        if window.length_ms <= step_ms:
+            raise Truncated(f"{self.spec.request}: one bucket has more rows than an answer holds")
+        middle_ms = window.start_ms + half_ms
+        halves = Window(window.start_ms, middle_ms), Window(middle_ms, window.end_ms)
+        return [
+            part for half in halves for part in await self._complete(client, request, half, rows)
+        ]
+
+    def _is_complete(self, answers: Sequence[Any]) -> bool:
+        rule, program = self.query.compiled.settings.complete, self.query.program
+        if rule is None:
+            return True
+        rows = mapping.complete_rows(program, answers)
+        below = rule.rows_below is None or rows < rule.rows_below
+        if program.total is None:
+            return below
+        return below and rows >= count(program.total((answers[-1],)), rule.total or "")
+
+    async def _drain(
+        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+    ) -> list[Any]:
+        """Return every page of ``window``; begin again where a cursor has expired."""
+        pages = self.query.compiled.settings.pages
+        for _ in range(RESTARTS):
+            try:
+                return await self._pages(client, request, window, rows)
+            except Refused as error:
+                expired = error.status == HTTPStatus.GONE and pages.kind != "none"
+                if not expired or pages.on_expired != "restart":
+                    raise
+        return await self._pages(client, request, window, rows)
+
+    async def _pages(
+        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+    ) -> list[Any]:
+        pages, endpoint = self.query.compiled.settings.pages, self.spec.request
+        first = {"page": pages.first, "offset": 0}.get(pages.kind)
+        fetched, kept = list[Any](), list[Any]()
+
+        async def fetch(cursor: Any) -> tuple[Sequence[Any], Any]:
+            page = first if cursor is None else cursor
+            response, answer = await self._fetch(client, request, window, page)
+            found = mapping.items(self.query.program, (answer,))
+            if first is not None and found and fetched and answer == fetched[-1]:
+                raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
+            fetched.append(answer)
+            return found, self._next(page, found, answer, response)
+
+        full, most = pages.size or 1, pages.max
+        read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
+        async for page in read:  # one that repeats the page before is empty here
+            if page or not kept:
+                kept.append(fetched[-1])
+        return kept
+
+    def _next(self, page: Any, found: Sequence[Any], answer: Any, response: Response) -> Any:
+        """Return what the next request sends, or None at the end of the list."""
+        program, kind = self.query.program, self.query.compiled.settings.pages.kind
+        more = None if program.more is None else program.more((answer,))
+        if more not in (None, True, False):
+            raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
+        if kind == "none" or more is False or (more is None and not found):
+            return None
+        cursor: Any
+        match kind:
+            case "page":
+                return page + 1
+            case "offset":
+                cursor = page + len(found) if found else None
+            case "link_header":
+                cursor = next_link(response.headers.get("link"))
+            case _:
+                cursor = None if program.next is None else program.next((answer,))
+        if cursor in NO_CURSOR and more:
+            raise Truncated(f"{self.spec.request}: there is more, but nothing leads to it")
+        if cursor in NO_CURSOR or kind in ("cursor", "offset"):
+            return cursor
+        return next_query(str(cursor), self.account.base_url, self.requests.path)
+
+    async def _fetch(
+        self, client: ApiClient, request: PollRequest, window: Window, page: Any
+    ) -> tuple[Response, Any]:
+        secrets = await client.read_key(self.account.read)
+        call = self.requests.call(window, page, secrets)
+        try:
+            response = await self._send(client, request, call, secrets)
+        except Unauthorized as error:
+            if not unauthorized_once(error, self.account):
+                raise
+            self.account.drop_token()
+            response = await self._send(client, request, call, secrets)
+        return response, decode(response.body, self.query.program.answer, call.endpoint)
+
+    async def _send(
+        self, client: ApiClient, request: PollRequest, call: ApiCall, secrets: dict[str, str]
+    ) -> Response:
+        signed = await self.account.signed(client, call, secrets, request.now_ms)
+        await request.spend()
+        return await client.exchange(signed)

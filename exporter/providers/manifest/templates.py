@@ -1,0 +1,148 @@
+"""Texts of a request, and the values that are put into them: never a scheme, a host or a segment."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from exporter.config.values import suggestion
+from exporter.model.samples import Window
+from exporter.providers.manifest.expressions import Expression, ExpressionError, parse
+from exporter.providers.manifest.instants import unit_ms, write
+
+ROOTS = ("window", "variables", "secrets", "each")
+_WHOLE = re.compile(rf"({'|'.join(ROOTS)})\.[^{{}}]*")
+_EMBEDDED = re.compile(rf"\{{((?:{'|'.join(ROOTS)})\.[^{{}}]*)\}}")
+_LIKE = re.compile(r"\{?([a-z]{3,12})\.(start|end|[a-z_]+)(\|[^{}]*)?\}?")
+_PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]*)+", re.ASCII)
+
+Part: TypeAlias = str | Expression
+
+
+class Omitted:
+    """What takes the place of a value that is one empty variable: it is not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Substitutes:
+    """What texts may name: the window with its time zone, variables, secrets, the value of a loop.
+
+    ``inclusive`` and ``margin_ms`` say how the window's bounds are written: the last instant in it,
+    or that much more on both sides where it is not known whether a bound is included.
+    """
+
+    variables: Mapping[str, str]
+    each: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    window: Window | None = None
+    zone: str = "UTC"
+    inclusive: bool = False
+    margin_ms: int = 0
+
+
+@cache
+def parts(text: str) -> tuple[Part, ...]:
+    """Return ``text`` as literal texts and expressions; raise ``ExpressionError``."""
+    if _WHOLE.fullmatch(text):
+        return (_expression(text),)
+    like = _LIKE.fullmatch(text)
+    if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
+        raise ExpressionError("no value of this name", hint=hint)
+    found: list[Part] = []
+    end = 0
+    for each in _EMBEDDED.finditer(text):
+        found += [text[end : each.start()], _expression(each[1])]
+        end = each.end()
+    return tuple(part for part in (*found, text[end:]) if part != "")
+
+
+def _expression(text: str) -> Expression:
+    expression = parse(text, ROOTS)
+    path = expression.terms[0]
+    name = path.steps[0].name if path.steps else ""
+    if len(expression.terms) > 1 or [step.kind for step in path.steps] != ["field"]:
+        raise ExpressionError("expected one value, such as window.start or variables.name")
+    if path.root != "window":
+        if expression.conversions:
+            raise ExpressionError("only the bounds of the window are converted")
+    elif name not in ("start", "end"):
+        raise ExpressionError(
+            "the window has start and end", hint=suggestion(name, ("start", "end"))
+        )
+    elif len(expression.conversions) != 1 or expression.instant is None:
+        raise ExpressionError("a bound needs one conversion", hint="as in window.start|iso")
+    return expression
+
+
+def expressions(value: Any) -> Iterator[Expression]:
+    """Yield every expression in a text, list or mapping; raise ``ExpressionError``."""
+    if isinstance(value, str):
+        yield from (part for part in parts(value) if isinstance(part, Expression))
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from expressions(each)
+
+
+def named(expression: Expression) -> tuple[str, str]:
+    """Return root and name, such as ``("variables", "project")``."""
+    return expression.terms[0].root, expression.terms[0].steps[0].name
+
+
+def fill(value: Any, given: Substitutes) -> Any:
+    """Return a text, list or mapping with its expressions replaced by their values.
+
+    A value that is one empty variable is left out of its list or mapping (``Omitted`` at the top).
+    """
+    if isinstance(value, str):
+        return _fill_text(value, given)
+    if isinstance(value, list):
+        return [each for item in value if (each := fill(item, given)) is not Omitted]
+    if isinstance(value, dict):
+        found = {key: fill(item, given) for key, item in value.items()}
+        return {key: item for key, item in found.items() if item is not Omitted}
+    return value
+
+
+def fill_path(path: str, given: Substitutes) -> str:
+    """Return ``path``, each value as one segment; raise ``ExpressionError`` where it cannot be."""
+    made = "".join(
+        part if isinstance(part, str) else quote(str(_value(part, given)), safe="")
+        for part in parts(path)
+    )
+    if any(segment in ("", ".", "..") for segment in made[1:].split("/") if made != "/"):
+        raise ExpressionError("a value makes a segment of the path empty, . or ..")
+    return made
+
+
+def check_path(path: str) -> None:
+    """Raise ``ExpressionError`` where ``path`` could lead elsewhere than it says."""
+    literal = "".join(part if isinstance(part, str) else "x" for part in parts(path))
+    if not _PATH.fullmatch(literal) or "//" in literal or "%2f" in literal.lower():
+        raise ExpressionError("expected a path such as /v1/usage", hint="put parameters in params")
+    fill_path(literal, Substitutes({}))
+
+
+def _fill_text(text: str, given: Substitutes) -> Any:
+    found = parts(text)
+    if len(found) == 1 and isinstance(found[0], Expression):
+        value = _value(found[0], given)
+        return Omitted if value == "" else value
+    return "".join(part if isinstance(part, str) else str(_value(part, given)) for part in found)
+
+
+def _value(expression: Expression, given: Substitutes) -> str | int:
+    root, name = named(expression)
+    if root != "window":
+        return {"variables": given.variables, "secrets": given.secrets, "each": given.each}[root][
+            name
+        ]
+    conversion, window = expression.instant, given.window
+    if conversion is None or window is None:
+        raise AssertionError("only requests have a window")
+    unit = unit_ms(conversion)
+    margin_ms = max(unit, given.margin_ms) if given.margin_ms else 0
+    if name == "start":
+        return write(conversion, window.start_ms - margin_ms, given.zone)
+    return write(conversion, window.end_ms + margin_ms - unit * given.inclusive, given.zone)

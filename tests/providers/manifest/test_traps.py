@@ -1,0 +1,265 @@
+"""The traps of analytics APIs: each is expressed, or refused with a clear reason."""
+
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from exporter.errors import SchemaError, Truncated
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from tests.providers.manifest.files import (
+    COST,
+    HOURS,
+    NOON_MS,
+    QUERY,
+    SENT,
+    THREE,
+    Api,
+    counts,
+    loaded,
+    problems,
+    readings,
+    row,
+)
+
+DAY = Window(NOON_MS - DAY_MS // 2 - DAY_MS, NOON_MS - DAY_MS // 2)
+CURSOR = {"kind": "cursor", "from": "next", "send": "page", "more": "more"}
+RECORDS: dict[str, Any] = {"shape": "records", "mutable": True, "id": "row.id", "missing": None}
+TOKENS = "chatbot_llm_tokens_total"
+
+
+def test_1_the_time_is_in_the_parent() -> None:
+    query = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
+    data = [row(hour, results=[{"sent": 1}, {"sent": hour + 4}]) for hour in (-3, -2, -1)]
+
+    assert counts(readings(loaded(query), Api({"data": data}))) == {-3: 2, -2: 3, -1: 4}
+
+
+@pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
+def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
+    query = {"rows": ["{} as hour"], "at": "hour.@key|epoch_s", "count": {SENT: {"value": value}}}
+    answer = {str((NOON_MS + hour * HOUR_MS) // 1000): entry for hour in (-3, -2, -1)}
+
+    assert counts(readings(loaded(query), Api(answer))) == {-3: 5, -2: 5, -1: 5}
+
+
+def test_3_an_element_is_chosen_by_name() -> None:
+    query = {"count": {SENT: {"value": "row.metrics[name=sent].value"}}}
+    metrics = [{"name": "calls", "value": 9}, {"name": "sent", "value": 3}]
+    answer = {"data": [row(hour, metrics=metrics) for hour in (-3, -2, -1)]}
+
+    assert counts(readings(loaded(query), Api(answer))) == {-3: 3, -2: 3, -1: 3}
+
+
+def test_4_json_is_in_a_parameter() -> None:
+    params = {"query": {"json": {"from": "window.start|iso", "to": "window.end|iso", "top": 5}}}
+    api = Api(THREE)
+
+    readings(loaded({"request": {"path": "/q", "params": params}}), api)
+
+    assert msgspec.json.decode(api.sent[0]["query"]) == {
+        "from": "2026-03-03T09:00:00.000Z",
+        "to": "2026-03-03T12:00:00.000Z",
+        "top": 5,
+    }
+
+
+@pytest.mark.parametrize("proof", [{"rows_below": 3}, {"total": "total"}])
+def test_5_rows_are_cut_off_silently(proof: dict[str, Any]) -> None:
+    query = {"complete": proof}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (int(request.url.params[name]) * 1000 for name in ("from", "to"))
+        hours = [h for h in (-3, -2, -1) if since <= NOON_MS + h * HOUR_MS < until]
+        rows = [row(hour, sent=1) for hour in hours for _ in range(one_has)]
+        return httpx.Response(200, json={"data": rows[:3], "total": len(rows)})
+
+    query |= {"count": {SENT: {"value": "row.sent", "labels": {"project": "row.bot"}}}}
+    one_has = 2
+    manifest = loaded(query)
+
+    assert counts(readings(manifest, Api_of(answer))) == {-3: 2, -2: 2, -1: 2}
+    one_has = 4
+    with pytest.raises(Truncated, match="one bucket has more rows"):
+        readings(manifest, Api_of(answer))
+
+
+class Api_of(httpx.MockTransport):  # noqa: N801 - reads as a function
+    """An API that is a function."""
+
+
+@pytest.mark.parametrize(
+    ("end", "asked"),
+    [
+        ("exclusive", ("09:00:00.000", "12:00:00.000")),
+        ("inclusive", ("09:00:00.000", "11:59:59.999")),
+        ("unstated", ("08:00:00.000", "13:00:00.000")),
+    ],
+)
+def test_6_the_end_is_included_or_not_or_not_stated(end: str, asked: tuple[str, str]) -> None:
+    params = {"from": "window.start|iso", "to": "window.end|iso"}
+    query = {"request": {"path": "/q", "params": params}, "window": {"end": end}}
+    more = {"data": [row(-4, sent=8), *THREE["data"], row(0, sent=8)]}
+    api = Api(more)
+
+    found = readings(loaded(query), api)
+
+    assert counts(found) == {-3: 1, -2: 2, -1: 4}
+    assert found[0].drift == {}
+    assert tuple(api.sent[0][name][11:-1] for name in params) == asked
+    assert ("end" in str(loaded(query).warnings)) is (end == "unstated")
+
+
+def test_7_a_limit_counts_buckets() -> None:
+    query = {"window": {"max_span": "2h", "end": "exclusive"}, "missing": "zero"}
+    api = Api(THREE)
+
+    found = readings(loaded(query), api)
+
+    assert [reading.window.length_ms // HOUR_MS for reading in found] == [2, 1]
+    assert [reading.more for reading in found] == [True, False]
+    assert counts(found) == {-3: 1, -2: 2, -1: 4}
+    assert "not a whole number" in problems({"window": {"max_span": "90m"}})
+
+
+@pytest.mark.parametrize(
+    ("value", "amounts", "millionths"),
+    [
+        ("row.cost", b"0.1,0.2", 300_000),
+        ("row.cost|scale:0.01", b'"123.78912","0.00001"', 1_237_891),
+        ("row.cost", b"0.0000005,0", 0),  # half to even
+        ("row.cost", b"0.0000015,0", 2),
+        ("row.cost", b'"9007199254.740992",0', 2**53),
+        ("row.cost + row.tax", b'"1","2"', 4_000_000),
+    ],
+)
+def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, millionths: int) -> None:
+    query = {"count": {COST: {"value": value}}, "missing": "zero", "rows": ["[] as row"]}
+    query |= {"labels": {"project": "row.bot"}, "null_labels": {"row.bot": ""}}
+    time = str(NOON_MS // 1000 - 3600).encode()
+    rows = [b'{"time":%b,"cost":%b,"tax":0.5}' % (time, each) for each in amounts.split(b",")]
+
+    found = readings(loaded(query), Api(b"[" + b",".join(rows) + b"]"))
+
+    assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
+
+
+def test_9_parts_are_not_added_to_their_total() -> None:
+    parts = {"row.input": ["row.cached", "row.uncached"]}
+    added = [{"value": "row.input"}, {"value": "row.cached", "labels": {"token_type": "cached"}}]
+    split = [{"value": "row.uncached"}, {"value": "row.cached"}]
+
+    assert "row.input contains what is added to it" in problems(
+        {"count": {TOKENS: added}, "parts": parts}
+    )
+    assert problems({"count": {TOKENS: split}, "parts": parts}) == ""
+
+
+def test_10_null_is_a_label_that_means_something() -> None:
+    labels = {"project": "row.workspace", "channel": "row.channel"}
+    query = {"labels": labels, "null_labels": {"row.workspace": "default"}}
+    answer = {"data": [row(-3, sent=1, workspace=None), row(-2, sent=1), row(-1, sent=1)]}
+
+    (found,) = readings(loaded(query), Api(answer))
+
+    assert {series[1] for series, _, _ in found.counts} == {("default", "", "")}
+    assert found.drift == {"missing": 3}  # the channel's null has no meaning
+
+
+def test_11_records_change_for_days() -> None:
+    query = RECORDS | {"count": {SENT: {"only": {"row.state": ["done", None]}}}}
+    first = [row(-3, id=1, state="open"), row(-3, id=2, state="done"), row(-1, id=3)]
+    shifted = [row(-1, id=3), row(-1, id=4, state="done")]
+    api = Api({"data": first, "next": "b"}, {"data": shifted, "next": None})
+    paged = loaded(query | {"pages": {"kind": "cursor", "from": "next", "send": "after"}})
+
+    assert counts(readings(paged, api)) == {-3: 1, -1: 2}
+    done = {"data": [row(-3, id=1, state="done")]}
+    assert counts(readings(loaded(query), Api(done))) == {-3: 1}
+
+
+def test_11_records_that_do_not_change_are_a_stream() -> None:
+    manifest = loaded(
+        RECORDS
+        | {
+            "mutable": None,
+            "count": {SENT: {}},
+            "request": {
+                "path": "/calls",
+                "params": {"from": "window.start|iso", "to": "window.end|iso"},
+            },
+        }
+    )
+    api = Api({"data": [row(-1, id=7), row(-1, id=7), row(-3, id="8"), row(-9, id=9)]})
+
+    (first,) = readings(manifest, api)
+    (found,) = readings(manifest, api, first=False, epoch_ms=0, watermark_ms=HOURS.start_ms)
+
+    assert (first.events, first.watermark_ms) == ((), NOON_MS)
+    assert sorted((e.at_ms - NOON_MS) // HOUR_MS for e in found.events) == [-3, -1]
+    assert found.watermark_ms == NOON_MS
+    assert "a stream of records counts records only" in problems(RECORDS | {"mutable": None})
+
+
+def test_12_a_distinct_count_does_not_add_up() -> None:
+    users = {"value": "row.users", "class": "distinct"}
+    gauge = {"gauge": {"chatbot_active_users": users}, "count": None, "distinct": ["row.users"]}
+    answer = {"data": [row(hour, users=5) for hour in (-3, -2, -1)]}
+
+    (found,) = readings(loaded(gauge), Api(answer))
+
+    assert {each.series[1] for each in found.buckets} == {("", "", "", "hour")}
+    assert [each.value for each in found.buckets] == [5, 5, 5]
+    for rule in (users, {"value": "row.users"}):
+        assert "a distinct count does not add up" in problems(gauge | {"count": {SENT: rule}})
+    twice = {"data": [row(-1, users=5, bot="a"), row(-1, users=2, bot="b")]}
+    two_bots = gauge | {"missing": "zero", "labels": {"channel": "answer.channel"}}
+    with pytest.raises(SchemaError, match="came twice"):
+        readings(loaded(two_bots), Api(twice))
+
+
+def test_13_a_running_total_is_refused() -> None:
+    rule = {"value": "row.total", "class": "cumulative"}
+
+    assert "a running total would count every unit again" in problems({"count": {SENT: rule}})
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        ({"data": [row(-1, sent=4)], "more": True, "next": None}, "nothing leads to it"),
+        ({"data": [row(-1, sent=4)], "more": True}, "nothing leads to it"),
+        ({"data": [row(-1, sent=4)], "more": True, "next": "a"}, "came again"),
+        ({"data": [row(-1, sent=4)], "more": "yes", "next": "b"}, "true or false"),
+    ],
+)
+def test_14_a_cursor_repeats_or_is_missing(second: dict[str, Any], reason: str) -> None:
+    first = {"data": THREE["data"][:2], "more": True, "next": "a"}
+
+    with pytest.raises((Truncated, SchemaError), match=reason):
+        readings(loaded({"pages": CURSOR}), Api(first, second))
+
+
+def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
+    gone, first = httpx.Response(410), {"data": THREE["data"][:2], "more": True, "next": "a"}
+    last = {"data": [row(-1, sent=4)], "more": False, "next": "b"}
+    manifest = loaded({"pages": CURSOR | {"on_expired": "restart"}})
+
+    found = readings(manifest, Api(first, gone, first, last))
+
+    assert counts(found) == {-3: 1, -2: 2, -1: 4}
+
+
+@pytest.mark.parametrize(
+    "key", ["export", "file", "subscription", "sigv4", "session", "relative", "csv", "last"]
+)
+def test_what_cannot_be_expressed_is_refused_with_its_reason(key: str) -> None:
+    for place in ({"request": QUERY["request"] | {key: "x"}}, {key: "x"}):
+        assert "not supported" in problems(place)
+
+
+def test_a_window_relative_to_now_is_refused() -> None:
+    request = {"path": "/q", "params": {"last": "24h"}}
+
+    assert "counts need fixed bounds" in problems({"request": request})
