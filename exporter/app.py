@@ -156,7 +156,9 @@ class App:
             started_ms=self._started_ms,
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
-            targets=status.targets(self._publisher.states, counts, self._recent),
+            targets=status.targets(
+                self._publisher.states, counts, self._recent, self._publisher.engagement
+            ),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.rows import QueryState
 from exporter.model.query import QueryKey
 from exporter.model.samples import SelfCount
@@ -14,6 +15,10 @@ from exporter.polling.poll import PollResult
 from exporter.telemetry.counters import PREFIX
 
 POLLS_KEPT = 120
+
+DAY_HOURS = 24
+UNUSUAL = 3.0
+"""A score from which on engagement is not as expected; half of the expected band, in deviations."""
 
 OK = "ok"
 """The outcome of a poll that was applied; any other outcome is a failure's reason."""
@@ -83,6 +88,55 @@ class QueryStatus:
     polls: tuple[PollStatus, ...] = ()
 
 
+class Verdict(StrEnum):
+    """How a bot's engagement compares with what is usual at this time of its week."""
+
+    EXPECTED = "as expected"
+    BELOW = "below"
+    ABOVE = "above"
+    NOT_JUDGED = "not judged"
+    """Its data is late, hours are missing, or less than a week is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStatus:
+    """Engagement in the newest ``hours`` settled hours, as the gauges show it."""
+
+    hours: int
+    engagement: float
+    expected: float
+    deviation: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class HourStatus:
+    """One hour's engagement, what was expected and the usual distance; None: not known."""
+
+    start_ms: int
+    engagement: float | None
+    expected: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BotStatus:
+    """One bot and its engagement; ``window`` is the one that ``verdict`` is about.
+
+    ``end_ms`` is the end of the newest settled hour, ``hours`` are the last week's, oldest first.
+    """
+
+    project: str
+    environment: str
+    verdict: Verdict
+    window: WindowStatus | None
+    windows: tuple[WindowStatus, ...]
+    weeks: float
+    late: bool
+    end_ms: int
+    hours: tuple[HourStatus, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
     """One configured account."""
@@ -90,6 +144,7 @@ class TargetStatus:
     name: str
     provider: str
     queries: tuple[QueryStatus, ...]
+    bots: tuple[BotStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +183,10 @@ def targets(
     states: Sequence[tuple[QueryState, bool]],
     counts: Mapping[str, Mapping[SelfCount, float]],
     recent: RecentPolls,
+    engagement: Sequence[BotEngagement] = (),
 ) -> tuple[TargetStatus, ...]:
     """Return each target with its queries, by name, from their states and whether they are up."""
+    bots = sorted(engagement, key=lambda each: each.labels)
     ordered = sorted(states, key=lambda each: (each[0].target, each[0].query))
     return tuple(
         TargetStatus(
@@ -138,6 +195,7 @@ def targets(
             queries=tuple(
                 _query(state, counts.get(name, {}), recent, up=up) for state, up in group
             ),
+            bots=tuple(_bot(each) for each in bots if each.labels.target == name),
         )
         for (name, provider), group in groupby(ordered, lambda s: (s[0].target, s[0].provider))
     )
@@ -162,6 +220,38 @@ def _query(
         budget=_budget(state),
         polls=recent.of((state.target, state.query)),
     )
+
+
+def _bot(bot: BotEngagement) -> BotStatus:
+    windows = tuple(
+        WindowStatus(hours, each.engagement, each.expected, each.deviation, each.score)
+        for hours, each in sorted(bot.scores.items())
+    )
+    verdict, window = _verdict(windows)
+    return BotStatus(
+        project=bot.labels.project,
+        environment=bot.labels.bot_environment,
+        verdict=verdict,
+        window=window,
+        windows=windows,
+        weeks=bot.weeks,
+        late=bot.late,
+        end_ms=bot.end_ms,
+        hours=tuple(
+            HourStatus(each.start_ms, each.engagement, each.expected, each.deviation)
+            for each in bot.last_week()
+        ),
+    )
+
+
+def _verdict(windows: Sequence[WindowStatus]) -> tuple[Verdict, WindowStatus | None]:
+    """Return the verdict, and the window that it is about: the farthest off, or the last day."""
+    if not windows:
+        return Verdict.NOT_JUDGED, None
+    farthest = max(windows, key=lambda each: abs(each.score))
+    if abs(farthest.score) >= UNUSUAL:
+        return Verdict.BELOW if farthest.score < 0 else Verdict.ABOVE, farthest
+    return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_HOURS), windows[-1])
 
 
 def _budget(state: QueryState) -> BudgetStatus | None:

@@ -1,6 +1,6 @@
 """``python -m scripts.panel_pictures``: panels drawn from their own queries, into docs/pictures.
 
-The demo's history of 36 days goes into a real Prometheus; what a panel's queries return is drawn
+The demo's history goes into a real Prometheus; what a panel's queries return is drawn
 with the title, colours and lines that the board's JSON gives it. It is not Grafana that draws.
 """
 
@@ -15,21 +15,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from dashboards.source import promql
 from dashboards.source.files import FOLDER
-from dashboards.source.thresholds import Thresholds
 from exporter.logs import configure_logs
 from exporter.providers import BUILT_IN
 from tests.dashboards.demo import HOUR_S, Span, history
-from tests.dashboards.live import Server, ranged, recorded, substituted
+from tests.dashboards.live import Server, ranged, substituted
 
 FOLDER_OF_PICTURES = Path(__file__).parents[1] / "docs/pictures"
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 DAY_S = 24 * HOUR_S
 STEP_S = 900
 PANELS = (
-    ("chatbot-flowxo", "Engagement per hour and expected band", 7),
-    ("chatbot-flowxo", "This week vs. previous 4 weeks", 7),
     ("chatbot-flowxo", "Messages received", 7),
     ("chatbot-exporter", "Polls per hour", 1),
 )
@@ -51,15 +47,11 @@ class Drawn:
 
 
 def spans() -> list[Span]:
-    """Return 36 days, of which the other vendors are in the last quarter of a day."""
-    days = [
-        Span(NOW_S - day * DAY_S, NOW_S - (day - 1) * DAY_S, ("flowxo",))
-        for day in range(36, 1, -1)
-    ]
-    since_s = NOW_S - DAY_S // 4
+    """Return 16 days after four weeks of sleep; the other vendors are in the last quarter of a day."""
+    first_s, awake_s, since_s = NOW_S - 44 * DAY_S, NOW_S - 16 * DAY_S, NOW_S - DAY_S // 4
     return [
-        *days,
-        Span(NOW_S - DAY_S, since_s, ("flowxo",)),
+        Span(first_s, first_s + HOUR_S, ("flowxo",)),
+        Span(awake_s, since_s, ("flowxo",)),
         Span(since_s, NOW_S, tuple(BUILT_IN)),
     ]
 
@@ -71,21 +63,7 @@ def main() -> None:
         folder = Path(made)
         server = Server(folder, STEP_S)
         server.load(history(folder, spans(), every_s=STEP_S, per_hour=40))
-        record(server)
         draw(server)
-
-
-def record(server: Server) -> None:
-    """Record what the panels read: engagement of all days, its expectation of the last ones."""
-    rules = {rule["record"]: rule for rule in recorded(Thresholds(interval_s=STEP_S))}
-    long = [rules[name] for name in (promql.HOUR, promql.actual(promql.FAST))]
-    last = [
-        rule
-        for name, rule in rules.items()
-        if name.endswith((promql.FAST, "_earlier:hour")) and rule not in long
-    ]
-    server.record(long, [(NOW_S - 36 * DAY_S, NOW_S)])
-    server.record(last, [(NOW_S - 8 * DAY_S, NOW_S)])
 
 
 def draw(server: Server) -> None:

@@ -1,15 +1,14 @@
 """Alert rules: what is worth telling somebody, and only then."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from dashboards.source import promql
-from dashboards.source.records import ON, share_names
+from dashboards.source import spend
+from dashboards.source.promql import BY_QUERY, engagement, grown, once, period
 from dashboards.source.thresholds import Drop, Share, Thresholds
 
-BY_QUERY = f"by ({promql.BY_QUERY})"
-ON_QUERY = f"on ({promql.BY_QUERY})"
 _SELF = "chatbot_exporter_"
+_QUERY = f"by ({BY_QUERY})"
 _BOT_BOARD = (
     "/d/chatbot-{{ $labels.provider }}?var-target={{ $labels.target }}"
     "&var-project={{ $labels.project }}"
@@ -18,88 +17,131 @@ _EXPORTER_BOARD = "/d/chatbot-exporter"
 _TARGET_BOARD = (
     "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target }}"
 )
+_BOT = "{{ $labels.project }} on {{ $labels.provider }}"
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert; ``of_engagement`` ones read hourly figures, the others the exporter's own.
+    """One alert; ``of_engagement`` ones read bots' figures, the others the exporter's own.
 
-    ``instead`` is what Grafana asks where no data is itself the alarm: a query and what it must
-    not be below.
+    ``pending`` is how long the condition must hold, ``keep_firing`` how long the alert goes on
+    after it. ``grafana_below`` is for Grafana where no data is itself the alarm: a query, and the
+    number that it must not be below.
     """
 
     name: str
     expr: str
-    hold: str
+    pending: str
     severity: str
     summary: str
     description: str
     board: str
-    keep: str = ""
+    keep_firing: str = ""
     of_engagement: bool = False
-    instead: tuple[str, float] | None = None
+    grafana_below: tuple[str, float] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 def alerts(thresholds: Thresholds) -> Iterator[Alert]:
-    """Yield every alert."""
+    """Yield every alert; one about a drop is there twice, for bots with much and little history."""
     for drop in thresholds.drops:
-        yield _drop(drop)
+        yield from _drop(drop, thresholds.full_weeks)
     yield _users(thresholds)
-    yield _share("Fallback", "fallback replies", thresholds.fallback)
-    yield _share("Handover", "handovers to people", thresholds.handover)
-    yield _not_learnt(thresholds)
+    yield _share("fallback replies", thresholds.fallback)
+    yield _share("handovers to people", thresholds.handover)
+    yield _not_learnt()
+    yield _spend()
     yield from _queries(thresholds)
     yield from _exporter(thresholds)
 
 
-def _drop(drop: Drop) -> Alert:
-    actual, expected = promql.actual(drop.window), promql.expected(drop.window)
-    return Alert(
-        f"ChatbotEngagementDrop{drop.name}",
-        f"{promql.score(drop.window)} < {drop.score:g}\n"
-        f"and {ON} ({actual} < {drop.share:g} * {expected})\n"
-        f"and {ON} ({drop.hours} * {expected} >= {drop.least:g})",
-        drop.hold,
-        "warning",
-        "{{ $labels.project }} on {{ $labels.provider }}: the last "
-        + ("hour is" if drop.hours == 1 else f"{drop.hours} hours are")
-        + " far below usual for this time of the week",
-        f"Fewer than {drop.share:.0%} of the messages (or interactions, or conversations) expected from "
-        "the same hours of earlier weeks, beyond this bot's usual variation.",
-        _BOT_BOARD,
-        keep=drop.keep,
-        of_engagement=True,
+def records(rule: Share) -> Iterator[tuple[str, str]]:
+    """Yield the name and expression of a share's total and of the share, as alerts read them."""
+
+    def mean(family: str) -> str:
+        hours = f'chatbot_period_{family}{{period="hour"}}[{rule.hours}h]'
+        return f"sum without (channel) ({once(f'avg_over_time({hours})')})"
+
+    total, share = rule.recorded
+    yield total, f"{rule.hours} * {mean(rule.whole)}"
+    in_time = once(f'chatbot_period_{rule.whole}{{period="hour"}}')
+    yield (
+        share,
+        f"{mean(rule.part)} / ({mean(rule.whole)} > 0)\nand sum without (channel) ({in_time})",
     )
 
 
+def _drop(drop: Drop, full_weeks: int) -> Iterator[Alert]:
+    expr = (
+        f"{engagement('score', drop.window)} < {drop.score:g}\n"
+        f"and {_below(drop, drop.window)}\n"
+        f"and {engagement('expected', drop.window)} >= {drop.min_expected}"
+    )
+    if drop.newest:
+        expr += f"\nand ignoring (window) {_below(drop, drop.newest)}"
+    weeks = f"\nand ignoring (window) {engagement('history_weeks')}"
+    hours = int(drop.window.removesuffix("h"))
+    known = Alert(
+        f"ChatbotEngagementDrop{drop.name}",
+        f"{expr}{weeks} >= {full_weeks}",
+        drop.pending,
+        "warning",
+        f"{_BOT}: engagement in the last {'hour' if hours == 1 else f'{hours} hours'} is far below usual",
+        f"Less than {drop.share:.0%} of the messages (or interactions, or conversations) that are "
+        "expected for these hours, and further below than this bot usually varies.",
+        _BOT_BOARD,
+        keep_firing=drop.keep_firing,
+        of_engagement=True,
+    )
+    yield known
+    yield replace(
+        known,
+        expr=f"{expr}{weeks} < {full_weeks}",
+        severity="info",
+        description=f"{known.description} Provisional: fewer than {full_weeks} weeks of history are known.",
+        labels={"provisional": "true"},
+    )
+
+
+def _below(drop: Drop, window: str) -> str:
+    return f"{engagement('', window)} < {drop.share:g} * {engagement('expected', window)}"
+
+
 def _users(thresholds: Thresholds) -> Alert:
-    users = "bot:chatbot_weekly_users:last"
+    def users(ago: str = "") -> str:
+        series = 'chatbot_active_users{channel="",window=~"(rolling|trailing)_7d"}'
+        return once(f"{series} offset {ago}" if ago else series)
+
     return Alert(
         "ChatbotUsersDropWeekly",
-        f"{users} < {thresholds.users_share:g} * ({users} offset 2w)\n"
-        f"and {ON} ({users} < {thresholds.users_share:g} * ({users} offset 4w))\n"
-        f"and {ON} (({users} offset 4w) >= {thresholds.users_min})",
+        f"{users()} < {thresholds.users_share:g} * {users('2w')}\n"
+        f"and {users()} < {thresholds.users_share:g} * {users('4w')}\n"
+        f"and {users('4w')} >= {thresholds.users_min}",
         "1d",
         "warning",
-        "{{ $labels.project }} on {{ $labels.provider }}: weekly users are far below last month's",
+        f"{_BOT}: weekly users are far below last month's",
         f"Fewer than {thresholds.users_share:.0%} of the weekly users of two and of four weeks ago.",
         _BOT_BOARD,
         of_engagement=True,
     )
 
 
-def _share(name: str, what: str, rule: Share) -> Alert:
-    base, ratio = share_names(name.lower(), rule)
-    before = f"clamp_min({ratio} offset 1w, {rule.floor:g})"
-    spread = f"sqrt({before} * (1 - clamp_max({before}, {1 - rule.floor:g})) / {base})"
+def _share(what: str, rule: Share) -> Alert:
+    """Return the alert about a share that has risen against the same hours of last week.
+
+    The distance is compared with what chance allows a share of so many.
+    """
+    total, share = rule.recorded
+    before = f"clamp_min({share} offset 1w, {rule.floor:g})"
+    spread = f"sqrt({before} * (1 - clamp_max({before}, {1 - rule.floor:g})) / {total})"
     return Alert(
-        f"Chatbot{name}ShareHigh",
-        f"{ratio} - {ON} ({ratio} offset 1w) > {rule.rise:g}\n"
-        f"and {ON} (({ratio} - {ON} {before}) / {ON} ({spread}) > {rule.score:g})\n"
-        f"and {ON} ({base} >= {rule.least})",
-        rule.hold,
+        f"Chatbot{rule.name}ShareHigh",
+        f"{share} - {share} offset 1w > {rule.rise:g}\n"
+        f"and ({share} - {before}) / {spread} > {rule.score:g}\n"
+        f"and {total} >= {rule.min_total}",
+        rule.pending,
         "warning",
-        "{{ $labels.project }} on {{ $labels.provider }}: the share of " + what + " has risen",
+        f"{_BOT}: the share of {what} has risen",
         f"Over {rule.hours} h the share of {what} is {rule.rise:.0%} of the total or more above "
         "the same hours of last week, more than chance explains.",
         _BOT_BOARD,
@@ -107,30 +149,44 @@ def _share(name: str, what: str, rule: Share) -> Alert:
     )
 
 
-def _not_learnt(thresholds: Thresholds) -> Alert:
-    known = promql.weeks(promql.DAILY)
+def _not_learnt() -> Alert:
     return Alert(
         "ChatbotBaselineNotLearnt",
-        f"{promql.HOUR} >= 0\nunless {ON} ({known} >= {thresholds.weeks_needed})",
+        f"{engagement('history_weeks')} < 1",
         "1d",
         "info",
-        "{{ $labels.project }} on {{ $labels.provider }}: drop alerts need 3 weeks of history",
-        f"Fewer than {thresholds.weeks_needed} of the last {thresholds.weeks} weeks are known, so no "
-        "engagement alert can fire for this bot. Usual for a new one; otherwise Prometheus keeps "
-        "less than 30 days.",
+        f"{_BOT}: drop alerts need one week of history",
+        "Less than a week of history is known, so no engagement alert can fire for this bot. "
+        "Usual for a new bot, or where the vendor does not give its past.",
         _BOT_BOARD,
         of_engagement=True,
     )
 
 
+def _spend() -> Alert:
+    return Alert(
+        "ChatbotSpendHigh",
+        spend.far_above_usual(),
+        "30m",
+        "warning",
+        "{{ $labels.target }} on {{ $labels.provider }}: the cost of the last 24 h is far above usual",
+        f"More than {spend.SHARE:g} times the median of the two weeks before, and more than on any "
+        f"day of the last week, by {spend.LEAST_USD:g} dollars at least.",
+        f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target }}}}",
+        of_engagement=True,
+    )
+
+
 def _queries(thresholds: Thresholds) -> Iterator[Alert]:
-    end = f"max {BY_QUERY} ({_SELF}data_end_timestamp_seconds)"
-    lag = f"max {BY_QUERY} ({_SELF}expected_lag_seconds)"
+    def newest(gauge: str) -> str:
+        return f"max {_QUERY} ({_SELF}{gauge})"
+
+    up, succeeded = newest("target_up"), newest("last_success_timestamp_seconds")
+    late = f"time() - {newest('data_end_timestamp_seconds')}"
     yield Alert(
         "ChatbotDataStale",
-        f"time() - {end} - {ON_QUERY} ({lag} + {ON_QUERY} {promql.period()}) > {thresholds.stale_s}\n"
-        f"or max {BY_QUERY} ({_SELF}target_up) == 0 and {ON_QUERY} "
-        f"time() - max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > {thresholds.stale_s}",
+        f"{late} - ({newest('expected_lag_seconds')} + {period()}) > {thresholds.stale_s}\n"
+        f"or {up} == 0 and time() - {succeeded} > {thresholds.stale_s}",
         "15m",
         "warning",
         "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
@@ -141,18 +197,17 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     )
     yield Alert(
         "ChatbotAuthenticationFailing",
-        f"{_failures('auth', '3h')} > 1.5\nand {ON_QUERY} min {BY_QUERY} ({_SELF}target_up) == 0",
+        f"{_failures('auth', '3h')} > 1.5\nand {up} == 0",
         "10m",
         "critical",
         "{{ $labels.provider }} rejects the credentials of {{ $labels.target }}",
         "At least two polls in three hours failed with an authentication error, and the last poll failed.",
         _TARGET_BOARD,
     )
-    polls = f"sum {BY_QUERY} (increase({_SELF}polls_total[4h]))"
+    throttled = _failures("throttled", "4h")
     yield Alert(
         "ChatbotThrottled",
-        f"{_failures('throttled', '4h')} / {ON_QUERY} ({polls} > 0) > 0.5\n"
-        f"and {ON_QUERY} {_failures('throttled', '4h')} > 2.5",
+        f"{throttled} / (sum {_QUERY} ({grown('polls', '', '4h')}) > 0) > 0.5\nand {throttled} > 2.5",
         "30m",
         "warning",
         "{{ $labels.provider }} rate-limits most polls of {{ $labels.target }}",
@@ -162,7 +217,7 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     yield Alert(
         "ChatbotSchemaChanged",
         f"{_failures('schema', '3h')} > 1.5\n"
-        f"or sum {BY_QUERY} (increase({_SELF}schema_drift_total[3h])) > 1.5",
+        f"or sum {_QUERY} ({grown('schema_drift', '', '3h')}) > 1.5",
         "10m",
         "warning",
         "API response schema changed: {{ $labels.provider }} {{ $labels.query }}",
@@ -171,8 +226,7 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
     )
     yield Alert(
         "ChatbotNeverSucceeded",
-        f"max {BY_QUERY} ({_SELF}target_info) unless {ON_QUERY} "
-        f"max {BY_QUERY} ({_SELF}last_success_timestamp_seconds) > 0",
+        f"{newest('target_info')} unless {succeeded} > 0",
         "3h",
         "warning",
         "No successful poll yet: {{ $labels.target }} {{ $labels.query }}",
@@ -182,7 +236,7 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
 
 
 def _failures(reason: str, window: str) -> str:
-    return f'sum {BY_QUERY} (increase({_SELF}poll_failures_total{{reason="{reason}"}}[{window}]))'
+    return f"""sum {_QUERY} ({grown("poll_failures", f'reason="{reason}"', window)})"""
 
 
 def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
@@ -196,7 +250,7 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "{{ $labels.instance }} cannot be scraped",
         "Prometheus has failed to scrape the exporter for ten minutes.",
         _EXPORTER_BOARD,
-        instead=(f"min by (job, instance) ({up})", 1),
+        grafana_below=(f"min by (job, instance) ({up})", 1),
     )
     yield Alert(
         "ChatbotExporterAbsent",
@@ -223,7 +277,7 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
     )
     yield Alert(
         "ChatbotOverhangStanding",
-        f"sum by (provider, target, family) ({_SELF}overhang) > 0",
+        f"{once(f'{_SELF}overhang')} > 0",
         "1d",
         "info",
         "{{ $labels.target }} {{ $labels.family }}: a counter has been above the provider's total for a day",
@@ -233,7 +287,7 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
     )
     yield Alert(
         "ChatbotSeriesLimitNear",
-        f"max by (family) ({_SELF}series / ({_SELF}series_limit > 0)) > {thresholds.series_share:g}",
+        f"max by (job, family) ({_SELF}series / ({_SELF}series_limit > 0)) > {thresholds.series_share:g}",
         "15m",
         "warning",
         "{{ $labels.family }} is near its series limit",

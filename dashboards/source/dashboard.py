@@ -9,10 +9,13 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from dashboards.source.panels import ORANGE, SKY, SOURCE, Panel
+from dashboards.source.panels import GREY, ORANGE, SKY, SOURCE, Panel
 
 TAG = "chatbot"
 ALL = "$__all"
+_UPGRADES = (
+    "count by (version) (chatbot_exporter_build_info unless chatbot_exporter_build_info offset 15m)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DashboardPage:
-    """One dashboard; ``uid`` is its address and file name for ever."""
+    """One dashboard; ``uid`` is its address and file name, and never changes."""
 
     uid: str
     title: str
@@ -44,6 +47,7 @@ class DashboardPage:
     variables: Sequence[Variable]
     rows: Sequence[Row]
     alerts: str
+    holidays: str = ""
     tags: Sequence[str] = ()
     since: str = "now-7d"
 
@@ -90,9 +94,11 @@ def _built(board: DashboardPage) -> dashboard.Dashboard:
             dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
         )
         .link(_siblings())
-        .annotation(_alerts(board))
-        .annotation(_upgrades())
+        .annotation(_annotation("Alerts", ORANGE, board.alerts))
+        .annotation(_annotation("Exporter upgrades", SKY, _UPGRADES))
     )
+    if board.holidays:
+        built.annotation(_annotation("Holidays", GREY, board.holidays))
     for variable in board.variables:
         built.with_variable(_variable(variable))
     for row in board.rows:
@@ -132,25 +138,12 @@ def _siblings() -> dashboard.DashboardLink:
     )
 
 
-def _alerts(board: DashboardPage) -> dashboard.AnnotationQuery:
+def _annotation(name: str, colour: str, expr: str) -> dashboard.AnnotationQuery:
     return (
         dashboard.AnnotationQuery()
-        .name("Alerts")
+        .name(name)
         .datasource(SOURCE)
         .enable(enable=True)
-        .icon_color(ORANGE)
-        .expr(board.alerts)
-    )
-
-
-def _upgrades() -> dashboard.AnnotationQuery:
-    return (
-        dashboard.AnnotationQuery()
-        .name("Exporter upgrades")
-        .datasource(SOURCE)
-        .enable(enable=True)
-        .icon_color(SKY)
-        .expr(
-            "count by (version) (chatbot_exporter_build_info unless chatbot_exporter_build_info offset 15m)"
-        )
+        .icon_color(colour)
+        .expr(expr)
     )

@@ -14,9 +14,9 @@ def trust() -> tuple[Panel, ...]:
     """Return what changed after it was read, and what could not be."""
 
     def changes(name: str, *by: str, hours: int = 1) -> tuple[str, str]:
-        labels = ", ".join((*promql.QUERY, *by))
+        labels = ", ".join((promql.BY_QUERY, *by))
         legend = " ".join((WHO, *(f"{{{{{label}}}}}" for label in by)))
-        return (f"sum by ({labels}) (increase({OWN}{name}_total{{{ANY}}}[{hours}h]))", legend)
+        return (f"sum by ({labels}) ({promql.grown(name, ANY, f'{hours}h')})", legend)
 
     revisions, legend = changes("revisions", "direction", "stage")
     return (
@@ -40,7 +40,7 @@ def trust() -> tuple[Panel, ...]:
             "cannot fall: growth waits until it is worked off.",
             "short",
             (
-                f"sum by (provider, target, family) ({OWN}overhang{{{ANY}}})",
+                promql.once(f"{OWN}overhang{{{ANY}}}"),
                 "{{target}} {{family}}",
             ),
         ),
@@ -49,10 +49,7 @@ def trust() -> tuple[Panel, ...]:
             "Overhang made permanent so that counters could grow again.",
             "short",
             (
-                (
-                    f"sum by (provider, target, family) (increase({OWN}written_off_total"
-                    f"{{{ANY}}}[24h]))"
-                ),
+                promql.grown("written_off", ANY, "24h"),
                 "{{target}} {{family}}",
             ),
             none="Nothing was written off",
@@ -105,14 +102,14 @@ def series() -> tuple[Panel, ...]:
             "Series by family",
             "Series on /metrics.",
             "short",
-            (f"max by (family) ({OWN}series{{{JOB}}})", "{{family}}"),
+            (f"max by (job, family) ({OWN}series{{{JOB}}})", "{{family}}"),
         ),
         lines(
             "Share of the series limit",
             "At 1, new label sets are counted as `other` or dropped.",
             "percentunit",
             (
-                f"max by (family) ({OWN}series{{{JOB}}} / ({OWN}series_limit{{{JOB}}} > 0))",
+                f"max by (job, family) ({OWN}series{{{JOB}}} / ({OWN}series_limit{{{JOB}}} > 0))",
                 "{{family}}",
             ),
         ),
@@ -121,10 +118,7 @@ def series() -> tuple[Panel, ...]:
             "By reason.",
             "short",
             (
-                (
-                    f"sum by (target, family, reason) (increase({OWN}dropped_series_total"
-                    f"{{{ANY}}}[1h])) > 0"
-                ),
+                f"{promql.grown('dropped_series', ANY, '1h')} > 0",
                 "{{target}} {{family}} {{reason}}",
             ),
             none="No label set was dropped",
@@ -133,13 +127,16 @@ def series() -> tuple[Panel, ...]:
             "Samples in a scrape",
             "After relabelling, as Prometheus counts them.",
             "short",
-            (f"max by (instance) (scrape_samples_post_metric_relabeling{{{JOB}}})", "{{instance}}"),
+            (
+                f"max by (job, instance) (scrape_samples_post_metric_relabeling{{{JOB}}})",
+                "{{instance}}",
+            ),
         ),
         lines(
             "Scrape duration",
             "As Prometheus measures it.",
             "s",
-            (f"max by (instance) (scrape_duration_seconds{{{JOB}}})", "{{instance}}"),
+            (f"max by (job, instance) (scrape_duration_seconds{{{JOB}}})", "{{instance}}"),
         ),
         lines(
             "Rule evaluation failures per hour",
@@ -164,13 +161,13 @@ def ledger() -> tuple[Panel, ...]:
             "Size",
             "On disk.",
             "bytes",
-            (f"max by (instance) ({OWN}ledger_size_bytes{{{JOB}}})", "{{instance}}"),
+            (f"max by (job, instance) ({OWN}ledger_size_bytes{{{JOB}}})", "{{instance}}"),
         ),
         lines(
             "Rows by table",
             "Kept to 45 days.",
             "short",
-            (f"max by (table) ({OWN}ledger_rows{{{JOB}}})", "{{table}}"),
+            (f"max by (job, table) ({OWN}ledger_rows{{{JOB}}})", "{{table}}"),
         ),
         lines(
             "Commit duration, p50 and p95",
@@ -183,7 +180,7 @@ def ledger() -> tuple[Panel, ...]:
             "Rises while no poll commits.",
             "s",
             (
-                f"time() - max by (instance) ({OWN}ledger_last_commit_timestamp_seconds{{{JOB}}})",
+                f"time() - max by (job, instance) ({OWN}ledger_last_commit_timestamp_seconds{{{JOB}}})",
                 "{{instance}}",
             ),
         ),
@@ -192,7 +189,7 @@ def ledger() -> tuple[Panel, ...]:
             "Operations of the ledger that failed.",
             "short",
             (
-                f"sum by (operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
+                f"sum by (job, operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
                 "{{operation}}",
             ),
             none="No operation failed",
@@ -201,13 +198,16 @@ def ledger() -> tuple[Panel, ...]:
             "Claims held by each replica",
             "Queries this replica polls.",
             "short",
-            (f"max by (instance) ({OWN}claims{{{JOB}}})", "{{instance}}"),
+            (f"max by (job, instance) ({OWN}claims{{{JOB}}})", "{{instance}}"),
         ),
         lines(
             "Claims lost per hour",
             "Claims another replica took before the poll committed.",
             "short",
-            (f"sum by (instance) (increase({OWN}claims_lost_total{{{JOB}}}[1h]))", "{{instance}}"),
+            (
+                f"sum by (job, instance) (increase({OWN}claims_lost_total{{{JOB}}}[1h]))",
+                "{{instance}}",
+            ),
         ),
     )
 

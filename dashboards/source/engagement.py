@@ -1,12 +1,11 @@
 """Panels about engagement that the overview and the provider boards share."""
 
-from dashboards.source import promql, records
 from dashboards.source.panels import (
     BLUE,
     GREY,
     ORANGE,
-    PINK,
     SKY,
+    USUAL,
     VERMILION,
     Caption,
     Curve,
@@ -17,15 +16,13 @@ from dashboards.source.panels import (
     graph,
     stat_panel,
 )
-from dashboards.source.thresholds import Thresholds
+from dashboards.source.promql import BY_QUERY, engagement, period
 
 MEANING = (
     "Engagement of a bot is its messages received; where its provider counts none, its "
     "interactions; else its conversations started. Only hours that have settled count."
 )
-LATE = "No settled hour in time, see Data age"
-_DAY = "Needs 20 of the last 24 hours, in time"
-_HOURS = "Needs 3 hours, settled and in time"
+NO_HISTORY = "Needs one week of history, and data in time"
 _AGAINST = ((None, VERMILION), (-0.4, ORANGE), (-0.2, BLUE))
 _PER_BOT = "{{project}} {{bot_environment}}"
 
@@ -35,81 +32,77 @@ def total(select: str) -> Panel:
     caption = Caption(
         "Engagement, last 24 settled hours",
         MEANING + " Providers define these differently: compare a bot with itself.",
-        no_value=_DAY,
+        no_value=NO_HISTORY,
     )
-    return stat_panel(caption, f"sum(24 * {promql.actual(promql.DAILY)}{{{select}}})")
+    return stat_panel(caption, f"sum({engagement('', '24h', select)})")
 
 
 def against_usual(select: str) -> Panel:
-    """Return the last 24 hours against the same 24 hours of earlier weeks."""
-    actual, expected = promql.actual(promql.DAILY), promql.expected(promql.DAILY)
-    on = f"on ({promql.BY_BOT})"
+    """Return the last 24 hours against the number expected for them."""
     caption = Caption(
         "Change vs. usual for this weekday",
-        "Last 24 settled hours compared with the value expected from the same hours of four weeks and the day before. "
-        "Needs 3 weeks of history; empty until then.",
+        "Last 24 settled hours compared with the number that the exporter expects for them from "
+        "up to five weeks of history.",
         "percentunit",
-        "Needs 3 weeks of history, and 20 of the last 24 hours in time",
+        NO_HISTORY,
     )
-    expr = (
-        f"sum({actual}{{{select}}} and {on} {expected}) / "
-        f"(sum({expected}{{{select}}} and {on} {actual}) > 0) - 1"
-    )
-    return stat_panel(caption, expr, steps=_AGAINST)
+    actual, expected = engagement("", "24h", select), engagement("expected", "24h", select)
+    return stat_panel(caption, f"sum({actual}) / (sum({expected}) > 0) - 1", steps=_AGAINST)
 
 
 def band(select: str) -> Panel:
-    """Return each bot's 3 h mean inside the band that earlier weeks let expect."""
-    thresholds = Thresholds()
-    drop = thresholds.drop(promql.FAST)
+    """Return each bot's engagement in three hours inside its expected band."""
+    actual, expected = engagement("", "3h", select), engagement("expected", "3h", select)
+    away = f"{USUAL} * {engagement('deviation', '3h', select)}"
     caption = Caption(
-        "Engagement per hour and expected band",
-        MEANING
-        + " Mean of three hours; the band between the thin lines is the value expected from the same hours of four "
-        "weeks and the day before, plus or minus two usual deviations. No band: needs 3 weeks of history.",
-        no_value=_HOURS,
+        "Engagement in 3 hours and expected band",
+        f"{MEANING} Sum of three hours. The thin lines are the expected number plus and minus "
+        f"{USUAL} usual deviations of the bot.",
+        no_value=NO_HISTORY,
     )
     curves = (
-        Curve(f"{promql.actual(promql.FAST)}{{{select}}}", _PER_BOT),
-        Curve(records.edge(select, 2, drop, thresholds), f"{_PER_BOT} high", band_edge()),
-        Curve(records.edge(select, -2, drop, thresholds), f"{_PER_BOT} low", band_edge()),
-        Curve(f"{promql.expected(promql.FAST)}{{{select}}}", f"{_PER_BOT} expected", dashed(GREY)),
+        Curve(actual, _PER_BOT),
+        Curve(f"{expected} + {away}", f"{_PER_BOT} high", band_edge()),
+        Curve(f"clamp_min({expected} - {away}, 0)", f"{_PER_BOT} low", band_edge()),
+        Curve(expected, f"{_PER_BOT} expected", dashed(GREY)),
     )
     return graph(caption, curves, interval="15m", width=24)
 
 
 def weeks(select: str) -> Panel:
-    """Return this week over the four before it."""
-    series = f"{promql.actual(promql.FAST)}{{{select}}}"
-    earlier = zip((1, 2, 3, 4), (SKY, ORANGE, PINK, GREY), strict=True)
+    """Return this week, last week, and what was expected."""
     caption = Caption(
-        "This week vs. previous 4 weeks",
-        "Sum of the chosen bots, mean of three hours, with the same hours of earlier weeks. "
-        "A sum is empty for hours in which no bot has data.",
-        no_value=_HOURS,
+        "This week vs. last week and expected",
+        "Sum of the chosen bots in three hours, beside the same hours a week before and the "
+        "expected number. A sum is empty for hours in which no bot has data.",
+        no_value=NO_HISTORY,
     )
-    curves = [Curve(f"sum({series})", "now", (*fixed(BLUE), ("custom.lineWidth", 3)))]
-    curves += [
-        Curve(
-            f"sum({series} offset {number}w)",
-            f"{number} week{'s'[: number - 1]} ago",
-            dashed(colour),
-        )
-        for number, colour in earlier
-    ]
+    actual = engagement("", "3h", select)
+    before = engagement("", "3h", select, " offset 1w")
+    curves = (
+        Curve(f"sum({actual})", "now", (*fixed(BLUE), ("custom.lineWidth", 3))),
+        Curve(f"sum({before})", "1 week ago", dashed(SKY)),
+        Curve(f"sum({engagement('expected', '3h', select)})", "expected", dashed(GREY)),
+    )
     return graph(caption, curves, interval="30m", width=12)
 
 
 def learnt(select: str) -> Panel:
-    """Return how many of four weeks the expectation rests on."""
+    """Return how many weeks the expectation rests on."""
     caption = Caption(
-        "Baseline: weeks of history (of 4)",
-        "Fewer than three: no expectation, no band and no engagement alert for that bot. "
-        "Prometheus must keep at least 30 days of data.",
+        "Weeks of history (of 5)",
+        "Of the bot that has least. Fewer than one: no expectation and no drop alert. Fewer than "
+        "four: drop alerts are provisional.",
         "none",
+        "No hour has settled yet",
     )
-    expr = f"min({promql.weeks(promql.DAILY)}{{{select}}}) or vector(0)"
-    return stat_panel(caption, expr, steps=((None, ORANGE), (3, BLUE)))
+    expr = f"min({engagement('history_weeks', matchers=select)})"
+    return stat_panel(caption, expr, steps=((None, ORANGE), (4, BLUE)))
+
+
+def holidays(select: str) -> str:
+    """Return a query for the bots whose newest settled hour lies on a configured holiday."""
+    return f"{engagement('holiday', matchers=select)} == 1"
 
 
 def age(targets: str) -> Panel:
@@ -134,7 +127,7 @@ def late(targets: str) -> Panel:
         "none",
         "No successful poll yet",
     )
-    end = f"max by ({promql.BY_QUERY}) (chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
-    lag = f"max by ({promql.BY_QUERY}) (chatbot_exporter_expected_lag_seconds{{{targets}}})"
-    expr = f"count(time() - {end} > {promql.period(targets)} + {lag}) or vector(0)"
+    end = f"max by ({BY_QUERY}) (chatbot_exporter_data_end_timestamp_seconds{{{targets}}})"
+    lag = f"max by ({BY_QUERY}) (chatbot_exporter_expected_lag_seconds{{{targets}}})"
+    expr = f"count(time() - {end} > {period(targets)} + {lag}) or vector(0)"
     return stat_panel(caption, expr, steps=((None, BLUE), (1, VERMILION)))

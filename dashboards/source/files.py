@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from dashboards.source import operations, overview, provider
+from dashboards.source import manifest, operations, overview, provider, spend
 from dashboards.source.dashboard import DashboardPage, rendered
 from dashboards.source.metrics_shown import PROVIDERS
 from dashboards.source.rule_files import Links, rule_files
@@ -18,6 +18,8 @@ def boards() -> Iterator[DashboardPage]:
     """Yield every board."""
     yield overview.board()
     yield from (provider.board(name) for name in PROVIDERS)
+    yield from manifest.boards()
+    yield spend.board()
     yield operations.board()
 
 

@@ -18,7 +18,7 @@ class PanelKind(Enum):
 class MetricPanel:
     """One family on a board.
 
-    ``by`` is the label drawn apart, ``note`` what to beware of. ``needs`` is what an empty panel of
+    ``by`` is the label with a line for each value, ``note`` a warning. ``needs`` is what an empty panel of
     a query that is configured and polled needs.
     """
 
@@ -71,7 +71,7 @@ _RAW = "In the unit that the API returns; `units` in the settings turns it into 
 
 ALL_METRICS: tuple[MetricPanel, ...] = (
     _counter("messages_received", "Messages received", "channel"),
-    _counter("messages_sent", "Messages sent", "channel", "What the bot wrote; people are apart."),
+    _counter("messages_sent", "Messages sent", "channel", "Without messages by people."),
     _counter("operator_messages_sent", "Messages by people", "channel"),
     _counter("interactions", "Interactions", "interaction_type", "A turn as the vendor counts it."),
     _counter(
@@ -356,8 +356,8 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
 
 NOT_SHOWN: dict[str, str] = {
     "chatbot_flowxo_top_message_uses": "what users wrote: off by default, and not for a wall",
-    "chatbot_llm_cost_usd_total": "fed by manifests only, whose boards show it",
     "chatbot_period_*": "newest settled period of a counter that is shown; the rules read it",
+    "chatbot_engagement_holiday": "an annotation, no panel",
 }
 """Families of the catalogue on no board, and why; ``*`` stands for any ending."""
 

@@ -1,4 +1,4 @@
-"""The board for whoever runs the exporter: polls, budgets, trust in the counts, the ledger."""
+"""The board for operators of the exporter: polls, budgets, data quality, the ledger."""
 
 from dashboards.source import promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable
@@ -77,7 +77,7 @@ def _now() -> tuple[Panel, ...]:
         _stat(
             "Queries failing",
             "Queries whose last poll failed.",
-            f"count({OWN}target_up{{{ANY}}} == 0) or vector(0)",
+            f"count({promql.once(f'{OWN}target_up{{{ANY}}}')} == 0) or vector(0)",
             "none",
             _BAD_FROM_ONE,
         ),
@@ -91,14 +91,14 @@ def _now() -> tuple[Panel, ...]:
         _stat(
             "Circuits open",
             "Accounts that are paused after repeated failures.",
-            f"sum({OWN}circuit_open{{{ANY}}})",
+            f"sum({promql.once(f'{OWN}circuit_open{{{ANY}}}')})",
             "none",
             _BAD_FROM_ONE,
         ),
         _stat(
             "Suspicious responses (quarantined)",
             "Queries whose last response looks like a collapse. The exporter counts it after confirmation.",
-            f"sum({OWN}quarantined{{{ANY}}})",
+            f"sum({promql.once(f'{OWN}quarantined{{{ANY}}}')})",
             "none",
             _BAD_FROM_ONE,
         ),
@@ -139,7 +139,7 @@ def _queries() -> Panel:
 
 
 def _settings() -> Panel:
-    expr = f"max by (provider, target, query, granularity, timezone) ({OWN}target_info{{{ANY}}})"
+    expr = f"max by ({promql.BY_QUERY}, granularity, timezone) ({OWN}target_info{{{ANY}}})"
     caption = Caption(
         "Settings in effect", "How each query counts; days follow its time zone.", "none"
     )
@@ -147,16 +147,14 @@ def _settings() -> Panel:
 
 
 def _polls() -> tuple[Panel, ...]:
-    failures = f"sum by (provider, target, query, reason) (increase({OWN}poll_failures_total{{{ANY}}}[1h]))"
-    skipped = (
-        f"sum by (target, query, reason) (increase({OWN}polls_skipped_total{{{ANY}}}[1h])) > 0"
-    )
+    failures = f"sum by ({promql.BY_QUERY}, reason) ({promql.grown('poll_failures', ANY, '1h')})"
+    skipped = f"sum by ({promql.BY_QUERY}, reason) ({promql.grown('polls_skipped', ANY, '1h')}) > 0"
     return (
         lines(
             "Polls per hour",
             "Polls started.",
             "short",
-            (f"sum by (provider) (increase({OWN}polls_total{{{ANY}}}[1h]))", "{{provider}}"),
+            (f"sum by (provider) ({promql.grown('polls', ANY, '1h')})", "{{provider}}"),
         ),
         lines(
             "Failed polls per hour",
@@ -203,7 +201,7 @@ def _requests() -> tuple[Panel, ...]:
             "Requests that a provider rejected because of its rate limit.",
             "short",
             (
-                f"sum by (provider, target) (increase({OWN}throttled_total{{{ANY}}}[1h]))",
+                f"sum by (job, provider, target) ({promql.grown('throttled', ANY, '1h')})",
                 "{{provider}} {{target}}",
             ),
         ),
@@ -212,7 +210,7 @@ def _requests() -> tuple[Panel, ...]:
             "Requests that can be sent now.",
             "short",
             (
-                f"min by (provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
+                f"min by (job, provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
                 "{{target}} {{budget}}",
             ),
             none="No target has a budget",
@@ -223,7 +221,7 @@ def _requests() -> tuple[Panel, ...]:
             "s",
             (
                 (
-                    f"clamp_min(max by (provider, target) ({OWN}blocked_until_timestamp_seconds"
+                    f"clamp_min(max by (job, provider, target) ({OWN}blocked_until_timestamp_seconds"
                     f"{{{ANY}}}) - time(), 0)"
                 ),
                 "{{provider}} {{target}}",
@@ -258,7 +256,7 @@ def _process() -> tuple[Panel, ...]:
             "s",
             (
                 (
-                    f"time() - max by (instance) ({OWN}config_last_reload_success_timestamp_seconds"
+                    f"time() - max by (job, instance) ({OWN}config_last_reload_success_timestamp_seconds"
                     f"{{{JOB}}})"
                 ),
                 "{{instance}}",
@@ -269,7 +267,7 @@ def _process() -> tuple[Panel, ...]:
             "Log lines that could not be written.",
             "short",
             (
-                f"sum by (instance) (increase({OWN}log_lines_dropped_total{{{JOB}}}[1h]))",
+                f"sum by (job, instance) (increase({OWN}log_lines_dropped_total{{{JOB}}}[1h]))",
                 "{{instance}}",
             ),
         ),
@@ -277,18 +275,21 @@ def _process() -> tuple[Panel, ...]:
             "Clock steps per hour",
             "Steps of the wall clock that were noticed and corrected.",
             "short",
-            (f"sum by (instance) (increase({OWN}clock_steps_total{{{JOB}}}[1h]))", "{{instance}}"),
+            (
+                f"sum by (job, instance) (increase({OWN}clock_steps_total{{{JOB}}}[1h]))",
+                "{{instance}}",
+            ),
         ),
         table_panel(
             Caption("Builds", "Running version, by instance.", "none"),
             {
                 "Ledger schema": (
-                    f"max by (instance) ({OWN}ledger_schema_version{{{JOB}}})",
+                    f"max by (job, instance) ({OWN}ledger_schema_version{{{JOB}}})",
                     "none",
                 ),
                 "Build": (
                     (
-                        "max by (instance, version, revision, python_version) "
+                        "max by (job, instance, version, revision, python_version) "
                         f"({OWN}build_info{{{JOB}}})"
                     ),
                     "none",

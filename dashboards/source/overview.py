@@ -5,6 +5,7 @@ from dashboards.source.dashboard import DashboardPage, Row, Variable
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
+    USUAL,
     Caption,
     Curve,
     Panel,
@@ -14,8 +15,8 @@ from dashboards.source.panels import (
     text_panel,
     timeline,
 )
-from dashboards.source.thresholds import Thresholds
 
+LATE = "No value in time, see Data age"
 UID = "chatbot-overview"
 BOTS = promql.bots()
 TARGETS = promql.targets()
@@ -53,6 +54,7 @@ def board() -> DashboardPage:
             Row("About this dashboard", (_definitions(),)),
         ),
         alerts=_ALERTS,
+        holidays=engagement.holidays(BOTS),
         tags=("overview",),
     )
 
@@ -69,32 +71,27 @@ def _now() -> tuple[Panel, ...]:
             "Contained, last 24 h",
             "One minus handovers by conversations, of bots that report both. A user who leaves "
             "without an answer counts as contained; compare with the fallback share.",
-            f'1 - sum(avg_over_time(chatbot_period_handovers{{{BOTS},period="hour"}}[24h])) / '
-            f'(sum(avg_over_time(chatbot_period_conversations_started{{{BOTS},period="hour"}}[24h])'
-            f" and on ({promql.BY_BOT}) chatbot_handovers_total) > 0)",
+            f"1 - {_ratio('handovers', 'conversations_started')}",
             "a bot with conversations and handovers",
         ),
         _share(
             "Fallback share, last 24 h",
             "Fallback replies by messages received, of bots that report both.",
-            f'sum(avg_over_time(chatbot_period_fallbacks{{{BOTS},period="hour"}}[24h])) / '
-            f'(sum(avg_over_time(chatbot_period_messages_received{{{BOTS},period="hour"}}[24h])'
-            f" and on ({promql.BY_BOT}) chatbot_fallbacks_total) > 0)",
+            _ratio("fallbacks", "messages_received"),
             "a bot with messages and fallback replies",
         ),
         _share(
             "Positive feedback, last 7 days",
             "Positive by positive and negative ratings; empty below 20 of them.",
-            f'sum(increase(chatbot_feedback_total{{{BOTS},rating="positive"}}[7d])) / '
-            f'(sum(increase(chatbot_feedback_total{{{BOTS},rating=~"positive|negative"}}[7d]))'
-            " >= 20)",
+            f"""{_increase("feedback", "7d", 'rating="positive"')} / """
+            f"""({_increase("feedback", "7d", 'rating=~"positive|negative"')} >= 20)""",
             "20 ratings in 7 days",
         ),
         _share(
             "Outbound API errors, last 24 h",
             "Failed requests of the bots to other APIs, by all of them.",
-            f"sum(increase(chatbot_outbound_api_request_errors_total{{{BOTS}}}[24h])) / "
-            f"(sum(increase(chatbot_outbound_api_requests_total{{{BOTS}}}[24h])) > 0)",
+            f"{_increase('outbound_api_request_errors', '24h')} / "
+            f"({_increase('outbound_api_requests', '24h')} > 0)",
             "a bot with API requests in 24 hours",
         ),
     )
@@ -103,6 +100,21 @@ def _now() -> tuple[Panel, ...]:
 def _share(title: str, description: str, expr: str, needs: str) -> Panel:
     caption = Caption(title, description, "percentunit", f"Needs {needs}")
     return stat_panel(caption, expr, width=_SHARE_WIDTH)
+
+
+def _ratio(part: str, whole: str) -> str:
+    """Return the share of the last 24 hours, over the bots that count both."""
+
+    def mean(family: str) -> str:
+        return promql.once(f'avg_over_time(chatbot_period_{family}{{{BOTS},period="hour"}}[24h])')
+
+    both = f"and on ({promql.BY_BOT}) chatbot_{part}_total"
+    return f"sum({mean(part)}) / (sum({mean(whole)} {both}) > 0)"
+
+
+def _increase(counter: str, window: str, *more: str) -> str:
+    series = f"chatbot_{counter}_total{{{','.join((BOTS, *more))}}}"
+    return f"sum({promql.once(f'increase({series}[{window}])')})"
 
 
 def _alerting() -> Panel:
@@ -116,50 +128,57 @@ def _alerting() -> Panel:
 
 def _table() -> Panel:
     by = f"max by ({promql.BY_BOT})"
+    actual = promql.engagement("", "24h", BOTS)
+    expected = promql.engagement("expected", "24h", BOTS)
+    score = f"{by} ({promql.engagement('score', '24h', BOTS)})"
     columns = {
-        "Last 24 h": (f"24 * {by} ({promql.actual(promql.DAILY)}{{{BOTS}}})", "short"),
-        "Change vs. usual": (
-            (
-                f"{by} ({promql.actual(promql.DAILY)}{{{BOTS}}} / "
-                f"({promql.expected(promql.DAILY)}{{{BOTS}}} > 0) - 1)"
-            ),
-            "percentunit",
-        ),
-        "Score": (f"{by} ({promql.score(promql.DAILY)}{{{BOTS}}})", "none"),
+        "Last 24 h": (f"{by} ({actual})", "short"),
+        "Change vs. usual": (f"{by} ({actual} / ({expected} > 0) - 1)", "percentunit"),
+        "Status": (score, "none"),
+        "Score": (score, "none"),
         "Active users": (
             f'{by} (chatbot_active_users{{{BOTS},channel="",window=~"day|rolling_1d|trailing_30d|hour"}})',
             "short",
         ),
         "Data age": (
             (
-                f"{by} (0 * {promql.HOUR}{{{BOTS}}} + on (provider, target) group_left () "
-                f"max by (provider, target) (time() - chatbot_exporter_data_end_timestamp_seconds))"
+                f"{by} (0 * {actual} + on (job, provider, target) group_left () "
+                "max by (job, provider, target) (time() - chatbot_exporter_data_end_timestamp_seconds))"
             ),
             "s",
         ),
     }
     caption = Caption(
         "Bots by anomaly score",
-        engagement.MEANING + " Score: distance from usual in usual deviations; the daily alert "
-        f"needs less than {Thresholds().drop(promql.DAILY).score:g}. Active users: over a day if the provider reports it, else over its "
-        "own window. Empty cells: not in time, not available, or needs 3 weeks of history.",
-        no_value="No bot has data in time",
+        engagement.MEANING
+        + " Score: distance of the last 24 hours from the expected number, in usual deviations "
+        f"of the bot; below or above usual is beyond {USUAL}. Active users: over a day if the provider "
+        "reports it, else over its own window. Empty cells: not in time, not available, or needs one week of history.",
+        no_value=engagement.NO_HISTORY,
     )
     link = (
         "/d/chatbot-${__data.fields.provider}?${__url_time_range}&var-datasource=${datasource}"
         "&var-target=${__data.fields.target}&var-project=${__data.fields.project}"
         "&var-bot_environment=${__data.fields.bot_environment}"
     )
-    return table_panel(caption, columns, link=link, sort_by="Score")
+    return table_panel(
+        caption,
+        columns,
+        hidden=("job",),
+        link=link,
+        sort_by="Score",
+        in_words="Status",
+    )
 
 
 def _by_provider() -> Panel:
     caption = Caption(
         "Engagement per hour by provider",
         engagement.MEANING + " Vendors count different things; do not compare providers.",
-        no_value=engagement.LATE,
+        no_value=engagement.NO_HISTORY,
     )
-    expr = f"sum by (provider) (avg_over_time({promql.HOUR}{{{BOTS}}}[$__interval]))"
+    hourly = promql.once(f'avg_over_time(chatbot_engagement{{window="1h",{BOTS}}}[$__interval])')
+    expr = f"sum by (provider) ({hourly})"
     return graph(caption, (Curve(expr, "{{provider}}"),), stacked=True)
 
 
@@ -168,7 +187,7 @@ def _people() -> Panel:
         "Active users by bot and window",
         "As each provider defines them. Never add windows, channels or bots: one person may be "
         "in several.",
-        no_value=engagement.LATE,
+        no_value=LATE,
     )
     expr = f'max by ({promql.BY_BOT}, window) (chatbot_active_users{{{BOTS},channel=""}})'
     return graph(caption, (Curve(expr, "{{project}} {{bot_environment}} {{window}}"),), width=24)
@@ -190,8 +209,8 @@ def _definitions() -> Panel:
     return text_panel(
         "Definitions",
         f"**Engagement.** {engagement.MEANING}\n\n"
-        "**Usual** is the median of the same hours of the week, one to four weeks ago (at least "
-        "three are needed), adjusted for the adjacent days and for the previous day.\n\n"
+        "**Usual** is what the exporter expects of the same hours of the week, learnt from up to five weeks "
+        "that the vendor and the ledger know (at least one is needed), at the level of the last days.\n\n"
         "**No value is not zero.** A value is not exported while its data is late; *Data age* shows "
         "the delay. A provider's dashboard shows only metrics that the provider offers.",
     )

@@ -29,7 +29,7 @@ PROVIDER_COLOURS = {
     "voiceflow": SKY,
     "xenioo": PINK,
 }
-"""Okabe and Ito's colours, told apart with every kind of colour vision; status runs from blue to
+"""Okabe and Ito's colours, which people with any colour vision can distinguish; status runs from blue to
 orange to vermilion, and always has a number, a word or an arrow as well."""
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -37,11 +37,13 @@ GAP_MS = 7_200_000
 Panel: TypeAlias = Builder[model.Panel]
 Steps: TypeAlias = tuple[tuple[float | None, str], ...]
 PLAIN: Steps = ((None, BLUE),)
+USUAL = 3
+"""So many usual deviations from the expected number are still as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What a panel says of itself; ``no_value`` tells apart what is missing from what is zero."""
+    """Title, description and unit of a panel; ``no_value`` says why nothing is shown."""
 
     title: str
     description: str
@@ -59,7 +61,7 @@ class Curve:
 
 
 def stat_panel(caption: Caption, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
-    """Return one figure, with its course behind it."""
+    """Return one number with a sparkline."""
     return (
         stat.Panel()
         .title(caption.title)
@@ -143,10 +145,12 @@ def table_panel(
     hidden: Sequence[str] = (),
     link: str = "",
     sort_by: str = "",
+    in_words: str = "",
 ) -> Panel:
     """Return the present values side by side, a row for each label set.
 
-    ``columns`` are title to ``(query, unit)``. ``link`` is where a row leads.
+    ``columns`` are title to ``(query, unit)``. ``link`` is where a row leads. ``in_words`` is a
+    column of scores to show as words.
     """
     panel = (
         table.Panel()
@@ -166,6 +170,9 @@ def table_panel(
         target = _target(expr, "", number).instant().format(query.PromQueryFormat.TABLE)
         panel.with_target(target)
         panel.override_by_name(title, _properties((("unit", unit),)))
+    if in_words:
+        look = (("mappings", _score_words()), ("custom.cellOptions", {"type": "color-text"}))
+        panel.override_by_name(in_words, _properties(look))
     if link:
         row = {"title": "Open its provider's board", "url": link, "targetBlank": False}
         panel.override_by_name("project", _properties((("links", [row]),)))
@@ -210,6 +217,25 @@ def band_edge() -> tuple[tuple[str, object], ...]:
 def invisible() -> tuple[tuple[str, object], ...]:
     """Return the overrides of a line that is there for its legend only."""
     return (*fixed(GREY), ("custom.lineWidth", 0), ("custom.showPoints", "never"))
+
+
+def _score_words() -> list[dict[str, object]]:
+    ranges = (
+        (None, -USUAL, "below usual", VERMILION),
+        (-USUAL, USUAL, "as expected", BLUE),
+        (USUAL, None, "above usual", SKY),
+    )
+    return [
+        {
+            "type": "range",
+            "options": {
+                "from": low,
+                "to": high,
+                "result": {"text": text, "color": colour, "index": number},
+            },
+        }
+        for number, (low, high, text, colour) in enumerate(ranges)
+    ]
 
 
 def _organised(

@@ -1,79 +1,54 @@
-"""What dashboards and rules share: labels, selectors, names of recorded series."""
+"""What dashboards and rules share: labels, selectors, and queries over several replicas.
+
+Replicas of one exporter, scraped one by one, differ in ``instance`` and ``pod`` and show the same
+values; exporters differ in ``job``. So every query about a bot or a target first takes one of the
+replicas (``once``), or adds what each of them has done itself (``SELF_COUNTED``).
+"""
 
 BOT = ("provider", "target", "project", "bot_environment")
 QUERY = ("provider", "target", "query")
-BY_BOT = ", ".join(BOT)
-BY_QUERY = ", ".join(QUERY)
-
-HOUR = "bot:chatbot_engagement:hour"
-FAST = "avg3h"
-DAILY = "avg24h"
-
-
-def actual(window: str) -> str:
-    """Return the recorded mean per hour of a window (``avg3h``, ``avg24h``)."""
-    return f"bot:chatbot_engagement:{window}"
+BY_BOT = ", ".join(("job", *BOT))
+BY_QUERY = ", ".join(("job", *QUERY))
+JOB = 'job=~"$job",instance=~"$instance"'
+REPLICA = "instance, pod"
+SELF_COUNTED = frozenset(
+    {"polls", "poll_failures", "polls_skipped", "api_requests", "throttled"}  # each replica its own
+)
 
 
-def expected(window: str) -> str:
-    """Return the recorded mean per hour that earlier weeks let expect."""
-    return f"bot:chatbot_engagement_expected:{window}"
+def once(query: str) -> str:
+    """Return ``query`` with one series in place of those of several replicas."""
+    return f"max without ({REPLICA}) ({query})"
 
 
-def median(window: str) -> str:
-    """Return the recorded median of the earlier weeks' means."""
-    return f"bot:chatbot_engagement_median:{window}"
+def engagement(family: str, window: str = "", matchers: str = "", offset: str = "") -> str:
+    """Return an engagement gauge (``""``, ``"expected"``, ``"score"`` …), of one window if given."""
+    name = f"chatbot_engagement_{family}".rstrip("_")
+    select = ",".join(each for each in (f'window="{window}"' if window else "", matchers) if each)
+    return once(f"{name}{{{select}}}{offset}" if select else name)
 
 
-def adjacent(window: str) -> str:
-    """Return the recorded middle of that median and those of the days before and after."""
-    return f"bot:chatbot_engagement_adjacent:{window}"
-
-
-def level() -> str:
-    """Return the recorded part of how far a day was off that is expected to last."""
-    return f"bot:chatbot_engagement_level:{DAILY}"
-
-
-def earlier(window: str) -> str:
-    """Return the recorded mean per hour of each earlier week, over the hours known now."""
-    return f"bot:chatbot_engagement_earlier:{window}"
-
-
-def weeks(window: str) -> str:
-    """Return the recorded number of earlier weeks that the expectation rests on."""
-    return f"bot:chatbot_engagement_weeks:{window}"
-
-
-def residual(window: str) -> str:
-    """Return the recorded distance from the expectation, 1 where chance would explain it."""
-    return f"bot:chatbot_engagement_residual:{window}"
-
-
-def scale(window: str) -> str:
-    """Return the recorded usual size of that distance, learnt per bot, at least 1."""
-    return f"bot:chatbot_engagement_scale:{window}"
-
-
-def score(window: str) -> str:
-    """Return the recorded distance in units of its usual size."""
-    return f"bot:chatbot_engagement_score:{window}"
+def grown(counter: str, matchers: str, window: str) -> str:
+    """Return how much a counter of the exporter (without prefix and ``_total``) grew in a window."""
+    series = f"chatbot_exporter_{counter}_total"
+    query = (
+        f"increase({series}{{{matchers}}}[{window}])"
+        if matchers
+        else f"increase({series}[{window}])"
+    )
+    return query if counter in SELF_COUNTED else once(query)
 
 
 def bots(provider: str = "", *more: str) -> str:
     """Return the matchers of a board's bot variables; one provider is fixed, all are chosen."""
-    chosen = f'provider="{provider}"' if provider else 'provider=~"$provider"'
-    rest = (f'{label}=~"${label}"' for label in BOT[1:])
-    return ",".join((chosen, *rest, *more))
+    rest = (f'{label}=~"${label}"' for label in BOT[2:])
+    return ",".join((targets(provider), *rest, *more))
 
 
 def targets(provider: str = "") -> str:
     """Return the matchers of a board's account variables."""
     chosen = f'provider="{provider}"' if provider else 'provider=~"$provider"'
     return f'{chosen},target=~"$target"'
-
-
-JOB = 'job=~"$job",instance=~"$instance"'
 
 
 def period(matchers: str = "") -> str:

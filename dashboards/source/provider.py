@@ -44,6 +44,7 @@ def board(provider: str) -> DashboardPage:
             Row("About this dashboard", (_definitions(title),)),
         ),
         alerts=f'ALERTS{{alertstate="firing",alertname=~"Chatbot.*",{promql.targets(provider)}}}',
+        holidays=engagement.holidays(promql.bots(provider)),
         tags=("provider",),
     )
 
@@ -65,9 +66,11 @@ def _range_total(chosen: str) -> Panel:
     caption = Caption(
         "Engagement in the selected time range",
         engagement.MEANING + " Sum over the settled hours of the selected time range.",
-        no_value=engagement.LATE,
+        no_value=engagement.NO_HISTORY,
     )
-    return stat_panel(caption, f"sum(sum_over_time({promql.HOUR}{{{chosen}}}[$__range:1h]))")
+    return stat_panel(
+        caption, f"sum(sum_over_time({promql.engagement('', '1h', chosen)}[$__range:1h]))"
+    )
 
 
 def _engagement(provider: str) -> tuple[Panel, ...]:
@@ -75,11 +78,10 @@ def _engagement(provider: str) -> tuple[Panel, ...]:
     caption = Caption(
         "Engagement per settled hour",
         engagement.MEANING + " Shown after the hour has settled.",
-        no_value=engagement.LATE,
+        no_value=engagement.NO_HISTORY,
     )
-    expr = (
-        f"sum by (project, bot_environment) (avg_over_time({promql.HOUR}{{{chosen}}}[$__interval]))"
-    )
+    settled = promql.once(f'avg_over_time(chatbot_engagement{{window="1h",{chosen}}}[$__interval])')
+    expr = f"sum by (project, bot_environment) ({settled})"
     hourly = graph(caption, (Curve(expr, "{{project}} {{bot_environment}}"),))
     return (engagement.band(chosen), engagement.weeks(chosen), hourly)
 
@@ -129,7 +131,8 @@ def _state(provider: str, row: QueryRow, shown: str) -> str:
 def _counter(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
     by = f"project, {metric.by}" if metric.by else "project"
     legend = f"{{{{project}}}} {{{{{metric.by}}}}}" if metric.by else "{{project}}"
-    expr = f"sum by ({by}) (increase({metric.family}{{{select}}}[$__interval]))"
+    increase = promql.once(f"increase({metric.family}{{{select}}}[$__interval])")
+    expr = f"sum by ({by}) ({increase})"
     curves = (Curve(expr, legend), Curve(state, "{{state}}", invisible()))
     return graph(caption, curves, width=_NARROW)
 
@@ -138,14 +141,14 @@ def _gauge(metric: MetricPanel, caption: Caption, select: str, state: str) -> Pa
     names = ["project", "bot_environment", "channel", "window", "period", metric.by]
     by = [name for name in dict.fromkeys(names) if name and name in _labels(metric)]
     legend = " ".join(f"{{{{{name}}}}}" for name in by)
-    expr = f"max by ({', '.join(by)}) ({metric.family}{{{select}}})"
+    expr = f"max by ({', '.join(('job', *by))}) ({metric.family}{{{select}}})"
     curves = (Curve(expr, legend), Curve(state, "{{state}}", invisible()))
     return graph(caption, curves, width=_NARROW)
 
 
 def _top(metric: MetricPanel, caption: Caption, select: str, state: str) -> Panel:
     by = [name for name in ("project", "bot_environment", metric.by) if name in _labels(metric)]
-    expr = f"topk({_TOP}, sum by ({', '.join(by)}) ({metric.family}{{{select}}}))"
+    expr = f"topk({_TOP}, sum by ({', '.join(by)}) ({promql.once(f'{metric.family}{{{select}}}')}))"
     return table_panel(caption, {"Now": (f"{expr}\nor {state}", metric.unit)})
 
 
@@ -155,7 +158,7 @@ def _names(metric: MetricPanel, caption: Caption, select: str, state: str) -> Pa
 
 
 def _labels(metric: MetricPanel) -> tuple[str, ...]:
-    """Return the labels that may tell lines of ``metric`` apart."""
+    """Return the labels in which lines of ``metric`` may differ."""
     if metric.family in _ACCOUNT_WIDE:
         return ("window", metric.by)
     base = ("project",) if metric.family in _NO_ENVIRONMENT else ("project", "bot_environment")
@@ -186,7 +189,7 @@ def _description(provider: str, metric: MetricPanel) -> str:
     note = f" {metric.note}" if metric.note else ""
     return (
         f"`{metric.family}` as {ours} counts it. {kind}{note} "
-        "Empty: the query is not conmetricd, or there is no fresh data."
+        "Empty: the query is not configured, or there is no fresh data."
     )
 
 
@@ -217,8 +220,8 @@ def _polls(provider: str) -> Panel:
         no_value="No poll has failed",
     )
     expr = (
-        "sum by (target, query, reason) "
-        f"(increase(chatbot_exporter_poll_failures_total{{{accounts}}}[$__interval])) > 0"
+        f"sum by ({promql.BY_QUERY}, reason) "
+        f"({promql.grown('poll_failures', accounts, '$__interval')}) > 0"
     )
     return graph(caption, (Curve(expr, "{{target}} {{query}} {{reason}}"),))
 

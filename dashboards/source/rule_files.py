@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from dashboards.source.alerts import Alert, alerts
-from dashboards.source.records import records
+from dashboards.source import spend
+from dashboards.source.alerts import Alert, alerts, records
 from dashboards.source.thresholds import Thresholds
 
 RUNBOOKS = "https://github.com/chatbot-exporter/chatbot-exporter/blob/main/docs/alerts.md"
@@ -41,26 +41,24 @@ def dumped(document: Any) -> str:
     return NOTE + yaml.dump(document, Dumper=_Plain, sort_keys=False, width=1_000)
 
 
-def recording_rules(thresholds: Thresholds) -> dict[str, Any]:
-    """Return the recording rules as Prometheus' rule file."""
-    rules = [{"record": each.name, "expr": each.expr} for each in records(thresholds)]
-    return _groups([_group("chatbot-engagement.records", thresholds.interval_s, rules)])
-
-
-def alert_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
-    """Return the alert rules as Prometheus' rule file."""
+def prometheus_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
+    """Return Prometheus' rule file: what two alerts need recorded comes before the alerts."""
+    shares = (thresholds.fallback, thresholds.handover)
+    recorded = [{"record": name, "expr": expr} for share in shares for name, expr in records(share)]
+    recorded.append(dict(zip(("record", "expr"), spend.record(), strict=True)))
     engagement = [_rule(each, links) for each in alerts(thresholds) if each.of_engagement]
     exporter = [_rule(each, links) for each in alerts(thresholds) if not each.of_engagement]
-    return _groups(
-        [
-            _group("chatbot-engagement.alerts", thresholds.interval_s, engagement),
-            _group("chatbot-exporter.alerts", min(60, thresholds.interval_s), exporter),
+    interval_s = thresholds.interval_s
+    return {
+        "groups": [
+            _group("chatbot-engagement", interval_s, [*recorded, *engagement]),
+            _group("chatbot-exporter", min(60, interval_s), exporter),
         ]
-    )
+    }
 
 
 def grafana_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
-    """Return the alerts as Grafana's alerting provisioning file; recorded series stay Prometheus'."""
+    """Return the alerts as Grafana's alerting provisioning file."""
     groups = []
     for name, of_engagement, every in (
         ("chatbot-engagement", True, thresholds.interval_s),
@@ -80,10 +78,6 @@ def grafana_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
     return {"apiVersion": 1, "groups": groups}
 
 
-def _groups(groups: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"groups": groups}
-
-
 def _group(name: str, interval_s: int, rules: list[dict[str, Any]]) -> dict[str, Any]:
     return {"name": name, "interval": f"{interval_s}s", "rules": rules}
 
@@ -92,9 +86,9 @@ def _rule(alert: Alert, links: Links) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": alert.expr,
-        "for": alert.hold,
-        **({"keep_firing_for": alert.keep} if alert.keep else {}),
-        "labels": {"severity": alert.severity},
+        "for": alert.pending,
+        **({"keep_firing_for": alert.keep_firing} if alert.keep_firing else {}),
+        "labels": {"severity": alert.severity, **alert.labels},
         "annotations": _annotations(alert, links),
     }
 
@@ -109,44 +103,31 @@ def _annotations(alert: Alert, links: Links) -> dict[str, str]:
 
 
 def _managed(alert: Alert, links: Links) -> dict[str, Any]:
-    """Return one Grafana-managed rule: the expression, counted, and a threshold on it.
+    """Return one Grafana-managed rule: whatever the expression finds counts 1, above 0.
 
     No data is no alarm: lateness has an alert of its own. Only of the exporter itself, silence is
-    an alarm.
+    an alarm. Titles are unique in Grafana, so that of a provisional alert says so.
     """
-    if alert.instead:
-        expr, least = alert.instead
+    if alert.grafana_below:
+        expr, least = alert.grafana_below
         evaluator = {"type": "lt", "params": [least]}
     else:
-        labels = instance_labels(alert)
-        expr = f"count by ({', '.join(labels)}) (\n{alert.expr}\n)" if labels else alert.expr
+        expr = f"count without () (\n{alert.expr}\n)"
         evaluator = {"type": "gt", "params": [0]}
+    provisional = "provisional" in alert.labels
     return {
-        "uid": _uid(alert.name),
-        "title": alert.name,
+        "uid": _uid(alert.name) + ("-p" if provisional else ""),
+        "title": f"{alert.name}Provisional" if provisional else alert.name,
         "condition": "B",
         "data": [_asked(expr), _threshold(evaluator)],
-        "noDataState": "Alerting" if alert.instead else "OK",
+        "noDataState": "Alerting" if alert.grafana_below else "OK",
         "execErrState": "KeepLast",
-        "for": alert.hold,
-        **({"keepFiringFor": alert.keep} if alert.keep else {}),
-        "labels": {"severity": alert.severity},
+        "for": alert.pending,
+        **({"keepFiringFor": alert.keep_firing} if alert.keep_firing else {}),
+        "labels": {"severity": alert.severity, **alert.labels},
         "annotations": _annotations(alert, links),
         "isPaused": False,
     }
-
-
-def instance_labels(alert: Alert) -> list[str]:
-    """Return the labels that the alert's instances have."""
-    if alert.of_engagement:
-        return ["provider", "target", "project", "bot_environment"]
-    if alert.expr.startswith("absent("):
-        return []
-    if "(job, instance)" in alert.expr:
-        return ["job", "instance"]
-    if "(provider, target, family)" in alert.expr:
-        return ["provider", "target", "family"]
-    return ["family"] if "(family)" in alert.expr else ["provider", "target", "query"]
 
 
 def _asked(expr: str) -> dict[str, Any]:
@@ -176,6 +157,5 @@ def _uid(name: str) -> str:
 
 def rule_files(thresholds: Thresholds, links: Links) -> Iterator[tuple[str, str]]:
     """Yield the rule files' paths under ``dashboards/`` and their text."""
-    yield "rules/chatbot-records.yaml", dumped(recording_rules(thresholds))
-    yield "rules/chatbot-alerts.yaml", dumped(alert_rules(thresholds, links))
+    yield "rules/chatbot-alerts.yaml", dumped(prometheus_rules(thresholds, links))
     yield "provisioning/alerting/chatbot.yaml", dumped(grafana_rules(thresholds, links))

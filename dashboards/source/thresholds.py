@@ -1,92 +1,69 @@
 """Every number of the rules, with the reason for it."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """When the mean of a window counts as a drop: all three must agree.
+    """When engagement in the newest ``window`` counts as a drop: score, share and number must agree.
 
-    ``score``: distance from the expectation in the bot's own usual deviations. ``share``: part of
-    the expectation that is left. ``least``: events that the window should have held; below it,
-    chance explains a total outage. ``hold`` and ``keep`` are how long before and after.
-    ``ago``: the usual deviations are those until then, so that a fresh drop cannot widen its own
-    band.
+    ``score``: distance from the expected number, in usual deviations. ``share``: part of the
+    expected number that is left. ``min_expected``: messages that the window should hold; with
+    fewer, chance explains silence. ``pending`` and ``keep_firing``: how long the condition must
+    hold before the alert fires, and how long the alert goes on after it. ``newest``: a shorter
+    window that must be below the same share.
     """
 
     name: str
-    hours: int
+    window: str
     score: float
     share: float
-    hold: str
-    keep: str
-    least: float = 20
-    ago: str = "1d"
-
-    @property
-    def window(self) -> str:
-        """The window as the names of recorded series have it."""
-        return f"avg{self.hours}h"
+    min_expected: int
+    pending: str = "10m"
+    keep_firing: str = "1h"
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """When a share (fallbacks, handovers) counts as risen: all three must agree."""
+    """When the share of ``part`` in ``whole`` counts as risen: rise, score and total must agree."""
 
+    name: str
+    part: str
+    whole: str
     hours: int
     rise: float = 0.10
     score: float = 4
-    least: int = 50
+    min_total: int = 50
     floor: float = 0.02
-    hold: str = "30m"
+    pending: str = "30m"
+
+    @property
+    def recorded(self) -> tuple[str, str]:
+        """The names of the recorded total and of the recorded share."""
+        name = f"bot:chatbot_{self.name.lower()}"
+        return f"{name}_base:sum{self.hours}h", f"{name}_share:ratio{self.hours}h"
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The parameters that rules are written from.
-
-    ``interval_s`` is how often Prometheus evaluates them: counts of samples follow from it.
-    """
+    """The parameters that rules are written from; ``interval_s`` is how often they are evaluated."""
 
     interval_s: int = 300
-    coverage: float = 0.8  # of a window's samples; absorbs restarts and edge rules of 2.x and 3.x
-    weeks: int = 4
-    weeks_needed: int = 3  # so that one holiday or one viral week cannot decide
-    weekly_spread: float = 0.1225  # beyond chance, every bot differs by 12 % from week to week
-    variance_factor: float = 1.3  # variance of a count and of the median of four others
-    scale_min_events: int = 10  # events in a window from which the usual deviation is learnt
-    scale_window: str = "21d:3h"  # what it is learnt from, and the step between samples
-    scale_factor: float = 0.75  # of the learnt deviation: a median of three weeks errs by a quarter
-    adjacent_reach: float = 0.8  # in roots of events: less than chance, so that one day differs
-    carry_over: float = 0.5  # part of a day's deviation, beyond chance, that lasts to the next
-    level_range: tuple[float, float] = (0.65, 1.5)  # outside: a campaign, a holiday, a drop
-    recovered_h: int = 3  # hours in time before a drop counts after an outage
-    # Chosen together so that nine in ten episodes are drops: the windows of half a day and a day find
-    # most, so they are the lenient ones; the short ones find the deep drops sooner (docs/replay.md).
+    # Chosen together, so that nine in ten alerts are drops (docs/replay.md). The values change once
+    # an hour, when an hour has settled: ten minutes guard against a single bad evaluation only.
     drops: tuple[Drop, ...] = (
-        Drop("Sudden", 1, -4.25, 0.5, "1h", "1h"),
-        Drop("Fast", 3, -4.25, 0.5, "30m", "1h"),
-        Drop("QuarterDay", 6, -4.25, 0.55, "1h", "3h", least=10),
-        Drop("HalfDay", 12, -3.5, 0.6, "1h", "6h", least=10),
-        Drop("Daily", 24, -3, 0.55, "2h", "6h", least=30, ago="2d"),
+        Drop("Sudden", "1h", -4.0, 0.60, 15),
+        Drop("Fast", "3h", -4.0, 0.45, 25),
+        Drop("QuarterDay", "6h", -3.8, 0.60, 24, keep_firing="3h"),
+        Drop("HalfDay", "12h", -3.9, 0.65, 10, keep_firing="6h"),
+        Drop("Daily", "24h", -3.7, 0.60, 30, keep_firing="6h"),
+        Drop("TwoDays", "48h", -4.0, 0.75, 20, keep_firing="6h", newest="24h"),
     )
-    fallback: Share = field(default_factory=lambda: Share(6))
-    handover: Share = field(default_factory=lambda: Share(24))
+    full_weeks: int = 4  # of history; with fewer, an alert is provisional
+    fallback: Share = Share("Fallback", "fallbacks", "messages_received", 6)
+    handover: Share = Share("Handover", "handovers", "conversations_started", 24)
     users_share: float = 0.7
     users_min: int = 50
     stale_s: int = 3 * 3600
     series_share: float = 0.9
-
-    @property
-    def factor(self) -> float:
-        """What makes the distance of two transformed counts 1 where chance explains it."""
-        return 2 / (self.weekly_spread * math.sqrt(self.variance_factor))
-
-    def drop(self, window: str) -> Drop:
-        """Return what counts as a drop over a window."""
-        return next(drop for drop in self.drops if drop.window == window)
-
-    def samples(self, hours: float) -> int:
-        """Return how many evaluations of ``hours`` must have had data."""
-        return math.ceil(self.coverage * hours * 3600 / self.interval_s)

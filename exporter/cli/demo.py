@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +25,26 @@ from exporter.logs import configure_logs
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
-from exporter.simulator import SIMULATORS, xenioo
+from exporter.simulator import scenario
 from exporter.simulator.server import Service, serving
-from exporter.simulator.traffic import Traffic
 
-CONVERSATIONS_PER_HOUR = 150
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
-BUDGET_PERIOD_MS = 10_000
+BUDGET_PERIOD_MS = 8_000
+LATE = {"inkeep": {"settle": "4h"}}
+"""What is set where a vendor is late: an hour is complete three hours after its end."""
+NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
+demo-flowxo has lost two thirds of its messages, demo-inkeep is three hours late,
+demo-chatlayer takes counts back after a minute.
 
-  status page   http://{address}/
-  metrics       http://{address}/metrics
-  explain       chatbot-exporter explain --url http://{address} '{{target="demo-flowxo"}}'
-  simulators    {simulators}
+Worth opening:
+  status page     {url}/
+  why a number    {url}/explain
+  metrics         {url}/metrics
 
-Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left behind.
+Counters start at 0 and grow within seconds. Ctrl-C ends it; nothing is left behind.
 """
 
 
@@ -50,12 +52,17 @@ Counters start at 0 and grow within a minute. Ctrl-C ends it; nothing is left be
 @listen_option
 @web_config_option
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
+@click.option("--config", "--config.file", "file", hidden=True)
 @click.pass_obj
-def command(serve: Serve, listen: str | None, web_config: Path | None, seed: int) -> None:
+def command(
+    serve: Serve, *, listen: str | None, web_config: Path | None, seed: int, file: str | None
+) -> None:
     """Run all simulators and the exporter on them: no key, no network, nothing left behind.
 
     Polls every few seconds instead of minutes, so that there is something to see.
     """
+    if file is not None:
+        raise click.UsageError(NO_FILE)
     configure_logs()
     for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
@@ -66,14 +73,9 @@ def command(serve: Serve, listen: str | None, web_config: Path | None, seed: int
 async def _demo(
     serve: Serve, listen: str | None, web_config: Path | None, seed: int, folder: Path
 ) -> None:
-    clock = SystemClock()
-    traffic = Traffic(seed, per_hour=CONVERSATIONS_PER_HOUR)
-    hasty = {"xenioo": partial(xenioo.build, period_ms=BUDGET_PERIOD_MS)}
-    services = {name: build(clock, traffic) for name, build in (SIMULATORS | hasty).items()}
-    for service in services.values():
-        service.remember = 0  # a demo may run for days; its request log would grow with it
+    services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     urls = await asyncio.wrap_future(_simulate(services))
-    targets = {name: services[name].target(url) for name, url in urls.items()}
+    targets = {name: services[name].target(url) | LATE.get(name, {}) for name, url in urls.items()}
     settings = demo_settings(targets, folder)
     request = ServeRequest(
         settings=settings,
@@ -81,7 +83,7 @@ async def _demo(
         listen=listen or settings.web.listen,
         web_config=web_config,
         providers=hurried(PROVIDERS),
-        started=lambda address: click.echo(_welcome(address, urls)),
+        started=lambda address: click.echo(welcome(address, web_config)),
         grace_s=0,
     )
     await serve(request)
@@ -135,12 +137,14 @@ def _hurry(provider: Provider) -> Callable[[Any, LabelSettings], Iterator[Query]
 
 
 def _faster(spec: QuerySpec) -> QuerySpec:
-    budget = spec.budget and replace(spec.budget, period_ms=BUDGET_PERIOD_MS, margin_ms=1_000)
+    budget = spec.budget and replace(spec.budget, period_ms=BUDGET_PERIOD_MS, margin_ms=500)
     interval_ms = BUDGET_PERIOD_MS if budget else INTERVAL_MS
     return replace(spec, interval_ms=interval_ms, zero_hold_ms=ZERO_HOLD_MS, budget=budget)
 
 
-def _welcome(address: str, urls: Mapping[str, str]) -> str:
-    simulators = ", ".join(f"{name} {url}" for name, url in sorted(urls.items()))
+def welcome(address: str, web_config: Path | None) -> str:
+    """Return what the demo says once it serves ``address``."""
     here = address.replace("[::]", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104
-    return WELCOME.format(version=__version__, count=len(urls), address=here, simulators=simulators)
+    scheme = "https" if web_config and "cert_file" in web_config.read_text("utf-8") else "http"
+    url = f"{scheme}://{here}"
+    return WELCOME.format(version=__version__, count=len(scenario.VENDORS), url=url)

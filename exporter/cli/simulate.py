@@ -10,7 +10,7 @@ import click
 import yaml
 
 from exporter.clock import SystemClock
-from exporter.simulator import SIMULATORS
+from exporter.simulator import VENDORS
 from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
 
@@ -18,7 +18,7 @@ PER_HOUR = 120  # conversations: something is new every few seconds, even at nig
 
 
 @click.command("simulate", short_help="Serve a simulator of one vendor's API.")
-@click.argument("provider", type=click.Choice(sorted(SIMULATORS)))
+@click.argument("provider", type=click.Choice(sorted(VENDORS)))
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -54,7 +54,7 @@ async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str
 
     Raises ``OSError`` where the port is taken.
     """
-    service = SIMULATORS[provider](SystemClock(), Traffic(seed, per_hour=PER_HOUR))
+    service = VENDORS[provider](SystemClock(), Traffic(seed, per_hour=PER_HOUR))
     service.remember = 0
     async with serving({provider: service}, {provider: port}) as urls:
         yield settings_text(service.target(urls[provider]), provider)

@@ -19,7 +19,7 @@ PRIOR = 50.0
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The newest hours of a query at the moment ``end_ms`` became their end, newest first."""
+    """The counts of a query when ``end_ms`` became their end, the newest hour first."""
 
     end_ms: int
     counts: tuple[float, ...]

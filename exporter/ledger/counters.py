@@ -192,7 +192,8 @@ def advance_counters(
         before = CounterState(row.c, row.overhang, row.written_off, row.overhang_since_ms)
         after = rules.advance(before, grown, now_ms, spec.write_off_after_ms, forgive=forgive)
         lost = after.written_off - before.written_off
-        counts += self_count(spec, "written_off_total", lost, family=row.family)
+        shown = lost / spec.per_unit.get(row.family, 1)
+        counts += self_count(spec, "written_off_total", shown, family=row.family)
         if after == before:
             continue
         # A dormant series is shown at its old value first, so that ``increase()`` sees the growth.

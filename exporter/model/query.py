@@ -83,7 +83,7 @@ class QuerySpec:
     ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
     ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.
     ``fields`` names, by family, the field of the vendor's answer, and ``cost`` what a poll costs:
-    ``explain`` and ``plan`` show them.
+    ``explain`` and ``plan`` show them. ``per_unit`` has the families that count parts of a unit.
     """
 
     target: str
@@ -115,6 +115,7 @@ class QuerySpec:
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     cost: Cost = Cost()
+    per_unit: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def request(self) -> str:

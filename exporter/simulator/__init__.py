@@ -1,6 +1,6 @@
 """Fake vendors: one scripted truth, shown in each vendor's words, with each vendor's faults.
 
-``SIMULATORS[name](clock, traffic)`` builds a ``Service``: an ASGI app that knows by
+``VENDORS[name](clock, traffic)`` builds a ``Service``: an ASGI app that knows by
 ``target(url)`` the settings that a target needs to poll it.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from exporter.clock import Clock
 from exporter.simulator import chatlayer, flowxo, inkeep, voiceflow, xenioo
+from exporter.simulator.manifests import MANIFEST_SIMULATORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
@@ -18,3 +19,7 @@ SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "voiceflow": voiceflow.build,
     "xenioo": xenioo.build,
 }
+"""Those with a provider of their own, by its name."""
+
+VENDORS = {**SIMULATORS, **MANIFEST_SIMULATORS}
+"""All, also those that shipped manifests read, by the manifest's name."""

@@ -4,7 +4,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -31,6 +31,7 @@ FUNCTIONS = {"fn-1": "format_price", "fn-2": "geo code", "fn-3": "format_price"}
 INTEGRATIONS = ("google-sheets-read", "zendesk-ticket", "hubspot-contact")
 DOCUMENTS = tuple(f"doc-{number}" for number in range(1, 9))
 MODELS = ("model-a", "model-b")
+PRICES = {"input": 3, "output": 15}  # micro-dollars of a token
 PLACES: tuple[dict[str, str], ...] = (
     {},
     {"diagram": "64b1f0aa11bb22cc33dd4501", "node": "64b1f0aa11bb22cc33dd4502"},
@@ -69,6 +70,8 @@ class Kind(StrEnum):
     KB_HIT = "kb_hit"  # document
     FLOW_TRIGGER = "flow_trigger"  # flow
     TOKENS = "tokens"  # model, token_type: input, output, diagram, node; amount: how many
+    LLM_CALL = "llm_call"  # as the input tokens of the call
+    LLM_COST = "llm_cost"  # as the tokens that cost it; amount: micro-dollars
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def conversation_starts(
     found = []
     for number in range(max(new, round(rng.gauss(mean, mean**0.5)))):
         at_ms = hour * HOUR_MS + rng.randrange(HOUR_MS)
-        index = known + number if number < new else _returning(rng, known, per_hour)
+        index = known + number if number < new else returning_user(rng, known, per_hour)
         visible_ms = at_ms + _lag(rng, late_share)
         user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
         found.append(
@@ -151,7 +154,8 @@ def conversation_starts(
     return found
 
 
-def _returning(rng: random.Random, known: int, per_hour: float) -> int:
+def returning_user(rng: random.Random, known: int, per_hour: float) -> int:
+    """Return the index of one of the ``known`` users, more likely a recent one."""
     mean_age = max(per_hour * 24 * NEW_SHARE * RECENCY_DAYS, 1.0)
     return max(known - 1 - int(rng.expovariate(1 / mean_age)), 0)
 
@@ -182,7 +186,18 @@ def occurrences_of(start: ConversationStart, late_share: float) -> Iterator[Occu
     for number, (at_ms, kind, detail, amount) in enumerate(_steps(rng, start.at_ms), start=2):
         visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
         shared = _shared(tuple(detail.items()))
-        yield Occurrence(start.id, number, at_ms, kind, visible_ms, context, shared, amount)
+        one = Occurrence(start.id, number, at_ms, kind, visible_ms, context, shared, amount)
+        yield one
+        if kind is Kind.TOKENS:
+            yield from _billed(one)
+
+
+def _billed(tokens: Occurrence) -> Iterator[Occurrence]:
+    """Yield what tokens cost and the call behind them; all share one id, and vanish together."""
+    direction = tokens.get("token_type")
+    yield replace(tokens, kind=Kind.LLM_COST, amount=tokens.amount * PRICES[direction])
+    if direction == "input":
+        yield replace(tokens, kind=Kind.LLM_CALL, amount=1)
 
 
 @lru_cache(maxsize=1000)

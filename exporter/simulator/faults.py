@@ -32,7 +32,7 @@ ROWS = frozenset(
         "empty",
     }
 )
-"""Faults in the first row, or of all rows; without ``field`` the row's first number is changed."""
+"""Faults in the first row, or of all rows; without ``field`` the row's number is changed."""
 
 BODY = frozenset(
     {
@@ -104,11 +104,13 @@ class Faults:
         return {fault.name: fault.options for fault in self._script if fault.applies(call)}
 
 
-def corrupt(rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]]) -> None:
-    """Apply the chosen row faults to ``rows`` in place."""
+def corrupt(
+    rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]], number: str | None = None
+) -> None:
+    """Apply the chosen row faults to ``rows`` in place; ``number`` names a row's number."""
     for name in sorted(chosen.keys() & ROWS):
         if rows:
-            _corrupt(name, rows, chosen[name].get("field"))
+            _corrupt(name, rows, chosen[name].get("field") or number)
 
 
 def _corrupt(name: str, rows: list[dict[str, Any]], field: str | None) -> None:

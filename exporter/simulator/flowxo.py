@@ -130,7 +130,7 @@ def hour_id(hour_ms: int, *, spaced: bool = False) -> str:
 def _numbers(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:
     end_ms = min(window[1], now_ms + 1)
     levels = traffic.active_users(end_ms, now_ms), traffic.known_users(end_ms, now_ms)
-    added = {name: traffic.truth(kind, window, now_ms) for name, kind in ADDED.items()}
+    added = {name: traffic.hourly(kind, window, now_ms).total() for name, kind in ADDED.items()}
     return dict(zip(LEVELS, levels, strict=True)) | added
 
 

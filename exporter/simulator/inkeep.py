@@ -131,7 +131,7 @@ def _conversations(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
         for (_, *names), count in received.items():
             counts[names[0]] += count
     for one in _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, *labels):
-        messages = counts[one.get("conversation")]
+        messages = counts[one.get("conversation")] // one.amount
         row = _row(one, "firstMessageTime", type="openai", userMessageCount=messages)
         yield row, one.amount
 

@@ -35,8 +35,8 @@ class Call:
     """One request as a handler sees it.
 
     ``number`` counts from 1; ``path`` is decoded, ``raw_path`` as sent; ``params`` the query string,
-    of a repeated name the last value; ``body`` the decoded JSON, ``None`` where there is none;
-    ``segments`` the values of the route's ``{names}``.
+    of a repeated name the last value, and ``lists`` all of them; ``body`` the decoded JSON, ``None``
+    where there is none; ``segments`` the values of the route's ``{names}``.
     """
 
     number: int
@@ -47,6 +47,7 @@ class Call:
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)
     segments: Mapping[str, Any] = field(default_factory=dict)
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -79,11 +80,13 @@ def _converted(given: Any, kind: type[T], status: int, *, strict: bool) -> T:
 class Answer:
     """What a handler gives back: ``rows`` are the very dicts that ``payload`` holds.
 
-    A ``payload`` of ``str`` is sent as it is, anything else as JSON.
+    A ``payload`` of ``str`` is sent as it is, anything else as JSON. ``number`` names the member of
+    a row that faults change, where it is not the first integer.
     """
 
     payload: Any
     rows: Rows = field(default_factory=list)
+    number: str | None = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -138,9 +141,8 @@ class Service:
 
     Set ``remember`` to keep only that many of the latest requests, where it runs for long.
     ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets inline, when
-    the service is reached at ``url``. A request whose header ``Authorization`` is not
-    ``authorization`` is refused with 401; without one the handlers check it. The instance is the
-    ASGI app.
+    the service is reached at ``url``. A request whose header ``key_header`` is not ``authorization``
+    is refused with 401; without one the handlers check it. The instance is the ASGI app.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Service:
         secrets: Sequence[str],
         target: Callable[[str], dict[str, Any]],
         authorization: str | None = None,
+        key_header: str = "authorization",
         error: ErrorBody = plain_error,
         error_type: str = JSON,
     ) -> None:
@@ -165,6 +168,7 @@ class Service:
         self._routes = [(compile_path(route.path), route) for route in routes]
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._authorization = authorization
+        self._key_header = key_header
         self._error = error
         self._error_type = error_type
         self._numbers = count(1)
@@ -202,6 +206,7 @@ class Service:
             path=request.scope["path"],
             raw_path=raw.decode("latin-1"),
             params=dict(request.query_params),
+            lists={name: request.query_params.getlist(name) for name in request.query_params},
             headers=request.headers,
             body=_decoded(await request.body()),
         )
@@ -214,7 +219,7 @@ class Service:
             answer = await self._handle(call)
         except Refusal as refusal:
             return self._refused(refusal.status, refusal.payload, refusal.reason)
-        corrupt(answer.rows, call.faults)
+        corrupt(answer.rows, call.faults, answer.number)
         return answer
 
     async def _handle(self, call: Call) -> Answer:
@@ -223,7 +228,7 @@ class Service:
             if match := regex.match(call.path):
                 known = True
                 if route.method == call.method:
-                    if self._authorization not in (None, call.headers.get("authorization")):
+                    if self._authorization not in (None, call.headers.get(self._key_header)):
                         raise Refusal(401)
                     return await route.handler(replace(call, segments=match.groupdict()))
         raise Refusal(405 if known else 404)

@@ -12,6 +12,7 @@ from exporter.simulator.conversations import (
     known_users,
     occurrences_of,
 )
+from exporter.simulator.crowd import Crowd
 from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]
@@ -29,21 +30,31 @@ _Attributes = tuple[tuple[str, str], ...]
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
-    Of generated hours only a small cache is kept, and an hour asked again is the same hour. ``seed=None`` generates nothing. ``per_hour`` is the mean number of
-    conversations; each has about a dozen occurrences. ``late_share`` of the generated records
-    become visible between 1 and 90 minutes after they happened, the others at once.
+    Of generated hours only a small cache is kept, and an hour asked again is the same hour.
+    ``seed=None`` generates nothing. ``per_hour`` is the mean number of conversations; each has
+    about a dozen occurrences. ``late_share`` of the generated records
+    become visible between 1 and 90 minutes after they happened, the others at once. A ``crowd``
+    generates the hours in their place.
     """
 
     def __init__(
-        self, seed: int | None = None, *, per_hour: float = 40, late_share: float = 0.02
+        self,
+        seed: int | None = None,
+        *,
+        per_hour: float = 40,
+        late_share: float = 0.02,
+        crowd: Crowd | None = None,
     ) -> None:
         self._seed = seed
+        self._crowd = crowd
+        self._latest_ms = LATEST_MS if crowd is None else crowd.latest_ms
         self._per_hour = per_hour
         self._late_share = late_share
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
+        self._changed_hours: set[int] = set()
         self._numbers = 0
-        self._settled_totals = lru_cache(maxsize=20_000)(self._totals)
+        self._settled_totals = lru_cache(maxsize=40_000)(self._totals)
         self._settled_active = lru_cache(maxsize=500)(self._count_active)
 
     def add(
@@ -64,11 +75,14 @@ class Traffic:
             number = self._numbers
             new.append(Occurrence("added", number, at_ms, kind, shown_ms, attributes, {}, amount))
         self._added[at_ms // HOUR_MS] += new
+        self._changed_hours.add(at_ms // HOUR_MS)
         return new
 
     def retract(self, gone: Iterable[Occurrence], at_ms: int) -> None:
         """Let occurrences vanish from ``at_ms`` on: the vendor revises its counts downward."""
-        self._gone.update((occurrence.id, at_ms) for occurrence in gone)
+        for occurrence in gone:
+            self._gone[occurrence.id] = at_ms
+            self._changed_hours.add(occurrence.at_ms // HOUR_MS)
 
     def records(
         self, kind: Kind, window: Window, as_of_ms: int, **attributes: str
@@ -78,6 +92,8 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         near = [self._scripted(kind, first, last)]
+        if self._crowd is not None:  # of what is hidden yet, nothing is made
+            last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
         near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
         for occurrence in (one for records in near for one in records):
             if (
@@ -106,10 +122,13 @@ class Traffic:
         sums: HourlySums = Counter()
         for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms, HOUR_MS):
             part = (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, end_ms))
-            settled_ms = part[1] + LATEST_MS
-            if self._added or self._gone or as_of_ms < settled_ms:
+            settled_ms = part[1] + self._latest_ms
+            totals: Mapping[_Values, int] | None = None
+            if hour_ms // HOUR_MS in self._changed_hours or as_of_ms < settled_ms:
                 totals = self._totals(kind, part, as_of_ms, by, wanted)
-            else:
+            elif self._crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
+                totals = self._crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
+            if totals is None:
                 totals = self._settled_totals(kind, part, settled_ms, by, wanted)
             for values, total in totals.items():
                 sums[hour_ms, *values] += total
@@ -121,6 +140,8 @@ class Traffic:
         A scripted user is active by a conversation or a message, a generated one by the start of
         a conversation.
         """
+        if self._crowd is not None:
+            return self._crowd.active_users(end_ms // HOUR_MS)
         settled_ms = end_ms + LATEST_MS
         if self._added or as_of_ms < settled_ms:
             return self._count_active(end_ms, as_of_ms)
@@ -128,8 +149,11 @@ class Traffic:
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
-        long_ago, last = min(end_ms, as_of_ms) // HOUR_MS - 3, -(-end_ms // HOUR_MS)
+        long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
+        last = -(-end_ms // HOUR_MS)
         base = 0 if self._seed is None else known_users(long_ago, self._per_hour)
+        if self._crowd is not None:
+            base = self._crowd.known_users(long_ago)
         generated = self._generated(Kind.NEW_USER, long_ago, last)
         scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
@@ -164,8 +188,10 @@ class Traffic:
                 yield from (one for one in added if one.kind is kind)
 
     def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
-        if self._seed is not None:
-            for hour in range(first, last):
+        for hour in range(first, last):
+            if self._crowd is not None:
+                yield from self._crowd.records(hour, kind)
+            elif self._seed is not None:
                 found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
                 yield from found.get(kind, ())
 

@@ -1,18 +1,21 @@
-"""The status page: one row a query, made on the server, with nothing fetched from elsewhere."""
+"""The status page: targets with their bots, then every query; nothing is fetched from elsewhere."""
 
 import base64
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from typing import Any
 
 import jinja2
 
-from exporter.format import age, span, stamp
-from exporter.status import State, Status
-from exporter.web.chart import draw
+from exporter.format import age, render_labels, span, stamp
+from exporter.status import BotStatus, State, Status, TargetStatus, Verdict
+from exporter.web.chart import draw_engagement, draw_polls
 
-TONES = {
+TONES: dict[State | Verdict, str] = {
     State.OK: "good",
     State.NEVER_POLLED: "quiet",
     State.THROTTLED: "warn",
@@ -20,7 +23,13 @@ TONES = {
     State.STALLED: "bad",
     State.FAILING: "bad",
     State.CIRCUIT_OPEN: "bad",
+    Verdict.EXPECTED: "good",
+    Verdict.BELOW: "bad",
+    Verdict.ABOVE: "warn",
+    Verdict.NOT_JUDGED: "quiet",
 }
+PROBLEMS = {"warn", "bad"}
+LEAST_WEEKS = 1
 
 
 def _asset(name: str) -> str:
@@ -39,7 +48,24 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"age": age, "span": span, "stamp": stamp}
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+TEMPLATES.filters |= {
+    "age": age,
+    "counted": _counted,
+    "grouped": "{:,.0f}".format,
+    "iso": _iso,
+    "span": span,
+    "stamp": stamp,
+}
 STYLE = _asset("status.css")
 _SCRIPT = _asset("status.js")
 POLICY = (
@@ -54,21 +80,106 @@ def filled(template: str, **parts: Any) -> str:
     return TEMPLATES.get_template(template).render(style=STYLE, **parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A line about a target, in words; ``tone`` is its colour, ``at_ms`` an instant at its end."""
+
+    text: str
+    tone: str = ""
+    at_ms: int | None = None
+
+
 def render(status: Status, *, target: str | None = None) -> str | None:
     """Return the page of all targets, or of one with its recent polls; None for an unknown one."""
     targets = [each for each in status.targets if target in (None, each.name)]
     if target is not None and not targets:
         return None
     rows = [(each, query) for each in targets for query in each.queries]
-    counts = Counter(query.state for _, query in rows)
+    bots = [bot for each in targets for bot in each.bots]
     return filled(
         "status.html",
         status=status,
         now=status.now_ms,
         target=target,
+        targets=targets,
         rows=rows,
         tones=TONES,
-        draw=draw,
-        counts=[(state, counts[state], TONES[state]) for state in State if counts[state]],
+        troubled={each.name for each in targets if _troubled(each)},
+        facts=_facts,
+        judged=_judged,
+        engagement_of=_engagement_of,
+        draw_polls=draw_polls,
+        draw_engagement=draw_engagement,
+        counts=_counts(State, Counter(query.state for _, query in rows)),
+        verdicts=_counts(Verdict, Counter(bot.verdict for bot in bots)),
         script=_SCRIPT,
     )
+
+
+def _counts(
+    kinds: Iterable[State | Verdict], found: Mapping[Any, int]
+) -> list[tuple[str, int, str]]:
+    return [(kind, found[kind], TONES[kind]) for kind in kinds if found[kind]]
+
+
+def _troubled(target: TargetStatus) -> bool:
+    shown: list[State | Verdict] = [
+        *(q.state for q in target.queries),
+        *(bot.verdict for bot in target.bots),
+    ]
+    return any(TONES[each] in PROBLEMS for each in shown)
+
+
+def _facts(target: TargetStatus) -> Iterator[Fact]:
+    """Yield what is to be known of a target, what is wrong first."""
+    queries = target.queries
+    for query in queries:
+        if TONES[query.state] in PROBLEMS:
+            error = query.last_error
+            why = (
+                f": {error.sentence} ({error.reason}, {query.fail_streak} in a row)"
+                if error
+                else ""
+            )
+            at_ms = error.at_ms if error else None
+            yield Fact(f"{query.name} {query.state}{why}", TONES[query.state], at_ms)
+    if overhang := sum(query.overhang for query in queries):
+        yield Fact(
+            f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it",
+            "warn",
+        )
+    if dropped := sum(query.dropped_series for query in queries):
+        yield Fact(f"{dropped:,} series dropped by caps", "warn")
+    good = sum(query.state is State.OK for query in queries)
+    yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
+    ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms or 0 for q in queries]
+    yield Fact("data complete up to", at_ms=max(ends)) if any(ends) else Fact("no data yet")
+    for query in queries:
+        if query.budget:
+            left = _counted(round(query.budget.tokens), "call", "calls")
+            later = "; the next" if query.budget.next_at_ms else ""
+            yield Fact(f"{left} left in the budget{later}", at_ms=query.budget.next_at_ms)
+
+
+def _judged(bot: BotStatus) -> str:
+    """Return the verdict's numbers, or why there is none, as a sentence."""
+    if window := bot.window:
+        seen, usual = f"{window.engagement:,.0f}", f"{window.expected:,.0f}"
+        return f"{seen} in the last {window.hours} h, where about {usual} are usual."
+    if bot.late:
+        return "The newest hour is overdue; judged again when it comes."
+    if bot.weeks < LEAST_WEEKS:
+        return f"{bot.weeks * 7:.1f} days of history; judged from {LEAST_WEEKS * 7} days on."
+    return "Hours are missing in the newest window."
+
+
+def _engagement_of(target: TargetStatus, bot: BotStatus) -> str:
+    """Return the selector of what a bot's engagement is made of."""
+    labels = {
+        "target": target.name,
+        "project": bot.project,
+        "bot_environment": bot.environment,
+    }
+    exact = render_labels(tuple(labels), tuple(labels.values())).strip("{}")
+    families = "messages_received|interactions|conversations_started"
+    return f'{{__name__=~"chatbot_({families})_total",{exact}}}'

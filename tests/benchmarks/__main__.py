@@ -19,6 +19,7 @@ from tests.benchmarks import (
     chatlayer_events,
     engagement,
     ledger_apply,
+    manifest_pages,
     query_exporter,
     scrape_during_poll,
     scrapes,
@@ -49,6 +50,12 @@ def applied(rounds: int) -> Iterator[Row]:
         ("cpu_ms_nothing_changed", f"{words}, nothing changed", "ms CPU", 15),
         ("cpu_ms_all_changed", f"{words}, all changed", "ms CPU", 150),
     )
+
+
+def manifest(rounds: int) -> Iterator[Row]:
+    ours, theirs = manifest_pages.measure(rounds)
+    words = "a page of 5,000 rows read by a manifest"
+    yield Row(words, "ms CPU", ours, "a Python provider", theirs, least_ratio=1 / 3)
 
 
 def started(rounds: int) -> Iterator[Row]:
@@ -97,6 +104,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "events": lambda: events(20_000 if short else 200_000, 1 if short else 3),
         "engagement": expected,
         "ledger": lambda: applied(3 if short else 15),
+        "manifest": lambda: manifest(3 if short else 15),
         "start": lambda: started(1 if short else 5),
         "scrape_during_poll": lambda: scraped_meanwhile(50 if short else 500),
         "targets": lambda: thousand(1 if short else 3),

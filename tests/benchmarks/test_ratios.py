@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import ledger_apply
+from tests.benchmarks import ledger_apply, manifest_pages
 from tests.benchmarks.scrapes import GO, PYTHON, Size, memory_rows, rows
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,12 @@ def test_sixteen_scrapes_at_once_take_a_fraction_of_a_peers_memory(tmp_path: Pat
     ratios = [(row.what, row.peer, row.ratio) for row in found if row.peer]
     assert ratios
     assert [each for each in ratios if (each[2] or 0) < 1.5] == []
+
+
+def test_a_page_of_a_manifest_costs_at_most_three_times_that_of_a_provider() -> None:
+    by_manifest, by_provider = manifest_pages.measure(5)
+
+    assert min(by_manifest) <= 3 * min(by_provider)
 
 
 def test_a_poll_that_changes_nothing_costs_a_fraction_of_one_that_changes_all() -> None:

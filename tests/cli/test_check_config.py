@@ -206,6 +206,13 @@ def test_wrong_usage_exits_with_two(arguments: list[str]) -> None:
     assert ("expected host:port" in result.stderr) is bool({"run", "demo"} & {*arguments})
 
 
+def test_the_demo_reads_no_settings_file() -> None:
+    result = CliRunner().invoke(main, ["demo", "--config.file", "exporter.yaml"])
+
+    assert result.exit_code == 2
+    assert "reads no file; use: run --config.file" in result.stderr
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(main, ["--help"])
 

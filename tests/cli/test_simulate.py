@@ -16,15 +16,15 @@ from click.testing import CliRunner
 from exporter.cli.check_config import command as check_config
 from exporter.cli.simulate import command, settings_text, simulated
 from exporter.clock import SystemClock
-from exporter.simulator import SIMULATORS
+from exporter.simulator import VENDORS
 from exporter.simulator.traffic import Traffic
 
 PYTHON = "from exporter.cli.simulate import command; command()"
 
 
-@pytest.mark.parametrize("provider", sorted(SIMULATORS))
+@pytest.mark.parametrize("provider", sorted(VENDORS))
 def test_the_printed_settings_are_valid(provider: str, tmp_path: Path) -> None:
-    service = SIMULATORS[provider](SystemClock(), Traffic())
+    service = VENDORS[provider](SystemClock(), Traffic())
     file = tmp_path / "exporter.yaml"
     file.write_text(settings_text(service.target("http://127.0.0.1:1"), provider))
 

@@ -11,7 +11,7 @@ from exporter.config.model import Secret, Settings
 from exporter.config.secret import SecretContext
 from exporter.config.values import parse_listen
 from exporter.errors import SettingsError, Unauthorized
-from exporter.providers import BUILT_IN, PROVIDERS
+from exporter.providers import PROVIDERS
 from tests.support.settings import CANARY, ENVIRON, FAMILIES, OPTIONS, HourlyOptions
 
 TOP = Path(__file__).parents[2] / "exporter.yaml"
@@ -259,4 +259,4 @@ def test_the_example_shows_every_provider_and_is_valid_once_its_variables_are_se
 
     made = loads(text, kinds, environ, families=FAMILIES)
 
-    assert {target.provider for target in made.targets} >= BUILT_IN.keys()
+    assert {target.provider for target in made.targets} == PROVIDERS.keys()

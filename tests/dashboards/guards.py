@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pytest
+
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.promtool import Build, Values, firing
-from tests.dashboards.ruleset import in_hours, mutated, rules
+from tests.dashboards.promtool import BUILDS, Build, Values, firing
+from tests.dashboards.ruleset import mutated, rules
 
 CASE = "THE CASE"
 """What the series of a case have for its name."""
@@ -30,28 +32,22 @@ class Guard:
 class Bench:
     """Cases, which are the values of a label of their series, and guards that need them.
 
-    ``by_the_hour``: the rules' ranges are shortened so that they hold as many values as hours.
+    A case is the alert that must fire for it (None: no alert may) and its series.
     """
 
     thresholds: Thresholds
     probes: Sequence[int]
-    cases: Mapping[str, Series]
+    alerts: Sequence[str]
+    cases: Mapping[str, tuple[str | None, Series]]
     guards: Mapping[str, Guard]
-    by_the_hour: bool = False
 
-    def fired(
-        self,
-        folder: Path,
-        alerts: Sequence[str],
-        cases: Iterable[str] = (),
-        build: Build = "installed",
-    ) -> dict[tuple[str, str], int]:
-        """Return the first probe at which an alert fires for a case (all of them, if none is given).
+    def fired(self, folder: Path, build: Build) -> dict[tuple[str, str], int]:
+        """Return the first probe at which an alert fires for a case.
 
         So does each alert without one of its guards, under the guard's name, if that is a part of
         its own rule; its probe means nothing.
         """
-        ruleset = self._rules(*alerts)
+        ruleset = rules(self.thresholds, self.alerts)
         (group,) = ruleset["groups"]
         without = [
             _without(rule, guard) | {"alert": name}
@@ -60,12 +56,12 @@ class Bench:
             if rule.get("alert") == guard.alert and _has(rule, guard)
         ]
         group["rules"].extend(without)
-        return self._first(folder, ruleset, cases or self.cases, build)
+        return self._first(folder, ruleset, self.cases, build)
 
     def fires_without(self, fired: Mapping[tuple[str, str], int], name: str, folder: Path) -> bool:
         """Return whether the guard's case fires without it; ``fired`` knows if it is no record's."""
         guard = self.guards[name]
-        ruleset = self._rules(guard.alert)
+        ruleset = rules(self.thresholds, (guard.alert,))
         if _has(ruleset["groups"][0]["rules"][-1], guard):
             return (name, guard.case) in fired
         changed = mutated(ruleset, guard.old, guard.new)
@@ -80,10 +76,6 @@ class Bench:
             expr = expr.replace(old, "")
         return [*_COMPARED.findall(expr), *({rule["for"]} - tried)]
 
-    def _rules(self, *alerts: str) -> dict[str, Any]:
-        chosen = rules(self.thresholds, alerts)
-        return in_hours(chosen) if self.by_the_hour else chosen
-
     def _first(
         self,
         folder: Path,
@@ -94,7 +86,7 @@ class Bench:
         series = {
             name.replace(CASE, case): values
             for case in cases
-            for name, values in self.cases[case].items()
+            for name, values in self.cases[case][1].items()
         }
         step_s = self.thresholds.interval_s
         found = firing(folder, ruleset, series, self.probes, step_s=step_s, build=build)
@@ -104,6 +96,36 @@ class Bench:
                 case = sample.get("target") or sample.get("instance") or sample["family"]
                 first.setdefault((sample["alertname"], case), probe)
         return first
+
+
+def checks(bench: Bench) -> tuple[Any, Any, Any, Any]:
+    """Return the fixture ``fired`` and the three tests of a bench, for its module to name."""
+
+    @pytest.fixture(scope="module", params=BUILDS)
+    def fired(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    ) -> dict[tuple[str, str], int]:
+        return bench.fired(tmp_path_factory.mktemp("bench"), request.param)
+
+    @pytest.mark.parametrize("name", bench.cases)
+    def case_fires_its_alert_only(fired: dict[tuple[str, str], int], name: str) -> None:
+        alert, _ = bench.cases[name]
+
+        found = {found for found, case in fired if case == name and found not in bench.guards}
+        assert found == ({alert} if alert else set())
+
+    @pytest.mark.parametrize("name", bench.guards)
+    def guard_is_needed(fired: dict[tuple[str, str], int], name: str, tmp_path: Path) -> None:
+        guard = bench.guards[name]
+        rightly = bench.cases[guard.case][0] == guard.alert
+
+        assert bench.fires_without(fired, name, tmp_path) is not rightly
+
+    @pytest.mark.parametrize("alert", bench.alerts)
+    def comparisons_are_tried(alert: str) -> None:
+        assert bench.untried(alert) == []
+
+    return fired, case_fires_its_alert_only, guard_is_needed, comparisons_are_tried
 
 
 def _has(rule: Mapping[str, Any], guard: Guard) -> bool:

@@ -9,16 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.source.promql import SELF_COUNTED
+
 METRIC = re.compile(
     r"\b(?:bot:\w+:\w+|(?:chatbot|process|python|scrape|prometheus)_\w+|up|ALERTS)\b(?=[\s{\[)]|$)"
 )
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}")
 STRING = re.compile(r'"[^"]*"')
 GROUPING = re.compile(r"\b(?:by|on|group_left|group_right|without|ignoring)\s*\([^)]*\)")
-RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(hour|last|(avg|sum|ratio)\d+h)$")
+RECORD_NAME = re.compile(r"^bot:chatbot_[a-z_]+:(sum|ratio)\d+h$")
 EXPERIMENTAL = ("mad_over_time", "double_exponential_smoothing", "limitk", "sort_by_label", "info(")
 RETENTION_S = 45 * 86_400
-UNITS = frozenset({"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no"})
+UNITS = frozenset(
+    {"short", "none", "s", "percentunit", "bytes", "reqps", "bool_yes_no", "currencyUSD"}
+)
+EACH_REPLICA_ITS_OWN = frozenset(
+    f"chatbot_exporter_{name}"
+    for name in (
+        *(f"{counter}_total" for counter in SELF_COUNTED),
+        *("api_request_duration_seconds_bucket", "poll_duration_seconds_bucket"),
+        *("ledger_errors_total", "build_info"),
+    )
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -49,7 +61,7 @@ def board_faults(board: Mapping[str, Any], uids: Iterable[str]) -> Iterator[Faul
 
 def rule_faults(groups: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
     """Yield every fault of the rule groups."""
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for group in groups:
         if seconds(group["interval"]) > 300:
             yield Fault("group/interval", group["name"], "", "leaves gaps in five-minute lookback")
@@ -58,9 +70,10 @@ def rule_faults(groups: Iterable[Mapping[str, Any]]) -> Iterator[Fault]:
             faults = _alert(rule) if "alert" in rule else _record(rule)
             for kind, text in (*faults, *_expression(rule["expr"])):
                 yield Fault(kind, group["name"], name, text)
-            if name in seen:
+            unique = (name, rule.get("labels", {}).get("severity", ""))
+            if unique in seen:
                 yield Fault("rule/duplicate", group["name"], name, "twice")
-            seen.add(name)
+            seen.add(unique)
 
 
 def metrics(expr: str) -> set[str]:
@@ -192,14 +205,44 @@ def _expression(expr: str) -> Iterator[tuple[str, str]]:
     for name in EXPERIMENTAL:
         if name in expr:
             yield "promql/features", name
+    yield from _reach(expr)
+    if _adds_replicas(expr):
+        yield "replicas", expr
+    if "topk(" in expr and "ALERTS" in expr:
+        yield "promql/fragile", expr
+
+
+def _reach(expr: str) -> Iterator[tuple[str, str]]:
     for window, offset in re.findall(r"\[(\w+)\](?: offset (\w+))?", expr):
         if seconds(window) + seconds(offset) > RETENTION_S:
             yield "promql/range_query", f"{window} {offset}"
     for offset in re.findall(r"offset (\w+)", expr):
         if seconds(offset) > RETENTION_S:
             yield "promql/offset", offset
-    if "topk(" in expr and "ALERTS" in expr:
-        yield "promql/fragile", expr
+
+
+def _adds_replicas(expr: str) -> bool:
+    """Say whether a sum or a count takes the same series of several replicas several times."""
+    expr = re.sub(r"\b(?:and|unless) on \([^)]*\) chatbot_\w+", "", expr)
+    for start in re.finditer(r"\b(?:max|min|group)(?: (?:without|by) \([^)]*\))? ?\(", expr):
+        inner = _parenthesis(expr, start.end() - 1)
+        expr = expr.replace(inner, "()" + " " * (len(inner) - 2))  # positions stay
+    added = re.finditer(r"\b(?:sum|count)(?: (?:without|by) \(([^)]*)\))? ?\(", expr)
+    return any(
+        "instance" not in (found[1] or "") and name not in EACH_REPLICA_ITS_OWN
+        for found in added
+        for name in re.findall(r"\bchatbot_\w+", _parenthesis(expr, found.end() - 1))
+    )
+
+
+def _parenthesis(text: str, start: int) -> str:
+    """Return ``text`` from the parenthesis at ``start`` to the one that closes it."""
+    depth = 0
+    for at in range(start, len(text)):
+        depth += (text[at] == "(") - (text[at] == ")")
+        if depth == 0:
+            return text[start : at + 1]
+    return text[start:]
 
 
 def _overlap(one: Mapping[str, int], other: Mapping[str, int]) -> bool:

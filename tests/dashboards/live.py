@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback over the demo's history, with what the rules record of it."""
+"""A real Prometheus on loopback over the demo's history."""
 
 import re
 import subprocess
@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
-from dashboards.source.rule_files import recording_rules
-from dashboards.source.thresholds import Thresholds
 from tests.dashboards.promtool import DEADLINE_S, needed
-from tests.dashboards.ruleset import NAME
 from tests.e2e.processes import ROOT, free_port, wait_for
 
-Rule = dict[str, str]
 GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 
 
@@ -32,28 +27,6 @@ class Server:
         """Take in files of OpenMetrics with instants."""
         for file in files:
             _promtool("create-blocks-from", "openmetrics", "-q", str(file), str(self._data))
-
-    def record(self, rules: Sequence[Rule], spans: Sequence[tuple[int, int]]) -> None:
-        """Record what rules would have recorded in the spans, each rule after those it reads."""
-        for ready in levels(rules):
-            # A group's place in its interval follows from the names of file and group: were those
-            # not the same for all, what reads another rule's record would read that of a step ago.
-            path = self._folder / "rules.yml"
-            group = {"name": "all", "interval": f"{self._step_s}s", "rules": ready}
-            path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
-            with self.running() as client:
-                for start_s, end_s in spans:
-                    _promtool(
-                        "create-blocks-from",
-                        "rules",
-                        f"--start={start_s}",
-                        f"--end={end_s}",
-                        f"--eval-interval={self._step_s}s",
-                        f"--url={client.base_url}",
-                        f"--output-dir={self._data}",
-                        path.name,
-                        folder=self._folder,
-                    )
 
     @contextmanager
     def running(self) -> Iterator[httpx.Client]:
@@ -114,24 +87,6 @@ def alertmanager(settings: Path, folder: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-def recorded(thresholds: Thresholds) -> list[Rule]:
-    """Return the recording rules."""
-    (group,) = recording_rules(thresholds)["groups"]
-    rules: list[Rule] = group["rules"]
-    return rules
-
-
-def levels(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
-    """Yield the rules in steps: each reads none that comes with it or later."""
-    waiting = list(rules)
-    while waiting:
-        missing = {rule["record"] for rule in waiting}
-        ready = [rule for rule in waiting if not missing & set(NAME.findall(rule["expr"]))]
-        assert ready, "rules read each other in a circle"
-        yield ready
-        waiting = [rule for rule in waiting if rule not in ready]
-
-
 def asked(client: httpx.Client, expr: str, at_s: int) -> list[Any]:
     """Return the result of an instant query; its error fails the test."""
     return _result(client, "query", {"query": expr, "time": str(at_s)})
@@ -157,8 +112,8 @@ def _result(client: httpx.Client, kind: str, data: dict[str, str]) -> list[Any]:
     return result
 
 
-def _promtool(*arguments: str, folder: Path | None = None) -> None:
+def _promtool(*arguments: str) -> None:
     command = [needed("promtool"), "tsdb", *arguments]
     subprocess.run(  # noqa: S603 - promtool itself
-        command, check=True, capture_output=True, timeout=DEADLINE_S, cwd=folder
+        command, check=True, capture_output=True, timeout=DEADLINE_S
     )

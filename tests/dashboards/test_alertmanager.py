@@ -9,14 +9,13 @@ import pytest
 
 from dashboards.source.alerts import alerts
 from dashboards.source.files import FOLDER
-from dashboards.source.rule_files import instance_labels
 from dashboards.source.thresholds import Thresholds
 from tests.dashboards.live import alertmanager
 from tests.dashboards.promtool import DEADLINE_S, needed
 from tests.e2e.processes import wait_for
 
 SETTINGS = FOLDER / "alertmanager.yml"
-ALERTS = {alert.name: alert for alert in alerts(Thresholds())}
+ALERTS = {alert.name: alert for alert in alerts(Thresholds()) if not alert.labels}
 PAGED = {
     *("ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotLedgerFailing"),
     "ChatbotAuthenticationFailing",
@@ -85,11 +84,12 @@ CAUSES: Mapping[str, set[str]] = {
 
 
 def fired(name: str, cause: str, part: str) -> dict[str, str]:
-    """Return an alert with the labels of its rule, on the target ``cause`` and one part of it."""
-    place = {"provider": "flowxo", "target": cause, "bot_environment": "", "instance": cause}
-    place |= dict.fromkeys(("query", "project", "family", "job"), part)
-    kept = {label: place[label] for label in instance_labels(ALERTS[name]) if place[label]}
-    return kept | {"alertname": name, "severity": ALERTS[name].severity}
+    """Return an alert on the target ``cause`` and one part of it (a bot, a query, a family)."""
+    place = {"provider": "flowxo", "target": cause, "job": "chatbots", "instance": cause}
+    place |= dict.fromkeys(
+        ("project",) if ALERTS[name].of_engagement else ("query", "family"), part
+    )
+    return place | {"alertname": name, "severity": ALERTS[name].severity}
 
 
 def test_an_alert_silences_only_what_follows_from_it(tmp_path: Path) -> None:

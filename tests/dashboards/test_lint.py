@@ -19,19 +19,18 @@ from exporter.exposition.catalogue import capped, entries
 from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.chatlayer.options import Collector
+from exporter.providers.manifest import loader
 from exporter.providers.voiceflow.options import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
-RULES = [
-    group
-    for name in ("chatbot-records", "chatbot-alerts")
-    for group in yaml.safe_load((FOLDER / f"rules/{name}.yaml").read_text())["groups"]
-]
+RULES = yaml.safe_load((FOLDER / "rules/chatbot-alerts.yaml").read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in RULES for rule in group["rules"] if "alert" in rule}
 RECORDS = {rule["record"] for group in RULES for rule in group["rules"] if "record" in rule}
 EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
+MANIFESTS = [loader.load(loader.find(name, loader.SHIPPED)) for name in loader.shipped()]
 CATALOGUE = {entry.family.name: entry for entry in entries(PROVIDERS)}
+OF_MANIFESTS = {family.name for manifest in MANIFESTS for family in manifest.families}
 PROMETHEUS_OWN = {
     *("up", "ALERTS", "scrape_samples_post_metric_relabeling", "scrape_duration_seconds"),
     *("prometheus_rule_evaluation_failures_total", "process_cpu_seconds_total"),
@@ -77,7 +76,8 @@ def test_rules_have_no_fault() -> None:
 def test_a_board_reads_only_metrics_that_exist(uid: str) -> None:
     used = {name for _, expr in expressions(BOARDS[uid]) for name in metrics(expr)}
 
-    assert {_family(name) for name in used} - CATALOGUE.keys() - RECORDS - PROMETHEUS_OWN == set()
+    known = CATALOGUE.keys() | OF_MANIFESTS | RECORDS | PROMETHEUS_OWN
+    assert {_family(name) for name in used} - known == set()
 
 
 def test_rules_read_only_metrics_that_exist() -> None:
@@ -91,6 +91,19 @@ def test_every_record_is_read_by_a_rule_or_a_board() -> None:
     used |= {n for board in BOARDS.values() for _, e in expressions(board) for n in metrics(e)}
 
     assert used >= RECORDS
+
+
+def test_a_manifests_own_families_are_on_its_board() -> None:
+    for manifest in MANIFESTS:
+        board = BOARDS[f"chatbot-{manifest.settings.name}"]
+        shown = {name for _, expr in expressions(board) for name in metrics(expr)}
+        fed = {
+            feed.family.name
+            for q in manifest.queries.values()
+            for feed in q.program.feeds
+            if feed.family
+        }
+        assert shown >= fed | {family.name for family in manifest.families}
 
 
 def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
@@ -188,7 +201,8 @@ def test_grafanas_rules_are_the_same_alerts_and_quiet_without_data() -> None:
     managed = yaml.safe_load((FOLDER / "provisioning/alerting/chatbot.yaml").read_text())
     rules = [rule for group in managed["groups"] for rule in group["rules"]]
 
-    assert {rule["title"] for rule in rules} == ALERTS.keys()
+    assert {rule["title"].removesuffix("Provisional") for rule in rules} == ALERTS.keys()
+    assert len({rule["title"] for rule in rules}) == len(rules)
     assert len({rule["uid"] for rule in rules}) == len(rules)
     assert all(len(rule["uid"]) <= 40 for rule in rules)
     loud = {rule["title"] for rule in rules if rule["noDataState"] != "OK"}
@@ -226,6 +240,7 @@ BREACHES: dict[str, Callable[[dict[str, Any]], object]] = {
     "target-rate-interval-rule": lambda b: _asks(b, "rate(chatbot_exporter_polls_total[5m])"),
     "target-counter-agg-rule": lambda b: _asks(b, "sum(chatbot_exporter_polls_total)"),
     "target-job-rule": lambda b: _asks(b, 'up{job="x"}'),
+    "replicas": lambda b: _asks(b, "sum by (target) (chatbot_exporter_quarantined)"),
     "promql/features": lambda b: _asks(b, "mad_over_time(up[1h])"),
     "promql/offset": lambda b: _asks(b, "up offset 9w"),
     "promql/range_query": lambda b: _asks(b, "avg_over_time(up[6w] offset 1w)"),
@@ -252,7 +267,7 @@ RULE_BREACHES: dict[str, dict[str, Any]] = {
     "alerts/annotation": {"annotations": {"summary": "x"}},
     "alerts/template": {"labels": {"severity": "info", "left": "{{ $value }}"}},
     "rule/label": {"labels": {}},
-    "rule/duplicate": {"alert": "ChatbotExporterAbsent"},
+    "rule/duplicate": {"alert": "ChatbotExporterAbsent", "labels": {"severity": "critical"}},
 }
 
 

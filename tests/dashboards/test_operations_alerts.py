@@ -7,8 +7,8 @@ import pytest
 
 from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard
-from tests.dashboards.promtool import BUILDS, Values, firing
+from tests.dashboards.guards import CASE, Bench, Guard, checks
+from tests.dashboards.promtool import Values, firing
 from tests.dashboards.ruleset import mutated, rules
 
 pytestmark = pytest.mark.slow
@@ -220,7 +220,7 @@ def exporter(gone: range, down: range = range(0), build: range = range(STEPS)) -
         (exporter(range(0), range(STEPS), range(0)), "15m", NOW),  # it was never reached
     ],
 )
-def test_an_absent_exporter_is_told_of_after_a_quarter_of_an_hour(
+def test_an_absent_exporter_fires_after_a_quarter_of_an_hour(
     tmp_path: Path, series: Series, hold: str, earliest: int | None
 ) -> None:
     chosen = rules(THRESHOLDS, (ABSENT,))
@@ -297,38 +297,11 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
 
 
 BENCH = Bench(
-    THRESHOLDS,
-    PROBES,
-    {name: series for name, (_, series) in CASES.items()},
-    {name: Guard(*parts) for name, parts in GUARDS.items()},
+    THRESHOLDS, PROBES, ALL, CASES, {name: Guard(*parts) for name, parts in GUARDS.items()}
 )
-
-
-@pytest.fixture(scope="module", params=BUILDS)
-def fired(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[tuple[str, str], int]:
-    return BENCH.fired(tmp_path_factory.mktemp("operations"), ALL, build=request.param)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_case_fires_its_alert_and_no_other(fired: dict[tuple[str, str], int], name: str) -> None:
-    alert, _ = CASES[name]
-
-    found = {found for found, case in fired if case == name and found not in GUARDS}
-    assert found == ({alert} if alert else set())
-
-
-@pytest.mark.parametrize("name", GUARDS)
-def test_without_a_guard_a_case_would_fire_wrongly(
-    fired: dict[tuple[str, str], int], name: str, tmp_path: Path
-) -> None:
-    alert, case, *_ = GUARDS[name]
-    rightly = CASES[case][0] == alert
-
-    assert BENCH.fires_without(fired, name, tmp_path) is not rightly
-
-
-@pytest.mark.parametrize("alert", ALL)
-def test_every_comparison_of_an_alert_is_tried(alert: str) -> None:
-    assert BENCH.untried(alert) == []
+(
+    fired,
+    test_a_case_fires_its_alert_and_no_other,
+    test_without_a_guard_a_case_would_fire_wrongly,
+    test_every_comparison_of_an_alert_is_tried,
+) = checks(BENCH)

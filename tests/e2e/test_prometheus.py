@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from dashboards.source import records
 from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import SystemClock
@@ -223,7 +222,8 @@ def test_last_minus_first_sample_is_what_happened_at_the_vendor(tmp_path: Path) 
 def compared_across_providers(scraper: Prometheus) -> None:
     """One query finds the messages of every provider that counts any; one, everyone's engagement."""
     rates = scraper.ask(f"sum by (provider) (rate({RECEIVED}[2m]))")
-    hours = scraper.ask(f"sum by (provider) ({records.signal()})")
+    kinds = "chatbot_period_(messages_received|interactions)"
+    hours = scraper.ask(f'sum by (provider) ({{__name__=~"{kinds}",period="hour"}})')
 
     counting = {name for name, kind in PROVIDERS.items() if RECEIVED in kind.feeds}
     assert {dict(labels)["provider"] for labels in rates} == counting

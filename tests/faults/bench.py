@@ -18,12 +18,14 @@ from exporter.clock import Clock
 from exporter.config import loads
 from exporter.config.model import Settings
 from exporter.exposition import catalogue
+from exporter.model.families import NORMALISED
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Provider
-from exporter.simulator import SIMULATORS
+from exporter.simulator import VENDORS
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 from tests.providers.compliance import Case, Compliance
+from tests.providers.manifest.cases import CASES
 from tests.support.running import exporter
 from tests.support.virtual import VirtualClock
 
@@ -36,7 +38,9 @@ LOOKBACK_MS = 4 * 3_600_000
 
 
 def case_of(kind: str) -> Case:
-    """Return what the provider's compliance suite says is special about it."""
+    """Return what the compliance suite says is special about a provider, or a shipped manifest."""
+    if kind in CASES:
+        return CASES[kind]
     module = importlib.import_module(f"tests.providers.{kind}.test_compliance")
     found = [
         value
@@ -142,7 +146,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.vendor = Vendor(self.clock)
-        self.services = {name: SIMULATORS[name](self.vendor, self.traffic) for name in self.names}
+        self.services = {name: VENDORS[name](self.vendor, self.traffic) for name in self.names}
         self.ports = {name: number for number, name in enumerate(self.names, start=1)}
 
     @property
@@ -280,5 +284,9 @@ class Bench:
         return {family for query in queries for family in query.spec.fields}
 
     def counted(self, name: str, families: Iterable[str]) -> dict[str, float]:
-        """Return by family what the exporter shows of target ``name``."""
-        return {family: self.sum_of(family, target=name) for family in families}
+        """Return by family what the exporter shows of target ``name``, in whole parts of its unit."""
+        parts = {each.name: each.per_unit for each in NORMALISED.values()}
+        return {
+            family: round(self.sum_of(family, target=name) * parts.get(family, 1), 3)
+            for family in families
+        }

@@ -13,6 +13,7 @@ from exporter.errors import ProviderError, SchemaError, Throttled, Unauthorized
 from exporter.polling import poller
 from exporter.providers import BUILT_IN
 from exporter.simulator.faults import GENERIC
+from exporter.simulator.manifests import MANIFEST_SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
 from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
@@ -77,6 +78,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             ),
         },
     ),
+    **dict.fromkeys(MANIFEST_SIMULATORS, Scenario(per_hour=60, scrape_s=60, grows_s=120)),
 }
 
 
@@ -99,9 +101,12 @@ def own_faults(kind: str) -> set[str]:
 def chosen(kind: str) -> set[str]:
     """Return a fault of each error, so that over all kinds every fault is there.
 
-    What each fault becomes at each kind is tested in single reads (``tests/providers``).
+    What each fault becomes at each kind is tested in single reads (``tests/providers``). Manifests
+    share one reader: one of the faults stands for all.
     """
-    number, kinds = sorted(SCENARIOS).index(kind), len(SCENARIOS)
+    if kind not in BUILT_IN:
+        return {"negative"}
+    number, kinds = sorted(BUILT_IN).index(kind), len(BUILT_IN)
     faults: set[str] = set()
     for error in set(MATRIX.values()):
         same = sorted(str(fault) for fault, each in MATRIX.items() if each is error)
@@ -132,7 +137,7 @@ def equals_truth(bench: Bench, kind: str, from_ms: int, to_ms: int) -> None:
 
 
 def test_every_provider_is_tested() -> None:
-    assert SCENARIOS.keys() == BUILT_IN.keys()
+    assert SCENARIOS.keys() == BUILT_IN.keys() | MANIFEST_SIMULATORS.keys()
 
 
 def test_every_generic_fault_is_tested_or_has_a_reason_why_not() -> None:

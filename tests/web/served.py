@@ -9,16 +9,21 @@ import httpx
 from starlette.types import ASGIApp
 
 from exporter.status import (
+    BotStatus,
     BudgetStatus,
+    HourStatus,
     PollErrorStatus,
     PollStatus,
     QueryStatus,
     State,
     Status,
     TargetStatus,
+    Verdict,
+    WindowStatus,
 )
 from exporter.web.contract import ReloadResult, Sources
 
+HOUR_MS = 3_600_000
 NOW_MS = 1_772_536_800_000
 TEXT_BODY = b'chatbot_up{target="shop"} 1.0\n'
 OPENMETRICS_BODY = TEXT_BODY + b"# EOF\n"
@@ -77,6 +82,23 @@ def query(name: str = "interactions", **changes: Any) -> QueryStatus:
         "polls": (PollStatus(NOW_MS - 90_000, 0.8, "ok", 24),),
     }
     return QueryStatus(name, **(traits | changes))
+
+
+def bot(project: str = "shop", **changes: Any) -> BotStatus:
+    """Return a bot with a usual week of 100 an hour."""
+    day = WindowStatus(24, 2400, 2390.4, 60, 0.1)
+    start_ms = NOW_MS // HOUR_MS * HOUR_MS - 168 * HOUR_MS
+    traits: dict[str, Any] = {
+        "environment": "main",
+        "verdict": Verdict.EXPECTED,
+        "window": day,
+        "windows": (day,),
+        "weeks": 5.0,
+        "late": False,
+        "end_ms": start_ms + 168 * HOUR_MS,
+        "hours": tuple(HourStatus(start_ms + at * HOUR_MS, 100, 99, 10) for at in range(168)),
+    }
+    return BotStatus(project, **(traits | changes))
 
 
 def failing_query(sentence: str = "the provider does not accept the key") -> QueryStatus:

@@ -3,14 +3,27 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
 
 from exporter.format import age, span, stamp
-from exporter.status import PollErrorStatus, PollStatus, State, Status
+from exporter.status import (
+    HourStatus,
+    PollErrorStatus,
+    PollStatus,
+    State,
+    Status,
+    Verdict,
+    WindowStatus,
+)
 from exporter.web.app import build
-from exporter.web.chart import draw
+from exporter.web.chart import TALL, WIDE, draw_engagement, draw_polls
 from exporter.web.page import POLICY, TONES, render
-from tests.web.served import NOW_MS, ask, failing_query, query, sources, status, target
+from tests.web.served import NOW_MS, ask, bot, failing_query, query, sources, status, target
 
 
 class Cells(HTMLParser):
@@ -54,7 +67,6 @@ def row(*queries: object) -> list[str]:
 def test_a_healthy_query_is_one_line_of_words() -> None:
     assert row(query()) == [
         "shop",
-        "voiceflow",
         "interactions",
         "ok",
         "1 min 30 s ago",
@@ -71,9 +83,9 @@ def test_a_healthy_query_is_one_line_of_words() -> None:
 def test_a_query_in_trouble_says_why_and_what_is_left() -> None:
     cells = row(failing_query())
 
-    assert cells[3] == "circuit open auth the provider does not accept the key (3 in a row)"
-    assert cells[4] == "never"
-    assert cells[7:] == ["2 polls, 1 failed", "12 2 dropped", "4.5", "7", "0 left next in 30 min"]
+    assert cells[2] == "circuit open auth the provider does not accept the key (3 in a row)"
+    assert cells[3] == "never"
+    assert cells[6:] == ["2 polls, 1 failed", "12 2 dropped", "4.5", "7", "0 left next in 30 min"]
 
 
 def test_a_query_never_polled_claims_nothing() -> None:
@@ -86,7 +98,7 @@ def test_a_query_never_polled_claims_nothing() -> None:
         polls=(),
     )
 
-    assert row(fresh)[3:9] == [
+    assert row(fresh)[2:8] == [
         "never polled",
         "never",
         "no data yet",
@@ -100,7 +112,7 @@ def test_the_summary_counts_the_states() -> None:
     html = page(status(target("shop", query(), failing_query()), target("docs")))
 
     summary = re.sub(r"<[^>]+>", "", html.partition('id="summary">')[2].partition("</p>")[0])
-    assert summary == "3 queries: 2 ok, 1 circuit open."
+    assert " ".join(summary.split()) == "3 queries: 2 ok, 1 circuit open."
 
 
 def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
@@ -120,7 +132,67 @@ def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
 def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
     assert ask(build(sources()), "GET", "/?target=nope").status_code == 404
     assert "0 queries." in page(status())
-    assert set(TONES) == set(State)
+    assert set(TONES) == {*State, *Verdict}
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html.partition("<main>")[2]).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "as expected 2,400 in the last 24 h, where about 2,390 are usual."),
+        (
+            {"verdict": Verdict.BELOW, "window": WindowStatus(3, 90, 297, 20, -9.0)},
+            "below 90 in the last 3 h, where about 297 are usual.",
+        ),
+        (
+            {"verdict": Verdict.NOT_JUDGED, "window": None, "late": True},
+            "not judged The newest hour is overdue; judged again when it comes.",
+        ),
+        (
+            {"verdict": Verdict.NOT_JUDGED, "window": None, "weeks": 0.5},
+            "not judged 3.5 days of history; judged from 7 days on.",
+        ),
+    ],
+)
+def test_a_bot_is_judged_in_words_under_its_target(changes: dict[str, Any], said: str) -> None:
+    shown = bot(**changes)
+    html = page(status(replace(target("shop", query()), bots=(shown,))))
+
+    assert f"shop · main {said} Why?" in words(html)
+    assert f"Engagement of 1 bot: 1 {shown.verdict} ." in words(html)
+    (link,) = re.findall(r'href="/explain\?series=([^"]+)">Why', html)
+    assert 'target="shop",project="shop",bot_environment="main"' in unquote(link)
+
+
+def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
+    html = page(status(target("shop", failing_query())))
+
+    said = words(html)
+    assert (
+        "unique_users circuit open: the provider does not accept the key (auth, 3 in a row) 30 s ago"
+        in said
+    )
+    assert "4 counted, then taken back by the provider; later growth repays it" in said
+    assert "0 calls left in the budget; the next in 30 min" in said
+
+
+def test_a_band_and_a_line_are_drawn_where_they_are_known() -> None:
+    known = HourStatus(0, 50, 100, 10)
+    hours = [known, known, HourStatus(0, None, None, None), HourStatus(0, 300, 100, 10)]
+
+    chart = draw_engagement(hours)
+
+    assert chart.text == "of 4 hours 2 below the expected range, 1 above it, 1 not judged"
+    assert (chart.engagement, chart.expected, chart.most) == (400, None, 300)
+    # 130 and 70 of 300, in a height of TALL with a margin of 1.
+    assert chart.band.startswith("M0 32L80 32L80 42L0 42z")
+    assert chart.line == f"M0 46L80 46M{WIDE} 1h1"
+    assert TALL == 56
+    assert draw_engagement([known] * 6, 3).line == f"M0 34L{WIDE} 34"
+    assert draw_engagement([]).text == "no hour is judged yet"
 
 
 NASTY = "<script>alert('1')</script>\"><img src=x onerror=alert(1)>'{{ 7*7 }}"
@@ -132,7 +204,8 @@ def test_nothing_that_is_shown_can_become_markup() -> None:
         last_error=PollErrorStatus(NASTY, NASTY, NOW_MS),
         polls=(PollStatus(NOW_MS, 1, NASTY, 1),),
     )
-    html = page(status(target(NASTY, nasty)), of=NASTY)
+    shown = replace(target(NASTY, nasty), bots=(bot(NASTY, environment=NASTY),))
+    html = page(status(shown), of=NASTY)
 
     seen = Cells(html)
     assert seen.rows[1][0] == " ".join(NASTY.split())
@@ -159,13 +232,14 @@ def test_the_table_can_be_read_aloud_and_walked_by_keyboard() -> None:
 
     assert '<html lang="en">' in html
     assert html.count('role="region"') == html.count('tabindex="0"') == 2
-    assert html.count('<th scope="col">') == 16
+    assert html.count('<th scope="col">') == 15
     assert "prefers-color-scheme: dark" in html
 
 
 def test_four_hundred_targets_fit_on_a_page() -> None:
     polls = tuple(PollStatus(NOW_MS - 300_000 * n, 0.5, "ok", 24) for n in range(12))
-    many = status(*(target(f"t{n}", query(polls=polls), failing_query()) for n in range(400)))
+    queries = query(polls=polls), failing_query()
+    many = status(*(replace(target(f"t{n}", *queries), bots=(bot(),)) for n in range(400)))
 
     html = page(many)
 
@@ -181,10 +255,10 @@ def test_a_failure_colours_its_bar_and_height_is_duration() -> None:
         PollStatus(NOW_MS - 125_000, 1, "ok", 1),
     ]
 
-    chart = draw(polls, NOW_MS)
+    chart = draw_polls(polls, NOW_MS)
 
-    assert chart.good == "M0 24v-15h3v15z"
-    assert chart.failed == "M112 24v-24h3v24z"
+    assert chart.good == "M0 20v-13h1.5v13z"
+    assert chart.failed == "M56 20v-20h1.5v20z"
     assert chart.text == "3 polls, 1 failed"
 
 

@@ -143,6 +143,7 @@ def spec_for(
         total_cap=settings.limits.series_total,
         known=tuple(dict.fromkeys(known)),
         fields={each.family.name: each.field for each in feeds},
+        per_unit={f.family.name: f.family.per_unit for f in feeds if f.family.per_unit > 1},
     )
     return replace(spec, **traits)
 

@@ -1,21 +1,42 @@
 "use strict";
+const REFRESH_MS = 30000;
 const body = document.querySelector("#queries tbody");
 const rows = [...body.rows];
+const targets = [...document.querySelectorAll("section.target")];
 const filter = document.getElementById("filter");
 const problems = document.getElementById("problems");
+const refresh = document.getElementById("refresh");
 const shown = document.getElementById("shown");
+const technical = document.getElementById("technical");
+
+// What is chosen is kept in the address: a refresh, a bookmark and a colleague see the same.
+function remember() {
+  const chosen = new URLSearchParams();
+  if (filter.value) chosen.set("filter", filter.value);
+  if (problems.checked) chosen.set("problems", "");
+  if (refresh.checked) chosen.set("refresh", "");
+  if (technical.open) chosen.set("technical", "");
+  history.replaceState(null, "", `${location.pathname}${location.search}#${chosen}`);
+}
+
+function recall() {
+  const chosen = new URLSearchParams(location.hash.slice(1));
+  filter.value = chosen.get("filter") ?? "";
+  problems.checked = chosen.has("problems");
+  refresh.checked = chosen.has("refresh");
+  technical.open ||= chosen.has("technical");
+}
 
 function show() {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let count = 0;
-  for (const row of rows) {
-    const text = row.textContent.toLowerCase();
-    const matches = words.every((word) => text.includes(word));
-    const problem = row.classList.contains("bad") || row.classList.contains("warn");
-    row.hidden = !matches || (problems.checked && !problem);
-    count += row.hidden ? 0 : 1;
-  }
-  shown.textContent = count === rows.length ? "" : `${count} of ${rows.length} shown`;
+  const hide = (element, isProblem) => {
+    const text = element.textContent.toLowerCase();
+    element.hidden = !words.every((word) => text.includes(word)) || (problems.checked && !isProblem);
+  };
+  for (const row of rows) hide(row, row.matches(".bad, .warn"));
+  for (const target of targets) hide(target, target.matches(".problem"));
+  const count = targets.filter((target) => !target.hidden).length;
+  shown.textContent = count === targets.length ? "" : `${count} of ${targets.length} targets shown`;
 }
 
 function value(row, column) {
@@ -43,6 +64,13 @@ for (const header of document.querySelectorAll("#queries thead th")) {
   button.addEventListener("click", () => sort(header));
   header.replaceChildren(button);
 }
-filter.addEventListener("input", show);
-problems.addEventListener("change", show);
+for (const time of document.querySelectorAll("time")) {
+  time.title = `${new Date(time.dateTime).toLocaleString()} local time, ${time.title}`;
+}
+for (const [element, event] of [[filter, "input"], [problems, "change"], [refresh, "change"], [technical, "toggle"]]) {
+  element.addEventListener(event, () => { show(); remember(); });
+}
+setInterval(() => { if (refresh.checked && document.activeElement !== filter) location.reload(); }, REFRESH_MS);
+recall();
+show();
 document.getElementById("controls").hidden = false;

@@ -17,8 +17,8 @@ DEPTHS = (0.3, 0.5, 0.7, 1.0)
 SPANS = (12, 24, 48)
 
 
-class MetricType(Enum):
-    """What happens to a bot. Only drops are to be told."""
+class EventKind(Enum):
+    """What happens to a bot. Only drops should fire an alert."""
 
     STEP = "step"
     RAMP = "ramp"
@@ -29,15 +29,27 @@ class MetricType(Enum):
     REMOVED = "removed"
 
 
-_ELSEWHERE = frozenset({MetricType.CHANNEL, MetricType.CLOCK, MetricType.REMOVED})
-DROPS = frozenset({MetricType.STEP, MetricType.RAMP, MetricType.CHANNEL})
+class Stress(Enum):
+    """What is harder than usual, for every bot of an account."""
+
+    NONE = "none"
+    NOISE = "noise"  # twice as strong
+    WEEKDAYS = "weekdays"  # each weekday has its own shape
+    OFFICE = "office"  # next to nothing outside office hours
+    WEEKLY = "weekly"  # a campaign at the same hours of every week
+    SHORT = "short"  # the newest hours are 15 % short
+    RAMP_UP = "ramp-up"  # a new bot: 10 % at first, 100 % after seven weeks
+
+
+_ELSEWHERE = frozenset({EventKind.CHANNEL, EventKind.CLOCK, EventKind.REMOVED})
+DROPS = frozenset({EventKind.STEP, EventKind.RAMP, EventKind.CHANNEL})
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
     """Something that happened in hours ``[start, end)``; ``depth`` is the part that was lost."""
 
-    kind: MetricType
+    kind: EventKind
     start: int
     end: int
     depth: float
@@ -64,6 +76,13 @@ class Account:
     bots: tuple[Bot, ...]
     late: tuple[tuple[int, int], ...]
     restarts: frozenset[int]
+    start_ms: int = 1_767_571_200_000  # 2026-01-05T00:00:00Z, a Monday
+    timezone: str = "UTC"
+    holidays: tuple[str, ...] = ()
+    starts_at: int = LEARNING_WEEKS * WEEK - 2 * DAY
+    """The hour of the exporter's first poll."""
+    prompt: float = 0.97
+    """The part of an hour's counts that the API reports before the hour is three hours old."""
 
 
 @dataclass(slots=True)
@@ -73,64 +92,92 @@ class _Life:
     rng: random.Random
     volume: int
     hours: int
+    stress: Stress
     growth: float = 0.0
     peak: int = 14
     night: float = 0.1
     weekend: float = 0.6
     unsteady: float = 0.1
+    weekdays: tuple[tuple[int, float], ...] = ()
+    """Peak and night of each weekday, where each has its own."""
+    weekly: int = 0
+    """The hour of the week at which the weekly campaign begins."""
     episodes: list[Episode] = field(default_factory=list)
 
 
-def account(seed: int, provider: str, bots: int, weeks: int) -> Account:
-    """Return an account of ``bots`` bots over ``weeks`` weeks of which five are for learning."""
+def account(
+    seed: int, provider: str, bots: int, weeks: int, stress: Stress = Stress.NONE
+) -> Account:
+    """Return an account of ``bots`` bots over ``weeks`` weeks of which five are for learning.
+
+    The same seed has the same bots and episodes under every stress.
+    """
     rng = random.Random(f"{seed}/{provider}/0")  # noqa: S311 - made-up bots
     hours = weeks * WEEK
-    made = tuple(_bot(rng, f"bot{index}", VOLUMES[index % 5], hours) for index in range(bots))
+    made = tuple(
+        _bot(rng, f"bot{index}", VOLUMES[index % 5], hours, stress) for index in range(bots)
+    )
     first = LEARNING_WEEKS * WEEK
     late = []
     for week in range(LEARNING_WEEKS, weeks):
         start = week * WEEK + rng.randrange(WEEK - 14)
         late.append((start, start + rng.choice((5, 8, 14))))
     restarts = frozenset(rng.randrange(first, hours) for _ in range(weeks))
-    return Account(provider, made, tuple(late), restarts)
+    prompt = 0.85 if stress is Stress.SHORT else 0.97
+    return Account(provider, made, tuple(late), restarts, prompt=prompt)
 
 
-def _bot(rng: random.Random, name: str, volume: int, hours: int) -> Bot:
-    life = _Life(random.Random(rng.random()), volume, hours)  # noqa: S311 - made-up bots
+def _bot(rng: random.Random, name: str, volume: int, hours: int, stress: Stress) -> Bot:
+    seed = rng.random()
+    life = _Life(random.Random(seed), volume, hours, stress)  # noqa: S311 - made-up bots
     life.growth = life.rng.choice((-0.02, 0.0, 0.02))
     life.peak = life.rng.randrange(10, 20)
     life.night = life.rng.uniform(0.05, 0.3)
     life.weekend = life.rng.uniform(0.4, 1.0)
     life.unsteady = life.rng.uniform(0.05, 0.15)
+    _strain(life, random.Random(f"{seed}/{stress.value}"))  # noqa: S311 - made-up bots
     _happen(life)
     return Bot(name, volume, _counts(life), tuple(life.episodes))
+
+
+def _strain(life: _Life, rng: random.Random) -> None:
+    """Draw what the stress needs, from a generator of its own."""
+    match life.stress:
+        case Stress.WEEKDAYS:
+            life.weekdays = tuple((rng.randrange(8, 22), rng.uniform(0.05, 0.5)) for _ in range(7))
+        case Stress.OFFICE:
+            life.night, life.weekend = 0.0, 0.02
+        case Stress.WEEKLY:
+            life.weekly = rng.randrange(5) * DAY + rng.randrange(8, 16)
+        case _:
+            pass
 
 
 def _happen(life: _Life) -> None:
     """Draw what happens: a drop in every second bot, and in every bot things that are none."""
     rng, first = life.rng, LEARNING_WEEKS * WEEK
     holiday = rng.randrange(LEARNING_WEEKS * 7) * DAY
-    life.episodes.append(Episode(MetricType.HOLIDAY, holiday, holiday + DAY, 0.6))
+    life.episodes.append(Episode(EventKind.HOLIDAY, holiday, holiday + DAY, 0.6))
     campaign = rng.randrange(2 * WEEK, life.hours - DAY)
     life.episodes.append(
-        Episode(MetricType.CAMPAIGN, campaign, campaign + rng.randrange(6, 30), -3.0)
+        Episode(EventKind.CAMPAIGN, campaign, campaign + rng.randrange(6, 30), -3.0)
     )
     if rng.random() < 0.1:
         life.episodes.append(
-            Episode(MetricType.CLOCK, rng.randrange(first, life.hours), life.hours, 0)
+            Episode(EventKind.CLOCK, rng.randrange(first, life.hours), life.hours, 0)
         )
     fate = rng.random()
     if fate < 0.05:
         gone = rng.randrange(first, life.hours)
-        life.episodes.append(Episode(MetricType.REMOVED, gone, life.hours, 0))
+        life.episodes.append(Episode(EventKind.REMOVED, gone, life.hours, 0))
     elif fate < 0.55:
         life.episodes.append(_drop(rng, first, life.hours))
 
 
 def _drop(rng: random.Random, first: int, hours: int) -> Episode:
-    kind = rng.choices((MetricType.STEP, MetricType.RAMP, MetricType.CHANNEL), (8, 1, 1))[0]
-    depth = 0.6 if kind is MetricType.CHANNEL else rng.choice(DEPTHS)
-    span = rng.choice(SPANS) if kind is not MetricType.RAMP else 72
+    kind = rng.choices((EventKind.STEP, EventKind.RAMP, EventKind.CHANNEL), (8, 1, 1))[0]
+    depth = 0.6 if kind is EventKind.CHANNEL else rng.choice(DEPTHS)
+    span = rng.choice(SPANS) if kind is not EventKind.RAMP else 72
     start = rng.randrange(first, hours - span - DAY)
     if span < DAY:  # half a day means the busy half: a night holds next to nothing to lose
         start = start - start % DAY + 8
@@ -139,45 +186,58 @@ def _drop(rng: random.Random, first: int, hours: int) -> Episode:
 
 def _counts(life: _Life) -> tuple[tuple[int, int], ...]:
     rng, by_day, by_hour = life.rng, 0.0, 0.0
+    noise = 2 if life.stress is Stress.NOISE else 1
     counts = []
     for hour in range(life.hours):
         if hour % DAY == 0:
-            by_day = 0.5 * by_day + rng.gauss(0, 0.08)
-        by_hour = 0.8 * by_hour + rng.gauss(0, life.unsteady * 0.6)
+            by_day = 0.5 * by_day + rng.gauss(0, noise * 0.08)
+        by_hour = 0.8 * by_hour + rng.gauss(0, noise * life.unsteady * 0.6)
         mean = _mean(life, hour) * math.exp(by_day + by_hour)
-        lost = _is(life, hour, MetricType.CHANNEL)
-        others = _poisson(rng, 0.4 * mean)
-        counts.append((0 if lost else _poisson(rng, 0.6 * mean), others))
+        lost = _is(life, hour, EventKind.CHANNEL)
+        others = poisson(rng, 0.4 * mean)
+        counts.append((0 if lost else poisson(rng, 0.6 * mean), others))
     return tuple(counts)
 
 
 def _mean(life: _Life, hour: int) -> float:
-    shifted = hour + _is(life, hour, MetricType.CLOCK)
-    of_day = life.night + (1 - life.night) * (
-        (1 + math.cos((shifted - life.peak) % DAY / DAY * 2 * math.pi)) / 2
-    )
+    shifted = hour + _is(life, hour, EventKind.CLOCK)
+    peak, night = life.peak, life.night
+    if life.weekdays:
+        peak, night = life.weekdays[shifted // DAY % 7]
+    wave = (1 + math.cos((shifted - peak) % DAY / DAY * 2 * math.pi)) / 2
+    if life.stress is Stress.OFFICE:
+        wave = 1.5 if 8 <= shifted % DAY < 17 else 0.01
+    of_day = night + (1 - night) * wave
     of_week = life.weekend if shifted // DAY % 7 in {5, 6} else 1.0
     grown = math.exp(life.growth * hour / WEEK)
-    average = life.night + (1 - life.night) / 2
-    factor = 1.0
+    average = night + (1 - night) / 2
+    factor = _stressed(life, hour)
     for episode in life.episodes:
         factor *= _factor(episode, hour)
     return life.volume / DAY * of_day / average * of_week * grown * factor
 
 
+def _stressed(life: _Life, hour: int) -> float:
+    if life.stress is Stress.WEEKLY and 0 <= hour % WEEK - life.weekly < 8:
+        return 3.0
+    if life.stress is Stress.RAMP_UP:
+        return min(1.0, 0.1 * math.pow(10, hour / (7 * WEEK)))
+    return 1.0
+
+
 def _factor(episode: Episode, hour: int) -> float:
     if not episode.start <= hour < episode.end or episode.kind in _ELSEWHERE:
         return 1.0
-    if episode.kind is MetricType.RAMP:
+    if episode.kind is EventKind.RAMP:
         return 1 - episode.depth * min(1.0, (hour - episode.start + 1) / DAY)
     return 1 - episode.depth
 
 
-def _is(life: _Life, hour: int, kind: MetricType) -> bool:
+def _is(life: _Life, hour: int, kind: EventKind) -> bool:
     return any(e.kind is kind and e.start <= hour < e.end for e in life.episodes)
 
 
-def _poisson(rng: random.Random, mean: float) -> int:
+def poisson(rng: random.Random, mean: float) -> int:
     """Return a Poisson number; a rounded normal one where that is as good."""
     if mean > 50:
         return max(0, round(rng.gauss(mean, math.sqrt(mean))))

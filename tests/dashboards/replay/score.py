@@ -1,11 +1,11 @@
-"""A score by episode, never by sample: what was found, when, and what was told without cause."""
+"""A score by episode, never by sample: what was found, when, and which alerts had no cause."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tests.dashboards.replay.scene import DROPS, LEARNING_WEEKS, WEEK, Bot, MetricType
+from tests.dashboards.replay.scene import DROPS, LEARNING_WEEKS, WEEK, Bot, EventKind
 
 GRACE_AFTER_H = 30  # a day's mean and the alert's hold outlast the drop
 LOOKED_AT_H = 0.5  # the feed is looked at at half past
@@ -14,11 +14,11 @@ AFTER_END_H = 6  # an alert that comes later than this after a drop has ended fo
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One drop of one bot, and how many hours after its start it was told (None: never)."""
+    """One drop of one bot, and after how many hours its first alert fired (None: none)."""
 
     volume: int
     depth: float
-    kind: MetricType
+    kind: EventKind
     delay: float | None
 
 
@@ -59,36 +59,41 @@ def scored(
 
 def _of_bot(bot: Bot, firing: Sequence[bool], late: Sequence[tuple[int, int]]) -> Score:
     hours = len(bot.counts)
-    told = list(firing) or [False] * hours
-    end = min((e.start for e in bot.episodes if e.kind is MetricType.REMOVED), default=hours)
+    firing = list(firing) or [False] * hours
+    end = min((e.start for e in bot.episodes if e.kind is EventKind.REMOVED), default=hours)
     drops = [e for e in bot.episodes if e.kind in DROPS]
     excused = [
         (e.start, e.end + GRACE_AFTER_H)
         for e in bot.episodes
-        if e.kind in DROPS or e.kind is MetricType.HOLIDAY
+        if e.kind in DROPS or e.kind is EventKind.HOLIDAY
     ]
     found = tuple(
-        Drop(bot.volume, e.depth, e.kind, _delay(told, e.start, e.end + AFTER_END_H)) for e in drops
+        Drop(bot.volume, e.depth, e.kind, _delay(firing, e.start, e.end + AFTER_END_H))
+        for e in drops
     )
     first = LEARNING_WEEKS * WEEK
-    false = [run for run in _runs(told, first, end) if not _touches(run, excused)]
+    false = [run for run in _runs(firing, first, end) if not _touches(run, excused)]
     from_late = [run for run in false if any(a <= run[0] <= b + 4 for a, b in late)]
     return Score(found, len(false), len(from_late), max(0, end - first) / WEEK)
 
 
-def _delay(told: Sequence[bool], start: int, end: int) -> float | None:
+def _delay(firing: Sequence[bool], start: int, end: int) -> float | None:
     return next(
-        (hour - start + LOOKED_AT_H for hour in range(start, min(end, len(told))) if told[hour]),
+        (
+            hour - start + LOOKED_AT_H
+            for hour in range(start, min(end, len(firing)))
+            if firing[hour]
+        ),
         None,
     )
 
 
-def _runs(told: Sequence[bool], first: int, end: int) -> list[tuple[int, int]]:
+def _runs(firing: Sequence[bool], first: int, end: int) -> list[tuple[int, int]]:
     """Return the spans ``[start, end)`` in which an alert fired."""
     runs = []
     start = None
     for hour in range(first, end + 1):
-        on = hour < end and told[hour]
+        on = hour < end and firing[hour]
         if on and start is None:
             start = hour
         if not on and start is not None:

@@ -1,0 +1,75 @@
+"""What goes on at the demo's vendors: much, and at some of them something is wrong."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from exporter.clock import Clock
+from exporter.simulator import SIMULATORS, xenioo
+from exporter.simulator.conversations import Kind, relative_volume
+from exporter.simulator.crowd import Crowd
+from exporter.simulator.server import Service
+from exporter.simulator.times import HOUR_MS
+from exporter.simulator.traffic import Traffic
+
+LATE_MS = 3 * HOUR_MS
+DROP_HOURS = 8
+DROP_SHARE = 0.3
+SPAM = 400
+SPAM_AFTER_MS, RETRACTED_AFTER_MS = 30_000, 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor's conversations per hour, and what is wrong there."""
+
+    per_hour: float
+    drops: bool = False
+    delay_ms: int = 0
+    retracts: bool = False
+
+
+VENDORS: Mapping[str, Vendor] = {
+    "chatlayer": Vendor(1200, retracts=True),
+    "flowxo": Vendor(3000, drops=True),
+    "inkeep": Vendor(1000, delay_ms=LATE_MS),
+    "voiceflow": Vendor(1600),
+    "xenioo": Vendor(800),
+}
+
+
+def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Service]:
+    """Return every simulator, busy at any hour, with a past of as many weeks as are asked for.
+
+    One bot has had a drop for the last hours, one vendor is three hours late, and one shows
+    conversations that it takes back after a minute.
+    """
+    now_ms = clock.now_ms()
+    builders = SIMULATORS | {"xenioo": partial(xenioo.build, period_ms=xenioo_period_ms)}
+    found = {}
+    for number, (name, vendor) in enumerate(VENDORS.items()):
+        crowd = Crowd(
+            seed + number, _volume(vendor, now_ms), live_ms=now_ms, delay_ms=vendor.delay_ms
+        )
+        traffic = Traffic(crowd=crowd)
+        if vendor.retracts:
+            spam = traffic.add(
+                *(Kind.CONVERSATION_STARTED, now_ms + SPAM_AFTER_MS),
+                amount=SPAM,
+                channel="web",
+                environment="main",
+            )
+            traffic.retract(spam, now_ms + RETRACTED_AFTER_MS)
+        found[name] = builders[name](clock, traffic)
+        found[name].remember = 0  # it may run for days; its request log would grow with it
+    return found
+
+
+def _volume(vendor: Vendor, now_ms: int) -> Callable[[int], float]:
+    drop_hour = now_ms // HOUR_MS - DROP_HOURS
+
+    def volume(hour: int) -> float:
+        share = DROP_SHARE if vendor.drops and hour >= drop_hour else 1
+        return vendor.per_hour * (1 + relative_volume(hour)) / 2 * share
+
+    return volume

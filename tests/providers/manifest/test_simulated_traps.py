@@ -1,0 +1,235 @@
+"""The traps of analytics APIs, each a mode of a simulator: what is counted is what happened.
+
+``test_traps`` shows the same of the language, answer by answer.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.errors import SchemaError, SettingsError, Truncated
+from exporter.model.samples import Reading
+from exporter.providers.manifest import loader
+from exporter.providers.manifest.loader import LoadedManifest
+from exporter.simulator.conversations import Kind
+from exporter.simulator.traffic import Traffic
+from tests.providers.compliance import WINDOW, Bench, hours
+from tests.providers.manifest.cases import CASES
+
+STARTED = "chatbot_conversations_started_total"
+STATES = "chatbot_custom_intercom_ai_conversations_total"
+NUMBER = "row.metrics[name={}].value"
+
+
+def changed(kind: str, query: str, changes: Mapping[str, Any]) -> LoadedManifest:
+    """Return a shipped manifest with one query, changed; a key may have dots, None takes it out."""
+    manifest = yaml.safe_load(loader.find(kind, loader.SHIPPED).read_text("utf-8"))
+    asked = manifest["queries"][query]
+    for path, value in changes.items():
+        *way, last = path.split(".")
+        place = asked
+        for name in way:
+            place = place[name]
+        place.pop(last, None)
+        if value is not None:
+            place[last] = value
+    manifest["queries"] = {query: asked}
+    return loader.loads(yaml.safe_dump(manifest, sort_keys=False).encode())
+
+
+def bench(kind: str, query: str, /, per_hour: float = 3, **changes: Any) -> Bench:
+    """Return a shipped query at its simulator; ``changes`` are those of the manifest."""
+    settings = {"manifest": changed(kind, query, changes), "queries": [query]}
+    return Bench(replace(CASES[kind], settings=settings), per_hour=per_hour)
+
+
+def read(made: Bench) -> list[Reading]:
+    return [reading for query in made.target.queries for reading in made.read(query)]
+
+
+def by_label(readings: list[Reading], family: str, place: int) -> dict[str, int]:
+    """Return the sums of a counter by one of its labels."""
+    sums: Counter[str] = Counter()
+    for reading in readings:
+        for (name, labels), _, value in reading.counts:
+            if name == family:
+                sums[labels[place]] += int(value)
+    return dict(+sums)
+
+
+NAMED = {
+    "parts": None,
+    "count": {
+        "chatbot_llm_calls_total": {"value": NUMBER.format("num_model_requests")},
+        "chatbot_llm_tokens_total": {
+            "value": " + ".join(NUMBER.format(f"{part}_tokens") for part in ("input", "output"))
+        },
+    },
+}
+KEYED = {
+    "rows": ["{} as hour"],
+    "at": "hour.@key|epoch_s",
+    "count": {"each": {"value": "hour", "missing": "error"}},
+}
+JSON = {
+    "request.params": {
+        "filter": {"json": {"after": "window.start|epoch_s", "before": "window.end|epoch_s"}},
+        "page_size": 100,
+    }
+}
+CUT = {"pages": None, "complete": {"rows_below": 12}}
+
+EQUAL: Mapping[str, tuple[str, str, str | None, Mapping[str, Any]]] = {
+    "1 the time is in the parent": ("openai", "usage", None, {}),
+    "2 a map is keyed by time": ("chatwoot", "reports", "keyed_by_time", KEYED),
+    "3 an element is chosen by name": ("openai", "usage", "named_numbers", NAMED),
+    "4 JSON is in a parameter": ("elevenlabs", "conversations", "json_filter", JSON),
+    "5 rows are cut off silently": ("elevenlabs", "conversations", "row_limit", CUT),
+    "6 the end is inclusive": ("botpress", "analytics", "split_records", {}),
+    "6 the end is read in two ways": ("anthropic", "usage", "strict_end", {}),
+    "7 a limit counts buckets": ("openai", "usage", None, {"request.params.limit": 5}),
+    "8 numbers are texts": ("chatwoot", "reports", "string_values", {}),
+    "8 money is text in cents": ("anthropic", "costs", None, {}),
+    "8 money is a float": ("openai", "costs", None, {}),
+    "11 records shift while pages are read": (
+        "elevenlabs",
+        "conversations",
+        "shifted_pages",
+        {"request.params.page_size": 5},
+    ),
+}
+
+
+@pytest.mark.parametrize("trap", EQUAL)
+def test_what_is_counted_is_what_happened(trap: str) -> None:
+    kind, query, mode, changes = EQUAL[trap]
+    made = bench(kind, query, **changes)
+    if mode:
+        made.service.faults.on(mode)
+
+    counted = made.count()
+
+    families = {family for family, _ in counted} & made.case.counts.keys()
+    for family in families:
+        assert hours(counted, family) == made.truth(family), family
+    assert sum(sum(made.truth(family).values()) for family in families) > 5
+
+
+@pytest.mark.parametrize("mode", [None, "strict_bounds"])
+@pytest.mark.parametrize("kind", ["intercom", "elevenlabs"])
+def test_6_a_record_at_a_bound_counts_once(kind: str, mode: str | None) -> None:
+    traffic = Traffic()
+    made = Bench(CASES[kind], traffic=traffic)
+    for at_ms in (WINDOW.start_ms - 1, WINDOW.start_ms, WINDOW.end_ms - 1, WINDOW.end_ms):
+        traffic.add(Kind.CONVERSATION_STARTED, at_ms, conversation=str(at_ms))
+    if mode:
+        made.service.faults.on(mode)
+
+    assert sum(hours(made.count(), STARTED).values()) == 2
+
+
+def test_9_a_total_is_never_added_to_its_parts() -> None:
+    both = [
+        {"value": "row.input_tokens"},
+        {"value": "row.input_cached_tokens", "labels": {"token_type": "cache_read"}},
+    ]
+    with pytest.raises(SettingsError, match="contains what is added to it"):
+        bench("openai", "usage", count={"chatbot_llm_tokens_total": both})
+
+    made = bench("openai", "usage")
+    counted = hours(made.count(), "chatbot_llm_tokens_total")
+    sent = [row for request in made.service.requests for row in request.rows]
+    assert sum(counted.values()) == sum(row["input_tokens"] + row["output_tokens"] for row in sent)
+    assert any(row["input_cached_tokens"] for row in sent)
+
+
+def test_10_null_is_the_default_workspace() -> None:
+    made = bench("anthropic", "usage")
+
+    tokens = by_label(read(made), "chatbot_llm_tokens_total", 0)
+
+    truth = {
+        name: sum(made.truth("chatbot_llm_tokens_total", environment=environment).values())
+        for name, environment in (("default", "main"), ("wrkspc_2", "staging"))
+    }
+    assert tokens == truth
+
+
+def test_11_what_became_of_a_conversation_is_counted_again() -> None:
+    made = bench("intercom", "conversations")
+    made.service.faults.on("late_outcomes", hours=48)
+    before = read(made)
+    made.service.faults.off("late_outcomes")
+
+    after = read(made)
+
+    shown = Counter(
+        row["ai_agent"]["resolution_state"]
+        for row in made.service.requests[-1].rows
+        if row["ai_agent"]["source_type"] != "workflow_preview"
+    )
+    assert by_label(before, STATES, 2) == {}
+    assert by_label(after, STATES, 2) == {name: n for name, n in shown.items() if name}
+    assert by_label(before, STARTED, 2) == by_label(after, STARTED, 2) != {}
+    assert by_label(after, "chatbot_handovers_total", 0) == {"": shown["escalated"]}
+
+
+def test_12_people_are_shown_by_day_and_never_added() -> None:
+    made = bench("botpress", "users")
+    shown = [each.value for reading in read(made) for each in reading.buckets]
+
+    assert shown == [row["returningUsers"] for seen in made.service.requests for row in seen.rows]
+    rule = {"value": "record.returningUsers", "class": "distinct"}
+    with pytest.raises(SettingsError, match="a distinct count does not add up"):
+        bench("botpress", "users", gauge=None, count={"chatbot_new_users_total": rule})
+    made.service.faults.on("split_records")
+    with pytest.raises(SchemaError, match="came twice"):
+        read(made)
+
+
+def test_13_a_running_total_is_a_level() -> None:
+    rule = {"value": "row.value", "class": "cumulative"}
+    with pytest.raises(SettingsError, match="a running total would count every unit again"):
+        bench("chatwoot", "reports", count={"each": rule})
+
+    level = {"chatbot_known_users": {"value": "row.value", "class": "level"}}
+    one = {"metric": ["conversations_count"]}
+    made = bench("chatwoot", "reports", count=None, for_each=one, gauge=level)
+    made.service.faults.on("running_totals")
+    (reading,) = read(made)
+    assert reading.levels[-1].value == made.service.requests[-1].rows[-1]["value"] > 5
+
+
+PAGED = {
+    "openai": ("usage", {"request.params.limit": 5}),
+    "anthropic": ("usage", {"request.params.limit": 5}),
+    "elevenlabs": ("conversations", {"request.params.page_size": 5}),
+    "intercom": ("conversations", {"request.body.pagination.per_page": 5}),
+}
+
+
+def _later(call: Any) -> bool:
+    body = call.body or {"pagination": {}}
+    return bool({"page", "cursor"} & call.params.keys() or body["pagination"].get("starting_after"))
+
+
+@pytest.mark.parametrize("kind", PAGED)
+def test_14_a_cursor_expires_repeats_or_is_missing(kind: str) -> None:
+    query, changes = PAGED[kind]
+    made = bench(kind, query, **changes)
+    made.service.faults.on("expired_cursor", times=1, when=_later)
+
+    counted = made.count()
+
+    for family in {family for family, _ in counted} & made.case.counts.keys():
+        assert hours(counted, family) == made.truth(family)
+    assert [seen.status for seen in made.service.requests].count(410) == 1
+    for mode in ("repeated_cursor", "missing_cursor"):
+        made.service.faults.on(mode)
+        _, error = made.read_badly(made.target.queries[0])
+        assert isinstance(error, Truncated), mode
+        made.service.faults.off(mode)

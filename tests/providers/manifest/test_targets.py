@@ -1,0 +1,434 @@
+"""A target that a manifest describes, from its settings to the page: secrets, money, families."""
+
+import base64
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from exporter.app import App
+from exporter.cli import main
+from exporter.config import loads
+from exporter.errors import ProviderError, SchemaError, SettingsError, Throttled, Unauthorized
+from exporter.exposition import catalogue
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from exporter.providers import PROVIDERS
+from tests.providers.manifest.files import (
+    COST,
+    HOURS,
+    NOON_MS,
+    SENT,
+    THREE,
+    Api,
+    counts,
+    loaded,
+    problems,
+    readings,
+    row,
+    target,
+    written,
+)
+from tests.providers.vendor import read
+from tests.support.running import exporter
+from tests.support.virtual import VirtualClock, run_virtual
+
+EUROS = "chatbot_custom_acme_cost_eur_total"
+OWN = {EUROS: {"type": "counter", "unit": "eur", "help": "Cost of answers.", "labels": ["model"]}}
+OTHER = {"chatbot_custom_acme_seats": {"type": "gauge", "help": "Seats.", "cap": 3}}
+MONEY: dict[str, Any] = {
+    "missing": "zero",
+    "interval": "5m",
+    "count": {
+        COST: {"value": "row.usd|scale:0.01", "labels": {"model": "m"}},
+        EUROS: {"value": "row.eur", "labels": {"model": "m"}},
+    },
+}
+
+
+def settings(folder: Path, text: bytes, **changes: Any) -> Any:
+    """Return settings in ``folder`` with one target of the manifest, which is written there."""
+    (folder / "acme.yaml").write_bytes(text)
+    entry = {"name": "shop", "provider": "manifest", "manifest": "./acme.yaml"}
+    document = {
+        "version": 1,
+        "allow_inline_secrets": True,
+        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "targets": [entry | {"secrets": {"key": "k"}} | changes],
+    }
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
+    whole, file = yaml.safe_dump(document), str(folder / "exporter.yaml")
+    (folder / "exporter.yaml").write_text(whole)
+    return loads(whole, options, {}, file=file, families=catalogue.capped(PROVIDERS))
+
+
+def page(app: App) -> dict[str, float]:
+    """Return the values of the target's data by series, without its base labels."""
+    text = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+    base = '{provider="acme",target="shop",project="",bot_environment="",'
+    lines = [line.rpartition(" ") for line in text.splitlines() if base in line]
+    return {name.replace(base, "{"): float(value) for name, _, value in lines}
+
+
+def promtool_says(text: str) -> str:
+    """Return what promtool finds wrong with a page."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        return ""
+    done = subprocess.run(  # noqa: S603 - fixed words
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    return done.stderr + done.stdout
+
+
+def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_path: Path) -> None:
+    clock = VirtualClock(NOON_MS + 10_000)
+    amounts = {"usd": "1.5", "eur": 0.1}
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": [row(0, **amounts)]})
+
+    async def run() -> tuple[dict[str, float], str]:
+        first = settings(tmp_path, written(MONEY, families=OWN))
+        async with exporter(first, clock, httpx.MockTransport(answer)) as app:
+            await clock.sleep(60)
+            amounts.update(usd="31.500001", eur=0.3)
+            await clock.sleep(600)
+            page(app)
+            await clock.sleep(600)
+            shown = page(app)
+            (explained,) = app.explain(EUROS, 1).series
+            assert explained.sum
+            assert explained.sum.counter == 0.2
+            assert [each.provider for each in explained.buckets] == [0.3]
+            assert explained.exported == 0.2
+            assert [each.baseline for each in explained.buckets] == [0.1]
+            again = settings(tmp_path, written(MONEY, families=OWN | OTHER))
+            assert (await app.reload(lambda: (again, "x"))).errors == ()
+            return shown, b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+
+    shown, text = run_virtual(run(), clock)
+
+    assert shown[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
+    assert shown[f'{EUROS}{{model="m"}}'] == 0.2
+    assert promtool_says(text) == ""
+
+
+def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
+    clock = VirtualClock(NOON_MS + 10_000)
+    api = httpx.MockTransport(
+        lambda _: httpx.Response(200, json={"data": [row(-2, usd="20", eur="0.5")]})
+    )
+
+    async def run() -> dict[str, float]:
+        async with exporter(settings(tmp_path, written(MONEY, families=OWN)), clock, api) as app:
+            await clock.sleep(60)
+            return page(app)
+
+    shown = run_virtual(run(), clock)
+
+    assert shown['chatbot_period_custom_acme_cost_eur{model="m",period="hour"}'] == 0.5
+    assert shown['chatbot_period_llm_cost_usd{model="m",period="hour"}'] == 0.2
+
+
+AUTH: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
+    ({"kind": "bearer", "token": "secrets.key"}, {"authorization": "Bearer the-key"}, {}),
+    ({"kind": "header", "header": "X-Key", "token": "secrets.key"}, {"x-key": "the-key"}, {}),
+    ({"kind": "query", "param": "apikey", "token": "secrets.key"}, {}, {"apikey": "the-key"}),
+    ({"kind": "none"}, {}, {}),
+    (
+        {"kind": "basic", "username": "ann", "password": "secrets.key"},
+        {"authorization": "Basic " + base64.b64encode(b"ann:the-key").decode()},
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize(("auth", "headers", "params"), AUTH)
+def test_a_request_is_signed(
+    auth: dict[str, Any], headers: dict[str, str], params: dict[str, str]
+) -> None:
+    api = Api(THREE)
+
+    readings(loaded(auth=auth, headers={"X-Version": 2}), api)
+
+    (request,) = api.requests
+    assert request.headers["x-version"] == "2"
+    assert {name: request.headers[name] for name in headers} == headers
+    assert params.items() <= dict(request.url.params).items()
+    assert ("authorization" in request.headers) is ("authorization" in headers)
+
+
+def test_a_token_is_fetched_once_and_again_when_it_is_refused() -> None:
+    auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
+    manifest = loaded(auth=auth | {"client_secret": "secrets.key", "scope": "read"})
+    built = target(manifest)
+    api = Api({"access_token": "a", "expires_in": 3600}, THREE, THREE, httpx.Response(401),
+              {"access_token": "b"}, THREE)  # fmt: skip
+
+    for _ in range(3):
+        read(built, built.queries[0], api, PollRequest(HOURS, NOON_MS))
+
+    paths = [request.url.path for request in api.requests]
+    assert paths == ["/v1/token", *["/v1/v1/stats"] * 3, "/v1/token", "/v1/v1/stats"]
+    form = httpx.QueryParams(api.requests[0].content.decode())
+    assert (form["grant_type"], form["client_id"], form["scope"]) == (
+        "client_credentials",
+        "me",
+        "read",
+    )
+    assert form["client_secret"] == "the-key"
+    assert [request.headers.get("authorization") for request in api.requests[-2:]] == [
+        None,
+        "Bearer b",
+    ]
+
+
+def test_no_message_holds_a_secret_or_a_value() -> None:
+    auth = {"kind": "query", "param": "apikey", "token": "secrets.key"}
+    for answer in (httpx.Response(500), httpx.Response(403), {"data": [row(-1, sent="C4n4ry")]}):
+        with pytest.raises(ProviderError) as caught:
+            readings(loaded({"missing": "zero"}, auth=auth), Api(answer))
+
+        assert "the-key" not in str(caught.value)
+        assert "C4n4ry" not in str(caught.value)
+    with pytest.raises(Unauthorized):
+        readings(loaded(), Api(httpx.Response(401)))
+
+
+PAGED = [row(hour, sent=1) for hour in (-3, -2, -1)]
+
+
+@pytest.mark.parametrize(
+    ("pages", "asked"),
+    [
+        ({"kind": "page", "send": "p", "first": 0}, [{"p": "0"}, {"p": "1"}, {"p": "2"}]),
+        ({"kind": "page", "send": "p"}, [{"p": "1"}, {"p": "2"}, {"p": "3"}]),
+        ({"kind": "offset", "send": "o"}, [{"o": "0"}, {"o": "2"}, {"o": "3"}]),
+        ({"kind": "page", "send": "p", "more": "more"}, [{"p": "1"}, {"p": "2"}]),
+        ({"kind": "next_url", "from": "next"}, [{}, {"c": "x"}]),
+        ({"kind": "link_header"}, [{}, {"c": "x"}]),
+    ],
+)
+def test_a_list_goes_on_until_it_ends(pages: dict[str, str], asked: list[dict[str, str]]) -> None:
+    link = "https://api.acme.example/v1/v1/stats?c=x"
+    api = Api(
+        httpx.Response(
+            200,
+            json={"data": PAGED[:2], "more": True, "next": link},
+            headers={"Link": f'<https://api.acme.example/a>; rel="prev", <{link}>; rel="next"'},
+        ),
+        {"data": PAGED[2:], "more": False},
+        {"data": []},
+    )
+
+    found = readings(loaded({"pages": pages}), api)
+
+    assert counts(found) == {-3: 1, -2: 1, -1: 1}
+    own = [{k: v for k, v in sent.items() if k not in ("from", "to")} for sent in api.sent]
+    assert own == asked
+
+
+@pytest.mark.parametrize(
+    "link", ["https://evil.example/v1/v1/stats?c=1", "/v1/other?c=1", "http://[", "//evil.example/"]
+)
+def test_the_next_page_is_never_asked_elsewhere(link: str) -> None:
+    api = Api({"data": PAGED[:2], "next": link})
+
+    with pytest.raises(SchemaError, match="another address"):
+        readings(loaded({"pages": {"kind": "next_url", "from": "next"}}), api)
+
+    assert len(api.requests) == 1
+
+
+def test_a_page_parameter_that_is_ignored_is_an_incomplete_read() -> None:
+    with pytest.raises(ProviderError, match="is p its parameter"):
+        readings(loaded({"pages": {"kind": "page", "send": "p"}}), Api({"data": PAGED}))
+
+
+def test_a_loop_reads_each_value_into_its_family_with_a_name_of_its_own() -> None:
+    request = {
+        "path": "/r",
+        "params": {"m": "each.metric", "s": "window.start|iso", "e": "window.end|iso"},
+    }
+    loop = {"metric": {"in": "chatbot_messages_received_total", "out": SENT}}
+    manifest = loaded(
+        {"request": request, "for_each": loop, "count": {"each": {"value": "row.sent"}}}
+    )
+    built, api = target(manifest), Api(THREE)
+
+    found = [read(built, query, api, PollRequest(HOURS, NOON_MS)) for query in built.queries]
+
+    assert [query.spec.name for query in built.queries] == ["stats/in", "stats/out"]
+    assert [sent["m"] for sent in api.sent] == ["in", "out"]
+    fed = [{series[0] for reading in each for series, _, _ in reading.counts} for each in found]
+    assert fed == [{"chatbot_messages_received_total"}, {SENT}]
+
+
+@pytest.mark.parametrize("gap", [(), (row(-1, sent=4),)])
+def test_a_bucket_that_is_missing_is_kept_zero_or_an_error(gap: tuple[Any, ...]) -> None:
+    api = Api({"data": [row(-3, sent=1), *gap]})
+
+    kept = readings(loaded({"missing": "keep"}), api, first=False)
+    zero = readings(loaded({"missing": "zero"}), api)
+
+    assert [reading.window.length_ms // HOUR_MS for reading in kept] == (
+        [1, 1, 1] if gap else [1, 2]
+    )
+    assert [bool(reading.kept) for reading in kept] == (
+        [False, True, False] if gap else [False, True]
+    )
+    assert [reading.more for reading in kept][-1] is False
+    assert counts(kept) == counts(zero)
+    assert zero[0].kept == frozenset()
+    with pytest.raises(ProviderError, match="a bucket is missing"):
+        readings(loaded(), api)
+
+
+def test_rows_of_a_range_cover_its_day_exactly() -> None:
+    query: dict[str, Any] = {
+        "shape": "range",
+        "missing": None,
+        "window": {"bucket": "1d", "end": "inclusive"},
+        "at": "row.start|epoch_ms",
+        "until": "row.end|epoch_ms",
+    }
+    start = NOON_MS - NOON_MS % DAY_MS
+    half = start + DAY_MS // 2
+    whole = [
+        {"start": half, "end": start + DAY_MS - 1, "sent": 2},
+        {"start": start, "end": half - 1, "sent": 1},
+    ]
+    window = Window(start, start + DAY_MS)
+
+    (found,) = readings(loaded(query), Api({"data": whole}), window)
+
+    assert [row_[1:] for row_ in found.counts] == [(start, 3)]
+    for wrong in (whole[:1], [*whole, whole[0]]):
+        with pytest.raises(SchemaError, match="do not cover the window"):
+            readings(loaded(query), Api({"data": wrong}), window)
+
+
+def test_what_is_expected_must_hold_and_what_is_excluded_does_not_count() -> None:
+    answer = {
+        "data": [row(-3, sent=1, currency="usd"), row(-2, sent=2, currency="usd", kind="test")]
+    }
+    query = {
+        "missing": "zero",
+        "expect": {"row.currency": ["usd"]},
+        "except": {"row.kind": ["test"]},
+    }
+
+    assert counts(readings(loaded(query), Api(answer))) == {-3: 1}
+    with pytest.raises(SchemaError, match=r"row\.currency: not a value that is expected"):
+        readings(loaded(query), Api({"data": [row(-1, sent=1, currency="eur")]}))
+
+
+def test_a_budget_spaces_the_calls_and_is_refused_where_it_cannot_be_kept() -> None:
+    rate = {"budget": {"calls": 24, "per": "1d"}}
+    built = target(loaded(rate=rate))
+
+    assert built.queries[0].spec.budget is not None
+    assert built.queries[0].spec.budget.period_ms == HOUR_MS
+
+    async def spent() -> None:
+        raise Throttled("no call is left")
+
+    with pytest.raises(Throttled):
+        read(built, built.queries[0], Api(THREE), PollRequest(HOURS, NOON_MS, spend=spent))
+    pages = {"pages": {"kind": "page", "send": "p"}}
+    assert "a call budget cannot be kept" in problems(pages, rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"secrets": {}}, "the manifest needs the secret key"),
+        (
+            {"secrets": {"key": "k", "kei": "k"}},
+            "the manifest has no secret kei; it has key",
+        ),
+        ({"variables": {"team": "a"}}, "the manifest has no variable team"),
+        ({"queries": ["stat"]}, 'the manifest has no query stat; did you mean "stats"?'),
+        ({"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
+        ({"manifest": "./none.yaml"}, "none.yaml:1:1: the file cannot be read: no such file"),
+    ],
+)
+def test_a_target_that_does_not_fit_its_manifest_is_an_error_with_its_position(
+    tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(tmp_path, written(), **changes)
+
+    assert problem in str(caught.value)
+    assert "exporter.yaml:" in str(caught.value)
+
+
+@pytest.mark.parametrize("variable", [".", "..", ""])
+def test_a_variable_cannot_leave_its_segment_of_the_path(tmp_path: Path, variable: str) -> None:
+    params = {"from": "window.start|iso", "to": "window.end|iso"}
+    manifest = written(
+        {"request": {"path": "/{variables.team}/x", "params": params}}, variables={"team": {}}
+    )
+
+    with pytest.raises(SettingsError, match="a segment of the path empty"):
+        settings(tmp_path, manifest, variables={"team": variable})
+
+
+def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> None:
+    changed = {EUROS: OWN[EUROS] | {"labels": ["kind"]}}
+    (tmp_path / "b.yaml").write_bytes(written(families=changed))
+    first = settings(tmp_path, written(families=OWN)).targets[0]
+    document = yaml.safe_load((tmp_path / "exporter.yaml").read_text())
+    document["targets"].append(document["targets"][0] | {"name": "b", "manifest": "./b.yaml"})
+    options = {name: kind.options for name, kind in PROVIDERS.items()}
+
+    with pytest.raises(SettingsError, match=f"targets.1.: {EUROS} is defined otherwise"):
+        loads(yaml.safe_dump(document), options, {}, file=str(tmp_path / "exporter.yaml"))
+    assert [family.name for family in first.own_families()] == [EUROS]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "problem"),
+    [
+        ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
+        ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
+        ("chatbot_custom_x_total", {"type": "gauge"}, "not the name of a gauge"),
+        ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
+        (
+            "chatbot_custom_x_total",
+            {"type": "counter", "unit": "usd"},
+            "does not end with the unit",
+        ),
+        ("chatbot_custom_x_total", {"type": "counter", "labels": ["project"]}, "there already"),
+        (
+            "chatbot_custom_x_total",
+            {"type": "counter", "labels": ["le"]},
+            "not the name of a label",
+        ),
+        ("chatbot_custom_x_total", {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
+        ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
+    ],
+)
+def test_an_own_family_keeps_to_prometheus_rules(
+    name: str, family: dict[str, Any], problem: str
+) -> None:
+    assert problem in problems(families={name: {"help": "H.", **family}})
+
+
+def test_limits_may_name_an_own_family_and_plan_shows_the_target(tmp_path: Path) -> None:
+    settings(tmp_path, written(families=OWN))
+    file = tmp_path / "exporter.yaml"
+    file.write_text(file.read_text() + f"limits: {{families: {{{EUROS}: 5}}}}\n")
+
+    checked = CliRunner().invoke(main, ["check-config", str(file)])
+    planned = CliRunner().invoke(main, ["plan", str(file)])
+
+    assert checked.exit_code == 0, checked.stderr
+    assert "shop (stats)" in checked.stdout
+    assert "stats" in planned.stdout
