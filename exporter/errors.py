@@ -75,6 +75,10 @@ class ClaimLost(LedgerError):
     reason = Reason.CLAIM_LOST
 
 
+class LedgerConflict(LedgerError):
+    """Another replica's transaction was in the way; the same one may succeed now."""
+
+
 class NotConfigured(LedgerError):
     """A reload has removed the query: show it no more."""
 
