@@ -60,7 +60,7 @@ def trust() -> tuple[Panel, ...]:
             "applied.",
             "short",
             (
-                f"sum by (provider, target, family) ({OWN}audit_difference{{{ANY}}}) > 0",
+                promql.once(f"{OWN}audit_difference{{{ANY}}} > 0"),
                 "{{target}} {{family}}",
             ),
             none="The ledger agrees with the vendors",
@@ -70,7 +70,7 @@ def trust() -> tuple[Panel, ...]:
             "Time since all of the past was read again; once a day.",
             "s",
             (
-                f"time() - max by ({promql.BY_QUERY}) ({OWN}audit_timestamp_seconds{{{ANY}}})",
+                f"time() - {promql.once(f'{OWN}audit_timestamp_seconds{{{ANY}}}')}",
                 WHO,
             ),
             none="No audit was completed yet",
@@ -80,7 +80,7 @@ def trust() -> tuple[Panel, ...]:
             "Buckets of one series each that differed, or were missing in the ledger.",
             "short",
             (
-                f'sum by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY}, result!="equal"}}) > 0',
+                promql.once(f'{OWN}audit_buckets{{{ANY},result!="equal"}} > 0'),
                 f"{WHO} {{{{result}}}}",
             ),
             none="The last audit corrected nothing",
