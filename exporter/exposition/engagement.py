@@ -237,7 +237,7 @@ class EngagementGauges:
             if key[0] == spec.target and key != spec.key
         ]
         room = max(0, spec.caps.get(family.name, family.cap) // len(WINDOWS) - sum(others))
-        if len(hours.bots) > room and most == LEARN_H:  # said once a day
+        if len(hours.bots) > room and most == LEARN_H:  # logged once a day
             hint = f"raise limits.families.{family.name}, which allows {len(WINDOWS)} for each bot"
             log.warning("not all bots are judged", target=spec.target, query=spec.name, error=hint)
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
