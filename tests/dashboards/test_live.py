@@ -10,10 +10,14 @@ import pytest
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
+from exporter.clock import Clock
 from exporter.providers import BUILT_IN
+from exporter.simulator.crowd import Crowd
+from exporter.simulator.traffic import Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, substituted
+from tests.support.vendors import Vendors
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +52,10 @@ EMPTY = {
 OF_NEW_BOTS = ("ChatbotBaselineNotLearnt",)
 
 
+def vendors(clock: Clock) -> Vendors:
+    return Vendors(clock, traffic=Traffic(crowd=Crowd(1, lambda _: 30, live_ms=1000 * NOW_S)))
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("prometheus")
@@ -56,7 +64,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         Span(*EVERYONE, tuple(BUILT_IN)),  # what it slept through is read first
     ]
     server = Server(folder, STEP_S)
-    server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
+    server.load(history(folder, spans, every_s=STEP_S, build=vendors))
     with server.running() as found:
         yield found
 
