@@ -5,10 +5,14 @@ not its luck. ``HYPOTHESIS_PROFILE=thorough`` runs ten times the examples.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from tests.support.postgresql import PostgreSQL, server
 
 pytest.register_assert_rewrite(  # so that their asserts explain themselves
     "tests.e2e.processes", "tests.faults.bench"
@@ -26,6 +30,14 @@ settings.register_profile("same", usual, derandomize=True, database=None)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "same" if os.environ.get("CI") == "true" else "usual")
 )
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL on this machine")
+    with server() as made:
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
