@@ -53,6 +53,7 @@ EMPTY = {
     "Nothing was written off": "no vendor has taken anything back for six hours",
     "No alert has fired in this time range": "no rule was evaluated",
     "Prometheus does not scrape itself": "it does not here",
+    "No audit has ended yet": "none is due in three hours",
     "The ledger is not on PostgreSQL": "it is in a file",
     "Not scraped yet": "a real scrape has a duration, and this history none",
 }
