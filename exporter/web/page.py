@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from exporter.format import age, render_labels, span, stamp
-from exporter.status import BotStatus, State, Status, TargetStatus, Verdict
+from exporter.status import AuditStatus, BotStatus, State, Status, TargetStatus, Verdict
 from exporter.web.chart import draw_engagement, draw_polls
 
 TONES: dict[State | Verdict, str] = {
@@ -161,11 +161,25 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
     ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms or 0 for q in queries]
     yield Fact("data complete up to", at_ms=max(ends)) if any(ends) else Fact("no data yet")
+    if target.history:
+        yield Fact(f"reading history: {target.history.days_read} of {target.history.days} days")
+    if target.audit:
+        yield _audit_fact(target.audit)
     for query in queries:
         if query.budget:
             left = _counted(round(query.budget.tokens), "call", "calls")
             later = "; the next" if query.budget.next_at_ms else ""
             yield Fact(f"{left} left in the budget{later}", at_ms=query.budget.next_at_ms)
+
+
+def _audit_fact(audit: AuditStatus) -> Fact:
+    """Return whether the ledger agrees with the vendor; what differed has been corrected since."""
+    days = f"{audit.days_equal} of {_counted(audit.days, 'day', 'days')}"
+    if audit.days_equal == audit.days:
+        return Fact(f"agrees with the vendor: {days}, checked", "good", audit.at_ms)
+    found = ", ".join(f"{name} by {units:,.6g}" for name, units in audit.difference.items())
+    text = f"agreed with the vendor on {days}; corrected {found}, checked"
+    return Fact(text, "warn", audit.at_ms)
 
 
 def _judged(bot: BotStatus) -> str:
