@@ -1,9 +1,7 @@
 """What the status page and ``/api/v1/status`` show, as data; the JSON has these names and shapes."""
 
-from collections import defaultdict, deque
-=======
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,9 +12,7 @@ from exporter.engagement.expectation import HourExpectation
 from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.rows import AuditState, QueryState
 from exporter.model.query import QueryKey
-from exporter.model.samples import Family, SelfCount
-=======
-from exporter.model.samples import DAY_MS, SelfCount
+from exporter.model.samples import DAY_MS, Family, SelfCount
 from exporter.polling.poll import PollResult
 from exporter.telemetry.counters import PREFIX
 
