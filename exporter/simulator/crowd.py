@@ -20,6 +20,7 @@ from exporter.simulator.times import HOUR_MS
 SIZE = 24
 """Different conversations, and users, in an hour."""
 ONE_LATE_OF = 50
+USER = "user"
 LATEST_MS = 10 * 60_000
 """How late the late ones are, at most."""
 ACTIVE_HOURS = 30 * 24
@@ -47,6 +48,7 @@ class Crowd:
         self.latest_ms = LATEST_MS + delay_ms
         self._live_hour = (live_ms - self.latest_ms) // HOUR_MS
         self._template = _template(seed)
+        self._often = lru_cache(maxsize=1000)(self._often_of)
         self._contexts = lru_cache(maxsize=200)(self._contexts_of)
         self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
         self._sums = lru_cache(maxsize=500)(self._sums_of)
@@ -61,10 +63,17 @@ class Crowd:
         self, hour: int, kind: Kind, by: _Values, wanted: _Attributes
     ) -> Mapping[_Values, int] | None:
         """Return the sums of a settled hour; None where they must be added up."""
-        if kind in GREETINGS or not {"user", "conversation"}.isdisjoint(by):
+        if kind in GREETINGS or "conversation" in by:
             return None
-        often = self._often(hour)
-        return {key: often * total for key, total in self._sums(kind, by, wanted).items() if often}
+        often, sums = self._often(hour), self._sums(kind, by, wanted)
+        if USER not in by:
+            return {values: often * total for (_, values), total in sums.items()}
+        totals: Counter[_Values] = Counter()
+        contexts = self._contexts(hour)
+        for (index, values), total in sums.items():
+            user = contexts[index][USER]
+            totals[tuple(user if value is USER else value for value in values)] += often * total
+        return totals
 
     def active_users(self, hour: int) -> int:
         """Return how many users were active in the 30 days before an hour."""
@@ -86,7 +95,7 @@ class Crowd:
         """Return how many users there had been before an hour."""
         return known_users(hour, SIZE)
 
-    def _often(self, hour: int) -> int:
+    def _often_of(self, hour: int) -> int:
         """Return how often each conversation takes place in an hour."""
         mean = self._volume(hour)
         rng = random.Random(f"{self._seed}/{hour}")  # noqa: S311 - scripted traffic
@@ -129,11 +138,15 @@ class Crowd:
     def _pattern(self, kind: Kind) -> list[tuple[int, Occurrence]]:
         return self._template[Kind.RETURNING_USER if kind in GREETINGS else kind]
 
-    def _sums_of(self, kind: Kind, by: _Values, wanted: _Attributes) -> Counter[_Values]:
-        sums: Counter[_Values] = Counter()
-        for _, one in self._template[kind]:
+    def _sums_of(
+        self, kind: Kind, by: _Values, wanted: _Attributes
+    ) -> Counter[tuple[int, _Values]]:
+        """Return the sums of the template, with ``USER`` where a user is asked for, by index."""
+        sums: Counter[tuple[int, _Values]] = Counter()
+        for index, one in self._template[kind]:
             if all(one.get(name) == value for name, value in wanted):
-                sums[tuple(one.get(name) for name in by)] += one.amount
+                values = tuple(USER if name == USER else one.get(name) for name in by)
+                sums[index if USER in by else 0, values] += one.amount
         return sums
 
     def _new_users(self, hour: int) -> int:
