@@ -31,6 +31,8 @@ from exporter.simulator.server import Service, serving
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 8_000
+LOOKBACK = {"lookback": "6h"}
+"""Shorter than usual: nothing changes later here, and polls come every few seconds."""
 LATE = {"inkeep": {"settle": "4h"}}
 """What is set where a vendor is late: an hour is complete three hours after its end."""
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
@@ -76,7 +78,7 @@ async def _demo(
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     started = [asyncio.wrap_future(_simulate(*each)) for each in services.items()]
     targets = {
-        name: services[name].target(url) | LATE.get(name, {})
+        name: services[name].target(url) | LOOKBACK | LATE.get(name, {})
         for ready in started
         for name, url in (await ready).items()
     }

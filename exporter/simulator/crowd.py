@@ -3,11 +3,12 @@
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 
 from exporter.simulator.conversations import (
+    CHANNELS,
     ConversationStart,
     Kind,
     Occurrence,
@@ -36,18 +37,24 @@ class Crowd:
     In hours that are not settled at ``live_ms`` every conversation has its own occurrences, spread
     evenly; before, one occurrence stands for all repetitions (``amount``), so that five weeks take
     a second. The sums of an hour are the same either way. ``delay_ms``: how much later the vendor
-    shows everything.
+    shows everything. ``channels``: how many there are.
     """
 
     def __init__(
-        self, seed: int, volume: Callable[[int], float], *, live_ms: int, delay_ms: int = 0
+        self,
+        seed: int,
+        volume: Callable[[int], float],
+        *,
+        live_ms: int,
+        delay_ms: int = 0,
+        channels: int = len(CHANNELS),
     ) -> None:
         self._seed = seed
         self._volume = volume
         self.delay_ms = delay_ms
         self.latest_ms = LATEST_MS + delay_ms
         self._live_hour = (live_ms - self.latest_ms) // HOUR_MS
-        self._template = _template(seed)
+        self._template = _template(seed, set(CHANNELS[:channels]))
         self._often = lru_cache(maxsize=1000)(self._often_of)
         self._contexts = lru_cache(maxsize=200)(self._contexts_of)
         self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
@@ -168,13 +175,18 @@ class Crowd:
         ]
 
 
-def _template(seed: int) -> _Template:
+def _template(seed: int, channels: Collection[str]) -> _Template:
     """Return what happens in ``SIZE`` conversations, with the number of each; all kinds occur."""
     for attempt in count():
+        starts = (
+            ConversationStart(f"{seed}/{attempt}/{number}", 0, 0, "", is_new=False)
+            for number in count()
+        )
+        conversations = ([*occurrences_of(start, late_share=0)] for start in starts)
+        fitting = (each for each in conversations if each[0].context["channel"] in channels)
         found: defaultdict[Kind, list[tuple[int, Occurrence]]] = defaultdict(list)
-        for index in range(SIZE):
-            start = ConversationStart(f"{seed}/{attempt}/{index}", 0, 0, "", is_new=False)
-            for occurrence in occurrences_of(start, late_share=0):
+        for index, conversation in enumerate(islice(fitting, SIZE)):
+            for occurrence in conversation:
                 found[occurrence.kind].append((index, occurrence))
         if len(found) == len(Kind) - 1:  # without new users
             return found
