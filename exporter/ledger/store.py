@@ -161,6 +161,7 @@ class Ledger:
         for old, new in renames.items():
             settings.rename(tx, old, new)
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
+        settings.delete_redefined(tx, self._families)
         for spec in specs:
             counters.create_known_series(tx, spec, self._families, now_ms)
         slices.begin_missing(tx, specs, now_ms)

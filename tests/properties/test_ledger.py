@@ -21,6 +21,7 @@ from tests.support.builders import spec
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.examples import examples
 from tests.support.history import History, Oracle, readings, series_of
+from tests.support.postgresql import PostgreSQL
 
 CHANNELS = ("web", "sms", "app")
 MINUTE_MS = 60_000
@@ -64,13 +65,17 @@ class Account(RuleBasedStateMachine):
             initial_lookback_ms=days * DAY_MS,
             span_ms=DAY_MS,
         )
-        self.driver = LedgerDriver(self.folder, query)
+        self.driver = LedgerDriver(self.folder, query, postgresql=self.new_database())
         self.oracle = Oracle(limit_ms)
         self.label_rules = query.label_rules
         for number, channel in enumerate(CHANNELS, start=10):
             self.something_happens(channel, 0, number)
             for back in range(3, 6 * 24, 21):
                 self.history.change(channel, self.hour(back), number)
+
+    def new_database(self) -> str | None:
+        """Return the URL of an empty PostgreSQL; None for SQLite."""
+        return None
 
     def teardown(self) -> None:
         if hasattr(self, "driver"):
@@ -335,6 +340,15 @@ def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, fr
     if mine == OTHER:
         return mine, frozenset({"everything else"} | {c for c in CHANNELS if rule_.name(c) == mine})
     return mine, frozenset(c for c in CHANNELS if rule_.name(c) == mine)
+
+
+def test_counters_are_right_on_postgresql(postgresql_server: PostgreSQL) -> None:
+    class OnPostgreSQL(Account):
+        def new_database(self) -> str:
+            return postgresql_server.url(postgresql_server.database())
+
+    effort = settings(examples(3), stateful_step_count=25)
+    run_state_machine_as_test(OnPostgreSQL, settings=effort)
 
 
 def test_counters_are_right_whatever_happens() -> None:
