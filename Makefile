@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := check
-.PHONY: demo test check format types lint imports deps lock docs release prove bench bench-short clean tools
+.PHONY: demo test test-replicas check format types lint imports deps lock docs release prove bench bench-short clean tools
 
 # Only what the program runs with, and no pip: half the time to the demo's first page.
 $(PROGRAM): requirements/run.txt
@@ -61,14 +61,18 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+test-replicas: $(STAMP) tools  ## an hour of exporters on one PostgreSQL, and what goes wrong by SEED
+	MINUTES=$${MINUTES:-60} $(PY) -m pytest -n 0 -s --timeout 0 tests/replicas/test_mix.py -k chosen
+
 bench: $(STAMP)  ## everything that is fast, beside its peers: a table, and artifacts/bench.json
 	$(PY) -m tests.benchmarks
 
 bench-short: $(STAMP)  ## the same, smaller: a few minutes
 	$(PY) -m tests.benchmarks --short --json artifacts/bench-short.json
 
-tools:  ## what the tests of the whole use: a real Prometheus, Alertmanager, systemd, a browser
+tools:  ## what the tests of the whole use: Prometheus, Alertmanager, PostgreSQL, systemd, a browser
 	@missing=; for pair in promtool:prometheus amtool:prometheus-alertmanager \
+	  pg_lsclusters:postgresql pgbouncer:pgbouncer faketime:faketime \
 	  systemd-analyze:systemd chromium:chromium npm:npm; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && \

@@ -32,6 +32,7 @@ from exporter.http_client.transport import (
     ignore_unwritable_key_log,
     trusted_certificates,
 )
+from exporter.ledger.engine import clock_of
 from exporter.ledger.offload import LedgerThread, Offload
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -65,6 +66,7 @@ class Environment:
 
     ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
+    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it.
     """
 
     clock: Clock
@@ -76,6 +78,7 @@ class Environment:
     certificates: ssl.SSLContext | None = None
     revision: str = "unknown"
     grace_s: float = GRACE_S
+    reading: Offload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class App:
 
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
+        environment = replace(environment, clock=clock_of(settings.ledger.url, environment.clock))
         self._environment = environment
         self._loaded = LoadedSettings(digest, environment.clock.now_ms())
         self._started_ms = environment.clock.now_ms()
@@ -126,11 +130,18 @@ class App:
             status=self.status,
             explain=self.explain,
             hosts=self._hosts,
+            verify=self._verify if self._opened and self._ledger.shared else None,
         )
 
     def ready(self) -> bool:
         """Say whether the ledger is open, and took a write in the last five minutes or had none."""
-        return self._opened and not self._stop.is_set() and not self._writes.unready()
+        taking = not self._stop.is_set() and not self._writes.unready()
+        return self._opened and taking and self._publisher.verified
+
+    def _verify(self) -> Awaitable[bool]:
+        """Verify the page on this program's loop, for the web thread's."""
+        verifying = asyncio.run_coroutine_threadsafe(self._publisher.verify(), self._loop)
+        return asyncio.wrap_future(verifying)
 
     def healthy(self) -> bool:
         """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
@@ -159,6 +170,7 @@ class App:
             targets=status.targets(
                 self._publisher.states, counts, self._recent, self._publisher.engagement
             ),
+            superseded=tuple("/".join(key) for key in self._poller.superseded),
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
@@ -174,6 +186,7 @@ class App:
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""
         environment = self._environment
+        self._loop = asyncio.get_running_loop()
         self._ledger = await environment.offload(
             functools.partial(
                 Ledger,
@@ -202,12 +215,15 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
+            reading=environment.reading if self._ledger.shared else None,
             engagement=self._engagement,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
             await self._publisher.restart(self._specs)
+            if self._ledger.shared:
+                await self._publisher.verify()
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self._opened = True
@@ -385,6 +401,7 @@ async def serve(request: ServeRequest) -> None:
         rng=random.SystemRandom(),
         providers=request.providers,
         offload=LedgerThread(),
+        reading=LedgerThread(),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,

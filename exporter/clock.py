@@ -38,6 +38,36 @@ class SystemClock:
         await asyncio.sleep(seconds)  # noqa: TID251 - this module is the door
 
 
+class DatabaseClock:
+    """The wall clock of a database that several replicas share; ``own`` gives everything else.
+
+    Each answer of the database dates an instant between sending and receiving. From one answer to
+    the next time goes on as on the monotonic clock; before the first it is that of ``own``.
+    """
+
+    def __init__(self, own: Clock) -> None:
+        self._own = own
+        self._ahead_s: float | None = None
+
+    def now_ms(self) -> int:
+        if self._ahead_s is None:
+            return self._own.now_ms()
+        return round((self._own.monotonic() + self._ahead_s) * MILLISECONDS)
+
+    def monotonic(self) -> float:
+        return self._own.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._own.sleep(seconds)
+
+    def hear(self, at_ms: int, sent_s: float) -> None:
+        """Take over that it was ``at_ms`` there, after ``sent_s`` and before now (monotonic)."""
+        most_s = at_ms / MILLISECONDS - sent_s
+        least_s = at_ms / MILLISECONDS - self._own.monotonic()
+        before_s = (least_s + most_s) / 2 if self._ahead_s is None else self._ahead_s
+        self._ahead_s = min(max(before_s, least_s), most_s)  # a slow answer is no step
+
+
 class StepDetector:
     """Notices when the wall clock is set: it then moves apart from the monotonic one."""
 

@@ -5,6 +5,7 @@ ExporterError
 ├── MachineError          the operator corrects the environment of this machine
 ├── LedgerError           the ledger cannot be opened, read or written
 │   ├── ClaimLost         another holder owns the query now: drop the result
+│   ├── LedgerConflict    another replica was in the way: repeat the transaction
 │   └── NotConfigured     a reload has removed the query: show it no more
 └── ProviderError         the poll failed; counters stay, the poller waits and asks again
     ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
@@ -88,6 +89,10 @@ class ClaimLost(LedgerError):
     """Another holder took the query over; what was read is discarded."""
 
     reason = Reason.CLAIM_LOST
+
+
+class LedgerConflict(LedgerError):
+    """Another replica's transaction was in the way; the same one may succeed now."""
 
 
 class NotConfigured(LedgerError):

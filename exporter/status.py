@@ -149,7 +149,10 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole program at ``now_ms``. ``config_hash`` and ``config_loaded_ms``: what is in force."""
+    """The whole program at ``now_ms``. ``config_hash`` and ``config_loaded_ms``: what is in force.
+
+    ``superseded`` are queries that are left to a replica with newer settings.
+    """
 
     version: str
     now_ms: int
@@ -157,6 +160,7 @@ class Status:
     config_hash: str
     config_loaded_ms: int
     targets: tuple[TargetStatus, ...]
+    superseded: tuple[str, ...] = ()
 
 
 class RecentPolls:

@@ -276,6 +276,26 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         _EXPORTER_BOARD,
     )
     yield Alert(
+        "ChatbotLedgerUnreachable",
+        f"min {instance} ({_SELF}ledger_reachable) == 0",
+        "5m",
+        "critical",
+        "{{ $labels.instance }} cannot read its ledger, so it shows no series of any target",
+        "The exporter cannot check what other replicas have counted: the database does not answer, "
+        "or another server has become the primary.",
+        _EXPORTER_BOARD,
+    )
+    yield Alert(
+        "ChatbotReplicaSuperseded",
+        f"max {instance} ({_SELF}superseded_queries) > 0",
+        "15m",
+        "warning",
+        "{{ $labels.instance }} has older settings than another replica",
+        "Queries that the newer settings change are left to the other replica. Give all replicas "
+        "the same settings.",
+        _EXPORTER_BOARD,
+    )
+    yield Alert(
         "ChatbotOverhangStanding",
         f"{once(f'{_SELF}overhang')} > 0",
         "1d",

@@ -3,7 +3,7 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, demo, explain, manifest, metrics, plan, run, simulate
+from exporter.cli import check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -32,5 +32,5 @@ def main() -> None:
     """Run one command."""
 
 
-for each in (check_config, demo, explain, manifest, metrics, plan, run, simulate):
+for each in (check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate):
     main.add_command(each.command)

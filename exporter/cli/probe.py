@@ -98,7 +98,7 @@ def taking(url: str, clock: Clock) -> Take:
     async def take(budget: Budget) -> None:
         if not _is_there(url):
             raise BudgetSpent("there is no ledger yet to note the account's one call in")
-        if wait_ms := take_at(url, budget, clock.now_ms()):
+        if wait_ms := take_at(url, budget, clock):
             wait = span(wait_ms / MILLISECONDS)
             raise BudgetSpent(f"the account's call is spent: the next in {wait}")
 

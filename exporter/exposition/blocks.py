@@ -4,7 +4,7 @@ import struct
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, groupby
@@ -76,6 +76,15 @@ class SeriesSet:
             here = slice(family_slice.start, family_slice.stop)
             born = created[here] if openmetrics else ()
             family_slice.templates[openmetrics] = _template(family_slice.family, labels[here], born)
+
+    def shown(self) -> Iterator[Shown]:
+        """Yield the samples as they are shown."""
+        encoded = _decode(self._series)
+        labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
+        for family_slice in self.slices:
+            values = memoryview(family_slice.values).cast("d")
+            for at, value in enumerate(values, start=family_slice.start):
+                yield Shown(family_slice.family.name, labels[at], value, created[at])
 
     def _ordered(self, column: Sequence[T]) -> Sequence[T]:
         return column if self._order is None else [column[i] for i in self._order]

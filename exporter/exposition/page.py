@@ -89,6 +89,11 @@ class MetricsPage:
         if waiting := frozenset(pending):
             self._pending[owner] = waiting
 
+    def shown(self, owner: Owner) -> list[Shown]:
+        """Return what ``owner`` shows."""
+        series_set = self._series_sets.get(owner)
+        return [] if series_set is None else list(series_set.shown())
+
     def remove(self, owner: Owner) -> None:
         """Show nothing of ``owner`` any more."""
         self._clear(owner)
@@ -116,6 +121,11 @@ class MetricsPage:
         with self._scraping:
             self._scraped |= page.pending
         return body
+
+    def scrape_process(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        """Return the body of one scrape that carries nothing but what is new at each."""
+        body = self._fresh(openmetrics) + (EOF if openmetrics else b"")
+        return finish(begin([]), pack(body)) if gzip else [body]
 
     def scraped_zeros(self) -> frozenset[int]:
         """Return the series whose held value some scrape has carried."""

@@ -1,23 +1,29 @@
 """Keeps the page in step with the ledger: after each commit, and as the clock goes on."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
 
+import structlog
+
 from exporter.clock import Clock
-from exporter.errors import NotConfigured, Reason
+from exporter.errors import LedgerError, NotConfigured, Reason
 from exporter.exposition.engagement import BotEngagement, EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
+from exporter.ledger.replicas import Mark, Version
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family
 from exporter.telemetry.counters import Telemetry
+
+log = structlog.get_logger(__name__)
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
@@ -45,6 +51,9 @@ class SeriesCounts:
 class Publisher:
     """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock.
 
+    On a ledger that is shared with other replicas ``verify`` follows theirs, and ``reading`` runs
+    beside ``offload``, so that a scrape waits for no poll's transaction.
+
     A reload may remove queries whenever something is awaited.
     """
 
@@ -59,6 +68,7 @@ class Publisher:
         offload: Offload,
         families: Mapping[str, Family],
         engagement: EngagementGauges,
+        reading: Offload | None = None,
     ) -> None:
         self._ledger = ledger
         self._engagement = engagement
@@ -67,6 +77,7 @@ class Publisher:
         self._clock = clock
         self._telemetry = telemetry
         self._offload = offload
+        self._reading = reading or offload
         self._families = families
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._views: dict[QueryKey, View] = {}
@@ -77,6 +88,10 @@ class Publisher:
         self._up: dict[QueryKey, bool] = {}
         self._uncommitted: set[QueryKey] = set()
         self._changed_targets: set[str] = set()
+        self._version: Version = {}
+        self._refreshing = asyncio.Lock()
+        self._refreshes = 0
+        self.verified = not ledger.shared
         self._maintain_at_s = self._compact_at_s = clock.monotonic()
 
     @property
@@ -115,22 +130,64 @@ class Publisher:
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
+        if self._ledger.shared and not self._views:  # before anything is read
+            self._version = (await self._reading(partial(self._ledger.changes, {}))).version
         self._changed_targets |= {key[0] for key in removed}
         self._unread &= specs.keys()
         await self._read(changed | (specs.keys() - self._views.keys()))
 
-    async def refresh(self, key: QueryKey) -> None:
-        """Show what the query ``key`` shows now."""
-        self._engagement.note(key)
-        self._unread.add(key)
-        view = await self._reread(key)
-        if view is None:
-            return
-        affected = self._on_budget_of(key) | self._held_back_by(view.state)
-        self._unread |= affected
-        for each in affected - {key}:
+    async def refresh(self, *keys: QueryKey) -> None:
+        """Show what the queries ``keys`` show now."""
+        self._engagement.note(*keys)
+        read = set(keys)
+        self._unread |= read
+        for key in keys:
+            view = await self._reread(key)
+            if view is not None:
+                affected = self._on_budget_of(key) | self._held_back_by(view.state)
+                self._unread |= affected
+                read |= affected
+        for each in read - set(keys):
             await self._reread(each)
-        self._publish({each[0] for each in affected | {key}})
+        self._publish({each[0] for each in read})
+
+    async def verify(self) -> bool:
+        """Show all that other replicas have committed up to now; say whether that was possible.
+
+        Who asks while that is under way waits for the next time, which all of them share.
+        """
+        asked = self._refreshes
+        async with self._refreshing:
+            if self._refreshes == asked:
+                self._refreshes += 1
+                self.verified = await self._follow()
+                self._telemetry.set("ledger_reachable", self.verified)
+        return self.verified
+
+    async def _follow(self) -> bool:
+        try:
+            changes = await self._reading(partial(self._ledger.changes, self._version))
+            if changes.went_back:
+                await self._restore()
+            changed = {key for key, mark in changes.marks.items() if self._is_newer(key, mark)}
+            if changed or self._unread:
+                await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
+        except LedgerError:
+            return False
+        self._version = changes.version
+        return True
+
+    async def _restore(self) -> None:
+        """Raise the counters of a ledger that has become an older state to what was shown."""
+        log.warning("the ledger is an older state of itself: counters keep what was shown")
+        await self._offload(self._ledger.resync)
+        for key in self._specs:
+            shown = self._page.shown(key)
+            await self._offload(partial(self._ledger.raise_counters, key, shown))
+
+    def _is_newer(self, key: QueryKey, mark: Mark) -> bool:
+        shown = self._views.get(key)
+        return shown is None or shown.mark != mark
 
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
@@ -153,6 +210,8 @@ class Publisher:
         """Show held values, expire, write off and compact whatever is due."""
         self._engagement.tick()
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
+        if self._ledger.shared:
+            await self.verify()
         stale = await self._confirm_zeros(now_ms)
         stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
         if now_s >= self._maintain_at_s:
@@ -215,7 +274,10 @@ class Publisher:
     async def _reread(self, key: QueryKey) -> View | None:
         """Put on the page what the query shows; return it, None where it is configured no more."""
         try:
-            view = await self._offload(partial(self._ledger.view, key))
+            view = await self._reading(partial(self._ledger.view, key))
+            if self._ledger.shared:
+                counts = partial(self._ledger.self_counts, key[0])
+                self._telemetry.restore(await self._reading(counts))
         except NotConfigured:
             view = None
         self._unread.discard(key)

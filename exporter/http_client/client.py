@@ -90,7 +90,8 @@ class Pacer:
 class ApiClient:
     """The client of one target, which a provider is given to read with.
 
-    ``observe`` receives the code class and the seconds of every request.
+    ``observe`` receives the code class and the seconds of every request. ``may_send`` is called
+    before each, and what it raises ends the poll.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class ApiClient:
         self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
         self._observe = observe
         self._blocking = blocking
+        self.may_send: Callable[[], None] = lambda: None
 
     async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
         """Return the answer to ``GET path?params``, decoded as ``into``."""
@@ -139,6 +141,7 @@ class ApiClient:
     async def _send_once(self, call: ApiCall) -> Response:
         async with self._gate:
             await self._pacer.wait()
+            self.may_send()
             started = self._clock.monotonic()
             code = "error"
             try:

@@ -5,14 +5,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.rows import BudgetState
 from exporter.ledger.tables import budget, upsert
 from exporter.model.query import Budget
 
+NEVER_MS = 0
 
-def take_at(url: str, limit: Budget, now_ms: int) -> int:
+
+def take_at(url: str, limit: Budget, clock: Clock) -> int:
     """Take one call from ``limit`` in the ledger at ``url``, which an exporter may be using.
 
     Return 0, or after how many milliseconds there is one; then none was taken. Where there is no
@@ -21,11 +24,12 @@ def take_at(url: str, limit: Budget, now_ms: int) -> int:
     path = sa.make_url(url).database
     if sa.make_url(url).get_backend_name() == "sqlite" and not Path(path or "").is_file():
         return 0
-    made = engine.create_engine(url)
+    clock = engine.clock_of(url, clock)
+    made = engine.create_engine(url, clock=clock)
     try:
         engine.check_schema(made)
         with made.begin() as tx:
-            return take(tx, limit, now_ms)
+            return take(tx, limit, clock)
     except sa.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or type(error).__name__
         raise LedgerError(f"the ledger cannot be used: {cause}") from error
@@ -33,20 +37,22 @@ def take_at(url: str, limit: Budget, now_ms: int) -> int:
         made.dispose()
 
 
-def take(tx: sa.Connection, limit: Budget, now_ms: int, *, waited: bool = False) -> int:
+def take(tx: sa.Connection, limit: Budget, clock: Clock, *, waited: bool = False) -> int:
     """Take one call from ``limit``, to be committed before the request leaves.
 
     Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
     refills nothing: the whole wait begins again at the new time, unless the caller has ``waited``
     for that long since its own call.
     """
+    upsert(tx, budget, [(limit.name, NEVER_MS, 0)])  # a row to lock, also for the first call
     mine = sa.select(budget).where(budget.c.name == limit.name)
-    row = tx.execute(mine.with_for_update()).one_or_none()
-    set_back = row is not None and row.spent_ms > now_ms
+    row = tx.execute(mine.with_for_update()).one()
+    now_ms = clock.now_ms()  # after whoever had the lock
+    set_back = row.spent_ms > now_ms
     ready_ms = now_ms if waited and set_back else _ready_ms(row, limit, now_ms)
     if set_back or ready_ms <= now_ms:
-        spent = "spent_ms = excluded.spent_ms, blocked_until_ms = excluded.blocked_until_ms"
-        upsert(tx, budget, [(limit.name, now_ms, 0)], spent)
+        spent = sa.update(budget).where(budget.c.name == limit.name)
+        tx.execute(spent.values(spent_ms=now_ms, blocked_until_ms=0))
     return max(0, ready_ms - now_ms)
 
 

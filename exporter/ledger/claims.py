@@ -1,7 +1,6 @@
 """Who may poll what: claims with fencing tokens, and the persisted schedule."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,50 +10,60 @@ from exporter.ledger.rows import Claim, claim_of
 from exporter.ledger.tables import query
 
 CLAIM_MS = 30_000
-OTHER = query.alias()
+BUSY, LEAD, SAME = query.alias("busy"), query.alias("lead"), query.alias("same")
+NOW_MS: sa.BindParameter[int] = sa.bindparam("now_ms")
+GENERATION: sa.BindParameter[int] = sa.bindparam("up_to")
+FREE = (
+    (query.c.state == "active")
+    & (query.c.generation <= GENERATION)
+    & query.c.target.not_in(sa.select(BUSY.c.target).where(BUSY.c.claim_expires_ms > NOW_MS))
+)
+FIRST = sa.select(sa.func.min(SAME.c.id)).where(SAME.c.target == query.c.target).scalar_subquery()
+LONGEST_DUE = (
+    sa.select(query.c.id)
+    .join(LEAD, LEAD.c.id == FIRST)
+    .where(FREE, query.c.next_poll_ms <= NOW_MS)
+    .order_by(query.c.next_poll_ms, query.c.last_success_ms.nulls_first(), query.c.id)
+    .limit(1)
+    .with_for_update(of=LEAD, skip_locked=True)
+)
+TAKE = (
+    sa.update(query)
+    .where(query.c.id == sa.bindparam("q_id"), FREE, query.c.next_poll_ms <= NOW_MS)
+    .values(
+        holder=sa.bindparam("q_holder"),
+        token=query.c.token + 1,
+        claim_expires_ms=NOW_MS + CLAIM_MS,
+        last_attempt_ms=NOW_MS,
+    )
+    .returning(*query.c)
+)
+NEXT_DUE = sa.select(sa.func.min(query.c.next_poll_ms)).where(FREE)
+NEXT_FREE = sa.select(sa.func.min(query.c.claim_expires_ms)).where(
+    query.c.claim_expires_ms > NOW_MS, query.c.holder.is_distinct_from(sa.bindparam("holder"))
+)
 
 
-def claim_due(tx: sa.Connection, holder: str, now_ms: int) -> Claim | None:
+def claim_due(tx: sa.Connection, holder: str, now_ms: int, generation: int = 0) -> Claim | None:
     """Claim the query that has been due longest, of a target that nobody polls; None if none is.
 
-    It stays due until its poll has ended, so that one that is cut off is due at once.
+    That nobody polls the target is decided while its first row is locked, so that two replicas
+    cannot claim two queries of it. It stays due until its poll has ended, so that one that is cut
+    off is due at once. Queries of a newer ``generation`` of settings are left to others.
     """
-    due = (
-        sa.select(query)
-        .where(query.c.state == "active", query.c.next_poll_ms <= now_ms)
-        .where(query.c.target.not_in(_busy(now_ms)))
-        .order_by(query.c.next_poll_ms, query.c.last_success_ms.nulls_first(), query.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = tx.execute(due).one_or_none()
-    if row is None:
-        return None
-    tx.execute(
-        sa.update(query)
-        .where(query.c.id == row.id)
-        .values(
-            holder=holder,
-            token=row.token + 1,
-            claim_expires_ms=now_ms + CLAIM_MS,
-            last_attempt_ms=now_ms,
-        )
-    )
-    return replace(claim_of(row, holder), token=row.token + 1)
+    given = {"now_ms": now_ms, "up_to": generation}
+    while (found := tx.execute(LONGEST_DUE, given).scalar()) is not None:
+        taken = tx.execute(TAKE, given | {"q_id": found, "q_holder": holder}).one_or_none()
+        if taken is not None:
+            return claim_of(taken, holder)
+    return None
 
 
-def next_due_ms(tx: sa.Connection, now_ms: int) -> int | None:
-    """Return when the next query of a target that nobody polls is due; None when there is none."""
-    soonest = (
-        sa.select(sa.func.min(query.c.next_poll_ms))
-        .where(query.c.state == "active")
-        .where(query.c.target.not_in(_busy(now_ms)))
-    )
-    return tx.execute(soonest).scalar()
-
-
-def _busy(now_ms: int) -> sa.Select[tuple[str]]:
-    return sa.select(OTHER.c.target).where(OTHER.c.claim_expires_ms > now_ms)
+def next_due_ms(tx: sa.Connection, holder: str, now_ms: int, generation: int = 0) -> int | None:
+    """Return when a query of a free target is due, or another holder's claim expires."""
+    due_ms = tx.execute(NEXT_DUE, {"now_ms": now_ms, "up_to": generation}).scalar()
+    free_ms = tx.execute(NEXT_FREE, {"now_ms": now_ms, "holder": holder}).scalar()
+    return min((each for each in (due_ms, free_ms) if each is not None), default=None)
 
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
@@ -71,33 +80,42 @@ def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
     return row
 
 
-def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> int:
-    """Extend the claims of polls that run; return how many are still held.
+def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> list[Claim]:
+    """Extend the claims of polls that run; return those that are still held.
 
     A claim whose end could not be written is not among them: it expires, and the query goes on.
     """
-    return sum(
-        tx.execute(
+    return [
+        claim
+        for claim in held
+        if tx.execute(
             sa.update(query)
             .where(query.c.id == claim.query_id)
             .where(query.c.holder == claim.holder, query.c.token == claim.token)
             .values(claim_expires_ms=now_ms + CLAIM_MS)
         ).rowcount
-        for claim in held
-    )
+    ]
 
 
-def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> None:
-    """Try what had been given up on, now; of all targets, or of ``targets``.
+def lock(tx: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[int]:
+    """Lock the queries ``which`` against polls; return their ids."""
+    rows = sa.select(query.c.id).where(which).order_by(query.c.id).with_for_update()
+    return tx.execute(rows).scalars().all()
+
+
+def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> Sequence[int]:
+    """Try what had been given up on, now; of all targets, or of ``targets``; return the queries.
 
     One failure stays on record, so that its end is noticed.
     """
     chosen = sa.true() if targets is None else query.c.target.in_(targets)
-    tx.execute(
+    closed = (
         sa.update(query)
         .where(query.c.circuit == "open", chosen)
         .values(circuit="closed", fail_streak=1, next_poll_ms=now_ms)
+        .returning(query.c.id)
     )
+    return tx.execute(closed).scalars().all()
 
 
 def take_over(tx: sa.Connection) -> None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from exporter.ledger.tables import bucket, query, seen_event, series
 
 TOLERANCE_MS = 60_000
-"""How far ahead a clock may have been; another replica's may differ by this much."""
+"""How far ahead a clock may have been."""
 
 _OF_POLLS = (
     query.c.state_ms,
@@ -41,7 +41,7 @@ def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     It is read again from what it last counted on; ids and bucket values make that count once.
     One whose first poll is in the future and that has counted nothing since begins again.
     """
-    row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
+    row = tx.execute(sa.select(query).where(query.c.id == query_id).with_for_update()).one()
     columns: dict[str, Any] = {
         column.name: sa.case((column > now_ms, now_ms), else_=column) for column in _OF_POLLS
     }

@@ -10,12 +10,19 @@ import sqlalchemy as sa
 
 from exporter.errors import SchemaError
 from exporter.ledger import rules
-from exporter.ledger.rows import ApplyInput, Counts, decode_series, encode_series, self_count
+from exporter.ledger.rows import (
+    ApplyInput,
+    Counts,
+    Shown,
+    decode_series,
+    encode_series,
+    self_count,
+)
 from exporter.ledger.rules import ALL, TARGET, Bucket, CounterState, Key, Merge, Room
 from exporter.ledger.settings import retire_all
 from exporter.ledger.tables import bucket, query, self_counter, series, upsert
 from exporter.model.query import QuerySpec
-from exporter.model.samples import Family, SelfCount, Series, Window
+from exporter.model.samples import Family, MetricType, SelfCount, Series, Window
 
 UPDATE_STATE = sa.update(series).where(series.c.id == sa.bindparam("s_id"))
 NEWER_BUCKET = (
@@ -216,6 +223,44 @@ def advance_counters(
     return counts
 
 
+def raise_to(
+    tx: sa.Connection,
+    spec: QuerySpec,
+    families: Mapping[str, Family],
+    shown: Iterable[Shown],
+    now_ms: int,
+) -> None:
+    """Raise counters to what was ``shown``, by overhang: their truth stays what the ledger knows."""
+    of_target = _series_of_target(tx, spec, families)
+    mine = [number for number, _ in of_target.values()]
+    known = tx.execute(sa.select(series).where(series.c.id.in_(mine)))
+    rows = {row.id: row for row in known}
+    for each in shown:
+        found = each.family, each.labels[2:]
+        if families[each.family].kind is not MetricType.COUNTER:
+            continue
+        if found in of_target:
+            row = rows[of_target[found][0]]
+        else:
+            row = _insert(tx, spec, families, found, each.created_ms or now_ms)
+        visible = row.c if row.held is None else row.held
+        if visible >= each.value:
+            continue
+        missing = max(0.0, each.value - row.c)
+        tx.execute(
+            sa.update(series)
+            .where(series.c.id == row.id)
+            .values(
+                c=row.c + missing,
+                overhang=row.overhang + missing,
+                overhang_since_ms=row.overhang_since_ms or (now_ms if missing else None),
+                held=None,
+                held_since_ms=None,
+                state="live",
+            )
+        )
+
+
 def add_self_counts(
     tx: sa.Connection, counts: Iterable[tuple[SelfCount, float]]
 ) -> dict[SelfCount, float]:
@@ -224,8 +269,9 @@ def add_self_counts(
     for name, amount in counts:
         sums[name] += amount
     rows = [
-        (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount)
-        for (name, labels), amount in sums.items()
+        (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount, target)
+        for (name, labels), amount in sorted(sums.items())  # replicas lock rows in one order
+        for target in [dict(labels)["target"]]
     ]
     upsert(tx, self_counter, rows, "v = self_counter.v + excluded.v")
     return dict(sums)

@@ -17,13 +17,15 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
+from exporter.clock import Clock, DatabaseClock
 from exporter.errors import LedgerError, MachineError
+from exporter.ledger.tables import metadata
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph"})
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-NEWEST = "2"
+NEWEST = "4"
 """The schema that this program writes: the last of ``migrations/versions``."""
 WROTE = "wrote"
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -60,6 +62,21 @@ class Opened:
     check: "Future[None] | None" = None
     hurried: Event = field(default_factory=Event)
 
+    @property
+    def place(self) -> str:
+        """Return where the ledger is, as its user wrote it, without a password."""
+        return _place(self.engine)
+
+    @property
+    def key_file(self) -> Path | None:
+        """Return where the key of a SQLite ledger's sketches is; None of one in memory."""
+        return Path(f"{self.files[0]}.key") if self.files else None
+
+    @property
+    def shared(self) -> bool:
+        """Say whether other processes may have the ledger open, too."""
+        return self.engine.dialect.name == "postgresql"
+
     def displaced(self) -> str:
         """Return what is wrong where a file at the ledger's path is gone or another one now."""
         try:
@@ -80,13 +97,19 @@ class Opened:
             self.lock.close()
 
 
-def open_engine(url: str, *, allow_network_fs: bool = False) -> Opened:
+def clock_of(url: str, own: Clock) -> Clock:
+    """Return the clock of the ledger at ``url``: the server's, of which all replicas have one."""
+    shared = sa.make_url(url).get_backend_name() == "postgresql"
+    return DatabaseClock(own) if shared else own
+
+
+def open_engine(url: str, clock: Clock, *, allow_network_fs: bool = False) -> Opened:
     """Return the ledger at ``url``, migrated; raises ``LedgerError`` and ``MachineError``.
 
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
     hurried = Event()
-    made = create_engine(url, hurried)
+    made = create_engine(url, hurried, clock)
     sa.event.listen(made, "after_cursor_execute", _note_write)
     sa.event.listen(made, "begin", has_written)  # what was undone must not count later
     path = _file(made)
@@ -114,7 +137,9 @@ def _note_write(connection: sa.Connection, cursor: Any, statement: str, *_more: 
         connection.info[WROTE] = True
 
 
-def create_engine(url: str, hurried: Event | None = None, **options: Any) -> sa.Engine:
+def create_engine(
+    url: str, hurried: Event | None = None, clock: Clock | None = None, **options: Any
+) -> sa.Engine:
     """Return an engine for short transactions, also beside the process that has the ledger open.
 
     It neither locks the ledger nor migrates it; ``check_schema`` says whether it may be used.
@@ -136,7 +161,16 @@ def create_engine(url: str, hurried: Event | None = None, **options: Any) -> sa.
             "chatbot-exporter[postgresql]"
         ) from None
     parsed = parsed.set(drivername="postgresql+psycopg")
-    return postgresql.create_engine(parsed, hurried or Event(), **options)
+    return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
+
+
+def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:
+    """Say whether another replica was in the way, so that the transaction may be repeated."""
+    if not isinstance(error, sa.exc.DBAPIError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+    return postgresql.is_conflict(error)
 
 
 def cause(error: Exception) -> str:
@@ -183,11 +217,17 @@ def migrate(engine: sa.Engine, check: "Future[None] | None" = None) -> None:
         copy_to(engine, Path(f"{path}.v{found}.bak"))
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
-            from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
-
-            postgresql.allow_minutes(connection)
+            allow_minutes(connection)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
         _upgrade(connection)
+
+
+def allow_minutes(connection: sa.Connection) -> None:
+    """Let the transaction take longer than others may, where the database would end it."""
+    if connection.dialect.name == "postgresql":
+        from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+        postgresql.allow_minutes(connection)
 
 
 def revisions() -> list[str]:
@@ -226,7 +266,10 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def used_bytes(connection: sa.Connection) -> int | None:
-    """Return how much of the ledger's file holds rows; None where it has no file of its own."""
+    """Return the size of what holds rows, in the file or in all tables; None of one in memory."""
+    if connection.dialect.name == "postgresql":
+        sizes = [sa.func.pg_total_relation_size(name) for name in metadata.tables]
+        return int(connection.execute(sa.select(sum(sizes[1:], sizes[0]))).scalar_one())
     if _file(connection.engine) is None:
         return None
     return int(connection.exec_driver_sql(USED_BYTES).scalar_one())

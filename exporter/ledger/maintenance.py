@@ -27,10 +27,12 @@ def write_off_aged(
         .join(query, query.c.id == series.c.query_id)
         .where(series.c.overhang > 0, query.c.state == "active")
         .order_by(query.c.id)
+        .with_for_update()
     )
     counts = {
         key: advance_counters(tx, specs[key], list(rows), {}, now_ms)
         for key, rows in groupby(tx.execute(aged).all(), lambda row: (row.target, row.name))
+        if key in specs  # another replica may have newer settings
     }
     touched = frozenset(key for key, found in counts.items() if found)
     return touched, add_self_counts(tx, chain.from_iterable(counts.values()))
@@ -51,7 +53,7 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
     Where room is ``tight``, only what polls and gauges still read is kept.
     """
     mine = sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
-    row = tx.execute(mine).one_or_none()
+    row = tx.execute(mine.with_for_update(skip_locked=True)).one_or_none()
     if row is None or row.cursor_ms is None or row.claim_expires_ms > now_ms:
         return 0
     still_read_ms = max(spec.lookback_ms + spec.granularity_ms, spec.settle_ms + SHOWN_MS)
@@ -93,7 +95,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
     gone = sa.select(query.c.id).where(
         query.c.state == "removed", query.c.state_ms <= now_ms - FORGET_AFTER_MS
     )
-    query_id = tx.execute(gone.limit(1)).scalar()
+    query_id = tx.execute(gone.limit(1).with_for_update(skip_locked=True)).scalar()
     if query_id is None:
         return False
     if _retire_oldest(tx, query_id, now_ms) or drop_ids(tx, query_id, BATCH_ROWS):

@@ -11,6 +11,8 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.abc import PQGen
 
+from exporter.clock import Clock, DatabaseClock
+
 T = TypeVar("T")
 
 SILENT_S = 5.0
@@ -40,6 +42,14 @@ CONNECT = {
 
 OLDEST = 10  # psycopg 3 supports no older server
 
+NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+STANDBY = "the server is a standby, which is read-only"
+CONFLICTS = frozenset({
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+    "23505",  # unique_violation: another replica has inserted the row meanwhile
+})  # fmt: skip
+
 HINTS = (
     ("password|authentication failed", "check user and password (PGPASSWORD, PGPASSFILE)"),
     ("(resolve|translate) host", "check the host in ledger.url"),
@@ -56,12 +66,21 @@ HINTS = (
 """What to do by what libpq says, which gives no code for a connection that fails."""
 
 
-def create_engine(url: sa.URL, hurried: Event, **options: Any) -> sa.Engine:
-    """Return an engine on which no call waits without a bound; a shorter one once ``hurried``."""
-    made = sa.create_engine(url, pool_timeout=SILENT_S, **options)
+def create_engine(url: sa.URL, hurried: Event, clock: Clock | None, **options: Any) -> sa.Engine:
+    """Return an engine on which no call waits without a bound; a shorter one once ``hurried``.
+
+    Each transaction tells ``clock`` the server's time, where it is one that listens. On a standby
+    none begins: what it shows may be old.
+    """
+    made = sa.create_engine(url, pool_timeout=SILENT_S, isolation_level="READ COMMITTED", **options)
     sa.event.listen(made, "do_connect", partial(_connect, hurried))
-    sa.event.listen(made, "begin", partial(_set_bounds, TRANSACTION_MS))
+    sa.event.listen(made, "begin", partial(_begin, clock))
     return made
+
+
+def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:
+    """Say whether another transaction was in the way, so that this one may succeed if repeated."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) in CONFLICTS
 
 
 def hint(error: str) -> str:
@@ -78,9 +97,22 @@ def allow_minutes(connection: sa.Connection) -> None:
     _set_bounds(dict.fromkeys(TRANSACTION_MS, 0), connection)
 
 
-def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> None:
+def _begin(clock: Clock | None, connection: sa.Connection) -> None:
+    sent_s = clock.monotonic() if isinstance(clock, DatabaseClock) else 0.0
+    at_ms, standby = _set_bounds(TRANSACTION_MS, connection)
+    if standby:
+        connection.invalidate()  # a new connection may lead to the primary
+        raise sa.exc.OperationalError("", {}, psycopg.OperationalError(STANDBY))
+    if isinstance(clock, DatabaseClock):
+        clock.hear(at_ms, sent_s)
+
+
+def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, bool]:
+    """Bound the statements of the transaction; return the server's time and if it is a standby."""
     calls = (f"set_config('{name}', '{ms}', true)" for name, ms in bounds.items())
-    connection.exec_driver_sql(f"SELECT {', '.join(calls)}")
+    row = connection.exec_driver_sql(f"SELECT {NOW_MS}, pg_is_in_recovery(), {', '.join(calls)}")
+    at_ms, standby, *_ = row.one()
+    return at_ms, standby
 
 
 class _Connection(psycopg.Connection[Any]):

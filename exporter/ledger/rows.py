@@ -35,6 +35,11 @@ class Claim:
     circuit: str
     memo: Mapping[str, Any]
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return the target and the name of the query."""
+        return self.target, self.query
+
 
 class Shown(NamedTuple):
     """One sample of ``/metrics``: all label values in the family's order.
@@ -86,13 +91,14 @@ class View:
 
     ``pending`` are new series still shown at their held value, by id, each with the instant when
     its real value may follow; ``expires_ms`` is when the next gauge is withdrawn or a spent budget
-    is refilled.
+    is refilled. ``mark`` says which replica changed the query last, and under which number.
     """
 
     state: QueryState
     shown: tuple[Shown, ...]
     pending: tuple[tuple[int, int], ...] = ()
     expires_ms: int | None = None
+    mark: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Bringing the ledger's queries and series in line with the settings."""
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,18 @@ AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
 
 
-def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> None:
-    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on."""
+def sync_queries(
+    tx: sa.Connection,
+    specs: Sequence[QuerySpec],
+    now_ms: int,
+    *,
+    holder: str = "",
+    generation: int = 0,
+) -> None:
+    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on.
+
+    What is new, changed or removed belongs to ``generation`` of the settings from now on.
+    """
     rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
     held_ms = _held_until(rows.values())
     for spec in specs:
@@ -28,15 +39,27 @@ def sync_queries(tx: sa.Connection, specs: Sequence[QuerySpec], now_ms: int) -> 
                     label_rules=encode_label_rules(spec),
                     next_poll_ms=now_ms,
                     state_ms=now_ms,
+                    generation=generation,
                 )
             )
         else:
-            _update(tx, row, spec, now_ms)
+            if _update(tx, row, spec, now_ms):
+                _set(tx, row.id, generation=generation, **_claim_ended(row, holder))
             _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
     for row in rows.values():
         if row.state == "active":
-            _set(tx, row.id, state="removed", state_ms=now_ms, claim_expires_ms=0, holder=None)
+            gone = {"state": "removed", "state_ms": now_ms, "generation": generation}
+            _set(tx, row.id, **gone, **_claim_ended(row, holder))
             tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
+
+
+def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
+    """Return what ends the claim of a poll under way, which means something else.
+
+    That of another replica goes on as a lease of the target: its request may still be under way.
+    """
+    other = row.holder not in {None, holder}
+    return {"holder": None} | ({} if other else {"claim_expires_ms": 0})
 
 
 def rename(tx: sa.Connection, old: str, new: str) -> None:
@@ -126,8 +149,8 @@ def _start_mode(spec: QuerySpec) -> str:
     return "history" if spec.history else "zero"
 
 
-def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> None:
-    """Bring the row of a query that was there before in line with ``spec``."""
+def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> bool:
+    """Bring the row of a query that was there before in line with ``spec``; say if it changed."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
         raise LedgerError(
             f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
@@ -137,10 +160,10 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
         _set(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
-    if (row.fingerprint, row.label_rules) != (spec.fingerprint, encode_label_rules(spec)):
-        _set(tx, row.id, claim_expires_ms=0, holder=None)  # a poll under way means something else
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
+    meaning = spec.fingerprint, encode_label_rules(spec)
+    return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
@@ -179,6 +202,12 @@ def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
 
 def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
     tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))
+
+
+def digest(specs: Sequence[QuerySpec]) -> bytes:
+    """Return what two settings have in common that mean the same by every query."""
+    meanings = [(*spec.key, spec.fingerprint, encode_label_rules(spec)) for spec in specs]
+    return hashlib.blake2b(msgspec.msgpack.encode(sorted(meanings)), digest_size=16).digest()
 
 
 def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:

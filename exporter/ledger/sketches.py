@@ -33,11 +33,11 @@ Group = tuple[str, tuple[str, ...], int]
 """Kind, labels, and the hour's start."""
 
 
-def installation_key(path: Path) -> bytes:
-    """Return the key in the file at ``path``, made there (mode 0600) if there is none."""
+def installation_key(path: Path, new: bytes | None = None) -> bytes:
+    """Return the key in the file at ``path``, made there (mode 0600; ``new``) if there is none."""
     try:
         path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(secrets.token_bytes(KEY_BYTES))
+        path.write_bytes(new or secrets.token_bytes(KEY_BYTES))
     except FileExistsError:
         pass
     except OSError as error:

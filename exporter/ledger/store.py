@@ -1,25 +1,37 @@
 """The ledger as its callers see it: one method is one transaction."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 import sqlalchemy as sa
+import stamina
 import structlog
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
+from exporter.errors import BudgetSpent, ClaimLost, LedgerConflict, LedgerError, NotConfigured
 from exporter.ledger import budget as budgets
-from exporter.ledger import claims, clock_steps, counters, engine, maintenance, settings, sketches
+from exporter.ledger import (
+    claims,
+    clock_steps,
+    counters,
+    engine,
+    maintenance,
+    replicas,
+    settings,
+    sketches,
+)
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.hours import SettledHours, read_hours
-from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, View
-from exporter.ledger.tables import metadata, self_counter, series
+from exporter.ledger.replicas import Changes, Version
+from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Shown, View
+from exporter.ledger.tables import metadata, query, self_counter, series
 from exporter.ledger.view import read_view
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
@@ -27,11 +39,22 @@ from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
+TRIES = 6
 LONG_S = 1.0
 PAUSE_S = 2.0
 """After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a transaction that another replica's was in the way of; the vendor is not asked."""
+    return stamina.retry(
+        on=LedgerConflict, attempts=TRIES, wait_initial=0.02, wait_jitter=0.1, timeout=None
+    )(transaction)
 
 
 class Ledger:
@@ -56,6 +79,9 @@ class Ledger:
         self._writes = writes
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
+        self._version = 0
+        self._generation = 0
+        self._in_force = True
         self._key: bytes | None = None
         self._last: dict[QueryKey, LastReading] = {}
         self._begun: dict[QueryKey, int] = {}
@@ -63,10 +89,14 @@ class Ledger:
         self._tight = False
         self.max_bytes: int | None = None
         self._retry_at = 0.0
-        self._opened = engine.open_engine(url, allow_network_fs=allow_network_fs)
+        self._opened = engine.open_engine(url, clock, allow_network_fs=allow_network_fs)
         self._engine = self._opened.engine
-        files = self._opened.files
-        self._key_file = key_file or (Path(f"{files[0]}.key") if files else None)
+        self._key_file = key_file or self._opened.key_file
+
+    @property
+    def shared(self) -> bool:
+        """Say whether other replicas may use the ledger, too."""
+        return self._opened.shared
 
     def ensure_sound(self) -> None:
         """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
@@ -85,45 +115,121 @@ class Ledger:
         try:
             with self._transaction() as tx:
                 claims.release(tx, self._holder)
+                if self.shared:
+                    replicas.beat(tx, self._holder, 0)
         except LedgerError as error:
             log.warning("claims not released", error=str(error))
         if self._opened.check is not None:
             wait([self._opened.check])  # nothing touches the file any more when the lock is gone
         self._opened.close()
 
+    @_repeated
     def sync_queries(
         self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None
     ) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
-        if any(spec.stream for spec in specs):
-            self._take_key()
         with self._transaction() as tx:
-            for old, new in (renames or {}).items():
-                settings.rename(tx, old, new)
-            settings.sync_queries(tx, specs, self._clock.now_ms())
-            settings.delete_redefined(tx, self._families)
-            for spec in specs:
-                counters.create_known_series(tx, spec, self._families, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            if any(spec.stream for spec in specs):
+                self._take_key(tx)
+            if self.shared:
+                tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
+                replicas.register(tx, self._holder, now_ms)
+                digest = settings.digest(specs)
+                generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
+                replicas.note_generation(tx, self._holder, digest, generation, now_ms)
+            else:
+                generation, in_force = 0, True
+            if in_force:
+                self._sync(tx, specs, renames or {}, generation)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
+        self._generation, self._in_force = generation, in_force
         self._specs = {spec.key: spec for spec in specs}
         self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
         self._last = {key: last for key, last in self._last.items() if key in self._specs}
 
-    def _take_key(self) -> None:
+    def _sync(
+        self,
+        tx: sa.Connection,
+        specs: Sequence[QuerySpec],
+        renames: Mapping[str, str],
+        generation: int,
+    ) -> None:
+        now_ms = self._clock.now_ms()
+        for old, new in renames.items():
+            settings.rename(tx, old, new)
+        settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
+        settings.delete_redefined(tx, self._families)
+        for spec in specs:
+            counters.create_known_series(tx, spec, self._families, now_ms)
+        self._mark(tx, sa.select(query.c.id))
+
+    def _take_key(self, tx: sa.Connection) -> None:
         if self._key_file is not None:
             self._key = sketches.installation_key(self._key_file)
+        elif self.shared:
+            self._key = replicas.shared_key(tx)
         else:
             log.warning(
                 "distinct users and conversations of events are not counted",
-                error="rolling user counts need a key beside a SQLite ledger's file",
+                error="rolling user counts need a key, and this ledger is in memory",
             )
 
+    def _mark(self, tx: sa.Connection, ids: Iterable[int] | sa.Select[tuple[int]]) -> None:
+        """Have other replicas read these queries again, if there may be any replica."""
+        if self.shared:
+            self._version += 1
+            replicas.mark(tx, (self._holder, self._version), ids, self._clock.now_ms())
+
+    def changes(self, since: Version) -> Changes:
+        """Return what queries of a shared ledger have changed since the version ``since``."""
+        with self._transaction() as tx:
+            return replicas.read_changes(tx, since)
+
+    def resync(self) -> None:
+        """Bring a ledger that has become an older state in line with the settings again."""
+        self._last = {}
+        self.sync_queries(list(self._specs.values()))
+
+    @_repeated
+    def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
+        """Raise the counters of a query to what was ``shown``; the rest is overhang."""
+        spec = self._specs.get(key)
+        with self._transaction() as tx:
+            ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
+            if spec is not None and ids:
+                now_ms = self._clock.now_ms()
+                counters.raise_to(tx, spec, self._families, shown, now_ms)
+                self._mark(tx, ids)
+
+    def superseded(self) -> list[QueryKey]:
+        """Say that this replica lives; return its queries that others have newer settings of.
+
+        Its own are in force again when replicas with newer ones are gone, or have taken them over.
+        """
+        specs = list(self._specs.values())
+        with self._transaction() as tx:
+            now_ms = self._clock.now_ms()
+            replicas.beat(tx, self._holder, now_ms)
+            found = replicas.superseded(tx, self._specs, self._generation)
+            if not found and self._in_force:
+                return []
+            digest = settings.digest(specs)
+            _, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
+        if not in_force:
+            return found
+        self.sync_queries(specs)
+        return []
+
+    @_repeated
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
         """Try queries again that had been given up on: settings or the targets' keys are new."""
         with self._transaction() as tx:
-            claims.close_circuits(tx, self._clock.now_ms(), targets)
+            ids = claims.close_circuits(tx, self._clock.now_ms(), targets)
+            self._mark(tx, ids)
 
+    @_repeated
     def correct_clock(self) -> bool:
         """Correct what a clock that was ahead has written; say whether there was anything.
 
@@ -135,6 +241,7 @@ class Ledger:
             for query_id in ahead:
                 clock_steps.correct(tx, query_id, now_ms)
             claims.release(tx, self._holder)
+            self._mark(tx, ahead)
         return bool(ahead)
 
     def try_write(self) -> None:
@@ -142,29 +249,32 @@ class Ledger:
         with self._transaction() as tx:
             claims.rewrite(tx)
 
+    @_repeated
     def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:
-            return claims.claim_due(tx, self._holder, self._clock.now_ms())
+            return claims.claim_due(tx, self._holder, self._clock.now_ms(), self._generation)
 
     def next_due_ms(self) -> int | None:
         """Return when the next query that can be claimed is due; None while there is none."""
         with self._transaction() as tx:
-            return claims.next_due_ms(tx, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            return claims.next_due_ms(tx, self._holder, now_ms, self._generation)
 
-    def renew(self, held: Sequence[Claim]) -> int:
-        """Extend the claims of polls that run; return how many are still held."""
+    @_repeated
+    def renew(self, held: Sequence[Claim]) -> list[Claim]:
+        """Extend the claims of polls that run; return those that are still held."""
         with self._transaction() as tx:
             return claims.renew(tx, held, self._clock.now_ms())
 
+    @_repeated
     def spend(self, claim: Claim, budget: Budget) -> None:
         """Take one call from ``budget``; raises ``BudgetSpent`` when none is left."""
         with self._transaction() as tx:
             claims.check(tx, claim)
             waited = budget.name in self._spent_s
-            wait_ms = self._rest_ms(budget) or budgets.take(
-                tx, budget, self._clock.now_ms(), waited=waited
-            )
+            wait_ms = self._rest_ms(budget) or budgets.take(tx, budget, self._clock, waited=waited)
+            self._mark(tx, [claim.query_id])
         if wait_ms:
             raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
         self._spent_s[budget.name] = self._clock.monotonic()
@@ -177,6 +287,7 @@ class Ledger:
         passed_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
         return max(0, budget.period_ms + budget.margin_ms - passed_ms)
 
+    @_repeated
     def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse."""
         key = (claim.target, claim.query)
@@ -199,21 +310,31 @@ class Ledger:
                 last_reading=self._last.pop(key, None),
             )
             applied, last = apply_reading(given)
+            self._mark(tx, [claim.query_id])
         self._begun[key] = claim.token
         if last is not None:
             self._last[key] = last
-        return applied
+        return replace(applied, counted=self._uncounted(applied.counted))
 
+    def _uncounted(self, counted: Mapping[SelfCount, float]) -> Mapping[SelfCount, float]:
+        """Return what the process has to add: nothing where it shows what the ledger has."""
+        return {} if self.shared else counted
+
+    @_repeated
     def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:
         """Record that the poll of ``claim`` is done."""
         with self._transaction() as tx:
             claims.succeed(tx, claim, self._clock.now_ms(), next_poll_ms=next_poll_ms)
+            self._mark(tx, [claim.query_id])
 
+    @_repeated
     def hold(self, claim: Claim, *, next_poll_ms: int) -> None:
         """Record that the poll of ``claim`` was answered, but its reading is held back."""
         with self._transaction() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
+            self._mark(tx, [claim.query_id])
 
+    @_repeated
     def fail(
         self,
         claim: Claim,
@@ -222,8 +343,8 @@ class Ledger:
         budget: Budget | None = None,
         counted: Mapping[SelfCount, float] | None = None,
         **columns: Any,
-    ) -> None:
-        """Record that the poll of ``claim`` failed, and what is counted of that.
+    ) -> Mapping[SelfCount, float]:
+        """Record that the poll of ``claim`` failed, and what is counted of that, which it returns.
 
         Optionally hold its whole target back, and all who share its budget.
         """
@@ -234,18 +355,24 @@ class Ledger:
             if postpone_target_ms is not None and budget is not None:
                 budgets.block(tx, budget, postpone_target_ms)
             add_self_counts(tx, (counted or {}).items())
+            self._mark(tx, [claim.query_id])
+        return self._uncounted(counted or {})
 
+    @_repeated
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
         """The 0 (or old value) of these series was shown and scraped."""
         if not numbers:
             return
         with self._transaction() as tx:
+            feeding = sa.select(series.c.query_id).where(series.c.id.in_(numbers))
+            ids = claims.lock(tx, query.c.id.in_(feeding))  # a poll may hold a series anew
             tx.execute(
                 sa.update(series)
                 .where(series.c.id == sa.bindparam("s_id"))
                 .values(held=None, held_since_ms=None),
                 [{"s_id": number} for number in numbers],
             )
+            self._mark(tx, ids)
 
     def view(self, key: QueryKey) -> View:
         """Return all that the query ``(target, name)`` shows now; raises ``NotConfigured``."""
@@ -253,7 +380,10 @@ class Ledger:
         if spec is None:
             raise NotConfigured("/".join(key))
         with self._transaction() as tx:
-            return read_view(tx, spec, self._families, self._clock.now_ms())
+            try:
+                return read_view(tx, spec, self._families, self._clock.now_ms())
+            except sa.exc.NoResultFound:  # newer settings of another replica have removed it
+                raise NotConfigured("/".join(key)) from None
 
     def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
         """Return at most the newest ``most`` hours of the bots that a query counts.
@@ -266,14 +396,20 @@ class Ledger:
         with self._transaction() as tx:
             return read_hours(tx, spec, most)
 
-    def maintain(self) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
+    @_repeated
+    def maintain(self) -> tuple[frozenset[QueryKey], Mapping[SelfCount, float]]:
         """Write off and mark dormant by the clock; return queries whose view changed."""
-        now_ms = self._clock.now_ms()
         with self._transaction() as tx:
+            now_ms = self._clock.now_ms()
             written, counted = maintenance.write_off_aged(tx, self._specs, now_ms)
             asleep = maintenance.mark_dormant(tx, now_ms)
-        return frozenset(written | asleep) & self._specs.keys(), counted
+            keys = written | asleep
+            if keys:
+                same = sa.tuple_(query.c.target, query.c.name).in_(sorted(keys))
+                self._mark(tx, sa.select(query.c.id).where(same))
+        return frozenset(keys) & self._specs.keys(), self._uncounted(counted)
 
+    @_repeated
     def compact(self) -> None:
         """Retire old buckets, drop expired gauges and removed targets, in small transactions."""
         tight = self._is_tight()
@@ -285,6 +421,7 @@ class Ledger:
                     break
         with self._transaction() as tx:
             maintenance.prune(tx, self._clock.now_ms())
+            replicas.prune(tx, self._clock.now_ms())
         for _ in range(BATCHES_PER_COMPACTION):
             with self._transaction() as tx:
                 if not maintenance.delete_removed(tx, self._clock.now_ms()):
@@ -304,10 +441,11 @@ class Ledger:
             )
         return self._tight
 
-    def self_counts(self) -> dict[SelfCount, float]:
-        """Return the persisted self counters."""
+    def self_counts(self, target: str | None = None) -> dict[SelfCount, float]:
+        """Return the persisted self counters, of all targets or of one."""
+        wanted = sa.true() if target is None else self_counter.c.target == target
         with self._transaction() as tx:
-            rows = tx.execute(sa.select(self_counter)).all()
+            rows = tx.execute(sa.select(self_counter).where(wanted)).all()
         return {
             (row.name, tuple(sorted(msgspec.json.decode(row.labels).items()))): row.v
             for row in rows
@@ -320,8 +458,8 @@ class Ledger:
                 name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for name, table in metadata.tables.items()
             }
-            on_disk = sum(file.stat().st_size for file in self._opened.files) or None
-            return on_disk, int(engine.NEWEST), rows
+            on_disk = sum(file.stat().st_size for file in self._opened.files)
+            return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -336,6 +474,10 @@ class Ledger:
                 wrote = engine.has_written(tx)
         except sa.exc.SQLAlchemyError as error:
             now = self._clock.monotonic()
+            if engine.is_conflict(error):
+                raise LedgerConflict(
+                    f"another replica is in the way: {engine.cause(error)}"
+                ) from error
             self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
             said = self._opened.displaced() or engine.cause(error)
             raise self._failed(f"the ledger refused a transaction: {said}") from error

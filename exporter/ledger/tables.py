@@ -40,9 +40,13 @@ query = sa.Table(
     sa.Column("holder", sa.Text),
     sa.Column("token", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("claim_expires_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("changed_by", sa.Text, nullable=False, server_default=""),
+    sa.Column("changed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("target", "name"),
     sa.CheckConstraint("start_mode IN ('zero', 'history')", name="start_mode"),
     sa.Index("query_due", "state", "next_poll_ms"),
+    sa.Index("query_changed", "changed_by", "changed"),
 )
 
 series = sa.Table(
@@ -141,7 +145,26 @@ self_counter = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("labels", sa.Text, primary_key=True),
     sa.Column("v", sa.Double, nullable=False),
+    sa.Column("target", sa.Text, nullable=False, server_default=""),
+    sa.Index("self_counter_target", "target"),
     sqlite_with_rowid=False,
+)
+
+replica = sa.Table(
+    "replica",
+    metadata,
+    sa.Column("holder", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("settings", sa.LargeBinary, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False),
+)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.LargeBinary, nullable=False),
 )
 
 

@@ -90,6 +90,7 @@ def read_view(
         shown=tuple(shown),
         pending=live.pending,
         expires_ms=min(expiries, default=None),
+        mark=(row.changed_by, row.changed),
     )
 
 

@@ -216,7 +216,7 @@ async def _fail(
             error=message, circuit=decision.circuit,
         )  # fmt: skip
     try:
-        await context.offload(
+        counted = await context.offload(
             lambda: context.ledger.fail(
                 claim,
                 next_poll_ms=decision.next_poll_ms,
@@ -229,7 +229,7 @@ async def _fail(
                 counted=drift,
             )
         )
-        context.telemetry.add(drift)
+        context.telemetry.add(counted)
     except LedgerError as lost:
         return _unwritten(context, lost)
     return error.reason.value

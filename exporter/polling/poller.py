@@ -1,22 +1,27 @@
 """Claims due queries, polls, commits; knows no provider."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
 import structlog
 
 from exporter.clock import MILLISECONDS, StepDetector
-from exporter.errors import LedgerError
+from exporter.errors import ClaimLost, LedgerError
+from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import QueryKey
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
+LEASE_S = CLAIM_MS / MILLISECONDS - 1
+"""No request leaves when the claim is nearly as old as where another replica takes it."""
 IDLE_S = 5.0
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
+
+SUPERSEDED = "another replica has newer settings: these queries are left to it; reload this one"
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +29,8 @@ log = structlog.get_logger(__name__)
 class Poller:
     """Polls until it is stopped; one poll at a time of each target.
 
-    ``ended`` receives every result. Those that run have ``grace_s`` to end once it is stopped.
+    ``ended`` receives every result. ``superseded`` are queries that a replica with newer settings
+    has. Polls that run have ``grace_s`` to end once it is stopped.
     """
 
     def __init__(
@@ -38,6 +44,8 @@ class Poller:
         self._grace_s = grace_s
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
+        self._held_s: dict[QueryKey, float] = {}
+        self.superseded: list[QueryKey] = []
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._steps = StepDetector(context.clock)
@@ -45,8 +53,18 @@ class Poller:
         self._turned_s = context.clock.monotonic()
 
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
-        """Poll ``queries`` from now on; polls under way end as they began."""
+        """Poll ``queries`` from now on; polls under way end as they began.
+
+        On a shared ledger those of changed queries are cancelled: one request stream at a time.
+        """
+        changed = {
+            key
+            for key, before in self._queries.items()
+            if key not in queries or queries[key].query.spec != before.query.spec
+        }
         self._queries = dict(queries)
+        if self._context.ledger.shared:  # elsewhere what they read is dropped when they end
+            self._cancel(claim for claim in self._tasks.values() if claim.key in changed)
         self._woken.set()
 
     async def run(self) -> None:
@@ -95,6 +113,7 @@ class Poller:
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
+            claimed_s = self._context.clock.monotonic()
             claim = await self._context.offload(self._context.ledger.claim)
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
@@ -106,7 +125,21 @@ class Poller:
                 self._poll(scheduled, claim), name=f"{claim.target}/{claim.query}"
             )
             self._tasks[task] = claim
+            self._held_s[claim.key] = claimed_s
+            if self._context.ledger.shared:
+                scheduled.api.may_send = partial(self._check_lease, claim)
             task.add_done_callback(self._done)
+
+    def _check_lease(self, claim: Claim) -> None:
+        """Raise ``ClaimLost`` where another replica may have the target by now."""
+        if self._context.clock.monotonic() - self._held_s[claim.key] >= LEASE_S:
+            raise ClaimLost(f"{claim.target}/{claim.query}: the claim was not renewed in time")
+
+    def _cancel(self, claims: Iterable[Claim]) -> None:
+        lost = list(claims)
+        for task, claim in self._tasks.items():
+            if claim in lost:
+                task.cancel()
 
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
@@ -135,10 +168,24 @@ class Poller:
     async def _keep_claims(self) -> None:
         while True:
             await self._context.clock.sleep(RENEW_EVERY_S)
-            claims = list(self._tasks.values())
+            claims, renewed_s = list(self._tasks.values()), self._context.clock.monotonic()
             with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
-                self._context.telemetry.set("claims", held)
+                self._context.telemetry.set("claims", len(held))
+                self._held_s |= dict.fromkeys((claim.key for claim in held), renewed_s)
+                if self._context.ledger.shared:
+                    self._cancel(claim for claim in claims if claim not in held)
+                    await self._follow_settings()
+
+    async def _follow_settings(self) -> None:
+        """Show which queries other replicas have newer settings of; those are left to them."""
+        found = await self._context.offload(self._context.ledger.superseded)
+        self._context.telemetry.set("superseded_queries", len(found))
+        if found and found != self.superseded:
+            log.warning(SUPERSEDED, queries=["/".join(key) for key in found])
+        if self.superseded and not found:
+            log.info("these settings are in force again")
+        self.superseded = found
 
     async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         self._ended(await poll(self._context, scheduled, claim))

@@ -70,6 +70,8 @@ ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
 ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
 ledger_errors_total | counter | operation | 5 | Ledger operations that failed.
 ledger_schema_version | gauge |  | 1 | Ledger schema version in use.
+ledger_reachable | gauge |  | 1 | 1 if the last check for changes by other replicas succeeded, else 0 and no series of a target is shown. PostgreSQL only.
+superseded_queries | gauge |  | 1 | Queries that another replica has newer settings of, which this one leaves to it. PostgreSQL only.
 claims | gauge |  | 1 | Queries this replica holds a claim on.
 claims_lost_total | counter |  | 1 | Claims that expired or were taken over before their poll could commit.
 config_last_reload_successful | gauge |  | 1 | 1 if the last configuration load succeeded.
@@ -127,7 +129,9 @@ class Telemetry:
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set the gauge ``name`` (without prefix) that describes the process as a whole."""
-        gauge = self._gauges[name]
+        gauge = self._gauges.get(name)
+        if gauge is None:  # only replicas that share a ledger have it
+            gauge = self._gauges[name] = self._gauge(name)
         (gauge.labels(*labels) if labels else gauge).set(value)
         self._changed()
 
@@ -156,6 +160,12 @@ class Telemetry:
         for key, amount in counted.items():
             counts = self.counts.setdefault(dict(key[1])["target"], {})
             counts[key] = counts.get(key, 0.0) + amount
+
+    def restore(self, counted: Mapping[SelfCount, float]) -> None:
+        """Show counts as the ledger has them, which other replicas may have raised."""
+        for key, amount in counted.items():
+            counts = self.counts.setdefault(dict(key[1])["target"], {})
+            counts[key] = max(amount, counts.get(key, 0.0))  # the ledger may be an older state
 
     def ledger_failed(self, operation: str) -> None:
         """Count a ledger operation (open, read, commit, migrate, prune) that failed."""

@@ -15,15 +15,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
 from exporter.web import explain, negotiation, page
-from exporter.web.contract import Sources, StaleSnapshot
+from exporter.web.contract import Sources
 from exporter.web.guard import Access, BodyLimit, Guard, Headers
 
 UNHEALTHY = "Not healthy: polling has stopped for over a minute; restart the exporter.\n"
 NOT_READY = (
-    "Not ready: the ledger is not open yet, or every commit of the last 5 minutes has failed.\n"
+    "Not ready: the ledger is not open yet, cannot be read, or every commit of the last 5 minutes "
+    "has failed.\n"
 )
 NO_RELOAD = "Reload is not available here: start the exporter with a settings file.\n"
 FOREIGN = "Reload is refused: the request comes from another site's page.\n"
+
+VERIFY_S = 2.0
+"""How long a scrape waits for what other replicas have committed."""
 
 CLOCK = SystemClock()
 
@@ -82,13 +86,21 @@ def _metrics(sources: Sources) -> Endpoint:
         }
         if request.method == "HEAD":  # carries nothing, so it must not count as a scrape
             return Response(headers=headers)
-        try:
-            body = sources.exposition.scrape(openmetrics=openmetrics, gzip=gzip)
-        except StaleSnapshot as error:
-            return _text(f"{error}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        verified = sources.verify is None or await _within(VERIFY_S, sources.verify())
+        page = sources.exposition
+        scrape = page.scrape if verified else page.scrape_process  # absent is true, old is not
+        body = scrape(openmetrics=openmetrics, gzip=gzip)
         return Parts(body, headers | ({"Content-Encoding": "gzip"} if gzip else {}))
 
     return metrics
+
+
+async def _within(seconds: float, verifying: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.shield(verifying)  # other scrapes wait for it, too
+    except TimeoutError:
+        return False
 
 
 def _healthy(sources: Sources) -> Endpoint:

@@ -4,16 +4,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from exporter.errors import ExporterError
 from exporter.explain.answer import Explanations
 from exporter.status import Status
-
-
-class StaleSnapshot(ExporterError):
-    """The snapshot is behind the ledger and cannot be refreshed: answer 503, never the past.
-
-    The message is shown to the client, so it holds no secret and nothing of a user.
-    """
 
 
 class Exposition(Protocol):
@@ -23,9 +15,12 @@ class Exposition(Protocol):
         """Return a complete body from memory in parts, and note that a scrape carried it.
 
         What is stored is sent as it is stored: joining megabytes costs more than sending them.
-        Called on the server's own thread and never for ``HEAD``; it must not block. Raises
-        ``StaleSnapshot`` when the body would be older than what the ledger holds.
+        Called on the server's own thread and never for ``HEAD``; it must not block.
         """
+        ...
+
+    def scrape_process(self, *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
+        """Return a body with what describes the process only, nothing of a target."""
         ...
 
 
@@ -47,7 +42,8 @@ class Sources:
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
     requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
     from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
-    ``SelectorError`` and ``LedgerError``.
+    ``SelectorError`` and ``LedgerError``. ``verify`` brings the metrics up to what all replicas have
+    committed, and says whether it could; None where there is one process only.
     """
 
     exposition: Exposition
@@ -57,3 +53,4 @@ class Sources:
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset
     explain: Callable[[str, int], Explanations] | None = None
+    verify: Callable[[], Awaitable[bool]] | None = None

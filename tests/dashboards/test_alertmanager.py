@@ -18,7 +18,7 @@ SETTINGS = FOLDER / "alertmanager.yml"
 ALERTS = {alert.name: alert for alert in alerts(Thresholds()) if not alert.labels}
 PAGED = {
     *("ChatbotExporterDown", "ChatbotExporterAbsent", "ChatbotLedgerFailing"),
-    "ChatbotAuthenticationFailing",
+    *("ChatbotLedgerUnreachable", "ChatbotAuthenticationFailing"),
 }
 DROPS = {f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops}
 PRODUCT = DROPS | {

@@ -27,6 +27,7 @@ NEVER, OVERHANG, LIMIT = (
     "ChatbotSeriesLimitNear",
 )
 LEDGER = "ChatbotLedgerFailing"
+UNREACHABLE, SUPERSEDED = "ChatbotLedgerUnreachable", "ChatbotReplicaSuperseded"
 ALL = [each.name for each in alerts(THRESHOLDS) if not each.of_engagement and each.name != ABSENT]
 Series = dict[str, Values]
 OWN = "chatbot_exporter_"
@@ -136,6 +137,10 @@ def ledger(commit_age_h: Callable[[int], float], errors: Values) -> Series:
     }
 
 
+def replica(name: str, value: Callable[[int], float]) -> Series:
+    return {f'{OWN}{name}{{job="chatbots",instance="{CASE}"}}': over(value)}
+
+
 def unread(up: float, success_age_h: Callable[[int], float]) -> Series:
     return {
         f"{OWN}target_up{query()}": over(lambda _: up),
@@ -155,6 +160,10 @@ CASES: dict[str, tuple[str | None, Series]] = {
     "a write that failed": (None, ledger(lambda _: 0, rising(1, NOW))),
     "nothing to write": (None, ledger(since_now, rising(1, 0, NOW))),
     "disk full for six minutes": (None, ledger(lambda s: 0.1 * (s == NOW + 1), rising(1, NOW))),
+    "blind": (UNREACHABLE, replica("ledger_reachable", lambda step: step < NOW)),
+    "blind for minutes": (None, replica("ledger_reachable", lambda step: step != NOW)),
+    "older settings": (SUPERSEDED, replica("superseded_queries", lambda step: step >= NOW)),
+    "a rollout": (None, replica("superseded_queries", lambda step: NOW <= step < NOW + 2)),
     "down for hours": (STALE, unread(0, since_now)),
     "down, but read": (None, unread(0, lambda _: 2)),
     "read seldom": (None, unread(1, lambda _: 5)),
@@ -245,6 +254,10 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "ledger: it must last": (LEDGER, "disk full for six minutes", "2m", "0s"),
     "ledger: no commit for minutes": (LEDGER, "a write that failed", "> 300", ">= 0"),
     "ledger: writes that fail": (LEDGER, "nothing to write", "> 0", ">= 0"),
+    "unreachable: it must last": (UNREACHABLE, "blind for minutes", "5m", "0s"),
+    "unreachable: not reachable": (UNREACHABLE, "blind for minutes", "== 0", ">= 0"),
+    "superseded: it must last": (SUPERSEDED, "a rollout", "15m", "0s"),
+    "superseded: any": (SUPERSEDED, "a rollout", "> 0", ">= 0"),
     "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
     "stale: expected lag": (
         STALE,

@@ -33,11 +33,11 @@ def test_one_of_several_claimers_wins(tx: sa.Connection) -> None:
 
 def test_a_query_whose_claim_is_released_is_due_at_once(tx: sa.Connection) -> None:
     assert claims.claim_due(tx, "a", START_MS) is not None
-    assert claims.next_due_ms(tx, START_MS) is None
+    assert claims.next_due_ms(tx, "a", START_MS) is None
 
     claims.release(tx, "a")
 
-    assert claims.next_due_ms(tx, START_MS) == START_MS
+    assert claims.next_due_ms(tx, "a", START_MS) == START_MS
     assert claims.claim_due(tx, "b", START_MS) is not None
 
 
@@ -50,7 +50,7 @@ def test_a_claim_can_be_taken_when_it_expires(
     first = claims.claim_due(tx, "a", START_MS)
     assert first is not None
     if renewed:
-        assert claims.renew(tx, [first], START_MS + 10_000) == 1
+        assert claims.renew(tx, [first], START_MS + 10_000) == [first]
 
     early = claims.claim_due(tx, "b", START_MS + after_ms - 1)
     taken = claims.claim_due(tx, "b", START_MS + after_ms)
@@ -58,7 +58,7 @@ def test_a_claim_can_be_taken_when_it_expires(
     assert early is None
     assert taken is not None
     assert (taken.holder, taken.token) == ("b", first.token + 1)
-    assert claims.renew(tx, [first], START_MS + after_ms) == 0
+    assert claims.renew(tx, [first], START_MS + after_ms) == []
     assert claims.check(tx, taken).holder == "b"
     with pytest.raises(ClaimLost, match="shop/hourly: another holder"):
         claims.check(tx, first)

@@ -90,6 +90,12 @@ def template(helm: str, chart: Path) -> tuple[str, ...]:
     return (helm, "template", "bots", str(chart), "-n", "chatbots", "--kube-version", "1.33.0")
 
 
+def workload(manifests: list[Manifest]) -> Manifest:
+    """Return what runs the pods."""
+    (found,) = (each for each in manifests if each["kind"] in {"Deployment", "StatefulSet"})
+    return found
+
+
 def of_kind(kind: str, rendered: list[Manifest]) -> Manifest:
     (found,) = (each for each in rendered if each["kind"] == kind)
     return found
@@ -123,7 +129,7 @@ def test_what_the_operator_reads_fulfils_its_schemas(
 
 @pytest.mark.parametrize("name", VALUES)
 def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) -> None:
-    pod = of_kind("StatefulSet", rendered[name])["spec"]["template"]["spec"]
+    pod = workload(rendered[name])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
 
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -135,7 +141,7 @@ def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
-    labels = of_kind("StatefulSet", rendered[name])["spec"]["template"]["metadata"]["labels"]
+    labels = workload(rendered[name])["spec"]["template"]["metadata"]["labels"]
     selectors = [
         of_kind("Service", rendered[name])["spec"]["selector"],
         of_kind("PodDisruptionBudget", rendered[name])["spec"]["selector"]["matchLabels"],
@@ -154,7 +160,7 @@ def test_the_exporter_takes_the_settings(rendered: Rendered, name: str, tmp_path
         for each in rendered[name]
         if "exporter.yaml" in each.get("data", ())
     )
-    pod = of_kind("StatefulSet", rendered[name])["spec"]["template"]["spec"]
+    pod = workload(rendered[name])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     options = {kind: plugin.options for kind, plugin in PROVIDERS.items()}
 
@@ -172,7 +178,7 @@ def test_the_exporter_takes_the_settings(rendered: Rendered, name: str, tmp_path
 
 
 def test_a_ledger_of_the_chart_outlives_the_release(rendered: Rendered) -> None:
-    spec = of_kind("StatefulSet", rendered["sqlite"])["spec"]
+    spec = workload(rendered["sqlite"])["spec"]
     kept = {"whenDeleted": "Retain", "whenScaled": "Retain"}
 
     assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["ledger"]
@@ -190,10 +196,18 @@ def test_a_ledger_of_the_chart_outlives_the_release(rendered: Rendered) -> None:
 def test_no_volume_is_claimed_where_the_ledger_is_elsewhere(
     rendered: Rendered, name: str, volume: Manifest
 ) -> None:
-    spec = of_kind("StatefulSet", rendered[name])["spec"]
+    spec = workload(rendered[name])["spec"]
 
     assert "volumeClaimTemplates" not in spec
     assert {"name": "ledger"} | volume in spec["template"]["spec"]["volumes"]
+
+
+def test_replicas_are_spread_and_keep_nothing(rendered: Rendered) -> None:
+    made = workload(rendered["postgresql"])
+    spread = made["spec"]["template"]["spec"]["topologySpreadConstraints"]
+
+    assert (made["kind"], made["spec"]["replicas"]) == ("Deployment", 2)
+    assert [each["topologyKey"].rpartition("/")[2] for each in spread] == ["hostname", "zone"]
 
 
 def test_prometheus_may_scrape_from_another_namespace_unless_that_is_narrowed(
@@ -207,7 +221,7 @@ def test_prometheus_may_scrape_from_another_namespace_unless_that_is_narrowed(
 
 
 def test_names_volumes_environment_and_security_can_be_changed(rendered: Rendered) -> None:
-    pod = of_kind("StatefulSet", rendered["full"])["spec"]["template"]["spec"]
+    pod = workload(rendered["full"])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     labels = {each["metadata"]["labels"]["app.kubernetes.io/name"] for each in rendered["full"]}
 
@@ -293,7 +307,9 @@ def test_boards_and_rules_arrive_whole(rendered: Rendered) -> None:
     [
         ("image.repository=a", "set demo=true"),
         ("demo=true", "no image is published; build and push one"),
-        ("image.repository=a,demo=true,replicas=2", "PostgreSQL"),
+        ("image.repository=a,demo=true,replicas=2", "- demo: demo does not match: false"),
+        ("image.repository=a,replicas=2", "- config: ledger is required"),
+        ("image.repository=a,replicas=2,config.ledger.url=sqlite:///a", "'^postgresql'"),
         ("image.repository=a,demo=true,imagge.tag=1", "imagge"),
         ("image.repository=a,demo=true,dashboards.enabled=true", "scripts/chart makes the chart"),
         ("image.repository=a,demo=true,prometheusRule.enabled=true", "scripts/chart makes"),

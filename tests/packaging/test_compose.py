@@ -42,7 +42,7 @@ def seen_by(service: str, inside: str) -> Path:
     return found[point] / Path(inside).relative_to(point)
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "real.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "real.yaml", "replicas.yaml"])
 def test_a_file_fulfils_the_specification(name: str) -> None:
     schemas = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "compose-spec.json").read_text(encoding="utf-8"))

@@ -69,7 +69,7 @@ def test_only_the_new_holder_of_a_claim_commits(
     before = rows(tmp_path)
     with pytest.raises(ClaimLost):
         commit(lost)
-    assert driver.ledger.renew([lost]) == 0
+    assert driver.ledger.renew([lost]) == []
     assert rows(tmp_path) == before
 
     if not late:

@@ -17,6 +17,9 @@ from pathlib import Path
 import psycopg
 
 PASSWORD = "C4n4ry-7f3a"
+# Debian keeps the programs of each version apart.
+PROGRAMS = ":".join(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
+os.environ["PATH"] += f":{PROGRAMS}"
 NUMBERS = count()
 
 
@@ -44,35 +47,98 @@ class PostgreSQL:
         """Return the ledger's URL for ``database``."""
         return f"postgresql://shop:{password}@127.0.0.1:{port or self.port}/{database}"
 
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        options = f"-p {self.port} -k {self.folder} -c fsync=off"
+        self.run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """End the server as a crash would."""
+        self.run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+
+    def promote(self) -> None:
+        """Make a standby the primary."""
+        self.run("pg_ctl", "-D", "data", "-w", "promote")
+
+    def run(self, *command: str) -> None:
+        """Run a program of PostgreSQL's; as user ``postgres`` where we are root."""
+        user = _owner().pw_name if os.geteuid() == 0 else None
+        subprocess.run(  # noqa: S603 - Debian's own programs
+            command, cwd=self.folder, user=user, check=True, stdout=subprocess.DEVNULL
+        )
+
+
+def _owner() -> pwd.struct_passwd:
+    return pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+
+
+@contextmanager
+def _empty() -> Iterator[PostgreSQL]:
+    """Yield a server that has no data yet."""
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    os.chown(folder, _owner().pw_uid, _owner().pw_gid)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    try:
+        yield PostgreSQL(folder, port)
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            PostgreSQL(folder, port).stop()
+        shutil.rmtree(folder)
+
 
 @contextmanager
 def server() -> Iterator[PostgreSQL]:
-    """Run a PostgreSQL while the block lasts; root runs it as user ``postgres``."""
-    owner = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    (folder / "password").write_text(PASSWORD, "utf-8")
-    for path in (folder, folder / "password"):
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
-
-    def run(*command: str) -> None:
-        user = owner.pw_name if os.geteuid() == 0 else None
-        subprocess.run(  # noqa: S603 - Debian's own programs
-            command, cwd=folder, user=user, check=True, stdout=subprocess.DEVNULL
-        )
-
-    data, options = str(folder / "data"), f"-p {port} -k {folder} -c fsync=off"
-    try:
+    """Run a PostgreSQL while the block lasts."""
+    with _empty() as made:
+        password = made.folder / "password"
+        password.write_text(PASSWORD, "utf-8")
+        os.chown(password, _owner().pw_uid, _owner().pw_gid)
         auth = ("--auth-host=scram-sha-256", "--auth-local=trust", "--pwfile=password")
-        run("initdb", "-D", data, "-U", "postgres", "--no-sync", "--locale=C", "-E", "UTF8", *auth)
-        run("pg_ctl", "-D", data, "-w", "-l", "log", "-o", options, "start")
-        made = PostgreSQL(folder, port)
+        made.run(
+            "initdb", "-D", "data", "-U", "postgres", "--no-sync", "--locale=C", "-E", "UTF8", *auth
+        )
+        made.start()
         made.administer(f"CREATE ROLE shop LOGIN PASSWORD '{PASSWORD}'")
         yield made
-        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
+
+
+@contextmanager
+def standby_of(primary: PostgreSQL, *, synchronous: bool) -> Iterator[PostgreSQL]:
+    """Run a standby of ``primary``, which waits for it at each commit if it is ``synchronous``."""
+    with _empty() as made:
+        source = f"host={primary.folder} port={primary.port} user=postgres"
+        made.run("pg_basebackup", "-d", source, "-D", "data", "-R", "-c", "fast", "--no-sync")
+        made.start()
+        if synchronous:
+            primary.administer(
+                "ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"
+            )
+        yield made
+
+
+@contextmanager
+def pgbouncer(behind: PostgreSQL) -> Iterator[int]:
+    """Run a pooler in transaction mode before a server; yield its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    settings, users = behind.folder / "pgbouncer.ini", behind.folder / "users"
+    users.write_text(f'"shop" "{PASSWORD}"\n', "utf-8")
+    settings.write_text(
+        f"[databases]\n* = host=127.0.0.1 port={behind.port}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n"
+        "server_login_retry = 1\nserver_fast_close = 1\n",
+        "utf-8",
+    )
+    user = _owner().pw_name if os.geteuid() == 0 else None
+    with subprocess.Popen(  # noqa: S603 - Debian's own program
+        ["/usr/sbin/pgbouncer", str(settings)], user=user, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield port
+        finally:
+            process.terminate()
 
 
 class Way:
@@ -106,7 +172,12 @@ class Way:
                 key.data(key.fileobj)
 
     def _accept(self, listener: socket.socket) -> None:
-        one, other = listener.accept()[0], socket.create_connection(("127.0.0.1", self._to))
+        one = listener.accept()[0]
+        try:
+            other = socket.create_connection(("127.0.0.1", self._to))
+        except ConnectionRefusedError:
+            one.close()
+            return
         self._others |= {one: other, other: one}
         for end in (one, other):
             self._ready.register(end, selectors.EVENT_READ, self._pass_on)

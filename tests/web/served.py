@@ -25,6 +25,7 @@ from exporter.web.contract import ReloadResult, Sources
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_772_536_800_000
+PROCESS_BODY = b"chatbot_exporter_ledger_reachable 0\n"
 TEXT_BODY = b'chatbot_up{target="shop"} 1.0\n'
 OPENMETRICS_BODY = TEXT_BODY + b"# EOF\n"
 
@@ -41,6 +42,10 @@ class ScriptedExposition:
         if self.fault is not None:
             raise self.fault
         body = OPENMETRICS_BODY if openmetrics else TEXT_BODY
+        return [gzip_codec.compress(body) if gzip else body]
+
+    def scrape_process(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
+        body = PROCESS_BODY + (b"# EOF\n" if openmetrics else b"")
         return [gzip_codec.compress(body) if gzip else body]
 
 

@@ -1,5 +1,6 @@
 """What Prometheus, a load balancer and an operator get from each path."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,10 +8,11 @@ import httpx
 import pytest
 
 from exporter.web.app import build
-from exporter.web.contract import ReloadResult, StaleSnapshot
+from exporter.web.contract import ReloadResult
 from exporter.web.guard import MAX_BODY_BYTES
 from tests.web.served import (
     OPENMETRICS_BODY,
+    PROCESS_BODY,
     TEXT_BODY,
     ScriptedExposition,
     ScriptedReload,
@@ -66,18 +68,27 @@ def test_head_of_metrics_is_not_a_scrape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "text"),
-    [
-        (StaleSnapshot("the snapshot is behind"), 503, "the snapshot is behind\n"),
-        (RuntimeError("canary-secret"), 500, "Internal error; the log says more.\n"),
-    ],
+    ("verified", "body"), [(True, TEXT_BODY), (False, PROCESS_BODY), (None, PROCESS_BODY)]
 )
-def test_a_stale_snapshot_or_a_bug_is_never_the_past_nor_a_traceback(
-    error: Exception, status: int, text: str
+def test_a_replica_that_cannot_verify_its_page_shows_nothing_of_a_target(
+    verified: bool | None,  # noqa: FBT001
+    body: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answer = get("/metrics", exposition=ScriptedExposition(error))
+    monkeypatch.setattr("exporter.web.app.VERIFY_S", 0.05)
 
-    assert (answer.status_code, answer.text) == (status, text)
+    async def verify() -> bool:
+        return await asyncio.Future[bool]() if verified is None else verified
+
+    answer = get("/metrics", verify=verify)
+
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+def test_a_bug_is_no_traceback() -> None:
+    answer = get("/metrics", exposition=ScriptedExposition(RuntimeError("canary-secret")))
+
+    assert (answer.status_code, answer.text) == (500, "Internal error; the log says more.\n")
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,12 @@ def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
     assert rows[3][1:] == ["100 ms", "auth", "0"]
 
 
+def test_queries_that_another_replica_has_are_named() -> None:
+    html = page(replace(status(), superseded=("shop/hourly",)))
+
+    assert "Left to it: shop/hourly." in html
+
+
 def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
     assert ask(build(sources()), "GET", "/?target=nope").status_code == 404
     assert "0 queries." in page(status())

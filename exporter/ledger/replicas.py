@@ -1,0 +1,131 @@
+"""Several replicas on one PostgreSQL: who has changed what, and whose settings are in force.
+
+A transaction that changes what a query shows marks it with its replica and a number that this
+replica raises each time. The newest numbers of all replicas are the ledger's version: what it was
+when a page was made says which queries have to be read again.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from exporter.ledger.sketches import KEY_BYTES
+from exporter.ledger.tables import installation, query, replica, upsert
+from exporter.model.query import QueryKey
+from exporter.model.samples import DAY_MS
+
+Version = Mapping[str, int]
+"""The newest number of each replica."""
+Mark = tuple[str, int]
+"""Which replica changed a query last, and under which number."""
+
+KEPT_MS = 7 * DAY_MS
+ALIVE_MS = 60_000
+"""A replica that has not been seen for so long has ended: it says every 10 s that it lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since a version, and the version now.
+
+    ``went_back`` says that the ledger is an older state than the one of that version, such as after
+    a failover to a server that had not received everything.
+    """
+
+    version: Version
+    marks: Mapping[QueryKey, Mark]
+    went_back: bool = False
+
+
+def mark(
+    tx: sa.Connection, mine: Mark, ids: Iterable[int] | sa.Select[tuple[int]], now_ms: int
+) -> None:
+    """Mark the queries ``ids`` as changed."""
+    holder, number = mine
+    changed = sa.update(query).where(query.c.id.in_(ids))
+    tx.execute(changed.values(changed_by=holder, changed=number))
+    own = sa.update(replica).where(replica.c.holder == holder)
+    tx.execute(own.values(version=number, seen_ms=now_ms))
+
+
+def read_changes(tx: sa.Connection, since: Version) -> Changes:
+    """Return which queries have changed since the version ``since``."""
+    rows = tx.execute(sa.select(replica)).all()
+    version: dict[str, int] = {row.holder: row.version for row in rows}
+    moved = [holder for holder, number in version.items() if number != since.get(holder)]
+    went_back = any(version.get(holder, -1) < number for holder, number in since.items())
+    if not moved and not went_back:
+        return Changes(version, {})
+    newer = [
+        (query.c.changed_by == holder) & (query.c.changed > since.get(holder, 0))
+        for holder in moved
+    ]
+    which = sa.true() if went_back else sa.or_(*newer)
+    columns = query.c.target, query.c.name, query.c.changed_by, query.c.changed
+    found = tx.execute(sa.select(*columns).where(which))
+    return Changes(version, {(row[0], row[1]): (row[2], row[3]) for row in found}, went_back)
+
+
+def prune(tx: sa.Connection, now_ms: int) -> None:
+    """Drop replicas that ended long ago."""
+    tx.execute(sa.delete(replica).where(replica.c.seen_ms <= now_ms - KEPT_MS))
+
+
+def register(tx: sa.Connection, holder: str, now_ms: int) -> None:
+    """Let ``holder`` be a replica, whose settings are not known yet."""
+    upsert(tx, replica, [(holder, 0, b"", 0, now_ms)])
+
+
+def beat(tx: sa.Connection, holder: str, now_ms: int) -> None:
+    """Note that ``holder`` lives; at 0 that it ends."""
+    own = sa.update(replica).where(replica.c.holder == holder)
+    tx.execute(own.values(seen_ms=now_ms))
+
+
+def choose_generation(
+    tx: sa.Connection, holder: str, settings: bytes, now_ms: int
+) -> tuple[int, bool]:
+    """Return the generation of ``settings``, and whether they are in force.
+
+    Settings that nobody has used yet are the newest. Those that another replica has replaced by
+    newer ones are not in force while a replica with the newest lives: so a replica that restarts
+    during a rollout does not undo it. Once none does, they are the newest again.
+    """
+    rows = tx.execute(sa.select(replica)).all()
+    newest = max((row.generation for row in rows), default=0)
+    mine = max((row.generation for row in rows if row.settings == settings), default=None)
+    alive = any(
+        row.generation == newest and row.holder != holder and row.seen_ms > now_ms - ALIVE_MS
+        for row in rows
+    )
+    in_force = mine in {None, newest} or not alive
+    generation = mine if mine is not None and (mine == newest or alive) else newest + 1
+    return generation, in_force
+
+
+def note_generation(
+    tx: sa.Connection, holder: str, settings: bytes, generation: int, now_ms: int
+) -> None:
+    """Note which settings ``holder`` has."""
+    own = sa.update(replica).where(replica.c.holder == holder)
+    tx.execute(own.values(settings=settings, generation=generation, seen_ms=now_ms))
+
+
+def living(tx: sa.Connection, now_ms: int) -> bool:
+    """Say whether any replica runs, or ended less than a minute ago without saying so."""
+    alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)
+    return tx.execute(alive.limit(1)).first() is not None
+
+
+def superseded(tx: sa.Connection, keys: Iterable[QueryKey], generation: int) -> list[QueryKey]:
+    """Return those of ``keys`` that settings newer than ``generation`` have changed or removed."""
+    newer = sa.select(query.c.target, query.c.name).where(query.c.generation > generation)
+    return sorted({(row[0], row[1]) for row in tx.execute(newer)} & set(keys))
+
+
+def shared_key(tx: sa.Connection) -> bytes:
+    """Return the key of the installation, made where there is none."""
+    upsert(tx, installation, [(1, secrets.token_bytes(KEY_BYTES))])
+    return bytes(tx.execute(sa.select(installation.c.key)).scalar_one())

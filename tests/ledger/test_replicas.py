@@ -1,0 +1,315 @@
+"""Several ledgers on one PostgreSQL: one poll at a time, one clock, one settings' meaning."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from typing import TypeVar
+
+import pytest
+
+from exporter.clock import DatabaseClock, SystemClock
+from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
+from exporter.ledger import claims
+from exporter.ledger.store import Ledger
+from exporter.model.families import NORMALISED
+from exporter.model.query import Budget, QuerySpec
+from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
+from tests.support.builders import received, spec
+from tests.support.postgresql import PostgreSQL
+
+CLOCK = SystemClock()
+AHEAD_MS = 90_000
+ACCOUNT = Budget("account", HOUR_MS, margin_ms=60_000)
+Open = Callable[..., Ledger]
+T = TypeVar("T")
+
+
+class WrongClock(SystemClock):
+    """A machine's clock that is ``ahead_ms`` ahead."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms
+
+
+@pytest.fixture
+def replica(postgresql_server: PostgreSQL) -> Iterator[Open]:
+    """Return what opens one more replica on the same database, with its machine's clock wrong."""
+    url = postgresql_server.url(postgresql_server.database())
+    with ExitStack() as opened:
+
+        def open_one(*specs: QuerySpec, ahead_ms: int = 0) -> Ledger:
+            clock = DatabaseClock(WrongClock(ahead_ms))
+            ledger = Ledger(url, clock=clock, families=NORMALISED)
+            opened.callback(ledger.close)
+            if specs:
+                ledger.sync_queries(specs)
+            return ledger
+
+        yield open_one
+
+
+def begun(call: Callable[[], T]) -> "Future[T]":
+    """Return what ``call()`` will return on a thread of its own, once that has begun."""
+    started = threading.Event()
+    executor = ThreadPoolExecutor(max_workers=1)
+
+    def run() -> T:
+        started.set()
+        return call()
+
+    result = executor.submit(run)
+    started.wait()
+    executor.shutdown(wait=False)
+    return result
+
+
+def count(ledger: Ledger, n: float, *, name: str = "hourly") -> None:
+    """Poll once: ``n`` messages in this hour."""
+    claim = ledger.claim()
+    assert claim is not None
+    assert claim.query == name
+    now_ms = CLOCK.now_ms()
+    hour_ms = floor_to(now_ms, HOUR_MS)
+    reading = Reading(
+        Window(hour_ms - HOUR_MS, hour_ms + HOUR_MS), counts=[(received(), hour_ms, n)]
+    )
+    ledger.apply(claim, reading, started_ms=now_ms)
+    ledger.succeed(claim, next_poll_ms=now_ms)
+
+
+def shown(ledger: Ledger) -> list[float]:
+    view = ledger.view(("shop", "hourly"))
+    ledger.confirm_zero_scraped([number for number, _ in view.pending])
+    return [each.value for each in ledger.view(("shop", "hourly")).shown if "_total" in each.family]
+
+
+def test_two_claims_at_one_moment_are_of_two_targets(replica: Open) -> None:
+    ledger = replica(spec(), spec(name="daily"), spec(target="promo"))
+    now_ms = CLOCK.now_ms()
+
+    with ledger._engine.begin() as one, ledger._engine.begin() as other:
+        first = claims.claim_due(one, "a", now_ms, 1)
+        second = claims.claim_due(other, "b", now_ms, 1)
+        third = claims.claim_due(other, "b", now_ms, 1)
+
+    assert first is not None
+    assert second is not None
+    assert {first.target, second.target} == {"shop", "promo"}
+    assert third is None
+
+
+def test_a_claim_that_another_has_just_committed_is_respected(replica: Open) -> None:
+    one, other = replica(spec(), spec(name="daily")), replica(spec(), spec(name="daily"))
+
+    def storm(ledger: Ledger, rounds: int = 40) -> list[tuple[int, int]]:
+        held = []
+        for _ in range(rounds):
+            claim = ledger.claim()
+            if claim is not None:
+                began_ms = ledger._clock.now_ms()
+                threading.Event().wait(0.002)
+                held.append((began_ms, ledger._clock.now_ms()))
+                ledger.hold(claim, next_poll_ms=0)
+        return held
+
+    results = [begun(partial(storm, ledger)) for ledger in (one, other)]
+    spans = sorted(span for result in results for span in result.result(60))
+
+    assert len(spans) > 10
+    assert all(before[1] <= after[0] + 1 for before, after in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("ahead_ms", [-AHEAD_MS, AHEAD_MS])
+def test_a_replica_with_a_wrong_clock_takes_no_claim(replica: Open, ahead_ms: int) -> None:
+    right, wrong = replica(spec()), replica(spec(), ahead_ms=ahead_ms)
+
+    claim = right.claim()
+
+    assert claim is not None
+    assert wrong.claim() is None
+    assert right.renew([claim]) == [claim]
+    assert abs((wrong.next_due_ms() or 0) - CLOCK.now_ms() - claims.CLAIM_MS) < 1000
+
+
+def test_the_first_call_of_a_budget_is_spent_once(replica: Open) -> None:
+    specs = [spec(budget=ACCOUNT), spec(target="promo", budget=ACCOUNT)]
+    one, other = replica(*specs), replica(*specs)
+    held = [one.claim(), other.claim()]
+    barrier = threading.Barrier(2)
+
+    def spend(number: int) -> bool:
+        claim = held[number]
+        assert claim is not None
+        barrier.wait()
+        try:
+            (one, other)[number].spend(claim, ACCOUNT)
+        except BudgetSpent:
+            return False
+        return True
+
+    results = [begun(partial(spend, number)) for number in (0, 1)]
+
+    assert sorted(bool(result.result(30)) for result in results) == [False, True]
+
+
+def test_replicas_that_sync_the_same_new_target_at_once_both_start(replica: Open) -> None:
+    ledgers = [replica() for _ in range(3)]
+    specs = [spec(target=f"shop-{n}", known=(received(),)) for n in range(20)]
+    barrier = threading.Barrier(3)
+
+    def sync(ledger: Ledger) -> None:
+        barrier.wait()
+        ledger.sync_queries(specs)
+
+    for result in [begun(partial(sync, ledger)) for ledger in ledgers]:
+        result.result(30)
+
+    assert ledgers[0].sizes()[2]["query"] == 20
+
+
+def test_what_one_replica_commits_another_is_told_to_read(replica: Open) -> None:
+    one, other = replica(spec(), spec(target="promo")), replica(spec(), spec(target="promo"))
+    version = other.changes({}).version
+    assert other.changes(version).marks == {}
+
+    count(one, 5)
+    changes = other.changes(version)
+
+    assert set(changes.marks) == {("shop", "hourly")}
+    assert changes.marks["shop", "hourly"] == other.view(("shop", "hourly")).mark
+    assert other.changes(changes.version).marks == {}
+    assert not changes.went_back
+
+
+def test_a_zero_that_one_replica_has_shown_is_confirmed_for_all(replica: Open) -> None:
+    one, other = replica(spec()), replica(spec())
+    count(one, 5)
+    count(other, 9)
+    assert next(each.value for each in other.view(("shop", "hourly")).shown) == 0
+
+    version = other.changes({}).version
+    assert shown(one) == [4]
+
+    assert set(other.changes(version).marks) == {("shop", "hourly")}
+    assert shown(other) == [4]
+
+
+def test_a_confirmation_waits_for_the_poll_that_writes_the_series(replica: Open) -> None:
+    one, other = replica(spec()), replica(spec())
+    count(one, 5)
+    claim = one.claim()
+    assert claim is not None
+    pending = [number for number, _ in one.view(("shop", "hourly")).pending]
+
+    with one._engine.begin() as tx:
+        claims.check(tx, claim)
+        confirming = begun(lambda: other.confirm_zero_scraped(pending))
+        threading.Event().wait(0.2)
+        waited = not confirming.done()
+    confirming.result(10)
+
+    assert waited
+    assert other.view(("shop", "hourly")).pending == ()
+
+
+def test_a_claim_is_handed_over_when_it_expires_or_its_holder_stops(replica: Open) -> None:
+    one, other = replica(spec()), replica(spec())
+    stopped, killed = one.claim(), None
+    assert stopped is not None
+
+    one.close()
+    killed = other.claim()
+    third = replica(spec())
+
+    assert killed is not None
+    assert third.claim() is None
+    with other._engine.begin() as tx:
+        claims.renew(tx, [killed], CLOCK.now_ms() - claims.CLAIM_MS)
+    taken = third.claim()
+    assert taken is not None
+    with pytest.raises(ClaimLost):
+        other.succeed(killed, next_poll_ms=0)
+
+
+def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: Open) -> None:
+    old, new = spec(meaning={"v": 1}), spec(meaning={"v": 2})
+    one, other = replica(old, spec(target="promo")), replica(new, spec(target="promo"))
+
+    restarted = replica(old, spec(target="promo"))
+
+    assert one.superseded() == restarted.superseded() == [("shop", "hourly")]
+    assert other.superseded() == []
+    assert [claim.target for claim in (one.claim(), one.claim()) if claim] == ["promo"]
+    count(other, 5)
+
+    other.close()
+
+    assert restarted.superseded() == []
+    count(restarted, 5)
+
+
+def test_settings_that_are_given_back_are_in_force_on_all_replicas(replica: Open) -> None:
+    old, new = spec(meaning={"v": 1}), spec(meaning={"v": 2})
+    one, other = replica(old), replica(old)
+
+    one.sync_queries([new])
+    before = other.superseded()
+    one.sync_queries([old])
+
+    assert before == [("shop", "hourly")]
+    assert one.superseded() == other.superseded() == []
+    count(other, 5)
+    count(one, 6)
+
+
+def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: Open) -> None:
+    one = replica(spec(meaning={"v": 1}))
+    claim = one.claim()
+    assert claim is not None
+
+    other = replica(spec(meaning={"v": 2}))
+
+    assert other.claim() is None
+    assert one.renew([claim]) == []
+    with pytest.raises(ClaimLost):
+        one.succeed(claim, next_poll_ms=0)
+
+
+def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open) -> None:
+    replica(spec(), spec(target="added"))
+    one = replica(spec())
+    replica(spec())
+
+    late = replica(spec(), spec(target="never"))
+    early = replica(spec(), spec(target="added"))
+
+    assert late.superseded() == []
+    with pytest.raises(NotConfigured):
+        early.view(("shop", "daily"))
+    assert one.superseded() == []
+
+
+def test_a_standby_is_refused(replica: Open, postgresql_server: PostgreSQL) -> None:
+    ledger = replica(spec())
+    engine = ledger._engine
+    with engine.begin() as tx:  # what a standby would answer
+        tx.exec_driver_sql("CREATE SCHEMA fake")
+        tx.exec_driver_sql(
+            "CREATE FUNCTION fake.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+        )
+        database = tx.exec_driver_sql("SELECT current_database()").scalar_one()
+    postgresql_server.administer(
+        f"ALTER DATABASE {database} SET search_path = fake, public, pg_catalog"
+    )
+    engine.dispose()
+
+    with pytest.raises(LedgerError, match="the server is a standby"):
+        ledger.claim()
+
+    postgresql_server.administer(f"ALTER DATABASE {database} RESET search_path")

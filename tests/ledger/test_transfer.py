@@ -1,0 +1,101 @@
+"""A ledger moves from SQLite to PostgreSQL and back, and a damaged one is found."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+
+from exporter.cli import main
+from exporter.clock import SystemClock
+from exporter.errors import LedgerError
+from exporter.ledger import engine, transfer
+from exporter.ledger.store import Ledger
+from exporter.ledger.tables import gap, metadata, series
+from exporter.model.families import NORMALISED
+from tests.ledger.test_replicas import count, shown
+from tests.support.builders import spec
+from tests.support.postgresql import PostgreSQL
+
+CLOCK = SystemClock()
+
+
+def filled(folder: Path) -> str:
+    """Return a SQLite ledger that shows 4."""
+    url = f"sqlite:///{folder}/ledger.db"
+    ledger = Ledger(url, clock=CLOCK, families=NORMALISED)
+    ledger.sync_queries([spec()])
+    count(ledger, 5)
+    count(ledger, 9)
+    ledger.close()
+    (folder / "ledger.db.key").write_bytes(bytes(range(32)))
+    return url
+
+
+def rows(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """Return what a ledger holds, without what belongs to processes."""
+    made = engine.create_engine(url)
+    with made.connect() as tx:
+        found = {
+            name: sorted(map(tuple, tx.execute(sa.select(table))), key=repr)
+            for name, table in metadata.tables.items()
+            if name not in transfer.LEFT_OUT | {"query"}
+        }
+    made.dispose()
+    return found
+
+
+def test_a_ledger_goes_on_where_it_is_copied_to(
+    tmp_path: Path, postgresql_server: PostgreSQL
+) -> None:
+    there = postgresql_server.url(postgresql_server.database())
+    here, back = filled(tmp_path), f"sqlite:///{tmp_path}/back.db"
+
+    result = CliRunner().invoke(main, ["ledger", "copy", "--from", here, "--to", there])
+    again = CliRunner().invoke(main, ["ledger", "copy", "--from", here, "--to", there])
+    ledger = Ledger(there, clock=CLOCK, families=NORMALISED)
+    ledger.sync_queries([spec()])
+    running = CliRunner().invoke(main, ["ledger", "check", "--url", there])
+    went_on = shown(ledger)
+    count(ledger, 12)
+    ledger.close()
+    transfer.copy(there, back, CLOCK)
+
+    assert (result.exit_code, "series: 1" in result.output) == (0, True), result.output
+    assert "this ledger has rows; copy to a new database" in again.output
+    assert "an exporter runs on it; stop it first" in running.output
+    assert went_on == [4]
+    assert rows(there) == rows(back) != rows(here)
+    assert (tmp_path / "back.db.key").read_bytes() == bytes(range(32))
+    assert transfer.check(there, CLOCK) == transfer.check(back, CLOCK) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (sa.update(series).values(c=series.c.c + 1), "its counter stands for 5, its hours for 4"),
+        (
+            sa.insert(gap).values(query_id=1, from_ms=2, to_ms=2, reason="unreadable"),
+            "shop/hourly: a gap from 2 to 2 cannot be",
+        ),
+    ],
+)
+def test_a_damaged_ledger_is_found(tmp_path: Path, change: sa.Executable, said: str) -> None:
+    url = filled(tmp_path)
+    right = CliRunner().invoke(main, ["ledger", "check", "--url", url])
+    made = engine.create_engine(url)
+    with made.begin() as tx:
+        tx.execute(change)
+    made.dispose()
+
+    result = CliRunner().invoke(main, ["ledger", "check", "--url", url])
+
+    assert (right.exit_code, right.output) == (0, "The ledger is in order.\n")
+    assert (result.exit_code, said in result.output) == (1, True), result.output
+
+
+def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
+    url = filled(tmp_path)
+
+    with pytest.raises(LedgerError, match="another exporter runs on this ledger"):
+        transfer.copy(url, url, CLOCK)

@@ -1,0 +1,145 @@
+"""What must hold over all replicas, checked on logs: pure, so that forged logs can test them.
+
+Instants are seconds of the harness's monotonic clock.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+Series = str
+"""A sample's name with its labels, as the page writes it."""
+
+_LINE = re.compile(r"^([a-z_]+(?:\{.*\})?) (\S+)$")
+_OF_THE_LEDGER = re.compile(
+    "chatbot_exporter_(retracted|revisions|provider_resets|coverage_gaps|schema_drift)_total"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequest:
+    """One request as a vendor saw it, of the replica whose settings lead there."""
+
+    target: str
+    replica: str
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One scrape; ``samples`` of a page without provider series are empty."""
+
+    replica: str
+    began_s: float
+    ended_s: float
+    samples: Mapping[Series, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A time in which something was broken; ``replica`` is empty where that was the database."""
+
+    replica: str
+    kind: str
+    began_s: float
+    ended_s: float
+
+
+def parsed(page: str) -> dict[Series, float]:
+    """Return the samples of a text page; fail where a series is on it twice."""
+    samples: dict[Series, float] = {}
+    for line in page.splitlines():
+        if found := _LINE.match(line):
+            series, value = found.groups()
+            assert series not in samples, f"twice on one page: {series}"
+            samples[series] = float(value)
+    return samples
+
+
+def is_counter(series: Series) -> bool:
+    """Say whether the sample counts what happened at a target, so that replicas must agree."""
+    name = series.partition("{")[0]
+    own = name.startswith("chatbot_exporter_")
+    return name.endswith("_total") and (not own or bool(_OF_THE_LEDGER.match(name)))
+
+
+def overlapping(requests: Iterable[SentRequest]) -> list[str]:
+    """R1: return requests of two replicas that were under way at one target at one moment."""
+    wrong, latest = [], dict[str, SentRequest]()
+    for each in sorted(requests, key=lambda request: request.began_s):
+        before = latest.get(each.target)
+        if before and before.replica != each.replica and each.began_s < before.ended_s:
+            wrong.append(f"{each.target}: {each} while {before}")
+        if before is None or each.ended_s > before.ended_s:
+            latest[each.target] = each
+    return wrong
+
+
+def fallen(scrapes: Iterable[Scrape]) -> list[str]:
+    """R2: return counters that a scrape showed lower than one answered before it was asked for."""
+    asked = sorted(scrapes, key=lambda scrape: scrape.began_s)
+    answered = sorted(asked, key=lambda scrape: scrape.ended_s)
+    highest: dict[Series, tuple[float, str]] = {}
+    wrong, at = [], 0
+    for each in asked:
+        while answered[at].ended_s < each.began_s:
+            for series, value in answered[at].samples.items():
+                if is_counter(series) and value >= highest.get(series, (0.0, ""))[0]:
+                    highest[series] = value, answered[at].replica
+            at += 1
+        for series, value in each.samples.items():
+            before = highest.get(series)
+            if before and value < before[0]:
+                wrong.append(
+                    f"{series}: {value} on {each.replica} at {each.began_s:.2f} "
+                    f"after {before[0]} on {before[1]}"
+                )
+    return wrong
+
+
+def inexact(
+    pages: Mapping[str, Mapping[Series, float]], truth: Mapping[Series, float]
+) -> list[str]:
+    """R3: return counters that are not the truth on the page of some replica."""
+    return [
+        f"{series} is {page.get(series)} on {replica} instead of {value}"
+        for replica, page in pages.items()
+        for series, value in truth.items()
+        if page.get(series) != value
+    ]
+
+
+def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dict[str, list[float]]:
+    """Return for each kind of outage of a replica how long its targets were not asked, in seconds.
+
+    Its targets are those that it was the last to ask before.
+    """
+    by_target: defaultdict[str, list[SentRequest]] = defaultdict(list)
+    for each in sorted(requests, key=lambda request: request.began_s):
+        by_target[each.target].append(each)
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for outage in outages:
+        for sent in by_target.values():
+            before = [each for each in sent if each.began_s <= outage.began_s]
+            after = [each for each in sent if each.began_s > outage.began_s]
+            if outage.replica and before and before[-1].replica == outage.replica and after:
+                found[outage.kind].append(after[0].began_s - outage.began_s)
+    return found
+
+
+def late(requests: Iterable[SentRequest], outages: Sequence[Outage], limit_s: float) -> list[str]:
+    """R4: return targets that nobody asked for longer than ``limit_s``, but for the database."""
+    asked: defaultdict[str, list[float]] = defaultdict(list)
+    for each in requests:
+        asked[each.target].append(each.began_s)
+    down = [(each.began_s, each.ended_s + limit_s) for each in outages if not each.replica]
+    return [
+        f"{target}: not asked for {after - before:.1f} s from {before:.1f} on"
+        for target, instants in asked.items()
+        for before, after in pairwise(sorted(instants))
+        if after - before > limit_s
+        and not any(start < after and before < end for start, end in down)
+    ]

@@ -1,0 +1,238 @@
+"""Real processes: exporters on one PostgreSQL, vendors that log, and who scrapes them in turn."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from exporter.simulator import SIMULATORS
+from exporter.simulator.conversations import Kind
+from exporter.simulator.traffic import Traffic
+from tests.e2e.processes import CLOCK, ROOT, free_port, pause, wait_for
+from tests.faults.bench import happened
+from tests.replicas.checks import Outage, Scrape, SentRequest, parsed
+from tests.replicas.vendors import logged
+from tests.support.postgresql import PASSWORD, PostgreSQL, Way, way_to
+from tests.support.served import ServedVendors, document
+
+LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+FAMILIES = {
+    "flowxo": {"chatbot_messages_received_total", "chatbot_messages_sent_total"},
+    "inkeep": {"chatbot_conversations_started_total"},
+}
+HAPPENING = (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED)
+STARTS_WITHIN_S = 60
+SCRAPE_EVERY_S = 0.15
+
+
+@dataclass(slots=True)
+class Replica:
+    """One exporter: its settings, its ways to the servers, its process and its machine's clock."""
+
+    name: str
+    folder: Path
+    ways: list[Way]
+    settings: Callable[[str], dict[str, Any]]
+    port: int = field(default_factory=free_port)
+    ahead_s: int = 0
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def write(self, **target: Any) -> None:
+        """Write the settings file; ``target`` changes the first target."""
+        hosts = "&".join(f"host=127.0.0.1:{way.port}" for way in self.ways)
+        url = f"postgresql://shop:{PASSWORD}@/ledger?{hosts}&target_session_attrs=read-write"
+        given = self.settings(self.name)
+        given["targets"][0] |= target
+        given |= {"ledger": {"url": url}, "web": {"listen": f"127.0.0.1:{self.port}"}}
+        (self.folder / f"{self.name}.yaml").write_text(yaml.safe_dump(given), "utf-8")
+
+    def start(self) -> None:
+        """Start the process; its clock goes wrong with the file that libfaketime reads."""
+        self.step(self.ahead_s)
+        faked = {
+            "LD_PRELOAD": str(LIBRARY),
+            "FAKETIME_TIMESTAMP_FILE": str(self._time),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-m", "exporter", "run", "--config", f"{self.name}.yaml"],
+                cwd=self.folder, stdout=log, stderr=log,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | (faked if LIBRARY.exists() else {}),
+            )  # fmt: skip
+
+    @property
+    def _time(self) -> Path:
+        return self.folder / f"{self.name}.time"
+
+    def step(self, ahead_s: int) -> None:
+        """Set the machine's clock."""
+        self.ahead_s = ahead_s
+        self._time.write_text(f"{ahead_s:+d}s\n", "utf-8")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process, and wait for its end where it ends."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            self.process.wait(15)
+
+    def scrape(self, timeout_s: float = 5) -> Scrape | None:
+        """Return what a scrape shows now; None where nobody answers."""
+        began_s = CLOCK.monotonic()
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
+        except httpx.TransportError:
+            return None
+        return Scrape(self.name, began_s, CLOCK.monotonic(), parsed(answer.text))
+
+
+@dataclass(slots=True)
+class Cluster:
+    """All of it, and what was seen."""
+
+    primary: PostgreSQL
+    vendors: ServedVendors
+    replicas: list[Replica]
+    requests: list[SentRequest]
+    scrapes: list[Scrape] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
+    blind: int = 0
+
+    def count_on(self, since_ms: int) -> dict[str, float]:
+        """Return the truth by series: what happened at each vendor since all were polled."""
+        to_ms = self.vendors.clock.now_ms()
+        return {
+            _total(name, family): float(
+                self.vendors.ask(
+                    partial(happened, self.vendors.traffic, name, family, since_ms, to_ms)
+                )
+            )
+            for name, families in FAMILIES.items()
+            for family in families
+        }
+
+
+def _total(target: str, family: str) -> str:
+    return f"{family} of {target}"
+
+
+def totals(scrape: Scrape) -> dict[str, float]:
+    """Return the sums of a page by family and target, named as ``count_on`` names them."""
+    sums: dict[str, float] = {}
+    for series, value in scrape.samples.items():
+        family, _, labels = series.partition("{")
+        for target, families in FAMILIES.items():
+            if family in families and f'target="{target}"' in labels:
+                key = _total(target, family)
+                sums[key] = sums.get(key, 0.0) + value
+    return sums
+
+
+@contextmanager
+def cluster(
+    folder: Path, primary: PostgreSQL, ports: list[int], number: int = 3
+) -> Iterator[Cluster]:
+    """Run ``number`` exporters whose ledger is reached by ``ports``, and scrape them in turn."""
+    primary.administer("DROP DATABASE IF EXISTS ledger", "CREATE DATABASE ledger OWNER shop")
+    requests: list[SentRequest] = []
+    builders = logged(requests, {name: SIMULATORS[name] for name in FAMILIES})
+    with ExitStack() as stack:
+        vendors = stack.enter_context(ServedVendors(FAMILIES, Traffic(None), builders=builders))
+
+        def settings(replica: str) -> dict[str, Any]:
+            targets = [
+                {"name": name, "interval": "1s", "slow_interval": "2s"}
+                | vendors.services[name].target(f"{vendors.urls[name]}/{replica}")
+                for name in FAMILIES
+            ]
+            targets[1]["queries"] = ["events", "conversations", "feedback", "escalations"]
+            return document(folder, *targets, zero_hold="1s")
+
+        made = Cluster(primary, vendors, [], requests)
+        for at in range(number):
+            ways = [stack.enter_context(way_to(port)) for port in ports]
+            replica = Replica(f"r{at + 1}", folder, ways, settings)
+            replica.write()
+            made.replicas.append(replica)
+        stack.callback(_end, made)
+        ended = threading.Event()
+        threads = [threading.Thread(target=_scrape, args=(made, ended)) for _ in range(2)]
+        for replica in made.replicas:
+            replica.start()
+        for thread in threads:
+            thread.start()
+        try:
+            yield made
+        finally:
+            ended.set()
+            for thread in threads:
+                thread.join()
+
+
+def _end(made: Cluster) -> None:
+    for replica in made.replicas:
+        if replica.process is not None and replica.process.poll() is None:
+            replica.process.kill()
+            replica.process.wait()
+
+
+def _scrape(made: Cluster, ended: threading.Event) -> None:
+    """Scrape as a load balancer would that knows of no health: each replica in turn."""
+    turn = cycle(made.replicas)
+    while not ended.wait(SCRAPE_EVERY_S):
+        scrape = next(turn).scrape(timeout_s=3)
+        if scrape is None:
+            continue
+        if any(
+            not series.startswith("chatbot_exporter_") and series.startswith("chatbot_")
+            for series in scrape.samples
+        ):
+            made.scrapes.append(scrape)
+        else:
+            made.blind += 1
+
+
+@contextmanager
+def traffic(made: Cluster, rng: random.Random) -> Iterator[None]:
+    """Let things happen at the vendors while the block lasts."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.2):
+            at_ms, n = made.vendors.clock.now_ms(), rng.randint(1, 5)
+            kind = rng.choice(HAPPENING)
+            made.vendors.ask(partial(made.vendors.traffic.add, kind, at_ms, count=n))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def wait_until_polled(made: Cluster) -> None:
+    """Return when each target has been asked once more, and what it said is committed."""
+    since_s = CLOCK.monotonic()
+
+    def asked() -> bool:
+        later = {each.target for each in list(made.requests) if each.began_s > since_s + 1}
+        return later >= FAMILIES.keys()
+
+    wait_for(asked, STARTS_WITHIN_S)
+    pause(6)

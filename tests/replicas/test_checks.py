@@ -1,0 +1,61 @@
+"""Each checker finds what breaks its rule, on a forged log, and nothing on a right one."""
+
+import pytest
+
+from tests.replicas import checks
+from tests.replicas.checks import Outage, Scrape, SentRequest
+
+SERIES = 'chatbot_messages_received_total{target="a"}'
+
+
+def sent(replica: str, began_s: float, ended_s: float, target: str = "a") -> SentRequest:
+    return SentRequest(target, replica, began_s, ended_s)
+
+
+@pytest.mark.parametrize(
+    ("second", "violations"),
+    [
+        (sent("r2", 1.5, 3), 1),
+        (sent("r2", 2, 3), 0),
+        (sent("r1", 1.5, 3), 0),
+        (sent("r2", 1.5, 3, target="b"), 0),
+    ],
+)
+def test_requests_of_two_replicas_at_one_target(second: SentRequest, violations: int) -> None:
+    assert len(checks.overlapping([second, sent("r1", 1, 2), sent("r1", 1.2, 1.4)])) == violations
+
+
+@pytest.mark.parametrize(
+    ("began_s", "value", "violations"), [(2.1, 35.0, 1), (1.9, 35.0, 0), (2.1, 36.0, 0)]
+)
+def test_a_counter_that_falls_between_replicas(
+    began_s: float, value: float, violations: int
+) -> None:
+    scrapes = [
+        Scrape("r2", began_s, 3, {SERIES: value, "chatbot_exporter_polls_total": 1}),
+        Scrape("r1", 1, 2, {SERIES: 36.0, "chatbot_exporter_polls_total": 9}),
+        Scrape("r3", 2.5, 2.6, {}),
+    ]
+
+    assert len(checks.fallen(scrapes)) == violations
+
+
+def test_a_counter_that_is_not_the_truth() -> None:
+    pages = {"r1": {SERIES: 5.0}, "r2": {SERIES: 6.0}, "r3": {}}
+
+    assert [text.split()[4] for text in checks.inexact(pages, {SERIES: 5.0})] == ["r2", "r3"]
+
+
+def test_a_series_twice_on_a_page() -> None:
+    assert checks.parsed(f"# HELP x y\n{SERIES} 1\nup 2.5\n") == {SERIES: 1.0, "up": 2.5}
+    with pytest.raises(AssertionError, match="twice"):
+        checks.parsed(f"{SERIES} 1\n{SERIES} 1\n")
+
+
+def test_a_target_that_nobody_takes_over() -> None:
+    requests = [sent("r1", 1, 2), sent("r2", 40, 41), sent("r2", 1, 2, "b"), sent("r2", 3, 4, "b")]
+    killed, down = Outage("r1", "kill", 2.5, 50), Outage("", "restart", 3, 5)
+
+    assert len(checks.late(requests, [killed], 35)) == 1
+    assert checks.late(requests, [killed, down], 35) == []
+    assert checks.takeovers(requests, [killed, down]) == {"kill": [37.5]}

@@ -1,0 +1,47 @@
+"""R6 and R7 on real processes: a standby becomes the primary, and poolers stand before them."""
+
+import random
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import CLOCK, pause, wait_for
+from tests.replicas.checks import Outage
+from tests.replicas.cluster import STARTS_WITHIN_S, cluster, traffic, wait_until_polled
+from tests.replicas.test_mix import verify
+from tests.support.postgresql import pgbouncer, server, standby_of
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("initdb") is None, reason="no PostgreSQL on this machine"),
+    pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="no pgbouncer on this machine"),
+]
+
+
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> None:  # noqa: FBT001
+    with ExitStack() as stack:
+        primary = stack.enter_context(server())
+        standby = stack.enter_context(standby_of(primary, synchronous=synchronous))
+        poolers = [stack.enter_context(pgbouncer(each)) for each in (primary, standby)]
+        made = stack.enter_context(cluster(tmp_path, primary, poolers, number=2))
+        wait_for(lambda: len({each.replica for each in made.scrapes}) == 2, STARTS_WITHIN_S)
+        wait_until_polled(made)
+        since_ms = made.vendors.clock.now_ms()
+
+        with traffic(made, random.Random(1)):  # noqa: S311 - what happens at the vendors
+            pause(5)
+            if not synchronous:  # it learns of nothing more, and becomes the primary all the same
+                standby.stop()
+                pause(8)
+            began_s = CLOCK.monotonic()
+            primary.stop()
+            if not synchronous:
+                standby.start()
+            standby.promote()
+            made.outages.append(Outage("", "failover", began_s, CLOCK.monotonic()))
+            pause(20)
+
+        verify(made, since_ms)
