@@ -12,7 +12,16 @@ from typing import Any
 from exporter.errors import SchemaError
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
-from exporter.model.samples import DAY_MS, LARGEST_EXACT, Event, Family, Reading, Window, floor_to
+from exporter.model.samples import (
+    DAY_MS,
+    LARGEST_EXACT,
+    SECOND_MS,
+    Event,
+    Family,
+    Reading,
+    Window,
+    floor_to,
+)
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact
@@ -137,7 +146,9 @@ class Collector:
         spans = []
         for context in contexts(program, answers, program.at_level):
             if program.at and program.until:
-                end_ms = program.until(context) + (inclusive == "inclusive")
+                end_ms = program.until(context)
+                if inclusive == "inclusive":  # 23:59:59.999, or 23:59:59
+                    end_ms = floor_to(end_ms + SECOND_MS, SECOND_MS)
                 spans.append((program.at(context), end_ms))
             for row in below(program, context):
                 self._add_row(row, part.start_ms)
