@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, gauge, query, series
+from exporter.ledger.tables import bucket, gauge, query, series, slices
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
@@ -160,9 +160,11 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
         _set(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
+    meaning = spec.fingerprint, encode_label_rules(spec)
+    if (row.fingerprint, row.label_rules) != meaning:
+        tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
-    meaning = spec.fingerprint, encode_label_rules(spec)
     return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
 
 
