@@ -13,7 +13,6 @@ from exporter.errors import SchemaError
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
 from exporter.model.samples import (
-    DAY_MS,
     LARGEST_EXACT,
     SECOND_MS,
     Event,
@@ -337,11 +336,6 @@ def events(
     return list(found.values())
 
 
-def complete_rows(program: RowProgram, answers: Sequence[Any]) -> int:
-    """Return how many rows the answers have."""
-    return sum(1 for _ in contexts(program, answers, len(program.levels)))
-
-
 def by_presence(
     reading: Reading, present: set[int], fed: frozenset[str], step_ms: int
 ) -> list[Reading]:
@@ -364,8 +358,3 @@ def by_presence(
         )
         parts.append(part)
     return [*parts[:-1], replace(parts[-1], more=reading.more)]
-
-
-def daily(reading: Reading, step_ms: int) -> Reading:
-    """Return ``reading`` with its gauges marked as those of days, where buckets are days."""
-    return replace(reading, daily=True) if step_ms == DAY_MS else reading
