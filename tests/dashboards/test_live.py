@@ -49,6 +49,7 @@ EMPTY = {
     "Nothing was written off": "no vendor has taken anything back for six hours",
     "No alert has fired in this time range": "no rule was evaluated",
     "Prometheus does not scrape itself": "it does not here",
+    "The ledger is not on PostgreSQL": "it is in a file",
     "Not scraped yet": "a real scrape has a duration, and this history none",
 }
 """What empty panels say on the demo, and why it is true there."""
