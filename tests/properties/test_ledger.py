@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from random import Random
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
