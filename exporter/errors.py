@@ -1,24 +1,4 @@
-"""What can go wrong, sorted by what the caller does next.
-
-ExporterError
-├── SettingsError         a settings file is wrong; reports all errors at once
-├── MachineError          the operator corrects the environment of this machine
-├── LedgerError           the ledger cannot be opened, read or written
-│   ├── ClaimLost         another holder owns the query now: drop the result
-│   ├── LedgerConflict    another replica was in the way: repeat the transaction
-│   └── NotConfigured     a reload has removed the query: show it no more
-└── ProviderError         the poll failed; counters stay, the poller waits and asks again
-    ├── Unauthorized      401, 403: nothing helps but a new key (circuit opens at once)
-    ├── Throttled         rate-limited: wait     for ``retry_after_s``
-    │   └── BudgetSpent   by our own call budget: nothing was sent, the slot is skipped
-    ├── TimedOut          a deadline passed
-    ├── Unreachable       connect, reset, TLS
-    ├── ServerError       5xx
-    ├── Refused           any other 4xx: the request itself is wrong
-    ├── SchemaError       not JSON, wrong shape, impossible value
-    ├── Truncated         the read cannot be completed: pages or rows are missing
-    └── ProgramError      a mistake of this program, not of the vendor
-"""
+"""What can go wrong, sorted by what the caller does next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,11 +55,15 @@ class SettingsError(ExporterError):
 
 
 class MachineError(ExporterError):
-    """A setting of this machine is wrong: a certificate bundle, a proxy variable."""
+    """A setting of this machine is wrong, such as a proxy variable: the operator corrects it."""
+
+
+class ListenError(ExporterError):
+    """The server cannot listen on the configured address."""
 
 
 class LedgerError(ExporterError):
-    """The ledger cannot be used."""
+    """The ledger cannot be opened, read or written."""
 
     reason = Reason.LEDGER
     retry_after_s: float | None = None
@@ -96,11 +80,11 @@ class LedgerConflict(LedgerError):
 
 
 class NotConfigured(LedgerError):
-    """A reload has removed the query."""
+    """A reload has removed the query: show it no more."""
 
 
 class ProviderError(ExporterError):
-    """A poll could not be completed; nothing of it may be applied.
+    """A poll could not be completed; counters stay, the poller waits and asks again.
 
     ``retry_after_s`` is how long the provider asks to wait, in seconds, if it says so.
     The message names the endpoint and the error; never a secret, an identifier or user text.
@@ -114,7 +98,7 @@ class ProviderError(ExporterError):
 
 
 class Unauthorized(ProviderError):
-    """The provider does not accept the key (401, 403)."""
+    """The provider does not accept the key (401, 403): the circuit opens until there is a new one."""
 
     reason = Reason.AUTH
 
@@ -126,13 +110,13 @@ class Unauthorized(ProviderError):
 
 
 class Throttled(ProviderError):
-    """The provider refuses for rate reasons."""
+    """The provider limits the rate: wait for ``retry_after_s``."""
 
     reason = Reason.THROTTLED
 
 
 class BudgetSpent(Throttled):
-    """The call budget is not refilled yet; nothing was sent."""
+    """Our own call budget is not refilled yet: nothing was sent, the slot is skipped."""
 
 
 class TimedOut(ProviderError):

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.support.driver import scratch
 from tests.support.postgresql import PostgreSQL, server
 
 pytest.register_assert_rewrite(  # so that their asserts explain themselves
     "tests.e2e.processes", "tests.faults.bench"
 )
 
+IN_MEMORY = {"exposition", "faults", "golden", "ledger", "polling", "providers"}
+"""Folders whose ledgers live in memory: that commits reach the disk is tested with processes."""
 SLOW = {"browser", "dashboards", "e2e", "faults", "fuzz", "kill", "packaging", "properties"}
 HERE = Path(__file__).parent
 
@@ -38,6 +41,16 @@ def postgresql_server() -> Iterator[PostgreSQL]:
         pytest.skip("no PostgreSQL on this machine")
     with server() as made:
         yield made
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder of the test's own, in memory where nothing asks for a disk."""
+    if request.path.relative_to(HERE).parts[0] not in IN_MEMORY:
+        yield tmp_path
+        return
+    with scratch() as folder:
+        yield folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

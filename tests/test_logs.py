@@ -15,7 +15,6 @@ import structlog
 
 from exporter.errors import SchemaError
 from exporter.logs import HIDDEN, Redactor, configure_logs, describe_exception, hide
-from tests.support.fault_matrix import ERROR_BODIES, MATRIX, NEVER_ANSWERED
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
@@ -157,27 +156,6 @@ async def lived(
 ) -> None:
     async with exporter(read(document), clock, vendors):
         await clock.sleep(seconds)
-
-
-@pytest.mark.parametrize("fault", sorted(map(str, {*MATRIX} - {*ERROR_BODIES, *NEVER_ANSWERED})))
-def test_no_line_of_a_failed_poll_holds_a_key(
-    fault: str, tmp_path: Path, lines: io.StringIO
-) -> None:
-    """Error bodies that repeat keys and texts are in ``tests/properties/test_canaries.py``."""
-    clock = VirtualClock()
-    vendors = Vendors(clock)
-    document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
-    for service in vendors.services.values():
-        service.faults.on(fault)
-
-    run_virtual(lived(document, vendors, clock, 20), clock)
-
-    failed = [line for line in written(lines) if line["event"] == "poll failed"]
-    assert {line["target"] for line in failed} == set(vendors.services)
-    names = {"api_key", "account_key", "token"}
-    keys = [each[name] for each in document["targets"] for name in names & each.keys()]
-    assert not [key for key in keys if key in lines.getvalue()]
-    assert len(keys) == len(vendors.services)
 
 
 def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(

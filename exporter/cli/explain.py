@@ -9,14 +9,8 @@ import msgspec
 from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explain.answer import (
-    ExplainedBucket,
-    Explainer,
-    Explanation,
-    Explanations,
-    why_nothing,
-)
-from exporter.explain.reader import Reader
+from exporter.explain.answer import Explainer, Explanation, Explanations, why_nothing
+from exporter.explain.reader import ExplainedBucket, Reader
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
 from exporter.format import age, columns, number, stamp

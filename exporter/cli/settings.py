@@ -11,12 +11,11 @@ from pydantic_core import PydanticCustomError
 from exporter.config import load
 from exporter.config.model import Settings
 from exporter.config.values import check_listen
-from exporter.errors import LedgerError, MachineError, SettingsError
+from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.http_client.proxies import check_proxy
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
-from exporter.web.listen import ListenError
 
 DEFAULT_FILE = "exporter.yaml"
 

@@ -1,85 +1,27 @@
 """Why a series shows what it shows: the ledger's rows as an account that a person can add up."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 
 from exporter.config.values import suggestion
 from exporter.explain.reader import (
     EVERY,
+    CounterSum,
+    ExplainedBucket,
+    ExplainedGap,
+    Phase,
     Reader,
     Search,
     SourceQuery,
     Specs,
-    StoredBucket,
     StoredSeries,
 )
 from exporter.explain.selector import parse
 from exporter.format import number, render_labels
 from exporter.ledger.hours import MEASURES
 from exporter.model.query import QuerySpec
-from exporter.model.samples import HOUR_MS, Family, Window
+from exporter.model.samples import Family, Window
 from exporter.telemetry.counters import PREFIX
-
-
-class Phase(StrEnum):
-    """How final a bucket is; unknown if its query was removed."""
-
-    OPEN = "open"
-    SETTLING = "settling"
-    SETTLED = "settled"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedBucket:
-    """One bucket: ``counted`` is ``provider`` less ``baseline``; ``revisions`` how often it changed."""
-
-    start_ms: int
-    end_ms: int
-    phase: Phase
-    provider: float
-    baseline: float
-    counted: float
-    revisions: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedGap:
-    """A stretch of time that nothing was counted of, and why."""
-
-    start_ms: int
-    end_ms: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CounterSum:
-    """How a counter adds up.
-
-    ``buckets + retired = truth``; ``truth + overhang + written_off = counter``. ``held`` is shown
-    in place of the counter until a scrape has returned it.
-    """
-
-    buckets: float
-    retired: float
-    truth: float
-    overhang: float
-    written_off: float
-    counter: float
-    held: float | None = None
-
-    def steps(self) -> list[tuple[str, float]]:
-        """Return the lines of the sum, in the order in which they add up."""
-        lines = [
-            ("counted in buckets", self.buckets),
-            ("+ retired", self.retired),
-            ("= provider's values since the first poll", self.truth),
-            ("+ overhang", self.overhang),
-            ("+ written off", self.written_off),
-            ("= counter", self.counter),
-        ]
-        return lines if self.held is None else [*lines, ("shown at first", self.held)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +93,7 @@ class Explainer:
         for record in self._find(text, range(first - 1, first - 1 + most)):
             total += 1
             if record is not None:
-                found.append(explain(record, self.families, self.now_ms))
+                found.append(explain(record, self.families))
         note = "" if total else why_nothing(text, self.families)
         return Explanations(text, self.now_ms, first, most, total, tuple(found), note)
 
@@ -159,7 +101,7 @@ class Explainer:
         """Yield the accounts of all series that ``text`` asks for, one at a time; raises alike."""
         for record in self._find(text, EVERY):
             if record is not None:
-                yield explain(record, self.families, self.now_ms)
+                yield explain(record, self.families)
 
     def _find(self, text: str, page: range) -> Iterator[StoredSeries | None]:
         source = parse(text)
@@ -189,12 +131,10 @@ def why_nothing(text: str, families: Mapping[str, Family]) -> str:
     return f"No series matches: no query has read one of {name} with these labels."
 
 
-def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -> Explanation:
+def explain(record: StoredSeries, families: Mapping[str, Family]) -> Explanation:
     """Return the account of one series. ``families`` are all that can be exported, by name."""
     family = families[record.family]
     source = record.source
-    record = _in_units(record, family.per_unit)
-    buckets = tuple(_bucket(row, source.spec, now_ms) for row in record.buckets)
     return Explanation(
         series=record.family + render_labels(tuple(record.labels), tuple(record.labels.values())),
         meaning=family.meaning or family.help,
@@ -207,26 +147,13 @@ def explain(record: StoredSeries, families: Mapping[str, Family], now_ms: int) -
         exported=record.exported,
         since_ms=source.epoch_ms,
         settled_until_ms=source.cursor_ms,
-        buckets=buckets,
-        sum=_sum(record, buckets),
+        buckets=record.buckets,
+        sum=record.sum,
         period=record.period,
         as_of_ms=record.end_ms,
-        gaps=tuple(ExplainedGap(*gap) for gap in source.gaps),
-        notes=tuple(_notes(record, buckets)),
+        gaps=source.gaps,
+        notes=tuple(_notes(record)),
     )
-
-
-def _in_units(record: StoredSeries, per_unit: int) -> StoredSeries:
-    """Return ``record`` with the ledger's whole parts of a unit as units: dollars."""
-    if per_unit == 1:
-        return record
-    state = record.counter_state
-    if state is not None:
-        numbers = ("retired", "overhang", "written_off", "counter", "held")
-        found = {name: getattr(state, name) for name in numbers}
-        state = replace(state, **{n: v and v / per_unit for n, v in found.items()})
-    buckets = [replace(b, obs=b.obs / per_unit, base=b.base / per_unit) for b in record.buckets]
-    return replace(record, counter_state=state, buckets=tuple(buckets))
 
 
 def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, Family]) -> str:
@@ -236,86 +163,46 @@ def _field(record: StoredSeries, spec: QuerySpec | None, families: Mapping[str, 
     return spec.fields.get(of_period.get(record.family, record.family), "")
 
 
-def _bucket(row: StoredBucket, spec: QuerySpec | None, now_ms: int) -> ExplainedBucket:
-    end_ms = row.start_ms + (spec.granularity_ms if spec else HOUR_MS)
-    return ExplainedBucket(
-        start_ms=row.start_ms,
-        end_ms=end_ms,
-        phase=_phase(end_ms, spec, now_ms),
-        provider=row.obs,
-        baseline=row.base,
-        counted=row.obs - row.base,
-        revisions=row.revised,
-    )
-
-
-def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
-    if spec is None:
-        return Phase.UNKNOWN
-    if end_ms > now_ms:
-        return Phase.OPEN
-    return Phase.SETTLING if end_ms + spec.settle_ms > now_ms else Phase.SETTLED
-
-
-def _sum(record: StoredSeries, buckets: tuple[ExplainedBucket, ...]) -> CounterSum | None:
-    counter_state = record.counter_state
-    if counter_state is None:
-        return None
-    counted = sum(bucket.counted for bucket in buckets)
-    return CounterSum(
-        buckets=counted,
-        retired=counter_state.retired,
-        truth=counted + counter_state.retired,
-        overhang=counter_state.overhang,
-        written_off=counter_state.written_off,
-        counter=counter_state.counter,
-        held=counter_state.held,
-    )
-
-
-def _notes(record: StoredSeries, buckets: tuple[ExplainedBucket, ...]) -> Iterator[str]:
+def _notes(record: StoredSeries) -> Iterator[str]:
     yield from _about_state(record)
     yield from _about_query(record.source)
-    if record.counter_state is None:
+    if record.sum is None:
         yield _about_gauge(record)
         return
-    baseline = sum(bucket.baseline for bucket in buckets)
-    if baseline:
-        yield (
-            f"{number(baseline)} of the provider's values predate the first poll (baseline, excluded)."
-        )
-    if record.counter_state.retired:
-        yield f"Buckets that polls no longer read are kept as one sum (retired): {number(record.counter_state.retired)}."
-    if record.counter_state.overhang:
-        yield (
-            f"{number(record.counter_state.overhang)} was counted and later retracted by the provider "
-            "(overhang). A counter never falls: later growth repays it, or it is written off."
-        )
-    if record.counter_state.written_off:
-        yield (
-            f"{number(record.counter_state.written_off)} was retracted by the provider and not repaid in "
-            "time. It is written off, so that new growth counts."
-        )
-    if any(bucket.phase is Phase.OPEN for bucket in buckets):
+    baseline = sum(bucket.baseline for bucket in record.buckets)
+    notes = {
+        "{} of the provider's values predate the first poll (baseline, excluded).": baseline,
+        "Buckets that polls no longer read are kept as one sum (retired): {}.": record.sum.retired,
+        (
+            "{} was counted and later retracted by the provider (overhang). A counter never falls: "
+            "later growth repays it, or it is written off."
+        ): record.sum.overhang,
+        (
+            "{} was retracted by the provider and not repaid in time. It is written off, so that new "
+            "growth counts."
+        ): record.sum.written_off,
+    }
+    yield from (note.format(number(value)) for note, value in notes.items() if value)
+    if any(bucket.phase is Phase.OPEN for bucket in record.buckets):
         yield "The newest bucket is still open: the provider may still add to it."
 
 
+STATES = {
+    "dormant": "Not on /metrics: no change for 35 days. It returns with the next growth.",
+    "hidden": "Not on /metrics: an alias or allow list replaced it with another series.",
+    "removed": "Not on /metrics: the settings no longer have this query.",
+}
+
+
 def _about_state(record: StoredSeries) -> Iterator[str]:
-    counter_state = record.counter_state
-    if counter_state is not None and counter_state.held is not None and record.exported is not None:
+    held = record.sum.held if record.sum else None
+    if held is not None and record.exported is not None:
         yield (
-            f"Shown as {number(counter_state.held)} until a scrape has returned that value, so that increase() "
-            "sees the first growth."
+            f"Shown as {number(held)} until a scrape has returned that value, so that increase() sees "
+            "the first growth."
         )
-    match record.state:
-        case "dormant":
-            yield "Not on /metrics: no change for 35 days. It returns with the next growth."
-        case "hidden":
-            yield "Not on /metrics: an alias or allow list replaced it with another series."
-        case "removed":
-            yield "Not on /metrics: the settings no longer have this query."
-        case _:
-            return
+    if record.state in STATES:
+        yield STATES[record.state]
 
 
 def _about_query(source: SourceQuery) -> Iterator[str]:

@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,28 +37,64 @@ Wanted = Callable[[str, Mapping[str, str]], bool]
 """Says whether the series of a name with these labels is selected."""
 
 
+class Phase(StrEnum):
+    """How final a bucket is; unknown if its query was removed."""
+
+    OPEN = "open"
+    SETTLING = "settling"
+    SETTLED = "settled"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
-class StoredBucket:
-    """One bucket: the provider's last value, its baseline, and how often it was revised."""
+class ExplainedBucket:
+    """One bucket: ``counted`` is ``provider`` less ``baseline``; ``revisions`` how often it changed."""
 
     start_ms: int
-    obs: float
-    base: float
-    revised: int
+    end_ms: int
+    phase: Phase
+    provider: float
+    baseline: float
+    counted: float
+    revisions: int
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCounter:
-    """A counter's running numbers; ``held`` is what is shown until a scrape has carried it."""
+class ExplainedGap:
+    """A stretch of time that nothing was counted of, and why."""
 
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSum:
+    """How a counter adds up.
+
+    ``buckets + retired = truth``; ``truth + overhang + written_off = counter``. ``held`` is shown
+    in place of the counter until a scrape has returned it.
+    """
+
+    buckets: float
     retired: float
+    truth: float
     overhang: float
-    overhang_since_ms: int | None
     written_off: float
     counter: float
-    held: float | None
-    created_ms: int
-    changed_ms: int
+    held: float | None = None
+
+    def steps(self) -> list[tuple[str, float]]:
+        """Return the lines of the sum, in the order in which they add up."""
+        lines = [
+            ("counted in buckets", self.buckets),
+            ("+ retired", self.retired),
+            ("= provider's values since the first poll", self.truth),
+            ("+ overhang", self.overhang),
+            ("+ written off", self.written_off),
+            ("= counter", self.counter),
+        ]
+        return lines if self.held is None else [*lines, ("shown at first", self.held)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +110,16 @@ class SourceQuery:
     spec: QuerySpec | None
     epoch_ms: int | None
     cursor_ms: int | None
-    last_success_ms: int | None
     quarantined: bool
-    gaps: tuple[tuple[int, int, str], ...] = ()
+    gaps: tuple[ExplainedGap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSeries:
     """One series as the ledger has it; ``exported`` is None where ``/metrics`` does not show it.
 
-    A counter has a ``counter_state``, a period gauge the ``period`` whose buckets it sums up, any other
-    gauge the instant its value describes. ``state`` is live, dormant, hidden or removed.
+    A counter has a ``sum``, a period gauge the ``period`` whose buckets it sums up, any other gauge
+    the instant its value describes. ``state`` is live, dormant, hidden or removed.
     """
 
     family: str
@@ -91,11 +127,10 @@ class StoredSeries:
     source: SourceQuery
     exported: float | None
     state: str = LIVE
-    counter_state: StoredCounter | None = None
-    buckets: tuple[StoredBucket, ...] = ()
+    sum: CounterSum | None = None
+    buckets: tuple[ExplainedBucket, ...] = ()
     period: Window | None = None
     end_ms: int | None = None
-    expires_ms: int | None = None
 
 
 Load = Callable[[], StoredSeries]
@@ -120,7 +155,7 @@ class Reader:
 
     def __init__(self, url: str, families: Mapping[str, Family]) -> None:
         self._families = families
-        self._engine = _read_only(url)
+        self._engine = read_only(url)
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -150,7 +185,8 @@ class Reader:
             raise LedgerError(f"the ledger cannot be read: {cause}") from error
 
 
-def _read_only(url: str) -> sa.Engine:
+def read_only(url: str) -> sa.Engine:
+    """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -183,8 +219,9 @@ def _records(
     if spec is not None:
         view = read_view(tx, spec, families, search.now_ms)
         shown, periods = view.shown, view.state.periods
+    source = _source(tx, row, spec)
     series_of_query = _QuerySeries(
-        tx, families, search.wanted, row.id, _source(tx, row, spec), shown, periods
+        tx, families, search.wanted, row.id, source, shown, periods, search.now_ms
     )
     yield from series_of_query.counters()
     yield from series_of_query.gauges()
@@ -203,9 +240,8 @@ def _source(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> Sour
         spec=spec,
         epoch_ms=row.epoch_ms,
         cursor_ms=row.cursor_ms,
-        last_success_ms=row.last_success_ms,
         quarantined=row.quarantine > 0,
-        gaps=tuple((each.from_ms, each.to_ms, each.reason) for each in gaps),
+        gaps=tuple(ExplainedGap(each.from_ms, each.to_ms, each.reason) for each in gaps),
     )
 
 
@@ -220,6 +256,7 @@ class _QuerySeries:
     source: SourceQuery
     shown: Sequence[Shown]
     periods: Mapping[str, int]
+    now_ms: int
 
     def counters(self) -> Iterator[Load]:
         exported = {(each.family, each.labels): each.value for each in self.shown}
@@ -236,14 +273,26 @@ class _QuerySeries:
     def _counter(
         self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
     ) -> StoredSeries:
+        unit = self.families[row.family].per_unit
+        buckets = self._buckets([row.id], unit)
+        counted = sum(bucket.counted for bucket in buckets)
+        retired = row.retired / unit
         return StoredSeries(
             family=row.family,
             labels=labels,
             source=self.source,
             exported=exported,
             state=REMOVED if self.source.spec is None else row.state,
-            counter_state=_stored_counter(row),
-            buckets=_buckets(self.tx, [row.id]),
+            sum=CounterSum(
+                buckets=counted,
+                retired=retired,
+                truth=counted + retired,
+                overhang=row.overhang / unit,
+                written_off=row.written_off / unit,
+                counter=row.c / unit,
+                held=None if row.held is None else row.held / unit,
+            ),
+            buckets=buckets,
         )
 
     def gauges(self) -> Iterator[Load]:
@@ -263,7 +312,7 @@ class _QuerySeries:
         zone = self.source.spec.timezone if self.source.spec else "UTC"
         end_ms = self.periods[name]
         period = settled_day(end_ms, zone) if name == "day" else Window(end_ms - HOUR_MS, end_ms)
-        buckets = _buckets(self.tx, self._members(family, record.labels), period)
+        buckets = self._buckets(self._members(family, record.labels), family.per_unit, period)
         return replace(record, buckets=buckets, period=period)
 
     def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
@@ -286,36 +335,45 @@ class _QuerySeries:
     def _of_window(self, record: StoredSeries) -> StoredSeries:
         names = self.families[record.family].labels
         text = encode_labels(names, tuple(record.labels.values()))
-        row = self.tx.execute(
-            sa.select(gauge.c.end_ms, gauge.c.expires_ms).where(
+        end_ms = self.tx.scalar(
+            sa.select(gauge.c.end_ms).where(
                 gauge.c.query_id == self.query_id,
                 gauge.c.family == record.family,
                 gauge.c.labels == text,
             )
-        ).one()
-        return replace(record, end_ms=row.end_ms, expires_ms=row.expires_ms)
+        )
+        return replace(record, end_ms=end_ms)
+
+    def _buckets(
+        self, numbers: Sequence[int], unit: int, inside: Window | None = None
+    ) -> tuple[ExplainedBucket, ...]:
+        """Return the buckets of the series ``numbers`` summed by start, oldest first.
+
+        ``unit`` is how many of what the ledger stores make one of what is exported.
+        """
+        columns = (bucket.c.obs, bucket.c.base, bucket.c.revised)
+        mine = sa.select(bucket.c.start_ms, *map(sa.func.sum, columns))
+        mine = mine.where(bucket.c.series_id.in_(numbers))
+        if inside is not None:
+            mine = mine.where(
+                bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms
+            )
+        rows = self.tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
+        return tuple(
+            self._bucket(start_ms, obs / unit, base / unit, revised)
+            for start_ms, obs, base, revised in rows
+        )
+
+    def _bucket(self, start_ms: int, obs: float, base: float, revised: int) -> ExplainedBucket:
+        spec = self.source.spec
+        end_ms = start_ms + (spec.granularity_ms if spec else HOUR_MS)
+        phase = _phase(end_ms, spec, self.now_ms)
+        return ExplainedBucket(start_ms, end_ms, phase, obs, base, obs - base, revised)
 
 
-def _stored_counter(row: sa.Row[Any]) -> StoredCounter:
-    return StoredCounter(
-        retired=row.retired,
-        overhang=row.overhang,
-        overhang_since_ms=row.overhang_since_ms,
-        written_off=row.written_off,
-        counter=row.c,
-        held=row.held,
-        created_ms=row.created_ms,
-        changed_ms=row.changed_ms,
-    )
-
-
-def _buckets(
-    tx: sa.Connection, numbers: Sequence[int], inside: Window | None = None
-) -> tuple[StoredBucket, ...]:
-    """Return the buckets of the series ``numbers`` summed by start, oldest first."""
-    sums = (sa.func.sum(bucket.c.obs), sa.func.sum(bucket.c.base), sa.func.sum(bucket.c.revised))
-    mine = sa.select(bucket.c.start_ms, *sums).where(bucket.c.series_id.in_(numbers))
-    if inside is not None:
-        mine = mine.where(bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms)
-    rows = tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
-    return tuple(StoredBucket(row[0], row[1], row[2], row[3]) for row in rows)
+def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
+    if spec is None:
+        return Phase.UNKNOWN
+    if end_ms > now_ms:
+        return Phase.OPEN
+    return Phase.SETTLING if end_ms + spec.settle_ms > now_ms else Phase.SETTLED

@@ -4,13 +4,15 @@ import asyncio
 import codecs
 import email.utils
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
+import stamina
+import stamina.instrumentation
 
 from exporter import __version__
 from exporter.clock import MILLISECONDS, Clock
@@ -20,17 +22,19 @@ from exporter.errors import (
     SchemaError,
     ServerError,
     Throttled,
+    TimedOut,
     Unauthorized,
     Unreachable,
 )
 from exporter.http_client.detached import Blocking, inline
-from exporter.http_client.retries import attempts
 from exporter.http_client.transport import Request, Response, Transport
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 DEEPEST = 32
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 5
 READ_KEY_S = 5.0
 REQUESTS_PER_TARGET = 2
 USER_AGENT = f"chatbot-exporter/{__version__}"
@@ -42,6 +46,10 @@ _SECONDS = re.compile(r"\d{1,15}(\.\d+)?", re.ASCII)
 _QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
+
+
+# The default hooks log the arguments of what is retried; ours may carry keys.
+stamina.instrumentation.set_on_retry_hooks([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +273,24 @@ def _asked_to_wait(wait_s: float | None) -> str:
 
 def _code_class(status: int) -> str:
     return str(status) if status in {401, 403, 404, 429} else f"{status // 100}xx"
+
+
+def attempts(number: int) -> AsyncIterator[stamina.Attempt]:
+    """Yield up to ``number`` attempts, each after a wait, while the last is worth another."""
+    return stamina.retry_context(
+        on=_worth_another,
+        attempts=number,
+        timeout=None,
+        wait_initial=FIRST_WAIT_S,
+        wait_max=LONGEST_WAIT_S,
+    )
+
+
+def _worth_another(error: Exception) -> bool:
+    match error:
+        case ServerError():
+            return error.retry_after_s is None
+        case Unreachable() | TimedOut():
+            return True
+        case _:
+            return False

@@ -6,10 +6,8 @@ from functools import partial
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.simulator import chatlayer_series as series
-from exporter.simulator.chatlayer_events import EVENT_MODES, NAMES, EventQuery, page
-from exporter.simulator.chatlayer_format import BOT, TEAM, VERSIONS, error_body, formatted
-from exporter.simulator.chatlayer_series import SERIES_MODES, SeriesQuery
+from exporter.simulator import chatlayer_answers as answers
+from exporter.simulator.chatlayer_answers import BOT, TEAM, VERSIONS, EventQuery, SeriesQuery
 from exporter.simulator.faults import Faults
 from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
 from exporter.simulator.times import HOUR_MS, stamp
@@ -17,8 +15,8 @@ from exporter.simulator.traffic import Traffic
 
 TOKEN = "66abc012345678901234567a:0123456789abcdef0123456789abcdef"  # noqa: S105 - a simulator's own
 MODES = (
-    EVENT_MODES
-    | SERIES_MODES
+    answers.EVENT_MODES
+    | answers.SERIES_MODES
     | {
         "omit_empty",  # empty fields are left out
         "camel_case",  # nextPageToken, botId …
@@ -38,7 +36,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         if call.segments.get("team", TEAM) != TEAM:
             raise Refusal(403, "not a member of this team")
         answer = answering(traffic, call)
-        return Answer(formatted(answer.payload, call.faults), answer.rows)
+        return Answer(answers.formatted(answer.payload, call.faults), answer.rows)
 
     bot, team = "/v1/bots/{bot}", "/v1/teams/{team}"
     routes: dict[tuple[str, str], Answering] = {
@@ -46,11 +44,11 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         ("POST", f"{bot}/events/stream"): _events,
         ("GET", f"{team}/events"): _events,
         ("GET", f"{bot}/events/definitions"): _definitions,
-        ("GET", f"{bot}/conversations"): partial(_series, series.conversations),
-        ("GET", f"{bot}/messages"): partial(_series, series.messages),
-        ("GET", f"{bot}/users"): partial(_series, series.users),
-        ("GET", f"{bot}/knowledge_base"): partial(_series, series.knowledge_base),
-        ("GET", f"{team}/conversations"): partial(_series, series.conversations),
+        ("GET", f"{bot}/conversations"): partial(_series, answers.conversations),
+        ("GET", f"{bot}/messages"): partial(_series, answers.messages),
+        ("GET", f"{bot}/users"): partial(_series, answers.users),
+        ("GET", f"{bot}/knowledge_base"): partial(_series, answers.knowledge_base),
+        ("GET", f"{team}/conversations"): partial(_series, answers.conversations),
     }
     return Service(
         clock=clock,
@@ -62,7 +60,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         faults=Faults(MODES),
         secrets=[TOKEN, key],
         authorization=f"Basic {key}",
-        error=error_body,
+        error=answers.error_body,
         target=target,
     )
 
@@ -91,7 +89,7 @@ def _events(traffic: Traffic, call: Call) -> Answer:
     query = call.read_body(EventQuery) if is_post else call.read_params(EventQuery)
     if "bot" in call.segments and query.version is None:
         raise Refusal(400, "version is required")
-    rows, following = page(traffic, query, call.now_ms, call.faults)
+    rows, following = answers.page(traffic, query, call.now_ms, call.faults)
     return Answer({"events": rows, "next_page_token": following}, rows)
 
 
@@ -106,7 +104,7 @@ def _definitions(traffic: Traffic, call: Call) -> Answer:
             "volume_30_day": 15 * traffic.hourly(kind, window, hour_ms).total(),
             "last_seen_at": stamp(call.now_ms),
         }
-        for kind, name in NAMES.items()
+        for kind, name in answers.NAMES.items()
     ]
     half = len(rows) // 2
     rows, following = (
@@ -115,7 +113,7 @@ def _definitions(traffic: Traffic, call: Call) -> Answer:
     return Answer({"event_definitions": rows, "next_page_token": following}, rows)
 
 
-def _series(values: series.Values, traffic: Traffic, call: Call) -> Answer:
+def _series(values: answers.Values, traffic: Traffic, call: Call) -> Answer:
     query = call.read_params(SeriesQuery)
-    data, rows = series.series_data(values(traffic, query, call), query, call.faults)
+    data, rows = answers.series_data(values(traffic, query, call), query, call.faults)
     return Answer({"data": data}, rows)

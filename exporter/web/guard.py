@@ -1,6 +1,13 @@
-"""Checks before every path: rate, passwords, body size; and headers for browsers."""
+"""Checks before every path: host, rate, passwords, body size; and headers for browsers.
+
+A page of a stranger's domain must not reach the exporter. With DNS rebinding a domain of an attacker
+points at this machine, and a browser then treats the attacker's page as ours. Such a domain is a
+public name, so addresses, names without a dot and names under reserved domains (RFC 6761, RFC 6762,
+Kubernetes) are safe.
+"""
 
 import base64
+import ipaddress
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -10,15 +17,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.clock import Clock
-from exporter.web.hosts import is_allowed
+from exporter.clock import MILLISECONDS, Clock
 from exporter.web.options import RateOptions
 from exporter.web.passwords import Overloaded, Passwords
-from exporter.web.rate import TokenBucket
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 CHALLENGE = 'Basic realm="chatbot-exporter", charset="UTF-8"'
+RESERVED = (".localhost", ".local", ".internal", ".svc", ".test")
 SAFE_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -74,6 +80,36 @@ class BodyLimit:
             await self._app(scope, receive, _closing(send))
         else:
             await self._app(scope, receive, send)
+
+
+class TokenBucket:
+    """A bucket over all requests, as the exporter toolkit's ``rate_limit``.
+
+    Tokens come back with time; it is full at first, and again when the rate is changed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rate: RateOptions | None = None
+        self._tokens = 0.0
+        self._at = 0.0
+
+    def allows(self, rate: RateOptions | None) -> bool:
+        """Return whether one more request may pass now under ``rate``, and count it if so."""
+        if rate is None or not rate.interval:
+            return True
+        self._refill(rate)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _refill(self, rate: RateOptions) -> None:
+        now = self._clock.monotonic()
+        if rate != self._rate:
+            self._rate, self._tokens, self._at = rate, float(rate.burst), now
+        earned = (now - self._at) * MILLISECONDS / rate.interval
+        self._tokens, self._at = min(float(rate.burst), self._tokens + earned), now
 
 
 class Guard:
@@ -134,6 +170,31 @@ def credentials(header: str) -> tuple[str, bytes] | None:
         return (user.decode(), password) if colon else None
     except ValueError:  # not base64, not ASCII, not UTF-8
         return None
+
+
+def is_allowed(host: str, allowed: Collection[str]) -> bool:
+    """Return whether the ``Host`` header ``host`` (with or without port) may be served.
+
+    ``allowed`` are further names, in lower case and without port.
+    """
+    name = _name(host)
+    if name in allowed or _is_address(name):
+        return True
+    return bool(name) and ("." not in name or name.endswith(RESERVED))
+
+
+def _name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".").lower()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _origin_form(scope: Scope) -> Scope:

@@ -2,8 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from exporter.cli import main
 from exporter.clock import SystemClock
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader, Search
+from exporter.model.samples import Family
 from exporter.web.app import build
 from exporter.web.server import start
 from tests.support.driver import LedgerDriver
@@ -64,6 +66,11 @@ def recomputed(series: dict[str, Any]) -> float:
     total = series["sum"]
     counter = counted + total["retired"] + total["overhang"] + total["written_off"]
     return float(counter if total["held"] is None else total["held"])
+
+
+def explainer(driver: LedgerDriver, families: Mapping[str, Family]) -> Explainer:
+    reader = Reader(driver.url, families)
+    return Explainer(reader, by_key(driver), families, driver.clock.now_ms())
 
 
 def lived(driver: LedgerDriver) -> None:
@@ -156,6 +163,16 @@ def test_what_is_written_off_or_retired_stays_in_the_sum(driver: LedgerDriver) -
     assert (series["sum"]["retired"], series["sum"]["written_off"]) == (59, 7)
     assert recomputed(series) == series["sum"]["counter"] == 66
 
+    name = RECEIVED.partition("{")[0]
+    families = dict(driver.families)
+    families[name] = replace(families[name], per_unit=2)
+
+    answer = explainer(driver, families).answer(RECEIVED, first=1, most=1)
+
+    total = answer.series[0].sum
+    assert total
+    assert (total.retired, total.written_off, total.counter) == (29.5, 3.5, 33)
+
 
 def test_a_query_that_was_removed_is_explained_but_not_exported(driver: LedgerDriver) -> None:
     lived(driver)
@@ -234,9 +251,7 @@ def served(driver: LedgerDriver) -> Iterator[str]:
     """Serve the ledger's explanations, two at a time, as a running exporter does."""
 
     def explain(selector: str, first: int) -> Explanations:
-        reader = Reader(driver.url, driver.families)
-        explainer = Explainer(reader, by_key(driver), driver.families, driver.clock.now_ms())
-        return explainer.answer(selector, first, most=2)
+        return explainer(driver, driver.families).answer(selector, first, most=2)
 
     server = start("127.0.0.1:0", build(sources(explain=explain)))
     yield f"http://{server.address}/"

@@ -132,14 +132,14 @@ def test_a_body_that_cannot_be_decoded_is_an_error(
 
 def test_a_small_body_that_grows_without_end_takes_little_memory() -> None:
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
-    packed = b"".join([bomb.compress(b"\0" * MIB) for _ in range(1024)]) + bomb.flush()
+    packed = b"".join([bomb.compress(b"\0" * MIB) for _ in range(256)]) + bomb.flush()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     with pytest.raises(SchemaError, match="larger than 16 MiB"):
         answered(whole(packed, b"Content-Encoding: gzip\r\n"))
 
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    assert len(packed) < 2 * MIB
+    assert len(packed) < MIB
     assert grown_mib < 100
 
 

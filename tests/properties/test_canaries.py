@@ -22,7 +22,7 @@ from exporter.model.samples import HOUR_MS
 from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
-from exporter.simulator.xenioo_rows import BOTS
+from exporter.simulator.xenioo import BOTS
 from exporter.web.app import build
 from exporter.web.negotiation import OPENMETRICS, TEXT
 from tests.support.fault_matrix import ERROR_BODIES

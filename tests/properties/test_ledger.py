@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.examples import examples
@@ -52,15 +52,26 @@ class Account(RuleBasedStateMachine):
         self.maintained = False
         self.label_rules_changed = False
 
-    @initialize(writes_off=st.booleans(), lookback=st.sampled_from([2, 6, 48]))
-    def open(self, writes_off: bool, lookback: int) -> None:  # noqa: FBT001
+    @initialize(
+        writes_off=st.booleans(),
+        lookback=st.sampled_from([2, 6, 48]),
+        days=st.sampled_from([0, 5]),
+    )
+    def open(self, writes_off: bool, lookback: int, days: int) -> None:  # noqa: FBT001
         limit_ms = WRITE_OFF_AFTER_MS if writes_off else None
-        query = spec(write_off_after_ms=limit_ms, lookback_ms=lookback * HOUR_MS)
+        query = spec(
+            write_off_after_ms=limit_ms,
+            lookback_ms=lookback * HOUR_MS,
+            initial_lookback_ms=days * DAY_MS,
+            span_ms=DAY_MS,
+        )
         self.driver = LedgerDriver(self.folder, query, postgresql=self.new_database())
         self.oracle = Oracle(limit_ms)
         self.label_rules = query.label_rules
         for number, channel in enumerate(CHANNELS, start=10):
             self.something_happens(channel, 0, number)
+            for back in range(3, 6 * 24, 21):
+                self.history.change(channel, self.hour(back), number)
 
     def new_database(self) -> str | None:
         """Return the URL of an empty PostgreSQL; None for SQLite."""
@@ -230,6 +241,31 @@ class Account(RuleBasedStateMachine):
             assert done[-1] == ("COMMIT", ())
             self.note(reading.window, last=True)
         self.driver.kill()
+
+    @rule(seed=seeds, number=st.integers(1, 5), kill_at=st.none() | st.integers(0, 60))
+    def slices_of_the_past_are_read(self, seed: int, number: int, kill_at: int | None) -> None:
+        """Read some right after a poll, the last of them perhaps until it is killed."""
+        if self.poll(seed):
+            return
+        for left in reversed(range(number)):
+            claim = self.driver.ledger.claim_slice()
+            if claim is None or claim.past is None:
+                return
+            window = self.driver.window(claim)
+            (reading,) = readings(self.history, self.driver.spec, window, Random(seed))  # noqa: S311
+            resets, held = self.driver.counted("provider_resets_total"), False
+            try:
+                with recorded(kill_at=None if left else kill_at):
+                    held = self.driver.apply(claim, reading, past=True).held
+                    self.driver.ledger.end_slice(claim)
+            except Killed:
+                held = self.driver.numbers() == self.oracle.last and claim.past.audits
+                self.driver.kill()
+            if not held and claim.past.audits:
+                self.history.read(window, self.series_of)
+            elif not held:
+                self.history.read_past(window)
+            self.judge(reset=self.driver.counted("provider_resets_total") > resets)
 
     def poll(
         self,

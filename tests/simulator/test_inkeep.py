@@ -62,52 +62,9 @@ def test_events_are_counted_by_hour_name_and_integration(vendor: Inkeep) -> None
     ]
 
 
-def test_every_aggregation_has_its_key_and_value(vendor: Inkeep) -> None:
-    for name, messages in (("c1", 1), ("c2", 3)):
-        vendor.traffic.add(Kind.CONVERSATION_STARTED, TEN, conversation=name, user="u1")
-        vendor.traffic.add(Kind.MESSAGE_RECEIVED, TEN, conversation=name, count=messages)
-    vendor.traffic.add(Kind.CONVERSATION_STARTED, TEN, conversation="c3")
-
-    (row,) = vendor.ask(
-        "conversations",
-        select=[
-            COUNT,
-            aggregate("sum", "userMessageCount"),
-            aggregate("countDistinct", "userProperties", "id"),
-            aggregate("count", "userProperties", "id"),
-        ],
-    )
-
-    assert row == {
-        "count_id": 3,
-        "sum_userMessageCount": 4,
-        "countDistinct_userProperties.id": 1,
-        "count_userProperties.id": 2,
-    }
-
-
 def test_nothing_groups_to_nothing_and_aggregates_to_one_row(vendor: Inkeep) -> None:
     assert vendor.ask(select=[COUNT], groupBy=BY_NAME) == []
     assert vendor.ask(select=[COUNT]) == [{"count_id": 0}]
-
-
-@pytest.mark.parametrize(
-    ("where", "kept"),
-    [
-        (leaf("type", "eq", "a"), {"a"}),
-        (leaf("createdAt", "gte", "2026-03-03T11:00:00.000Z"), {"c"}),
-        (leaf("createdAt", "lt", "2026-03-03T12:00:00+01:00"), {"a", "b"}),
-        ({"or": [leaf("type", "eq", "a"), leaf("type", "eq", "b")]}, {"a", "b"}),
-    ],
-)
-def test_a_condition_selects_rows(vendor: Inkeep, where: dict[str, Any], kept: set[str]) -> None:
-    vendor.traffic.add(Kind.SEARCH, TEN, event="a")
-    vendor.traffic.add(Kind.SEARCH, TEN, event="b")
-    vendor.traffic.add(Kind.SEARCH, TEN + HOUR, event="c")
-
-    found = vendor.ask(select=[COUNT], groupBy=BY_NAME, where={"and": [where]})
-
-    assert {row["type"] for row in found} == kept
 
 
 @pytest.mark.parametrize(

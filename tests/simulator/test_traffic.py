@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from exporter.simulator.conversations import Kind, relative_volume
+from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from tests.support.virtual import START_MS
 
@@ -36,14 +36,6 @@ def test_parts_of_a_window_add_up_to_the_whole() -> None:
 
     assert all(parts)
     assert sum(parts) == traffic.truth(Kind.MESSAGE_SENT, (borders[0], borders[-1]), LATER)
-
-
-def test_nights_and_weekends_are_quieter_and_years_grow() -> None:
-    monday_noon = 494_220  # 2026-05-18T12:00Z
-
-    assert relative_volume(monday_noon - 9) < relative_volume(monday_noon) / 2
-    assert relative_volume(monday_noon + 5 * 24) < relative_volume(monday_noon)
-    assert relative_volume(monday_noon + 8736) > relative_volume(monday_noon)
 
 
 def test_a_share_of_the_generated_records_is_late() -> None:

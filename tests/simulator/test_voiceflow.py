@@ -8,8 +8,7 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.voiceflow import KEY, PROJECT, build
-from exporter.simulator.voiceflow_rows import MAIN
+from exporter.simulator.voiceflow import KEY, MAIN, PROJECT, build
 from tests.simulator.vendor import HOUR, NINE, Vendor
 
 FILTER = {

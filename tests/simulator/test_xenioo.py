@@ -7,8 +7,7 @@ import httpx
 import pytest
 
 from exporter.simulator.conversations import Kind
-from exporter.simulator.xenioo import ACCOUNT_KEY, build
-from exporter.simulator.xenioo_rows import BOTS
+from exporter.simulator.xenioo import ACCOUNT_KEY, BOTS, build
 from tests.simulator.vendor import HOUR, Vendor
 from tests.support.virtual import START_MS
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from exporter.ledger.rows import Applied, Claim, View
+from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, replica
 from exporter.model.families import NORMALISED
@@ -168,9 +169,24 @@ class LedgerDriver:
         return self.claim(target)
 
     def window(self, claim: Claim) -> Window:
-        """Return what a poll of ``claim`` reads now."""
+        """Return what a poll or a slice of ``claim`` reads now."""
         (claimed,) = [each for each in self.specs if each.key == (claim.target, claim.query)]
+        if claim.past is not None:
+            return past_window(claimed, claim.past, self.clock.now_ms())
         return poll_window(claimed, claim, self.clock.now_ms())
+
+    def read_slice(self, hours: Hours | None = None, **reading: Any) -> Applied | None:
+        """Apply a complete read of the next slice, as ``poll`` does; None: there is none due."""
+        claim = self.ledger.claim_slice()
+        if claim is None:
+            return None
+        window = self.window(claim)
+        counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
+        inside = [row for row in counts if window.holds(row[1])]
+        parts: dict[str, Any] = {"window": window, "counts": inside} | reading
+        applied = self.apply(claim, Reading(**parts), past=True)
+        self.ledger.end_slice(claim)
+        return applied
 
     def poll(
         self, hours: Hours | None = None, *, claim: Claim | None = None, **reading: Any
@@ -186,9 +202,9 @@ class LedgerDriver:
         self.end(claim, held=applied.held)
         return applied
 
-    def apply(self, claim: Claim, reading: Reading) -> Applied:
+    def apply(self, claim: Claim, reading: Reading, *, past: bool = False) -> Applied:
         """Apply a reading; the poll goes on."""
-        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms())
+        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), past=past)
 
     def end(self, claim: Claim, *, held: bool = False) -> None:
         """End a poll that was answered."""

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from exporter.web import passwords
 from exporter.web.app import build
-from exporter.web.guard import Access, credentials
+from exporter.web.guard import Access, TokenBucket, credentials
 from exporter.web.options import RateOptions
 from exporter.web.passwords import WAITING_CHECKS, WAITING_OF_A_CLIENT, Overloaded, Passwords
-from exporter.web.rate import TokenBucket
 from tests.support.virtual import VirtualClock
 from tests.web.served import ask, sources
 

@@ -7,8 +7,7 @@ import httpx
 import pytest
 
 from exporter.web.app import build
-from exporter.web.guard import Access
-from exporter.web.hosts import is_allowed
+from exporter.web.guard import Access, is_allowed
 from tests.web.served import ask, sources
 
 ALLOWED = (

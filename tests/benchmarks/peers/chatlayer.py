@@ -9,7 +9,7 @@ import json
 import sys
 from urllib.parse import parse_qs
 
-from exporter.simulator.chatlayer_format import BOT
+from exporter.simulator.chatlayer_answers import BOT
 from exporter.simulator.times import milliseconds, stamp
 from tests.benchmarks.peers.serving import serve
 

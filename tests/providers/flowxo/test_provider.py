@@ -88,27 +88,8 @@ def test_what_users_wrote_is_not_even_asked_for_unless_it_may_be_shown(
     assert [query.spec.name for query in target(privacy, **LISTS).queries] == names
 
 
-def test_top_lists_are_off_unless_wanted() -> None:
-    assert [query.spec.name for query in target(Privacy(top_messages="allowlist")).queries] == [
-        "hourly"
-    ]
-
-
 def test_listed_messages_are_compared_by_their_normalized_form() -> None:
     built = target(Privacy(top_messages="allowlist"), **LISTS)
     label_rules = built.queries[-1].spec.label_rules["message"]
 
     assert (label_rules.name("hi"), label_rules.name("bye")) == ("Hi", "other")
-
-
-def test_the_counters_are_known_before_the_first_poll() -> None:
-    assert set(target().queries[0].spec.known) == {
-        ("chatbot_messages_received_total", ("promo", "", "")),
-        ("chatbot_messages_sent_total", ("promo", "", "")),
-        ("chatbot_flow_triggers_total", ("promo", "")),
-        ("chatbot_new_users_total", ("promo", "", "")),
-    }
-
-
-def test_top_lists_are_slow_and_hours_are_not() -> None:
-    assert [query.spec.interval_ms for query in target(**LISTS).queries] == [300_000, 3_600_000]

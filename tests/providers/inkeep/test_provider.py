@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import Refused, SchemaError, Truncated
+from exporter.errors import Refused, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.simulator.conversations import Kind
-from exporter.simulator.inkeep import KEY
 from exporter.simulator.traffic import Traffic
 from tests.providers.inkeep.vendor import HOUR, WINDOW, Vendor
 
@@ -31,13 +30,6 @@ def vendor(script: Script, **settings: Any) -> Vendor:
     for kind, entry in script:
         made.traffic.add(kind, HOUR - HOUR_MS + 1, **entry)
     return made
-
-
-def test_there_are_five_queries_and_distinct_counts_are_slow() -> None:
-    specs = [query.spec for query in Vendor().target.queries]
-
-    assert [spec.name for spec in specs] == list(QUERIES)
-    assert [spec.interval_ms for spec in specs] == [300_000] * 4 + [3_600_000]
 
 
 def test_an_event_counts_by_name_and_into_the_family_it_means() -> None:
@@ -96,17 +88,6 @@ def test_the_settings_add_to_the_map_and_replace_in_it() -> None:
     }
 
 
-def test_what_the_map_promises_is_known_from_the_start() -> None:
-    made = Vendor(event_map={"x": "chatbot_goals_reached_total"})
-
-    assert made.target.queries[0].spec.known == (
-        (RECEIVED, ("docs", "", "")),
-        (SENT, ("docs", "", "")),
-        (SEARCHES, ("docs", "", "")),
-        ("chatbot_goals_reached_total", ("docs", "", "", "")),
-    )
-
-
 def test_another_map_is_another_meaning_of_events_alone() -> None:
     plain = [query.spec.fingerprint for query in Vendor().target.queries]
     mapped = [query.spec.fingerprint for query in Vendor(event_map={"x": SENT}).target.queries]
@@ -122,17 +103,6 @@ def test_a_conversation_grows_after_its_hour() -> None:
 
     assert before == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 1}
     assert made.counts("conversations") == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 3}
-
-
-def test_a_late_event_and_a_deleted_one_are_seen() -> None:
-    made = vendor([])
-    gone = made.traffic.add(Kind.SEARCH, HOUR - HOUR_MS, count=2)
-    made.traffic.add(Kind.SEARCH, HOUR - HOUR_MS, visible_ms=made.clock.now_ms() + 60_000)
-    before = made.counts("events")[SEARCHES, ""]
-    made.clock.step(120_000)
-    made.traffic.retract(gone, made.clock.now_ms())
-
-    assert (before, made.counts("events")[SEARCHES, ""]) == (2, 1)
 
 
 def test_feedback_counts_by_rating() -> None:
@@ -174,12 +144,6 @@ def test_a_kind_that_the_widget_does_not_have_is_other_and_never_shown() -> None
 
     assert made.counts("escalations") == {(ESCALATIONS, "", "other"): 1, (HANDOVERS, ""): 1}
     assert dict(reading.dropped) == {(ESCALATIONS, "not_allowlisted"): 1}
-
-
-def test_handovers_come_from_escalations_alone() -> None:
-    made = vendor([(Kind.HANDOVER, {"count": 2})])
-
-    assert {key[0] for key in made.counts("events")} == {EVENTS}
 
 
 def test_a_cut_answer_is_asked_for_in_halves() -> None:
@@ -280,29 +244,3 @@ def test_requests_are_small_named_and_never_for_rows() -> None:
         assert "searchQuery" not in str(seen.body)
         assert not {"limit", "offset"} & seen.body.keys()
     assert made.service.writes() == []
-
-
-def test_no_identifier_and_no_text_gets_into_a_reading_or_a_fault(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    personal = {"user": "canary-user", "conversation": "canary-talk", "text": "canary words"}
-    kinds = (
-        Kind.MESSAGE_RECEIVED,
-        Kind.CONVERSATION_STARTED,
-        Kind.HANDOVER,
-        Kind.SEARCH,
-    )
-    made = vendor([(kind, dict(personal)) for kind in kinds])
-
-    told = [repr(made.read(name)) for name in QUERIES]
-    for field in ("count_id", "createdAt_hour", "type", "integrationId"):
-        made.service.faults.on("wrong_type", field=field)
-        with pytest.raises(SchemaError) as caught:
-            made.read("events")
-        told.append(repr(caught.value))
-        made.service.faults.off("wrong_type")
-
-    printed = capsys.readouterr()
-    everything = "".join([*told, caplog.text, printed.out, printed.err])
-    assert "canary" not in everything
-    assert KEY not in everything

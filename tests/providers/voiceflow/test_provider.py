@@ -40,32 +40,6 @@ def total(readings: list[Reading]) -> float:
     return sum(value for reading in readings for _, _, value in reading.counts)
 
 
-def test_there_is_one_query_per_kind_project_and_environment() -> None:
-    built = target(
-        queries=["interactions", "top_intents"],
-        projects=["p1", {"id": "p2", "alias": "docs"}],
-        environments=["main", {"id": "e2", "alias": "test"}],
-    )
-
-    assert [query.spec.name for query in built.queries] == [
-        "interactions/p1/main",
-        "interactions/p1/test",
-        "interactions/docs/main",
-        "interactions/docs/test",
-        "top_intents/p1/main",
-        "top_intents/p1/test",
-        "top_intents/docs/main",
-        "top_intents/docs/test",
-    ]
-    assert len({query.spec.fingerprint for query in built.queries}) == 8
-
-
-def test_top_lists_are_slow_and_counts_are_not() -> None:
-    specs = [query.spec for query in target(queries=["interactions", "top_intents"]).queries]
-
-    assert [spec.interval_ms for spec in specs] == [300_000, 3_600_000]
-
-
 def test_an_alias_is_naming_and_not_meaning() -> None:
     plain = target(projects=["p1"], environments=["e1"]).queries[0].spec
     named = target(

@@ -195,12 +195,6 @@ def test_targets_that_name_the_same_key_share_a_budget_even_if_it_cannot_be_read
     assert missing == same != other
 
 
-def test_hours_are_read_first_and_a_day_in_the_second_call(account: Account) -> None:
-    account.run(60 * 5)
-
-    assert account.modes == ["hour/3", "day/3", "hour/3", "hour/3", "hour/3"]
-
-
 def test_a_day_is_read_once_and_only_when_it_has_settled(account: Account) -> None:
     account.run(60 * 48)
 

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.errors import ProviderError, Refused, Throttled, TimedOut, Unauthorized
 from exporter.providers.xenioo.provider import wait_s, waited_out
-from exporter.simulator.xenioo_rows import BOTS
+from exporter.simulator.xenioo import BOTS
 from tests.providers.xenioo.account import Account, is_statistics, read_once
 from tests.support.virtual import START_MS
 

@@ -1,0 +1,361 @@
+"""The truth as Chatlayer's answers: tracking events in pages without order, and values by bucket."""
+
+import base64
+import hashlib
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from exporter.simulator.conversations import Kind, Occurrence
+from exporter.simulator.server import Call, Refusal, Rows
+from exporter.simulator.times import DAY_MS, HOUR_MS, Instant, milliseconds, stamp
+from exporter.simulator.traffic import Traffic
+
+BOT = "b7x2k9"
+TEAM = "t4q8w1"
+Version = Literal["LIVE", "DRAFT"]
+VERSIONS: tuple[Version, ...] = ("LIVE", "DRAFT")
+
+MAPS = frozenset({"labels", "attributes"})
+
+# The gRPC status that the gateway gives for each HTTP status.
+_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 429: 8, 500: 13, 501: 12, 503: 14, 504: 4}
+
+
+def error_body(status: int, reason: str) -> Any:
+    """Return an error as grpc-gateway writes it."""
+    return {"code": _CODES.get(status, 2), "message": reason, "details": []}
+
+
+def version_of(environment: str) -> Version:
+    """Return the version that an occurrence of the truth belongs to."""
+    return "DRAFT" if environment == "staging" else "LIVE"
+
+
+def choice(name: str, many: int) -> int:
+    """Return a number below ``many`` that is always the same for ``name``."""
+    return zlib.crc32(name.encode()) % many
+
+
+def formatted(payload: Any, modes: Mapping[str, Any]) -> Any:
+    """Return ``payload`` in the format that the modes ask for."""
+    payload = _without_empty(payload) if "omit_empty" in modes else payload
+    return _camel_case(payload) if "camel_case" in modes else payload
+
+
+def _without_empty(value: Any) -> Any:
+    """Return ``value`` without fields that are empty or 0, as proto3 writes them by default."""
+    match value:
+        case dict():
+            kept = {key: _without_empty(each) for key, each in value.items()}
+            return {key: each for key, each in kept.items() if each not in ("", 0, None, [], {})}
+        case list():
+            return [_without_empty(each) for each in value]
+        case _:
+            return value
+
+
+def _camel_case(value: Any) -> Any:
+    """Return ``value`` with field names in camel case; the keys of maps are the customer's own."""
+    match value:
+        case dict():
+            return {
+                _camel(key): each if key in MAPS else _camel_case(each)
+                for key, each in value.items()
+            }
+        case list():
+            return [_camel_case(each) for each in value]
+        case _:
+            return value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
+
+
+NAMES: Mapping[Kind, str] = {
+    Kind.HANDOVER: "handover",
+    Kind.GOAL: "goal_booked",
+    Kind.FEEDBACK: "feedback_given",
+    Kind.FALLBACK: "not_understood",
+    Kind.SEARCH: "search_submitted",
+    Kind.FLOW_TRIGGER: "flow_entered",
+}
+"""The tracking events of this customer's flows; the vendor has none of its own."""
+
+EVENT_MODES = frozenset(
+    {
+        "short_pages",  # at most 7 events a page
+        "empty_page",  # the first page has a token and no events
+        "repeated_rows",  # every page begins with the last events of the one before
+        "expired_token",  # a token is refused
+        "looping_token",  # every page has the same token
+        "no_ids",
+        "changed_content",  # the same ids, another conversation each
+        "unfiltered_time",  # includes events outside the range
+        "varied_fractions",  # timestamps with 0, 3, 6 or 9 digits
+        "broken_times",  # no event has a valid time
+    }
+)
+MOST = 100
+FEW = 7
+REPEATED = 3
+DIGITS = (0, 3, 6, 9)
+
+
+class EventFilter(msgspec.Struct, forbid_unknown_fields=True):
+    """An event passes when its attribute ``key`` is one of the values; operators are not known."""
+
+    key: str
+    operator: str
+    value: list[str]
+
+
+class EventQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """One page of an event list, asked by a query string or a body; without a version a team's."""
+
+    start_time: Instant
+    end_time: Instant
+    version: Version | None = None
+    page_size: Annotated[int, msgspec.Meta(ge=1)] = 10
+    page_token: str = ""
+    filters: list[EventFilter] = []
+
+    @property
+    def digest(self) -> str:
+        """Return what binds a token to its list."""
+        filters = [(each.key, each.value) for each in self.filters]
+        text = repr((self.start_time, self.end_time, self.version, filters))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def page(
+    traffic: Traffic, query: EventQuery, now_ms: int, modes: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], str]:
+    """Return one page and the token of the next, empty after the last.
+
+    The list is fixed when its first page is asked for; what arrives later is not in it.
+    """
+    as_of_ms, offset = _decoded_token(query, modes) if query.page_token else (now_ms, 0)
+    if "empty_page" in modes and not query.page_token:
+        return [], _token(query, as_of_ms, 0)
+    found = _events(traffic, query, as_of_ms, modes)
+    size = min(FEW if "short_pages" in modes else MOST, query.page_size)
+    begin = max(0, offset - REPEATED) if "repeated_rows" in modes else offset
+    following = "" if offset + size >= len(found) else _token(query, as_of_ms, offset + size)
+    if "looping_token" in modes:
+        following = _token(query, as_of_ms, 0)
+    return [_event(one, modes) for one in found[begin : offset + size]], following
+
+
+def _events(
+    traffic: Traffic, query: EventQuery, as_of_ms: int, modes: Mapping[str, Any]
+) -> list[Occurrence]:
+    more_ms = HOUR_MS if "unfiltered_time" in modes else 0
+    window = milliseconds(query.start_time) - more_ms, milliseconds(query.end_time) + more_ms
+    found = [
+        one
+        for kind in NAMES
+        for one in traffic.records(kind, window, as_of_ms)
+        if query.version in (None, version_of(one.get("environment")))
+        and all(_attributes(one).get(each.key) in each.value for each in query.filters)
+    ]
+    return sorted(found, key=lambda one: (choice(one.id, 2**32), one.id))
+
+
+def _attributes(one: Occurrence) -> dict[str, str]:
+    known = {"flow": one.get("flow") or "main", "step_name": one.kind.value}
+    return known | {"input": f"canary text of {one.get('user') or 'somebody'}"}
+
+
+def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
+    digits = DIGITS[choice(one.id, 4)] if "varied_fractions" in modes else 3
+    changed = "-changed" if "changed_content" in modes else ""
+    return {
+        "id": "" if "no_ids" in modes else f"event-{one.id}",
+        "event": NAMES[one.kind],
+        "bot_id": BOT,
+        "version": version_of(one.get("environment")),
+        "user_id": one.get("user"),
+        "channel_id": "64f0aa",
+        "channel_type": one.get("channel"),
+        "conversation_id": one.get("conversation") + changed,
+        "attributes": _attributes(one),
+        "timestamp": "yesterday" if "broken_times" in modes else stamp(one.at_ms, digits),
+    }
+
+
+def _token(query: EventQuery, as_of_ms: int, offset: int) -> str:
+    text = json.dumps([query.digest, as_of_ms, offset])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _decoded_token(query: EventQuery, modes: Mapping[str, Any]) -> tuple[int, int]:
+    try:
+        digest, as_of_ms, offset = json.loads(base64.urlsafe_b64decode(query.page_token))
+    except ValueError:
+        digest = as_of_ms = offset = None
+    if digest != query.digest or "expired_token" in modes:
+        raise Refusal(400, "invalid page token")
+    return as_of_ms, offset
+
+
+STEPS: Mapping[str, int] = {"1h": HOUR_MS, "1d": DAY_MS}
+SERIES_MODES = frozenset(
+    {
+        "series_labels",  # names beside the series instead of a map in each
+        "x_epoch",  # x_values as texts of seconds since 1970
+        "x_missing",  # no x_values
+        "numbers_as_text",
+        "with_total",  # a series that holds the sum of the others
+        "one_series",  # only that sum
+    }
+)
+TOTAL = (("type", "total"),)
+TYPES = ("understood", "not_understood", "click")
+CAMPAIGNS = (("", ""), ("spring24", "newsletter"), ("blackfriday", "social"))
+
+Labels = tuple[tuple[str, str], ...]
+Table = dict[Labels, list[int]]
+"""The values of each series, bucket by bucket."""
+
+
+class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """What is asked for; without a version it is a team's."""
+
+    start_time: Instant
+    end_time: Instant
+    bucket: Literal["1h", "1d"]
+    version: Version | None = None
+    group_by: Literal["", "channel_type", "bot_id,campaign_id,campaign_source"] = ""
+
+    @property
+    def step_ms(self) -> int:
+        """Return the length of a bucket, which must be smaller than the range."""
+        step_ms = STEPS[self.bucket]
+        if step_ms >= milliseconds(self.end_time) - milliseconds(self.start_time):
+            raise Refusal(400, "bucket must be smaller than the range")
+        return step_ms
+
+    @property
+    def starts(self) -> list[int]:
+        """Return where the buckets start."""
+        start_ms = milliseconds(self.start_time)
+        first_ms = start_ms - start_ms % self.step_ms
+        return list(range(first_ms, milliseconds(self.end_time), self.step_ms))
+
+
+Values = Callable[[Traffic, SeriesQuery, Call], Table]
+
+
+def conversations(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
+    """Return how many conversations began, by group."""
+
+    def labels(one: Occurrence) -> Labels:
+        campaign, source = CAMPAIGNS[choice(one.get("conversation"), len(CAMPAIGNS))]
+        values = {
+            "bot_id": BOT,
+            "channel_type": one.get("channel"),
+            "campaign_id": campaign,
+            "campaign_source": source,
+        }
+        return tuple((key, values[key]) for key in query.group_by.split(",") if key)
+
+    return _counted(traffic, query, call, Kind.CONVERSATION_STARTED, labels)
+
+
+def messages(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
+    """Return messages of users, by how the bot took them."""
+    table = _counted(
+        traffic,
+        query,
+        call,
+        Kind.MESSAGE_RECEIVED,
+        lambda one: (("type", TYPES[choice(one.id, len(TYPES))]),),
+    )
+    total = [sum(column) for column in zip(*table.values(), strict=True)]
+    if total and "one_series" in call.faults:
+        return {TOTAL: total}
+    return table | {TOTAL: total} if total and "with_total" in call.faults else table
+
+
+def knowledge_base(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
+    """Return uses of the knowledge base."""
+    return _counted(traffic, query, call, Kind.KB_HIT, lambda _: (("type", "hits"),))
+
+
+def users(traffic: Traffic, query: SeriesQuery, call: Call) -> Table:
+    """Return distinct users of each bucket: all, new and returning ones."""
+    every = _users(traffic, query, call, Kind.MESSAGE_RECEIVED)
+    new = _users(traffic, query, call, Kind.NEW_USER)
+    if "one_series" in call.faults:
+        return {(("type", "active"),): [len(each) for each in every]}
+    pairs = list(zip(every, new, strict=True))
+    return {
+        TOTAL: [len(all_) for all_, _ in pairs],
+        (("type", "new"),): [len(all_ & new_) for all_, new_ in pairs],
+        (("type", "returning"),): [len(all_ - new_) for all_, new_ in pairs],
+    }
+
+
+def series_data(
+    table: Table, query: SeriesQuery, modes: Mapping[str, Any]
+) -> tuple[dict[str, Any], Rows]:
+    """Return SeriesData in the form that the modes ask for, and its series."""
+    apart = "series_labels" in modes
+    rows: Rows = [
+        {
+            "mean": sum(values) // max(1, len(values)),
+            "values": [str(value) for value in values] if "numbers_as_text" in modes else values,
+            "max": max(values, default=0),
+            "min": min(values, default=0),
+            "sum": sum(values),
+            "labels": {} if apart else dict(labels),
+        }
+        for labels, values in sorted(table.items())
+    ]
+    names = [" ".join(value for _, value in labels) for labels in sorted(table)]
+    starts = [] if "x_missing" in modes else query.starts
+    x_values = [str(at // 1000) if "x_epoch" in modes else stamp(at, 0) for at in starts]
+    return {"series": rows, "series_labels": names if apart else [], "x_values": x_values}, rows
+
+
+def _buckets(
+    traffic: Traffic, query: SeriesQuery, call: Call, kind: Kind
+) -> tuple[int, list[tuple[int, Occurrence]]]:
+    """Return how many buckets there are, and what happened with the number of its bucket."""
+    starts = query.starts
+    window = milliseconds(query.start_time), milliseconds(query.end_time)
+    found = [
+        ((one.at_ms - starts[0]) // query.step_ms, one)
+        for one in traffic.records(kind, window, call.now_ms)
+        if query.version in (None, version_of(one.get("environment")))
+    ]
+    return len(starts), found
+
+
+def _counted(
+    traffic: Traffic,
+    query: SeriesQuery,
+    call: Call,
+    kind: Kind,
+    labels: Callable[[Occurrence], Labels],
+) -> Table:
+    number, found = _buckets(traffic, query, call, kind)
+    counts: defaultdict[Labels, Counter[int]] = defaultdict(Counter)
+    for bucket, one in found:
+        counts[labels(one)][bucket] += one.amount
+    return {key: [each[bucket] for bucket in range(number)] for key, each in counts.items()}
+
+
+def _users(traffic: Traffic, query: SeriesQuery, call: Call, kind: Kind) -> list[set[str]]:
+    number, found = _buckets(traffic, query, call, kind)
+    seen: list[set[str]] = [set() for _ in range(number)]
+    for bucket, one in found:
+        seen[bucket].add(one.get("user"))
+    return seen
