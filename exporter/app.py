@@ -129,6 +129,7 @@ class App:
             ready=self.ready,
             status=self.status,
             explain=self.explain,
+            families=lambda: status.families(self._publisher.states, self._families),
             hosts=self._hosts,
             verify=self._verify if self._opened and self._ledger.shared else None,
         )

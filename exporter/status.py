@@ -1,16 +1,18 @@
 """What the status page and ``/api/v1/status`` show, as data; the JSON has these names and shapes."""
 
-from collections import deque
+import math
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from exporter.engagement.expectation import HourExpectation
 from exporter.exposition.engagement import BotEngagement
-from exporter.ledger.rows import QueryState
+from exporter.ledger.rows import AuditState, QueryState
 from exporter.model.query import QueryKey
-from exporter.model.samples import SelfCount
+from exporter.model.samples import DAY_MS, Family, SelfCount
 from exporter.polling.poll import PollResult
 from exporter.telemetry.counters import PREFIX
 
@@ -55,6 +57,30 @@ class BudgetStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryStatus:
+    """How much of the past is read while a first start reads it: ``12 of 35 days``."""
+
+    days_read: int
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStatus:
+    """What the last audit found, which read the last ``days`` again: ``days_equal`` of them agree.
+
+    ``different`` and ``missing`` are buckets; ``difference`` is by family what they differed by
+    before the vendor's values were applied.
+    """
+
+    at_ms: int
+    days: int
+    days_equal: int
+    different: int
+    missing: int
+    difference: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class PollStatus:
     """One finished poll: its start, how long it took, ``ok`` or a reason, and rows read."""
 
@@ -70,6 +96,7 @@ class QueryStatus:
 
     ``polls`` are the recent ones. ``overhang`` is what was counted and later
     retracted by the provider and is not yet repaid; ``revisions`` how often a bucket changed.
+    ``history`` is None once the past is read, ``audit`` until one was completed.
     """
 
     name: str
@@ -85,6 +112,8 @@ class QueryStatus:
     overhang: float = 0
     revisions: int = 0
     budget: BudgetStatus | None = None
+    history: HistoryStatus | None = None
+    audit: AuditStatus | None = None
     polls: tuple[PollStatus, ...] = ()
 
 
@@ -110,16 +139,6 @@ class WindowStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class HourStatus:
-    """One hour's engagement, what was expected and the usual distance; None: not known."""
-
-    start_ms: int
-    engagement: float | None
-    expected: float | None
-    deviation: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class BotStatus:
     """One bot and its engagement; ``window`` is the one that ``verdict`` is about.
 
@@ -134,17 +153,24 @@ class BotStatus:
     weeks: float
     late: bool
     end_ms: int
-    hours: tuple[HourStatus, ...]
+    holiday: bool | None
+    hours: tuple[HourExpectation, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """One configured account."""
+    """One configured account.
+
+    ``history`` is that of the query which is furthest behind, ``audit`` sums up those of all
+    queries; its instant is the oldest.
+    """
 
     name: str
     provider: str
     queries: tuple[QueryStatus, ...]
     bots: tuple[BotStatus, ...] = ()
+    history: HistoryStatus | None = None
+    audit: AuditStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +187,20 @@ class Status:
     config_loaded_ms: int
     targets: tuple[TargetStatus, ...]
     superseded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStatus:
+    """A metric family that vendors' data feeds now, and the targets that it comes from.
+
+    ``retracted`` is a target that has overhang in it.
+    """
+
+    name: str
+    help: str
+    series: int
+    targets: tuple[str, ...]
+    retracted: str | None = None
 
 
 class RecentPolls:
@@ -193,15 +233,78 @@ def targets(
     bots = sorted(engagement, key=lambda each: each.labels)
     ordered = sorted(states, key=lambda each: (each[0].target, each[0].query))
     return tuple(
-        TargetStatus(
-            name=name,
-            provider=provider,
-            queries=tuple(
-                _query(state, counts.get(name, {}), recent, up=up) for state, up in group
-            ),
-            bots=tuple(_bot(each) for each in bots if each.labels.target == name),
+        _target(
+            name,
+            provider,
+            [(s, _query(s, counts.get(name, {}), recent, up=up)) for s, up in group],
+            tuple(_bot(each) for each in bots if each.labels.target == name),
         )
         for (name, provider), group in groupby(ordered, lambda s: (s[0].target, s[0].provider))
+    )
+
+
+def _target(
+    name: str,
+    provider: str,
+    queries: Sequence[tuple[QueryState, QueryStatus]],
+    bots: tuple[BotStatus, ...],
+) -> TargetStatus:
+    reading = [each.history for _, each in queries if each.history is not None]
+    audits = [state.audit for state, _ in queries if state.audit is not None]
+    return TargetStatus(
+        name=name,
+        provider=provider,
+        queries=tuple(each for _, each in queries),
+        bots=bots,
+        history=min(reading, key=lambda each: each.days_read, default=None),
+        audit=_audit(audits),
+    )
+
+
+def _history(state: QueryState) -> HistoryStatus | None:
+    left = state.history
+    if left is None or state.epoch_ms is None:
+        return None
+    read_ms, whole_ms = (state.epoch_ms - at_ms for at_ms in (left.until_ms, left.from_ms))
+    return HistoryStatus(read_ms // DAY_MS, round(whole_ms / DAY_MS))
+
+
+def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:
+    if not audits:
+        return None
+    longest_ms = max(each.until_ms - each.from_ms for each in audits)
+    days = math.ceil(longest_ms / DAY_MS)
+    difference: Counter[str] = Counter()
+    for each in audits:
+        difference.update(each.difference)
+    return AuditStatus(
+        at_ms=min(each.at_ms for each in audits),
+        days=days,
+        days_equal=max(0, days - len({day for each in audits for day in each.days})),
+        different=sum(each.different for each in audits),
+        missing=sum(each.missing for each in audits),
+        difference={family: units for family, units in difference.items() if units},
+    )
+
+
+def families(
+    states: Sequence[tuple[QueryState, bool]], known: Mapping[str, Family]
+) -> tuple[FamilyStatus, ...]:
+    """Return the families that have series now, by name."""
+    fed: defaultdict[str, list[QueryState]] = defaultdict(list)
+    for state, _ in states:
+        for name, number in state.series.items():
+            if number:
+                fed[name].append(state)
+    return tuple(
+        FamilyStatus(
+            name=name,
+            help=known[name].help,
+            series=sum(state.series[name] for state in feeding),
+            targets=tuple(sorted({state.target for state in feeding})),
+            retracted=next((s.target for s in feeding if s.overhang.get(name)), None),
+        )
+        for name, feeding in sorted(fed.items())
     )
 
 
@@ -222,6 +325,8 @@ def _query(
         overhang=sum(state.overhang.values()),
         revisions=round(_total(counts, "revisions_total", state.query)),
         budget=_budget(state),
+        history=_history(state),
+        audit=_audit([state.audit] if state.audit else []),
         polls=recent.of((state.target, state.query)),
     )
 
@@ -241,10 +346,8 @@ def _bot(bot: BotEngagement) -> BotStatus:
         weeks=bot.weeks,
         late=bot.late,
         end_ms=bot.end_ms,
-        hours=tuple(
-            HourStatus(each.start_ms, each.engagement, each.expected, each.deviation)
-            for each in bot.last_week()
-        ),
+        holiday=bot.holiday,
+        hours=tuple(bot.last_week()),
     )
 
 

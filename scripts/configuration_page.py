@@ -126,7 +126,7 @@ def _default(field: FieldInfo, kind: str) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, BaseModel):
+    if value is None or value == "" or isinstance(value, BaseModel):
         return ""
     return f"`{_as_yaml(_written(value, kind))}`"
 

@@ -5,6 +5,7 @@ not its luck. ``HYPOTHESIS_PROFILE=thorough`` runs ten times the examples.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.support.driver import scratch
+from tests.support.postgresql import PostgreSQL, server
 
 pytest.register_assert_rewrite(  # so that their asserts explain themselves
     "tests.e2e.processes", "tests.faults.bench"
@@ -41,6 +43,14 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         return
     with scratch() as folder:
         yield folder
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL on this machine")
+    with server() as made:
+        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,7 +1,17 @@
 """What the page's figures are made of."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from exporter import status
+from exporter.engagement.expectation import WindowScore
+from exporter.engagement.hours import Calendar, HourlyCounts
+from exporter.exposition.engagement import BotEngagement
+from exporter.ledger.hours import BotLabels
 from exporter.ledger.rows import QueryState
+from exporter.model.families import MESSAGES_RECEIVED, MESSAGES_SENT
 from exporter.model.samples import SelfCount
 
 STATE = QueryState(
@@ -33,3 +43,56 @@ def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
     (target,) = status.targets([(STATE, True)], {"shop": counts}, status.RecentPolls())
 
     assert target.queries[0].dropped_series == 3
+
+
+USUAL: dict[str, Any] = {
+    "end_ms": 0,
+    "late": False,
+    "weeks": 5.0,
+    "holiday": None,
+    "_expectation": None,
+    "_hours": HourlyCounts(0, (7.0, None)),
+    "_calendar": Calendar(),
+    "_arrived": (),
+}
+
+
+def test_families_are_those_with_series_now() -> None:
+    received, sent = MESSAGES_RECEIVED.name, MESSAGES_SENT.name
+    docs = replace(STATE, target="docs", series={received: 2, sent: 0})
+    shop = replace(STATE, series={received: 3}, overhang={received: 4.0})
+
+    (found,) = status.families(
+        [(docs, True), (shop, True)], {received: MESSAGES_RECEIVED, sent: MESSAGES_SENT}
+    )
+
+    assert found == status.FamilyStatus(
+        received, MESSAGES_RECEIVED.help, 5, ("docs", "shop"), retracted="shop"
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict", "hours"),
+    [
+        ({}, "not judged", None),
+        ({1: -2.9, 24: 2.9, 48: 1.0}, "as expected", 24),
+        ({1: -2.0, 3: 1.0}, "as expected", 3),
+        ({1: -3.0, 3: -5.5, 24: 4.0}, "below", 3),
+        ({24: 3.0, 48: -2.0}, "above", 24),
+    ],
+)
+def test_a_bots_verdict_is_about_the_window_that_is_farthest_off(
+    scores: dict[int, float], verdict: str, hours: int | None
+) -> None:
+    bot = BotEngagement(
+        labels=BotLabels("flowxo", "shop", "promo", ""),
+        scores={length: WindowScore(10, 20, 3, score) for length, score in scores.items()},
+        **USUAL,
+    )
+
+    (target,) = status.targets([(STATE, True)], {}, status.RecentPolls(), [bot])
+
+    (shown,) = target.bots
+    assert (shown.verdict, shown.window and shown.window.hours) == (verdict, hours)
+    assert [window.score for window in shown.windows] == [*scores.values()]
+    assert [hour.engagement for hour in shown.hours] == [7.0, None]

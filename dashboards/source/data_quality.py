@@ -201,6 +201,21 @@ def ledger() -> tuple[Panel, ...]:
             (f"max by (job, instance) ({OWN}claims{{{JOB}}})", "{{instance}}"),
         ),
         lines(
+            "Ledger reachable",
+            "1 if the last check for changes by other replicas succeeded; 0: no series of a "
+            "target is shown.",
+            "bool_yes_no",
+            (f"min by (job, instance) ({OWN}ledger_reachable{{{JOB}}})", "{{instance}}"),
+            none="The ledger is not on PostgreSQL",
+        ),
+        lines(
+            "Superseded queries",
+            "Queries that another replica has newer settings of, which this one leaves to it.",
+            "short",
+            (f"max by (job, instance) ({OWN}superseded_queries{{{JOB}}})", "{{instance}}"),
+            none="The ledger is not on PostgreSQL",
+        ),
+        lines(
             "Claims lost per hour",
             "Claims another replica took before the poll committed.",
             "short",

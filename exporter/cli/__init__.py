@@ -3,7 +3,18 @@
 import click
 
 from exporter import __version__
-from exporter.cli import check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
+from exporter.cli import (
+    audit,
+    check_config,
+    demo,
+    explain,
+    ledger,
+    manifest,
+    metrics,
+    plan,
+    run,
+    simulate,
+)
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -18,6 +29,7 @@ First steps:
   chatbot-exporter run --config exporter.yaml   serve /metrics
   chatbot-exporter metrics                      list the metric families
   chatbot-exporter explain SELECTOR             show how a series adds up
+  chatbot-exporter audit                        compare the ledger with the vendors
 
 Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
 """
@@ -32,5 +44,7 @@ def main() -> None:
     """Run one command."""
 
 
-for each in (check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate):
+for each in (
+    audit, check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
+):  # fmt: skip
     main.add_command(each.command)

@@ -20,12 +20,16 @@ _HEAD = ("TARGET", "QUERY", "EVERY", "CALLS/POLL", "CALLS/HOUR", "CALLS/DAY", "R
 
 @dataclass(frozen=True, slots=True)
 class PlannedQuery:
-    """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown."""
+    """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown.
+
+    ``past`` is how many calls the history of its first start takes after the first poll.
+    """
 
     spec: QuerySpec
     every_ms: int
     calls: int
     rows: int | None
+    past: int
 
     @property
     def more(self) -> str:
@@ -76,7 +80,15 @@ def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
     rows = spec.cost.rows
     if rows is not None and not spec.cost.listed and spec.granularity_ms:
         rows *= math.ceil(spec.lookback_ms / spec.granularity_ms) + 1
-    return PlannedQuery(spec, every_ms, spec.cost.calls * parts, rows)
+    return PlannedQuery(spec, every_ms, spec.cost.calls * parts, rows, _slices(spec))
+
+
+def _slices(spec: QuerySpec) -> int:
+    """Return in how many slices the past is read; a query with a call budget needs no own call."""
+    past_ms = (spec.initial_lookback_ms or 0) - spec.lookback_ms
+    if past_ms <= 0 or spec.budget is not None:
+        return 0
+    return math.ceil(past_ms / (spec.slice_ms or spec.span_ms or past_ms))
 
 
 def _text(targets: Sequence[Target]) -> Iterator[str]:
@@ -91,14 +103,18 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
         yield from _about(target, plan[target.name], sharing)
     yield ""
     rates = {each.name: each.requests_per_second for each in targets if each.requests_per_second}
-    slowest = max(
-        (sum(query.calls for query in plan[name]) / rate for name, rate in rates.items()),
-        default=0.0,
-    )
+    first, past = sum(each.calls for each in every), sum(each.past for each in every)
+    soonest = max((sum(q.calls for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
+    known = max((sum(q.past for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     yield (
-        f"A first start asks for everything once: {sum(each.calls for each in every)} calls at "
-        f"least, not done before {span(slowest)} at the targets' requests_per_second."
+        f"A first start asks for everything once: {first} calls at least, not done before "
+        f"{span(soonest)} at the targets' requests_per_second."
     )
+    if past:
+        yield (
+            f"Then it reads initial_lookback in {past} calls at least, newest first, in about "
+            f"{span(known)}; live polls go first. An audit reads it again once a day."
+        )
     yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
 
 

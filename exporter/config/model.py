@@ -9,6 +9,7 @@ from exporter.config.holidays import Holidays
 from exporter.config.secret import Secret, Strict
 from exporter.config.values import (
     Duration,
+    DurationOrZero,
     LedgerUrl,
     Listen,
     Size,
@@ -24,6 +25,7 @@ from exporter.model.samples import Family
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SECOND_MS = 1000
+_RETENTION_MS = 35 * 86_400_000
 
 
 def check_name(value: Any) -> str:
@@ -80,6 +82,11 @@ class Common(BaseModel):
         description="how far back each poll reads again, so how late a revision is still seen; at "
         "least `settle`",
     )
+    initial_lookback: DurationOrZero = Field(
+        default=3_024_000_000,
+        description="how much of the past the first start reads, as baseline and at low priority; "
+        "at most `35d`. `0` reads the `lookback` only",
+    )
     zero_hold: Duration = Field(
         default=90_000,
         description="how long a new series shows 0 before its value, so that `increase()` sees the "
@@ -108,6 +115,13 @@ class Common(BaseModel):
     requests_per_second: float = Field(
         default=5, ge=0, description="most requests to the provider; `0` is no limit"
     )
+
+    @field_validator("initial_lookback")
+    @classmethod
+    def _is_kept(cls, value: int) -> int:
+        if value > _RETENTION_MS:
+            raise invalid("initial_lookback", "longer than the ledger keeps hours", "at most 35d")
+        return value
 
     @field_validator("interval", "slow_interval")
     @classmethod

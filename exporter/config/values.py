@@ -179,6 +179,18 @@ Duration: TypeAlias = Annotated[
 ]
 """Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
 
+DurationOrZero: TypeAlias = Annotated[
+    int,
+    BeforeValidator(
+        lambda value: 0 if type(value) is int and value == 0 else parse_duration(value)
+    ),
+    Field(title="duration or `0`"),
+    WithJsonSchema(
+        {"anyOf": [{"const": 0}, {"type": "string", "pattern": f"^({_DURATION.pattern})+$"}]}
+    ),
+]
+"""Milliseconds; ``0`` needs no unit."""
+
 WriteOff: TypeAlias = Annotated[
     int | Literal["never"],
     PlainValidator(parse_write_off),

@@ -3,32 +3,27 @@
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import sqrt
 
 from exporter.engagement.events import show_habit
 from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
-from exporter.engagement.level import STRETCH_H, Levels, SlowMean, levels
-from exporter.engagement.scale import distance, known, running_sums
+from exporter.engagement.level import STRETCH_H, SlowMean, levels
+from exporter.engagement.scale import distance, known
+from exporter.engagement.spread import roughness
 from exporter.engagement.table import weekly_table
 from exporter.model.samples import HOUR_MS
 
 WINDOWS = (1, 3, 6, 12, 24, 48)
 """Hours of the windows that are judged."""
 LEARN_H = 5 * WEEK_H
-TAIL_H = WEEK_H
-"""Hours before the newest one learnt from at which judging begins: the chart of a week."""
 LAG_H = max(WINDOWS)
 """The newest hours are not in the table: the longest window is never compared with itself."""
-SHIFTED_H = 6
+TAIL_H = WEEK_H + LAG_H
+"""So long before the end of what is learnt judging begins: the longest window has a week before it."""
+SHIFTED_H = 12
 """Windows up to this long may be an hour off where the zone is not known."""
 
-ERRORS_H = 4 * WEEK_H
-LEAST_EXPECTED = 5.0
-STEADY, ROUGH = 0.1, (0.05, 0.5)
-"""Roughness of a bot of which nothing is known, and its bounds."""
-BOTS_DIFFER = 0.7
-"""Standard deviation of the logarithm of the bots' variances."""
-DOUBT, DOUBT_FIRST = 0.75, 2.0
+DOUBT, DOUBT_FIRST = 0.6, 2.0
 """Variance of an expectation after one week, in units of usual variance; the second for events
 that cannot be distinguished from a habit yet, which falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
@@ -105,7 +100,7 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
     tail = max(0, len(counts) - TAIL_H)
     return Expectation(
         table=tuple(table),
-        roughness={window: _roughness(window, counts, base, found, doubt) for window in WINDOWS},
+        roughness=roughness(WINDOWS, counts, base, found),
         weeks=weeks,
         doubt=doubt,
         mean=found.means[min(tail + STRETCH_H, len(counts))],
@@ -264,35 +259,3 @@ def _holidays(
         if len(hours) >= DAY_H - 1 and usual > 0:
             shares[day] = sum(counts[at] or 0.0 for at in hours) / usual
     return shares
-
-
-def _roughness(
-    window: int, counts: Sequence[float | None], base: Sequence[float], found: Levels, doubt: float
-) -> float:
-    """Return a bot's standard deviation beyond chance, as a share, from its own errors.
-
-    The errors' 80th percentile stands for their spread, drawn towards that of a steady bot by as
-    much as so few errors are uncertain.
-    """
-    last = len(counts) - DAY_H - window
-    first = max(0, last - ERRORS_H, min(WEEK_H, last // 2))
-    step = max(2, window // 4)
-    seen, due = running_sums(known(counts)), running_sums(base)
-    habitual = running_sums(found.habit)
-    errors, inverse = [], 0.0
-    for start in range(first, last, step):
-        expected = (due[start + window] - due[start]) * found.expected[start]
-        if expected >= LEAST_EXPECTED and habitual[start + window] - habitual[start] == window:
-            errors.append(abs(distance(seen[start + window] - seen[start], expected, 0.12)))
-            inverse += 1 / expected
-    variance = STEADY**2
-    if len(errors) * step >= 3 * DAY_H:
-        mean = len(errors) / inverse
-        sd = sorted(errors)[int(0.8 * (len(errors) - 1))] / 1.2816
-        observed = 1.15 * sd * sd * (1 + 0.0144 * mean)  # the same weeks were learnt from
-        usual = 1 + doubt + variance * mean
-        uncertainty = 2.2**2 * max(window, 6) / (len(errors) * step)
-        rougher = max(0.0, log(observed / usual)) if observed > 0 else 0.0
-        rougher *= BOTS_DIFFER**2 / (BOTS_DIFFER**2 + uncertainty)
-        variance = (usual * exp(rougher) - 1 - doubt) / mean
-    return min(max(sqrt(max(variance, 0.0)), ROUGH[0]), ROUGH[1])

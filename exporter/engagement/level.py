@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exporter.engagement.hours import DAY_H
+from exporter.engagement.hours import DAY_H, WEEK_H
 from exporter.engagement.scale import is_event, known, running_sums
 
 STRETCH_H = 6
 EVENT, PERSIST_EVENT = 3.5, 3.0
 """Deviations beyond which a stretch is an event, and beyond which nothing of it persists."""
-DAY_LASTS, STRETCH_LASTS = 0.24, 0.4
-"""Powers: how much of what the last day and the last stretch were off is expected to go on."""
-PERSIST_PRIOR, PERSIST_MOST = 100.0, 1.3
+WEEK_LASTS, DAY_LASTS, STRETCH_LASTS = 0.8, 0.24, 0.4
+"""Powers: how much of what the last week, day and stretch were off is expected to go on."""
+PRIOR = 100.0
+WEEK_MOST, PERSIST_MOST = 2.0, 1.3
 LEVEL_PRIOR = 30.0
 
 
@@ -50,7 +51,7 @@ def levels(
 ) -> Levels:
     """Return the levels of hours whose weekly table says ``table``, beginning at ``mean``.
 
-    The slow mean is one stretch behind, so that an event is known as one before it enters.
+    Slow mean and week are one stretch behind, so that an event is known as one before it enters.
     """
     habit = list(habit)
     seen = [count if each else 0.0 for count, each in zip(known(counts), habit, strict=True)]
@@ -59,31 +60,36 @@ def levels(
     raw_base = running_sums(
         0.0 if count is None else value for count, value in zip(counts, table, strict=True)
     )
-    means, expected = [mean], [mean.level]
-    for hour in range(len(counts)):
-        end, start = hour + 1, hour + 1 - STRETCH_H
-        if start >= 0:
-            before = means[max(0, end - DAY_H)].level
-            usual = (raw_base[end] - raw_base[start]) * before
-            if is_event(raw_seen[end] - raw_seen[start], usual, EVENT):
-                habit[start:end] = [False] * STRETCH_H
-                seen[start:end] = base[start:end] = [0.0] * STRETCH_H
+
+    def off(start: int, end: int, level: float) -> tuple[float, float]:
+        """Return what was seen, and what was expected, of habitual hours."""
+        hours = slice(max(0, start), max(0, end))
+        return sum(seen[hours]), sum(base[hours]) * level
+
+    means, steady, expected = [mean], [mean.level], [mean.level]
+    for end in range(1, len(counts) + 1):
+        start = end - STRETCH_H
+        if start >= 0 and is_event(
+            raw_seen[end] - raw_seen[start],
+            (raw_base[end] - raw_base[start]) * steady[max(0, end - DAY_H)],
+            EVENT,
+        ):
+            habit[start:end] = [False] * STRETCH_H
+            seen[start:end] = base[start:end] = [0.0] * STRETCH_H
         if start > 0:
             mean = mean.after(seen[start - 1], base[start - 1])
         means.append(mean)
-        persisting = 1.0
+        week = off(start - WEEK_H, start, mean.level)
+        level = mean.level * _share(*week, WEEK_MOST) ** WEEK_LASTS
+        steady.append(level)
         for length, power in ((DAY_H, DAY_LASTS), (STRETCH_H, STRETCH_LASTS)):
-            first = max(0, end - length)
-            persisting *= (
-                _persisting(sum(seen[first:end]), sum(base[first:end]) * mean.level) ** power
-            )
-        expected.append(mean.level * persisting)
+            recent = off(end - length, end, steady[-1])
+            if not is_event(*recent, PERSIST_EVENT):
+                level *= _share(*recent, PERSIST_MOST) ** power
+        expected.append(level)
     return Levels(expected, habit, means)
 
 
-def _persisting(seen: float, expected: float) -> float:
-    """Return by how much the last hours were off, within bounds; 1 where they are an event."""
-    if is_event(seen, expected, PERSIST_EVENT):
-        return 1.0
-    off = (seen + PERSIST_PRIOR) / (expected + PERSIST_PRIOR)
-    return min(max(off, 1 / PERSIST_MOST), PERSIST_MOST)
+def _share(seen: float, expected: float, most: float) -> float:
+    """Return which share of ``expected`` was seen, within ``most`` and drawn to 1 for few events."""
+    return min(max((seen + PRIOR) / (expected + PRIOR), 1 / most), most)

@@ -155,7 +155,7 @@ class Reader:
 
     def __init__(self, url: str, families: Mapping[str, Family]) -> None:
         self._families = families
-        self._engine = _read_only(url)
+        self._engine = read_only(url)
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -185,7 +185,8 @@ class Reader:
             raise LedgerError(f"the ledger cannot be read: {cause}") from error
 
 
-def _read_only(url: str) -> sa.Engine:
+def read_only(url: str) -> sa.Engine:
+    """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}

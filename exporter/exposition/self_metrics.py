@@ -29,6 +29,7 @@ def target_samples(
         shown += _settings(state, specs[state.target, state.query])
         shown += _times(state, up=up[state.target, state.query])
         shown += _periods(state)
+        shown += _audited(state)
     shown += _of_target(states)
     shown += _counters(states, counts)
     return shown
@@ -118,6 +119,17 @@ def _periods(state: QueryState) -> Iterable[Shown]:
         yield _sample(PERIOD_END.name, end_ms / MILLISECONDS, **_labels(state), period=period)
 
 
+def _audited(state: QueryState) -> Iterable[Shown]:
+    """Yield what the last complete audit found; nothing before the first."""
+    if state.audit is None:
+        return
+    own, audit = _labels(state), state.audit
+    yield from _instant("audit_timestamp_seconds", audit.at_ms, own)
+    numbers = {"equal": audit.equal, "different": audit.different, "missing": audit.missing}
+    for result, number in numbers.items():
+        yield _sample(PREFIX + "audit_buckets", number, **own, result=result)
+
+
 def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     own = {"provider": states[0].provider, "target": states[0].target}
     open_ = any(state.circuit == "open" for state in states)
@@ -131,12 +143,19 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     if budgets:
         least = min(left.calls for left in budgets)
         yield _sample(PREFIX + "budget_tokens", least, **own, budget=ACCOUNT)
-    overhang: dict[str, float] = {}
-    for state in states:
-        for family, units in state.overhang.items():
-            overhang[family] = overhang.get(family, 0.0) + units
-    for family, units in overhang.items():
-        yield _sample(PREFIX + "overhang", units, **own, family=family)
+    overhang = [state.overhang for state in states]
+    differences = [state.audit.difference for state in states if state.audit is not None]
+    for name, parts in (("overhang", overhang), ("audit_difference", differences)):
+        for family, units in _summed(parts).items():
+            yield _sample(PREFIX + name, units, **own, family=family)
+
+
+def _summed(parts: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
+    sums: dict[str, float] = {}
+    for part in parts:
+        for family, units in part.items():
+            sums[family] = sums.get(family, 0.0) + units
+    return sums
 
 
 def _instant(name: str, at_ms: int | None, labels: Mapping[str, str]) -> Iterable[Shown]:

@@ -6,17 +6,19 @@ moves the floor; and when its settings are replaced, which dates its state or en
 """
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import SchemaError
-from exporter.ledger import counters, gauges, rules, settings, sketches, streams
+from exporter.ledger import counters, gauges, rules, settings, sketches, slices, streams
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, query
+from exporter.model.query import Slice, SliceMode
 from exporter.model.samples import Window, floor_to
 
 CONFIRMATIONS = 2
@@ -28,6 +30,8 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
 
     To apply a committed reading once more counts nothing: its buckets and event ids are there.
     """
+    if given.past is not None:
+        return _apply_slice(given, given.past), None
     if given.reading.gauges_only:
         _update_query(given, _memo(given))
         return _applied(given, gauges.store(given)), None
@@ -49,6 +53,16 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
 
 
+def _apply_slice(given: ApplyInput, past: Slice) -> Applied:
+    part = slices.comparable(given, past)
+    if part is None:
+        return _applied(given, [])
+    given = replace(given, reading=part)
+    counts, _, held = _count_buckets(given)
+    slices.move_on(given, past, held=held)
+    return _applied(given, counts, held=held)
+
+
 def _last_reading(given: ApplyInput) -> LastReading | None:
     """Return what the reading reports; None where the next poll cannot repeat it.
 
@@ -68,10 +82,10 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
 
     Return self counts, whether a series had no place of its own, and whether it is held back.
     """
-    row, reading = given.query, given.reading
-    if reading.kept and row.epoch_ms is None:
+    reading, first = given.reading, given.is_first
+    if reading.kept and first:
         raise SchemaError(f"{given.spec.name}: a first read must be whole", "missing")
-    floor_ms = row.floor_ms or 0
+    floor_ms = _counted_from_ms(given)
     loaded = counters.load_series(given)
     room = counters.room(given, loaded)
     places = rules.place(reading.counts, given.families, room)
@@ -82,18 +96,24 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     rebased = _rebased(given, loaded)
     same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
     empty = not any(value for _, _, value in reading.counts)
-    collapse = row.epoch_ms is not None and rules.looks_collapsed(same, values, empty=empty)
+    collapse = not first and rules.looks_collapsed(same, values, empty=empty)
     counts = given.count_dropped(room.dropped)
-    if collapse and row.quarantine < CONFIRMATIONS:
+    if collapse and (given.past or given.query).quarantine < CONFIRMATIONS:
         return counts, bool(room.dropped), True
     created = counters.create_series(given, loaded, places.values())
     if created is not loaded:
         values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
+    slices.compare(given, known, values, created)
     merged = rules.merge(known, values, _frame(given, created))
     counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
     return counts, bool(room.dropped), False
+
+
+def _counted_from_ms(given: ApplyInput) -> int:
+    """Return what is before all that may count: history that is read now is before the floor."""
+    return 0 if given.past is not None and given.is_first else given.query.floor_ms or 0
 
 
 def _hide_unreachable(given: ApplyInput, loaded: LoadedSeries) -> None:
@@ -111,7 +131,11 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
 
 
 def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
-    row, spec = given.query, given.spec
+    row, spec, past = given.query, given.spec, given.past
+    if past is not None and given.is_first:
+        # Whatever is known of it, what was counted stays counted, and the rest is baseline.
+        kept = loaded.adopted if past.mode is SliceMode.COUNT else loaded.rows.keys()
+        return Frame(spec.granularity_ms, spec.settle_ms, rebased=kept)
     # History counts in a query's first read, not in that of a new meaning, which would repeat it.
     history = spec.history and row.last_read_ms is None
     return Frame(
@@ -138,6 +162,9 @@ def _move_on(given: ApplyInput) -> Counts:
             "last_read_ms": given.started_ms,
             "label_rules": settings.encode_label_rules(given.spec),
         }
+        if row.epoch_ms is None or given.label_rules_changed:
+            counts = given.spec.history and row.last_read_ms is None
+            slices.begin(given, columns["floor_ms"], counts=counts)
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
     _update_query(given, columns)

@@ -1,6 +1,6 @@
 """Who may poll what: claims with fencing tokens, and the persisted schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +39,9 @@ TAKE = (
     .returning(*query.c)
 )
 NEXT_DUE = sa.select(sa.func.min(query.c.next_poll_ms)).where(FREE)
+NEXT_OF = sa.select(sa.func.min(query.c.next_poll_ms)).where(
+    query.c.state == "active", query.c.target.in_(sa.bindparam("targets", expanding=True))
+)
 NEXT_FREE = sa.select(sa.func.min(query.c.claim_expires_ms)).where(
     query.c.claim_expires_ms > NOW_MS, query.c.holder.is_distinct_from(sa.bindparam("holder"))
 )
@@ -59,11 +62,29 @@ def claim_due(tx: sa.Connection, holder: str, now_ms: int, generation: int = 0) 
     return None
 
 
-def next_due_ms(tx: sa.Connection, holder: str, now_ms: int, generation: int = 0) -> int | None:
-    """Return when a query of a free target is due, or another holder's claim expires."""
+def next_due_ms(
+    tx: sa.Connection,
+    holder: str,
+    now_ms: int,
+    generation: int = 0,
+    yielding: Collection[str] = (),
+) -> int | None:
+    """Return when a query of a free target is due, or another holder's claim expires.
+
+    Targets in ``yielding`` are polled for slices only, which give way.
+    """
     due_ms = tx.execute(NEXT_DUE, {"now_ms": now_ms, "up_to": generation}).scalar()
     free_ms = tx.execute(NEXT_FREE, {"now_ms": now_ms, "holder": holder}).scalar()
-    return min((each for each in (due_ms, free_ms) if each is not None), default=None)
+    given_ms = tx.execute(NEXT_OF, {"targets": list(yielding)}).scalar() if yielding else None
+    found = (due_ms, free_ms, given_ms)
+    return min((each for each in found if each is not None), default=None)
+
+
+def due_targets(tx: sa.Connection, targets: Collection[str], now_ms: int) -> set[str]:
+    """Return which of ``targets`` have a query that is due."""
+    due = (query.c.state == "active") & (query.c.next_poll_ms <= now_ms)
+    found = sa.select(query.c.target).where(due, query.c.target.in_(targets))
+    return set(tx.execute(found).scalars())
 
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:

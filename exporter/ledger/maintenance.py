@@ -6,14 +6,15 @@ from itertools import chain, groupby
 import sqlalchemy as sa
 
 from exporter.ledger.counters import add_self_counts, advance_counters
+from exporter.ledger.rules import RETENTION_MS
+from exporter.ledger.slices import end_history
 from exporter.ledger.streams import drop_ids
-from exporter.ledger.tables import bucket, gap, gauge, query, series, sketch
+from exporter.ledger.tables import bucket, gap, gauge, query, series, sketch, slices
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, SelfCount
 
 BATCH_ROWS = 5_000
 SERIES_TTL_MS = 35 * DAY_MS
-HORIZON_MS = 35 * DAY_MS
 FORGET_AFTER_MS = 90 * DAY_MS
 SHOWN_MS = 3 * DAY_MS  # of which the newest settled day is shown, or its withdrawal is waited for
 
@@ -57,7 +58,7 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
     if row is None or row.cursor_ms is None or row.claim_expires_ms > now_ms:
         return 0
     still_read_ms = max(spec.lookback_ms + spec.granularity_ms, spec.settle_ms + SHOWN_MS)
-    kept_ms = min(HORIZON_MS, still_read_ms) if tight else HORIZON_MS
+    kept_ms = min(RETENTION_MS, still_read_ms) if tight else RETENTION_MS
     horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, kept_ms, spec.reach_ms or 0)
     return _retire_oldest(tx, row.id, min(now_ms - horizon_ms, row.cursor_ms))
 
@@ -79,6 +80,7 @@ def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:
     tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), bucket.c.start_ms < until))
     floor = sa.case((query.c.floor_ms > until, query.c.floor_ms), else_=until)
     tx.execute(sa.update(query).where(query.c.id == query_id).values(floor_ms=floor))
+    end_history(tx, query_id)  # what is older would be retired at once
     return len(starts)
 
 
@@ -100,7 +102,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
         return False
     if _retire_oldest(tx, query_id, now_ms) or drop_ids(tx, query_id, BATCH_ROWS):
         return True
-    for table in (series, gauge, gap, sketch):
+    for table in (series, gauge, gap, sketch, slices):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))
     tx.execute(sa.delete(query).where(query.c.id == query_id))
     return True

@@ -1,13 +1,13 @@
 """Records of the ledger: claims, what a reading is applied with, views, the state of a query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from exporter.model.query import QuerySpec
+from exporter.model.query import QuerySpec, Slice
 from exporter.model.samples import Family, Reading, SelfCount, Series
 
 Counts = list[tuple[SelfCount, float]]
@@ -16,7 +16,10 @@ Counts = list[tuple[SelfCount, float]]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to poll one query, until another holder raises its token."""
+    """The right to poll one query, until another holder raises its token.
+
+    ``past`` is what of its past is to be read under this claim.
+    """
 
     query_id: int
     target: str
@@ -34,6 +37,7 @@ class Claim:
     backoff_ms: int
     circuit: str
     memo: Mapping[str, Any]
+    past: Slice | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,6 +66,33 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryState:
+    """How far the past of a query is read, while it is: back to ``until_ms`` of ``from_ms``."""
+
+    from_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditState:
+    """What the last complete audit of a query found in ``[from_ms, until_ms)``.
+
+    Buckets of one series each were ``equal``, ``different``, or ``missing`` in the ledger.
+    ``difference`` is the sum of absolute differences by family, ``days`` are the starts of the UTC
+    days that had any.
+    """
+
+    at_ms: int
+    from_ms: int
+    until_ms: int
+    equal: int
+    different: int
+    missing: int
+    difference: Mapping[str, float]
+    days: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class QueryState:
     """Where a query stands, as committed; None: nothing has happened yet, or it has no budget."""
 
@@ -83,6 +114,8 @@ class QueryState:
     overhang: Mapping[str, float] = field(default_factory=dict)
     series: Mapping[str, int] = field(default_factory=dict)
     budget: BudgetState | None = None
+    history: HistoryState | None = None
+    audit: AuditState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +162,8 @@ class ApplyInput:
     """One reading and all that decides how it counts; ``query`` is the claimed row, locked.
 
     ``label_rules_changed``: label rules or caps differ from those of the last poll. ``first``: no
-    part of this poll came before. ``key`` is the installation's, for sketches.
+    part of this poll came before. ``key`` is the installation's, for sketches. ``past``: the
+    reading is of a slice of the past.
     """
 
     tx: sa.Connection
@@ -143,6 +177,12 @@ class ApplyInput:
     first: bool = True
     key: bytes | None = None
     last_reading: LastReading | None = None
+    past: Slice | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether what is read was never read before: a first poll, or history."""
+        return self.query.epoch_ms is None if self.past is None else not self.past.audits
 
     @property
     def watermark_ms(self) -> int:
@@ -196,5 +236,6 @@ def claim_of(row: sa.Row[Any], holder: str) -> Claim:
         "holder": holder,
         "due_ms": row.next_poll_ms,
         "memo": msgspec.json.decode(row.memo),
+        "past": None,
     }
     return Claim(**{each.name: columns[each.name] for each in fields(Claim)})

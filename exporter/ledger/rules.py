@@ -12,8 +12,19 @@ from itertools import chain, repeat
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.model.query import QuerySpec
-from exporter.model.samples import BASE, HOUR_MS, OTHER, CountRow, Family, Series, Window, floor_to
+from exporter.model.query import QuerySpec, Slice, SliceMode
+from exporter.model.samples import (
+    BASE,
+    DAY_MS,
+    HOUR_MS,
+    OTHER,
+    CountRow,
+    Family,
+    Series,
+    Window,
+    ceil_to,
+    floor_to,
+)
 
 Key = tuple[int, int]
 """A bucket: id of its series, start in UTC milliseconds."""
@@ -228,6 +239,79 @@ def sum_counts(
             key = number, start_ms
             values[key] = values.get(key, 0.0) + value
     return values
+
+
+# The past: what of it is read when.
+
+RETENTION_MS = 35 * DAY_MS
+
+
+def past_window(spec: QuerySpec, past: Slice, now_ms: int) -> Window:
+    """Return the newest part of ``past`` that one reading covers; empty where the API ends."""
+    longest_ms = past.until_ms - past.from_ms
+    span_ms = past.span_ms or spec.slice_ms or spec.span_ms or longest_ms
+    start_ms = max(past.from_ms, past.until_ms - span_ms, reach_start_ms(spec, now_ms))
+    return Window(min(start_ms, past.until_ms), past.until_ms)
+
+
+def reach_start_ms(spec: QuerySpec, now_ms: int) -> int:
+    """Return the start of the oldest bucket that the API still reports whole; 0: no limit."""
+    return 0 if spec.reach_ms is None else ceil_to(now_ms - spec.reach_ms, spec.granularity_ms or 1)
+
+
+def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False) -> Slice | None:
+    """Return what of the past is read after a first poll from ``floor_ms`` on; None: nothing.
+
+    ``counts``: it is not baseline, since the query has ``start: history``.
+    """
+    start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms or 1)
+    past = Slice(SliceMode.COUNT if counts else SliceMode.BASELINE, start_ms, floor_ms)
+    return past if past_window(spec, past, now_ms).length_ms > 0 else None
+
+
+def smaller_span_ms(spec: QuerySpec, window: Window) -> int:
+    """Return half of a ``window`` that took too long to read, in whole buckets, at least one."""
+    step_ms = spec.granularity_ms or 1
+    return max(step_ms, floor_to(window.length_ms // 2, step_ms))
+
+
+@dataclass(slots=True)
+class Comparison:
+    """How buckets of ``[from_ms, until_ms)`` that are read again compare with the ``known`` ones.
+
+    See ``AuditState``, which it becomes.
+    """
+
+    from_ms: int = 0
+    until_ms: int = 0
+    equal: int = 0
+    different: int = 0
+    missing: int = 0
+    difference: dict[str, float] = field(default_factory=dict)
+    days: list[int] = field(default_factory=list)
+
+    def add(
+        self,
+        known: Mapping[Key, Bucket],
+        values: Mapping[Key, float],
+        family_of: Mapping[int, str],
+    ) -> None:
+        """Compare ``values``, which a complete read gave, with what was ``known``."""
+        days = set(self.days)
+        for key in known.keys() | values.keys():
+            value, old = values.get(key, 0.0), known.get(key)
+            lost = abs(value - (old or EMPTY).obs)
+            family = family_of[key[0]]
+            self.difference[family] = self.difference.get(family, 0.0) + lost
+            if not lost:
+                self.equal += 1
+                continue
+            days.add(floor_to(key[1], DAY_MS))
+            if old is None:
+                self.missing += 1
+            else:
+                self.different += 1
+        self.days = sorted(days)
 
 
 # Periods: which bucket a gauge may show, and for how long.

@@ -8,11 +8,12 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, gauge, query, series
+from exporter.ledger.tables import bucket, gauge, query, series, slices
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
 AS_IS = LabelRule()
+OWN_PREFIX = "chatbot_custom_"
 
 
 def sync_queries(
@@ -77,10 +78,34 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
     tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
 
 
+def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:
+    """Delete series of families of users' own that now have other labels or count other parts."""
+    for table in (bucket, series, gauge):
+        own = table if table is not bucket else series
+        rows = tx.execute(
+            sa.select(own.c.family, own.c.labels, own.c.query_id, query.c.label_rules)
+            .join(query, query.c.id == own.c.query_id)
+            .where(own.c.family.startswith(OWN_PREFIX, autoescape=True))
+        )
+        for name, labels, query_id, rules in rows.all():
+            family = families.get(name)
+            if family is None or _is_as_before(family, labels, rules):
+                continue
+            mine = (own.c.family == name) & (own.c.labels == labels) & (own.c.query_id == query_id)
+            if table is bucket:
+                mine = bucket.c.series_id.in_(sa.select(series.c.id).where(mine))
+            tx.execute(sa.delete(table).where(mine))
+
+
+def _is_as_before(family: Family, labels: str, rules: str) -> bool:
+    counted = msgspec.json.decode(rules).get("per_unit", {}).get(family.name, 1)
+    return {*msgspec.json.decode(labels)} == {*family.labels} and counted == family.per_unit
+
+
 def encode_label_rules(spec: QuerySpec) -> str:
     """Return label rules and caps as canonical JSON: what decides which series a raw value is in.
 
-    The cap under the empty name is the target's, that under ``*`` the one on all targets.
+    Families that count parts of a unit have their number under ``per_unit``. The cap under the empty name is the target's, that under ``*`` the one on all targets.
     """
     shapes = {
         label: {
@@ -93,6 +118,8 @@ def encode_label_rules(spec: QuerySpec) -> str:
         "labels": shapes,
         "caps": dict(spec.caps) | {"": spec.target_cap, "*": spec.total_cap},
     }
+    if spec.per_unit:
+        stored["per_unit"] = dict(spec.per_unit)
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 
@@ -133,9 +160,11 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
         _set(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
+    meaning = spec.fingerprint, encode_label_rules(spec)
+    if (row.fingerprint, row.label_rules) != meaning:
+        tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
     if row.fingerprint != spec.fingerprint:
         _rebase(tx, row.id, spec)
-    meaning = spec.fingerprint, encode_label_rules(spec)
     return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
 
 

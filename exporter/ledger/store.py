@@ -1,7 +1,7 @@
 """The ledger as its callers see it: one method is one transaction."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +25,7 @@ from exporter.ledger import (
     replicas,
     settings,
     sketches,
+    slices,
 )
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
@@ -160,8 +161,10 @@ class Ledger:
         for old, new in renames.items():
             settings.rename(tx, old, new)
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
+        settings.delete_redefined(tx, self._families)
         for spec in specs:
             counters.create_known_series(tx, spec, self._families, now_ms)
+        slices.begin_missing(tx, specs, now_ms)
         self._mark(tx, sa.select(query.c.id))
 
     def _take_key(self, tx: sa.Connection) -> None:
@@ -252,13 +255,65 @@ class Ledger:
     def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
         with self._transaction() as tx:
-            return claims.claim_due(tx, self._holder, self._clock.now_ms(), self._generation)
+            now_ms = self._clock.now_ms()
+            claim = claims.claim_due(tx, self._holder, now_ms, self._generation)
+            spec = self._specs.get(claim.key) if claim else None
+            if claim is None or spec is None or spec.budget is None:
+                return claim
+            # Its next call reads as much of the past as is due, since there is no other.
+            return replace(claim, past=slices.due_of(tx, claim.query_id, spec, now_ms))
 
-    def next_due_ms(self) -> int | None:
-        """Return when the next query that can be claimed is due; None while there is none."""
+    def next_due_ms(self, yielding: Collection[str] = ()) -> int | None:
+        """Return when the next query that can be claimed is due; None while there is none.
+
+        Targets in ``yielding`` can be claimed although they are polled.
+        """
         with self._transaction() as tx:
             now_ms = self._clock.now_ms()
-            return claims.next_due_ms(tx, self._holder, now_ms, self._generation)
+            return claims.next_due_ms(tx, self._holder, now_ms, self._generation, yielding)
+
+    @_repeated
+    def claim_slice(self) -> Claim | None:
+        """Claim a slice of the past of a query whose target has nothing better to do."""
+        with self._transaction() as tx:
+            now_ms = self._clock.now_ms()
+            return slices.claim(tx, self._holder, self._specs, now_ms, self._generation)
+
+    def due_targets(self, targets: Collection[str]) -> set[str]:
+        """Return which of ``targets`` have a query that is due."""
+        with self._transaction() as tx:
+            return claims.due_targets(tx, targets, self._clock.now_ms())
+
+    @_repeated
+    def give_way(self, claim: Claim) -> None:
+        """End a slice that is not read yet, and read less at once the next time."""
+        spec = self._spec_of(claim)
+        with self._transaction() as tx:
+            slices.give_way(tx, claim, spec, self._clock.now_ms())
+
+    @_repeated
+    def end_slice(self, claim: Claim) -> None:
+        """End the claim of a slice that was applied."""
+        with self._transaction() as tx:
+            claims.end(tx, claim)
+
+    @_repeated
+    def end_past(self, claim: Claim) -> None:
+        """End the history or audit of ``claim`` where it is: the API reaches no further back."""
+        with self._transaction() as tx:
+            claims.end(tx, claim)
+            slices.finish(tx, claim.query_id, self._clock.now_ms())
+            self._mark(tx, [claim.query_id])
+
+    @_repeated
+    def fail_slice(
+        self, claim: Claim, *, next_ms: int, backoff_ms: int, postpone_target_ms: int | None = None
+    ) -> None:
+        """Record a slice that could not be read; optionally hold its whole target back."""
+        with self._transaction() as tx:
+            slices.fail(tx, claim, next_ms=next_ms, backoff_ms=backoff_ms)
+            if postpone_target_ms is not None:
+                claims.postpone(tx, claim.target, postpone_target_ms)
 
     @_repeated
     def renew(self, held: Sequence[Claim]) -> list[Claim]:
@@ -286,13 +341,21 @@ class Ledger:
         passed_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
         return max(0, budget.period_ms + budget.margin_ms - passed_ms)
 
-    @_repeated
-    def apply(self, claim: Claim, reading: Reading, *, started_ms: int) -> Applied:
-        """Count one complete reading, or hold it back when it looks like a collapse."""
-        key = (claim.target, claim.query)
-        spec = self._specs.get(key)
+    def _spec_of(self, claim: Claim) -> QuerySpec:
+        spec = self._specs.get(claim.key)
         if spec is None:
             raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
+        return spec
+
+    @_repeated
+    def apply(
+        self, claim: Claim, reading: Reading, *, started_ms: int, past: bool = False
+    ) -> Applied:
+        """Count one complete reading, or hold it back when it looks like a collapse.
+
+        ``past``: it is of a slice of the past.
+        """
+        spec, key = self._spec_of(claim), claim.key
         with self._transaction() as tx:
             row = claims.check(tx, claim)
             given = ApplyInput(
@@ -307,6 +370,7 @@ class Ledger:
                 first=self._begun.get(key) != claim.token,
                 key=self._key,
                 last_reading=self._last.pop(key, None),
+                past=slices.under(tx, claim) if past else None,
             )
             applied, last = apply_reading(given)
             self._mark(tx, [claim.query_id])

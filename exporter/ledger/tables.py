@@ -128,6 +128,25 @@ budget = sa.Table(
     sa.Column("blocked_until_ms", sa.BigInteger, nullable=False, server_default="0"),
 )
 
+slices = sa.Table(
+    "slice",
+    metadata,
+    sa.Column("query_id", sa.BigInteger, sa.ForeignKey("query.id"), primary_key=True),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("from_ms", sa.BigInteger),
+    sa.Column("until_ms", sa.BigInteger),
+    sa.Column("next_ms", sa.BigInteger, nullable=False),
+    sa.Column("hole_ms", sa.BigInteger),
+    sa.Column("span_ms", sa.BigInteger),
+    sa.Column("backoff_ms", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("quarantine", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("found", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("audited", sa.Text),
+    sa.Column("audited_ms", sa.BigInteger),
+    sa.CheckConstraint("mode IN ('baseline', 'count', 'audit')", name="mode"),
+    sa.Index("slice_due", "next_ms"),
+)
+
 gap = sa.Table(
     "gap",
     metadata,

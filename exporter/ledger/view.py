@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from exporter.ledger import budget as budgets
+from exporter.ledger import slices
 from exporter.ledger.rows import QueryState, Shown, View, decode_labels
 from exporter.ledger.rules import period_expiry_ms, settled_periods
 from exporter.ledger.tables import bucket, gap, gauge, query, series
@@ -51,6 +52,7 @@ SUMS = (
     )
     .group_by(bucket.c.series_id)
 )
+NO_PAST = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def read_view(
     expiries = [found.expires_ms for found in gauges]
     expiries += [period_expiry_ms(spec, period) for period in periods.values()]
     budget = budgets.left(tx, spec.budget, now_ms) if spec.budget else None
+    history, audit = slices.state(tx, row.id) if spec.initial_lookback_ms is not None else NO_PAST
     if budget is not None and budget.ready_ms is not None:
         expiries.append(budget.ready_ms)
     return View(
@@ -86,6 +89,8 @@ def read_view(
             _state(row, live, periods),
             series=Counter(each.family for each in shown),
             budget=budget,
+            history=history,
+            audit=audit,
         ),
         shown=tuple(shown),
         pending=live.pending,

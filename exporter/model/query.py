@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 import msgspec
@@ -74,7 +75,9 @@ class QuerySpec:
     ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length; with ``local_hours``
     buckets begin at whole hours of ``timezone``, else of UTC. ``holidays`` are dates and codes of
     countries, see ``exporter.config.holidays``. ``span_ms`` is the
-    longest span that one reading covers, ``reach_ms`` how far back the API goes (None: no limit).
+    longest span that one reading covers, ``slice_ms`` that of a slice of the past (None: the same),
+    ``reach_ms`` how far back the API goes (None: no limit). ``initial_lookback_ms`` is how much of
+    the past the first start reads (0: none); None: the query has no past, as it feeds no buckets.
     ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
     schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
     values, by label name: a change rebases only the series it touches. A longer label value than
@@ -94,7 +97,9 @@ class QuerySpec:
     granularity_ms: int = HOUR_MS
     settle_ms: int = HOUR_MS
     lookback_ms: int = 2 * DAY_MS
+    initial_lookback_ms: int | None = None
     span_ms: int | None = None
+    slice_ms: int | None = None
     reach_ms: int | None = None
     deadline_ms: int = 120_000
     zero_hold_ms: int = 90_000
@@ -142,6 +147,41 @@ class QuerySpec:
     def period_grace_ms(self) -> int:
         """Return the delay after a period's end by which its data are normally published."""
         return self.settle_ms + 2 * self.interval_ms + self.deadline_ms
+
+
+class SliceMode(StrEnum):
+    """What a slice of the past is read for, and how it counts.
+
+    ``BASELINE`` moves no counter, ``COUNT`` is the history of ``start: history``, ``AUDIT`` reads
+    again what is known and applies differences as revisions.
+    """
+
+    BASELINE = "baseline"
+    COUNT = "count"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What of a query's past is to be read: ``[from_ms, until_ms)``, newest first.
+
+    ``span_ms`` is the longest part to read at once where its query's own span took too long.
+    ``hole_ms`` is up to where an audit found nothing of what is known, while it looks whether the
+    provider still reports what is older; it is ``until_ms`` once it does.
+    """
+
+    mode: SliceMode
+    from_ms: int
+    until_ms: int
+    hole_ms: int | None = None
+    span_ms: int | None = None
+    backoff_ms: int = 0
+    quarantine: int = 0
+
+    @property
+    def audits(self) -> bool:
+        """Say whether it reads again what is known."""
+        return self.mode is SliceMode.AUDIT
 
 
 async def unmetered() -> None:

@@ -1,7 +1,7 @@
 """The vocabulary of samples: families, series, windows, and what one read says of a window."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -147,6 +147,18 @@ class Reading:
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
     memo: Mapping[str, Any] | None = None
     more: bool = False
+
+    def since(self, start_ms: int) -> "Reading":
+        """Return the reading without the buckets before ``start_ms``."""
+        window = Window(max(self.window.start_ms, start_ms), self.window.end_ms)
+        return replace(self, window=window, counts=[r for r in self.counts if r[1] >= start_ms])
+
+    def within(self, window: Window) -> "Reading":
+        """Return the buckets in ``window`` only, and nothing of gauges."""
+        end_ms = min(self.window.end_ms, window.end_ms)
+        inside = Window(min(max(self.window.start_ms, window.start_ms), end_ms), end_ms)
+        counts = [row for row in self.counts if inside.holds(row[1])]
+        return Reading(inside, counts=counts, kept=self.kept)
 
 
 def floor_to(instant_ms: int, step_ms: int) -> int:

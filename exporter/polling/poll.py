@@ -3,7 +3,7 @@
 import asyncio
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,10 @@ from exporter.errors import (
 from exporter.http_client.client import ApiClient
 from exporter.ledger.offload import Offload
 from exporter.ledger.rows import Claim
+from exporter.ledger.rules import history, past_window, reach_start_ms
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
-from exporter.model.samples import SelfCount, Window, ceil_to, floor_to
+from exporter.model.samples import Reading, SelfCount, Window, ceil_to, floor_to
 from exporter.polling import schedule
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query
@@ -119,7 +120,7 @@ async def _attempt(
     except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
     except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
-        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {_innermost(bug)}")
+        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {innermost(bug)}")
         return await _fail(context, spec, claim, mistake), 0
     return outcome, rows
 
@@ -129,22 +130,37 @@ async def _read(
 ) -> tuple[int, str]:
     """Apply each reading as it comes; return how many rows were counted, and the outcome."""
     spec, rows = scheduled.query.spec, 0
-    request = _request(context, spec, claim, started_ms)
+    window = poll_window(spec, claim, started_ms)
+    past = past_beside(spec, claim, window, started_ms)
+    asked = window if past is None else Window(past.start_ms, window.end_ms)
+    request = _request(context, spec, claim, asked, started_ms)
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
         async for reading in each:
-            apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms)
-            applied = await context.offload(apply)
-            context.telemetry.add(applied.counted)
-            rows += applied.rows
-            if applied.held:
-                return rows, "held"
+            for part, older in _parts(reading, window, past):
+                apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)
+                applied = await context.offload(partial(apply, past=older))
+                context.telemetry.add(applied.counted)
+                rows += applied.rows
+                if applied.held and not older:
+                    return rows, "held"
             if reading.more:
                 await context.published((claim.target, claim.query))
     return rows, "ok"
 
 
-def _request(context: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -> PollRequest:
+def _parts(reading: Reading, window: Window, past: Window | None) -> Iterator[tuple[Reading, bool]]:
+    """Yield the part of ``reading`` in ``window``, then that in ``past``, and which it is."""
+    if past is None or reading.gauges_only:
+        yield reading, False
+    else:
+        yield reading.since(window.start_ms), False
+        yield reading.within(past), True
+
+
+def _request(
+    context: PollContext, spec: QuerySpec, claim: Claim, window: Window, now_ms: int
+) -> PollRequest:
     async def spend() -> None:
         if spec.budget is not None:
             budget = spec.budget
@@ -152,7 +168,7 @@ def _request(context: PollContext, spec: QuerySpec, claim: Claim, now_ms: int) -
             await _show_spent(context, claim)
 
     return PollRequest(
-        window=poll_window(spec, claim, now_ms),
+        window=window,
         now_ms=now_ms,
         first=claim.epoch_ms is None,
         epoch_ms=claim.epoch_ms,
@@ -251,10 +267,21 @@ def _unwritten(context: PollContext, error: LedgerError) -> str:
     return error.reason.value
 
 
-def _innermost(bug: Exception) -> str:
+def innermost(bug: Exception) -> str:
     """Return file and line where ``bug`` arose; its text may hold what the vendor sent."""
     frames = traceback.extract_tb(bug.__traceback__)
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+
+
+def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:
+    """Return what of the past is read by the call that reads ``window``; None: nothing.
+
+    That is for queries with a call budget: they have no other call for it.
+    """
+    past = claim.past
+    if claim.epoch_ms is None and spec.budget is not None:
+        past = history(spec, window.start_ms, now_ms)
+    return None if past is None else past_window(spec, past, now_ms)
 
 
 def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
@@ -271,8 +298,7 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
     start_ms = floor_to(now_ms - spec.lookback_ms, step)
     if claim.cursor_ms is not None:
         start_ms = min(start_ms, claim.cursor_ms)
-    if spec.reach_ms is not None:
-        start_ms = max(start_ms, ceil_to(now_ms - spec.reach_ms, step))
+    start_ms = max(start_ms, reach_start_ms(spec, now_ms))
     if claim.floor_ms is not None and claim.epoch_ms is not None:
         start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
     end_ms = ceil_to(now_ms + 1, step)

@@ -1,9 +1,11 @@
 """Claims due queries, polls, commits; knows no provider."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -12,6 +14,7 @@ from exporter.errors import ClaimLost, LedgerError
 from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import QueryKey
+from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
@@ -20,6 +23,7 @@ LEASE_S = CLAIM_MS / MILLISECONDS - 1
 IDLE_S = 5.0
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
+SLICES_AT_ONCE = 8
 
 SUPERSEDED = "another replica has newer settings: these queries are left to it; reload this one"
 
@@ -44,6 +48,7 @@ class Poller:
         self._grace_s = grace_s
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
+        self._slices: dict[asyncio.Task[None], Claim] = {}
         self._held_s: dict[QueryKey, float] = {}
         self.superseded: list[QueryKey] = []
         self._woken = asyncio.Event()
@@ -112,23 +117,35 @@ class Poller:
             self._context.clock_corrected()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
-        while not self._stopping.is_set():
+        await self._give_way()
+        ledger = self._context.ledger
+        await self._start(group, ledger.claim, self._poll, self._tasks)
+        await self._start(group, ledger.claim_slice, self._read_slice, self._slices, SLICES_AT_ONCE)
+
+    async def _start(
+        self,
+        group: asyncio.TaskGroup,
+        claim_next: Callable[[], Claim | None],
+        run: Callable[[ScheduledQuery, Claim], Coroutine[Any, Any, None]],
+        tasks: dict[asyncio.Task[None], Claim],
+        most: float = math.inf,
+    ) -> None:
+        """Start whatever can be claimed, while there are fewer than ``most`` tasks."""
+        while not self._stopping.is_set() and len(tasks) < most:
             claimed_s = self._context.clock.monotonic()
-            claim = await self._context.offload(self._context.ledger.claim)
+            claim = await self._context.offload(claim_next)
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
                 return
             scheduled = self._queries.get((claim.target, claim.query))
             if scheduled is None:
                 continue  # a reload removed it meanwhile, and its claim with it
-            task = group.create_task(
-                self._poll(scheduled, claim), name=f"{claim.target}/{claim.query}"
-            )
-            self._tasks[task] = claim
+            task = group.create_task(run(scheduled, claim), name=f"{claim.target}/{claim.query}")
+            tasks[task] = claim
             self._held_s[claim.key] = claimed_s
             if self._context.ledger.shared:
                 scheduled.api.may_send = partial(self._check_lease, claim)
-            task.add_done_callback(self._done)
+            task.add_done_callback(partial(self._done, tasks))
 
     def _check_lease(self, claim: Claim) -> None:
         """Raise ``ClaimLost`` where another replica may have the target by now."""
@@ -137,17 +154,33 @@ class Poller:
 
     def _cancel(self, claims: Iterable[Claim]) -> None:
         lost = list(claims)
-        for task, claim in self._tasks.items():
+        for task, claim in (self._tasks | self._slices).items():
             if claim in lost:
                 task.cancel()
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+    def _done(self, tasks: dict[asyncio.Task[None], Claim], task: asyncio.Task[None]) -> None:
+        del tasks[task]
         self._woken.set()
+
+    async def _give_way(self) -> None:
+        """Break off slices of targets of which a query is due: a live poll waits for none."""
+        if not self._slices:
+            return
+        ledger, targets = self._context.ledger, [each.target for each in self._slices.values()]
+        due = await self._context.offload(partial(ledger.due_targets, targets))
+        for task, claim in list(self._slices.items()):
+            if claim.target not in due:
+                continue
+            task.cancel()
+            await asyncio.wait([task])
+            with suppress(ClaimLost):  # it has ended meanwhile
+                await self._context.offload(partial(ledger.give_way, claim))
 
     async def _idle(self) -> None:
         """Return when something may be due: at the next slot, or when a poll has ended."""
-        due_ms = await self._context.offload(self._context.ledger.next_due_ms)
+        yielding = [each.target for each in self._slices.values()]
+        look = partial(self._context.ledger.next_due_ms, yielding)
+        due_ms = await self._context.offload(look)
         wait_s = (
             IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / MILLISECONDS
         )
@@ -160,6 +193,8 @@ class Poller:
                 await event.wait()
 
     async def _finish_polls(self) -> None:
+        for task in list(self._slices):
+            task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._grace_s)
         for task in list(self._tasks):
@@ -168,7 +203,8 @@ class Poller:
     async def _keep_claims(self) -> None:
         while True:
             await self._context.clock.sleep(RENEW_EVERY_S)
-            claims, renewed_s = list(self._tasks.values()), self._context.clock.monotonic()
+            claims = [*self._tasks.values(), *self._slices.values()]
+            renewed_s = self._context.clock.monotonic()
             with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
                 self._context.telemetry.set("claims", len(held))
@@ -186,6 +222,11 @@ class Poller:
         if self.superseded and not found:
             log.info("these settings are in force again")
         self.superseded = found
+
+    async def _read_slice(self, scheduled: ScheduledQuery, claim: Claim) -> None:
+        await read_slice(self._context, scheduled, claim)
+        with suppress(LedgerError):
+            await self._context.published((claim.target, claim.query))
 
     async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         self._ended(await poll(self._context, scheduled, claim))

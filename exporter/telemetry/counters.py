@@ -56,6 +56,9 @@ provider_resets_total | counter | provider,target,query | 1 | Detected provider-
 quarantined | gauge | provider,target,query | 1 | 1 while a suspicious response is held back awaiting confirmation.
 coverage_gaps_total | counter | provider,target,query | 1 | Time ranges that can no longer be read from the provider.
 coverage_gap_seconds_total | counter | provider,target,query | 1 | Total length of unreadable time ranges.
+audit_timestamp_seconds | gauge | provider,target,query | 1 | End of the last complete audit, as a Unix timestamp.
+audit_buckets | gauge | provider,target,query,result | 3 | Buckets that the last audit read again, by how the ledger compared with the provider.
+audit_difference | gauge | provider,target,family | 20 | Sum of absolute differences that the last audit found, before they were applied.
 duplicate_events_total | counter | provider,target,query | 1 | Events read again and discarded by id.
 late_events_total | counter | provider,target,query,outcome | 2 | Events older than the previous watermark when first read.
 series | gauge | family | 60 | Series currently exported, by family.

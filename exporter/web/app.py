@@ -47,7 +47,7 @@ def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock 
         "/api/v1/status": _status(sources),
     }
     if sources.explain is not None:
-        routes["/explain"] = explain.endpoint(sources.explain)
+        routes["/explain"] = explain.endpoint(sources.explain, sources.families)
     app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from exporter.status import OK, UNUSUAL, HourStatus, PollStatus
+from exporter.engagement.expectation import HourExpectation
+from exporter.status import OK, UNUSUAL, PollStatus
 
 HOUR_MS = 3_600_000
 SLOTS = 30
@@ -76,7 +77,7 @@ def _polls_text(polls: list[PollStatus]) -> str:
     return f"{len(polls)} {noun}, {failed} failed" if failed else f"{len(polls)} {noun}"
 
 
-def draw_engagement(hours: Sequence[HourStatus], step: int = 1) -> EngagementChart:
+def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> EngagementChart:
     """Return the chart of ``hours``, a point for each ``step`` of them: their mean."""
     points = [_mean(hours[at : at + step]) for at in range(0, len(hours), step)]
     most = max((max(each.engagement or 0.0, _edge(each, 1)) for each in points), default=0.0) or 1.0
@@ -94,19 +95,19 @@ def draw_engagement(hours: Sequence[HourStatus], step: int = 1) -> EngagementCha
     )
 
 
-def _edge(hour: HourStatus, side: int) -> float:
+def _edge(hour: HourExpectation, side: int) -> float:
     """Return the upper (1) or lower (-1) edge of the band in which an hour is as expected."""
     return max(0.0, (hour.expected or 0.0) + side * UNUSUAL * (hour.deviation or 0.0))
 
 
-def _mean(hours: Sequence[HourStatus]) -> HourStatus:
+def _mean(hours: Sequence[HourExpectation]) -> HourExpectation:
     """Return the mean hour of ``hours``; what one of them does not know, it does not know."""
 
     def mean(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if len(known) == len(values) else None
 
-    return HourStatus(
+    return HourExpectation(
         start_ms=hours[0].start_ms,
         engagement=mean([each.engagement for each in hours]),
         expected=mean([each.expected for each in hours]),
@@ -114,7 +115,9 @@ def _mean(hours: Sequence[HourStatus]) -> HourStatus:
     )
 
 
-def _runs(points: Sequence[HourStatus], known: Callable[[HourStatus], bool]) -> Iterator[list[int]]:
+def _runs(
+    points: Sequence[HourExpectation], known: Callable[[HourExpectation], bool]
+) -> Iterator[list[int]]:
     """Yield the numbers of neighbouring points that are known."""
     for is_known, numbers in groupby(range(len(points)), lambda at: known(points[at])):
         if is_known:
@@ -128,7 +131,7 @@ def _path(at: Iterable[int], values: Iterable[float], number: int, most: float) 
     )
 
 
-def _band_path(points: Sequence[HourStatus], most: float) -> str:
+def _band_path(points: Sequence[HourExpectation], most: float) -> str:
     """Return the outline of the band: along its upper edge and back along the lower one."""
     found = ""
     for run in _runs(points, lambda each: None not in (each.expected, each.deviation)):
@@ -138,7 +141,7 @@ def _band_path(points: Sequence[HourStatus], most: float) -> str:
     return found
 
 
-def _line_path(points: Sequence[HourStatus], most: float) -> str:
+def _line_path(points: Sequence[HourExpectation], most: float) -> str:
     found = ""
     for run in _runs(points, lambda each: each.engagement is not None):
         values = (points[at].engagement or 0.0 for at in run)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from exporter.explain.answer import Explanations
-from exporter.status import Status
+from exporter.status import FamilyStatus, Status
 
 
 class Exposition(Protocol):
@@ -42,8 +42,9 @@ class Sources:
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
     requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
     from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
-    ``SelectorError`` and ``LedgerError``. ``verify`` brings the metrics up to what all replicas have
-    committed, and says whether it could; None where there is one process only.
+    ``SelectorError`` and ``LedgerError``. ``families`` are those that can be explained now.
+    ``verify`` brings the metrics up to what all replicas have committed, and says whether it could;
+    None where there is one process only.
     """
 
     exposition: Exposition
@@ -53,4 +54,5 @@ class Sources:
     reload: Callable[[], Awaitable[ReloadResult]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset
     explain: Callable[[str, int], Explanations] | None = None
+    families: Callable[[], Sequence[FamilyStatus]] = tuple
     verify: Callable[[], Awaitable[bool]] | None = None

@@ -1,7 +1,8 @@
 """The page that says why a series shows what it shows, and the same as JSON."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -12,6 +13,7 @@ from exporter.errors import LedgerError
 from exporter.explain.answer import Explanation, Explanations
 from exporter.explain.selector import SelectorError
 from exporter.format import number
+from exporter.status import FamilyStatus
 from exporter.web.page import STYLE, filled, hash_of
 
 AT_A_TIME = 2  # explaining reads the ledger; further requests wait, scrapes do not
@@ -20,12 +22,15 @@ POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
-EXAMPLES = ("chatbot_messages_received_total", '{__name__=~"chatbot_period_.*"}', '{target=~".+"}')
+USUAL = "_(messages_received|interactions|conversations_started)_total$"
 LARGEST_NUMBER = 9  # digits
 Explain = Callable[[str, int], Explanations]
 
 
-def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
+Families = Callable[[], Sequence[FamilyStatus]]
+
+
+def endpoint(explain: Explain, families: Families) -> Callable[[Request], Awaitable[Response]]:
     """Return what answers ``GET /explain?series=SELECTOR``; ``explain`` runs on a thread."""
     turn = asyncio.Semaphore(AT_A_TIME)
 
@@ -34,7 +39,7 @@ def endpoint(explain: Explain) -> Callable[[Request], Awaitable[Response]]:
         first = _number(request.query_params.get("first", "1"))
         as_json = _wants_json(request)
         if not selector and not as_json:
-            return _page("", HTTPStatus.OK)
+            return _page("", HTTPStatus.OK, families=families())
         try:
             async with turn:
                 found = await asyncio.to_thread(explain, selector, first)
@@ -72,15 +77,35 @@ def _error(selector: str, text: str, status: HTTPStatus, *, as_json: bool) -> Re
     return _page(selector, status, error=text)
 
 
+def _examples(families: Sequence[FamilyStatus]) -> Iterator[tuple[str, str]]:
+    """Yield up to three selectors that have something to show, each with what that is."""
+    wanted = (
+        ("what a provider took back", lambda each: each.retracted),
+        ("a counter", lambda each: each.targets[-1] if re.search(USUAL, each.name) else None),
+        ("the newest settled hour or day", lambda each: "period" in each.name and each.targets[0]),
+    )
+    for meaning, target_of in wanted:
+        for family in families:
+            if target := target_of(family):
+                yield f'{family.name}{{target="{target}"}}', meaning
+                break
+
+
 def _page(
-    selector: str, status: HTTPStatus, *, found: Explanations | None = None, error: str = ""
+    selector: str,
+    status: HTTPStatus,
+    *,
+    found: Explanations | None = None,
+    error: str = "",
+    families: Sequence[FamilyStatus] = (),
 ) -> Response:
     html = filled(
         "explain.html",
         selector=selector,
         found=found,
         error=error,
-        examples=EXAMPLES,
+        examples=[*_examples(families)],
+        families=families,
         number=number,
         provider_sum=_provider_sum,
     )

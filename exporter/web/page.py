@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -58,11 +59,17 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
+def _parts(name: str) -> list[str]:
+    """Return the parts of ``name`` between which a narrow column may break it."""
+    return re.split(r"(?<=[-/_.])", name)
+
+
 TEMPLATES.filters |= {
     "age": age,
     "counted": _counted,
     "grouped": "{:,.0f}".format,
     "iso": _iso,
+    "parts": _parts,
     "span": span,
     "stamp": stamp,
 }
@@ -165,7 +172,8 @@ def _judged(bot: BotStatus) -> str:
     """Return the verdict's numbers, or why there is none, as a sentence."""
     if window := bot.window:
         seen, usual = f"{window.engagement:,.0f}", f"{window.expected:,.0f}"
-        return f"{seen} in the last {window.hours} h, where about {usual} are usual."
+        when = " It is a holiday." if bot.holiday else ""
+        return f"{seen} in the last {window.hours} h, where about {usual} are usual.{when}"
     if bot.late:
         return "The newest hour is overdue; judged again when it comes."
     if bot.weeks < LEAST_WEEKS:

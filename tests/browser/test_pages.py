@@ -7,13 +7,16 @@ skipped; where ``CI=true`` it fails.
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -38,9 +41,18 @@ MANY = '{target=~"demo-.*"}'
 PAGES = {
     "status": "/",
     "target": "/?target=demo-flowxo",
+    "families": "/explain",
     "explain": f"/explain?series={SERIES}",
     "explain-many": f"/explain?series={MANY}",
 }
+
+WIDTHS = (800, 1400)
+WIDER_THAN_THEIR_PLACE = """
+    [document.documentElement, ...document.querySelectorAll(".wide, .bot, .facts, main *")]
+      .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth > 0
+        && getComputedStyle(each).display !== "inline")
+      .map((each) => each.outerHTML.slice(0, 120))
+"""
 
 if MISSING and os.environ.get("CI") == "true":
     pytest.fail(f"missing for the browser tests: {', '.join(MISSING)}", pytrace=False)
@@ -63,11 +75,19 @@ def demo() -> Iterator[str]:
         url = next(line.split()[-1].rstrip("/") for line in run.stdout if "status page" in line)
         transport = httpx.HTTPTransport(retries=3)
         with httpx.Client(transport=transport, timeout=30) as client:
-            asked = partial(client.get, url + "/explain", params={"series": SERIES})
-            wait_for(lambda: asked().status_code == httpx.codes.OK, 300)
+            status = partial(client.get, url + "/api/v1/status")
+            wait_for(lambda: polled(status().json()), 300, every=1)
         yield url
         run.terminate()
         run.communicate(timeout=15)
+
+
+def polled(status: dict[str, Any]) -> bool:
+    """Return whether every query was polled and every target's bots are there."""
+    return all(
+        target["bots"] and all(query["last_success_ms"] for query in target["queries"])
+        for target in status["targets"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +100,10 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-def opened(browser: Any, url: str, **options: Any) -> tuple[Any, list[str]]:
+def opened(browser: Any, url: str, width: int = 1400, **options: Any) -> tuple[Any, list[str]]:
     """Return the page and, as they come, its console's errors and its requests elsewhere."""
     context = browser.new_context(
-        bypass_csp=True, viewport={"width": 1280, "height": 900}, **options
+        bypass_csp=True, viewport={"width": width, "height": 900}, **options
     )
     page = context.new_page()
     trouble: list[str] = []
@@ -97,22 +117,26 @@ def opened(browser: Any, url: str, **options: Any) -> tuple[Any, list[str]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", sorted(PAGES))
-def test_a_page_has_no_error_and_nothing_serious(
+def test_a_page_has_no_error_and_nothing_serious_and_cuts_nothing_off(
     name: str, scheme: str, demo: str, browser: Any
 ) -> None:
     page, trouble = opened(browser, demo + PAGES[name], color_scheme=scheme)
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=str(ARTIFACTS / f"{name}-{scheme}.png"), full_page=True)
-
+    page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run()")
+    ARTIFACTS.mkdir(exist_ok=True)
 
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.screenshot(path=str(ARTIFACTS / f"{name}-{scheme}-{width}.png"), full_page=True)
+        found = page.evaluate("axe.run()")
+
+        assert [
+            (each["id"], each["nodes"][0]["html"])
+            for each in found["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ] == []
+        assert page.evaluate(WIDER_THAN_THEIR_PLACE) == []
     assert trouble == []
-    assert [
-        (each["id"], each["nodes"][0]["html"])
-        for each in found["violations"]
-        if each["impact"] in {"serious", "critical"}
-    ] == []
 
 
 def test_the_policy_lets_the_pages_run(demo: str, browser: Any) -> None:
@@ -126,20 +150,54 @@ def test_the_policy_lets_the_pages_run(demo: str, browser: Any) -> None:
     assert refused == []
 
 
-def test_rows_are_filtered_and_sorted_by_keyboard(demo: str, browser: Any) -> None:
+def test_what_is_chosen_outlives_a_refresh(demo: str, browser: Any) -> None:
+    page, trouble = opened(browser, demo)
+    targets = page.locator("section.target:visible")
+    everything = targets.count()
+
+    page.get_by_label("Filter").fill("demo-flowxo promo")
+    page.reload()
+
+    assert everything == 5
+    assert page.get_by_label("Filter").input_value() == "demo-flowxo promo"
+    assert targets.count() == 1
+    assert "1 of 5 targets shown" in page.locator("#shown").inner_text()
+    assert trouble == []
+
+
+def test_the_table_is_one_click_away_and_sorted_by_keyboard(demo: str, browser: Any) -> None:
     page, _ = opened(browser, demo)
-    rows = page.locator("#queries tbody tr:not([hidden])")
-    everything = rows.count()
+    assert page.locator("#queries").is_hidden()
 
-    page.get_by_label("Filter").fill("demo-flowxo")
-
-    assert 0 < rows.count() < everything
-    page.get_by_label("Filter").fill("")
+    page.get_by_text("Every query in a table").click()
     page.get_by_role("button", name="Target").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    names = [row.split("\t")[0] for row in rows.all_inner_texts()]
+
+    names = page.locator("#queries tbody th").all_inner_texts()
     assert names == sorted(names, reverse=True)
+    assert len(names) > 20
+
+
+def test_an_instant_is_shown_in_local_time_on_hover(demo: str, browser: Any) -> None:
+    page, _ = opened(browser, demo, timezone_id="Asia/Tokyo", locale="en-GB")
+    seen = page.locator("time").first
+
+    title = seen.get_attribute("title")
+
+    utc = datetime.fromisoformat(seen.get_attribute("datetime"))
+    local = utc.astimezone(ZoneInfo("Asia/Tokyo")).strftime("%d/%m/%Y, %H:%M:%S")
+    assert title == f"{local} local time, {utc:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def test_a_reader_of_the_screen_hears_what_the_charts_show(demo: str, browser: Any) -> None:
+    page, _ = opened(browser, demo)
+
+    charts = page.get_by_role("img").all()
+
+    named = [chart.get_attribute("aria-label") for chart in charts]
+    assert len(named) == 2 * page.locator(".bot").count() > 10
+    assert all(re.match(r"(24 h|7 d): .+", name) for name in named)
 
 
 def test_a_series_is_explained_from_the_form(demo: str, browser: Any) -> None:
@@ -157,7 +215,6 @@ def test_a_series_is_explained_from_the_form(demo: str, browser: Any) -> None:
 
 def test_a_reader_goes_on_to_the_next_page_of_series(demo: str, browser: Any) -> None:
     asked = partial(httpx.get, f"{demo}/explain", params={"series": MANY, "format": "json"})
-    wait_for(lambda: "never polled" not in httpx.get(f"{demo}/api/v1/status").text, 180, every=1)
     assert asked(timeout=30).json()["total"] > 50
     page, trouble = opened(browser, demo + PAGES["explain-many"])
     first = page.locator("h2").all_inner_texts()

@@ -231,7 +231,7 @@ def _adds_replicas(expr: str) -> bool:
     return any(
         "instance" not in (found[1] or "") and name not in EACH_REPLICA_ITS_OWN
         for found in added
-        for name in re.findall(r"\bchatbot_\w+", _parenthesis(expr, found.end() - 1))
+        for name in re.findall(r"(?<!:)\bchatbot_\w+", _parenthesis(expr, found.end() - 1))
     )
 
 

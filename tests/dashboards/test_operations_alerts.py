@@ -292,8 +292,8 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "schema: more than one field": (
         SCHEMA,
         "one odd field",
-        "drift_total[3h])) > 1.5",
-        "drift_total[3h])) > 0.5",
+        "drift_total[3h]))) > 1.5",
+        "drift_total[3h]))) > 0.5",
     ),
     "schema: within hours": (SCHEMA, "odd answers now and then", "[3h]", "[9h]"),
     "schema: reason": (SCHEMA, "key refused", 'reason="schema"', 'reason!=""'),

@@ -48,7 +48,7 @@ def test_the_expectation_is_the_true_mean_and_chance_alone_is_no_distance(
         expected = [run[length].expected for run in runs]
         assert mean(expected) == pytest.approx(due, rel=0.2, abs=1)
         assert max(abs(run[length].score) for run in runs) < 3.7
-        assert stdev(run[length].score for run in runs) < 1.4
+        assert stdev(run[length].score for run in runs) < 1.5
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_campaign_and_an_outage_of_the_past_are_no_habit() -> None:
 
     expected = expected_hours(learnt(counts(drawn(past))), counts(drawn(past)), BERLIN)
 
-    for shown, due in zip(expected, true[-WEEK:], strict=True):
+    for shown, due in zip(expected[-WEEK:], true[-WEEK:], strict=True):
         assert shown.expected == pytest.approx(due, rel=0.25, abs=8)
 
 
@@ -187,5 +187,5 @@ def test_the_history_of_a_new_bot_begins_with_its_first_message() -> None:
 
     assert expectation.weeks == pytest.approx(2, abs=0.1)
     expected = expected_hours(expectation, counts(drawn(new)), Calendar())
-    due = sum(each.expected or 0.0 for each in expected)
+    due = sum(each.expected or 0.0 for each in expected[-WEEK:])
     assert due == pytest.approx(sum(new[-WEEK:]), rel=0.1)

@@ -1,6 +1,5 @@
 """Ledgers that are closed when their test ends."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
-from tests.support.postgresql import PostgreSQL, server
 from tests.support.virtual import START_MS, VirtualClock
 
 Start = Callable[..., LedgerDriver]
@@ -31,11 +29,3 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def driver(start: Start) -> LedgerDriver:
     return start()
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgreSQL]:
-    if shutil.which("initdb") is None:
-        pytest.skip("no PostgreSQL on this machine")
-    with server() as made:
-        yield made

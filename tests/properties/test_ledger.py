@@ -16,11 +16,12 @@ from hypothesis.stateful import (
 )
 
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, OTHER, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window, floor_to
 from tests.support.builders import spec
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.examples import examples
 from tests.support.history import History, Oracle, readings, series_of
+from tests.support.postgresql import PostgreSQL
 
 CHANNELS = ("web", "sms", "app")
 MINUTE_MS = 60_000
@@ -51,15 +52,30 @@ class Account(RuleBasedStateMachine):
         self.maintained = False
         self.label_rules_changed = False
 
-    @initialize(writes_off=st.booleans(), lookback=st.sampled_from([2, 6, 48]))
-    def open(self, writes_off: bool, lookback: int) -> None:  # noqa: FBT001
+    @initialize(
+        writes_off=st.booleans(),
+        lookback=st.sampled_from([2, 6, 48]),
+        days=st.sampled_from([0, 5]),
+    )
+    def open(self, writes_off: bool, lookback: int, days: int) -> None:  # noqa: FBT001
         limit_ms = WRITE_OFF_AFTER_MS if writes_off else None
-        query = spec(write_off_after_ms=limit_ms, lookback_ms=lookback * HOUR_MS)
-        self.driver = LedgerDriver(self.folder, query)
+        query = spec(
+            write_off_after_ms=limit_ms,
+            lookback_ms=lookback * HOUR_MS,
+            initial_lookback_ms=days * DAY_MS,
+            span_ms=DAY_MS,
+        )
+        self.driver = LedgerDriver(self.folder, query, postgresql=self.new_database())
         self.oracle = Oracle(limit_ms)
         self.label_rules = query.label_rules
         for number, channel in enumerate(CHANNELS, start=10):
             self.something_happens(channel, 0, number)
+            for back in range(3, 6 * 24, 21):
+                self.history.change(channel, self.hour(back), number)
+
+    def new_database(self) -> str | None:
+        """Return the URL of an empty PostgreSQL; None for SQLite."""
+        return None
 
     def teardown(self) -> None:
         if hasattr(self, "driver"):
@@ -226,6 +242,31 @@ class Account(RuleBasedStateMachine):
             self.note(reading.window, last=True)
         self.driver.kill()
 
+    @rule(seed=seeds, number=st.integers(1, 5), kill_at=st.none() | st.integers(0, 60))
+    def slices_of_the_past_are_read(self, seed: int, number: int, kill_at: int | None) -> None:
+        """Read some right after a poll, the last of them perhaps until it is killed."""
+        if self.poll(seed):
+            return
+        for left in reversed(range(number)):
+            claim = self.driver.ledger.claim_slice()
+            if claim is None or claim.past is None:
+                return
+            window = self.driver.window(claim)
+            (reading,) = readings(self.history, self.driver.spec, window, Random(seed))  # noqa: S311
+            resets, held = self.driver.counted("provider_resets_total"), False
+            try:
+                with recorded(kill_at=None if left else kill_at):
+                    held = self.driver.apply(claim, reading, past=True).held
+                    self.driver.ledger.end_slice(claim)
+            except Killed:
+                held = self.driver.numbers() == self.oracle.last and claim.past.audits
+                self.driver.kill()
+            if not held and claim.past.audits:
+                self.history.read(window, self.series_of)
+            elif not held:
+                self.history.read_past(window)
+            self.judge(reset=self.driver.counted("provider_resets_total") > resets)
+
     def poll(
         self,
         seed: int = 0,
@@ -299,6 +340,15 @@ def members(label_rules: Mapping[str, LabelRule], channel: str) -> tuple[str, fr
     if mine == OTHER:
         return mine, frozenset({"everything else"} | {c for c in CHANNELS if rule_.name(c) == mine})
     return mine, frozenset(c for c in CHANNELS if rule_.name(c) == mine)
+
+
+def test_counters_are_right_on_postgresql(postgresql_server: PostgreSQL) -> None:
+    class OnPostgreSQL(Account):
+        def new_database(self) -> str:
+            return postgresql_server.url(postgresql_server.database())
+
+    effort = settings(examples(3), stateful_step_count=25)
+    run_state_machine_as_test(OnPostgreSQL, settings=effort)
 
 
 def test_counters_are_right_whatever_happens() -> None:

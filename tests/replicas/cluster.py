@@ -33,7 +33,7 @@ FAMILIES = {
     "inkeep": {"chatbot_conversations_started_total"},
 }
 HAPPENING = (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED)
-STARTS_WITHIN_S = 60
+STARTS_WITHIN_S = 240
 SCRAPE_EVERY_S = 0.15
 
 

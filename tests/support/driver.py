@@ -1,6 +1,7 @@
 """A ledger on virtual time: polled, killed and opened again, and no counter of it ever falls."""
 
 import atexit
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -14,7 +15,9 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from exporter.ledger.rows import Applied, Claim, View
+from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
+from exporter.ledger.tables import query, replica
 from exporter.model.families import NORMALISED
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, Reading, Window
@@ -90,20 +93,21 @@ class LedgerDriver:
         *specs: QuerySpec,
         clock: VirtualClock | None = None,
         families: Mapping[str, Family] = NORMALISED,
+        postgresql: str | None = None,
     ) -> None:
         self.folder = folder
         self.clock = clock or VirtualClock()
         self.families = families
         self._highest: dict[tuple[str, tuple[str, ...]], float] = {}
         self._kills = count(1)
-        self._path = folder / "ledger.db"
-        if not self._path.exists():
+        self._path, self._postgresql = folder / "ledger.db", postgresql
+        if postgresql is None and not self._path.exists():
             shutil.copy(_empty_ledger(), self._path)
         self.open(*(specs or [spec()]))
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._path}"
+        return self._postgresql or f"sqlite:///{self._path}"
 
     def open(self, *specs: QuerySpec) -> None:
         """Open the ledger as at a start, perhaps with other queries."""
@@ -132,7 +136,17 @@ class LedgerDriver:
         self.open(*specs)
 
     def kill(self) -> None:
-        """Go on with the files as they lie on disk now, which is what a killed process leaves."""
+        """Go on with the files as they lie on disk now, which is what a killed process leaves.
+
+        On PostgreSQL a minute is over, so that claims have expired.
+        """
+        if self._postgresql:
+            self.ledger._opened.close()
+            self.open()
+            with self.transaction() as tx:
+                tx.execute(sa.update(query).values(claim_expires_ms=0))
+                tx.execute(sa.update(replica).values(seen_ms=0))
+            return
         left = self.folder / f"left-{next(self._kills)}.db"
         for suffix in ("", "-wal"):
             source = Path(f"{self._path}{suffix}")
@@ -155,9 +169,24 @@ class LedgerDriver:
         return self.claim(target)
 
     def window(self, claim: Claim) -> Window:
-        """Return what a poll of ``claim`` reads now."""
+        """Return what a poll or a slice of ``claim`` reads now."""
         (claimed,) = [each for each in self.specs if each.key == (claim.target, claim.query)]
+        if claim.past is not None:
+            return past_window(claimed, claim.past, self.clock.now_ms())
         return poll_window(claimed, claim, self.clock.now_ms())
+
+    def read_slice(self, hours: Hours | None = None, **reading: Any) -> Applied | None:
+        """Apply a complete read of the next slice, as ``poll`` does; None: there is none due."""
+        claim = self.ledger.claim_slice()
+        if claim is None:
+            return None
+        window = self.window(claim)
+        counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
+        inside = [row for row in counts if window.holds(row[1])]
+        parts: dict[str, Any] = {"window": window, "counts": inside} | reading
+        applied = self.apply(claim, Reading(**parts), past=True)
+        self.ledger.end_slice(claim)
+        return applied
 
     def poll(
         self, hours: Hours | None = None, *, claim: Claim | None = None, **reading: Any
@@ -173,9 +202,9 @@ class LedgerDriver:
         self.end(claim, held=applied.held)
         return applied
 
-    def apply(self, claim: Claim, reading: Reading) -> Applied:
+    def apply(self, claim: Claim, reading: Reading, *, past: bool = False) -> Applied:
         """Apply a reading; the poll goes on."""
-        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms())
+        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), past=past)
 
     def end(self, claim: Claim, *, held: bool = False) -> None:
         """End a poll that was answered."""
@@ -233,11 +262,15 @@ class LedgerDriver:
         return {dict(labels)["reason"] for name, labels in counts if "_dropped_series" in name}
 
     def numbers(self) -> dict[str, Numbers]:
-        """Return what the ledger's file holds of the counter of each channel, shown or not."""
-        with closing(sqlite3.connect(self._path)) as file:
-            columns = "json_extract(labels, '$.channel'), c, overhang, written_off"
-            rows = file.execute(f"SELECT {columns} FROM series WHERE family = ?", [RECEIVED])  # noqa: S608
-            return {channel: Numbers(*numbers) for channel, *numbers in rows}
+        """Return what the ledger holds of the counter of each channel, shown or not."""
+        columns = f"labels, c, overhang, written_off FROM series WHERE family = '{RECEIVED}'"
+        if self._postgresql:
+            with self.transaction() as tx:
+                rows = tx.exec_driver_sql(f"SELECT {columns}").all()
+        else:
+            with closing(sqlite3.connect(self._path)) as file:
+                rows = file.execute(f"SELECT {columns}").fetchall()
+        return {json.loads(labels)["channel"]: Numbers(*numbers) for labels, *numbers in rows}
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:

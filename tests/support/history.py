@@ -77,6 +77,13 @@ class History:
             if self.counting and channel not in rebased:
                 self.truth[series_of(channel)] += change.units
 
+    def read_past(self, window: Window) -> None:
+        """Record that ``window`` was read as history: what it sees does not count."""
+        found = [hour_ms for _, hour_ms in self.rows(window)]
+        self._first_ms = min([*found, self._first_ms or 0])
+        for change in self.changes:
+            change.read |= window.holds(change.place[1])
+
     def begin_anew(self) -> None:
         """Let the next read be the first one again: the values mean something else now."""
         self.counting = False

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
+from exporter.engagement.expectation import HourExpectation
 from exporter.status import (
     BotStatus,
     BudgetStatus,
-    HourStatus,
     PollErrorStatus,
     PollStatus,
     QueryStatus,
@@ -100,8 +100,9 @@ def bot(project: str = "shop", **changes: Any) -> BotStatus:
         "windows": (day,),
         "weeks": 5.0,
         "late": False,
+        "holiday": None,
         "end_ms": start_ms + 168 * HOUR_MS,
-        "hours": tuple(HourStatus(start_ms + at * HOUR_MS, 100, 99, 10) for at in range(168)),
+        "hours": tuple(HourExpectation(start_ms + at * HOUR_MS, 100, 99, 10) for at in range(168)),
     }
     return BotStatus(project, **(traits | changes))
 

@@ -14,11 +14,17 @@ import pytest
 from exporter.errors import LedgerError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
+from exporter.status import FamilyStatus
 from exporter.web.app import build
 from tests.support.driver import LedgerDriver
 from tests.support.explained import by_key, explained_ledger, report
 from tests.web.served import ask, sources
 
+FAMILIES = (
+    FamilyStatus("chatbot_messages_received_total", "Messages.", 3, ("shop",)),
+    FamilyStatus("chatbot_messages_sent_total", "Answers.", 3, ("shop",), retracted="shop"),
+    FamilyStatus("chatbot_period_messages_received", "Newest.", 2, ("shop",)),
+)
 ANY = '{target=~".+"}'
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
 
@@ -41,7 +47,7 @@ def get(driver: LedgerDriver, most: int = 1, **request: Any) -> httpx.Response:
         explainer = Explainer(reader, by_key(driver), driver.families, driver.clock.now_ms())
         return explainer.answer(selector, first, most)
 
-    app = build(sources(explain=explain))
+    app = build(sources(explain=explain, families=lambda: FAMILIES))
     return ask(app, "GET", "/explain", **request)
 
 
@@ -51,8 +57,24 @@ def test_without_a_selector_there_is_a_form_to_fill_in(driver: LedgerDriver) -> 
     assert response.status_code == 200
     assert get(driver, params={"format": "json"}).status_code == 400
     assert '<input name="series"' in response.text
-    assert series_on(get(driver, params=str(link(response.text))).text)
     assert "<section" not in response.text
+
+
+def test_it_opens_with_what_exists_and_examples_that_have_something_to_show(
+    driver: LedgerDriver,
+) -> None:
+    text = html.unescape(get(driver).text)
+
+    assert re.findall(r"<code>(.*?)</code></a>: (.*?)</li>", text) == [
+        ('chatbot_messages_sent_total{target="shop"}', "what a provider took back"),
+        ('chatbot_messages_received_total{target="shop"}', "a counter"),
+        ('chatbot_period_messages_received{target="shop"}', "the newest settled hour or day"),
+    ]
+    for family in FAMILIES:
+        assert f"{family.name}</a></th><td>{family.help}</td><td>{family.series}</td>" in text
+    found = get(driver, params={"series": RECEIVED})
+    assert "Families" not in found.text
+    assert series_on(found.text)
 
 
 def test_the_page_shows_the_sum_and_every_bucket(driver: LedgerDriver) -> None:

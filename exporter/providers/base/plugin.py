@@ -10,7 +10,7 @@ from exporter.errors import Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.logs import hide
 from exporter.model.query import LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import Family, Reading
+from exporter.model.samples import Family, MetricType, Reading
 from exporter.providers.base.labels import Labels
 
 
@@ -122,6 +122,7 @@ def spec_for(
     labels = Labels(rules, settings.limits.label_value_bytes)
     known = [labels.series(each.family, *each.known) for each in feeds if each.known is not None]
     write_off = options.write_off_after
+    counts = any(each.family.kind is MetricType.COUNTER for each in feeds)
     spec = QuerySpec(
         target=options.name,
         provider=options.vendor,
@@ -130,6 +131,7 @@ def spec_for(
         interval_ms=options.interval,
         settle_ms=options.settle,
         lookback_ms=options.lookback,
+        initial_lookback_ms=options.initial_lookback if counts else None,
         zero_hold_ms=options.zero_hold,
         write_off_after_ms=None if write_off == "never" else write_off,
         timezone=options.timezone,

@@ -168,7 +168,7 @@ def _series_query(
         collect(series.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
 
     return DeclaredQuery(
-        replace(spec, span_ms=SPAN_MS),
+        replace(spec, span_ms=SPAN_MS, slice_ms=DAY_MS if step_ms < DAY_MS else None),
         answer=SeriesResponse,
         parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
         items=lambda answer: [answer],
@@ -239,6 +239,7 @@ def _events(
         interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
         deadline_ms=DRAIN_DEADLINE_MS,
         lookback_ms=again_ms,
+        initial_lookback_ms=None,  # nothing before the epoch counts
         stream=by_ids,
         ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
     )

@@ -76,6 +76,7 @@ def _query(
     requests = RequestBuilder(compiled.settings, options.texts(), each)
     name = "/".join((compiled.name, *each.values()))
     meaning = compiled.settings.model_dump(include=MEANING) | {"each": each}
+    meaning |= {"per_unit": {each.family.name: each.family.per_unit for each in query.feeds}}
     spec = spec_for(
         options,
         settings,

@@ -201,6 +201,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         f"GET {PATH}",
         meaning=meaning,
         local_hours=True,
+        initial_lookback_ms=options.initial_lookback,
         reach_ms=MAX_DAYS * DAY_MS,
         fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),

@@ -3,6 +3,7 @@
 import base64
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,38 @@ def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_p
     assert shown[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
     assert shown[f'{EUROS}{{model="m"}}'] == 0.2
     assert promtool_says(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "labels"),
+    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
+)
+def test_a_family_that_is_defined_anew_begins_anew(
+    tmp_path: Path, changed: dict[str, Any], labels: str
+) -> None:
+    clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 1}
+    api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
+    label = labels[1 : labels.index("=")]
+    rule = {"value": "row.eur", "labels": {label: "m"}}
+    second = written(MONEY | {"count": {EUROS: rule}}, families={EUROS: OWN[EUROS] | changed})
+    first = written(MONEY | {"count": {EUROS: MONEY["count"][EUROS]}}, families=OWN)
+
+    async def run() -> list[dict[str, float]]:
+        pages = []
+        async with exporter(settings(tmp_path, first), clock, api) as app:
+            for text in (first, second):
+                load = partial(settings, tmp_path, text)
+                assert (await app.reload(lambda: (load(), "x"))).errors == ()  # noqa: B023 - now
+                await clock.sleep(400)
+                amount["eur"] += 2
+                await clock.sleep(600)
+                page(app)  # a scrape that sees the 0
+                await clock.sleep(300)
+                shown = page(app).items()
+                pages.append({name: value for name, value in shown if name.startswith(EUROS)})
+        return pages
+
+    assert run_virtual(run(), clock) == [{EUROS + '{model="m"}': 2}, {EUROS + labels: 2}]
 
 
 def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:

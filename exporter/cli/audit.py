@@ -1,0 +1,124 @@
+"""``audit``: compares the ledger with what the vendors report."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from exporter.cli.probe import taking
+from exporter.cli.settings import (
+    check_proxies,
+    config_option,
+    fail_on,
+    read_settings,
+    targets_of,
+)
+from exporter.clock import MILLISECONDS, SystemClock
+from exporter.explain.agreement import Agreement, ComparedDay, Comparer, LedgerSums
+from exporter.format import columns, number
+from exporter.http_client.detached import ResolvingLoop
+from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.model.query import Budget
+
+_HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
+
+
+@click.command("audit", short_help="Compare the ledger with the vendors.")
+@config_option
+@click.option("--target", "name", help="Only this target.")
+@click.option("--from", "since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The day after the last one.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print it.",
+)
+def command(
+    file: str, name: str | None, since: datetime | None, until: datetime | None, form: str
+) -> None:
+    """Read the last 35 days again and compare them with the ledger, per day and family.
+
+    Prints vendor against ledger and exits with 1 when they differ or something could not be read.
+    Reads the ledger beside a running exporter and changes no count in it; the exporter applies
+    differences by its own audit. A call from a call budget (Xenioo) is noted there.
+    """
+    settings = read_settings(file)
+    targets = [each for each in targets_of(settings) if name in (None, each.name)]
+    if not targets:
+        raise click.BadParameter("no target of this name", param_hint="--target")
+    clock = SystemClock()
+    take = taking(settings.ledger.url, clock)
+
+    async def spend(budget: Budget | None) -> None:
+        if budget is not None:
+            await take(budget)
+
+    with fail_on():
+        check_proxies(settings)
+        network = Transport(certificates=trusted_certificates(os.environ))
+        sums = LedgerSums(settings.ledger.url)
+        comparer = Comparer(sums, clock, network, spend, _ms(since), _ms(until))
+        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+            found = runner.run(comparer.compare(targets))
+        sums.close()
+    click.echo(_FORMATS[form](found), nl=False)
+    for each in found:
+        if each.problem:
+            click.echo(f"{each.target} {each.query}: not compared: {each.problem}", err=True)
+    if not all(each.good for each in found):
+        raise click.exceptions.Exit(1)
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * MILLISECONDS)
+
+
+def _table(found: Sequence[Agreement]) -> str:
+    rows = [
+        (day.day, day.target, day.query, day.family, *map(number, _numbers(day)))
+        for each in found
+        for day in each.days
+    ]
+    return "".join(f"{line}\n" for line in (*columns([_HEAD, *rows], left=4), "", *_sums(found)))
+
+
+def _numbers(day: ComparedDay) -> tuple[float, float, float]:
+    return day.vendor, day.ledger, day.difference
+
+
+def _sums(found: Sequence[Agreement]) -> Iterator[str]:
+    for target in dict.fromkeys(each.target for each in found):
+        days = [day for each in found if each.target == target for day in each.days]
+        every = {day.day for day in days}
+        equal = len(every - {day.day for day in days if day.difference})
+        agrees = "agrees with the vendor" if equal == len(every) else "differs from the vendor"
+        yield f"{target}: {agrees}: {equal} of {len(every)} days are equal"
+
+
+def _json(found: Sequence[Agreement]) -> str:
+    days = [asdict(day) | {"difference": day.difference} for each in found for day in each.days]
+    problems = {f"{each.target}/{each.query}": each.problem for each in found if each.problem}
+    return json.dumps({"days": days, "problems": problems}, indent=2) + "\n"
+
+
+def _csv(found: Sequence[Agreement]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["day", "target", "query", "family", "vendor", "ledger", "difference"])
+    for each in found:
+        for day in each.days:
+            cells = (day.day, day.target, day.query, day.family)
+            writer.writerow([*cells, *map(number, _numbers(day))])
+    return text.getvalue()
+
+
+_FORMATS = {"table": _table, "json": _json, "csv": _csv}

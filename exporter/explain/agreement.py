@@ -1,0 +1,196 @@
+"""Vendor against ledger, per day and family: read anew, compared, and nothing written.
+
+The ledger is read beside a running exporter. Only settled hours from the floor on are compared;
+those that an exporter changes meanwhile are not among them.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from exporter.clock import MILLISECONDS, Clock
+from exporter.errors import LedgerError, ProviderError
+from exporter.explain.reader import read_only
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger import engine
+from exporter.ledger.rules import RETENTION_MS, reach_start_ms
+from exporter.ledger.tables import bucket, query, series
+from exporter.model.query import Budget, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
+from exporter.providers.base.plugin import Query, Target
+
+Spend = Callable[[Budget | None], Coroutine[Any, Any, None]]
+Sums = dict[tuple[str, int], float]
+"""Sums by family and start of the UTC day."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedDay:
+    """What vendor and ledger say of one family on one UTC day (``2026-03-01``)."""
+
+    target: str
+    query: str
+    day: str
+    family: str
+    vendor: float
+    ledger: float
+
+    @property
+    def difference(self) -> float:
+        """Return how much more the vendor reports."""
+        return self.vendor - self.ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One query compared; ``problem`` says why it was not, or not wholly."""
+
+    target: str
+    query: str
+    days: tuple[ComparedDay, ...] = ()
+    problem: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Say whether it was compared and is equal."""
+        return not self.problem and not any(day.difference for day in self.days)
+
+
+class LedgerSums:
+    """The ledger's sums per day, read only. Raises ``LedgerError``."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = read_only(url)
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._engine.dispose()
+
+    def known(self, spec: QuerySpec) -> Window | None:
+        """Return from when until when hours of the query are settled and known; None: never."""
+        found = self._rows(
+            sa.select(query.c.floor_ms, query.c.cursor_ms).where(
+                query.c.target == spec.target, query.c.name == spec.name, query.c.epoch_ms > 0
+            )
+        )
+        step_ms = spec.granularity_ms
+        return next(
+            (Window(ceil_to(r.floor_ms, step_ms), floor_to(r.cursor_ms, step_ms)) for r in found),
+            None,
+        )
+
+    def sums(self, spec: QuerySpec, window: Window) -> Sums:
+        """Return the sums of the query's families in ``window``."""
+        rows = self._rows(
+            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs).label("total"))
+            .join(series, series.c.id == bucket.c.series_id)
+            .join(query, query.c.id == series.c.query_id)
+            .where(query.c.target == spec.target, query.c.name == spec.name)
+            .where(bucket.c.start_ms >= window.start_ms, bucket.c.start_ms < window.end_ms)
+            .group_by(series.c.family, bucket.c.start_ms)
+        )
+        return _by_day((each.family, each.start_ms, each.total) for each in rows)
+
+    def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        try:
+            engine.check_schema(self._engine)
+            with self._engine.begin() as tx:
+                return tx.execute(statement).all()
+        except sa.exc.SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or type(error).__name__
+            raise LedgerError(f"the ledger cannot be read: {cause}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Comparer:
+    """Compares targets with the ledger, between ``from_ms`` and ``until_ms`` where given."""
+
+    sums: LedgerSums
+    clock: Clock
+    transport: Transport
+    spend: Spend
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    async def compare(self, targets: Sequence[Target]) -> list[Agreement]:
+        """Return how the queries of ``targets`` compare; one after another within a target."""
+        async with self.transport as transport, asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._target(each, transport)) for each in targets]
+        return [found for task in tasks for found in task.result()]
+
+    async def _target(self, target: Target, transport: Transport) -> list[Agreement]:
+        api = ApiClient(
+            base_url=target.base_url,
+            sign=target.sign,
+            transport=transport,
+            clock=self.clock,
+            requests_per_second=target.requests_per_second,
+        )
+        bucketed = [each for each in target.queries if each.spec.initial_lookback_ms is not None]
+        return [await self._query(each, api) for each in bucketed]
+
+    async def _query(self, asked: Query, api: ApiClient) -> Agreement:
+        spec = asked.spec
+        own = (spec.target, spec.name)
+        window = self._window(spec)
+        if window is None:
+            return Agreement(*own, problem="nothing of that time is known and settled")
+        vendor: Sums = defaultdict(float)
+        ledger: Sums = defaultdict(float)
+        try:
+            async with aclosing(asked.read(api, self._request(spec, window))) as each:  # type: ignore[type-var]
+                async for reading in each:
+                    self._add(reading.within(window), spec, vendor, ledger)
+        except (ProviderError, LedgerError) as error:
+            return Agreement(*own, _days(own, vendor, ledger), str(error))
+        return Agreement(*own, _days(own, vendor, ledger))
+
+    def _window(self, spec: QuerySpec) -> Window | None:
+        known, now_ms = self.sums.known(spec), self.clock.now_ms()
+        if known is None:
+            return None
+        from_ms = now_ms - RETENTION_MS if self.from_ms is None else self.from_ms
+        until_ms = known.end_ms if self.until_ms is None else min(known.end_ms, self.until_ms)
+        start_ms = ceil_to(from_ms, spec.granularity_ms)
+        start_ms = max(start_ms, known.start_ms, reach_start_ms(spec, now_ms))
+        return Window(start_ms, until_ms) if start_ms < until_ms else None
+
+    def _request(self, spec: QuerySpec, window: Window) -> PollRequest:
+        return PollRequest(window, self.clock.now_ms(), spend=lambda: self.spend(spec.budget))
+
+    def _add(self, reading: Reading, spec: QuerySpec, vendor: Sums, ledger: Sums) -> None:
+        if reading.gauges_only:
+            return
+        rows = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
+        for key, value in _by_day(rows).items():
+            vendor[key] += value
+        for key, value in self.sums.sums(spec, reading.window).items():
+            if key[0] not in reading.kept:
+                ledger[key] += value
+
+
+def _by_day(rows: Any) -> Sums:
+    sums: Sums = defaultdict(float)
+    for family, start_ms, value in rows:
+        sums[family, floor_to(start_ms, DAY_MS)] += value
+    return sums
+
+
+def _days(
+    own: tuple[str, str], vendor: Mapping[tuple[str, int], float], ledger: Sums
+) -> tuple[ComparedDay, ...]:
+    def day(at_ms: int) -> str:
+        return datetime.fromtimestamp(at_ms / MILLISECONDS, UTC).date().isoformat()
+
+    return tuple(
+        ComparedDay(*own, day(at_ms), family, vendor.get(key, 0.0), ledger.get(key, 0.0))
+        for key in sorted(vendor.keys() | ledger.keys(), key=lambda key: (key[1], key[0]))
+        for family, at_ms in [key]
+    )

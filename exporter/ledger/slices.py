@@ -1,0 +1,308 @@
+"""A query's past: read in slices, first as history, then each day as an audit.
+
+A slice is a poll of an older window under the query's own claim (specification: schedule.md#the-past).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from exporter.errors import ClaimLost
+from exporter.ledger import claims, rules
+from exporter.ledger.counters import LoadedSeries
+from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, claim_of
+from exporter.ledger.rules import Bucket, Comparison, Key
+from exporter.ledger.settings import encode_label_rules
+from exporter.ledger.tables import bucket, query, series, slices
+from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
+from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
+
+AUDIT_EVERY_MS = DAY_MS
+OTHER = query.alias("other")
+IDLE = claims.FREE & query.c.target.not_in(
+    sa.select(OTHER.c.target).where(
+        OTHER.c.state == "active",
+        (OTHER.c.next_poll_ms <= claims.NOW_MS) | (OTHER.c.last_reason == "throttled"),
+    )
+)
+LONGEST_WAITING = (
+    sa.select(query)
+    .join(slices)
+    .join(claims.LEAD, claims.LEAD.c.id == claims.FIRST)
+    .where(IDLE, slices.c.next_ms <= claims.NOW_MS, query.c.fail_streak == 0)
+    .where(query.c.target.not_in(sa.bindparam("alone", expanding=True)))
+    .order_by(slices.c.next_ms, query.c.id)
+    .limit(1)
+    .with_for_update(of=claims.LEAD, skip_locked=True)
+)
+TAKE = (
+    sa.update(query)
+    .where(query.c.id == sa.bindparam("q_id"), IDLE)
+    .values(
+        holder=sa.bindparam("q_holder"),
+        token=query.c.token + 1,
+        claim_expires_ms=claims.NOW_MS + claims.CLAIM_MS,
+    )
+    .returning(*query.c)
+)
+STATE = sa.select(slices).where(slices.c.query_id == sa.bindparam("query"))
+
+
+def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
+    """Read the past of a query whose counting has just begun, from ``floor_ms`` backwards."""
+    if given.spec.initial_lookback_ms is not None:
+        _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
+
+
+def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
+    """Read the past of queries that began under a version that did not read it."""
+    without = tx.execute(
+        sa.select(query)
+        .outerjoin(slices)
+        .where(slices.c.query_id.is_(None))
+        .where(query.c.epoch_ms.is_not(None), query.c.state == "active")
+    )
+    rows = {(row.target, row.name): row for row in without}
+    for spec in specs:
+        row = rows.get(spec.key)
+        if row is None or spec.initial_lookback_ms is None:
+            continue
+        if row.label_rules == encode_label_rules(spec):  # else its next poll begins it
+            _begin(tx, row.id, spec, row.floor_ms, now_ms)
+
+
+def _begin(
+    tx: sa.Connection,
+    query_id: int,
+    spec: QuerySpec,
+    floor_ms: int,
+    now_ms: int,
+    *,
+    counts: bool = False,
+) -> None:
+    forget(tx, query_id)
+    past = rules.history(spec, floor_ms, now_ms, counts=counts)
+    columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + AUDIT_EVERY_MS}
+    if past is not None:
+        bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
+        columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
+    tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
+
+
+def forget(tx: sa.Connection, query_id: int) -> None:
+    """Let the next success of the query begin with its past anew."""
+    tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
+
+
+def end_history(tx: sa.Connection, query_id: int) -> None:
+    """Read no more of a history that is under way."""
+    reading = (slices.c.query_id == query_id) & (slices.c.mode != SliceMode.AUDIT)
+    tx.execute(sa.update(slices).where(reading).values(from_ms=slices.c.until_ms))
+
+
+def claim(
+    tx: sa.Connection,
+    holder: str,
+    specs: Mapping[QueryKey, QuerySpec],
+    now_ms: int,
+    generation: int = 0,
+) -> Claim | None:
+    """Claim a query of whose past a slice is due, of a target that has nothing better to do.
+
+    That is a target that nobody polls, that has no query due, and that was not asked to wait.
+    """
+    alone = [spec.target for spec in specs.values() if spec.budget is not None]
+    given = {"now_ms": now_ms, "up_to": generation, "alone": alone}
+    while (row := tx.execute(LONGEST_WAITING, given).one_or_none()) is not None:
+        spec = specs.get((row.target, row.name))
+        past = None if spec is None else due_of(tx, row.id, spec, now_ms)
+        if spec is None or past is None:
+            _set(tx, row.id, next_ms=now_ms + AUDIT_EVERY_MS)
+            continue
+        taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
+        if taken is not None:
+            return replace(claim_of(taken, holder), past=past)
+    return None
+
+
+def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Slice | None:
+    """Return what is to be read of a query's past now; begin an audit if one is due."""
+    mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)
+    found = tx.execute(mine).one_or_none()
+    if found is None:
+        return None
+    past = _slice(found)
+    if past is None:
+        row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
+        step_ms = spec.granularity_ms or 1
+        from_ms = max(
+            ceil_to(row.floor_ms, step_ms), floor_to(now_ms - rules.RETENTION_MS, step_ms)
+        )
+        past = Slice(SliceMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
+        found_text = _encode(Comparison(until_ms=past.until_ms))
+        _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)
+    if rules.past_window(spec, past, now_ms).length_ms > 0:
+        return past
+    finish(tx, query_id, now_ms)
+    return None
+
+
+def _slice(row: sa.Row[Any]) -> Slice | None:
+    """Return what is to be read; None for an audit that has not begun."""
+    if row.until_ms is None:
+        return None
+    mode = SliceMode(row.mode)
+    return Slice(
+        mode, row.from_ms, row.until_ms, row.hole_ms, row.span_ms, row.backoff_ms, row.quarantine
+    )
+
+
+def under(tx: sa.Connection, held: Claim) -> Slice:
+    """Return what is to be read of the past of a claimed query."""
+    row = tx.execute(sa.select(slices).where(slices.c.query_id == held.query_id)).one_or_none()
+    past = None if row is None else _slice(row)
+    if past is None:
+        raise ClaimLost(f"{held.target}/{held.query}: its past is no longer to be read")
+    return past
+
+
+def comparable(given: ApplyInput, past: Slice) -> Reading | None:
+    """Return what of the reading can be applied now; None: what is older must be read first.
+
+    What the provider reports no longer, and nothing older either, is beyond its reach: it stays
+    as it was. An audit can tell that from a retraction only by reading on.
+    """
+    reading, window = given.reading, given.reading.window
+    if not past.audits or reading.more:
+        return reading
+    floor_ms = given.query.floor_ms
+    reported = [start_ms for _, start_ms, value in reading.counts if value and start_ms >= floor_ms]
+    oldest_ms = min(reported, default=None)
+    known_ms = _oldest_count_ms(given, max(window.start_ms, floor_ms))
+    at_hole = past.hole_ms == past.until_ms
+    if oldest_ms is None and known_ms is not None and not at_hole:
+        hole_ms = past.hole_ms or past.until_ms
+        _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=hole_ms), end_ms=hole_ms)
+        return None
+    if oldest_ms is not None and past.hole_ms is not None and not at_hole:
+        _read_on(given, replace(past, until_ms=past.hole_ms))
+        return None
+    if oldest_ms is not None and known_ms is not None and known_ms < oldest_ms:
+        return reading.within(Window(oldest_ms, window.end_ms))
+    return reading
+
+
+def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> None:
+    """Go on with ``rest``; if nothing of it is in reach, end, at ``end_ms`` where that is given."""
+    tx, query_id, now_ms = given.tx, given.query.id, given.now_ms
+    more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
+    until_ms = rest.until_ms if more or end_ms is None else end_ms
+    columns = {"until_ms": until_ms, "hole_ms": rest.hole_ms, "next_ms": now_ms}
+    _set(tx, query_id, **columns, backoff_ms=0, quarantine=0)
+    if not more:
+        finish(tx, query_id, now_ms)
+
+
+def _oldest_count_ms(given: ApplyInput, since_ms: int) -> int | None:
+    """Return the oldest bucket with a count that the ledger knows in the rest of the slice."""
+    oldest = (
+        sa.select(sa.func.min(bucket.c.start_ms))
+        .join(series, series.c.id == bucket.c.series_id)
+        .where(series.c.query_id == given.query.id, bucket.c.obs > 0)
+        .where(bucket.c.start_ms >= since_ms, bucket.c.start_ms < given.reading.window.end_ms)
+        .where(series.c.family.not_in(given.reading.kept))
+    )
+    return given.tx.execute(oldest).scalar()
+
+
+def compare(
+    given: ApplyInput,
+    known: Mapping[Key, Bucket],
+    values: Mapping[Key, float],
+    loaded: LoadedSeries,
+) -> None:
+    """Where the reading is of an audit, add to it how ``values`` differ from what was ``known``."""
+    if given.past is None or not given.past.audits:
+        return
+    mine = slices.c.query_id == given.query.id
+    text = given.tx.execute(sa.select(slices.c.found).where(mine)).scalar_one()
+    found = msgspec.json.decode(text, type=Comparison)
+    found.add(known, values, {number: row.family for number, row in loaded.rows.items()})
+    _set(given.tx, given.query.id, found=_encode(found))
+
+
+def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
+    """Go on with what is older; of history, the oldest count that was found is the floor now.
+
+    What is before that is not known: the API may not reach there.
+    """
+    tx, query_id, window = given.tx, given.query.id, given.reading.window
+    if held:
+        next_ms = given.now_ms + given.spec.interval_ms
+        _set(tx, query_id, quarantine=past.quarantine + 1, next_ms=next_ms)
+        return
+    if given.reading.more:
+        return
+    oldest_ms = None if past.audits else _oldest_count_ms(given, window.start_ms)
+    if oldest_ms is not None:
+        mine = sa.update(query).where(query.c.id == query_id, query.c.floor_ms > oldest_ms)
+        tx.execute(mine.values(floor_ms=oldest_ms))
+    _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=None))
+
+
+def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
+    """End a history or an audit where it is; the next audit follows in a day."""
+    row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
+    columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
+    if row.mode == SliceMode.AUDIT:
+        found = msgspec.json.decode(row.found, type=Comparison)
+        found.from_ms = row.until_ms
+        columns |= {"audited": _encode(found), "audited_ms": now_ms}
+    _set(
+        tx,
+        query_id,
+        mode=SliceMode.AUDIT,
+        next_ms=now_ms + AUDIT_EVERY_MS,
+        backoff_ms=0,
+        quarantine=0,
+        found="{}",
+        **columns,
+    )
+
+
+def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> None:
+    """End a slice's claim before it is read: the next one is half as long."""
+    claims.end(tx, held)
+    window = rules.past_window(spec, under(tx, held), now_ms)
+    _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), next_ms=now_ms)
+
+
+def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> None:
+    """Record a slice that could not be read and when to try again; end the claim."""
+    claims.end(tx, held)
+    _set(tx, held.query_id, next_ms=next_ms, backoff_ms=backoff_ms)
+
+
+def state(tx: sa.Connection, query_id: int) -> tuple[HistoryState | None, AuditState | None]:
+    """Return how far the past of a query is read, and what its last audit found."""
+    row = tx.execute(STATE, {"query": query_id}).one_or_none()
+    if row is None:
+        return None, None
+    history, audit = None, None
+    if row.mode != SliceMode.AUDIT:
+        history = HistoryState(row.from_ms, row.until_ms)
+    if row.audited is not None:
+        found = msgspec.json.decode(row.audited, type=Comparison)
+        audit = AuditState(at_ms=row.audited_ms, **asdict(found))
+    return history, audit
+
+
+def _encode(found: Comparison) -> str:
+    return msgspec.json.encode(found).decode()
+
+
+def _set(tx: sa.Connection, query_id: int, **columns: Any) -> None:
+    tx.execute(sa.update(slices).where(slices.c.query_id == query_id).values(**columns))

@@ -1,0 +1,107 @@
+"""One slice of a query's past: read at low priority, applied under the query's claim."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from functools import partial
+
+import structlog
+
+from exporter.clock import MILLISECONDS
+from exporter.errors import ClaimLost, LedgerError, ProgramError, ProviderError, Reason, Refused
+from exporter.ledger.rows import Claim
+from exporter.ledger.rules import past_window
+from exporter.model.query import PollRequest, Slice
+from exporter.polling import schedule
+from exporter.polling.poll import PollContext, ScheduledQuery, innermost
+
+log = structlog.get_logger(__name__)
+
+
+async def read_slice(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> None:
+    """Read the slice of ``claim`` and commit the outcome; only cancelling it raises.
+
+    It has no say in whether the query is up: that is for live polls.
+    """
+    if claim.past is None:
+        return
+    with suppress(ClaimLost):
+        try:
+            await context.offload(await _ending(context, scheduled, claim, claim.past))
+        except LedgerError as error:
+            log.warning("slice not recorded", target=claim.target, error=str(error))
+
+
+async def _ending(
+    context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Slice
+) -> Callable[[], None]:
+    """Read and apply the slice; return what records how that ended."""
+    spec, ledger = scheduled.query.spec, context.ledger
+    try:
+        async with asyncio.timeout(spec.deadline_ms / MILLISECONDS):
+            await _read(context, scheduled, claim, past)
+        return partial(ledger.end_slice, claim)
+    except TimeoutError:
+        return partial(ledger.give_way, claim)
+    except Refused as error:
+        log.info("the past ends here", target=spec.target, query=spec.name, error=str(error))
+        return partial(ledger.end_past, claim)
+    except ClaimLost:
+        raise
+    except (ProviderError, LedgerError) as error:
+        return _failing(context, scheduled, claim, past, error)
+    except Exception as bug:  # noqa: BLE001 - as for a poll
+        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {innermost(bug)}")
+        return _failing(context, scheduled, claim, past, mistake)
+
+
+async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Slice) -> None:
+    spec, started_ms = scheduled.query.spec, context.clock.now_ms()
+    request = PollRequest(
+        window=past_window(spec, past, started_ms),
+        now_ms=started_ms,
+        first=False,
+        epoch_ms=claim.epoch_ms,
+        last_success_ms=claim.last_success_ms,
+        memo=claim.memo,
+    )
+    readings = scheduled.query.read(scheduled.api, request)
+    async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
+        async for reading in each:
+            apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms, past=True)
+            applied = await context.offload(apply)
+            context.telemetry.add(applied.counted)
+            if applied.held:
+                return
+
+
+def _failing(
+    context: PollContext,
+    scheduled: ScheduledQuery,
+    claim: Claim,
+    past: Slice,
+    error: ProviderError | LedgerError,
+) -> Callable[[], None]:
+    spec = scheduled.query.spec
+    verdict = schedule.after_failure(
+        spec,
+        error,
+        streak=1,
+        backoff_ms=past.backoff_ms,
+        now_ms=context.clock.now_ms(),
+        rng=context.rng,
+    )
+    if error.reason is Reason.THROTTLED:
+        context.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
+    if not past.backoff_ms:
+        log.warning(
+            "slice of the past failed", target=spec.target, query=spec.name,
+            reason=error.reason.value, error=str(error),
+        )  # fmt: skip
+    return partial(
+        context.ledger.fail_slice,
+        claim,
+        next_ms=verdict.next_poll_ms,
+        backoff_ms=verdict.backoff_ms,
+        postpone_target_ms=verdict.hold_target_ms,
+    )

@@ -1,0 +1,97 @@
+"""A correction of 20 days ago: found, applied once, and said by page, metric and command."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from exporter.cli import main
+from exporter.clock import SystemClock
+from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.simulator.conversations import Kind
+from exporter.simulator.traffic import Traffic
+from exporter.status import TargetStatus
+from tests.faults.bench import Bench
+from tests.support.served import ServedVendors, document
+from tests.support.vendors import Vendors
+from tests.support.virtual import VirtualClock, run_virtual
+
+FAMILY = "chatbot_messages_received_total"
+
+
+def audit(file: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["audit", "--config", str(file), *arguments])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Return an exporter that begins a day ago, and its vendor with 30 messages a day until then."""
+    clock = VirtualClock(SystemClock().now_ms() - DAY_MS - HOUR_MS)
+    own = {"interval": "1h", "slow_interval": "6h", "zero_hold": "1s"}
+    made = Bench(tmp_path, ["flowxo"], own, Traffic(None), scrape_s=300, clock=clock)
+    for day in range(1, 36):
+        made.traffic.add(Kind.MESSAGE_RECEIVED, back(made, day), count=30)
+    return made
+
+
+def back(bench: Bench, days: int) -> int:
+    return bench.clock.now_ms() - days * DAY_MS + HOUR_MS
+
+
+def run(bench: Bench) -> TargetStatus:
+    """Run the exporter for ten minutes; return what its page shows then."""
+
+    async def main() -> TargetStatus:
+        async with bench.running():
+            await bench.wait(600)
+            (target,) = bench.app.status().targets
+            return target
+
+    return run_virtual(main(), bench.clock)
+
+
+@pytest.mark.slow
+def test_a_correction_20_days_old_is_found_applied_once_and_said(
+    bench: Bench, tmp_path: Path
+) -> None:
+    file = tmp_path / "exporter.yaml"
+    with ServedVendors(("flowxo",), bench.traffic) as vendors:
+        file.write_text(yaml.safe_dump(document(tmp_path, vendors.target("flowxo"))))
+        corrected_ms = back(bench, 20)
+        run(bench)
+        assert bench.sum_of(FAMILY) == 0
+        vendors.ask(lambda: bench.traffic.add(Kind.MESSAGE_RECEIVED, corrected_ms, count=5))
+
+        before, as_csv = audit(file), audit(file, "--format", "csv")
+        bench.clock.advance(DAY_MS / 1000)
+        found = run(bench)
+        after = audit(file, "--format", "json", "--target", "flowxo")
+
+    rows = csv.DictReader(as_csv.stdout.splitlines())
+    different = [(r["family"], r["vendor"], r["ledger"]) for r in rows if r["difference"] != "0"]
+    assert different == [(FAMILY, "35", "30")]
+    assert (before.exit_code, after.exit_code) == (1, 0)
+    assert "flowxo: differs from the vendor: 34 of 35 days are equal" in before.stdout
+    assert json.loads(after.stdout)["problems"] == {}
+    assert bench.sum_of(FAMILY) == 5
+    assert bench.own("audit_buckets", result="different") == 1
+    assert bench.own("audit_difference", family=FAMILY) == 5
+    assert found.history is None
+    assert found.audit is not None
+    assert (found.audit.days, found.audit.days_equal) == (35, 34)
+
+
+def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
+    tmp_path: Path,
+) -> None:
+    file, vendors = tmp_path / "exporter.yaml", Vendors(VirtualClock())
+    file.write_text(yaml.safe_dump(vendors.document()))
+
+    assert audit(file, "--target", "other").exit_code == 2
+    unread = audit(file)
+
+    assert unread.exit_code == 1
+    assert "there is no ledger yet" in unread.stderr

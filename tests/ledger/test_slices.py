@@ -1,0 +1,263 @@
+"""The past: history that moves no counter, and audits (specification: schedule.md#the-past)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from exporter.errors import ClaimLost, SchemaError
+from exporter.model.query import LabelRule
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from tests.ledger.conftest import Start
+from tests.support.builders import RECEIVED, spec
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import START_MS
+
+PAST: Mapping[str, Any] = {"initial_lookback_ms": 10 * DAY_MS, "span_ms": 3 * DAY_MS}
+NOW = START_MS - START_MS % HOUR_MS
+HOURS = {NOW - hours * HOUR_MS: 100.0 for hours in range(0, 12 * 24, 6)}
+BEGUN = NOW - 2 * DAY_MS
+"""Where the first poll begins, which reads the lookback."""
+
+
+def live(driver: LedgerDriver, hours: Mapping[int, float]) -> None:
+    """Poll the part of ``hours`` that the vendor is asked for."""
+    claim = driver.claim()
+    window = driver.window(claim)
+    driver.poll({at: n for at, n in hours.items() if window.holds(at)}, claim=claim)
+
+
+def read_past(driver: LedgerDriver, hours: Mapping[int, float]) -> list[Window]:
+    """Read every slice that is due; return what was read."""
+    windows = []
+    while (before := bounds(driver)) is not None and driver.read_slice(hours) is not None:
+        windows.append(before)
+    return windows
+
+
+def bounds(driver: LedgerDriver) -> Window | None:
+    history = driver.view().state.history
+    return None if history is None else Window(history.from_ms, history.until_ms)
+
+
+def a_day_later(driver: LedgerDriver, hours: Mapping[int, float]) -> None:
+    """Let a day pass, and poll."""
+    driver.clock.step(DAY_MS)
+    live(driver, hours)
+
+
+def audited(driver: LedgerDriver, hours: Mapping[int, float]) -> None:
+    """Read the slices of the audit that is due."""
+    while driver.read_slice(hours) is not None:
+        pass
+
+
+def floor(driver: LedgerDriver) -> int:
+    floor_ms = driver.claim().floor_ms
+    assert floor_ms is not None
+    return floor_ms
+
+
+def test_history_is_read_newest_first_moves_no_counter_and_lowers_the_floor(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+
+    read = read_past(driver, HOURS)
+
+    oldest = NOW - 10 * DAY_MS
+    ends = [BEGUN, BEGUN - 3 * DAY_MS, BEGUN - 6 * DAY_MS]
+    assert read == [Window(oldest, end) for end in ends]
+    assert driver.counter() == 0
+    assert floor(driver) == oldest
+
+
+def test_growth_since_is_counted_and_late_growth_of_old_hours_is_seen_by_the_audit(
+    start: Start,
+) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+    hours = HOURS | {NOW: 107.0, NOW - 9 * DAY_MS: 130.0, NOW - 8 * DAY_MS: 60.0}
+
+    a_day_later(driver, hours)
+    assert driver.counter() == 7
+    audited(driver, hours)
+    assert (driver.counter(), driver.overhang()) == (7, 10)  # of the truth, 7 + 30 - 40
+
+    audit = driver.view().state.audit
+    assert audit is not None
+    assert (audit.different, audit.missing, audit.difference) == (2, 0, {RECEIVED: 70})
+    assert [NOW - at for at in audit.days] == [
+        NOW - (NOW - n * DAY_MS) // DAY_MS * DAY_MS for n in (9, 8)
+    ]
+    a_day_later(driver, hours)
+    audited(driver, hours)
+    again = driver.view().state.audit
+    assert again is not None
+    assert (again.different, again.equal > 30, again.difference) == (0, True, {RECEIVED: 0})
+
+
+def test_an_api_that_reaches_less_far_back_leaves_the_rest_unknown(start: Start) -> None:
+    driver = start(**PAST)
+    short = {at: n for at, n in HOURS.items() if at > NOW - 4 * DAY_MS}
+    live(driver, short)
+
+    read_past(driver, short)
+
+    assert floor(driver) == min(short)
+    assert driver.counted("coverage_gaps_total") == 0
+
+
+def test_history_ends_where_the_api_is_known_to_end(start: Start) -> None:
+    driver = start(**PAST, reach_ms=4 * DAY_MS)
+    live(driver, HOURS)
+
+    assert len(read_past(driver, HOURS)) == 1
+
+    assert floor(driver) == NOW - 4 * DAY_MS + 6 * HOUR_MS
+
+
+def test_start_history_counts_it(start: Start) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+
+    read_past(driver, HOURS)
+
+    assert driver.counter() == sum(n for at, n in HOURS.items() if at >= NOW - 10 * DAY_MS)
+    assert driver.counted("revisions_total") == 0
+
+
+@pytest.mark.parametrize("off", [{"initial_lookback_ms": 0}, {"initial_lookback_ms": None}])
+def test_it_can_be_off(start: Start, off: Mapping[str, Any]) -> None:
+    driver = start(**PAST | off)
+    live(driver, HOURS)
+
+    assert driver.read_slice(HOURS) is None
+
+
+def test_a_query_that_is_due_goes_first(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.clock.advance(1)
+
+    assert driver.ledger.claim_slice() is None
+    assert driver.ledger.due_targets(["shop"]) == {"shop"}
+
+
+def test_a_slice_that_gave_way_is_half_as_long_next_and_commits_nothing(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    claim = driver.ledger.claim_slice()
+    assert claim is not None
+
+    driver.ledger.give_way(claim)
+
+    with pytest.raises(ClaimLost):
+        driver.ledger.end_slice(claim)
+    again = driver.ledger.claim_slice()
+    assert again is not None
+    assert driver.window(again).length_ms == 36 * HOUR_MS
+
+
+def test_a_restart_goes_on_where_it_was_and_a_kill_reads_the_slice_again(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.read_slice(HOURS)
+    driver.reopen()
+    assert bounds(driver) == Window(NOW - 10 * DAY_MS, BEGUN - 3 * DAY_MS)
+    driver.ledger.claim_slice()
+    driver.kill()
+
+    live(driver, HOURS | {NOW: 101.0})
+    read_past(driver, HOURS)
+
+    assert driver.counter() == 1
+    assert floor(driver) == NOW - 10 * DAY_MS
+
+
+def test_a_change_of_labels_reads_the_past_again_under_the_new_ones(start: Start) -> None:
+    hours = {("web", at): n for at, n in HOURS.items()}
+    driver = start(**PAST)
+    claim = driver.claim()
+    window = driver.window(claim)
+    driver.poll({key: n for key, n in hours.items() if window.holds(key[1])}, claim=claim)
+    while driver.read_slice(hours) is not None:
+        pass
+    driver.reopen(spec(**PAST, label_rules={"channel": LabelRule({"web": "site"})}))
+    assert driver.read_slice({}) is None  # its next poll comes first
+    renamed = {("site", at): n for (_, at), n in hours.items()}
+    claim = driver.claim()
+    driver.poll({key: n for key, n in renamed.items() if window.holds(key[1])}, claim=claim)
+
+    while driver.read_slice(renamed) is not None:
+        pass
+
+    assert driver.counters() == {"site": 0}
+    assert floor(driver) == NOW - 10 * DAY_MS
+
+
+def test_history_must_be_whole(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+
+    with pytest.raises(SchemaError, match="must be whole"):
+        driver.read_slice(HOURS, kept=frozenset({RECEIVED}))
+
+
+def test_a_collapse_of_an_old_week_waits_for_two_confirmations(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+    lost = {at: n for at, n in HOURS.items() if at >= BEGUN or at < NOW - 9 * DAY_MS}
+    a_day_later(driver, lost)
+    held = []
+
+    for _ in range(12):
+        applied = driver.read_slice(lost)
+        held.append(applied is not None and applied.held)
+        if applied is not None and applied.held:
+            driver.clock.step(driver.spec.interval_ms)
+            live(driver, lost)
+
+    assert sum(held) == 4  # of two slices
+    assert driver.counted("written_off_total") == 2400
+    assert (driver.counter(), driver.overhang()) == (0, 0)
+
+
+@pytest.mark.parametrize("days", [4, 5, 9])
+def test_what_the_api_reports_no_longer_is_no_retraction(start: Start, days: int) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+    kept = {at: n for at, n in HOURS.items() if at >= NOW - days * DAY_MS}
+    kept[NOW - 4 * DAY_MS] += 5
+
+    a_day_later(driver, kept)
+    audited(driver, kept)
+
+    audit = driver.view().state.audit
+    assert audit is not None
+    assert NOW - days * DAY_MS - 6 * HOUR_MS < audit.from_ms <= NOW - days * DAY_MS
+    assert audit.different == 1
+    assert (driver.counter(), driver.overhang()) == (5, 0)
+    assert driver.counted("retracted_total") == 0
+
+
+def test_a_hole_between_weeks_that_are_there_is_a_retraction(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+    hole = Window(NOW - 8 * DAY_MS, NOW - 3 * DAY_MS)
+    left = {at: n for at, n in HOURS.items() if not hole.holds(at)}
+    a_day_later(driver, left)
+
+    for _ in range(20):
+        applied = driver.read_slice(left)
+        if applied is not None and applied.held:
+            driver.clock.step(driver.spec.interval_ms)
+            live(driver, left)
+
+    audit = driver.view().state.audit
+    assert audit is not None
+    assert (audit.from_ms, audit.difference) == (NOW - 10 * DAY_MS, {RECEIVED: 2000})
+    assert driver.counted("retracted_total") == 2000

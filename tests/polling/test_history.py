@@ -1,0 +1,72 @@
+"""The past that a first start reads: five weeks within a minute, and none of it counts."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.simulator import SIMULATORS
+from exporter.simulator.traffic import Traffic
+from tests.faults.bench import Bench, case_of
+from tests.support.virtual import run_virtual
+
+PACES = {"voiceflow": 5, "inkeep": 2, "flowxo": 2, "chatlayer": 5, "xenioo": 0}
+DAYS = {"xenioo": 30}
+
+
+def floors(bench: Bench) -> dict[str, int]:
+    """Return from when on each bucketed query's hours are known."""
+    with closing(sqlite3.connect(bench.folder / "ledger.db")) as ledger:
+        return dict(ledger.execute("SELECT name, floor_ms FROM query JOIN slice ON query_id = id"))
+
+
+def stored(bench: Bench, family: str, from_ms: int, until_ms: int) -> float:
+    """Return what the ledger holds of ``family`` in hours between two instants."""
+    with closing(sqlite3.connect(bench.folder / "ledger.db")) as ledger:
+        found = ledger.execute(
+            "SELECT sum(obs) FROM bucket JOIN series ON id = series_id"
+            " WHERE family = ? AND start_ms >= ? AND start_ms < ?",
+            (family, from_ms, until_ms),
+        )
+        ((total,),) = found.fetchall()
+        return float(total or 0)
+
+
+def happened(bench: Bench, name: str, family: str, from_ms: int, until_ms: int) -> int:
+    kind, attributes = case_of(name).counts[family]
+    return bench.traffic.truth(kind, (from_ms, until_ms), bench.vendor.now_ms(), **attributes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SIMULATORS))
+def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
+    name: str, tmp_path: Path
+) -> None:
+    own = {} if name == "xenioo" else {"interval": "5m"}
+    pace = {"requests_per_second": PACES[name], "lookback": "4h"} | own
+    bench = Bench(tmp_path, [name], pace, Traffic(7, per_hour=2), scrape_s=300)
+    first_ms = bench.vendor.hold()
+    grown: dict[str, int] = {}
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(60)
+            assert set(bench.counters().values()) == {0}
+            oldest_ms = first_ms - DAYS.get(name, 35) * DAY_MS
+            assert max(floors(bench).values()) <= oldest_ms + 12 * HOUR_MS
+            bench.vendor.release()
+            wait_s = 3 * 3600 if name == "xenioo" else 900
+            await bench.wait(wait_s)
+            until_ms = bench.vendor.hold()
+            await bench.wait(wait_s)
+            grown.update(bench.truth(name, first_ms, until_ms))
+            assert bench.counted(name, grown) == grown
+
+    run_virtual(main(), bench.clock)
+    assert not bench.falls
+    assert any(grown.values())
+    whole_days = (first_ms - 28 * DAY_MS) // DAY_MS * DAY_MS, first_ms // DAY_MS * DAY_MS
+    for family in grown.keys() - case_of(name).streamed:
+        assert stored(bench, family, *whole_days) == happened(bench, name, family, *whole_days)
