@@ -35,6 +35,14 @@ settings.load_profile(
 )
 
 
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    if shutil.which("initdb") is None:
+        pytest.skip("no PostgreSQL on this machine")
+    with server() as made:
+        yield made
+
+
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """Yield a folder of the test's own, in memory where nothing asks for a disk."""
@@ -43,14 +51,6 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         return
     with scratch() as folder:
         yield folder
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgreSQL]:
-    if shutil.which("initdb") is None:
-        pytest.skip("no PostgreSQL on this machine")
-    with server() as made:
-        yield made
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
