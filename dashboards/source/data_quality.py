@@ -55,35 +55,31 @@ def trust() -> tuple[Panel, ...]:
             none="Nothing was written off",
         ),
         lines(
-            "Differences found by the last audit",
-            "What the ledger and the vendor differed by over 35 days, before the vendor's values were "
-            "applied.",
-            "short",
-            (
-                promql.once(f"{OWN}audit_difference{{{ANY}}} > 0"),
-                "{{target}} {{family}}",
-            ),
-            none="The ledger agrees with the vendors",
-        ),
-        lines(
-            "Age of the last audit",
-            "Time since all of the past was read again; once a day.",
+            "Time since the last audit",
+            "An audit reads the past again and compares it with the ledger.",
             "s",
             (
-                f"time() - {promql.once(f'{OWN}audit_timestamp_seconds{{{ANY}}}')}",
+                f"time() - max by ({promql.BY_QUERY}) ({OWN}audit_timestamp_seconds{{{ANY}}})",
                 WHO,
             ),
-            none="No audit was completed yet",
+            none="No audit has ended yet",
         ),
         lines(
-            "Hours that the last audit corrected",
-            "Buckets of one series each that differed, or were missing in the ledger.",
+            "Audited buckets that differ",
+            "Buckets of the last audit that the vendor counts otherwise, or that are missing.",
             "short",
             (
-                promql.once(f'{OWN}audit_buckets{{{ANY},result!="equal"}} > 0'),
+                f'max by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY},result!="equal"}})',
                 f"{WHO} {{{{result}}}}",
             ),
-            none="The last audit corrected nothing",
+            none="No audit has ended yet",
+        ),
+        lines(
+            "Difference found by the last audit",
+            "Sum of absolute differences, before they were applied.",
+            "short",
+            (promql.once(f"{OWN}audit_difference{{{ANY}}}"), "{{target}} {{family}}"),
+            none="No audit has ended yet",
         ),
         lines(
             "Schema mismatches per hour",

@@ -19,8 +19,8 @@ from exporter.simulator.traffic import Traffic
 class Vendors(httpx.AsyncBaseTransport):
     """Simulators at ports of their own that no socket knows; ``services`` by provider."""
 
-    def __init__(self, clock: Clock, *, per_hour: int = 6) -> None:
-        traffic = Traffic(1, per_hour=per_hour)
+    def __init__(self, clock: Clock, *, per_hour: int = 6, traffic: Traffic | None = None) -> None:
+        traffic = traffic or Traffic(1, per_hour=per_hour)
         self.services: dict[str, Service] = {
             name: build(clock, traffic) for name, build in SIMULATORS.items()
         }
