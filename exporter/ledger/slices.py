@@ -83,7 +83,7 @@ def _begin(
     *,
     counts: bool = False,
 ) -> None:
-    forget(tx, query_id)
+    delete_past(tx, query_id)
     past = rules.history(spec, floor_ms, now_ms, counts=counts)
     columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + AUDIT_EVERY_MS}
     if past is not None:
@@ -92,7 +92,7 @@ def _begin(
     tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
 
 
-def forget(tx: sa.Connection, query_id: int) -> None:
+def delete_past(tx: sa.Connection, query_id: int) -> None:
     """Let the next success of the query begin with its past anew."""
     tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
 
@@ -173,7 +173,7 @@ def comparable(given: ApplyInput, past: Slice) -> Reading | None:
     """Return what of the reading can be applied now; None: what is older must be read first.
 
     What the provider reports no longer, and nothing older either, is beyond its reach: it stays
-    as it was. An audit can tell that from a retraction only by reading on.
+    unchanged. An audit can tell that from a retraction only by reading on.
     """
     reading, window = given.reading, given.reading.window
     if not past.audits or reading.more:
