@@ -160,10 +160,14 @@ def _slice(row: sa.Row[Any]) -> Slice | None:
     )
 
 
+def _past(tx: sa.Connection, query_id: int) -> Slice | None:
+    row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one_or_none()
+    return None if row is None else _slice(row)
+
+
 def under(tx: sa.Connection, held: Claim) -> Slice:
     """Return what is to be read of the past of a claimed query."""
-    row = tx.execute(sa.select(slices).where(slices.c.query_id == held.query_id)).one_or_none()
-    past = None if row is None else _slice(row)
+    past = _past(tx, held.query_id)
     if past is None:
         raise ClaimLost(f"{held.target}/{held.query}: its past is no longer to be read")
     return past
@@ -277,8 +281,10 @@ def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
 def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> None:
     """End a slice's claim before it is read: the next one is half as long."""
     claims.end(tx, held)
-    window = rules.past_window(spec, under(tx, held), now_ms)
-    _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), next_ms=now_ms)
+    past = _past(tx, held.query_id)
+    if past is not None:  # else it was the last one, and is applied
+        window = rules.past_window(spec, past, now_ms)
+        _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), next_ms=now_ms)
 
 
 def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> None:

@@ -69,6 +69,16 @@ def test_a_long_lookback_is_read_in_parts() -> None:
     assert (each.spec.name, each.calls, each.rows) == ("hourly", 3, 481)
 
 
+def test_what_the_past_costs_is_said(tmp_path: Path) -> None:
+    vendors = Vendors(VirtualClock())
+
+    text = plan(tmp_path, only(vendors, "flowxo", initial_lookback="35d"))
+
+    assert (
+        "Then it reads initial_lookback in 5 calls at least, newest first, in about 2.5 s" in text
+    )
+
+
 def only(vendors: Vendors, provider: str, **changes: object) -> dict[str, object]:
     document = vendors.document({provider: changes})
     document["targets"] = [each for each in document["targets"] if each["provider"] == provider]

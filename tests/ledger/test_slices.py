@@ -7,7 +7,7 @@ import pytest
 
 from exporter.errors import ClaimLost, SchemaError
 from exporter.model.query import LabelRule
-from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from tests.ledger.conftest import Start
 from tests.support.builders import RECEIVED, spec
 from tests.support.driver import LedgerDriver
@@ -157,6 +157,19 @@ def test_a_slice_that_gave_way_is_half_as_long_next_and_commits_nothing(start: S
     again = driver.ledger.claim_slice()
     assert again is not None
     assert driver.window(again).length_ms == 36 * HOUR_MS
+
+
+def test_a_last_slice_that_is_cut_off_once_applied_ends_its_claim(start: Start) -> None:
+    driver = start(**PAST | {"span_ms": None})
+    live(driver, HOURS)
+    claim = driver.ledger.claim_slice()
+    assert claim is not None
+    driver.apply(claim, Reading(driver.window(claim)), past=True)
+
+    driver.ledger.give_way(claim)
+
+    driver.clock.advance(1)
+    assert driver.ledger.claim() is not None
 
 
 def test_a_restart_goes_on_where_it_was_and_a_kill_reads_the_slice_again(start: Start) -> None:

@@ -1,12 +1,15 @@
 """The past that a first start reads: five weeks within a minute, and none of it counts."""
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.polling import schedule
+from exporter.providers.base.times import parse_instant
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import Bench, case_of
@@ -70,3 +73,38 @@ def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
     whole_days = (first_ms - 28 * DAY_MS) // DAY_MS * DAY_MS, first_ms // DAY_MS * DAY_MS
     for family in grown.keys() - case_of(name).streamed:
         assert stored(bench, family, *whole_days) == happened(bench, name, family, *whole_days)
+
+
+def is_old(window: Mapping[str, str], now_ms: int) -> bool:
+    """Say whether a request asks for the past."""
+    return parse_instant(window["end"]) < now_ms - 2 * HOUR_MS
+
+
+def live_polls(folder: Path, history: str | int) -> list[int]:
+    """Return when hours were polled live, by a vendor that answers nothing of the past."""
+    folder.mkdir()
+    own = {"interval": "20s", "slow_interval": "1h", "lookback": "4h", "initial_lookback": history}
+    bench = Bench(folder, ["flowxo"], own, Traffic(None), scrape_s=60)
+    service = bench.service
+    service.faults.on("hang", when=lambda call: is_old(call.params, call.now_ms))
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(300)
+
+    run_virtual(main(), bench.clock)
+    hours = [seen for seen in service.requests if seen.path == "/api/insights"]
+    assert any(is_old(seen.params, seen.at_ms) for seen in hours) is bool(history)
+    return [seen.at_ms for seen in hours if not is_old(seen.params, seen.at_ms)]
+
+
+@pytest.mark.slow
+def test_a_past_that_hangs_delays_no_live_poll(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "JITTER", 0.0)
+
+    with_history, without = live_polls(tmp_path / "a", "35d"), live_polls(tmp_path / "b", 0)
+
+    assert len(with_history) == len(without) >= 15
+    assert max(abs(a - b) for a, b in zip(with_history, without, strict=True)) <= 100
