@@ -28,7 +28,9 @@ from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider,
 from exporter.simulator import scenario
 from exporter.simulator.server import Service, serving
 
-INTERVAL_MS = 5_000
+INTERVAL_MS, SELDOM_MS = 5_000, 60_000
+OFTEN_MS = 5 * 60_000
+"""What is polled less often than this by default is polled less often here, too."""
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 8_000
 LOOKBACK = {"lookback": "6h"}
@@ -142,7 +144,8 @@ def _hurry(provider: Provider) -> Callable[[Any, LabelSettings], Iterator[Query]
 
 def _faster(spec: QuerySpec) -> QuerySpec:
     budget = spec.budget and replace(spec.budget, period_ms=BUDGET_PERIOD_MS, margin_ms=500)
-    interval_ms = BUDGET_PERIOD_MS if budget else INTERVAL_MS
+    seldom = spec.interval_ms > OFTEN_MS
+    interval_ms = BUDGET_PERIOD_MS if budget else SELDOM_MS if seldom else INTERVAL_MS
     return replace(spec, interval_ms=interval_ms, zero_hold_ms=ZERO_HOLD_MS, budget=budget)
 
 
