@@ -119,6 +119,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
         "version": 1,
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "defaults": {"lookback": "6h"},  # what is polled every few seconds leaves time for history
         "targets": [
             {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
             for name, keys in targets.items()

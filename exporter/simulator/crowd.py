@@ -64,7 +64,7 @@ class Crowd:
 
     def records(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
         """Yield what happened in an hour."""
-        yield from self._live(hour, kind) if hour >= self._live_hour else self._folded(hour, kind)
+        yield from self._live(hour, kind) if hour >= self._live_hour else self._summed(hour, kind)
 
     def totals(
         self, hour: int, kind: Kind, by: _Values, wanted: _Attributes
@@ -108,7 +108,7 @@ class Crowd:
         rng = random.Random(f"{self._seed}/{hour}")  # noqa: S311 - scripted traffic
         return max(1, round(rng.gauss(mean, mean**0.5) / SIZE))
 
-    def _folded(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
+    def _summed(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
         often, new, contexts = self._often(hour), self._new_users(hour), self._contexts(hour)
         for index, one in self._pattern(kind):
             amount = often * one.amount
