@@ -36,12 +36,12 @@ class Vendors(httpx.AsyncBaseTransport):
         return await self._doors[request.url.port].handle_async_request(request)
 
     def document(self, changes: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """Return a settings file with one target for each provider, named after it."""
+        """Return a settings file with one target for each provider, named after it; no history."""
         return {
             "version": 1,
             "allow_inline_secrets": True,
             "targets": [
-                {"name": name, "provider": name}
+                {"name": name, "provider": name, "initial_lookback": 0}
                 | service.target(self._urls[name])
                 | dict((changes or {}).get(name, {}))
                 for name, service in self.services.items()
