@@ -83,7 +83,7 @@ def _begin(
     *,
     counts: bool = False,
 ) -> None:
-    forget(tx, query_id)
+    delete_past(tx, query_id)
     past = rules.history(spec, floor_ms, now_ms, counts=counts)
     columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + AUDIT_EVERY_MS}
     if past is not None:
@@ -92,7 +92,7 @@ def _begin(
     tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
 
 
-def forget(tx: sa.Connection, query_id: int) -> None:
+def delete_past(tx: sa.Connection, query_id: int) -> None:
     """Let the next success of the query begin with its past anew."""
     tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
 
@@ -173,7 +173,7 @@ def comparable(given: ApplyInput, past: Slice) -> Reading | None:
     """Return what of the reading can be applied now; None: what is older must be read first.
 
     What the provider reports no longer, and nothing older either, is beyond its reach: it stays
-    as it was. An audit can tell that from a retraction only by reading on.
+    unchanged. An audit can tell that from a retraction only by reading on.
     """
     reading, window = given.reading, given.reading.window
     if not past.audits or reading.more:
@@ -201,7 +201,8 @@ def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> No
     more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
     until_ms = rest.until_ms if more or end_ms is None else end_ms
     columns = {"until_ms": until_ms, "hole_ms": rest.hole_ms, "next_ms": now_ms}
-    _set(tx, query_id, **columns, backoff_ms=0, quarantine=0)
+    span_ms = rest.span_ms and 2 * rest.span_ms  # it took no longer than there was time
+    _set(tx, query_id, **columns, span_ms=span_ms, backoff_ms=0, quarantine=0)
     if not more:
         finish(tx, query_id, now_ms)
 

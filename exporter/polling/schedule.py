@@ -15,7 +15,7 @@ LONGEST_WAIT_MS = 6 * 60 * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Retry:
     """What a failed poll leads to: when to try again, the back-off reached, the circuit.
 
     ``hold_target_ms`` is until when the whole target keeps quiet, if the provider asked for it.
@@ -64,7 +64,7 @@ def after_failure(
     backoff_ms: int,
     now_ms: int,
     rng: random.Random,
-) -> Verdict:
+) -> Retry:
     """Return what follows the ``streak``-th failure in a row.
 
     The next poll is not due before what the provider asked for (``Retry-After``, between 1 s and
@@ -75,9 +75,9 @@ def after_failure(
     hold_ms = None if asked_ms is None else now_ms + asked_ms
     if streak >= OPENS_AFTER or error.reason is Reason.AUTH:
         probe_ms = max(asked_ms or 0, min(5 * MINUTE_MS, 10 * spec.interval_ms))
-        return Verdict(now_ms + probe_ms, backoff_ms, "open", hold_ms)
+        return Retry(now_ms + probe_ms, backoff_ms, "open", hold_ms)
     backoff_ms = next_backoff_ms(spec, backoff_ms, rng)
-    return Verdict(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", hold_ms)
+    return Retry(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", hold_ms)
 
 
 def _asked_ms(error: ProviderError | LedgerError) -> int | None:

@@ -76,7 +76,7 @@ class Aggregation(msgspec.Struct, forbid_unknown_fields=True, tag_field="type", 
                 return sum(value * weight for value, weight in present)
 
 
-class Comparison(msgspec.Struct, forbid_unknown_fields=True):
+class FieldCondition(msgspec.Struct, forbid_unknown_fields=True):
     """A field is a value, or an instant lies in a range."""
 
     field: str
@@ -87,11 +87,11 @@ class Comparison(msgspec.Struct, forbid_unknown_fields=True):
 class Clause(msgspec.Struct, forbid_unknown_fields=True):
     """A condition, or several of which one must hold."""
 
-    condition: Comparison | None = None
+    condition: FieldCondition | None = None
     either: list["Clause"] = msgspec.field(name="or", default_factory=list)
 
     @property
-    def alternatives(self) -> list[Comparison]:
+    def alternatives(self) -> list[FieldCondition]:
         """Return the conditions of which one must hold."""
         alone = [] if self.condition is None else [self.condition]
         return alone + [one for clause in self.either for one in clause.alternatives]
@@ -124,17 +124,17 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
         return [each for each in self.select if isinstance(each, Aggregation)]
 
     @property
-    def conditions(self) -> list[list[Comparison]]:
+    def conditions(self) -> list[list[FieldCondition]]:
         """Return alternatives of which one must hold, without the range."""
         return [one for one in self._clauses if all(each.operator == "eq" for each in one)]
 
     @property
-    def edges(self) -> list[Comparison]:
+    def edges(self) -> list[FieldCondition]:
         """Return the conditions of the range."""
         return [each for one in self._clauses for each in one if each.operator != "eq"]
 
     @property
-    def _clauses(self) -> list[list[Comparison]]:
+    def _clauses(self) -> list[list[FieldCondition]]:
         return [clause.alternatives for clause in self.where.get("and", [])]
 
     @property

@@ -104,6 +104,7 @@ RIGHT: Mapping[str, tuple[str, ...]] = {
     r"(?<!case.)\bfold(s|ed|ing)?\b": (
         *("exporter/model/families.py", "exporter/telemetry/counters.py", "docs/metrics.md"),
     ),
+    r"\bfigures?\b(?!\.py)": ("exporter/web/templates/",),  # an element of HTML
     r"_*(\w+_)?faults?": (SIMULATORS,),
     r"\bfaults?\b": (
         *(SIMULATORS, "CONTRIBUTING.md", "docs/add-a-provider.md", "docs/specification/", "tests/"),

@@ -47,7 +47,7 @@ def dice(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - the same jitter each time
 
 
-def after(query: QuerySpec, error: ProviderError, **changes: Any) -> schedule.Verdict:
+def after(query: QuerySpec, error: ProviderError, **changes: Any) -> schedule.Retry:
     plain: dict[str, Any] = {"streak": 1, "backoff_ms": 0, "now_ms": START_MS, "rng": dice(1)}
     return schedule.after_failure(query, error, **(plain | changes))
 
@@ -236,7 +236,7 @@ def test_an_open_circuit_is_probed_every_ten_intervals_and_at_least_every_five_m
 ) -> None:
     verdict = after(spec(interval_ms=interval_ms), ServerError("500"), streak=9, backoff_ms=6_000)
 
-    assert verdict == schedule.Verdict(START_MS + probe_ms, 6_000, "open")
+    assert verdict == schedule.Retry(START_MS + probe_ms, 6_000, "open")
 
 
 @examples(50)
