@@ -243,6 +243,27 @@ def targets(
     )
 
 
+def families(
+    states: Sequence[tuple[QueryState, bool]], known: Mapping[str, Family]
+) -> tuple[FamilyStatus, ...]:
+    """Return the families that have series now, by name."""
+    fed: defaultdict[str, list[QueryState]] = defaultdict(list)
+    for state, _ in states:
+        for name, number in state.series.items():
+            if number:
+                fed[name].append(state)
+    return tuple(
+        FamilyStatus(
+            name=name,
+            help=known[name].help,
+            series=sum(state.series[name] for state in feeding),
+            targets=tuple(sorted({state.target for state in feeding})),
+            retracted=next((s.target for s in feeding if s.overhang.get(name)), None),
+        )
+        for name, feeding in sorted(fed.items())
+    )
+
+
 def _target(
     name: str,
     provider: str,
@@ -284,27 +305,6 @@ def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:
         different=sum(each.different for each in audits),
         missing=sum(each.missing for each in audits),
         difference={family: units for family, units in difference.items() if units},
-    )
-
-
-def families(
-    states: Sequence[tuple[QueryState, bool]], known: Mapping[str, Family]
-) -> tuple[FamilyStatus, ...]:
-    """Return the families that have series now, by name."""
-    fed: defaultdict[str, list[QueryState]] = defaultdict(list)
-    for state, _ in states:
-        for name, number in state.series.items():
-            if number:
-                fed[name].append(state)
-    return tuple(
-        FamilyStatus(
-            name=name,
-            help=known[name].help,
-            series=sum(state.series[name] for state in feeding),
-            targets=tuple(sorted({state.target for state in feeding})),
-            retracted=next((s.target for s in feeding if s.overhang.get(name)), None),
-        )
-        for name, feeding in sorted(fed.items())
     )
 
 

@@ -15,24 +15,40 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from dashboards.source.files import FOLDER
+from dashboards.source.thresholds import Thresholds
+from exporter.clock import Clock
 from exporter.logs import configure_logs
 from exporter.providers import BUILT_IN
+from exporter.simulator.conversations import relative_volume
+from exporter.simulator.crowd import Crowd
+from exporter.simulator.traffic import Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, substituted
+from tests.dashboards.replay.engine import DROPS
+from tests.dashboards.ruleset import rules
+from tests.support.vendors import Vendors
 
 FOLDER_OF_PICTURES = Path(__file__).parents[1] / "docs/pictures"
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 DAY_S = 24 * HOUR_S
 STEP_S = 900
+OUTAGE_S = (NOW_S - 44 * HOUR_S, NOW_S - 35 * HOUR_S)
+DROP_S = (NOW_S - 12 * HOUR_S, NOW_S)
+DROP_SHARE = 0.3
+BAND = "Engagement in 3 hours and expected band"
 PANELS = (
-    ("chatbot-flowxo", "Messages received", 7),
+    ("chatbot-flowxo", BAND, 3),
+    ("chatbot-flowxo", "Messages received", 2),
     ("chatbot-exporter", "Polls per hour", 1),
 )
 """Board, panel, and how many days of it."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 860, 300, 56, 34, 64
 LEGEND_MOST = 8
+ALERT_AFTER_S = 600
 
 Line = Sequence[tuple[float, float]]
 
@@ -46,9 +62,17 @@ class Drawn:
     points: Line
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happens at an instant of a picture."""
+
+    at_s: int
+    text: str
+
+
 def spans() -> list[Span]:
-    """Return 16 days after four weeks of sleep; the other vendors are in the last quarter of a day."""
-    first_s, awake_s, since_s = NOW_S - 44 * DAY_S, NOW_S - 16 * DAY_S, NOW_S - DAY_S // 4
+    """Return three days after four weeks of sleep; other vendors are in the last quarter of a day."""
+    first_s, awake_s, since_s = NOW_S - 33 * DAY_S, NOW_S - 3 * DAY_S, NOW_S - DAY_S // 4
     return [
         Span(first_s, first_s + HOUR_S, ("flowxo",)),
         Span(awake_s, since_s, ("flowxo",)),
@@ -56,13 +80,27 @@ def spans() -> list[Span]:
     ]
 
 
+def vendors(clock: Clock) -> Vendors:
+    """Return the demo's vendors with a drop under way, and an API that was down for nine hours."""
+
+    def volume(hour: int) -> float:
+        dropped = DROP_S[0] <= hour * HOUR_S < DROP_S[1]
+        return 100 * relative_volume(hour) * (DROP_SHARE if dropped else 1)
+
+    made = Vendors(clock, traffic=Traffic(crowd=Crowd(1, volume, live_ms=1000 * NOW_S)))
+    made.services["flowxo"].faults.on(
+        "unavailable", when=lambda _: OUTAGE_S[0] <= clock.now_ms() / 1000 < OUTAGE_S[1]
+    )
+    return made
+
+
 def main() -> None:
     """Make every picture."""
-    configure_logs("warning")
+    configure_logs("error")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         server = Server(folder, STEP_S)
-        server.load(history(folder, spans(), every_s=STEP_S, per_hour=40))
+        server.load(history(folder, spans(), every_s=STEP_S, build=vendors))
         draw(server)
 
 
@@ -81,8 +119,23 @@ def draw(server: Server) -> None:
             if not any(line.points for line in lines):
                 raise SystemExit(f"{uid}, {title}: no data")
             path = path_of(uid, title)
-            path.write_text(picture(title, span, lines), encoding="utf-8")
+            marks = list(_marks(client, span)) if title == BAND else []
+            path.write_text(picture(title, span, lines, marks), encoding="utf-8")
             sys.stdout.write(f"{path}\n")
+
+
+def _marks(client: httpx.Client, span: tuple[int, int]) -> Iterator[Mark]:
+    """Yield the outage, the drop, and when which alert about it fires first."""
+    yield Mark(OUTAGE_S[0], "API down: no value, no alert")
+    yield Mark(DROP_S[0], f"{1 - DROP_SHARE:.0%} fewer messages")
+    found = [
+        (int(one["values"][0][0]) + ALERT_AFTER_S, rule["alert"])
+        for rule in rules(Thresholds(), DROPS)["groups"][0]["rules"]
+        for one in ranged(client, rule["expr"], span, STEP_S)
+        if one["metric"]["target"] == "flowxo" and not rule["labels"].get("provisional")
+    ]
+    if found:
+        yield Mark(*min(found))
 
 
 def path_of(uid: str, title: str) -> Path:
@@ -123,7 +176,9 @@ def _lines(
         yield Drawn(name, look, [(float(at), float(value)) for at, value in one["values"]])
 
 
-def picture(title: str, span: tuple[int, int], lines: list[Drawn]) -> str:
+def picture(
+    title: str, span: tuple[int, int], lines: list[Drawn], marks: Sequence[Mark] = ()
+) -> str:
     """Return an SVG of the lines over the span."""
     most = max((value for line in lines for _, value in line.points), default=1) * 1.08 or 1.0
 
@@ -144,6 +199,12 @@ def picture(title: str, span: tuple[int, int], lines: list[Drawn]) -> str:
         for stretch in _unbroken(line.points):
             points = " ".join(place(at_s, value) for at_s, value in stretch)
             parts.append(f'<polyline {line.look} points="{points}"/>')
+    for number, mark in enumerate(marks):
+        x, y = place(mark.at_s, 0).split(",")
+        down = TOP + 12 + 14 * number
+        side = "end" if float(x) > WIDTH / 2 else "start"
+        parts.append(f'<line x1="{x}" y1="{TOP}" x2="{x}" y2="{y}" stroke="#D55E00"/>')
+        parts.append(f'<text x="{x}" y="{down}" text-anchor="{side}">{escape(mark.text)}</text>')
     return "\n".join([*parts, *_legend(lines), "</svg>", ""])
 
 
@@ -153,7 +214,7 @@ def _axes(span: tuple[int, int], most: float, place: Any) -> Iterator[str]:
         start, end = place(span[0], value), place(span[1], value)
         (x1, y1), (x2, _) = start.split(","), end.split(",")
         yield f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y1}" stroke="#ddd"/>'
-        yield f'<text x="{LEFT - 6}" y="{float(y1) + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        yield f'<text x="{LEFT - 6}" y="{float(y1) + 4:.1f}" text-anchor="end">{value:,.6g}</text>'
     every_s = DAY_S if span[1] - span[0] > 2 * DAY_S else 4 * HOUR_S
     for at_s in range(-(-span[0] // every_s) * every_s, span[1], every_s):
         x, y = place(at_s, 0).split(",")

@@ -60,7 +60,13 @@ def without_defaults(part: Any) -> Any:
         return [without_defaults(each) for each in part]
     if not isinstance(part, dict):
         return part
-    return {key: without_defaults(value) for key, value in part.items() if key != "default"}
+    return {
+        key: {name: without_defaults(each) for name, each in value.items()}
+        if key == "properties"  # one of them may be called default
+        else without_defaults(value)
+        for key, value in part.items()
+        if key != "default"
+    }
 
 
 def main() -> None:

@@ -55,6 +55,33 @@ def trust() -> tuple[Panel, ...]:
             none="Nothing was written off",
         ),
         lines(
+            "Time since the last audit",
+            "An audit reads the past again and compares it with the ledger.",
+            "s",
+            (
+                f"time() - max by ({promql.BY_QUERY}) ({OWN}audit_timestamp_seconds{{{ANY}}})",
+                WHO,
+            ),
+            none="No audit has ended yet",
+        ),
+        lines(
+            "Audited buckets that differ",
+            "Buckets of the last audit that the vendor counts otherwise, or that are missing.",
+            "short",
+            (
+                f'max by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY},result!="equal"}})',
+                f"{WHO} {{{{result}}}}",
+            ),
+            none="No audit has ended yet",
+        ),
+        lines(
+            "Difference found by the last audit",
+            "Sum of absolute differences, before they were applied.",
+            "short",
+            (promql.once(f"{OWN}audit_difference{{{ANY}}}"), "{{target}} {{family}}"),
+            none="No audit has ended yet",
+        ),
+        lines(
             "Schema mismatches per hour",
             "Response fields that differ from the known API schema.",
             "short",

@@ -31,6 +31,8 @@ from exporter.simulator.server import Service, serving
 INTERVAL_MS = 5_000
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 8_000
+LOOKBACK = {"lookback": "6h"}
+"""Shorter than usual: nothing changes later here, and polls come every few seconds."""
 LATE = {"inkeep": {"settle": "4h"}}
 """What is set where a vendor is late: an hour is complete three hours after its end."""
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
@@ -74,8 +76,12 @@ async def _demo(
     serve: Serve, listen: str | None, web_config: Path | None, seed: int, folder: Path
 ) -> None:
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
-    urls = await asyncio.wrap_future(_simulate(services))
-    targets = {name: services[name].target(url) | LATE.get(name, {}) for name, url in urls.items()}
+    started = [asyncio.wrap_future(_simulate(*each)) for each in services.items()]
+    targets = {
+        name: services[name].target(url) | LOOKBACK | LATE.get(name, {})
+        for ready in started
+        for name, url in (await ready).items()
+    }
     settings = demo_settings(targets, folder)
     request = ServeRequest(
         settings=settings,
@@ -89,21 +95,19 @@ async def _demo(
     await serve(request)
 
 
-def _simulate(services: Mapping[str, Service]) -> Future[dict[str, str]]:
-    """Serve ``services`` on a thread of their own until the process ends; tell their URLs.
+def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
+    """Serve one vendor on a thread of its own until the process ends; the result is its URL.
 
-    Making up weeks of traffic takes seconds, in which the exporter must go on and can be stopped.
+    Making up weeks of traffic takes seconds, in which all others must go on and can be stopped.
     """
     ready: Future[dict[str, str]] = Future()
 
     async def simulating() -> None:
-        async with serving(services) as urls:
-            ready.set_result(urls)
+        async with serving({name: service}) as url:
+            ready.set_result(url)
             await asyncio.Event().wait()
 
-    threading.Thread(
-        target=asyncio.run, args=(simulating(),), name="simulators", daemon=True
-    ).start()
+    threading.Thread(target=asyncio.run, args=(simulating(),), name=name, daemon=True).start()
     return ready
 
 
@@ -113,6 +117,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
         "version": 1,
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "defaults": {"lookback": "6h"},  # what is polled every few seconds leaves time for history
         "targets": [
             {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
             for name, keys in targets.items()

@@ -70,8 +70,8 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
 
 def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
-    families = catalogue.families(PROVIDERS)
     settings = read_settings(file, resolve=False)
+    families = catalogue.families(PROVIDERS, settings.targets)
     reader, nothing = Reader(settings.ledger.url, families), True
     try:
         for each in Explainer(reader, specs_of(settings), families, now_ms).each(selector):

@@ -18,7 +18,7 @@ LIBRARY = "holidays"
 EXPECTED = "expected a country such as DE or US-CA, a list of dates, or {file: PATH}"
 _COUNTRY = re.compile(r"[A-Z]{2,3}(-[A-Z0-9]{1,5})?")
 
-IsHoliday: TypeAlias = Callable[[dt.date], bool]
+HolidayName: TypeAlias = Callable[[dt.date], str | None]
 
 
 def _listed(value: Any, info: ValidationInfo) -> Any:
@@ -83,11 +83,11 @@ def _known_countries() -> frozenset[str]:
 
 
 @lru_cache(maxsize=64)
-def holiday_calendar(named: tuple[str, ...]) -> IsHoliday:
-    """Return whether a day is one of ``named`` dates or a holiday of ``named`` countries."""
-    dates = frozenset(map(_date, named))
-    calendars = [_country(each) for each in named if _date(each) is None]
-    return lambda day: day in dates or any(day in calendar for calendar in calendars)
+def holiday_calendar(named: tuple[str, ...]) -> HolidayName:
+    """Return a function from a day to the name of its holiday; that of a listed date is the date."""
+    dates = {day: day.isoformat() for each in named if (day := _date(each)) is not None}
+    calendars = [dates, *(_country(each) for each in named if _date(each) is None)]
+    return lambda day: next((found[day] for found in calendars if day in found), None)
 
 
 def _country(name: str) -> Any:

@@ -107,7 +107,7 @@ class Common(BaseModel):
         strict=False,
         description="days on which less or more is usual: a country or region (`DE`, `US-CA`; needs "
         "the extra `holidays`), a list of dates (`[2026-12-24]`), or `{file: PATH}` with a date on "
-        "each line. Engagement of a holiday is compared with the last one, or not judged",
+        "each line. Engagement of a holiday is compared with the last of its name, or not judged",
     )
     period_gauges: bool = Field(
         default=True, description="show the newest settled hour and day as `chatbot_period_*`"

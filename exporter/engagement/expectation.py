@@ -168,7 +168,7 @@ class _Tail:
             start_ms=hours.start_ms,
             counts=hours.counts,
             base=[
-                value if day is None else _of_holiday(expectation, day, value)
+                value if day is None else _of_holiday(expectation, calendar, day, value)
                 for value, day in zip(table, free, strict=True)
             ],
             week_hours=week_hours,
@@ -239,9 +239,14 @@ def _without_holidays(
     return [count if day is None else None for count, day in zip(counts, free, strict=True)]
 
 
-def _of_holiday(expectation: Expectation, day: dt.date, usual: float) -> float | None:
-    """Return what to expect of an hour of the holiday ``day``, from the last holiday before it."""
-    before = [other for other in expectation.holidays if other < day]
+def _of_holiday(
+    expectation: Expectation, calendar: Calendar, day: dt.date, usual: float
+) -> float | None:
+    """Return what to expect of an hour of the holiday ``day``, from the last one of its name."""
+    name = calendar.holiday(day)
+    before = [
+        other for other in expectation.holidays if other < day and calendar.holiday(other) == name
+    ]
     return usual * expectation.holidays[max(before)] if before else None
 
 

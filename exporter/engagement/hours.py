@@ -35,21 +35,23 @@ class HourlyCounts:
         return self.since(self.start_ms + at * HOUR_MS)
 
 
-def no_holiday(_: dt.date) -> bool:
-    """Say that there are no holidays."""
-    return False
+def no_holiday(_: dt.date) -> str | None:
+    """Return None: there are no holidays."""
+    return None
 
 
 @dataclass(frozen=True)
 class Calendar:
     """A bot's clock. ``known`` is false where ``zone`` is only the default, UTC.
 
+    ``holiday`` returns the name of a day that is a holiday, else None.
+
     With a known zone the hours of the week move with the local clock, so that a change of the clock
     is no change for the bot.
     """
 
     zone: str = "UTC"
-    is_holiday: Callable[[dt.date], bool] = no_holiday
+    holiday: Callable[[dt.date], str | None] = no_holiday
 
     @property
     def known(self) -> bool:
@@ -57,7 +59,7 @@ class Calendar:
 
     @property
     def has_holidays(self) -> bool:
-        return self.is_holiday is not no_holiday
+        return self.holiday is not no_holiday
 
     def week_hours(self, hours: HourlyCounts) -> tuple[int, ...]:
         """Return the local hour of the week of each hour; 0 is Monday 00:00."""
@@ -71,7 +73,7 @@ class Calendar:
         if not self.has_holidays:
             return (None,) * len(hours.counts)
         days = [at.date() for at in _local(self.zone, hours.start_ms, len(hours.counts))]
-        free = {day for day in set(days) if self.is_holiday(day)}
+        free = {day for day in set(days) if self.holiday(day) is not None}
         return tuple(day if day in free else None for day in days)
 
 

@@ -12,6 +12,8 @@ SAME_DAY = 9.0
 """Weekdays that differ by less than three standard errors are one (squared)."""
 CHANCE = 1.3
 """Variance of cells, in units of their noise, up to which they show no pattern of their own."""
+CLEAR = 4.0
+"""What one cell differs beyond two standard errors (squared) is its own, whatever the others do."""
 DAY_SD, HOUR_SD = 0.1, 0.15
 """How much days and hours differ by themselves, as logarithm."""
 WEEK_PRIOR = 20.0
@@ -171,7 +173,8 @@ def _correct(
         weight += 1 / noise
     pattern = max(0.0, excess / weight)
     for cell, off, noise in found:
-        factor = exp(off * pattern / (pattern + noise))
+        own = max(pattern, off * off - CLEAR * noise)
+        factor = exp(off * own / (own + noise))
         for hour in cell:
             table[hour] *= factor
             predicted[hour] *= factor

@@ -64,7 +64,7 @@ def families(
 
 def capped(kinds: Mapping[str, Provider]) -> frozenset[str]:
     """Return the families that ``limits.families`` may name."""
-    return frozenset(family.name for family in _data(kinds))
+    return frozenset(family.name for family in (*_data(kinds), ENGAGEMENT[0]))
 
 
 def period_gauge(family: Family) -> Family:

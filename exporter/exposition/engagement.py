@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
+import structlog
+
 from exporter.clock import Clock
 from exporter.config.holidays import holiday_calendar
 from exporter.engagement.arrivals import Arrivals
@@ -34,6 +36,8 @@ from exporter.ledger.store import Ledger
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import HOUR_MS
+
+log = structlog.get_logger(__name__)
 
 OWNER = "~engagement/"
 DIGITS = 3
@@ -233,6 +237,9 @@ class EngagementGauges:
             if key[0] == spec.target and key != spec.key
         ]
         room = max(0, spec.caps.get(family.name, family.cap) // len(WINDOWS) - sum(others))
+        if len(hours.bots) > room and most == LEARN_H:  # logged once a day
+            hint = f"raise limits.families.{family.name}, which allows {len(WINDOWS)} for each bot"
+            log.warning("not all bots are judged", target=spec.target, query=spec.name, error=hint)
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
 

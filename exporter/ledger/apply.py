@@ -144,6 +144,11 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
         baseline=row.epoch_ms is None and not history,
         last_read_ms=row.last_read_ms,
         rebased=_rebased(given, loaded) | loaded.adopted,
+        per_unit={
+            number: spec.per_unit[name]
+            for (name, _), number in (loaded.ids.items() if spec.per_unit else ())
+            if name in spec.per_unit
+        },
     )
 
 

@@ -135,7 +135,7 @@ def _counts(
     counts = {bot: [0.0] * number for bot in bots}
     of_series = {each: counts[bot] for bot, numbers in bots.items() for each in numbers}
     asked = {"numbers": list(of_series), "start_ms": window.start_ms, "end_ms": window.end_ms}
-    for series_id, start_ms, obs in tx.execute(BUCKETS, asked):
+    for series_id, start_ms, obs in tx.execute(BUCKETS, asked).all():  # by row costs twice as much
         of_series[series_id][(start_ms - window.start_ms) // HOUR_MS] += obs
     return counts
 

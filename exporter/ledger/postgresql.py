@@ -99,7 +99,11 @@ def allow_minutes(connection: sa.Connection) -> None:
 
 def _begin(clock: Clock | None, connection: sa.Connection) -> None:
     sent_s = clock.monotonic() if isinstance(clock, DatabaseClock) else 0.0
-    at_ms, standby = _set_bounds(TRANSACTION_MS, connection)
+    try:
+        at_ms, standby = _set_bounds(TRANSACTION_MS, connection)
+    except sa.exc.DBAPIError:
+        connection.invalidate()  # a pooler keeps it though its server is gone
+        raise
     if standby:
         connection.invalidate()  # a new connection may lead to the primary
         raise sa.exc.OperationalError("", {}, psycopg.OperationalError(STANDBY))

@@ -66,7 +66,8 @@ class Frame:
 
     ``baseline``: until a first range is wholly read, its rows are where counting starts.
     ``last_read_ms`` is when the query was read before. The series in ``rebased`` keep their counter
-    and take the window as their new baseline: their labels now stand for something else.
+    and take the window as their new baseline: their labels now stand for something else. Series that
+    count parts of a unit have their number in ``per_unit``.
     """
 
     granularity_ms: int
@@ -74,6 +75,7 @@ class Frame:
     baseline: bool = False
     last_read_ms: int | None = None
     rebased: Collection[int] = frozenset()
+    per_unit: Mapping[int, int] = field(default_factory=dict)
 
     def revision(self, start_ms: int, before: float, after: float) -> tuple[str, str] | None:
         """Return direction and stage where a changed bucket is revised, None where it is not."""
@@ -149,7 +151,7 @@ def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame
         if revision is not None:
             merged.revisions[revision] += 1
             merged.revised.add(key)
-            merged.retracted += max(0.0, old.obs - value)
+            merged.retracted += max(0.0, old.obs - value) / frame.per_unit.get(series, 1)
     return merged
 
 
@@ -248,8 +250,8 @@ RETENTION_MS = 35 * DAY_MS
 
 def past_window(spec: QuerySpec, past: Slice, now_ms: int) -> Window:
     """Return the newest part of ``past`` that one reading covers; empty where the API ends."""
-    longest_ms = past.until_ms - past.from_ms
-    span_ms = past.span_ms or spec.slice_ms or spec.span_ms or longest_ms
+    longest_ms = spec.slice_ms or spec.span_ms or past.until_ms - past.from_ms
+    span_ms = min(past.span_ms or longest_ms, longest_ms)
     start_ms = max(past.from_ms, past.until_ms - span_ms, reach_start_ms(spec, now_ms))
     return Window(min(start_ms, past.until_ms), past.until_ms)
 

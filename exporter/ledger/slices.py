@@ -201,7 +201,8 @@ def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> No
     more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
     until_ms = rest.until_ms if more or end_ms is None else end_ms
     columns = {"until_ms": until_ms, "hole_ms": rest.hole_ms, "next_ms": now_ms}
-    _set(tx, query_id, **columns, backoff_ms=0, quarantine=0)
+    span_ms = rest.span_ms and 2 * rest.span_ms  # it took no longer than there was time
+    _set(tx, query_id, **columns, span_ms=span_ms, backoff_ms=0, quarantine=0)
     if not more:
         finish(tx, query_id, now_ms)
 

@@ -69,7 +69,8 @@ class Poller:
         }
         self._queries = dict(queries)
         if self._context.ledger.shared:  # elsewhere what they read is dropped when they end
-            self._cancel(claim for claim in self._tasks.values() if claim.key in changed)
+            running = (*self._tasks.values(), *self._slices.values())
+            self._cancel(claim for claim in running if claim.key in changed)
         self._woken.set()
 
     async def run(self) -> None:

@@ -3,11 +3,12 @@
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
-from itertools import count
+from itertools import count, islice
 
 from exporter.simulator.conversations import (
+    CHANNELS,
     ConversationStart,
     Kind,
     Occurrence,
@@ -20,6 +21,7 @@ from exporter.simulator.times import HOUR_MS
 SIZE = 24
 """Different conversations, and users, in an hour."""
 ONE_LATE_OF = 50
+USER = "user"
 LATEST_MS = 10 * 60_000
 """How late the late ones are, at most."""
 ACTIVE_HOURS = 30 * 24
@@ -35,18 +37,25 @@ class Crowd:
     In hours that are not settled at ``live_ms`` every conversation has its own occurrences, spread
     evenly; before, one occurrence stands for all repetitions (``amount``), so that five weeks take
     a second. The sums of an hour are the same either way. ``delay_ms``: how much later the vendor
-    shows everything.
+    shows everything. ``channels``: how many there are.
     """
 
     def __init__(
-        self, seed: int, volume: Callable[[int], float], *, live_ms: int, delay_ms: int = 0
+        self,
+        seed: int,
+        volume: Callable[[int], float],
+        *,
+        live_ms: int,
+        delay_ms: int = 0,
+        channels: int = len(CHANNELS),
     ) -> None:
         self._seed = seed
         self._volume = volume
         self.delay_ms = delay_ms
         self.latest_ms = LATEST_MS + delay_ms
         self._live_hour = (live_ms - self.latest_ms) // HOUR_MS
-        self._template = _template(seed)
+        self._template = _template(seed, set(CHANNELS[:channels]))
+        self._often = lru_cache(maxsize=1000)(self._often_of)
         self._contexts = lru_cache(maxsize=200)(self._contexts_of)
         self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
         self._sums = lru_cache(maxsize=500)(self._sums_of)
@@ -61,10 +70,17 @@ class Crowd:
         self, hour: int, kind: Kind, by: _Values, wanted: _Attributes
     ) -> Mapping[_Values, int] | None:
         """Return the sums of a settled hour; None where they must be added up."""
-        if kind in GREETINGS or not {"user", "conversation"}.isdisjoint(by):
+        if kind in GREETINGS or "conversation" in by:
             return None
-        often = self._often(hour)
-        return {key: often * total for key, total in self._sums(kind, by, wanted).items() if often}
+        often, sums = self._often(hour), self._sums(kind, by, wanted)
+        if USER not in by:
+            return {values: often * total for (_, values), total in sums.items()}
+        totals: Counter[_Values] = Counter()
+        contexts = self._contexts(hour)
+        for (index, values), total in sums.items():
+            user = contexts[index][USER]
+            totals[tuple(user if value is USER else value for value in values)] += often * total
+        return totals
 
     def active_users(self, hour: int) -> int:
         """Return how many users were active in the 30 days before an hour."""
@@ -86,7 +102,7 @@ class Crowd:
         """Return how many users there had been before an hour."""
         return known_users(hour, SIZE)
 
-    def _often(self, hour: int) -> int:
+    def _often_of(self, hour: int) -> int:
         """Return how often each conversation takes place in an hour."""
         mean = self._volume(hour)
         rng = random.Random(f"{self._seed}/{hour}")  # noqa: S311 - scripted traffic
@@ -129,11 +145,15 @@ class Crowd:
     def _pattern(self, kind: Kind) -> list[tuple[int, Occurrence]]:
         return self._template[Kind.RETURNING_USER if kind in GREETINGS else kind]
 
-    def _sums_of(self, kind: Kind, by: _Values, wanted: _Attributes) -> Counter[_Values]:
-        sums: Counter[_Values] = Counter()
-        for _, one in self._template[kind]:
+    def _sums_of(
+        self, kind: Kind, by: _Values, wanted: _Attributes
+    ) -> Counter[tuple[int, _Values]]:
+        """Return the sums of the template, with ``USER`` where a user is asked for, by index."""
+        sums: Counter[tuple[int, _Values]] = Counter()
+        for index, one in self._template[kind]:
             if all(one.get(name) == value for name, value in wanted):
-                sums[tuple(one.get(name) for name in by)] += one.amount
+                values = tuple(USER if name == USER else one.get(name) for name in by)
+                sums[index if USER in by else 0, values] += one.amount
         return sums
 
     def _new_users(self, hour: int) -> int:
@@ -155,13 +175,18 @@ class Crowd:
         ]
 
 
-def _template(seed: int) -> _Template:
+def _template(seed: int, channels: Collection[str]) -> _Template:
     """Return what happens in ``SIZE`` conversations, with the number of each; all kinds occur."""
     for attempt in count():
+        starts = (
+            ConversationStart(f"{seed}/{attempt}/{number}", 0, 0, "", is_new=False)
+            for number in count()
+        )
+        conversations = ([*occurrences_of(start, late_share=0)] for start in starts)
+        fitting = (each for each in conversations if each[0].context["channel"] in channels)
         found: defaultdict[Kind, list[tuple[int, Occurrence]]] = defaultdict(list)
-        for index in range(SIZE):
-            start = ConversationStart(f"{seed}/{attempt}/{index}", 0, 0, "", is_new=False)
-            for occurrence in occurrences_of(start, late_share=0):
+        for index, conversation in enumerate(islice(fitting, SIZE)):
+            for occurrence in conversation:
                 found[occurrence.kind].append((index, occurrence))
         if len(found) == len(Kind) - 1:  # without new users
             return found

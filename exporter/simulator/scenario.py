@@ -21,12 +21,13 @@ SPAM_AFTER_MS, RETRACTED_AFTER_MS = 30_000, 60_000
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor's conversations per hour, and what is wrong there."""
+    """A vendor's conversations per hour, what is wrong there, and its number of channels."""
 
     per_hour: float
     drops: bool = False
     delay_ms: int = 0
     retracts: bool = False
+    channels: int = 4
 
 
 VENDORS: Mapping[str, Vendor] = {
@@ -34,7 +35,7 @@ VENDORS: Mapping[str, Vendor] = {
     "flowxo": Vendor(3000, drops=True),
     "inkeep": Vendor(1000, delay_ms=LATE_MS),
     "voiceflow": Vendor(1600),
-    "xenioo": Vendor(800),
+    "xenioo": Vendor(800, channels=1),
 }
 
 
@@ -49,7 +50,11 @@ def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Ser
     found = {}
     for number, (name, vendor) in enumerate(VENDORS.items()):
         crowd = Crowd(
-            seed + number, _volume(vendor, now_ms), live_ms=now_ms, delay_ms=vendor.delay_ms
+            seed + number,
+            _volume(vendor, now_ms),
+            live_ms=now_ms,
+            delay_ms=vendor.delay_ms,
+            channels=vendor.channels,
         )
         traffic = Traffic(crowd=crowd)
         if vendor.retracts:

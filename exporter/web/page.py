@@ -13,7 +13,16 @@ from typing import Any
 import jinja2
 
 from exporter.format import age, render_labels, span, stamp
-from exporter.status import BotStatus, State, Status, TargetStatus, Verdict
+from exporter.status import (
+    AuditStatus,
+    BotStatus,
+    BudgetStatus,
+    QueryStatus,
+    State,
+    Status,
+    TargetStatus,
+    Verdict,
+)
 from exporter.web.chart import draw_engagement, draw_polls
 
 TONES: dict[State | Verdict, str] = {
@@ -140,32 +149,45 @@ def _troubled(target: TargetStatus) -> bool:
 def _facts(target: TargetStatus) -> Iterator[Fact]:
     """Yield what is to be known of a target, what is wrong first."""
     queries = target.queries
-    for query in queries:
-        if TONES[query.state] in PROBLEMS:
-            error = query.last_error
-            why = (
-                f": {error.sentence} ({error.reason}, {query.fail_streak} in a row)"
-                if error
-                else ""
-            )
-            at_ms = error.at_ms if error else None
-            yield Fact(f"{query.name} {query.state}{why}", TONES[query.state], at_ms)
+    yield from (_error_fact(query) for query in queries if TONES[query.state] in PROBLEMS)
     if overhang := sum(query.overhang for query in queries):
-        yield Fact(
-            f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it",
-            "warn",
-        )
+        text = f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it"
+        yield Fact(text, "warn")
     if dropped := sum(query.dropped_series for query in queries):
         yield Fact(f"{dropped:,} series dropped by caps", "warn")
     good = sum(query.state is State.OK for query in queries)
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
-    ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms or 0 for q in queries]
+    ends = [bot.end_ms for bot in target.bots] or [query.data_end_ms or 0 for query in queries]
     yield Fact("data complete up to", at_ms=max(ends)) if any(ends) else Fact("no data yet")
-    for query in queries:
-        if query.budget:
-            left = _counted(round(query.budget.tokens), "call", "calls")
-            later = "; the next" if query.budget.next_at_ms else ""
-            yield Fact(f"{left} left in the budget{later}", at_ms=query.budget.next_at_ms)
+    if target.history:
+        yield Fact(f"reading history: {target.history.days_read} of {target.history.days} days")
+    if target.audit:
+        yield _audit_fact(target.audit)
+    yield from (_budget_fact(query.budget) for query in queries if query.budget)
+
+
+def _error_fact(query: QueryStatus) -> Fact:
+    text, error = f"{query.name} {query.state}", query.last_error
+    if error is None:
+        return Fact(text, TONES[query.state])
+    why = f"{error.sentence} ({error.reason}, {query.fail_streak} in a row)"
+    return Fact(f"{text}: {why}", TONES[query.state], error.at_ms)
+
+
+def _budget_fact(budget: BudgetStatus) -> Fact:
+    text = f"{_counted(round(budget.tokens), 'call', 'calls')} left in the budget"
+    later = "; the next" if budget.next_at_ms else ""
+    return Fact(text + later, at_ms=budget.next_at_ms)
+
+
+def _audit_fact(audit: AuditStatus) -> Fact:
+    """Return whether the ledger agrees with the vendor; what differed has been corrected since."""
+    days = f"{audit.days_equal} of {_counted(audit.days, 'day', 'days')}"
+    if audit.days_equal == audit.days:
+        return Fact(f"agrees with the vendor: {days}, checked", "good", audit.at_ms)
+    found = ", ".join(f"{name} by {units:,.6g}" for name, units in audit.difference.items())
+    text = f"agreed with the vendor on {days}; corrected {found}, checked"
+    return Fact(text, "warn", audit.at_ms)
 
 
 def _judged(bot: BotStatus) -> str:

@@ -30,7 +30,7 @@ def audit(file: Path, *arguments: str) -> Result:
 def bench(tmp_path: Path) -> Bench:
     """Return an exporter that begins a day ago, and its vendor with 30 messages a day until then."""
     clock = VirtualClock(SystemClock().now_ms() - DAY_MS - HOUR_MS)
-    own = {"interval": "1h", "slow_interval": "6h", "zero_hold": "1s"}
+    own = {"initial_lookback": "35d", "interval": "1h", "slow_interval": "6h", "zero_hold": "1s"}
     made = Bench(tmp_path, ["flowxo"], own, Traffic(None), scrape_s=300, clock=clock)
     for day in range(1, 36):
         made.traffic.add(Kind.MESSAGE_RECEIVED, back(made, day), count=30)

@@ -6,13 +6,14 @@ each scrape, and what Prometheus adds of its own.
 
 import asyncio
 import random
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from exporter.app import App, Environment
+from exporter.clock import Clock
 from exporter.config.model import Settings
 from exporter.providers import BUILT_IN, PROVIDERS
 from tests.support.vendors import Vendors, read
@@ -45,14 +46,16 @@ class HastyClock(VirtualClock):
         self.step(round(seconds * 1000 * (FAST - 1)))
 
 
-def history(folder: Path, spans: Iterable[Span], *, every_s: int, per_hour: int = 60) -> list[Path]:
+def history(
+    folder: Path, spans: Iterable[Span], *, every_s: int, build: Callable[[Clock], Vendors]
+) -> list[Path]:
     """Live through the spans, oldest first; return a file of OpenMetrics for each.
 
     Between them the exporter sleeps, as a laptop with its lid closed.
     """
     spans = list(spans)
     clock = HastyClock(spans[0].start_s * 1000)
-    vendors = Vendors(clock, per_hour=per_hour)
+    vendors = build(clock)
     for service in vendors.services.values():
         service.remember = 0
     settings = vendors.document(

@@ -11,11 +11,15 @@ from dashboards.source import spend
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
+from exporter.clock import Clock
 from exporter.providers import BUILT_IN
 from exporter.providers.manifest import loader
+from exporter.simulator.crowd import Crowd
+from exporter.simulator.traffic import Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, substituted
+from tests.support.vendors import Vendors
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +53,16 @@ EMPTY = {
     "Nothing was written off": "no vendor has taken anything back for six hours",
     "No alert has fired in this time range": "no rule was evaluated",
     "Prometheus does not scrape itself": "it does not here",
+    "No audit has ended yet": "none is due in three hours",
     "The ledger is not on PostgreSQL": "it is in a file",
     "Not scraped yet": "a real scrape has a duration, and this history none",
 }
 """What empty panels say on the demo, and why it is true there."""
 OF_NEW_BOTS = ("ChatbotBaselineNotLearnt",)
+
+
+def vendors(clock: Clock) -> Vendors:
+    return Vendors(clock, traffic=Traffic(crowd=Crowd(1, lambda _: 30, live_ms=1000 * NOW_S)))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +73,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         Span(*EVERYONE, tuple(BUILT_IN)),  # what it slept through is read first
     ]
     server = Server(folder, STEP_S)
-    server.load(history(folder, spans, every_s=STEP_S, per_hour=10))
+    server.load(history(folder, spans, every_s=STEP_S, build=vendors))
     with server.running() as found:
         yield found
 

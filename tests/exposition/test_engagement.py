@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
 from exporter.exposition.engagement import EngagementGauges
@@ -196,8 +197,10 @@ def test_only_so_many_bots_are_judged_as_the_cap_lets(shop: Callable[..., Shop])
     for projects in ("b", "abc"):
         counts = [(received(project=each), hour, 5.0) for each in projects for hour in steady(14)]
         bot.poll({}, counts=counts)
-    bot.shown()
+    with capture_logs() as logs:
+        bot.shown()
 
+    assert ["limits.families.chatbot_engagement" in each["error"] for each in logs] == [True]
     assert [each.labels.project for each in bot.gauges.bots] == ["b", "a"]
 
 

@@ -180,7 +180,7 @@ class Bench:
             "ledger": {"url": f"sqlite:///{self.folder}/ledger.db"},
             "privacy": {"top_messages": "allowlist"},
             "targets": [
-                {"name": name, "provider": name, "requests_per_second": 0}
+                {"name": name, "provider": name, "requests_per_second": 0, "initial_lookback": 0}
                 | service.target(f"http://127.0.0.1:{self.ports[name]}")
                 | dict(case_of(name).settings)
                 | dict(self.settings)

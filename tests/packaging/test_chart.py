@@ -27,6 +27,11 @@ OPERATOR_MODULE = "github.com/prometheus-operator/prometheus-operator@v0.82.2"
 KUBERNETES = ("1.30", "1.37")
 MOST_OF_A_CONFIG_MAP = 1_000_000
 
+SHARED = (
+    "image.repository=a,config.ledger.url=postgresql://a@b/c,"
+    "config.targets[0].name=a,config.targets[0].provider=flowxo"
+)
+
 Manifest = dict[str, Any]
 Rendered = Mapping[str, list[Manifest]]
 pytestmark = pytest.mark.slow
@@ -310,6 +315,7 @@ def test_boards_and_rules_arrive_whole(rendered: Rendered) -> None:
         ("image.repository=a,demo=true,replicas=2", "- demo: demo does not match: false"),
         ("image.repository=a,replicas=2", "- config: ledger is required"),
         ("image.repository=a,replicas=2,config.ledger.url=sqlite:///a", "'^postgresql'"),
+        (f"{SHARED},replicas=2,serviceMonitor.enabled=true", "scrape the Service of the replicas"),
         ("image.repository=a,demo=true,imagge.tag=1", "imagge"),
         ("image.repository=a,demo=true,dashboards.enabled=true", "scripts/chart makes the chart"),
         ("image.repository=a,demo=true,prometheusRule.enabled=true", "scripts/chart makes"),

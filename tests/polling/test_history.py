@@ -44,8 +44,8 @@ def happened(bench: Bench, name: str, family: str, from_ms: int, until_ms: int) 
 def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
     name: str, tmp_path: Path
 ) -> None:
-    own = {} if name == "xenioo" else {"interval": "5m"}
-    pace = {"requests_per_second": PACES[name], "lookback": "4h"} | own
+    own: dict[str, str] = {} if name == "xenioo" else {"interval": "5m"}
+    pace = {"requests_per_second": PACES[name], "lookback": "4h", "initial_lookback": "35d"} | own
     bench = Bench(tmp_path, [name], pace, Traffic(7, per_hour=2), scrape_s=300)
     first_ms = bench.vendor.hold()
     grown: dict[str, int] = {}

@@ -19,8 +19,8 @@ from exporter.simulator.traffic import Traffic
 class Vendors(httpx.AsyncBaseTransport):
     """Simulators at ports of their own that no socket knows; ``services`` by provider."""
 
-    def __init__(self, clock: Clock, *, per_hour: int = 6) -> None:
-        traffic = Traffic(1, per_hour=per_hour)
+    def __init__(self, clock: Clock, *, per_hour: int = 6, traffic: Traffic | None = None) -> None:
+        traffic = traffic or Traffic(1, per_hour=per_hour)
         self.services: dict[str, Service] = {
             name: build(clock, traffic) for name, build in SIMULATORS.items()
         }
@@ -36,12 +36,12 @@ class Vendors(httpx.AsyncBaseTransport):
         return await self._doors[request.url.port].handle_async_request(request)
 
     def document(self, changes: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """Return a settings file with one target for each provider, named after it."""
+        """Return a settings file with one target for each provider, named after it; no history."""
         return {
             "version": 1,
             "allow_inline_secrets": True,
             "targets": [
-                {"name": name, "provider": name}
+                {"name": name, "provider": name, "initial_lookback": 0}
                 | service.target(self._urls[name])
                 | dict((changes or {}).get(name, {}))
                 for name, service in self.services.items()

@@ -13,6 +13,8 @@ import pytest
 from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, span, stamp
 from exporter.status import (
+    AuditStatus,
+    HistoryStatus,
     PollErrorStatus,
     PollStatus,
     State,
@@ -185,6 +187,24 @@ def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
     )
     assert "4 counted, then taken back by the provider; later growth repays it" in said
     assert "0 calls left in the budget; the next in 30 min" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"history": HistoryStatus(12, 35)}, "reading history: 12 of 35 days"),
+        (
+            {"audit": AuditStatus(NOW_MS - 3 * 3_600_000, 35, 35, 0, 0, {})},
+            "agrees with the vendor: 35 of 35 days, checked 3 h ago",
+        ),
+        (
+            {"audit": AuditStatus(NOW_MS, 35, 33, 4, 1, {"chatbot_interactions_total": 1204.0})},
+            "on 33 of 35 days; corrected chatbot_interactions_total by 1,204, checked now",
+        ),
+    ],
+)
+def test_history_and_agreement_with_the_vendor_are_said(changes: dict[str, Any], said: str) -> None:
+    assert said in words(page(status(replace(target(), **changes))))
 
 
 def test_a_band_and_a_line_are_drawn_where_they_are_known() -> None:

@@ -37,7 +37,7 @@ from exporter.providers.manifest.program import (
     RowLevel,
     RowProgram,
 )
-from exporter.providers.manifest.templates import check_path, expressions, named
+from exporter.providers.manifest.templates import check_header, check_path, expressions, named
 
 ANSWER = "answer"
 _REFUSED = {
@@ -87,7 +87,7 @@ class QueryCompiler:
             self.add((), "nothing is counted", "give count or gauge")
         self._parts()
         next_, more, total = self._paging()
-        self._unused_nulls()
+        self._unused()
         program = RowProgram(
             answer=self._type(),
             levels=tuple(self._levels),
@@ -139,6 +139,8 @@ class QueryCompiler:
     def _request(self) -> set[str]:
         """Check every text of the request; return the secrets that it names."""
         request, base = self.query.request, ("request",)
+        for name in request.headers:
+            self._attempt((*base, "headers", name), check_header, name)
         if self._attempt((*base, "path"), check_path, request.path) is None:
             self._values((*base, "path"), request.path, secrets=False, window=False)
         for name, value in request.params.items():
@@ -234,14 +236,14 @@ class QueryCompiler:
         found = self._fed(name)
         if not found:
             return None
-        sample = found[0]
+        money = next((each for each in found if each.per_unit > 1), None)
         constant = rule.value if isinstance(rule.value, int) else 1
         text = rule.value if isinstance(rule.value, str) else ""
-        expression = self._expression((*base, "value"), text or None, many=True)
+        expression = self._parse((*base, "value"), text) if text else None
         scale = expression.scale if expression else None
-        exact = expression is not None and (scale is not None or sample.per_unit > 1)
-        if not text and sample.per_unit > 1:
-            self.add((*base, "value"), f"an amount is needed: {sample.name} is no number of rows")
+        exact = scale is not None or money is not None
+        if money and not text:
+            self.add((*base, "value"), f"an amount is needed: {money.name} is no number of rows")
         if constant < 1:
             self.add((*base, "value"), "a row counts at least 1")
         if text and self.query.shape == "records" and not self.query.mutable:
@@ -266,7 +268,9 @@ class QueryCompiler:
         family = self._family(name, base, MetricType.GAUGE)
         if family is None:
             return None
-        expression = self._expression((*base, "value"), rule.value)
+        expression = self._parse((*base, "value"), rule.value)
+        if expression and (len(expression.terms) > 1 or expression.terms[0].many):
+            self.add((*base, "value"), "expected one field: such values do not add up")
         scale = expression.scale if expression else None
         bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
         if rule.of == "distinct" and rule.window not in ("", bucket):
@@ -361,24 +365,27 @@ class QueryCompiler:
     # Expressions
 
     def _expression(
-        self, steps: Steps, text: str | None, *, instant: bool = False, many: bool = False
+        self, steps: Steps, text: str | None, *, instant: bool = False
     ) -> Expression | None:
-        """Return ``text`` parsed, with its fields declared (values: see ``_value_readers``)."""
-        if text is None:
+        """Return ``text``, one field, parsed and declared."""
+        found = None if text is None else self._parse(steps, text, instant=instant)
+        if found is None:
             return None
+        if len(found.terms) > 1 or found.terms[0].many:
+            self.add(steps, "expected one field", "name the list as a level of rows")
+        self._declare(steps, found, Scalar)
+        return found
+
+    def _parse(self, steps: Steps, text: str, *, instant: bool = False) -> Expression | None:
         found: Expression | None = self._attempt(steps, parse, text, self._names)
         if found is None:
             return None
-        if not many and (len(found.terms) > 1 or any(term.many for term in found.terms)):
-            self.add(steps, "expected one field", "name the list as a level of rows")
         if instant != (found.instant is not None):
             hint = "as in row.time|iso or row.time|epoch_s" if instant else ""
             words = "a time needs a conversion" if instant else "a time has no place here"
             self.add(steps, words, hint)
         elif found.instant is not None:
             self._attempt(steps, check_format, found.instant, self.query.window.bucket)
-        if not many and not (steps[0] in ("count", "gauge") and steps[-1] == "value"):
-            self._declare(steps, found, Scalar)
         return found
 
     def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
@@ -459,7 +466,17 @@ class QueryCompiler:
                 found.update(parse(text, self._names).terms if isinstance(text, str) else ())
         return found
 
-    def _unused_nulls(self) -> None:
+    def _unused(self) -> None:
+        """Note labels, and meanings of null, that no family shows."""
+        shown = {
+            label
+            for name in (*self.query.count, *self.query.gauge)
+            for family in self._fed(name)
+            for label in family.labels[2:]
+        }
+        for key in ("labels", "label_rules"):
+            for name in getattr(self.query, key).keys() - shown:
+                self.add((key, name), "no family here has the label", suggestion(name, shown))
         every = [*self.query.count.values(), *self.query.gauge.values()]
         used = {
             value for given in every for rule in _listed(given) for value in rule.labels.values()

@@ -21,7 +21,7 @@ from exporter.providers.manifest.compiler import QueryCompiler
 from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.model import Manifest, ManifestAuth, OwnFamily
 from exporter.providers.manifest.program import CompiledQuery
-from exporter.providers.manifest.templates import expressions, named
+from exporter.providers.manifest.templates import check_header, expressions, named
 
 SHIPPED = Path(__file__).parent / "shipped"
 NOT_EXPRESSIBLE = {
@@ -138,6 +138,14 @@ class _Check:
         self.secrets = frozenset(self._auth(self.manifest.auth)) | frozenset(
             self._texts(("headers",), self.manifest.headers, secrets=True)
         )
+        named_headers = [(("headers", name), name) for name in self.manifest.headers]
+        if self.manifest.auth.header is not None:
+            named_headers.append((("auth", "header"), self.manifest.auth.header))
+        for steps, name in named_headers:
+            try:
+                check_header(name)
+            except ExpressionError as error:
+                self.add(steps, str(error), error.hint)
         compiled = {}
         for name, query in self.manifest.queries.items():
             families = {**NORMALISED, **self.own}

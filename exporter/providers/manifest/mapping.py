@@ -12,7 +12,15 @@ from typing import Any
 from exporter.errors import SchemaError
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
-from exporter.model.samples import DAY_MS, LARGEST_EXACT, Event, Family, Reading, Window, floor_to
+from exporter.model.samples import (
+    LARGEST_EXACT,
+    SECOND_MS,
+    Event,
+    Family,
+    Reading,
+    Window,
+    floor_to,
+)
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact
@@ -137,7 +145,9 @@ class Collector:
         spans = []
         for context in contexts(program, answers, program.at_level):
             if program.at and program.until:
-                end_ms = program.until(context) + (inclusive == "inclusive")
+                end_ms = program.until(context)
+                if inclusive == "inclusive":  # 23:59:59.999, or 23:59:59
+                    end_ms = floor_to(end_ms + SECOND_MS, SECOND_MS)
                 spans.append((program.at(context), end_ms))
             for row in below(program, context):
                 self._add_row(row, part.start_ms)
@@ -326,11 +336,6 @@ def events(
     return list(found.values())
 
 
-def complete_rows(program: RowProgram, answers: Sequence[Any]) -> int:
-    """Return how many rows the answers have."""
-    return sum(1 for _ in contexts(program, answers, len(program.levels)))
-
-
 def by_presence(
     reading: Reading, present: set[int], fed: frozenset[str], step_ms: int
 ) -> list[Reading]:
@@ -353,8 +358,3 @@ def by_presence(
         )
         parts.append(part)
     return [*parts[:-1], replace(parts[-1], more=reading.more)]
-
-
-def daily(reading: Reading, step_ms: int) -> Reading:
-    """Return ``reading`` with its gauges marked as those of days, where buckets are days."""
-    return replace(reading, daily=True) if step_ms == DAY_MS else reading

@@ -23,7 +23,7 @@ from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.fields import as_text
 from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.model import Constant
-from exporter.providers.manifest.templates import Substitutes, fill_path
+from exporter.providers.manifest.templates import Substitutes, fill, fill_path
 
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
@@ -108,11 +108,15 @@ class ManifestOptions(TargetOptions):
         manifest = self.manifest.settings
         for name in self.queries or self.manifest.queries:
             query = self.manifest.queries[name].settings
-            each = dict.fromkeys(query.for_each, "x")
+            secrets = dict.fromkeys(self.manifest.secrets, "x")
+            values = Substitutes(self.texts(), dict.fromkeys(query.for_each, "x"), secrets)
             try:
-                fill_path(query.request.path, Substitutes(self.texts(), each))
+                fill_path(query.request.path, values)
             except ExpressionError as error:
                 raise invalid("path", f"variables: {error}", f"see the path of {name}") from None
+            headers = fill({**manifest.headers, **query.request.headers}, values)
+            if not "".join(map(str, headers.values())).isascii():
+                raise invalid("header", "variables: a header cannot carry such a value")
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second
         if rate is not None and "requests_per_second" not in self.model_fields_set:

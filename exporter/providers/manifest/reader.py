@@ -1,7 +1,7 @@
 """Reads a query as its manifest says: windows, pages, proof that nothing is missing."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,7 @@ from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import SECOND_MS, Reading, Window, ceil_to
+from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Window, ceil_to
 from exporter.providers.base.declared import read_pages
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
@@ -21,7 +21,6 @@ from exporter.providers.manifest.requests import (
     RequestBuilder,
     next_link,
     next_query,
-    unauthorized_once,
 )
 
 RESTARTS = 2
@@ -51,7 +50,9 @@ class ManifestReader:
             for part, answers in await self._complete(client, request, window, rows):
                 collector.add(answers, part)
             collector.finish()
-            reading = mapping.daily(rows.reading(more=window != windows[-1]), step_ms)
+            reading = rows.reading(more=window != windows[-1])
+            if step_ms == DAY_MS:
+                reading = replace(reading, daily=True)
             for each in self._missing(reading, collector.present, request):
                 yield each
 
@@ -101,7 +102,7 @@ class ManifestReader:
         rule, program = self.query.compiled.settings.complete, self.query.program
         if rule is None:
             return True
-        rows = mapping.complete_rows(program, answers)
+        rows = sum(1 for _ in mapping.contexts(program, answers, len(program.levels)))
         below = rule.rows_below is None or rows < rule.rows_below
         if program.total is None:
             return below
@@ -176,9 +177,8 @@ class ManifestReader:
         try:
             response = await self._send(client, request, call, secrets)
         except Unauthorized as error:
-            if not unauthorized_once(error, self.account):
+            if not self.account.renews(error):
                 raise
-            self.account.drop_token()
             response = await self._send(client, request, call, secrets)
         return response, decode(response.body, self.query.program.answer, call.endpoint)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -22,7 +23,8 @@ from exporter.providers.manifest.templates import Omitted, Substitutes, fill, fi
 
 TOKEN_LIVES_S = 300
 RENEW_AT = 0.8
-_NEXT = re.compile(r'<([^<>]{1,4000})>\s*;[^,]*\brel="?next\b', re.IGNORECASE)
+LONGEST_LINK = 4_096
+_NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next\b', re.IGNORECASE)
 
 
 class AccessToken(msgspec.Struct):
@@ -78,9 +80,11 @@ class ManifestAccount:
             return replace(call, headers={**call.headers, "Authorization": f"Bearer {token}"})
         return call
 
-    def drop_token(self) -> None:
-        """Fetch a new token for the next request."""
+    def renews(self, error: Unauthorized) -> bool:
+        """Say whether the next request gets a new token, since the one it had may have expired."""
         self._renew_ms = 0.0
+        refused = error.status == HTTPStatus.UNAUTHORIZED
+        return refused and self.manifest.auth.kind == "oauth2_client_credentials"
 
     async def _current(self, client: ApiClient, given: Substitutes, now_ms: int) -> str:
         auth = self.manifest.auth
@@ -206,10 +210,5 @@ def next_query(link: str, base_url: str, path: str) -> str:
 
 def next_link(header: str | None) -> str | None:
     """Return the address that a ``Link`` header calls ``next`` (RFC 8288)."""
-    found = _NEXT.search(header or "")
+    found = _NEXT.search((header or "")[:LONGEST_LINK])  # which bounds the search
     return found[1] if found else None
-
-
-def unauthorized_once(error: Unauthorized, account: ManifestAccount) -> bool:
-    """Say whether a fetched token may have expired, so that one more try makes sense."""
-    return error.status == 401 and account.manifest.auth.kind.startswith("oauth2")  # noqa: PLR2004

@@ -18,6 +18,12 @@ _EMBEDDED = re.compile(rf"\{{((?:{'|'.join(ROOTS)})\.[^{{}}]*)\}}")
 _LIKE = re.compile(r"\{?([a-z]{3,12})\.(start|end|[a-z_]+)(\|[^{}]*)?\}?")
 _PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]*)+", re.ASCII)
 
+_HEADER = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_CONNECTION = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"}
+    | {"cookie", "accept-encoding", "proxy-authorization"}
+)
+
 Part: TypeAlias = str | Expression
 
 
@@ -122,6 +128,14 @@ def check_path(path: str) -> None:
     if not _PATH.fullmatch(literal) or "//" in literal or "%2f" in literal.lower():
         raise ExpressionError("expected a path such as /v1/usage", hint="put parameters in params")
     fill_path(literal, Substitutes({}))
+
+
+def check_header(name: str) -> None:
+    """Raise ``ExpressionError`` where a header cannot be set: the connection's own, the host."""
+    if not _HEADER.fullmatch(name):
+        raise ExpressionError("not the name of a header")
+    if name.lower() in _CONNECTION:
+        raise ExpressionError("this header is the exporter's own")
 
 
 def _fill_text(text: str, given: Substitutes) -> Any:

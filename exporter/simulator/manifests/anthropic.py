@@ -11,6 +11,7 @@ from exporter.simulator.faults import Faults
 from exporter.simulator.manifests.frame import (
     CURSOR_MODES,
     LIMITS,
+    OTHER_CURRENCY,
     WIDTHS,
     GroupedReport,
     bucket_starts,
@@ -24,6 +25,7 @@ from exporter.simulator.traffic import Traffic
 
 KEY = "sk-ant-admin-canary-41f7"
 MODES = CURSOR_MODES | {
+    OTHER_CURRENCY,
     "strict_end",  # a bucket that ends at ending_at is left out, too
 }
 
@@ -46,9 +48,10 @@ def _numbers(_call: Call, numbers: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _amount(_call: Call, numbers: Counter[str]) -> dict[str, Any]:
+def _amount(call: Call, numbers: Counter[str]) -> dict[str, Any]:
     cents, rest = divmod(numbers["micros"], 10_000)
-    return {"currency": "USD", "amount": f"{cents}.{rest:04d}", "cost_type": "tokens"}
+    currency = "EUR" if OTHER_CURRENCY in call.faults else "USD"
+    return {"currency": currency, "amount": f"{cents}.{rest:04d}", "cost_type": "tokens"}
 
 
 USAGE = GroupedReport(

@@ -15,6 +15,7 @@ PAGE = "page_"
 WIDTHS = {"1h": HOUR_MS, "1d": DAY_MS}
 LIMITS = {"1h": (24, 168), "1d": (7, 31)}
 """Buckets of a page by the width of a bucket: by default, and at most."""
+OTHER_CURRENCY = "other_currency"  # a mode: costs are in euros
 CURSOR_MODES = frozenset(
     {
         "expired_cursor",  # 410 for any cursor

@@ -11,6 +11,7 @@ from exporter.simulator.faults import Faults
 from exporter.simulator.manifests.frame import (
     CURSOR_MODES,
     LIMITS,
+    OTHER_CURRENCY,
     WIDTHS,
     GroupedReport,
     bucket_starts,
@@ -26,6 +27,7 @@ INPUT = ("input_uncached_tokens", "input_cached_tokens", "input_cache_write_toke
 NUMBERS = ("num_model_requests", "output_tokens", *INPUT)
 REQUIRED = ("num_model_requests", "output_tokens", "input_tokens")
 MODES = CURSOR_MODES | {
+    OTHER_CURRENCY,
     "sparse",  # no bucket where nothing was used
     "older_answer",  # without the optional members of a result
     "named_numbers",  # a result's numbers are a list: [{"name": "output_tokens", "value": 14}]
@@ -51,8 +53,9 @@ def _numbers(call: Call, numbers: Counter[str]) -> dict[str, Any]:
     return {**shown}
 
 
-def _amount(_call: Call, numbers: Counter[str]) -> dict[str, Any]:
-    return {"amount": {"value": numbers["micros"] / 1_000_000, "currency": "usd"}}
+def _amount(call: Call, numbers: Counter[str]) -> dict[str, Any]:
+    currency = "eur" if OTHER_CURRENCY in call.faults else "usd"
+    return {"amount": {"value": numbers["micros"] / 1_000_000, "currency": currency}}
 
 
 USAGE = GroupedReport(

@@ -21,6 +21,7 @@ def lost(*queries: str) -> dict[tuple[str, str], type[Truncated]]:
     return {(query, mode): Truncated for query in queries for mode in modes}
 
 
+MONEY_API = {**lost("usage", "costs"), ("costs", "other_currency"): SchemaError}
 CASES = {
     case.kind: case
     for case in (
@@ -29,7 +30,7 @@ CASES = {
             requests=r"GET /v1/organization/(usage/completions|costs)",
             counts={**LLM, "chatbot_llm_calls_total": (Kind.LLM_CALL, {})},
             quirks=frozenset({"sparse"}),
-            own_faults=lost("usage", "costs"),
+            own_faults=MONEY_API,
             reasons={"known series": FIELDS},
         ),
         Case(
@@ -37,7 +38,7 @@ CASES = {
             requests=r"GET /v1/organizations/(usage_report/messages|cost_report)",
             counts={**LLM, "chatbot_integration_calls_total": (Kind.SEARCH, {})},
             quirks=frozenset({"strict_end"}),
-            own_faults=lost("usage", "costs"),
+            own_faults=MONEY_API,
             reasons={"known series": FIELDS},
         ),
         Case(

@@ -147,6 +147,17 @@ def test_9_a_total_is_never_added_to_its_parts() -> None:
     assert any(row["input_cached_tokens"] for row in sent)
 
 
+def test_9_a_part_that_is_missing_changes_nothing_and_is_drift() -> None:
+    made = bench("openai", "usage")
+    made.service.faults.on("older_answer")
+
+    (reading,) = read(made)
+
+    assert "chatbot_llm_tokens_total" in reading.kept
+    assert reading.drift["missing"] > 5
+    assert hours(made.count(), "chatbot_llm_calls_total") == made.truth("chatbot_llm_calls_total")
+
+
 def test_10_null_is_the_default_workspace() -> None:
     made = bench("anthropic", "usage")
 
@@ -167,6 +178,8 @@ def test_11_what_became_of_a_conversation_is_counted_again() -> None:
 
     after = read(made)
 
+    assert "user-" in repr(made.service.requests[-1].rows)
+    assert "user-" not in repr(after)  # names and addresses are not decoded
     shown = Counter(
         row["ai_agent"]["resolution_state"]
         for row in made.service.requests[-1].rows

@@ -263,3 +263,16 @@ def test_a_window_relative_to_now_is_refused() -> None:
     request = {"path": "/q", "params": {"last": "24h"}}
 
     assert "counts need fixed bounds" in problems({"request": request})
+
+
+@pytest.mark.parametrize(
+    ("query", "warning"),
+    [
+        ({}, ""),
+        ({"missing": "zero"}, "nothing shows that an answer is complete"),
+        ({"window": {"end": "unstated"}}, "whether the end of the window is included"),
+        ({"window": {"end": "exclusive", "lookback": "1h", "settle": "2h"}}, "shorter than settle"),
+    ],
+)
+def test_what_is_valid_but_risky_is_a_warning(query: dict[str, Any], warning: str) -> None:
+    assert [warning in str(each) for each in loaded(query).warnings] == [True] * bool(warning)

@@ -36,6 +36,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* What runs the pods: replicas keep nothing; one exporter keeps its volume, or is the demo. */}}
+{{- define "exporter.kind" -}}
+{{- ternary "Deployment" "StatefulSet" (and (not .Values.demo) (eq (include "exporter.volume" .) "none")) }}
+{{- end }}
+
 {{- /* exporter.yaml: the user's, with what the chart provides. */}}
 {{- define "exporter.config" -}}
 {{- $own := dict "version" 1 "ledger" (dict "url" "sqlite:////var/lib/chatbot-exporter/ledger.db") -}}

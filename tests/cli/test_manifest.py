@@ -1,0 +1,77 @@
+"""The command ``manifest``: what it lists, what it refuses, and how."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from exporter.cli import main
+from exporter.providers.manifest import loader
+from tests.providers.manifest.files import THREE, written
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["manifest", *arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "acme.yaml").write_bytes(written())
+    (tmp_path / "a.json").write_text(json.dumps(THREE))
+    (tmp_path / "b.json").write_text(json.dumps({"data": [{"time": "soon", "sent": 1}]}))
+    return tmp_path
+
+
+def test_the_list_has_every_shipped_manifest_and_how_sure_it_is() -> None:
+    lines = invoke("list").stdout.splitlines()
+
+    assert [line.split()[0] for line in lines[1:]] == loader.shipped()
+    assert all(line.split()[-1] in ("verified", "documented", "inferred") for line in lines[1:])
+
+
+@pytest.mark.parametrize("name", loader.shipped())
+def test_a_shipped_manifest_has_no_error(name: str) -> None:
+    assert invoke("check", name).exit_code == 0
+
+
+def test_a_wrong_manifest_is_refused_with_positions(folder: Path) -> None:
+    (folder / "acme.yaml").write_bytes(written({"at": "row.time", "shape": "bucket"}))
+
+    done = invoke("check", str(folder / "acme.yaml"))
+
+    assert done.exit_code == 2
+    assert "acme.yaml:" in done.stderr
+    assert 'expected buckets, range or records; did you mean "buckets"?' in done.stderr
+
+
+def tried(folder: Path, answer: str, *more: str) -> Result:
+    at = ("--at", "2026-03-03T11:59:00Z")
+    return invoke("test", str(folder / "acme.yaml"), "--answer", str(folder / answer), *at, *more)
+
+
+def test_a_refused_answer_is_named_after_its_request(folder: Path) -> None:
+    done = tried(folder, "b.json")
+
+    assert done.exit_code == 1
+    assert "GET https://api.acme.example/v1/v1/stats?from=" in done.stdout
+    assert "refused: row.time|epoch_s: expected an instant, as epoch_s writes it" in done.stderr
+
+
+def test_a_bucket_that_is_missing_is_why_an_answer_is_refused(folder: Path) -> None:
+    assert "a bucket is missing from the answer" in tried(folder, "a.json").stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (("--at", "soon"), "expected a time such as"),
+        (("--query", "stat"), "the manifest has no query stat"),
+        (("--variable", "x=1"), "the manifest has no variable x"),
+    ],
+)
+def test_wrong_usage_is_named(folder: Path, more: tuple[str, str], problem: str) -> None:
+    done = tried(folder, "a.json", *more)
+
+    assert done.exit_code == 2
+    assert problem in done.stderr
