@@ -128,7 +128,7 @@ def test_start_history_counts_it(start: Start) -> None:
 
 
 @pytest.mark.parametrize("off", [{"initial_lookback_ms": 0}, {"initial_lookback_ms": None}])
-def test_it_can_be_off(start: Start, off: dict[str, Any]) -> None:
+def test_it_can_be_off(start: Start, off: Mapping[str, Any]) -> None:
     driver = start(**{**PAST, **off})
     live(driver, HOURS)
 

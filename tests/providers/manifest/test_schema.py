@@ -24,4 +24,4 @@ def test_the_schema_takes_a_manifest_and_no_unknown_key(path: Path) -> None:
 
     jsonschema.validate(document, SCHEMA)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document | {"querys": {}}, SCHEMA)
+        jsonschema.validate(document | {"question": {}}, SCHEMA)
