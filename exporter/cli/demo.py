@@ -22,13 +22,16 @@ from exporter.config import loads
 from exporter.config.model import Settings
 from exporter.exposition import catalogue
 from exporter.logs import configure_logs
+from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
 from exporter.simulator.server import Service, serving
 
-INTERVAL_MS = 5_000
+INTERVAL_MS, SELDOM_MS = 5_000, 30_000
+ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
+"""What is polled most often; all of it would leave no time for reading history."""
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 8_000
 LOOKBACK = {"lookback": "6h"}
@@ -143,7 +146,9 @@ def _hurry(provider: Provider) -> Callable[[Any, LabelSettings], Iterator[Query]
 
 def _faster(spec: QuerySpec) -> QuerySpec:
     budget = spec.budget and replace(spec.budget, period_ms=BUDGET_PERIOD_MS, margin_ms=500)
-    interval_ms = BUDGET_PERIOD_MS if budget else INTERVAL_MS
+    interval_ms = INTERVAL_MS if ENGAGING & spec.fields.keys() else SELDOM_MS
+    if budget:
+        interval_ms = BUDGET_PERIOD_MS
     return replace(spec, interval_ms=interval_ms, zero_hold_ms=ZERO_HOLD_MS, budget=budget)
 
 

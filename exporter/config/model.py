@@ -101,7 +101,10 @@ class Common(BaseModel):
         default="zero",
         description="`zero`: count from now on; `history`: begin with what the first poll finds",
     )
-    timezone: Zone = Field(default="UTC", description="the zone of days")
+    timezone: Zone = Field(
+        default="UTC",
+        description="the zone of days, and of the week that expected engagement is learnt by",
+    )
     holidays: Holidays = Field(
         default=(),
         strict=False,

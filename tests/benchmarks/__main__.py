@@ -83,10 +83,10 @@ def thousand(minutes: float) -> Iterator[Row]:
     )
 
 
-def expected() -> Iterator[Row]:
-    words = "expected engagement of 1,000 bots"
+def expected(targets: int) -> Iterator[Row]:
+    words = f"expected engagement of {targets * engagement.BOTS:,} bots"
     return judged(
-        engagement.measure(),
+        engagement.measure(targets),
         ("cpu_s_a_day", f"{words}, a day", "s CPU", 300),
         ("kib_a_bot", f"{words}, memory of each", "KiB", 40),
     )
@@ -102,7 +102,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "memory": lambda: scrapes.memory_rows(size, folder / "memory"),
         "query_exporter": lambda: query_exporter.rows(folder / "query"),
         "events": lambda: events(20_000 if short else 200_000, 1 if short else 3),
-        "engagement": expected,
+        "engagement": lambda: expected(2 if short else 20),
         "ledger": lambda: applied(3 if short else 15),
         "manifest": lambda: manifest(3 if short else 15),
         "start": lambda: started(1 if short else 5),

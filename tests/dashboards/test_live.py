@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
@@ -11,11 +12,8 @@ from dashboards.source import spend
 from dashboards.source.files import FOLDER
 from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
-from exporter.clock import Clock
 from exporter.providers import BUILT_IN
 from exporter.providers.manifest import loader
-from exporter.simulator.crowd import Crowd
-from exporter.simulator.traffic import Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, Server, asked, substituted
@@ -61,10 +59,6 @@ EMPTY = {
 OF_NEW_BOTS = ("ChatbotBaselineNotLearnt",)
 
 
-def vendors(clock: Clock) -> Vendors:
-    return Vendors(clock, traffic=Traffic(crowd=Crowd(1, lambda _: 30, live_ms=1000 * NOW_S)))
-
-
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("prometheus")
@@ -73,7 +67,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         Span(*EVERYONE, tuple(BUILT_IN)),  # what it slept through is read first
     ]
     server = Server(folder, STEP_S)
-    server.load(history(folder, spans, every_s=STEP_S, build=vendors))
+    server.load(history(folder, spans, every_s=STEP_S, build=partial(Vendors, per_hour=10)))
     with server.running() as found:
         yield found
 

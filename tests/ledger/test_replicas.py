@@ -9,11 +9,13 @@ from functools import partial
 from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from exporter.clock import DatabaseClock, SystemClock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
 from exporter.ledger import claims
 from exporter.ledger.store import Ledger
+from exporter.ledger.tables import metadata
 from exporter.model.families import NORMALISED
 from exporter.model.query import Budget, QuerySpec
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
@@ -293,6 +295,37 @@ def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open
     with pytest.raises(NotConfigured):
         early.view(("shop", "daily"))
     assert one.superseded() == []
+
+
+def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> None:
+    ledger = replica(spec())
+    for n in (5, 9):
+        count(ledger, n)
+    assert shown(ledger) == [4]
+    with ledger._engine.begin() as tx:
+        older = {
+            table: [dict(row) for row in tx.execute(sa.select(table)).mappings()]
+            for table in metadata.sorted_tables
+        }
+    count(ledger, 15)
+    before, version = ledger.view(("shop", "hourly")), ledger.changes({}).version
+    with ledger._engine.begin() as tx:
+        for table in reversed(metadata.sorted_tables):
+            tx.execute(sa.delete(table))
+        for table, rows in older.items():
+            if rows:
+                tx.execute(sa.insert(table), rows)
+
+    assert ledger.changes(version).went_back
+    ledger.resync()
+    ledger.raise_counters(("shop", "hourly"), before.shown)
+    raised = ledger.view(("shop", "hourly"))
+    count(ledger, 15)
+    repaid = ledger.view(("shop", "hourly"))
+
+    assert shown(ledger) == [10]
+    assert [list(view.state.overhang.values()) for view in (raised, repaid)] == [[6], [0]]
+    assert not ledger.changes(ledger.changes({}).version).went_back
 
 
 def test_a_standby_is_refused(replica: Open, postgresql_server: PostgreSQL) -> None:

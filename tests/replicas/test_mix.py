@@ -1,4 +1,4 @@
-"""R1 to R5, R8 and R9 on real processes: three exporters, one PostgreSQL, and what goes wrong."""
+"""R1 to R5, R7 and R8 on real processes: three exporters, a pooler, and what goes wrong."""
 
 import os
 import random
@@ -19,11 +19,14 @@ from tests.replicas.cluster import (
     wait_until_polled,
 )
 from tests.replicas.nemesis import NEMESES, choose
-from tests.support.postgresql import server
+from tests.support.postgresql import pgbouncer, server
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("initdb") is None, reason="no PostgreSQL on this machine"),
+    pytest.mark.skipif(
+        not (shutil.which("initdb") and shutil.which("pgbouncer")),
+        reason="no PostgreSQL or no pgbouncer on this machine",
+    ),
 ]
 TAKEOVER_S = 35.0
 SHORT_MIX = (
@@ -34,7 +37,11 @@ SHORT_MIX = (
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
-    with server() as primary, cluster(tmp_path, primary, [primary.port]) as made:
+    with (
+        server() as primary,
+        pgbouncer(primary) as pooler,
+        cluster(tmp_path, primary, [pooler]) as made,
+    ):
         wait_for(lambda: len({each.replica for each in made.scrapes}) == 3, STARTS_WITHIN_S)
         wait_until_polled(made)
         yield made

@@ -99,7 +99,7 @@ def bucket_sums(
     starts: range,
     now_ms: int,
     fields: Mapping[Kind, Dimension],
-    dimensions: Sequence[Dimension] = (),
+    dimensions: Sequence[Dimension],
 ) -> dict[tuple[int, Values], Counter[str]]:
     """Return sums by start of the bucket and values of dimensions, and by name of the number."""
     found: defaultdict[tuple[int, Values], Counter[str]] = defaultdict(Counter)

@@ -211,7 +211,8 @@ def test_13_a_running_total_is_a_level() -> None:
 
     level = {"chatbot_known_users": {"value": "row.value", "class": "level"}}
     one = {"metric": ["conversations_count"]}
-    made = bench("chatwoot", "reports", count=None, for_each=one, gauge=level)
+    changes: Any = {"count": None, "labels": None, "for_each": one, "gauge": level}
+    made = bench("chatwoot", "reports", **changes)
     made.service.faults.on("running_totals")
     (reading,) = read(made)
     assert reading.levels[-1].value == made.service.requests[-1].rows[-1]["value"] > 5
