@@ -62,8 +62,8 @@ def parsed(page: str) -> dict[Series, float]:
 def is_counter(series: Series) -> bool:
     """Say whether the sample counts what happened at a target, so that replicas must agree."""
     name = series.partition("{")[0]
-    own = name.startswith("chatbot_exporter_")
-    return name.endswith("_total") and (not own or bool(_OF_THE_LEDGER.match(name)))
+    provider = name.startswith("chatbot_") and not name.startswith("chatbot_exporter_")
+    return name.endswith("_total") and (provider or bool(_OF_THE_LEDGER.match(name)))
 
 
 def overlapping(requests: Iterable[SentRequest]) -> list[str]:
