@@ -33,7 +33,7 @@ from exporter.http_client.transport import (
     trusted_certificates,
 )
 from exporter.ledger.engine import clock_of
-from exporter.ledger.offload import LedgerThread, Offload
+from exporter.ledger.offload import Offload, WorkerThread
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
@@ -66,7 +66,8 @@ class Environment:
 
     ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
     apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
-    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it.
+    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it; ``computing``
+    runs what needs no ledger, so that no ledger call waits for it.
     """
 
     clock: Clock
@@ -79,6 +80,7 @@ class Environment:
     revision: str = "unknown"
     grace_s: float = GRACE_S
     reading: Offload | None = None
+    computing: Offload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class App:
             page=self.page,
             clock=environment.clock,
             offload=environment.offload,
+            computing=environment.computing or environment.offload,
         )
         self._publisher = Publisher(
             ledger=self._ledger,
@@ -401,8 +404,9 @@ async def serve(request: ServeRequest) -> None:
         clock=clock,
         rng=random.SystemRandom(),
         providers=request.providers,
-        offload=LedgerThread(),
-        reading=LedgerThread(),
+        offload=WorkerThread("ledger"),
+        reading=WorkerThread("reading"),
+        computing=WorkerThread("engagement"),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,

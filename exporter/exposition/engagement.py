@@ -117,12 +117,19 @@ class EngagementGauges:
     """Keeps the engagement of every bot in step with the ledger: ``note`` what may have changed."""
 
     def __init__(
-        self, *, ledger: Ledger, page: MetricsPage, clock: Clock, offload: Offload
+        self,
+        *,
+        ledger: Ledger,
+        page: MetricsPage,
+        clock: Clock,
+        offload: Offload,
+        computing: Offload,
     ) -> None:
         self._ledger = ledger
         self._page = page
         self._clock = clock
         self._offload = offload
+        self._computing = computing
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._judged: dict[QueryKey, _Judged] = {}
         self._arrivals: dict[QueryKey, Arrivals] = {}
@@ -198,7 +205,7 @@ class EngagementGauges:
         late = hours.expires_ms <= now_ms
         if before and (before.hours, before.late) == (hours, late) and before.learnt is learnt:
             return
-        bots = await self._offload(
+        bots = await self._computing(
             partial(_judged, learnt, hours, calendar, arrivals.shares, late=late)
         )
         due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
@@ -217,7 +224,7 @@ class EngagementGauges:
         expectations = {}
         for bot, counts in hours.bots.items():
             of_bot = HourlyCounts(hours.start_ms, counts)
-            expectations[bot] = await self._offload(partial(learn, of_bot, calendar))
+            expectations[bot] = await self._computing(partial(learn, of_bot, calendar))
         return _Learnt(at_ms, hours.end_ms, hours.known_from_ms, expectations)
 
     def _remove(self, key: QueryKey) -> None:

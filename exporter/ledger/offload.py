@@ -1,4 +1,4 @@
-"""Where blocking ledger calls run, so that they block no event loop."""
+"""Where calls that take long run, so that they block no event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,18 +9,18 @@ T = TypeVar("T")
 
 
 class Offload(Protocol):
-    """Runs a blocking ledger call somewhere it blocks nobody."""
+    """Runs a call that takes long somewhere it blocks nobody."""
 
     def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
         """Return what ``call()`` returns."""
         ...
 
 
-class LedgerThread:
-    """Runs ledger calls one after another on a thread of their own."""
+class WorkerThread:
+    """Runs calls one after another on a thread of their own, called ``name``."""
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)

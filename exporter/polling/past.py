@@ -69,7 +69,8 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
     async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
         async for reading in each:
             apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms, past=True)
-            applied = await context.offload(apply)
+            async with context.slices:
+                applied = await context.offload(apply)
             context.telemetry.add(applied.counted)
             if applied.held:
                 return

@@ -5,7 +5,7 @@ import random
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -63,7 +63,8 @@ class PollContext:
     """What every poll needs. ``published`` is awaited after each commit that shows something.
 
     ``blocked`` is called when no due query can be claimed, since the ledger takes no writes, and
-    ``clock_corrected`` when instants in the ledger were corrected.
+    ``clock_corrected`` when instants in the ledger were corrected. ``slices`` apply one at a time,
+    so that no live poll waits for more than one of them at the ledger.
     """
 
     ledger: Ledger
@@ -74,6 +75,7 @@ class PollContext:
     published: Callable[[QueryKey], Awaitable[None]]
     blocked: Callable[[], None] = lambda: None
     clock_corrected: Callable[[], None] = lambda: None
+    slices: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def count(self, spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a self counter of the query."""

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from exporter.clock import SystemClock
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
-from exporter.ledger.offload import LedgerThread
+from exporter.ledger.offload import WorkerThread
 from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.model.families import EVENTS, NORMALISED
@@ -101,7 +101,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=clock, families=NORMALISED)
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
-    context = PollContext(ledger, clock, rng, Telemetry(), LedgerThread(), watch.published)
+    context = PollContext(ledger, clock, rng, Telemetry(), WorkerThread("ledger"), watch.published)
     async with Transport() as transport:
         api = ApiClient(
             base_url=url,

@@ -30,7 +30,11 @@ def measure(targets: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, LedgerDriver(Path(folder), *specs) as driver:
         _poll(driver, HOURS)
         gauges = EngagementGauges(
-            ledger=driver.ledger, page=MetricsPage(FAMILIES), clock=driver.clock, offload=inline
+            ledger=driver.ledger,
+            page=MetricsPage(FAMILIES),
+            clock=driver.clock,
+            offload=inline,
+            computing=inline,
         )
         before = _resident()
         learnt_s = _worked(gauges, driver)

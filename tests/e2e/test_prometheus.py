@@ -18,7 +18,7 @@ import pytest
 from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import SystemClock
-from exporter.ledger.offload import LedgerThread
+from exporter.ledger.offload import WorkerThread
 from exporter.providers import PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.conversations import Kind as Happening
@@ -178,7 +178,7 @@ def exporter_on(served: ServedVendors, folder: Path) -> Iterator[int]:
         clock=SystemClock(),
         rng=random.SystemRandom(),
         providers=hurried(PROVIDERS),
-        offload=LedgerThread(),
+        offload=WorkerThread("ledger"),
     )
     app = App(demo_settings(targets, folder), environment)
     started: Future[tuple[asyncio.AbstractEventLoop, str]] = Future()

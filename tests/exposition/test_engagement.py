@@ -32,7 +32,11 @@ class Shop:
         self.driver = LedgerDriver(folder, spec(**traits), clock=VirtualClock(at_ms))
         self.page = MetricsPage(FAMILIES)
         self.gauges = EngagementGauges(
-            ledger=self.driver.ledger, page=self.page, clock=self.driver.clock, offload=inline
+            ledger=self.driver.ledger,
+            page=self.page,
+            clock=self.driver.clock,
+            offload=inline,
+            computing=inline,
         )
         self.gauges.restart({each.key: each for each in self.driver.specs})
 

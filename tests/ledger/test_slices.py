@@ -160,7 +160,7 @@ def test_a_slice_that_gave_way_is_half_as_long_next_and_commits_nothing(start: S
 
 
 def test_a_last_slice_that_is_cut_off_once_applied_ends_its_claim(start: Start) -> None:
-    driver = start(**PAST | {"span_ms": None})
+    driver = start(**{**PAST, "span_ms": None})
     live(driver, HOURS)
     claim = driver.ledger.claim_slice()
     assert claim is not None

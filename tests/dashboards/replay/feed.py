@@ -45,6 +45,7 @@ class _Exporter:
             page=MetricsPage({each.name: each for each in (*ENGAGEMENT, HISTORY_WEEKS)}),
             clock=self.clock,
             offload=inline,
+            computing=inline,
         )
         self.gauges.restart({self.spec.key: self.spec})
 
