@@ -16,7 +16,7 @@ from tests.faults.bench import Bench, case_of
 from tests.support.virtual import run_virtual
 
 PACES = {"voiceflow": 5, "inkeep": 2, "flowxo": 2, "chatlayer": 5, "xenioo": 0}
-DAYS = {"xenioo": 30}
+DAYS = {"xenioo": 29}  # of 30 asked for, what is whole however the vendor counts days
 
 
 def floors(bench: Bench) -> dict[str, int]:
