@@ -177,7 +177,7 @@ class EngagementGauges:
         published_s = self._clock.monotonic()
         try:
             while noted:
-                await self._update(noted[0])
+                await self._try_update(noted[0])
                 noted.pop(0)
                 if self._clock.monotonic() - published_s >= PUBLISH_EVERY_S:
                     self._page.publish()
@@ -185,6 +185,18 @@ class EngagementGauges:
         finally:
             self._noted |= set(noted)
             self._page.publish()
+
+    async def _try_update(self, key: QueryKey) -> None:
+        """Judge the bots of a query; an error in the arithmetic of one ends nothing else."""
+        try:
+            await self._update(key)
+        except LedgerError:
+            raise
+        except Exception as bug:  # noqa: BLE001 - neither the exporter nor other bots end by it
+            log.error(  # noqa: TRY400 - a traceback may show what the vendor sent
+                "engagement cannot be computed, a bug", query=key, error=type(bug).__name__
+            )
+            self._remove(key)
 
     async def _update(self, key: QueryKey) -> None:
         spec, before = self._specs.get(key), self._judged.get(key)

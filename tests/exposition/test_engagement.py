@@ -239,3 +239,21 @@ def test_what_a_failing_ledger_did_not_give_comes_with_the_next_tick(
         tx.commit()
 
     assert set(bot.shown()) == WINDOWS
+
+
+def test_an_error_in_the_arithmetic_withdraws_the_query_and_ends_nothing(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot = shop(lookback_ms=14 * DAY_MS)
+    bot.poll(steady(14))
+    assert bot.shown()
+
+    def divides_by_zero(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("exporter.exposition.engagement.judge", divides_by_zero)
+    bot.driver.clock.advance(3600)
+    bot.poll(steady(14, bot.driver.clock.now_ms()))
+    with capture_logs() as logs:
+        assert bot.shown() == {}
+    assert [each["error"] for each in logs] == ["ZeroDivisionError"]
