@@ -42,6 +42,17 @@ def happened(bench: Bench, name: str, family: str, from_ms: int, until_ms: int) 
     return bench.traffic.truth(kind, (from_ms, until_ms), bench.vendor.now_ms(), **attributes)
 
 
+async def last_read(bench: Bench, name: str) -> int:
+    """Poll for a while; return as of when the vendor was read last."""
+    if name == "xenioo":  # which is read once an hour
+        await bench.wait(190 * 60)
+        return max(seen.at_ms for seen in bench.service.requests if seen.rows)
+    await bench.wait(900)
+    until_ms = bench.vendor.hold()
+    await bench.wait(900)
+    return until_ms
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SIMULATORS))
 def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
@@ -60,11 +71,7 @@ def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
             oldest_ms = first_ms - DAYS.get(name, 35) * DAY_MS
             assert max(floors(bench).values()) <= oldest_ms + 12 * HOUR_MS
             bench.vendor.release()
-            wait_s = 3 * 3600 if name == "xenioo" else 900
-            await bench.wait(wait_s)
-            until_ms = bench.vendor.hold()
-            await bench.wait(wait_s)
-            grown.update(bench.truth(name, first_ms, until_ms))
+            grown.update(bench.truth(name, first_ms, await last_read(bench, name)))
             assert bench.counted(name, grown) == grown
 
     run_virtual(main(), bench.clock)
