@@ -114,7 +114,7 @@ def _counters(page: str) -> dict[str, float]:
 def _targets(vendors: ServedVendors, hanging: str) -> dict[str, dict[str, Any]]:
     pace = {
         "interval": f"{INTERVAL_S}s", "slow_interval": f"{INTERVAL_S}s", "lookback": "4h",
-        "requests_per_second": 0,
+        "requests_per_second": 0, "initial_lookback": 0,
     }  # fmt: skip
     targets = {}
     for kind in KINDS:
