@@ -48,6 +48,7 @@ CONFLICTS = frozenset({
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
     "23505",  # unique_violation: another replica has inserted the row meanwhile
+    "55P03",  # lock_not_available: it is still at it, such as with new settings
 })  # fmt: skip
 
 HINTS = (
