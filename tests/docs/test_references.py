@@ -113,7 +113,7 @@ def test_an_invariant_that_a_test_names_is_in_the_specification() -> None:
         for place, found in places(INVARIANT, text, path)
     }
 
-    assert defined == {f"P{number}" for number in range(1, 19)}
+    assert defined == {f"P{number}" for number in range(1, 20)}
     assert {(place, name) for place, name in named if name not in defined} == set()
 
 

@@ -234,7 +234,7 @@ def test_a_day_shows_users_and_averages_and_leaves_counters_alone(account: Accou
     assert account.poll() == "ok"
     account.traffic.add(Kind.MESSAGE_RECEIVED, account.clock.now_ms(), count=4, channel="web")
     assert account.poll() == "ok"
-    assert account.modes == ["hour/3", "day/3"]
+    assert account.modes == ["hour/30", "day/3"]
 
     shown = account.gauges("chatbot_active_users")
     assert shown == {("Shop bot", "", "Web", "day"): 2}
@@ -334,7 +334,7 @@ def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone:
     (key,) = account.queries
     ends = account.ledger.view(key).state.periods
     shown = account.gauges("chatbot_period_messages_received")
-    assert account.modes == ["hour/3", "day/3", "hour/3"]
+    assert account.modes == ["hour/30", "day/3", "hour/3"]
     assert {labels[-1] for labels in account.gauges("chatbot_active_users")} == {"hour", "day"}
     for period, length_ms in (("hour", HOUR_MS), ("day", DAY_MS)):
         end = datetime.fromtimestamp(ends[period] / 1000, ZoneInfo(zone))

@@ -99,7 +99,7 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
     fault = account.ledger.view(key).state.last_error
 
     assert fault == (
-        "GET /analytics/statistics/account/…/hour/3: HTTP 500; waiting for the next hour; the key "
+        "GET /analytics/statistics/account/…/hour/30: HTTP 500; waiting for the next hour; the key "
         "may well be right; it is asked again later. If this goes on, lengthen interval, lower "
         "requests_per_second, or look for another program on the account"
     )
