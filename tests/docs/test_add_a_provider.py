@@ -1,6 +1,7 @@
 """The page "Add a provider in an hour" adds one: its files, its lines, its commands."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -93,10 +94,5 @@ def test_the_page_adds_a_provider_that_keeps_to_every_rule(tree: Path) -> None:
     assert first.text.split()[-1] in wanted
     others = ("tests/config/test_reference.py", "tests/dashboards/test_generated.py")
     assert "test_acme" in run(tree, *pytest_, "-v", *wanted, *others)
-    assert "2 passed" in run(
-        tree,
-        *pytest_,
-        "tests/faults/test_faults.py",
-        "-k",
-        "acme-unauthorized or every_provider_is_tested",
-    )
+    faults = ("tests/faults/test_faults.py", "-k", "acme or every_provider_is_tested")
+    assert re.search(r"\b([2-9]|\d\d) passed", run(tree, *pytest_, *faults))

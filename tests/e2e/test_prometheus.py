@@ -19,7 +19,7 @@ from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import SystemClock
 from exporter.ledger.offload import WorkerThread
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.traffic import Traffic
@@ -171,7 +171,12 @@ def live(served: ServedVendors, clock: Vendor, seconds: int) -> int:
 def exporter_on(served: ServedVendors, folder: Path) -> Iterator[int]:
     """Run the demo's exporter on ``served``; yield its port."""
     targets = {
-        name: {**served.target(name), "lookback": "4h", **FEWER.get(name, {})}
+        name: {
+            **served.target(name),
+            "lookback": "4h",
+            "initial_lookback": 0,
+            **FEWER.get(name, {}),
+        }
         for name in served.services
     }
     environment = Environment(
@@ -225,10 +230,10 @@ def compared_across_providers(scraper: Prometheus) -> None:
     kinds = "chatbot_period_(messages_received|interactions)"
     hours = scraper.ask(f'sum by (provider) ({{__name__=~"{kinds}",period="hour"}})')
 
-    counting = {name for name, kind in PROVIDERS.items() if RECEIVED in kind.feeds}
+    counting = {name for name, kind in BUILT_IN.items() if RECEIVED in kind.feeds}
     assert {dict(labels)["provider"] for labels in rates} == counting
-    assert {dict(labels)["provider"] for labels in hours} == set(PROVIDERS)
-    assert len(counting) == len(PROVIDERS) - 1  # Voiceflow counts interactions
+    assert {dict(labels)["provider"] for labels in hours} == set(BUILT_IN)
+    assert len(counting) == len(BUILT_IN) - 1  # Voiceflow counts interactions
     assert all(value > 0 for value in (*rates.values(), *hours.values()))
 
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from exporter.app import App
 from exporter.logs import configure_logs
 from exporter.model.samples import HOUR_MS
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import BOTS
@@ -226,8 +226,8 @@ def sent_messages(answers: list[tuple[str, bytes]]) -> set[str]:
 
 
 def test_every_simulator_is_asked() -> None:
-    assert PROVIDERS.keys() == SIMULATORS.keys()
-    assert len(PROVIDERS) == 5
+    assert BUILT_IN.keys() == SIMULATORS.keys()
+    assert len(BUILT_IN) == 5
 
 
 def test_of_what_was_counted_only_the_count_remains(tmp_path: Path, lines: io.StringIO) -> None:

@@ -1,5 +1,6 @@
 """R6 on real processes: a standby becomes the primary, with all that was committed or without."""
 
+import os
 import random
 import shutil
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from tests.support.postgresql import server, standby_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif("REPLICAS" not in os.environ, reason="minutes long: make test-replicas"),
     pytest.mark.skipif(shutil.which("initdb") is None, reason="no PostgreSQL on this machine"),
 ]
 

@@ -23,6 +23,7 @@ from tests.support.postgresql import pgbouncer, server
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif("REPLICAS" not in os.environ, reason="minutes long: make test-replicas"),
     pytest.mark.skipif(
         not (shutil.which("initdb") and shutil.which("pgbouncer")),
         reason="no PostgreSQL or no pgbouncer on this machine",
