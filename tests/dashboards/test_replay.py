@@ -147,12 +147,12 @@ def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_small_replay_finds_the_deep_drop_and_nothing_else(tmp_path: Path) -> None:
-    scene = account(101, "flowxo", 3, 6)
+def test_a_small_replay_finds_the_deep_drops_and_nothing_else(tmp_path: Path) -> None:
+    scene = account(102, "flowxo", 3, 6)
 
     series = fed(scene, "shop", tmp_path)
     found = scored(scene.bots, alerting(tmp_path, series, 6 * WEEK), scene.late)
 
-    assert [(drop.volume, drop.depth) for drop in found.drops] == [(600, 1.0)]
+    assert [(drop.volume, drop.depth) for drop in found.drops] == [(40, 0.7), (150, 0.7)]
     assert all(drop.delay is not None for drop in found.drops)
     assert found.false == 0
