@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from exporter import __version__
-from exporter.providers import PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.e2e.processes import wait_for
 from tests.packaging.conftest import build
 from tests.packaging.programs import ROOT, said
@@ -87,7 +87,7 @@ def test_every_provider_of_the_installed_demo_grows_and_a_signal_ends_it_with_0(
 
     with httpx.Client(base_url=address, timeout=30) as client:
         page = client.get("/")
-        wait_for(lambda: growing(client.get("/metrics").text) >= PROVIDERS.keys(), 300, every=1)
+        wait_for(lambda: growing(client.get("/metrics").text) >= BUILT_IN.keys(), 300, every=1)
         metrics = client.get("/metrics").text
     demo.send_signal(signal.SIGTERM)
 
