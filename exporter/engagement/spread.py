@@ -22,7 +22,8 @@ BOTS_DIFFER, WINDOWS_DIFFER = 0.9, 0.35
 ROUGHER_MOST = 0.8
 OVERLAP = 0.5
 """Windows overlap: together they tell about half as much as if they did not."""
-USUAL_SHARE = 1.2816
+EIGHTY_IN_100 = 1.2816
+"""Of normal errors so many are within this number of standard deviations."""
 UNCERTAIN = 2.2**2
 """Variance of the logarithm of a variance from one error; errors of six hours are one."""
 
@@ -95,7 +96,7 @@ def _errors(
     if len(errors) * step < LEAST_H:
         return None
     mean = len(errors) / inverse
-    spread = max(sorted(errors)[int(0.8 * (len(errors) - 1))] / USUAL_SHARE, 1e-3)
+    spread = max(sorted(errors)[int(0.8 * (len(errors) - 1))] / EIGHTY_IN_100, 1e-3)
     observed = SAME_WEEKS * spread**2 * (1 + REFERENCE**2 * mean)
     steady = 1 + STEADY**2 * mean
     return _Errors(
