@@ -27,11 +27,7 @@ from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
 from exporter.http_client.detached import Blocking, Detached, inline
-from exporter.http_client.transport import (
-    Transport,
-    ignore_unwritable_key_log,
-    trusted_certificates,
-)
+from exporter.http_client.transport import Transport, trusted_certificates
 from exporter.ledger.engine import clock_of
 from exporter.ledger.offload import Offload, WorkerThread
 from exporter.ledger.store import Ledger
@@ -398,8 +394,6 @@ async def serve(request: ServeRequest) -> None:
     is served.
     """
     clock = SystemClock()
-    if ignored := ignore_unwritable_key_log(os.environ):
-        log.warning(ignored)
     environment = Environment(
         clock=clock,
         rng=random.SystemRandom(),
@@ -408,7 +402,7 @@ async def serve(request: ServeRequest) -> None:
         reading=WorkerThread("reading"),
         computing=WorkerThread("engagement"),
         blocking=Detached(),
-        certificates=trusted_certificates(os.environ),
+        certificates=trusted_certificates(os.environ, log.warning),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     app = App(request.settings, environment, request.digest)

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import click
 
 from exporter.cli.probe import taking
 from exporter.cli.settings import (
+    certificates_here,
     check_proxies,
     config_option,
     fail_on,
@@ -23,7 +23,7 @@ from exporter.clock import MILLISECONDS, SystemClock
 from exporter.explain.agreement import Agreement, ComparedDay, Comparer, LedgerSums
 from exporter.format import columns, number
 from exporter.http_client.detached import ResolvingLoop
-from exporter.http_client.transport import Transport, trusted_certificates
+from exporter.http_client.transport import Transport
 from exporter.model.query import Budget
 
 _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
@@ -64,7 +64,7 @@ def command(
 
     with fail_on():
         check_proxies(settings)
-        network = Transport(certificates=trusted_certificates(os.environ))
+        network = Transport(certificates=certificates_here())
         sums = LedgerSums(settings.ledger.url)
         comparer = Comparer(sums, clock, network, spend, _ms(since), _ms(until))
         with asyncio.Runner(loop_factory=ResolvingLoop) as runner:

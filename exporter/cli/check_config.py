@@ -1,13 +1,13 @@
 """``check-config``: is the settings file right, and what would be asked?"""
 
 import asyncio
-import os
 from collections.abc import Sequence
 
 import click
 
 from exporter.cli.probe import announcement, probe, taking
 from exporter.cli.settings import (
+    certificates_here,
     check_proxies,
     config_option,
     fail_on,
@@ -18,11 +18,7 @@ from exporter.cli.settings import (
 from exporter.cli.warnings import warnings
 from exporter.clock import SystemClock
 from exporter.http_client.detached import ResolvingLoop
-from exporter.http_client.transport import (
-    Transport,
-    ignore_unwritable_key_log,
-    trusted_certificates,
-)
+from exporter.http_client.transport import Transport
 from exporter.providers.base.plugin import Target
 
 
@@ -51,10 +47,8 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
         raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
     file = given or file
     settings = read_settings(file, resolve=not no_secrets)
-    if ignored := ignore_unwritable_key_log(os.environ):
-        click.echo(f"warning: {ignored}", err=True)
     with fail_on():
-        certificates = trusted_certificates(os.environ)
+        certificates = certificates_here()
         check_proxies(settings)
     targets = targets_of(settings)
     for warning in warnings(file, settings, targets, keys=not no_secrets):

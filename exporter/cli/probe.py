@@ -116,7 +116,7 @@ async def probe(
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [_api(target, transport, clock)]
+            for api in [target.client(transport, clock)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))
@@ -130,16 +130,6 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield replace(outcome, hint=GOOD_ELSEWHERE.format(other=others[0].query))
         else:
             yield outcome
-
-
-def _api(target: Target, transport: Transport, clock: Clock) -> ApiClient:
-    return ApiClient(
-        base_url=target.base_url,
-        sign=target.sign,
-        transport=transport,
-        clock=clock,
-        requests_per_second=target.requests_per_second,
-    )
 
 
 async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outcome:

@@ -1,6 +1,7 @@
 """The settings file as every command reads it, and the options that several commands have."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from exporter.config.values import check_listen
 from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.http_client.proxies import check_proxy
+from exporter.http_client.transport import trusted_certificates
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
 
@@ -87,6 +89,11 @@ def check_proxies(settings: Settings) -> None:
         for name, url in target:
             if name.endswith("_url") and url:
                 check_proxy(url, os.environ)
+
+
+def certificates_here() -> ssl.SSLContext:
+    """Return the certificate authorities that this machine trusts; warn on stderr."""
+    return trusted_certificates(os.environ, lambda said: click.echo(f"warning: {said}", err=True))
 
 
 def targets_of(settings: Settings) -> list[Target]:

@@ -126,13 +126,7 @@ class Comparer:
         return [found for task in tasks for found in task.result()]
 
     async def _target(self, target: Target, transport: Transport) -> list[Agreement]:
-        api = ApiClient(
-            base_url=target.base_url,
-            sign=target.sign,
-            transport=transport,
-            clock=self.clock,
-            requests_per_second=target.requests_per_second,
-        )
+        api = target.client(transport, self.clock)
         bucketed = [each for each in target.queries if each.spec.initial_lookback_ms is not None]
         return [await self._query(each, api) for each in bucketed]
 

@@ -6,8 +6,9 @@ reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects a
 
 import os
 import ssl
+import warnings
 import zlib
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -54,7 +55,7 @@ class Transport:
         self,
         network: httpx.AsyncBaseTransport | None = None,
         certificates: ssl.SSLContext | None = None,
-        environ: Mapping[str, str] = os.environ,
+        environ: MutableMapping[str, str] = os.environ,
     ) -> None:
         self._network = network
         self._certificates = certificates
@@ -114,7 +115,7 @@ class Transport:
         proxy = proxy_for(url, self._environ)
         if proxy not in self._routes:
             self._routes[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._certificates or trusted_certificates(self._environ),
+                verify=self._certificates or trusted_certificates(self._environ, warnings.warn),
                 proxy=proxy,
                 trust_env=False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
@@ -122,24 +123,16 @@ class Transport:
         return self._routes[proxy]
 
 
-def ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
-    """Unset a ``SSLKEYLOGFILE`` that cannot be written, for Python then trusts nobody; say so."""
-    file = environ.get("SSLKEYLOGFILE")
-    try:
-        if file:
-            with Path(file).open("a"):
-                pass
-    except OSError as error:
-        del environ["SSLKEYLOGFILE"]
-        return f"SSLKEYLOGFILE={file}: {error.strerror}; TLS keys are not logged"
-    return None
-
-
-def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
+def trusted_certificates(
+    environ: MutableMapping[str, str], warn: Callable[[str], object]
+) -> ssl.SSLContext:
     """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
 
-    Raises ``MachineError`` where a variable names no usable bundle.
+    Raises ``MachineError`` where a variable names no usable bundle. A ``SSLKEYLOGFILE`` that cannot
+    be written is unset, which ``warn`` is told.
     """
+    if ignored := _ignore_unwritable_key_log(environ):
+        warn(ignored)
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if folder and not (Path(folder).is_dir() and any(Path(folder).iterdir())):
         found = "empty" if Path(folder).is_dir() else "not a folder"
@@ -153,6 +146,19 @@ def trusted_certificates(environ: Mapping[str, str]) -> ssl.SSLContext:
         raise MachineError(
             f"SSL_CERT_FILE={file}: {problem}; correct or unset the variable"
         ) from None
+
+
+def _ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
+    """Unset a ``SSLKEYLOGFILE`` that cannot be written, for Python then trusts nobody; say so."""
+    file = environ.get("SSLKEYLOGFILE")
+    try:
+        if file:
+            with Path(file).open("a"):
+                pass
+    except OSError as error:
+        del environ["SSLKEYLOGFILE"]
+        return f"SSLKEYLOGFILE={file}: {error.strerror}; TLS keys are not logged"
+    return None
 
 
 async def _body(response: httpx.Response, endpoint: str) -> bytes:

@@ -85,8 +85,9 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
 
 
 def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/log")  # is ignored with a warning
     file, vendors = tmp_path / "exporter.yaml", Vendors(VirtualClock())
     file.write_text(yaml.safe_dump(vendors.document()))
 
@@ -95,3 +96,4 @@ def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
 
     assert unread.exit_code == 1
     assert "there is no ledger yet" in unread.stderr
+    assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in unread.stderr

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import resource
 import ssl
+import warnings
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -154,7 +155,10 @@ def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
         context.load_cert_chain(pair.cert, pair.key)
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        async with server, Transport(certificates=trusted_certificates({})) as transport:
+        async with (
+            server,
+            Transport(certificates=trusted_certificates({}, warnings.warn)) as transport,
+        ):
             await transport.send(request(f"https://localhost:{port}/"))
 
     with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from exporter.clock import Clock
 from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
 from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
 from exporter.logs import hide
 from exporter.model.query import LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import Family, MetricType, Reading
@@ -47,6 +49,16 @@ class Target:
     requests_per_second: float
     queries: tuple[Query, ...]
     keys: Callable[[], Mapping[str, str]] | None = None
+
+    def client(self, transport: Transport, clock: Clock) -> ApiClient:
+        """Return a client for a command's few requests: nothing is observed, keys are read here."""
+        return ApiClient(
+            base_url=self.base_url,
+            sign=self.sign,
+            transport=transport,
+            clock=clock,
+            requests_per_second=self.requests_per_second,
+        )
 
 
 @dataclass(frozen=True, slots=True)
