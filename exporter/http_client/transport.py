@@ -129,7 +129,7 @@ def trusted_certificates(
     """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
 
     Raises ``MachineError`` where a variable names no usable bundle. A ``SSLKEYLOGFILE`` that cannot
-    be written is unset, which ``warn`` is told.
+    be written is unset, and ``warn`` is called with the reason.
     """
     if ignored := _ignore_unwritable_key_log(environ):
         warn(ignored)
