@@ -30,12 +30,17 @@ class SentRequest:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One scrape; ``samples`` of a page without provider series are empty."""
+    """One scrape of one replica."""
 
     replica: str
     began_s: float
     ended_s: float
     samples: Mapping[Series, float]
+
+    @property
+    def is_blind(self) -> bool:
+        """Say whether the page has series of the process only."""
+        return not any(is_of_a_target(series) for series in self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,15 @@ def parsed(page: str) -> dict[Series, float]:
     return samples
 
 
+def is_of_a_target(series: Series) -> bool:
+    """Say whether the sample is what a vendor reported."""
+    return series.startswith("chatbot_") and not series.startswith("chatbot_exporter_")
+
+
 def is_counter(series: Series) -> bool:
     """Say whether the sample counts what happened at a target, so that replicas must agree."""
     name = series.partition("{")[0]
-    provider = name.startswith("chatbot_") and not name.startswith("chatbot_exporter_")
-    return name.endswith("_total") and (provider or bool(_OF_THE_LEDGER.match(name)))
+    return name.endswith("_total") and (is_of_a_target(series) or bool(_OF_THE_LEDGER.match(name)))
 
 
 def overlapping(requests: Iterable[SentRequest]) -> list[str]:

@@ -48,6 +48,7 @@ class Replica:
     port: int = field(default_factory=free_port)
     ahead_s: int = 0
     process: "subprocess.Popen[bytes] | None" = None
+    client: httpx.Client = field(default_factory=partial(httpx.Client, trust_env=False))
 
     def write(self, **target: Any) -> None:
         """Write the settings file; ``target`` changes the first target."""
@@ -94,7 +95,7 @@ class Replica:
         """Return what a scrape shows now; None where nobody answers."""
         began_s = CLOCK.monotonic()
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
+            answer = self.client.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
         except httpx.TransportError:
             return None
         return Scrape(self.name, began_s, CLOCK.monotonic(), parsed(answer.text))
@@ -185,9 +186,24 @@ def cluster(
 
 def _end(made: Cluster) -> None:
     for replica in made.replicas:
+        replica.client.close()
         if replica.process is not None and replica.process.poll() is None:
             replica.process.kill()
             replica.process.wait()
+
+
+def shown_by(replica: Replica) -> Scrape:
+    """Return the next scrape of ``replica`` that carries series of vendors."""
+    found: list[Scrape] = []
+
+    def shows() -> bool:
+        scrape = replica.scrape()
+        if scrape is not None and not scrape.is_blind:
+            found.append(scrape)
+        return bool(found)
+
+    wait_for(shows, STARTS_WITHIN_S)
+    return found[0]
 
 
 def _scrape(made: Cluster, ended: threading.Event) -> None:
@@ -195,15 +211,10 @@ def _scrape(made: Cluster, ended: threading.Event) -> None:
     turn = cycle(made.replicas)
     while not ended.wait(SCRAPE_EVERY_S):
         scrape = next(turn).scrape(timeout_s=3)
-        if scrape is None:
-            continue
-        if any(
-            not series.startswith("chatbot_exporter_") and series.startswith("chatbot_")
-            for series in scrape.samples
-        ):
-            made.scrapes.append(scrape)
-        else:
+        if scrape is not None and scrape.is_blind:
             made.blind += 1
+        elif scrape is not None:
+            made.scrapes.append(scrape)
 
 
 @contextmanager

