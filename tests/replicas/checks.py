@@ -26,6 +26,7 @@ class SentRequest:
     replica: str
     began_s: float
     ended_s: float
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,16 @@ def overlapping(requests: Iterable[SentRequest]) -> list[str]:
     return wrong
 
 
+def overspent(requests: Iterable[SentRequest], period_s: float) -> list[str]:
+    """R1: return calls of one budget that came sooner than ``period_s`` after the one before."""
+    sent = sorted(requests, key=lambda request: request.began_s)
+    return [
+        f"{after} only {after.began_s - before.began_s:.1f} s after {before}"
+        for before, after in pairwise(sent)
+        if after.began_s - before.began_s < period_s
+    ]
+
+
 def fallen(scrapes: Iterable[Scrape]) -> list[str]:
     """R2: return counters that a scrape showed lower than one answered before it was asked for."""
     asked = sorted(scrapes, key=lambda scrape: scrape.began_s)
@@ -118,6 +129,19 @@ def inexact(
         for replica, page in pages.items()
         for series, value in truth.items()
         if page.get(series) != value
+    ]
+
+
+def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str]:
+    """R10: return pages with series of a target of replicas that were cut off from the ledger."""
+    cut = [each for each in outages if each.kind == "cut"]
+    return [
+        f"{scrape.replica} showed series at {scrape.began_s:.2f}, cut off since {each.began_s:.2f}"
+        for scrape in scrapes
+        for each in cut
+        if scrape.replica == each.replica
+        and each.began_s < scrape.began_s
+        and scrape.ended_s < each.ended_s
     ]
 
 
