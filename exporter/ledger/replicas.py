@@ -33,7 +33,7 @@ class Changes:
 
     ``server`` is the run of the server that answered. ``went_back`` says that the ledger lacks
     commits of that version, such as after a failover to a server that had not received them.
-    ``alive`` are the other replicas that run; ``unconfirmed`` are those that have not said yet that
+    ``alive`` are the other replicas that run; ``unconfirmed`` are those that have not confirmed yet that
     the ledger on this server has at least what they have shown.
     """
 
