@@ -97,7 +97,7 @@ class Replica:
         assert self.process is not None
         self.process.send_signal(number)
         if number in {signal.SIGKILL, signal.SIGTERM}:
-            self.process.wait(15)
+            self.process.wait(STARTS_WITHIN_S)
 
     @property
     def log(self) -> str:
