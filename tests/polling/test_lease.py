@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -77,7 +77,7 @@ class Held:
         query = CustomQuery(spec(deadline_ms=10_000_000), self._read)
         self.poller.assign({CLAIM.key: ScheduledQuery(query, self._api)})
 
-    async def _read(self, _client: ApiClient, request: PollRequest) -> AsyncIterator[Reading]:
+    async def _read(self, _client: ApiClient, request: PollRequest) -> AsyncGenerator[Reading, None]:
         try:
             await self._clock.sleep(3600)
         finally:
