@@ -347,7 +347,10 @@ class QueryCompiler:
             return ReadLabel()
         if expression.conversions or len(expression.terms) > 1:
             self.add(steps, "a label is one field, without conversions")
-        return ReadLabel(read=self._read(expression), null=self.query.null_labels.get(value))
+        null = self.query.null_labels.get(value)
+        return ReadLabel(
+            where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
+        )
 
     def _filters(self, base: Steps, rule: CountRule | ManifestQuery) -> tuple[RowFilter, ...]:
         excluded = self._filter((*base, "except"), rule.excluded)
@@ -398,11 +401,13 @@ class QueryCompiler:
 
     def _value_readers(
         self, steps: Steps, expression: Expression | None, *, exact: bool
-    ) -> tuple[ReadField, ...]:
+    ) -> tuple[tuple[str, ReadField], ...]:
         if expression is None:
             return ()
         self._declare(steps, expression, Decimal if exact else Scalar)
-        return tuple(reader(term, self._names, self._maps) for term in expression.terms)
+        return tuple(
+            (each.text, reader(each, self._names, self._maps)) for each in expression.terms
+        )
 
     def _read(self, expression: Expression) -> ReadField:
         return reader(expression.terms[0], self._names, self._maps)

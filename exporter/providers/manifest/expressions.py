@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Literal, TypeAlias
 
@@ -50,6 +50,7 @@ class FieldPath:
 
     root: str
     steps: tuple[Step, ...]
+    text: str = field(default="", compare=False)
 
     @property
     def many(self) -> bool:
@@ -144,7 +145,7 @@ def _path(text: str, at: int, roots: Collection[str]) -> FieldPath:
     if steps[0].kind != "field" or steps[0].name not in roots:
         hint = suggestion(steps[0].name, roots) or f"begin with {' or '.join(sorted(roots))}"
         raise ExpressionError("no level of this name", at + start + 1, hint)
-    return FieldPath(steps[0].name, tuple(steps[1:]))
+    return FieldPath(steps[0].name, tuple(steps[1:]), text.strip())
 
 
 def _step(text: str, position: int, at: int, *, first: bool) -> tuple[Step, int]:

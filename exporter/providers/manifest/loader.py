@@ -64,10 +64,17 @@ class LoadedManifest:
     warnings: tuple[SettingsProblem, ...]
 
 
-def find(reference: str, base: Path) -> Path:
-    """Return the file of ``reference``: a shipped name, or a path from the folder ``base``."""
+def find(reference: str, base: Path = Path()) -> Path:
+    """Return the file of ``reference``: a shipped name, or a path from the folder ``base``.
+
+    Raises ``LookupError``, in words for people, where no manifest of this name is shipped.
+    """
     if "/" in reference or reference.endswith((".yaml", ".yml")):
         return base / reference
+    if reference not in shipped():
+        hint = suggestion(reference, shipped()) or f"known are {', '.join(shipped())}"
+        path = "a path has a slash or ends in .yaml"
+        raise LookupError(f"no manifest of this name comes with the exporter; {hint}; {path}")
     return SHIPPED / f"{reference}.yaml"
 
 

@@ -33,18 +33,14 @@ def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
     if not isinstance(value, str) or not value:
         raise invalid("manifest", "expected a name or a path", "see chatbot-exporter manifest list")
     context = info.context if isinstance(info.context, SecretContext) else None
-    path = loader.find(value, context.base if context else Path())
-    if path.parent == loader.SHIPPED and not path.is_file():
-        known = loader.shipped()
-        hint = suggestion(value, known) or f"a path has a slash; known are {', '.join(known)}"
-        raise invalid("manifest", "no manifest of this name comes with the exporter", hint)
     try:
-        return loader.load(path)
+        return loader.load(loader.find(value, context.base if context else Path()))
+    except LookupError as error:
+        raise invalid("manifest", str(error)) from None
     except SettingsError as error:
         if context:
             context.included.extend(error.problems)
-        number = len(error.problems)
-        raise invalid("manifest", f"{number} errors in the manifest, {error.problems[0]}") from None
+        raise invalid("manifest", f"{error.problems[0].file} has errors") from None
 
 
 ManifestReference = Annotated[
