@@ -1,6 +1,7 @@
 """``manifest``: list, check and try the files that describe other APIs."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,9 @@ def test(
     notes = list(dict.fromkeys(note for reading in readings for note in reading.notes))
     for note in notes:
         click.echo(f"Note: {note}")
+    drift = sum((Counter(reading.drift) for reading in readings), Counter[str]())
+    for kind, times in sorted(drift.items()):
+        click.echo(f"Drift: {kind} ({times})")
     if problem := _refusal(readings, error, network, notes):
         raise click.ClickException(problem)
 

@@ -109,3 +109,9 @@ def test_wrong_usage_is_named(folder: Path, more: tuple[str, str], problem: str)
 
     assert done.exit_code == 2
     assert problem in done.stderr
+
+
+def test_a_name_that_is_not_shipped_has_a_hint() -> None:
+    done = invoke("check", "opanai")
+
+    assert 'did you mean "openai"?; a path has a slash or ends in .yaml' in done.stderr

@@ -42,7 +42,10 @@ class FieldTree:
             return
         tree = self.at(steps)
         if tree.leaf not in (None, leaf):
-            raise ExpressionError("this field is read as a decimal and as something else")
+            hint = "let it feed decimals only: no label, no filter, no family of whole numbers"
+            raise ExpressionError(
+                "this field is read as a decimal and as something else", hint=hint
+            )
         tree.leaf = leaf
         tree.check()
 

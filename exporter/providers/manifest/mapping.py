@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from exporter.errors import SchemaError
+from exporter.format import stamp
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
 from exporter.model.samples import (
@@ -153,6 +154,7 @@ class Collector:
     step_ms: int
     lacking: Lacking = field(init=False)
     present: set[int] = field(default_factory=set)
+    outside: int = 0
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
     _ids: set[str] = field(default_factory=set)
@@ -177,7 +179,7 @@ class Collector:
                 inside = part.holds(at_ms if shape == "records" else start_ms)
                 buckets[at_ms] = start_ms if inside else None
                 near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
-                self.rows.drift["unexpected_type"] += not near.holds(at_ms)
+                self.outside += not near.holds(at_ms)
                 self.rows.drift["unexpected_type"] += (
                     inside and shape == "buckets" and at_ms != start_ms
                 )
@@ -213,6 +215,11 @@ class Collector:
     def finish(self) -> None:
         """Round the sums of decimals, half to even, to whole parts of their families' units."""
         self.lacking.report(self.rows)
+        if self.outside:
+            self.rows.drift["unexpected_type"] += self.outside
+            start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
+            words = f"rows of {self.outside} instants lie outside the window {start} to {end} UTC"
+            self.rows.notes.append(f"{words}; give --at, the time of the answers")
         for (family, labels, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
             if whole > LARGEST_EXACT:
@@ -308,7 +315,8 @@ def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
     found = program.levels[len(context) - 1]
     listed: Any = or_none(found.read(context))
     if listed is None:
-        raise SchemaError(f"{found.name}: the list of it is missing", "missing")
+        parent = f"in {program.levels[len(context) - 2].name}" if context[1:] else "in the answer"
+        raise SchemaError(f"{found.name}: {found.path} is not {parent}", "missing")
     if found.entries:
         listed = listed.items()
     if None in listed or (found.entries and any(value is None for _, value in listed)):
@@ -348,7 +356,13 @@ def _numbers(bound: BoundFeed, row: RowContext, lacking: Lacking) -> list[tuple[
 
 def _whole(bound: BoundFeed, row: RowContext, lacking: Lacking) -> int | None:
     numbers = _numbers(bound, row, lacking)
-    return None if numbers is None else sum(count(number, what) for what, number in numbers)
+    try:
+        return None if numbers is None else sum(count(number, what) for what, number in numbers)
+    except SchemaError as error:
+        if error.kind != "non_integer":
+            raise
+        hint = "fractions need an own family with a resolution, such as 0.0001"
+        raise SchemaError(f"{error}: {hint}", error.kind) from None
 
 
 def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | None:

@@ -16,7 +16,7 @@ from pydantic import (
 from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import invalid, suggestion
-from exporter.errors import SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.samples import Family
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
@@ -132,6 +132,11 @@ class ManifestOptions(TargetOptions):
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the manifest declares."""
         return self.manifest.families
+
+    def own_warnings(self) -> tuple[SettingsProblem, ...]:
+        """Return the valid but risky places of the manifest; those of a shipped one are meant."""
+        shipped = Path(self.manifest.file).parent == loader.SHIPPED
+        return () if shipped else self.manifest.warnings
 
     def texts(self) -> Mapping[str, str]:
         """Return every variable as text."""

@@ -67,6 +67,7 @@ class RowLevel:
     """A list, or with ``entries`` a map, within the level before; its items are the next level."""
 
     name: str
+    path: str
     read: ReadField
     entries: bool
 

@@ -315,6 +315,30 @@ def test_a_first_read_needs_the_fields_that_its_series_have() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("0.1250", "row.sent: expected a whole number: fractions need an own family"),
+        ("twelve", r"row.sent: expected a number up to 2\^53, found text"),
+    ],
+)
+def test_a_refused_number_says_what_to_do(sent: str, reason: str) -> None:
+    with pytest.raises(SchemaError, match=reason):
+        readings(loaded({"missing": "zero"}), Api({"data": [row(-1, sent=sent)]}))
+    with pytest.raises(SchemaError, match=r"row: data\[\] is not in the answer"):
+        readings(loaded(), Api({}))
+
+
+def test_answers_of_another_time_are_named() -> None:
+    far = {"data": [row(-30, sent=1), row(-29, sent=1), row(-1, sent=1)]}
+
+    (found,) = readings(loaded({"missing": "zero"}), Api(far))
+
+    window = "outside the window 2026-03-03 09:00 to 2026-03-03 12:00 UTC; give --at"
+    assert [f"rows of 2 instants lie {window}, the time of the answers"] == found.notes
+    assert found.drift == {"unexpected_type": 2}
+
+
+@pytest.mark.parametrize(
     "key", ["export", "file", "subscription", "sigv4", "session", "relative", "csv", "last"]
 )
 def test_what_cannot_be_expressed_is_refused_with_its_reason(key: str) -> None:
