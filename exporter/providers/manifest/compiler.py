@@ -130,10 +130,11 @@ class QueryCompiler:
             self.add(("window", "timezone"), "days must be those of UTC", hint)
         if window.max_span is not None and window.max_span % window.bucket:
             self.add(("window", "max_span"), "not a whole number of buckets")
+        poll, span = window.lookback + window.bucket, window.max_span
         several = {
             "pages": self.query.pages.kind != "none",
             "shape": self.query.shape == "range",
-            "window": bool(window.max_span) and window.lookback + window.bucket > window.max_span,
+            "window": span is not None and poll > span,
         }
         for name in (
             name for name, makes in several.items() if makes and self.manifest.rate.budget

@@ -127,6 +127,27 @@ def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_p
     assert "= counter" in explanation(tmp_path, EUROS)
 
 
+def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
+    clock, amounts = VirtualClock(NOON_MS + 10_000), {-2: 0.1, -1: 0.1, 0: 0.1}
+    api = httpx.MockTransport(
+        lambda _: httpx.Response(200, json={"data": [row(h, eur=e) for h, e in amounts.items()]})
+    )
+    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
+
+    async def run() -> None:
+        async with exporter(settings(tmp_path, text), clock, api):
+            await clock.sleep(60)
+            amounts.update({-2: 0.2, -1: 0.3, 0: 0.4})  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
+            await clock.sleep(400)
+
+    run_virtual(run(), clock)
+
+    shown = explanation(tmp_path, EUROS)
+    assert "= counter" in shown
+    assert "0000" not in shown.replace("2026-", "")
+    assert "  0.6" in shown
+
+
 def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
     clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 0.1}
     api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
