@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
+VERIFY_S = 1.8
+"""When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
@@ -165,9 +167,17 @@ class Publisher:
         async with self._refreshing:
             if self._refreshes == asked:
                 self._refreshes += 1
-                self.verified = await self._follow()
-                self._telemetry.set("ledger_reachable", self.verified)
+                loop = asyncio.get_running_loop()
+                late = loop.call_later(VERIFY_S, self._note_verified, False)  # noqa: FBT003
+                try:
+                    self._note_verified(await self._follow())
+                finally:
+                    late.cancel()
         return self.verified
+
+    def _note_verified(self, verified: bool) -> None:  # noqa: FBT001 - a callback of the loop
+        self.verified = verified
+        self._telemetry.set("ledger_reachable", verified)
 
     async def _follow(self) -> bool:
         try:
