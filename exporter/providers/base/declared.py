@@ -136,7 +136,7 @@ class DeclaredQuery(Generic[A, ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and its body as it was sent."""
+    """A page of a list: its items, the cursor of the next one, and its body, unchanged."""
 
     items: Sequence[ItemT]
     next: Any

@@ -89,7 +89,7 @@ class Lacking:
         """Note that a row has ``value``, null or ``UNSET``, in a field that a feed reads."""
         self.fields[bound.number, what, value is msgspec.UNSET] += 1
 
-    def report(self, rows: Rows) -> None:
+    def note_in(self, rows: Rows) -> None:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
         for (number, what, absent), times in self.fields.items():
             total = self.rows[number]
@@ -154,7 +154,7 @@ class Collector:
     step_ms: int
     lacking: Lacking = field(init=False)
     present: set[int] = field(default_factory=set)
-    outside: int = 0
+    far: int = 0
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
     _ids: set[str] = field(default_factory=set)
@@ -179,7 +179,7 @@ class Collector:
                 inside = part.holds(at_ms if shape == "records" else start_ms)
                 buckets[at_ms] = start_ms if inside else None
                 near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
-                self.outside += not near.holds(at_ms)
+                self.far += not near.holds(at_ms)
                 self.rows.drift["unexpected_type"] += (
                     inside and shape == "buckets" and at_ms != start_ms
                 )
@@ -214,11 +214,11 @@ class Collector:
 
     def finish(self) -> None:
         """Round the sums of decimals, half to even, to whole parts of their families' units."""
-        self.lacking.report(self.rows)
-        if self.outside:
-            self.rows.drift["unexpected_type"] += self.outside
+        self.lacking.note_in(self.rows)
+        if self.far:
+            self.rows.drift["unexpected_type"] += self.far
             start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
-            words = f"rows of {self.outside} instants lie outside the window {start} to {end} UTC"
+            words = f"rows of {self.far} instants lie outside the window {start} to {end} UTC"
             self.rows.notes.append(f"{words}; give --at, the time of the answers")
         for (family, labels, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
@@ -396,7 +396,7 @@ def events(
             if admitted(bound.feed.only, row)
         )
         found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
-    lacking.report(rows)
+    lacking.note_in(rows)
     return list(found.values())
 
 
