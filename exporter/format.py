@@ -1,7 +1,8 @@
 """Values as text: numbers and labels of samples, instants and durations for people."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 NEVER = "never"
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
@@ -40,6 +41,11 @@ def stamp(at_ms: int | None) -> str:
     if at_ms is None:
         return ""
     return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def exact_sum(values: Iterable[float]) -> float:
+    """Return the sum of numbers as they are written: that of 0.1 and 0.2 is 0.3."""
+    return float(sum(Decimal(str(value)) for value in values))
 
 
 def number(value: float) -> str:

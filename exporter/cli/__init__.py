@@ -30,6 +30,7 @@ First steps:
   chatbot-exporter metrics                      list the metric families
   chatbot-exporter explain SELECTOR             show how a series adds up
   chatbot-exporter audit                        compare the ledger with the vendors
+  chatbot-exporter manifest list                other APIs, and your own
 
 Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
 """

@@ -13,7 +13,7 @@ from exporter.explain.answer import Explainer, Explanation, Explanations, why_no
 from exporter.explain.reader import ExplainedBucket, Reader
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
-from exporter.format import age, columns, number, stamp
+from exporter.format import age, columns, exact_sum, number, stamp
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 
@@ -152,7 +152,7 @@ def _table(buckets: Sequence[ExplainedBucket], *, whole: bool) -> Iterator[str]:
     older = () if whole else buckets[:-NEWEST]
     rows = [_HEAD]
     if older:
-        sums = [sum(column) for column in zip(*map(_values, older), strict=True)]
+        sums = [exact_sum(column) for column in zip(*map(_values, older), strict=True)]
         rows.append((f"{len(older)} older ones (--all)", "", *map(number, sums)))
     for each in buckets[len(older) :]:
         start, end = stamp(each.start_ms)[:16], stamp(each.end_ms)[:16]
@@ -168,7 +168,7 @@ def _values(bucket: ExplainedBucket) -> tuple[float, ...]:
 def _totals(found: Explanation) -> Iterator[str]:
     lines = [] if found.sum is None else found.sum.steps()
     if found.period is not None:
-        lines.append(("sum of provider values", sum(each.provider for each in found.buckets)))
+        lines.append(("sum of provider values", exact_sum(each.provider for each in found.buckets)))
     if found.exported is not None:
         lines.append(("exported", found.exported))
     if lines:

@@ -1,6 +1,7 @@
 """``manifest``: list, check and try the files that describe other APIs."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,11 @@ from urllib.parse import unquote
 
 import click
 import httpx
+from pydantic import ValidationError
 
 from exporter.cli.settings import fail_on
 from exporter.clock import SystemClock
+from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
 from exporter.errors import ProviderError
 from exporter.exposition import catalogue
@@ -18,7 +21,8 @@ from exporter.format import columns, number, render_labels, stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
-from exporter.model.samples import Family, Reading, Series, Window, ceil_to
+from exporter.model.samples import Family, Reading, Series, Window
+from exporter.polling.poll import lookback_window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.base.times import parse_instant
@@ -27,6 +31,14 @@ from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.options import ManifestOptions
 
 MOST_SHOWN = 40
+
+
+def _variables(
+    _context: click.Context, _parameter: click.Parameter, value: Sequence[str]
+) -> dict[str, str]:
+    if not all("=" in each for each in value):
+        raise click.BadParameter("expected NAME=VALUE")
+    return dict(each.split("=", 1) for each in value)
 
 
 @click.group("manifest", short_help="List, check and try manifests of other APIs.")
@@ -39,7 +51,7 @@ def list_() -> None:
     """List the manifests that come with the exporter, what each reads, and how sure its facts are."""
     rows = [("NAME", "TITLE", "QUERIES", "FACTS")]
     for name in loader.shipped():
-        settings = loader.load(loader.find(name, Path())).settings
+        settings = loader.load(loader.find(name)).settings
         queries = ", ".join(settings.queries)
         rows.append((name, settings.title, queries, settings.facts or "not stated"))
     click.echo("\n".join(columns(rows, left=4)))
@@ -66,45 +78,75 @@ def check(file: str) -> None:
 
 @command.command("test")
 @click.argument("file")
-@click.option("--answer", "answers", type=click.Path(path_type=Path), multiple=True, required=True)
+@click.option(
+    "--answer",
+    "answers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    required=True,
+    help="A file with the answer to the next request; give one for each.",
+)
 @click.option("--query", "name", help="The query to try; needed where the manifest has several.")
 @click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
-@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE")
+@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=_variables)
 def test(
-    file: str, answers: Sequence[Path], name: str | None, at: str | None, given: Sequence[str]
+    file: str, answers: Sequence[Path], name: str | None, at: str | None, given: dict[str, str]
 ) -> None:
     """Show what FILE asks and counts, given the answers in files; no network, no secrets.
 
-    Prints the requests of one poll, the samples that its answers become, or why they are refused.
-    Exits with 1 where they are.
+    Prints the requests of one poll, the samples that its answers become, and which fields they
+    lack. Exits with 1 where run would refuse them, and where an answer is missing or left over.
     """
     found = _load(file)
-    query = _query(found, name, dict(each.partition("=")[::2] for each in given))
+    target, query = _query(found, name, given)
     network = AnswersFromFiles([path.read_bytes() for path in answers])
     try:
         now_ms = SystemClock().now_ms() if at is None else parse_instant(at)
     except ValueError:
         raise click.BadParameter("expected a time such as 2026-11-29T10:00:00Z") from None
-    readings, error = asyncio.run(_poll(*query, network, now_ms))
+    readings, error = asyncio.run(_poll(target, query, network, now_ms))
     click.echo("\n".join(["Requests:", *(network.sent or ["  none"])]))
     families = catalogue.families(PROVIDERS) | {each.name: each for each in found.families}
     rows = [row for reading in readings for row in _samples(reading, families)]
     click.echo("\n".join(["Samples:", *(f"  {line}" for line in rows[:MOST_SHOWN])]))
     if len(rows) > MOST_SHOWN:
         click.echo(f"  and {len(rows) - MOST_SHOWN} more")
-    for kind, times in sorted({k: n for r in readings for k, n in r.drift.items()}.items()):
-        click.echo(f"Drift: {kind} {times:g} times")
-    if kept := sorted({each for reading in readings for each in reading.kept}):
-        click.echo(f"Not counted, since a value is missing: {', '.join(kept)}")
+    notes = list(dict.fromkeys(note for reading in readings for note in reading.notes))
+    for note in notes:
+        click.echo(f"Note: {note}")
+    drift = sum((Counter(reading.drift) for reading in readings), Counter[str]())
+    for kind, times in sorted(drift.items()):
+        click.echo(f"Drift: {kind} ({times})")
+    if problem := _refusal(readings, error, network, notes):
+        raise click.ClickException(problem)
+
+
+def _refusal(
+    readings: Sequence[Reading],
+    error: ProviderError | None,
+    network: "AnswersFromFiles",
+    notes: Sequence[str],
+) -> str:
+    """Return why the answers cannot be what a poll reads; empty where they can."""
+    if network.unanswered:
+        return f"request {network.asked} was sent, and there is no --answer for it"
     if error is not None:
-        raise click.ClickException(f"refused: {error}")
+        return f"refused: {error}"
+    if unfit := next((reading.unfit for reading in readings if reading.unfit), ""):
+        return f"refused: {unfit}"
     if network.left:
-        click.echo(f"{len(network.left)} answers were not asked for")
+        why = "".join(f": {note}" for note in notes if note.startswith("pages."))
+        return f"answer {network.asked + 1} was not asked for{why}"
+    return ""
 
 
 def _load(file: str) -> LoadedManifest:
+    try:
+        path = loader.find(file)
+    except LookupError as error:
+        raise click.UsageError(f"{file}: {error}") from None
     with fail_on():
-        return loader.load(loader.find(file, Path()))
+        return loader.load(path)
 
 
 @dataclass
@@ -113,34 +155,41 @@ class AnswersFromFiles(httpx.AsyncBaseTransport):
 
     left: list[bytes]
     sent: list[str] = field(default_factory=list)
+    asked: int = 0
+    unanswered: bool = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the next answer, 404 where there is none."""
+        self.asked += 1
         self.sent.append(f"  {request.method} {unquote(str(request.url))}")
         content = request.content.decode()
         self.sent += [f"    {content}"] if content else []
-        return httpx.Response(200, content=self.left.pop(0)) if self.left else httpx.Response(404)
+        self.unanswered = not self.left
+        return (
+            httpx.Response(404)
+            if self.unanswered
+            else httpx.Response(200, content=self.left.pop(0))
+        )
 
 
 def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tuple[Target, Query]:
     """Return the query to try, of a target whose secrets are their own names."""
     if name is None and len(found.queries) > 1:
         raise click.UsageError(f"--query is needed: one of {', '.join(found.queries)}")
-    missing = {n: n for n, each in found.settings.variables.items() if each.default is None}
-    with fail_on():
-        try:
-            options = ManifestOptions.model_validate(
-                {
-                    "name": "test",
-                    "provider": "manifest",
-                    "manifest": found,
-                    "secrets": {each: Secret.literal(f"secrets.{each}") for each in found.secrets},
-                    "variables": missing | given,
-                    "queries": (name or next(iter(found.queries)),),
-                }
-            )
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
+    data = {
+        "name": "test",
+        "provider": "manifest",
+        "manifest": found,
+        "secrets": {each: Secret.literal(f"secrets.{each}") for each in found.secrets},
+        "variables": given,
+        "queries": (name or next(iter(found.queries)),),
+    }
+    try:
+        options = ManifestOptions.model_validate(data)
+    except ValidationError as error:
+        wrong = problems_of(error, data, ManifestOptions)
+        texts = [f"{each.problem}; {each.hint}" if each.hint else each.problem for each in wrong]
+        raise click.UsageError("\n".join(texts)) from None
     target = PROVIDERS["manifest"].build(options, LabelSettings(Limits(), Privacy()))
     return target, target.queries[0]
 
@@ -148,7 +197,7 @@ def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tu
 async def _poll(
     target: Target, query: Query, network: AnswersFromFiles, now_ms: int
 ) -> tuple[list[Reading], ProviderError | None]:
-    """Return the readings of the newest span, and why the rest was refused."""
+    """Return what a poll reads, and why the rest was refused."""
     spec = query.spec
     client = ApiClient(
         base_url=target.base_url,
@@ -157,11 +206,8 @@ async def _poll(
         clock=SystemClock(),
         requests_per_second=0,
     )
-    end_ms = ceil_to(now_ms + 1, spec.granularity_ms)
-    length_ms = min(spec.lookback_ms, spec.span_ms or spec.lookback_ms)
-    window = (
-        Window(now_ms - length_ms, now_ms) if spec.stream else Window(end_ms - length_ms, end_ms)
-    )
+    window = lookback_window(spec, now_ms)
+    window = Window(now_ms - spec.lookback_ms, now_ms) if spec.stream else window
     request = PollRequest(window, now_ms, first=False, epoch_ms=0, watermark_ms=window.start_ms)
     readings = list[Reading]()
     try:

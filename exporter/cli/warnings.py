@@ -20,7 +20,9 @@ ZERO_HOLD = "zero_hold"
 def warnings(
     file: str, settings: Settings, targets: Sequence[Target], *, keys: bool = True
 ) -> list[SettingsProblem]:
-    """Return what to warn of in ``file``, by position; ``targets`` are those of ``settings``.
+    """Return what to warn of in ``file``, by position, then in the files that its targets name.
+
+    ``targets`` are those of ``settings``.
 
     ``keys``: whether the targets' secrets can be read.
     """
@@ -31,7 +33,8 @@ def warnings(
         *_without_effect(source, settings),
         *(_keys(source, targets) if keys else ()),
     ]
-    return sorted(found, key=lambda each: (each.line, each.column))
+    risky = (each for target in settings.targets for each in target.own_warnings())
+    return sorted(found, key=lambda each: (each.line, each.column)) + list(dict.fromkeys(risky))
 
 
 def _without_effect(source: Source, settings: Settings) -> Iterator[SettingsProblem]:

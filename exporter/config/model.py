@@ -20,6 +20,7 @@ from exporter.config.values import (
     invalid,
     kind_of,
 )
+from exporter.errors import SettingsProblem
 from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
@@ -156,6 +157,10 @@ class TargetOptions(Common):
 
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the target's own settings define, beside the provider's."""
+        return ()
+
+    def own_warnings(self) -> tuple[SettingsProblem, ...]:
+        """Return what is valid but risky in a file that the target names."""
         return ()
 
     @field_validator("base_url", mode="before")

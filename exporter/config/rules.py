@@ -46,11 +46,12 @@ def check_targets(
     """Yield the problems that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     names = {target.name for _, target in targets}
-    defined: dict[str, Family] = {}
+    defined: dict[str, tuple[Family, str]] = {}
     for index, target in targets:
         for family in target.own_families():
-            if defined.setdefault(family.name, family) != family:
-                words = f"{family.name} is defined otherwise by another target"
+            known, other = defined.setdefault(family.name, (family, target.name))
+            if known != family:
+                words = f"{family.name} is defined otherwise by the target {other}"
                 yield source.problem(("targets", index), words, "give it another name")
         if target.renamed_from in names:
             path: Path = ("targets", index, "renamed_from")

@@ -17,7 +17,7 @@ from exporter.explain.reader import (
     StoredSeries,
 )
 from exporter.explain.selector import parse
-from exporter.format import number, render_labels
+from exporter.format import exact_sum, number, render_labels
 from exporter.ledger.hours import MEASURES
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, Window
@@ -169,7 +169,7 @@ def _notes(record: StoredSeries) -> Iterator[str]:
     if record.sum is None:
         yield _about_gauge(record)
         return
-    baseline = sum(bucket.baseline for bucket in record.buckets)
+    baseline = exact_sum(bucket.baseline for bucket in record.buckets)
     notes = {
         "{} of the provider's values predate the first poll (baseline, excluded).": baseline,
         "Buckets that polls no longer read are kept as one sum (retired): {}.": record.sum.retired,

@@ -19,6 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
+from exporter.format import exact_sum
 from exporter.ledger import engine
 from exporter.ledger.rows import Shown, decode_labels, encode_labels
 from exporter.ledger.rules import settled_day
@@ -275,7 +276,7 @@ class _QuerySeries:
     ) -> StoredSeries:
         unit = self.families[row.family].per_unit
         buckets = self._buckets([row.id], unit)
-        counted = sum(bucket.counted for bucket in buckets)
+        counted = exact_sum(bucket.counted for bucket in buckets)
         retired = row.retired / unit
         return StoredSeries(
             family=row.family,
@@ -286,7 +287,7 @@ class _QuerySeries:
             sum=CounterSum(
                 buckets=counted,
                 retired=retired,
-                truth=counted + retired,
+                truth=exact_sum((counted, retired)),
                 overhang=row.overhang / unit,
                 written_off=row.written_off / unit,
                 counter=row.c / unit,
@@ -360,15 +361,17 @@ class _QuerySeries:
             )
         rows = self.tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
         return tuple(
-            self._bucket(start_ms, obs / unit, base / unit, revised)
+            self._bucket(start_ms, (obs / unit, base / unit, (obs - base) / unit), revised)
             for start_ms, obs, base, revised in rows
         )
 
-    def _bucket(self, start_ms: int, obs: float, base: float, revised: int) -> ExplainedBucket:
+    def _bucket(
+        self, start_ms: int, values: tuple[float, float, float], revised: int
+    ) -> ExplainedBucket:
         spec = self.source.spec
         end_ms = start_ms + (spec.granularity_ms if spec else HOUR_MS)
         phase = _phase(end_ms, spec, self.now_ms)
-        return ExplainedBucket(start_ms, end_ms, phase, obs, base, obs - base, revised)
+        return ExplainedBucket(start_ms, end_ms, phase, *values, revised)
 
 
 def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:

@@ -83,8 +83,8 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     Return self counts, whether a series had no place of its own, and whether it is held back.
     """
     reading, first = given.reading, given.is_first
-    if reading.kept and first:
-        raise SchemaError(f"{given.spec.name}: a first read must be whole", "missing")
+    if first:
+        _check_whole(given)
     floor_ms = _counted_from_ms(given)
     loaded = counters.load_series(given)
     room = counters.room(given, loaded)
@@ -109,6 +109,14 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
     return counts, bool(room.dropped), False
+
+
+def _check_whole(given: ApplyInput) -> None:
+    """Raise ``SchemaError`` where a query, or its past, cannot begin with the reading."""
+    reading = given.reading
+    if reading.kept or (reading.unfit and given.past is None):
+        lacks = reading.unfit or f"{', '.join(sorted(reading.kept))} cannot begin"
+        raise SchemaError(f"{given.spec.name}: a first read must be whole: {lacks}", "missing")
 
 
 def _counted_from_ms(given: ApplyInput) -> int:

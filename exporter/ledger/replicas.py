@@ -25,6 +25,8 @@ Mark = tuple[str, int]
 KEPT_MS = 7 * DAY_MS
 ALIVE_MS = 60_000
 """A replica that has not been seen for so long has ended: it says every 10 s that it lives."""
+SHOWING_MS = 30_000
+"""One that has not been seen for so long has shown nothing lately that others have not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Changes:
 
     ``server`` is the run of the server that answered. ``went_back`` says that the ledger lacks
     commits of that version, such as after a failover to a server that had not received them.
-    ``alive`` are the other replicas that run; ``unconfirmed`` are those that have not confirmed yet that
-    the ledger on this server has at least what they have shown.
+    ``alive`` are other replicas that were seen lately; ``unconfirmed`` are those that have not
+    confirmed yet that the ledger on this server has at least what they have shown.
     """
 
     version: Version
@@ -82,7 +84,7 @@ def read_changes(
         marks=marks,
         server=server,
         went_back=any(_lacks(rows.get(name), n, confirmed, server) for name, n in since.items()),
-        alive=frozenset(n for n, row in others.items() if row.seen_ms > now_ms - ALIVE_MS),
+        alive=frozenset(n for n, row in others.items() if row.seen_ms > now_ms - SHOWING_MS),
         unconfirmed=frozenset(name for name, row in others.items() if row.server != server),
     )
 

@@ -39,7 +39,8 @@ def level(value: Number | None, path: str) -> float:
         raise SchemaError(f"{path}: missing", "missing")
     number = parse_number(value)
     if number is None or not number <= LARGEST_EXACT:  # also refuses NaN
-        raise SchemaError(f"{path}: expected a number up to 2^53", "unexpected_type")
+        found = ", found text" if number is None and isinstance(value, str) else ""
+        raise SchemaError(f"{path}: expected a number up to 2^53{found}", "unexpected_type")
     if number < 0:
         raise SchemaError(f"{path}: negative", "negative")
     return number

@@ -128,6 +128,8 @@ class Reading:
     ``drift``: fields that did not match the schema but could be left out, by kind.
     ``dropped``: label sets that were shortened, renamed to ``other`` or dropped, by
     ``(family, reason)``.
+    ``notes``: what rows lack, in words that hold no value of theirs, for those who try a manifest.
+    ``unfit``: why a query cannot begin with it: a field that its series need is in no row.
     ``memo``: what the provider needs at its next poll (None: no change).
     ``more``: another reading of the same poll follows; a first poll is baseline until the last.
     """
@@ -145,6 +147,8 @@ class Reading:
     watermark_ms: int | None = None
     drift: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    unfit: str = ""
     memo: Mapping[str, Any] | None = None
     more: bool = False
 

@@ -296,12 +296,17 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
     if spec.stream:
         since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
         return Window(min(max(since_ms, claim.epoch_ms or since_ms), now_ms), now_ms)
-    step = spec.granularity_ms or 1
-    start_ms = floor_to(now_ms - spec.lookback_ms, step)
-    if claim.cursor_ms is not None:
-        start_ms = min(start_ms, claim.cursor_ms)
-    start_ms = max(start_ms, reach_start_ms(spec, now_ms))
+    step, lookback = spec.granularity_ms or 1, lookback_window(spec, now_ms, claim.cursor_ms)
+    start_ms, end_ms = lookback.start_ms, lookback.end_ms
     if claim.floor_ms is not None and claim.epoch_ms is not None:
         start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
-    end_ms = ceil_to(now_ms + 1, step)
     return Window(min(start_ms, end_ms - step), end_ms)
+
+
+def lookback_window(spec: QuerySpec, now_ms: int, cursor_ms: int | None = None) -> Window:
+    """Return the buckets of the lookback, or those since the cursor, and the open one."""
+    step = spec.granularity_ms or 1
+    start_ms = floor_to(now_ms - spec.lookback_ms, step)
+    if cursor_ms is not None:
+        start_ms = min(start_ms, cursor_ms)
+    return Window(max(start_ms, reach_start_ms(spec, now_ms)), ceil_to(now_ms + 1, step))

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from exporter.errors import LedgerError
 from exporter.explain.answer import Explanation, Explanations
 from exporter.explain.selector import SelectorError
-from exporter.format import number
+from exporter.format import exact_sum, number
 from exporter.status import FamilyStatus
 from exporter.web.page import STYLE, filled, hash_of
 
@@ -114,4 +114,4 @@ def _page(
 
 
 def _provider_sum(found: Explanation) -> float:
-    return sum(bucket.provider for bucket in found.buckets)
+    return exact_sum(bucket.provider for bucket in found.buckets)

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     ledger_apply,
     manifest_pages,
     query_exporter,
+    replica_scrapes,
     scrape_during_poll,
     scrapes,
     startup,
@@ -75,12 +76,19 @@ def scraped_meanwhile(pages: int) -> Iterator[Row]:
 
 
 def thousand(minutes: float) -> Iterator[Row]:
+    """Yield what 1,000 targets cost one process on SQLite, and two replicas on PostgreSQL."""
     words = "1,000 targets at 1-minute intervals"
-    return judged(
-        thousand_targets.measure(minutes),
+    alone, shared = (thousand_targets.measure(minutes, replicas) for replicas in (0, 2))
+    yield from judged(
+        alone,
         ("core_percent", words, "% of a core", 50),
         ("slots_missed", f"{words}: slots missed", "slots", 0),
     )
+    here = f"{words}, 2 replicas on PostgreSQL"
+    peer = "one process on SQLite", [alone["core_percent"]]
+    extra = {name: [value] for name, value in shared.items()}
+    yield Row(here, "% of a core", [shared["core_percent"]], *peer, extra=extra)
+    yield from judged(shared, ("slots_missed", f"{here}: slots missed", "slots", 0))
 
 
 def expected(targets: int) -> Iterator[Row]:
@@ -95,7 +103,7 @@ def expected(targets: int) -> Iterator[Row]:
 def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]]:
     """Return every part of the table by name, ``short`` in a few minutes."""
     size = scrapes.Size(each=10, rounds=3) if short else scrapes.Size(rounds=9)
-    for name in ("scrapes", "memory", "query"):
+    for name in ("scrapes", "memory", "query", "replicas"):
         (folder / name).mkdir()
     return {
         "scrapes": lambda: scrapes.rows(size, folder / "scrapes"),
@@ -108,6 +116,9 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "start": lambda: started(1 if short else 5),
         "scrape_during_poll": lambda: scraped_meanwhile(50 if short else 500),
         "targets": lambda: thousand(1 if short else 3),
+        "replicas": lambda: replica_scrapes.rows(
+            folder / "replicas", 100 if short else 1000, 100, 200 if short else 1000
+        ),
     }
 
 

@@ -11,6 +11,7 @@ import yaml
 from exporter.cli.explain import specs_of
 from exporter.cli.settings import load_settings
 from exporter.clock import SystemClock
+from exporter.ledger.engine import create_engine
 from exporter.ledger.rows import Shown, encode_labels
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, series
@@ -26,19 +27,25 @@ def name_of(target: int) -> str:
 
 
 def settings(
-    folder: Path, targets: int, url: str = "http://127.0.0.1:9", interval: str = "1d"
+    folder: Path,
+    targets: int,
+    url: str = "http://127.0.0.1:9",
+    interval: str = "1d",
+    ledger: str | None = None,
 ) -> Path:
     """Write the settings of so many targets of Flow XO; return the file."""
     shared = {"provider": "flowxo", "api_key": "none", "base_url": url, "interval": interval}
     names = [name_of(number) for number in range(targets)]
     entries = [{"name": name, "project": name, **shared} for name in names]
-    return write(folder, *entries)
+    return write(folder, *entries, ledger=ledger)
 
 
-def write(folder: Path, *targets: Mapping[str, Any]) -> Path:
-    """Write settings with these targets; return the file."""
-    file = folder / "exporter.yaml"
-    file.write_text(yaml.safe_dump(document(folder, *targets)), "utf-8")
+def write(folder: Path, *targets: Mapping[str, Any], ledger: str | None = None) -> Path:
+    """Write settings with these targets, and with a ledger in the folder or at a URL."""
+    file, written = folder / "exporter.yaml", document(folder, *targets)
+    if ledger is not None:
+        written["ledger"] = {"url": ledger}
+    file.write_text(yaml.safe_dump(written), "utf-8")
     return file
 
 
@@ -65,7 +72,7 @@ def fill(file: Path, number: int) -> None:
     ledger = Ledger(loaded.ledger.url, clock=clock, families=NORMALISED)
     ledger.sync_queries(list(specs.values()))
     ledger.close()
-    engine, now_ms = sa.create_engine(loaded.ledger.url), clock.now_ms()
+    engine, now_ms = create_engine(loaded.ledger.url), clock.now_ms()
     with engine.begin() as tx:
         tx.execute(sa.update(query).values(next_poll_ms=now_ms + DAY_MS))
         for at, row in enumerate(tx.execute(sa.select(query).order_by(query.c.target)).all()):

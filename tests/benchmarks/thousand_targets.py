@@ -1,4 +1,4 @@
-"""One exporter, 1,000 targets polled every minute: how much of a core, and slots missed.
+"""1,000 targets polled every minute by one exporter, or by some on one PostgreSQL.
 
 The vendor is a process of its own that gives every account the same day of Flow XO, encoded once a
 minute. Slots missed are the exporter's own ``polls_skipped_total``.
@@ -9,34 +9,40 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.benchmarks.filled import settings
-from tests.benchmarks.processes import exporter, running, scrape_text
+from tests.benchmarks.processes import Server, exporter, running, scrape_text
+from tests.support.postgresql import server as postgresql
 
 TARGETS = 1000
 
 
-def measure(minutes: float) -> dict[str, float]:
-    """Return percent of a core, polls a minute, missed slots, failures and scrape times."""
-    command = [sys.executable, "-m", "tests.benchmarks.peers.flowxo"]
-    with tempfile.TemporaryDirectory() as folder, running(command) as vendor:
-        file = settings(Path(folder), TARGETS, f"http://{vendor.address}", interval="1m")
-        with exporter(file) as server:
-            pause = threading.Event()  # nobody sets it
-            pause.wait(75)  # every first poll, and the start, are over
-            connection = server.connect()
-            after = before = scrape_text(connection)
-            cpu, begun = server.cpu_s(), time.perf_counter()
-            took = []
-            while time.perf_counter() - begun < minutes * 60:
+def measure(minutes: float, replicas: int = 0) -> dict[str, float]:
+    """Return percent of a core, polls a minute, missed slots, failures and scrape times.
+
+    With ``replicas`` their ledger is on PostgreSQL, whose own processor time is not counted.
+    """
+    with ExitStack() as stack:
+        servers = list(_started(stack, replicas))
+        pause = threading.Event()  # nobody sets it
+        pause.wait(75)  # every first poll, and the start, are over
+        connections = [server.connect() for server in servers]
+        before = "".join(map(scrape_text, connections))
+        cpu, begun = sum(server.cpu_s() for server in servers), time.perf_counter()
+        took = []
+        while time.perf_counter() - begun < minutes * 60:
+            for connection in connections:
                 at = time.perf_counter()
-                after = scrape_text(connection)
+                scrape_text(connection)
                 took.append(time.perf_counter() - at)
-                pause.wait(15)
-            after = scrape_text(connection)
-            spent, seconds = server.cpu_s() - cpu, time.perf_counter() - begun
-            memory = server.memory("VmRSS") / 2**20
+            pause.wait(15)
+        after = "".join(map(scrape_text, connections))
+        spent = sum(server.cpu_s() for server in servers) - cpu
+        seconds = time.perf_counter() - begun
+        memory = max(server.memory("VmRSS") for server in servers) / 2**20
     names = ("polls_total", "polls_skipped_total", "poll_failures_total")
     polls, skipped, failed = (_sum(after, name) - _sum(before, name) for name in names)
     return {
@@ -47,6 +53,19 @@ def measure(minutes: float) -> dict[str, float]:
         "slowest_scrape_ms": max(took) * 1000,
         "rss_mib": memory,
     }
+
+
+def _started(stack: ExitStack, replicas: int) -> Iterator[Server]:
+    command = [sys.executable, "-m", "tests.benchmarks.peers.flowxo"]
+    vendor = stack.enter_context(running(command))
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    ledger = None
+    if replicas:
+        database = stack.enter_context(postgresql())
+        ledger = database.url(database.database())
+    file = settings(folder, TARGETS, f"http://{vendor.address}", "1m", ledger)
+    for _ in range(replicas or 1):
+        yield stack.enter_context(exporter(file))
 
 
 def _sum(page: str, name: str) -> float:

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
 from exporter.providers.manifest import loader
-from tests.providers.manifest.files import THREE, written
+from tests.providers.manifest.files import SENT, THREE, written
 
 
 def invoke(*arguments: str) -> Result:
@@ -58,6 +59,39 @@ def test_a_refused_answer_is_named_after_its_request(folder: Path) -> None:
     assert "refused: row.time|epoch_s: expected an instant, as epoch_s writes it" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        (
+            {"pages": {"kind": "cursor", "from": "nextpage", "send": "page"}},
+            "answer 2 was not asked for: pages.from (nextpage) is not in the last answer",
+        ),
+        (
+            {"labels": {"channel": "row.chan"}},
+            "refused: labels.channel: row.chan is absent in all 3 rows; check the path",
+        ),
+        (
+            {"count": {SENT: {"value": "row.sant"}}},
+            f"refused: row.sant is absent in all 3 rows, so {SENT} cannot begin; check the path",
+        ),
+        (
+            {"pages": {"kind": "page", "send": "p"}},
+            "request 3 was sent, and there is no --answer for it",
+        ),
+    ],
+)
+def test_what_run_would_refuse_is_refused(
+    folder: Path, query: dict[str, Any], problem: str
+) -> None:
+    (folder / "acme.yaml").write_bytes(written(query | {"missing": "zero"}))
+    (folder / "c.json").write_text(json.dumps({"data": THREE["data"], "page": 2}))
+
+    done = tried(folder, "a.json", *(() if "labels" in query else ("--answer", f"{folder}/c.json")))
+
+    assert done.exit_code == 1
+    assert problem in done.stderr
+
+
 def test_a_bucket_that_is_missing_is_why_an_answer_is_refused(folder: Path) -> None:
     assert "a bucket is missing from the answer" in tried(folder, "a.json").stderr
 
@@ -75,3 +109,9 @@ def test_wrong_usage_is_named(folder: Path, more: tuple[str, str], problem: str)
 
     assert done.exit_code == 2
     assert problem in done.stderr
+
+
+def test_a_name_that_is_not_shipped_has_a_hint() -> None:
+    done = invoke("check", "opanai")
+
+    assert 'did you mean "openai"?; a path has a slash or ends in .yaml' in done.stderr

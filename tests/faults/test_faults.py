@@ -20,6 +20,8 @@ from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
 from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "1m", "lookback": "2h", "slow_interval": "1m", "zero_hold": "1s"}
+SHAPES = ["botpress", "openai", "elevenlabs"]
+"""A manifest of each shape: a range, buckets, records."""
 
 
 def any_call(_call: Any) -> bool:
@@ -102,8 +104,10 @@ def chosen(kind: str) -> set[str]:
     """Return a fault of each error, so that over all kinds every fault is there.
 
     What each fault becomes at each kind is tested in single reads (``tests/providers``). Manifests
-    share one reader: one of the faults stands for all.
+    share one reader: those of ``SHAPES`` share the faults, and at the others one is injected.
     """
+    if kind in SHAPES:
+        return {*sorted(map(str, MATRIX))[SHAPES.index(kind) :: len(SHAPES)]}
     if kind not in BUILT_IN:
         return {"negative"}
     number, kinds = sorted(BUILT_IN).index(kind), len(BUILT_IN)

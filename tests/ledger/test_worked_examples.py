@@ -1,6 +1,7 @@
 """The worked examples of the specification (docs/specification/counting.md), poll by poll."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -141,10 +142,26 @@ def test_a_family_that_could_not_be_read_stays_as_it_was(driver: LedgerDriver) -
     assert numbers(driver) == (5, 0)
 
 
-def test_a_first_read_must_be_whole(driver: LedgerDriver) -> None:
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ({"kept": frozenset({RECEIVED})}, f"{RECEIVED} cannot begin"),
+        ({"unfit": "row.chan is absent in all 8 rows"}, "row.chan is absent"),
+    ],
+)
+def test_a_first_read_must_be_whole(
+    driver: LedgerDriver, lacks: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SchemaError, match=f"a first read must be whole: {words}"):
+        driver.poll({at(10): 5.0}, **lacks)
 
-    with pytest.raises(SchemaError, match="a first read must be whole"):
-        driver.poll({}, kept=frozenset({RECEIVED}))
+
+def test_a_later_read_may_lack_a_label(driver: LedgerDriver) -> None:
+    driver.poll({at(10): 5.0})
+
+    driver.poll({at(10): 9.0}, unfit="row.chan is absent in all 8 rows")
+
+    assert numbers(driver) == (4, 0)
 
 
 def test_a_series_that_the_settings_name_is_zero_before_the_first_poll(start: Start) -> None:

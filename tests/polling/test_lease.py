@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,7 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import PollRequest, QueryKey
-from exporter.model.samples import Reading
+from exporter.model.samples import Reading, Readings
 from exporter.polling.poll import PollContext, ScheduledQuery
 from exporter.polling.poller import Poller
 from exporter.providers.base.plugin import CustomQuery
@@ -77,7 +77,7 @@ class Held:
         query = CustomQuery(spec(deadline_ms=10_000_000), self._read)
         self.poller.assign({CLAIM.key: ScheduledQuery(query, self._api)})
 
-    async def _read(self, _client: ApiClient, request: PollRequest) -> AsyncIterator[Reading]:
+    async def _read(self, _client: ApiClient, request: PollRequest) -> Readings:
         try:
             await self._clock.sleep(3600)
         finally:

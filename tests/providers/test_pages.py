@@ -82,3 +82,16 @@ def test_a_short_page_that_comes_again_with_its_token_ends_the_list(case: str, t
 
     assert sum_of(reading) == 3
     assert reading.drift == {"unexpected_type": 1}
+
+
+@pytest.mark.parametrize("case", ["voiceflow", "chatlayer definitions"])
+def test_pages_that_differ_in_what_is_not_decoded_are_two_pages(case: str) -> None:
+    settings, page, _ = LISTS[case]
+    answers = iter([page(3, {"next_page_token": "t"}) | {"page": 1}, page(3, {}) | {"page": 2}])
+    target = build_target(**settings)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+
+    (reading,) = read(target, target.queries[0], played(lambda _: next(answers)), request)
+
+    assert sum_of(reading) == 6
+    assert not reading.drift

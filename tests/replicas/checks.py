@@ -145,6 +145,14 @@ def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str
     ]
 
 
+def during(scrape: Scrape, outages: Iterable[Outage], after_s: float) -> bool:
+    """Say whether something was broken at a scrape, or until ``after_s`` before."""
+    return any(
+        each.began_s <= scrape.ended_s and scrape.began_s <= each.ended_s + after_s
+        for each in outages
+    )
+
+
 def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dict[str, list[float]]:
     """Return for each kind of outage of a replica how long its targets were not asked, in seconds.
 

@@ -97,7 +97,7 @@ class Replica:
         assert self.process is not None
         self.process.send_signal(number)
         if number in {signal.SIGKILL, signal.SIGTERM}:
-            self.process.wait(15)
+            self.process.wait(STARTS_WITHIN_S)
 
     @property
     def log(self) -> str:
@@ -141,7 +141,7 @@ class Cluster:
     requests: list[SentRequest]
     scrapes: list[Scrape] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
-    blind: int = 0
+    blind: list[Scrape] = field(default_factory=list)
 
     def count_on(self, since_ms: int) -> dict[str, float]:
         """Return the truth by series: what happened at each vendor since all were polled."""
@@ -253,7 +253,7 @@ def _scrape(made: Cluster, ended: threading.Event) -> None:
     while not ended.wait(SCRAPE_EVERY_S):
         scrape = next(turn).scrape(timeout_s=3)
         if scrape is not None and scrape.is_blind:
-            made.blind += 1
+            made.blind.append(scrape)
         elif scrape is not None:
             made.scrapes.append(scrape)
 

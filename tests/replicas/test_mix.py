@@ -65,7 +65,9 @@ def verify(made: Cluster, since_ms: int) -> None:
     polled = [each for each in requests if each.target in FAMILIES]
     taken_over = checks.takeovers(polled, made.outages)
 
-    print(len(scrapes), "scrapes", made.blind, "blind", len(requests), "calls")  # noqa: T201
+    calm = [each for each in made.blind if not checks.during(each, made.outages, TAKEOVER_S)]
+    print(len(scrapes), "scrapes", len(requests), "calls", len(made.blind), "blind")  # noqa: T201
+    print(len(calm), "blind in calm, on", dict(Counter(each.replica for each in calm)))  # noqa: T201
     print(dict(Counter(each.kind for each in made.outages)))  # noqa: T201
     for kind, seconds in taken_over.items():
         print(f"takeover {kind}: p50 {median(seconds):.1f} s, max {max(seconds):.1f} s")  # noqa: T201

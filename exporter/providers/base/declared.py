@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from exporter.errors import Truncated
-from exporter.http_client.client import ApiCall, ApiClient
+from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to
 from exporter.providers.base.rows import Rows
@@ -17,6 +17,7 @@ from exporter.providers.base.times import spans, trailing
 A = TypeVar("A")
 ItemT = TypeVar("ItemT")
 Parameters = Mapping[str, Any]
+NO_CURSOR = (None, "", 0, "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,13 @@ class DeclaredQuery(Generic[A, ItemT]):
     ) -> list[ItemT]:
         first = self.parameters(window)
 
-        async def fetch(cursor: Any) -> tuple[Sequence[ItemT], Any]:
-            sent = first if cursor is None else _with(first, pages.send, cursor)
-            answer = await self._fetch(client, sent)
-            page = self.items(answer)
-            return page, pages.next(answer) if page or pages.empty_pages else None
+        async def fetch(cursor: Any) -> ListPage[ItemT]:
+            call = self._call(first if cursor is None else _with(first, pages.send, cursor))
+            body = await client.send(call)
+            answer = decode(body, self.answer, call.endpoint)
+            found = self.items(answer)
+            more = found or pages.empty_pages
+            return ListPage(found, pages.next(answer) if more else None, body)
 
         request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
         found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
@@ -122,10 +125,22 @@ class DeclaredQuery(Generic[A, ItemT]):
         return found
 
     async def _fetch(self, client: ApiClient, parameters: Parameters) -> A:
+        return await client.fetch(self._call(parameters), self.answer)
+
+    def _call(self, parameters: Parameters) -> ApiCall:
         method, _, path = self.spec.request.partition(" ")
         if method == "GET":
-            return await client.get(path, parameters, self.answer)
-        return await client.fetch(ApiCall(method, path, json=parameters), self.answer)
+            return ApiCall(method, path, params=parameters)
+        return ApiCall(method, path, json=parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[ItemT]):
+    """A page of a list: its items, the cursor of the next one, and its body as it was sent."""
+
+    items: Sequence[ItemT]
+    next: Any
+    body: bytes
 
 
 class TooManyPages(Truncated):
@@ -133,37 +148,38 @@ class TooManyPages(Truncated):
 
 
 async def read_pages(
-    fetch: Callable[[Any], Awaitable[tuple[Sequence[ItemT], Any]]],
+    fetch: Callable[[Any], Awaitable[ListPage[ItemT]]],
     request: str,
     *,
     page_rows: int,
     most_pages: int,
     drift: Counter[str],
 ) -> AsyncIterator[Sequence[ItemT]]:
-    """Yield every page of a list; raise ``Truncated`` if the pages do not come to an end.
+    """Yield the items of every page; raise ``Truncated`` if the pages do not come to an end.
 
-    ``fetch`` returns the page of a cursor (None: the first) and the next cursor, which is decoded
-    or raw JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is
-    an incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
-    server ignores cursors, and the list has ended; that is drift. A repeated page is yielded empty.
+    ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
+    JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is an
+    incomplete read, unless a page of less than ``page_rows`` repeats the one before, byte for
+    byte: then the server ignores cursors, and the list has ended; that is drift. Pages that only
+    decode to the same are two pages: what tells their rows apart may not be decoded.
     """
     cursor: Any = None
-    previous: Sequence[ItemT] | None = None
+    previous = b""
     seen: set[str] = set()
     for _ in range(most_pages):
-        page, cursor = await fetch(cursor)
-        repeated = page == previous
-        yield [] if repeated else page
+        page = await fetch(cursor)
+        cursor = page.next
         value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
-        if value in (None, "", 0, "0"):
-            return
         if str(value) in seen:
-            if not repeated or len(page) >= page_rows:
+            if page.body != previous or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
+        yield page.items
+        if value in NO_CURSOR:
+            return
         seen.add(str(value))
-        previous = page
+        previous = page.body
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 

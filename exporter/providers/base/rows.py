@@ -14,13 +14,16 @@ class Rows:
 
     Numbers of one label set and one bucket are summed. ``labels`` are values of a family's labels
     after ``provider, target``; those left out are empty. ``drift`` counts, by kind, what differs
-    from the documentation but could be left out. ``memo`` is what an earlier poll remembered.
+    from the documentation but could be left out; ``notes`` and ``unfit`` are those of ``Reading``.
+    ``memo`` is what an earlier poll remembered.
     """
 
     def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
         self.window = window
         self.memo = memo
         self.drift: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self.unfit = ""
         self._step_ms = spec.granularity_ms
         self._labels = Labels(spec.label_rules, spec.label_value_bytes)
         self._counts: defaultdict[tuple[Series, int], int] = defaultdict(int)
@@ -100,6 +103,8 @@ class Rows:
             lists_of=frozenset(self._lists_of),
             drift=+self.drift,
             dropped=self._labels.dropped,
+            notes=self.notes,
+            unfit=self.unfit,
             memo=self._remembered,
             more=more,
         )

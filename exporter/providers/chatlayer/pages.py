@@ -5,7 +5,7 @@ The list is unordered. A stretch is given back only once every page of it was re
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Any
 from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.samples import DAY_MS, SECOND_MS, Event, Window, floor_to
-from exporter.providers.base.declared import TooManyPages, read_pages
+from exporter.providers.base.declared import ListPage, TooManyPages, read_pages
 from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import EventMapper, TrackingEvent, decode_page
 
@@ -136,7 +136,7 @@ class Drain:
         self._mapper.labels.dropped.clear()
         return DrainedSpan(window, [each for page in pages for each in page], +drift, dropped)
 
-    async def _page(self, window: Window, token: Any) -> tuple[Sequence[TrackingEvent], Any]:
+    async def _page(self, window: Window, token: Any) -> ListPage[TrackingEvent]:
         call = self._source.call(window, token)
         self.pages_left -= 1
         try:
@@ -146,7 +146,7 @@ class Drain:
                 raise _TokenRefused from error
             raise
         page = decode_page(body, call.endpoint)
-        return page.events or (), page.next_page_token
+        return ListPage(page.events or (), page.next_page_token, body)
 
 
 class _TokenRefused(Exception):

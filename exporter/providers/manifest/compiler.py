@@ -130,11 +130,17 @@ class QueryCompiler:
             self.add(("window", "timezone"), "days must be those of UTC", hint)
         if window.max_span is not None and window.max_span % window.bucket:
             self.add(("window", "max_span"), "not a whole number of buckets")
-        budget = self.manifest.rate.budget
-        several = window.lookback > (window.max_span or window.lookback)
-        if budget and (self.query.pages.kind != "none" or several or self.query.shape == "range"):
-            hint = "one call must read the whole lookback"
-            self.add((), "a call budget cannot be kept by a query of several calls", hint)
+        poll, span = window.lookback + window.bucket, window.max_span
+        several = {
+            "pages": self.query.pages.kind != "none",
+            "shape": self.query.shape == "range",
+            "window": span is not None and poll > span,
+        }
+        for name in (
+            name for name, makes in several.items() if makes and self.manifest.rate.budget
+        ):
+            words = f"rate.budget needs one call per poll, and {name} makes several"
+            self.add((name,), words, "use rate.requests_per_second")
 
     def _request(self) -> set[str]:
         """Check every text of the request; return the secrets that it names."""
@@ -154,7 +160,9 @@ class QueryCompiler:
             self.add((*base, "body"), "a GET has no body", "write method: POST")
         secrets |= set(self._leaves((*base, "body"), request.body))
         whole = [request.path, request.params, request.body]
-        found = self._attempt(base, lambda: {named(each) for each in expressions(whole)}) or set()
+        found: set[tuple[str, str]] = set()
+        with suppress(ExpressionError):  # which is reported at its place
+            found = {named(each) for each in expressions(whole)}
         bounds = {name for root, name in found if root == "window"}
         if bounds != {"start", "end"} and not self.problems:
             hint = "counts need fixed bounds: send window.start and window.end"
@@ -197,7 +205,7 @@ class QueryCompiler:
         tree = self._trees[-1].at(path.steps)
         levels = {"": number - 1}
         self._levels.append(
-            RowLevel(name, reader(FieldPath("", steps), levels, self._maps), entries)
+            RowLevel(name, path.text, reader(FieldPath("", steps), levels, self._maps), entries)
         )
         self._names[name] = number
         self._trees.append(tree)
@@ -301,8 +309,8 @@ class QueryCompiler:
     def _known(self, name: str, base: Steps, kind: MetricType) -> Family | None:
         family = self.families.get(name)
         if family is None:
-            hint = suggestion(name, self.families) or "declare it under families"
-            self.add(base, "no such family", hint, key=True)
+            hint = suggestion(name, self.families) or "declare an own one under families"
+            self.add(base, "no such family that a manifest can feed", hint, key=True)
         elif family.kind is not kind:
             self.add(base, f"{name} is a {family.kind}", key=True)
         return family
@@ -347,7 +355,10 @@ class QueryCompiler:
             return ReadLabel()
         if expression.conversions or len(expression.terms) > 1:
             self.add(steps, "a label is one field, without conversions")
-        return ReadLabel(read=self._read(expression), null=self.query.null_labels.get(value))
+        null = self.query.null_labels.get(value)
+        return ReadLabel(
+            where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
+        )
 
     def _filters(self, base: Steps, rule: CountRule | ManifestQuery) -> tuple[RowFilter, ...]:
         excluded = self._filter((*base, "except"), rule.excluded)
@@ -398,11 +409,13 @@ class QueryCompiler:
 
     def _value_readers(
         self, steps: Steps, expression: Expression | None, *, exact: bool
-    ) -> tuple[ReadField, ...]:
+    ) -> tuple[tuple[str, ReadField], ...]:
         if expression is None:
             return ()
         self._declare(steps, expression, Decimal if exact else Scalar)
-        return tuple(reader(term, self._names, self._maps) for term in expression.terms)
+        return tuple(
+            (each.text, reader(each, self._names, self._maps)) for each in expression.terms
+        )
 
     def _read(self, expression: Expression) -> ReadField:
         return reader(expression.terms[0], self._names, self._maps)
@@ -445,16 +458,15 @@ class QueryCompiler:
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""
-        added = {
-            name: self._terms(rule.value for rule in _listed(given))
-            for name, given in self.query.count.items()
-        }
         for total, contained in self.query.parts.items():
             whole, inner = self._terms([total]), self._terms(contained)
             if not whole or not inner:
                 self.add(("parts", total), "expected a field and those it contains", key=True)
-            for name, terms in added.items():
-                if terms & whole and terms & inner:
+            for name, given in self.query.count.items():
+                rules = _listed(given)
+                totals = [rule for rule in rules if self._terms([rule.value]) & whole]
+                parts = [rule for rule in rules if self._terms([rule.value]) & inner]
+                if any(not _disjoint(one, other) for one in totals for other in parts):
                     words = f"{total} contains what is added to it here, so it would count twice"
                     self.add(("count", name), words, key=True)
 
@@ -476,7 +488,8 @@ class QueryCompiler:
         }
         for key in ("labels", "label_rules"):
             for name in getattr(self.query, key).keys() - shown:
-                self.add((key, name), "no family here has the label", suggestion(name, shown))
+                hint = suggestion(name, shown) or f"they have {', '.join(sorted(shown))}"
+                self.add((key, name), "no family here has the label", hint)
         every = [*self.query.count.values(), *self.query.gauge.values()]
         used = {
             value for given in every for rule in _listed(given) for value in rule.labels.values()
@@ -486,6 +499,12 @@ class QueryCompiler:
 
     def _type(self) -> Any:
         return None if self.problems else self._tree.type()
+
+
+def _disjoint(one: CountRule, other: CountRule) -> bool:
+    """Say whether no row counts in both: a field has values that one takes and the other does not."""
+    pairs = ((one.only, other.excluded), (other.only, one.excluded))
+    return any({*only[f]} <= {*but[f]} for only, but in pairs for f in only.keys() & but.keys())
 
 
 def _listed(given: Any) -> list[Any]:

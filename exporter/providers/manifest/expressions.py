@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Literal, TypeAlias
 
@@ -25,10 +25,10 @@ StepKind: TypeAlias = Literal["field", "key", "each", "entries", "match"]
 
 
 class ExpressionError(ValueError):
-    """Something is wrong at ``character`` (1-based) of a text of the row language."""
+    """Something is wrong at ``character`` (1-based; 0: the whole) of a text of the row language."""
 
-    def __init__(self, problem: str, character: int = 1, hint: str = "") -> None:
-        super().__init__(f"{problem} at character {character}")
+    def __init__(self, problem: str, character: int = 0, hint: str = "") -> None:
+        super().__init__(f"character {character}: {problem}" if character else problem)
         self.hint = hint
 
 
@@ -50,6 +50,7 @@ class FieldPath:
 
     root: str
     steps: tuple[Step, ...]
+    text: str = field(default="", compare=False)
 
     @property
     def many(self) -> bool:
@@ -140,11 +141,11 @@ def _path(text: str, at: int, roots: Collection[str]) -> FieldPath:
     if len(steps) > MOST_STEPS:
         raise ExpressionError(f"more than {MOST_STEPS} steps", at + 1)
     if not roots:
-        return FieldPath("", tuple(steps))
+        return FieldPath("", tuple(steps), text.strip())
     if steps[0].kind != "field" or steps[0].name not in roots:
         hint = suggestion(steps[0].name, roots) or f"begin with {' or '.join(sorted(roots))}"
         raise ExpressionError("no level of this name", at + start + 1, hint)
-    return FieldPath(steps[0].name, tuple(steps[1:]))
+    return FieldPath(steps[0].name, tuple(steps[1:]), text.strip())
 
 
 def _step(text: str, position: int, at: int, *, first: bool) -> tuple[Step, int]:

@@ -42,7 +42,10 @@ class FieldTree:
             return
         tree = self.at(steps)
         if tree.leaf not in (None, leaf):
-            raise ExpressionError("this field is read as a decimal and as something else")
+            hint = "let it feed decimals only: no label, no filter, no family of whole numbers"
+            raise ExpressionError(
+                "this field is read as a decimal and as something else", hint=hint
+            )
         tree.leaf = leaf
         tree.check()
 
@@ -55,7 +58,7 @@ class FieldTree:
         return own + [each for name, tree in below for each in tree.paths(name)]
 
     def type(self) -> Any:
-        """Return the type that decodes this value; below it, absent fields and null are None."""
+        """Return the type that decodes this value; below it, absent fields are ``UNSET``."""
         if self.leaf is not None:
             return self.leaf
         if self.items is not None:
@@ -64,7 +67,8 @@ class FieldTree:
             return dict[str, self.entries.type() | None]  # type: ignore[misc] # likewise
         names = {attribute(name): name for name in self.fields}
         members = [
-            (attribute(name), tree.type() | None, None) for name, tree in self.fields.items()
+            (attribute(name), tree.type() | None | msgspec.UnsetType, msgspec.UNSET)
+            for name, tree in self.fields.items()
         ]
         return msgspec.defstruct("Fields", members, rename=names, gc=False)
 
@@ -102,7 +106,7 @@ def attribute(name: str) -> str:
 
 
 def reader(path: FieldPath, levels: Mapping[str, int], maps: frozenset[int]) -> ReadField:
-    """Return a function that reads ``path`` from a row's context; None where it leads nowhere.
+    """Return a function that reads ``path`` from a row's context: ``UNSET`` where it is absent.
 
     ``levels`` numbers the levels, ``maps`` are those whose items are pairs of key and value.
     A path of many values yields the list of them.
@@ -121,8 +125,8 @@ def reader(path: FieldPath, levels: Mapping[str, int], maps: frozenset[int]) -> 
 def follow(value: Any, steps: Sequence[Step]) -> Any:
     """Return what ``steps`` lead to from a decoded ``value``."""
     for index, step in enumerate(steps):
-        if value is None:
-            return None
+        if value is None or value is msgspec.UNSET:
+            return value
         match step.kind:
             case "field":
                 value = getattr(value, attribute(step.name))
@@ -148,13 +152,20 @@ def _matching(items: Sequence[Any], step: Step) -> Any:
     ]
     if len(found) > 1:
         raise SchemaError(f"[{step.name}={step.value}]: came twice")
-    return found[0] if found else None
+    return found[0] if found else msgspec.UNSET
 
 
-def as_text(value: Scalar | None) -> str | None:
-    """Return ``value`` as a label shows it: 4.0 as ``4``, true as ``true``."""
-    if value is None or isinstance(value, str):
+def or_none(value: Any) -> Any:
+    """Return ``value``, None where it is absent."""
+    return None if value is msgspec.UNSET else value
+
+
+def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
+    """Return ``value`` as a label shows it: 4.0 as ``4``, true as ``true``; None where it is absent."""
+    if isinstance(value, str):
         return value
+    if value is None or value is msgspec.UNSET:
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

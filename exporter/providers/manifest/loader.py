@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,6 +25,7 @@ from exporter.providers.manifest.program import CompiledQuery
 from exporter.providers.manifest.templates import check_header, expressions, named
 
 SHIPPED = Path(__file__).parent / "shipped"
+BUILT_IN = frozenset(each.name for each in iter_modules([str(SHIPPED.parent.parent)]))
 NOT_EXPRESSIBLE = {
     "export": "asynchronous exports are not supported: a manifest reads answers, not jobs",
     "poll_job": "asynchronous exports are not supported: a manifest reads answers, not jobs",
@@ -64,10 +66,17 @@ class LoadedManifest:
     warnings: tuple[SettingsProblem, ...]
 
 
-def find(reference: str, base: Path) -> Path:
-    """Return the file of ``reference``: a shipped name, or a path from the folder ``base``."""
+def find(reference: str, base: Path = Path()) -> Path:
+    """Return the file of ``reference``: a shipped name, or a path from the folder ``base``.
+
+    Raises ``LookupError``, in words for people, where no manifest of this name is shipped.
+    """
     if "/" in reference or reference.endswith((".yaml", ".yml")):
         return base / reference
+    if reference not in shipped():
+        hint = suggestion(reference, shipped()) or f"known are {', '.join(shipped())}"
+        path = "a path has a slash or ends in .yaml"
+        raise LookupError(f"no manifest of this name comes with the exporter; {hint}; {path}")
     return SHIPPED / f"{reference}.yaml"
 
 
@@ -132,6 +141,8 @@ class _Check:
 
     def queries(self) -> dict[str, CompiledQuery]:
         """Return the compiled queries; ``problems`` says whether they may be used."""
+        if self.manifest.name in BUILT_IN:
+            self.add(("name",), "a built-in provider has this name", "such as acme_api")
         for name, family in self.manifest.families.items():
             self.own[name] = own_family(name, family)
             self.problems += self._family(name, family)

@@ -2,14 +2,17 @@
 
 import hashlib
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 from exporter.errors import SchemaError
+from exporter.format import stamp
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
 from exporter.model.samples import (
@@ -23,8 +26,14 @@ from exporter.model.samples import (
 )
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
-from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact
-from exporter.providers.manifest.program import CompiledQuery, RowFeed, RowFilter, RowProgram
+from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
+from exporter.providers.manifest.program import (
+    CompiledQuery,
+    ReadLabel,
+    RowFeed,
+    RowFilter,
+    RowProgram,
+)
 
 _EXACT = Context(prec=200)
 Amount = tuple[Family, tuple[str, ...], int]
@@ -32,29 +41,65 @@ Amount = tuple[Family, tuple[str, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class BoundFeed:
-    """A feed of one target: the family it feeds, and each of its labels as text or as a field.
+    """A feed of one target: the family it feeds, and each of its labels as text or as it is read."""
 
-    A field comes with the text for null, and whether null is drift.
-    """
-
+    number: int
     feed: RowFeed
     family: Family
-    labels: tuple[str | tuple[ReadField, str, bool], ...]
+    labels: tuple[str | ReadLabel, ...]
 
-    def texts(self, context: RowContext, rows: Rows) -> tuple[str, ...]:
+    def texts(self, context: RowContext, lacking: "Lacking") -> tuple[str, ...]:
         """Return the label values of a row, after ``provider, target``."""
+        lacking.rows[self.number] += 1
         found = []
         for label in self.labels:
             if isinstance(label, str):
                 found.append(label)
                 continue
-            read, null, drifts = label
-            text = as_text(read(context))
+            value = label.read(context) if label.read else None
+            text = as_text(value)
             if text is None:
-                rows.drift["missing"] += drifts
-                text = null
-            found.append(text)
+                text = label.null
+            if text is None:
+                lacking.drift["missing"] += 1
+                lacking.add(self, label.where, value)
+            found.append(text or "")
         return tuple(found)
+
+    def unfit(self, note: str, what: str, *, absent_everywhere: bool) -> str:
+        """Return why no query begins where rows lack ``what``; empty: it may."""
+        if what.startswith("labels."):
+            hint = "check the path, or say under null_labels what it means"
+            return f"{note}; {hint}" if absent_everywhere else ""
+        if self.feed.of != "additive" or self.feed.missing == "zero":
+            return ""
+        return f"{note}, so {self.family.name} cannot begin; check the path, or write missing: zero"
+
+
+@dataclass(slots=True)
+class Lacking:
+    """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field."""
+
+    feeds: Sequence[BoundFeed]
+    drift: Counter[str]
+    rows: Counter[int] = field(default_factory=Counter)
+    fields: Counter[tuple[int, str, bool]] = field(default_factory=Counter)
+
+    def add(self, bound: BoundFeed, what: str, value: Any) -> None:
+        """Note that a row has ``value``, null or ``UNSET``, in a field that a feed reads."""
+        self.fields[bound.number, what, value is msgspec.UNSET] += 1
+
+    def report(self, rows: Rows) -> None:
+        """Write down in ``rows`` which fields are lacking, and why no query begins so."""
+        for (number, what, absent), times in self.fields.items():
+            total = self.rows[number]
+            share = f"all {total} rows" if times == total else f"{times} of {total} rows"
+            note = f"{what} is {'absent' if absent else 'null'} in {share}"
+            everywhere = absent and times == total
+            unfit = self.feeds[number].unfit(note, what, absent_everywhere=everywhere)
+            rows.unfit = rows.unfit or unfit
+            if note not in rows.notes:
+                rows.notes.append(note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +128,11 @@ def bind(
 
     ``families`` says, feed by feed, what it feeds.
     """
-    feeds = []
+    feeds = list[BoundFeed]()
     for feed, family in zip(compiled.program.feeds, families, strict=True):
         if family is None:
             continue
-        labels: list[str | tuple[ReadField, str, bool]] = []
+        labels: list[str | ReadLabel] = []
         for name in family.labels[2:]:
             label = feed.labels.get(name)
             if label is None:
@@ -95,8 +140,8 @@ def bind(
             elif label.read is None:
                 labels.append(given[label.variable] if label.variable else label.constant)
             else:
-                labels.append((label.read, label.null or "", label.null is None))
-        feeds.append(BoundFeed(feed, family, tuple(labels)))
+                labels.append(label)
+        feeds.append(BoundFeed(len(feeds), feed, family, tuple(labels)))
     return BoundQuery(compiled, tuple(feeds))
 
 
@@ -107,10 +152,15 @@ class Collector:
     query: BoundQuery
     rows: Rows
     step_ms: int
+    lacking: Lacking = field(init=False)
     present: set[int] = field(default_factory=set)
+    outside: int = 0
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
     _ids: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.lacking = Lacking(self.query.feeds, self.rows.drift)
 
     def add(self, answers: Sequence[Any], part: Window) -> None:
         """Add the answers for ``part``; rows outside it belong to another request."""
@@ -129,7 +179,7 @@ class Collector:
                 inside = part.holds(at_ms if shape == "records" else start_ms)
                 buckets[at_ms] = start_ms if inside else None
                 near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
-                self.rows.drift["unexpected_type"] += not near.holds(at_ms)
+                self.outside += not near.holds(at_ms)
                 self.rows.drift["unexpected_type"] += (
                     inside and shape == "buckets" and at_ms != start_ms
                 )
@@ -164,6 +214,12 @@ class Collector:
 
     def finish(self) -> None:
         """Round the sums of decimals, half to even, to whole parts of their families' units."""
+        self.lacking.report(self.rows)
+        if self.outside:
+            self.rows.drift["unexpected_type"] += self.outside
+            start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
+            words = f"rows of {self.outside} instants lie outside the window {start} to {end} UTC"
+            self.rows.notes.append(f"{words}; give --at, the time of the answers")
         for (family, labels, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
             if whole > LARGEST_EXACT:
@@ -194,19 +250,19 @@ class Collector:
             feed = bound.feed
             if feed.only and not admitted(feed.only, row):
                 continue
-            labels = bound.texts(row, self.rows)
+            labels = bound.texts(row, self.lacking)
             if feed.of != "additive":
                 self._show(bound, labels, bucket_ms, row)
             elif feed.exact:
                 self._add_amount(bound, labels, bucket_ms, row)
             else:
-                number = _whole(feed, row) if feed.values else feed.constant
+                number = _whole(bound, row, self.lacking) if feed.values else feed.constant
                 self.rows.count(bound.family, labels, bucket_ms, number)
 
     def _add_amount(
         self, bound: BoundFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
     ) -> None:
-        amount = _amount(bound.feed, row)
+        amount = _amount(bound, row, self.lacking)
         if amount is None:
             self.rows.count(bound.family, labels, bucket_ms, None)
             return
@@ -219,11 +275,11 @@ class Collector:
     ) -> None:
         feed, family = bound.feed, bound.family
         if feed.exact:
-            amount = _amount(feed, row)
+            amount = _amount(bound, row, self.lacking)
             value = None if amount is None else float(amount)
         else:
-            raw = feed.values[0](row)
-            value = None if raw is None else level(raw, feed.field)
+            numbers = _numbers(bound, row, self.lacking)
+            value = None if numbers is None else level(numbers[0][1], feed.field)
         if value is None:
             self.rows.drift["missing"] += 1
             return
@@ -257,9 +313,10 @@ def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[R
 def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
     """Return the items of the level that follows ``context``; those of a map are pairs."""
     found = program.levels[len(context) - 1]
-    listed: Any = found.read(context)
+    listed: Any = or_none(found.read(context))
     if listed is None:
-        raise SchemaError(f"{found.name}: the list of it is missing", "missing")
+        parent = f"in {program.levels[len(context) - 2].name}" if context[1:] else "in the answer"
+        raise SchemaError(f"{found.name}: {found.path} is not {parent}", "missing")
     if found.entries:
         listed = listed.items()
     if None in listed or (found.entries and any(value is None for _, value in listed)):
@@ -280,37 +337,42 @@ def admitted(filters: Sequence[RowFilter], row: RowContext) -> bool:
     return all(each.admits(row) for each in filters)
 
 
-def _numbers(feed: RowFeed, row: RowContext) -> Iterator[Any]:
-    for read in feed.values:
+def _numbers(bound: BoundFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
+    """Return the numbers that a row adds up, with their paths; None where a missing one keeps all."""
+    numbers = []
+    for what, read in bound.feed.values:
         found = read(row)
-        yield from found if isinstance(found, list) else (found,)
+        for number in found if isinstance(found, list) else (found,):
+            if or_none(number) is not None:
+                numbers.append((what, number))
+                continue
+            if bound.feed.missing == "error":
+                raise SchemaError(f"{what}: missing", "missing")
+            lacking.add(bound, what, number)
+            if bound.feed.missing == "keep":
+                return None
+    return numbers
 
 
-def _missing(feed: RowFeed) -> bool:
-    """Say whether an absent value means zero; raise ``SchemaError`` where it may not be absent."""
-    if feed.missing == "error":
-        raise SchemaError(f"{feed.field}: missing", "missing")
-    return feed.missing == "zero"
+def _whole(bound: BoundFeed, row: RowContext, lacking: Lacking) -> int | None:
+    numbers = _numbers(bound, row, lacking)
+    try:
+        return None if numbers is None else sum(count(number, what) for what, number in numbers)
+    except SchemaError as error:
+        if error.kind != "non_integer":
+            raise
+        hint = "fractions need an own family with a resolution, such as 0.0001"
+        raise SchemaError(f"{error}: {hint}", error.kind) from None
 
 
-def _whole(feed: RowFeed, row: RowContext) -> int | None:
-    total = 0
-    for number in _numbers(feed, row):
-        if number is not None:
-            total += count(number, feed.field)
-        elif not _missing(feed):
-            return None
-    return total
-
-
-def _amount(feed: RowFeed, row: RowContext) -> Decimal | None:
+def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
+    numbers = _numbers(bound, row, lacking)
+    if numbers is None:
+        return None
     total = Decimal(0)
-    for number in _numbers(feed, row):
-        if number is not None:
-            total = _EXACT.add(total, exact(number, feed.field))
-        elif not _missing(feed):
-            return None
-    return _EXACT.multiply(total, feed.scale)
+    for what, number in numbers:
+        total = _EXACT.add(total, exact(number, what))
+    return _EXACT.multiply(total, bound.feed.scale)
 
 
 def events(
@@ -319,6 +381,7 @@ def events(
     """Return the records of ``part`` as events, each id once; the ledger knows earlier ids."""
     program, labels = query.program, Labels(spec.label_rules, spec.label_value_bytes)
     found: dict[bytes, Event] = {}
+    lacking = Lacking(query.feeds, rows.drift)
     if program.at is None or program.id is None:
         raise AssertionError("records have a time and an id")
     for row in contexts(program, answers, len(program.levels)):
@@ -328,11 +391,12 @@ def events(
         identity = f"{spec.name}\n{record_id(program.id, row)}"
         digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
         counts = tuple(
-            labels.series(bound.family, *bound.texts(row, rows))
+            labels.series(bound.family, *bound.texts(row, lacking))
             for bound in query.feeds
             if admitted(bound.feed.only, row)
         )
         found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
+    lacking.report(rows)
     return list(found.values())
 
 
@@ -354,6 +418,7 @@ def by_presence(
             levels=[row for row in reading.levels if window.holds(row.window.start_ms)],
             drift=reading.drift if not parts else {},
             dropped=reading.dropped if not parts else {},
+            notes=reading.notes if not parts else (),
             more=True,
         )
         parts.append(part)

@@ -16,7 +16,7 @@ from pydantic import (
 from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import invalid, suggestion
-from exporter.errors import SettingsError
+from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.samples import Family
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
@@ -33,18 +33,14 @@ def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
     if not isinstance(value, str) or not value:
         raise invalid("manifest", "expected a name or a path", "see chatbot-exporter manifest list")
     context = info.context if isinstance(info.context, SecretContext) else None
-    path = loader.find(value, context.base if context else Path())
-    if path.parent == loader.SHIPPED and not path.is_file():
-        known = loader.shipped()
-        hint = suggestion(value, known) or f"a path has a slash; known are {', '.join(known)}"
-        raise invalid("manifest", "no manifest of this name comes with the exporter", hint)
     try:
-        return loader.load(path)
+        return loader.load(loader.find(value, context.base if context else Path()))
+    except LookupError as error:
+        raise invalid("manifest", str(error)) from None
     except SettingsError as error:
         if context:
             context.included.extend(error.problems)
-        number = len(error.problems)
-        raise invalid("manifest", f"{number} errors in the manifest, {error.problems[0]}") from None
+        raise invalid("manifest", f"{error.problems[0].file} has errors") from None
 
 
 ManifestReference = Annotated[
@@ -136,6 +132,11 @@ class ManifestOptions(TargetOptions):
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the manifest declares."""
         return self.manifest.families
+
+    def own_warnings(self) -> tuple[SettingsProblem, ...]:
+        """Return the valid but risky places of the manifest; those of a shipped one are meant."""
+        shipped = Path(self.manifest.file).parent == loader.SHIPPED
+        return () if shipped else self.manifest.warnings
 
     def texts(self) -> Mapping[str, str]:
         """Return every variable as text."""

@@ -28,10 +28,14 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True)
 class ReadLabel:
-    """One label of a row: ``constant``, a variable's name, or a field and what its null means."""
+    """One label of a row: ``constant``, a variable's name, or a field and what its null means.
+
+    ``where`` is the label and the field, as in ``labels.model: row.model``.
+    """
 
     constant: str = ""
     variable: str = ""
+    where: str = ""
     read: ReadField | None = None
     null: str | None = None
 
@@ -40,14 +44,14 @@ class ReadLabel:
 class RowFeed:
     """What a row adds to ``family`` (None: the one of ``for_each``), or shows as a gauge.
 
-    ``values`` are added up; without any, the row counts ``constant``. ``exact``: they are decimals,
+    ``values``, with their paths, are added up; without any, the row counts ``constant``. ``exact``: they are decimals,
     and their sum times ``scale`` is rounded to the family's resolution. ``only`` says which rows
     count. ``of`` is ``additive`` or the class of a gauge.
     """
 
     family: Family | None
     field: str
-    values: tuple[ReadField, ...]
+    values: tuple[tuple[str, ReadField], ...]
     labels: Mapping[str, ReadLabel]
     constant: int = 1
     scale: Decimal = Decimal(1)
@@ -63,6 +67,7 @@ class RowLevel:
     """A list, or with ``entries`` a map, within the level before; its items are the next level."""
 
     name: str
+    path: str
     read: ReadField
     entries: bool
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import UNSET
+
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Readings, Window, ceil_to
-from exporter.providers.base.declared import read_pages
+from exporter.providers.base.declared import NO_CURSOR, ListPage, read_pages
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
+from exporter.providers.manifest.fields import or_none
 from exporter.providers.manifest.mapping import BoundQuery, Collector
 from exporter.providers.manifest.requests import (
     ManifestAccount,
@@ -25,7 +28,6 @@ from exporter.providers.manifest.requests import (
 
 RESTARTS = 2
 PROBE_MS = 60 * SECOND_MS
-NO_CURSOR = (None, "", 0, "0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class ManifestReader:
         found = []
         for part, answers in await self._complete(client, request, window, rows):
             found += mapping.events(self.query, self.spec, answers, part, rows)
-        return Reading(window, events=found, watermark_ms=window.end_ms, drift=+rows.drift)
+        reading = Reading(window, events=found, watermark_ms=window.end_ms, drift=+rows.drift)
+        return replace(reading, notes=rows.notes, unfit=rows.unfit)
 
     async def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
@@ -106,7 +109,7 @@ class ManifestReader:
         below = rule.rows_below is None or rows < rule.rows_below
         if program.total is None:
             return below
-        return below and rows >= count(program.total((answers[-1],)), rule.total or "")
+        return below and rows >= count(or_none(program.total((answers[-1],))), rule.total or "")
 
     async def _drain(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
@@ -127,47 +130,62 @@ class ManifestReader:
     ) -> list[Any]:
         pages, endpoint = self.query.compiled.settings.pages, self.spec.request
         first = {"page": pages.first, "offset": 0}.get(pages.kind)
-        fetched, kept = list[Any](), list[Any]()
+        answer, body, kept = None, b"", list[Any]()
 
-        async def fetch(cursor: Any) -> tuple[Sequence[Any], Any]:
-            page = first if cursor is None else cursor
+        async def fetch(cursor: Any) -> ListPage[Any]:
+            nonlocal answer, body
+            page, previous = first if cursor is None else cursor, body
             response, answer = await self._fetch(client, request, window, page)
-            found = mapping.items(self.query.program, (answer,))
-            if first is not None and found and fetched and answer == fetched[-1]:
+            body, found = response.body, mapping.items(self.query.program, (answer,))
+            if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
-            fetched.append(answer)
-            return found, self._next(page, found, answer, response)
+            return ListPage(found, self._next(page, found, answer, response, rows), body)
 
         full, most = pages.size or 1, pages.max
         read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
-        async for page in read:  # one that repeats the page before is empty here
-            if page or not kept:
-                kept.append(fetched[-1])
+        async for found in read:
+            if found or not kept:
+                kept.append(answer)
         return kept
 
-    def _next(self, page: Any, found: Sequence[Any], answer: Any, response: Response) -> Any:
-        """Return what the next request sends, or None at the end of the list."""
+    def _next(
+        self, page: Any, found: Sequence[Any], answer: Any, response: Response, rows: Rows
+    ) -> Any:
+        """Return what the request after that of ``page`` sends, or None at the end of the list.
+
+        An empty page ends a list whose pages are numbered. The cursor of one is followed, unless
+        it is the one that led there.
+        """
         program, kind = self.query.program, self.query.compiled.settings.pages.kind
-        more = None if program.more is None else program.more((answer,))
+        more = None if program.more is None else or_none(program.more((answer,)))
         if more not in (None, True, False):
             raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
-        if kind == "none" or more is False or (more is None and not found):
+        if kind == "none" or more is False:
             return None
+        if kind == "page":
+            return page + 1 if found or more else None
         cursor: Any
         match kind:
-            case "page":
-                return page + 1
             case "offset":
                 cursor = page + len(found) if found else None
             case "link_header":
                 cursor = next_link(response.headers.get("link"))
             case _:
-                cursor = None if program.next is None else program.next((answer,))
+                cursor = self._cursor(answer, rows, first=page is None, found=len(found))
         if cursor in NO_CURSOR and more:
             raise Truncated(f"{self.spec.request}: there is more, but nothing leads to it")
-        if cursor in NO_CURSOR or kind in ("cursor", "offset"):
-            return cursor
-        return next_query(str(cursor), self.account.base_url, self.requests.path)
+        if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
+            cursor = next_query(str(cursor), self.account.base_url, self.requests.path)
+        return None if cursor == page and not (found or more) else cursor
+
+    def _cursor(self, answer: Any, rows: Rows, *, first: bool, found: int) -> Any:
+        """Return the cursor in an answer; a full first page without any is drift."""
+        program, pages = self.query.program, self.query.compiled.settings.pages
+        cursor = None if program.next is None else program.next((answer,))
+        if cursor is UNSET:
+            rows.notes.append(f"pages.from ({pages.source}) is not in the last answer")
+            rows.drift["missing"] += first and pages.size is not None and found >= pages.size
+        return or_none(cursor)
 
     async def _fetch(
         self, client: ApiClient, request: PollRequest, window: Window, page: Any

@@ -127,6 +127,27 @@ def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_p
     assert "= counter" in explanation(tmp_path, EUROS)
 
 
+def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
+    clock, amounts = VirtualClock(NOON_MS + 10_000), {-2: 0.1, -1: 0.1, 0: 0.1}
+    api = httpx.MockTransport(
+        lambda _: httpx.Response(200, json={"data": [row(h, eur=e) for h, e in amounts.items()]})
+    )
+    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
+
+    async def run() -> None:
+        async with exporter(settings(tmp_path, text), clock, api):
+            await clock.sleep(60)
+            amounts.update({-2: 0.2, -1: 0.3, 0: 0.4})  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
+            await clock.sleep(400)
+
+    run_virtual(run(), clock)
+
+    shown = explanation(tmp_path, EUROS)
+    assert "= counter" in shown
+    assert "0000" not in shown.replace("2026-", "")
+    assert "  0.6" in shown
+
+
 def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
     clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 0.1}
     api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
@@ -401,8 +422,11 @@ def test_a_budget_spaces_the_calls_and_is_refused_where_it_cannot_be_kept() -> N
 
     with pytest.raises(Throttled):
         read(built, built.queries[0], Api(THREE), PollRequest(HOURS, NOON_MS, spend=spent))
-    pages = {"pages": {"kind": "page", "send": "p"}}
-    assert "a call budget cannot be kept" in problems(pages, rate=rate)
+    window = {"end": "exclusive", "lookback": "48h", "max_span": "48h"}
+    several = {"pages": {"kind": "page", "send": "p"}, "window": window}
+    for name, given in several.items():
+        wrong = problems({name: given}, rate=rate)
+        assert f"rate.budget needs one call per poll, and {name} makes several" in wrong
 
 
 @pytest.mark.parametrize(
@@ -501,6 +525,19 @@ def test_an_own_family_keeps_to_prometheus_rules(
     name: str, family: dict[str, Any], problem: str
 ) -> None:
     assert problem in problems(families={name: {"help": "H.", **family}})
+
+
+def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> None:
+    settings(tmp_path, written({"missing": "zero"}))
+
+    checked = CliRunner().invoke(main, ["check-config", str(tmp_path / "exporter.yaml")])
+
+    assert "acme.yaml:10:5: queries.stats: warning: nothing shows that" in checked.stderr
+    assert checked.exit_code == 0
+
+
+def test_the_name_of_a_built_in_provider_is_refused() -> None:
+    assert "name: a built-in provider has this name" in problems(name="voiceflow")
 
 
 def test_limits_may_name_an_own_family_and_plan_shows_the_target(tmp_path: Path) -> None:

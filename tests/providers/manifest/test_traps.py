@@ -251,6 +251,93 @@ def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
     assert counts(found) == {-3: 1, -2: 2, -1: 4}
 
 
+ALIKE = [row(-1, sent=5, bot="x", agent=agent) for agent in ("a", "b", "c")]
+NEXT = {"kind": "cursor", "from": "next", "send": "page"}
+
+
+@pytest.mark.parametrize(
+    ("pages", "nexts"), [(NEXT, ("2", "3", None)), ({"kind": "page", "send": "p"}, ("", "", ""))]
+)
+def test_pages_that_differ_in_what_is_not_read_all_count(
+    pages: dict[str, Any], nexts: tuple[Any, ...]
+) -> None:
+    answers = [{"data": [each], "next": n} for each, n in zip(ALIKE, nexts, strict=True)]
+
+    query = {"pages": pages, "missing": "zero", "labels": {"project": "row.bot"}}
+
+    (found,) = readings(loaded(query), Api(*answers, {"data": [], "next": None}))
+
+    assert counts([found]) == {-1: 15}
+    assert not found.drift
+
+
+@pytest.mark.parametrize("kind", ["cursor", "next_url"])
+def test_an_empty_page_with_a_cursor_is_not_the_end(kind: str) -> None:
+    pages = NEXT if kind == "cursor" else {"kind": kind, "from": "next"}
+    page = {"data": [row(-1, sent=5)], "next": "?c=3"}
+    api = Api({"data": [], "next": "?c=1"}, page, {"data": [], "next": "?c=3"})
+
+    assert counts(readings(loaded({"pages": pages, "missing": "zero"}), api)) == {-1: 5}
+    assert len(api.requests) == 3  # the last one leads to itself
+
+
+@pytest.mark.parametrize(
+    ("answer", "drift"), [({"nextpage": 2}, {"missing": 1}), ({"next": None}, {})]
+)
+def test_a_full_page_without_its_cursor_is_drift(
+    answer: dict[str, Any], drift: dict[str, int]
+) -> None:
+    (found,) = readings(loaded({"pages": NEXT | {"size": 3}}), Api(THREE | answer))
+
+    assert found.drift == drift
+    assert bool(found.notes) is bool(drift)
+
+
+def test_a_first_read_needs_the_fields_that_its_series_have() -> None:
+    labels = {"channel": "row.chan"}
+    data = [row(-3, sent=1, bot=None), row(-2, sent=2, bot="b"), row(-1, bot="b")]
+
+    (label,) = readings(loaded({"labels": labels}), Api(THREE))
+    (null,) = readings(loaded({"labels": {"project": "row.bot"}}), Api({"data": data}))
+    (meant,) = readings(loaded({"labels": labels, "null_labels": {"row.chan": ""}}), Api(THREE))
+
+    assert label.unfit.startswith(
+        "labels.channel: row.chan is absent in all 3 rows; check the path"
+    )
+    assert null.unfit.startswith(
+        f"row.sent is absent in 1 of 3 rows, so {SENT} cannot begin; check"
+    )
+    assert null.notes == [
+        "labels.project: row.bot is null in 1 of 3 rows",
+        "row.sent is absent in 1 of 3 rows",
+    ]
+    assert not meant.unfit
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        ("0.1250", "row.sent: expected a whole number: fractions need an own family"),
+        ("twelve", r"row.sent: expected a number up to 2\^53, found text"),
+    ],
+)
+def test_a_refused_number_says_what_to_do(sent: str, reason: str) -> None:
+    with pytest.raises(SchemaError, match=reason):
+        readings(loaded({"missing": "zero"}), Api({"data": [row(-1, sent=sent)]}))
+    with pytest.raises(SchemaError, match=r"row: data\[\] is not in the answer"):
+        readings(loaded(), Api({}))
+
+
+def test_answers_of_another_time_are_named() -> None:
+    far = {"data": [row(-30, sent=1), row(-29, sent=1), row(-1, sent=1)]}
+
+    (found,) = readings(loaded({"missing": "zero"}), Api(far))
+
+    window = "outside the window 2026-03-03 09:00 to 2026-03-03 12:00 UTC; give --at"
+    assert [f"rows of 2 instants lie {window}, the time of the answers"] == found.notes
+    assert found.drift == {"unexpected_type": 2}
+
+
 @pytest.mark.parametrize(
     "key", ["export", "file", "subscription", "sigv4", "session", "relative", "csv", "last"]
 )
