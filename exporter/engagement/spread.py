@@ -17,7 +17,7 @@ STEADY = 0.085
 ROUGHEST = 0.6
 SAME_WEEKS = 1.25
 """So much larger is the variance of errors in weeks that were not learnt from."""
-BOTS_DIFFER, WINDOWS_DIFFER = 0.9, 0.35
+BOTS_DIFFER, WINDOWS_DIFFER = 0.75, 0.35
 """Standard deviations of the logarithm of bots' variances, and of windows' variances of one bot."""
 ROUGHER_MOST = 0.8
 OVERLAP = 0.5
