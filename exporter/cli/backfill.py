@@ -18,7 +18,7 @@ from exporter.config.model import Settings
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill.openmetrics import Written
-from exporter.exposition.backfill.source import Kind, LedgerPast, PastQuery
+from exporter.exposition.backfill.source import LedgerPast, PastKind, PastQuery
 from exporter.format import span, stamp
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
@@ -118,8 +118,8 @@ def command(
         raise click.UsageError("say where to write: --output FILE")
     clock = SystemClock()
     settings = read_settings(file, resolve=False)
-    chosen = {Kind.COUNTERS: counters, Kind.PERIODS: periods}
-    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(Kind)
+    chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
+    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     with fail_on():
         past = _open(settings, name, _server_labels(server) | given)
         now_ms = clock.now_ms()
@@ -132,7 +132,7 @@ def command(
         past.close()
     for line in _summary(past.queries, within, since_ms):
         click.echo(line)
-    click.echo(_figures(written, output, dry_run=dry_run))
+    click.echo(_size(written, output, dry_run=dry_run))
 
 
 def _open(settings: Settings, name: str | None, labels: Mapping[str, str]) -> LedgerPast:
@@ -228,7 +228,7 @@ def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None)
             yield f"{each.name}: not from {stamp(within.end_ms)} on"
 
 
-def _figures(written: Written, output: Path, *, dry_run: bool) -> str:
+def _size(written: Written, output: Path, *, dry_run: bool) -> str:
     size = f"{written.samples} samples of {written.series} series, {written.bytes} bytes"
     if dry_run:
         return f"{size}; no vendor is asked; about {span(written.samples / SAMPLES_PER_S)}"

@@ -40,7 +40,7 @@ SUMS = (
 NOWHERE = Window(0, 0)
 
 
-class Kind(Enum):
+class PastKind(Enum):
     """What is written."""
 
     COUNTERS = "counters"
@@ -99,14 +99,14 @@ class LedgerPast:
         """Let go of the ledger."""
         self._engine.dispose()
 
-    def families(self, kinds: Collection[Kind]) -> Iterator[tuple[Family, list[Load]]]:
+    def families(self, kinds: Collection[PastKind]) -> Iterator[tuple[Family, list[Load]]]:
         """Yield each family of ``kinds`` with what loads its series, by name and by labels."""
-        if Kind.COUNTERS in kinds:
+        if PastKind.COUNTERS in kinds:
             yield from self._counters()
-        if Kind.PERIODS in kinds:
+        if PastKind.PERIODS in kinds:
             yield from self._periods()
 
-    def number(self, kinds: Collection[Kind]) -> int:
+    def number(self, kinds: Collection[PastKind]) -> int:
         """Return how many series there may be at most."""
         return sum(len(loads) for _, loads in self.families(kinds))
 

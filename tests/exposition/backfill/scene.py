@@ -11,7 +11,7 @@ import httpx
 
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
-from exporter.exposition.backfill.source import Kind, LedgerPast
+from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.format import number, render_labels
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
@@ -139,10 +139,10 @@ class Scene:
         specs = {self.query.spec.key: self.query.spec}
         return LedgerPast(self.driver.url, FAMILIES, specs, self.labels)
 
-    def backfilled(self, kinds: Collection[Kind] = tuple(Kind), **changes: Any) -> str:
+    def backfilled(self, kinds: Collection[PastKind] = tuple(PastKind), **changes: Any) -> str:
         """Return the file that backfill writes."""
         file, past = io.StringIO(), self.opened()
-        given = {"step_ms": 4 * MINUTE_MS, "within": Window(0, END_MS)} | changes
+        given: dict[str, Any] = {"step_ms": 4 * MINUTE_MS, "within": Window(0, END_MS)} | changes
         openmetrics.write(past.families(kinds), put=file.write, advance=lambda _: None, **given)
         past.close()
         return file.getvalue()

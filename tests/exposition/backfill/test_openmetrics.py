@@ -9,10 +9,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from exporter.exposition.backfill.source import Kind
+from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.dashboards.promtool import needed
 from tests.exposition.backfill.scene import MINUTE_MS, Scene
+from tests.support.driver import scratch
 
 STEP_S = 240
 RECEIVED = "chatbot_messages_received_total"
@@ -35,7 +36,11 @@ def written(scene: Scene) -> str:
 def series(text: str) -> dict[Key, list[Sample]]:
     """Return samples by series, in the order of the file; fails where a series comes twice."""
     found: dict[Key, list[Sample]] = {}
-    every = (each for family in text_string_to_metric_families(text) for each in family.samples)
+    every = (
+        each
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for each in family.samples
+    )
     for key, same in groupby(every, lambda each: (each.name, tuple(sorted(each.labels.items())))):
         assert key not in found
         found[key] = list(same)
@@ -43,7 +48,8 @@ def series(text: str) -> dict[Key, list[Sample]]:
 
 
 def instant_ms(sample: Sample) -> int:
-    return round(float(sample.timestamp) * 1000)
+    assert isinstance(sample.timestamp, float)
+    return round(sample.timestamp * 1000)
 
 
 def test_every_series_is_in_order_dense_and_ends_before_the_first_poll(
@@ -81,7 +87,7 @@ def test_labels_are_those_of_a_scrape_without_empty_ones(scene: Scene, written: 
 
 @pytest.mark.parametrize("step_ms", [7 * MINUTE_MS, HOUR_MS, DAY_MS])
 def test_another_step_keeps_every_end_of_an_hour(scene: Scene, step_ms: int) -> None:
-    found = series(scene.backfilled([Kind.COUNTERS], step_ms=step_ms))
+    found = series(scene.backfilled([PastKind.COUNTERS], step_ms=step_ms))
 
     for samples in found.values():
         instants = [instant_ms(each) for each in samples]
@@ -117,7 +123,7 @@ def test_period_gauges_are_those_that_an_earlier_start_would_have_shown(tmp_path
             own[round(float(at_s) * 1000)] = samples[0].value
     compared = 0
 
-    for key, samples in series(late.backfilled([Kind.PERIODS])).items():
+    for key, samples in series(late.backfilled([PastKind.PERIODS])).items():
         values = {instant_ms(each): each.value for each in samples}
         for at_ms, value in shown.get(key, {}).items():
             before = [each for each in values if each <= at_ms]
@@ -134,14 +140,12 @@ def _without_empty(key: Key) -> Key:
     return key[0], tuple(pair for pair in key[1] if pair[1])
 
 
-def test_the_same_past_gives_the_same_bytes_and_blocks(
-    scene: Scene, written: str, tmp_path: Path
-) -> None:
+def test_the_same_past_gives_the_same_bytes_and_blocks(scene: Scene, written: str) -> None:
     assert scene.backfilled() == written
-    file = tmp_path / "past.om"
-    file.write_text(written, encoding="utf-8")
-
-    first, second = (blocks(file, tmp_path / name) for name in ("first", "second"))
+    with scratch() as folder:
+        file = folder / "past.om"
+        file.write_text(written, encoding="utf-8")
+        first, second = (blocks(file, folder / name) for name in ("first", "second"))
 
     assert first == second
     assert len(first) == len([*_samples(written)])
@@ -153,10 +157,11 @@ def _samples(text: str) -> Iterator[str]:
 
 def blocks(file: Path, folder: Path) -> list[str]:
     """Return the samples of the blocks that promtool makes of ``file``."""
-    promtool = needed("promtool")
     (folder / "wal").mkdir(parents=True)  # without one, it dumps nothing
-    for command in (["create-blocks-from", "openmetrics", str(file)], ["dump"]):
-        done = subprocess.run(  # noqa: S603 - promtool itself
-            [promtool, "tsdb", *command, str(folder)], check=True, capture_output=True, text=True
-        )
-    return sorted(done.stdout.splitlines())
+    _promtool("create-blocks-from", "openmetrics", str(file), str(folder))
+    return sorted(_promtool("dump", str(folder)).splitlines())
+
+
+def _promtool(*arguments: str) -> str:
+    command = [needed("promtool"), "tsdb", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from exporter.exposition.backfill.source import Kind
+from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS
 from tests.dashboards.live import Server, asked
 from tests.exposition.backfill.scene import END_MS, Scene, samples
@@ -40,20 +40,18 @@ def lived() -> Iterator[dict[str, Scene]]:
 
 
 @pytest.fixture(scope="module")
-def client(
-    lived: dict[str, Scene], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("prometheus")
-    file = folder / "all.om"
-    with file.open("w", encoding="utf-8") as out:
-        for scene in lived.values():
-            out.writelines(samples(scene.backfilled([Kind.COUNTERS])))
-            out.writelines(scene.scraped)
-        out.write("# EOF\n")
-    server = Server(folder, STEP_S)
-    server.load([file])
-    with server.running() as found:
-        yield found
+def client(lived: dict[str, Scene]) -> Iterator[httpx.Client]:
+    with scratch() as folder:
+        file = folder / "all.om"
+        with file.open("w", encoding="utf-8") as out:
+            for scene in lived.values():
+                out.writelines(samples(scene.backfilled([PastKind.COUNTERS])))
+                out.writelines(scene.scraped)
+            out.write("# EOF\n")
+        server = Server(folder, STEP_S)
+        server.load([file])
+        with server.running() as found:
+            yield found
 
 
 def increases(client: httpx.Client, family: str, since_ms: int) -> dict[str, float]:
