@@ -1,10 +1,13 @@
 """``backfill``: writes the past that the ledger knows to where the graphs are."""
 
+import asyncio
+import hashlib
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,14 +15,17 @@ import click
 import httpx
 
 from exporter.cli.explain import specs_of
-from exporter.cli.settings import config_option, fail_on, read_settings
+from exporter.cli.settings import certificates_here, config_option, fail_on, read_settings
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
+from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
+from exporter.exposition.backfill import receiver as receivers
 from exporter.exposition.backfill.openmetrics import Written
-from exporter.exposition.backfill.source import LedgerPast, PastKind, PastQuery
+from exporter.exposition.backfill.source import Families, LedgerPast, PastKind, PastQuery
 from exporter.format import span, stamp
+from exporter.ledger.progress import BackfillProgress
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
 
@@ -79,6 +85,19 @@ def _instant(_context: click.Context, _parameter: click.Parameter, given: str | 
     type=click.Path(path_type=Path, dir_okay=False),
     help="A file for: promtool tsdb create-blocks-from openmetrics.",
 )
+@click.option("--remote-write", "receiver", metavar="URL", help="A receiver of remote write.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["1", "2", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Remote write 1.0 or 2.0.",
+)
+@click.option(
+    "--web-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Users, tokens, headers and TLS for it, as in remote_write of prometheus.yml.",
+)
 @click.option(
     "--label", "given", multiple=True, callback=_labels, help="A label that the server adds."
 )
@@ -101,6 +120,9 @@ def command(
     since_ms: int | None,
     until_ms: int | None,
     output: Path | None,
+    receiver: str | None,
+    protocol: str,
+    web_config: Path | None,
     given: dict[str, str],
     server: str | None,
     step_ms: int,
@@ -114,25 +136,96 @@ def command(
     ends at its first poll, so that increase() over that instant is exact. Exits with 1 while
     history is still being read.
     """
-    if output is None:
-        raise click.UsageError("say where to write: --output FILE")
+    if (output is None) == (receiver is None):
+        raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
     clock = SystemClock()
     settings = read_settings(file, resolve=False)
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
+    labels = _server_labels(server) | given
     with fail_on():
-        past = _open(settings, name, _server_labels(server) | given)
-        now_ms = clock.now_ms()
-        within = Window(since_ms or 0, min(until_ms or now_ms, now_ms - openmetrics.NEWEST_MS))
-        with (
-            _progress(past.number(kinds), clock) as advance,
-            _replacing(output, dry_run=dry_run) as put,
-        ):
-            written = openmetrics.write(past.families(kinds), step_ms, within, put, advance)
+        past = _open(settings, name, labels)
+        newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
+        within = Window(since_ms or 0, min(until_ms or newest_ms, newest_ms))
+        with _progress(past.number(kinds), clock) as advance:
+            job = Job(past, kinds, step_ms, within, advance)
+            if output is not None:
+                said = _to_file(job, output, dry_run=dry_run)
+            elif dry_run:
+                said = _size(_measured(job))
+            else:
+                what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
+                to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
+                said = _to_receiver(job, to, clock)
         past.close()
     for line in _summary(past.queries, within, since_ms):
         click.echo(line)
-    click.echo(_size(written, output, dry_run=dry_run))
+    click.echo(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is written."""
+
+    past: LedgerPast
+    kinds: Sequence[PastKind]
+    step_ms: int
+    within: Window
+    advance: Callable[[int], None]
+
+    def families(self) -> Families:
+        return self.past.families(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A receiver, and the ledger where progress is noted; ``what`` tells one job from others."""
+
+    url: str
+    protocol: str
+    web_config: Path | None
+    ledger: str
+    what: str
+
+
+def _to_file(job: Job, output: Path, *, dry_run: bool) -> str:
+    if dry_run:
+        return _size(_measured(job))
+    with _replacing(output) as put:
+        written = openmetrics.write(job.families(), job.step_ms, job.within, put, job.advance)
+    return f"{output}: {written}"
+
+
+def _measured(job: Job) -> Written:
+    return openmetrics.write(job.families(), job.step_ms, job.within, len, job.advance)
+
+
+def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
+    try:
+        from exporter.exposition.backfill import remote_write  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise MachineError(
+            f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
+            "chatbot-exporter[remote-write]"
+        ) from None
+    digest = hashlib.blake2b(to.what.encode(), digest_size=16).hexdigest()
+    progress = BackfillProgress(to.ledger, f"remote write {digest}")
+
+    async def send() -> str:
+        async with receivers.client(to.web_config, certificates_here()) as client:
+            protocol = None if to.protocol == "auto" else int(to.protocol)
+            sender = remote_write.Sender(to.url, client, clock, protocol)
+            await remote_write.send_all(
+                job.families, sender, progress, job.advance, step_ms=job.step_ms, within=job.within
+            )
+        return str(sender.sent)
+
+    try:
+        return asyncio.run(send())
+    except remote_write.NotAccepted as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        progress.close()
 
 
 def _open(settings: Settings, name: str | None, labels: Mapping[str, str]) -> LedgerPast:
@@ -181,11 +274,8 @@ def _server_labels(url: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def _replacing(output: Path, *, dry_run: bool) -> Iterator[Callable[[str], object]]:
+def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
     """Yield what writes to a new file, which takes the place of ``output`` once it is whole."""
-    if dry_run:
-        yield len
-        return
     part = output.with_name(f"{output.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
@@ -228,8 +318,5 @@ def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None)
             yield f"{each.name}: not from {stamp(within.end_ms)} on"
 
 
-def _size(written: Written, output: Path, *, dry_run: bool) -> str:
-    size = f"{written.samples} samples of {written.series} series, {written.bytes} bytes"
-    if dry_run:
-        return f"{size}; no vendor is asked; about {span(written.samples / SAMPLES_PER_S)}"
-    return f"{output}: {size}"
+def _size(written: Written) -> str:
+    return f"{written}; no vendor is asked; about {span(written.samples / SAMPLES_PER_S)}"

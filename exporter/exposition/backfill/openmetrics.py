@@ -1,14 +1,14 @@
 """A file of OpenMetrics with instants, for ``promtool tsdb create-blocks-from openmetrics``."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from exporter.clock import MILLISECONDS
 from exporter.exposition.backfill.past import PastSeries
-from exporter.exposition.backfill.source import Load
+from exporter.exposition.backfill.source import Families
 from exporter.exposition.blocks import header
 from exporter.format import number, render_labels
-from exporter.model.samples import HOUR_MS, Family, Window
+from exporter.model.samples import HOUR_MS, Window
 
 NEWEST_MS = 3 * HOUR_MS
 """So much before the present a file ends: newer samples may be in the head of a running server."""
@@ -23,9 +23,13 @@ class Written:
     samples: int = 0
     bytes: int = 0
 
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.samples} samples of {self.series} series, {self.bytes} bytes"
+
 
 def write(
-    families: Iterable[tuple[Family, list[Load]]],
+    families: Families,
     step_ms: int,
     within: Window,
     put: Callable[[str], object],
@@ -41,10 +45,10 @@ def write(
         put(text)
         written.bytes += len(text.encode())
 
-    for family, loads in families:
+    for family, every in families:
         head = header(family, openmetrics=True).decode()
-        for load in loads:
-            past = load()
+        for found in every:
+            past = found.load()
             lines, number_of = _lines(past, step_ms, within)
             if number_of:
                 say(head + lines)

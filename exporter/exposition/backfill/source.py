@@ -26,8 +26,8 @@ from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
 from exporter.model.samples import Family, MetricType, Window
 
-Load = Callable[[], PastSeries]
-"""Reads one series, which costs more than to find it."""
+Families = Iterator[tuple[Family, list["FoundSeries"]]]
+"""Each family with its series, by labels."""
 LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
     bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
 )
@@ -46,6 +46,14 @@ class PastKind(Enum):
     COUNTERS = "counters"
     PERIODS = "period gauges"
     ENGAGEMENT = "engagement gauges"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSeries:
+    """A series that may have a past; to ``load`` it costs more than to find it."""
+
+    labels: Labels
+    load: Callable[[], PastSeries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +107,8 @@ class LedgerPast:
         """Let go of the ledger."""
         self._engine.dispose()
 
-    def families(self, kinds: Collection[PastKind]) -> Iterator[tuple[Family, list[Load]]]:
-        """Yield each family of ``kinds`` with what loads its series, by name and by labels."""
+    def families(self, kinds: Collection[PastKind]) -> Families:
+        """Yield the families of ``kinds``, always in the same order."""
         if PastKind.COUNTERS in kinds:
             yield from self._counters()
         if PastKind.PERIODS in kinds:
@@ -108,13 +116,13 @@ class LedgerPast:
 
     def number(self, kinds: Collection[PastKind]) -> int:
         """Return how many series there may be at most."""
-        return sum(len(loads) for _, loads in self.families(kinds))
+        return sum(len(found) for _, found in self.families(kinds))
 
-    def _counters(self) -> Iterator[tuple[Family, list[Load]]]:
+    def _counters(self) -> Families:
         for family, rows in self._rows():
             yield family, [self._counter(family, labels, row) for labels, row in rows]
 
-    def _periods(self) -> Iterator[tuple[Family, list[Load]]]:
+    def _periods(self) -> Families:
         for family, rows in self._rows():
             if not family.period:
                 continue
@@ -153,7 +161,7 @@ class LedgerPast:
             if labelled:
                 yield family, sorted(labelled, key=lambda each: each[0])
 
-    def _counter(self, family: Family, labels: Labels, row: sa.Row[Any]) -> Load:
+    def _counter(self, family: Family, labels: Labels, row: sa.Row[Any]) -> FoundSeries:
         past = self._by_id[row.query_id]
         length_ms, seam_ms = past.spec.granularity_ms, past.known.end_ms
 
@@ -179,9 +187,11 @@ class LedgerPast:
             scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in steps]
             return PastSeries(family, labels, [*scaled], seam_ms, start_ms)
 
-        return load
+        return FoundSeries(labels, load)
 
-    def _period(self, gauge: Family, key: tuple[int, str, Labels], members: list[int]) -> Load:
+    def _period(
+        self, gauge: Family, key: tuple[int, str, Labels], members: list[int]
+    ) -> FoundSeries:
         query_id, name, labels = key
         past = self._by_id[query_id]
 
@@ -192,7 +202,7 @@ class LedgerPast:
             steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, past.gaps)
             return PastSeries(gauge, labels, steps, past.known.end_ms)
 
-        return load
+        return FoundSeries(labels, load)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
