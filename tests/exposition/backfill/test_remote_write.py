@@ -275,13 +275,13 @@ def test_killed_at_every_request_nothing_is_lost_and_little_is_sent_twice(
     lost: bool,  # noqa: FBT001
 ) -> None:
     """``lost``: the request arrives, and the process ends before that is noted."""
-    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 200)
+    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 400)
 
     class Killed(BaseException):
         pass
 
     receiver = Receiver(ok)
-    whole, kills = -(-len(expected) // 200), 0
+    whole, kills = -(-len(expected) // 400), 0
 
     def killed_at_the_second() -> Handler:
         calls = count(1)
