@@ -1,6 +1,10 @@
 """``backfill``: what it writes where, and what it refuses."""
 
+import json
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,7 @@ def test_nothing_is_written_while_history_is_being_read(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("arguments", "labels", "said"),
     [
+        (("--remote-write", "http://x"), LABELS, "say where to write"),
         ((), (), "without job and instance these would be other series than the scraped ones"),
         ((), ("--label", "job=a", "--label", "instance="), "without instance"),
         (("--label", "target=x"), LABELS, "target is a label of ours"),
@@ -75,3 +80,46 @@ def test_a_wrong_use_is_named(
 
     assert done.exit_code == 2
     assert said in done.output
+
+
+def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+    metrics = [{"job": "bots", "instance": "here:1", "version": "1"}]
+
+    with prometheus(metrics) as url:
+        done = ran(scene, "--labels-from", url, labels=())
+        metrics.append({"job": "bots", "instance": "there:1"})
+        several = ran(scene, "--labels-from", url, labels=())
+        metrics.clear()
+        none = ran(scene, "--labels-from", url, labels=())
+
+    assert done.exit_code == 0, done.output
+    assert 'instance="here:1",job="bots"' in (scene.folder / "past.om").read_text("utf-8")
+    assert "scrapes several exporters; give --label job=" in several.output
+    assert "has no chatbot_exporter_build_info yet" in none.output
+    assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+
+
+@contextmanager
+def prometheus(metrics: list[dict[str, str]]) -> Iterator[str]:
+    """Answer instant queries for ``metrics`` on loopback."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            result = [{"metric": each, "value": [0, "1"]} for each in metrics]
+            body = json.dumps({"status": "success", "data": {"result": result}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

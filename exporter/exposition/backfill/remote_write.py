@@ -99,6 +99,8 @@ class Sender:
             asked_s = None
             try:
                 answer = await self._client.post(self._url, content=body, headers=headers)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise NotAccepted(f"--remote-write: {error}") from None
             except httpx.TransportError as error:
                 problem = f"no answer: {type(error).__name__}"
             else:
