@@ -146,7 +146,7 @@ def command(
     with fail_on():
         past = _open(settings, name, labels)
         newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
-        within = Window(since_ms or 0, min(until_ms or newest_ms, newest_ms))
+        within = Window(since_ms or 0, until_ms or newest_ms)
         with _progress(past.number(kinds), clock) as advance:
             job = Job(past, kinds, step_ms, within, advance)
             if output is not None:
