@@ -1,15 +1,20 @@
 """Reads the past of every series from the ledger, beside a running exporter, one by one."""
 
 import math
+import sys
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
+from exporter.exposition.backfill.engagement import gauges, steps
 from exporter.exposition.backfill.past import (
     Labels,
     PastSeries,
@@ -19,12 +24,14 @@ from exporter.exposition.backfill.past import (
     shown_periods,
 )
 from exporter.exposition.catalogue import period_gauge
+from exporter.exposition.engagement import calendar_of
 from exporter.format import stamp
 from exporter.ledger import engine
+from exporter.ledger.hours import MEASURES, read_hours
 from exporter.ledger.rows import decode_labels
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import Family, MetricType, Window
+from exporter.model.samples import HOUR_MS, Family, MetricType, Window
 
 Families = Iterator[tuple[Family, list["FoundSeries"]]]
 """Each family with its series, by labels."""
@@ -113,6 +120,8 @@ class LedgerPast:
             yield from self._counters()
         if PastKind.PERIODS in kinds:
             yield from self._periods()
+        if PastKind.ENGAGEMENT in kinds:
+            yield from self._engagement()
 
     def number(self, kinds: Collection[PastKind]) -> int:
         """Return how many series there may be at most."""
@@ -138,6 +147,33 @@ class LedgerPast:
             gauge = period_gauge(family)
             by_labels = sorted(members, key=lambda key: key[2])
             yield gauge, [self._period(gauge, key, members[key]) for key in by_labels]
+
+    def _engagement(self) -> Families:
+        for name in sorted(self._judged):
+            yield self._families[name], sorted(self._judged[name], key=lambda each: each.labels)
+
+    @cached_property
+    def _judged(self) -> dict[str, list[FoundSeries]]:
+        """Return what expected engagement showed, by family; a bot takes about a second."""
+        found: dict[str, list[FoundSeries]] = {}
+        for past in self._by_id.values():
+            spec = past.spec
+            if spec.granularity_ms != HOUR_MS or not MEASURES.keys() & spec.fields.keys():
+                continue
+            with self._transaction() as tx:
+                settled = read_hours(tx, spec, sys.maxsize)
+            if settled is None:
+                continue
+            number = max(0, past.known.end_ms - spec.settle_ms - settled.start_ms) // HOUR_MS
+            first_ms = settled.start_ms + HOUR_MS + spec.settle_ms
+            for bot, counts in settled.bots.items():
+                hours = HourlyCounts(settled.start_ms, counts[:number])
+                for (name, values), shown in gauges(bot, hours, calendar_of(spec)).items():
+                    family = self._families[name]
+                    labels = labels_of(family.labels, values, self._extra)
+                    each = _gauge(family, labels, shown, first_ms, past.known.end_ms)
+                    found.setdefault(name, []).append(each)
+        return found
 
     def _rows(self) -> Iterator[tuple[Family, list[tuple[Labels, sa.Row[Any]]]]]:
         columns = ("id", "query_id", "labels", "history", "retired", "state", "created_ms")
@@ -211,6 +247,15 @@ class LedgerPast:
                 yield tx
         except sa.exc.SQLAlchemyError as error:
             raise LedgerError(f"the ledger cannot be read: {engine.cause(error)}") from error
+
+
+def _gauge(
+    family: Family, labels: Labels, values: "array[float]", first_ms: int, end_ms: int
+) -> FoundSeries:
+    def load() -> PastSeries:
+        return PastSeries(family, labels, steps(values, first_ms), end_ms)
+
+    return FoundSeries(labels, load)
 
 
 def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:

@@ -267,6 +267,7 @@ def test_a_receiver_that_is_down_ends_it_after_some_tries(scene: Scene) -> None:
     assert len(receiver.requests) == remote_write.TRIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [False, True])
 def test_killed_at_every_request_nothing_is_lost_and_little_is_sent_twice(
     scene: Scene,
