@@ -42,7 +42,7 @@ test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the
 	$(PY) -m coverage run -m pytest -n 2 $(BY_FILE) -m "not slow" tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
-	$(PY) -m pytest -n 2 $(BY_FILE) -m slow tests
+	$(PY) -m pytest -n 3 $(BY_FILE) -m slow tests  # one more than cores: they wait for processes
 
 check: lint types imports deps  ## format, lint, types, imports, dependencies, spelling
 

@@ -217,6 +217,7 @@ class App:
             families=self._families,
             reading=environment.reading if self._ledger.shared else None,
             engagement=self._engagement,
+            abandon=self._abandon,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
@@ -283,6 +284,9 @@ class App:
     def _poll_ended(self, ended: PollResult) -> None:
         self._recent.note(ended)
         self._publisher.ended(ended.key, committed=ended.outcome != Reason.LEDGER)
+
+    async def _abandon(self) -> None:
+        await self._poller.abandon()
 
     def _context(self) -> PollContext:
         return PollContext(

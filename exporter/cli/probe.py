@@ -1,7 +1,7 @@
 """``check-config --probe``: one real read of each project or bot, and the outcome as text."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.budget import take_at
 from exporter.model.query import Budget, PollRequest
-from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to, floor_to
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
@@ -152,10 +152,10 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
     return Outcome(*name, good=True, text=f"answered in {took}, {found}")
 
 
-async def _first_rows(readings: AsyncIterator[Reading]) -> int:
+async def _first_rows(readings: Readings) -> int:
     """Return how many rows the first reading that was asked of the provider has."""
     rows = 0
-    async with aclosing(readings) as each:  # type: ignore[type-var]
+    async with aclosing(readings) as each:
         async for reading in each:
             rows = sum(
                 len(part)

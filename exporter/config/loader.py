@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from exporter.config.rules import check_targets, check_whole, unknown_provider
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read, unusable
-from exporter.config.values import kind_of, ledger_url_from
+from exporter.config.values import kind_of, ledger_url_from, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
@@ -150,7 +150,10 @@ class _Validation:
                 self.problems += [self.source.problem(key, "cannot be a default") for key in own]
             given = {key: value for key, value in given.items() if key not in apart}
         wrong = [each for each in self.errors(model, given) if each.kind != "missing"]
-        self.problems += [each.located(self.source, steps) for each in wrong]
+        for each in wrong:
+            unknown = each.key if apart is self.providers else None  # perhaps a provider's name
+            hint = each.hint or (suggestion(unknown[-1], apart) if unknown else "")
+            self.problems.append(replace(each, hint=hint).located(self.source, steps))
         keys = {(each.key or each.path)[:1] for each in wrong}
         if () in keys:
             return {}

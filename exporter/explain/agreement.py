@@ -138,7 +138,7 @@ class Comparer:
         vendor: Sums = defaultdict(float)
         ledger: Sums = defaultdict(float)
         try:
-            async with aclosing(asked.read(api, self._request(spec, window))) as each:  # type: ignore[type-var]
+            async with aclosing(asked.read(api, self._request(spec, window))) as each:
                 async for reading in each:
                     self._add(reading.within(window), spec, vendor, ledger)
         except (ProviderError, LedgerError) as error:

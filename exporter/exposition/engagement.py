@@ -4,7 +4,7 @@ A query's bots are learnt once a day, and when more of the past has been read.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -222,10 +222,20 @@ class EngagementGauges:
         )
         due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
         if self._specs.get(key) is spec:
+            self._take_over(key, bots)
             self._judged[key] = _Judged(learnt, hours, bots, late, None if late else due_ms)
             self._page.put(
                 (key[0], OWNER + key[1]), [sample for bot in bots for sample in _samples(bot)]
             )
+
+    def _take_over(self, key: QueryKey, bots: Iterable[BotEngagement]) -> None:
+        """Show no bot twice: what another query of the target counts of it is now the worse."""
+        mine = {bot.labels for bot in bots}
+        for other, judged in list(self._judged.items()):
+            same = other[0] == key[0] and other != key
+            if same and not mine.isdisjoint(bot.labels for bot in judged.bots):
+                self._remove(other)
+                self.note(other)
 
     async def _learn(self, spec: QuerySpec, calendar: Calendar) -> _Learnt:
         """Learn the query's bots one by one, so that no poll waits for all of them."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Self
@@ -12,15 +12,16 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerError, NotConfigured, Reason
 from exporter.exposition.engagement import BotEngagement, EngagementGauges
+from exporter.exposition.failover import Failover, nothing
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
-from exporter.ledger.replicas import Mark, Version
+from exporter.ledger.replicas import Changes, Mark, Version
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import Family
+from exporter.model.samples import Family, SelfCount
 from exporter.telemetry.counters import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,8 @@ class Publisher:
     """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock.
 
     On a ledger that is shared with other replicas ``verify`` follows theirs, and ``reading`` runs
-    beside ``offload``, so that a scrape waits for no poll's transaction.
+    beside ``offload``, so that a scrape waits for no poll's transaction. ``abandon`` ends polls under
+    way, of which a ledger that has another server may not know.
 
     A reload may remove queries whenever something is awaited.
     """
@@ -69,6 +71,7 @@ class Publisher:
         families: Mapping[str, Family],
         engagement: EngagementGauges,
         reading: Offload | None = None,
+        abandon: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         self._ledger = ledger
         self._engagement = engagement
@@ -89,6 +92,8 @@ class Publisher:
         self._uncommitted: set[QueryKey] = set()
         self._changed_targets: set[str] = set()
         self._version: Version = {}
+        self._self_counts: dict[SelfCount, float] = {}
+        self._failover = Failover(clock, abandon)
         self._refreshing = asyncio.Lock()
         self._refreshes = 0
         self.verified = not ledger.shared
@@ -167,20 +172,33 @@ class Publisher:
     async def _follow(self) -> bool:
         try:
             changes = await self._reading(partial(self._ledger.changes, self._version))
-            if changes.went_back:
-                await self._restore()
+            if changes.server != self._ledger.server:
+                await self._follow_server(changes)
             changed = {key for key, mark in changes.marks.items() if self._is_newer(key, mark)}
             if changed or self._unread:
                 await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
         except LedgerError:
             return False
         self._version = changes.version
-        return True
+        over = self._failover.is_over(changes)
+        if over:
+            self._ledger.resume_claims()
+        return over
+
+    async def _follow_server(self, changes: Changes) -> None:
+        """Go on with a server that may lack what was shown: a failover, or only a restart."""
+        noticed = self._failover.notice(changes)
+        await self._failover.abandon()
+        if noticed.went_back:
+            await self._restore()
+        confirm = partial(self._ledger.confirm, noticed.server, noticed.version)
+        await self._offload(confirm)
+        self._failover.noticed = None
 
     async def _restore(self) -> None:
         """Raise the counters of a ledger that has become an older state to what was shown."""
         log.warning("the ledger is an older state of itself: counters keep what was shown")
-        await self._offload(self._ledger.resync)
+        await self._offload(partial(self._ledger.resync, self._self_counts))
         for key in self._specs:
             shown = self._page.shown(key)
             await self._offload(partial(self._ledger.raise_counters, key, shown))
@@ -277,7 +295,9 @@ class Publisher:
             view = await self._reading(partial(self._ledger.view, key))
             if self._ledger.shared:
                 counts = partial(self._ledger.self_counts, key[0])
-                self._telemetry.restore(await self._reading(counts))
+                found = await self._reading(counts)
+                self._self_counts |= found
+                self._telemetry.restore(found)
         except NotConfigured:
             view = None
         self._unread.discard(key)

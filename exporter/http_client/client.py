@@ -149,11 +149,12 @@ class ApiClient:
     async def _send_once(self, call: ApiCall) -> Response:
         async with self._gate:
             await self._pacer.wait()
-            self.may_send()
+            message = await self._message(call)
+            self.may_send()  # at the last moment: to read the key may take seconds
             started = self._clock.monotonic()
             code = "error"
             try:
-                answer = await self._transport.send(await self._message(call))
+                answer = await self._transport.send(message)
                 code = _code_class(answer.status)
             finally:
                 self._observe(code, self._clock.monotonic() - started)

@@ -56,6 +56,13 @@ def take(tx: sa.Connection, limit: Budget, clock: Clock, *, waited: bool = False
     return max(0, ready_ms - now_ms)
 
 
+def note_spent(tx: sa.Connection, name: str, spent_ms: int) -> None:
+    """Note a call that a ledger which lost commits may not know."""
+    upsert(tx, budget, [(name, spent_ms, 0)])
+    older = (budget.c.name == name) & (budget.c.spent_ms < spent_ms)
+    tx.execute(sa.update(budget).where(older).values(spent_ms=spent_ms))
+
+
 def left(tx: sa.Connection, limit: Budget, now_ms: int) -> BudgetState:
     """Return what is left of ``limit``; takes nothing."""
     row = tx.execute(sa.select(budget).where(budget.c.name == limit.name)).one_or_none()

@@ -244,9 +244,11 @@ def raise_to(
         else:
             row = _insert(tx, spec, families, found, each.created_ms or now_ms)
         visible = row.c if row.held is None else row.held
-        if visible >= each.value:
+        per_unit = families[each.family].per_unit
+        wanted = each.value if per_unit == 1 else round(each.value * per_unit)
+        if visible >= wanted:
             continue
-        missing = max(0.0, each.value - row.c)
+        missing = max(0.0, wanted - row.c)
         tx.execute(
             sa.update(series)
             .where(series.c.id == row.id)
@@ -268,10 +270,18 @@ def add_self_counts(
     sums: defaultdict[SelfCount, float] = defaultdict(float)
     for name, amount in counts:
         sums[name] += amount
-    rows = [
+    upsert(tx, self_counter, _self_rows(sums), "v = self_counter.v + excluded.v")
+    return dict(sums)
+
+
+def raise_self_counts(tx: sa.Connection, shown: Mapping[SelfCount, float]) -> None:
+    """Raise the persisted self counters to what was ``shown``."""
+    upsert(tx, self_counter, _self_rows(shown), "v = GREATEST(self_counter.v, excluded.v)")
+
+
+def _self_rows(counts: Mapping[SelfCount, float]) -> list[tuple[object, ...]]:
+    return [
         (name, msgspec.json.encode(dict(labels), order="sorted").decode(), amount, target)
-        for (name, labels), amount in sorted(sums.items())  # replicas lock rows in one order
+        for (name, labels), amount in sorted(counts.items())  # replicas lock rows in one order
         for target in [dict(labels)["target"]]
     ]
-    upsert(tx, self_counter, rows, "v = self_counter.v + excluded.v")
-    return dict(sums)

@@ -25,9 +25,9 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-NEWEST = "5"
+NEWEST = "6"
 """The schema that this program writes: the last of ``migrations/versions``."""
-WROTE = "wrote"
+WROTE, SERVER = "wrote", "server"
 WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 OURS = frozenset({REVISION.name, "self_counter"})
@@ -125,6 +125,11 @@ def open_engine(url: str, clock: Clock, *, allow_network_fs: bool = False) -> Op
         raise LedgerError(f"{_place(made)}: {cause(error)}; {_hint(made, error)}") from error
     names = () if path is None else (path, Path(f"{path}-wal"), Path(f"{path}-shm"))
     return replace(opened, files=tuple(name for name in names if name.exists()), check=check)
+
+
+def server_of(connection: sa.Connection) -> int:
+    """Return which run of which server has this transaction; 0 where there is but one."""
+    return int(connection.info.get(SERVER, 0))
 
 
 def has_written(connection: sa.Connection) -> bool:

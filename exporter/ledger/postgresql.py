@@ -43,6 +43,8 @@ CONNECT = {
 OLDEST = 10  # psycopg 3 supports no older server
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+STARTED_US = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+"""Tells the runs of servers apart: a failover leads to another one."""
 STANDBY = "the server is a standby, which is read-only"
 CONFLICTS = frozenset({
     "40001",  # serialization_failure
@@ -101,23 +103,24 @@ def allow_minutes(connection: sa.Connection) -> None:
 def _begin(clock: Clock | None, connection: sa.Connection) -> None:
     sent_s = clock.monotonic() if isinstance(clock, DatabaseClock) else 0.0
     try:
-        at_ms, standby = _set_bounds(TRANSACTION_MS, connection)
+        at_ms, server, standby = _set_bounds(TRANSACTION_MS, connection)
     except sa.exc.DBAPIError:
         connection.invalidate()  # a pooler keeps it though its server is gone
         raise
     if standby:
         connection.invalidate()  # a new connection may lead to the primary
         raise sa.exc.OperationalError("", {}, psycopg.OperationalError(STANDBY))
+    connection.info["server"] = server
     if isinstance(clock, DatabaseClock):
         clock.hear(at_ms, sent_s)
 
 
-def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, bool]:
-    """Bound the statements of the transaction; return the server's time and if it is a standby."""
+def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, int, bool]:
+    """Bound the transaction; return the server's time, its run, and whether it is a standby."""
     calls = (f"set_config('{name}', '{ms}', true)" for name, ms in bounds.items())
-    row = connection.exec_driver_sql(f"SELECT {NOW_MS}, pg_is_in_recovery(), {', '.join(calls)}")
-    at_ms, standby, *_ = row.one()
-    return at_ms, standby
+    asked = (NOW_MS, STARTED_US, "pg_is_in_recovery()", *calls)
+    at_ms, server, standby, *_ = connection.exec_driver_sql(f"SELECT {', '.join(asked)}").one()
+    return at_ms, server, standby
 
 
 class _Connection(psycopg.Connection[Any]):

@@ -8,6 +8,7 @@ when a page was made says which queries have to be read again.
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -30,13 +31,18 @@ ALIVE_MS = 60_000
 class Changes:
     """What has changed since a version, and the version now.
 
-    ``went_back`` says that the ledger is an older state than the one of that version, such as after
-    a failover to a server that had not received everything.
+    ``server`` is the run of the server that answered. ``went_back`` says that the ledger lacks
+    commits of that version, such as after a failover to a server that had not received them.
+    ``alive`` are the other replicas that run; ``unconfirmed`` are those that have not confirmed yet that
+    the ledger on this server has at least what they have shown.
     """
 
     version: Version
     marks: Mapping[QueryKey, Mark]
+    server: int = 0
     went_back: bool = False
+    alive: frozenset[str] = frozenset()
+    unconfirmed: frozenset[str] = frozenset()
 
 
 def mark(
@@ -50,22 +56,47 @@ def mark(
     tx.execute(own.values(version=number, seen_ms=now_ms))
 
 
-def read_changes(tx: sa.Connection, since: Version) -> Changes:
-    """Return which queries have changed since the version ``since``."""
-    rows = tx.execute(sa.select(replica)).all()
-    version: dict[str, int] = {row.holder: row.version for row in rows}
-    moved = [holder for holder, number in version.items() if number != since.get(holder)]
-    went_back = any(version.get(holder, -1) < number for holder, number in since.items())
-    if not moved and not went_back:
-        return Changes(version, {})
-    newer = [
-        (query.c.changed_by == holder) & (query.c.changed > since.get(holder, 0))
-        for holder in moved
-    ]
-    which = sa.true() if went_back else sa.or_(*newer)
-    columns = query.c.target, query.c.name, query.c.changed_by, query.c.changed
-    found = tx.execute(sa.select(*columns).where(which))
-    return Changes(version, {(row[0], row[1]): (row[2], row[3]) for row in found}, went_back)
+def read_changes(
+    tx: sa.Connection, since: Version, holder: str, servers: tuple[int, int], now_ms: int
+) -> Changes:
+    """Return which queries have changed since the version ``since``.
+
+    ``servers`` are the one that ``holder`` has confirmed and the one that answers. One statement
+    reads versions and marks: between two, a query could be marked anew by a replica whose former
+    number was read before, and neither change would be seen.
+    """
+    known = sa.case(dict(since), value=replica.c.holder, else_=0) if since else sa.literal(0)
+    newer = (query.c.changed_by == replica.c.holder) & (query.c.changed > known)
+    marked = query.c.target, query.c.name, query.c.changed_by, query.c.changed
+    found = tx.execute(sa.select(*replica.c, *marked).select_from(replica).outerjoin(query, newer))
+    rows: dict[str, Any] = {}
+    marks: dict[QueryKey, Mark] = {}
+    for row in found:
+        rows[row.holder] = row
+        if row.name is not None:
+            marks[row.target, row.name] = row.changed_by, row.changed
+    confirmed, server = servers
+    others = {name: row for name, row in rows.items() if name != holder and row.seen_ms > 0}
+    return Changes(
+        version={name: row.version for name, row in rows.items()},
+        marks=marks,
+        server=server,
+        went_back=any(_lacks(rows.get(name), n, confirmed, server) for name, n in since.items()),
+        alive=frozenset(n for n, row in others.items() if row.seen_ms > now_ms - ALIVE_MS),
+        unconfirmed=frozenset(name for name, row in others.items() if row.server != server),
+    )
+
+
+def _lacks(row: Any, number: int, confirmed: int, server: int) -> bool:
+    """Say whether the ledger lacks the commit ``number`` of the replica with this row.
+
+    On a new server a replica may have gone on counting from what was lost: ``kept`` is up to where
+    the server had its commits. A row that is gone on the same server was pruned.
+    """
+    if row is None:
+        return confirmed != server
+    moved = confirmed != server and row.server == server
+    return bool((row.kept if moved else row.version) < number)
 
 
 def prune(tx: sa.Connection, now_ms: int) -> None:
@@ -73,9 +104,16 @@ def prune(tx: sa.Connection, now_ms: int) -> None:
     tx.execute(sa.delete(replica).where(replica.c.seen_ms <= now_ms - KEPT_MS))
 
 
-def register(tx: sa.Connection, holder: str, now_ms: int) -> None:
-    """Let ``holder`` be a replica, whose settings are not known yet."""
-    upsert(tx, replica, [(holder, 0, b"", 0, now_ms)])
+def register(tx: sa.Connection, holder: str, now_ms: int, server: int = 0) -> None:
+    """Let ``holder`` be a replica, whose settings are not known yet; new, it has shown nothing."""
+    upsert(tx, replica, [(holder, 0, b"", 0, now_ms, server, 0)])
+
+
+def confirm(tx: sa.Connection, holder: str, server: int, kept: int, now_ms: int) -> None:
+    """Note that the ledger on ``server`` has what ``holder`` has shown, and kept its commits."""
+    register(tx, holder, now_ms)
+    own = sa.update(replica).where(replica.c.holder == holder)
+    tx.execute(own.values(server=server, kept=kept, seen_ms=now_ms))
 
 
 def beat(tx: sa.Connection, holder: str, now_ms: int) -> None:

@@ -41,6 +41,7 @@ from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
 TRIES = 6
+UNCONFIRMED = 0
 LONG_S = 1.0
 PAUSE_S = 2.0
 """After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
@@ -81,6 +82,8 @@ class Ledger:
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._version = 0
+        self._server: int | None = None
+        self._claiming = True
         self._generation = 0
         self._in_force = True
         self._key: bytes | None = None
@@ -114,7 +117,7 @@ class Ledger:
     def close(self) -> None:
         """Release claims and the file; claims that cannot be released expire."""
         try:
-            with self._transaction() as tx:
+            with self._transaction(anywhere=True) as tx:
                 claims.release(tx, self._holder)
                 if self.shared:
                     replicas.beat(tx, self._holder, 0)
@@ -126,16 +129,20 @@ class Ledger:
 
     @_repeated
     def sync_queries(
-        self, specs: Sequence[QuerySpec], renames: Mapping[str, str] | None = None
+        self,
+        specs: Sequence[QuerySpec],
+        renames: Mapping[str, str] | None = None,
+        *,
+        anywhere: bool = False,
     ) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
-        with self._transaction() as tx:
-            now_ms = self._clock.now_ms()
+        with self._transaction(anywhere=anywhere) as tx:
+            now_ms, server = self._clock.now_ms(), engine.server_of(tx)
             if any(spec.stream for spec in specs):
                 self._take_key(tx)
             if self.shared:
                 tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
-                replicas.register(tx, self._holder, now_ms)
+                replicas.register(tx, self._holder, now_ms, server if self._server is None else 0)
                 digest = settings.digest(specs)
                 generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
                 replicas.note_generation(tx, self._holder, digest, generation, now_ms)
@@ -145,6 +152,8 @@ class Ledger:
                 self._sync(tx, specs, renames or {}, generation)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
+        if self._server is None:
+            self._server = server
         self._generation, self._in_force = generation, in_force
         self._specs = {spec.key: spec for spec in specs}
         self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
@@ -185,20 +194,60 @@ class Ledger:
             replicas.mark(tx, (self._holder, self._version), ids, self._clock.now_ms())
 
     def changes(self, since: Version) -> Changes:
-        """Return what queries of a shared ledger have changed since the version ``since``."""
-        with self._transaction() as tx:
-            return replicas.read_changes(tx, since)
+        """Return what queries of a shared ledger have changed since the version ``since``.
 
-    def resync(self) -> None:
-        """Bring a ledger that has become an older state in line with the settings again."""
+        From when the ledger may lack commits until ``confirm`` nothing else is read or written.
+        """
+        with self._transaction(anywhere=True) as tx:
+            now_ms, servers = self._clock.now_ms(), (self.server, engine.server_of(tx))
+            found = replicas.read_changes(tx, since, self._holder, servers, now_ms)
+        if found.went_back or found.server != self.server:
+            self._server = UNCONFIRMED
+        return found
+
+    @property
+    def server(self) -> int:
+        """Return the run of the server that was confirmed; claims of another one are lost."""
+        return self._server or UNCONFIRMED
+
+    def resync(self, counted: Mapping[SelfCount, float]) -> None:
+        """Bring a ledger that has become an older state in line with settings and self counters."""
         self._last = {}
-        self.sync_queries(list(self._specs.values()))
+        self._raise_self_counts(counted)
+        self.sync_queries(list(self._specs.values()), anywhere=True)
+
+    @_repeated
+    def _raise_self_counts(self, counted: Mapping[SelfCount, float]) -> None:
+        with self._transaction(anywhere=True) as tx:
+            counters.raise_self_counts(tx, counted)
+
+    @_repeated
+    def confirm(self, server: int, version: Version) -> None:
+        """Say that the ledger on ``server`` has what was shown; it had commits up to ``version``.
+
+        Claims of this replica have ended there, and calls that it spent are spent there. Nothing is
+        claimed before ``resume_claims``: others may still be at what they had claimed elsewhere.
+        """
+        with self._transaction(anywhere=True) as tx:
+            self._expect(tx, server)
+            kept, now_ms = version.get(self._holder, 0), self._clock.now_ms()
+            claims.release(tx, self._holder)
+            for name, spent_s in self._spent_s.items():
+                ago_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
+                budgets.note_spent(tx, name, now_ms - ago_ms)
+            replicas.confirm(tx, self._holder, server, kept, now_ms)
+            self._claiming = False
+        self._server = server
+
+    def resume_claims(self) -> None:
+        """Claim again: no other replica has anything under way that the ledger does not know."""
+        self._claiming = True
 
     @_repeated
     def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
         """Raise the counters of a query to what was ``shown``; the rest is overhang."""
         spec = self._specs.get(key)
-        with self._transaction() as tx:
+        with self._transaction(anywhere=True) as tx:
             ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
             if spec is not None and ids:
                 now_ms = self._clock.now_ms()
@@ -254,6 +303,8 @@ class Ledger:
     @_repeated
     def claim(self) -> Claim | None:
         """Claim the query that is due longest; None when nothing is due."""
+        if not self._claiming:
+            return None
         with self._transaction() as tx:
             now_ms = self._clock.now_ms()
             claim = claims.claim_due(tx, self._holder, now_ms, self._generation)
@@ -268,6 +319,8 @@ class Ledger:
 
         Targets in ``yielding`` can be claimed although they are polled.
         """
+        if not self._claiming:
+            return None
         with self._transaction() as tx:
             now_ms = self._clock.now_ms()
             return claims.next_due_ms(tx, self._holder, now_ms, self._generation, yielding)
@@ -275,6 +328,8 @@ class Ledger:
     @_repeated
     def claim_slice(self) -> Claim | None:
         """Claim a slice of the past of a query whose target has nothing better to do."""
+        if not self._claiming:
+            return None
         with self._transaction() as tx:
             now_ms = self._clock.now_ms()
             return slices.claim(tx, self._holder, self._specs, now_ms, self._generation)
@@ -525,12 +580,15 @@ class Ledger:
             return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, *, anywhere: bool = False) -> Iterator[sa.Connection]:
+        """Yield a transaction; ``anywhere``: also on a server that is not confirmed yet."""
         started = self._clock.monotonic()
         if started < self._retry_at:
             raise self._failed("the ledger did not answer a moment ago")
         try:
             with self._engine.begin() as tx:
+                if not anywhere and self._server is not None:
+                    self._expect(tx, self._server)
                 yield tx
                 if lost := self._opened.displaced():
                     raise self._failed(lost)
@@ -546,6 +604,12 @@ class Ledger:
             raise self._failed(f"the ledger refused a transaction: {said}") from error
         if self._writes is not None:
             self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
+
+    def _expect(self, tx: sa.Connection, server: int) -> None:
+        """Raise ``LedgerError`` where the transaction is not on ``server``."""
+        if engine.server_of(tx) != server:
+            tx.invalidate()  # of two connections one may still lead to the former server
+            raise self._failed("the ledger has another server, whose state is not confirmed yet")
 
     def _failed(self, message: str) -> LedgerError:
         error = LedgerError(message)

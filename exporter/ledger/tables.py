@@ -178,6 +178,8 @@ replica = sa.Table(
     sa.Column("settings", sa.LargeBinary, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("seen_ms", sa.BigInteger, nullable=False),
+    sa.Column("server", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("kept", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 installation = sa.Table(

@@ -1,6 +1,6 @@
 """The vocabulary of samples: families, series, windows, and what one read says of a window."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -159,6 +159,10 @@ class Reading:
         inside = Window(min(max(self.window.start_ms, window.start_ms), end_ms), end_ms)
         counts = [row for row in self.counts if inside.holds(row[1])]
         return Reading(inside, counts=counts, kept=self.kept)
+
+
+Readings: TypeAlias = AsyncGenerator[Reading, None]
+"""The readings of one poll, oldest first; see ``Query.read``."""
 
 
 def floor_to(instant_ms: int, step_ms: int) -> int:

@@ -66,7 +66,7 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
         memo=claim.memo,
     )
     readings = scheduled.query.read(scheduled.api, request)
-    async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
+    async with aclosing(readings) as each:
         async for reading in each:
             apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms, past=True)
             async with context.slices:

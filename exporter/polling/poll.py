@@ -137,7 +137,7 @@ async def _read(
     asked = window if past is None else Window(past.start_ms, window.end_ms)
     request = _request(context, spec, claim, asked, started_ms)
     readings = scheduled.query.read(scheduled.api, request)
-    async with aclosing(readings) as each:  # type: ignore[type-var] # generators, all of them
+    async with aclosing(readings) as each:
         async for reading in each:
             for part, older in _parts(reading, window, past):
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)

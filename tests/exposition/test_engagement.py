@@ -195,6 +195,27 @@ def test_messages_are_a_bots_engagement_else_its_interactions(shop: Callable[...
     assert ends == {"shop": 2400, "faq": 2 * 7 * 24}
 
 
+def test_a_bot_that_another_query_measures_better_is_on_the_page_once(
+    shop: Callable[..., Shop],
+) -> None:
+    bot = shop(lookback_ms=14 * DAY_MS)
+    queries = [bot.driver.spec, spec(name="turns", lookback_ms=14 * DAY_MS)]
+    bot.driver.sync(*queries)
+    bot.gauges.restart({each.key: each for each in queries})
+    bot.driver.poll({}, counts=[((INTERACTIONS, ("shop", "", "")), h, 7.0) for h in steady(14)])
+    assert bot.shown()["24h"] == 7 * 24
+
+    bot.driver.poll(steady(14))
+    bot.gauges.note(queries[1].key)
+    bot.gauges.tick()
+    asyncio.run(bot.gauges.work())
+    lines = b"".join(bot.page.scrape(openmetrics=False, gzip=False)).splitlines()
+
+    series = [line.rpartition(b" ")[0] for line in lines if not line.startswith(b"#")]
+    assert len(series) == len(set(series))
+    assert bot.shown()["24h"] == 2400
+
+
 def test_only_so_many_bots_are_judged_as_the_cap_lets(shop: Callable[..., Shop]) -> None:
     bot = shop(lookback_ms=14 * DAY_MS, caps={"chatbot_engagement": 12})
 

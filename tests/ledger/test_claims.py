@@ -13,6 +13,8 @@ from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
 EXPIRY_MS = 30_000
+NEWEST = 9
+"""A generation of settings that none is newer than."""
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def tx(driver: LedgerDriver) -> Iterator[sa.Connection]:
 
 def won(tx: sa.Connection) -> list[Claim]:
     """Return the claims that three get who try one after another."""
-    found = [claims.claim_due(tx, holder, START_MS) for holder in ("a", "b", "c")]
+    found = [claims.claim_due(tx, holder, START_MS, NEWEST) for holder in ("a", "b", "c")]
     return [each for each in found if each is not None]
 
 
@@ -32,13 +34,13 @@ def test_one_of_several_claimers_wins(tx: sa.Connection) -> None:
 
 
 def test_a_query_whose_claim_is_released_is_due_at_once(tx: sa.Connection) -> None:
-    assert claims.claim_due(tx, "a", START_MS) is not None
-    assert claims.next_due_ms(tx, "a", START_MS) is None
+    assert claims.claim_due(tx, "a", START_MS, NEWEST) is not None
+    assert claims.next_due_ms(tx, "a", START_MS, NEWEST) is None
 
     claims.release(tx, "a")
 
-    assert claims.next_due_ms(tx, "a", START_MS) == START_MS
-    assert claims.claim_due(tx, "b", START_MS) is not None
+    assert claims.next_due_ms(tx, "a", START_MS, NEWEST) == START_MS
+    assert claims.claim_due(tx, "b", START_MS, NEWEST) is not None
 
 
 @pytest.mark.parametrize(("after_ms", "renewed"), [(EXPIRY_MS, False), (EXPIRY_MS + 10_000, True)])
@@ -47,13 +49,13 @@ def test_a_claim_can_be_taken_when_it_expires(
     after_ms: int,
     renewed: bool,  # noqa: FBT001
 ) -> None:
-    first = claims.claim_due(tx, "a", START_MS)
+    first = claims.claim_due(tx, "a", START_MS, NEWEST)
     assert first is not None
     if renewed:
         assert claims.renew(tx, [first], START_MS + 10_000) == [first]
 
-    early = claims.claim_due(tx, "b", START_MS + after_ms - 1)
-    taken = claims.claim_due(tx, "b", START_MS + after_ms)
+    early = claims.claim_due(tx, "b", START_MS + after_ms - 1, NEWEST)
+    taken = claims.claim_due(tx, "b", START_MS + after_ms, NEWEST)
 
     assert early is None
     assert taken is not None

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 
 from exporter.clock import DatabaseClock, SystemClock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError, NotConfigured
-from exporter.ledger import claims
+from exporter.ledger import claims, engine
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import metadata
 from exporter.model.families import NORMALISED
@@ -26,6 +26,7 @@ CLOCK = SystemClock()
 AHEAD_MS = 90_000
 ACCOUNT = Budget("account", HOUR_MS, margin_ms=60_000)
 Open = Callable[..., Ledger]
+State = dict[sa.Table, list[dict[str, Any]]]
 T = TypeVar("T")
 
 
@@ -189,6 +190,24 @@ def test_what_one_replica_commits_another_is_told_to_read(replica: Open) -> None
     assert not changes.went_back
 
 
+def test_a_query_that_changes_while_changes_are_read_is_among_them(replica: Open) -> None:
+    one, other, reader = (replica(spec()) for _ in range(3))
+    version = reader.changes({}).version
+    count(one, 5)
+    overtaking = iter([partial(count, other, 9)])
+
+    def overtake(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM replica" in statement:
+            next(overtaking, lambda: None)()
+
+    sa.event.listen(reader._engine, "after_cursor_execute", overtake)
+    first = reader.changes(version)
+    second = reader.changes(first.version)
+
+    assert next(overtaking, None) is None
+    assert set(first.marks) == set(second.marks) == {("shop", "hourly")}
+
+
 def test_a_zero_that_one_replica_has_shown_is_confirmed_for_all(replica: Open) -> None:
     one, other = replica(spec()), replica(spec())
     count(one, 5)
@@ -297,18 +316,17 @@ def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open
     assert one.superseded() == []
 
 
-def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> None:
-    ledger = replica(spec())
-    for n in (5, 9):
-        count(ledger, n)
-    assert shown(ledger) == [4]
+def state_of(ledger: Ledger) -> State:
+    """Return all rows, as a standby has received them up to now."""
     with ledger._engine.begin() as tx:
-        older = {
+        return {
             table: [dict(row) for row in tx.execute(sa.select(table)).mappings()]
             for table in metadata.sorted_tables
         }
-    count(ledger, 15)
-    before, version = ledger.view(("shop", "hourly")), ledger.changes({}).version
+
+
+def fail_over(ledger: Ledger, older: State) -> None:
+    """Let the ledger be in an older state."""
     with ledger._engine.begin() as tx:
         for table in reversed(metadata.sorted_tables):
             tx.execute(sa.delete(table))
@@ -316,15 +334,145 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
             if rows:
                 tx.execute(sa.insert(table), rows)
 
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return which servers answered; the last one does now."""
+    found = [1]
+    monkeypatch.setattr(engine, "server_of", lambda _tx: found[-1])
+    return found
+
+
+def test_on_another_server_nothing_is_read_or_written_before_it_is_confirmed(
+    replica: Open, servers: list[int]
+) -> None:
+    ledger = replica(spec())
+    claim = ledger.claim()
+    assert claim is not None
+    version = ledger.changes({}).version
+
+    servers.append(2)
+    refused: list[Callable[[], Any]] = [
+        lambda: ledger.view(("shop", "hourly")),
+        ledger.claim,
+        partial(ledger.renew, [claim]),
+        partial(ledger.succeed, claim, next_poll_ms=0),
+        partial(ledger.sync_queries, [spec()]),
+    ]
+    for call in refused:
+        with pytest.raises(LedgerError, match="another server"):
+            call()
+    changes = ledger.changes(version)
+    ledger.confirm(changes.server, changes.version)
+
+    assert (changes.server, changes.went_back) == (2, False)
+    assert ledger.renew([claim]) == []
+    with pytest.raises(LedgerError, match="another server"):
+        ledger.confirm(1, changes.version)
+
+
+def test_lost_commits_are_noticed_though_newer_ones_have_followed(
+    replica: Open, servers: list[int]
+) -> None:
+    one, reader = replica(spec()), replica(spec())
+    older = state_of(one)
+    count(one, 5)
+    seen = reader.changes({}).version
+
+    fail_over(one, older)
+    servers.append(2)
+    changes = one.changes(seen)
+    one.confirm(changes.server, changes.version)
+    one.resume_claims()
+    for n in (5, 9, 9):
+        count(one, n)
+    found = reader.changes(seen)
+
+    assert changes.went_back
+    assert found.version[one._holder] > seen[one._holder]
+    assert found.went_back
+
+
+def test_after_a_failover_nothing_is_claimed_before_others_have_confirmed(
+    replica: Open, servers: list[int]
+) -> None:
+    specs = [spec(budget=ACCOUNT), spec(target="promo", budget=ACCOUNT)]
+    one, other = replica(*specs), replica(*specs)
+    older, seen, claim = state_of(one), one.changes({}).version, one.claim()
+    assert claim is not None
+    one.spend(claim, ACCOUNT)
+
+    fail_over(one, older)
+    servers.append(2)
+    for each in (other, one):
+        changes = each.changes(seen)
+        each.confirm(changes.server, changes.version)
+    waiting = other.claim(), other.claim_slice(), other.next_due_ms()
+    other.resume_claims()
+    taken = other.claim()
+
+    assert waiting == (None, None, None)
+    assert taken is not None
+    with pytest.raises(BudgetSpent):  # though the entry of the other replica's call was lost
+        other.spend(taken, ACCOUNT)
+
+
+def test_a_restart_of_the_server_that_lost_nothing_is_no_older_state(
+    replica: Open, servers: list[int]
+) -> None:
+    one, reader, ended = replica(spec()), replica(spec()), replica(spec())
+    count(one, 5)
+    seen = reader.changes({})
+    ended.close()
+
+    servers.append(2)
+    one.confirm(2, one.changes({}).version)
+    one.resume_claims()
+    count(one, 9)
+    found = reader.changes(seen.version)
+
+    assert seen.alive == {one._holder, ended._holder}
+    assert found.alive == {one._holder}
+    assert (found.went_back, found.unconfirmed) == (False, frozenset())
+    assert one.changes(seen.version).unconfirmed == {reader._holder}
+
+
+def test_a_replica_that_ended_and_is_forgotten_takes_nothing_back(replica: Open) -> None:
+    one, ended = replica(spec()), replica(spec())
+    count(ended, 5)
+    seen = one.changes({}).version
+    ended.close()
+
+    one.compact()
+    found = one.changes(seen)
+
+    assert ended._holder not in found.version
+    assert not found.went_back
+
+
+def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> None:
+    ledger = replica(spec())
+    for n in (5, 9):
+        count(ledger, n)
+    assert shown(ledger) == [4]
+    older, counted = state_of(ledger), ("chatbot_exporter_revisions_total", (("target", "shop"),))
+    count(ledger, 15)
+    before, version = ledger.view(("shop", "hourly")), ledger.changes({}).version
+    fail_over(ledger, older)
+
     assert ledger.changes(version).went_back
-    ledger.resync()
+    ledger.resync({counted: 7.0})
+    ledger.resync({counted: 6.0})
     ledger.raise_counters(("shop", "hourly"), before.shown)
+    ledger.confirm(ledger.changes(version).server, version)
+    ledger.resume_claims()
     raised = ledger.view(("shop", "hourly"))
     count(ledger, 15)
     repaid = ledger.view(("shop", "hourly"))
 
     assert shown(ledger) == [10]
     assert [list(view.state.overhang.values()) for view in (raised, repaid)] == [[6], [0]]
+    assert ledger.self_counts("shop")[counted] == 7
     assert not ledger.changes(ledger.changes({}).version).went_back
 
 

@@ -12,6 +12,7 @@ from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.tables import metadata
 from exporter.model.samples import HOUR_MS, floor_to
+from tests.ledger.conftest import ON_SQLITE
 from tests.support.builders import RECEIVED
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
@@ -36,7 +37,7 @@ def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path)
     beside, empty = engine.create_engine(book.url), engine.create_engine("sqlite://")
 
     engine.check_schema(beside)
-    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 5;"):
+    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 6;"):
         engine.check_schema(empty)
 
     beside.dispose()
@@ -71,6 +72,7 @@ def rewrite_as_schema_1(url: str, folder: Path) -> None:
     made.dispose()
 
 
+@ON_SQLITE
 def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
     driver: LedgerDriver, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from exporter.ledger import maintenance
 from exporter.ledger.tables import bucket, query
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, floor_to
-from tests.ledger.conftest import Start
+from tests.ledger.conftest import ON_SQLITE, Start
 from tests.support.builders import received
 from tests.support.driver import LedgerDriver, Statements, recorded
 from tests.support.virtual import START_MS
@@ -43,6 +43,7 @@ def everyday(driver: LedgerDriver) -> Statements:
     return asked
 
 
+@ON_SQLITE
 def test_no_statement_reads_all_buckets_or_events(driver: LedgerDriver) -> None:
     asked = everyday(driver)
 
@@ -50,6 +51,7 @@ def test_no_statement_reads_all_buckets_or_events(driver: LedgerDriver) -> None:
     assert not [scan for scan in scans(driver, asked) if "bucket" in scan or "seen_event" in scan]
 
 
+@ON_SQLITE
 def test_no_statement_of_a_stream_reads_all_events(start: Start) -> None:
     driver = start(stream=True, lookback_ms=HOUR_MS)
     driver.poll(watermark_ms=START_MS)

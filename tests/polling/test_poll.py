@@ -1,7 +1,7 @@
 """One poll, where its answer cannot be kept."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from exporter.errors import ClaimLost
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
-from exporter.model.samples import Reading
+from exporter.model.samples import Reading, Readings
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
@@ -21,7 +21,7 @@ from tests.support.virtual import inline, run_virtual
 T = TypeVar("T")
 
 
-Read = Callable[[ApiClient, PollRequest], AsyncIterator[Reading]]
+Read = Callable[[ApiClient, PollRequest], Readings]
 
 
 async def lost(call: Callable[[], T]) -> T:
@@ -63,7 +63,7 @@ def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
 def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDriver) -> None:
     done: list[str] = []
 
-    async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
         try:
             yield Reading(ask.window, more=True)
             yield Reading(ask.window)
@@ -79,7 +79,7 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDr
 def test_a_programming_error_is_not_blamed_on_the_vendor(
     driver: LedgerDriver, error: type[Exception]
 ) -> None:
-    async def read(_api: ApiClient, ask: PollRequest) -> AsyncIterator[Reading]:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
         yield Reading(ask.window, more=True)
         raise error("what the vendor sent")
 

@@ -26,16 +26,22 @@ class SentRequest:
     replica: str
     began_s: float
     ended_s: float
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """One scrape; ``samples`` of a page without provider series are empty."""
+    """One scrape of one replica."""
 
     replica: str
     began_s: float
     ended_s: float
     samples: Mapping[Series, float]
+
+    @property
+    def is_blind(self) -> bool:
+        """Say whether the page has series of the process only."""
+        return not any(is_of_a_target(series) for series in self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +65,15 @@ def parsed(page: str) -> dict[Series, float]:
     return samples
 
 
+def is_of_a_target(series: Series) -> bool:
+    """Say whether the sample is what a vendor reported."""
+    return series.startswith("chatbot_") and not series.startswith("chatbot_exporter_")
+
+
 def is_counter(series: Series) -> bool:
     """Say whether the sample counts what happened at a target, so that replicas must agree."""
     name = series.partition("{")[0]
-    provider = name.startswith("chatbot_") and not name.startswith("chatbot_exporter_")
-    return name.endswith("_total") and (provider or bool(_OF_THE_LEDGER.match(name)))
+    return name.endswith("_total") and (is_of_a_target(series) or bool(_OF_THE_LEDGER.match(name)))
 
 
 def overlapping(requests: Iterable[SentRequest]) -> list[str]:
@@ -76,6 +86,16 @@ def overlapping(requests: Iterable[SentRequest]) -> list[str]:
         if before is None or each.ended_s > before.ended_s:
             latest[each.target] = each
     return wrong
+
+
+def overspent(requests: Iterable[SentRequest], period_s: float) -> list[str]:
+    """R1: return calls of one budget that came sooner than ``period_s`` after the one before."""
+    sent = sorted(requests, key=lambda request: request.began_s)
+    return [
+        f"{after} only {after.began_s - before.began_s:.1f} s after {before}"
+        for before, after in pairwise(sent)
+        if after.began_s - before.began_s < period_s
+    ]
 
 
 def fallen(scrapes: Iterable[Scrape]) -> list[str]:
@@ -109,6 +129,19 @@ def inexact(
         for replica, page in pages.items()
         for series, value in truth.items()
         if page.get(series) != value
+    ]
+
+
+def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str]:
+    """R10: return pages with series of a target of replicas that were cut off from the ledger."""
+    cut = [each for each in outages if each.kind == "cut"]
+    return [
+        f"{scrape.replica} showed series at {scrape.began_s:.2f}, cut off since {each.began_s:.2f}"
+        for scrape in scrapes
+        for each in cut
+        if scrape.replica == each.replica
+        and each.began_s < scrape.began_s
+        and scrape.ended_s < each.ended_s
     ]
 
 

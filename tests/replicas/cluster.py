@@ -1,5 +1,6 @@
 """Real processes: exporters on one PostgreSQL, vendors that log, and who scrapes them in turn."""
 
+import json
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -20,11 +22,11 @@ import yaml
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
-from tests.e2e.processes import CLOCK, ROOT, free_port, pause, wait_for
+from tests.e2e.processes import CLOCK, ROOT, free_port, wait_for
 from tests.faults.bench import happened
 from tests.replicas.checks import Outage, Scrape, SentRequest, parsed
 from tests.replicas.vendors import logged
-from tests.support.postgresql import PASSWORD, PostgreSQL, Way, way_to
+from tests.support.postgresql import PASSWORD, Pooler, PostgreSQL, Way, way_to
 from tests.support.served import ServedVendors, document
 
 LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -32,7 +34,12 @@ FAMILIES = {
     "flowxo": {"chatbot_messages_received_total", "chatbot_messages_sent_total"},
     "inkeep": {"chatbot_conversations_started_total"},
 }
+BUDGETED = "xenioo"
+"""A target that may be asked once an hour: it counts too little in a test to be compared."""
 HAPPENING = (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.CONVERSATION_STARTED)
+LAST_SUCCESS = "chatbot_exporter_last_success_timestamp_seconds"
+QUERIES = 6
+"""Of the targets that are polled each second."""
 STARTS_WITHIN_S = 240
 SCRAPE_EVERY_S = 0.15
 
@@ -46,8 +53,10 @@ class Replica:
     ways: list[Way]
     settings: Callable[[str], dict[str, Any]]
     port: int = field(default_factory=free_port)
+    root: Path = ROOT
     ahead_s: int = 0
     process: "subprocess.Popen[bytes] | None" = None
+    client: httpx.Client = field(default_factory=partial(httpx.Client, trust_env=False))
 
     def write(self, **target: Any) -> None:
         """Write the settings file; ``target`` changes the first target."""
@@ -71,7 +80,7 @@ class Replica:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-m", "exporter", "run", "--config", f"{self.name}.yaml"],
                 cwd=self.folder, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(ROOT)} | (faked if LIBRARY.exists() else {}),
+                env=os.environ | {"PYTHONPATH": str(self.root)} | (faked if LIBRARY.exists() else {}),
             )  # fmt: skip
 
     @property
@@ -90,11 +99,31 @@ class Replica:
         if number in {signal.SIGKILL, signal.SIGTERM}:
             self.process.wait(15)
 
+    @property
+    def log(self) -> str:
+        """Return what the process has logged."""
+        return (self.folder / f"{self.name}.log").read_text("utf-8")
+
+    def measured_ahead_s(self) -> float:
+        """Return how far ahead the clock was by which the last line of the log is dated."""
+        file = self.folder / f"{self.name}.log"
+        line = json.loads(self.log.splitlines()[-1])
+        dated = datetime.fromisoformat(line["timestamp"])
+        return dated.timestamp() - file.stat().st_mtime
+
+    def ask(self, path: str, method: str = "GET") -> int | None:
+        """Return the status of an answer; None where there is none."""
+        try:
+            url = f"http://127.0.0.1:{self.port}{path}"
+            return self.client.request(method, url, timeout=20).status_code
+        except httpx.TransportError:
+            return None
+
     def scrape(self, timeout_s: float = 5) -> Scrape | None:
         """Return what a scrape shows now; None where nobody answers."""
         began_s = CLOCK.monotonic()
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
+            answer = self.client.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
         except httpx.TransportError:
             return None
         return Scrape(self.name, began_s, CLOCK.monotonic(), parsed(answer.text))
@@ -105,6 +134,8 @@ class Cluster:
     """All of it, and what was seen."""
 
     primary: PostgreSQL
+    pooler: Pooler | None
+    stack: ExitStack
     vendors: ServedVendors
     replicas: list[Replica]
     requests: list[SentRequest]
@@ -144,28 +175,28 @@ def totals(scrape: Scrape) -> dict[str, float]:
 
 @contextmanager
 def cluster(
-    folder: Path, primary: PostgreSQL, ports: list[int], number: int = 3
+    folder: Path,
+    primary: PostgreSQL,
+    standby: PostgreSQL | None = None,
+    pooler: Pooler | None = None,
+    number: int = 3,
 ) -> Iterator[Cluster]:
-    """Run ``number`` exporters whose ledger is reached by ``ports``, and scrape them in turn."""
+    """Run ``number`` exporters, and scrape them in turn; their ledger is behind ``pooler``, if any.
+
+    Else they know the ``standby``, too.
+    """
+    ports = [each.port for each in ([pooler] if pooler else [primary, standby]) if each]
     primary.administer("DROP DATABASE IF EXISTS ledger", "CREATE DATABASE ledger OWNER shop")
     requests: list[SentRequest] = []
-    builders = logged(requests, {name: SIMULATORS[name] for name in FAMILIES})
+    names = (*FAMILIES, BUDGETED)
+    builders = logged(requests, {name: SIMULATORS[name] for name in names})
     with ExitStack() as stack:
-        vendors = stack.enter_context(ServedVendors(FAMILIES, Traffic(None), builders=builders))
+        vendors = stack.enter_context(ServedVendors(names, Traffic(None), builders=builders))
 
-        def settings(replica: str) -> dict[str, Any]:
-            targets = [
-                {"name": name, "interval": "1s", "slow_interval": "2s"}
-                | vendors.services[name].target(f"{vendors.urls[name]}/{replica}")
-                for name in FAMILIES
-            ]
-            targets[1]["queries"] = ["events", "conversations", "feedback", "escalations"]
-            return document(folder, *targets, zero_hold="1s")
-
-        made = Cluster(primary, vendors, [], requests)
+        made = Cluster(primary, pooler, stack, vendors, [], requests)
         for at in range(number):
             ways = [stack.enter_context(way_to(port)) for port in ports]
-            replica = Replica(f"r{at + 1}", folder, ways, settings)
+            replica = Replica(f"r{at + 1}", folder, ways, partial(_settings, folder, vendors))
             replica.write()
             made.replicas.append(replica)
         stack.callback(_end, made)
@@ -183,11 +214,37 @@ def cluster(
                 thread.join()
 
 
+def _settings(folder: Path, vendors: ServedVendors, replica: str) -> dict[str, Any]:
+    targets = [
+        {"name": name}
+        | ({} if name == BUDGETED else {"interval": "1s", "slow_interval": "2s"})
+        | vendors.services[name].target(f"{vendors.urls[name]}/{replica}")
+        for name in (*FAMILIES, BUDGETED)
+    ]
+    targets[1]["queries"] = ["events", "conversations", "feedback", "escalations"]
+    return document(folder, *targets, zero_hold="1s")
+
+
 def _end(made: Cluster) -> None:
     for replica in made.replicas:
+        replica.client.close()
         if replica.process is not None and replica.process.poll() is None:
             replica.process.kill()
             replica.process.wait()
+
+
+def shown_by(replica: Replica) -> Scrape:
+    """Return the next scrape of ``replica`` that carries series of vendors."""
+    found: list[Scrape] = []
+
+    def shows() -> bool:
+        scrape = replica.scrape()
+        if scrape is not None and not scrape.is_blind:
+            found.append(scrape)
+        return bool(found)
+
+    wait_for(shows, STARTS_WITHIN_S)
+    return found[0]
 
 
 def _scrape(made: Cluster, ended: threading.Event) -> None:
@@ -195,15 +252,10 @@ def _scrape(made: Cluster, ended: threading.Event) -> None:
     turn = cycle(made.replicas)
     while not ended.wait(SCRAPE_EVERY_S):
         scrape = next(turn).scrape(timeout_s=3)
-        if scrape is None:
-            continue
-        if any(
-            not series.startswith("chatbot_exporter_") and series.startswith("chatbot_")
-            for series in scrape.samples
-        ):
-            made.scrapes.append(scrape)
-        else:
+        if scrape is not None and scrape.is_blind:
             made.blind += 1
+        elif scrape is not None:
+            made.scrapes.append(scrape)
 
 
 @contextmanager
@@ -226,13 +278,27 @@ def traffic(made: Cluster, rng: random.Random) -> Iterator[None]:
         thread.join()
 
 
-def wait_until_polled(made: Cluster) -> None:
-    """Return when each target has been asked once more, and what it said is committed."""
-    since_s = CLOCK.monotonic()
+def wait_until_polled(made: Cluster) -> dict[str, Scrape]:
+    """Return what each replica shows once all queries have been polled again.
 
-    def asked() -> bool:
-        later = {each.target for each in list(made.requests) if each.began_s > since_s + 1}
-        return later >= FAMILIES.keys()
+    The database's clock, by which polls are dated, is that of this machine. A poll that ended a
+    second from now began when everything was visible; held zeros are confirmed in a second, too.
+    """
+    from_s = CLOCK.now_ms() / 1000 + 2
+    shown: dict[str, Scrape] = {}
 
-    wait_for(asked, STARTS_WITHIN_S)
-    pause(6)
+    def polled() -> bool:
+        shown.update({replica.name: shown_by(replica) for replica in made.replicas})
+        return all(_oldest_poll_s(scrape) >= from_s for scrape in shown.values())
+
+    wait_for(polled, STARTS_WITHIN_S)
+    return shown
+
+
+def _oldest_poll_s(scrape: Scrape) -> float:
+    found = [
+        value
+        for series, value in scrape.samples.items()
+        if series.startswith(f"{LAST_SUCCESS}{{") and f'target="{BUDGETED}"' not in series
+    ]
+    return min(found, default=0.0) if len(found) >= QUERIES else 0.0

@@ -41,6 +41,26 @@ def test_a_counter_that_falls_between_replicas(
     assert len(checks.fallen(scrapes)) == violations
 
 
+def test_calls_of_a_budget_that_come_too_soon() -> None:
+    log = [sent("r2", 3605, 3606), sent("r1", 1, 2), sent("r1", 7000, 7001)]
+
+    assert [text.split()[0] for text in checks.overspent(log, 3600)] == ["SentRequest(target='a',"]
+    assert checks.overspent(log[:2], 3600) == []
+
+
+def test_a_replica_that_shows_series_though_it_is_cut_off() -> None:
+    cut = Outage("r1", "cut", 10, 16)
+    seen = [Scrape("r1", 9.9, 10.5, {}), Scrape("r2", 11, 12, {}), Scrape("r1", 15.9, 17, {})]
+
+    assert checks.unverified(seen, [cut]) == []
+    assert len(checks.unverified([*seen, Scrape("r1", 11, 12, {})], [cut])) == 1
+
+
+def test_a_page_of_the_process_only() -> None:
+    assert Scrape("r1", 1, 2, dict.fromkeys(OF_A_PROCESS, 1.0)).is_blind
+    assert not Scrape("r1", 1, 2, {SERIES: 0.0}).is_blind
+
+
 def test_a_counter_that_is_not_the_truth() -> None:
     pages = {"r1": {SERIES: 5.0}, "r2": {SERIES: 6.0}, "r3": {}}
 

@@ -26,8 +26,7 @@ def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> 
     with ExitStack() as stack:
         primary = stack.enter_context(server())
         standby = stack.enter_context(standby_of(primary, synchronous=synchronous))
-        ports = [primary.port, standby.port]
-        made = stack.enter_context(cluster(tmp_path, primary, ports, number=2))
+        made = stack.enter_context(cluster(tmp_path, primary, standby, number=2))
         wait_for(lambda: len({each.replica for each in made.scrapes}) == 2, STARTS_WITHIN_S)
         wait_until_polled(made)
         since_ms = made.vendors.clock.now_ms()

@@ -48,7 +48,7 @@ class LoggedVendor:
             await self.service(there, again, send)
         finally:
             ended_s = CLOCK.monotonic()
-            self._log.append(SentRequest(self._target, replica, began_s, ended_s))
+            self._log.append(SentRequest(self._target, replica, began_s, ended_s, path))
 
 
 def logged(

@@ -21,6 +21,7 @@ PASSWORD = "C4n4ry-7f3a"
 PROGRAMS = ":".join(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"))))
 os.environ["PATH"] += f":{PROGRAMS}"
 NUMBERS = count()
+MEMORY, NEEDED_BYTES = Path("/dev/shm"), 2**30  # noqa: S108 - a private folder is made inside
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def _owner() -> pwd.struct_passwd:
 @contextmanager
 def _empty() -> Iterator[PostgreSQL]:
     """Yield a server that has no data yet."""
-    folder = Path(tempfile.mkdtemp(prefix="postgresql-"))
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir=MEMORY if roomy else None))
     os.chown(folder, _owner().pw_uid, _owner().pw_gid)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = int(listener.getsockname()[1])
@@ -117,36 +119,59 @@ def standby_of(primary: PostgreSQL, *, synchronous: bool) -> Iterator[PostgreSQL
         yield made
 
 
+class Pooler:
+    """A pgbouncer in transaction mode before a server."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = int(listener.getsockname()[1])
+        self._settings, self._users = folder / "pgbouncer.ini", folder / "users"
+        self._users.write_text(f'"shop" "{PASSWORD}"\n', "utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def lead_to(self, port: int) -> None:
+        """Start, or start again, before the server at ``port`` of loopback."""
+        self.stop()
+        self._settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"
+            f"unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {self._users}\n"
+            "pool_mode = transaction\nserver_login_retry = 1\nserver_fast_close = 1\n",
+            "utf-8",
+        )
+        user = _owner().pw_name if os.geteuid() == 0 else None
+        self._process = subprocess.Popen(  # noqa: S603 - Debian's own program
+            ["/usr/sbin/pgbouncer", str(self._settings)], user=user, stderr=subprocess.DEVNULL
+        )
+
+    def stop(self) -> None:
+        """End it and all connections through it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 @contextmanager
-def pgbouncer(behind: PostgreSQL) -> Iterator[int]:
-    """Run a pooler in transaction mode before a server; yield its port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = int(listener.getsockname()[1])
-    settings, users = behind.folder / "pgbouncer.ini", behind.folder / "users"
-    users.write_text(f'"shop" "{PASSWORD}"\n', "utf-8")
-    settings.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={behind.port}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = scram-sha-256\nauth_file = {users}\npool_mode = transaction\n"
-        "server_login_retry = 1\nserver_fast_close = 1\n",
-        "utf-8",
-    )
-    user = _owner().pw_name if os.geteuid() == 0 else None
-    with subprocess.Popen(  # noqa: S603 - Debian's own program
-        ["/usr/sbin/pgbouncer", str(settings)], user=user, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield port
-        finally:
-            process.terminate()
+def pgbouncer(behind: PostgreSQL) -> Iterator[Pooler]:
+    """Run a pooler before a server."""
+    made = Pooler(behind.folder)
+    made.lead_to(behind.port)
+    try:
+        yield made
+    finally:
+        made.stop()
 
 
 class Way:
-    """A way to a port of loopback; nothing passes while ``silent``, and nobody is told."""
+    """A way to a port of loopback; nothing passes while ``silent``, and nobody is told.
+
+    What passes is late by ``delay_s``.
+    """
 
     def __init__(self, listener: socket.socket, port: int) -> None:
         self.port = int(listener.getsockname()[1])
         self.silent = threading.Event()
+        self.delay_s = 0.0
         self._ended = threading.Event()
         self._to = port
         self._others: dict[socket.socket, socket.socket] = {}
@@ -187,6 +212,7 @@ class Way:
             return
         try:
             if data := end.recv(65_536):
+                self._ended.wait(self.delay_s)
                 self._others[end].sendall(data)
                 return
         except ConnectionError:

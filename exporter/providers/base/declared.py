@@ -10,7 +10,7 @@ import msgspec
 from exporter.errors import Truncated
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import HOUR_MS, Reading, Window, ceil_to
+from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans, trailing
 
@@ -63,7 +63,7 @@ class DeclaredQuery(Generic[A, ItemT]):
     pages: Cursor | Halving | None = None
     trailing_ms: int | None = None
 
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+    async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading per span of the window, grown to whole buckets, oldest first."""
         if self.trailing_ms is None:
             windows = list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))

@@ -1,6 +1,6 @@
 """The plugin interface: what a provider is given, and what it returns."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.logs import hide
 from exporter.model.query import LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import Family, MetricType, Reading
+from exporter.model.samples import Family, MetricType, Readings
 from exporter.providers.base.labels import Labels
 
 
@@ -27,7 +27,7 @@ class Query(Protocol):
     @property
     def spec(self) -> QuerySpec: ...
 
-    def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]: ...
+    def read(self, client: ApiClient, request: PollRequest, /) -> Readings: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class CustomQuery:
     """A query that reads in its own way: traits and a reader put together."""
 
     spec: QuerySpec
-    read: Callable[[ApiClient, PollRequest], AsyncIterator[Reading]]
+    read: Callable[[ApiClient, PollRequest], Readings]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.http_client.client import ApiClient
 from exporter.model.query import PollRequest
-from exporter.model.samples import HOUR_MS, SECOND_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import HOUR_MS, SECOND_MS, Reading, Readings, Window, ceil_to, floor_to
 from exporter.providers.chatlayer.mapping import EventMapper, EventRules
 from exporter.providers.chatlayer.options import StreamOptions
 from exporter.providers.chatlayer.pages import Drain, DrainedSpan, EventList
@@ -31,7 +31,7 @@ class StreamSource:
     requests_per_second: float
     history_ms: int | None = None
 
-    async def read_events(self, client: ApiClient, request: PollRequest) -> AsyncIterator[Reading]:
+    async def read_events(self, client: ApiClient, request: PollRequest) -> Readings:
         """Yield the spans that are new, the overlap before them, and a sweep where one is due.
 
         The ledger knows which ids it has seen, so each event counts once.
@@ -61,9 +61,7 @@ class StreamSource:
                 if last:
                     return
 
-    async def recount_hours(
-        self, client: ApiClient, request: PollRequest
-    ) -> AsyncIterator[Reading]:
+    async def recount_hours(self, client: ApiClient, request: PollRequest) -> Readings:
         """Yield one reading for each hour of ``request.window``: the number of its distinct ids."""
         drain = self._drain(client, FIRST_SLICE_MS)
         # Nothing that is stamped before the first poll ever counts.

@@ -3,7 +3,7 @@
 Source: https://docs.inkeep.com/analytics-api
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Readings, Window
 from exporter.providers.base.declared import DeclaredQuery, Halving
 from exporter.providers.base.options import COUNTERS, RATINGS, MappedFamily
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
@@ -139,7 +139,7 @@ class ActiveUsersQuery:
     wanted: ActiveUsers
     project: str
 
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+    async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading; an empty list and drift where the server does not count users."""
         longest = trailing(request.now_ms, max(self.wanted.windows), HOUR_MS)
         rows = Rows(longest, self.spec, request.memo)

@@ -1,6 +1,6 @@
 """Reads a query as its manifest says: windows, pages, proof that nothing is missing."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
@@ -10,7 +10,7 @@ from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Window, ceil_to
+from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Readings, Window, ceil_to
 from exporter.providers.base.declared import read_pages
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
@@ -37,7 +37,7 @@ class ManifestReader:
     requests: RequestBuilder
     account: ManifestAccount
 
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+    async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading per span of the window, oldest first; of a stream one in all."""
         if self.spec.stream:
             yield await self._stream(client, request)

@@ -4,7 +4,6 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import hashlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -23,7 +22,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, floor_to
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
 from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
@@ -51,7 +50,7 @@ class StatisticsQuery:
     options: XeniooOptions
     tokens: AccessTokens
 
-    async def read(self, client: ApiClient, request: PollRequest, /) -> AsyncIterator[Reading]:
+    async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading: hours of ``request.window``, or the newest settled day."""
         token = await self.tokens.current(client, request.now_ms)
         day = self._day_due(request)

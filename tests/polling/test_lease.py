@@ -1,0 +1,111 @@
+"""A claim on a shared ledger that is not renewed ends its poll before another replica can take it."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from exporter.errors import ClaimLost, LedgerError
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger.claims import CLAIM_MS
+from exporter.ledger.rows import Claim
+from exporter.model.query import PollRequest, QueryKey
+from exporter.model.samples import Reading, Readings
+from exporter.polling.poll import PollContext, ScheduledQuery
+from exporter.polling.poller import Poller
+from exporter.providers.base.plugin import CustomQuery
+from exporter.telemetry.counters import Telemetry
+from tests.support.builders import spec
+from tests.support.virtual import VirtualClock, inline, run_virtual
+
+CLAIM = Claim(
+    1, "shop", "hourly", "a", 1, 0, None, None, None, None, None, None, 0, 0, "closed", {}
+)  # fmt: skip
+
+
+class CutOff:
+    """A shared ledger that gives one claim, and cannot be reached from an instant on."""
+
+    shared = True
+    server = 1
+
+    def __init__(self, clock: VirtualClock, from_s: float) -> None:
+        self._clock = clock
+        self._from_s = from_s
+        self._claims = [CLAIM]
+
+    def claim(self) -> Claim | None:
+        return self._claims.pop() if self._claims else None
+
+    def renew(self, held: Sequence[Claim]) -> list[Claim]:
+        if self._clock.monotonic() >= self._from_s:
+            raise LedgerError("no answer")
+        return list(held)
+
+    def superseded(self) -> list[QueryKey]:
+        return []
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_: None
+
+
+class Held:
+    """A poller with one poll that never ends."""
+
+    def __init__(self, clock: VirtualClock, from_s: float) -> None:
+        self.ended: list[float] = []
+        self._clock = clock
+        self._api = ApiClient(
+            base_url="http://vendor",
+            sign=dict,
+            transport=Transport(),
+            clock=clock,
+            requests_per_second=0,
+        )
+        context = PollContext(
+            ledger=cast("Any", CutOff(clock, from_s)),
+            clock=clock,
+            rng=random.Random(1),  # noqa: S311 - no secret
+            telemetry=Telemetry(),
+            offload=inline,
+            published=lambda _key: clock.sleep(0),
+        )
+        self.poller = Poller(context)
+        query = CustomQuery(spec(deadline_ms=10_000_000), self._read)
+        self.poller.assign({CLAIM.key: ScheduledQuery(query, self._api)})
+
+    async def _read(self, _client: ApiClient, request: PollRequest) -> Readings:
+        try:
+            await self._clock.sleep(3600)
+        finally:
+            self.ended.append(self._clock.monotonic())
+        yield Reading(request.window)
+
+    def may_send(self) -> bool:
+        try:
+            self._api.may_send()
+        except ClaimLost:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(("from_s", "renewed_s"), [(0, 0), (25, 20)])
+def test_a_poll_ends_before_its_claim_expires(from_s: float, renewed_s: float) -> None:
+    clock = VirtualClock()
+    held = Held(clock, from_s)
+
+    async def main() -> list[bool]:
+        running, sent = asyncio.create_task(held.poller.run()), []
+        for at_s in (renewed_s + 28, renewed_s + 29, renewed_s + 34):
+            await clock.sleep(at_s - clock.monotonic())
+            sent.append(held.may_send())
+        held.poller.stop()
+        await running
+        return sent
+
+    assert run_virtual(main(), clock) == [True, False, False]
+    assert len(held.ended) == 1
+    assert renewed_s + 29 <= held.ended[0] < renewed_s + CLAIM_MS / 1000
