@@ -27,6 +27,7 @@ LABEL org.opencontainers.image.title="chatbot-exporter" \
 RUN groupadd --system --gid 10877 exporter \
  && useradd --system --uid 10877 --gid exporter --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin exporter \
  && install -d -o exporter -g exporter -m 0700 /var/lib/chatbot-exporter \
+ && install -d -o exporter -g exporter -m 0755 /history \
  && install -d -m 0755 /etc/chatbot-exporter
 COPY --from=build /opt/chatbot-exporter /opt/chatbot-exporter
 COPY deploy/docker/healthcheck.py /opt/chatbot-exporter/healthcheck.py

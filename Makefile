@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := check
-.PHONY: demo test test-replicas check format types lint imports deps lock docs release prove bench bench-short clean tools
+.PHONY: demo demo-prometheus test test-replicas check format types lint imports deps lock docs release prove bench bench-short clean tools
 
 # Only what the program runs with, and no pip: half the time to the demo's first page.
 $(PROGRAM): requirements/run.txt
@@ -32,6 +32,9 @@ $(STAMP): $(PROGRAM) requirements/dev.txt pyproject.toml
 
 demo: $(PROGRAM)  ## all simulators and the exporter on them; no key, no network
 	$(PY) -m exporter demo
+
+demo-prometheus: $(PROGRAM)  ## the demo with five weeks of history in an installed Prometheus
+	PYTHON=$(PY) scripts/demo-prometheus
 
 test: $(STAMP) tools  ## the quick tests with branch coverage, then those of the whole
 	$(PY) -m compileall -q exporter  # once, not at each of the many starts of the program

@@ -5,6 +5,7 @@ import click
 from exporter import __version__
 from exporter.cli import (
     audit,
+    backfill,
     check_config,
     demo,
     explain,
@@ -31,6 +32,7 @@ First steps:
   chatbot-exporter explain SELECTOR             show how a series adds up
   chatbot-exporter audit                        compare the ledger with the vendors
   chatbot-exporter manifest list                other APIs, and your own
+  chatbot-exporter backfill                     write the past to where the graphs are
 
 Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
 """
@@ -46,6 +48,6 @@ def main() -> None:
 
 
 for each in (
-    audit, check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
+    audit, backfill, check_config, demo, explain, ledger, manifest, metrics, plan, run, simulate
 ):  # fmt: skip
     main.add_command(each.command)

@@ -57,10 +57,21 @@ Counters start at 0 and grow within seconds. Ctrl-C ends it; nothing is left beh
 @listen_option
 @web_config_option
 @click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Keep exporter.yaml and the ledger there, to try other commands on them.",
+)
 @click.option("--config", "--config.file", "file", hidden=True)
 @click.pass_obj
 def command(
-    serve: Serve, *, listen: str | None, web_config: Path | None, seed: int, file: str | None
+    serve: Serve,
+    *,
+    listen: str | None,
+    web_config: Path | None,
+    seed: int,
+    folder: Path | None,
+    file: str | None,
 ) -> None:
     """Run all simulators and the exporter on them: no key, no network, nothing left behind.
 
@@ -71,8 +82,8 @@ def command(
     configure_logs()
     for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
-    with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as folder:
-        asyncio.run(_demo(serve, listen, web_config, seed, Path(folder)))
+    with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
+        asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))
 
 
 async def _demo(
@@ -115,11 +126,11 @@ def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
 
 
 def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:
-    """Return settings with one target a simulator and a ledger in ``folder``."""
+    """Return settings with one target a simulator; they and the ledger are in ``folder``."""
     document = {
         "version": 1,
         "allow_inline_secrets": True,
-        "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
+        "ledger": {"url": f"sqlite:///{folder.absolute()}/ledger.db"},
         "defaults": {"lookback": "6h"},  # what is polled every few seconds leaves time for history
         "targets": [
             {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
@@ -128,6 +139,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
     }
     options = {name: kind.options for name, kind in PROVIDERS.items()}
     text = yaml.safe_dump(document)
+    (folder / "exporter.yaml").write_text(text, "utf-8")
     return loads(text, options, {}, file="demo", families=catalogue.capped(PROVIDERS))
 
 

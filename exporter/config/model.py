@@ -100,7 +100,7 @@ class Common(BaseModel):
     )
     start: Literal["zero", "history"] = Field(
         default="zero",
-        description="`zero`: count from now on; `history`: begin with what the first poll finds",
+        description="`zero`: count from now on; `history`: begin with the sum of the past, once it is read",
     )
     timezone: Zone = Field(
         default="UTC",

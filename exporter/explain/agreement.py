@@ -16,7 +16,6 @@ import sqlalchemy as sa
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import LedgerError, ProviderError
-from exporter.explain.reader import read_only
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger import engine
@@ -67,7 +66,7 @@ class LedgerSums:
     """The ledger's sums per day, read only. Raises ``LedgerError``."""
 
     def __init__(self, url: str) -> None:
-        self._engine = read_only(url)
+        self._engine = engine.read_only(url)
 
     def close(self) -> None:
         """Let go of the ledger."""

@@ -5,15 +5,12 @@ the next begins: SQLite cannot shorten its write-ahead log while somebody reads 
 """
 
 import itertools
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 import sqlalchemy as sa
@@ -28,7 +25,6 @@ from exporter.ledger.view import read_view
 from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
 
-BUSY_S = 5
 REMOVED = "removed"
 LIVE = "live"
 EVERY = range(sys.maxsize)
@@ -156,7 +152,7 @@ class Reader:
 
     def __init__(self, url: str, families: Mapping[str, Family]) -> None:
         self._families = families
-        self._engine = read_only(url)
+        self._engine = engine.read_only(url)
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -184,28 +180,6 @@ class Reader:
         except sa.exc.SQLAlchemyError as error:
             cause = getattr(error, "orig", None) or type(error).__name__
             raise LedgerError(f"the ledger cannot be read: {cause}") from error
-
-
-def read_only(url: str) -> sa.Engine:
-    """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        return engine.create_engine(url, execution_options=options)
-    path = Path(parsed.database or "")
-    if not path.is_file():
-        raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
-
-    def connect() -> sqlite3.Connection:
-        place = f"file:{quote(str(path.absolute()))}?mode=ro"
-        # BEGIN is ours: one snapshot for all reads, which in WAL mode keeps no writer waiting.
-        return sqlite3.connect(
-            place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
-
-    made = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
-    sa.event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    return made
 
 
 def _records(

@@ -206,7 +206,7 @@ class EngagementGauges:
         if hours is None:
             self._remove(key)
             return
-        calendar, now_ms = _calendar(spec), self._clock.now_ms()
+        calendar, now_ms = calendar_of(spec), self._clock.now_ms()
         learnt = before.learnt if before else None
         outdated_ms = learnt.outdated_ms(hours) if learnt else now_ms
         if learnt is None or (outdated_ms is not None and outdated_ms <= now_ms):
@@ -272,7 +272,8 @@ class EngagementGauges:
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
 
-def _calendar(spec: QuerySpec) -> Calendar:
+def calendar_of(spec: QuerySpec) -> Calendar:
+    """Return the clock and the holidays of a query's bots."""
     named = spec.holidays
     return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from exporter.clock import Clock, DatabaseClock
+from exporter.clock import MILLISECONDS, Clock, DatabaseClock
 from exporter.errors import LedgerError, MachineError
 from exporter.ledger.tables import metadata
 
@@ -25,7 +25,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-NEWEST = "5"
+NEWEST = "6"
 """The schema that this program writes: the last of ``migrations/versions``."""
 WROTE, SERVER = "wrote", "server"
 WRITES = ("INSERT", "UPDATE", "DELETE")
@@ -167,6 +167,32 @@ def create_engine(
         ) from None
     parsed = parsed.set(drivername="postgresql+psycopg")
     return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
+
+
+def read_only(url: str) -> sa.Engine:
+    """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return create_engine(url, execution_options=options)
+    path = Path(parsed.database or "")
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
+
+    def connect() -> sqlite3.Connection:
+        place = f"file:{quote(str(path.absolute()))}?mode=ro"
+        # BEGIN is ours: one snapshot for all reads, which in WAL mode keeps no writer waiting.
+        return sqlite3.connect(
+            place,
+            uri=True,
+            timeout=BUSY_MS / MILLISECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    made = sa.create_engine("sqlite://", creator=connect, poolclass=sa.pool.NullPool)
+    sa.event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return made
 
 
 def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:

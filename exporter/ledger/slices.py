@@ -89,7 +89,25 @@ def _begin(
     if past is not None:
         bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
         columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
+    elif counts:
+        _join(tx, query_id, floor_ms)
     tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
+
+
+def _join(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
+    """Show the counters of a query whose history counts and is read: they begin at their sum.
+
+    A backfill of their past ends there, so they show no 0 first, and were created with history.
+    """
+    mine = (series.c.query_id == query_id) & series.c.history.is_(None)
+    joined = {"history": series.c.c, "created_ms": floor_ms, "held": None, "held_since_ms": None}
+    tx.execute(sa.update(series).where(mine).values(joined))
+
+
+def history_pending(tx: sa.Connection, query_id: int) -> bool:
+    """Say whether history that counts is still to be read, so that no sum is known yet."""
+    row = tx.execute(STATE, {"query": query_id}).one_or_none()
+    return row is None or row.mode == SliceMode.COUNT
 
 
 def delete_past(tx: sa.Connection, query_id: int) -> None:
@@ -262,6 +280,11 @@ def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     """End a history or an audit where it is; the next audit follows in a day."""
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
     columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
+    if row.mode == SliceMode.COUNT:
+        floor_ms = tx.execute(
+            sa.select(query.c.floor_ms).where(query.c.id == query_id)
+        ).scalar_one()
+        _join(tx, query_id, floor_ms)
     if row.mode == SliceMode.AUDIT:
         found = msgspec.json.decode(row.found, type=Comparison)
         found.from_ms = row.until_ms

@@ -65,6 +65,7 @@ series = sa.Table(
     sa.Column("changed_ms", sa.BigInteger, nullable=False),
     sa.Column("held", sa.Double),
     sa.Column("held_since_ms", sa.BigInteger),
+    sa.Column("history", sa.Double),
     sa.Column("state", sa.Text, nullable=False, server_default="live"),
     sa.UniqueConstraint("family", "labels"),
     sa.CheckConstraint("overhang >= 0", name="overhang"),
@@ -186,6 +187,13 @@ installation = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("key", sa.LargeBinary, nullable=False),
+)
+
+backfill = sa.Table(
+    "backfill",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("position", sa.Text, nullable=False),
 )
 
 

@@ -65,12 +65,17 @@ class _Live:
     number: Mapping[str, int]
 
 
+NOTHING = _Live({}, (), {}, {})
+
+
 def read_view(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
 ) -> View:
     """Return all that the query of ``spec`` shows at ``now_ms``."""
     row = tx.execute(QUERY, {"target": spec.target, "name": spec.name}).one()
-    live = _live_series(tx, row.id, spec, families)
+    joins = spec.history and spec.initial_lookback_ms is not None
+    hidden = joins and slices.history_pending(tx, row.id)
+    live = NOTHING if hidden else _live_series(tx, row.id, spec, families)
     shown = list(live.shown.values())
     periods = _periods(tx, row, spec, now_ms)
     if any(families[each].period for each in live.number):

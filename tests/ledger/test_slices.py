@@ -127,6 +127,31 @@ def test_start_history_counts_it(start: Start) -> None:
     assert driver.counted("revisions_total") == 0
 
 
+def test_start_history_shows_nothing_until_it_is_read_and_then_its_sum_at_once(
+    start: Start,
+) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+    assert driver.shown() == {}
+
+    read_past(driver, HOURS)
+
+    (shown,) = [each for each in driver.view().shown if each.family == RECEIVED]
+    assert shown.value == sum(n for at, n in HOURS.items() if at >= NOW - 10 * DAY_MS)
+    assert shown.created_ms == floor(driver)
+
+
+def test_start_zero_is_created_with_the_first_poll_whatever_history_finds(start: Start) -> None:
+    driver = start(**PAST)
+    first_ms = driver.clock.now_ms()
+    live(driver, HOURS)
+
+    read_past(driver, HOURS)
+
+    (shown,) = [each for each in driver.view().shown if each.family == RECEIVED]
+    assert (shown.value, shown.created_ms) == (0, first_ms)
+
+
 @pytest.mark.parametrize("off", [{"initial_lookback_ms": 0}, {"initial_lookback_ms": None}])
 def test_it_can_be_off(start: Start, off: Mapping[str, Any]) -> None:
     driver = start(**{**PAST, **off})

@@ -1,0 +1,322 @@
+"""``backfill``: writes the past that the ledger knows to where the graphs are."""
+
+import asyncio
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import httpx
+
+from exporter.cli.explain import specs_of
+from exporter.cli.settings import certificates_here, config_option, fail_on, read_settings
+from exporter.clock import MILLISECONDS, Clock, SystemClock
+from exporter.config.model import Settings
+from exporter.errors import MachineError
+from exporter.exposition import catalogue
+from exporter.exposition.backfill import openmetrics
+from exporter.exposition.backfill import receiver as receivers
+from exporter.exposition.backfill.openmetrics import Written
+from exporter.exposition.backfill.source import Families, LedgerPast, PastKind, PastQuery
+from exporter.format import span, stamp
+from exporter.ledger.progress import BackfillProgress
+from exporter.model.samples import Window
+from exporter.providers import PROVIDERS
+
+EPOCH = "epoch"
+SCRAPED = ("job", "instance")
+BUILD_INFO = "chatbot_exporter_build_info"
+LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.*)")
+STEP = re.compile(r"([1-9]\d*)(s|m|h)")
+UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
+LINE_EVERY_S = 10.0
+TIMEOUT_S = 30
+SAMPLES_PER_S = 500_000
+"""What a file takes: with it, a dry run says how long."""
+
+
+def _labels(
+    _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
+) -> dict[str, str]:
+    found = [LABEL.fullmatch(each) for each in given]
+    if None in found:
+        raise click.BadParameter("expected NAME=VALUE, such as job=chatbot-exporter")
+    return {match[1]: match[2] for match in found if match is not None}
+
+
+def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
+    match = STEP.fullmatch(given)
+    if match is None:
+        raise click.BadParameter("expected a duration, such as 4m")
+    return int(match[1]) * UNITS_MS[match[2]]
+
+
+def _instant(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
+    """Return a UTC instant; None where the query's own epoch, or all that is known, is meant."""
+    if given in {None, EPOCH}:
+        return None
+    try:
+        at = datetime.fromisoformat(str(given))
+    except ValueError:
+        raise click.BadParameter("expected a date, such as 2026-10-01 (UTC)") from None
+    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * MILLISECONDS)
+
+
+@click.command("backfill", short_help="Write the past to where the graphs are.")
+@config_option
+@click.option("--target", "name", help="Only this target.")
+@click.option("--from", "since_ms", callback=_instant, help="First day (UTC), or an instant.")
+@click.option(
+    "--until",
+    "until_ms",
+    default=EPOCH,
+    show_default=True,
+    callback=_instant,
+    help="The day after the last one; never later than each query's first poll.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file for: promtool tsdb create-blocks-from openmetrics.",
+)
+@click.option("--remote-write", "receiver", metavar="URL", help="A receiver of remote write.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["1", "2", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Remote write 1.0 or 2.0.",
+)
+@click.option(
+    "--web-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Users, tokens, headers and TLS for it, as in remote_write of prometheus.yml.",
+)
+@click.option(
+    "--label", "given", multiple=True, callback=_labels, help="A label that the server adds."
+)
+@click.option("--labels-from", "server", metavar="URL", help="Copy job and instance from there.")
+@click.option(
+    "--step",
+    "step_ms",
+    default="4m",
+    show_default=True,
+    callback=_step,
+    help="Longest time between two samples.",
+)
+@click.option("--counters", is_flag=True, help="Counters.  [default: everything]")
+@click.option("--period-gauges", "periods", is_flag=True, help="chatbot_period_*.")
+@click.option("--dry-run", is_flag=True, help="Say how much it is, and write nothing.")
+def command(
+    *,
+    file: str,
+    name: str | None,
+    since_ms: int | None,
+    until_ms: int | None,
+    output: Path | None,
+    receiver: str | None,
+    protocol: str,
+    web_config: Path | None,
+    given: dict[str, str],
+    server: str | None,
+    step_ms: int,
+    counters: bool,
+    periods: bool,
+    dry_run: bool,
+) -> None:
+    """Write the past that the ledger knows, up to where the live series begin.
+
+    Reads the ledger beside a running exporter and changes no count in it. Each query's history
+    ends at its first poll, so that increase() over that instant is exact. Exits with 1 while
+    history is still being read.
+    """
+    if (output is None) == (receiver is None):
+        raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
+    clock = SystemClock()
+    settings = read_settings(file, resolve=False)
+    chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
+    kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
+    labels = _server_labels(server) | given
+    with fail_on():
+        past = _open(settings, name, labels)
+        newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
+        within = Window(since_ms or 0, until_ms or newest_ms)
+        with _progress(past.number(kinds), clock) as advance:
+            job = Job(past, kinds, step_ms, within, advance)
+            if output is not None:
+                said = _to_file(job, output, dry_run=dry_run)
+            elif dry_run:
+                said = _size(_measured(job))
+            else:
+                what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
+                to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
+                said = _to_receiver(job, to, clock)
+        past.close()
+    for line in _summary(past.queries, within, since_ms):
+        click.echo(line)
+    click.echo(said)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is written."""
+
+    past: LedgerPast
+    kinds: Sequence[PastKind]
+    step_ms: int
+    within: Window
+    advance: Callable[[int], None]
+
+    def families(self) -> Families:
+        return self.past.families(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A receiver, and the ledger where progress is noted; ``what`` tells one job from others."""
+
+    url: str
+    protocol: str
+    web_config: Path | None
+    ledger: str
+    what: str
+
+
+def _to_file(job: Job, output: Path, *, dry_run: bool) -> str:
+    if dry_run:
+        return _size(_measured(job))
+    with _replacing(output) as put:
+        written = openmetrics.write(job.families(), job.step_ms, job.within, put, job.advance)
+    return f"{output}: {written}"
+
+
+def _measured(job: Job) -> Written:
+    return openmetrics.write(job.families(), job.step_ms, job.within, len, job.advance)
+
+
+def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
+    try:
+        from exporter.exposition.backfill import remote_write  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise MachineError(
+            f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
+            "chatbot-exporter[remote-write]"
+        ) from None
+    digest = hashlib.blake2b(to.what.encode(), digest_size=16).hexdigest()
+    progress = BackfillProgress(to.ledger, f"remote write {digest}")
+
+    async def send() -> str:
+        async with receivers.client(to.web_config, certificates_here()) as client:
+            protocol = None if to.protocol == "auto" else int(to.protocol)
+            sender = remote_write.Sender(to.url, client, clock, protocol)
+            await remote_write.send_all(
+                job.families, sender, progress, job.advance, step_ms=job.step_ms, within=job.within
+            )
+        return str(sender.sent)
+
+    try:
+        return asyncio.run(send())
+    except remote_write.NotAccepted as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        progress.close()
+
+
+def _open(settings: Settings, name: str | None, labels: Mapping[str, str]) -> LedgerPast:
+    """Return the past of the targets; fail where a part of it would be missing."""
+    families = catalogue.families(PROVIDERS, settings.targets)
+    specs = {key: spec for key, spec in specs_of(settings).items() if name in (None, key[0])}
+    if not specs:
+        raise click.BadParameter("no target of this name", param_hint="--target")
+    missing = [each for each in SCRAPED if not labels.get(each)]
+    if missing:
+        raise click.UsageError(
+            f"without {' and '.join(missing)} these would be other series than the scraped ones: "
+            "--labels-from URL, or --label job=… --label instance=…"
+        )
+    taken = labels.keys() & {label for each in families.values() for label in each.labels}
+    if taken:
+        raise click.BadParameter(f"{min(taken)} is a label of ours", param_hint="--label")
+    past = LedgerPast(settings.ledger.url, families, specs, labels)
+    problems = [f"{each.name}: {each.problem}" for each in past.queries if each.problem]
+    if problems:
+        raise click.ClickException("nothing is written:\n" + "\n".join(problems))
+    return past
+
+
+def _server_labels(url: str | None) -> dict[str, str]:
+    """Return job and instance of the exporter that a server scrapes."""
+    if url is None:
+        return {}
+    try:
+        query = {"query": BUILD_INFO}
+        answer = httpx.get(f"{url.rstrip('/')}/api/v1/query", params=query, timeout=TIMEOUT_S)
+        samples = answer.raise_for_status().json()["data"]["result"]
+        found = {
+            tuple((each, sample["metric"].get(each, "")) for each in SCRAPED) for sample in samples
+        }
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise click.BadParameter(
+            f"no answer of Prometheus: {type(error).__name__}", param_hint="--labels-from"
+        ) from None
+    if len(found) != 1:
+        said = "scrapes several exporters" if found else f"has no {BUILD_INFO} yet"
+        raise click.BadParameter(
+            f"this server {said}; give --label job=… and instance=…", param_hint="--labels-from"
+        )
+    return dict(found.pop())
+
+
+@contextmanager
+def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
+    """Yield what writes to a new file, which takes the place of ``output`` once it is whole."""
+    part = output.with_name(f"{output.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(output)
+    except OSError as error:
+        raise click.ClickException(f"{output}: {error.strerror}") from None
+
+
+@contextmanager
+def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
+    """Yield what is called with how many of ``number`` series are done."""
+    if sys.stderr.isatty():
+        with click.progressbar(length=number, label="series", file=sys.stderr) as bar:
+            yield bar.update
+        return
+    done, said_s = 0, clock.monotonic()
+
+    def advance(more: int) -> None:
+        nonlocal done, said_s
+        done += more
+        if clock.monotonic() - said_s >= LINE_EVERY_S:
+            said_s = clock.monotonic()
+            click.echo(f"{done} of {number} series", err=True)
+
+    yield advance
+
+
+def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None) -> Iterator[str]:
+    for each in queries:
+        known = each.known
+        yield f"{each.name}: {stamp(known.start_ms)} to {stamp(known.end_ms)}"
+        if since_ms is not None and since_ms < known.start_ms:
+            yield f"{each.name}: a gap before that: the ledger knows nothing of it"
+        if each.counted and each.resumed:
+            yield f"{each.name}: its settings changed since; what it counted before is not known"
+        if within.end_ms < known.end_ms:
+            yield f"{each.name}: not from {stamp(within.end_ms)} on"
+
+
+def _size(written: Written) -> str:
+    return f"{written}; no vendor is asked; about {span(written.samples / SAMPLES_PER_S)}"

@@ -1,0 +1,63 @@
+"""Expected engagement as it would have been shown: learnt each day, judged each hour; pure."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from math import isnan, nan
+
+from exporter.engagement.expectation import WINDOWS, Expectation, WindowScore, judge, learn
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
+from exporter.exposition.backfill.past import Steps
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS
+from exporter.model.samples import HOUR_MS, Series
+
+DIGITS = 3
+Gauges = dict[Series, "array[float]"]
+"""Values by gauge and labels, one for each hour; not a number: it is absent."""
+
+
+def gauges(labels: Sequence[str], hours: HourlyCounts, calendar: Calendar) -> Gauges:
+    """Return what the gauges of a bot showed after each hour, had no later one been known."""
+    own = tuple(labels)
+    found: Gauges = {(HISTORY_WEEKS.name, own): array("d")}
+    found |= {
+        (family.name, (*own, f"{length}h")): array("d")
+        for length in WINDOWS
+        for family in ENGAGEMENT
+    }
+    for expectation, known in _learnt(hours, calendar):
+        weeks = sum(count is not None for count in known.from_first_count().counts) / WEEK_H
+        shown = expectation.weeks if expectation else min(1.0, weeks)
+        found[HISTORY_WEEKS.name, own].append(round(shown, DIGITS))
+        scores = judge(expectation, known, calendar) if expectation else {}
+        for length in WINDOWS:
+            values = _values(scores.get(length))
+            for family, value in zip(ENGAGEMENT, values, strict=True):
+                found[family.name, (*own, f"{length}h")].append(round(value, DIGITS))
+    return found
+
+
+def _learnt(
+    hours: HourlyCounts, calendar: Calendar
+) -> Iterator[tuple[Expectation | None, HourlyCounts]]:
+    """Yield the hours up to each one, with what had been learnt by then."""
+    expectation: Expectation | None = None
+    learnt = 0
+    for number in range(1, len(hours.counts) + 1):
+        known = HourlyCounts(hours.start_ms, hours.counts[:number])
+        if expectation is None or number - learnt >= DAY_H:
+            expectation, learnt = learn(known, calendar), number
+        yield expectation, known
+
+
+def _values(score: WindowScore | None) -> tuple[float, ...]:
+    if score is None:
+        return (nan,) * len(ENGAGEMENT)
+    return score.engagement, score.expected, score.deviation, score.score
+
+
+def steps(values: Sequence[float], first_ms: int) -> Steps:
+    """Return what a gauge showed from each hour on; the first was shown at ``first_ms``."""
+    return [
+        (first_ms + number * HOUR_MS, None if isnan(value) else value)
+        for number, value in enumerate(values)
+    ]

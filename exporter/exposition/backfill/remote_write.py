@@ -1,0 +1,197 @@
+"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from exporter.clock import Clock
+from exporter.errors import ExporterError
+from exporter.exposition.backfill.encoding import Part, encode
+from exporter.exposition.backfill.past import Labels
+from exporter.exposition.backfill.source import Families, FoundSeries
+from exporter.format import stamp
+from exporter.http_client.client import retry_after_s
+from exporter.ledger.progress import BackfillProgress
+from exporter.model.samples import DAY_MS, Window
+
+MOST_SAMPLES = 2_000
+TRIES = 8
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+MOST_ASKED_S = 3_600.0
+WRITTEN = "X-Prometheus-Remote-Write-Samples-Written"
+PROTOBUF = "application/x-protobuf"
+CONTENT = {1: PROTOBUF, 2: f"{PROTOBUF};proto=io.prometheus.write.v2.Request"}
+VERSION = {1: "0.1.0", 2: "2.0.0"}
+OLD = ("too old", "out of order", "out of bounds", "too far", "too-old", "out-of-order")
+"""What receivers call samples that they take no more; Prometheus, Mimir and Thanos."""
+LONGEST_ANSWER = 200
+
+
+class NotAccepted(ExporterError):
+    """The receiver does not take the samples; the message says what to do."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """The last sample that was accepted."""
+
+    family: str
+    labels: Labels
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Sent:
+    """How much was sent."""
+
+    samples: int = 0
+    requests: int = 0
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.samples} samples in {self.requests} requests, {self.bytes} bytes"
+
+
+class Sender:
+    """Sends requests to ``url``; without ``protocol`` it is 2.0, and 1.0 where that is not known.
+
+    ``oldest_ms`` is the oldest instant of all: the receiver must take samples as old as that.
+    """
+
+    def __init__(
+        self, url: str, client: httpx.AsyncClient, clock: Clock, protocol: int | None = None
+    ) -> None:
+        self._url = url
+        self._client = client
+        self._clock = clock
+        self._protocol = protocol or 2
+        self._falls_back = protocol is None
+        self.sent = Sent()
+
+    async def send(self, parts: Sequence[Part]) -> None:
+        """Return once the receiver has accepted ``parts``; raise ``NotAccepted``."""
+        answer = await self._answered(parts)
+        understood = self._protocol == 1 or WRITTEN in answer.headers
+        unknown = answer.status_code == httpx.codes.UNSUPPORTED_MEDIA_TYPE or (
+            answer.is_success and not understood
+        )
+        if unknown and self._falls_back and self._protocol > 1:
+            self._protocol = 1
+            await self.send(parts)
+            return
+        if unknown:
+            raise NotAccepted(f"the receiver does not know remote write {self._protocol}.0")
+        if not answer.is_success:
+            raise NotAccepted(self._refusal(answer, parts))
+        self.sent.samples += sum(len(part.samples) for part in parts)
+
+    async def _answered(self, parts: Sequence[Part]) -> httpx.Response:
+        """Return the first answer other than 429 and 5xx; give up after ``TRIES``."""
+        body, wait_s, problem = encode(parts, self._protocol), FIRST_WAIT_S, ""
+        headers = {
+            "Content-Type": CONTENT[self._protocol],
+            "Content-Encoding": "snappy",
+            "X-Prometheus-Remote-Write-Version": VERSION[self._protocol],
+        }
+        for left in range(TRIES - 1, -1, -1):
+            asked_s = None
+            try:
+                answer = await self._client.post(self._url, content=body, headers=headers)
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise NotAccepted(f"--remote-write: {error}") from None
+            except httpx.TransportError as error:
+                problem = f"no answer: {type(error).__name__}"
+            else:
+                self.sent.requests += 1
+                self.sent.bytes += len(body)
+                if (
+                    answer.status_code != httpx.codes.TOO_MANY_REQUESTS
+                    and not answer.is_server_error
+                ):
+                    return answer
+                problem = f"HTTP {answer.status_code}"
+                asked_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
+            if left:
+                await self._clock.sleep(wait_s if asked_s is None else min(asked_s, MOST_ASKED_S))
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        raise NotAccepted(f"{problem}, {TRIES} times; run it again to go on from there")
+
+    def _refusal(self, answer: httpx.Response, parts: Sequence[Part]) -> str:
+        said = " ".join(answer.text.split())[:LONGEST_ANSWER]
+        oldest_ms = min(part.samples[0][0] for part in parts)
+        if answer.status_code == httpx.codes.BAD_REQUEST and any(w in said.lower() for w in OLD):
+            days = (self._clock.now_ms() - oldest_ms) // DAY_MS + 1
+            return (
+                f"the receiver takes no samples of {stamp(oldest_ms)}: it needs an out-of-order "
+                f"window of {days}d (Prometheus: storage.tsdb.out_of_order_time_window: {days}d); "
+                "then run it again, it goes on from there"
+            )
+        return f"HTTP {answer.status_code}: {said}"
+
+
+async def send_all(
+    families: Callable[[], Families],
+    sender: Sender,
+    progress: BackfillProgress,
+    advance: Callable[[int], None],
+    *,
+    step_ms: int,
+    within: Window,
+) -> None:
+    """Send all samples in ``within``, after what ``progress`` says was accepted before.
+
+    What was accepted and not noted is sent again: a receiver takes equal samples as one.
+    """
+    text = progress.read()
+    after = None if text is None else msgspec.json.decode(text, type=Position)
+    if after is not None and after.family not in {family.name for family, _ in families()}:
+        after = None
+    for parts in batches(families(), after, advance, step_ms=step_ms, within=within):
+        await sender.send(parts)
+        past, samples = parts[-1]
+        position = Position(past.family.name, past.labels, samples[-1][0])
+        progress.note(msgspec.json.encode(position).decode())
+    progress.end()
+
+
+def batches(
+    families: Families,
+    after: Position | None,
+    advance: Callable[[int], None],
+    *,
+    step_ms: int,
+    within: Window,
+) -> Iterator[list[Part]]:
+    """Yield at most ``MOST_SAMPLES`` samples at a time, series by series, oldest first."""
+    parts: list[Part] = []
+    room = MOST_SAMPLES
+    for found, since_ms in _left(families, after, advance):
+        past = found.load()
+        runs = past.runs(step_ms, Window(max(within.start_ms, since_ms), within.end_ms))
+        samples = [(at_ms, value) for instants, value in runs for at_ms in instants]
+        while samples:
+            parts.append(Part(past, samples[:room]))
+            samples, room = samples[room:], room - len(parts[-1].samples)
+            if not room:
+                yield parts
+                parts, room = [], MOST_SAMPLES
+        advance(1)
+    if parts:
+        yield parts
+
+
+def _left(
+    families: Families, after: Position | None, advance: Callable[[int], None]
+) -> Iterator[tuple[FoundSeries, int]]:
+    """Yield the series of which not all was accepted, and from which instant on it was not."""
+    for family, every in families:
+        reached = after is None or family.name == after.family
+        left = [each for each in every if reached and (not after or each.labels >= after.labels)]
+        advance(len(every) - len(left))
+        for found in left:
+            begun = after is not None and found.labels == after.labels
+            yield found, after.at_ms + 1 if after is not None and begun else 0
+        if reached:
+            after = None

@@ -1,0 +1,125 @@
+"""``backfill``: what it writes where, and what it refuses."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from exporter.cli import main
+from tests.exposition.backfill.scene import Scene
+
+LABELS = ("--label", "job=bots", "--label", "instance=here:1")
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path, 4)
+    made.begin()
+    yield made
+    made.close()
+
+
+def ran(scene: Scene, *arguments: str, labels: tuple[str, ...] = LABELS) -> Result:
+    file = scene.folder / "exporter.yaml"
+    file.write_text(yaml.safe_dump(scene.document), encoding="utf-8")
+    output = ("--output", str(scene.folder / "past.om"))
+    return CliRunner().invoke(
+        main, ["backfill", "--config", str(file), *output, *labels, *arguments]
+    )
+
+
+def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+
+    planned = ran(scene, "--dry-run")
+    assert not (scene.folder / "past.om").exists()
+    done = ran(scene, "--from", "2026-01-01")
+
+    text = (scene.folder / "past.om").read_text("utf-8")
+    assert done.exit_code == planned.exit_code == 0, done.output + planned.output
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert f"{len(lines)} samples of 9 series, {len(text)} bytes" in done.output
+    assert f"{len(lines)} samples of 9 series, {len(text)} bytes; no vendor" in planned.output
+    assert 'instance="here:1",job="bots"' in lines[0]
+    assert "promo/hourly: a gap before that: the ledger knows nothing of it" in done.output
+    assert not list(scene.folder.glob("*.part"))
+
+
+def test_nothing_is_written_while_history_is_being_read(scene: Scene) -> None:
+    done = ran(scene)
+
+    assert done.exit_code == 1
+    assert "promo/hourly: its history is still being read, back to 2026-03-" in done.output
+    assert not (scene.folder / "past.om").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "labels", "said"),
+    [
+        (("--remote-write", "http://x"), LABELS, "say where to write"),
+        ((), (), "without job and instance these would be other series than the scraped ones"),
+        ((), ("--label", "job=a", "--label", "instance="), "without instance"),
+        (("--label", "target=x"), LABELS, "target is a label of ours"),
+        (("--label", "job"), LABELS, "expected NAME=VALUE"),
+        (("--target", "shop"), LABELS, "no target of this name"),
+        (("--from", "yesterday"), LABELS, "expected a date, such as 2026-10-01"),
+        (("--step", "4"), LABELS, "expected a duration, such as 4m"),
+    ],
+)
+def test_a_wrong_use_is_named(
+    scene: Scene, arguments: tuple[str, ...], labels: tuple[str, ...], said: str
+) -> None:
+    done = ran(scene, *arguments, labels=labels)
+
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+    metrics = [{"job": "bots", "instance": "here:1", "version": "1"}]
+
+    with prometheus(metrics) as url:
+        done = ran(scene, "--labels-from", url, labels=())
+        metrics.append({"job": "bots", "instance": "there:1"})
+        several = ran(scene, "--labels-from", url, labels=())
+        metrics.clear()
+        none = ran(scene, "--labels-from", url, labels=())
+
+    assert done.exit_code == 0, done.output
+    assert 'instance="here:1",job="bots"' in (scene.folder / "past.om").read_text("utf-8")
+    assert "scrapes several exporters; give --label job=" in several.output
+    assert "has no chatbot_exporter_build_info yet" in none.output
+    assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+
+
+@contextmanager
+def prometheus(metrics: list[dict[str, str]]) -> Iterator[str]:
+    """Answer instant queries for ``metrics`` on loopback."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            result = [{"metric": each, "value": [0, "1"]} for each in metrics]
+            body = json.dumps({"status": "success", "data": {"result": result}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,169 @@
+"""The file that backfill writes: its form, its instants, and what its gauges show."""
+
+import subprocess
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from pathlib import Path
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from exporter.exposition.backfill.source import PastKind
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from tests.dashboards.promtool import needed
+from tests.exposition.backfill.scene import MINUTE_MS, Scene
+from tests.support.driver import scratch
+
+STEP_S = 240
+RECEIVED = "chatbot_messages_received_total"
+Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
+    made.live()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def written(scene: Scene) -> str:
+    return scene.backfilled()
+
+
+def series(text: str) -> dict[Key, list[Sample]]:
+    """Return samples by series, in the order of the file; fails where a series comes twice."""
+    found: dict[Key, list[Sample]] = {}
+    every = (
+        each
+        for family in text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        for each in family.samples
+    )
+    for key, same in groupby(every, lambda each: (each.name, tuple(sorted(each.labels.items())))):
+        assert key not in found
+        found[key] = list(same)
+    return found
+
+
+def instant_ms(sample: Sample) -> int:
+    assert sample.timestamp is not None
+    return round(float(sample.timestamp) * 1000)
+
+
+def test_every_series_is_in_order_dense_and_ends_before_the_first_poll(
+    scene: Scene, written: str
+) -> None:
+    for (name, _), samples in series(written).items():
+        instants = [instant_ms(each) for each in samples]
+        gaps = [later - earlier for earlier, later in pairwise(instants)]
+        assert min(gaps) > 0, name
+        assert max(gaps) <= STEP_S * 1000, name
+        assert scene.first_ms - STEP_S * 1000 <= instants[-1] < scene.first_ms, name
+        assert instants[0] >= scene.floor_ms, name
+
+
+def test_every_end_of_an_hour_has_a_sample_and_a_counter_begins_with_0(written: str) -> None:
+    for (name, _), samples in series(written).items():
+        if name.endswith("_total"):
+            instants = {instant_ms(each) for each in samples}
+            assert set(range(min(instants), max(instants), HOUR_MS)) <= instants
+            assert samples[0].value == 0 < samples[-1].value
+
+
+def test_families_come_once_with_their_type_and_the_file_ends(written: str) -> None:
+    types = [line for line in written.splitlines() if line.startswith("# TYPE")]
+
+    assert len(types) == len(set(types)) == 9
+    assert written.endswith("# EOF\n")
+
+
+def test_labels_are_those_of_a_scrape_without_empty_ones(scene: Scene, written: str) -> None:
+    (labels,) = (dict(labels) for name, labels in series(written) if name == RECEIVED)
+
+    assert labels == {"provider": "flowxo", "target": "promo", "project": "promo", **scene.labels}
+
+
+@pytest.mark.parametrize("step_ms", [7 * MINUTE_MS, HOUR_MS, DAY_MS])
+def test_another_step_keeps_every_end_of_an_hour(scene: Scene, step_ms: int) -> None:
+    found = series(scene.backfilled([PastKind.COUNTERS], step_ms=step_ms))
+
+    for samples in found.values():
+        instants = [instant_ms(each) for each in samples]
+        assert set(range(instants[0], instants[-1], HOUR_MS)) <= set(instants)
+        assert max(b - a for a, b in pairwise(instants)) <= min(step_ms, HOUR_MS)
+
+
+def test_parts_of_the_time_together_are_the_whole(scene: Scene, written: str) -> None:
+    middle = scene.first_ms - 10 * HOUR_MS - 100_001
+    parts = [scene.backfilled(within=w) for w in (Window(0, middle), Window(middle, 2**53))]
+
+    def lines(text: str) -> list[str]:
+        return sorted(line for line in text.splitlines() if not line.startswith("#"))
+
+    assert sorted(lines(parts[0]) + lines(parts[1])) == lines(written)
+    assert lines(parts[0])
+    assert lines(parts[1])
+
+
+@pytest.mark.slow
+def test_period_gauges_are_those_that_an_earlier_start_would_have_shown(tmp_path: Path) -> None:
+    for name in ("early", "late"):
+        (tmp_path / name).mkdir()
+    early = Scene(tmp_path / "early", 3, late_share=0, earlier_ms=DAY_MS)
+    late = Scene(tmp_path / "late", 3, late_share=0)
+    late.live()
+    early.live(polls=36)
+    shown: dict[Key, dict[int, float]] = {}
+    for line in early.scraped:
+        if line.startswith("chatbot_period"):
+            text, at_s = line.rsplit(" ", 1)
+            ((key, samples),) = series(f"{text}\n# EOF\n").items()
+            own = shown.setdefault(_without_empty(key), {})
+            own[round(float(at_s) * 1000)] = samples[0].value
+    compared = 0
+
+    for key, samples in series(late.backfilled([PastKind.PERIODS])).items():
+        values = {instant_ms(each): each.value for each in samples}
+        for at_ms, value in shown.get(key, {}).items():
+            before = [each for each in values if each <= at_ms]
+            if before and at_ms < late.first_ms:
+                compared += 1
+                assert values[max(before)] == value
+
+    assert compared > 100
+    early.close()
+    late.close()
+
+
+def _without_empty(key: Key) -> Key:
+    return key[0], tuple(pair for pair in key[1] if pair[1])
+
+
+@pytest.mark.slow
+def test_the_same_past_gives_the_same_bytes_and_blocks(scene: Scene, written: str) -> None:
+    assert scene.backfilled() == written
+    with scratch() as folder:
+        file = folder / "past.om"
+        file.write_text(written, encoding="utf-8")
+        first, second = (blocks(file, folder / name) for name in ("first", "second"))
+
+    assert first == second
+    assert len(first) == len([*_samples(written)])
+
+
+def _samples(text: str) -> Iterator[str]:
+    return (line for line in text.splitlines() if not line.startswith("#"))
+
+
+def blocks(file: Path, folder: Path) -> list[str]:
+    """Return the samples of the blocks that promtool makes of ``file``."""
+    (folder / "wal").mkdir(parents=True)  # without one, it dumps nothing
+    _promtool("create-blocks-from", "openmetrics", str(file), str(folder))
+    return sorted(_promtool("dump", str(folder)).splitlines())
+
+
+def _promtool(*arguments: str) -> str:
+    command = [needed("promtool"), "tsdb", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603

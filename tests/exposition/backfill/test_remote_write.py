@@ -1,0 +1,336 @@
+"""Remote write against receivers that answer by script: what is sent, again, and where it stops."""
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import cramjam
+import httpx
+import pytest
+
+from exporter.exposition.backfill import remote_write
+from exporter.exposition.backfill.remote_write import WRITTEN, NotAccepted, Sender
+from exporter.exposition.backfill.source import PastKind
+from exporter.ledger.progress import BackfillProgress
+from exporter.model.samples import Window
+from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Scene, samples
+from tests.support.virtual import VirtualClock, run_virtual
+
+URL = "http://receiver.test/api/v1/write"
+Answer = Callable[[int], httpx.Response]
+Handler = Callable[[httpx.Request], httpx.Response]
+Key = tuple[tuple[str, str], ...]
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
+    made.live()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def expected(scene: Scene) -> dict[tuple[Key, int], float]:
+    """Return what the file has, by series and instant."""
+    return dict(_parsed(line) for line in samples(scene.backfilled()))
+
+
+def _parsed(line: str) -> tuple[tuple[Key, int], float]:
+    text, value, at_s = line.rsplit(" ", 2)
+    name, _, labels = text.rstrip("}").partition("{")
+    pairs = json.loads("{" + ",".join(f'"{p}' for p in labels.replace("=", '":').split(",")) + "}")
+    return (tuple(sorted({"__name__": name, **pairs}.items())), round(float(at_s) * 1000)), float(
+        value
+    )
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def fields(data: bytes) -> list[tuple[int, Any]]:
+    """Decode one protobuf message as the wire format is described, without its library."""
+    at, found = 0, list[tuple[int, Any]]()
+    while at < len(data):
+        tag, at = varint(data, at)
+        value: Any
+        match tag & 7:
+            case 0:
+                value, at = varint(data, at)
+            case 1:
+                (value,), at = struct.unpack_from("<d", data, at), at + 8
+            case _:
+                length, at = varint(data, at)
+                value, at = data[at : at + length], at + length
+        found.append((tag >> 3, value))
+    return found
+
+
+def decoded(request: httpx.Request) -> list[tuple[Key, dict[str, Any], list[dict[int, Any]]]]:
+    """Return the series of a request: labels, metadata, and samples by number of the field."""
+    message = fields(bytes(cramjam.snappy.decompress_raw(request.content)))
+    found = []
+    symbols = [value.decode() for number, value in message if number == 4]
+    for series in (fields(value) for number, value in message if number in {1, 5}):
+        points = [dict(fields(value)) for number, value in series if number == 2]
+        metadata = dict(pair for number, value in series if number == 5 for pair in fields(value))
+        texts: list[str] = []
+        for number, value in series:
+            if number == 1 and symbols:
+                at = 0
+                while at < len(value):
+                    ref, at = varint(value, at)
+                    texts.append(symbols[ref])
+            elif number == 1:
+                texts += [text.decode() for _, text in fields(value)]
+        assert not symbols or symbols[0] == ""
+        key = tuple(zip(texts[::2], texts[1::2], strict=True))
+        assert key == tuple(sorted(key))
+        meant = {"type": metadata.get(1), "help": symbols[metadata[3]] if metadata else ""}
+        found.append((key, meant, points))
+    return found
+
+
+@dataclass
+class Receiver:
+    """Answers by script and keeps what it accepted, as a database does: equal samples are one."""
+
+    answer: Answer
+    taken: dict[tuple[Key, int], float] = field(default_factory=dict)
+    requests: list[httpx.Request] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answer(len(self.requests))
+        if answer.is_success and self._understands(request):
+            for key, _, points in decoded(request):
+                for point in points:
+                    value = self.taken.setdefault((key, point[2]), point.get(1, 0.0))
+                    assert value == point.get(1, 0.0)
+        return answer
+
+    def _understands(self, request: httpx.Request) -> bool:
+        return "v2" not in request.headers["content-type"] or WRITTEN in self.answer(0).headers
+
+
+def ok(_number: int) -> httpx.Response:
+    return httpx.Response(204, headers={WRITTEN: "1"})
+
+
+def sent(
+    scene: Scene,
+    receiver: Handler,
+    protocol: int | None = None,
+    clock: VirtualClock | None = None,
+    kinds: tuple[PastKind, ...] = tuple(PastKind),
+) -> Sender:
+    past, clock = scene.opened(), clock or VirtualClock(END_MS)
+    progress = BackfillProgress(scene.driver.url, "test")
+    sender: list[Sender] = []
+
+    async def main() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client:
+            sender.append(Sender(URL, client, clock, protocol))
+            await remote_write.send_all(
+                lambda: past.families(kinds),
+                sender[0],
+                progress,
+                lambda _: None,
+                step_ms=4 * MINUTE_MS,
+                within=Window(0, END_MS),
+            )
+
+    try:
+        run_virtual(main(), clock)
+    finally:
+        past.close()
+        progress.close()
+    return sender[0]
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_every_sample_of_the_file_is_sent_in_small_requests(
+    scene: Scene, expected: dict[tuple[Key, int], float], protocol: int
+) -> None:
+    receiver = Receiver(ok)
+
+    done = sent(scene, receiver, protocol)
+
+    assert receiver.taken == expected
+    assert done.sent.samples == len(expected)
+    sizes = [sum(len(points) for _, _, points in decoded(each)) for each in receiver.requests]
+    assert set(sizes[:-1]) == {2000}
+    assert 0 < sizes[-1] <= 2000
+    versions = {each.headers["x-prometheus-remote-write-version"] for each in receiver.requests}
+    assert versions == {{1: "0.1.0", 2: "2.0.0"}[protocol]}
+
+
+def test_samples_of_2_0_say_when_the_counter_began_and_what_it_is(scene: Scene) -> None:
+    receiver = Receiver(ok)
+    sent(scene, receiver, 2, kinds=(PastKind.COUNTERS,))
+    begun: dict[Key, set[int]] = {}
+    first: dict[Key, int] = {}
+
+    for request in receiver.requests:
+        for key, meant, points in decoded(request):
+            assert meant["type"] == 1
+            assert meant["help"]
+            first.setdefault(key, points[0][2])
+            begun.setdefault(key, set()).update(point.get(3, 0) for point in points)
+
+    assert {key: {0, at_ms} for key, at_ms in first.items()} == begun  # 0: no time has passed yet
+
+
+def test_1_0_says_neither(scene: Scene) -> None:
+    receiver = Receiver(ok)
+    sent(scene, receiver, 1, kinds=(PastKind.COUNTERS,))
+
+    points = [p for each in receiver.requests for _, _, points in decoded(each) for p in points]
+
+    assert all(set(point) <= {1, 2} for point in points)
+
+
+@pytest.mark.parametrize(
+    "refusal", [httpx.Response(415), httpx.Response(204)], ids=["415", "no header"]
+)
+def test_a_receiver_of_1_0_gets_1_0(
+    scene: Scene, expected: dict[tuple[Key, int], float], refusal: httpx.Response
+) -> None:
+    receiver = Receiver(lambda _number: httpx.Response(204))
+    if refusal.status_code == 415:
+        receiver.answer = lambda number: refusal if number == 1 else httpx.Response(204)
+
+    sent(scene, receiver)
+
+    assert receiver.taken == expected
+    kinds = ["v2" in each.headers["content-type"] for each in receiver.requests]
+    assert kinds == [True] + [False] * (len(kinds) - 1)
+    with pytest.raises(NotAccepted, match=r"does not know remote write 2\.0"):
+        sent(scene, Receiver(lambda _number: refusal), 2)
+
+
+def test_429_and_5xx_are_sent_again_after_what_they_ask_for(
+    scene: Scene, expected: dict[tuple[Key, int], float]
+) -> None:
+    script = {1: (429, "7"), 2: (500, None), 3: (503, "2.5")}
+
+    def answer(number: int) -> httpx.Response:
+        status, after = script.get(number, (204, None))
+        return httpx.Response(status, headers={"retry-after": after} if after else {WRITTEN: "1"})
+
+    clock = VirtualClock(END_MS)
+    receiver = Receiver(answer)
+    sent(scene, receiver, 1, clock)
+
+    assert receiver.taken == expected
+    assert clock.monotonic() == pytest.approx(7 + 2 + 2.5)
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413])
+def test_another_4xx_ends_it_at_once(scene: Scene, status: int) -> None:
+    receiver = Receiver(lambda _number: httpx.Response(status, text="no such tenant"))
+
+    with pytest.raises(NotAccepted, match=f"HTTP {status}: no such tenant"):
+        sent(scene, receiver)
+
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "said", ["out of order sample", "out of bounds", "the sample is too old (err-mimir-…)"]
+)
+def test_a_receiver_that_takes_no_old_samples_is_told_apart_with_the_window_it_needs(
+    scene: Scene, said: str
+) -> None:
+    receiver = Receiver(lambda _number: httpx.Response(400, text=said))
+
+    with pytest.raises(NotAccepted, match=r"out_of_order_time_window: 2d"):
+        sent(scene, receiver, 1)
+
+
+def test_a_receiver_that_is_down_ends_it_after_some_tries(scene: Scene) -> None:
+    receiver = Receiver(lambda _number: httpx.Response(503))
+
+    with pytest.raises(NotAccepted, match="HTTP 503, 8 times; run it again to go on"):
+        sent(scene, receiver)
+
+    assert len(receiver.requests) == remote_write.TRIES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [False, True])
+def test_killed_at_every_request_nothing_is_lost_and_little_is_sent_twice(
+    scene: Scene,
+    expected: dict[tuple[Key, int], float],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: bool,  # noqa: FBT001
+) -> None:
+    """``lost``: the request arrives, and the process ends before that is noted."""
+    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 400)
+
+    class Killed(BaseException):
+        pass
+
+    receiver = Receiver(ok)
+    whole, kills = -(-len(expected) // 400), 0
+
+    def killed_at_the_second() -> Handler:
+        calls = count(1)
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            is_second = next(calls) == 2
+            if lost or not is_second:
+                receiver(request)
+            if is_second:
+                raise Killed
+            return ok(0)
+
+        return answer
+
+    while kills <= whole:
+        try:
+            sent(scene, killed_at_the_second(), 1)
+            break
+        except Killed:
+            kills += 1
+
+    assert receiver.taken == expected
+    assert kills == whole - 1
+    assert len(receiver.requests) == whole + (kills if lost else 0)
+
+
+def test_a_job_that_is_done_begins_anew(
+    scene: Scene, expected: dict[tuple[Key, int], float]
+) -> None:
+    receiver = Receiver(ok)
+
+    numbers = []
+    for _ in range(2):
+        sent(scene, receiver, 1)
+        numbers.append(len(receiver.requests))
+
+    assert receiver.taken == expected
+    assert numbers[1] == 2 * numbers[0]
+
+
+def test_a_series_that_is_gone_meanwhile_ends_no_resumption(
+    scene: Scene, expected: dict[tuple[Key, int], float]
+) -> None:
+    progress = BackfillProgress(scene.driver.url, "test")
+    progress.note('{"family":"chatbot_gone_total","labels":[],"at_ms":1}')
+    progress.close()
+    receiver = Receiver(ok)
+
+    sent(scene, receiver, 1)
+
+    assert receiver.taken == expected
