@@ -206,8 +206,8 @@ async def _poll(
         clock=SystemClock(),
         requests_per_second=0,
     )
-    window = lookback_window(spec, now_ms)
-    window = Window(now_ms - spec.lookback_ms, now_ms) if spec.stream else window
+    past = Window(now_ms - spec.lookback_ms, now_ms)
+    window = past if spec.stream else lookback_window(spec, now_ms)
     request = PollRequest(window, now_ms, first=False, epoch_ms=0, watermark_ms=window.start_ms)
     readings = list[Reading]()
     try:

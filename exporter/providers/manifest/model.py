@@ -156,14 +156,8 @@ class ManifestWindow(BaseModel):
     timezone: Zone = Field(default="UTC", description="of instants without an offset")
     end: Literal["exclusive", "inclusive", "unstated"] = "unstated"
     max_span: Duration | None = Field(default=None, description="the longest span of one request")
-    lookback: Duration = Field(
-        default=172_800_000,
-        description="how far back each poll reads, with the open bucket after it: 2d unless given",
-    )
-    settle: Duration = Field(
-        default=3_600_000,
-        description="when a bucket counts as complete: 1h after its end unless given",
-    )
+    lookback: Duration = Field(default=172_800_000, description="how far back a poll reads: 2d")
+    settle: Duration = Field(default=3_600_000, description="when a bucket is complete: 1h")
 
 
 class ManifestPages(BaseModel):
@@ -184,12 +178,7 @@ class ManifestPages(BaseModel):
     )
     size: int | None = Field(default=None, ge=1, description="how many items a full page has")
     first: int = Field(default=1, ge=0, le=1, description="page: the number of the first page")
-    max: int = Field(
-        default=200,
-        ge=1,
-        le=10_000,
-        description="most pages of one window, above which it is not read",
-    )
+    max: int = Field(default=200, ge=1, le=10_000, description="most pages of one window")
     on_expired: Literal["restart", "error"] = Field(
         default="error", description="what a 410 means: begin the window again, or give up"
     )
