@@ -68,7 +68,7 @@ schema_drift_total | counter | provider,target,query,kind | 5 | Response fields 
 clock_steps_total | counter |  | 1 | Steps of the wall clock that were noticed and corrected.
 log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
 ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
-ledger_rows | gauge | table | 12 | Ledger rows, by table.
+ledger_rows | gauge | table | 16 | Ledger rows, by table.
 ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
 ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
 ledger_errors_total | counter | operation | 5 | Ledger operations that failed.

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from exporter.cli import main
 from exporter.config import loads
 from exporter.exposition import catalogue
+from exporter.exposition.backfill.receiver import ReceiverOptions
 from exporter.providers import PROVIDERS
 from exporter.providers.manifest import loader as manifests
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
@@ -62,6 +63,8 @@ def settings_of(snippet: Snippet) -> dict[str, Any] | None:
     read: Any = yaml.safe_load(snippet.text)
     if isinstance(read, list):
         return {"version": 1, "targets": read} if "provider" in read[0] else None
+    if read.keys() == {"api_key"}:
+        return {"version": 1, "targets": [TARGET | read]}
     if read.keys() & {"version", "targets", "ledger"} and read.keys() <= OF_SETTINGS:
         return {"version": 1, "targets": [TARGET], **read}
     return None
@@ -91,12 +94,10 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     elif read.keys() & {"keysSecret", "demo"}:
         jsonschema.validate(read, OF_VALUES)
         load({"version": 1} | read["config"], tmp_path)
-    elif read.keys() == {"api_key"}:
-        load({"targets": [TARGET | read], "version": 1}, tmp_path)
     elif "scrape_configs" in read:
         check_with_promtool(snippet, tmp_path)
-    else:
-        assert read.keys() <= OF_THE_WEB, "say in this test what kind of file this is"
+    elif not read.keys() <= OF_THE_WEB:  # say here if it is another kind of file
+        ReceiverOptions.model_validate(read)
 
 
 def test_every_snippet_and_file_gives_the_scrape_job_the_same_name() -> None:
