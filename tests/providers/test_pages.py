@@ -87,7 +87,10 @@ def test_a_short_page_that_comes_again_with_its_token_ends_the_list(case: str, t
 @pytest.mark.parametrize("case", ["voiceflow", "chatlayer definitions"])
 def test_pages_that_differ_in_what_is_not_decoded_are_two_pages(case: str) -> None:
     settings, page, _ = LISTS[case]
-    answers = iter([page(3, {"next_page_token": "t"}) | {"page": 1}, page(3, {}) | {"page": 2}])
+    first, second = page(3, {"next_page_token": "t"}), page(3, {})
+    rows = second.get("event_definitions") or second["result"]["items"]
+    rows[0] = {**rows[0], "agent": "another"}
+    answers = iter([first, second])
     target = build_target(**settings)
     request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
 

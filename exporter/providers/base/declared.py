@@ -26,7 +26,8 @@ class Cursor:
 
     ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
     takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. See ``read_pages``.
+    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its rows, counts once.
+    See ``read_pages``.
     """
 
     next: Callable[[Any], Any]
@@ -34,6 +35,7 @@ class Cursor:
     page_rows: int
     most_pages: int
     empty_pages: bool = False
+    exact_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ class DeclaredQuery(Generic[A, ItemT]):
             answer = decode(body, self.answer, call.endpoint)
             found = self.items(answer)
             more = found or pages.empty_pages
-            return ListPage(found, pages.next(answer) if more else None, body)
+            next_ = pages.next(answer) if more else None
+            return ListPage(found, next_, lists_of(msgspec.json.decode(body)), pages.exact_once)
 
         request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
         found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
@@ -136,11 +139,22 @@ class DeclaredQuery(Generic[A, ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and its body, unchanged."""
+    """A page of a list: its items, the cursor of the next one, and all that its rows hold.
+
+    ``once``: a page that holds what the one before held came again, though its cursor is new.
+    """
 
     items: Sequence[ItemT]
     next: Any
-    body: bytes
+    whole: Any
+    once: bool = False
+
+
+def lists_of(value: Any) -> list[Any]:
+    """Return the lists of an answer: its rows with every field, without cursors and times beside."""
+    if isinstance(value, dict):
+        return [each for member in value.values() for each in lists_of(member)]
+    return [value] if isinstance(value, list) else []
 
 
 class TooManyPages(Truncated):
@@ -159,27 +173,27 @@ async def read_pages(
 
     ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
     JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is an
-    incomplete read, unless a page of less than ``page_rows`` repeats the one before, byte for
-    byte: then the server ignores cursors, and the list has ended; that is drift. Pages that only
-    decode to the same are two pages: what tells their rows apart may not be decoded.
+    incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
+    server ignores cursors, and the list has ended; that is drift. Pages that only decode to the
+    same are two pages: what tells their rows apart may not be decoded.
     """
     cursor: Any = None
-    previous = b""
+    previous: Any = None
     seen: set[str] = set()
     for _ in range(most_pages):
         page = await fetch(cursor)
         cursor = page.next
         value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
         if str(value) in seen:
-            if page.body != previous or len(page.items) >= page_rows:
+            if page.whole != previous or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
-        yield page.items
+        yield [] if page.once and page.whole == previous else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
-        previous = page.body
+        previous = page.whole
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 

@@ -73,7 +73,13 @@ class Selection:
             answer=UsageAnswer,
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
-            pages=Cursor(lambda answer: answer.result.cursor, CURSOR_AT, PAGE_ROWS, MOST_PAGES),
+            pages=Cursor(
+                next=lambda answer: answer.result.cursor,
+                send=CURSOR_AT,
+                page_rows=PAGE_ROWS,
+                most_pages=MOST_PAGES,
+                exact_once=True,
+            ),
         )
 
     def top_intents(self) -> Query:
