@@ -1,5 +1,6 @@
 """``check-config``, as a command."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,25 @@ def test_a_wrong_variable_of_this_machine_is_named(
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("https_proxy", "socks5://127.0.0.1:1"), ("SSL_CERT_FILE", "/nowhere.pem")]
+)
+def test_run_does_not_start_with_a_wrong_variable_of_this_machine(
+    folder: Path, name: str, value: str
+) -> None:
+    # With the right variables the ledger without a folder would end it, with 1.
+    (folder / "exporter.yaml").write_text(GOOD + "ledger: {url: sqlite:///nowhere/ledger.db}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", "run", "--listen", "127.0.0.1:0"],
+        env=os.environ | {"VOICEFLOW_API_KEY": "sk-C4n4ry", name: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr.startswith(name)) == (2, True), done.stderr
 
 
 def test_a_log_of_tls_keys_that_cannot_be_written_is_ignored_with_a_warning(

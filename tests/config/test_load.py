@@ -189,6 +189,25 @@ def test_secrets_are_stripped_wherever_they_come_from(tmp_path: Path) -> None:
     assert read == {CANARY}
 
 
+@pytest.mark.parametrize(
+    ("character", "named"),
+    [
+        ("\r", "a carriage return (U+000D)"),
+        ("\t", "a tab (U+0009)"),
+        ("\u200b", "a character (U+200B)"),
+    ],
+)
+def test_a_character_within_a_secret_that_no_request_can_carry_is_named(
+    character: str, named: str
+) -> None:
+    text = "version: 1\ntargets: [{name: a, provider: hourly, account_key: {env: API_KEY}}]"
+
+    with pytest.raises(SettingsError, match=re.escape(f"API_KEY holds {named}")) as caught:
+        loads(text, OPTIONS, {"API_KEY": f"C4n4ry{character}7f3a"})
+
+    assert "C4n4ry" not in str(caught.value)
+
+
 def test_secrets_need_not_be_there_where_none_is_used() -> None:
     text = "targets: [{name: a, provider: hourly, account_key: {REF}}]"
 

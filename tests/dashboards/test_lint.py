@@ -178,6 +178,25 @@ def test_a_row_shows_what_its_query_feeds_and_is_open_where_that_is_on_by_defaul
         assert row.query in fed
 
 
+@pytest.mark.parametrize("provider", BUILT_IN)
+def test_a_row_that_the_settings_have_to_ask_for_is_closed_and_says_so(provider: str) -> None:
+    rows = [panel for panel in BOARDS[f"chatbot-{provider}"]["panels"] if panel["type"] == "row"]
+    asked_for = {row.title for row in SHOWN_BY[provider][1] if row.setting}
+
+    closed = {row["title"].partition(" (setting `")[0] for row in rows if row["collapsed"]}
+    assert closed == asked_for
+    for panel in (each for row in rows if row["collapsed"] for each in row["panels"]):
+        states = [each["expr"] for each in panel["targets"] if '"state"' in each["expr"]]
+        assert any('"Not configured' in expr for expr in states), panel["title"]
+
+
+def test_a_boards_title_is_in_plain_words() -> None:
+    titles = [board["title"] for board in BOARDS.values()]
+
+    assert [each for each in titles if not re.fullmatch(r"Chatbots: [A-Za-z ()]+", each)] == []
+    assert len(set(titles)) == len(titles)
+
+
 def test_every_alert_has_its_section_in_the_runbook() -> None:
     runbook = (FOLDER.parent / "docs/alerts.md").read_text()
     sections = {

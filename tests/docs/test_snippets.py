@@ -186,6 +186,17 @@ def test_a_command_on_a_page_exists_with_its_options(page: str, line: str) -> No
         command.make_parser(click.Context(command)).parse_args(list(arguments))
 
 
+@pytest.mark.parametrize("way", ["Import by hand", "Provisioning", "ConfigMap"])
+def test_dashboards_come_to_grafana_step_by_step(way: str) -> None:
+    page = (ROOT / "docs/dashboards.md").read_text("utf-8")
+    section = page.partition(f"\n## {way}\n")[2].partition("\n## ")[0]
+    steps = re.findall(r"^(\d)\. ", section, re.MULTILINE)
+
+    assert steps == [str(number) for number in range(1, len(steps) + 1)]
+    assert len(steps) > 1
+    assert "```sh\n" in section
+
+
 ENDS = ("check-config", "metrics", "plan")
 """Commands that call nobody and end by themselves; the others are started in tests/e2e."""
 TYPED = sorted(

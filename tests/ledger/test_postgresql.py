@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from exporter.ledger import engine, postgresql
 from exporter.ledger.store import PAUSE_S, Ledger
 from exporter.model.families import NORMALISED
 from exporter.model.query import Budget
+from tests.docs.pages import snippets
 from tests.support.builders import spec
 from tests.support.postgresql import PASSWORD, PostgreSQL, Way, way_to
 
@@ -243,6 +245,21 @@ def test_a_ledger_that_cannot_be_opened_says_why(
     assert "\n" not in text
     assert PASSWORD not in text
     assert "is it a ledger?" not in text
+
+
+def test_the_grants_of_the_guide_are_enough(postgresql_server: PostgreSQL) -> None:
+    database = postgresql_server.database()
+    (grants,) = (each.text for each in snippets("sql") if each.text.startswith("GRANT"))
+    ours = f"ALTER DATABASE {database} OWNER TO postgres; REVOKE ALL ON DATABASE {database} FROM PUBLIC;"
+    for usual, name in (("DATABASE ledger", f"DATABASE {database}"), ("TO chatbot", "TO shop")):
+        assert usual in grants
+        grants = grants.replace(usual, name)
+    where = f"host={postgresql_server.folder} port={postgresql_server.port} user=postgres"
+
+    with psycopg.connect(f"{where} dbname={database}", autocommit=True) as connection:
+        connection.execute((ours + grants).encode())
+
+    open_at(postgresql_server.url(database)).close()
 
 
 def test_a_port_where_nobody_listens_is_named() -> None:

@@ -266,6 +266,15 @@ def test_the_notes_say_what_to_do_next(
     assert [words for words in left_out if words in shown] == []
 
 
+def test_the_page_has_the_image_built_and_pushed_before_the_chart_is_installed() -> None:
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    image, steps = (page.partition(f"\n## {name}\n")[2] for name in ("Image", "Kubernetes"))
+
+    assert re.search("docker buildx build .* --push", image.partition("\n## ")[0])
+    order = ("No image is published. Build one and push it", "repository: ", "helm install ")
+    assert sorted(order, key=steps.index) == list(order)
+
+
 def test_the_values_schema_knows_every_value_and_refuses_others() -> None:
     schema = yaml.safe_load((CHART / "values.schema.json").read_text(encoding="utf-8"))
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))

@@ -72,3 +72,15 @@ def test_the_image_is_built_for_two_platforms_with_its_version() -> None:
     arguments = set(re.findall(r"--build-arg (\w+)=", page))
     assert arguments == {"VERSION", "REVISION"}
     assert arguments <= set(re.findall(r"^ARG (\w+)=", recipe, re.MULTILINE))
+
+
+def test_the_page_promises_stable_labels_and_shows_an_upgrade_and_the_way_back() -> None:
+    page = (ROOT / "docs/releases.md").read_text("utf-8")
+    _, promise, upgrade, making = re.split(
+        "^## (?:What a version promises|Upgrade|Make a release)$", page, flags=re.MULTILINE
+    )
+
+    assert "**Labels are stable.**" in promise
+    assert re.search(r"^```sh\n.*\.backup .*check-config.*^```$", upgrade, re.MULTILINE | re.DOTALL)
+    assert "restore the backup" in upgrade
+    assert "make release" in making
