@@ -66,8 +66,6 @@ def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> li
     details = [(*_walk(data, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
     found: dict[Path, ValueProblem] = {}
     for path, branch, detail in details:
-        if detail["type"] == "too_short" and len(_at(data, path)) >= detail["ctx"]["min_length"]:
-            continue  # there are enough; what is wrong with them is another problem
         if branch is None or not _other_shape(data, path, branch, detail["type"]):
             found.setdefault(path, _value_problem(path, detail, data, model))
     below = {path[:n] for path in found for n in range(len(path) + 1)}
