@@ -95,7 +95,7 @@ def reload(made: Cluster, replica: Replica, seconds: float) -> None:
     """Change what a target means on this replica; then on all, one after another."""
     began_s = CLOCK.monotonic()
     for number, each in enumerate([replica, *(r for r in made.replicas if r is not replica)]):
-        each.write(settle=f"{1 + int(began_s) % 50}h")
+        each.write(settle=f"{1 + int(began_s) % 40}h")
         if each.process is not None and each.process.poll() is None:
             each.ask("/-/reload", "POST")
         pause(seconds if number == 0 else 0)

@@ -104,6 +104,7 @@ def test_a_chosen_mix(three: Cluster) -> None:
     verify(three, since_ms)
 
 
+@pytest.mark.skipif("REPLICAS" not in os.environ, reason="two minutes: `make test-replicas`")
 def test_a_short_mix(three: Cluster) -> None:
     rng = random.Random(os.environ.get("SEED", "1"))  # noqa: S311 - what happens at the vendors
     since_ms = three.vendors.clock.now_ms()
