@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,7 +15,7 @@ import httpx
 
 from exporter.cli.explain import specs_of
 from exporter.cli.settings import certificates_here, config_option, fail_on, read_settings
-from exporter.clock import MILLISECONDS, Clock, SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.errors import MachineError
 from exporter.exposition import catalogue
@@ -28,6 +27,7 @@ from exporter.format import span, stamp
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
+from exporter.providers.base.times import parse_instant
 
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
@@ -62,10 +62,9 @@ def _instant(_context: click.Context, _parameter: click.Parameter, given: str | 
     if given in {None, EPOCH}:
         return None
     try:
-        at = datetime.fromisoformat(str(given))
+        return parse_instant(str(given), assume_utc=True)
     except ValueError:
         raise click.BadParameter("expected a date, such as 2026-10-01 (UTC)") from None
-    return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * MILLISECONDS)
 
 
 @click.command("backfill", short_help="Write the past to where the graphs are.")
