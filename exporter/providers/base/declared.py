@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -105,7 +106,7 @@ class DeclaredQuery(Generic[A, ItemT]):
             found = self.items(answer)
             more = found or pages.empty_pages
             next_ = pages.next(answer) if more else None
-            return ListPage(found, next_, lists_of(msgspec.json.decode(body)), pages.exact_once)
+            return ListPage(found, next_, partial(lists_in, body), pages.exact_once)
 
         request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
         found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
@@ -139,21 +140,29 @@ class DeclaredQuery(Generic[A, ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and all that its rows hold.
+    """A page of a list: its items, the cursor of the next one, and what makes two pages the same.
 
-    ``once``: a page that holds what the one before held came again, though its cursor is new.
+    ``whole`` is called only for pages whose items are equal. ``once``: a page that holds what the one before held came again, though its cursor is new.
     """
 
     items: Sequence[ItemT]
     next: Any
-    whole: Any
+    whole: Callable[[], Any]
     once: bool = False
 
+    def repeats(self, other: "ListPage[ItemT] | None") -> bool:
+        """Say whether the page is the ``other`` one again."""
+        return other is not None and self.items == other.items and self.whole() == other.whole()
 
-def lists_of(value: Any) -> list[Any]:
+
+def lists_in(body: bytes) -> list[Any]:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
+    return _lists(msgspec.json.decode(body))
+
+
+def _lists(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [each for member in value.values() for each in lists_of(member)]
+        return [each for member in value.values() for each in _lists(member)]
     return [value] if isinstance(value, list) else []
 
 
@@ -178,22 +187,22 @@ async def read_pages(
     same are two pages: what tells their rows apart may not be decoded.
     """
     cursor: Any = None
-    previous: Any = None
+    previous: ListPage[ItemT] | None = None
     seen: set[str] = set()
     for _ in range(most_pages):
         page = await fetch(cursor)
         cursor = page.next
         value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
         if str(value) in seen:
-            if page.whole != previous or len(page.items) >= page_rows:
+            if not page.repeats(previous) or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
-        yield [] if page.once and page.whole == previous else page.items
+        yield [] if page.once and page.repeats(previous) else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
-        previous = page.whole
+        previous = page
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 
