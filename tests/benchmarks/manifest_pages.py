@@ -14,7 +14,13 @@ from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import iso
 from exporter.providers.manifest.mapping import Collector
 from exporter.providers.manifest.reader import ManifestReader
-from exporter.providers.voiceflow.mapping import USAGES, ProjectScope, UsageAnswer, collect_usage
+from exporter.providers.voiceflow.mapping import (
+    USAGES,
+    ProjectScope,
+    UsagePage,
+    VoiceflowAnswer,
+    collect_usage,
+)
 from tests.providers.manifest.test_equal_to_providers import MANIFESTS
 from tests.providers.vendor import build_target
 
@@ -42,7 +48,7 @@ def page() -> bytes:
 
 def by_provider(body: bytes, spec: QuerySpec) -> Reading:
     """Return the reading of a page as the provider makes it."""
-    items = decode(body, UsageAnswer, "POST /v2/query/usage").result.items
+    items = decode(body, VoiceflowAnswer[UsagePage], "POST /v2/query/usage").result.items
     rows = Rows(WINDOW, spec, {})
     collect_usage(items, rows, usage=USAGES["interactions"], scope=ProjectScope("p"))
     return rows.reading()

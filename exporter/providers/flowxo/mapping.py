@@ -5,7 +5,7 @@ Source: https://support.flowxo.com, "Accessing Analytics via API"
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
 from exporter.providers.flowxo.texts import REDACTED, cut, normalize, presentable
 
+OfT = TypeVar("OfT")
 # Active users are those of the last 30 days, whatever the bucket (support article 165).
 FIELDS: Mapping[str, tuple[Family, tuple[str, ...]]] = {
     "received_messages": (families.MESSAGES_RECEIVED, ()),
@@ -30,22 +31,13 @@ FIELDS: Mapping[str, tuple[Family, tuple[str, ...]]] = {
 """The fields of an hour, and their labels after ``project``: counts, and levels at its end."""
 
 
-class InsightsHour(msgspec.Struct):
-    """One hour. ``_id`` is not read: its form for hours is not documented."""
-
-    timestamp: str | None = msgspec.field(default=None, name="_timestamp")
-    received_messages: Number | None = None
-    sent_messages: Number | None = None
-    triggers: Number | None = None
-    new_users: Number | None = None
-    active_users: Number | None = None
-    total_users: Number | None = None
-
-
 class Insights(msgspec.Struct):
-    """The answer to ``/insights``; ``stats`` repeats the sums and is only a check."""
+    """The answer to ``/insights``; ``stats`` repeats the sums and is only a check.
 
-    metrics: list[InsightsHour]
+    An hour's ``_id`` is not read: its form for hours is not documented.
+    """
+
+    metrics: list[dict[str, Any]]
     stats: list[dict[str, Any]] | None = None
 
 
@@ -56,21 +48,11 @@ class FlowName(msgspec.Struct):
     name: str = ""
 
 
-class TopFlow(msgspec.Struct):
-    """One entry of ``top_flows``."""
+class TopEntry(msgspec.Struct, Generic[OfT]):
+    """One entry of ``top_flows`` (a ``FlowName``) or of ``top_messages`` (what users wrote)."""
 
-    flow: FlowName = msgspec.field(name="_id")
+    of: OfT = msgspec.field(name="_id")
     count: Number | None = None
-
-
-class TopMessage(msgspec.Struct):
-    """One entry of ``top_messages``; ``text`` is what users wrote."""
-
-    text: str = msgspec.field(name="_id")
-    count: Number | None = None
-
-
-Entry = TypeVar("Entry", TopFlow, TopMessage)
 
 
 def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> None:
@@ -80,61 +62,64 @@ def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> N
     that differs is drift, where all hours are there to be added.
     """
     (answer,) = answers
-    hours: dict[int, InsightsHour] = {}
+    hours: dict[int, dict[str, Any]] = {}
     for index, hour in enumerate(answer.metrics):
-        at_ms = _hour_ms(hour, f"metrics[{index}]._timestamp")
+        path = f"metrics[{index}]._timestamp"
+        at_ms = _hour_ms(hour.get("_timestamp"), path)
         if at_ms in hours:
-            raise SchemaError(f"metrics[{index}]._timestamp: the hour came twice")
+            raise SchemaError(f"{path}: the hour came twice")
         hours[at_ms] = hour
     inside = {at_ms: hour for at_ms, hour in hours.items() if rows.window.holds(at_ms)}
     for field, (family, labels) in FIELDS.items():
         add = rows.count if family.kind is MetricType.COUNTER else rows.level
         for at_ms, hour in inside.items():
-            number = optional_count(getattr(hour, field), f"metrics[].{field}")
+            number = optional_count(hour.get(field), f"metrics[].{field}")
             add(family, (project, *labels), at_ms, number)
     if answer.stats and len(inside) == len(hours):
         rows.drift["unexpected_type"] += _wrong_sums(answer.metrics, answer.stats[0])
 
 
-def collect_flows(flows: Sequence[TopFlow], rows: Rows, *, limit: int) -> None:
+def collect_flows(flows: Sequence[TopEntry[FlowName]], rows: Rows, *, limit: int) -> None:
     """Add the most used flows; a flow is its id, its name is the first that came."""
     names: dict[str, str] = {}
     for entry, uses in _most_used(flows, limit):
-        name = names.setdefault(entry.flow.id, cut(entry.flow.name))
-        labels = (entry.flow.id, name, trailing_label(rows.window))
+        name = names.setdefault(entry.of.id, cut(entry.of.name))
+        labels = (entry.of.id, name, trailing_label(rows.window))
         rows.window_value(TOP_FLOW_TRIGGERS, labels, uses)
 
 
-def collect_messages(messages: Sequence[TopMessage], rows: Rows, *, limit: int, raw: bool) -> None:
+def collect_messages(
+    messages: Sequence[TopEntry[str]], rows: Rows, *, limit: int, raw: bool
+) -> None:
     """Add the most frequent messages.
 
     ``raw`` shows them with personal data redacted. Otherwise the label rule of ``message``, whose
     keys are normalized as by ``normalize``, admits listed texts only and the rest is ``other``.
     """
     for entry, uses in _most_used(messages, limit):
-        text = (presentable(entry.text) or OTHER) if raw else normalize(entry.text)
+        text = (presentable(entry.of) or OTHER) if raw else normalize(entry.of)
         if raw and text == REDACTED:
             rows.drop(TOP_MESSAGE_USES, "pii")
         rows.window_value(TOP_MESSAGE_USES, (text, trailing_label(rows.window)), uses)
 
 
-def _hour_ms(hour: InsightsHour, path: str) -> int:
-    if hour.timestamp is None:
+def _hour_ms(text: Any, path: str) -> int:
+    if text is None:
         raise SchemaError(f"{path}: missing", "missing")
-    with suppress(ValueError):
-        at_ms = parse_instant(hour.timestamp)
-        if at_ms % HOUR_MS == 0 and hour.timestamp.endswith("Z"):
+    with suppress(ValueError, TypeError):
+        at_ms = parse_instant(text)
+        if at_ms % HOUR_MS == 0 and text.endswith("Z"):
             return at_ms
     raise SchemaError(f"{path}: expected a whole hour in UTC")
 
 
-def _wrong_sums(hours: Sequence[InsightsHour], stats: Mapping[str, Any]) -> int:
+def _wrong_sums(hours: Sequence[Mapping[str, Any]], stats: Mapping[str, Any]) -> int:
     """Return how many counts in ``stats`` are not the sum of the hours."""
-    counts = [name for name, (family, _) in FIELDS.items() if family.kind is MetricType.COUNTER]
-    sums = {name: sum(parse_number(getattr(h, name)) or 0 for h in hours) for name in counts}
-    return sum(parse_number(stats[name]) != sums[name] for name in counts if name in stats)
+    counts = {name for name, (family, _) in FIELDS.items() if family.kind is MetricType.COUNTER}
+    sums = {name: sum(parse_number(hour.get(name)) or 0 for hour in hours) for name in counts}
+    return sum(parse_number(stats[name]) != sums[name] for name in counts & stats.keys())
 
 
-def _most_used(entries: Sequence[Entry], limit: int) -> list[tuple[Entry, int]]:
+def _most_used(entries: Sequence[TopEntry[OfT]], limit: int) -> list[tuple[TopEntry[OfT], int]]:
     counted = [(each, count(each.count, f"[{i}].count")) for i, each in enumerate(entries)]
     return sorted(counted, key=lambda pair: -pair[1])[:limit]

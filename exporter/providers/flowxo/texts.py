@@ -29,15 +29,9 @@ def normalize(text: str) -> str:
     return unicodedata.normalize("NFKC", normal).strip()
 
 
-def tidy(text: str) -> str:
-    """Return ``text`` on one line, without control characters."""
-    spaced = " ".join(unicodedata.normalize("NFKC", text).split())
-    return "".join(sign for sign in spaced if not unicodedata.category(sign).startswith("C"))
-
-
 def cut(text: str) -> str:
     """Return the first 64 characters of ``text``, tidied."""
-    return tidy(text[:_EXAMINED])[:LONGEST].strip()
+    return _tidy(text)[:LONGEST].strip()
 
 
 def presentable(text: str) -> str:
@@ -45,4 +39,10 @@ def presentable(text: str) -> str:
 
     The patterns see more than is shown: a number cut in half would pass them.
     """
-    return REDACTED if _PERSONAL.search(tidy(text[:_EXAMINED])) else cut(text)
+    return REDACTED if _PERSONAL.search(_tidy(text)) else cut(text)
+
+
+def _tidy(text: str) -> str:
+    """Return ``text`` on one line, without control characters."""
+    spaced = " ".join(unicodedata.normalize("NFKC", text[:_EXAMINED]).split())
+    return "".join(sign for sign in spaced if not unicodedata.category(sign).startswith("C"))

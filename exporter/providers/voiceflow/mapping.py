@@ -6,6 +6,7 @@ Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -16,6 +17,8 @@ from exporter.model.samples import Family
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
 from exporter.providers.voiceflow.families import CREDIT_USAGE
+
+ResultT = TypeVar("ResultT")
 
 
 class UsageRow(msgspec.Struct):
@@ -42,12 +45,6 @@ class UsagePage(msgspec.Struct):
     cursor: msgspec.Raw = msgspec.Raw()
 
 
-class UsageAnswer(msgspec.Struct):
-    """The answer to every query that returns rows."""
-
-    result: UsagePage
-
-
 class TopIntent(msgspec.Struct):
     """One entry of ``top_intents``."""
 
@@ -61,10 +58,10 @@ class TopIntents(msgspec.Struct):
     intents: list[TopIntent]
 
 
-class TopIntentsAnswer(msgspec.Struct):
-    """The answer to ``top_intents``."""
+class VoiceflowAnswer(msgspec.Struct, Generic[ResultT]):
+    """The answer to any query: a ``UsagePage`` or ``TopIntents``."""
 
-    result: TopIntents
+    result: ResultT
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +117,14 @@ class ProjectScope:
         return self.environment or row.environment or ""
 
 
-def parse_period(text: str) -> int:
+def parse_period(text: str | None, path: str = "items[]") -> int:
     """Return the instant of ``2026-02-03T09:00:00.000Z`` in UTC milliseconds."""
+    if text is None:
+        raise SchemaError(f"{path}.period: missing", "missing")
     if text.endswith("Z"):
         with suppress(ValueError):
             return parse_instant(text)
-    raise SchemaError("items[].period: expected a UTC time such as 2026-02-03T09:00:00.000Z")
+    raise SchemaError(f"{path}.period: expected a UTC time such as 2026-02-03T09:00:00.000Z")
 
 
 def collect_usage(
@@ -139,7 +138,7 @@ def collect_usage(
     for index, row in enumerate(items):
         path = f"items[{index}]"
         _check_project(row, scope, path, rows)
-        at_ms = _period_ms(row, path)
+        at_ms = parse_period(row.period, path)
         hour_ms = rows.bucket(at_ms)
         if hour_ms is None or (usage.distinct and hour_ms != at_ms):
             continue
@@ -166,12 +165,6 @@ def collect_intents(intents: Sequence[TopIntent], rows: Rows, *, scope: ProjectS
         rows.window_value(families.TOP_INTENT_MATCHES, labels, uses)
 
 
-def _period_ms(row: UsageRow, path: str = "items[]") -> int:
-    if row.period is None:
-        raise SchemaError(f"{path}.period: missing", "missing")
-    return parse_period(row.period)
-
-
 def _check_project(row: UsageRow, scope: ProjectScope, path: str, rows: Rows) -> None:
     if row.project is None:
         # Only one project was asked for, so the row belongs to it.
@@ -192,7 +185,7 @@ def _collect_names(
 ) -> None:
     """Add the newest name of each function, also of those that had no calls in the window."""
     names = {(of, function): name for of, function, name in rows.memo.get("names", ())}
-    for row in sorted(items, key=_period_ms):
+    for row in sorted(items, key=lambda row: parse_period(row.period)):
         if row.function and row.name:
             names[scope.environment_of(row), row.function] = row.name
     rows.list_of(family.name)

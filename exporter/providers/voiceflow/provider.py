@@ -21,15 +21,15 @@ from exporter.providers.voiceflow.families import CREDIT_USAGE
 from exporter.providers.voiceflow.mapping import (
     USAGES,
     ProjectScope,
-    TopIntentsAnswer,
+    TopIntents,
     Usage,
-    UsageAnswer,
+    UsagePage,
+    VoiceflowAnswer,
     collect_intents,
     collect_usage,
 )
 from exporter.providers.voiceflow.options import VoiceflowOptions
 
-ENDPOINT = "POST /v2/query/usage"
 PAGE_ROWS = 500
 MOST_PAGES = 2_000
 SPAN_MS = 7 * DAY_MS
@@ -58,11 +58,12 @@ class Selection:
 
     def usage(self, usage: Usage) -> Query:
         """Return a query of hourly rows."""
-        feeds = [Feed(usage.family, "result.items[].count")]
-        if usage.errors:
-            feeds.append(Feed(usage.errors, "result.items[]: count - successCount"))
-        if usage.names:
-            feeds.append(Feed(usage.names, "result.items[].name"))
+        fields = {
+            usage.family: "result.items[].count",
+            usage.errors: "result.items[]: count - successCount",
+            usage.names: "result.items[].name",
+        }
+        feeds = [Feed(family, field) for family, field in fields.items() if family]
         fixed, environment = None, self.environment
         if environment and environment.alias and not _ENVIRONMENT_ID.fullmatch(environment.id):
             fixed = environment.id  # the API answers with ids, which the settings do not name
@@ -70,7 +71,7 @@ class Selection:
         return DeclaredQuery(
             spec=self._spec(feeds, cost=Cost(page_rows=PAGE_ROWS), span_ms=SPAN_MS),
             parameters=partial(self._body, limit=PAGE_ROWS),
-            answer=UsageAnswer,
+            answer=VoiceflowAnswer[UsagePage],
             items=lambda answer: answer.result.items,
             collect=partial(collect_usage, usage=usage, scope=scope),
             pages=Cursor(
@@ -84,21 +85,19 @@ class Selection:
 
     def top_intents(self) -> Query:
         """Return the query of the most matched intents of the last 24 whole hours."""
-        feed = Feed(families.TOP_INTENT_MATCHES, "result.intents[].count")
         # The entries have no environment, so they get the one that was asked for.
         fixed = self.environment.id if self.environment else None
-        scope = ProjectScope(self.project.id, fixed)
         return DeclaredQuery(
             spec=self._spec(
-                [feed],
+                [Feed(families.TOP_INTENT_MATCHES, "result.intents[].count")],
                 cost=Cost(rows=TOP_INTENTS, listed=True),
                 interval_ms=self.options.slow_interval,
                 lookback_ms=DAY_MS,
             ),
             parameters=partial(self._body, limit=TOP_INTENTS),
-            answer=TopIntentsAnswer,
+            answer=VoiceflowAnswer[TopIntents],
             items=lambda answer: answer.result.intents,
-            collect=partial(collect_intents, scope=scope),
+            collect=partial(collect_intents, scope=ProjectScope(self.project.id, fixed)),
             trailing_ms=DAY_MS,
         )
 
@@ -121,7 +120,7 @@ class Selection:
             self.options,
             self.settings,
             f"{self.name}/{self.project.shown}{suffix}",
-            ENDPOINT,
+            "POST /v2/query/usage",
             feeds,
             meaning={
                 "name": self.name,

@@ -22,7 +22,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
 from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
@@ -105,7 +105,7 @@ class StatisticsQuery:
             except Unauthorized as error:
                 if error.status != UNAUTHORIZED:
                     raise
-            token = await self.tokens.renewed(client, request.now_ms)
+            token = await self.tokens.current(client, request.now_ms, renew=True)
             return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
         except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
             raise waited_out(error, wait_s(self.options.name, request.now_ms)) from None
@@ -129,8 +129,8 @@ def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
     """Return DAYS: enough for ``window``, and a day to spare after an outage."""
     behind_ms = floor_to(now_ms, HOUR_MS) - window.start_ms
     if behind_ms <= lookback_ms + HOUR_MS:
-        return min(max(_whole_days(lookback_ms) + 1, 1), MAX_DAYS)
-    return min(_whole_days(now_ms - window.start_ms) + 2, MAX_DAYS)
+        return min(ceil_to(lookback_ms, DAY_MS) // DAY_MS + 1, MAX_DAYS)
+    return min(ceil_to(now_ms - window.start_ms, DAY_MS) // DAY_MS + 2, MAX_DAYS)
 
 
 def certain_ms(days: int, now_ms: int, zone: str) -> int:
@@ -166,10 +166,6 @@ def waited_out(error: ProviderError, least_s: float) -> ProviderError:
             return TimedOut(str(error), wait)
         case _:
             return Throttled(f"{error}; waiting for the next hour", wait)
-
-
-def _whole_days(duration_ms: int) -> int:
-    return -(-duration_ms // DAY_MS)
 
 
 def account_name(account_key: Secret) -> str:

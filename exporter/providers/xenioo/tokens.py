@@ -3,6 +3,7 @@
 Source: https://docs.xenioo.com, "Authorization"
 """
 
+from functools import partial
 from typing import Any
 
 from exporter.config.model import Secret
@@ -22,26 +23,18 @@ class AccessTokens:
     """Requests tokens at ``service_url`` and keeps one until it is due for renewal."""
 
     def __init__(self, account_key: Secret, service_url: str) -> None:
-        self._account_key = account_key
+        self._read_key = partial(key_of, account_key)
         self._service_url = service_url
         self._token = ""
         self._key = ""
         self._renew_ms = 0.0
 
-    async def current(self, client: ApiClient, now_ms: int) -> str:
+    async def current(self, client: ApiClient, now_ms: int, *, renew: bool = False) -> str:
         """Return a token for the current key, kept or new."""
         key = await client.read_key(self._read_key)
-        if key != self._key or now_ms >= self._renew_ms:
+        if renew or key != self._key or now_ms >= self._renew_ms:
             await self._request(client, key, now_ms)
         return self._token
-
-    async def renewed(self, client: ApiClient, now_ms: int) -> str:
-        """Return a new token."""
-        self._renew_ms = 0.0
-        return await self.current(client, now_ms)
-
-    def _read_key(self) -> str:
-        return key_of(self._account_key)
 
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
         call = ApiCall(

@@ -10,9 +10,9 @@ from exporter.errors import SchemaError
 from exporter.model.query import LabelRule
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.flowxo.mapping import (
+    FlowName,
     Insights,
-    TopFlow,
-    TopMessage,
+    TopEntry,
     collect_flows,
     collect_hours,
     collect_messages,
@@ -170,7 +170,7 @@ def test_an_impossible_bucket_is_a_fault_that_names_its_field(
 
 
 def flows(rows: list[dict[str, Any]], limit: int = 3) -> Reading:
-    typed = msgspec.convert(rows, list[TopFlow])
+    typed = msgspec.convert(rows, list[TopEntry[FlowName]])
     return collected(partial(collect_flows, limit=limit), typed, DAY)
 
 
@@ -206,7 +206,7 @@ def messages(
     label_rules = (
         {} if raw else {"message": LabelRule({"hi": "Hi"} if allow else {}, frozenset(allow))}
     )
-    typed = msgspec.convert(rows, list[TopMessage])
+    typed = msgspec.convert(rows, list[TopEntry[str]])
     collect = partial(collect_messages, limit=3, raw=raw)
     return collected(collect, typed, DAY, label_rules=label_rules)
 
