@@ -313,12 +313,18 @@ class App:
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
         # Only adds: whatever shows a family of former settings still finds it.
         self._families |= catalogue.families(self._environment.providers, settings.targets)
+        added = targets.keys() - self._targets.keys() if self._opened else ()
+        read = [functools.partial(self._ledger.self_counts, name) for name in added]
+        counted = [await self._environment.offload(each) for each in read]
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
         self._ledger.max_bytes = settings.ledger.max_size
         # Before anything else is awaited: the ledger may claim the queries now.
         self._poller.assign(queries)
+        self.telemetry.keep(targets.keys())
+        for each in counted:
+            self.telemetry.restore(each)
         built = [each.target for each in targets.values()]
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in built})
         self._recent.keep(specs.keys())

@@ -165,3 +165,28 @@ def test_settings_that_the_ledger_refuses_change_nothing(
     assert errors == ("disk full",)
     assert reload.status.config_hash == "before"
     assert "xenioo" in {each.name for each in reload.status.targets}
+
+
+def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_back(
+    reload: Reload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, live = (
+        ("chatbot_exporter_throttled_total", (("provider", name), ("target", name)))
+        for name in ("xenioo", "flowxo")
+    )
+    app, counts = reload.app, reload.app.telemetry
+    monkeypatch.setattr(Ledger, "self_counts", lambda _, _target=None: {gone: 5.0, live: 2.0})
+
+    async def main() -> None:
+        await app.open()
+        counts.add({gone: 1, live: 1})
+        assert not (await app.reload(lambda: (reload.targets(xenioo=None), ""))).errors
+        counts.add({gone: 1})  # by a poll that was under way
+        assert "xenioo" not in counts.counts
+        assert counts.counts["flowxo"][live] == 3
+        assert not (await app.reload(lambda: (reload.targets(), ""))).errors
+        assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
+        app.stop()
+        await app.run()
+
+    run_virtual(main(), reload.clock)

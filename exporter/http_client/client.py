@@ -123,10 +123,6 @@ class ApiClient:
         self._blocking = blocking
         self.may_send: Callable[[], None] = lambda: None
 
-    async def get(self, path: str, params: Mapping[str, str], into: type[T]) -> T:
-        """Return the answer to ``GET path?params``, decoded as ``into``."""
-        return await self.fetch(ApiCall("GET", path, params=params), into)
-
     async def post(self, path: str, body: Any, into: type[T]) -> T:
         """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
         return await self.fetch(ApiCall("POST", path, json=body), into)

@@ -32,7 +32,7 @@ from exporter.ledger.counters import add_self_counts
 from exporter.ledger.hours import SettledHours, read_hours
 from exporter.ledger.replicas import Changes, Version
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Shown, View
-from exporter.ledger.tables import metadata, query, self_counter, series
+from exporter.ledger.tables import GROWING, query, self_counter, series
 from exporter.ledger.view import read_view
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
@@ -573,8 +573,8 @@ class Ledger:
         """Return bytes on disk, the schema's number and rows by table."""
         with self._transaction() as tx:
             rows = {
-                name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for name, table in metadata.tables.items()
+                table.name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+                for table in GROWING
             }
             on_disk = sum(file.stat().st_size for file in self._opened.files)
             return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows

@@ -196,6 +196,9 @@ backfill = sa.Table(
     sa.Column("position", sa.Text, nullable=False),
 )
 
+GROWING = query, series, bucket, gauge, seen_event, sketch, slices, gap, self_counter, backfill
+"""The tables whose rows are worth counting; of the others there are as many as replicas or keys."""
+
 
 def upsert(
     tx: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]], update: str = ""

@@ -7,6 +7,7 @@ the process as a whole is prometheus-client's.
 import itertools
 import platform
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from prometheus_client import (
     CollectorRegistry,
@@ -68,7 +69,7 @@ schema_drift_total | counter | provider,target,query,kind | 5 | Response fields 
 clock_steps_total | counter |  | 1 | Steps of the wall clock that were noticed and corrected.
 log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
 ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
-ledger_rows | gauge | table | 16 | Ledger rows, by table.
+ledger_rows | gauge | table | 10 | Ledger rows, by table.
 ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
 ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
 ledger_errors_total | counter | operation | 5 | Ledger operations that failed.
@@ -102,6 +103,7 @@ class Telemetry:
     def __init__(self, revision: str = "unknown") -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.counts: dict[str, dict[SelfCount, float]] = {}
+        self._targets: AbstractSet[str] | None = None
         self._changes = itertools.count(1)
         self._change = 0
         self._rendered: dict[bool, tuple[int, bytes]] = {}
@@ -161,14 +163,24 @@ class Telemetry:
     def add(self, counted: Mapping[SelfCount, float]) -> None:
         """Add counts that the ledger persisted or restored."""
         for key, amount in counted.items():
-            counts = self.counts.setdefault(dict(key[1])["target"], {})
+            counts = self._counts_of(key)
             counts[key] = counts.get(key, 0.0) + amount
 
     def restore(self, counted: Mapping[SelfCount, float]) -> None:
         """Show counts as the ledger has them, which other replicas may have raised."""
         for key, amount in counted.items():
-            counts = self.counts.setdefault(dict(key[1])["target"], {})
+            counts = self._counts_of(key)
             counts[key] = max(amount, counts.get(key, 0.0))  # the ledger may be an older state
+
+    def keep(self, targets: AbstractSet[str]) -> None:
+        """Forget the counts of all targets but ``targets``, and what their last polls will add."""
+        self._targets = targets
+        self.counts = {target: self.counts.get(target, {}) for target in targets}
+
+    def _counts_of(self, key: SelfCount) -> dict[SelfCount, float]:
+        target = dict(key[1])["target"]
+        removed = self._targets is not None and target not in self._targets
+        return {} if removed else self.counts.setdefault(target, {})
 
     def ledger_failed(self, operation: str) -> None:
         """Count a ledger operation (open, read, commit, migrate, prune) that failed."""

@@ -16,7 +16,7 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.http_client.client import DEEPEST, ApiClient, decode, retry_after_s
+from exporter.http_client.client import DEEPEST, ApiCall, ApiClient, decode, retry_after_s
 from exporter.http_client.transport import MAX_BODY_BYTES, Transport
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
@@ -35,7 +35,8 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
                 clock=clock,
                 requests_per_second=rps,
             )
-            return [await api.get("/usage", {"a": "b"}, dict[str, int]) for _ in range(times)]
+            call = ApiCall("GET", "/usage", params={"a": "b"})
+            return [await api.fetch(call, dict[str, int]) for _ in range(times)]
 
     return run_virtual(main(), clock), clock
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.http_client.client import ApiClient
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.http_client.detached import Detached, ResolvingLoop
 from exporter.http_client.transport import Transport
 
@@ -164,7 +164,7 @@ def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
                     requests_per_second=0,
                     blocking=blocking,
                 )
-                return await client.get("/x", {}, str)
+                return await client.fetch(ApiCall("GET", "/x"), str)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(name)) for name in ("one", "two")]
