@@ -58,10 +58,15 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True)
 class HistoryStatus:
-    """How much of the past is read while a first start reads it: ``12 of 35 days``."""
+    """How much of the past is read while a first start reads it: ``12 of 35 days``.
+
+    ``hides_counters`` until it is read (``start: history``); ``failing``: the last read of it did.
+    """
 
     days_read: int
     days: int
+    hides_counters: bool = False
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +166,8 @@ class BotStatus:
 class TargetStatus:
     """One configured account.
 
-    ``history`` is that of the query which is furthest behind, ``audit`` sums up those of all
-    queries; its instant is the oldest.
+    ``history`` is that of the query which fails or is furthest behind, ``audit`` sums up those of
+    all queries; its instant is the oldest.
     """
 
     name: str
@@ -277,7 +282,7 @@ def _target(
         provider=provider,
         queries=tuple(each for _, each in queries),
         bots=bots,
-        history=min(reading, key=lambda each: each.days_read, default=None),
+        history=min(reading, key=lambda each: (not each.failing, each.days_read), default=None),
         audit=_audit(audits),
     )
 
@@ -287,7 +292,8 @@ def _history(state: QueryState) -> HistoryStatus | None:
     if left is None or state.epoch_ms is None:
         return None
     read_ms, whole_ms = (state.epoch_ms - at_ms for at_ms in (left.until_ms, left.from_ms))
-    return HistoryStatus(read_ms // DAY_MS, round(whole_ms / DAY_MS))
+    days = read_ms // DAY_MS, round(whole_ms / DAY_MS)
+    return HistoryStatus(*days, hides_counters=left.counts, failing=left.failing)
 
 
 def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:

@@ -18,7 +18,7 @@ Counts = list[tuple[SelfCount, float]]
 class Claim:
     """The right to poll one query, until another holder raises its token.
 
-    ``past`` is what of its past is to be read under this claim.
+    ``past`` is what of its past is to be read under this claim, ``ahead`` of live polls or not.
     """
 
     query_id: int
@@ -38,6 +38,7 @@ class Claim:
     circuit: str
     memo: Mapping[str, Any]
     past: Slice | None = None
+    ahead: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -67,10 +68,15 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class HistoryState:
-    """How far the past of a query is read, while it is: back to ``until_ms`` of ``from_ms``."""
+    """How far the past of a query is read, while it is: back to ``until_ms`` of ``from_ms``.
+
+    Where it ``counts``, the query's counters are not shown yet. ``failing``: the last slice did.
+    """
 
     from_ms: int
     until_ms: int
+    counts: bool = False
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,5 +243,6 @@ def claim_of(row: sa.Row[Any], holder: str) -> Claim:
         "due_ms": row.next_poll_ms,
         "memo": msgspec.json.decode(row.memo),
         "past": None,
+        "ahead": False,
     }
     return Claim(**{each.name: columns[each.name] for each in fields(Claim)})

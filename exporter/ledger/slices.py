@@ -18,21 +18,25 @@ from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
-from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, ceil_to, floor_to
 
 AUDIT_EVERY_MS = DAY_MS
+STARVED_MS = HOUR_MS
+"""A slice that has waited this long goes ahead of its target's live polls, once."""
 OTHER = query.alias("other")
+BUSY_UNTIL: sa.BindParameter[int] = sa.bindparam("busy_until")
+"""Now; 0 where a query that is due does not make its target busy."""
 IDLE = claims.FREE & query.c.target.not_in(
     sa.select(OTHER.c.target).where(
         OTHER.c.state == "active",
-        (OTHER.c.next_poll_ms <= claims.NOW_MS) | (OTHER.c.last_reason == "throttled"),
+        (OTHER.c.next_poll_ms <= BUSY_UNTIL) | (OTHER.c.last_reason == "throttled"),
     )
 )
 LONGEST_WAITING = (
     sa.select(query)
     .join(slices)
     .join(claims.LEAD, claims.LEAD.c.id == claims.FIRST)
-    .where(IDLE, slices.c.next_ms <= claims.NOW_MS, query.c.fail_streak == 0)
+    .where(IDLE, slices.c.next_ms <= sa.bindparam("since_ms"), query.c.fail_streak == 0)
     .where(query.c.target.not_in(sa.bindparam("alone", expanding=True)))
     .order_by(slices.c.next_ms, query.c.id)
     .limit(1)
@@ -55,6 +59,25 @@ def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
     """Read the past of a query whose counting has just begun, from ``floor_ms`` backwards."""
     if given.spec.initial_lookback_ms is not None:
         _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
+
+
+def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
+    """End histories under way where a shorter ``initial_lookback`` does; they are due now.
+
+    No time that a slice has waited before counts: nobody was there to read it.
+    """
+    tx.execute(sa.update(slices).where(slices.c.next_ms < now_ms).values(next_ms=now_ms))
+    columns = query.c.target, query.c.name, query.c.epoch_ms, *slices.c
+    reading = sa.select(*columns).join(slices).where(slices.c.mode != SliceMode.AUDIT)
+    rows = {(row.target, row.name): row for row in tx.execute(reading)}
+    for spec in specs:
+        row = rows.get(spec.key)
+        if row is None or row.epoch_ms is None:
+            continue
+        asked_ms = row.epoch_ms - (spec.initial_lookback_ms or 0)
+        from_ms = floor_to(asked_ms, spec.granularity_ms or 1)
+        if from_ms > row.from_ms:
+            _set(tx, row.query_id, from_ms=min(from_ms, row.until_ms), next_ms=now_ms)
 
 
 def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
@@ -127,13 +150,21 @@ def claim(
     specs: Mapping[QueryKey, QuerySpec],
     now_ms: int,
     generation: int = 0,
+    *,
+    ahead: bool = False,
 ) -> Claim | None:
     """Claim a query of whose past a slice is due, of a target that has nothing better to do.
 
     That is a target that nobody polls, that has no query due, and that was not asked to wait.
+    ``ahead``: one that has waited too long, also where a query is due.
     """
     alone = [spec.target for spec in specs.values() if spec.budget is not None]
     given = {"now_ms": now_ms, "up_to": generation, "alone": alone}
+    given |= (
+        {"busy_until": 0, "since_ms": now_ms - STARVED_MS}
+        if ahead
+        else {"busy_until": now_ms, "since_ms": now_ms}
+    )
     while (row := tx.execute(LONGEST_WAITING, given).one_or_none()) is not None:
         spec = specs.get((row.target, row.name))
         past = None if spec is None else due_of(tx, row.id, spec, now_ms)
@@ -142,7 +173,7 @@ def claim(
             continue
         taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
         if taken is not None:
-            return replace(claim_of(taken, holder), past=past)
+            return replace(claim_of(taken, holder), past=past, ahead=ahead)
     return None
 
 
@@ -302,12 +333,16 @@ def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
 
 
 def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> None:
-    """End a slice's claim before it is read: the next one is half as long."""
+    """End a slice's claim before it is read: the next one is half as long.
+
+    It goes on waiting, unless it went ahead of live polls and has had its turn.
+    """
     claims.end(tx, held)
     past = _past(tx, held.query_id)
     if past is not None:  # else it was the last one, and is applied
         window = rules.past_window(spec, past, now_ms)
-        _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), next_ms=now_ms)
+        turn: dict[str, Any] = {"next_ms": now_ms} if held.ahead else {}
+        _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), **turn)
 
 
 def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> None:
@@ -323,7 +358,8 @@ def state(tx: sa.Connection, query_id: int) -> tuple[HistoryState | None, AuditS
         return None, None
     history, audit = None, None
     if row.mode != SliceMode.AUDIT:
-        history = HistoryState(row.from_ms, row.until_ms)
+        counts, failing = row.mode == SliceMode.COUNT, row.backoff_ms > 0
+        history = HistoryState(row.from_ms, row.until_ms, counts=counts, failing=failing)
     if row.audited is not None:
         found = msgspec.json.decode(row.audited, type=Comparison)
         audit = AuditState(at_ms=row.audited_ms, **asdict(found))

@@ -174,6 +174,7 @@ class Ledger:
         for spec in specs:
             counters.create_known_series(tx, spec, self._families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
+        slices.shorten(tx, specs, now_ms)
         self._mark(tx, sa.select(query.c.id))
 
     def _take_key(self, tx: sa.Connection) -> None:
@@ -326,13 +327,17 @@ class Ledger:
             return claims.next_due_ms(tx, self._holder, now_ms, self._generation, yielding)
 
     @_repeated
-    def claim_slice(self) -> Claim | None:
-        """Claim a slice of the past of a query whose target has nothing better to do."""
+    def claim_slice(self, *, ahead: bool = False) -> Claim | None:
+        """Claim a slice of the past of a query whose target has nothing better to do.
+
+        ``ahead``: one that has waited too long for that.
+        """
         if not self._claiming:
             return None
         with self._transaction() as tx:
             now_ms = self._clock.now_ms()
-            return slices.claim(tx, self._holder, self._specs, now_ms, self._generation)
+            given = (tx, self._holder, self._specs, now_ms, self._generation)
+            return slices.claim(*given, ahead=ahead)
 
     def due_targets(self, targets: Collection[str]) -> set[str]:
         """Return which of ``targets`` have a query that is due."""

@@ -9,11 +9,14 @@ import structlog
 
 from exporter.clock import MILLISECONDS
 from exporter.errors import ClaimLost, LedgerError, ProgramError, ProviderError, Reason, Refused
+from exporter.format import stamp
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
-from exporter.model.query import PollRequest, Slice
+from exporter.model.query import PollRequest, Slice, SliceMode
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, ScheduledQuery, innermost
+
+HIDDEN = "shown once it is read; to end it here, lower initial_lookback and reload"
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +101,8 @@ def _failing(
         log.warning(
             "slice of the past failed", target=spec.target, query=spec.name,
             reason=error.reason.value, error=str(error),
+            missing=f"{stamp(past.from_ms)} to {stamp(past.until_ms)}",
+            **({"counters": HIDDEN} if past.mode is SliceMode.COUNT else {}),
         )  # fmt: skip
     return partial(
         context.ledger.fail_slice,

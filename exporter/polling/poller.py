@@ -132,8 +132,10 @@ class Poller:
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         await self._give_way()
         ledger = self._context.ledger
+        slices = self._read_slice, self._slices, SLICES_AT_ONCE
+        await self._start(group, partial(ledger.claim_slice, ahead=True), *slices)
         await self._start(group, ledger.claim, self._poll, self._tasks)
-        await self._start(group, ledger.claim_slice, self._read_slice, self._slices, SLICES_AT_ONCE)
+        await self._start(group, ledger.claim_slice, *slices)
 
     async def _start(
         self,
@@ -180,11 +182,12 @@ class Poller:
 
     async def _give_way(self) -> None:
         """Break off slices of targets of which a query is due: a live poll waits for none."""
-        if not self._slices:
+        yielding = {task: claim for task, claim in self._slices.items() if not claim.ahead}
+        if not yielding:
             return
-        ledger, targets = self._context.ledger, [each.target for each in self._slices.values()]
+        ledger, targets = self._context.ledger, [each.target for each in yielding.values()]
         due = await self._context.offload(partial(ledger.due_targets, targets))
-        for task, claim in list(self._slices.items()):
+        for task, claim in yielding.items():
             if claim.target not in due:
                 continue
             task.cancel()
@@ -194,7 +197,7 @@ class Poller:
 
     async def _idle(self) -> None:
         """Return when something may be due: at the next slot, or when a poll has ended."""
-        yielding = [each.target for each in self._slices.values()]
+        yielding = [each.target for each in self._slices.values() if not each.ahead]
         look = partial(self._context.ledger.next_due_ms, yielding)
         due_ms = await self._context.offload(look)
         wait_s = (

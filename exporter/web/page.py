@@ -17,6 +17,7 @@ from exporter.status import (
     AuditStatus,
     BotStatus,
     BudgetStatus,
+    HistoryStatus,
     QueryStatus,
     State,
     Status,
@@ -160,7 +161,7 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
     ends = [bot.end_ms for bot in target.bots] or [query.data_end_ms or 0 for query in queries]
     yield Fact("data complete up to", at_ms=max(ends)) if any(ends) else Fact("no data yet")
     if target.history:
-        yield Fact(f"reading history: {target.history.days_read} of {target.history.days} days")
+        yield _history_fact(target.history)
     if target.audit:
         yield _audit_fact(target.audit)
     yield from (_budget_fact(query.budget) for query in queries if query.budget)
@@ -178,6 +179,15 @@ def _budget_fact(budget: BudgetStatus) -> Fact:
     text = f"{_counted(round(budget.tokens), 'call', 'calls')} left in the budget"
     later = "; the next" if budget.next_at_ms else ""
     return Fact(text + later, at_ms=budget.next_at_ms)
+
+
+def _history_fact(history: HistoryStatus) -> Fact:
+    text = f"reading history: {history.days_read} of {history.days} days"
+    if history.hides_counters:
+        text += "; counters are shown once it is read"
+    if history.failing:
+        return Fact(f"{text}; the last read failed, see the log", "warn")
+    return Fact(text)
 
 
 def _audit_fact(audit: AuditStatus) -> Fact:

@@ -141,6 +141,27 @@ def test_start_history_shows_nothing_until_it_is_read_and_then_its_sum_at_once(
     assert shown.created_ms == floor(driver)
 
 
+def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
+    start: Start,
+) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+    driver.read_slice(HOURS)  # 3 of 10 days
+    claim = driver.ledger.claim_slice()
+    assert claim is not None
+    driver.ledger.fail_slice(claim, next_ms=NOW + DAY_MS, backoff_ms=1000)
+    history = driver.view().state.history
+    assert history is not None
+    assert (history.counts, history.failing, driver.shown()) == (True, True, {})
+
+    driver.reopen(spec(**{**PAST, "initial_lookback_ms": 2 * DAY_MS}, history=True))
+
+    assert driver.read_slice(HOURS) is None
+    assert driver.view().state.history is None
+    assert driver.counter() == sum(n for at, n in HOURS.items() if at >= BEGUN - 3 * DAY_MS)
+    assert driver.shown() != {}
+
+
 def test_start_zero_is_created_with_the_first_poll_whatever_history_finds(start: Start) -> None:
     driver = start(**PAST)
     first_ms = driver.clock.now_ms()
@@ -167,6 +188,30 @@ def test_a_query_that_is_due_goes_first(start: Start) -> None:
 
     assert driver.ledger.claim_slice() is None
     assert driver.ledger.due_targets(["shop"]) == {"shop"}
+
+
+def test_a_slice_that_has_waited_an_hour_goes_ahead_of_live_polls_once(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.clock.advance(1)  # a poll is due, and stays so
+
+    for _ in range(2):
+        assert driver.ledger.claim_slice(ahead=True) is None
+        driver.clock.advance(3_600)
+        claim = driver.ledger.claim_slice(ahead=True)
+        assert claim is not None
+        assert driver.ledger.claim() is None  # nobody else asks the vendor meanwhile
+        driver.ledger.give_way(claim)
+
+
+def test_nothing_has_waited_while_no_exporter_ran(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.clock.advance(7_200)
+
+    driver.reopen()
+
+    assert driver.ledger.claim_slice(ahead=True) is None
 
 
 def test_a_slice_that_gave_way_is_half_as_long_next_and_commits_nothing(start: Start) -> None:

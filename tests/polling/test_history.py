@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.ledger import slices
 from exporter.model.samples import DAY_MS, HOUR_MS
 from exporter.polling import schedule
 from exporter.providers.base.times import parse_instant
@@ -115,3 +116,24 @@ def test_a_past_that_hangs_delays_no_live_poll(
 
     assert len(with_history) == len(without) >= 15
     assert max(abs(a - b) for a, b in zip(with_history, without, strict=True)) <= 100
+
+
+@pytest.mark.slow
+def test_a_past_that_always_has_to_give_way_has_its_turn_once_in_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "STARVED_MS", 300_000)
+    own = {"interval": "20s", "slow_interval": "1h", "lookback": "4h", "initial_lookback": "14d"}
+    bench = Bench(tmp_path, ["flowxo"], own, Traffic(None), scrape_s=600)
+    bench.service.faults.on("slow", seconds=25)  # the next slot is sooner than a slice is read
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(660)
+
+    run_virtual(main(), bench.clock)
+    seen = bench.service.requests
+    hours = [each for each in seen if each.path == "/api/insights" and each.status == 200]
+    old = [each for each in hours if is_old(each.params, each.at_ms)]
+    assert 1 <= len(old) <= 2
+    assert len(hours) > 6 * len(old)

@@ -194,6 +194,10 @@ def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
     [
         ({"history": HistoryStatus(12, 35)}, "reading history: 12 of 35 days"),
         (
+            {"history": HistoryStatus(12, 35, hides_counters=True, failing=True)},
+            "12 of 35 days; counters are shown once it is read; the last read failed, see the log",
+        ),
+        (
             {"audit": AuditStatus(NOW_MS - 3 * 3_600_000, 35, 35, 0, 0, {})},
             "agrees with the vendor: 35 of 35 days, checked 3 h ago",
         ),
