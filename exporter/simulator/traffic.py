@@ -120,7 +120,10 @@ class Traffic:
         start_ms, end_ms = window
         wanted = tuple(sorted(attributes.items()))
         sums: HourlySums = Counter()
-        for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms, HOUR_MS):
+        hours: Iterable[int] = range(start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
+        if self._seed is None and self._crowd is None:
+            hours = sorted(self._added.keys() & set(hours))
+        for hour_ms in (hour * HOUR_MS for hour in hours):
             part = (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, end_ms))
             settled_ms = part[1] + self._latest_ms
             totals: Mapping[_Values, int] | None = None
@@ -215,8 +218,8 @@ class Traffic:
 _starts = lru_cache(maxsize=200)(conversation_starts)
 
 
-# More hours than the widest read in turn goes over: with fewer, each would find none of them.
-@lru_cache(maxsize=96)
+# More hours than the week that queries read one after another: with fewer, none finds any of them.
+@lru_cache(maxsize=200)
 def _occurrences(
     seed: int, hour: int, per_hour: float, late_share: float
 ) -> Mapping[Kind, list[Occurrence]]:

@@ -69,6 +69,16 @@ class StatisticsScope:
             start_ms = self.now_ms - self.days * DAY_MS
         return start_ms, self.now_ms + 1
 
+    def local_days(self) -> Iterator[Window]:
+        """Yield the parts of the window: an hour that all events share is generated once."""
+        start_ms, end_ms = self.window
+        while start_ms < end_ms:
+            tomorrow = self.local(start_ms).date() + timedelta(days=1)
+            midnight = datetime.combine(tomorrow, time(), self.zone)
+            until_ms = min(round(midnight.timestamp() * 1000), end_ms)
+            yield start_ms, until_ms
+            start_ms = until_ms
+
     def local(self, at_ms: int) -> datetime:
         """Return an instant in the account's time zone."""
         return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self.zone)
@@ -82,16 +92,16 @@ Place = tuple[str, str, str]
 """A group's label, the key of a bot, the name of a channel."""
 
 
-Measure = Callable[[Traffic, StatisticsScope], Mapping[Place, float]]
+Measure = Callable[[Traffic, StatisticsScope, Window], Mapping[Place, float]]
 
 
 def _count(*kinds: Kind, **only: str) -> Measure:
     """Return what measures how often something of ``kinds`` happened."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
+    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> Counter[Place]:
         counts: Counter[Place] = Counter()
         for kind in kinds:
-            for place, _, number in _sums(traffic, scope, kind, **only):
+            for place, _, number in _sums(traffic, scope, window, kind, **only):
                 counts[place] += number
         return counts
 
@@ -101,8 +111,9 @@ def _count(*kinds: Kind, **only: str) -> Measure:
 def _users(kind: Kind) -> Measure:
     """Return what measures the number of different users."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope) -> Counter[Place]:
-        found = {(place, user) for place, user, _ in _sums(traffic, scope, kind, "user")}
+    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> Counter[Place]:
+        sums = _sums(traffic, scope, window, kind, "user")
+        found = {(place, user) for place, user, _ in sums}
         return Counter(place for place, _ in found)
 
     return measure
@@ -111,8 +122,8 @@ def _users(kind: Kind) -> Measure:
 def _average(factor: float, of: Kind, per: Kind) -> Measure:
     """Return what measures a made-up average: so much for each ``of``, per each ``per``."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope) -> dict[Place, float]:
-        found, every = (_count(kind)(traffic, scope) for kind in (of, per))
+    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> dict[Place, float]:
+        found, every = (_count(kind)(traffic, scope, window) for kind in (of, per))
         return {
             place: round(factor * found.get(place, 0) / number, 2)
             for place, number in every.items()
@@ -147,13 +158,16 @@ EVENTS: Mapping[str, Measure] = {
 def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
     events = list(EVENTS)
-    measured = {code: EVENTS[events[code]](traffic, scope) for code in scope.types}
+    measured: dict[int, dict[Place, float]] = {code: {} for code in scope.types}
+    for day in scope.local_days():
+        for code, values in measured.items():
+            values.update(EVENTS[events[code]](traffic, scope, day))
     if "zero_filled" in scope.modes:
         everywhere = {place for values in measured.values() for place in values}
         pairs = {(bot, channel) for _, bot, channel in everywhere}
         groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
         zeros = {(group, *pair): 0 for group in groups for pair in pairs}
-        measured = {code: zeros | dict(values) for code, values in measured.items()}
+        measured = {code: zeros | values for code, values in measured.items()}
     found = [
         _row(scope, place, code, value)
         for code, values in measured.items()
@@ -164,11 +178,11 @@ def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
 
 
 def _sums(
-    traffic: Traffic, scope: StatisticsScope, kind: Kind, *more: str, **only: str
+    traffic: Traffic, scope: StatisticsScope, window: Window, kind: Kind, *more: str, **only: str
 ) -> Iterator[tuple[Place, str, int]]:
     """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
     by = ("environment", "channel", *more)
-    sums = traffic.hourly(kind, scope.window, scope.now_ms, by=by, **only)
+    sums = traffic.hourly(kind, window, scope.now_ms, by=by, **only)
     labels = {hour_ms: scope.group(hour_ms) for hour_ms in {key[0] for key in sums}}
     for (hour_ms, *values), number in sums.items():
         environment, channel, *rest = map(str, values)
