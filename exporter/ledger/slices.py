@@ -177,6 +177,12 @@ def claim(
     return None
 
 
+def starved(tx: sa.Connection, now_ms: int) -> bool:
+    """Say whether a slice has waited too long, so that one may go ahead of live polls."""
+    waiting = sa.exists().where(slices.c.next_ms <= now_ms - STARVED_MS)
+    return bool(tx.execute(sa.select(waiting)).scalar())
+
+
 def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Slice | None:
     """Return what is to be read of a query's past now; begin an audit if one is due."""
     mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)

@@ -339,6 +339,11 @@ class Ledger:
             given = (tx, self._holder, self._specs, now_ms, self._generation)
             return slices.claim(*given, ahead=ahead)
 
+    def starved(self) -> bool:
+        """Say whether a slice has waited too long for its target to have nothing better to do."""
+        with self._transaction() as tx:
+            return slices.starved(tx, self._clock.now_ms())
+
     def due_targets(self, targets: Collection[str]) -> set[str]:
         """Return which of ``targets`` have a query that is due."""
         with self._transaction() as tx:

@@ -25,6 +25,8 @@ IDLE_S = 5.0
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
 SLICES_AT_ONCE = 8
+LOOK_EVERY_S = 60.0
+"""How often to look for slices that have waited too long."""
 
 SUPERSEDED = "another replica has newer settings: these queries are left to it; reload this one"
 
@@ -56,7 +58,8 @@ class Poller:
         self._stopping = asyncio.Event()
         self._steps = StepDetector(context.clock)
         self._set_back = False
-        self._turned_s = context.clock.monotonic()
+        self._turned_s = self._look_s = context.clock.monotonic()
+        self._starved = False
 
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
         """Poll ``queries`` from now on; polls under way end as they began.
@@ -133,7 +136,11 @@ class Poller:
         await self._give_way()
         ledger = self._context.ledger
         slices = self._read_slice, self._slices, SLICES_AT_ONCE
-        await self._start(group, partial(ledger.claim_slice, ahead=True), *slices)
+        if self._turned_s >= self._look_s:
+            self._look_s = self._turned_s + LOOK_EVERY_S
+            self._starved = await self._context.offload(ledger.starved)
+        if self._starved:
+            await self._start(group, partial(ledger.claim_slice, ahead=True), *slices)
         await self._start(group, ledger.claim, self._poll, self._tasks)
         await self._start(group, ledger.claim_slice, *slices)
 

@@ -34,7 +34,7 @@ OF_THE_PROCESS = (
 )
 """Families (by how they begin) that depend on the machine, the release or how the loop ran."""
 
-SETTINGS = {"interval": "5m", "slow_interval": "10m", "lookback": "2h", "zero_hold": "1s"}
+SETTINGS = {"interval": "1m", "slow_interval": "2m", "lookback": "2h", "zero_hold": "1s"}
 
 
 def script(bench: Bench) -> None:
@@ -52,16 +52,16 @@ def script(bench: Bench) -> None:
 
 
 async def history(bench: Bench) -> dict[str, str]:
-    """Live through half an hour with one failure; return its last scrape in both formats."""
+    """Live through some minutes with one failure; return its last scrape in both formats."""
     script(bench)
     async with bench.running():
         await bench.until(bench.all_polled, 60)
         script(bench)
-        await bench.wait(900)
+        await bench.wait(180)
         for service in bench.services.values():
             service.faults.on("refused", times=4)
         script(bench)
-        await bench.wait(900)
+        await bench.wait(180)
         return {name: bench.page(openmetrics=om) for name, om in FORMATS.items()}
 
 
