@@ -24,6 +24,7 @@ POLICY = (
 
 USUAL = "_(messages_received|interactions|conversations_started)_total$"
 LARGEST_NUMBER = 9  # digits
+NEWEST = 24  # buckets of each of several series; one alone has all
 Explain = Callable[[str, int], Explanations]
 
 
@@ -108,6 +109,7 @@ def _page(
         families=families,
         number=number,
         provider_sum=_provider_sum,
+        newest=NEWEST,
     )
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, media_type="text/html; charset=utf-8")

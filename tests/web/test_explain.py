@@ -15,6 +15,7 @@ from exporter.errors import LedgerError
 from exporter.explain.answer import Explainer, Explanations
 from exporter.explain.reader import Reader
 from exporter.status import FamilyStatus
+from exporter.web import explain as explain_page
 from exporter.web.app import build
 from tests.support.driver import LedgerDriver
 from tests.support.explained import by_key, explained_ledger, report
@@ -87,6 +88,25 @@ def test_the_page_shows_the_sum_and_every_bucket(driver: LedgerDriver) -> None:
     assert '<th scope="row">= counter</th><td>66</td>' in text
     assert text.count("<td>settled</td>") + text.count("<td>settling</td>") == 2
     assert "<code>GET /insights</code>, field <code>metrics[].received_messages</code>" in text
+
+
+def test_of_several_series_the_newest_buckets_are_shown_and_a_link_to_all(
+    driver: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explain_page, "NEWEST", 2)
+
+    several = get(driver, 100, params={"series": ANY}).text
+
+    (section,) = (
+        each
+        for each in several.split("</section>")
+        if "All 3 buckets" in each and "_received_total" in each
+    )
+    assert section.count("<td>open") + section.count("<td>settl") == 2
+    every = re.search(r'<a href="/explain\?(.*?)">All 3 buckets', section)
+    assert every
+    alone = get(driver, 100, params=html.unescape(every[1])).text
+    assert alone.count("<td>open") + alone.count("<td>settl") == 3
 
 
 @pytest.mark.parametrize(
