@@ -8,7 +8,7 @@ import random
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 import httpx
@@ -20,7 +20,6 @@ from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.answer import Explainer, Explanations
-from exporter.explain.reader import Reader
 from exporter.exposition import catalogue
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
@@ -174,13 +173,9 @@ class App:
 
     def explain(self, selector: str, first: int) -> Explanations:
         """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
-        reader = Reader(self._settings.ledger.url, self._families)
-        now_ms = self._environment.clock.now_ms()
-        try:
-            explainer = Explainer(reader, self._specs, self._families, now_ms)
+        url, now_ms = self._settings.ledger.url, self._environment.clock.now_ms()
+        with closing(Explainer(url, self._specs, self._families, now_ms)) as explainer:
             return explainer.answer(selector, first, EXPLAINED_AT_ONCE)
-        finally:
-            reader.close()
 
     async def open(self) -> None:
         """Open the ledger and show what it holds; raises ``LedgerError``."""

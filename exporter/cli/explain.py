@@ -1,6 +1,7 @@
 """``explain``: shows how a series adds up."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import click
 import httpx
@@ -9,8 +10,8 @@ import msgspec
 from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explain.answer import Explainer, Explanation, Explanations, why_nothing
-from exporter.explain.reader import ExplainedBucket, Reader
+from exporter.explain.answer import Explainer, Explanations, why_nothing
+from exporter.explain.reader import ExplainedBucket, Explanation
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
 from exporter.format import age, columns, exact_sum, number, stamp
@@ -72,16 +73,14 @@ def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
     settings = read_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
-    reader, nothing = Reader(settings.ledger.url, families), True
-    try:
-        for each in Explainer(reader, specs_of(settings), families, now_ms).each(selector):
-            nothing = False
-            yield each
-    except SelectorError as error:
-        raise click.BadParameter(str(error), param_hint="SELECTOR") from None
-    finally:
-        reader.close()
-    if nothing:
+    url, each = settings.ledger.url, None
+    with closing(Explainer(url, specs_of(settings), families, now_ms)) as explainer:
+        try:
+            for each in filter(None, explainer.find(selector)):
+                yield each
+        except SelectorError as error:
+            raise click.BadParameter(str(error), param_hint="SELECTOR") from None
+    if each is None:
         raise click.ClickException(why_nothing(selector, families))
 
 

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import LedgerError, ProviderError
+from exporter.format import stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger import engine
@@ -80,10 +80,9 @@ class LedgerSums:
             )
         )
         step_ms = spec.granularity_ms
-        return next(
-            (Window(ceil_to(r.floor_ms, step_ms), floor_to(r.cursor_ms, step_ms)) for r in found),
-            None,
-        )
+        for row in found:
+            return Window(ceil_to(row.floor_ms, step_ms), floor_to(row.cursor_ms, step_ms))
+        return None
 
     def sums(self, spec: QuerySpec, window: Window) -> Sums:
         """Return the sums of the query's families in ``window``."""
@@ -98,13 +97,8 @@ class LedgerSums:
         return _by_day((each.family, each.start_ms, each.total) for each in rows)
 
     def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        try:
-            engine.check_schema(self._engine)
-            with self._engine.begin() as tx:
-                return tx.execute(statement).all()
-        except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or type(error).__name__
-            raise LedgerError(f"the ledger cannot be read: {cause}") from error
+        with engine.reading(self._engine) as tx:
+            return tx.execute(statement).all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +131,16 @@ class Comparer:
             return Agreement(*own, problem="nothing of that time is known and settled")
         vendor: Sums = defaultdict(float)
         ledger: Sums = defaultdict(float)
+        problem = ""
+        now_ms = self.clock.now_ms()
+        request = PollRequest(window, now_ms, spend=lambda: self.spend(spec.budget))
         try:
-            async with aclosing(asked.read(api, self._request(spec, window))) as each:
+            async with aclosing(asked.read(api, request)) as each:
                 async for reading in each:
                     self._add(reading.within(window), spec, vendor, ledger)
         except (ProviderError, LedgerError) as error:
-            return Agreement(*own, _days(own, vendor, ledger), str(error))
-        return Agreement(*own, _days(own, vendor, ledger))
+            problem = str(error)
+        return Agreement(*own, _days(own, vendor, ledger), problem)
 
     def _window(self, spec: QuerySpec) -> Window | None:
         known, now_ms = self.sums.known(spec), self.clock.now_ms()
@@ -154,9 +151,6 @@ class Comparer:
         start_ms = ceil_to(from_ms, spec.granularity_ms)
         start_ms = max(start_ms, known.start_ms, reach_start_ms(spec, now_ms))
         return Window(start_ms, until_ms) if start_ms < until_ms else None
-
-    def _request(self, spec: QuerySpec, window: Window) -> PollRequest:
-        return PollRequest(window, self.clock.now_ms(), spend=lambda: self.spend(spec.budget))
 
     def _add(self, reading: Reading, spec: QuerySpec, vendor: Sums, ledger: Sums) -> None:
         if reading.gauges_only:
@@ -179,11 +173,8 @@ def _by_day(rows: Any) -> Sums:
 def _days(
     own: tuple[str, str], vendor: Mapping[tuple[str, int], float], ledger: Sums
 ) -> tuple[ComparedDay, ...]:
-    def day(at_ms: int) -> str:
-        return datetime.fromtimestamp(at_ms / MILLISECONDS, UTC).date().isoformat()
-
     return tuple(
-        ComparedDay(*own, day(at_ms), family, vendor.get(key, 0.0), ledger.get(key, 0.0))
+        ComparedDay(*own, stamp(at_ms)[:10], family, *(of.get(key, 0.0) for of in (vendor, ledger)))
         for key in sorted(vendor.keys() | ledger.keys(), key=lambda key: (key[1], key[0]))
         for family, at_ms in [key]
     )

@@ -1,11 +1,8 @@
-"""Reads single series from the ledger, read only and without locks, beside a running exporter.
+"""Explains the series of one query from the ledger: shapes, and how they are read.
 
-One transaction reads a query, so that the parts of an explanation belong together, and ends before
-the next begins: SQLite cannot shorten its write-ahead log while somebody reads an older state.
+One transaction reads a query, so that the parts of an explanation belong together.
 """
 
-import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,21 +12,17 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from exporter.errors import LedgerError
-from exporter.format import exact_sum
-from exporter.ledger import engine
+from exporter.format import exact_sum, number, render_labels
 from exporter.ledger.rows import Shown, decode_labels, encode_labels
 from exporter.ledger.rules import settled_day
-from exporter.ledger.tables import bucket, gap, gauge, query, series
+from exporter.ledger.tables import bucket, gap, gauge, series
 from exporter.ledger.view import read_view
 from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
 
 REMOVED = "removed"
 LIVE = "live"
-EVERY = range(sys.maxsize)
 
-Specs = Mapping[tuple[str, str], QuerySpec]
 Wanted = Callable[[str, Mapping[str, str]], bool]
 """Says whether the series of a name with these labels is selected."""
 
@@ -95,147 +88,71 @@ class CounterSum:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceQuery:
-    """The query behind a series: when counting began, up to where data are settled, its gaps.
+class Explanation:
+    """One series explained; instants are UTC milliseconds.
 
-    ``spec`` is None for a query that the settings do not have any more.
+    ``sum`` is there for counters only. A period gauge is the sum of its buckets' provider values
+    within ``period``; any other gauge is the provider's own value as of ``as_of_ms``. ``exported``
+    is None where ``/metrics`` does not show the series; ``state`` is live, dormant, hidden or
+    removed. ``notes`` say in sentences what makes the value differ from the provider's own pages.
     """
 
+    series: str
+    meaning: str
     target: str
     query: str
     provider: str
-    spec: QuerySpec | None
-    epoch_ms: int | None
-    cursor_ms: int | None
-    quarantined: bool
-    gaps: tuple[ExplainedGap, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSeries:
-    """One series as the ledger has it; ``exported`` is None where ``/metrics`` does not show it.
-
-    A counter has a ``sum``, a period gauge the ``period`` whose buckets it sums up, any other gauge
-    the instant its value describes. ``state`` is live, dormant, hidden or removed.
-    """
-
-    family: str
-    labels: Mapping[str, str]
-    source: SourceQuery
+    request: str
+    field: str
+    state: str
     exported: float | None
-    state: str = LIVE
-    sum: CounterSum | None = None
+    since_ms: int | None
+    settled_until_ms: int | None
     buckets: tuple[ExplainedBucket, ...] = ()
+    sum: CounterSum | None = None
     period: Window | None = None
-    end_ms: int | None = None
+    as_of_ms: int | None = None
+    gaps: tuple[ExplainedGap, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-Load = Callable[[], StoredSeries]
-"""Reads what there is to know of a series that matches, which costs more than to find it."""
+Explain = Callable[..., Explanation]
+Load = Callable[[], Explanation]
+"""Explains a series that matches, which costs more than to find it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """What series are selected, of the queries of ``specs``, as they are at ``now_ms``.
+class QueryReader:
+    """Finds and explains the series of the query that ``row`` is.
 
-    ``of`` says beforehand whether any series with a target's labels could be ``wanted``.
+    ``spec`` is None for a query that the settings do not have any more. ``families`` are all that
+    can be exported, by name.
     """
-
-    wanted: Wanted
-    of: Callable[[Mapping[str, str]], bool]
-    specs: Specs
-    now_ms: int
-
-
-class Reader:
-    """Reads a ledger that another process may be writing. Raises ``LedgerError``."""
-
-    def __init__(self, url: str, families: Mapping[str, Family]) -> None:
-        self._families = families
-        self._engine = engine.read_only(url)
-
-    def close(self) -> None:
-        """Let go of the ledger."""
-        self._engine.dispose()
-
-    def find(self, search: Search, page: range = EVERY) -> Iterator[StoredSeries | None]:
-        """Yield the series that are selected, one after another, those of a query as of one instant.
-
-        Of those whose number, from 0, is not in ``page``, only that there is one: None. What is in
-        a page is read at once; ``EVERY`` series may be too many for that.
-        """
-        try:
-            engine.check_schema(self._engine)
-            with self._engine.begin() as tx:
-                ids = tx.scalars(sa.select(query.c.id).order_by(query.c.target, query.c.name)).all()
-            numbers = itertools.count()
-            for query_id in ids:
-                with self._engine.begin() as tx:
-                    loads = _records(tx, query_id, self._families, search)
-                    found = (load() if next(numbers) in page else None for load in loads)
-                    if page is EVERY:
-                        yield from found
-                    part = [*found]
-                yield from part
-        except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or type(error).__name__
-            raise LedgerError(f"the ledger cannot be read: {cause}") from error
-
-
-def _records(
-    tx: sa.Connection, query_id: int, families: Mapping[str, Family], search: Search
-) -> Iterator[Load]:
-    row = tx.execute(sa.select(query).where(query.c.id == query_id)).one_or_none()
-    if row is None or not search.of({"target": row.target, "provider": row.provider}):
-        return
-    spec = search.specs.get((row.target, row.name)) if row.state == "active" else None
-    shown: tuple[Shown, ...] = ()
-    periods: Mapping[str, int] = {}
-    if spec is not None:
-        view = read_view(tx, spec, families, search.now_ms)
-        shown, periods = view.shown, view.state.periods
-    source = _source(tx, row, spec)
-    series_of_query = _QuerySeries(
-        tx, families, search.wanted, row.id, source, shown, periods, search.now_ms
-    )
-    yield from series_of_query.counters()
-    yield from series_of_query.gauges()
-
-
-def _source(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec | None) -> SourceQuery:
-    gaps = tx.execute(
-        sa.select(gap.c.from_ms, gap.c.to_ms, gap.c.reason)
-        .where(gap.c.query_id == row.id)
-        .order_by(gap.c.from_ms)
-    )
-    return SourceQuery(
-        target=row.target,
-        query=row.name,
-        provider=row.provider,
-        spec=spec,
-        epoch_ms=row.epoch_ms,
-        cursor_ms=row.cursor_ms,
-        quarantined=row.quarantine > 0,
-        gaps=tuple(ExplainedGap(each.from_ms, each.to_ms, each.reason) for each in gaps),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _QuerySeries:
-    """One query while its series are looked at: what it shows, and the ends of shown periods."""
 
     tx: sa.Connection
+    row: sa.Row[Any]
+    spec: QuerySpec | None
     families: Mapping[str, Family]
     wanted: Wanted
-    query_id: int
-    source: SourceQuery
-    shown: Sequence[Shown]
-    periods: Mapping[str, int]
     now_ms: int
 
-    def counters(self) -> Iterator[Load]:
-        exported = {(each.family, each.labels): each.value for each in self.shown}
-        mine = sa.select(series).where(series.c.query_id == self.query_id)
+    def series(self) -> Iterator[Load]:
+        """Yield what explains each series that is wanted, counters first."""
+        shown: Sequence[Shown] = ()
+        periods: Mapping[str, int] = {}
+        if self.spec is not None:
+            view = read_view(self.tx, self.spec, self.families, self.now_ms)
+            shown, periods = view.shown, view.state.periods
+        own = sa.select(gap.c.from_ms, gap.c.to_ms, gap.c.reason)
+        own = own.where(gap.c.query_id == self.row.id).order_by(gap.c.from_ms)
+        gaps = tuple(ExplainedGap(*each) for each in self.tx.execute(own))
+        explained = partial(self._explained, gaps)
+        yield from self._counters(shown, explained)
+        yield from self._gauges(shown, periods, explained)
+
+    def _counters(self, shown: Sequence[Shown], explained: Explain) -> Iterator[Load]:
+        exported = {(each.family, each.labels): each.value for each in shown}
+        mine = sa.select(series).where(series.c.query_id == self.row.id)
         for row in self.tx.execute(mine.order_by(series.c.family, series.c.labels)).all():
             family = self.families.get(row.family)
             if family is None:
@@ -243,58 +160,56 @@ class _QuerySeries:
             values = decode_labels(family.labels, row.labels)
             labels = dict(zip(family.labels, values, strict=True))
             if self.wanted(row.family, labels):
-                yield partial(self._counter, row, labels, exported.get((row.family, values)))
+                value = exported.get((row.family, values))
+                of_series = partial(explained, row.family, row.family, labels, value)
+                yield partial(self._counter, row, family.per_unit, of_series)
 
-    def _counter(
-        self, row: sa.Row[Any], labels: Mapping[str, str], exported: float | None
-    ) -> StoredSeries:
-        unit = self.families[row.family].per_unit
+    def _counter(self, row: sa.Row[Any], unit: int, of_series: Explain) -> Explanation:
         buckets = self._buckets([row.id], unit)
         counted = exact_sum(bucket.counted for bucket in buckets)
         retired = row.retired / unit
-        return StoredSeries(
-            family=row.family,
-            labels=labels,
-            source=self.source,
-            exported=exported,
-            state=REMOVED if self.source.spec is None else row.state,
-            sum=CounterSum(
-                buckets=counted,
-                retired=retired,
-                truth=exact_sum((counted, retired)),
-                overhang=row.overhang / unit,
-                written_off=row.written_off / unit,
-                counter=row.c / unit,
-                held=None if row.held is None else row.held / unit,
-            ),
-            buckets=buckets,
+        added = CounterSum(
+            buckets=counted,
+            retired=retired,
+            truth=exact_sum((counted, retired)),
+            overhang=row.overhang / unit,
+            written_off=row.written_off / unit,
+            counter=row.c / unit,
+            held=None if row.held is None else row.held / unit,
         )
+        return of_series(state=row.state, sum=added, buckets=buckets)
 
-    def gauges(self) -> Iterator[Load]:
+    def _gauges(
+        self, shown: Sequence[Shown], periods: Mapping[str, int], explained: Explain
+    ) -> Iterator[Load]:
         counted = {each.period_name: each for each in list(self.families.values()) if each.period}
-        for each in self.shown:
+        for each in shown:
             source = counted.get(each.family)
             names = source.period_labels if source else self.families[each.family].labels
             labels = dict(zip(names, each.labels, strict=True))
             if each.created_ms is not None or not self.wanted(each.family, labels):
                 continue
-            record = StoredSeries(each.family, labels, self.source, each.value)
-            of_period = source and partial(self._of_period, record, source)
-            yield of_period or partial(self._of_window, record)
+            fed = source.name if source else each.family
+            of_series = partial(explained, each.family, fed, labels, each.value)
+            if source:
+                end_ms = periods[labels["period"]]
+                yield partial(self._of_period, source, labels, end_ms, of_series)
+            else:
+                yield partial(self._of_window, each, of_series)
 
-    def _of_period(self, record: StoredSeries, family: Family) -> StoredSeries:
-        name = record.labels["period"]
-        zone = self.source.spec.timezone if self.source.spec else "UTC"
-        end_ms = self.periods[name]
+    def _of_period(
+        self, family: Family, labels: Mapping[str, str], end_ms: int, of_series: Explain
+    ) -> Explanation:
+        name, zone = labels["period"], self.spec.timezone if self.spec else "UTC"
         period = settled_day(end_ms, zone) if name == "day" else Window(end_ms - HOUR_MS, end_ms)
-        buckets = self._buckets(self._members(family, record.labels), family.per_unit, period)
-        return replace(record, buckets=buckets, period=period)
+        buckets = self._buckets(self._members(family, labels), family.per_unit, period)
+        return of_series(buckets=buckets, period=period)
 
     def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
         """Return the counters that a period gauge sums: labels equal, except the aggregated ones."""
         rows = self.tx.execute(
             sa.select(series.c.id, series.c.labels).where(
-                series.c.query_id == self.query_id,
+                series.c.query_id == self.row.id,
                 series.c.family == family.name,
                 series.c.state == LIVE,
             )
@@ -307,17 +222,41 @@ class _QuerySeries:
             if all(found.get(name, "") == labels[name] for name in alike)
         ]
 
-    def _of_window(self, record: StoredSeries) -> StoredSeries:
-        names = self.families[record.family].labels
-        text = encode_labels(names, tuple(record.labels.values()))
-        end_ms = self.tx.scalar(
-            sa.select(gauge.c.end_ms).where(
-                gauge.c.query_id == self.query_id,
-                gauge.c.family == record.family,
-                gauge.c.labels == text,
-            )
+    def _of_window(self, shown: Shown, of_series: Explain) -> Explanation:
+        text = encode_labels(self.families[shown.family].labels, shown.labels)
+        mine = (gauge.c.family == shown.family) & (gauge.c.labels == text)
+        newest = sa.select(gauge.c.end_ms).where(gauge.c.query_id == self.row.id, mine)
+        return of_series(as_of_ms=self.tx.scalar(newest))
+
+    def _explained(
+        self,
+        gaps: tuple[ExplainedGap, ...],
+        name: str,
+        fed: str,
+        labels: Mapping[str, str],
+        exported: float | None,
+        *,
+        state: str = LIVE,
+        **found: Any,
+    ) -> Explanation:
+        """Return the account of the series ``name``, whose query feeds the family ``fed``."""
+        row, spec, family = self.row, self.spec, self.families[name]
+        made = Explanation(
+            series=name + render_labels(tuple(labels), tuple(labels.values())),
+            meaning=family.meaning or family.help,
+            target=row.target,
+            query=row.name,
+            provider=row.provider,
+            request=spec.request if spec else "",
+            field=spec.fields.get(fed, "") if spec else "",
+            state=state if spec else REMOVED,
+            exported=exported,
+            since_ms=row.epoch_ms,
+            settled_until_ms=row.cursor_ms,
+            gaps=gaps,
+            **found,
         )
-        return replace(record, end_ms=end_ms)
+        return replace(made, notes=tuple(_notes(made, quarantined=row.quarantine > 0)))
 
     def _buckets(
         self, numbers: Sequence[int], unit: int, inside: Window | None = None
@@ -342,7 +281,7 @@ class _QuerySeries:
     def _bucket(
         self, start_ms: int, values: tuple[float, float, float], revised: int
     ) -> ExplainedBucket:
-        spec = self.source.spec
+        spec = self.spec
         end_ms = start_ms + (spec.granularity_ms if spec else HOUR_MS)
         phase = _phase(end_ms, spec, self.now_ms)
         return ExplainedBucket(start_ms, end_ms, phase, *values, revised)
@@ -354,3 +293,56 @@ def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
     if end_ms > now_ms:
         return Phase.OPEN
     return Phase.SETTLING if end_ms + spec.settle_ms > now_ms else Phase.SETTLED
+
+
+STATES = {
+    "dormant": "Not on /metrics: no change for 35 days. It returns with the next growth.",
+    "hidden": "Not on /metrics: an alias or allow list replaced it with another series.",
+    "removed": "Not on /metrics: the settings no longer have this query.",
+}
+
+
+def _notes(made: Explanation, *, quarantined: bool) -> Iterator[str]:
+    held = made.sum.held if made.sum else None
+    if held is not None and made.exported is not None:
+        yield (
+            f"Shown as {number(held)} until a scrape has returned that value, so that increase() sees "
+            "the first growth."
+        )
+    if made.state in STATES:
+        yield STATES[made.state]
+    if made.since_ms is None:
+        yield "Nothing is counted yet: no successful poll."
+    if quarantined:
+        yield "The newest response lost most of its counts. It is quarantined until two more polls confirm it."
+    if made.gaps:
+        yield "Some spans of time could not be read and are not counted; see the gaps."
+    if made.sum is not None:
+        yield from _about_counter(made.sum, made.buckets)
+    elif made.period is not None:
+        yield (
+            "The provider's value for the newest settled period, baseline included: the sum of its "
+            "buckets."
+        )
+    else:
+        yield "The provider's own value at the last read. Such values must not be added up."
+
+
+def _about_counter(added: CounterSum, buckets: Sequence[ExplainedBucket]) -> Iterator[str]:
+    notes = {
+        "{} of the provider's values predate the first poll (baseline, excluded).": exact_sum(
+            bucket.baseline for bucket in buckets
+        ),
+        "Buckets that polls no longer read are kept as one sum (retired): {}.": added.retired,
+        (
+            "{} was counted and later retracted by the provider (overhang). A counter never falls: "
+            "later growth repays it, or it is written off."
+        ): added.overhang,
+        (
+            "{} was retracted by the provider and not repaid in time. It is written off, so that new "
+            "growth counts."
+        ): added.written_off,
+    }
+    yield from (note.format(number(value)) for note, value in notes.items() if value)
+    if any(bucket.phase is Phase.OPEN for bucket in buckets):
+        yield "The newest bucket is still open: the provider may still add to it."

@@ -17,6 +17,8 @@ _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _OPERATOR = re.compile(r"=~|!~|!=|=")
 _TEXT = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|`([^`]*)`')
+_OPEN, _CLOSE, _COMMA = map(re.compile, (r"\{", r"\}", ","))
+_BEFORE_CLOSE, _END = re.compile(r"(?=\})"), re.compile(r"\Z")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
@@ -72,36 +74,23 @@ class _Reader:
         self._at = 0
 
     def matchers(self) -> list[Matcher]:
-        found: list[Matcher] = []
-        self._skip()
-        if name := self._if(_METRIC):
-            found.append(Matcher(NAME, _operation("=", name[0])))
-        self._skip()
-        if self._if(re.compile(r"\{")):
-            self._braces(found)
-        self._skip()
-        if self._at < len(self._text):
+        name = self._if(_METRIC)
+        found = [Matcher(NAME, _operation("=", name[0]))] if name else []
+        if self._if(_OPEN):
+            while not self._if(_CLOSE):
+                found.append(self._matcher())
+                if not self._if(_COMMA) and not self._if(_BEFORE_CLOSE):
+                    raise self._error('expected "," or "}"')
+        if not self._if(_END):
             raise self._error(
                 "unexpected text after the selector; functions, operators and ranges are not "
                 'evaluated, so write it as in name{label="value"}'
             )
         return found
 
-    def _braces(self, found: list[Matcher]) -> None:
-        self._skip()
-        while not self._if(re.compile(r"\}")):
-            found.append(self._matcher())
-            self._skip()
-            comma = self._if(re.compile(","))
-            self._skip()
-            if not comma and self._text[self._at : self._at + 1] != "}":
-                raise self._error('expected "," or "}"')
-
     def _matcher(self) -> Matcher:
         label = self._must(_LABEL, "a label name")[0]
-        self._skip()
         operator = self._must(_OPERATOR, "one of = != =~ !~")[0]
-        self._skip()
         quoted = self._must(_TEXT, "a quoted string")
         raw = quoted[3]
         value = self._unescaped(quoted[1] or quoted[2] or "") if raw is None else raw
@@ -118,10 +107,10 @@ class _Reader:
 
         return _ESCAPE.sub(plain, text)
 
-    def _skip(self) -> None:
-        self._if(_SPACE)
-
     def _if(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
+        """Return what is next where it is ``wanted``, and go behind it; white space is skipped."""
+        if space := _SPACE.match(self._text, self._at):
+            self._at = space.end()
         found = wanted.match(self._text, self._at)
         if found:
             self._at = found.end()
@@ -139,16 +128,8 @@ class _Reader:
 
 def _operation(operator: str, value: str) -> Callable[[str], bool]:
     """Return the test of one operator; regular expressions are RE2 and match whole values."""
-    match operator:
-        case "=":
-            return lambda found: found == value
-        case "!=":
-            return lambda found: found != value
-        case "=~":
-            return _compiled(value)
-        case _:
-            matches = _compiled(value)
-            return lambda found: not matches(found)
+    accepts = _compiled(value) if "~" in operator else lambda found: found == value
+    return (lambda found: not accepts(found)) if "!" in operator else accepts
 
 
 def _compiled(pattern: str) -> Callable[[str], bool]:

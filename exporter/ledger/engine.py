@@ -6,8 +6,9 @@ import re
 import sqlite3
 import struct
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -218,6 +219,17 @@ def _hint(engine: sa.Engine, error: Exception) -> str:
     from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
 
     return postgresql.hint(cause(error))
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Yield a transaction on a ledger that another process may be writing; raises ``LedgerError``."""
+    try:
+        check_schema(engine)
+        with engine.begin() as tx:
+            yield tx
+    except sa.exc.SQLAlchemyError as error:
+        raise LedgerError(f"the ledger cannot be read: {cause(error)}") from error
 
 
 def check_schema(engine: sa.Engine) -> None:

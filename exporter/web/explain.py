@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
-from exporter.explain.answer import Explanation, Explanations
+from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanation
 from exporter.explain.selector import SelectorError
 from exporter.format import exact_sum, number
 from exporter.status import FamilyStatus

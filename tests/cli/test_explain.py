@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli import main
 from exporter.clock import SystemClock
 from exporter.explain.answer import Explainer, Explanations
-from exporter.explain.reader import Reader, Search
 from exporter.model.samples import Family
 from exporter.web.app import build
 from exporter.web.server import start
@@ -69,8 +68,7 @@ def recomputed(series: dict[str, Any]) -> float:
 
 
 def explainer(driver: LedgerDriver, families: Mapping[str, Family]) -> Explainer:
-    reader = Reader(driver.url, families)
-    return Explainer(reader, by_key(driver), families, driver.clock.now_ms())
+    return Explainer(driver.url, by_key(driver), families, driver.clock.now_ms())
 
 
 def lived(driver: LedgerDriver) -> None:
@@ -305,9 +303,8 @@ def test_explaining_keeps_no_writer_waiting(driver: LedgerDriver) -> None:
 def test_between_two_queries_the_write_ahead_log_can_be_shortened(driver: LedgerDriver) -> None:
     lived(driver)
     report(driver, "promo", {10: 1}, users=3)
-    reader = Reader(driver.url, driver.families)
-    search = Search(lambda *_: True, lambda _: True, by_key(driver), driver.clock.now_ms())
-    records = reader.find(search, range(50))
+    reader = explainer(driver, driver.families)
+    records = reader.find('{target=~".+"}', range(50))
 
     assert next(records)
     report(driver, "shop", {9: 104, 10: 80, 11: 20})

@@ -113,9 +113,9 @@ VALUES = st.floats(min_value=0, max_value=2**53, allow_nan=False) | st.integers(
 PUTS = st.lists(
     st.tuples(
         st.sampled_from("tuvw"),
-        st.dictionaries(st.text(max_size=6), VALUES, max_size=6),
+        st.dictionaries(st.text(max_size=6), VALUES, max_size=4),
     ),
-    max_size=12,
+    max_size=8,
 )
 
 

@@ -1,7 +1,6 @@
 """A reading that says what the last one said costs little, and counts as any other does."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +11,7 @@ from exporter.errors import LedgerError
 from exporter.model.samples import HOUR_MS, floor_to
 from tests.ledger.conftest import Start
 from tests.support.builders import INTERACTIONS, RECEIVED, spec
-from tests.support.driver import LedgerDriver, recorded
+from tests.support.driver import LedgerDriver, recorded, scratch
 from tests.support.examples import examples
 from tests.support.virtual import START_MS
 
@@ -131,8 +130,8 @@ def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
 @examples(8)
 @given(polls)
 def test_a_ledger_that_remembers_counts_as_one_that_forgets(story: list[Poll]) -> None:
-    with TemporaryDirectory() as one, TemporaryDirectory() as other:
-        remembering = played(Path(one), story, forgets=False)
-        forgetting = played(Path(other), story, forgets=True)
+    with scratch() as one, scratch() as other:
+        remembering = played(one, story, forgets=False)
+        forgetting = played(other, story, forgets=True)
 
     assert remembering == forgetting

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from exporter.simulator.traffic import Traffic
 from exporter.status import BudgetStatus, Status
 from exporter.web.page import render
 from tests.faults.bench import Bench
@@ -19,7 +20,7 @@ def left(status: Status) -> Mapping[str, BudgetStatus | None]:
 def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
     tmp_path: Path,
 ) -> None:
-    bench = Bench(tmp_path, ["flowxo", "xenioo"])
+    bench = Bench(tmp_path, ["flowxo", "xenioo"], traffic=Traffic())
     bench.services["xenioo"].faults.on(
         "slow", seconds=20, when=lambda call: "statistics" in call.path
     )

@@ -13,7 +13,6 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.explain.answer import Explainer, Explanations
-from exporter.explain.reader import Reader
 from exporter.status import FamilyStatus
 from exporter.web import explain as explain_page
 from exporter.web.app import build
@@ -44,8 +43,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerDr
 
 def get(driver: LedgerDriver, most: int = 1, **request: Any) -> httpx.Response:
     def explain(selector: str, first: int) -> Explanations:
-        reader = Reader(driver.url, driver.families)
-        explainer = Explainer(reader, by_key(driver), driver.families, driver.clock.now_ms())
+        now_ms = driver.clock.now_ms()
+        explainer = Explainer(driver.url, by_key(driver), driver.families, now_ms)
         return explainer.answer(selector, first, most)
 
     app = build(sources(explain=explain, families=lambda: FAMILIES))

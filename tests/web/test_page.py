@@ -276,7 +276,7 @@ def test_four_hundred_targets_fit_on_a_page() -> None:
 
     html = page(many)
 
-    assert len(Cells(html).rows) == 801
+    assert html.count("<tr") == 801
     assert len(html) < 2_500_000
 
 
