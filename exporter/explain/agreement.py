@@ -98,6 +98,7 @@ class LedgerSums:
 
     def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with engine.reading(self._engine) as tx:
+            engine.check_schema(self._engine)
             return tx.execute(statement).all()
 
 
@@ -124,8 +125,7 @@ class Comparer:
         return [await self._query(each, api) for each in bucketed]
 
     async def _query(self, asked: Query, api: ApiClient) -> Agreement:
-        spec = asked.spec
-        own = (spec.target, spec.name)
+        spec, own = asked.spec, asked.spec.key
         window = self._window(spec)
         if window is None:
             return Agreement(*own, problem="nothing of that time is known and settled")

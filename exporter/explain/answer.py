@@ -84,6 +84,7 @@ class Explainer:
         """
         wanted = parse(text)
         with engine.reading(self._engine) as tx:
+            engine.check_schema(self._engine)
             ids = tx.scalars(sa.select(query.c.id).order_by(query.c.target, query.c.name)).all()
         numbers = itertools.count()
         for query_id in ids:

@@ -225,7 +225,6 @@ def _hint(engine: sa.Engine, error: Exception) -> str:
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Yield a transaction on a ledger that another process may be writing; raises ``LedgerError``."""
     try:
-        check_schema(engine)
         with engine.begin() as tx:
             yield tx
     except sa.exc.SQLAlchemyError as error:

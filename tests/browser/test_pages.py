@@ -75,12 +75,14 @@ def demo() -> Iterator[str]:
         assert run.stdout is not None
         url = next(line.split()[-1].rstrip("/") for line in run.stdout if "status page" in line)
         transport = httpx.HTTPTransport(retries=3)
-        with httpx.Client(transport=transport, timeout=30) as client:
-            status = partial(client.get, url + "/api/v1/status")
-            wait_for(lambda: polled(status().json()), 300, every=1)
-        yield url
-        run.terminate()
-        run.communicate(timeout=15)
+        try:
+            with httpx.Client(transport=transport, timeout=30) as client:
+                status = partial(client.get, url + "/api/v1/status")
+                wait_for(lambda: polled(status().json()), 300, every=1)
+            yield url
+        finally:
+            run.terminate()
+            run.communicate(timeout=15)
 
 
 def polled(status: dict[str, Any]) -> bool:
