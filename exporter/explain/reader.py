@@ -261,10 +261,7 @@ class QueryReader:
     def _buckets(
         self, numbers: Sequence[int], unit: int, inside: Window | None = None
     ) -> tuple[ExplainedBucket, ...]:
-        """Return the buckets of the series ``numbers`` summed by start, oldest first.
-
-        ``unit`` is how many of what the ledger stores make one of what is exported.
-        """
+        """Return the buckets of the series ``numbers``, ``unit`` of which make one, summed by start."""
         columns = (bucket.c.obs, bucket.c.base, bucket.c.revised)
         mine = sa.select(bucket.c.start_ms, *map(sa.func.sum, columns))
         mine = mine.where(bucket.c.series_id.in_(numbers))
@@ -273,18 +270,17 @@ class QueryReader:
                 bucket.c.start_ms >= inside.start_ms, bucket.c.start_ms < inside.end_ms
             )
         rows = self.tx.execute(mine.group_by(bucket.c.start_ms).order_by(bucket.c.start_ms))
+        step_ms = self.spec.granularity_ms if self.spec else HOUR_MS
         return tuple(
-            self._bucket(start_ms, (obs / unit, base / unit, (obs - base) / unit), revised)
+            ExplainedBucket(
+                start_ms,
+                start_ms + step_ms,
+                _phase(start_ms + step_ms, self.spec, self.now_ms),
+                *(obs / unit, base / unit, (obs - base) / unit),
+                revised,
+            )
             for start_ms, obs, base, revised in rows
         )
-
-    def _bucket(
-        self, start_ms: int, values: tuple[float, float, float], revised: int
-    ) -> ExplainedBucket:
-        spec = self.spec
-        end_ms = start_ms + (spec.granularity_ms if spec else HOUR_MS)
-        phase = _phase(end_ms, spec, self.now_ms)
-        return ExplainedBucket(start_ms, end_ms, phase, *values, revised)
 
 
 def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
