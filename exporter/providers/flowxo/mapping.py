@@ -89,16 +89,16 @@ def collect_flows(flows: Sequence[TopEntry[FlowName]], rows: Rows, *, limit: int
 
 
 def collect_messages(
-    messages: Sequence[TopEntry[str]], rows: Rows, *, limit: int, raw: bool
+    messages: Sequence[TopEntry[str]], rows: Rows, *, limit: int, mode: str
 ) -> None:
     """Add the most frequent messages.
 
-    ``raw`` shows them with personal data redacted. Otherwise the label rule of ``message``, whose
-    keys are normalized as by ``normalize``, admits listed texts only and the rest is ``other``.
+    The mode ``raw`` shows them with personal data redacted. Otherwise the label rule of
+    ``message``, whose keys are as by ``normalize``, admits listed texts only; the rest is ``other``.
     """
     for entry, uses in _most_used(messages, limit):
-        text = (presentable(entry.of) or OTHER) if raw else normalize(entry.of)
-        if raw and text == REDACTED:
+        text = (presentable(entry.of) or OTHER) if mode == "raw" else normalize(entry.of)
+        if text == REDACTED and mode == "raw":
             rows.drop(TOP_MESSAGE_USES, "pii")
         rows.window_value(TOP_MESSAGE_USES, (text, trailing_label(rows.window)), uses)
 

@@ -20,6 +20,10 @@ from exporter.providers.flowxo.texts import normalize
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
 HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
+LISTS: Mapping[str, tuple[Family, type[list[Any]], Callable[..., None]]] = {
+    "top_flows": (TOP_FLOW_TRIGGERS, list[TopEntry[FlowName]], mapping.collect_flows),
+    "top_messages": (TOP_MESSAGE_USES, list[TopEntry[str]], mapping.collect_messages),
+}
 
 
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
@@ -27,27 +31,14 @@ def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
     spec = partial(spec_for, options, settings)
     yield _hours(spec, options.project)
     slow = partial(spec, interval_ms=options.slow_interval)
-    if top := options.top_flows:
-        flows = list[TopEntry[FlowName]]
-        yield _top_list(
-            slow, "top_flows", top, TOP_FLOW_TRIGGERS, answer=flows, collect=mapping.collect_flows
-        )
+    if options.top_flows:
+        yield _top_list(slow, "top_flows", options.top_flows)
     mode, messages = settings.privacy.top_messages, options.top_messages
     raw = mode == "raw"
     if messages and (settings.privacy.allow_raw_text if raw else mode == "allowlist"):
         listed = {normalize(text): text for text in messages.allow}
         rules = {} if raw else {"message": LabelRule(listed, frozenset(messages.allow))}
-        ruled = partial(slow, label_rules=rules)
-        collect, texts = partial(mapping.collect_messages, raw=raw), list[TopEntry[str]]
-        yield _top_list(
-            ruled,
-            "top_messages",
-            messages,
-            TOP_MESSAGE_USES,
-            answer=texts,
-            collect=collect,
-            mode=mode,
-        )
+        yield _top_list(partial(slow, label_rules=rules), "top_messages", messages, mode=mode)
 
 
 def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
@@ -64,16 +55,8 @@ def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
     )
 
 
-def _top_list(
-    spec: Callable[..., QuerySpec],
-    name: str,
-    top: TopFlows,
-    family: Family,
-    *,
-    answer: type[list[Any]],
-    collect: Callable[..., None],
-    **meaning: Any,
-) -> Query:
+def _top_list(spec: Callable[..., QuerySpec], name: str, top: TopFlows, **meaning: str) -> Query:
+    family, answer, collect = LISTS[name]
     return DeclaredQuery(
         spec=spec(
             name,
@@ -86,7 +69,7 @@ def _top_list(
         parameters=lambda window: {**_bounds(window), "limit": top.limit},
         answer=answer,
         items=lambda entries: entries,
-        collect=partial(collect, limit=top.limit),
+        collect=partial(collect, limit=top.limit, **meaning),
         trailing_ms=top.window,
     )
 

@@ -207,7 +207,7 @@ def messages(
         {} if raw else {"message": LabelRule({"hi": "Hi"} if allow else {}, frozenset(allow))}
     )
     typed = msgspec.convert(rows, list[TopEntry[str]])
-    collect = partial(collect_messages, limit=3, raw=raw)
+    collect = partial(collect_messages, limit=3, mode="raw" if raw else "allowlist")
     return collected(collect, typed, DAY, label_rules=label_rules)
 
 
