@@ -25,7 +25,7 @@ polls = st.lists(
         st.sampled_from([(10, 0, 0), (10, 5, 0), (14, 5, 2), (400, 5, 2), (0, 0, 0)]),
     ),
     min_size=2,
-    max_size=12,
+    max_size=8,
 )
 
 
