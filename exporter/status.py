@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
@@ -269,6 +269,11 @@ def families(
     )
 
 
+def days_equal(days: int, different: Iterable[object]) -> int:
+    """Return how many of ``days`` are not among the ``different`` ones, which may repeat."""
+    return max(0, days - len(set(different)))
+
+
 def _target(
     name: str,
     provider: str,
@@ -307,7 +312,7 @@ def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:
     return AuditStatus(
         at_ms=min(each.at_ms for each in audits),
         days=days,
-        days_equal=max(0, days - len({day for each in audits for day in each.days})),
+        days_equal=days_equal(days, (day for each in audits for day in each.days)),
         different=sum(each.different for each in audits),
         missing=sum(each.missing for each in audits),
         difference={family: units for family, units in difference.items() if units},

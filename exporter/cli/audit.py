@@ -25,6 +25,7 @@ from exporter.format import columns, number
 from exporter.http_client.detached import ResolvingLoop
 from exporter.http_client.transport import Transport
 from exporter.model.query import Budget
+from exporter.status import days_equal
 
 _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
 
@@ -98,10 +99,10 @@ def _numbers(day: ComparedDay) -> tuple[float, float, float]:
 def _sums(found: Sequence[Agreement]) -> Iterator[str]:
     for target in dict.fromkeys(each.target for each in found):
         days = [day for each in found if each.target == target for day in each.days]
-        every = {day.day for day in days}
-        equal = len(every - {day.day for day in days if day.difference})
-        agrees = "agrees with the vendor" if equal == len(every) else "differs from the vendor"
-        yield f"{target}: {agrees}: {equal} of {len(every)} days are equal"
+        whole = len({day.day for day in days})
+        equal = days_equal(whole, (day.day for day in days if day.difference))
+        agrees = "agrees with the vendor" if equal == whole else "differs from the vendor"
+        yield f"{target}: {agrees}: {equal} of {whole} days are equal"
 
 
 def _json(found: Sequence[Agreement]) -> str:

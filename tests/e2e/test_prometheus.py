@@ -31,7 +31,7 @@ from tests.faults.bench import Vendor, case_of, happened
 from tests.support.served import ServedVendors
 
 PER_HOUR = 40
-LIVE_S = 20
+LIVE_S = 10
 HOUR_MS = 3_600_000
 LONGEST_READ_S = 5
 RECEIVED = "chatbot_messages_received_total"
