@@ -341,6 +341,8 @@ class Ledger:
 
     def starved(self) -> bool:
         """Say whether a slice has waited too long for its target to have nothing better to do."""
+        if not self._claiming:
+            return False
         with self._transaction() as tx:
             return slices.starved(tx, self._clock.now_ms())
 
