@@ -174,8 +174,8 @@ class Ledger:
         for spec in specs:
             counters.create_known_series(tx, spec, self._families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
-        slices.shorten(tx, specs, now_ms)
         self._mark(tx, sa.select(query.c.id))
+        slices.shorten(tx, specs, now_ms)  # after the queries, which polls lock first, too
 
     def _take_key(self, tx: sa.Connection) -> None:
         if self._key_file is not None:
