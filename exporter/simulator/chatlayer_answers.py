@@ -96,7 +96,6 @@ EVENT_MODES = frozenset(
         "expired_token",  # a token is refused
         "looping_token",  # every page has the same token
         "no_ids",
-        "changed_content",  # the same ids, another conversation each
         "unfiltered_time",  # includes events outside the range
         "varied_fractions",  # timestamps with 0, 3, 6 or 9 digits
         "broken_times",  # no event has a valid time
@@ -175,7 +174,6 @@ def _attributes(one: Occurrence) -> dict[str, str]:
 
 def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
     digits = DIGITS[choice(one.id, 4)] if "varied_fractions" in modes else 3
-    changed = "-changed" if "changed_content" in modes else ""
     return {
         "id": "" if "no_ids" in modes else f"event-{one.id}",
         "event": NAMES[one.kind],
@@ -184,7 +182,7 @@ def _event(one: Occurrence, modes: Mapping[str, Any]) -> dict[str, Any]:
         "user_id": one.get("user"),
         "channel_id": "64f0aa",
         "channel_type": one.get("channel"),
-        "conversation_id": one.get("conversation") + changed,
+        "conversation_id": one.get("conversation"),
         "attributes": _attributes(one),
         "timestamp": "yesterday" if "broken_times" in modes else stamp(one.at_ms, digits),
     }
