@@ -7,7 +7,7 @@ import pytest
 
 from exporter.config.model import Privacy
 from exporter.model.query import PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.model.samples import HOUR_MS, Reading, Window
 from exporter.providers.base.plugin import Target
 from tests.providers.vendor import build_target, query_of, read
 from tests.support.virtual import START_MS
@@ -47,14 +47,6 @@ def test_hours_are_asked_in_utc_with_both_ends_in_full() -> None:
         "end": "2026-03-03T12:00:00.000Z",
     }
     assert reading.window == Window(NOON - HOUR_MS, NOON)
-
-
-def test_a_long_window_is_asked_in_weeks_oldest_first() -> None:
-    readings, asked = ask(target(), "hourly", Window(NOON - 15 * DAY_MS, NOON))
-
-    assert [reading.more for reading in readings] == [True, True, False]
-    assert [url.params["start"][:10] for url in asked] == ["2026-02-16", "2026-02-23", "2026-03-02"]
-    assert [url.params["end"][:10] for url in asked] == ["2026-02-23", "2026-03-02", "2026-03-03"]
 
 
 def test_a_top_list_is_asked_for_whole_hours_with_its_limit() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.errors import SchemaError, Truncated
 from exporter.model.query import PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.model.samples import HOUR_MS, Reading, Window
 from exporter.providers.base.plugin import Target
 from tests.providers import vendor
 from tests.providers.vendor import played
@@ -70,21 +70,6 @@ def test_the_filter_is_sent_as_documented() -> None:
                 "limit": 500,
             },
         }
-    ]
-
-
-def test_a_ragged_window_is_asked_in_whole_hours() -> None:
-    (reading,) = read(lambda _: page(), window=Window(NOON - HOUR_MS - 1, NOON + 1))
-
-    assert reading.window == Window(NOON - 2 * HOUR_MS, NOON + HOUR_MS)
-
-
-def test_a_long_window_is_read_in_weeks_oldest_first() -> None:
-    readings = read(lambda _: page(), window=Window(NOON - 10 * DAY_MS, NOON))
-
-    assert [(r.window.start_ms, r.window.end_ms, r.more) for r in readings] == [
-        (NOON - 10 * DAY_MS, NOON - 3 * DAY_MS, True),
-        (NOON - 3 * DAY_MS, NOON, False),
     ]
 
 
