@@ -56,7 +56,7 @@ class Thresholds:
         Drop("Sudden", "1h", -4.3, 0.35, 15),
         Drop("Fast", "3h", -4.2, 0.35, 30),
         Drop("QuarterDay", "6h", -3.7, 0.65, 150),
-        Drop("HalfDay", "12h", -3.6, 0.80, 10, keep_firing="6h"),
+        Drop("HalfDay", "12h", -3.7, 0.80, 10, keep_firing="6h"),
         Drop("Daily", "24h", -4.0, 0.60, 25, keep_firing="6h", newest="12h"),
         Drop("TwoDays", "48h", -5.3, 0.55, 20, keep_firing="6h", newest="24h"),
     )

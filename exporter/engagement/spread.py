@@ -12,7 +12,7 @@ REFERENCE = 0.12
 """The roughness of the scale on which errors are measured."""
 ERRORS_H = 4 * WEEK_H
 LEAST_EXPECTED, LEAST_H = 5.0, 3 * DAY_H
-STEADY = 0.08
+STEADY = 0.075
 """Roughness of a bot of which nothing is known: no bot is taken for steadier."""
 ROUGHEST = 0.6
 SAME_WEEKS = 1.3
