@@ -3,20 +3,27 @@
 import asyncio
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import httpx
+from pydantic_core import PydanticCustomError
 
 from exporter.cli.explain import specs_of
-from exporter.cli.settings import certificates_here, config_option, fail_on, read_settings
+from exporter.cli.settings import (
+    certificates_here,
+    config_option,
+    fail_on,
+    named_values,
+    read_settings,
+)
 from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings
+from exporter.config.values import parse_duration
 from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
@@ -32,9 +39,6 @@ from exporter.providers.base.times import parse_instant
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
 BUILD_INFO = "chatbot_exporter_build_info"
-LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.*)")
-STEP = re.compile(r"([1-9]\d*)(s|m|h)")
-UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
 SAMPLES_PER_S = 500_000
@@ -42,19 +46,19 @@ SAMPLES_PER_S = 500_000
 
 
 def _labels(
-    _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
+    context: click.Context, parameter: click.Parameter, given: Sequence[str]
 ) -> dict[str, str]:
-    found = [LABEL.fullmatch(each) for each in given]
-    if None in found:
-        raise click.BadParameter("expected NAME=VALUE, such as job=chatbot-exporter")
-    return {match[1]: match[2] for match in found if match is not None}
+    found = named_values(context, parameter, given)
+    if not all(name.isidentifier() and name.isascii() for name in found):
+        raise click.BadParameter("expected a name of letters, digits and _ before =")
+    return found
 
 
 def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
-    match = STEP.fullmatch(given)
-    if match is None:
-        raise click.BadParameter("expected a duration, such as 4m")
-    return int(match[1]) * UNITS_MS[match[2]]
+    with suppress(PydanticCustomError):
+        if step_ms := parse_duration(given):
+            return step_ms
+    raise click.BadParameter("expected a duration, such as 4m")
 
 
 def _instant(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
@@ -142,38 +146,32 @@ def command(
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     labels = _server_labels(server) | given
+    newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
+    within = Window(since_ms or 0, until_ms or newest_ms)
+    what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
+    to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
     with fail_on():
         past = _open(settings, name, labels)
-        newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
-        within = Window(since_ms or 0, until_ms or newest_ms)
-        with _progress(past.number(kinds), clock) as advance:
-            job = Job(past, kinds, step_ms, within, advance)
-            if output is not None:
-                said = _to_file(job, output, dry_run=dry_run)
-            elif dry_run:
-                said = _size(_measured(job))
+        families = past.families(kinds)
+        with _progress(sum(len(every) for _, every in families), clock) as advance:
+            job = Job(families, step_ms, within, advance)
+            if dry_run:
+                said = _size(openmetrics.write(families, step_ms, within, len, advance))
             else:
-                what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
-                to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
-                said = _to_receiver(job, to, clock)
+                said = _to_file(job, output) if output else _to_receiver(job, to, clock)
         past.close()
-    for line in _summary(past.queries, within, since_ms):
+    for line in (*_summary(past.queries, within, since_ms), said):
         click.echo(line)
-    click.echo(said)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is written."""
 
-    past: LedgerPast
-    kinds: Sequence[PastKind]
+    families: Families
     step_ms: int
     within: Window
     advance: Callable[[int], None]
-
-    def families(self) -> Families:
-        return self.past.families(self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +185,10 @@ class Destination:
     what: str
 
 
-def _to_file(job: Job, output: Path, *, dry_run: bool) -> str:
-    if dry_run:
-        return _size(_measured(job))
+def _to_file(job: Job, output: Path) -> str:
     with _replacing(output) as put:
-        written = openmetrics.write(job.families(), job.step_ms, job.within, put, job.advance)
+        written = openmetrics.write(job.families, job.step_ms, job.within, put, job.advance)
     return f"{output}: {written}"
-
-
-def _measured(job: Job) -> Written:
-    return openmetrics.write(job.families(), job.step_ms, job.within, len, job.advance)
 
 
 def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:

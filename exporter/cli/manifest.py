@@ -11,7 +11,7 @@ import click
 import httpx
 from pydantic import ValidationError
 
-from exporter.cli.settings import fail_on
+from exporter.cli.settings import fail_on, named_values
 from exporter.clock import SystemClock
 from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
@@ -31,14 +31,6 @@ from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.options import ManifestOptions
 
 MOST_SHOWN = 40
-
-
-def _variables(
-    _context: click.Context, _parameter: click.Parameter, value: Sequence[str]
-) -> dict[str, str]:
-    if not all("=" in each for each in value):
-        raise click.BadParameter("expected NAME=VALUE")
-    return dict(each.split("=", 1) for each in value)
 
 
 @click.group("manifest", short_help="List, check and try manifests of other APIs.")
@@ -88,7 +80,7 @@ def check(file: str) -> None:
 )
 @click.option("--query", "name", help="The query to try; needed where the manifest has several.")
 @click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
-@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=_variables)
+@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=named_values)
 def test(
     file: str, answers: Sequence[Path], name: str | None, at: str | None, given: dict[str, str]
 ) -> None:

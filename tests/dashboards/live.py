@@ -58,14 +58,15 @@ def started(command: Sequence[str], port: int, folder: Path = ROOT) -> Iterator[
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         try:
-            wait_for(lambda: process.poll() is not None or _is_ready(client), DEADLINE_S)
+            wait_for(lambda: process.poll() is not None or is_ready(client), DEADLINE_S)
             assert process.poll() is None, f"{command} ended"
             yield client
         finally:
             process.terminate()
 
 
-def _is_ready(client: httpx.Client) -> bool:
+def is_ready(client: httpx.Client) -> bool:
+    """Say whether a server of the kind answers queries."""
     try:
         return client.get("/-/ready").is_success
     except httpx.TransportError:

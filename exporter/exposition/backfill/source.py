@@ -2,22 +2,23 @@
 
 import math
 import sys
-from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
-from exporter.exposition.backfill.engagement import gauges, steps
+from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
 from exporter.exposition.backfill.past import (
     Labels,
     PastSeries,
+    Steps,
     counter_steps,
     labels_of,
     period_steps,
@@ -30,10 +31,11 @@ from exporter.ledger import engine
 from exporter.ledger.hours import MEASURES, read_hours
 from exporter.ledger.rows import decode_labels
 from exporter.ledger.tables import bucket, gap, query, series, slices
+from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import HOUR_MS, Family, MetricType, Window
+from exporter.model.samples import HOUR_MS, Family, MetricType, Series, Window
 
-Families = Iterator[tuple[Family, list["FoundSeries"]]]
+Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
 LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
     bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
@@ -115,24 +117,20 @@ class LedgerPast:
         self._engine.dispose()
 
     def families(self, kinds: Collection[PastKind]) -> Families:
-        """Yield the families of ``kinds``, always in the same order."""
-        if PastKind.COUNTERS in kinds:
-            yield from self._counters()
-        if PastKind.PERIODS in kinds:
-            yield from self._periods()
-        if PastKind.ENGAGEMENT in kinds:
-            yield from self._engagement()
+        """Return the families of ``kinds``, always in the same order."""
+        found = {
+            PastKind.COUNTERS: self._counters,
+            PastKind.PERIODS: self._periods,
+            PastKind.ENGAGEMENT: self._engagement,
+        }
+        return [each for kind, families in found.items() if kind in kinds for each in families()]
 
-    def number(self, kinds: Collection[PastKind]) -> int:
-        """Return how many series there may be at most."""
-        return sum(len(found) for _, found in self.families(kinds))
-
-    def _counters(self) -> Families:
-        for family, rows in self._rows():
+    def _counters(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
+        for family, rows in self._rows:
             yield family, [self._counter(family, labels, row) for labels, row in rows]
 
-    def _periods(self) -> Families:
-        for family, rows in self._rows():
+    def _periods(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
+        for family, rows in self._rows:
             if not family.period:
                 continue
             members: dict[tuple[int, str, Labels], list[int]] = {}
@@ -147,55 +145,59 @@ class LedgerPast:
             gauge = period_gauge(family)
             by_labels = sorted(members, key=lambda key: key[2])
             yield gauge, [self._period(gauge, key, members[key]) for key in by_labels]
+        ends = [
+            self._period_end(past, name) for past in self._by_id.values() for name in past.periods
+        ]
+        yield PERIOD_END, sorted(ends, key=lambda each: each.labels)
 
-    def _engagement(self) -> Families:
-        for name in sorted(self._judged):
-            yield self._families[name], sorted(self._judged[name], key=lambda each: each.labels)
-
-    @cached_property
-    def _judged(self) -> dict[str, list[FoundSeries]]:
-        """Return what expected engagement showed, by family; a bot takes about a second."""
+    def _engagement(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
         found: dict[str, list[FoundSeries]] = {}
         for past in self._by_id.values():
-            spec = past.spec
+            spec, calendar = past.spec, calendar_of(past.spec)
             if spec.granularity_ms != HOUR_MS or not MEASURES.keys() & spec.fields.keys():
                 continue
             with self._transaction() as tx:
                 settled = read_hours(tx, spec, sys.maxsize)
-            if settled is None:
-                continue
-            number = max(0, past.known.end_ms - spec.settle_ms - settled.start_ms) // HOUR_MS
-            first_ms = settled.start_ms + HOUR_MS + spec.settle_ms
-            for bot, counts in settled.bots.items():
-                hours = HourlyCounts(settled.start_ms, counts[:number])
-                for (name, values), shown in gauges(bot, hours, calendar_of(spec)).items():
-                    family = self._families[name]
-                    labels = labels_of(family.labels, values, self._extra)
-                    each = _gauge(family, labels, shown, first_ms, past.known.end_ms)
-                    found.setdefault(name, []).append(each)
-        return found
+            for bot, counts in settled.bots.items() if settled else ():
+                hours = HourlyCounts(settled.start_ms, counts)
+                judged = cache(partial(gauges, bot, _until(past, hours), calendar))
+                for each in shown_gauges(bot, calendar):
+                    found.setdefault(each[0], []).append(self._judged(past, each, hours, judged))
+        for name in sorted(found):
+            yield self._families[name], sorted(found[name], key=lambda each: each.labels)
 
-    def _rows(self) -> Iterator[tuple[Family, list[tuple[Labels, sa.Row[Any]]]]]:
-        columns = ("id", "query_id", "labels", "history", "retired", "state", "created_ms")
-        mine = sa.select(*(series.c[name] for name in columns)).where(
-            series.c.query_id.in_(self._by_id), series.c.state != "hidden"
+    @cached_property
+    def _rows(self) -> list[tuple[Family, list[tuple[Labels, sa.Row[Any]]]]]:
+        """Return the counters that have series, with labels and row of each, in order."""
+        columns = (
+            "id",
+            "query_id",
+            "family",
+            "labels",
+            "history",
+            "retired",
+            "state",
+            "created_ms",
         )
-        names = sorted(
+        counters = [
             name for name, each in self._families.items() if each.kind is MetricType.COUNTER
+        ]
+        mine = sa.select(*(series.c[name] for name in columns)).where(
+            series.c.query_id.in_(self._by_id),
+            series.c.state != "hidden",
+            series.c.family.in_(counters),
         )
-        for name in names:
-            family = self._families[name]
-            with self._transaction() as tx:
-                rows = tx.execute(mine.where(series.c.family == name)).all()
-            labelled = [
-                (
-                    labels_of(family.labels, decode_labels(family.labels, row.labels), self._extra),
-                    row,
-                )
-                for row in rows
-            ]
-            if labelled:
-                yield family, sorted(labelled, key=lambda each: each[0])
+        with self._transaction() as tx:
+            rows = tx.execute(mine).all()
+        found: dict[str, list[tuple[Labels, sa.Row[Any]]]] = {}
+        for row in rows:
+            names = self._families[row.family].labels
+            labels = labels_of(names, decode_labels(names, row.labels), self._extra)
+            found.setdefault(row.family, []).append((labels, row))
+        return [
+            (self._families[name], sorted(found[name], key=lambda each: each[0]))
+            for name in sorted(found)
+        ]
 
     def _counter(self, family: Family, labels: Labels, row: sa.Row[Any]) -> FoundSeries:
         past = self._by_id[row.query_id]
@@ -240,6 +242,26 @@ class LedgerPast:
 
         return FoundSeries(labels, load)
 
+    def _period_end(self, past: PastQuery, name: str) -> FoundSeries:
+        own = (past.spec.provider, *past.spec.key, name)
+        labels = labels_of(PERIOD_END.labels, own, self._extra)
+        ends: Steps = [
+            (at_ms, period.end_ms / MILLISECONDS) for at_ms, period in past.periods[name]
+        ]
+        return FoundSeries(labels, lambda: PastSeries(PERIOD_END, labels, ends, past.known.end_ms))
+
+    def _judged(
+        self, past: PastQuery, each: Series, hours: HourlyCounts, judged: Callable[[], Gauges]
+    ) -> FoundSeries:
+        family = self._families[each[0]]
+        labels = labels_of(family.labels, each[1], self._extra)
+        first_ms = hours.start_ms + HOUR_MS + past.spec.settle_ms
+
+        def load() -> PastSeries:
+            return PastSeries(family, labels, steps(judged()[each], first_ms), past.known.end_ms)
+
+        return FoundSeries(labels, load)
+
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         try:
@@ -249,13 +271,10 @@ class LedgerPast:
             raise LedgerError(f"the ledger cannot be read: {engine.cause(error)}") from error
 
 
-def _gauge(
-    family: Family, labels: Labels, values: "array[float]", first_ms: int, end_ms: int
-) -> FoundSeries:
-    def load() -> PastSeries:
-        return PastSeries(family, labels, steps(values, first_ms), end_ms)
-
-    return FoundSeries(labels, load)
+def _until(past: PastQuery, hours: HourlyCounts) -> HourlyCounts:
+    """Return the hours that had settled when the live series began."""
+    number = max(0, past.known.end_ms - past.spec.settle_ms - hours.start_ms) // HOUR_MS
+    return HourlyCounts(hours.start_ms, hours.counts[:number])
 
 
 def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
