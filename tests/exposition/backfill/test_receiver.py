@@ -103,7 +103,7 @@ def passing(
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Passing) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/api/v1/write", statuses
         server.shutdown()
