@@ -1,13 +1,19 @@
-"""Reads the past of every series from the ledger, beside a running exporter, one by one."""
+"""Reads the past of every series from the ledger, beside a running exporter, one by one.
+
+What is older than the ledger's past comes from ``older``, as a life of each counter by its own: it
+begins with 0, and what the ledger knows begins anew, so that it is the same with and without.
+"""
 
 import math
 import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache, cached_property, partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,6 +21,7 @@ from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
 from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
+from exporter.exposition.backfill.older import MissingPast, OlderBuckets
 from exporter.exposition.backfill.past import (
     Labels,
     PastSeries,
@@ -29,11 +36,12 @@ from exporter.exposition.engagement import calendar_of
 from exporter.format import stamp
 from exporter.ledger import engine
 from exporter.ledger.hours import MEASURES, read_hours
-from exporter.ledger.rows import decode_labels
+from exporter.ledger.rows import decode_labels, decode_series
+from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import HOUR_MS, Family, MetricType, Series, Window
+from exporter.model.samples import HOUR_MS, Family, MetricType, Series, Window, floor_to
 
 Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
@@ -71,7 +79,9 @@ class PastQuery:
 
     ``counted``: its history counts (``start: history``), so the live counter goes on from there.
     ``resumed``: its series lived under an older meaning before the epoch, and what was read of that
-    time belongs to no counter. ``problem`` says why nothing can be written of it.
+    time belongs to no counter. ``retired``: of what it counted, some is in no bucket any more.
+    ``older_ms`` is the oldest that the vendor reported from before ``known``. ``problem`` says why
+    nothing can be written of it.
     """
 
     id: int
@@ -80,6 +90,8 @@ class PastQuery:
     epoch_ms: int = 0
     counted: bool = False
     resumed: bool = False
+    retired: bool = False
+    older_ms: int | None = None
     gaps: tuple[Window, ...] = ()
     problem: str = ""
     periods: Mapping[str, Sequence[tuple[int, Window]]] = field(default_factory=dict)
@@ -88,6 +100,30 @@ class PastQuery:
     def name(self) -> str:
         """Return target and query."""
         return "/".join(self.spec.key)
+
+    @property
+    def shown(self) -> Window:
+        """Return what is known, with what the vendor reported of the time before the ledger's."""
+        start_ms = self.known.start_ms if self.older_ms is None else self.older_ms
+        return Window(start_ms, self.known.end_ms)
+
+
+class LedgerSeries(NamedTuple):
+    """A series in the ledger; one that is only older than it has no number, and no counts here."""
+
+    query_id: int
+    family: str
+    text: str
+    id: int = 0
+    history: float | None = None
+    retired: float = 0
+    state: str = "live"
+    created_ms: int = 0
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """Return query, family and labels, in JSON."""
+        return self.query_id, self.family, self.text
 
 
 class LedgerPast:
@@ -111,10 +147,34 @@ class LedgerPast:
             found = [_past_query(tx, spec) for spec in specs.values()]
         self.queries = tuple(each for each in found if each is not None)
         self._by_id = {each.id: each for each in self.queries if not each.problem}
+        self._older: OlderBuckets | None = None
+
+    def missing(self, since_ms: int) -> dict[QueryKey, MissingPast]:
+        """Return what the vendors are to be asked for, since the ledger does not reach so far."""
+        found = {}
+        for past in self._by_id.values():
+            step_ms = past.spec.granularity_ms or 1
+            bounds = floor_to(since_ms, step_ms), floor_to(past.known.start_ms, step_ms)
+            if bounds[0] < bounds[1] and not (past.counted and past.retired):
+                room = self._room(past)
+                found[past.spec.key] = MissingPast(past.id, past.spec, Window(*bounds), room)
+        return found
+
+    def put_before(self, older: OlderBuckets) -> None:
+        """Let the past begin with ``older``; call it once, before any of it is read."""
+        self._older = older
+        queries = []
+        for past in self.queries:
+            begun = replace(past, older_ms=older.oldest_ms(past.id))
+            queries.append(replace(begun, periods=shown_periods(past.spec, begun.shown)))
+        self.queries = tuple(queries)
+        self._by_id = {each.id: each for each in queries if not each.problem}
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, and of what is older."""
         self._engine.dispose()
+        if self._older is not None:
+            self._older.close()
 
     def families(self, kinds: Collection[PastKind]) -> Families:
         """Return the families of ``kinds``, always in the same order."""
@@ -133,7 +193,7 @@ class LedgerPast:
         for family, rows in self._rows:
             if not family.period:
                 continue
-            members: dict[tuple[int, str, Labels], list[int]] = {}
+            members: dict[tuple[int, str, Labels], list[LedgerSeries]] = {}
             kept = set(family.period_labels) | self._extra.keys()
             for labels, row in rows:
                 if row.state != "live":
@@ -141,7 +201,7 @@ class LedgerPast:
                 own = tuple(pair for pair in labels if pair[0] in kept)
                 for name in self._by_id[row.query_id].periods:
                     shown = tuple(sorted((*own, ("period", name))))
-                    members.setdefault((row.query_id, name, shown), []).append(row.id)
+                    members.setdefault((row.query_id, name, shown), []).append(row)
             gauge = period_gauge(family)
             by_labels = sorted(members, key=lambda key: key[2])
             yield gauge, [self._period(gauge, key, members[key]) for key in by_labels]
@@ -158,7 +218,9 @@ class LedgerPast:
                 continue
             with self._transaction() as tx:
                 settled = read_hours(tx, spec, sys.maxsize)
-            for bot, counts in settled.bots.items() if settled else ():
+            if settled is None:
+                continue
+            for bot, counts in settled.bots.items():
                 hours = HourlyCounts(settled.start_ms, counts)
                 judged = cache(partial(gauges, bot, _until(past, hours), calendar))
                 for each in shown_gauges(bot, calendar):
@@ -167,13 +229,28 @@ class LedgerPast:
             yield self._families[name], sorted(found[name], key=lambda each: each.labels)
 
     @cached_property
-    def _rows(self) -> list[tuple[Family, list[tuple[Labels, sa.Row[Any]]]]]:
+    def _rows(self) -> list[tuple[Family, list[tuple[Labels, LedgerSeries]]]]:
         """Return the counters that have series, with labels and row of each, in order."""
+        rows = self._series
+        known = {row.key for row in rows}
+        older = self._older.series() if self._older else []
+        found: dict[str, list[tuple[Labels, LedgerSeries]]] = {}
+        for row in (*rows, *(LedgerSeries(*key) for key in older if key not in known)):
+            names = self._families[row.family].labels
+            labels = labels_of(names, decode_labels(names, row.text), self._extra)
+            found.setdefault(row.family, []).append((labels, row))
+        return [
+            (self._families[name], sorted(found[name], key=lambda each: each[0]))
+            for name in sorted(found)
+        ]
+
+    @cached_property
+    def _series(self) -> list[LedgerSeries]:
         columns = (
-            "id",
             "query_id",
             "family",
             "labels",
+            "id",
             "history",
             "retired",
             "state",
@@ -188,18 +265,31 @@ class LedgerPast:
             series.c.family.in_(counters),
         )
         with self._transaction() as tx:
-            rows = tx.execute(mine).all()
-        found: dict[str, list[tuple[Labels, sa.Row[Any]]]] = {}
-        for row in rows:
-            names = self._families[row.family].labels
-            labels = labels_of(names, decode_labels(names, row.labels), self._extra)
-            found.setdefault(row.family, []).append((labels, row))
-        return [
-            (self._families[name], sorted(found[name], key=lambda each: each[0]))
-            for name in sorted(found)
-        ]
+            return [LedgerSeries(*row) for row in tx.execute(mine)]
 
-    def _counter(self, family: Family, labels: Labels, row: sa.Row[Any]) -> FoundSeries:
+    def _room(self, past: PastQuery) -> Room:
+        """Return the room for series of a query: that which the target has left."""
+        spec = past.spec
+        of_target = {each.id for each in self._by_id.values() if each.spec.target == spec.target}
+        rows = [row for row in self._series if row.query_id in of_target]
+        left = Counter(
+            {TARGET: spec.target_cap - len(rows), ALL: spec.total_cap - len(self._series)}
+        )
+        for name, family in self._families.items():
+            left[name] = spec.caps.get(name, family.cap)
+        left.subtract(row.family for row in rows)
+        known = {
+            decode_series(self._families, row.family, row.text)
+            for row in rows
+            if row.query_id == past.id
+        }
+        return Room(known, lambda: left)
+
+    def _units(self, row: LedgerSeries) -> list[tuple[int, float]]:
+        """Return the buckets of a series from before the ledger's."""
+        return self._older.units(*row.key) if self._older else []
+
+    def _counter(self, family: Family, labels: Labels, row: LedgerSeries) -> FoundSeries:
         past = self._by_id[row.query_id]
         length_ms, seam_ms = past.spec.granularity_ms, past.known.end_ms
 
@@ -214,6 +304,7 @@ class LedgerPast:
             ]
             if past.counted and row.history is None:  # it began later
                 units = []
+            older = counter_steps(self._units(row), length_ms, past.known.start_ms)
             steps = counter_steps(
                 [each for each in units if each[1]],
                 length_ms,
@@ -222,23 +313,27 @@ class LedgerPast:
                 most=row.history if past.counted and row.history is not None else math.inf,
             )
             start_ms = row.created_ms if past.counted else steps[0][0] if steps else None
-            scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in steps]
+            scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in older + steps]
             return PastSeries(family, labels, [*scaled], seam_ms, start_ms)
 
         return FoundSeries(labels, load)
 
     def _period(
-        self, gauge: Family, key: tuple[int, str, Labels], members: list[int]
+        self, gauge: Family, key: tuple[int, str, Labels], members: list[LedgerSeries]
     ) -> FoundSeries:
         query_id, name, labels = key
         past = self._by_id[query_id]
 
         def load() -> PastSeries:
+            sums: defaultdict[int, float] = defaultdict(float)
             with self._transaction() as tx:
-                rows = tx.execute(SUMS, {"numbers": members})
-                sums = {start_ms: total / gauge.per_unit for start_ms, total in rows}
+                asked = {"numbers": [row.id for row in members]}
+                sums |= {start_ms: units for start_ms, units in tx.execute(SUMS, asked)}
+            for start_ms, units in chain.from_iterable(map(self._units, members)):
+                sums[start_ms] += units
             steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, past.gaps)
-            return PastSeries(gauge, labels, steps, past.known.end_ms)
+            scaled = [(at_ms, value and value / gauge.per_unit) for at_ms, value in steps]
+            return PastSeries(gauge, labels, scaled, past.known.end_ms)
 
         return FoundSeries(labels, load)
 
@@ -299,6 +394,7 @@ def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
         series.c.query_id == row.id, series.c.history.is_(None)
     )
     began_ms = tx.execute(began).scalar()
+    retired = sa.select(sa.func.max(series.c.retired)).where(series.c.query_id == row.id)
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
     # A series that the settings name shows 0 from the start on, also before the first poll.
     resumed = (
@@ -312,6 +408,7 @@ def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
         epoch_ms=row.epoch_ms,
         counted=row.start_mode == "history",
         resumed=resumed,
+        retired=bool(tx.execute(retired).scalar()),
         gaps=tuple(Window(each.from_ms, each.to_ms) for each in gaps),
         periods=shown_periods(spec, known),
     )
