@@ -302,6 +302,7 @@ def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> 
     with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         problems = runner.run(reader.read(targets, missing))
     if problems:
+        buckets.close()
         raise click.ClickException(
             "nothing is written, run it again later:\n" + "\n".join(problems)
         )

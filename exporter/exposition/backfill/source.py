@@ -326,11 +326,11 @@ class LedgerPast:
 
         def load() -> PastSeries:
             sums: defaultdict[int, float] = defaultdict(float)
+            older = chain.from_iterable(map(self._units, members))
             with self._transaction() as tx:
-                asked = {"numbers": [row.id for row in members]}
-                sums |= {start_ms: units for start_ms, units in tx.execute(SUMS, asked)}
-            for start_ms, units in chain.from_iterable(map(self._units, members)):
-                sums[start_ms] += units
+                known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
+                for start_ms, units in chain(older, known):
+                    sums[start_ms] += units
             steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, past.gaps)
             scaled = [(at_ms, value and value / gauge.per_unit) for at_ms, value in steps]
             return PastSeries(gauge, labels, scaled, past.known.end_ms)
