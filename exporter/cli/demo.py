@@ -27,6 +27,7 @@ from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
+from exporter.simulator.chatlayer_answers import BOT
 from exporter.simulator.server import Service, serving
 
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
@@ -59,6 +60,7 @@ EVENTS = {
 OWN: Mapping[str, Mapping[str, Any]] = {
     "inkeep": {"settle": "4h"},
     "chatlayer": {
+        "bots": [{"id": BOT, "alias": "care", "versions": ["LIVE"]}],
         "events": {
             "allow": [*EVENTS],
             "event_map": {event: f"chatbot_{name}_total" for event, name in EVENTS.items()},

@@ -35,8 +35,16 @@ def measure(bots: int) -> dict[str, float]:
         folder = Path(name)
         file = settings(folder, bots, ledger=f"sqlite:///{folder}/ledger.db")
         _fill(folder, file)
-        command = [*HERE, "backfill", "--config", str(file), "--step", "5m", "--dry-run"]
-        command += ["--label", "job=chatbot-exporter", "--label", "instance=here:10877"]
+        command = [*HERE, "backfill", "--config", str(file), "--step", "5m"]
+        command += [
+            "--dry-run",
+            "--output",
+            "past.om",
+            "--label",
+            "job=chatbot-exporter",
+            "--label",
+            "instance=here:10877",
+        ]
         started = time.perf_counter()
         with subprocess.Popen(  # noqa: S603 - our own program
             command, cwd=ROOT, text=True, stdout=subprocess.PIPE
