@@ -49,7 +49,6 @@ EVENTS = {
     "turn_taken": "interactions",
     "bot_replied": "messages_sent",
     "agent_replied": "operator_messages_sent",
-    "user_registered": "new_users",
     "session_ended": "sessions_ended",
     "api_called": "outbound_api_requests",
     "function_called": "function_calls",
@@ -57,14 +56,15 @@ EVENTS = {
     "answer_generated": "llm_calls",
 }
 """Which counter each event of the Chatlayer bot feeds."""
-OWN: Mapping[str, Mapping[str, Any]] = {
+OWN: Mapping[str, dict[str, Any]] = {
     "inkeep": {"settle": "4h"},
     "chatlayer": {
+        "stream": {"safety_lag": "5s"},
         "bots": [{"id": BOT, "alias": "care", "versions": ["LIVE"]}],
         "events": {
             "allow": [*EVENTS],
             "event_map": {event: f"chatbot_{name}_total" for event, name in EVENTS.items()},
-        }
+        },
     },
 }
 """What is set for one vendor: of a late one an hour is complete three hours after its end."""

@@ -90,7 +90,6 @@ NAMES: Mapping[Kind, str] = {
     Kind.OPERATOR_MESSAGE_SENT: "agent_replied",
     Kind.NLP_MATCH: "understood",
     Kind.NLP_MISS: "unmatched",
-    Kind.NEW_USER: "user_registered",
     Kind.CONVERSATION_ENDED: "session_ended",
     Kind.API_CALL: "api_called",
     Kind.FUNCTION_CALL: "function_called",
