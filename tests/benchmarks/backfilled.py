@@ -67,7 +67,7 @@ def measure(bots: int) -> dict[str, float]:
 def _fill(folder: Path, file: Path) -> None:
     """Let each bot be polled once, for the whole past; all have the same."""
     specs = [each for each in specs_of(load_settings(str(file))).values() if each.name == "hourly"]
-    hours = WEEKS * 7 * 24
+    hours = WEEKS * 7 * 24 + 1  # and the one that is open
     course = drawn(means(rhythm(2_000), hours))
     with LedgerDriver(folder, *specs) as driver:
         end_ms = ceil_to(driver.clock.now_ms(), HOUR_MS)
