@@ -1,6 +1,7 @@
 """The command against a real Prometheus that receives remote write, killed and run again."""
 
 import re
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ def passing(
             calls["all"] += 1
             killed = calls["all"] % KILLED_AT == 0
             arrives = not killed or calls["all"] // KILLED_AT % 2 == 0
+            answer = httpx.Response(503)
             if arrives:
                 headers = {name: v for name, v in self.headers.items() if name != "Host"}
                 answer = upstream.post("/api/v1/write", content=body, headers=headers)
@@ -168,7 +170,8 @@ def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
     scene: Scene, receiver: httpx.Client
 ) -> None:
     killed: list[bool] = []
-    running = []
+    running: list[subprocess.Popen[str]] = []
+    said = ""
 
     def kill(arrived: bool) -> None:  # noqa: FBT001
         killed.append(arrived)
