@@ -26,7 +26,11 @@ from exporter.providers.manifest.fields import (
     as_text,
     reader,
 )
-from exporter.providers.manifest.instants import check_format, instant_reader
+from exporter.providers.manifest.instants import (
+    check_format,
+    has_whole_hours,
+    instant_reader,
+)
 from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
 from exporter.providers.manifest.program import (
     EACH,
@@ -86,7 +90,7 @@ class QueryCompiler:
         if not query.count and not query.gauge:
             self.add((), "nothing is counted", "give count or gauge")
         self._parts()
-        next_, more, total = self._paging()
+        next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
             answer=self._type(),
@@ -99,6 +103,7 @@ class QueryCompiler:
             only=only,
             expect=expect,
             next=next_,
+            next_parent=parent,
             more=more,
             total=total,
             declared=tuple(self._tree.paths()),
@@ -124,10 +129,14 @@ class QueryCompiler:
     def _window(self) -> None:
         window = self.query.window
         if window.bucket not in (HOUR_MS, DAY_MS):
-            self.add(("window", "bucket"), "expected 1h or 1d")
+            hint = "a number of trailing days that each bucket has is a gauge of class: level"
+            self.add(("window", "bucket"), "expected 1h or 1d", hint)
         if window.bucket == DAY_MS and window.timezone != "UTC":
             hint = "read hours, whose days the exporter adds up in any zone"
             self.add(("window", "timezone"), "days must be those of UTC", hint)
+        elif not has_whole_hours(window.timezone):
+            hint = "write UTC where the API can answer in it"
+            self.add(("window", "timezone"), "its hours do not begin with those of UTC", hint)
         if window.max_span is not None and window.max_span % window.bucket:
             self.add(("window", "max_span"), "not a whole number of buckets")
         poll, span = window.lookback + window.bucket, window.max_span
@@ -281,8 +290,10 @@ class QueryCompiler:
             self.add((*base, "value"), "expected one field: such values do not add up")
         scale = expression.scale if expression else None
         bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
-        if rule.of == "distinct" and rule.window not in ("", bucket):
-            hint = f"the distinct count of a bucket holds for its {bucket}"
+        if rule.of != "level" and rule.window not in ("", bucket):
+            hint = (
+                f"this class holds for the {bucket} of a bucket; a trailing value is class: level"
+            )
             self.add((*base, "window"), "not the window that is read", hint)
         if "window" not in family.labels and rule.window:
             self.add((*base, "window"), f"{name} has no label window")
@@ -427,7 +438,8 @@ class QueryCompiler:
         parse_ = instant_reader(conversion, self.query.window.timezone, expression.text)
         return lambda context: parse_(read(context))
 
-    def _paging(self) -> tuple[ReadField | None, ReadField | None, ReadField | None]:
+    def _paging(self) -> tuple[ReadField | None, ...]:
+        """Return readers of the cursor, of what holds it, of ``pages.more`` and the total."""
         pages, complete = self.query.pages, self.query.complete
         needed = {
             "cursor": ("from", "send"),
@@ -439,22 +451,24 @@ class QueryCompiler:
         for name in needed.get(pages.kind, ()):
             if given[name] is None:
                 self.add(("pages", name), "missing", f"{pages.kind} needs it")
-        texts = {("pages", "from"): pages.source, ("pages", "more"): pages.more}
-        texts |= {("complete", "total"): complete.total if complete else None}
-        read = [self._answer_field(steps, text) for steps, text in texts.items()]
-        return read[0], read[1], read[2]
+        cursor = self._answer_field(("pages", "from"), pages.source)
+        more = self._answer_field(("pages", "more"), pages.more)
+        total = self._answer_field(("complete", "total"), complete.total if complete else None)
+        parent = replace(cursor, steps=cursor.steps[:1]) if cursor and cursor.steps[1:] else None
+        return tuple(
+            None if path is None else reader(path, {"": 0}, frozenset())
+            for path in (cursor, parent, more, total)
+        )
 
-    def _answer_field(self, steps: Steps, text: str | None) -> ReadField | None:
-        """Return a reader of a field of the answer, whose path begins at its top."""
-        if text is None:
-            return None
-        found: Expression | None = self._attempt(steps, parse, text)
+    def _answer_field(self, steps: Steps, text: str | None) -> FieldPath | None:
+        """Return the path of a field of the answer, which begins at its top."""
+        found: Expression | None = self._attempt(steps, parse, text) if text is not None else None
         if found is None:
             return None
         if found.conversions or len(found.terms) > 1 or found.terms[0].many:
             self.add(steps, "expected one field of the answer")
         self._attempt(steps, self._tree.declare, found.terms[0].steps, Scalar)
-        return reader(found.terms[0], {"": 0}, frozenset())
+        return found.terms[0]
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""

@@ -256,6 +256,11 @@ def _warnings(source: Source, manifest: Manifest) -> Iterator[SettingsProblem]:
         if not proven and query.pages.kind == "none":
             words = "warning: nothing shows that an answer is complete"
             yield source.problem(base, words, "give complete, until, pages, or missing: error")
+        pages, total = query.pages, query.complete and query.complete.total
+        noticed = pages.more or pages.size or total or query.missing == "error"
+        if pages.kind in ("cursor", "next_url") and not noticed and not query.request.numbers:
+            words = "warning: nothing would show that pages.from is wrong"
+            yield source.problem((*base, "pages"), words, "give pages.more or pages.size")
         if query.window.end == "unstated" and query.shape != "range":
             words = "warning: it is not stated whether the end of the window is included"
             yield source.problem(window, words, "give window.end: exclusive or inclusive")

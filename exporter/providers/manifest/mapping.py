@@ -93,7 +93,8 @@ class Lacking:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
         for (number, what, absent), times in self.fields.items():
             total = self.rows[number]
-            share = f"all {total} rows" if times == total else f"{times} of {total} rows"
+            share = f"{'all' if times == total else f'{times} of'} {total} rows"
+            share = "the only row" if total == 1 else share
             note = f"{what} is {'absent' if absent else 'null'} in {share}"
             everywhere = absent and times == total
             unfit = self.feeds[number].unfit(note, what, absent_everywhere=everywhere)

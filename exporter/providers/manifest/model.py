@@ -1,6 +1,7 @@
 """The shape of a manifest file; what its expressions mean is checked by the loader."""
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -58,6 +59,14 @@ Resolution: TypeAlias = Annotated[
 Constant: TypeAlias = str | int | float | bool
 FieldValues: TypeAlias = dict[str, list[Constant | None]]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(each)
+    elif str(value).isdecimal() and int(value) > 1:
+        yield int(value)
 
 
 class ManifestAuth(BaseModel):
@@ -145,6 +154,11 @@ class ManifestRequest(BaseModel):
     )
     headers: dict[str, Constant] = Field(default_factory=dict)
     body: Any = Field(default=None, description="the JSON body of a POST")
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Return the whole numbers above 1 that are sent; one may be the most items of a page."""
+        return frozenset(_numbers([self.params, self.body]))
 
 
 class ManifestWindow(BaseModel):
@@ -234,7 +248,9 @@ class GaugeRule(BaseModel):
     labels: dict[str, Constant] = Field(default_factory=dict)
     of: Literal["distinct", "level", "average", "ratio"] = Field(alias="class")
     window: str = Field(
-        default="", description="the label `window`: `hour`, `day`, or such as `trailing_30d`"
+        default="",
+        pattern=r"^(hour|day|trailing_[1-9]\d{0,2}[hd])?$",
+        description="the label `window`: the bucket's `hour` or `day`; level: such as `trailing_30d`",
     )
 
 
