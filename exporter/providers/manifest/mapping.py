@@ -187,7 +187,7 @@ class Collector:
             bucket_ms = buckets[at_ms]
             if bucket_ms is not None:
                 self.present.add(bucket_ms)
-                for row in below(program, context):
+                for row in _descend(program, context, len(program.levels)):
                     if program.id is None or self._is_new(program.id, row):
                         self._add_row(row, bucket_ms)
 
@@ -200,7 +200,7 @@ class Collector:
                 if inclusive == "inclusive":  # 23:59:59.999, or 23:59:59
                     end_ms = floor_to(end_ms + SECOND_MS, SECOND_MS)
                 spans.append((program.at(context), end_ms))
-            for row in below(program, context):
+            for row in _descend(program, context, len(program.levels)):
                 self._add_row(row, part.start_ms)
         self.present.add(part.start_ms)
         at_ms = part.start_ms
@@ -296,11 +296,6 @@ def contexts(program: RowProgram, answers: Sequence[Any], depth: int) -> Iterato
     """Yield the contexts of the items at level ``depth``."""
     for answer in answers:
         yield from _descend(program, (answer,), depth)
-
-
-def below(program: RowProgram, context: RowContext) -> Iterator[RowContext]:
-    """Yield the contexts of the rows within an item."""
-    return _descend(program, context, len(program.levels))
 
 
 def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[RowContext]:

@@ -37,6 +37,15 @@ def test_1_the_time_is_in_the_parent() -> None:
     assert counts(readings(loaded(query), Api({"data": data}))) == {-3: 2, -2: 3, -1: 4}
 
 
+@pytest.mark.parametrize("value", ["hour.sent", "answer.sent", "row.sent + hour.sent"])
+def test_1_a_number_of_the_parent_is_not_counted_for_each_child(value: str) -> None:
+    query = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
+    alone = query | {"rows": query["rows"][:1], "count": {SENT: {"value": "hour.sent"}}}
+
+    assert "each row would count it again" in problems(query | {"count": {SENT: {"value": value}}})
+    assert problems(alone) == ""
+
+
 @pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
 def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
     query = {"rows": ["{} as hour"], "at": "hour.@key|epoch_s", "count": {SENT: {"value": value}}}
