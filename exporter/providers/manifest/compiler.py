@@ -9,7 +9,7 @@ from typing import Any
 from exporter.config.source import Path as Steps
 from exporter.config.values import suggestion
 from exporter.model.samples import DAY_MS, Family, MetricType
-from exporter.providers.manifest.checks import Problems, check_request, check_window
+from exporter.providers.manifest.checks import Names, Problems, check_request, check_window
 from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
@@ -90,7 +90,7 @@ class QueryCompiler:
             levels=tuple(self._levels),
             feeds=tuple(feeds),
             at=None if at is None else self._instant(at),
-            at_level=1 if at is None else self._names[at.terms[0].root],
+            at_level=len(query.rows[:1]) if at is None else self._names[at.terms[0].root],
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
@@ -121,20 +121,21 @@ class QueryCompiler:
         self._maps |= {number} if entries else set()
 
     def _shape(self) -> None:
-        query, shape = self.query, self.query.shape
-        if query.at is None and shape != "range":
-            self.problems.add((), "at is missing", "give the field that holds a row's time")
-        if query.until is not None and (shape != "range" or query.at is None):
-            self.problems.add(("until",), "only for shape: range, together with at")
-        if shape == "records" and query.id is None:
-            self.problems.add((), "id is missing", "give the field that tells records apart")
-        for name in ("id", "mutable"):
-            if shape != "records" and name in query.model_fields_set:
-                self.problems.add((name,), "only for shape: records")
-        if query.missing != "zero" and shape != "buckets":
-            self.problems.add(("missing",), "only for shape: buckets")
-        if shape == "records" and query.gauge:
-            self.problems.add(("gauge",), "records are counted, not shown as gauges")
+        query, given = self.query, self.query.model_fields_set
+        records, spans = query.shape == "records", query.shape == "range"
+        one, alone = not query.rows, spans and query.pages.kind == "none"
+        for wrong, steps, problem, hint in (
+            (one and not alone, (), "rows is missing", "only a range of one object has no list"),
+            (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
+            (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+            (records and not query.id, (), "id is missing", "give what tells records apart"),
+            (not records and "id" in given, ("id",), "only for shape: records", ""),
+            (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
+            (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
+            (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
+        ):
+            if wrong:
+                self.problems.add(steps, problem, hint)
 
     # What rows count
 
@@ -204,7 +205,7 @@ class QueryCompiler:
             self._declare((*base, "value"), expression, Decimal if exact else Scalar)
         return RowFeed(
             family=None if len(families) != 1 else families[0],
-            field=text or f"number of {self.query.rows[-1]}",
+            field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
             values=tuple(
                 (each.text, reader(each, self._names, self._maps))
                 for each in (expression.terms if expression else ())
@@ -257,7 +258,7 @@ class QueryCompiler:
             return ReadLabel(constant=as_text(value) or "")
         root = value.partition(".")[0].partition("[")[0]
         if root in ("variables", EACH) and "." in value:
-            known = {"variables": self.manifest.variables, EACH: self.query.for_each}
+            known: Names = {"variables": self.manifest.variables, EACH: self.query.for_each}
             self.problems.names_in(steps, value, known)
             return ReadLabel(variable=value)
         if "." not in value and "[" not in value and value not in self._names:

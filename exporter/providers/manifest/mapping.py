@@ -308,6 +308,8 @@ def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[R
 
 def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
     """Return the items of the level that follows ``context``; those of a map are pairs."""
+    if not program.levels:
+        return context
     found = program.levels[len(context) - 1]
     listed: Any = or_none(found.read(context))
     if listed is None:

@@ -256,7 +256,7 @@ class ManifestQuery(BaseModel):
     window: ManifestWindow = ManifestWindow()
     interval: Duration | None = Field(default=None, description="how often, by default")
     pages: ManifestPages = ManifestPages(kind="none")
-    rows: list[str] = Field(min_length=1, max_length=6)
+    rows: list[str] = Field(default_factory=list, max_length=6)
     at: str | None = Field(default=None, description="the instant of a row")
     until: str | None = Field(default=None, description="range: a row's end; there is no gap")
     id: str | None = Field(default=None, description="records: what tells two of them apart")
