@@ -20,7 +20,7 @@ from exporter.exposition import catalogue
 from exporter.format import columns, number, render_labels, stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
-from exporter.model.query import PollRequest
+from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading, Series, Window
 from exporter.polling.poll import lookback_window
 from exporter.providers import PROVIDERS
@@ -109,7 +109,7 @@ def test(
     drift = sum((Counter(reading.drift) for reading in readings), Counter[str]())
     for kind, times in sorted(drift.items()):
         click.echo(f"Drift: {kind} ({times})")
-    if problem := _refusal(readings, error, network, notes):
+    if problem := _refusal(readings, error, network, notes, query.spec):
         raise click.ClickException(problem)
 
 
@@ -118,10 +118,14 @@ def _refusal(
     error: ProviderError | None,
     network: "AnswersFromFiles",
     notes: Sequence[str],
+    spec: QuerySpec,
 ) -> str:
     """Return why the answers cannot be what a poll reads; empty where they can."""
     if network.unanswered:
-        return f"request {network.asked} was sent, and there is no --answer for it"
+        several = spec.span_ms and spec.lookback_ms + spec.granularity_ms > spec.span_ms
+        hint = "; a poll has several windows, since lookback and a bucket are more than one holds"
+        words = f"request {network.asked} was sent, and there is no --answer for it"
+        return words + hint * bool(several)
     if error is not None:
         return f"refused: {error}"
     if unfit := next((reading.unfit for reading in readings if reading.unfit), ""):
