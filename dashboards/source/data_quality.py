@@ -219,8 +219,13 @@ def ledger() -> tuple[Panel, ...]:
                 f"sum by (job, operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
                 "{{operation}}",
             ),
-            none="No operation failed",
         ),
+    )
+
+
+def replicas() -> tuple[Panel, ...]:
+    """Return how several exporters share one ledger, which takes PostgreSQL."""
+    return (
         lines(
             "Claims held by each replica",
             "Queries this replica polls.",

@@ -11,6 +11,7 @@ from dashboards.source.data_quality import (
     ledger,
     lines,
     quantiles,
+    replicas,
     series,
     trust,
 )
@@ -57,6 +58,7 @@ def board() -> DashboardPage:
             Row("Data quality", trust()),
             Row("Series", series()),
             Row("Ledger", ledger()),
+            Row("Replicas (a ledger on PostgreSQL)", replicas(), collapsed=True),
             Row("Process", _process()),
         ),
         alerts='ALERTS{alertstate="firing",alertname=~"Chatbot.*"}',
@@ -147,8 +149,6 @@ def _settings() -> Panel:
 
 
 def _polls() -> tuple[Panel, ...]:
-    failures = f"sum by ({promql.BY_QUERY}, reason) ({promql.grown('poll_failures', ANY, '1h')})"
-    skipped = f"sum by ({promql.BY_QUERY}, reason) ({promql.grown('polls_skipped', ANY, '1h')}) > 0"
     return (
         lines(
             "Polls per hour",
@@ -160,15 +160,13 @@ def _polls() -> tuple[Panel, ...]:
             "Failed polls per hour",
             "By reason.",
             "short",
-            (f"{failures} > 0", f"{WHO} {{{{reason}}}}"),
-            none="No poll has failed",
+            (promql.polls_lost("poll_failures", ANY, "1h"), f"{WHO} {{{{reason}}}}"),
         ),
         lines(
             "Skipped polls by reason",
             "Scheduled polls that did not run, per hour.",
             "short",
-            (skipped, "{{target}} {{query}} {{reason}}"),
-            none="No poll was skipped",
+            (promql.polls_lost("polls_skipped", ANY, "1h"), "{{target}} {{query}} {{reason}}"),
         ),
         lines(
             "Poll duration, p50 and p95",

@@ -39,6 +39,17 @@ def grown(counter: str, matchers: str, window: str) -> str:
     return query if counter in SELF_COUNTED else once(query)
 
 
+def polls_lost(counter: str, matchers: str, window: str) -> str:
+    """Return how many polls failed or were skipped (``counter``) by query and reason.
+
+    It is 0 for a target of which none was.
+    """
+    target = "job, provider, target"
+    lost = f"sum by ({BY_QUERY}, reason) ({grown(counter, matchers, window)}) > 0"
+    polls = f"0 * sum by ({target}) ({grown('polls', matchers, window)})"
+    return f"({lost}) or on ({target}) {polls}"
+
+
 def bots(provider: str = "", *more: str) -> str:
     """Return the matchers of a board's bot variables; one provider is fixed, all are chosen."""
     rest = (f'{label}=~"${label}"' for label in BOT[2:])

@@ -217,12 +217,9 @@ def _polls(provider: str) -> Panel:
     caption = Caption(
         "Failed polls by reason",
         "Failed polls per step of the graph. See the exporter dashboard for details.",
-        no_value="No poll has failed",
+        no_value="No successful poll yet",
     )
-    expr = (
-        f"sum by ({promql.BY_QUERY}, reason) "
-        f"({promql.grown('poll_failures', accounts, '$__interval')}) > 0"
-    )
+    expr = promql.polls_lost("poll_failures", accounts, "$__interval")
     return graph(caption, (Curve(expr, "{{target}} {{query}} {{reason}}"),))
 
 

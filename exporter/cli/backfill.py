@@ -1,30 +1,44 @@
-"""``backfill``: writes the past that the ledger knows to where the graphs are."""
+"""``backfill``: writes the past that ledger and vendors know to where the graphs are."""
 
 import asyncio
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import httpx
+from pydantic_core import PydanticCustomError
 
 from exporter.cli.explain import specs_of
-from exporter.cli.settings import certificates_here, config_option, fail_on, read_settings
+from exporter.cli.probe import taking
+from exporter.cli.settings import (
+    certificates_here,
+    check_proxies,
+    config_option,
+    fail_on,
+    named_values,
+    read_settings,
+    targets_of,
+)
 from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings
+from exporter.config.values import parse_duration
 from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill import receiver as receivers
+from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind, PastQuery
 from exporter.format import span, stamp
+from exporter.http_client.detached import ResolvingLoop
+from exporter.http_client.transport import Transport
 from exporter.ledger.progress import BackfillProgress
+from exporter.model.query import Budget, QueryKey
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.times import parse_instant
@@ -32,9 +46,6 @@ from exporter.providers.base.times import parse_instant
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
 BUILD_INFO = "chatbot_exporter_build_info"
-LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=(.*)")
-STEP = re.compile(r"([1-9]\d*)(s|m|h)")
-UNITS_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
 SAMPLES_PER_S = 500_000
@@ -42,19 +53,19 @@ SAMPLES_PER_S = 500_000
 
 
 def _labels(
-    _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
+    context: click.Context, parameter: click.Parameter, given: Sequence[str]
 ) -> dict[str, str]:
-    found = [LABEL.fullmatch(each) for each in given]
-    if None in found:
-        raise click.BadParameter("expected NAME=VALUE, such as job=chatbot-exporter")
-    return {match[1]: match[2] for match in found if match is not None}
+    found = named_values(context, parameter, given)
+    if not all(name.isidentifier() and name.isascii() for name in found):
+        raise click.BadParameter("expected a name of letters, digits and _ before =")
+    return found
 
 
 def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
-    match = STEP.fullmatch(given)
-    if match is None:
-        raise click.BadParameter("expected a duration, such as 4m")
-    return int(match[1]) * UNITS_MS[match[2]]
+    with suppress(PydanticCustomError):
+        if step_ms := parse_duration(given):
+            return step_ms
+    raise click.BadParameter("expected a duration, such as 4m")
 
 
 def _instant(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
@@ -131,9 +142,9 @@ def command(
 ) -> None:
     """Write the past that the ledger knows, up to where the live series begin.
 
-    Reads the ledger beside a running exporter and changes no count in it. Each query's history
-    ends at its first poll, so that increase() over that instant is exact. Exits with 1 while
-    history is still being read.
+    Reads the ledger beside a running exporter and changes no count in it; with --from, the vendors
+    are asked for what is older. Each query's history ends at its first poll, so that increase()
+    over that instant is exact. Exits with 1 while history is still being read.
     """
     if (output is None) == (receiver is None):
         raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
@@ -142,38 +153,34 @@ def command(
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     labels = _server_labels(server) | given
+    newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
+    within = Window(since_ms or 0, until_ms or newest_ms)
+    what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
+    to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
     with fail_on():
         past = _open(settings, name, labels)
-        newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
-        within = Window(since_ms or 0, until_ms or newest_ms)
-        with _progress(past.number(kinds), clock) as advance:
-            job = Job(past, kinds, step_ms, within, advance)
-            if output is not None:
-                said = _to_file(job, output, dry_run=dry_run)
-            elif dry_run:
-                said = _size(_measured(job))
+        calls = _begin_earlier(past, file, since_ms, clock, dry_run=dry_run)
+        families = past.families(kinds)
+        with _progress(sum(len(every) for _, every in families), clock) as advance:
+            job = Job(families, step_ms, within, advance)
+            if dry_run:
+                written = openmetrics.write(families, step_ms, within, len, advance)
+                said = _size(written, calls)
             else:
-                what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
-                to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
-                said = _to_receiver(job, to, clock)
+                said = _to_file(job, output) if output else _to_receiver(job, to, clock)
         past.close()
-    for line in _summary(past.queries, within, since_ms):
+    for line in (*_summary(past.queries, within, since_ms), said):
         click.echo(line)
-    click.echo(said)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is written."""
 
-    past: LedgerPast
-    kinds: Sequence[PastKind]
+    families: Families
     step_ms: int
     within: Window
     advance: Callable[[int], None]
-
-    def families(self) -> Families:
-        return self.past.families(self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +194,10 @@ class Destination:
     what: str
 
 
-def _to_file(job: Job, output: Path, *, dry_run: bool) -> str:
-    if dry_run:
-        return _size(_measured(job))
+def _to_file(job: Job, output: Path) -> str:
     with _replacing(output) as put:
-        written = openmetrics.write(job.families(), job.step_ms, job.within, put, job.advance)
+        written = openmetrics.write(job.families, job.step_ms, job.within, put, job.advance)
     return f"{output}: {written}"
-
-
-def _measured(job: Job) -> Written:
-    return openmetrics.write(job.families(), job.step_ms, job.within, len, job.advance)
 
 
 def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
@@ -272,6 +273,42 @@ def _server_labels(url: str | None) -> dict[str, str]:
     return dict(found.pop())
 
 
+def _begin_earlier(
+    past: LedgerPast, file: str, since_ms: int | None, clock: Clock, *, dry_run: bool
+) -> int:
+    """Let the past begin at an instant, as far as vendors have it; return how many calls that takes.
+
+    Fails where a vendor that may have it does not answer.
+    """
+    missing = {} if since_ms is None else past.missing(since_ms)
+    if missing and not dry_run:
+        past.put_before(_older(file, missing, clock))
+    return sum(each.calls(clock.now_ms()) for each in missing.values())
+
+
+def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> OlderBuckets:
+    settings = read_settings(file)
+    check_proxies(settings)
+    targets = [each for each in targets_of(settings) if each.name in {name for name, _ in missing}]
+    take, buckets = taking(settings.ledger.url, clock), OlderBuckets()
+
+    async def spend(budget: Budget | None) -> None:
+        if budget is not None:
+            await take(budget)
+
+    families = catalogue.families(PROVIDERS, settings.targets)
+    network = Transport(certificates=certificates_here())
+    reader = OlderReader(clock, network, spend, families, buckets)
+    with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        problems = runner.run(reader.read(targets, missing))
+    if problems:
+        buckets.close()
+        raise click.ClickException(
+            "nothing is written, run it again later:\n" + "\n".join(problems)
+        )
+    return buckets
+
+
 @contextmanager
 def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
     """Yield what writes to a new file, which takes the place of ``output`` once it is whole."""
@@ -307,15 +344,16 @@ def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
 
 def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None) -> Iterator[str]:
     for each in queries:
-        known = each.known
+        known = each.shown
         yield f"{each.name}: {stamp(known.start_ms)} to {stamp(known.end_ms)}"
         if since_ms is not None and since_ms < known.start_ms:
-            yield f"{each.name}: a gap before that: the ledger knows nothing of it"
+            yield f"{each.name}: a gap before that: neither ledger nor vendor has counts of it"
         if each.counted and each.resumed:
             yield f"{each.name}: its settings changed since; what it counted before is not known"
         if within.end_ms < known.end_ms:
             yield f"{each.name}: not from {stamp(within.end_ms)} on"
 
 
-def _size(written: Written) -> str:
-    return f"{written}; no vendor is asked; about {span(written.samples / SAMPLES_PER_S)}"
+def _size(written: Written, calls: int) -> str:
+    asked = f"and what {calls} or more calls to vendors give" if calls else "no vendor is asked"
+    return f"{written}; {asked}; about {span(written.samples / SAMPLES_PER_S)}"

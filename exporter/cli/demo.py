@@ -27,6 +27,7 @@ from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
+from exporter.simulator.chatlayer_answers import BOT
 from exporter.simulator.server import Service, serving
 
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
@@ -36,8 +37,39 @@ ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 8_000
 LOOKBACK = {"lookback": "6h"}
 """Shorter than usual: nothing changes later here, and polls come every few seconds."""
-LATE = {"inkeep": {"settle": "4h"}}
-"""What is set where a vendor is late: an hour is complete three hours after its end."""
+EVENTS = {
+    "handover": "handovers",
+    "not_understood": "fallbacks",
+    "understood": "nlp_matches",
+    "unmatched": "nlp_misses",
+    "goal_booked": "goals_reached",
+    "feedback_given": "feedback",
+    "search_submitted": "searches",
+    "flow_entered": "flow_triggers",
+    "turn_taken": "interactions",
+    "bot_replied": "messages_sent",
+    "agent_replied": "operator_messages_sent",
+    "session_ended": "sessions_ended",
+    "api_called": "outbound_api_requests",
+    "function_called": "function_calls",
+    "integration_called": "integration_calls",
+    "answer_generated": "llm_calls",
+}
+"""Which counter each event of the Chatlayer bot feeds."""
+OWN: Mapping[str, dict[str, Any]] = {
+    "inkeep": {"settle": "4h"},
+    "chatlayer": {
+        "stream": {"safety_lag": "5s"},
+        "bots": [{"id": BOT, "alias": "care", "versions": ["LIVE"]}],
+        "events": {
+            "allow": [*EVENTS],
+            "event_map": {event: f"chatbot_{name}_total" for event, name in EVENTS.items()},
+        },
+    },
+}
+"""What is set for one vendor: of a late one an hour is complete three hours after its end."""
+AUDIT_MS = {"flowxo": 30_000}
+"""How often the past of a vendor is read again, where that costs little."""
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
@@ -92,7 +124,7 @@ async def _demo(
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     started = [asyncio.wrap_future(_simulate(*each)) for each in services.items()]
     targets = {
-        name: services[name].target(url) | LOOKBACK | LATE.get(name, {})
+        name: services[name].target(url) | LOOKBACK | OWN.get(name, {})
         for ready in started
         for name, url in (await ready).items()
     }
@@ -161,7 +193,14 @@ def _faster(spec: QuerySpec) -> QuerySpec:
     interval_ms = INTERVAL_MS if ENGAGING & spec.fields.keys() else SELDOM_MS
     if budget:
         interval_ms = BUDGET_PERIOD_MS
-    return replace(spec, interval_ms=interval_ms, zero_hold_ms=ZERO_HOLD_MS, budget=budget)
+    return replace(
+        spec,
+        interval_ms=interval_ms,
+        audit_every_ms=AUDIT_MS.get(spec.provider, spec.audit_every_ms),
+        zero_hold_ms=ZERO_HOLD_MS,
+        budget=budget,
+        slice_ms=None,
+    )
 
 
 def welcome(address: str, web_config: Path | None) -> str:

@@ -11,7 +11,7 @@ import click
 import httpx
 from pydantic import ValidationError
 
-from exporter.cli.settings import fail_on
+from exporter.cli.settings import fail_on, named_values
 from exporter.clock import SystemClock
 from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
@@ -20,7 +20,7 @@ from exporter.exposition import catalogue
 from exporter.format import columns, number, render_labels, stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
-from exporter.model.query import PollRequest
+from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading, Series, Window
 from exporter.polling.poll import lookback_window
 from exporter.providers import PROVIDERS
@@ -31,14 +31,6 @@ from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.options import ManifestOptions
 
 MOST_SHOWN = 40
-
-
-def _variables(
-    _context: click.Context, _parameter: click.Parameter, value: Sequence[str]
-) -> dict[str, str]:
-    if not all("=" in each for each in value):
-        raise click.BadParameter("expected NAME=VALUE")
-    return dict(each.split("=", 1) for each in value)
 
 
 @click.group("manifest", short_help="List, check and try manifests of other APIs.")
@@ -88,7 +80,7 @@ def check(file: str) -> None:
 )
 @click.option("--query", "name", help="The query to try; needed where the manifest has several.")
 @click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
-@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=_variables)
+@click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=named_values)
 def test(
     file: str, answers: Sequence[Path], name: str | None, at: str | None, given: dict[str, str]
 ) -> None:
@@ -117,7 +109,7 @@ def test(
     drift = sum((Counter(reading.drift) for reading in readings), Counter[str]())
     for kind, times in sorted(drift.items()):
         click.echo(f"Drift: {kind} ({times})")
-    if problem := _refusal(readings, error, network, notes):
+    if problem := _refusal(readings, error, network, notes, query.spec):
         raise click.ClickException(problem)
 
 
@@ -126,10 +118,14 @@ def _refusal(
     error: ProviderError | None,
     network: "AnswersFromFiles",
     notes: Sequence[str],
+    spec: QuerySpec,
 ) -> str:
     """Return why the answers cannot be what a poll reads; empty where they can."""
     if network.unanswered:
-        return f"request {network.asked} was sent, and there is no --answer for it"
+        several = spec.span_ms and spec.lookback_ms + spec.granularity_ms > spec.span_ms
+        hint = "; a poll has several windows, since lookback and a bucket are more than one holds"
+        words = f"request {network.asked} was sent, and there is no --answer for it"
+        return words + hint * bool(several)
     if error is not None:
         return f"refused: {error}"
     if unfit := next((reading.unfit for reading in readings if reading.unfit), ""):

@@ -107,12 +107,12 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
     soonest = max((sum(q.calls for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     known = max((sum(q.past for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     yield (
-        f"A first start asks for everything once: {first} calls at least, not done before "
+        f"A first start asks for everything once: {_calls(first)} at least, not done before "
         f"{span(soonest)} at the targets' requests_per_second."
     )
     if past:
         yield (
-            f"Then it reads initial_lookback in {past} calls at least, newest first, in about "
+            f"Then it reads initial_lookback in {_calls(past)} at least, newest first, in about "
             f"{span(known)}; live polls go first. An audit reads it again once a day."
         )
     yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
@@ -161,6 +161,10 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
         )
     else:
         yield f"{target.name}: {needed:.2g} of {rate:g} requests/s at least"
+
+
+def _calls(number: int) -> str:
+    return f"{number} call{'' if number == 1 else 's'}"
 
 
 def _number(value: float) -> str:

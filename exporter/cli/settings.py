@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,15 @@ from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
 
 DEFAULT_FILE = "exporter.yaml"
+
+
+def named_values(
+    _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
+) -> dict[str, str]:
+    """Return what an option that is given as ``NAME=VALUE``, perhaps several times, says."""
+    if not all("=" in each for each in given):
+        raise click.BadParameter("expected NAME=VALUE")
+    return dict(each.split("=", 1) for each in given)
 
 
 def _address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

@@ -67,6 +67,13 @@ def parse_duration(value: Any) -> int:
     return total
 
 
+def parse_duration_or_zero(value: Any) -> int:
+    """Return milliseconds of a duration, or of the number 0, which needs no unit."""
+    if value == "0":
+        raise invalid("duration", "expected a duration such as 35d, or 0", "write 0 without quotes")
+    return 0 if type(value) is int and value == 0 else parse_duration(value)
+
+
 def parse_write_off(value: Any) -> int | Literal["never"]:
     """Return milliseconds, or ``never``."""
     if value == "never":
@@ -181,9 +188,7 @@ Duration: TypeAlias = Annotated[
 
 DurationOrZero: TypeAlias = Annotated[
     int,
-    BeforeValidator(
-        lambda value: 0 if type(value) is int and value == 0 else parse_duration(value)
-    ),
+    BeforeValidator(parse_duration_or_zero),
     Field(title="duration or `0`"),
     WithJsonSchema(
         {"anyOf": [{"const": 0}, {"type": "string", "pattern": f"^({_DURATION.pattern})+$"}]}

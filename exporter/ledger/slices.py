@@ -20,9 +20,10 @@ from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, ceil_to, floor_to
 
-AUDIT_EVERY_MS = DAY_MS
 STARVED_MS = HOUR_MS
 """A slice that has waited this long goes ahead of its target's live polls, once."""
+LOOK_AGAIN_MS = DAY_MS
+"""When a past is looked at again of which there is nothing to read now."""
 OTHER = query.alias("other")
 BUSY_UNTIL: sa.BindParameter[int] = sa.bindparam("busy_until")
 """Now; 0 where a query that is due does not make its target busy."""
@@ -108,7 +109,7 @@ def _begin(
 ) -> None:
     delete_past(tx, query_id)
     past = rules.history(spec, floor_ms, now_ms, counts=counts)
-    columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + AUDIT_EVERY_MS}
+    columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + spec.audit_every_ms}
     if past is not None:
         bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
         columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
@@ -169,7 +170,7 @@ def claim(
         spec = specs.get((row.target, row.name))
         past = None if spec is None else due_of(tx, row.id, spec, now_ms)
         if spec is None or past is None:
-            _set(tx, row.id, next_ms=now_ms + AUDIT_EVERY_MS)
+            _set(tx, row.id, next_ms=now_ms + LOOK_AGAIN_MS)
             continue
         taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
         if taken is not None:
@@ -201,7 +202,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Sl
         _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)
     if rules.past_window(spec, past, now_ms).length_ms > 0:
         return past
-    finish(tx, query_id, now_ms)
+    finish(tx, query_id, spec, now_ms)
     return None
 
 
@@ -263,7 +264,7 @@ def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> No
     span_ms = rest.span_ms and 2 * rest.span_ms  # it took no longer than there was time
     _set(tx, query_id, **columns, span_ms=span_ms, backoff_ms=0, quarantine=0)
     if not more:
-        finish(tx, query_id, now_ms)
+        finish(tx, query_id, given.spec, now_ms)
 
 
 def _oldest_count_ms(given: ApplyInput, since_ms: int) -> int | None:
@@ -313,8 +314,8 @@ def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
     _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=None))
 
 
-def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
-    """End a history or an audit where it is; the next audit follows in a day."""
+def finish(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> None:
+    """End a history or an audit where it is; the next audit follows in its time."""
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
     columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
     if row.mode == SliceMode.COUNT:
@@ -330,7 +331,7 @@ def finish(tx: sa.Connection, query_id: int, now_ms: int) -> None:
         tx,
         query_id,
         mode=SliceMode.AUDIT,
-        next_ms=now_ms + AUDIT_EVERY_MS,
+        next_ms=now_ms + spec.audit_every_ms,
         backoff_ms=0,
         quarantine=0,
         found="{}",

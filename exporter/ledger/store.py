@@ -367,9 +367,10 @@ class Ledger:
     @_repeated
     def end_past(self, claim: Claim) -> None:
         """End the history or audit of ``claim`` where it is: the API reaches no further back."""
+        spec = self._spec_of(claim)
         with self._transaction() as tx:
             claims.end(tx, claim)
-            slices.finish(tx, claim.query_id, self._clock.now_ms())
+            slices.finish(tx, claim.query_id, spec, self._clock.now_ms())
             self._mark(tx, [claim.query_id])
 
     @_repeated

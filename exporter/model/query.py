@@ -76,7 +76,8 @@ class QuerySpec:
     buckets begin at whole hours of ``timezone``, else of UTC. ``holidays`` are dates and codes of
     countries, see ``exporter.config.holidays``. ``span_ms`` is the
     longest span that one reading covers, ``slice_ms`` that of a slice of the past (None: the same),
-    ``reach_ms`` how far back the API goes (None: no limit). ``initial_lookback_ms`` is how much of
+    ``reach_ms`` how far back the API goes (None: no limit), ``audit_every_ms`` how long after one audit the next
+    begins. ``initial_lookback_ms`` is how much of
     the past the first start reads (0: none); None: the query has no past, as it feeds no buckets.
     ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
     schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
@@ -101,6 +102,7 @@ class QuerySpec:
     span_ms: int | None = None
     slice_ms: int | None = None
     reach_ms: int | None = None
+    audit_every_ms: int = DAY_MS
     deadline_ms: int = 120_000
     zero_hold_ms: int = 90_000
     write_off_after_ms: int | None = 6 * HOUR_MS

@@ -85,6 +85,16 @@ NAMES: Mapping[Kind, str] = {
     Kind.FALLBACK: "not_understood",
     Kind.SEARCH: "search_submitted",
     Kind.FLOW_TRIGGER: "flow_entered",
+    Kind.INTERACTION: "turn_taken",
+    Kind.MESSAGE_SENT: "bot_replied",
+    Kind.OPERATOR_MESSAGE_SENT: "agent_replied",
+    Kind.NLP_MATCH: "understood",
+    Kind.NLP_MISS: "unmatched",
+    Kind.CONVERSATION_ENDED: "session_ended",
+    Kind.API_CALL: "api_called",
+    Kind.FUNCTION_CALL: "function_called",
+    Kind.INTEGRATION_CALL: "integration_called",
+    Kind.LLM_CALL: "answer_generated",
 }
 """The tracking events of this customer's flows; the vendor has none of its own."""
 

@@ -31,7 +31,7 @@ class Vendor:
 
 
 VENDORS: Mapping[str, Vendor] = {
-    "chatlayer": Vendor(1200, retracts=True),
+    "chatlayer": Vendor(1600, retracts=True),
     "flowxo": Vendor(3000, drops=True),
     "inkeep": Vendor(1000, delay_ms=LATE_MS),
     "voiceflow": Vendor(1600),

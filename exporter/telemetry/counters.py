@@ -116,6 +116,7 @@ class Telemetry:
         build = self._gauge("build_info")
         build.labels(__version__, revision, platform.python_version()).set(1)
         self._ledger_errors = self._counter("ledger_errors_total")
+        self._ledger_errors.labels("commit")  # at 0 from the start, so that the first shows
         self._claims_lost = self._counter("claims_lost_total")
         self._clock_steps = self._counter("clock_steps_total")
         self._registry.register(_LogLines())

@@ -16,6 +16,7 @@ import click
 from exporter.clock import SystemClock
 from exporter.simulator.times import stamp
 from tests.benchmarks import (
+    backfilled,
     chatlayer_events,
     engagement,
     ledger_apply,
@@ -100,6 +101,16 @@ def expected(targets: int) -> Iterator[Row]:
     )
 
 
+def written_back(bots: int) -> Iterator[Row]:
+    """Yield what five weeks of a past take, and that memory does not grow with its length."""
+    few, many = (backfilled.measure(each) for each in (bots // 10, bots))
+    words = f"backfill, {bots} bots, 5 weeks, a sample every 5 minutes"
+    samples = {"million samples": [many["msamples"]], "series": [many["series"]]}
+    yield Row(words, "s", [many["wall_s"]], most=600, extra=samples)
+    peer = f"{bots // 10} bots", [few["peak_mib"]]
+    yield Row(f"{words}: peak RSS", "MiB", [many["peak_mib"]], *peer, most=250)
+
+
 def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]]:
     """Return every part of the table by name, ``short`` in a few minutes."""
     size = scrapes.Size(each=10, rounds=3) if short else scrapes.Size(rounds=9)
@@ -111,6 +122,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "query_exporter": lambda: query_exporter.rows(folder / "query"),
         "events": lambda: events(20_000 if short else 200_000, 1 if short else 3),
         "engagement": lambda: expected(2 if short else 20),
+        "backfill": lambda: written_back(10 if short else 100),
         "ledger": lambda: applied(3 if short else 15),
         "manifest": lambda: manifest(3 if short else 15),
         "start": lambda: started(1 if short else 5),

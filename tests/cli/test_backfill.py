@@ -40,15 +40,19 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
 
     planned = ran(scene, "--dry-run")
     assert not (scene.folder / "past.om").exists()
-    done = ran(scene, "--from", "2026-01-01")
+    done = ran(scene)
+    earlier = ran(scene, "--from", "2026-01-01", "--dry-run")
+    silent = ran(scene, "--from", "2026-01-01")
 
     text = (scene.folder / "past.om").read_text("utf-8")
     assert done.exit_code == planned.exit_code == 0, done.output + planned.output
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert f"{len(lines)} samples of 9 series, {len(text)} bytes" in done.output
-    assert f"{len(lines)} samples of 9 series, {len(text)} bytes; no vendor" in planned.output
+    assert f"{len(lines)} samples of 10 series, {len(text)} bytes" in done.output
+    assert f"{len(lines)} samples of 10 series, {len(text)} bytes; no vendor" in planned.output
     assert 'instance="here:1",job="bots"' in lines[0]
-    assert "promo/hourly: a gap before that: the ledger knows nothing of it" in done.output
+    assert "and what 9 or more calls to vendors give; about" in earlier.output
+    assert silent.exit_code == 1
+    assert "nothing is written, run it again later:\npromo/hourly: " in silent.output
     assert not list(scene.folder.glob("*.part"))
 
 

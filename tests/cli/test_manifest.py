@@ -78,6 +78,10 @@ def test_a_refused_answer_is_named_after_its_request(folder: Path) -> None:
             {"pages": {"kind": "page", "send": "p"}},
             "request 3 was sent, and there is no --answer for it",
         ),
+        (
+            {"window": {"end": "exclusive", "max_span": "48h"}},
+            "no --answer for it; a poll has several windows, since lookback and a bucket are more",
+        ),
     ],
 )
 def test_what_run_would_refuse_is_refused(
@@ -86,7 +90,11 @@ def test_what_run_would_refuse_is_refused(
     (folder / "acme.yaml").write_bytes(written(query | {"missing": "zero"}))
     (folder / "c.json").write_text(json.dumps({"data": THREE["data"], "page": 2}))
 
-    done = tried(folder, "a.json", *(() if "labels" in query else ("--answer", f"{folder}/c.json")))
+    done = tried(
+        folder,
+        "a.json",
+        *(() if query.keys() & {"labels", "window"} else ("--answer", f"{folder}/c.json")),
+    )
 
     assert done.exit_code == 1
     assert problem in done.stderr

@@ -132,6 +132,11 @@ def test_durations_are_milliseconds(written: str, milliseconds: int) -> None:
     assert never.targets[0].write_off_after == "never"
 
 
+def test_a_zero_in_quotes_has_a_hint() -> None:
+    with pytest.raises(SettingsError, match="a duration such as 35d, or 0; write 0 without quotes"):
+        settings(f'version: 1\ndefaults: {{initial_lookback: "0"}}{TARGET}')
+
+
 def test_relative_paths_start_from_the_settings_files_folder(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(CANARY + "\n")
     file = tmp_path / "exporter.yaml"

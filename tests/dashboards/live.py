@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.dashboards.promtool import DEADLINE_S, needed
+from tests.dashboards.promtool import DEADLINE_S, Build, needed
 from tests.e2e.processes import ROOT, free_port, wait_for
 
 GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
@@ -18,24 +18,30 @@ GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 class Server:
     """Prometheus over a folder of blocks, started anew when there are new ones."""
 
-    def __init__(self, folder: Path, step_s: int) -> None:
+    def __init__(
+        self, folder: Path, step_s: int, build: Build = "installed", features: str = ""
+    ) -> None:
         self._folder, self._step_s = folder, step_s
+        self._build: Build = build
+        self._features = features
         self._settings = folder / "prometheus.yml"
         self._settings.write_text("global: {scrape_interval: 1h}\n", encoding="utf-8")
 
     def load(self, files: Sequence[Path]) -> None:
         """Take in files of OpenMetrics with instants."""
         for file in files:
-            _promtool("create-blocks-from", "openmetrics", "-q", str(file), str(self._data))
+            command = ("create-blocks-from", "openmetrics", "-q", str(file), str(self._data))
+            _promtool(self._build, *command)
 
     @contextmanager
     def running(self) -> Iterator[httpx.Client]:
         """Start Prometheus over all blocks; yield a client of its API."""
         port = free_port()
         command = [
-            needed("prometheus"),
+            needed("prometheus", self._build),
             f"--config.file={self._settings}",
             f"--storage.tsdb.path={self._data}",
+            f"--enable-feature={self._features}",
             "--storage.tsdb.retention.time=10y",
             f"--query.lookback-delta={self._step_s}s",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -58,14 +64,15 @@ def started(command: Sequence[str], port: int, folder: Path = ROOT) -> Iterator[
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
     ):
         try:
-            wait_for(lambda: process.poll() is not None or _is_ready(client), DEADLINE_S)
+            wait_for(lambda: process.poll() is not None or is_ready(client), DEADLINE_S)
             assert process.poll() is None, f"{command} ended"
             yield client
         finally:
             process.terminate()
 
 
-def _is_ready(client: httpx.Client) -> bool:
+def is_ready(client: httpx.Client) -> bool:
+    """Say whether a server of the kind answers queries."""
     try:
         return client.get("/-/ready").is_success
     except httpx.TransportError:
@@ -112,8 +119,8 @@ def _result(client: httpx.Client, kind: str, data: dict[str, str]) -> list[Any]:
     return result
 
 
-def _promtool(*arguments: str) -> None:
-    command = [needed("promtool"), "tsdb", *arguments]
+def _promtool(build: Build, *arguments: str) -> None:
+    command = [needed("promtool", build), "tsdb", *arguments]
     subprocess.run(  # noqa: S603 - promtool itself
         command, check=True, capture_output=True, timeout=DEADLINE_S
     )

@@ -20,8 +20,6 @@ from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
 from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "1m", "lookback": "2h", "slow_interval": "1m", "zero_hold": "1s"}
-SHAPES = ["botpress", "openai", "elevenlabs"]
-"""A manifest of each shape: a range, buckets, records."""
 
 
 def any_call(_call: Any) -> bool:
@@ -101,20 +99,15 @@ def own_faults(kind: str) -> set[str]:
 
 
 def chosen(kind: str) -> set[str]:
-    """Return a fault of each error, so that over all kinds every fault is there.
+    """Return a fault of each error, so that over all built-in kinds, and all manifests, each is there.
 
-    What each fault becomes at each kind is tested in single reads (``tests/providers``). Manifests
-    share one reader: those of ``SHAPES`` share the faults, and at the others one is injected.
+    What each fault becomes at each kind is tested in single reads (``tests/providers``).
     """
-    if kind in SHAPES:
-        return {*sorted(map(str, MATRIX))[SHAPES.index(kind) :: len(SHAPES)]}
-    if kind not in BUILT_IN:
-        return {"negative"}
-    number, kinds = sorted(BUILT_IN).index(kind), len(BUILT_IN)
-    faults: set[str] = set()
+    kinds = sorted(BUILT_IN if kind in BUILT_IN else MANIFEST_SIMULATORS)
+    number, faults = kinds.index(kind), set[str]()
     for error in set(MATRIX.values()):
         same = sorted(str(fault) for fault, each in MATRIX.items() if each is error)
-        faults |= set(same[number::kinds] or [same[number % len(same)]])
+        faults |= set(same[number :: len(kinds)] or [same[number % len(same)]])
     return faults
 
 
@@ -146,7 +139,8 @@ def test_every_provider_is_tested() -> None:
 
 def test_every_generic_fault_is_tested_or_has_a_reason_why_not() -> None:
     assert MATRIX.keys() | NOT_ERRORS.keys() == GENERIC
-    assert {fault for _, fault in CASES} >= MATRIX.keys()
+    for kinds in (BUILT_IN, MANIFEST_SIMULATORS):
+        assert {fault for kind, fault in CASES if kind in kinds} >= MATRIX.keys()
 
 
 async def inject(bench: Bench, kind: str, fault: str) -> None:

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.cli.settings import targets_of
 from exporter.errors import ProviderError
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
-from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Target
+from exporter.simulator import VENDORS
+from exporter.simulator.server import Service
+from tests.faults.bench import case_of
+from tests.providers.compliance import Bench
 from tests.providers.vendor import client_of
-from tests.support.vendors import Vendors
 from tests.support.virtual import VirtualClock, run_virtual
 
 EFFORT = settings(max_examples=15, deadline=None)
@@ -28,11 +29,11 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-class Corrupted(httpx.AsyncBaseTransport):
+class Corrupted(httpx.ASGITransport):
     """Answers as a vendor does, with one place of the JSON replaced, or cut off, in every answer."""
 
-    def __init__(self, vendors: Vendors, place: int, value: Any, cut: int | None) -> None:
-        self._vendors = vendors
+    def __init__(self, service: Service, place: int, value: Any, cut: int | None) -> None:
+        super().__init__(service)
         self._place = place
         self._value = value
         self._cut = cut
@@ -42,7 +43,7 @@ class Corrupted(httpx.AsyncBaseTransport):
         self._asked += 1
         if self._asked > 40:
             return httpx.Response(429)  # a reader may go on only so long
-        response = await self._vendors.handle_async_request(request)
+        response = await super().handle_async_request(request)
         body = await response.aread()
         if "authorization/integration" in request.url.path:
             return httpx.Response(response.status_code, content=body)
@@ -92,7 +93,7 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     return errors
 
 
-@pytest.mark.parametrize("provider", sorted(BUILT_IN))
+@pytest.mark.parametrize("provider", sorted(VENDORS))
 @EFFORT
 @given(
     place=st.integers(0, 200),
@@ -102,11 +103,10 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
 def test_a_corrupted_answer_is_an_error_at_most(
     provider: str, place: int, value: Any, cut: int | None
 ) -> None:
-    clock = VirtualClock()
-    vendors = Vendors(clock, per_hour=2)
-    (target,) = [each for each in targets_of(vendors.settings()) if each.provider == provider]
+    bench = Bench(case_of(provider), per_hour=2)
+    corrupted = Corrupted(bench.service, place, value, cut)
 
-    errors = run_virtual(read_all(target, Corrupted(vendors, place, value, cut), clock), clock)
+    errors = run_virtual(read_all(bench.target, corrupted, bench.clock), bench.clock)
 
     assert all(errors)
     assert not [error for error in errors if "C4n4ry" in error]

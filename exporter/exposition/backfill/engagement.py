@@ -7,7 +7,7 @@ from math import isnan, nan
 from exporter.engagement.expectation import WINDOWS, Expectation, WindowScore, judge, learn
 from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
 from exporter.exposition.backfill.past import Steps
-from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.samples import HOUR_MS, Series
 
 DIGITS = 3
@@ -15,19 +15,27 @@ Gauges = dict[Series, "array[float]"]
 """Values by gauge and labels, one for each hour; not a number: it is absent."""
 
 
-def gauges(labels: Sequence[str], hours: HourlyCounts, calendar: Calendar) -> Gauges:
-    """Return what the gauges of a bot showed after each hour, had no later one been known."""
+def shown_gauges(labels: Sequence[str], calendar: Calendar) -> list[Series]:
+    """Return the gauges of a bot, with their labels."""
     own = tuple(labels)
-    found: Gauges = {(HISTORY_WEEKS.name, own): array("d")}
-    found |= {
-        (family.name, (*own, f"{length}h")): array("d")
-        for length in WINDOWS
-        for family in ENGAGEMENT
-    }
+    windows = [(each.name, (*own, f"{length}h")) for length in WINDOWS for each in ENGAGEMENT]
+    holidays = [(HOLIDAY.name, own)] if calendar.has_holidays else []
+    return [(HISTORY_WEEKS.name, own), *holidays, *windows]
+
+
+def gauges(labels: Sequence[str], hours: HourlyCounts, calendar: Calendar) -> Gauges:
+    """Return what the gauges of a bot showed after each hour, had no later one been known.
+
+    A bot takes about a second.
+    """
+    own = tuple(labels)
+    found: Gauges = {each: array("d") for each in shown_gauges(labels, calendar)}
+    if calendar.has_holidays:
+        found[HOLIDAY.name, own].extend(day is not None for day in calendar.holidays(hours))
     for expectation, known in _learnt(hours, calendar):
         weeks = sum(count is not None for count in known.from_first_count().counts) / WEEK_H
-        shown = expectation.weeks if expectation else min(1.0, weeks)
-        found[HISTORY_WEEKS.name, own].append(round(shown, DIGITS))
+        weeks = expectation.weeks if expectation else min(1.0, weeks)
+        found[HISTORY_WEEKS.name, own].append(round(weeks, DIGITS))
         scores = judge(expectation, known, calendar) if expectation else {}
         for length in WINDOWS:
             values = _values(scores.get(length))

@@ -66,7 +66,9 @@ def client(path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient
         found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
     except yaml.YAMLError:
         found = [("", "not YAML")]
-    except (OSError, ssl.SSLError) as error:
+    except ssl.SSLError:
+        found = [("tls_config", "a file has no certificate, or the key is not its own")]
+    except OSError as error:
         found = [("", f"{error.filename or ''}: {error.strerror}")]
     raise SettingsError([SettingsProblem(str(path), 1, 1, where, said) for where, said in found])
 
@@ -90,10 +92,17 @@ def _secret(text: str | None, file: Path | None, folder: Path) -> str:
 
 
 def _trusted(given: ClientTlsOptions, folder: Path, certificates: ssl.SSLContext) -> ssl.SSLContext:
-    if given.ca_file:
-        certificates.load_verify_locations(folder / given.ca_file)
-    if given.cert_file:
-        certificates.load_cert_chain(
-            folder / given.cert_file, folder / given.key_file if given.key_file else None
-        )
+    ca, cert, key = (
+        _readable(folder / file) if file else None
+        for file in (given.ca_file, given.cert_file, given.key_file)
+    )
+    if ca:
+        certificates.load_verify_locations(ca)
+    if cert:
+        certificates.load_cert_chain(cert, key)
     return certificates
+
+
+def _readable(path: Path) -> Path:
+    path.read_bytes()  # the error of ssl does not name the file
+    return path

@@ -132,7 +132,7 @@ class Sender:
 
 
 async def send_all(
-    families: Callable[[], Families],
+    families: Families,
     sender: Sender,
     progress: BackfillProgress,
     advance: Callable[[int], None],
@@ -146,9 +146,9 @@ async def send_all(
     """
     text = progress.read()
     after = None if text is None else msgspec.json.decode(text, type=Position)
-    if after is not None and after.family not in {family.name for family, _ in families()}:
+    if after is not None and after.family not in {family.name for family, _ in families}:
         after = None
-    for parts in batches(families(), after, advance, step_ms=step_ms, within=within):
+    for parts in batches(families, after, advance, step_ms=step_ms, within=within):
         await sender.send(parts)
         past, samples = parts[-1]
         position = Position(past.family.name, past.labels, samples[-1][0])

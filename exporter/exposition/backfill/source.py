@@ -1,23 +1,31 @@
-"""Reads the past of every series from the ledger, beside a running exporter, one by one."""
+"""Reads the past of every series from the ledger, beside a running exporter, one by one.
+
+What is older than the ledger's past comes from ``older``, as a life of each counter by its own: it
+begins with 0, and what the ledger knows begins anew, so that it is the same with and without.
+"""
 
 import math
 import sys
-from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property, partial
+from itertools import chain
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
-from exporter.exposition.backfill.engagement import gauges, steps
+from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
+from exporter.exposition.backfill.older import MissingPast, OlderBuckets
 from exporter.exposition.backfill.past import (
     Labels,
     PastSeries,
+    Steps,
     counter_steps,
     labels_of,
     period_steps,
@@ -28,12 +36,14 @@ from exporter.exposition.engagement import calendar_of
 from exporter.format import stamp
 from exporter.ledger import engine
 from exporter.ledger.hours import MEASURES, read_hours
-from exporter.ledger.rows import decode_labels
+from exporter.ledger.rows import decode_labels, decode_series
+from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
+from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import HOUR_MS, Family, MetricType, Window
+from exporter.model.samples import HOUR_MS, Family, MetricType, Series, Window, floor_to
 
-Families = Iterator[tuple[Family, list["FoundSeries"]]]
+Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
 LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
     bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
@@ -69,7 +79,9 @@ class PastQuery:
 
     ``counted``: its history counts (``start: history``), so the live counter goes on from there.
     ``resumed``: its series lived under an older meaning before the epoch, and what was read of that
-    time belongs to no counter. ``problem`` says why nothing can be written of it.
+    time belongs to no counter. ``retired``: of what it counted, some is in no bucket any more.
+    ``older_ms`` is the oldest that the vendor reported from before ``known``. ``problem`` says why
+    nothing can be written of it.
     """
 
     id: int
@@ -78,6 +90,8 @@ class PastQuery:
     epoch_ms: int = 0
     counted: bool = False
     resumed: bool = False
+    retired: bool = False
+    older_ms: int | None = None
     gaps: tuple[Window, ...] = ()
     problem: str = ""
     periods: Mapping[str, Sequence[tuple[int, Window]]] = field(default_factory=dict)
@@ -86,6 +100,30 @@ class PastQuery:
     def name(self) -> str:
         """Return target and query."""
         return "/".join(self.spec.key)
+
+    @property
+    def shown(self) -> Window:
+        """Return what is known, with what the vendor reported of the time before the ledger's."""
+        start_ms = self.known.start_ms if self.older_ms is None else self.older_ms
+        return Window(start_ms, self.known.end_ms)
+
+
+class LedgerSeries(NamedTuple):
+    """A series in the ledger; one that is only older than it has no number, and no counts here."""
+
+    query_id: int
+    family: str
+    text: str
+    id: int = 0
+    history: float | None = None
+    retired: float = 0
+    state: str = "live"
+    created_ms: int = 0
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """Return query, family and labels, in JSON."""
+        return self.query_id, self.family, self.text
 
 
 class LedgerPast:
@@ -109,33 +147,53 @@ class LedgerPast:
             found = [_past_query(tx, spec) for spec in specs.values()]
         self.queries = tuple(each for each in found if each is not None)
         self._by_id = {each.id: each for each in self.queries if not each.problem}
+        self._older: OlderBuckets | None = None
+
+    def missing(self, since_ms: int) -> dict[QueryKey, MissingPast]:
+        """Return what the vendors are to be asked for, since the ledger does not reach so far."""
+        found = {}
+        for past in self._by_id.values():
+            step_ms = past.spec.granularity_ms or 1
+            bounds = floor_to(since_ms, step_ms), floor_to(past.known.start_ms, step_ms)
+            if bounds[0] < bounds[1] and not (past.counted and past.retired):
+                room = self._room(past)
+                found[past.spec.key] = MissingPast(past.id, past.spec, Window(*bounds), room)
+        return found
+
+    def put_before(self, older: OlderBuckets) -> None:
+        """Let the past begin with ``older``; call it once, before any of it is read."""
+        self._older = older
+        queries = []
+        for past in self.queries:
+            begun = replace(past, older_ms=older.oldest_ms(past.id))
+            queries.append(replace(begun, periods=shown_periods(past.spec, begun.shown)))
+        self.queries = tuple(queries)
+        self._by_id = {each.id: each for each in queries if not each.problem}
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, and of what is older."""
         self._engine.dispose()
+        if self._older is not None:
+            self._older.close()
 
     def families(self, kinds: Collection[PastKind]) -> Families:
-        """Yield the families of ``kinds``, always in the same order."""
-        if PastKind.COUNTERS in kinds:
-            yield from self._counters()
-        if PastKind.PERIODS in kinds:
-            yield from self._periods()
-        if PastKind.ENGAGEMENT in kinds:
-            yield from self._engagement()
+        """Return the families of ``kinds``, always in the same order."""
+        found = {
+            PastKind.COUNTERS: self._counters,
+            PastKind.PERIODS: self._periods,
+            PastKind.ENGAGEMENT: self._engagement,
+        }
+        return [each for kind, families in found.items() if kind in kinds for each in families()]
 
-    def number(self, kinds: Collection[PastKind]) -> int:
-        """Return how many series there may be at most."""
-        return sum(len(found) for _, found in self.families(kinds))
-
-    def _counters(self) -> Families:
-        for family, rows in self._rows():
+    def _counters(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
+        for family, rows in self._rows:
             yield family, [self._counter(family, labels, row) for labels, row in rows]
 
-    def _periods(self) -> Families:
-        for family, rows in self._rows():
+    def _periods(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
+        for family, rows in self._rows:
             if not family.period:
                 continue
-            members: dict[tuple[int, str, Labels], list[int]] = {}
+            members: dict[tuple[int, str, Labels], list[LedgerSeries]] = {}
             kept = set(family.period_labels) | self._extra.keys()
             for labels, row in rows:
                 if row.state != "live":
@@ -143,61 +201,95 @@ class LedgerPast:
                 own = tuple(pair for pair in labels if pair[0] in kept)
                 for name in self._by_id[row.query_id].periods:
                     shown = tuple(sorted((*own, ("period", name))))
-                    members.setdefault((row.query_id, name, shown), []).append(row.id)
+                    members.setdefault((row.query_id, name, shown), []).append(row)
             gauge = period_gauge(family)
             by_labels = sorted(members, key=lambda key: key[2])
             yield gauge, [self._period(gauge, key, members[key]) for key in by_labels]
+        ends = [
+            self._period_end(past, name) for past in self._by_id.values() for name in past.periods
+        ]
+        yield PERIOD_END, sorted(ends, key=lambda each: each.labels)
 
-    def _engagement(self) -> Families:
-        for name in sorted(self._judged):
-            yield self._families[name], sorted(self._judged[name], key=lambda each: each.labels)
-
-    @cached_property
-    def _judged(self) -> dict[str, list[FoundSeries]]:
-        """Return what expected engagement showed, by family; a bot takes about a second."""
+    def _engagement(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
         found: dict[str, list[FoundSeries]] = {}
         for past in self._by_id.values():
-            spec = past.spec
+            spec, calendar = past.spec, calendar_of(past.spec)
             if spec.granularity_ms != HOUR_MS or not MEASURES.keys() & spec.fields.keys():
                 continue
             with self._transaction() as tx:
                 settled = read_hours(tx, spec, sys.maxsize)
             if settled is None:
                 continue
-            number = max(0, past.known.end_ms - spec.settle_ms - settled.start_ms) // HOUR_MS
-            first_ms = settled.start_ms + HOUR_MS + spec.settle_ms
             for bot, counts in settled.bots.items():
-                hours = HourlyCounts(settled.start_ms, counts[:number])
-                for (name, values), shown in gauges(bot, hours, calendar_of(spec)).items():
-                    family = self._families[name]
-                    labels = labels_of(family.labels, values, self._extra)
-                    each = _gauge(family, labels, shown, first_ms, past.known.end_ms)
-                    found.setdefault(name, []).append(each)
-        return found
+                hours = HourlyCounts(settled.start_ms, counts)
+                judged = cache(partial(gauges, bot, _until(past, hours), calendar))
+                for each in shown_gauges(bot, calendar):
+                    found.setdefault(each[0], []).append(self._judged(past, each, hours, judged))
+        for name in sorted(found):
+            yield self._families[name], sorted(found[name], key=lambda each: each.labels)
 
-    def _rows(self) -> Iterator[tuple[Family, list[tuple[Labels, sa.Row[Any]]]]]:
-        columns = ("id", "query_id", "labels", "history", "retired", "state", "created_ms")
-        mine = sa.select(*(series.c[name] for name in columns)).where(
-            series.c.query_id.in_(self._by_id), series.c.state != "hidden"
+    @cached_property
+    def _rows(self) -> list[tuple[Family, list[tuple[Labels, LedgerSeries]]]]:
+        """Return the counters that have series, with labels and row of each, in order."""
+        rows = self._series
+        known = {row.key for row in rows}
+        older = self._older.series() if self._older else []
+        found: dict[str, list[tuple[Labels, LedgerSeries]]] = {}
+        for row in (*rows, *(LedgerSeries(*key) for key in older if key not in known)):
+            names = self._families[row.family].labels
+            labels = labels_of(names, decode_labels(names, row.text), self._extra)
+            found.setdefault(row.family, []).append((labels, row))
+        return [
+            (self._families[name], sorted(found[name], key=lambda each: each[0]))
+            for name in sorted(found)
+        ]
+
+    @cached_property
+    def _series(self) -> list[LedgerSeries]:
+        columns = (
+            "query_id",
+            "family",
+            "labels",
+            "id",
+            "history",
+            "retired",
+            "state",
+            "created_ms",
         )
-        names = sorted(
+        counters = [
             name for name, each in self._families.items() if each.kind is MetricType.COUNTER
+        ]
+        mine = sa.select(*(series.c[name] for name in columns)).where(
+            series.c.query_id.in_(self._by_id),
+            series.c.state != "hidden",
+            series.c.family.in_(counters),
         )
-        for name in names:
-            family = self._families[name]
-            with self._transaction() as tx:
-                rows = tx.execute(mine.where(series.c.family == name)).all()
-            labelled = [
-                (
-                    labels_of(family.labels, decode_labels(family.labels, row.labels), self._extra),
-                    row,
-                )
-                for row in rows
-            ]
-            if labelled:
-                yield family, sorted(labelled, key=lambda each: each[0])
+        with self._transaction() as tx:
+            return [LedgerSeries(*row) for row in tx.execute(mine)]
 
-    def _counter(self, family: Family, labels: Labels, row: sa.Row[Any]) -> FoundSeries:
+    def _room(self, past: PastQuery) -> Room:
+        """Return the room for series of a query: that which the target has left."""
+        spec = past.spec
+        of_target = {each.id for each in self._by_id.values() if each.spec.target == spec.target}
+        rows = [row for row in self._series if row.query_id in of_target]
+        left = Counter(
+            {TARGET: spec.target_cap - len(rows), ALL: spec.total_cap - len(self._series)}
+        )
+        for name, family in self._families.items():
+            left[name] = spec.caps.get(name, family.cap)
+        left.subtract(row.family for row in rows)
+        known = {
+            decode_series(self._families, row.family, row.text)
+            for row in rows
+            if row.query_id == past.id
+        }
+        return Room(known, lambda: left)
+
+    def _units(self, row: LedgerSeries) -> list[tuple[int, float]]:
+        """Return the buckets of a series from before the ledger's."""
+        return self._older.units(*row.key) if self._older else []
+
+    def _counter(self, family: Family, labels: Labels, row: LedgerSeries) -> FoundSeries:
         past = self._by_id[row.query_id]
         length_ms, seam_ms = past.spec.granularity_ms, past.known.end_ms
 
@@ -212,6 +304,7 @@ class LedgerPast:
             ]
             if past.counted and row.history is None:  # it began later
                 units = []
+            older = counter_steps(self._units(row), length_ms, past.known.start_ms)
             steps = counter_steps(
                 [each for each in units if each[1]],
                 length_ms,
@@ -220,23 +313,47 @@ class LedgerPast:
                 most=row.history if past.counted and row.history is not None else math.inf,
             )
             start_ms = row.created_ms if past.counted else steps[0][0] if steps else None
-            scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in steps]
+            scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in older + steps]
             return PastSeries(family, labels, [*scaled], seam_ms, start_ms)
 
         return FoundSeries(labels, load)
 
     def _period(
-        self, gauge: Family, key: tuple[int, str, Labels], members: list[int]
+        self, gauge: Family, key: tuple[int, str, Labels], members: list[LedgerSeries]
     ) -> FoundSeries:
         query_id, name, labels = key
         past = self._by_id[query_id]
 
         def load() -> PastSeries:
+            sums: defaultdict[int, float] = defaultdict(float)
+            older = chain.from_iterable(map(self._units, members))
             with self._transaction() as tx:
-                rows = tx.execute(SUMS, {"numbers": members})
-                sums = {start_ms: total / gauge.per_unit for start_ms, total in rows}
+                known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
+                for start_ms, units in chain(older, known):
+                    sums[start_ms] += units
             steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, past.gaps)
-            return PastSeries(gauge, labels, steps, past.known.end_ms)
+            scaled = [(at_ms, value and value / gauge.per_unit) for at_ms, value in steps]
+            return PastSeries(gauge, labels, scaled, past.known.end_ms)
+
+        return FoundSeries(labels, load)
+
+    def _period_end(self, past: PastQuery, name: str) -> FoundSeries:
+        own = (past.spec.provider, *past.spec.key, name)
+        labels = labels_of(PERIOD_END.labels, own, self._extra)
+        ends: Steps = [
+            (at_ms, period.end_ms / MILLISECONDS) for at_ms, period in past.periods[name]
+        ]
+        return FoundSeries(labels, lambda: PastSeries(PERIOD_END, labels, ends, past.known.end_ms))
+
+    def _judged(
+        self, past: PastQuery, each: Series, hours: HourlyCounts, judged: Callable[[], Gauges]
+    ) -> FoundSeries:
+        family = self._families[each[0]]
+        labels = labels_of(family.labels, each[1], self._extra)
+        first_ms = hours.start_ms + HOUR_MS + past.spec.settle_ms
+
+        def load() -> PastSeries:
+            return PastSeries(family, labels, steps(judged()[each], first_ms), past.known.end_ms)
 
         return FoundSeries(labels, load)
 
@@ -249,13 +366,10 @@ class LedgerPast:
             raise LedgerError(f"the ledger cannot be read: {engine.cause(error)}") from error
 
 
-def _gauge(
-    family: Family, labels: Labels, values: "array[float]", first_ms: int, end_ms: int
-) -> FoundSeries:
-    def load() -> PastSeries:
-        return PastSeries(family, labels, steps(values, first_ms), end_ms)
-
-    return FoundSeries(labels, load)
+def _until(past: PastQuery, hours: HourlyCounts) -> HourlyCounts:
+    """Return the hours that had settled when the live series began."""
+    number = max(0, past.known.end_ms - past.spec.settle_ms - hours.start_ms) // HOUR_MS
+    return HourlyCounts(hours.start_ms, hours.counts[:number])
 
 
 def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
@@ -280,6 +394,7 @@ def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
         series.c.query_id == row.id, series.c.history.is_(None)
     )
     began_ms = tx.execute(began).scalar()
+    retired = sa.select(sa.func.max(series.c.retired)).where(series.c.query_id == row.id)
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
     # A series that the settings name shows 0 from the start on, also before the first poll.
     resumed = (
@@ -293,6 +408,7 @@ def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
         epoch_ms=row.epoch_ms,
         counted=row.start_mode == "history",
         resumed=resumed,
+        retired=bool(tx.execute(retired).scalar()),
         gaps=tuple(Window(each.from_ms, each.to_ms) for each in gaps),
         periods=shown_periods(spec, known),
     )

@@ -100,7 +100,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         first = self.parameters(window)
 
         async def fetch(cursor: Any) -> ListPage[ItemT]:
-            call = self._call(first if cursor is None else _with(first, pages.send, cursor))
+            call = self._call(first if cursor is None else with_member(first, pages.send, cursor))
             body = await client.send(call)
             answer = decode(body, self.answer, call.endpoint)
             found = self.items(answer)
@@ -206,7 +206,8 @@ async def read_pages(
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 
-def _with(parameters: Parameters, path: Sequence[str], value: Any) -> Parameters:
+def with_member(parameters: Any, path: Sequence[str], value: Any) -> Any:
     """Return ``parameters`` with ``value`` at the nested members ``path``."""
     name, *rest = path
-    return {**parameters, name: _with(parameters.get(name, {}), rest, value) if rest else value}
+    held = parameters if isinstance(parameters, Mapping) else {}
+    return {**held, name: with_member(held.get(name), rest, value) if rest else value}

@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.config.source import Path as Steps
-from exporter.config.source import Source
 from exporter.config.values import suggestion
-from exporter.errors import SettingsProblem
-from exporter.model.samples import DAY_MS, HOUR_MS, Family, MetricType
+from exporter.model.samples import DAY_MS, Family, MetricType
+from exporter.providers.manifest.checks import Names, Problems, check_request, check_window
 from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
@@ -26,7 +25,10 @@ from exporter.providers.manifest.fields import (
     as_text,
     reader,
 )
-from exporter.providers.manifest.instants import check_format, instant_reader
+from exporter.providers.manifest.instants import (
+    check_format,
+    instant_reader,
+)
 from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
 from exporter.providers.manifest.program import (
     EACH,
@@ -37,7 +39,6 @@ from exporter.providers.manifest.program import (
     RowLevel,
     RowProgram,
 )
-from exporter.providers.manifest.templates import check_header, check_path, expressions, named
 
 ANSWER = "answer"
 _REFUSED = {
@@ -52,28 +53,24 @@ _REFUSED = {
 
 @dataclass(slots=True)
 class QueryCompiler:
-    """Compiles one query; ``problems`` has all that is wrong with it."""
+    """Compiles one query when called; with a new one of ``problems``, the result is not to be used."""
 
     name: str
     query: ManifestQuery
     manifest: Manifest
     families: Mapping[str, Family]
-    source: Source
-    problems: list[SettingsProblem] = field(default_factory=list)
-    _tree: FieldTree = field(default_factory=FieldTree)
+    problems: Problems
     _names: dict[str, int] = field(default_factory=lambda: {ANSWER: 0})
-    _trees: list[FieldTree] = field(default_factory=list)
-    _maps: frozenset[int] = frozenset()
+    _trees: list[FieldTree] = field(default_factory=lambda: [FieldTree()])
+    _maps: set[int] = field(default_factory=set)
     _levels: list[RowLevel] = field(default_factory=list)
 
-    def compile(self) -> CompiledQuery:
-        """Return the query; not to be used where there are ``problems``."""
+    def __call__(self) -> CompiledQuery:
         query = self.query
-        self._window()
-        secrets = self._request()
-        self._trees = [self._tree]
+        check_window(self.problems, query, budget=self.manifest.rate.budget is not None)
+        secrets = check_request(self.problems, query, self.manifest.variables)
         for index, text in enumerate(query.rows):
-            self._attempt(("rows", index), self._level, text)
+            self.problems.attempt(("rows", index), self._level, text)
         at = self._expression(("at",), query.at, instant=True)
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
@@ -84,115 +81,27 @@ class QueryCompiler:
             *self._feeds("gauge", query.gauge, self._gauge),
         ]
         if not query.count and not query.gauge:
-            self.add((), "nothing is counted", "give count or gauge")
+            self.problems.add((), "nothing is counted", "give count or gauge")
         self._parts()
-        next_, more, total = self._paging()
+        next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
-            answer=self._type(),
+            answer=None if self.problems.found else self._trees[0].type(),
             levels=tuple(self._levels),
-            feeds=tuple(each for each in feeds if each is not None),
+            feeds=tuple(feeds),
             at=None if at is None else self._instant(at),
-            at_level=1 if at is None else self._names[at.terms[0].root],
+            at_level=len(query.rows[:1]) if at is None else self._names[at.terms[0].root],
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
             expect=expect,
             next=next_,
+            next_parent=parent,
             more=more,
             total=total,
-            declared=tuple(self._tree.paths()),
+            declared=tuple(self._trees[0].paths()),
         )
         return CompiledQuery(self.name, query, program, frozenset(secrets))
-
-    def add(self, steps: Steps, problem: str, hint: str = "", *, key: bool = False) -> None:
-        """Note a problem at ``steps`` from the query."""
-        whole: Steps = ("queries", self.name, *steps)
-        at = self.source.keys.get(whole) if key else None
-        self.problems.append(self.source.problem(whole, problem, hint, at=at))
-
-    def _attempt(self, steps: Steps, check: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what ``check`` returns; None and a problem where it raises."""
-        try:
-            return check(*arguments)
-        except ExpressionError as error:
-            self.add(steps, str(error), error.hint)
-            return None
-
-    # What is asked
-
-    def _window(self) -> None:
-        window = self.query.window
-        if window.bucket not in (HOUR_MS, DAY_MS):
-            self.add(("window", "bucket"), "expected 1h or 1d")
-        if window.bucket == DAY_MS and window.timezone != "UTC":
-            hint = "read hours, whose days the exporter adds up in any zone"
-            self.add(("window", "timezone"), "days must be those of UTC", hint)
-        if window.max_span is not None and window.max_span % window.bucket:
-            self.add(("window", "max_span"), "not a whole number of buckets")
-        poll, span = window.lookback + window.bucket, window.max_span
-        several = {
-            "pages": self.query.pages.kind != "none",
-            "shape": self.query.shape == "range",
-            "window": span is not None and poll > span,
-        }
-        for name in (
-            name for name, makes in several.items() if makes and self.manifest.rate.budget
-        ):
-            words = f"rate.budget needs one call per poll, and {name} makes several"
-            self.add((name,), words, "use rate.requests_per_second")
-
-    def _request(self) -> set[str]:
-        """Check every text of the request; return the secrets that it names."""
-        request, base = self.query.request, ("request",)
-        for name in request.headers:
-            self._attempt((*base, "headers", name), check_header, name)
-        if self._attempt((*base, "path"), check_path, request.path) is None:
-            self._values((*base, "path"), request.path, secrets=False, window=False)
-        for name, value in request.params.items():
-            self._values((*base, "params", name), value, secrets=False)
-        secrets = {
-            each
-            for name, value in request.headers.items()
-            for each in self._values((*base, "headers", name), value, window=False)
-        }
-        if request.body is not None and request.method == "GET":
-            self.add((*base, "body"), "a GET has no body", "write method: POST")
-        secrets |= set(self._leaves((*base, "body"), request.body))
-        whole = [request.path, request.params, request.body]
-        found: set[tuple[str, str]] = set()
-        with suppress(ExpressionError):  # which is reported at its place
-            found = {named(each) for each in expressions(whole)}
-        bounds = {name for root, name in found if root == "window"}
-        if bounds != {"start", "end"} and not self.problems:
-            hint = "counts need fixed bounds: send window.start and window.end"
-            self.add(base, "the request does not say which window it asks for", hint)
-        used = {name for root, name in found if root == EACH}
-        for name in self.query.for_each.keys() - used:
-            self.add(("for_each", name), "the request does not use it", f"write each.{name}")
-        return secrets
-
-    def _leaves(self, steps: Steps, value: Any) -> Iterable[str]:
-        if isinstance(value, dict | list):
-            pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            for key, item in pairs:
-                yield from self._leaves((*steps, key), item)
-        elif isinstance(value, str):
-            yield from self._values(steps, value)
-
-    def _values(
-        self, steps: Steps, value: Any, *, secrets: bool = True, window: bool = True
-    ) -> list[str]:
-        """Return the secrets that ``value`` names; note names that mean nothing."""
-        found = self._attempt(steps, lambda: [named(each) for each in expressions(value)]) or []
-        known = {"variables": set(self.manifest.variables), EACH: set(self.query.for_each)}
-        for root, name in found:
-            if (root == "secrets" and not secrets) or (root == "window" and not window):
-                hint = "only in auth, headers and the body" if root == "secrets" else ""
-                self.add(steps, f"{root}.{name} cannot be used here", hint)
-            elif root in known and name not in known[root]:
-                self.add(steps, f"no such name: {root}.{name}", suggestion(name, known[root]))
-        return [name for root, name in found if root == "secrets"]
 
     # Where rows are
 
@@ -212,20 +121,21 @@ class QueryCompiler:
         self._maps |= {number} if entries else set()
 
     def _shape(self) -> None:
-        query, shape = self.query, self.query.shape
-        if query.at is None and shape != "range":
-            self.add((), "at is missing", "give the field that holds a row's time")
-        if query.until is not None and (shape != "range" or query.at is None):
-            self.add(("until",), "only for shape: range, together with at")
-        if shape == "records" and query.id is None:
-            self.add((), "id is missing", "give the field that tells records apart")
-        for name in ("id", "mutable"):
-            if shape != "records" and name in query.model_fields_set:
-                self.add((name,), "only for shape: records")
-        if query.missing != "zero" and shape != "buckets":
-            self.add(("missing",), "only for shape: buckets")
-        if shape == "records" and query.gauge:
-            self.add(("gauge",), "records are counted, not shown as gauges")
+        query, given = self.query, self.query.model_fields_set
+        records, spans = query.shape == "records", query.shape == "range"
+        one, alone = not query.rows, spans and query.pages.kind == "none"
+        for wrong, steps, problem, hint in (
+            (one and not alone, (), "rows is missing", "only a range of one object has no list"),
+            (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
+            (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+            (records and not query.id, (), "id is missing", "give what tells records apart"),
+            (not records and "id" in given, ("id",), "only for shape: records", ""),
+            (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
+            (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
+            (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
+        ):
+            if wrong:
+                self.problems.add(steps, problem, hint)
 
     # What rows count
 
@@ -236,91 +146,95 @@ class QueryCompiler:
             for index, rule in enumerate(_listed(given))
         ]
 
-    def _count(self, name: str, base: Steps, rule: CountRule) -> RowFeed | None:
+    def _count(self, name: str, base: Steps, rule: CountRule) -> RowFeed:
+        place: Steps = (*base, "value")
         if rule.of != "additive":
             hint = "" if rule.of in _REFUSED else "expected additive"
-            self.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
-        family = self._family(name, base, MetricType.COUNTER)
-        found = self._fed(name)
-        if not found:
-            return None
-        money = next((each for each in found if each.per_unit > 1), None)
+            self.problems.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
+        families = self._families(name, base, MetricType.COUNTER)
+        money = next((each for each in families if each.per_unit > 1), None)
         constant = rule.value if isinstance(rule.value, int) else 1
         text = rule.value if isinstance(rule.value, str) else ""
-        expression = self._parse((*base, "value"), text) if text else None
-        scale = expression.scale if expression else None
-        exact = scale is not None or money is not None
         if money and not text:
-            self.add((*base, "value"), f"an amount is needed: {money.name} is no number of rows")
+            self.problems.add(place, f"an amount is needed: {money.name} is no number of rows")
         if constant < 1:
-            self.add((*base, "value"), "a row counts at least 1")
+            self.problems.add(place, "a row counts at least 1")
         if text and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
-            self.add((*base, "value"), "a stream of records counts records only", hint)
-        values = self._value_readers((*base, "value"), expression, exact=exact)
+            self.problems.add(place, "a stream of records counts records only", hint)
+        if outer := {each.root for each in self._terms([text])} - {[*self._names][-1]}:
+            hint = f"read it in a query of its own, whose rows end with {min(outer)}"
+            words = f"{min(outer)} is not the last list of rows: each row would count it again"
+            self.problems.add(place, words, hint)
         if self._terms([text]) & self._terms(self.query.distinct):
-            self.add((*base, "value"), _REFUSED["distinct"])
+            self.problems.add(place, _REFUSED["distinct"])
+        only = self._filters(base, rule)
+        more = {"constant": constant, "only": only, "missing": rule.missing}
+        return self._feed(base, rule, families, text, exact=money is not None, **more)
+
+    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> RowFeed:
+        families = self._families(name, base, MetricType.GAUGE)
+        terms = self._terms([rule.value])
+        if len(terms) > 1 or any(each.many for each in terms):
+            self.problems.add((*base, "value"), "expected one field: such values do not add up")
+        bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
+        if rule.of != "level" and rule.window not in ("", bucket):
+            hint = (
+                f"this class holds for the {bucket} of a bucket; a trailing value is class: level"
+            )
+            self.problems.add((*base, "window"), "not the window that is read", hint)
+        if rule.window and any("window" not in each.labels for each in families):
+            self.problems.add((*base, "window"), f"{name} has no label window")
+        window = rule.window or bucket
+        return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
+
+    def _feed(
+        self,
+        base: Steps,
+        rule: CountRule | GaugeRule,
+        families: Sequence[Family],
+        text: str,
+        *,
+        exact: bool,
+        **more: Any,
+    ) -> RowFeed:
+        expression = self._parse((*base, "value"), text) if text else None
+        scale = expression.scale if expression else None
+        exact = exact or scale is not None
+        if expression:
+            self._declare((*base, "value"), expression, Decimal if exact else Scalar)
         return RowFeed(
-            family=family,
-            field=text or f"number of {self.query.rows[-1]}",
-            values=values,
-            labels=self._labels(base, rule.labels, found),
-            constant=constant,
+            family=None if len(families) != 1 else families[0],
+            field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
+            values=tuple(
+                (each.text, reader(each, self._names, self._maps))
+                for each in (expression.terms if expression else ())
+            ),
+            labels=self._labels(base, rule.labels, families),
             scale=scale or Decimal(1),
             exact=exact,
-            only=self._filters(base, rule),
-            missing=rule.missing,
+            **more,
         )
 
-    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> RowFeed | None:
-        family = self._family(name, base, MetricType.GAUGE)
-        if family is None:
-            return None
-        expression = self._parse((*base, "value"), rule.value)
-        if expression and (len(expression.terms) > 1 or expression.terms[0].many):
-            self.add((*base, "value"), "expected one field: such values do not add up")
-        scale = expression.scale if expression else None
-        bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
-        if rule.of == "distinct" and rule.window not in ("", bucket):
-            hint = f"the distinct count of a bucket holds for its {bucket}"
-            self.add((*base, "window"), "not the window that is read", hint)
-        if "window" not in family.labels and rule.window:
-            self.add((*base, "window"), f"{name} has no label window")
-        return RowFeed(
-            family=family,
-            field=rule.value,
-            values=self._value_readers((*base, "value"), expression, exact=scale is not None),
-            labels=self._labels(base, rule.labels, [family]),
-            scale=scale or Decimal(1),
-            exact=scale is not None,
-            of=rule.of,
-            window=rule.window or bucket,
+    def _fed(self, name: str) -> list[str]:
+        """Return the names of the families that an entry feeds; ``each`` are those of the loop."""
+        loops = [each for each in self.query.for_each.values() if isinstance(each, dict)]
+        return (
+            [fed for loop in loops for fed in loop.values()] if name == EACH and loops else [name]
         )
 
-    def _family(self, name: str, base: Steps, kind: MetricType) -> Family | None:
-        """Return the family ``name``; None for ``each``, or with a problem."""
-        by_value = [each for each in self.query.for_each.values() if isinstance(each, dict)]
-        if name == EACH and by_value:
-            for each in {value for given in by_value for value in given.values()}:
-                self._known(each, ("for_each", *self.query.for_each), kind)
-            return None
-        return self._known(name, base, kind)
-
-    def _known(self, name: str, base: Steps, kind: MetricType) -> Family | None:
-        family = self.families.get(name)
-        if family is None:
-            hint = suggestion(name, self.families) or "declare an own one under families"
-            self.add(base, "no such family that a manifest can feed", hint, key=True)
-        elif family.kind is not kind:
-            self.add(base, f"{name} is a {family.kind}", key=True)
-        return family
-
-    def _fed(self, name: str) -> list[Family]:
-        """Return the families that an entry under ``name`` feeds."""
-        names = [name]
-        if name == EACH:
-            listed = [each for each in self.query.for_each.values() if isinstance(each, dict)]
-            names = [family for each in listed for family in each.values()]
+    def _families(self, name: str, base: Steps, kind: MetricType) -> list[Family]:
+        """Return the families that an entry feeds; note those that it cannot."""
+        names = self._fed(name)
+        steps: Steps = base if names == [name] else ("for_each", *self.query.for_each)
+        for each in names:
+            family = self.families.get(each)
+            if family is None:
+                hint = suggestion(each, self.families) or "declare an own one under families"
+                words = "no such family that a manifest can feed"
+                self.problems.add(steps, words, hint, key=True)
+            elif family.kind is not kind:
+                self.problems.add(steps, f"{each} is a {family.kind}", key=True)
         return [self.families[each] for each in names if each in self.families]
 
     def _labels(
@@ -330,7 +244,7 @@ class QueryCompiler:
         known = {label for family in found for label in family.labels[2:]}
         for name in own.keys() - known:
             hint = suggestion(name, known) or f"it has {', '.join(sorted(known))}"
-            self.add((*base, "labels", name), "the family has no such label", hint)
+            self.problems.add((*base, "labels", name), "the family has no such label", hint)
         read = {}
         for name, value in self.query.labels.items():
             if name in known and name not in own:
@@ -344,7 +258,8 @@ class QueryCompiler:
             return ReadLabel(constant=as_text(value) or "")
         root = value.partition(".")[0].partition("[")[0]
         if root in ("variables", EACH) and "." in value:
-            self._values(steps, value, secrets=False, window=False)
+            known: Names = {"variables": self.manifest.variables, EACH: self.query.for_each}
+            self.problems.names_in(steps, value, known)
             return ReadLabel(variable=value)
         if "." not in value and "[" not in value and value not in self._names:
             return ReadLabel(constant=value.strip('"'))
@@ -354,7 +269,7 @@ class QueryCompiler:
         if expression is None:
             return ReadLabel()
         if expression.conversions or len(expression.terms) > 1:
-            self.add(steps, "a label is one field, without conversions")
+            self.problems.add(steps, "a label is one field, without conversions")
         null = self.query.null_labels.get(value)
         return ReadLabel(
             where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
@@ -383,39 +298,29 @@ class QueryCompiler:
         if found is None:
             return None
         if len(found.terms) > 1 or found.terms[0].many:
-            self.add(steps, "expected one field", "name the list as a level of rows")
+            self.problems.add(steps, "expected one field", "name the list as a level of rows")
         self._declare(steps, found, Scalar)
         return found
 
     def _parse(self, steps: Steps, text: str, *, instant: bool = False) -> Expression | None:
-        found: Expression | None = self._attempt(steps, parse, text, self._names)
+        found: Expression | None = self.problems.attempt(steps, parse, text, self._names)
         if found is None:
             return None
         if instant != (found.instant is not None):
             hint = "as in row.time|iso or row.time|epoch_s" if instant else ""
             words = "a time needs a conversion" if instant else "a time has no place here"
-            self.add(steps, words, hint)
+            self.problems.add(steps, words, hint)
         elif found.instant is not None:
-            self._attempt(steps, check_format, found.instant, self.query.window.bucket)
+            self.problems.attempt(steps, check_format, found.instant, self.query.window.bucket)
         return found
 
     def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
         for term in expression.terms:
             number = self._names[term.root]
             if number not in self._maps and [s.kind for s in term.steps] == ["key"]:
-                self.add(steps, "only the entries of a map have a @key")
+                self.problems.add(steps, "only the entries of a map have a @key")
             else:
-                self._attempt(steps, self._trees[number].declare, term.steps, leaf)
-
-    def _value_readers(
-        self, steps: Steps, expression: Expression | None, *, exact: bool
-    ) -> tuple[tuple[str, ReadField], ...]:
-        if expression is None:
-            return ()
-        self._declare(steps, expression, Decimal if exact else Scalar)
-        return tuple(
-            (each.text, reader(each, self._names, self._maps)) for each in expression.terms
-        )
+                self.problems.attempt(steps, self._trees[number].declare, term.steps, leaf)
 
     def _read(self, expression: Expression) -> ReadField:
         return reader(expression.terms[0], self._names, self._maps)
@@ -427,7 +332,8 @@ class QueryCompiler:
         parse_ = instant_reader(conversion, self.query.window.timezone, expression.text)
         return lambda context: parse_(read(context))
 
-    def _paging(self) -> tuple[ReadField | None, ReadField | None, ReadField | None]:
+    def _paging(self) -> tuple[ReadField | None, ...]:
+        """Return readers of the cursor, of what holds it, of ``pages.more`` and the total."""
         pages, complete = self.query.pages, self.query.complete
         needed = {
             "cursor": ("from", "send"),
@@ -438,37 +344,43 @@ class QueryCompiler:
         given = {"from": pages.source, "send": pages.send}
         for name in needed.get(pages.kind, ()):
             if given[name] is None:
-                self.add(("pages", name), "missing", f"{pages.kind} needs it")
-        texts = {("pages", "from"): pages.source, ("pages", "more"): pages.more}
-        texts |= {("complete", "total"): complete.total if complete else None}
-        read = [self._answer_field(steps, text) for steps, text in texts.items()]
-        return read[0], read[1], read[2]
+                self.problems.add(("pages", name), "missing", f"{pages.kind} needs it")
+        cursor = self._answer_field(("pages", "from"), pages.source)
+        more = self._answer_field(("pages", "more"), pages.more)
+        total = self._answer_field(("complete", "total"), complete.total if complete else None)
+        parent = replace(cursor, steps=cursor.steps[:1]) if cursor and cursor.steps[1:] else None
+        return tuple(
+            None if path is None else reader(path, {"": 0}, frozenset())
+            for path in (cursor, parent, more, total)
+        )
 
-    def _answer_field(self, steps: Steps, text: str | None) -> ReadField | None:
-        """Return a reader of a field of the answer, whose path begins at its top."""
-        if text is None:
-            return None
-        found: Expression | None = self._attempt(steps, parse, text)
+    def _answer_field(self, steps: Steps, text: str | None) -> FieldPath | None:
+        """Return the path of a field of the answer, which begins at its top."""
+        found: Expression | None = (
+            self.problems.attempt(steps, parse, text) if text is not None else None
+        )
         if found is None:
             return None
         if found.conversions or len(found.terms) > 1 or found.terms[0].many:
-            self.add(steps, "expected one field of the answer")
-        self._attempt(steps, self._tree.declare, found.terms[0].steps, Scalar)
-        return reader(found.terms[0], {"": 0}, frozenset())
+            self.problems.add(steps, "expected one field of the answer")
+        self.problems.attempt(steps, self._trees[0].declare, found.terms[0].steps, Scalar)
+        return found.terms[0]
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""
         for total, contained in self.query.parts.items():
             whole, inner = self._terms([total]), self._terms(contained)
             if not whole or not inner:
-                self.add(("parts", total), "expected a field and those it contains", key=True)
+                self.problems.add(
+                    ("parts", total), "expected a field and those it contains", key=True
+                )
             for name, given in self.query.count.items():
                 rules = _listed(given)
                 totals = [rule for rule in rules if self._terms([rule.value]) & whole]
                 parts = [rule for rule in rules if self._terms([rule.value]) & inner]
                 if any(not _disjoint(one, other) for one in totals for other in parts):
                     words = f"{total} contains what is added to it here, so it would count twice"
-                    self.add(("count", name), words, key=True)
+                    self.problems.add(("count", name), words, key=True)
 
     def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
         """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""
@@ -483,22 +395,20 @@ class QueryCompiler:
         shown = {
             label
             for name in (*self.query.count, *self.query.gauge)
-            for family in self._fed(name)
-            for label in family.labels[2:]
+            for fed in self._fed(name)
+            if fed in self.families
+            for label in self.families[fed].labels[2:]
         }
         for key in ("labels", "label_rules"):
             for name in getattr(self.query, key).keys() - shown:
                 hint = suggestion(name, shown) or f"they have {', '.join(sorted(shown))}"
-                self.add((key, name), "no family here has the label", hint)
+                self.problems.add((key, name), "no family here has the label", hint)
         every = [*self.query.count.values(), *self.query.gauge.values()]
         used = {
             value for given in every for rule in _listed(given) for value in rule.labels.values()
         }
         for text in self.query.null_labels.keys() - used - {*self.query.labels.values()}:
-            self.add(("null_labels", text), "no label shows this field", key=True)
-
-    def _type(self) -> Any:
-        return None if self.problems else self._tree.type()
+            self.problems.add(("null_labels", text), "no label shows this field", key=True)
 
 
 def _disjoint(one: CountRule, other: CountRule) -> bool:

@@ -1,6 +1,6 @@
 """The fields that a manifest declares, as a type that decodes them and nothing else of an answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter, itemgetter
@@ -22,18 +22,19 @@ ReadField: TypeAlias = Callable[[RowContext], Any]
 
 @dataclass(slots=True)
 class FieldTree:
-    """The declared fields below one value; ``leaf`` is the type of a value that is read itself."""
+    """The declared fields of one value; ``leaf`` is the type of a value that is read itself.
 
-    fields: dict[str, "FieldTree"] = field(default_factory=dict)
-    items: "FieldTree | None" = None
-    entries: "FieldTree | None" = None
+    ``children`` are the members of an object, or the items of a list or the entries of a map.
+    """
+
+    children: dict[Step, "FieldTree"] = field(default_factory=dict)
     leaf: Any = None
 
     def at(self, steps: Sequence[Step]) -> "FieldTree":
         """Return the tree at the end of ``steps``, made where it is missing."""
         tree = self
         for step in steps:
-            tree = tree.below(step)
+            tree = tree._child(step)
         return tree
 
     def declare(self, steps: Sequence[Step], leaf: Any = Scalar) -> None:
@@ -51,53 +52,44 @@ class FieldTree:
 
     def paths(self, path: str = "") -> list[str]:
         """Return the declared fields as text, for ``manifest test`` and for messages."""
-        own = [path or "(answer)"] if self.leaf is not None else []
-        below = [(f"{path}.{name}" if path else name, tree) for name, tree in self.fields.items()]
-        below += [(path + "[]", self.items)] if self.items else []
-        below += [(path + "{}", self.entries)] if self.entries else []
-        return own + [each for name, tree in below for each in tree.paths(name)]
+        found = [path or "(answer)"] if self.leaf is not None else []
+        for step, tree in self.children.items():
+            dotted = f"{path}.{step.name}" if path else step.name
+            place = {"each": path + "[]", "entries": path + "{}"}.get(step.kind, dotted)
+            found += tree.paths(place)
+        return found
 
     def type(self) -> Any:
         """Return the type that decodes this value; below it, absent fields are ``UNSET``."""
         if self.leaf is not None:
             return self.leaf
-        if self.items is not None:
-            return list[self.items.type() | None]  # type: ignore[misc] # made at run time
-        if self.entries is not None:
-            return dict[str, self.entries.type() | None]  # type: ignore[misc] # likewise
-        names = {attribute(name): name for name in self.fields}
-        members = [
-            (attribute(name), tree.type() | None | msgspec.UnsetType, msgspec.UNSET)
-            for name, tree in self.fields.items()
+        members = [(step, tree.type() | None) for step, tree in self.children.items()]
+        for step, kind in members:
+            if step.kind == "each":
+                return list[kind]  # type: ignore[valid-type] # made at run time
+            if step.kind == "entries":
+                return dict[str, kind]  # type: ignore[valid-type] # likewise
+        names = {attribute(step.name): step.name for step, _ in members}
+        optional = [
+            (name, kind | msgspec.UnsetType, msgspec.UNSET)
+            for name, (_, kind) in zip(names, members, strict=True)
         ]
-        return msgspec.defstruct("Fields", members, rename=names, gc=False)
-
-    def below(self, step: Step) -> "FieldTree":
-        """Return the tree one ``step`` further down."""
-        tree = self._child(step)
-        self.check()
-        return tree
-
-    def _child(self, step: Step) -> "FieldTree":
-        match step.kind:
-            case "field":
-                return self.fields.setdefault(step.name, FieldTree())
-            case "entries":
-                self.entries = self.entries or FieldTree()
-                return self.entries
-            case "each" | "match":
-                self.items = self.items or FieldTree()
-                if step.kind == "match":
-                    self.items.declare([Step("field", step.name)])
-                return self.items
-            case "key":
-                raise ExpressionError("@key is the name of a map's entry and has no fields")
+        return msgspec.defstruct("Fields", optional, rename=names, gc=False)
 
     def check(self) -> None:
         """Raise ``ExpressionError`` where the value is read in two ways."""
-        kinds = (bool(self.fields), self.items, self.entries, self.leaf)
-        if sum(map(bool, kinds)) > 1:
+        if len({step.kind for step in self.children}) + (self.leaf is not None) > 1:
             raise ExpressionError("this field is read as two of a value, a list, a map, an object")
+
+    def _child(self, step: Step) -> "FieldTree":
+        if step.kind == "key":
+            raise ExpressionError("@key is the name of a map's entry and has no fields")
+        place = Step("each") if step.kind == "match" else step
+        child = self.children.setdefault(place, FieldTree())
+        if step.kind == "match":
+            child.declare([Step("field", step.name)])
+        self.check()
+        return child
 
 
 def attribute(name: str) -> str:
@@ -105,7 +97,7 @@ def attribute(name: str) -> str:
     return "f" + name.encode().hex()
 
 
-def reader(path: FieldPath, levels: Mapping[str, int], maps: frozenset[int]) -> ReadField:
+def reader(path: FieldPath, levels: Mapping[str, int], maps: Collection[int]) -> ReadField:
     """Return a function that reads ``path`` from a row's context: ``UNSET`` where it is absent.
 
     ``levels`` numbers the levels, ``maps`` are those whose items are pairs of key and value.

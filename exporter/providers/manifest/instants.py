@@ -1,7 +1,7 @@
 """Instants as APIs write them, both ways."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -61,6 +61,12 @@ def _parse(conversion: Conversion, value: Any, zone: str) -> int:
     else:
         at = datetime.strptime(value, conversion.argument or _DATE)  # noqa: DTZ007 - see below
     return instant_ms(at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone)))
+
+
+def has_whole_hours(zone: str) -> bool:
+    """Return whether the hours of ``zone`` begin with those of UTC, in winter and in summer."""
+    middays = (datetime(2026, month, 1, 12, tzinfo=ZoneInfo(zone)) for month in (1, 7))
+    return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in middays)
 
 
 def check_format(conversion: Conversion, step_ms: int) -> None:

@@ -1,42 +1,39 @@
 """A manifest file to compiled queries, with every error at once and its position."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import problems_of
 from exporter.config.source import Path as Steps
-from exporter.config.source import Source, read, unusable
-from exporter.config.values import check_url, kind_of, suggestion
+from exporter.config.source import read, unusable
+from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.families import NORMALISED
 from exporter.model.samples import BASE, Family, MetricType
+from exporter.providers.manifest.checks import Problems, check_account
 from exporter.providers.manifest.compiler import QueryCompiler
-from exporter.providers.manifest.expressions import ExpressionError
-from exporter.providers.manifest.model import Manifest, ManifestAuth, OwnFamily
+from exporter.providers.manifest.model import Manifest, ManifestQuery, OwnFamily
 from exporter.providers.manifest.program import CompiledQuery
-from exporter.providers.manifest.templates import check_header, expressions, named
 
 SHIPPED = Path(__file__).parent / "shipped"
 BUILT_IN = frozenset(each.name for each in iter_modules([str(SHIPPED.parent.parent)]))
+_JOBS = "asynchronous exports are not supported: a manifest reads answers, not jobs"
+_FILES = "files are not supported: a manifest reads JSON answers"
+_SESSIONS = "browser sessions are not supported: use an API key"
+_RELATIVE = "windows relative to now are not supported: counts need fixed bounds"
 NOT_EXPRESSIBLE = {
-    "export": "asynchronous exports are not supported: a manifest reads answers, not jobs",
-    "poll_job": "asynchronous exports are not supported: a manifest reads answers, not jobs",
-    "file": "files are not supported: a manifest reads JSON answers",
-    "csv": "files are not supported: a manifest reads JSON answers",
+    **dict.fromkeys(("export", "poll_job"), _JOBS),
+    **dict.fromkeys(("file", "csv"), _FILES),
     "subscription": "GraphQL subscriptions are not supported: a manifest asks and reads",
     "sigv4": "SigV4 signatures are not supported",
-    "session": "browser sessions are not supported: use an API key",
-    "cookies": "browser sessions are not supported: use an API key",
-    "relative": "windows relative to now are not supported: counts need fixed bounds",
-    "last": "windows relative to now are not supported: counts need fixed bounds",
+    **dict.fromkeys(("session", "cookies"), _SESSIONS),
+    **dict.fromkeys(("relative", "last"), _RELATIVE),
 }
 """Keys that people reach for, and why there is no such thing."""
 
@@ -44,14 +41,6 @@ _MISNAMED = frozenset(  # as promlint has them
     {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
     | {"counter", "gauge", "histogram", "summary"}
 )
-_NEEDED = {
-    "bearer": ("token",),
-    "basic": ("username",),
-    "header": ("header", "token"),
-    "query": ("param", "token"),
-    "oauth2_client_credentials": ("token_url", "client_id", "client_secret"),
-    "none": (),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +96,26 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
     except ValidationError as error:
         wrong = [each.located(source, ()) for each in problems_of(error, data, Manifest)]
         raise SettingsError([*source.problems, *map(_explain, wrong)]) from None
-    check = _Check(source, manifest, problems=list(source.problems))
-    queries = check.queries()
-    if check.problems:
-        raise SettingsError(_one_a_place(check.problems))
-    secrets = check.secrets | frozenset[str]().union(*(q.secrets for q in queries.values()))
-    own, warned = tuple(check.own.values()), tuple(_warnings(source, manifest))
-    return LoadedManifest(file, manifest, own, queries, secrets, warned)
+    problems = Problems(source, list(source.problems))
+    if manifest.name in BUILT_IN:
+        problems.add(("name",), "a built-in provider has this name", "such as acme_api")
+    for name, family in manifest.families.items():
+        _check_family(problems, name, family)
+    own = {name: own_family(name, family) for name, family in manifest.families.items()}
+    secrets, families = check_account(problems, manifest), {**NORMALISED, **own}
+    queries = {
+        name: QueryCompiler(name, query, manifest, families, problems.within("queries", name))()
+        for name, query in manifest.queries.items()
+    }
+    if problems.found:
+        raise SettingsError(_one_a_place(problems.found))
+    secrets = secrets.union(*(query.secrets for query in queries.values()))
+    warnings = Problems(source, [])
+    for name, query in manifest.queries.items():
+        _warn(warnings.within("queries", name), query)
+    return LoadedManifest(
+        file, manifest, tuple(own.values()), queries, frozenset(secrets), tuple(warnings.found)
+    )
 
 
 def _explain(problem: SettingsProblem) -> SettingsProblem:
@@ -129,108 +131,27 @@ def _one_a_place(problems: Iterable[SettingsProblem]) -> list[SettingsProblem]:
     return list({(p.line, p.column, p.path, p.problem): p for p in problems}.values())
 
 
-@dataclass(slots=True)
-class _Check:
-    """What the shape of a file cannot show; goes on after a problem so as to find them all."""
-
-    source: Source
-    manifest: Manifest
-    problems: list[SettingsProblem] = field(default_factory=list)
-    own: dict[str, Family] = field(default_factory=dict)
-    secrets: frozenset[str] = frozenset()
-
-    def queries(self) -> dict[str, CompiledQuery]:
-        """Return the compiled queries; ``problems`` says whether they may be used."""
-        if self.manifest.name in BUILT_IN:
-            self.add(("name",), "a built-in provider has this name", "such as acme_api")
-        for name, family in self.manifest.families.items():
-            self.own[name] = own_family(name, family)
-            self.problems += self._family(name, family)
-        self.secrets = frozenset(self._auth(self.manifest.auth)) | frozenset(
-            self._texts(("headers",), self.manifest.headers, secrets=True)
-        )
-        named_headers = [(("headers", name), name) for name in self.manifest.headers]
-        if self.manifest.auth.header is not None:
-            named_headers.append((("auth", "header"), self.manifest.auth.header))
-        for steps, name in named_headers:
-            try:
-                check_header(name)
-            except ExpressionError as error:
-                self.add(steps, str(error), error.hint)
-        compiled = {}
-        for name, query in self.manifest.queries.items():
-            families = {**NORMALISED, **self.own}
-            compiler = QueryCompiler(name, query, self.manifest, families, self.source)
-            compiled[name] = compiler.compile()
-            self.problems += compiler.problems
-        return compiled
-
-    def add(self, steps: Steps, problem: str, hint: str = "") -> None:
-        self.problems.append(self.source.problem(steps, problem, hint))
-
-    def _auth(self, auth: ManifestAuth) -> Iterator[str]:
-        needed, given = _NEEDED[auth.kind], auth.model_fields_set - {"kind"}
-        for name in needed:
-            if getattr(auth, name) is None:
-                self.add(("auth", name), "missing", f"{auth.kind} needs {', '.join(needed)}")
-        optional = {"basic": {"password"}, "oauth2_client_credentials": {"scope"}}
-        for name in sorted(given - {*needed} - optional.get(auth.kind, set())):
-            self.add(("auth", name), f"not used by {auth.kind}")
-        for name in ("token", "password", "client_secret", "username", "client_id"):
-            text = getattr(auth, name)
-            names = list(self._texts(("auth", name), text, secrets=True)) if text else []
-            if text and not names and name in ("token", "password", "client_secret"):
-                self.add(("auth", name), "literal secret", "write secrets.NAME")
-            yield from names
-        url = auth.token_url
-        if url is not None and not url.startswith("/"):
-            self._check_url(url)
-
-    def _check_url(self, url: str) -> None:
-        try:
-            check_url(url)
-        except PydanticCustomError as error:
-            self.add(("auth", "token_url"), error.message())
-
-    def _texts(self, steps: Steps, value: Any, *, secrets: bool) -> Iterator[str]:
-        """Yield the names of the secrets in texts that have no window; note what is wrong."""
-        try:
-            found = [named(each) for each in expressions(value)]
-        except ExpressionError as error:
-            self.add(steps, str(error), error.hint)
-            return
-        for root, name in found:
-            if root == "secrets" and secrets:
-                yield name
-            elif root != "variables":
-                self.add(steps, f"{root}.{name} cannot be used here")
-            elif name not in self.manifest.variables:
-                hint = suggestion(name, self.manifest.variables) or "declare it under variables"
-                self.add(steps, f"no variable is called {name}", hint)
-
-    def _family(self, name: str, family: OwnFamily) -> Iterator[SettingsProblem]:
-        """Yield what promlint would say of an own family, and labels that it has anyway."""
-        base: Steps = ("families", name)
-        key = self.source.keys[base]
-        words = name.removesuffix("_total").split("_")
-        counter = family.type == "counter"
-        if counter != name.endswith("_total"):
-            hint = "a counter's name ends in _total, a gauge's does not"
-            yield self.source.problem(base, f"not the name of a {family.type}", hint, at=key)
-        if not counter and name.endswith(("_count", "_sum", "_bucket", "_info", "_created")):
-            yield self.source.problem(base, "this ending has a meaning of its own", at=key)
-        if wrong := {*words} & _MISNAMED:
-            hint = "spell units out, as in seconds or bytes"
-            yield self.source.problem(base, f"the name holds {min(wrong)}", hint, at=key)
-        if family.unit and not name.removesuffix("_total").endswith(f"_{family.unit}"):
-            hint = f"such as …_{family.unit}{'_total' if counter else ''}"
-            yield self.source.problem((*base, "unit"), "the name does not end with the unit", hint)
-        if not counter and family.resolution is not None:
-            yield self.source.problem((*base, "resolution"), "only counters have a resolution")
-        taken = {*BASE, "period"} & {*family.labels}
-        if taken or len({*family.labels}) < len(family.labels):
-            hint = f"every family has {', '.join(BASE)}"
-            yield self.source.problem((*base, "labels"), "a label that is there already", hint)
+def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
+    """Note what promlint would say of an own family, and labels that it has anyway."""
+    base: Steps = ("families", name)
+    words = name.removesuffix("_total").split("_")
+    counter = family.type == "counter"
+    if counter != name.endswith("_total"):
+        hint = "a counter's name ends in _total, a gauge's does not"
+        problems.add(base, f"not the name of a {family.type}", hint, key=True)
+    if not counter and name.endswith(("_count", "_sum", "_bucket", "_info", "_created")):
+        problems.add(base, "this ending has a meaning of its own", key=True)
+    if wrong := {*words} & _MISNAMED:
+        hint = "spell units out, as in seconds or bytes"
+        problems.add(base, f"the name holds {min(wrong)}", hint, key=True)
+    if family.unit and not name.removesuffix("_total").endswith(f"_{family.unit}"):
+        hint = f"such as …_{family.unit}{'_total' if counter else ''}"
+        problems.add((*base, "unit"), "the name does not end with the unit", hint)
+    if not counter and family.resolution is not None:
+        problems.add((*base, "resolution"), "only counters have a resolution")
+    if {*BASE, "period"} & {*family.labels} or len({*family.labels}) < len(family.labels):
+        hint = f"every family has {', '.join(BASE)}"
+        problems.add((*base, "labels"), "a label that is there already", hint)
 
 
 def own_family(name: str, family: OwnFamily) -> Family:
@@ -248,17 +169,19 @@ def own_family(name: str, family: OwnFamily) -> Family:
     )
 
 
-def _warnings(source: Source, manifest: Manifest) -> Iterator[SettingsProblem]:
-    for name, query in manifest.queries.items():
-        base: Steps = ("queries", name)
-        window: Steps = (*base, "window")
-        proven = query.complete or query.until or query.missing == "error"
-        if not proven and query.pages.kind == "none":
-            words = "warning: nothing shows that an answer is complete"
-            yield source.problem(base, words, "give complete, until, pages, or missing: error")
-        if query.window.end == "unstated" and query.shape != "range":
-            words = "warning: it is not stated whether the end of the window is included"
-            yield source.problem(window, words, "give window.end: exclusive or inclusive")
-        if query.window.lookback < query.window.settle:
-            words = "warning: lookback is shorter than settle, so late changes are not seen"
-            yield source.problem(window, words, "a bucket must be read again until it has settled")
+def _warn(warnings: Problems, query: ManifestQuery) -> None:
+    window, pages = query.window, query.pages
+    total = query.complete is not None and query.complete.total
+    if not (query.complete or query.until or query.missing == "error") and pages.kind == "none":
+        hint = "give complete, until, pages, or missing: error"
+        warnings.add((), "warning: nothing shows that an answer is complete", hint)
+    noticed = pages.more or pages.size or total or query.missing == "error"
+    if pages.kind in ("cursor", "next_url") and not noticed and not query.request.numbers:
+        words = "warning: nothing would show that pages.from is wrong"
+        warnings.add(("pages",), words, "give pages.more or pages.size")
+    if window.end == "unstated" and query.shape != "range":
+        words = "warning: it is not stated whether the end of the window is included"
+        warnings.add(("window",), words, "give window.end: exclusive or inclusive")
+    if window.lookback < window.settle:
+        words = "warning: lookback is shorter than settle, so late changes are not seen"
+        warnings.add(("window",), words, "a bucket must be read again until it has settled")

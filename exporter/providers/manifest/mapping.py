@@ -93,7 +93,8 @@ class Lacking:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
         for (number, what, absent), times in self.fields.items():
             total = self.rows[number]
-            share = f"all {total} rows" if times == total else f"{times} of {total} rows"
+            share = f"{'all' if times == total else f'{times} of'} {total} rows"
+            share = "the only row" if total == 1 else share
             note = f"{what} is {'absent' if absent else 'null'} in {share}"
             everywhere = absent and times == total
             unfit = self.feeds[number].unfit(note, what, absent_everywhere=everywhere)
@@ -186,7 +187,7 @@ class Collector:
             bucket_ms = buckets[at_ms]
             if bucket_ms is not None:
                 self.present.add(bucket_ms)
-                for row in below(program, context):
+                for row in _descend(program, context, len(program.levels)):
                     if program.id is None or self._is_new(program.id, row):
                         self._add_row(row, bucket_ms)
 
@@ -199,7 +200,7 @@ class Collector:
                 if inclusive == "inclusive":  # 23:59:59.999, or 23:59:59
                     end_ms = floor_to(end_ms + SECOND_MS, SECOND_MS)
                 spans.append((program.at(context), end_ms))
-            for row in below(program, context):
+            for row in _descend(program, context, len(program.levels)):
                 self._add_row(row, part.start_ms)
         self.present.add(part.start_ms)
         at_ms = part.start_ms
@@ -297,11 +298,6 @@ def contexts(program: RowProgram, answers: Sequence[Any], depth: int) -> Iterato
         yield from _descend(program, (answer,), depth)
 
 
-def below(program: RowProgram, context: RowContext) -> Iterator[RowContext]:
-    """Yield the contexts of the rows within an item."""
-    return _descend(program, context, len(program.levels))
-
-
 def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[RowContext]:
     if len(context) > depth:
         yield context
@@ -312,6 +308,8 @@ def _descend(program: RowProgram, context: RowContext, depth: int) -> Iterator[R
 
 def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
     """Return the items of the level that follows ``context``; those of a map are pairs."""
+    if not program.levels:
+        return context
     found = program.levels[len(context) - 1]
     listed: Any = or_none(found.read(context))
     if listed is None:

@@ -8,10 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 from exporter.config.model import Duration, Strict, Url
 from exporter.config.values import Zone, invalid, kind_of
+from exporter.providers.manifest.templates import leaves
 
-_FAMILY = re.compile(r"chatbot_custom_[a-z][a-z0-9_]*")
-_LABEL = re.compile(r"[a-z][a-z0-9_]*")
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,40}")
 CURRENCIES = frozenset({"usd", "eur", "gbp", "chf", "jpy", "cad", "aud", "inr", "brl", "cny"})
 
 
@@ -21,22 +19,13 @@ def _check_version(value: Any) -> int:
     return 1
 
 
-def _check_word(value: str) -> str:
-    if not _WORD.fullmatch(value):
-        raise invalid("word", "expected lower-case letters, digits and _", "as in usage_by_hour")
-    return value
+def _named(pattern: str, kind: str, problem: str, hint: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise invalid(kind, problem, hint)
+        return value
 
-
-def _check_label(value: str) -> str:
-    if not _LABEL.fullmatch(value) or value in ("le", "quantile"):
-        raise invalid("label", "not the name of a label", "lower-case letters, digits and _")
-    return value
-
-
-def _check_own_name(value: str) -> str:
-    if not _FAMILY.fullmatch(value) or len(value) > 200:  # noqa: PLR2004
-        raise invalid("family", "an own family is named chatbot_custom_…", "use a-z, 0-9 and _")
-    return value
+    return AfterValidator(check)
 
 
 def _as_decimal(value: Any) -> str:
@@ -48,8 +37,22 @@ def _as_decimal(value: Any) -> str:
     return str(value)
 
 
-Word: TypeAlias = Annotated[str, AfterValidator(_check_word)]
-LabelName: TypeAlias = Annotated[str, AfterValidator(_check_label)]
+SIGNS = "lower-case letters, digits and _"
+Word: TypeAlias = Annotated[
+    str, _named(r"[a-z][a-z0-9_]{0,40}", "word", f"expected {SIGNS}", "as in usage_by_hour")
+]
+LabelName: TypeAlias = Annotated[
+    str, _named(r"(?!(le|quantile)$)[a-z][a-z0-9_]*", "label", "not the name of a label", SIGNS)
+]
+OwnName: TypeAlias = Annotated[
+    str,
+    _named(
+        r"chatbot_custom_[a-z][a-z0-9_]{0,184}",
+        "family",
+        "an own family is named chatbot_custom_…",
+        "use a-z, 0-9 and _",
+    ),
+]
 Resolution: TypeAlias = Annotated[
     str,
     BeforeValidator(_as_decimal),
@@ -57,6 +60,15 @@ Resolution: TypeAlias = Annotated[
 ]
 Constant: TypeAlias = str | int | float | bool
 FieldValues: TypeAlias = dict[str, list[Constant | None]]
+Only: TypeAlias = Annotated[
+    FieldValues,
+    Field(default_factory=dict, description="fields and the values at which a row counts"),
+]
+Except: TypeAlias = Annotated[
+    FieldValues,
+    Field(default_factory=dict, alias="except", description="the values at which it does not"),
+]
+Missing: TypeAlias = Literal["zero", "keep", "error"]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -71,9 +83,7 @@ class ManifestAuth(BaseModel):
     param: str | None = Field(default=None, description="query: its name, such as `apikey`")
     username: str | None = Field(default=None, description="basic: the user")
     password: str | None = Field(default=None, description="basic: `secrets.NAME`")
-    token_url: str | None = Field(
-        default=None, description="oauth2: where tokens come from, a path or an https address"
-    )
+    token_url: str | None = Field(default=None, description="oauth2: a path or an https address")
     client_id: str | None = Field(default=None, description="oauth2: the client")
     client_secret: str | None = Field(default=None, description="oauth2: `secrets.NAME`")
     scope: str | None = Field(default=None, description="oauth2: scopes, between blanks")
@@ -118,9 +128,7 @@ class OwnFamily(BaseModel):
         default=(), strict=False, description="beside provider, target, project, bot_environment"
     )
     cap: int = Field(default=100, ge=1, le=5_000, description="most series of one target")
-    resolution: Resolution | None = Field(
-        default=None, description="the smallest step: 1, and 0.000001 for currencies"
-    )
+    resolution: Resolution | None = Field(default=None, description="the smallest step, as 0.01")
 
     @property
     def per_unit(self) -> int:
@@ -146,6 +154,12 @@ class ManifestRequest(BaseModel):
     headers: dict[str, Constant] = Field(default_factory=dict)
     body: Any = Field(default=None, description="the JSON body of a POST")
 
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Return the whole numbers above 1 that are sent; one may be the most items of a page."""
+        texts = (str(value) for _, value in leaves([self.params, self.body]))
+        return frozenset(int(text) for text in texts if text.isdecimal() and int(text) > 1)
+
 
 class ManifestWindow(BaseModel):
     """What one request covers, and how its numbers settle."""
@@ -166,16 +180,9 @@ class ManifestPages(BaseModel):
     model_config = Strict
 
     kind: Literal["cursor", "page", "offset", "next_url", "link_header", "none"]
-    source: str | None = Field(
-        default=None, alias="from", description="cursor, next_url: the path of the next one"
-    )
-    send: str | None = Field(
-        default=None,
-        description="the parameter that takes it, or the member of the body, with dots",
-    )
-    more: str | None = Field(
-        default=None, description="the path of a field that says true or false"
-    )
+    source: str | None = Field(default=None, alias="from", description="the path of the next one")
+    send: str | None = Field(default=None, description="its parameter, or member.of.the.body")
+    more: str | None = Field(default=None, description="the path of a field: true or false")
     size: int | None = Field(default=None, ge=1, description="how many items a full page has")
     first: int = Field(default=1, ge=0, le=1, description="page: the number of the first page")
     max: int = Field(default=200, ge=1, le=10_000, description="most pages of one window")
@@ -211,18 +218,10 @@ class CountRule(BaseModel):
 
     value: str | int = Field(default=1, description="a sum of fields, or 1 for each row")
     labels: dict[str, Constant] = Field(default_factory=dict)
-    only: FieldValues = Field(
-        default_factory=dict, description="fields and the values at which a row counts here"
-    )
-    excluded: FieldValues = Field(
-        default_factory=dict, alias="except", description="the values at which it does not"
-    )
-    missing: Literal["zero", "keep", "error"] = Field(
-        default="keep", description="what an absent value means; `keep` changes nothing"
-    )
-    of: str = Field(
-        default="additive", alias="class", description="only `additive` may feed a counter"
-    )
+    only: Only
+    excluded: Except
+    missing: Missing = Field(default="keep", description="what an absent value means")
+    of: str = Field(default="additive", alias="class", description="only `additive` is taken")
 
 
 class GaugeRule(BaseModel):
@@ -234,7 +233,9 @@ class GaugeRule(BaseModel):
     labels: dict[str, Constant] = Field(default_factory=dict)
     of: Literal["distinct", "level", "average", "ratio"] = Field(alias="class")
     window: str = Field(
-        default="", description="the label `window`: `hour`, `day`, or such as `trailing_30d`"
+        default="",
+        pattern=r"^(hour|day|trailing_[1-9]\d{0,2}[hd])?$",
+        description="the label `window`: the bucket's `hour` or `day`; level: such as `trailing_30d`",
     )
 
 
@@ -255,37 +256,25 @@ class ManifestQuery(BaseModel):
     window: ManifestWindow = ManifestWindow()
     interval: Duration | None = Field(default=None, description="how often, by default")
     pages: ManifestPages = ManifestPages(kind="none")
-    rows: list[str] = Field(min_length=1, max_length=6)
+    rows: list[str] = Field(default_factory=list, max_length=6)
     at: str | None = Field(default=None, description="the instant of a row")
-    until: str | None = Field(
-        default=None, description="range: the end of a row, so that rows must cover the window"
-    )
+    until: str | None = Field(default=None, description="range: a row's end; there is no gap")
     id: str | None = Field(default=None, description="records: what tells two of them apart")
     mutable: bool = Field(default=False, description="records change: their hour is counted again")
-    missing: Literal["zero", "keep", "error"] = Field(
-        default="zero", description="what a bucket that is not in the answer means"
-    )
+    missing: Missing = Field(default="zero", description="what an absent bucket means")
     complete: CompleteRule | None = None
-    only: FieldValues = Field(
-        default_factory=dict, description="fields and the values at which a row counts"
-    )
-    excluded: FieldValues = Field(
-        default_factory=dict, alias="except", description="the values at which it does not"
-    )
+    only: Only
+    excluded: Except
     expect: FieldValues = Field(
         default_factory=dict, description="the values that fields must have, such as a currency"
     )
     labels: dict[str, Constant] = Field(default_factory=dict, description="of every family")
-    null_labels: dict[str, str] = Field(
-        default_factory=dict, description="what null in a field means, as a label"
-    )
+    null_labels: dict[str, str] = Field(default_factory=dict, description="what null means")
     label_rules: dict[str, LabelMapping] = Field(default_factory=dict)
     parts: dict[str, list[str]] = Field(
         default_factory=dict, description="fields that others contain, so that both are not added"
     )
-    distinct: list[str] = Field(
-        default_factory=list, description="fields that count distinct things"
-    )
+    distinct: list[str] = Field(default_factory=list, description="they count distinct things")
     count: dict[str, CountRule | list[CountRule]] = Field(default_factory=dict)
     gauge: dict[str, GaugeRule | list[GaugeRule]] = Field(default_factory=dict)
 
@@ -307,7 +296,5 @@ class Manifest(BaseModel):
     headers: dict[str, Constant] = Field(default_factory=dict)
     variables: dict[Word, ManifestVariable] = Field(default_factory=dict)
     rate: ManifestRate = ManifestRate()
-    families: dict[Annotated[str, AfterValidator(_check_own_name)], OwnFamily] = Field(
-        default_factory=dict
-    )
+    families: dict[OwnName, OwnFamily] = Field(default_factory=dict)
     queries: dict[Word, ManifestQuery] = Field(min_length=1)

@@ -92,10 +92,7 @@ class ManifestOptions(TargetOptions):
     @classmethod
     def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known = info.data["manifest"].queries if "manifest" in info.data else value
-        for name in value:
-            if name not in known:
-                hint = suggestion(name, known) or f"it has {', '.join(known)}"
-                raise invalid("query", f"the manifest has no query {name}", hint)
+        _check_names("query", value, known, ())
         return value
 
     @model_validator(mode="after")

@@ -76,7 +76,8 @@ class RowLevel:
 class RowProgram:
     """How an answer of type ``answer`` is read; functions take the context of a row.
 
-    ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds.
+    ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
+    the cursor, ``next_parent`` the object at the top of the answer that holds it.
     """
 
     answer: Any
@@ -89,6 +90,7 @@ class RowProgram:
     only: tuple[RowFilter, ...] = ()
     expect: tuple[RowFilter, ...] = ()
     next: ReadField | None = None
+    next_parent: ReadField | None = None
     more: ReadField | None = None
     total: ReadField | None = None
     declared: tuple[str, ...] = ()

@@ -158,36 +158,57 @@ class ManifestReader:
         An empty page ends a list whose pages are numbered. The cursor of one is followed, unless
         it is the one that led there.
         """
-        program, kind = self.query.program, self.query.compiled.settings.pages.kind
-        more = None if program.more is None else or_none(program.more((answer,)))
-        if more not in (None, True, False):
-            raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
+        kind, more = self.query.compiled.settings.pages.kind, self._more(answer)
         if kind == "none" or more is False:
             return None
         if kind == "page":
-            return page + 1 if found or more else None
-        cursor: Any
-        match kind:
-            case "offset":
-                cursor = page + len(found) if found else None
-            case "link_header":
-                cursor = next_link(response.headers.get("link"))
-            case _:
-                cursor = self._cursor(answer, rows, first=page is None, found=len(found))
-        if cursor in NO_CURSOR and more:
+            return page + 1 if found or more is True else None
+        if kind == "offset":
+            cursor = page + len(found) if found else None
+        else:
+            cursor = self._cursor(answer, response)
+        if cursor is UNSET:
+            self._note_no_cursor(answer, rows, drift=page is None, found=len(found), more=more)
+            cursor = None
+        if cursor in NO_CURSOR and more is True:
             raise Truncated(f"{self.spec.request}: there is more, but nothing leads to it")
         if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
             cursor = next_query(str(cursor), self.account.base_url, self.requests.path)
-        return None if cursor == page and not (found or more) else cursor
+        return None if cursor == page and not (found or more is True) else cursor
 
-    def _cursor(self, answer: Any, rows: Rows, *, first: bool, found: int) -> Any:
-        """Return the cursor in an answer; a full first page without any is drift."""
-        program, pages = self.query.program, self.query.compiled.settings.pages
-        cursor = None if program.next is None else program.next((answer,))
-        if cursor is UNSET:
-            rows.notes.append(f"pages.from ({pages.source}) is not in the last answer")
-            rows.drift["missing"] += first and pages.size is not None and found >= pages.size
-        return or_none(cursor)
+    def _more(self, answer: Any) -> Any:
+        """Return True, False, or what takes the place of the field that would say it."""
+        read = self.query.program.more
+        more = None if read is None else read((answer,))
+        if or_none(more) not in (None, True, False):
+            raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
+        return more
+
+    def _cursor(self, answer: Any, response: Response) -> Any:
+        """Return the cursor in an answer, ``UNSET`` where there is none."""
+        read = self.query.program.next
+        if read is not None:
+            return read((answer,))
+        return next_link(response.headers.get("link")) or UNSET
+
+    def _note_no_cursor(
+        self, answer: Any, rows: Rows, *, drift: bool, found: int, more: Any
+    ) -> None:
+        """Note that an answer has no cursor, and as drift where it looks as if it should have one.
+
+        It does where ``pages.more`` is missing too, where nothing could hold a cursor, and where
+        the page is full: it has as many items as ``pages.size`` says, or else as any number that
+        the request sends, since one of them may be the limit.
+        """
+        settings, parent = self.query.compiled.settings, self.query.program.next_parent
+        pages = settings.pages
+        rows.notes.append(f"pages.from ({pages.source or 'Link'}) is not in the last answer")
+        if pages.size is not None:
+            full = found >= pages.size
+        else:
+            no_place = parent is not None and parent((answer,)) is UNSET
+            full = found in settings.request.numbers or (no_place and pages.more is None)
+        rows.drift["missing"] += drift and (full or more is UNSET)
 
     async def _fetch(
         self, client: ApiClient, request: PollRequest, window: Window, page: Any

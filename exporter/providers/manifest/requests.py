@@ -17,7 +17,9 @@ from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
 from exporter.model.samples import SECOND_MS, Window
+from exporter.providers.base.declared import with_member
 from exporter.providers.base.plugin import key_of
+from exporter.providers.manifest.fields import as_text
 from exporter.providers.manifest.model import Manifest, ManifestQuery
 from exporter.providers.manifest.templates import Omitted, Substitutes, fill, fill_path
 
@@ -140,7 +142,7 @@ class RequestBuilder:
         if page is not None and pages.kind in ("next_url", "link_header"):
             params = parse_qsl(page, keep_blank_values=True)
         elif page is not None and body is not None:
-            body = _with(body, (pages.send or "").split("."), page)
+            body = with_member(body, (pages.send or "").split("."), page)
         elif page is not None:
             params = [pair for pair in params if pair[0] != pages.send]
             params.append((pages.send or "", str(page)))
@@ -167,9 +169,9 @@ class RequestBuilder:
                 text = msgspec.json.encode(fill(value.get("json", value), given)).decode()
                 found.append((name, text))
             elif isinstance(value, list):
-                found += self._array(name, [str(each) for each in fill(value, given)])
+                found += self._array(name, [as_text(each) or "" for each in fill(value, given)])
             elif (filled := fill(value, given)) is not Omitted:
-                found.append((name, _param(filled)))
+                found.append((name, as_text(filled) or ""))
         return found
 
     def _array(self, name: str, values: list[str]) -> list[tuple[str, str]]:
@@ -185,17 +187,6 @@ class RequestBuilder:
 def filled_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
     """Return ``headers`` as text, without those that are one empty variable."""
     return {name: str(value) for name, value in fill(dict(headers), given).items()}
-
-
-def _param(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _with(body: Any, path: list[str], value: Any) -> Any:
-    """Return ``body`` with ``value`` at the nested members ``path``."""
-    name, *rest = path
-    held = body if isinstance(body, dict) else {}
-    return {**held, name: _with(held.get(name), rest, value) if rest else value}
 
 
 def next_query(link: str, base_url: str, path: str) -> str:

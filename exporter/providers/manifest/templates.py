@@ -82,17 +82,21 @@ def _expression(text: str) -> Expression:
     return expression
 
 
-def expressions(value: Any) -> Iterator[Expression]:
-    """Yield every expression in a text, list or mapping; raise ``ExpressionError``."""
-    if isinstance(value, str):
-        yield from (part for part in parts(value) if isinstance(part, Expression))
-    elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from expressions(each)
+def leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """Yield every value within lists and mappings, with the steps that lead to it."""
+    if not isinstance(value, dict | list):
+        yield steps, value
+        return
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(each, (*steps, key))
 
 
-def named(expression: Expression) -> tuple[str, str]:
-    """Return root and name, such as ``("variables", "project")``."""
+def names(text: str) -> list[tuple[str, str]]:
+    """Return what ``text`` names, such as ``("variables", "project")``."""
+    return [_name(part) for part in parts(text) if isinstance(part, Expression)]
+
+
+def _name(expression: Expression) -> tuple[str, str]:
     return expression.terms[0].root, expression.terms[0].steps[0].name
 
 
@@ -147,7 +151,7 @@ def _fill_text(text: str, given: Substitutes) -> Any:
 
 
 def _value(expression: Expression, given: Substitutes) -> str | int:
-    root, name = named(expression)
+    root, name = _name(expression)
     if root != "window":
         return {"variables": given.variables, "secrets": given.secrets, "each": given.each}[root][
             name

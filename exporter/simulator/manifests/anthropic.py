@@ -1,6 +1,7 @@
 """A simulator of Anthropic's Admin API: message usage by hour or day, and the cost report by day."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -14,12 +15,13 @@ from exporter.simulator.manifests.frame import (
     OTHER_CURRENCY,
     WIDTHS,
     GroupedReport,
+    bucket_page,
     bucket_starts,
     limit_of,
     page_of,
     token_class,
 )
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Refusal, Route, Service
 from exporter.simulator.times import Instant, milliseconds, stamp
 from exporter.simulator.traffic import Traffic
 
@@ -127,16 +129,8 @@ def _answer(call: Call, traffic: Traffic, report: GroupedReport, number: str) ->
     window = milliseconds(query.starting_at), end_ms // width_ms * width_ms
     found = report.read(call, traffic, bucket_starts(window, width_ms, call.now_ms))
     page = page_of(call, list(found), query.page, limit_of(query.limit, LIMITS[query.bucket_width]))
-    data = [
-        {
-            "starting_at": stamp(at_ms, 0),
-            "ending_at": stamp(at_ms + width_ms, 0),
-            "results": found[at_ms],
-        }
-        for at_ms in page.items
-    ]
-    # The middle first: faults are to hit what is read, and clients may ask for a bucket more.
-    middle = len(page.items) // 2
-    shown = [*page.items[middle:], *page.items[:middle]]
-    rows: Rows = [row for at_ms in shown for row in found[at_ms]]
-    return Answer({"data": data, "has_more": page.more, "next_page": page.cursor}, rows, number)
+
+    def times(at_ms: int) -> dict[str, Any]:
+        return {"starting_at": stamp(at_ms, 0), "ending_at": stamp(at_ms + width_ms, 0)}
+
+    return replace(bucket_page(page, found, times), number=number)

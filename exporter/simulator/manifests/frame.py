@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.server import Call, Refusal, Rows
+from exporter.simulator.server import Answer, Call, Refusal, Rows
 from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
 
@@ -92,6 +92,20 @@ class GroupedReport:
             names = {**dict.fromkeys(self.dimensions), **dict(zip(asked, values, strict=True))}
             rows[at_ms].append({**self.row(call, numbers), **names})
         return rows
+
+
+def bucket_page(
+    page: Page[int], found: Mapping[int, Rows], times: Callable[[int], dict[str, Any]]
+) -> Answer:
+    """Return a page of buckets; ``times`` returns the members of one that say when it is.
+
+    The middle rows come first for faults to hit: clients may ask for a bucket more.
+    """
+    data = [{**times(at_ms), "results": found[at_ms]} for at_ms in page.items]
+    middle = len(page.items) // 2
+    shown = [*page.items[middle:], *page.items[:middle]]
+    rows = [row for at_ms in shown for row in found[at_ms]]
+    return Answer({"data": data, "has_more": page.more, "next_page": page.cursor}, rows)
 
 
 def bucket_sums(

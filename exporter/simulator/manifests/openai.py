@@ -14,12 +14,13 @@ from exporter.simulator.manifests.frame import (
     OTHER_CURRENCY,
     WIDTHS,
     GroupedReport,
+    bucket_page,
     bucket_starts,
     limit_of,
     page_of,
     token_class,
 )
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Refusal, Route, Service
 from exporter.simulator.traffic import Traffic
 
 KEY = "sk-admin-canary-5b1e7d"
@@ -136,14 +137,9 @@ def _answer(
     found = report.read(call, traffic, bucket_starts(window, width_ms, call.now_ms))
     shown = [at_ms for at_ms in found if found[at_ms] or "sparse" not in call.faults]
     page = page_of(call, shown, query.page, limit_of(query.limit, limits))
-    data = [
-        {
-            "object": "bucket",
-            "start_time": at_ms // 1000,
-            "end_time": (at_ms + width_ms) // 1000,
-            "results": found[at_ms],
-        }
-        for at_ms in page.items
-    ]
-    rows: Rows = [row for at_ms in page.items for row in found[at_ms]]
-    return Answer({"data": data, "has_more": page.more, "next_page": page.cursor}, rows)
+
+    def times(at_ms: int) -> dict[str, Any]:
+        ends = (at_ms + width_ms) // 1000
+        return {"object": "bucket", "start_time": at_ms // 1000, "end_time": ends}
+
+    return bucket_page(page, found, times)

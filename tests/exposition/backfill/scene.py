@@ -57,21 +57,26 @@ class Scene:
             START_MS + self.seed % 59 * MINUTE_MS + self.seed - self.earlier_ms
         )
         self.traffic = Traffic(self.seed, per_hour=2, late_share=self.late_share)
-        service = SIMULATORS[VENDOR](self.clock, self.traffic)
+        self.service = SIMULATORS[VENDOR](self.clock, self.traffic)
         own = {"initial_lookback": f"{DAYS}d", "lookback": "4h", "start": self.start}
         target = {"name": "promo", "provider": VENDOR, "requests_per_second": 0}
-        target |= service.target(URL) | own
+        target |= self.service.target(URL) | own
         ledger = {"url": f"sqlite:///{self.folder}/ledger.db"}
         self.document = {"version": 1, "allow_inline_secrets": True, "ledger": ledger}
         self.document["targets"] = [target]
         settings = read(self.document)
         (options,) = settings.targets
-        built = PROVIDERS[VENDOR].build(options, LabelSettings(settings.limits, settings.privacy))
-        self.query = built.queries[0]
-        self.api = built.client(Transport(httpx.ASGITransport(service)), self.clock)
+        rules = LabelSettings(settings.limits, settings.privacy)
+        self.target = PROVIDERS[VENDOR].build(options, rules)
+        self.query = self.target.queries[0]
+        self.api = self.target.client(self.transport(), self.clock)
         self.driver = LedgerDriver(
             self.folder, self.query.spec, clock=self.clock, families=FAMILIES
         )
+
+    def transport(self) -> Transport:
+        """Return a way to the vendor."""
+        return Transport(httpx.ASGITransport(self.service))
 
     @property
     def labels(self) -> dict[str, str]:
@@ -141,10 +146,18 @@ class Scene:
 
     def backfilled(self, kinds: Collection[PastKind] = tuple(PastKind), **changes: Any) -> str:
         """Return the file that backfill writes."""
-        file, past = io.StringIO(), self.opened()
+        past = self.opened()
+        text = self.written(past, kinds, **changes)
+        past.close()
+        return text
+
+    def written(
+        self, past: LedgerPast, kinds: Collection[PastKind] = tuple(PastKind), **changes: Any
+    ) -> str:
+        """Return the file that backfill writes of ``past``."""
+        file = io.StringIO()
         given: dict[str, Any] = {"step_ms": 4 * MINUTE_MS, "within": Window(0, END_MS)} | changes
         openmetrics.write(past.families(kinds), put=file.write, advance=lambda _: None, **given)
-        past.close()
         return file.getvalue()
 
     @property

@@ -21,14 +21,6 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
-    made.live()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
 def written(scene: Scene) -> str:
     return scene.backfilled()
 
@@ -75,7 +67,7 @@ def test_every_end_of_an_hour_has_a_sample_and_a_counter_begins_with_0(written: 
 def test_families_come_once_with_their_type_and_the_file_ends(written: str) -> None:
     types = [line for line in written.splitlines() if line.startswith("# TYPE")]
 
-    assert len(types) == len(set(types)) == 9
+    assert len(types) == len(set(types)) == 10
     assert written.endswith("# EOF\n")
 
 

@@ -1,6 +1,12 @@
-"""The command against a real Prometheus that receives remote write."""
+"""The command against a real Prometheus that receives remote write, killed and run again."""
 
-from collections.abc import Iterator
+import re
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -12,13 +18,15 @@ from exporter.cli import main
 from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
-from tests.e2e.processes import free_port
+from tests.e2e.processes import free_port, program, wait_for
 from tests.exposition.backfill.scene import Scene, samples
 from tests.support.driver import scratch
 
 pytestmark = pytest.mark.slow
 
 RECEIVED = "chatbot_messages_received_total"
+KILLED_AT = 10
+LONGEST_S = 120
 
 
 @pytest.fixture
@@ -48,12 +56,85 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.C
         yield client
 
 
-def ran(scene: Scene, client: httpx.Client, *arguments: str) -> Result:
+def command(scene: Scene, *arguments: str) -> list[str]:
     file = scene.folder / "exporter.yaml"
     file.write_text(yaml.safe_dump(scene.document), encoding="utf-8")
     labels = [f"--label={name}={value}" for name, value in scene.labels.items()]
-    to = ["--remote-write", f"{client.base_url}/api/v1/write", *labels]
-    return CliRunner().invoke(main, ["backfill", "--config", str(file), *to, *arguments])
+    return ["backfill", "--config", str(file), *labels, *arguments]
+
+
+def ran(scene: Scene, client: httpx.Client, *arguments: str) -> Result:
+    to = ("--remote-write", f"{client.base_url}/api/v1/write")
+    return CliRunner().invoke(main, command(scene, *to, *arguments))
+
+
+@contextmanager
+def passing(
+    upstream: httpx.Client, kill: Callable[[bool], None]
+) -> Iterator[tuple[str, list[int]]]:
+    """Pass requests on; yield the address, and the statuses so far.
+
+    At every tenth request, by turns before and after the receiver has it, ``kill`` is called with
+    whether the receiver has it; the sender gets no answer.
+    """
+    statuses: list[int] = []
+    calls = Counter[str]()
+
+    class Passing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            calls["all"] += 1
+            killed = calls["all"] % KILLED_AT == 0
+            arrives = not killed or calls["all"] // KILLED_AT % 2 == 0
+            answer = httpx.Response(503)
+            if arrives:
+                headers = {name: v for name, v in self.headers.items() if name != "Host"}
+                answer = upstream.post("/api/v1/write", content=body, headers=headers)
+                statuses.append(answer.status_code)
+            if killed:
+                kill(arrives)
+                return
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                if name.lower().startswith("x-prometheus"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Passing) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/api/v1/write", statuses
+        server.shutdown()
+        thread.join()
+
+
+Points = dict[tuple[tuple[str, str], ...], dict[int, float]]
+
+
+def stored(client: httpx.Client, scene: Scene) -> Points:
+    """Return every sample in the server, by series and instant."""
+    found = asked(client, '{instance=~".+"}[2d]', scene.first_ms // 1000 + 1)
+    return {
+        tuple(sorted(each["metric"].items())): {
+            round(at_s * 1000): float(value) for at_s, value in each["values"]
+        }
+        for each in found
+    }
+
+
+def expected(text: str) -> Points:
+    """Return every sample of a file, by series and instant."""
+    found: Points = {}
+    for line in samples(text):
+        name, labels, value, at_s = re.fullmatch(r"(\w+)\{(.*)\} (\S+) (\S+)\n", line).groups()  # type: ignore[union-attr]
+        pairs = re.findall(r'(\w+)="([^"]*)"', labels)
+        key = tuple(sorted([("__name__", name), *pairs]))
+        found.setdefault(key, {})[round(float(at_s) * 1000)] = float(value)
+    return found
 
 
 @pytest.mark.parametrize("receiver", ["3d"], indirect=True)
@@ -82,3 +163,54 @@ def test_a_server_without_one_is_refused_with_the_window_it_needs(
 
     assert done.exit_code == 1
     assert "storage.tsdb.out_of_order_time_window: " in done.output
+
+
+@pytest.mark.parametrize("receiver", ["3d"], indirect=True)
+def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
+    scene: Scene, receiver: httpx.Client
+) -> None:
+    killed: list[bool] = []
+    running: list[subprocess.Popen[str]] = []
+    said = ""
+
+    def kill(arrived: bool) -> None:  # noqa: FBT001
+        killed.append(arrived)
+        running[-1].kill()
+        running[-1].wait()
+
+    with passing(receiver, kill) as (url, statuses):
+        to = command(scene, "--remote-write", url, "--step", "18s", "--protocol", "1")
+        while not running or running[-1].returncode != 0:
+            assert len(running) == len(killed)
+            with program(*to) as process:
+                running.append(process)
+                said, _ = process.communicate(timeout=LONGEST_S)
+
+    whole = expected(scene.backfilled(step_ms=18_000))
+    assert stored(receiver, scene) == whole
+    assert set(killed) == {False, True}, said
+    requests = -(-sum(map(len, whole.values())) // 2000)
+    assert len(statuses) == requests + sum(killed)  # what arrived and was not noted comes again
+    assert set(statuses) == {204}
+
+
+def test_a_file_that_is_killed_half_way_leaves_the_one_before_and_is_whole_the_next_time(
+    scene: Scene,
+) -> None:
+    output = scene.folder / "past.om"
+    output.write_text("before", encoding="utf-8")
+    part = output.with_name("past.om.part")
+    to = command(scene, "--output", str(output), "--until", "2099-01-01", "--step", "5s")
+
+    with program(*to) as process:
+        wait_for(lambda: part.exists() and part.stat().st_size > 0, LONGEST_S, every=0.005)
+        process.kill()
+        process.wait()
+    left, before = part.exists(), output.read_text("utf-8")
+    with program(*to) as process:
+        assert process.wait(LONGEST_S) == 0
+
+    assert left
+    assert before == "before"
+    assert output.read_text("utf-8") == scene.backfilled(step_ms=5000)
+    assert not part.exists()

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -23,14 +23,6 @@ URL = "http://receiver.test/api/v1/write"
 Answer = Callable[[int], httpx.Response]
 Handler = Callable[[httpx.Request], httpx.Response]
 Key = tuple[tuple[str, str], ...]
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
-    made.live()
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +134,7 @@ def sent(
         async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client:
             sender.append(Sender(URL, client, clock, protocol))
             await remote_write.send_all(
-                lambda: past.families(kinds),
+                past.families(kinds),
                 sender[0],
                 progress,
                 lambda _: None,

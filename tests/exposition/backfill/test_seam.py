@@ -8,6 +8,7 @@ import pytest
 from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS
 from tests.dashboards.live import Server, asked
+from tests.dashboards.promtool import Build, needed
 from tests.exposition.backfill.scene import END_MS, Scene, samples
 from tests.support.driver import scratch
 
@@ -17,6 +18,13 @@ SEEDS = range(1, 31)
 SHAPES = ("zero", "history")
 STEP_S = 300
 RECEIVED = "chatbot_messages_received_total"
+SERVERS: tuple[tuple[Build, str], ...] = (
+    ("installed", ""),
+    ("newest", ""),
+    ("newest", "st-storage,use-start-timestamps"),
+    ("newest", "created-timestamp-zero-ingestion"),
+)
+"""Which Prometheus, with what features: blocks have no start timestamps, and none is made up."""
 FIRST_MS = END_MS - 2 * DAY_MS
 """Before all that is known."""
 SINCE_MS = (END_MS - 24 * HOUR_MS, END_MS - 8 * HOUR_MS)
@@ -39,8 +47,12 @@ def lived() -> Iterator[dict[str, Scene]]:
             scene.close()
 
 
-@pytest.fixture(scope="module")
-def client(lived: dict[str, Scene]) -> Iterator[httpx.Client]:
+@pytest.fixture(
+    scope="module", params=SERVERS, ids=[f"{build} {features}" for build, features in SERVERS]
+)
+def client(request: pytest.FixtureRequest, lived: dict[str, Scene]) -> Iterator[httpx.Client]:
+    build, features = request.param
+    needed("prometheus", build)
     with scratch() as folder:
         file = folder / "all.om"
         with file.open("w", encoding="utf-8") as out:
@@ -48,7 +60,7 @@ def client(lived: dict[str, Scene]) -> Iterator[httpx.Client]:
                 out.writelines(samples(scene.backfilled([PastKind.COUNTERS])))
                 out.writelines(scene.scraped)
             out.write("# EOF\n")
-        server = Server(folder, STEP_S)
+        server = Server(folder, STEP_S, build, features)
         server.load([file])
         with server.running() as found:
             yield found

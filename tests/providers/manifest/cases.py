@@ -95,6 +95,7 @@ CASES = {
             own_faults={
                 ("conversations", "repeated_cursor"): Truncated,
                 ("conversations", "fewer_than_total"): Truncated,
+                ("conversations", "renamed_field"): SchemaError,  # the time
             },
             reasons={"known series": FIELDS},
         ),

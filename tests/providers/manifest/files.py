@@ -71,6 +71,7 @@ def target(manifest: LoadedManifest, **settings: Any) -> Target:
     """Return a target that the manifest describes."""
     secrets = {name: f"the-{name}" for name in manifest.secrets}
     own: dict[str, Any] = {"name": "shop", "provider": "manifest", "secrets": secrets}
+    own["variables"] = {n: "x" for n, v in manifest.settings.variables.items() if v.default is None}
     return build_target(**own | {"manifest": manifest} | settings)
 
 

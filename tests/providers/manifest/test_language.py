@@ -3,14 +3,17 @@
 import copy
 import re
 from contextlib import suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from exporter.errors import ProviderError, SettingsError
 from exporter.providers.manifest import loader
@@ -178,13 +181,25 @@ ODD: list[Any] = [
 PLACES = {path.stem: (path, paths(yaml.safe_load(path.read_text("utf-8")))) for path in FILES}
 
 
-def positions(document: Any) -> list[tuple[int, int]]:
-    """Return where a manifest is wrong; any other error is raised."""
+def alike() -> dict[Any, list[Any]]:
+    """Return every value of the manifests by its key, so that one may take the place of another."""
+    found: dict[Any, list[Any]] = {}
+    for path, places in PLACES.values():
+        document = yaml.safe_load(path.read_text("utf-8"))
+        for place in filter(None, places):
+            found.setdefault(place[-1], []).append(reduce(getitem, place, document))
+    return found
+
+
+ALIKE = alike()
+
+
+def taken(document: Any) -> tuple[LoadedManifest | None, list[tuple[int, int]]]:
+    """Return a manifest, or where it is wrong; any other error is raised."""
     try:
-        loader.loads(yaml.safe_dump(document).encode())
+        return loader.loads(yaml.safe_dump(document).encode()), []
     except SettingsError as error:
-        return [(each.line, each.column) for each in error.problems]
-    return []
+        return None, [(each.line, each.column) for each in error.problems]
 
 
 @examples(100)
@@ -194,10 +209,17 @@ def test_any_value_in_any_place_of_a_manifest_is_taken_or_named(data: st.DataObj
     document = yaml.safe_load(path.read_text("utf-8"))
     for _ in range(data.draw(st.integers(1, 2))):
         place = data.draw(st.sampled_from(places))
+        values = data.draw(st.sampled_from([ODD, ALIKE.get(place[-1] if place else "", ODD)]))
         with suppress(KeyError, IndexError, TypeError, AttributeError):  # gone since the first
-            document = replaced(copy.deepcopy(document), place, data.draw(st.sampled_from(ODD)))
+            document = replaced(copy.deepcopy(document), place, data.draw(st.sampled_from(values)))
 
-    assert all(min(place) >= 1 for place in positions(document))
+    manifest, wrong = taken(document)
+
+    event("refused" if manifest is None else "taken")
+    assert all(min(position) >= 1 for position in wrong)
+    if manifest is not None:
+        with suppress(ValidationError):  # its variables may be where these values cannot be
+            assert CANARY not in error_of(manifest, data.draw(st.one_of(*ANSWERS.values())))
 
 
 SAFE = st.text(min_size=1, max_size=12)

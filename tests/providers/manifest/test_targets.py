@@ -395,6 +395,16 @@ def test_rows_of_a_range_cover_its_day_exactly() -> None:
             readings(loaded(query), Api({"data": wrong}), window)
 
 
+def test_a_range_may_be_one_object_without_a_list() -> None:
+    count = {SENT: {"value": "answer.data.sent"}}
+    query: dict[str, Any] = {"shape": "range", "missing": None, "at": None, "rows": None}
+
+    found = readings(loaded(query | {"count": count}), Api({"data": {"sent": 4}}))
+
+    assert counts(found) == {-3: 4, -2: 4, -1: 4}
+    assert "rows is missing" in problems({"rows": None})
+
+
 def test_what_is_expected_must_hold_and_what_is_excluded_does_not_count() -> None:
     answer = {
         "data": [row(-3, sent=1, currency="usd"), row(-2, sent=2, currency="usd", kind="test")]

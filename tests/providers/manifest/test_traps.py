@@ -8,6 +8,7 @@ import pytest
 
 from exporter.errors import SchemaError, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from exporter.providers.base.times import parse_instant
 from tests.providers.manifest.files import (
     COST,
     HOURS,
@@ -34,6 +35,15 @@ def test_1_the_time_is_in_the_parent() -> None:
     data = [row(hour, results=[{"sent": 1}, {"sent": hour + 4}]) for hour in (-3, -2, -1)]
 
     assert counts(readings(loaded(query), Api({"data": data}))) == {-3: 2, -2: 3, -1: 4}
+
+
+@pytest.mark.parametrize("value", ["hour.sent", "answer.sent", "row.sent + hour.sent"])
+def test_1_a_number_of_the_parent_is_not_counted_for_each_child(value: str) -> None:
+    query = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
+    alone = query | {"rows": query["rows"][:1], "count": {SENT: {"value": "hour.sent"}}}
+
+    assert "each row would count it again" in problems(query | {"count": {SENT: {"value": value}}})
+    assert problems(alone) == ""
 
 
 @pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
@@ -219,6 +229,70 @@ def test_12_a_distinct_count_does_not_add_up() -> None:
         readings(loaded(two_bots), Api(twice))
 
 
+TRAILING = {"value": "row.users", "class": "level", "window": "trailing_7d"}
+
+
+def test_12_a_trailing_count_is_a_level_that_each_bucket_has() -> None:
+    gauge = {"gauge": {"chatbot_active_users": TRAILING}, "count": None}
+    answer = {"data": [row(hour, users=5) for hour in (-3, -2, -1)]}
+
+    (found,) = readings(loaded(gauge), Api(answer))
+
+    assert {each.series[1][-1] for each in found.levels} == {"trailing_7d"}
+    for changes, problem in (
+        ({"class": "distinct"}, "a trailing value is class: level"),
+        ({"class": "average"}, "a trailing value is class: level"),
+        ({"window": "7 days"}, "gauge.chatbot_active_users.window: "),
+    ):
+        wrong = {"gauge": {"chatbot_active_users": TRAILING | changes}, "count": None}
+        assert problem in problems(wrong)
+    assert "window.bucket: expected 1h or 1d; a number of trailing" in problems(
+        {"window": {"bucket": "7d"}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("bucket", "zone", "problem"),
+    [
+        ("1d", "Europe/Berlin", "days must be those of UTC; read hours"),
+        ("1h", "Asia/Kolkata", "its hours do not begin with those of UTC"),
+        ("1h", "Australia/Lord_Howe", "its hours do not begin with those of UTC"),
+        ("1h", "Europe/Berlin", ""),
+    ],
+)
+def test_buckets_of_another_zone_are_hours_or_refused(bucket: str, zone: str, problem: str) -> None:
+    wrong = problems({"window": {"bucket": bucket, "timezone": zone, "end": "exclusive"}})
+
+    assert wrong == "" if not problem else f"window.timezone: {problem}" in wrong
+
+
+def test_days_that_begin_elsewhere_are_drift() -> None:
+    rows = [{"at": f"2026-03-0{day}T00:00:00+01:00", "sent": day} for day in (1, 2)]
+    query = {"at": "row.at|iso", "window": {"bucket": "1d", "end": "exclusive"}, "missing": "zero"}
+
+    (found,) = readings(loaded(query), Api({"data": rows}), DAY)
+
+    assert found.drift == {"unexpected_type": 1}
+
+
+def test_the_hour_that_a_clock_change_repeats_counts_in_the_first_of_both() -> None:
+    end_ms = parse_instant("2026-10-25T03:00:00Z")
+    rows = [{"at": f"2026-10-25 0{hour}", "sent": 1, "bot": "a"} for hour in (2, 2, 3)]
+    query = {
+        "at": "row.at|strptime:%Y-%m-%d %H",
+        "missing": "zero",
+        "window": {"timezone": "Europe/Berlin", "end": "exclusive"},
+    }
+    labels, window = {"labels": {"project": "row.bot"}}, Window(end_ms - 3 * HOUR_MS, end_ms)
+
+    (found,) = readings(loaded(query | labels), Api({"data": rows}), window, end_ms)
+
+    assert [(at_ms - end_ms) // HOUR_MS for _, at_ms, _ in found.counts] == [-3, -1]
+    assert [value for _, _, value in found.counts] == [2, 1]
+    with pytest.raises(SchemaError, match="a bucket came twice"):
+        readings(loaded(query), Api({"data": rows}), window, end_ms)
+
+
 def test_13_a_running_total_is_refused() -> None:
     rule = {"value": "row.total", "class": "cumulative"}
 
@@ -281,16 +355,47 @@ def test_an_empty_page_with_a_cursor_is_not_the_end(kind: str) -> None:
     assert len(api.requests) == 3  # the last one leads to itself
 
 
-@pytest.mark.parametrize(
-    ("answer", "drift"), [({"nextpage": 2}, {"missing": 1}), ({"next": None}, {})]
-)
-def test_a_full_page_without_its_cursor_is_drift(
-    answer: dict[str, Any], drift: dict[str, int]
-) -> None:
-    (found,) = readings(loaded({"pages": NEXT | {"size": 3}}), Api(THREE | answer))
+DEEP = {"kind": "cursor", "from": "meta.next", "send": "page"}
+LINKS = {"kind": "link_header"}
 
-    assert found.drift == drift
-    assert bool(found.notes) is bool(drift)
+
+def limited(limit: Any) -> dict[str, Any]:
+    """Return a request that asks for ``limit`` items."""
+    return {"request": QUERY["request"] | {"params": QUERY["request"]["params"] | {"n": limit}}}
+
+
+@pytest.mark.parametrize(
+    ("pages", "answer", "more", "missing"),
+    [
+        (NEXT | {"size": 3}, {"nextpage": 2}, {}, 1),
+        (NEXT | {"size": 3}, {"next": None}, {}, 0),
+        (NEXT | {"size": 4}, {"nextpage": 2}, limited(3), 0),
+        (NEXT, {"nextpage": 2}, limited(3), 1),
+        (NEXT, {"nextpage": 2}, limited("3"), 1),
+        (NEXT, {"nextpage": 2}, limited(4), 0),
+        (NEXT, {"data": [], "nextpage": 2}, limited(0) | {"missing": "zero"}, 0),
+        (NEXT | {"more": "more"}, {"nextpage": 2}, {}, 1),
+        (LINKS, {}, limited(3), 1),
+        (LINKS, {}, {}, 0),
+        (DEEP, {"data2": {"next": 2}}, {}, 1),
+        (DEEP | {"size": 4}, {"data2": {"next": 2}}, {}, 0),
+        (DEEP, {"meta": {}}, {}, 0),
+        (DEEP, {"meta": None}, {}, 0),
+    ],
+)
+def test_a_first_page_that_looks_full_or_has_no_place_for_its_cursor_is_drift(
+    pages: dict[str, Any], answer: dict[str, Any], more: dict[str, Any], missing: int
+) -> None:
+    (found,) = readings(loaded({"pages": pages} | more), Api(THREE | answer))
+
+    assert found.drift == ({"missing": missing} if missing else {})
+    assert bool(found.notes) >= bool(missing)
+
+
+@pytest.mark.parametrize("parent", ["text", 3, []])
+def test_a_cursor_whose_parent_is_no_object_is_a_changed_answer(parent: Any) -> None:
+    with pytest.raises(SchemaError, match="meta"):
+        readings(loaded({"pages": DEEP}), Api(THREE | {"meta": parent}))
 
 
 def test_a_first_read_needs_the_fields_that_its_series_have() -> None:
@@ -359,6 +464,11 @@ def test_a_window_relative_to_now_is_refused() -> None:
         ({"missing": "zero"}, "nothing shows that an answer is complete"),
         ({"window": {"end": "unstated"}}, "whether the end of the window is included"),
         ({"window": {"end": "exclusive", "lookback": "1h", "settle": "2h"}}, "shorter than settle"),
+        ({"missing": "zero", "pages": NEXT}, "nothing would show that pages.from is wrong"),
+        ({"missing": "zero", "pages": NEXT} | limited(50), ""),
+        ({"missing": "zero", "pages": NEXT | {"size": 50}}, ""),
+        ({"missing": "zero", "pages": NEXT | {"more": "more"}}, ""),
+        ({"missing": "zero", "pages": NEXT, "complete": {"total": "n"}}, ""),
     ],
 )
 def test_what_is_valid_but_risky_is_a_warning(query: dict[str, Any], warning: str) -> None:

@@ -1,0 +1,160 @@
+"""Problems of a manifest at their positions, and the checks of what its requests say."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from exporter.config.source import Path as Steps
+from exporter.config.source import Source
+from exporter.config.values import check_url, suggestion
+from exporter.errors import SettingsProblem
+from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.providers.manifest.expressions import ExpressionError
+from exporter.providers.manifest.instants import has_whole_hours
+from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
+from exporter.providers.manifest.program import EACH
+from exporter.providers.manifest.templates import (
+    check_header,
+    check_path,
+    leaves,
+    names,
+)
+
+_NEEDED = {
+    "bearer": ("token",),
+    "basic": ("username",),
+    "header": ("header", "token"),
+    "query": ("param", "token"),
+    "oauth2_client_credentials": ("token_url", "client_id", "client_secret"),
+    "none": (),
+}
+_OPTIONAL = {"basic": {"password"}, "oauth2_client_credentials": {"scope"}}
+_SECRET = ("token", "password", "client_secret")
+
+Names = Mapping[str, Collection[str]]
+"""What a text may name, by root; of ``secrets`` and ``window`` any name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problems:
+    """Collects in ``found`` what is wrong with a file, in the part of it at ``base``."""
+
+    source: Source
+    found: list[SettingsProblem]
+    base: Steps = ()
+
+    def within(self, *steps: str) -> "Problems":
+        """Return the same collection for a part of the file."""
+        return Problems(self.source, self.found, (*self.base, *steps))
+
+    def add(self, steps: Steps, problem: str, hint: str = "", *, key: bool = False) -> None:
+        """Note a problem of a value, or with ``key`` of a key."""
+        whole = (*self.base, *steps)
+        at = self.source.keys.get(whole) if key else None
+        self.found.append(self.source.problem(whole, problem, hint, at=at))
+
+    def attempt(self, steps: Steps, check: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what ``check`` returns; None and a problem where it raises ``ExpressionError``."""
+        try:
+            return check(*arguments)
+        except ExpressionError as error:
+            self.add(steps, str(error), error.hint)
+            return None
+
+    def names_in(self, steps: Steps, value: Any, known: Names) -> set[tuple[str, str]]:
+        """Return the names in all texts of ``value``; note those that are not ``known``."""
+        used = set()
+        for place, text in leaves(value):
+            at = (*steps, *place)
+            for root, name in self.attempt(at, names, text) or () if isinstance(text, str) else ():
+                used.add((root, name))
+                if root not in known:
+                    hint = "only in auth, headers and the body" if root == "secrets" else ""
+                    self.add(at, f"{root}.{name} cannot be used here", hint)
+                elif root in ("variables", EACH) and name not in known[root]:
+                    hint = suggestion(name, known[root]) or f"declare it under {root}"
+                    self.add(at, f"no such name: {root}.{name}", hint)
+        return used
+
+
+def check_account(problems: Problems, manifest: Manifest) -> set[str]:
+    """Check what all requests share, and how they are signed; return the secrets they name."""
+    auth = manifest.auth
+    known: Names = {"variables": manifest.variables, "secrets": ()}
+    for name in manifest.headers:
+        problems.attempt(("headers", name), check_header, name)
+    if auth.header is not None:
+        problems.attempt(("auth", "header"), check_header, auth.header)
+    _check_auth_keys(problems, auth)
+    used = problems.names_in(("headers",), manifest.headers, known)
+    for name in (*_SECRET, "username", "client_id"):
+        text = getattr(auth, name)
+        named_here = problems.names_in(("auth", name), text, known)
+        if text and name in _SECRET and "secrets" not in {root for root, _ in named_here}:
+            problems.add(("auth", name), "literal secret", "write secrets.NAME")
+        used |= named_here
+    return {name for root, name in used if root == "secrets"}
+
+
+def _check_auth_keys(problems: Problems, auth: ManifestAuth) -> None:
+    needed, given = _NEEDED[auth.kind], auth.model_fields_set - {"kind"}
+    for name in needed:
+        if getattr(auth, name) is None:
+            problems.add(("auth", name), "missing", f"{auth.kind} needs {', '.join(needed)}")
+    for name in sorted(given - {*needed} - _OPTIONAL.get(auth.kind, set())):
+        problems.add(("auth", name), f"not used by {auth.kind}")
+    if auth.token_url is not None and not auth.token_url.startswith("/"):
+        try:
+            check_url(auth.token_url)
+        except PydanticCustomError as error:
+            problems.add(("auth", "token_url"), error.message())
+
+
+def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> None:
+    """Check what one request covers; a ``budget`` needs one request a poll."""
+    window = query.window
+    if window.bucket not in (HOUR_MS, DAY_MS):
+        hint = "a number of trailing days that each bucket has is a gauge of class: level"
+        problems.add(("window", "bucket"), "expected 1h or 1d", hint)
+    if window.bucket == DAY_MS and window.timezone != "UTC":
+        hint = "read hours, whose days the exporter adds up in any zone"
+        problems.add(("window", "timezone"), "days must be those of UTC", hint)
+    elif not has_whole_hours(window.timezone):
+        hint = "write UTC where the API can answer in it"
+        problems.add(("window", "timezone"), "its hours do not begin with those of UTC", hint)
+    if window.max_span is not None and window.max_span % window.bucket:
+        problems.add(("window", "max_span"), "not a whole number of buckets")
+    poll, span = window.lookback + window.bucket, window.max_span
+    several = {
+        "pages": query.pages.kind != "none",
+        "shape": query.shape == "range",
+        "window": span is not None and poll > span,
+    }
+    for name in (name for name, makes in several.items() if makes and budget):
+        words = f"rate.budget needs one call per poll, and {name} makes several"
+        problems.add((name,), words, "use rate.requests_per_second")
+
+
+def check_request(problems: Problems, query: ManifestQuery, variables: Collection[str]) -> set[str]:
+    """Check every text of a request; return the secrets that it names."""
+    request, base, before = query.request, ("request",), len(problems.found)
+    for name in request.headers:
+        problems.attempt((*base, "headers", name), check_header, name)
+    problems.attempt((*base, "path"), check_path, request.path)
+    if request.body is not None and request.method == "GET":
+        problems.add((*base, "body"), "a GET has no body", "write method: POST")
+    given: Names = {"variables": variables, EACH: query.for_each}
+    window, secrets = {"window": ()}, {"secrets": ()}
+    headers = problems.names_in((*base, "headers"), request.headers, {**given, **secrets})
+    used = problems.names_in((*base, "path"), request.path, given)
+    used |= problems.names_in((*base, "params"), request.params, {**given, **window})
+    used |= problems.names_in((*base, "body"), request.body, {**given, **window, **secrets})
+    if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
+        hint = "counts need fixed bounds: send window.start and window.end"
+        problems.add(base, "the request does not say which window it asks for", hint)
+    for name in query.for_each:
+        if (EACH, name) not in used:
+            problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
+    return {name for root, name in used | headers if root == "secrets"}

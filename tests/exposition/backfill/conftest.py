@@ -1,0 +1,15 @@
+"""A scene that has lived, for the tests that only read it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.exposition.backfill.scene import Scene
+
+
+@pytest.fixture(scope="package")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
+    made.live()
+    yield made
+    made.close()
