@@ -1,6 +1,5 @@
 """Real processes: exporters on one PostgreSQL, vendors that log, and who scrapes them in turn."""
 
-import json
 import os
 import random
 import signal
@@ -10,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -24,12 +22,14 @@ from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from tests.e2e.processes import CLOCK, ROOT, free_port, wait_for
 from tests.faults.bench import happened
+from tests.replicas import shifted
 from tests.replicas.checks import Outage, Scrape, SentRequest, parsed
+from tests.replicas.shifted import FILE
 from tests.replicas.vendors import logged
 from tests.support.postgresql import PASSWORD, Pooler, PostgreSQL, Way, way_to
 from tests.support.served import ServedVendors, document
 
-LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+LAUNCHER = Path(shifted.__file__)
 FAMILIES = {
     "flowxo": {"chatbot_messages_received_total", "chatbot_messages_sent_total"},
     "inkeep": {"chatbot_conversations_started_total"},
@@ -68,29 +68,25 @@ class Replica:
         (self.folder / f"{self.name}.yaml").write_text(yaml.safe_dump(given), "utf-8")
 
     def start(self) -> None:
-        """Start the process; its clock goes wrong with the file that libfaketime reads."""
+        """Start the process; its machine's clock is ahead by what a file says."""
         self.step(self.ahead_s)
-        faked = {
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self._time),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "exporter", "run", "--config", f"{self.name}.yaml"],
+                [sys.executable, "-P", str(LAUNCHER), "run", "--config", f"{self.name}.yaml"],
                 cwd=self.folder, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(self.root)} | (faked if LIBRARY.exists() else {}),
+                env=os.environ | {"PYTHONPATH": str(self.root), FILE: str(self._ahead)},
             )  # fmt: skip
 
     @property
-    def _time(self) -> Path:
-        return self.folder / f"{self.name}.time"
+    def _ahead(self) -> Path:
+        return self.folder / f"{self.name}.ahead"
 
     def step(self, ahead_s: int) -> None:
         """Set the machine's clock."""
         self.ahead_s = ahead_s
-        self._time.write_text(f"{ahead_s:+d}s\n", "utf-8")
+        written = self._ahead.with_suffix(".new")
+        written.write_text(str(ahead_s), "utf-8")
+        written.replace(self._ahead)  # at once: it may be read at any time
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, and wait for its end where it ends."""
@@ -104,12 +100,15 @@ class Replica:
         """Return what the process has logged."""
         return (self.folder / f"{self.name}.log").read_text("utf-8")
 
-    def measured_ahead_s(self) -> float:
-        """Return how far ahead the clock was by which the last line of the log is dated."""
-        file = self.folder / f"{self.name}.log"
-        line = json.loads(self.log.splitlines()[-1])
-        dated = datetime.fromisoformat(line["timestamp"])
-        return dated.timestamp() - file.stat().st_mtime
+    @property
+    def runs(self) -> bool:
+        """Say whether the process has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def answers(self) -> bool:
+        """Say whether it answers a scrape; fail where the process has ended."""
+        assert self.runs, f"{self.name} has ended: {self.log[-2_000:]}"
+        return self.scrape() is not None
 
     def ask(self, path: str, method: str = "GET") -> int | None:
         """Return the status of an answer; None where there is none."""
@@ -228,9 +227,8 @@ def _settings(folder: Path, vendors: ServedVendors, replica: str) -> dict[str, A
 def _end(made: Cluster) -> None:
     for replica in made.replicas:
         replica.client.close()
-        if replica.process is not None and replica.process.poll() is None:
-            replica.process.kill()
-            replica.process.wait()
+        if replica.runs:
+            replica.send(signal.SIGKILL)
 
 
 def shown_by(replica: Replica) -> Scrape:

@@ -96,7 +96,7 @@ def reload(made: Cluster, replica: Replica, seconds: float) -> None:
     began_s = CLOCK.monotonic()
     for number, each in enumerate([replica, *(r for r in made.replicas if r is not replica)]):
         each.write(settle=f"{1 + int(began_s) % 40}h")
-        if each.process is not None and each.process.poll() is None:
+        if each.runs:
             each.ask("/-/reload", "POST")
         pause(seconds if number == 0 else 0)
     _noted(made, replica, "reload", began_s)
@@ -214,7 +214,7 @@ def together(made: Cluster, *broken: tuple[str, int, float]) -> None:
 
 def _started(made: Cluster, replica: Replica, kind: str, began_s: float) -> None:
     replica.start()
-    wait_for(lambda: replica.scrape() is not None, STARTS_WITHIN_S)
+    wait_for(replica.answers, STARTS_WITHIN_S)
     _noted(made, replica, kind, began_s)
 
 

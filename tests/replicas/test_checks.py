@@ -1,9 +1,13 @@
 """Each checker finds what breaks its rule, on a forged log, and nothing on a right one."""
 
+from pathlib import Path
+
 import pytest
 
+from exporter.clock import SystemClock
 from tests.replicas import checks
 from tests.replicas.checks import Outage, Scrape, SentRequest
+from tests.replicas.shifted import shift
 
 OF_A_PROCESS = ("process_cpu_seconds_total", "chatbot_exporter_polls_total")
 SERIES = 'chatbot_messages_received_total{target="a"}'
@@ -80,3 +84,14 @@ def test_a_target_that_nobody_takes_over() -> None:
     assert len(checks.late(requests, [killed], 35)) == 1
     assert checks.late(requests, [killed, down], 35) == []
     assert checks.takeovers(requests, [killed, down]) == {"kill": [37.5]}
+
+
+def test_a_machine_whose_clock_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = SystemClock()
+    monkeypatch.setattr(SystemClock, "now_ms", SystemClock.now_ms)
+    before_ms, file = right.now_ms(), tmp_path / "ahead"
+    shift(file)
+
+    for ahead_s in (90, -90):
+        file.write_text(str(ahead_s), "utf-8")
+        assert 0 <= right.now_ms() - before_ms - ahead_s * 1000 < 60_000
