@@ -4,10 +4,17 @@ Instants are seconds of the harness's monotonic clock.
 """
 
 import re
-from collections import defaultdict
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
+
+ALONE_S = 15.0
+"""How long a replica may take until it shows series again; it may wait for a silent connection."""
+TOGETHER_S = 40.0
+"""How long all may take on a new run of the database: up to 30 s they wait for each other."""
 
 Series = str
 """A sample's name with its labels, as the page writes it."""
@@ -43,6 +50,11 @@ class Scrape:
         """Say whether the page has series of the process only."""
         return not any(is_of_a_target(series) for series in self.samples)
 
+    def of_targets(self) -> Self:
+        """Return it without the series of the process, which are most of them."""
+        kept = {n: v for n, v in self.samples.items() if is_of_a_target(n) or is_counter(n)}
+        return replace(self, samples=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -61,7 +73,7 @@ def parsed(page: str) -> dict[Series, float]:
         if found := _LINE.match(line):
             series, value = found.groups()
             assert series not in samples, f"twice on one page: {series}"
-            samples[series] = float(value)
+            samples[sys.intern(series)] = float(value)
     return samples
 
 
@@ -145,12 +157,29 @@ def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str
     ]
 
 
-def during(scrape: Scrape, outages: Iterable[Outage], after_s: float) -> bool:
-    """Say whether something was broken at a scrape, or until ``after_s`` before."""
-    return any(
-        each.began_s <= scrape.ended_s and scrape.began_s <= each.ended_s + after_s
+def is_calm(it: Scrape | Outage, outages: Iterable[Outage]) -> bool:
+    """Say whether nothing else was broken at the time of ``it``, or lately."""
+    return not any(
+        each is not it
+        and each.began_s <= it.ended_s
+        and it.began_s <= each.ended_s + (ALONE_S if each.replica else TOGETHER_S)
         for each in outages
     )
+
+
+def often_blind(
+    scrapes: Iterable[Scrape], outages: Sequence[Outage], least_share: float
+) -> list[str]:
+    """Return replicas that showed series in less than ``least_share`` of the scrapes in calm."""
+    seen: defaultdict[str, Counter[bool]] = defaultdict(Counter)
+    for each in scrapes:
+        if is_calm(each, [o for o in outages if o.replica in {"", each.replica}]):
+            seen[each.replica][each.is_blind] += 1
+    return [
+        f"{replica}: {number[True]} of {number.total()} scrapes in calm were blind"
+        for replica, number in seen.items()
+        if number[False] < least_share * number.total()
+    ]
 
 
 def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dict[str, list[float]]:

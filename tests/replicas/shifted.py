@@ -18,8 +18,8 @@ def shift(file: Path) -> None:
     """Let the machine's wall clock be ahead by the seconds in ``file``, whenever it is read."""
     right = SystemClock.now_ms
 
-    def now_ms(clock: SystemClock) -> int:
-        return right(clock) + int(file.read_text("utf-8")) * MILLISECONDS
+    def now_ms(self: SystemClock) -> int:
+        return right(self) + int(file.read_text("utf-8")) * MILLISECONDS
 
     SystemClock.now_ms = now_ms  # type: ignore[method-assign]
 

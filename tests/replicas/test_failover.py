@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import CLOCK, pause, wait_for
+from tests.e2e.processes import CLOCK, pause
 from tests.replicas.checks import Outage
-from tests.replicas.cluster import STARTS_WITHIN_S, cluster, traffic, wait_until_polled
+from tests.replicas.cluster import cluster, observed, traffic
 from tests.replicas.test_mix import verify
 from tests.support.postgresql import server, standby_of
 
@@ -27,9 +27,7 @@ def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> 
         primary = stack.enter_context(server())
         standby = stack.enter_context(standby_of(primary, synchronous=synchronous))
         made = stack.enter_context(cluster(tmp_path, primary, standby, number=2))
-        wait_for(lambda: len({each.replica for each in made.scrapes}) == 2, STARTS_WITHIN_S)
-        wait_until_polled(made)
-        since_ms = made.vendors.clock.now_ms()
+        stack.enter_context(observed(made, tmp_path))
 
         with traffic(made, random.Random(1)):  # noqa: S311 - what happens at the vendors
             pause(5)
@@ -44,4 +42,4 @@ def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> 
             made.outages.append(Outage("", "failover", began_s, CLOCK.monotonic()))
             pause(20)
 
-        verify(made, since_ms)
+        verify(made)
