@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -39,7 +39,7 @@ class Slow:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.clock = VirtualClock()
-        self.ledger: Any = SharedLedger()
+        self.ledger = cast("Any", SharedLedger())
         self.telemetry = Telemetry("test")
         families = {family.name: family for family in FAMILIES}
         unused: Any = None
