@@ -5,7 +5,7 @@ Instants are seconds of the harness's monotonic clock.
 
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -167,19 +167,14 @@ def is_calm(it: Scrape | Outage, outages: Iterable[Outage]) -> bool:
     )
 
 
-def often_blind(
-    scrapes: Iterable[Scrape], outages: Sequence[Outage], least_share: float
-) -> list[str]:
-    """Return replicas that showed series in less than ``least_share`` of the scrapes in calm."""
-    seen: defaultdict[str, Counter[bool]] = defaultdict(Counter)
-    for each in scrapes:
-        if is_calm(each, [o for o in outages if o.replica in {"", each.replica}]):
-            seen[each.replica][each.is_blind] += 1
-    return [
-        f"{replica}: {number[True]} of {number.total()} scrapes in calm were blind"
-        for replica, number in seen.items()
-        if number[False] < least_share * number.total()
-    ]
+def blind_in_calm(scrapes: Sequence[Scrape], outages: Sequence[Outage]) -> tuple[int, int]:
+    """R10: return how many scrapes were blind though nothing was broken, and of how many."""
+    of_replica = {
+        name: [each for each in outages if each.replica in {"", name}]
+        for name in {each.replica for each in scrapes}
+    }
+    calm = [each for each in scrapes if is_calm(each, of_replica[each.replica])]
+    return sum(each.is_blind for each in calm), len(calm)
 
 
 def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dict[str, list[float]]:
