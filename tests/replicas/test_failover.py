@@ -15,6 +15,7 @@ from tests.support.postgresql import server, standby_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1_200),
     pytest.mark.skipif(shutil.which("initdb") is None, reason="no PostgreSQL on this machine"),
 ]
 ONLY_STRICT = pytest.mark.skipif(not STRICT, reason="the easier one: `make test-replicas` runs it")

@@ -35,6 +35,7 @@ from tests.support.postgresql import pgbouncer, server
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(1_200),  # two minutes on a machine that does nothing else
     pytest.mark.skipif(
         not (shutil.which("initdb") and shutil.which("pgbouncer")),
         reason="no PostgreSQL or no pgbouncer on this machine",
