@@ -144,6 +144,11 @@ def inexact(
     ]
 
 
+def increase(samples: Iterable[float]) -> float:
+    """Return by how much a counter rose, as Prometheus sees it: one that fell began at 0 again."""
+    return sum(after - before if after >= before else after for before, after in pairwise(samples))
+
+
 def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str]:
     """R10: return pages with series of a target of replicas that were cut off from the ledger."""
     cut = [each for each in outages if each.kind == "cut"]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import cycle, pairwise
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.e2e.processes import CLOCK, ROOT, free_port, wait_for
 from tests.e2e.test_prometheus import Prometheus, prometheus
 from tests.faults.bench import happened
 from tests.replicas import shifted
-from tests.replicas.checks import Outage, Scrape, parsed
+from tests.replicas.checks import Outage, Scrape, increase, parsed
 from tests.replicas.shifted import FILE
 from tests.replicas.vendors import VendorLog, logged
 from tests.support.postgresql import PASSWORD, Pooler, PostgreSQL, Way, way_to
@@ -47,6 +48,7 @@ QUERIES = 6
 STARTS_WITHIN_S = 240
 SCRAPE_EVERY_S = 0.15
 LONGER_THAN_ALL = "3h"
+NO_LEDGER = re.compile("check that the server runs|the ledger (refused|has another server)")
 
 
 @dataclass(slots=True)
@@ -111,8 +113,11 @@ class Replica:
         return self.process is not None and self.process.poll() is None
 
     def answers(self) -> bool:
-        """Say whether it answers a scrape; fail where the process has ended."""
-        assert self.runs, f"{self.name} has ended: {self.log[-2_000:]}"
+        """Say whether it answers a scrape; start it again where the database let it not start."""
+        if not self.runs:
+            why = self.log.splitlines()[-1]
+            assert NO_LEDGER.search(why), f"{self.name} has ended: {self.log[-2_000:]}"
+            self.start()
         return self.scrape() is not None
 
     def ask(self, path: str, method: str = "GET") -> int | None:
@@ -309,15 +314,8 @@ def observed(made: Cluster, folder: Path) -> Iterator[None]:
 def increases(made: Cluster) -> dict[str, float]:
     """Return by how much Prometheus saw the counters rise, named as ``Cluster.truth`` names them."""
     assert made.prometheus is not None
-    found = {name: made.prometheus.series(name, LONGER_THAN_ALL) for name in made.truth()}
-    return {
-        name: sum(
-            after - before if after >= before else after
-            for series in each
-            for before, after in pairwise(series)
-        )
-        for name, each in found.items()
-    }
+    series = {name: made.prometheus.series(name, LONGER_THAN_ALL) for name in made.truth()}
+    return {name: sum(map(increase, each)) for name, each in series.items()}
 
 
 @contextmanager

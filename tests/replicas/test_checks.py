@@ -71,6 +71,10 @@ def test_a_counter_that_is_not_the_truth() -> None:
     assert [text.split()[4] for text in checks.inexact(pages, {SERIES: 5.0})] == ["r2", "r3"]
 
 
+def test_a_step_back_is_counted_twice_by_prometheus() -> None:
+    assert [checks.increase(each) for each in ([0, 4, 6], [0, 4, 3, 6], [5])] == [6, 10, 0]
+
+
 def test_a_series_twice_on_a_page() -> None:
     assert checks.parsed(f"# HELP x y\n{SERIES} 1\nup 2.5\n") == {SERIES: 1.0, "up": 2.5}
     with pytest.raises(AssertionError, match="twice"):
