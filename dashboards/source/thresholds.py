@@ -53,12 +53,12 @@ class Thresholds:
     # Chosen together, so that nine in ten alerts are drops (docs/replay.md). The values change once
     # an hour, when an hour has settled: ten minutes guard against a single bad evaluation only.
     drops: tuple[Drop, ...] = (
-        Drop("Sudden", "1h", -4.2, 0.40, 15),
+        Drop("Sudden", "1h", -4.3, 0.35, 15),
         Drop("Fast", "3h", -4.2, 0.35, 30),
-        Drop("QuarterDay", "6h", -3.5, 0.60, 24),
+        Drop("QuarterDay", "6h", -3.7, 0.65, 150),
         Drop("HalfDay", "12h", -3.7, 0.80, 10, keep_firing="6h"),
-        Drop("Daily", "24h", -4.0, 0.60, 30, keep_firing="6h", newest="3h"),
-        Drop("TwoDays", "48h", -5.0, 0.55, 20, keep_firing="6h", newest="24h"),
+        Drop("Daily", "24h", -4.0, 0.60, 25, keep_firing="6h", newest="12h"),
+        Drop("TwoDays", "48h", -5.3, 0.55, 20, keep_firing="6h", newest="24h"),
     )
     full_weeks: int = 4  # of history; with fewer, an alert is provisional
     fallback: Share = Share("Fallback", "fallbacks", "messages_received", 6)

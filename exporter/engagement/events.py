@@ -6,6 +6,7 @@ from itertools import groupby
 from statistics import median
 from typing import NamedTuple
 
+from exporter.engagement.hours import WEEK_H
 from exporter.engagement.scale import HIGH, LOW, distance, share
 
 OFF = 3.5
@@ -14,28 +15,44 @@ HIGH_AT_FIRST = 2.5
 """The same as a share of the usual, while there are fewer than three such quarters."""
 QUARTER_H = 6
 LEAST_KNOWN_H = 4
+LEVEL_MOST = 4.0
+"""A week is at most this many times as busy as the usual one, or as quiet; more is an event."""
 
 
 class _Quarter(NamedTuple):
-    """A quarter of one day: its place in the week, its hours ``[start, end)``, its mean count."""
+    """A quarter of one day: its place in the week, its hours ``[start, end)``, its count.
+
+    ``week`` counts back from the newest; ``held`` is what six hours like it hold.
+    """
 
     place: int
+    week: int
     start: int
     end: int
-    mean: float
+    held: float
 
 
 def show_habit(counts: Sequence[float | None], week_hours: Sequence[int]) -> list[bool]:
-    """Return for each hour whether it is known, and neither in nor beside an unusual quarter."""
+    """Return for each hour whether it is known, and neither in nor beside an unusual quarter.
+
+    A quarter is compared with those of other weeks as if it had their level: a bot that grows has
+    no events for that.
+    """
     habit = [count is not None for count in counts]
     quarters = _quarters(counts, week_hours)
+    levels = _levels(quarters)
     by_place: dict[int, list[float]] = defaultdict(list)
     by_time_of_day: dict[int, list[float]] = defaultdict(list)
     for quarter in quarters:
-        by_place[quarter.place].append(quarter.mean)
-        by_time_of_day[quarter.place % 4].append(quarter.mean)
+        by_place[quarter.place].append(quarter.held / levels[quarter.week])
+        by_time_of_day[quarter.place % 4].append(quarter.held / levels[quarter.week])
     unusual = [
-        _is_unusual(quarter.mean, by_place[quarter.place], by_time_of_day[quarter.place % 4])
+        _is_unusual(
+            quarter.held,
+            by_place[quarter.place],
+            by_time_of_day[quarter.place % 4],
+            levels[quarter.week],
+        )
         for quarter in quarters
     ]
     for number, quarter in enumerate(quarters):
@@ -51,15 +68,30 @@ def _quarters(counts: Sequence[float | None], week_hours: Sequence[int]) -> list
         hours = list(group)
         seen = [count for hour in hours if (count := counts[hour]) is not None]
         if len(seen) >= LEAST_KNOWN_H:
-            mean = QUARTER_H * sum(seen) / len(seen)
-            found.append(_Quarter(place, hours[0], hours[-1] + 1, mean))
+            week = (len(counts) - 1 - hours[0]) // WEEK_H
+            count = QUARTER_H * sum(seen) / len(seen)
+            found.append(_Quarter(place, week, hours[0], hours[-1] + 1, count))
     return found
 
 
-def _is_unusual(mean: float, same: Sequence[float], like: Sequence[float]) -> bool:
+def _levels(quarters: Sequence[_Quarter]) -> dict[int, float]:
+    """Return how busy each week is beside the usual one: most of its quarters say so."""
+    by_place: dict[int, list[float]] = defaultdict(list)
+    for quarter in quarters:
+        by_place[quarter.place].append(quarter.held)
+    by_week: dict[int, list[float]] = defaultdict(list)
+    for quarter in quarters:
+        by_week[quarter.week].append(share(quarter.held, median(by_place[quarter.place])))
+    return {
+        week: min(max(median(shares), 1 / LEVEL_MOST), LEVEL_MOST)
+        for week, shares in by_week.items()
+    }
+
+
+def _is_unusual(count: float, same: Sequence[float], like: Sequence[float], level: float) -> bool:
     few = len(same) <= 2  # noqa: PLR2004 - a median of two tells neither from the other
-    usual = median(like if few else same)
-    off, part = distance(mean, usual, 0.15), share(mean, usual)
+    usual = level * median(like if few else same)
+    off, part = distance(count, usual, 0.15), share(count, usual)
     if few:
         return off > OFF and part > HIGH_AT_FIRST
     return abs(off) > OFF and not LOW <= part <= HIGH

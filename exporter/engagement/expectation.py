@@ -23,9 +23,10 @@ TAIL_H = WEEK_H + LAG_H
 SHIFTED_H = 12
 """Windows up to this long may be an hour off where the zone is not known."""
 
-DOUBT, DOUBT_FIRST = 0.6, 2.0
-"""Variance of an expectation after one week, in units of usual variance; the second for events
-that cannot be distinguished from a habit yet, which falls with the cube of the weeks."""
+DOUBT, DOUBT_OWN, DOUBT_FIRST = 0.6, 0.8, 2.0
+"""Variance of an expectation after one week, in units of usual variance; the second where each hour
+is expected at its own mean; the third for events that cannot be distinguished from a habit yet,
+which falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
 LONGEST_DAYS = 28.0
 
@@ -91,18 +92,18 @@ def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
     if not habitual:
         return None
     table = weekly_table(counts[:old], week_hours[:old], habit)
-    base = [table[hour] for hour in week_hours]
+    base = [table.usual[hour] for hour in week_hours]
     per_day = DAY_H * sum(c for c, h in zip(known(counts), habit, strict=False) if h) / habitual
     half_life = min(LONGEST_DAYS, SLOW_DAYS * sqrt(1 + 100 / max(per_day, 1e-9)))
     habit += [count is not None for count in counts[old:]]
     found = levels(counts, base, habit, SlowMean(half_life * DAY_H))
-    doubt = _doubt(habitual / WEEK_H)
+    habit_weeks = habitual / WEEK_H
     tail = max(0, len(counts) - TAIL_H)
     return Expectation(
-        table=tuple(table),
-        roughness=roughness(WINDOWS, counts, base, found),
+        table=table.usual,
+        roughness=roughness(WINDOWS, counts, base, found, table.own / max(1.0, habit_weeks)),
         weeks=weeks,
-        doubt=doubt,
+        doubt=_doubt(habit_weeks, table.own),
         mean=found.means[min(tail + STRETCH_H, len(counts))],
         tail_ms=hours.start_ms + tail * HOUR_MS,
         end_ms=hours.end_ms,
@@ -228,9 +229,12 @@ class _Tail:
         return sqrt(1 + self.expectation.doubt)
 
 
-def _doubt(weeks: float) -> float:
-    """Return the variance of an expectation, in units of the usual variance."""
-    return DOUBT / weeks + DOUBT_FIRST / weeks**3
+def _doubt(weeks: float, own: float) -> float:
+    """Return the variance of an expectation, in units of the usual variance.
+
+    ``own`` is which part of the table is each hour's own mean.
+    """
+    return (DOUBT + DOUBT_OWN * own) / weeks + DOUBT_FIRST / weeks**3
 
 
 def _without_holidays(

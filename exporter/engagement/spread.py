@@ -12,20 +12,30 @@ REFERENCE = 0.12
 """The roughness of the scale on which errors are measured."""
 ERRORS_H = 4 * WEEK_H
 LEAST_EXPECTED, LEAST_H = 5.0, 3 * DAY_H
-STEADY = 0.085
+STEADY = 0.075
 """Roughness of a bot of which nothing is known: no bot is taken for steadier."""
 ROUGHEST = 0.6
-SAME_WEEKS = 1.25
+SAME_WEEKS = 1.3
 """So much larger is the variance of errors in weeks that were not learnt from."""
-BOTS_DIFFER, WINDOWS_DIFFER = 0.75, 0.35
+OWN_HIDES = 0.6
+"""The part of one week's variance that is not seen where hours are expected at their own mean."""
+BOTS_DIFFER, WINDOWS_DIFFER = 0.75, 0.15
 """Standard deviations of the logarithm of bots' variances, and of windows' variances of one bot."""
 ROUGHER_MOST = 0.8
-OVERLAP = 0.5
-"""Windows overlap: together they tell about half as much as if they did not."""
+OVERLAP = 0.35
+"""Windows overlap: together they tell about a third as much as if they did not."""
 EIGHTY_IN_100 = 1.2816
 """Of normal errors so many are within this number of standard deviations."""
 UNCERTAIN = 2.2**2
 """Variance of the logarithm of a variance from one error; errors of six hours are one."""
+
+
+class _Sums(NamedTuple):
+    """Running sums over the hours: what was seen, what the table says, hours that show a habit."""
+
+    seen: Sequence[float]
+    base: Sequence[float]
+    habit: Sequence[float]
 
 
 class _Errors(NamedTuple):
@@ -41,14 +51,20 @@ class _Errors(NamedTuple):
 
 
 def roughness(
-    windows: Sequence[int], counts: Sequence[float | None], table: Sequence[float], found: Levels
+    windows: Sequence[int],
+    counts: Sequence[float | None],
+    table: Sequence[float],
+    found: Levels,
+    own: float,
 ) -> dict[int, float]:
     """Return the standard deviation beyond chance of each window, as a share of what it holds.
 
-    Learnt from the bot's own errors: of all windows together, then of each for itself.
+    Learnt from the bot's own errors: of all windows together, then of each for itself. ``own`` is
+    which part of ``table`` is each hour's own mean, divided by the weeks.
     """
-    seen, base, habit = running_sums(known(counts)), running_sums(table), running_sums(found.habit)
-    errors = {window: _errors(window, seen, base, habit, found.expected) for window in windows}
+    sums = _Sums(running_sums(known(counts)), running_sums(table), running_sums(found.habit))
+    unseen = SAME_WEEKS / (1 - OWN_HIDES * own)
+    errors = {window: _errors(window, sums, found.expected, unseen) for window in windows}
     weighed = [
         (each, 1 / (each.uncertain + (WINDOWS_DIFFER * each.rough) ** 2))
         for each in errors.values()
@@ -73,17 +89,13 @@ def _of_window(errors: _Errors | None, rougher: float) -> float:
     return min(max(own * certain, 0.0), ROUGHER_MOST)
 
 
-def _errors(
-    window: int,
-    seen: Sequence[float],
-    base: Sequence[float],
-    habit: Sequence[float],
-    level: Sequence[float],
-) -> _Errors | None:
-    """Return the errors of the last weeks, from running sums; None where there are too few.
+def _errors(window: int, sums: _Sums, level: Sequence[float], unseen: float) -> _Errors | None:
+    """Return the errors of the last weeks; None where there are too few.
 
-    Their 80th percentile stands for their spread, so that events count little.
+    Their 80th percentile stands for their spread, so that events count little. ``unseen`` is by how
+    much the variance of errors is larger in weeks that the table was not learnt from.
     """
+    seen, base, habit = sums
     last = len(seen) - 1 - DAY_H - window
     step = max(2, window // 4)
     errors, inverse = [], 0.0
@@ -97,7 +109,7 @@ def _errors(
         return None
     mean = len(errors) / inverse
     spread = max(sorted(errors)[int(0.8 * (len(errors) - 1))] / EIGHTY_IN_100, 1e-3)
-    observed = SAME_WEEKS * spread**2 * (1 + REFERENCE**2 * mean)
+    observed = unseen * spread**2 * (1 + REFERENCE**2 * mean)
     steady = 1 + STEADY**2 * mean
     return _Errors(
         excess=log(observed / steady),

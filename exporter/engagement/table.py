@@ -31,10 +31,21 @@ class _Week:
     hours: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class WeeklyTable:
+    """What to expect of each hour of the week, at level 1.
+
+    ``own`` is by how much it is each hour's own mean (1), or shared by many hours (0).
+    """
+
+    usual: tuple[float, ...]
+    own: float
+
+
 def weekly_table(
     counts: Sequence[float | None], week_hours: Sequence[int], habit: Sequence[bool]
-) -> list[float]:
-    """Return what to expect of each hour of the week, at level 1.
+) -> WeeklyTable:
+    """Return the table of the hours that show a habit.
 
     A product of weekday and hour of day; hours depart from it only as far as their counts carry.
     """
@@ -43,14 +54,19 @@ def weekly_table(
     hours = [round(number) for number in _summed([week.hours for week in weeks])]
     table, groups, weights = _separable(weeks, seen, hours)
     if not any(table):
-        return table
+        return WeeklyTable(tuple(table), 0.0)
     predicted = [each * weight for each, weight in zip(table, weights, strict=True)]
     members = [[day for day in range(7) if groups[day] == group] for group in sorted(set(groups))]
     hours_of_groups = [[d * DAY_H + h for d in days] for days in members for h in range(DAY_H)]
     quarters = [list(range(q * 6, q * 6 + 6)) for q in range(28)]
+    shared = [1.0] * WEEK_H
     for cells in (hours_of_groups, quarters, [[h] for h in range(WEEK_H)]):
-        _correct(table, predicted, seen, hours, cells)
-    return table
+        for cell, own in zip(cells, _correct(table, predicted, seen, hours, cells), strict=True):
+            for hour in cell:
+                shared[hour] *= 1 - own / len(cell)
+    return WeeklyTable(
+        tuple(table), 1 - sum(t * s for t, s in zip(table, shared, strict=True)) / sum(table)
+    )
 
 
 def _weeks(
@@ -157,10 +173,11 @@ def _correct(
     seen: Sequence[float],
     hours: Sequence[int],
     cells: Cells,
-) -> None:
+) -> list[float]:
     """Bring cells of the table to what was seen, as far as they differ beyond chance.
 
     ``predicted`` is what the table says of all the hours that were ``seen``; it follows the table.
+    Return how far each cell was brought, as a share of the way.
     """
     found, excess, weight = [], 0.0, 0.0
     for cell in cells:
@@ -172,9 +189,12 @@ def _correct(
         excess += off * off / noise - CHANCE
         weight += 1 / noise
     pattern = max(0.0, excess / weight)
+    shares = []
     for cell, off, noise in found:
         own = max(pattern, off * off - CLEAR * noise)
-        factor = exp(off * own / (own + noise))
+        shares.append(own / (own + noise))
+        factor = exp(off * shares[-1])
         for hour in cell:
             table[hour] *= factor
             predicted[hour] *= factor
+    return shares
