@@ -75,7 +75,7 @@ bench-short: $(STAMP)  ## the same, smaller: a few minutes
 
 tools:  ## what the tests of the whole use: Prometheus, Alertmanager, PostgreSQL, systemd, a browser
 	@missing=; for pair in promtool:prometheus amtool:prometheus-alertmanager \
-	  pg_lsclusters:postgresql pgbouncer:pgbouncer faketime:faketime \
+	  pg_lsclusters:postgresql pgbouncer:pgbouncer \
 	  systemd-analyze:systemd chromium:chromium npm:npm; do \
 	  command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update -q && \

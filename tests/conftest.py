@@ -6,14 +6,20 @@ not its luck. ``HYPOTHESIS_PROFILE=thorough`` runs ten times the examples.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, settings
 
+from exporter.ledger import engine
+from exporter.ledger.store import Ledger
+from exporter.ledger.tables import metadata
+from exporter.model.families import NORMALISED
 from tests.support.driver import scratch
 from tests.support.postgresql import PostgreSQL, server
+from tests.support.virtual import VirtualClock
 
 pytest.register_assert_rewrite(  # so that their asserts explain themselves
     "tests.e2e.processes", "tests.faults.bench"
@@ -41,6 +47,29 @@ def postgresql_server() -> Iterator[PostgreSQL]:
         pytest.skip("no PostgreSQL on this machine")
     with server() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def emptied(postgresql_server: PostgreSQL) -> Iterator[Callable[[int], str]]:
+    """Yield what returns the URL of an empty ledger on PostgreSQL, by its number from 0 on.
+
+    Each is migrated once: a new one would cost half a second.
+    """
+    made: list[sa.Engine] = []
+
+    def empty(number: int = 0) -> str:
+        while number >= len(made):
+            url = postgresql_server.url(postgresql_server.database())
+            Ledger(url, clock=VirtualClock(), families=NORMALISED).close()
+            made.append(engine.create_engine(url))
+        with made[number].begin() as tx:
+            for table in reversed(metadata.sorted_tables):
+                tx.execute(sa.delete(table))
+        return made[number].url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    yield empty
+    for each in made:
+        each.dispose()
 
 
 @pytest.fixture

@@ -115,11 +115,14 @@ class Ledger:
         self._opened.hurried.set()
 
     def close(self) -> None:
-        """Release claims and the file; claims that cannot be released expire."""
+        """Release claims and the file; claims that cannot be released expire.
+
+        Others go on waiting for a replica that may have shown more than this server has.
+        """
         try:
             with self._transaction(anywhere=True) as tx:
                 claims.release(tx, self._holder)
-                if self.shared:
+                if self.shared and engine.server_of(tx) == self.server:
                     replicas.beat(tx, self._holder, 0)
         except LedgerError as error:
             log.warning("claims not released", error=str(error))

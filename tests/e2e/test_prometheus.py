@@ -96,9 +96,9 @@ class Prometheus:
         assert names
         return [name for name in names if self.ask(f"resets({name}[10m]) > 0")]
 
-    def series(self, family: str) -> list[list[float]]:
-        """Return the samples of each series of a counter, oldest first."""
-        answer = httpx.get(self._url, params={"query": f"{family}[10m]"}, timeout=10)
+    def series(self, selector: str, back: str = "10m") -> list[list[float]]:
+        """Return the samples of each series, oldest first, as far ``back`` as is given."""
+        answer = httpx.get(self._url, params={"query": f"{selector}[{back}]"}, timeout=10)
         found: list[dict[str, Any]] = answer.json()["data"]["result"]
         return [[float(value) for _, value in one["values"]] for one in found]
 

@@ -1,6 +1,6 @@
 """A reading that says what the last one said costs little, and counts as any other does."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
 FORTY_DAYS_H = 24 * 40
+QUERY = spec(lookback_ms=2 * HOUR_MS)
 
 Poll = tuple[int, tuple[int, int, int]]
 polls = st.lists(
@@ -107,31 +108,38 @@ def test_what_was_dropped_at_the_edge_is_counted_at_every_poll(driver: LedgerDri
     assert driver.counted("dropped_series_total") == 6
 
 
-def played(folder: Path, story: list[Poll], *, forgets: bool) -> list[object]:
+def played(story: list[Poll], url: str | None = None, *, forgets: bool) -> list[object]:
     """Return what a ledger shows after each poll; one that ``forgets`` is opened anew for each."""
-    driver = LedgerDriver(folder, spec(lookback_ms=2 * HOUR_MS))
-    seen: list[object] = []
-    for wait_h, figures in story:
-        if forgets:
-            driver.reopen()
-        driver.clock.step(wait_h * HOUR_MS)
-        if wait_h:
-            driver.ledger.compact()
-        newest = floor_to(driver.clock.now_ms(), HOUR_MS)
-        driver.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
-        driver.confirm_zero_scraped()
-        seen.append(
-            (driver.view().shown, driver.view().state.overhang, driver.ledger.self_counts())
-        )
-    driver.close()
-    return seen
+    with scratch() as folder, LedgerDriver(folder, QUERY, postgresql=url) as driver:
+        return [shown_after(driver, *each, forgets=forgets) for each in story]
+
+
+def shown_after(
+    driver: LedgerDriver, wait_h: int, figures: tuple[int, ...], *, forgets: bool
+) -> object:
+    if forgets:
+        driver.reopen()
+    driver.clock.step(wait_h * HOUR_MS)
+    if wait_h:
+        driver.ledger.compact()
+    newest = floor_to(driver.clock.now_ms(), HOUR_MS)
+    driver.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
+    driver.confirm_zero_scraped()
+    return driver.view().shown, driver.view().state.overhang, driver.ledger.self_counts()
 
 
 @examples(8)
 @given(polls)
 def test_a_ledger_that_remembers_counts_as_one_that_forgets(story: list[Poll]) -> None:
-    with scratch() as one, scratch() as other:
-        remembering = played(one, story, forgets=False)
-        forgetting = played(other, story, forgets=True)
+    assert played(story, forgets=False) == played(story, forgets=True)
 
-    assert remembering == forgetting
+
+@pytest.mark.slow
+@examples(3)
+@given(polls)
+def test_on_postgresql_one_that_remembers_counts_as_one_that_forgets(
+    emptied: Callable[[], str], story: list[Poll]
+) -> None:
+    remembering = played(story, emptied(), forgets=False)
+
+    assert played(story, emptied(), forgets=True) == remembering

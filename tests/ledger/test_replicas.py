@@ -437,6 +437,18 @@ def test_a_restart_of_the_server_that_lost_nothing_is_no_older_state(
     assert one.changes(seen.version).unconfirmed == {reader._holder}
 
 
+def test_a_replica_that_stops_before_it_confirmed_a_new_server_is_waited_for(
+    replica: Open, servers: list[int]
+) -> None:
+    one, ended = replica(spec()), replica(spec())
+
+    servers.append(2)
+    ended.close()
+    found = one.changes({})
+
+    assert found.alive == found.unconfirmed == {ended._holder}
+
+
 def test_a_replica_that_ended_and_is_forgotten_takes_nothing_back(replica: Open) -> None:
     one, ended = replica(spec()), replica(spec())
     count(ended, 5)

@@ -1,5 +1,6 @@
 """P13: every instant since the first poll was read, is in a recorded gap, or is still to come."""
 
+from collections.abc import Callable
 from random import Random
 
 import sqlalchemy as sa
@@ -24,8 +25,20 @@ waits = st.lists(
 @examples(30)
 @given(waits, st.sampled_from([1, 6, 48]))
 def test_what_was_never_read_is_a_gap(story: list[tuple[int, str]], lookback: int) -> None:
+    find_gaps(story, lookback)
+
+
+@examples(3)
+@given(waits, st.sampled_from([1, 6, 48]))
+def test_what_was_never_read_is_a_gap_on_postgresql(
+    emptied: Callable[[], str], story: list[tuple[int, str]], lookback: int
+) -> None:
+    find_gaps(story, lookback, emptied())
+
+
+def find_gaps(story: list[tuple[int, str]], lookback: int, url: str | None = None) -> None:
     query = spec(reach_ms=REACH_MS, lookback_ms=lookback * HOUR_MS)
-    with scratch() as folder, LedgerDriver(folder, query) as driver:
+    with scratch() as folder, LedgerDriver(folder, query, postgresql=url) as driver:
         read: list[Window] = []
         settled: set[int] = set()
         for minutes, ending in [(1, "answered"), *story, (1, "answered")]:

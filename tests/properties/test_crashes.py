@@ -1,6 +1,6 @@
 """P7 and P5: whenever a process dies and whenever it polls, the truth it ends with is the same."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from tests.support.history import History, readings
 from tests.support.virtual import START_MS
 
 HOUR = floor_to(START_MS, HOUR_MS)
+Emptied = Callable[[int], str]
 Step = tuple[str, int, int]
 steps = st.lists(
     st.tuples(st.sampled_from(["web", "sms"]), st.integers(0, 2), st.integers(-40, 60)),
@@ -36,10 +37,10 @@ def change(history: History, step: Step) -> None:
 
 
 @contextmanager
-def begun(**traits: Any) -> Iterator[tuple[LedgerDriver, History]]:
+def begun(url: str | None = None, **traits: Any) -> Iterator[tuple[LedgerDriver, History]]:
     """Yield a ledger and its vendor after a first poll, which found something."""
     history = History()
-    with scratch() as folder, LedgerDriver(folder, spec(**traits)) as ledger:
+    with scratch() as folder, LedgerDriver(folder, spec(**traits), postgresql=url) as ledger:
         for channel in ("web", "sms"):
             history.change(channel, HOUR, 100)
         poll(ledger, history)
@@ -57,7 +58,21 @@ def truths(ledger: LedgerDriver, history: History) -> dict[str, float]:
 @examples(25)
 @given(steps, st.integers(0, 400))
 def test_a_kill_at_any_statement_changes_nothing_in_the_end(story: list[Step], at: int) -> None:
-    with begun() as calm, begun() as struck:
+    kill_within(story, at)
+
+
+@examples(3)
+@given(steps, st.integers(0, 400))
+def test_a_kill_on_postgresql_changes_nothing_in_the_end(
+    emptied: Emptied, story: list[Step], at: int
+) -> None:
+    kill_within(story, at, emptied(0), emptied(1))
+
+
+def kill_within(
+    story: list[Step], at: int, one: str | None = None, other: str | None = None
+) -> None:
+    with begun(one) as calm, begun(other) as struck:
         with recorded() as done:
             for step in story:
                 change(calm[1], step)
@@ -90,7 +105,21 @@ def poll_through(ledger: LedgerDriver, history: History, left: int) -> int:
 def test_a_schedule_decides_when_but_not_what_is_counted(
     story: list[Step], data: st.DataObject
 ) -> None:
-    with begun() as aging, begun(write_off_after_ms=None) as patient:
+    poll_at_any_time(story, data)
+
+
+@examples(3)
+@given(steps, st.data())
+def test_a_schedule_on_postgresql_decides_when_but_not_what_is_counted(
+    emptied: Emptied, story: list[Step], data: st.DataObject
+) -> None:
+    poll_at_any_time(story, data, emptied(0), emptied(1))
+
+
+def poll_at_any_time(
+    story: list[Step], data: st.DataObject, one: str | None = None, other: str | None = None
+) -> None:
+    with begun(one) as aging, begun(other, write_off_after_ms=None) as patient:
         for step in story:
             for ledger, history in (aging, patient):
                 change(history, step)

@@ -4,10 +4,17 @@ Instants are seconds of the harness's monotonic clock.
 """
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
+
+ALONE_S = 15.0
+"""How long a replica may take until it shows series again; it may wait for a silent connection."""
+TOGETHER_S = 40.0
+"""How long all may take on a new run of the database: up to 30 s they wait for each other."""
 
 Series = str
 """A sample's name with its labels, as the page writes it."""
@@ -43,6 +50,11 @@ class Scrape:
         """Say whether the page has series of the process only."""
         return not any(is_of_a_target(series) for series in self.samples)
 
+    def of_targets(self) -> Self:
+        """Return it without the series of the process, which are most of them."""
+        kept = {n: v for n, v in self.samples.items() if is_of_a_target(n) or is_counter(n)}
+        return replace(self, samples=kept)
+
 
 @dataclass(frozen=True, slots=True)
 class Outage:
@@ -61,7 +73,7 @@ def parsed(page: str) -> dict[Series, float]:
         if found := _LINE.match(line):
             series, value = found.groups()
             assert series not in samples, f"twice on one page: {series}"
-            samples[series] = float(value)
+            samples[sys.intern(series)] = float(value)
     return samples
 
 
@@ -132,6 +144,11 @@ def inexact(
     ]
 
 
+def increase(samples: Iterable[float]) -> float:
+    """Return by how much a counter rose, as Prometheus sees it: one that fell began at 0 again."""
+    return sum(after - before if after >= before else after for before, after in pairwise(samples))
+
+
 def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str]:
     """R10: return pages with series of a target of replicas that were cut off from the ledger."""
     cut = [each for each in outages if each.kind == "cut"]
@@ -145,12 +162,24 @@ def unverified(scrapes: Iterable[Scrape], outages: Sequence[Outage]) -> list[str
     ]
 
 
-def during(scrape: Scrape, outages: Iterable[Outage], after_s: float) -> bool:
-    """Say whether something was broken at a scrape, or until ``after_s`` before."""
-    return any(
-        each.began_s <= scrape.ended_s and scrape.began_s <= each.ended_s + after_s
+def is_calm(it: Scrape | Outage, outages: Iterable[Outage]) -> bool:
+    """Say whether nothing else was broken at the time of ``it``, or lately."""
+    return not any(
+        each is not it
+        and each.began_s <= it.ended_s
+        and it.began_s <= each.ended_s + (ALONE_S if each.replica else TOGETHER_S)
         for each in outages
     )
+
+
+def blind_in_calm(scrapes: Sequence[Scrape], outages: Sequence[Outage]) -> tuple[int, int]:
+    """R10: return how many scrapes were blind though nothing was broken, and of how many."""
+    of_replica = {
+        name: [each for each in outages if each.replica in {"", name}]
+        for name in {each.replica for each in scrapes}
+    }
+    calm = [each for each in scrapes if is_calm(each, of_replica[each.replica])]
+    return sum(each.is_blind for each in calm), len(calm)
 
 
 def takeovers(requests: Iterable[SentRequest], outages: Iterable[Outage]) -> dict[str, list[float]]:

@@ -1,17 +1,18 @@
 """Real processes: exporters on one PostgreSQL, vendors that log, and who scrapes them in turn."""
 
-import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,18 @@ import yaml
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
+from exporter.web import negotiation
 from tests.e2e.processes import CLOCK, ROOT, free_port, wait_for
+from tests.e2e.test_prometheus import Prometheus, prometheus
 from tests.faults.bench import happened
-from tests.replicas.checks import Outage, Scrape, SentRequest, parsed
-from tests.replicas.vendors import logged
+from tests.replicas import shifted
+from tests.replicas.checks import Outage, Scrape, increase, parsed
+from tests.replicas.shifted import FILE
+from tests.replicas.vendors import VendorLog, logged
 from tests.support.postgresql import PASSWORD, Pooler, PostgreSQL, Way, way_to
 from tests.support.served import ServedVendors, document
 
-LIBRARY = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+LAUNCHER = Path(shifted.__file__)
 FAMILIES = {
     "flowxo": {"chatbot_messages_received_total", "chatbot_messages_sent_total"},
     "inkeep": {"chatbot_conversations_started_total"},
@@ -42,6 +47,8 @@ QUERIES = 6
 """Of the targets that are polled each second."""
 STARTS_WITHIN_S = 240
 SCRAPE_EVERY_S = 0.15
+LONGER_THAN_ALL = "3h"
+NO_LEDGER = re.compile("check that the server runs|the ledger (refused|has another server)")
 
 
 @dataclass(slots=True)
@@ -68,29 +75,25 @@ class Replica:
         (self.folder / f"{self.name}.yaml").write_text(yaml.safe_dump(given), "utf-8")
 
     def start(self) -> None:
-        """Start the process; its clock goes wrong with the file that libfaketime reads."""
+        """Start the process; its machine's clock is ahead by what a file says."""
         self.step(self.ahead_s)
-        faked = {
-            "LD_PRELOAD": str(LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(self._time),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "exporter", "run", "--config", f"{self.name}.yaml"],
+                [sys.executable, "-P", str(LAUNCHER), "run", "--config", f"{self.name}.yaml"],
                 cwd=self.folder, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(self.root)} | (faked if LIBRARY.exists() else {}),
+                env=os.environ | {"PYTHONPATH": str(self.root), FILE: str(self._ahead)},
             )  # fmt: skip
 
     @property
-    def _time(self) -> Path:
-        return self.folder / f"{self.name}.time"
+    def _ahead(self) -> Path:
+        return self.folder / f"{self.name}.ahead"
 
     def step(self, ahead_s: int) -> None:
         """Set the machine's clock."""
         self.ahead_s = ahead_s
-        self._time.write_text(f"{ahead_s:+d}s\n", "utf-8")
+        written = self._ahead.with_suffix(".new")
+        written.write_text(str(ahead_s), "utf-8")
+        written.replace(self._ahead)  # at once: it may be read at any time
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the process, and wait for its end where it ends."""
@@ -104,12 +107,18 @@ class Replica:
         """Return what the process has logged."""
         return (self.folder / f"{self.name}.log").read_text("utf-8")
 
-    def measured_ahead_s(self) -> float:
-        """Return how far ahead the clock was by which the last line of the log is dated."""
-        file = self.folder / f"{self.name}.log"
-        line = json.loads(self.log.splitlines()[-1])
-        dated = datetime.fromisoformat(line["timestamp"])
-        return dated.timestamp() - file.stat().st_mtime
+    @property
+    def runs(self) -> bool:
+        """Say whether the process has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def answers(self) -> bool:
+        """Say whether it answers a scrape; start it again where the database let it not start."""
+        if not self.runs:
+            why = self.log.splitlines()[-1]
+            assert NO_LEDGER.search(why), f"{self.name} has ended: {self.log[-2_000:]}"
+            self.start()
+        return self.scrape() is not None
 
     def ask(self, path: str, method: str = "GET") -> int | None:
         """Return the status of an answer; None where there is none."""
@@ -119,14 +128,21 @@ class Replica:
         except httpx.TransportError:
             return None
 
-    def scrape(self, timeout_s: float = 5) -> Scrape | None:
-        """Return what a scrape shows now; None where nobody answers."""
-        began_s = CLOCK.monotonic()
+    def page(self, timeout_s: float = 5) -> str | None:
+        """Return the page of metrics as text; None where nobody answers."""
         try:
             answer = self.client.get(f"http://127.0.0.1:{self.port}/metrics", timeout=timeout_s)
         except httpx.TransportError:
             return None
-        return Scrape(self.name, began_s, CLOCK.monotonic(), parsed(answer.text))
+        return answer.text
+
+    def scrape(self, timeout_s: float = 5) -> Scrape | None:
+        """Return what a scrape shows now; None where nobody answers."""
+        began_s = CLOCK.monotonic()
+        page = self.page(timeout_s)
+        if page is None:
+            return None
+        return Scrape(self.name, began_s, CLOCK.monotonic(), parsed(page))
 
 
 @dataclass(slots=True)
@@ -138,14 +154,15 @@ class Cluster:
     stack: ExitStack
     vendors: ServedVendors
     replicas: list[Replica]
-    requests: list[SentRequest]
+    log: VendorLog
+    since_ms: int
+    prometheus: Prometheus | None = None
     scrapes: list[Scrape] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
-    blind: list[Scrape] = field(default_factory=list)
 
-    def count_on(self, since_ms: int) -> dict[str, float]:
-        """Return the truth by series: what happened at each vendor since all were polled."""
-        to_ms = self.vendors.clock.now_ms()
+    def truth(self) -> dict[str, float]:
+        """Return what happened at each vendor, by family and target."""
+        since_ms, to_ms = self.since_ms, self.vendors.clock.now_ms()
         return {
             _total(name, family): float(
                 self.vendors.ask(
@@ -158,11 +175,11 @@ class Cluster:
 
 
 def _total(target: str, family: str) -> str:
-    return f"{family} of {target}"
+    return f'{family}{{target="{target}"}}'
 
 
 def totals(scrape: Scrape) -> dict[str, float]:
-    """Return the sums of a page by family and target, named as ``count_on`` names them."""
+    """Return the sums of a page by family and target, named as ``Cluster.truth`` names them."""
     sums: dict[str, float] = {}
     for series, value in scrape.samples.items():
         family, _, labels = series.partition("{")
@@ -187,13 +204,12 @@ def cluster(
     """
     ports = [each.port for each in ([pooler] if pooler else [primary, standby]) if each]
     primary.administer("DROP DATABASE IF EXISTS ledger", "CREATE DATABASE ledger OWNER shop")
-    requests: list[SentRequest] = []
-    names = (*FAMILIES, BUDGETED)
-    builders = logged(requests, {name: SIMULATORS[name] for name in names})
+    names, log = (*FAMILIES, BUDGETED), VendorLog()
+    builders = logged(log, {name: SIMULATORS[name] for name in names})
     with ExitStack() as stack:
         vendors = stack.enter_context(ServedVendors(names, Traffic(None), builders=builders))
 
-        made = Cluster(primary, pooler, stack, vendors, [], requests)
+        made = Cluster(primary, pooler, stack, vendors, [], log, vendors.clock.now_ms())
         for at in range(number):
             ways = [stack.enter_context(way_to(port)) for port in ports]
             replica = Replica(f"r{at + 1}", folder, ways, partial(_settings, folder, vendors))
@@ -222,15 +238,14 @@ def _settings(folder: Path, vendors: ServedVendors, replica: str) -> dict[str, A
         for name in (*FAMILIES, BUDGETED)
     ]
     targets[1]["queries"] = ["events", "conversations", "feedback", "escalations"]
-    return document(folder, *targets, zero_hold="1s")
+    return document(folder, *targets, zero_hold="3s")
 
 
 def _end(made: Cluster) -> None:
     for replica in made.replicas:
         replica.client.close()
-        if replica.process is not None and replica.process.poll() is None:
-            replica.process.kill()
-            replica.process.wait()
+        if replica.runs:
+            replica.send(signal.SIGKILL)
 
 
 def shown_by(replica: Replica) -> Scrape:
@@ -251,20 +266,65 @@ def _scrape(made: Cluster, ended: threading.Event) -> None:
     """Scrape as a load balancer would that knows of no health: each replica in turn."""
     turn = cycle(made.replicas)
     while not ended.wait(SCRAPE_EVERY_S):
-        scrape = next(turn).scrape(timeout_s=3)
-        if scrape is not None and scrape.is_blind:
-            made.blind.append(scrape)
-        elif scrape is not None:
-            made.scrapes.append(scrape)
+        if scrape := next(turn).scrape(timeout_s=3):
+            made.scrapes.append(scrape.of_targets())
 
 
 @contextmanager
-def traffic(made: Cluster, rng: random.Random) -> Iterator[None]:
+def balancer(made: Cluster) -> Iterator[int]:
+    """Answer requests at a port with the page of each replica in turn; 502 where there is none."""
+    turn, lock = cycle(made.replicas), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with lock:
+                replica = next(turn)
+            page = replica.page(timeout_s=3)
+            self.send_response(HTTPStatus.OK if page else HTTPStatus.BAD_GATEWAY)
+            self.send_header("Content-Type", negotiation.TEXT)
+            self.end_headers()
+            with suppress(ConnectionError):
+                self.wfile.write((page or "").encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        try:
+            yield serving.server_port
+        finally:
+            serving.shutdown()
+            thread.join()
+
+
+@contextmanager
+def observed(made: Cluster, folder: Path) -> Iterator[None]:
+    """Let a Prometheus scrape the balancer; return once it has counted what happened first."""
+    with balancer(made) as port, prometheus(folder, port) as made.prometheus:
+        wait_until_polled(made)
+        at_ms = made.vendors.clock.now_ms()
+        for kind in HAPPENING:
+            made.vendors.ask(partial(made.vendors.traffic.add, kind, at_ms, count=3))
+        wait_for(lambda: increases(made) == made.truth(), STARTS_WITHIN_S)
+        yield
+
+
+def increases(made: Cluster) -> dict[str, float]:
+    """Return by how much Prometheus saw the counters rise, named as ``Cluster.truth`` names them."""
+    assert made.prometheus is not None
+    series = {name: made.prometheus.series(name, LONGER_THAN_ALL) for name in made.truth()}
+    return {name: sum(map(increase, each)) for name, each in series.items()}
+
+
+@contextmanager
+def traffic(made: Cluster, rng: random.Random, every_s: float = 0.2) -> Iterator[None]:
     """Let things happen at the vendors while the block lasts."""
     ended = threading.Event()
 
     def go_on() -> None:
-        while not ended.wait(0.2):
+        while not ended.wait(every_s):
             at_ms, n = made.vendors.clock.now_ms(), rng.randint(1, 5)
             kind = rng.choice(HAPPENING)
             made.vendors.ask(partial(made.vendors.traffic.add, kind, at_ms, count=n))
@@ -281,8 +341,8 @@ def traffic(made: Cluster, rng: random.Random) -> Iterator[None]:
 def wait_until_polled(made: Cluster) -> dict[str, Scrape]:
     """Return what each replica shows once all queries have been polled again.
 
-    The database's clock, by which polls are dated, is that of this machine. A poll that ended a
-    second from now began when everything was visible; held zeros are confirmed in a second, too.
+    The database's clock, by which polls are dated, is that of this machine. A poll that ended two
+    seconds from now began when everything was visible.
     """
     from_s = CLOCK.now_ms() / 1000 + 2
     shown: dict[str, Scrape] = {}

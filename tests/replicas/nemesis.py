@@ -3,7 +3,7 @@
 import random
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from tests.support.postgresql import standby_of
 
 Nemesis = Callable[[Cluster, Replica, float], None]
 """Breaks something for so many seconds, and mends it."""
+Broken = tuple[str, int, float]
+"""Which nemesis, the number of the replica that it hits, and for how many seconds."""
 
 REPLAYED_S = 3
 MIGRATION = '''"""A later version."""
@@ -37,7 +39,8 @@ def upgrade() -> None:
 
 
 def kill(made: Cluster, replica: Replica, seconds: float) -> None:
-    """End the process at once, and start it again."""
+    """End the process in the middle of a poll, and start it again."""
+    _await_request(made, replica)
     began_s = CLOCK.monotonic()
     replica.send(signal.SIGKILL)
     pause(seconds)
@@ -53,7 +56,8 @@ def stop(made: Cluster, replica: Replica, seconds: float) -> None:
 
 
 def freeze(made: Cluster, replica: Replica, seconds: float) -> None:
-    """Let the process stand still."""
+    """Let the process stand still in the middle of a poll."""
+    _await_request(made, replica)
     began_s = CLOCK.monotonic()
     replica.send(signal.SIGSTOP)
     pause(seconds)
@@ -96,7 +100,7 @@ def reload(made: Cluster, replica: Replica, seconds: float) -> None:
     began_s = CLOCK.monotonic()
     for number, each in enumerate([replica, *(r for r in made.replicas if r is not replica)]):
         each.write(settle=f"{1 + int(began_s) % 40}h")
-        if each.process is not None and each.process.poll() is None:
+        if each.runs:
             each.ask("/-/reload", "POST")
         pause(seconds if number == 0 else 0)
     _noted(made, replica, "reload", began_s)
@@ -192,17 +196,36 @@ NEMESES: Mapping[str, Nemesis] = {
     )
 }  # fmt: skip
 OFTEN = ("kill", "freeze")
+BESIDE = ("kill", "stop", "freeze", "step", "cut", "slow")
+"""What may happen to a second replica: what only the dead have seen cannot be kept."""
+ALONE = frozenset({"reload", "upgrade", "promote_asynchronous"})
+SHORT_MIX: Sequence[Sequence[Broken]] = (
+    [("step", 2, 0.0), ("kill", 0, 33.0), ("freeze", 1, 34.0)],
+    [("stop", 1, 1.0)],
+    [("cut", 0, 4.0), ("slow", 2, 4.0)],
+    [("reload", 2, 1.0)],
+    [("crash", 0, 1.0)],
+    [("pooler", 0, 1.0)],
+)
 
 
-def choose(rng: random.Random, made: Cluster) -> tuple[str, Replica, float]:
-    """Return a nemesis, whom it hits, and for how long."""
-    name = rng.choice([*sorted(NEMESES), *OFTEN])
+def choose(rng: random.Random) -> list[Broken]:
+    """Return what to break at once, on three replicas."""
+    first, second, _ = rng.sample(range(3), 3)
+    broken = [_chosen(rng, [*sorted(NEMESES), *OFTEN], first)]
+    if broken[0][0] not in ALONE and rng.random() < 1 / 3:
+        broken.append(_chosen(rng, BESIDE, second))
+    return broken
+
+
+def _chosen(rng: random.Random, names: Sequence[str], number: int) -> Broken:
+    name = rng.choice(names)
     shortest_s, longest_s = {"freeze": (30, 90), "cut": (4, 60), "kill": (1, 40)}.get(name, (1, 15))
-    return name, rng.choice(made.replicas), rng.uniform(shortest_s, longest_s)
+    return name, number, round(rng.uniform(shortest_s, longest_s), 1)
 
 
-def together(made: Cluster, *broken: tuple[str, int, float]) -> None:
-    """Break several things at once: each a nemesis, the number of whom it hits, and for how long."""
+def together(made: Cluster, *broken: Broken) -> None:
+    """Break several things at once."""
     with ThreadPoolExecutor() as executor:
         running = [
             executor.submit(NEMESES[name], made, made.replicas[number], seconds)
@@ -212,9 +235,16 @@ def together(made: Cluster, *broken: tuple[str, int, float]) -> None:
         each.result()
 
 
+def _await_request(made: Cluster, replica: Replica) -> None:
+    """Return when a request of the replica is under way, so that it has a claim; or in 10 s."""
+    end_s = CLOCK.monotonic() + 10
+    while not made.log.under_way[replica.name] and CLOCK.monotonic() < end_s:
+        pause(0.01)
+
+
 def _started(made: Cluster, replica: Replica, kind: str, began_s: float) -> None:
     replica.start()
-    wait_for(lambda: replica.scrape() is not None, STARTS_WITHIN_S)
+    wait_for(replica.answers, STARTS_WITHIN_S)
     _noted(made, replica, kind, began_s)
 
 

@@ -1,9 +1,13 @@
 """Each checker finds what breaks its rule, on a forged log, and nothing on a right one."""
 
+from pathlib import Path
+
 import pytest
 
+from exporter.clock import SystemClock
 from tests.replicas import checks
 from tests.replicas.checks import Outage, Scrape, SentRequest
+from tests.replicas.shifted import shift
 
 OF_A_PROCESS = ("process_cpu_seconds_total", "chatbot_exporter_polls_total")
 SERIES = 'chatbot_messages_received_total{target="a"}'
@@ -67,6 +71,10 @@ def test_a_counter_that_is_not_the_truth() -> None:
     assert [text.split()[4] for text in checks.inexact(pages, {SERIES: 5.0})] == ["r2", "r3"]
 
 
+def test_a_step_back_is_counted_twice_by_prometheus() -> None:
+    assert [checks.increase(each) for each in ([0, 4, 6], [0, 4, 3, 6], [5])] == [6, 10, 0]
+
+
 def test_a_series_twice_on_a_page() -> None:
     assert checks.parsed(f"# HELP x y\n{SERIES} 1\nup 2.5\n") == {SERIES: 1.0, "up": 2.5}
     with pytest.raises(AssertionError, match="twice"):
@@ -80,3 +88,33 @@ def test_a_target_that_nobody_takes_over() -> None:
     assert len(checks.late(requests, [killed], 35)) == 1
     assert checks.late(requests, [killed, down], 35) == []
     assert checks.takeovers(requests, [killed, down]) == {"kill": [37.5]}
+
+
+def test_a_machine_whose_clock_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = SystemClock()
+    monkeypatch.setattr(SystemClock, "now_ms", SystemClock.now_ms)
+    before_ms, file = right.now_ms(), tmp_path / "ahead"
+    shift(file)
+
+    for ahead_s in (90, -90):
+        file.write_text(str(ahead_s), "utf-8")
+        assert 0 <= right.now_ms() - before_ms - ahead_s * 1000 < 60_000
+
+
+def test_a_replica_that_is_blind_in_calm() -> None:
+    outages = [Outage("r1", "cut", 100, 110), Outage("r2", "kill", 200, 300)]
+    seen = [Scrape("r1", 200 + at, 201 + at, {SERIES: 1.0} if at % 3 else {}) for at in range(10)]
+    excused = [Scrape("r1", 120, 121, {}), Scrape("r2", 250, 251, {})]
+
+    assert checks.blind_in_calm([*seen, *excused], outages) == (4, 10)
+    assert checks.blind_in_calm(seen, [Outage("", "crash", 210, 220)]) == (3, 9)
+
+
+def test_an_outage_beside_others() -> None:
+    stop, kill, crash = (
+        Outage("r1", "stop", 10, 12), Outage("r2", "kill", 11, 20), Outage("", "crash", 60, 61),
+    )  # fmt: skip
+
+    assert not checks.is_calm(stop, [stop, kill])
+    assert checks.is_calm(stop, [stop, crash])
+    assert not checks.is_calm(Outage("r1", "stop", 100, 101), [stop, crash])

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -16,10 +18,18 @@ CLOCK = SystemClock()
 LONGEST_ANSWER_S = 0.3
 
 
+@dataclass(slots=True)
+class VendorLog:
+    """The requests that have ended, and how many each replica has under way."""
+
+    requests: list[SentRequest] = field(default_factory=list)
+    under_way: Counter[str] = field(default_factory=Counter)
+
+
 class LoggedVendor:
     """A simulator whose URL begins with the replica's name; its answers take a random time."""
 
-    def __init__(self, target: str, service: Service, log: list[SentRequest]) -> None:
+    def __init__(self, target: str, service: Service, log: VendorLog) -> None:
         self.service = service
         self._target = target
         self._log = log
@@ -36,6 +46,7 @@ class LoggedVendor:
         while asked[-1].get("more_body"):
             asked.append(await receive())
         there = dict(scope) | {"path": f"/{path}", "raw_path": None}
+        self._log.under_way[replica] += 1
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -48,11 +59,12 @@ class LoggedVendor:
             await self.service(there, again, send)
         finally:
             ended_s = CLOCK.monotonic()
-            self._log.append(SentRequest(self._target, replica, began_s, ended_s, path))
+            self._log.under_way[replica] -= 1
+            self._log.requests.append(SentRequest(self._target, replica, began_s, ended_s, path))
 
 
 def logged(
-    log: list[SentRequest], builders: Mapping[str, Callable[..., Service]]
+    log: VendorLog, builders: Mapping[str, Callable[..., Service]]
 ) -> dict[str, Callable[..., Any]]:
     """Return what builds the simulators of ``builders``, by target, so that they note requests."""
 

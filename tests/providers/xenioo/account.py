@@ -43,11 +43,18 @@ def is_statistics(call: Any) -> bool:
 class Account:
     """One account on the simulator, some targets on it, and the ledger of the exporter.
 
+    That is in ``folder``, or at the URL ``postgresql``.
     ``ended`` are the outcomes of all polls, whoever made them.
     """
 
     def __init__(
-        self, folder: Path, names: Sequence[str] = ("agency",), seed: int | None = None, **keys: Any
+        self,
+        folder: Path,
+        names: Sequence[str] = ("agency",),
+        seed: int | None = None,
+        *,
+        postgresql: str | None = None,
+        **keys: Any,
     ) -> None:
         self.clock = VirtualClock()
         self.traffic = Traffic(seed, per_hour=6)
@@ -56,7 +63,9 @@ class Account:
         self.telemetry = Telemetry()
         self._rng = random.Random(5)  # noqa: S311 - the same each time
         self.configure(names, **keys)
-        self.driver = LedgerDriver(folder, *self.specs, clock=self.clock, families=FAMILIES)
+        self.driver = LedgerDriver(
+            folder, *self.specs, clock=self.clock, families=FAMILIES, postgresql=postgresql
+        )
 
     @property
     def ledger(self) -> Ledger:

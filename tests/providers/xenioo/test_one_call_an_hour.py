@@ -1,7 +1,7 @@
 """In any 3,600 s at most one statistics request of an account leaves, come what may."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +100,21 @@ def cut(account: Account, seconds: int) -> None:
 @settings(examples(25), deadline=None)
 @given(st.lists(STEPS, min_size=2, max_size=10))
 def test_at_most_one_call_leaves_in_an_hour(steps: list[tuple[str, Any]]) -> None:
+    call_at_most_once_an_hour(steps)
+
+
+@pytest.mark.slow
+@settings(examples(3), deadline=None)
+@given(st.lists(STEPS, min_size=2, max_size=10))
+def test_at_most_one_call_leaves_in_an_hour_on_postgresql(
+    emptied: Callable[[], str], steps: list[tuple[str, Any]]
+) -> None:
+    call_at_most_once_an_hour(steps, emptied())
+
+
+def call_at_most_once_an_hour(steps: list[tuple[str, Any]], url: str | None = None) -> None:
     with scratch() as folder:
-        account = Account(folder, ("a", "b"))
+        account = Account(folder, ("a", "b"), postgresql=url)
 
         for step, what in steps:
             take(account, step, what)
