@@ -145,6 +145,12 @@ def choose_generation(
     return generation, in_force
 
 
+def knows_generation(tx: sa.Connection, settings: bytes, generation: int) -> bool:
+    """Say whether the queries are already those of ``settings``."""
+    same = (replica.c.settings == settings) & (replica.c.generation == generation)
+    return tx.execute(sa.select(replica.c.holder).where(same).limit(1)).first() is not None
+
+
 def note_generation(
     tx: sa.Connection, holder: str, settings: bytes, generation: int, now_ms: int
 ) -> None:

@@ -148,11 +148,12 @@ class Ledger:
                 replicas.register(tx, self._holder, now_ms, server if self._server is None else 0)
                 digest = settings.digest(specs)
                 generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
+                known = not anywhere and replicas.knows_generation(tx, digest, generation)
                 replicas.note_generation(tx, self._holder, digest, generation, now_ms)
             else:
-                generation, in_force = 0, True
+                generation, in_force, known = 0, True, False
             if in_force:
-                self._sync(tx, specs, renames or {}, generation)
+                self._sync(tx, specs, renames or {}, generation, known=known)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         if self._server is None:
@@ -168,6 +169,8 @@ class Ledger:
         specs: Sequence[QuerySpec],
         renames: Mapping[str, str],
         generation: int,
+        *,
+        known: bool,
     ) -> None:
         now_ms = self._clock.now_ms()
         for old, new in renames.items():
@@ -177,7 +180,8 @@ class Ledger:
         for spec in specs:
             counters.create_known_series(tx, spec, self._families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
-        self._mark(tx, sa.select(query.c.id))
+        if not known:  # else all others would read everything again at each start
+            self._mark(tx, sa.select(query.c.id))
         slices.shorten(tx, specs, now_ms)  # after the queries, which polls lock first, too
 
     def _take_key(self, tx: sa.Connection) -> None:

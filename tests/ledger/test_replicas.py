@@ -190,6 +190,20 @@ def test_what_one_replica_commits_another_is_told_to_read(replica: Open) -> None
     assert not changes.went_back
 
 
+def test_a_replica_that_starts_with_the_settings_in_force_gives_others_nothing_to_read(
+    replica: Open,
+) -> None:
+    one = replica(spec())
+    seen = one.changes({}).version
+
+    replica(spec())
+    same = one.changes(seen)
+    replica(spec(meaning={"v": 2}))
+
+    assert same.marks == {}
+    assert one.changes(same.version).marks.keys() == {("shop", "hourly")}
+
+
 def test_a_query_that_changes_while_changes_are_read_is_among_them(replica: Open) -> None:
     one, other, reader = (replica(spec()) for _ in range(3))
     version = reader.changes({}).version
