@@ -67,8 +67,11 @@ def client(request: pytest.FixtureRequest, lived: dict[str, Scene]) -> Iterator[
 
 
 def increases(client: httpx.Client, family: str, since_ms: int) -> dict[str, float]:
-    """Return by instance how much a family grew in a real Prometheus."""
-    expr = f"sum by (instance) (increase({family}[{END_MS - since_ms}ms]))"
+    """Return by instance how much a family grew in a real Prometheus, from a sample at ``since_ms``.
+
+    Prometheus 3 leaves out a sample at the very start of a range, so the range begins before it.
+    """
+    expr = f"sum by (instance) (increase({family}[{END_MS - since_ms + 1}ms]))"
     found = asked(client, expr, END_MS // 1000)
     return {each["metric"]["instance"]: float(each["value"][1]) for each in found}
 
