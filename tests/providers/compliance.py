@@ -68,7 +68,8 @@ class Case:
     matrix (None: they change nothing); the key may also be ``(query's kind, fault)``. ``quirks`` are
     modes of the simulator that must change answers and not the counts; ``own_faults`` are modes that must become
     an error, by ``(query's kind, mode)``. ``reasons`` say why one of these, or the ``known series``,
-    are empty; what is empty without a reason fails.
+    are empty; what is empty without a reason fails. ``quiet`` events of each kind come in an hour
+    where answers are to have one page.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Case:
     quirks: frozenset[str] = frozenset()
     own_faults: Mapping[tuple[str, str], type[ProviderError]] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    quiet: float = 2
     privacy: Privacy = field(default_factory=Privacy)
     question: Callable[[Query, Window, int], PollRequest] = _question
 
@@ -200,10 +202,10 @@ class Compliance:
         return some
 
     def test_a_quirk_of_the_vendor_changes_answers_and_no_count(self) -> None:
-        plain = Bench(self.case, per_hour=2)  # with hours in which nothing happens
+        plain = Bench(self.case, per_hour=self.case.quiet)  # with hours in which nothing happens
         plain.count()
         for quirk in self.cases("quirks", self.case.quirks):
-            bench = Bench(self.case, per_hour=2)
+            bench = Bench(self.case, per_hour=self.case.quiet)
             bench.service.faults.on(quirk)
 
             counted = bench.count()

@@ -66,5 +66,6 @@ class TestChatlayer(Compliance):
             "known series": "only rows say which label values there are",
             "own_faults": "bad tokens need full pages: see test_stream_pages.py",
         },
+        quiet=0.4,
         question=question,
     )
