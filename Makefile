@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := check
-.PHONY: demo demo-prometheus test test-replicas check format types lint imports deps lock docs release prove bench bench-short clean tools
+.PHONY: demo demo-prometheus test test-demo test-replicas check format types lint imports deps lock docs release prove bench bench-short clean tools
 
 # Only what the program runs with, and no pip: half the time to the demo's first page.
 $(PROGRAM): requirements/run.txt
@@ -63,6 +63,9 @@ deps: $(STAMP)
 format: $(STAMP)
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+test-demo: $(STAMP) tools  ## every panel of the demo's boards has data within a minute
+	DEMO=1 $(PY) -m pytest -n 0 tests/dashboards/test_demo_prometheus.py
 
 test-replicas: $(STAMP) tools  ## an hour of exporters on one PostgreSQL, and what goes wrong by SEED
 	REPLICAS=1 MINUTES=$${MINUTES:-60} $(PY) -m pytest -n 0 -s --timeout 0 tests/replicas -k "failover or mix"

@@ -106,6 +106,7 @@ def empty(client: httpx.Client) -> dict[str, set[str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("DEMO" not in os.environ, reason="three minutes: `make test-demo` runs it")
 def test_within_a_minute_of_the_start_every_board_of_the_demo_is_filled(
     client: httpx.Client,
 ) -> None:
