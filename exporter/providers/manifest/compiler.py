@@ -74,6 +74,9 @@ class QueryCompiler:
         at = self._expression(("at",), query.at, instant=True)
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
+        if id_ is not None and not any(each.root == [*self._names][-1] for each in id_.terms):
+            words = f"it does not tell rows of {[*self._names][-1]} apart: of several only one would count"
+            self.problems.add(("id",), words, "read it in the last list of rows")
         self._shape()
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
         feeds = [
@@ -128,6 +131,12 @@ class QueryCompiler:
             (one and not alone, (), "rows is missing", "only a range of one object has no list"),
             (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
             (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+            (
+                spans and query.at and not query.until,
+                ("at",),
+                "a range counts all its rows",
+                "give until, too",
+            ),
             (records and not query.id, (), "id is missing", "give what tells records apart"),
             (not records and "id" in given, ("id",), "only for shape: records", ""),
             (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
@@ -159,7 +168,7 @@ class QueryCompiler:
             self.problems.add(place, f"an amount is needed: {money.name} is no number of rows")
         if constant < 1:
             self.problems.add(place, "a row counts at least 1")
-        if text and self.query.shape == "records" and not self.query.mutable:
+        if (text or constant > 1) and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
             self.problems.add(place, "a stream of records counts records only", hint)
         if outer := {each.root for each in self._terms([text])} - {[*self._names][-1]}:

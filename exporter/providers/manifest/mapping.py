@@ -241,11 +241,7 @@ class Collector:
         return new
 
     def _add_row(self, row: RowContext, bucket_ms: int) -> None:
-        program = self.query.program
-        for rule in program.expect:
-            if not rule.admits(row):
-                raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
-        if not admitted(program.only, row):
+        if not wanted(self.query.program, row):
             return
         for bound in self.query.feeds:
             feed = bound.feed
@@ -373,6 +369,14 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
     return _EXACT.multiply(total, bound.feed.scale)
 
 
+def wanted(program: RowProgram, row: RowContext) -> bool:
+    """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
+    for rule in program.expect:
+        if not rule.admits(row):
+            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+    return admitted(program.only, row)
+
+
 def events(
     query: BoundQuery, spec: QuerySpec, answers: Sequence[Any], part: Window, rows: Rows
 ) -> list[Event]:
@@ -384,7 +388,7 @@ def events(
         raise AssertionError("records have a time and an id")
     for row in contexts(program, answers, len(program.levels)):
         at_ms = program.at(row)
-        if not part.holds(at_ms) or not admitted(program.only, row):
+        if not part.holds(at_ms) or not wanted(program, row):
             continue
         identity = f"{spec.name}\n{record_id(program.id, row)}"
         digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()

@@ -166,6 +166,39 @@ def test_9_parts_are_not_added_to_their_total() -> None:
     assert problems({"count": {TOKENS: split}, "parts": parts}) == ""
 
 
+def test_an_id_of_an_outer_list_does_not_tell_rows_apart() -> None:
+    rows = ["data[] as talk", "messages[] as row"]
+
+    assert "it does not tell rows of row apart" in problems(
+        RECORDS | {"rows": rows, "id": "talk.id"}
+    )
+    assert "it does not tell rows" not in problems(RECORDS | {"rows": rows})
+
+
+def test_the_time_of_a_rows_begin_alone_bounds_no_range() -> None:
+    assert "a range counts all its rows" in problems({"shape": "range", "missing": None})
+
+
+@pytest.mark.parametrize("mutable", [True, None])
+def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> None:  # noqa: FBT001
+    count: dict[str, Any] = {SENT: {}}
+    sent = {"path": "/calls", "params": {"from": "window.start|iso", "to": "window.end|iso"}}
+    query = RECORDS | {"mutable": mutable, "expect": {"row.state": ["done"]}, "count": count}
+    query |= {"request": sent}
+    records = [row(-3, id=1, state="done"), row(-3, id=2, state="spam")]
+
+    read: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
+
+    with pytest.raises(SchemaError, match=r"row\.state: not a value that is expected"):
+        readings(loaded(query), Api({"data": records}), **({} if mutable else read))
+
+
+def test_a_stream_counts_each_record_once() -> None:
+    query = RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}
+
+    assert "a stream of records counts records only" in problems(query)
+
+
 def test_10_null_is_a_label_that_means_something() -> None:
     labels = {"project": "row.workspace", "channel": "row.channel"}
     query = {"labels": labels, "null_labels": {"row.workspace": "default"}}
