@@ -8,7 +8,6 @@ import math
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache, cached_property, partial
@@ -19,7 +18,6 @@ import sqlalchemy as sa
 
 from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
-from exporter.errors import LedgerError
 from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets
 from exporter.exposition.backfill.past import (
@@ -142,7 +140,7 @@ class LedgerPast:
         self._families = families
         self._extra = extra
         self._engine = engine.read_only(url)
-        with self._transaction() as tx:
+        with engine.reading(self._engine) as tx:
             engine.check_schema(self._engine)
             found = [_past_query(tx, spec) for spec in specs.values()]
         self.queries = tuple(each for each in found if each is not None)
@@ -216,7 +214,7 @@ class LedgerPast:
             spec, calendar = past.spec, calendar_of(past.spec)
             if spec.granularity_ms != HOUR_MS or not MEASURES.keys() & spec.fields.keys():
                 continue
-            with self._transaction() as tx:
+            with engine.reading(self._engine) as tx:
                 settled = read_hours(tx, spec, sys.maxsize)
             if settled is None:
                 continue
@@ -264,7 +262,7 @@ class LedgerPast:
             series.c.state != "hidden",
             series.c.family.in_(counters),
         )
-        with self._transaction() as tx:
+        with engine.reading(self._engine) as tx:
             return [LedgerSeries(*row) for row in tx.execute(mine)]
 
     def _room(self, past: PastQuery) -> Room:
@@ -296,7 +294,7 @@ class LedgerPast:
         def load() -> PastSeries:
             until_ms = seam_ms - length_ms + 1 if past.resumed else past.epoch_ms
             asked = {"number": row.id, "until_ms": until_ms}
-            with self._transaction() as tx:
+            with engine.reading(self._engine) as tx:
                 rows = tx.execute(LOADED.order_by(bucket.c.start_ms), asked).all()
             units = [
                 (each.start_ms, each.obs - each.base if past.counted else each.base)
@@ -327,7 +325,7 @@ class LedgerPast:
         def load() -> PastSeries:
             sums: defaultdict[int, float] = defaultdict(float)
             older = chain.from_iterable(map(self._units, members))
-            with self._transaction() as tx:
+            with engine.reading(self._engine) as tx:
                 known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
                 for start_ms, units in chain(older, known):
                     sums[start_ms] += units
@@ -356,14 +354,6 @@ class LedgerPast:
             return PastSeries(family, labels, steps(judged()[each], first_ms), past.known.end_ms)
 
         return FoundSeries(labels, load)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as tx:
-                yield tx
-        except sa.exc.SQLAlchemyError as error:
-            raise LedgerError(f"the ledger cannot be read: {engine.cause(error)}") from error
 
 
 def _until(past: PastQuery, hours: HourlyCounts) -> HourlyCounts:
