@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.exposition.backfill.scene import Scene
+from tests.exposition.backfill.scene import Scene, lived
 
 
 @pytest.fixture(scope="package")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("ledger"), 7)
-    made.live()
-    yield made
-    made.close()
+    with lived(tmp_path_factory.mktemp("ledger"), 7) as made:
+        yield made

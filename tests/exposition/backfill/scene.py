@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,12 @@ class Scene:
 def samples(text: str) -> Iterator[str]:
     """Yield the lines of a file that are samples."""
     return (f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
+
+
+@contextmanager
+def lived(folder: Path, seed: int) -> Iterator[Scene]:
+    """Yield a scene whose exporter has polled, and close it."""
+    made = Scene(folder, seed)
+    made.live()
+    yield made
+    made.close()

@@ -13,6 +13,7 @@ from exporter.http_client.client import ApiClient
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings
 from exporter.providers.base.plugin import CustomQuery
+from tests.exposition.backfill import scene
 from tests.exposition.backfill.scene import FAMILIES, Scene, samples
 
 RECEIVED = "chatbot_messages_received_total"
@@ -21,10 +22,8 @@ PERIOD = "chatbot_period_messages_received{"
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    made = Scene(tmp_path_factory.mktemp("ledger"), 11)
-    made.live()
-    yield made
-    made.close()
+    with scene.lived(tmp_path_factory.mktemp("ledger"), 11) as made:
+        yield made
 
 
 @pytest.fixture

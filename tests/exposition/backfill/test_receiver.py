@@ -19,7 +19,7 @@ from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
 from tests.e2e.processes import free_port, program, wait_for
-from tests.exposition.backfill.scene import Scene, samples
+from tests.exposition.backfill.scene import Scene, lived, samples
 from tests.support.driver import scratch
 
 pytestmark = pytest.mark.slow
@@ -31,11 +31,8 @@ LONGEST_S = 120
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    with scratch() as folder:
-        made = Scene(folder, 9)
-        made.live()
+    with scratch() as folder, lived(folder, 9) as made:
         yield made
-        made.close()
 
 
 @pytest.fixture
