@@ -78,7 +78,11 @@ def check(file: str) -> None:
     required=True,
     help="A file with the answer to the next request; give one for each.",
 )
-@click.option("--query", "name", help="The query to try; needed where the manifest has several.")
+@click.option(
+    "--query",
+    "name",
+    help="The query to try, as usage or stats/chats; needed where there are several.",
+)
 @click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
 @click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=named_values)
 def test(
@@ -97,6 +101,8 @@ def test(
     except ValueError:
         raise click.BadParameter("expected a time such as 2026-11-29T10:00:00Z") from None
     readings, error = asyncio.run(_poll(target, query, network, now_ms))
+    if others := len(target.queries) - 1:
+        click.echo(f"Query: {query.spec.name}; for_each makes {others} more")
     click.echo("\n".join(["Requests:", *(network.sent or ["  none"])]))
     families = catalogue.families(PROVIDERS) | {each.name: each for each in found.families}
     rows = [row for reading in readings for row in _samples(reading, families)]
@@ -172,13 +178,14 @@ def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tu
     """Return the query to try, of a target whose secrets are their own names."""
     if name is None and len(found.queries) > 1:
         raise click.UsageError(f"--query is needed: one of {', '.join(found.queries)}")
+    asked = (name or next(iter(found.queries))).partition("/")[0]
     data = {
         "name": "test",
         "provider": "manifest",
         "manifest": found,
         "secrets": {each: Secret.literal(f"secrets.{each}") for each in found.secrets},
         "variables": given,
-        "queries": (name or next(iter(found.queries)),),
+        "queries": (asked,),
     }
     try:
         options = ManifestOptions.model_validate(data)
@@ -187,7 +194,11 @@ def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tu
         texts = [f"{each.problem}; {each.hint}" if each.hint else each.problem for each in wrong]
         raise click.UsageError("\n".join(texts)) from None
     target = PROVIDERS["manifest"].build(options, LabelSettings(Limits(), Privacy()))
-    return target, target.queries[0]
+    named = [query for query in target.queries if name in (None, asked, query.spec.name)]
+    if not named:
+        known = ", ".join(query.spec.name for query in target.queries)
+        raise click.UsageError(f"--query: no such query; known are {known}")
+    return target, named[0]
 
 
 async def _poll(

@@ -122,7 +122,8 @@ class _Validation:
         self.problems += check_whole(self.source, named)
         self.problems += check_targets(self.source, targets)
         found: dict[tuple[str, int, int, str], SettingsProblem] = {}
-        every = [*self.source.problems, *self.problems, *self.secrets.included]
+        unlike = self.source.not_as_written({"variables"})  # what is sent as text
+        every = [*self.source.problems, *self.problems, *unlike, *self.secrets.included]
         for each in every:  # one a place, though targets share it
             last = each.path.rpartition(".")[2]
             found.setdefault((each.file, each.line, each.column, last), each)

@@ -6,7 +6,7 @@ aliases are expanded, since that is how a small file grows to gigabytes.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -60,7 +60,8 @@ class SourcePosition:
 class Source:
     """A settings file as plain values: what it says, where, and what was wrong on the way.
 
-    A value that an alias or a merge key brings has the position of its anchor's text.
+    A value that an alias or a merge key brings has the position of its anchor's text. ``respelled``
+    are numbers and truth values that YAML reads as another text than is written: 1.10, 010, no.
     """
 
     file: str
@@ -68,6 +69,7 @@ class Source:
     keys: dict[Path, SourcePosition] = field(default_factory=dict)
     values: dict[Path, SourcePosition] = field(default_factory=dict)
     problems: list[SettingsProblem] = field(default_factory=list)
+    respelled: dict[Path, str] = field(default_factory=dict)
     count: int = 0
 
     def place(self, path: Path) -> SourcePosition:
@@ -87,6 +89,14 @@ class Source:
         """Return a problem with the value of ``path``, or at another place."""
         place = at or self.place(path)
         return SettingsProblem(self.file, place.line, place.column, spell(path), problem, hint)
+
+    def not_as_written(self, keys: Collection[str]) -> list[SettingsProblem]:
+        """Return a problem for each value below one of ``keys`` that YAML reads as another text."""
+        return [
+            self.problem(path, f"YAML reads this as {text}", f"write {text}, or put it in quotes")
+            for path, text in self.respelled.items()
+            if not {*keys}.isdisjoint(path)
+        ]
 
     def get(self, path: Path) -> Any:
         """Return the value at ``path``, or None."""
@@ -278,11 +288,18 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
             problem, hint = "not a number that can be used", "use quotes for text"
             value = _number(node)
             if isinstance(value, bool) or abs(value) < 2**53:
+                if (text := _spelled(value)) != node.value.lower():
+                    source.respelled[path] = text
                 return value
         case _:
             pass
     source.problems.append(source.problem(path, problem, hint))
     return None
+
+
+def _spelled(value: bool | float) -> str:  # noqa: FBT001 - what YAML reads
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value).lower()
 
 
 def _number(node: yaml.ScalarNode) -> Any:

@@ -100,6 +100,21 @@ def test_what_run_would_refuse_is_refused(
     assert problem in done.stderr
 
 
+def test_a_query_of_a_loop_is_tried_alone(folder: Path) -> None:
+    loop: dict[str, Any] = {"for_each": {"bot": ["a", "b"]}, "missing": "zero"}
+    params = {"from": "window.start|iso", "to": "window.end|iso", "bot": "each.bot"}
+    (folder / "acme.yaml").write_bytes(
+        written(loop | {"request": {"path": "/x", "params": params}})
+    )
+
+    for named, bot in (("stats", "a"), ("stats/b", "b")):
+        done = tried(folder, "a.json", "--query", named)
+        assert done.stdout.startswith(f"Query: stats/{bot}; for_each makes 1 more\n")
+        assert f"&bot={bot}\n" in done.stdout
+    wrong = tried(folder, "a.json", "--query", "stats/c")
+    assert (wrong.exit_code, "known are stats/a, stats/b" in wrong.stderr) == (2, True)
+
+
 def test_a_bucket_that_is_missing_is_why_an_answer_is_refused(folder: Path) -> None:
     assert "a bucket is missing from the answer" in tried(folder, "a.json").stderr
 

@@ -28,6 +28,7 @@ class Rows:
         self._labels = Labels(spec.label_rules, spec.label_value_bytes)
         self._counts: defaultdict[tuple[Series, int], int] = defaultdict(int)
         self._gauges: defaultdict[tuple[str, Series, Window], float] = defaultdict(float)
+        self._merged: set[tuple[str, Series, Window]] = set()
         self._kept: set[str] = set()
         self._lists_of: set[str] = set()
         self._remembered: Mapping[str, Any] | None = None
@@ -59,7 +60,10 @@ class Rows:
     def bucket_value(
         self, family: Family, labels: tuple[str, ...], bucket: int | Window, value: float
     ) -> None:
-        """Set a gauge of one bucket that does not add up over time: a distinct count, an average."""
+        """Set a gauge of one bucket that does not add up over time: a distinct count, an average.
+
+        Label sets that label rules make one have no value together, so none is shown.
+        """
         self._gauge("bucket", family, labels, bucket, value)
 
     def level(
@@ -113,8 +117,13 @@ class Rows:
         self, kind: str, family: Family, labels: tuple[str, ...], at: int | Window, value: float
     ) -> None:
         window = at if isinstance(at, Window) else Window(at, at + self._step_ms)
-        self._gauges[kind, self._labels.series(family, *labels), window] += value
+        key = kind, self._labels.series(family, *labels), window
+        if kind != "list" and key in self._gauges:
+            self._merged.add(key)
+            note = f"values of {family.name} that label rules make one do not add up: none is shown"
+            self.notes += [] if note in self.notes else [note]
+        self._gauges[key] += value
 
     def _gauges_of(self, kind: str) -> list[GaugeRow]:
-        found = self._gauges.items()
+        found = [row for row in self._gauges.items() if row[0] not in self._merged]
         return [GaugeRow(series, at, value) for (of, series, at), value in found if of == kind]

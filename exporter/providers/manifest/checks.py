@@ -1,6 +1,7 @@
 """Problems of a manifest at their positions, and the checks of what its requests say."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,16 @@ from exporter.config.values import check_url, suggestion
 from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
 from exporter.providers.manifest.expressions import ExpressionError
-from exporter.providers.manifest.instants import has_whole_hours
-from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
+from exporter.providers.manifest.instants import check_format, has_whole_hours
+from exporter.providers.manifest.model import (
+    Manifest,
+    ManifestAuth,
+    ManifestQuery,
+    ManifestWindow,
+)
 from exporter.providers.manifest.program import EACH
 from exporter.providers.manifest.templates import (
+    bounds,
     check_header,
     check_path,
     leaves,
@@ -151,6 +158,8 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     used = problems.names_in((*base, "path"), request.path, given)
     used |= problems.names_in((*base, "params"), request.params, {**given, **window})
     used |= problems.names_in((*base, "body"), request.body, {**given, **window, **secrets})
+    for part in ("params", "body"):
+        _check_bounds(problems, (*base, part), getattr(request, part), query.window)
     if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
         hint = "counts need fixed bounds: send window.start and window.end"
         problems.add(base, "the request does not say which window it asks for", hint)
@@ -158,3 +167,12 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
         if (EACH, name) not in used:
             problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
     return {name for root, name in used | headers if root == "secrets"}
+
+
+def _check_bounds(problems: Problems, steps: Steps, sent: Any, window: ManifestWindow) -> None:
+    """Note bounds of the window that are written coarser than its buckets."""
+    for place, text in leaves(sent):
+        with suppress(ExpressionError):  # which is noted with its names
+            for each in bounds(text) if isinstance(text, str) else ():
+                at = (*steps, *place)
+                problems.attempt(at, check_format, each, window.bucket, window.timezone)

@@ -141,6 +141,12 @@ class QueryCompiler:
             (not records and "id" in given, ("id",), "only for shape: records", ""),
             (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
             (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
+            (
+                spans and query.window.end == "unstated" and not query.until,
+                ("window",),
+                "a range must say whether its end is included",
+                "give end: exclusive or inclusive",
+            ),
             (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
         ):
             if wrong:
@@ -270,9 +276,8 @@ class QueryCompiler:
             known: Names = {"variables": self.manifest.variables, EACH: self.query.for_each}
             self.problems.names_in(steps, value, known)
             return ReadLabel(variable=value)
-        if "." not in value and "[" not in value and value not in self._names:
-            return ReadLabel(constant=value.strip('"'))
-        if value.startswith('"') and value.endswith('"'):
+        path = value[:1].isalpha() and ("." in value or "[" in value)
+        if not path and value not in self._names:
             return ReadLabel(constant=value.strip('"'))
         expression = self._expression(steps, value)
         if expression is None:
@@ -291,7 +296,12 @@ class QueryCompiler:
 
     def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
         found = [
-            RowFilter(text, self._read(expression), frozenset(map(as_text, values)))
+            RowFilter(
+                text,
+                self._read(expression),
+                frozenset(map(as_text, values)),
+                optional=text in self.query.optional or None in values,
+            )
             for text, values in rules.items()
             if (expression := self._expression((*steps, text), text)) is not None
         ]
@@ -320,7 +330,10 @@ class QueryCompiler:
             words = "a time needs a conversion" if instant else "a time has no place here"
             self.problems.add(steps, words, hint)
         elif found.instant is not None:
-            self.problems.attempt(steps, check_format, found.instant, self.query.window.bucket)
+            window = self.query.window
+            self.problems.attempt(
+                steps, check_format, found.instant, window.bucket, window.timezone
+            )
         return found
 
     def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
@@ -418,6 +431,12 @@ class QueryCompiler:
         }
         for text in self.query.null_labels.keys() - used - {*self.query.labels.values()}:
             self.problems.add(("null_labels", text), "no label shows this field", key=True)
+        rules = [rule for given in self.query.count.values() for rule in _listed(given)]
+        chosen = {text for by in (self.query, *rules) for text in (*by.only, *by.excluded)}
+        for index, text in enumerate(self.query.optional):
+            if text not in chosen:
+                hint = suggestion(text, chosen)
+                self.problems.add(("optional", index), "no rows are chosen by this field", hint)
 
 
 def _disjoint(one: CountRule, other: CountRule) -> bool:

@@ -69,8 +69,8 @@ def has_whole_hours(zone: str) -> bool:
     return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in middays)
 
 
-def check_format(conversion: Conversion, step_ms: int) -> None:
-    """Raise ``ExpressionError`` where a format cannot tell one bucket from the next."""
+def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
+    """Raise ``ExpressionError`` where a format cannot tell one bucket, or zone, from another."""
     hint = "as in strptime:%Y-%m-%d %H:%M"
     if conversion.name == "date" and step_ms < DAY_MS:
         raise ExpressionError("a date does not tell the hour", hint=hint)
@@ -83,3 +83,5 @@ def check_format(conversion: Conversion, step_ms: int) -> None:
         raise ExpressionError("not a format that can be read back", hint=hint) from None
     if found // step_ms != instant_ms(_PROBE) // step_ms:
         raise ExpressionError("the format does not tell one bucket from the next", hint=hint)
+    if "Z" in conversion.argument and zone != "UTC":
+        raise ExpressionError(f"Z means UTC, and the times are those of {zone}", hint="write %z")

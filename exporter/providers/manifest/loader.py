@@ -37,6 +37,9 @@ NOT_EXPRESSIBLE = {
 }
 """Keys that people reach for, and why there is no such thing."""
 
+TEXTS = frozenset({"params", "body", "headers", "labels", "default", "only", "except", "expect"})
+"""Keys below which a number is sent, compared or shown as text."""
+
 _MISNAMED = frozenset(  # as promlint has them
     {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
     | {"counter", "gauge", "histogram", "summary"}
@@ -96,7 +99,7 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
     except ValidationError as error:
         wrong = [each.located(source, ()) for each in problems_of(error, data, Manifest)]
         raise SettingsError([*source.problems, *map(_explain, wrong)]) from None
-    problems = Problems(source, list(source.problems))
+    problems = Problems(source, [*source.problems, *source.not_as_written(TEXTS)])
     if manifest.name in BUILT_IN:
         problems.add(("name",), "a built-in provider has this name", "such as acme_api")
     for name, family in manifest.families.items():

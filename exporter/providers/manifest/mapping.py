@@ -78,12 +78,28 @@ class BoundFeed:
 
 @dataclass(slots=True)
 class Lacking:
-    """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field."""
+    """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field.
+
+    ``asked`` and ``absent`` count the rows whose field a filter read, and those without it.
+    """
 
     feeds: Sequence[BoundFeed]
     drift: Counter[str]
     rows: Counter[int] = field(default_factory=Counter)
     fields: Counter[tuple[int, str, bool]] = field(default_factory=Counter)
+    asked: Counter[str] = field(default_factory=Counter)
+    absent: Counter[str] = field(default_factory=Counter)
+
+    def admits(self, filters: Sequence[RowFilter], row: RowContext) -> bool:
+        """Say whether a row passes every filter."""
+        return all(self._admits(each, row) for each in filters)
+
+    def _admits(self, rule: RowFilter, row: RowContext) -> bool:
+        value = rule.read(row)
+        if not rule.optional:
+            self.asked[rule.field] += 1
+            self.absent[rule.field] += value is msgspec.UNSET
+        return rule.admits(value)
 
     def add(self, bound: BoundFeed, what: str, value: Any) -> None:
         """Note that a row has ``value``, null or ``UNSET``, in a field that a feed reads."""
@@ -91,6 +107,12 @@ class Lacking:
 
     def note_in(self, rows: Rows) -> None:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
+        for name, times in self.asked.items():
+            if self.absent[name] == times:
+                note = f"{name}, by which rows are chosen, is in no row"
+                rows.notes.append(note)
+                rows.unfit = rows.unfit or f"{note}; check the path, or list it under optional"
+                self.drift["missing"] += times
         for (number, what, absent), times in self.fields.items():
             total = self.rows[number]
             share = f"{'all' if times == total else f'{times} of'} {total} rows"
@@ -156,9 +178,9 @@ class Collector:
     lacking: Lacking = field(init=False)
     present: set[int] = field(default_factory=set)
     far: int = 0
+    _records: dict[str, tuple[RowContext, int]] = field(default_factory=dict)
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
-    _ids: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.lacking = Lacking(self.query.feeds, self.rows.drift)
@@ -188,8 +210,10 @@ class Collector:
             if bucket_ms is not None:
                 self.present.add(bucket_ms)
                 for row in _descend(program, context, len(program.levels)):
-                    if program.id is None or self._is_new(program.id, row):
+                    if program.id is None:
                         self._add_row(row, bucket_ms)
+                    else:  # lists shift, and records change, while their pages are read
+                        self._records[record_id(program.id, row)] = row, bucket_ms
 
     def _add_range(self, answers: Sequence[Any], part: Window) -> None:
         program, inclusive = self.query.program, self.query.compiled.settings.window.end
@@ -214,7 +238,9 @@ class Collector:
             raise SchemaError(f"{self.query.compiled.name}: rows do not cover the window exactly")
 
     def finish(self) -> None:
-        """Round the sums of decimals, half to even, to whole parts of their families' units."""
+        """Count each record once, as last read; round the sums of decimals, half to even."""
+        for row, bucket_ms in self._records.values():
+            self._add_row(row, bucket_ms)
         self.lacking.note_in(self.rows)
         if self.far:
             self.rows.drift["unexpected_type"] += self.far
@@ -233,19 +259,12 @@ class Collector:
             raise AssertionError("only a range has rows without a time")
         return at(context)
 
-    def _is_new(self, read: ReadField, row: RowContext) -> bool:
-        """Say whether the record is new in this read: lists shift while their pages are read."""
-        record = record_id(read, row)
-        new = record not in self._ids
-        self._ids.add(record)
-        return new
-
     def _add_row(self, row: RowContext, bucket_ms: int) -> None:
-        if not wanted(self.query.program, row):
+        if not wanted(self.query.program, row, self.lacking):
             return
         for bound in self.query.feeds:
             feed = bound.feed
-            if feed.only and not admitted(feed.only, row):
+            if feed.only and not self.lacking.admits(feed.only, row):
                 continue
             labels = bound.texts(row, self.lacking)
             if feed.of != "additive":
@@ -326,11 +345,6 @@ def record_id(read: ReadField, row: RowContext) -> str:
     return found
 
 
-def admitted(filters: Sequence[RowFilter], row: RowContext) -> bool:
-    """Say whether a row passes every filter."""
-    return all(each.admits(row) for each in filters)
-
-
 def _numbers(bound: BoundFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
     """Return the numbers that a row adds up, with their paths; None where a missing one keeps all."""
     numbers = []
@@ -369,12 +383,12 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
     return _EXACT.multiply(total, bound.feed.scale)
 
 
-def wanted(program: RowProgram, row: RowContext) -> bool:
+def wanted(program: RowProgram, row: RowContext, lacking: Lacking) -> bool:
     """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
     for rule in program.expect:
-        if not rule.admits(row):
+        if not rule.admits(rule.read(row)):
             raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
-    return admitted(program.only, row)
+    return lacking.admits(program.only, row)
 
 
 def events(
@@ -388,14 +402,14 @@ def events(
         raise AssertionError("records have a time and an id")
     for row in contexts(program, answers, len(program.levels)):
         at_ms = program.at(row)
-        if not part.holds(at_ms) or not wanted(program, row):
+        if not part.holds(at_ms) or not wanted(program, row, lacking):
             continue
         identity = f"{spec.name}\n{record_id(program.id, row)}"
         digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
         counts = tuple(
             labels.series(bound.family, *bound.texts(row, lacking))
             for bound in query.feeds
-            if admitted(bound.feed.only, row)
+            if lacking.admits(bound.feed.only, row)
         )
         found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
     lacking.note_in(rows)

@@ -268,6 +268,9 @@ class ManifestQuery(BaseModel):
     expect: FieldValues = Field(
         default_factory=dict, description="the values that fields must have, such as a currency"
     )
+    optional: list[str] = Field(
+        default_factory=list, description="fields of only and except that may be in no row"
+    )
     labels: dict[str, Constant] = Field(default_factory=dict, description="of every family")
     null_labels: dict[str, str] = Field(default_factory=dict, description="what null means")
     label_rules: dict[str, LabelMapping] = Field(default_factory=dict)

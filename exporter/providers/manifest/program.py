@@ -14,16 +14,20 @@ EACH = "each"
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Admits rows whose ``field`` has one of the ``values`` (None: null), or none of them."""
+    """Admits rows whose ``field`` has one of the ``values`` (None: null), or none of them.
+
+    The field may be in no row where it is ``optional``.
+    """
 
     field: str
     read: ReadField
     values: frozenset[str | None]
     excludes: bool = False
+    optional: bool = False
 
-    def admits(self, row: RowContext) -> bool:
-        """Say whether a row passes."""
-        return (as_text(self.read(row)) in self.values) != self.excludes
+    def admits(self, value: Any) -> bool:
+        """Say whether a row passes whose field has ``value``."""
+        return (as_text(value) in self.values) != self.excludes
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient, decode
@@ -105,11 +105,14 @@ class ManifestReader:
         rule, program = self.query.compiled.settings.complete, self.query.program
         if rule is None:
             return True
-        rows = sum(1 for _ in mapping.contexts(program, answers, len(program.levels)))
-        below = rule.rows_below is None or rows < rule.rows_below
+        rows = list(mapping.contexts(program, answers, len(program.levels)))
+        below = rule.rows_below is None or len(rows) < rule.rows_below
         if program.total is None:
             return below
-        return below and rows >= count(or_none(program.total((answers[-1],))), rule.total or "")
+        one_each = {mapping.record_id(program.id, row) for row in rows} if program.id else rows
+        return below and len(one_each) >= count(
+            or_none(program.total((answers[-1],))), rule.total or ""
+        )
 
     async def _drain(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
@@ -180,7 +183,7 @@ class ManifestReader:
         """Return True, False, or what takes the place of the field that would say it."""
         read = self.query.program.more
         more = None if read is None else read((answer,))
-        if or_none(more) not in (None, True, False):
+        if not isinstance(more, bool | None | UnsetType):  # nor 1, which would be neither
             raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
         return more
 

@@ -9,7 +9,12 @@ from urllib.parse import quote
 
 from exporter.config.values import suggestion
 from exporter.model.samples import Window
-from exporter.providers.manifest.expressions import Expression, ExpressionError, parse
+from exporter.providers.manifest.expressions import (
+    Conversion,
+    Expression,
+    ExpressionError,
+    parse,
+)
 from exporter.providers.manifest.instants import unit_ms, write
 
 ROOTS = ("window", "variables", "secrets", "each")
@@ -94,6 +99,12 @@ def leaves(value: Any, steps: tuple[str | int, ...] = ()) -> Iterator[tuple[Any,
 def names(text: str) -> list[tuple[str, str]]:
     """Return what ``text`` names, such as ``("variables", "project")``."""
     return [_name(part) for part in parts(text) if isinstance(part, Expression)]
+
+
+def bounds(text: str) -> list[Conversion]:
+    """Return how ``text`` writes each bound of the window that it holds."""
+    found = [part for part in parts(text) if isinstance(part, Expression)]
+    return [each.instant for each in found if each.instant is not None]
 
 
 def _name(expression: Expression) -> tuple[str, str]:

@@ -63,6 +63,23 @@ def test_gauges_belong_to_a_bucket_or_to_the_window() -> None:
     assert reading.lists_of == {"chatbot_function_info"}
 
 
+def test_gauges_of_one_bucket_that_share_a_label_have_no_value_together() -> None:
+    found = rows(project=LabelRule(allow=frozenset({"p1"})))
+
+    for project, value in (("p1", 7), ("p2", 8), ("p3", 9)):
+        found.bucket_value(ACTIVE_USERS, (project, "", "", "hour"), NOON, value)
+        found.level(KNOWN_USERS, (project,), NOON, value)
+    found.level(KNOWN_USERS, ("p2",), NOON + HOUR_MS, 5)
+
+    reading, last = found.reading(), Window(NOON + HOUR_MS, NOON + 2 * HOUR_MS)
+    assert [row.value for row in reading.buckets] == [7]
+    assert [(row.value, row.window == last) for row in reading.levels] == [(7, False), (5, True)]
+    assert reading.notes == [
+        f"values of {family} that label rules make one do not add up: none is shown"
+        for family in ("chatbot_active_users", "chatbot_known_users")
+    ]
+
+
 def test_a_cut_label_is_counted_and_the_memo_is_stored() -> None:
     found = rows()
 

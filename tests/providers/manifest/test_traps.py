@@ -1,14 +1,16 @@
 """The traps of analytics APIs: each is expressed, or refused with a clear reason."""
 
+import re
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from exporter.errors import SchemaError, Truncated
+from exporter.errors import SchemaError, SettingsError, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.times import parse_instant
+from exporter.providers.manifest import loader
 from tests.providers.manifest.files import (
     COST,
     HOURS,
@@ -22,6 +24,7 @@ from tests.providers.manifest.files import (
     problems,
     readings,
     row,
+    written,
 )
 
 DAY = Window(NOON_MS - DAY_MS // 2 - DAY_MS, NOON_MS - DAY_MS // 2)
@@ -222,6 +225,68 @@ def test_11_records_change_for_days() -> None:
     assert counts(readings(loaded(query), Api(done))) == {-3: 1}
 
 
+def test_11_a_record_counts_as_it_was_read_last() -> None:
+    query = RECORDS | {"count": {SENT: {"only": {"row.state": ["done"]}}}, "pages": NEXT}
+    first = {"data": [row(-3, id=1, state="open"), row(-3, id=2, state="done")], "next": 2}
+    last = {"data": [row(-3, id=1, state="done"), row(-3, id=2, state="spam")], "next": None}
+
+    assert counts(readings(loaded(query), Api(first, last))) == {-3: 1}
+    (found,) = readings(loaded(query), Api(first, last))
+    assert found.drift == {}
+
+
+def test_5_a_record_given_twice_proves_no_second_one() -> None:
+    query = RECORDS | {"count": {SENT: {}}, "pages": NEXT, "complete": {"total": "total"}}
+    first = {"data": [row(-3, id=1), row(-3, id=2)], "next": 2, "total": 3}
+    shifted = {"data": [row(-3, id=2)], "next": None, "total": 3}
+    whole = {"data": [row(-3, id=2), row(-3, id=3)], "next": None, "total": 3}
+    short = loaded(query | {"window": {"bucket": "1h", "end": "exclusive"}})
+
+    assert counts(readings(short, Api(first, whole))) == {-3: 3}
+    with pytest.raises(Truncated, match="one bucket has more rows"):
+        readings(short, Api(first, shifted, first, shifted, first, shifted, first, shifted))
+
+
+@pytest.mark.parametrize("more", [1, 0, "true"])
+def test_14_more_is_true_or_false(more: Any) -> None:
+    with pytest.raises(SchemaError, match=r"pages\.more: expected true or false"):
+        readings(loaded({"pages": NEXT | {"more": "more"}}), Api(THREE | {"more": more}))
+
+
+CHOSEN: dict[str, Any] = {"count": {SENT: {"value": "row.sent", "only": {"row.stat": ["done"]}}}}
+
+
+@pytest.mark.parametrize(
+    ("query", "absent"),
+    [
+        ({"only": {"row.stat": ["done"]}}, True),
+        ({"except": {"row.stat": ["spam"]}}, True),
+        (CHOSEN, True),
+        ({"except": {"row.sent": [9]}}, False),
+        ({"only": {"row.stat": ["done", None]}}, False),
+        ({"except": {"row.stat": ["spam"]}, "optional": ["row.stat"]}, False),
+        (CHOSEN | {"optional": ["row.stat"]}, False),
+    ],
+)
+def test_a_field_that_chooses_rows_and_is_in_none_of_them_is_drift(
+    query: dict[str, Any],
+    absent: bool,  # noqa: FBT001 - a case
+) -> None:
+    (found,) = readings(loaded(query), Api(THREE))
+
+    assert found.drift == ({"missing": 3} if absent else {})
+    assert found.unfit.startswith("row.stat, by which rows are chosen, is in no row; c") is absent
+
+
+def test_a_field_that_chooses_rows_may_be_in_some_of_them() -> None:
+    data = [*THREE["data"][:2], row(-1, sent=4, deleted=True)]
+
+    (found,) = readings(loaded({"except": {"row.deleted": [True]}}), Api({"data": data}))
+
+    assert (counts([found]), found.drift, found.unfit) == ({-3: 1, -2: 2}, {}, "")
+    assert "no rows are chosen by this field" in problems({"optional": ["row.sent"]})
+
+
 def test_11_records_that_do_not_change_are_a_stream() -> None:
     manifest = loaded(
         RECORDS
@@ -297,6 +362,71 @@ def test_buckets_of_another_zone_are_hours_or_refused(bucket: str, zone: str, pr
     wrong = problems({"window": {"bucket": bucket, "timezone": zone, "end": "exclusive"}})
 
     assert wrong == "" if not problem else f"window.timezone: {problem}" in wrong
+
+
+@pytest.mark.parametrize(
+    ("bound", "window", "problem"),
+    [
+        ("date", {}, "a date does not tell the hour"),
+        ("strptime:%Y-%m-%d", {}, "the format does not tell one bucket from the next"),
+        ("strptime:%Y-%m", {"bucket": "1d"}, "the format does not tell one bucket from the next"),
+        ("date", {"bucket": "1d"}, ""),
+        ("strptime:%Y-%m-%dT%H", {}, ""),
+        ("strptime:%Y-%m-%dT%H:00Z", {}, ""),
+        ("strptime:%Y-%m-%dT%H:00Z", {"timezone": "Europe/Berlin"}, "Z means UTC"),
+        ("strptime:%Y-%m-%dT%H:00%z", {"timezone": "Europe/Berlin"}, ""),
+    ],
+)
+@pytest.mark.parametrize("place", ["from", "to", "body", "at"])
+def test_6_bounds_and_times_are_as_fine_as_buckets_and_name_their_zone(
+    bound: str, window: dict[str, Any], problem: str, place: str
+) -> None:
+    params = {"from": "window.start|epoch_s", "to": "window.end|epoch_s"}
+    request: dict[str, Any] = {"path": "/q", "params": params}
+    query: dict[str, Any] = {"request": request, "window": {"end": "exclusive"} | window}
+    if place == "at":
+        query["at"] = f"row.time|{bound}"
+    elif place == "body":
+        request |= {"method": "POST", "body": {"range": [f"since {{window.start|{bound}}}"]}}
+    else:
+        params[place] = f"window.{'start' if place == 'from' else 'end'}|{bound}"
+
+    wrong = problems(query)
+
+    assert problem in wrong
+    assert bool(wrong) == bool(problem)
+
+
+def test_6_the_end_of_a_range_is_stated() -> None:
+    query: dict[str, Any] = {"shape": "range", "missing": None, "at": None, "window": None}
+    between = {"at": "row.time|epoch_s", "until": "row.end|epoch_s"}
+
+    assert "a range must say whether its end is included" in problems(query)
+    assert problems(query | {"window": {"end": "inclusive"}}) == ""
+    assert problems(query | between) == ""  # its rows prove it
+
+
+@pytest.mark.parametrize(("scalar", "read"), [("1.10", "1.1"), ("no", "false"), ("012", "10")])
+@pytest.mark.parametrize(
+    "place", [("only", "row.version", 0), ("labels", "channel"), ("request", "params", "v")]
+)
+def test_a_value_that_yaml_reads_otherwise_is_refused(
+    scalar: str, read: str, place: tuple[str | int, ...]
+) -> None:
+    query: dict[str, Any] = {
+        "only": {"row.version": ["x", "y"]},
+        "labels": {"channel": "web"},
+        "request": {**QUERY["request"], "params": {**QUERY["request"]["params"], "v": "z"}},
+    }
+    text = written(query).decode()
+    mark = {"only": "x", "labels": "web", "request": "z"}[str(place[0])]
+    plain = re.sub(rf"(?<=[ :-] ){mark}$", scalar, text, flags=re.MULTILINE)
+    assert plain != text
+
+    with pytest.raises(SettingsError, match=f"YAML reads this as {read}; write {read}, or put"):
+        loader.loads(plain.encode())
+    quoted = re.sub(rf"(?<=[ :-] ){mark}$", f'"{scalar}"', text, flags=re.MULTILINE)
+    assert loader.loads(quoted.encode()).settings.name == "acme"
 
 
 def test_days_that_begin_elsewhere_are_drift() -> None:
