@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Self
 
 import structlog
@@ -30,6 +31,8 @@ SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
 READ_AT_ONCE = 100
 """The most queries that one transaction reads, so that nothing waits long for it."""
+CONFIRMED_AT_ONCE = 400
+"""The most new series whose counts are let go at one tick: other replicas read their queries."""
 VERIFY_S = 1.8
 """When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
 MAINTAIN_EVERY_S = 60.0
@@ -321,9 +324,10 @@ class Publisher:
             for number, due_ms in view.pending
             if due_ms <= now_ms and number in scraped
         }
-        if ready:
-            await self._offload(partial(self._ledger.confirm_zero_scraped, list(ready)))
-        return set(ready.values())
+        some = dict(islice(ready.items(), CONFIRMED_AT_ONCE))
+        if some:
+            await self._offload(partial(self._ledger.confirm_zero_scraped, list(some)))
+        return set(some.values())
 
     async def _maintain(self) -> set[QueryKey]:
         touched, counted = await self._offload(self._ledger.maintain)
