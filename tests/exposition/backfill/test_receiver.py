@@ -37,12 +37,12 @@ def scene() -> Iterator[Scene]:
 
 @pytest.fixture
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
-    """Run a Prometheus whose out-of-order window is the parameter."""
-    window: str = request.param
+    """Run a Prometheus; which build, and its out-of-order window, are the parameter."""
+    build, window = request.param
     port, config = free_port(), tmp_path / "prometheus.yml"
     config.write_text(f"storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n", "utf-8")
     command = [
-        needed("prometheus"),
+        needed("prometheus", build),
         f"--config.file={config}",
         f"--storage.tsdb.path={tmp_path / 'tsdb'}",
         "--storage.tsdb.retention.time=10y",
@@ -134,7 +134,7 @@ def expected(text: str) -> Points:
     return found
 
 
-@pytest.mark.parametrize("receiver", ["3d"], indirect=True)
+@pytest.mark.parametrize("receiver", [("installed", "3d"), ("newest", "3d")], indirect=True)
 def test_a_server_with_an_out_of_order_window_takes_all_of_it_and_equal_samples_again(
     scene: Scene, receiver: httpx.Client
 ) -> None:
@@ -152,7 +152,7 @@ def test_a_server_with_an_out_of_order_window_takes_all_of_it_and_equal_samples_
     assert last["value"][1] == received[-1].split()[-2]
 
 
-@pytest.mark.parametrize("receiver", ["0s"], indirect=True)
+@pytest.mark.parametrize("receiver", [("installed", "0s")], indirect=True)
 def test_a_server_without_one_is_refused_with_the_window_it_needs(
     scene: Scene, receiver: httpx.Client
 ) -> None:
@@ -162,9 +162,13 @@ def test_a_server_without_one_is_refused_with_the_window_it_needs(
     assert "storage.tsdb.out_of_order_time_window: " in done.output
 
 
-@pytest.mark.parametrize("receiver", ["3d"], indirect=True)
+@pytest.mark.parametrize(
+    ("receiver", "protocol"),
+    [(("installed", "3d"), "1"), (("newest", "3d"), "2")],
+    indirect=["receiver"],
+)
 def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
-    scene: Scene, receiver: httpx.Client
+    scene: Scene, receiver: httpx.Client, protocol: str
 ) -> None:
     killed: list[bool] = []
     running: list[subprocess.Popen[str]] = []
@@ -176,7 +180,7 @@ def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
         running[-1].wait()
 
     with passing(receiver, kill) as (url, statuses):
-        to = command(scene, "--remote-write", url, "--step", "18s", "--protocol", "1")
+        to = command(scene, "--remote-write", url, "--step", "18s", "--protocol", protocol)
         while not running or running[-1].returncode != 0:
             assert len(running) == len(killed)
             with program(*to) as process:
