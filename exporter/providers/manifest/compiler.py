@@ -79,6 +79,7 @@ class QueryCompiler:
             self.problems.add(("id",), words, "read it in the last list of rows")
         self._shape()
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
+        whole = [each for each in expect if self._roots([each.field]) == {ANSWER}]
         feeds = [
             *self._feeds("count", query.count, self._count),
             *self._feeds("gauge", query.gauge, self._gauge),
@@ -97,7 +98,8 @@ class QueryCompiler:
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
-            expect=expect,
+            expect=tuple(each for each in expect if each not in whole),
+            expect_answer=tuple(whole),
             next=next_,
             next_parent=parent,
             more=more,
@@ -177,7 +179,7 @@ class QueryCompiler:
         if (text or constant > 1) and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
             self.problems.add(place, "a stream of records counts records only", hint)
-        if outer := {each.root for each in self._terms([text])} - {[*self._names][-1]}:
+        if outer := self._roots([text]) - {[*self._names][-1]}:
             hint = f"read it in a query of its own, whose rows end with {min(outer)}"
             words = f"{min(outer)} is not the last list of rows: each row would count it again"
             self.problems.add(place, words, hint)
@@ -411,6 +413,9 @@ class QueryCompiler:
             with suppress(ExpressionError):
                 found.update(parse(text, self._names).terms if isinstance(text, str) else ())
         return found
+
+    def _roots(self, texts: Iterable[Any]) -> set[str]:
+        return {each.root for each in self._terms(texts)}
 
     def _unused(self) -> None:
         """Note labels, and meanings of null, that no family shows."""

@@ -385,10 +385,15 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
 
 def wanted(program: RowProgram, row: RowContext, lacking: Lacking) -> bool:
     """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
-    for rule in program.expect:
-        if not rule.admits(rule.read(row)):
-            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+    check_expected(program.expect, row)
     return lacking.admits(program.only, row)
+
+
+def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
+    """Raise ``SchemaError`` where a field has a value that is not expected."""
+    for rule in rules:
+        if not rule.admits(rule.read(context)):
+            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
 
 
 def events(

@@ -139,6 +139,7 @@ class ManifestReader:
             nonlocal answer, body
             page, previous = first if cursor is None else cursor, body
             response, answer = await self._fetch(client, request, window, page)
+            mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")

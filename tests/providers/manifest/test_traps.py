@@ -196,6 +196,20 @@ def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> N
         readings(loaded(query), Api({"data": records}), **({} if mutable else read))
 
 
+@pytest.mark.parametrize("last", [{"ok": False, "data": []}, {"data": []}])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_answer_without_rows_is_as_expected_or_refused(
+    last: dict[str, Any],
+    first: bool,  # noqa: FBT001 - which page it is
+) -> None:
+    pages = {"pages": NEXT | {"size": 50}, "missing": "zero", "expect": {"answer.ok": [True]}}
+    good = {"ok": True, "data": [row(-1, sent=4)], "next": "b"}
+
+    with pytest.raises(SchemaError, match=r"answer\.ok: not a value that is expected"):
+        readings(loaded(pages), Api(*([] if first else [good]), last))
+    assert counts(readings(loaded(pages), Api(good, good | {"data": [], "next": None}))) == {-1: 4}
+
+
 def test_a_stream_counts_each_record_once() -> None:
     query = RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}
 
