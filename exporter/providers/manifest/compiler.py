@@ -39,6 +39,7 @@ from exporter.providers.manifest.program import (
     RowLevel,
     RowProgram,
 )
+from exporter.providers.manifest.templates import names
 
 ANSWER = "answer"
 _REFUSED = {
@@ -129,10 +130,23 @@ class QueryCompiler:
         query, given = self.query, self.query.model_fields_set
         records, spans = query.shape == "records", query.shape == "range"
         one, alone = not query.rows, spans and query.pages.kind == "none"
+        alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
         for wrong, steps, problem, hint in (
             (one and not alone, (), "rows is missing", "only a range of one object has no list"),
             (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
             (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+            (
+                query.until and self._roots([query.at]) != self._roots([query.until]),
+                ("until",),
+                "at and until are not of one list",
+                "",
+            ),
+            (
+                self._roots([query.at]) == {ANSWER} and not (spans or alone_in_time),
+                ("at",),
+                "one answer has one time, and is asked for several buckets",
+                "use shape: range, or a max_span of one bucket",
+            ),
             (
                 spans and query.at and not query.until,
                 ("at",),
@@ -179,10 +193,7 @@ class QueryCompiler:
         if (text or constant > 1) and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
             self.problems.add(place, "a stream of records counts records only", hint)
-        if outer := self._roots([text]) - {[*self._names][-1]}:
-            hint = f"read it in a query of its own, whose rows end with {min(outer)}"
-            words = f"{min(outer)} is not the last list of rows: each row would count it again"
-            self.problems.add(place, words, hint)
+        self._of_last_list(place, text, "count it again")
         if self._terms([text]) & self._terms(self.query.distinct):
             self.problems.add(place, _REFUSED["distinct"])
         only = self._filters(base, rule)
@@ -194,6 +205,7 @@ class QueryCompiler:
         terms = self._terms([rule.value])
         if len(terms) > 1 or any(each.many for each in terms):
             self.problems.add((*base, "value"), "expected one field: such values do not add up")
+        self._of_last_list((*base, "value"), rule.value, "show it")
         bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
         if rule.of != "level" and rule.window not in ("", bucket):
             hint = (
@@ -204,6 +216,13 @@ class QueryCompiler:
             self.problems.add((*base, "window"), f"{name} has no label window")
         window = rule.window or bucket
         return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
+
+    def _of_last_list(self, place: Steps, text: str, does: str) -> None:
+        """Note a value of an outer list, which is not a row's own."""
+        if outer := self._roots([text]) - {[*self._names][-1]}:
+            hint = f"read it in a query of its own, whose rows end with {min(outer)}"
+            words = f"{min(outer)} is not the last list of rows: each row would {does}"
+            self.problems.add(place, words, hint)
 
     def _feed(
         self,
@@ -276,16 +295,19 @@ class QueryCompiler:
         root = value.partition(".")[0].partition("[")[0]
         if root in ("variables", EACH) and "." in value:
             known: Names = {"variables": self.manifest.variables, EACH: self.query.for_each}
-            self.problems.names_in(steps, value, known)
-            return ReadLabel(variable=value)
+            used = self.problems.names_in(steps, value, known)
+            if not used:
+                self.problems.add(steps, f"expected {root}.NAME")
+            return ReadLabel(variable=".".join(next(iter(used), ())))
         path = value[:1].isalpha() and ("." in value or "[" in value)
         if not path and value not in self._names:
+            if self.problems.attempt(steps, names, value):
+                hint = "write one field, variables.NAME, or a fixed word"
+                self.problems.add(steps, "a label has no braces", hint)
             return ReadLabel(constant=value.strip('"'))
         expression = self._expression(steps, value)
         if expression is None:
             return ReadLabel()
-        if expression.conversions or len(expression.terms) > 1:
-            self.problems.add(steps, "a label is one field, without conversions")
         null = self.query.null_labels.get(value)
         return ReadLabel(
             where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
@@ -320,6 +342,9 @@ class QueryCompiler:
             return None
         if len(found.terms) > 1 or found.terms[0].many:
             self.problems.add(steps, "expected one field", "name the list as a level of rows")
+        if len(found.conversions) != instant:
+            words = "expected one conversion" if instant else "a conversion has no place here"
+            self.problems.add(steps, words)
         self._declare(steps, found, Scalar)
         return found
 

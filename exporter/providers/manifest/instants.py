@@ -1,5 +1,6 @@
 """Instants as APIs write them, both ways."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,9 +80,11 @@ def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
     try:
         text = _PROBE.strftime(conversion.argument)
         found = _parse(conversion, text, "UTC")
-    except ValueError:
+    except (ValueError, re.error):
         raise ExpressionError("not a format that can be read back", hint=hint) from None
     if found // step_ms != instant_ms(_PROBE) // step_ms:
         raise ExpressionError("the format does not tell one bucket from the next", hint=hint)
+    if "%Z" in conversion.argument:  # which is read by the zone of the machine
+        raise ExpressionError("the name of a zone is not its offset", hint="write %z")
     if "Z" in conversion.argument and zone != "UTC":
         raise ExpressionError(f"Z means UTC, and the times are those of {zone}", hint="write %z")

@@ -49,6 +49,35 @@ def test_1_a_number_of_the_parent_is_not_counted_for_each_child(value: str) -> N
     assert problems(alone) == ""
 
 
+def test_1_a_gauge_of_the_parent_is_not_shown_for_each_child() -> None:
+    rows = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
+    gauge = {"gauge": {"chatbot_active_users": {"value": "hour.users", "class": "distinct"}}}
+    query = rows | gauge | {"count": None, "labels": {"project": "row.bot"}}
+
+    assert "each row would show it" in problems(query)
+    assert "rows end with answer" in problems(gauge | {"gauge": {"chatbot_active_users": ANSWERS}})
+
+
+ANSWERS = {"value": "answer.users", "class": "distinct"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "accepted"),
+    [
+        ({}, False),
+        ({"window": {"max_span": "1h", "end": "exclusive"}}, True),
+        ({"pages": {"kind": "cursor", "from": "next", "send": "page", "size": 9}}, True),
+    ],
+)
+def test_1_the_time_of_the_answer_is_not_that_of_several_buckets(
+    changes: dict[str, Any],
+    accepted: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    found = problems({"at": "answer.start|epoch_s"} | changes)
+
+    assert found == "" if accepted else "asked for several buckets; use shape: range" in found
+
+
 @pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
 def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
     query = {"rows": ["{} as hour"], "at": "hour.@key|epoch_s", "count": {SENT: {"value": value}}}
@@ -176,6 +205,46 @@ def test_an_id_of_an_outer_list_does_not_tell_rows_apart() -> None:
         RECORDS | {"rows": rows, "id": "talk.id"}
     )
     assert "it does not tell rows" not in problems(RECORDS | {"rows": rows})
+
+
+def test_at_and_until_are_of_one_list() -> None:
+    rows = {"rows": ["data[] as day", "hours[] as row"], "shape": "range", "missing": None}
+    times = {"at": "day.start|iso", "until": "row.end|iso"}
+
+    assert "at and until are not of one list" in problems(rows | times)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"only": {"row.sent|scale:2": [4]}},
+        {"at": "row.minute|scale:60|epoch_s"},
+        {"at": "row.time|epoch_s|iso"},
+        RECORDS | {"id": "row.id|scale:2"},
+    ],
+)
+def test_a_conversion_that_would_be_left_out_is_refused(changes: dict[str, Any]) -> None:
+    assert "conversion" in problems(changes)
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        ('variables."team"', ""),
+        ("variables.team ", ""),
+        ("{variables.team}", "a label has no braces"),
+        ("variables.team}", "expected variables.NAME"),
+    ],
+)
+def test_a_label_is_a_variable_or_refused(label: str, problem: str) -> None:
+    query = {"labels": {"project": label}}
+    top: dict[str, Any] = {"variables": {"team": {}}}
+
+    assert problem in problems(query, **top)
+    assert bool(problems(query, **top)) == bool(problem)
+    if not problem:
+        (found,) = readings(loaded(query, **top), Api(THREE))
+        assert {series[1][0] for series, _, _ in found.counts} == {"x"}
 
 
 def test_the_time_of_a_rows_begin_alone_bounds_no_range() -> None:
@@ -385,6 +454,8 @@ def test_buckets_of_another_zone_are_hours_or_refused(bucket: str, zone: str, pr
         ("strptime:%Y-%m-%d", {}, "the format does not tell one bucket from the next"),
         ("strptime:%Y-%m", {"bucket": "1d"}, "the format does not tell one bucket from the next"),
         ("date", {"bucket": "1d"}, ""),
+        ("strptime:%Y-%m-%d %H %Z", {}, "the name of a zone is not its offset"),
+        ("strptime:%Y-%m-%d %H %Y", {}, "not a format that can be read back"),
         ("strptime:%Y-%m-%dT%H", {}, ""),
         ("strptime:%Y-%m-%dT%H:00Z", {}, ""),
         ("strptime:%Y-%m-%dT%H:00Z", {"timezone": "Europe/Berlin"}, "Z means UTC"),
