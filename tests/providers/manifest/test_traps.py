@@ -393,6 +393,37 @@ def test_11_records_that_do_not_change_are_a_stream() -> None:
     assert "a stream of records counts records only" in problems(RECORDS | {"mutable": None})
 
 
+STREAM: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
+
+
+@pytest.mark.parametrize("mutable", [True, None])
+def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | None) -> None:  # noqa: FBT001
+    rows = {"rows": ["data[] as talk", "turns[] as turn"], "at": "talk.time|epoch_s"}
+    query = RECORDS | rows | {"id": "turn.number", "mutable": mutable, "count": {SENT: {}}}
+    turns = [{"number": 1}, {"number": 2}]
+    data = [row(-3, turns=turns), row(-3, turns=turns)]
+
+    (found,) = readings(loaded(query), Api({"data": data}), **({} if mutable else STREAM))
+    pages = query | {"pages": NEXT | {"size": 1}}
+    answers = [{"data": data[:1], "next": 2}, {"data": data[1:], "next": None}]
+    (shifted,) = readings(loaded(pages), Api(*answers), **({} if mutable else STREAM))
+
+    assert found.drift == {"unexpected_type": 2}
+    assert found.notes == [
+        "2 rows of one answer have the id of another and replace it: does id tell rows apart?"
+    ]
+    assert shifted.drift == {}
+
+
+def test_11_records_of_another_time_are_drift_in_a_stream() -> None:
+    query = RECORDS | {"mutable": None, "count": {SENT: {}}, "at": "row.time|epoch_ms"}
+
+    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1)]}), **STREAM)
+
+    assert found.drift == {"unexpected_type": 1}
+    assert found.notes[0].startswith("rows of 1 instants lie outside the window")
+
+
 def test_12_a_distinct_count_does_not_add_up() -> None:
     users = {"value": "row.users", "class": "distinct"}
     gauge = {"gauge": {"chatbot_active_users": users}, "count": None, "distinct": ["row.users"]}
