@@ -21,6 +21,7 @@ from exporter.model.samples import (
     Event,
     Family,
     Reading,
+    Series,
     Window,
     floor_to,
 )
@@ -36,7 +37,7 @@ from exporter.providers.manifest.program import (
 )
 
 _EXACT = Context(prec=200)
-Amount = tuple[Family, tuple[str, ...], int]
+Amount = tuple[Series, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +247,11 @@ class Collector:
             self._add_row(row, bucket_ms)
         self.lacking.note_in(self.rows)
         _note_strange(self.rows, self.far, self.twice)
-        for (family, labels, bucket_ms), total in self._amounts.items():
+        for (series, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
             if whole > LARGEST_EXACT:
-                raise SchemaError(f"{family.name}: larger than can be counted")
-            self.rows.count(family, labels, bucket_ms, whole)
+                raise SchemaError(f"{series[0]}: larger than can be counted")
+            self.rows.add(series, bucket_ms, whole)
 
     def _at(self, context: RowContext) -> int:
         at = self.query.program.at
@@ -281,7 +282,7 @@ class Collector:
         if amount is None:
             self.rows.count(bound.family, labels, bucket_ms, None)
             return
-        key = bound.family, labels, bucket_ms
+        key = self.rows.series(bound.family, labels), bucket_ms
         parts = _EXACT.multiply(amount, Decimal(bound.family.per_unit))
         self._amounts[key] = _EXACT.add(self._amounts[key], parts)
 

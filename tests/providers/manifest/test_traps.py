@@ -187,6 +187,18 @@ def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, milliont
     assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
 
 
+def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
+    name = "chatbot_custom_acme_credits_total"
+    family = {"type": "counter", "unit": "credits", "help": "Credits.", "labels": ["model"]}
+    count = {name: {"value": "row.tenths|scale:0.1", "labels": {"model": "row.model"}}}
+    query = {"count": count, "missing": "zero", "label_rules": {"model": {"allow": ["a"]}}}
+    data = [row(-1, tenths=4, model=f"m{number}") for number in range(10)]
+
+    found = readings(loaded(query, families={name: family}), Api({"data": data}))
+
+    assert counts(found, name) == {-1: 4}  # each alone would be 0
+
+
 def test_9_parts_are_not_added_to_their_total() -> None:
     parts = {"row.input": ["row.cached", "row.uncached"]}
     added = [{"value": "row.input"}, {"value": "row.cached", "labels": {"token_type": "cached"}}]
