@@ -106,7 +106,9 @@ class ManifestReader:
         if rule is None:
             return True
         rows = list(mapping.contexts(program, answers, len(program.levels)))
-        below = rule.rows_below is None or len(rows) < rule.rows_below
+        outer = range(1, len(program.levels))  # the limit may count them, of which some are empty
+        most = max([len(rows), *(len([*mapping.contexts(program, answers, n)]) for n in outer)])
+        below = rule.rows_below is None or most < rule.rows_below
         if program.total is None:
             return below
         one_each = {mapping.record_id(program.id, row) for row in rows} if program.id else rows

@@ -127,6 +127,22 @@ def test_5_rows_are_cut_off_silently(proof: dict[str, Any]) -> None:
         readings(manifest, Api_of(answer))
 
 
+def test_5_a_limit_may_count_outer_lists_of_which_some_are_empty() -> None:
+    query = {"rows": ["data[] as hour", "bots[] as row"], "at": "hour.time|epoch_s"}
+    full = [row(-3, bots=[]), row(-2, bots=[]), row(-1, bots=[{"sent": 4}])]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (int(request.url.params[name]) for name in ("from", "to"))
+        asked = [each for each in full if since <= each["time"] < until]
+        return httpx.Response(200, json={"data": asked[:2]})
+
+    found = readings(
+        loaded(query | {"missing": "zero", "complete": {"rows_below": 2}}), Api_of(answer)
+    )
+
+    assert counts(found) == {-1: 4}
+
+
 class Api_of(httpx.MockTransport):  # noqa: N801 - reads as a function
     """An API that is a function."""
 
