@@ -662,6 +662,34 @@ def test_an_empty_page_with_a_cursor_is_not_the_end(kind: str) -> None:
     assert len(api.requests) == 3  # the last one leads to itself
 
 
+@pytest.mark.parametrize(
+    ("parameters", "follows"),
+    [
+        ('rel="next"', True),
+        ("rel=next", True),
+        ("REL = 'Next'", True),
+        ('rel="last next"', True),
+        ('title="a, b"; rel="next"', True),
+        ('rel="next-archive"', False),
+        ('rel="prev"; title="next"', False),
+    ],
+)
+@pytest.mark.parametrize("before", ["", f'<?c={"x" * 9_000}>; rel="prev", '])
+def test_a_link_header_leads_to_the_next_page(
+    parameters: str,
+    follows: bool,  # noqa: FBT001 - what is expected
+    before: str,
+) -> None:
+    links = [("link", f"{before}<?c=2>; {parameters}"), ("link", '<?c=9>; rel="last"')]
+    first = httpx.Response(200, headers=links, json={"data": [row(-2, sent=1)]})
+    last = httpx.Response(200, json={"data": [row(-1, sent=4)]})
+    query = {"pages": {"kind": "link_header"}, "missing": "zero"}
+
+    found = counts(readings(loaded(query), Api(first, last)))
+
+    assert found == ({-2: 1, -1: 4} if follows else {-2: 1})
+
+
 DEEP = {"kind": "cursor", "from": "meta.next", "send": "page"}
 LINKS = {"kind": "link_header"}
 
