@@ -12,7 +12,7 @@ from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
 from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
-from exporter.providers.manifest.expressions import ExpressionError
+from exporter.providers.manifest.expressions import Conversion, ExpressionError
 from exporter.providers.manifest.instants import check_format, has_whole_hours
 from exporter.providers.manifest.model import (
     Manifest,
@@ -167,6 +167,12 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
         if (EACH, name) not in used:
             problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
     return {name for root, name in used | headers if root == "secrets"}
+
+
+def sent_bounds(query: ManifestQuery) -> list[Conversion]:
+    """Return how a request without errors writes each bound of the window."""
+    sent = leaves([query.request.params, query.request.body])
+    return [each for _, text in sent if isinstance(text, str) for each in bounds(text)]
 
 
 def _check_bounds(problems: Problems, steps: Steps, sent: Any, window: ManifestWindow) -> None:

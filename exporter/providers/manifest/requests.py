@@ -160,6 +160,7 @@ class RequestBuilder:
             zone=settings.timezone,
             inclusive=settings.end == "inclusive",
             margin_ms=margin_ms if settings.end == "unstated" else 0,
+            past_repeated=shape != "range",
         )
 
     def _params(self, given: Substitutes) -> list[tuple[str, str]]:

@@ -41,7 +41,8 @@ class Substitutes:
     """What texts may name: the window with its time zone, variables, secrets, the value of a loop.
 
     ``inclusive`` and ``margin_ms`` say how the window's bounds are written: the last instant in it,
-    or that much more on both sides where it is not known whether a bound is included.
+    or that much more on both sides where it is not known whether a bound is included. With
+    ``past_repeated``, an end in the hour that a clock change repeats is written past it.
     """
 
     variables: Mapping[str, str]
@@ -51,6 +52,7 @@ class Substitutes:
     zone: str = "UTC"
     inclusive: bool = False
     margin_ms: int = 0
+    past_repeated: bool = False
 
 
 @cache
@@ -174,4 +176,5 @@ def _value(expression: Expression, given: Substitutes) -> str | int:
     margin_ms = max(unit, given.margin_ms) if given.margin_ms else 0
     if name == "start":
         return write(conversion, window.start_ms - margin_ms, given.zone)
-    return write(conversion, window.end_ms + margin_ms - unit * given.inclusive, given.zone)
+    end_ms = window.end_ms + margin_ms - unit * given.inclusive
+    return write(conversion, end_ms, given.zone, past_repeated=given.past_repeated)

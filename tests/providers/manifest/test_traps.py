@@ -600,6 +600,51 @@ def test_the_hour_that_a_clock_change_repeats_counts_in_the_first_of_both() -> N
         readings(loaded(query), Api({"data": rows}), window, end_ms)
 
 
+LOCAL = "strptime:%Y-%m-%d %H:%M"
+
+
+@pytest.mark.parametrize("end", ["exclusive", "inclusive", "unstated"])
+@pytest.mark.parametrize("span", ["1h", "2h", "3h", "4h"])
+def test_no_hour_is_lost_where_a_bound_lies_in_the_repeated_one(end: str, span: str) -> None:
+    end_ms = parse_instant("2026-10-25T03:00:00Z")
+    hours = [f"2026-10-25 {hour}:00" for hour in ("01", "02", "02", "03")]
+    params = {"from": f"window.start|{LOCAL}", "to": f"window.end|{LOCAL}"}
+    query = {
+        "request": {"path": "/q", "params": params},
+        "at": f"row.at|{LOCAL}",
+        "missing": "zero",
+        "labels": {"project": "row.bot"},
+        "window": {"timezone": "Europe/Berlin", "end": end, "max_span": span},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (request.url.params[name] for name in ("from", "to"))
+        asked = [at for at in hours if since <= at < until or (end == "inclusive" and at == until)]
+        return httpx.Response(
+            200, json={"data": [{"at": at, "sent": 1, "bot": "a"} for at in asked]}
+        )
+
+    found = readings(loaded(query), Api_of(answer), Window(end_ms - 4 * HOUR_MS, end_ms), end_ms)
+
+    every = [(at_ms - end_ms) // HOUR_MS for each in found for _, at_ms, _ in each.counts]
+    assert every == [-4, -3, -1]
+    assert sum(counts(found).values()) == 4
+
+
+def test_a_range_of_local_times_warns_of_the_repeated_hour() -> None:
+    query: dict[str, Any] = {"shape": "range", "missing": None, "at": None}
+    query |= {"window": {"end": "inclusive", "timezone": "Europe/Berlin"}}
+
+    def warned(form: str) -> bool:
+        params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
+        manifest = loaded(query | {"request": {"path": "/q", "params": params}})
+        return "asked twice" in str(manifest.warnings)
+
+    assert [warned(form) for form in (LOCAL, f"{LOCAL}%z", "epoch_s", "iso")] == [True] + [
+        False
+    ] * 3
+
+
 def test_13_a_running_total_is_refused() -> None:
     rule = {"value": "row.total", "class": "cumulative"}
 
