@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from exporter.config.values import suggestion
-from exporter.model.samples import Window
+from exporter.model.samples import Window, ceil_to
 from exporter.providers.manifest.expressions import (
     Conversion,
     Expression,
@@ -176,5 +176,5 @@ def _value(expression: Expression, given: Substitutes) -> str | int:
     margin_ms = max(unit, given.margin_ms) if given.margin_ms else 0
     if name == "start":
         return write(conversion, window.start_ms - margin_ms, given.zone)
-    end_ms = window.end_ms + margin_ms - unit * given.inclusive
+    end_ms = ceil_to(window.end_ms, unit) + margin_ms - unit * given.inclusive
     return write(conversion, end_ms, given.zone, past_repeated=given.past_repeated)

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.errors import SchemaError, SettingsError, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from exporter.providers.base.times import parse_instant
+from exporter.providers.base.times import iso, parse_instant
 from exporter.providers.manifest import loader
 from tests.providers.manifest.files import (
     COST,
@@ -24,6 +24,7 @@ from tests.providers.manifest.files import (
     problems,
     readings,
     row,
+    target,
     written,
 )
 
@@ -450,6 +451,41 @@ def test_11_records_of_another_time_are_drift_in_a_stream() -> None:
 
     assert found.drift == {"unexpected_type": 1}
     assert found.notes[0].startswith("rows of 1 instants lie outside the window")
+
+
+@pytest.mark.parametrize("end", ["exclusive", "inclusive", "unstated"])
+@pytest.mark.parametrize(("form", "bucket"), [("date", "1d"), ("strptime:%Y-%m-%dT%H", "1h")])
+def test_11_a_stream_whose_bounds_are_coarse_loses_no_record(
+    end: str, form: str, bucket: str
+) -> None:
+    params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
+    window = {"bucket": bucket, "end": end, "lookback": "10m", "settle": "10m"}
+    query = RECORDS | {"request": {"path": "/q", "params": params}, "window": window}
+    manifest = loaded(query | {"mutable": None, "count": {SENT: {}}})
+    begin_ms, poll_ms = NOON_MS - DAY_MS, HOUR_MS
+    records = [begin_ms + number * HOUR_MS // 3 + 1_500 for number in range(125)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (request.url.params[name] for name in ("from", "to"))
+        asked = [at for at in records if at < now_ms and _within(iso(at), since, until, end)]
+        return httpx.Response(200, json={"data": [{"time": at / 1000, "id": at} for at in asked]})
+
+    spec, seen, read_ms = target(manifest).queries[0].spec, set[int](), begin_ms
+    for now_ms in range(begin_ms + poll_ms, records[-1], poll_ms):
+        part = Window(read_ms - spec.lookback_ms, now_ms)
+        poll: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": read_ms}
+        (found,) = readings(manifest, Api_of(answer), part, now_ms, **poll)
+        seen |= {each.at_ms for each in found.events}
+        read_ms = now_ms
+
+    complete_ms = now_ms - now_ms % (DAY_MS if bucket == "1d" else HOUR_MS)
+    assert seen >= {at for at in records if at < complete_ms}
+
+
+def _within(at: str, since: str, until: str, end: str) -> bool:
+    """Say whether an API that compares texts finds ``at``; ``until`` itself is included or not."""
+    known = at[: len(until)]
+    return since <= at and (known <= until if end == "inclusive" else known < until)
 
 
 def test_12_a_distinct_count_does_not_add_up() -> None:
