@@ -157,6 +157,7 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     headers = problems.names_in((*base, "headers"), request.headers, {**given, **secrets})
     used = problems.names_in((*base, "path"), request.path, given)
     used |= problems.names_in((*base, "params"), request.params, {**given, **window})
+    _check_params(problems, (*base, "params"), request.params)
     used |= problems.names_in((*base, "body"), request.body, {**given, **window, **secrets})
     for part in ("params", "body"):
         _check_bounds(problems, (*base, part), getattr(request, part), query.window)
@@ -167,6 +168,16 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
         if (EACH, name) not in used:
             problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
     return {name for root, name in used | headers if root == "secrets"}
+
+
+def _check_params(problems: Problems, steps: Steps, params: Mapping[str, Any]) -> None:
+    """Note what a query string cannot hold: it would be left out, or sent in no known form."""
+    for name, value in params.items():
+        if isinstance(value, dict) and "json" in value and len(value) > 1:
+            words = "beside json, nothing is sent of this parameter"
+            problems.add((*steps, name), words, "write what is sent within json")
+        if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+            problems.add((*steps, name), "a list holds single values", "as JSON text: {json: …}")
 
 
 def sent_bounds(query: ManifestQuery) -> list[Conversion]:

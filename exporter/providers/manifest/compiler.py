@@ -39,7 +39,7 @@ from exporter.providers.manifest.program import (
     RowLevel,
     RowProgram,
 )
-from exporter.providers.manifest.templates import names
+from exporter.providers.manifest.templates import leaves, names
 
 ANSWER = "answer"
 _REFUSED = {
@@ -319,6 +319,10 @@ class QueryCompiler:
         return self._filter((*base, "only"), rule.only) + negative
 
     def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
+        for place, value in leaves(rules):
+            if isinstance(value, str) and self.problems.attempt((*steps, *place), names, value):
+                words = "a fixed value is expected: nothing is put in its place"
+                self.problems.add((*steps, *place), words)
         found = [
             RowFilter(
                 text,

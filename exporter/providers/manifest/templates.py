@@ -21,6 +21,7 @@ ROOTS = ("window", "variables", "secrets", "each")
 _WHOLE = re.compile(rf"({'|'.join(ROOTS)})\.[^{{}}]*")
 _EMBEDDED = re.compile(rf"\{{((?:{'|'.join(ROOTS)})\.[^{{}}]*)\}}")
 _LIKE = re.compile(r"\{?([a-z]{3,12})\.(start|end|[a-z_]+)(\|[^{}]*)?\}?")
+_BRACED = re.compile(r"\{([a-z]{3,12})\.[a-z_]+(\|[^{}]*)?\}")
 _PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]*)+", re.ASCII)
 
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -60,9 +61,11 @@ def parts(text: str) -> tuple[Part, ...]:
     """Return ``text`` as literal texts and expressions; raise ``ExpressionError``."""
     if _WHOLE.fullmatch(text):
         return (_expression(text),)
-    like = _LIKE.fullmatch(text)
-    if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
-        raise ExpressionError("no value of this name", hint=hint)
+    for like in (_LIKE.fullmatch(text), *_BRACED.finditer(text)):
+        if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
+            raise ExpressionError("no value of this name", hint=hint)
+        if like and like[1] in ROOTS and text[: like.start()].endswith("{"):
+            raise ExpressionError("a value has one pair of braces", like.start() + 1)
     found: list[Part] = []
     end = 0
     for each in _EMBEDDED.finditer(text):

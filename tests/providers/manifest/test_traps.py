@@ -609,6 +609,37 @@ def test_a_value_that_yaml_reads_otherwise_is_refused(
     assert loader.loads(quoted.encode()).settings.name == "acme"
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("team-{variable.team}", 'no value of this name; did you mean "variables"'),
+        ("{{variables.team}}", "a value has one pair of braces"),
+        ({"json": {"a": 1}, "filter": 2}, "beside json, nothing is sent"),
+        (["a", {"b": 1}], "a list holds single values"),
+        ([["a"]], "a list holds single values"),
+        ("query {usage {sent}}", ""),
+        ("{row.team}", ""),
+        ({"filter": 2}, ""),
+        ("team-{variables.team}", ""),
+    ],
+)
+def test_a_parameter_that_would_be_sent_otherwise_is_refused(value: Any, problem: str) -> None:
+    params = {**QUERY["request"]["params"], "q": value}
+
+    found = problems({"request": {"path": "/q", "params": params}}, variables={"team": {}})
+
+    assert problem in found
+    assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize("key", ["only", "except", "expect"])
+def test_rows_are_chosen_by_fixed_values(key: str) -> None:
+    for value in ("variables.team", "{variables.team}", "each.metric"):
+        found = problems({key: {"row.team": ["x", value]}}, variables={"team": {}})
+        assert "a fixed value is expected" in found
+    assert problems({key: {"row.team": ["variables", "a.b", "{}"]}}) == ""
+
+
 def test_days_that_begin_elsewhere_are_drift() -> None:
     rows = [{"at": f"2026-03-0{day}T00:00:00+01:00", "sent": day} for day in (1, 2)]
     query = {"at": "row.at|iso", "window": {"bucket": "1d", "end": "exclusive"}, "missing": "zero"}
