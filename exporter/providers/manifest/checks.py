@@ -167,6 +167,12 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     for name in query.for_each:
         if (EACH, name) not in used:
             problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
+    for name, values in query.for_each.items():
+        if not values or len({*values}) < len(values) or {"", ".", ".."} & {*values}:
+            words = "expected values that differ, none of them empty, . or .."
+            problems.add(("for_each", name), words)
+        if isinstance(values, dict) and EACH not in {*query.count, *query.gauge}:
+            problems.add(("for_each", name), "nothing feeds these families", "give count.each")
     return {name for root, name in used | headers if root == "secrets"}
 
 

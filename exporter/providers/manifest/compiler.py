@@ -234,6 +234,8 @@ class QueryCompiler:
         exact: bool,
         **more: Any,
     ) -> RowFeed:
+        if rule.value == "":
+            self.problems.add((*base, "value"), "a path is missing")
         expression = self._parse((*base, "value"), text) if text else None
         scale = expression.scale if expression else None
         exact = exact or scale is not None
@@ -414,7 +416,8 @@ class QueryCompiler:
         )
         if found is None:
             return None
-        if found.conversions or len(found.terms) > 1 or found.terms[0].many:
+        keys = any(each.kind == "key" for each in found.terms[0].steps)
+        if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
             self.problems.add(steps, "expected one field of the answer")
         self.problems.attempt(steps, self._trees[0].declare, found.terms[0].steps, Scalar)
         return found.terms[0]

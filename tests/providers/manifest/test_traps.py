@@ -29,6 +29,7 @@ from tests.providers.manifest.files import (
 )
 
 DAY = Window(NOON_MS - DAY_MS // 2 - DAY_MS, NOON_MS - DAY_MS // 2)
+NEXT = {"kind": "cursor", "from": "next", "send": "page"}
 CURSOR = {"kind": "cursor", "from": "next", "send": "page", "more": "more"}
 RECORDS: dict[str, Any] = {"shape": "records", "mutable": True, "id": "row.id", "missing": None}
 TOKENS = "chatbot_llm_tokens_total"
@@ -640,6 +641,39 @@ def test_rows_are_chosen_by_fixed_values(key: str) -> None:
     assert problems({key: {"row.team": ["variables", "a.b", "{}"]}}) == ""
 
 
+@pytest.mark.parametrize(
+    ("loop", "problem"),
+    [
+        ([], "expected values that differ"),
+        (["a", "a"], "expected values that differ"),
+        ([""], "expected values that differ"),
+        (["a", ".."], "expected values that differ"),
+        ({"a": SENT}, "nothing feeds these families"),
+        (["a", "b"], ""),
+    ],
+)
+def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> None:
+    request = {**QUERY["request"], "path": "/{each.metric}"}
+
+    found = problems({"for_each": {"metric": loop}, "request": request})
+
+    assert problem in found
+    assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pages": NEXT | {"more": "meta.@key"}},
+        {"complete": {"total": "meta.@key"}},
+        {"count": {SENT: {"value": ""}}},
+        {"gauge": {"chatbot_active_users": {"value": "", "class": "distinct"}}},
+    ],
+)
+def test_a_value_without_a_field_is_refused(changes: dict[str, Any]) -> None:
+    assert re.search("a path is missing|expected one field", problems(changes))
+
+
 def test_days_that_begin_elsewhere_are_drift() -> None:
     rows = [{"at": f"2026-03-0{day}T00:00:00+01:00", "sent": day} for day in (1, 2)]
     query = {"at": "row.at|iso", "window": {"bucket": "1d", "end": "exclusive"}, "missing": "zero"}
@@ -745,7 +779,6 @@ def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
 
 
 ALIKE = [row(-1, sent=5, bot="x", agent=agent) for agent in ("a", "b", "c")]
-NEXT = {"kind": "cursor", "from": "next", "send": "page"}
 
 
 @pytest.mark.parametrize(
