@@ -164,16 +164,20 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
         hint = "counts need fixed bounds: send window.start and window.end"
         problems.add(base, "the request does not say which window it asks for", hint)
-    for name in query.for_each:
-        if (EACH, name) not in used:
-            problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
-    for name, values in query.for_each.items():
-        if not values or len({*values}) < len(values) or {"", ".", ".."} & {*values}:
-            words = "expected values that differ, none of them empty, . or .."
-            problems.add(("for_each", name), words)
-        if isinstance(values, dict) and EACH not in {*query.count, *query.gauge}:
-            problems.add(("for_each", name), "nothing feeds these families", "give count.each")
+    _check_loops(problems, query, used)
     return {name for root, name in used | headers if root == "secrets"}
+
+
+def _check_loops(problems: Problems, query: ManifestQuery, used: Collection[Any]) -> None:
+    """Note loops that repeat nothing, ask for the same twice, or feed nothing."""
+    for name, values in query.for_each.items():
+        at: Steps = ("for_each", name)
+        if (EACH, name) not in used:
+            problems.add(at, "the request does not use it", f"write each.{name}")
+        if not values or len({*values}) < len(values) or {"", ".", ".."} & {*values}:
+            problems.add(at, "expected values that differ, none of them empty, . or ..")
+        if isinstance(values, dict) and EACH not in {*query.count, *query.gauge}:
+            problems.add(at, "nothing feeds these families", "give count.each")
 
 
 def _check_params(problems: Problems, steps: Steps, params: Mapping[str, Any]) -> None:
