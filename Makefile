@@ -65,7 +65,7 @@ format: $(STAMP)
 	$(PY) -m ruff check --fix .
 
 test-demo: $(STAMP) tools  ## every panel of the demo's boards has data within a minute
-	DEMO=1 $(PY) -m pytest -n 0 tests/dashboards/test_demo_prometheus.py
+	DEMO=1 $(PY) -m pytest -n 0 -s tests/dashboards/test_demo_prometheus.py
 
 test-replicas: $(STAMP) tools  ## an hour of exporters on one PostgreSQL, and what goes wrong by SEED
 	REPLICAS=1 MINUTES=$${MINUTES:-60} $(PY) -m pytest -n 0 -s --timeout 0 tests/replicas -k "failover or mix"

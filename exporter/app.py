@@ -309,8 +309,9 @@ class App:
         # Only adds: whatever shows a family of former settings still finds it.
         self._families |= catalogue.families(self._environment.providers, settings.targets)
         added = targets.keys() - self._targets.keys() if self._opened else ()
-        read = [functools.partial(self._ledger.self_counts, name) for name in added]
-        counted = [await self._environment.offload(each) for each in read]
+        counted = await self._environment.offload(
+            functools.partial(self._ledger.self_counts, added)
+        )
         await self._environment.offload(
             functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
         )
@@ -318,8 +319,7 @@ class App:
         # Before anything else is awaited: the ledger may claim the queries now.
         self._poller.assign(queries)
         self.telemetry.keep(targets.keys())
-        for each in counted:
-            self.telemetry.restore(each)
+        self.telemetry.restore(counted)
         built = [each.target for each in targets.values()]
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in built})
         self._recent.keep(specs.keys())

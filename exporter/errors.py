@@ -79,10 +79,6 @@ class LedgerConflict(LedgerError):
     """Another replica's transaction was in the way; the same one may succeed now."""
 
 
-class NotConfigured(LedgerError):
-    """A reload has removed the query: show it no more."""
-
-
 class ProviderError(ExporterError):
     """A poll could not be completed; counters stay, the poller waits and asks again.
 

@@ -121,7 +121,7 @@ def _fail(*_arguments: object, **_keywords: object) -> None:
     raise LedgerError("disk full")
 
 
-@pytest.mark.parametrize("step", ["close_circuits", "view"])
+@pytest.mark.parametrize("step", ["close_circuits", "views"])
 def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
     reload: Reload, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
     closed: list[list[str]] = []
     monkeypatch.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
 
-    reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "view")
+    reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "views")
 
     assert closed == [["flowxo"]]
 

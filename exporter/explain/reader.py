@@ -16,7 +16,7 @@ from exporter.format import exact_sum, number, render_labels
 from exporter.ledger.rows import Shown, decode_labels, encode_labels
 from exporter.ledger.rules import settled_day
 from exporter.ledger.tables import bucket, gap, gauge, series
-from exporter.ledger.view import read_view
+from exporter.ledger.view import read_views
 from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
 
@@ -141,7 +141,8 @@ class QueryReader:
         shown: Sequence[Shown] = ()
         periods: Mapping[str, int] = {}
         if self.spec is not None:
-            view = read_view(self.tx, self.spec, self.families, self.now_ms)
+            views = read_views(self.tx, [self.spec], self.families, self.now_ms)
+            view = views[self.spec.key]
             shown, periods = view.shown, view.state.periods
         own = sa.select(gap.c.from_ms, gap.c.to_ms, gap.c.reason)
         own = own.where(gap.c.query_id == self.row.id).order_by(gap.c.from_ms)

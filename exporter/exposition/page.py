@@ -1,8 +1,8 @@
 """Rendering: what queries show becomes stored bytes, rewritten only where something changed.
 
 A family is a row of blocks; a block holds the lines of some owners (a query, or the exporter
-itself), rendered and compressed once. A poll rewrites the blocks of its own lines; a scrape joins
-stored bytes. Formats: text 0.0.4 and OpenMetrics 1.0.0
+itself). A poll makes the blocks of its own lines anew; the first scrape after it renders and
+compresses those, and joins them with the bytes that are stored. Formats: text 0.0.4 and OpenMetrics 1.0.0
 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
 
@@ -70,7 +70,6 @@ class MetricsPage:
         self._series_sets: dict[Owner, SeriesSet] = {}
         self._pending: dict[Owner, frozenset[int]] = {}
         self._page = Snapshot()
-        self._asked: set[bool] = set()
         self._scraped: set[int] = set()
         self._scraping = threading.Lock()
 
@@ -100,12 +99,9 @@ class MetricsPage:
         self._pending.pop(owner, None)
 
     def publish(self) -> None:
-        """Publish the samples that were put, compressed in the formats that scrapes ask for."""
+        """Show the samples that were put to the next scrape, all at once."""
         family_pages = (family_page for _, family_page in sorted(self._family_pages.items()))
         blocks = tuple(chain.from_iterable(family_page.blocks() for family_page in family_pages))
-        for openmetrics in list(self._asked):
-            for block in blocks:
-                block.packed(openmetrics=openmetrics)
         page = Snapshot(blocks) if blocks != self._page.blocks else self._page
         self._page = replace(page, pending=frozenset().union(*self._pending.values()))
 
@@ -114,7 +110,6 @@ class MetricsPage:
         page = self._page
         last = self._fresh(openmetrics) + (EOF if openmetrics else b"")
         if gzip:
-            self._asked.add(openmetrics)
             body = finish(page.packed(openmetrics=openmetrics), pack(last))
         else:
             body = [*page.plain(openmetrics=openmetrics), last]

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Self
 
 import structlog
 
 from exporter.clock import Clock
-from exporter.errors import LedgerError, NotConfigured, Reason
+from exporter.errors import LedgerError, Reason
 from exporter.exposition.engagement import BotEngagement, EngagementGauges
 from exporter.exposition.failover import Failover, nothing
 from exporter.exposition.page import MetricsPage
@@ -28,6 +29,10 @@ log = structlog.get_logger(__name__)
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
+READ_AT_ONCE = 100
+"""The most queries that one transaction reads, so that nothing waits long for it."""
+CONFIRMED_AT_ONCE = 400
+"""The most new series whose counts are let go at one tick: other replicas read their queries."""
 VERIFY_S = 1.8
 """When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
 MAINTAIN_EVERY_S = 60.0
@@ -146,17 +151,11 @@ class Publisher:
     async def refresh(self, *keys: QueryKey) -> None:
         """Show what the queries ``keys`` show now."""
         self._engagement.note(*keys)
-        read = set(keys)
-        self._unread |= read
-        for key in keys:
-            view = await self._reread(key)
-            if view is not None:
-                affected = self._on_budget_of(key) | self._held_back_by(view.state)
-                self._unread |= affected
-                read |= affected
-        for each in read - set(keys):
-            await self._reread(each)
-        self._publish({each[0] for each in read})
+        affected = set[QueryKey]()
+        for key, view in (await self._reread(set(keys))).items():
+            affected |= self._on_budget_of(key) | self._held_back_by(view.state)
+        await self._reread(affected - set(keys))
+        self._publish({each[0] for each in affected.union(keys)})
 
     async def verify(self) -> bool:
         """Show all that other replicas have committed up to now; say whether that was possible.
@@ -293,29 +292,28 @@ class Publisher:
 
     async def _read(self, keys: set[QueryKey]) -> None:
         """Publish ``keys``, and what was not read before because the ledger failed."""
-        self._unread |= keys
-        keys = self._unread & self._specs.keys()
-        for key in keys:
-            await self._reread(key)
+        keys = (self._unread | keys) & self._specs.keys()
+        await self._reread(keys)
         self._publish({key[0] for key in keys})
 
-    async def _reread(self, key: QueryKey) -> View | None:
-        """Put on the page what the query shows; return it, None where it is configured no more."""
-        try:
-            view = await self._reading(partial(self._ledger.view, key))
+    async def _reread(self, keys: set[QueryKey]) -> dict[QueryKey, View]:
+        """Put on the page what queries show; return that, of those that are configured still."""
+        self._unread |= keys
+        waiting, found = sorted(keys), dict[QueryKey, View]()
+        for at in range(0, len(waiting), READ_AT_ONCE):
+            some = waiting[at : at + READ_AT_ONCE]
+            views = await self._reading(partial(self._ledger.views, some))
             if self._ledger.shared:
-                counts = partial(self._ledger.self_counts, key[0])
-                found = await self._reading(counts)
-                self._self_counts |= found
-                self._telemetry.restore(found)
-        except NotConfigured:
-            view = None
-        self._unread.discard(key)
-        if view is None or key not in self._specs:
-            return None
-        self._views[key] = replace(view, shown=())  # the page has it, in a tenth of the memory
-        self._page.put(key, view.shown, (number for number, _ in view.pending))
-        return view
+                counts = partial(self._ledger.self_counts, {key[0] for key in some})
+                counted = await self._reading(counts)
+                self._self_counts |= counted
+                self._telemetry.restore(counted)
+            self._unread.difference_update(some)
+            for key in views.keys() & self._specs.keys():
+                view = views[key]
+                found[key] = self._views[key] = replace(view, shown=())  # the page has it, smaller
+                self._page.put(key, view.shown, (number for number, _ in view.pending))
+        return found
 
     async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
         """Commit that zeros were shown, for series whose hold is over; return their queries."""
@@ -326,9 +324,10 @@ class Publisher:
             for number, due_ms in view.pending
             if due_ms <= now_ms and number in scraped
         }
-        if ready:
-            await self._offload(partial(self._ledger.confirm_zero_scraped, list(ready)))
-        return set(ready.values())
+        some = dict(islice(ready.items(), CONFIRMED_AT_ONCE))
+        if some:
+            await self._offload(partial(self._ledger.confirm_zero_scraped, list(some)))
+        return set(some.values())
 
     async def _maintain(self) -> set[QueryKey]:
         touched, counted = await self._offload(self._ledger.maintain)

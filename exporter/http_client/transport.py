@@ -85,7 +85,8 @@ class Transport:
             return await self._exchange(request)
         except httpx.TimeoutException:
             raise TimedOut(f"{request.endpoint}: no answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # An alert of TLS that comes while an answer is read is not wrapped.
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise Unreachable(f"{request.endpoint}: {_describe(error)}") from None
 
     async def close(self) -> None:

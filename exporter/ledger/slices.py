@@ -3,7 +3,7 @@
 A slice is a poll of an older window under the query's own claim (specification: schedule.md#the-past).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -53,7 +53,7 @@ TAKE = (
     )
     .returning(*query.c)
 )
-STATE = sa.select(slices).where(slices.c.query_id == sa.bindparam("query"))
+STATES = sa.select(slices).where(slices.c.query_id.in_(sa.bindparam("queries", expanding=True)))
 
 
 def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
@@ -128,9 +128,13 @@ def _join(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
     tx.execute(sa.update(series).where(mine).values(joined))
 
 
-def history_pending(tx: sa.Connection, query_id: int) -> bool:
+def read(tx: sa.Connection, queries: Sequence[int]) -> dict[int, sa.Row[Any]]:
+    """Return where the past of each of some queries stands, of those that have one."""
+    return {row.query_id: row for row in tx.execute(STATES, {"queries": queries})}
+
+
+def history_pending(row: sa.Row[Any] | None) -> bool:
     """Say whether history that counts is still to be read, so that no sum is known yet."""
-    row = tx.execute(STATE, {"query": query_id}).one_or_none()
     return row is None or row.mode == SliceMode.COUNT
 
 
@@ -358,11 +362,8 @@ def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> No
     _set(tx, held.query_id, next_ms=next_ms, backoff_ms=backoff_ms)
 
 
-def state(tx: sa.Connection, query_id: int) -> tuple[HistoryState | None, AuditState | None]:
+def state(row: sa.Row[Any]) -> tuple[HistoryState | None, AuditState | None]:
     """Return how far the past of a query is read, and what its last audit found."""
-    row = tx.execute(STATE, {"query": query_id}).one_or_none()
-    if row is None:
-        return None, None
     history, audit = None, None
     if row.mode != SliceMode.AUDIT:
         counts, failing = row.mode == SliceMode.COUNT, row.backoff_ms > 0

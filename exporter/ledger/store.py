@@ -14,7 +14,7 @@ import stamina
 import structlog
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ClaimLost, LedgerConflict, LedgerError, NotConfigured
+from exporter.errors import BudgetSpent, ClaimLost, LedgerConflict, LedgerError
 from exporter.ledger import budget as budgets
 from exporter.ledger import (
     claims,
@@ -33,7 +33,7 @@ from exporter.ledger.hours import SettledHours, read_hours
 from exporter.ledger.replicas import Changes, Version
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Shown, View
 from exporter.ledger.tables import GROWING, query, self_counter, series
-from exporter.ledger.view import read_view
+from exporter.ledger.view import read_views
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
@@ -512,16 +512,14 @@ class Ledger:
             )
             self._mark(tx, ids)
 
-    def view(self, key: QueryKey) -> View:
-        """Return all that the query ``(target, name)`` shows now; raises ``NotConfigured``."""
-        spec = self._specs.get(key)
-        if spec is None:
-            raise NotConfigured("/".join(key))
+    def views(self, keys: Iterable[QueryKey]) -> dict[QueryKey, View]:
+        """Return all that queries show now, of those that are configured.
+
+        Newer settings of another replica may have removed some.
+        """
+        specs = [spec for spec in map(self._specs.get, keys) if spec is not None]
         with self._transaction() as tx:
-            try:
-                return read_view(tx, spec, self._families, self._clock.now_ms())
-            except sa.exc.NoResultFound:  # newer settings of another replica have removed it
-                raise NotConfigured("/".join(key)) from None
+            return read_views(tx, specs, self._families, self._clock.now_ms())
 
     def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
         """Return at most the newest ``most`` hours of the bots that a query counts.
@@ -579,9 +577,9 @@ class Ledger:
             )
         return self._tight
 
-    def self_counts(self, target: str | None = None) -> dict[SelfCount, float]:
-        """Return the persisted self counters, of all targets or of one."""
-        wanted = sa.true() if target is None else self_counter.c.target == target
+    def self_counts(self, targets: Collection[str] | None = None) -> dict[SelfCount, float]:
+        """Return the persisted self counters, of all targets or of some."""
+        wanted = sa.true() if targets is None else self_counter.c.target.in_(targets)
         with self._transaction() as tx:
             rows = tx.execute(sa.select(self_counter).where(wanted)).all()
         return {

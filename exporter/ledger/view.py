@@ -1,7 +1,7 @@
 """What a query shows, from committed rows only."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,50 +9,51 @@ import sqlalchemy as sa
 
 from exporter.ledger import budget as budgets
 from exporter.ledger import slices
-from exporter.ledger.rows import QueryState, Shown, View, decode_labels
+from exporter.ledger.rows import BudgetState, QueryState, Shown, View, decode_labels
 from exporter.ledger.rules import period_expiry_ms, settled_periods
 from exporter.ledger.tables import bucket, gap, gauge, query, series
-from exporter.model.query import QuerySpec
+from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Series, Window
 
 # Built once: making a statement costs more than running it, and every poll runs these.
-QUERY = sa.select(query).where(
-    query.c.target == sa.bindparam("target"), query.c.name == sa.bindparam("name")
+IDS: sa.BindParameter[Any] = sa.bindparam("queries", expanding=True)
+QUERIES = sa.select(query).where(
+    sa.tuple_(query.c.target, query.c.name).in_(sa.bindparam("keys", expanding=True))
 )
-LIVE = sa.select(
-    series.c.id,
-    series.c.family,
-    series.c.labels,
-    series.c.created_ms,
-    series.c.c,
-    series.c.held,
-    series.c.held_since_ms,
-    series.c.overhang,
-).where(series.c.state == "live", series.c.query_id == sa.bindparam("query"))
-GAUGES = sa.select(gauge).where(
-    gauge.c.query_id == sa.bindparam("query"), gauge.c.expires_ms > sa.bindparam("now_ms")
-)
-GAPS = (
-    sa.select(gap.c.id)
-    .where(
-        gap.c.query_id == sa.bindparam("query"),
-        gap.c.reason == "unreadable",
-        gap.c.from_ms < sa.bindparam("end_ms"),
-        gap.c.to_ms > sa.bindparam("start_ms"),
+LIVE: sa.Select[Any] = (
+    sa.select(
+        series.c.query_id,
+        series.c.id,
+        series.c.family,
+        series.c.labels,
+        series.c.created_ms,
+        series.c.c,
+        series.c.held,
+        series.c.held_since_ms,
+        series.c.overhang,
     )
-    .limit(1)
+    .where(series.c.state == "live", series.c.query_id.in_(IDS))
+    .order_by(series.c.id)
+)
+GAUGES = sa.select(gauge).where(
+    gauge.c.query_id.in_(IDS), gauge.c.expires_ms > sa.bindparam("now_ms")
+)
+GAPS = sa.select(gap.c.query_id).where(
+    gap.c.query_id.in_(IDS),
+    gap.c.reason == "unreadable",
+    gap.c.from_ms < sa.bindparam("end_ms"),
+    gap.c.to_ms > sa.bindparam("start_ms"),
 )
 SUMS = (
     sa.select(bucket.c.series_id, sa.func.sum(bucket.c.obs))
     .join(series, series.c.id == bucket.c.series_id)
     .where(
-        series.c.query_id == sa.bindparam("query"),
+        series.c.query_id.in_(IDS),
         bucket.c.start_ms >= sa.bindparam("start_ms"),
         bucket.c.start_ms < sa.bindparam("end_ms"),
     )
     .group_by(bucket.c.series_id)
 )
-NO_PAST = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +69,99 @@ class _Live:
 NOTHING = _Live({}, (), {}, {})
 
 
-def read_view(
-    tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the ledger has of some queries, by their numbers; periods and sums by window."""
+
+    past: Mapping[int, sa.Row[Any]]
+    live: Mapping[int, Sequence[sa.Row[Any]]]
+    gauges: Mapping[int, Sequence[sa.Row[Any]]]
+    gaps: Mapping[Window, Collection[int]]
+    sums: Mapping[Window, Mapping[int, float]]
+    budgets: Mapping[Budget, BudgetState]
+
+
+def read_views(
+    tx: sa.Connection, specs: Sequence[QuerySpec], families: Mapping[str, Family], now_ms: int
+) -> dict[QueryKey, View]:
+    """Return all that the queries of ``specs`` show at ``now_ms``, those that the ledger has.
+
+    Many are read by as few statements as one.
+    """
+    asked = {spec.key: spec for spec in specs}
+    found = tx.execute(QUERIES, {"keys": list(asked)}).all()
+    queries = {row.id: (row, asked[row.target, row.name]) for row in found}
+    periods = {number: _periods(row, spec, now_ms) for number, (row, spec) in queries.items()}
+    rows = _read(tx, queries, periods, now_ms)
+    return {
+        spec.key: _view(row, spec, rows, periods[number], families)
+        for number, (row, spec) in queries.items()
+    }
+
+
+def _read(
+    tx: sa.Connection,
+    queries: Mapping[int, tuple[sa.Row[Any], QuerySpec]],
+    periods: Mapping[int, Mapping[str, Window]],
+    now_ms: int,
+) -> _Rows:
+    numbers = list(queries)
+    windows = defaultdict[Window, list[int]](list)
+    for number, named in periods.items():
+        for window in named.values():
+            windows[window].append(number)
+    gaps, sums = {}, {}
+    for window, those in windows.items():
+        within = {"queries": those, "start_ms": window.start_ms, "end_ms": window.end_ms}
+        gaps[window] = set(tx.execute(GAPS, within).scalars())
+        sums[window] = {row[0]: row[1] for row in tx.execute(SUMS, within)}
+    limits = {spec.budget for _, spec in queries.values() if spec.budget is not None}
+    return _Rows(
+        past=slices.read(tx, numbers),
+        live=_by_query(tx.execute(LIVE, {"queries": numbers}).all()),
+        gauges=_by_query(tx.execute(GAUGES, {"queries": numbers, "now_ms": now_ms}).all()),
+        gaps=gaps,
+        sums=sums,
+        budgets={limit: budgets.left(tx, limit, now_ms) for limit in limits},
+    )
+
+
+def _by_query(rows: Sequence[sa.Row[Any]]) -> Mapping[int, Sequence[sa.Row[Any]]]:
+    found = defaultdict[int, list[sa.Row[Any]]](list)
+    for row in rows:
+        found[row.query_id].append(row)
+    return found
+
+
+def _view(
+    row: sa.Row[Any],
+    spec: QuerySpec,
+    rows: _Rows,
+    periods: Mapping[str, Window],
+    families: Mapping[str, Family],
 ) -> View:
-    """Return all that the query of ``spec`` shows at ``now_ms``."""
-    row = tx.execute(QUERY, {"target": spec.target, "name": spec.name}).one()
+    past = rows.past.get(row.id)
     joins = spec.history and spec.initial_lookback_ms is not None
-    hidden = joins and slices.history_pending(tx, row.id)
-    live = NOTHING if hidden else _live_series(tx, row.id, spec, families)
+    hidden = joins and slices.history_pending(past)
+    live = NOTHING if hidden else _live_series(rows.live.get(row.id, ()), spec, families)
     shown = list(live.shown.values())
-    periods = _periods(tx, row, spec, now_ms)
+    covered = {name: each for name, each in periods.items() if row.id not in rows.gaps[each]}
     if any(families[each].period for each in live.number):
-        for name, period in periods.items():
-            shown += _period_gauges(live, families, name, _sums(tx, row.id, period))
-    gauges = tx.execute(GAUGES, {"query": row.id, "now_ms": now_ms}).all()
+        for name, period in covered.items():
+            shown += _period_gauges(live, families, name, rows.sums[period])
+    gauges = rows.gauges.get(row.id, ())
     shown += [_gauge(found, families) for found in gauges if found.family in families]
     expiries = [found.expires_ms for found in gauges]
-    expiries += [period_expiry_ms(spec, period) for period in periods.values()]
-    budget = budgets.left(tx, spec.budget, now_ms) if spec.budget else None
-    history, audit = slices.state(tx, row.id) if spec.initial_lookback_ms is not None else NO_PAST
+    expiries += [period_expiry_ms(spec, period) for period in covered.values()]
+    budget = rows.budgets[spec.budget] if spec.budget else None
+    history, audit = None, None
+    if past is not None and spec.initial_lookback_ms is not None:
+        history, audit = slices.state(past)
     if budget is not None and budget.ready_ms is not None:
         expiries.append(budget.ready_ms)
     return View(
         state=replace(
-            _state(row, live, periods),
+            _state(row, live, covered),
             series=Counter(each.family for each in shown),
             budget=budget,
             history=history,
@@ -104,14 +174,11 @@ def read_view(
     )
 
 
-def _live_series(
-    tx: sa.Connection, query_id: int, spec: QuerySpec, families: Mapping[str, Family]
-) -> _Live:
+def _live_series(rows: Sequence[Any], spec: QuerySpec, families: Mapping[str, Family]) -> _Live:
     shown: dict[int, Shown] = {}
     pending: list[tuple[int, int]] = []
     overhangs: defaultdict[str, float] = defaultdict(float)
-    rows = tx.execute(LIVE, {"query": query_id}).all()
-    for number, name, labels, created_ms, c, held, since_ms, overhang in rows:
+    for _, number, name, labels, created_ms, c, held, since_ms, overhang in rows:
         family = families.get(name)
         if family is None:
             continue
@@ -129,10 +196,8 @@ def _gauge(row: sa.Row[Any], families: Mapping[str, Family]) -> Shown:
     return Shown(row.family, decode_labels(families[row.family].labels, row.labels), row.value)
 
 
-def _periods(
-    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int
-) -> dict[str, Window]:
-    """Return the settled periods to show: wholly covered, without a gap, not too old."""
+def _periods(row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> dict[str, Window]:
+    """Return the settled periods to show where they have no gap: wholly covered, not too old."""
     if row.epoch_ms is None or row.cursor_ms is None:
         return {}
     if not (spec.granularity_ms and spec.period_gauges):
@@ -140,13 +205,8 @@ def _periods(
     return {
         name: period
         for name, period in settled_periods(spec, row.cursor_ms, row.floor_ms or 0).items()
-        if period_expiry_ms(spec, period) > now_ms and not _has_gap(tx, row.id, period)
+        if period_expiry_ms(spec, period) > now_ms
     }
-
-
-def _has_gap(tx: sa.Connection, query_id: int, period: Window) -> bool:
-    within = {"query": query_id, "start_ms": period.start_ms, "end_ms": period.end_ms}
-    return tx.execute(GAPS, within).scalar() is not None
 
 
 def _period_gauges(
@@ -174,11 +234,6 @@ def _aggregated(
     """Return the name of the period gauge of ``family``, and its labels from the counter's."""
     kept = [family.labels.index(label) for label in family.period_labels if label != "period"]
     return family.period_name, lambda labels: (*[labels[at] for at in kept], name)
-
-
-def _sums(tx: sa.Connection, query_id: int, period: Window) -> dict[int, float]:
-    within = {"query": query_id, "start_ms": period.start_ms, "end_ms": period.end_ms}
-    return {row[0]: row[1] for row in tx.execute(SUMS, within)}
 
 
 def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> QueryState:

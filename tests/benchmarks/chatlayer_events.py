@@ -36,6 +36,7 @@ from exporter.telemetry.counters import Telemetry
 from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
 from tests.providers.chatlayer.care import target
+from tests.support.driver import shown_by
 
 
 @contextlib.contextmanager
@@ -66,10 +67,10 @@ class Watch:
 
     def counted(self) -> int:
         """Return the sum of what is shown; new series are let past their first 0."""
-        view = self.ledger.view(self.key)
+        view = shown_by(self.ledger, self.key)
         if view.pending:
             self.ledger.confirm_zero_scraped([number for number, _ in view.pending])
-            view = self.ledger.view(self.key)
+            view = shown_by(self.ledger, self.key)
         return round(sum(each.value for each in view.shown if each.family == EVENTS.name))
 
 

@@ -32,9 +32,16 @@ def settings(
     url: str = "http://127.0.0.1:9",
     interval: str = "1d",
     ledger: str | None = None,
+    initial_lookback: str | int = 0,
 ) -> Path:
     """Write the settings of so many targets of Flow XO; return the file."""
-    shared = {"provider": "flowxo", "api_key": "none", "base_url": url, "interval": interval}
+    shared = {
+        "provider": "flowxo",
+        "api_key": "none",
+        "base_url": url,
+        "interval": interval,
+        "initial_lookback": initial_lookback,
+    }
     names = [name_of(number) for number in range(targets)]
     entries = [{"name": name, "project": name, **shared} for name in names]
     return write(folder, *entries, ledger=ledger)

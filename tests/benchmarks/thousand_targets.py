@@ -20,13 +20,14 @@ from tests.support.postgresql import server as postgresql
 TARGETS = 1000
 
 
-def measure(minutes: float, replicas: int = 0) -> dict[str, float]:
+def measure(minutes: float, replicas: int = 0, past: str | int = 0) -> dict[str, float]:
     """Return percent of a core, polls a minute, missed slots, failures and scrape times.
 
     With ``replicas`` their ledger is on PostgreSQL, whose own processor time is not counted.
+    ``past`` is how much history is read beside.
     """
     with ExitStack() as stack:
-        servers = list(_started(stack, replicas))
+        servers = list(_started(stack, replicas, past))
         pause = threading.Event()  # nobody sets it
         pause.wait(75)  # every first poll, and the start, are over
         connections = [server.connect() for server in servers]
@@ -55,7 +56,7 @@ def measure(minutes: float, replicas: int = 0) -> dict[str, float]:
     }
 
 
-def _started(stack: ExitStack, replicas: int) -> Iterator[Server]:
+def _started(stack: ExitStack, replicas: int, past: str | int) -> Iterator[Server]:
     command = [sys.executable, "-m", "tests.benchmarks.peers.flowxo"]
     vendor = stack.enter_context(running(command))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -63,7 +64,7 @@ def _started(stack: ExitStack, replicas: int) -> Iterator[Server]:
     if replicas:
         database = stack.enter_context(postgresql())
         ledger = database.url(database.database())
-    file = settings(folder, TARGETS, f"http://{vendor.address}", "1m", ledger)
+    file = settings(folder, TARGETS, f"http://{vendor.address}", "1m", ledger, past)
     for _ in range(replicas or 1):
         yield stack.enter_context(exporter(file))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.exposition import publisher
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import PREFIX, Bench
@@ -48,9 +49,9 @@ class Newcomer:
         settings = SETTINGS | {"queries": ["function_usage"], "zero_hold": "90s"}
         self.bench = Bench(folder, ["voiceflow"], settings, Traffic(), scrape_s=86_400)
 
-    def call(self) -> None:
+    def call(self, function: str = "lookup") -> None:
         now_ms = self.bench.clock.now_ms()
-        self.bench.traffic.add(Kind.FUNCTION_CALL, now_ms, count=5, function="lookup", ok="true")
+        self.bench.traffic.add(Kind.FUNCTION_CALL, now_ms, count=5, function=function, ok="true")
 
     async def shown(self, after_s: float) -> list[float]:
         await self.bench.clock.sleep(after_s)
@@ -90,6 +91,25 @@ def test_a_new_series_stays_0_while_the_hold_lasts(newcomer: Newcomer) -> None:
     first, last = len(shown) - len([v for v in shown if v]), len(shown)
     assert shown == [0] * first + [5] * (last - first)
     assert 18 <= first < 35
+
+
+def test_many_new_series_are_let_go_some_at_a_time(
+    newcomer: Newcomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "CONFIRMED_AT_ONCE", 1)
+
+    async def main() -> list[float]:
+        async with newcomer.bench.running():
+            await newcomer.shown(31)
+            newcomer.call()
+            newcomer.call("other")
+            assert await newcomer.shown(200) == [0, 0]
+            return [sum(await newcomer.shown(0.5)) for _ in range(10)]
+
+    shown = run_virtual(main(), newcomer.bench.clock)
+
+    assert {*shown} - {0} == {5, 10}
+    assert shown == sorted(shown)
 
 
 @pytest.mark.parametrize("scraped", [True, False], ids=["scraped", "not-scraped"])

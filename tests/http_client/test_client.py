@@ -1,5 +1,6 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
+import ssl
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -95,16 +96,21 @@ def test_an_endless_answer_is_cut_off() -> None:
         ask(lambda _request: httpx.Response(200, content=b" " * (MAX_BODY_BYTES + 1)))
 
 
+ALERT = ssl.SSLError(1, "tlsv13 alert certificate required")
+ALERT.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+
 @pytest.mark.parametrize(
     ("raised", "error"),
     [
         (httpx.ReadTimeout("slow"), TimedOut),
         (httpx.ConnectError("refused"), Unreachable),
         (httpx.RemoteProtocolError("reset"), Unreachable),
+        (ALERT, Unreachable),
     ],
 )
 def test_transport_errors_are_retried_twice_then_typed(
-    raised: httpx.TransportError, error: type[ProviderError]
+    raised: Exception, error: type[ProviderError]
 ) -> None:
     calls: list[httpx.Request] = []
 

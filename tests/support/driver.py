@@ -19,7 +19,7 @@ from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, replica
 from exporter.model.families import NORMALISED
-from exporter.model.query import QuerySpec
+from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, Window
 from exporter.polling.poll import poll_window
 from tests.support.builders import RECEIVED, received, spec
@@ -29,6 +29,11 @@ from tests.support.virtual import VirtualClock
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
 Hours = Mapping[int, float] | Mapping[tuple[str, int], float]
 Statements = list[tuple[str, Sequence[Any]]]
+
+
+def shown_by(ledger: Ledger, key: QueryKey) -> View:
+    """Return what one query shows."""
+    return ledger.views([key])[key]
 
 
 class Killed(BaseException):
@@ -216,7 +221,7 @@ class LedgerDriver:
         self.ledger.fail(claim, next_poll_ms=self.clock.now_ms() + 1, last_reason="server")
 
     def view(self, spec: QuerySpec | None = None) -> View:
-        return self.ledger.view((spec or self.spec).key)
+        return shown_by(self.ledger, (spec or self.spec).key)
 
     def shown(
         self, family: str = RECEIVED, spec: QuerySpec | None = None
@@ -242,7 +247,7 @@ class LedgerDriver:
 
     def confirm_zero_scraped(self) -> None:
         """Let a scrape have carried every held value."""
-        views = [self.ledger.view(each.key) for each in self.specs]
+        views = [shown_by(self.ledger, each.key) for each in self.specs]
         self.ledger.confirm_zero_scraped([number for view in views for number, _ in view.pending])
 
     def overhang(self) -> float:

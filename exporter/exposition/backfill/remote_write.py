@@ -1,5 +1,6 @@
 """Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted."""
 
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -101,7 +102,7 @@ class Sender:
                 answer = await self._client.post(self._url, content=body, headers=headers)
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise NotAccepted(f"--remote-write: {error}") from None
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ssl.SSLError) as error:
                 problem = f"no answer: {type(error).__name__}"
             else:
                 self.sent.requests += 1

@@ -1,6 +1,7 @@
 """Remote write against receivers that answer by script: what is sent, again, and where it stops."""
 
 import json
+import ssl
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -257,6 +258,14 @@ def test_a_receiver_that_is_down_ends_it_after_some_tries(scene: Scene) -> None:
         sent(scene, receiver)
 
     assert len(receiver.requests) == remote_write.TRIES
+
+
+def test_a_receiver_that_asks_for_a_certificate_is_named_after_some_tries(scene: Scene) -> None:
+    def alert(_request: httpx.Request) -> httpx.Response:
+        raise ssl.SSLError(1, "tlsv13 alert certificate required")
+
+    with pytest.raises(NotAccepted, match="no answer: SSLError, 8 times"):
+        sent(scene, alert)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
 from tests.providers.vendor import build_target, options_of, read
 from tests.providers.xenioo.account import WINDOW, Account, is_statistics, read_once
+from tests.support.driver import shown_by
 from tests.support.virtual import START_MS
 
 Vendor = Callable[[httpx.Request], httpx.Response]
@@ -332,7 +333,7 @@ def test_periods_and_gauges_are_those_of_the_accounts_zone(tmp_path: Path, zone:
     account.run(150)
 
     (key,) = account.queries
-    ends = account.ledger.view(key).state.periods
+    ends = shown_by(account.ledger, key).state.periods
     shown = account.gauges("chatbot_period_messages_received")
     assert account.modes == ["hour/30", "day/3", "hour/3"]
     assert {labels[-1] for labels in account.gauges("chatbot_active_users")} == {"hour", "day"}

@@ -8,6 +8,7 @@ from exporter.errors import ProviderError, Refused, Throttled, TimedOut, Unautho
 from exporter.providers.xenioo.provider import wait_s, waited_out
 from exporter.simulator.xenioo import BOTS
 from tests.providers.xenioo.account import Account, is_statistics, read_once
+from tests.support.driver import shown_by
 from tests.support.virtual import START_MS
 
 REFUSALS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -96,7 +97,7 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
 
     account.run(1)
     (key,) = account.queries
-    fault = account.ledger.view(key).state.last_error
+    fault = shown_by(account.ledger, key).state.last_error
 
     assert fault == (
         "GET /analytics/statistics/account/…/hour/30: HTTP 500; waiting for the next hour; the key "
