@@ -55,7 +55,15 @@ class Rows:
             self.drift["missing"] += 1
             self._kept.add(family.name)
         else:
-            self._counts[self._labels.series(family, *labels), bucket_ms] += number
+            self.add(self.series(family, labels), bucket_ms, number)
+
+    def series(self, family: Family, labels: tuple[str, ...]) -> Series:
+        """Return the series that counts ``labels``: several of them where label rules make them one."""
+        return self._labels.series(family, *labels)
+
+    def add(self, series: Series, bucket_ms: int, number: int) -> None:
+        """Add ``number`` to a bucket of a series."""
+        self._counts[series, bucket_ms] += number
 
     def bucket_value(
         self, family: Family, labels: tuple[str, ...], bucket: int | Window, value: float

@@ -12,7 +12,7 @@ from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
 from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
-from exporter.providers.manifest.expressions import ExpressionError
+from exporter.providers.manifest.expressions import Conversion, ExpressionError
 from exporter.providers.manifest.instants import check_format, has_whole_hours
 from exporter.providers.manifest.model import (
     Manifest,
@@ -157,16 +157,43 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     headers = problems.names_in((*base, "headers"), request.headers, {**given, **secrets})
     used = problems.names_in((*base, "path"), request.path, given)
     used |= problems.names_in((*base, "params"), request.params, {**given, **window})
+    _check_params(problems, (*base, "params"), request.params)
     used |= problems.names_in((*base, "body"), request.body, {**given, **window, **secrets})
     for part in ("params", "body"):
         _check_bounds(problems, (*base, part), getattr(request, part), query.window)
     if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
         hint = "counts need fixed bounds: send window.start and window.end"
         problems.add(base, "the request does not say which window it asks for", hint)
-    for name in query.for_each:
-        if (EACH, name) not in used:
-            problems.add(("for_each", name), "the request does not use it", f"write each.{name}")
+    _check_loops(problems, query, used)
     return {name for root, name in used | headers if root == "secrets"}
+
+
+def _check_loops(problems: Problems, query: ManifestQuery, used: Collection[Any]) -> None:
+    """Note loops that repeat nothing, ask for the same twice, or feed nothing."""
+    for name, values in query.for_each.items():
+        at: Steps = ("for_each", name)
+        if (EACH, name) not in used:
+            problems.add(at, "the request does not use it", f"write each.{name}")
+        if not values or len({*values}) < len(values) or {"", ".", ".."} & {*values}:
+            problems.add(at, "expected values that differ, none of them empty, . or ..")
+        if isinstance(values, dict) and EACH not in {*query.count, *query.gauge}:
+            problems.add(at, "nothing feeds these families", "give count.each")
+
+
+def _check_params(problems: Problems, steps: Steps, params: Mapping[str, Any]) -> None:
+    """Note what a query string cannot hold: it would be left out, or sent in no known form."""
+    for name, value in params.items():
+        if isinstance(value, dict) and "json" in value and len(value) > 1:
+            words = "beside json, nothing is sent of this parameter"
+            problems.add((*steps, name), words, "write what is sent within json")
+        if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
+            problems.add((*steps, name), "a list holds single values", "as JSON text: {json: …}")
+
+
+def sent_bounds(query: ManifestQuery) -> list[Conversion]:
+    """Return how a request without errors writes each bound of the window."""
+    sent = leaves([query.request.params, query.request.body])
+    return [each for _, text in sent if isinstance(text, str) for each in bounds(text)]
 
 
 def _check_bounds(problems: Problems, steps: Steps, sent: Any, window: ManifestWindow) -> None:

@@ -39,6 +39,7 @@ from exporter.providers.manifest.program import (
     RowLevel,
     RowProgram,
 )
+from exporter.providers.manifest.templates import leaves, names
 
 ANSWER = "answer"
 _REFUSED = {
@@ -79,6 +80,7 @@ class QueryCompiler:
             self.problems.add(("id",), words, "read it in the last list of rows")
         self._shape()
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
+        whole = [each for each in expect if self._roots([each.field]) == {ANSWER}]
         feeds = [
             *self._feeds("count", query.count, self._count),
             *self._feeds("gauge", query.gauge, self._gauge),
@@ -97,7 +99,8 @@ class QueryCompiler:
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
-            expect=expect,
+            expect=tuple(each for each in expect if each not in whole),
+            expect_answer=tuple(whole),
             next=next_,
             next_parent=parent,
             more=more,
@@ -127,10 +130,23 @@ class QueryCompiler:
         query, given = self.query, self.query.model_fields_set
         records, spans = query.shape == "records", query.shape == "range"
         one, alone = not query.rows, spans and query.pages.kind == "none"
+        alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
         for wrong, steps, problem, hint in (
             (one and not alone, (), "rows is missing", "only a range of one object has no list"),
             (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
             (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+            (
+                query.until and self._roots([query.at]) != self._roots([query.until]),
+                ("until",),
+                "at and until are not of one list",
+                "",
+            ),
+            (
+                self._roots([query.at]) == {ANSWER} and not (spans or alone_in_time),
+                ("at",),
+                "one answer has one time, and is asked for several buckets",
+                "use shape: range, or a max_span of one bucket",
+            ),
             (
                 spans and query.at and not query.until,
                 ("at",),
@@ -177,10 +193,7 @@ class QueryCompiler:
         if (text or constant > 1) and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
             self.problems.add(place, "a stream of records counts records only", hint)
-        if outer := {each.root for each in self._terms([text])} - {[*self._names][-1]}:
-            hint = f"read it in a query of its own, whose rows end with {min(outer)}"
-            words = f"{min(outer)} is not the last list of rows: each row would count it again"
-            self.problems.add(place, words, hint)
+        self._of_last_list(place, text, "count it again")
         if self._terms([text]) & self._terms(self.query.distinct):
             self.problems.add(place, _REFUSED["distinct"])
         only = self._filters(base, rule)
@@ -192,6 +205,7 @@ class QueryCompiler:
         terms = self._terms([rule.value])
         if len(terms) > 1 or any(each.many for each in terms):
             self.problems.add((*base, "value"), "expected one field: such values do not add up")
+        self._of_last_list((*base, "value"), rule.value, "show it")
         bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
         if rule.of != "level" and rule.window not in ("", bucket):
             hint = (
@@ -203,6 +217,13 @@ class QueryCompiler:
         window = rule.window or bucket
         return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
 
+    def _of_last_list(self, place: Steps, text: str, does: str) -> None:
+        """Note a value of an outer list, which is not a row's own."""
+        if outer := self._roots([text]) - {[*self._names][-1]}:
+            hint = f"read it in a query of its own, whose rows end with {min(outer)}"
+            words = f"{min(outer)} is not the last list of rows: each row would {does}"
+            self.problems.add(place, words, hint)
+
     def _feed(
         self,
         base: Steps,
@@ -213,6 +234,8 @@ class QueryCompiler:
         exact: bool,
         **more: Any,
     ) -> RowFeed:
+        if rule.value == "":
+            self.problems.add((*base, "value"), "a path is missing")
         expression = self._parse((*base, "value"), text) if text else None
         scale = expression.scale if expression else None
         exact = exact or scale is not None
@@ -274,16 +297,19 @@ class QueryCompiler:
         root = value.partition(".")[0].partition("[")[0]
         if root in ("variables", EACH) and "." in value:
             known: Names = {"variables": self.manifest.variables, EACH: self.query.for_each}
-            self.problems.names_in(steps, value, known)
-            return ReadLabel(variable=value)
+            used = self.problems.names_in(steps, value, known)
+            if not used:
+                self.problems.add(steps, f"expected {root}.NAME")
+            return ReadLabel(variable=".".join(next(iter(used), ())))
         path = value[:1].isalpha() and ("." in value or "[" in value)
         if not path and value not in self._names:
+            if self.problems.attempt(steps, names, value):
+                hint = "write one field, variables.NAME, or a fixed word"
+                self.problems.add(steps, "a label has no braces", hint)
             return ReadLabel(constant=value.strip('"'))
         expression = self._expression(steps, value)
         if expression is None:
             return ReadLabel()
-        if expression.conversions or len(expression.terms) > 1:
-            self.problems.add(steps, "a label is one field, without conversions")
         null = self.query.null_labels.get(value)
         return ReadLabel(
             where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
@@ -295,6 +321,10 @@ class QueryCompiler:
         return self._filter((*base, "only"), rule.only) + negative
 
     def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
+        for place, value in leaves(rules):
+            if isinstance(value, str) and self.problems.attempt((*steps, *place), names, value):
+                words = "a fixed value is expected: nothing is put in its place"
+                self.problems.add((*steps, *place), words)
         found = [
             RowFilter(
                 text,
@@ -318,6 +348,9 @@ class QueryCompiler:
             return None
         if len(found.terms) > 1 or found.terms[0].many:
             self.problems.add(steps, "expected one field", "name the list as a level of rows")
+        if len(found.conversions) != instant:
+            words = "expected one conversion" if instant else "a conversion has no place here"
+            self.problems.add(steps, words)
         self._declare(steps, found, Scalar)
         return found
 
@@ -383,7 +416,8 @@ class QueryCompiler:
         )
         if found is None:
             return None
-        if found.conversions or len(found.terms) > 1 or found.terms[0].many:
+        keys = any(each.kind == "key" for each in found.terms[0].steps)
+        if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
             self.problems.add(steps, "expected one field of the answer")
         self.problems.attempt(steps, self._trees[0].declare, found.terms[0].steps, Scalar)
         return found.terms[0]
@@ -411,6 +445,9 @@ class QueryCompiler:
             with suppress(ExpressionError):
                 found.update(parse(text, self._names).terms if isinstance(text, str) else ())
         return found
+
+    def _roots(self, texts: Iterable[Any]) -> set[str]:
+        return {each.root for each in self._terms(texts)}
 
     def _unused(self) -> None:
         """Note labels, and meanings of null, that no family shows."""

@@ -1,5 +1,6 @@
 """Instants as APIs write them, both ways."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,8 +22,14 @@ def unit_ms(conversion: Conversion) -> int:
     return {"epoch_ms": 1, "iso": 1, "date": DAY_MS}.get(conversion.name, SECOND_MS)
 
 
-def write(conversion: Conversion, at_ms: int, zone: str) -> str | int:
-    """Return ``at_ms`` as an API calls it."""
+def write(
+    conversion: Conversion, at_ms: int, zone: str, *, past_repeated: bool = False
+) -> str | int:
+    """Return ``at_ms`` as an API calls it.
+
+    A local time of the hour that a clock change repeats is that of the first of both. With
+    ``past_repeated``, one of the second is written as an hour later, so that it bounds both.
+    """
     match conversion.name:
         case "epoch_s":
             return at_ms // SECOND_MS
@@ -32,6 +39,8 @@ def write(conversion: Conversion, at_ms: int, zone: str) -> str | int:
             return iso(at_ms)
         case _:
             local = datetime.fromtimestamp(at_ms / SECOND_MS, ZoneInfo(zone))
+            if past_repeated and local.fold and "%z" not in conversion.argument:
+                local += timedelta(hours=1)
             return local.strftime(conversion.argument or _DATE)
 
 
@@ -65,8 +74,16 @@ def _parse(conversion: Conversion, value: Any, zone: str) -> int:
 
 def has_whole_hours(zone: str) -> bool:
     """Return whether the hours of ``zone`` begin with those of UTC, in winter and in summer."""
-    middays = (datetime(2026, month, 1, 12, tzinfo=ZoneInfo(zone)) for month in (1, 7))
-    return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in middays)
+    return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in _middays(zone))
+
+
+def changes_clock(zone: str) -> bool:
+    """Return whether ``zone`` has summer time."""
+    return len({at.utcoffset() for at in _middays(zone)}) > 1
+
+
+def _middays(zone: str) -> list[datetime]:
+    return [datetime(2026, month, 1, 12, tzinfo=ZoneInfo(zone)) for month in (1, 7)]
 
 
 def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
@@ -79,9 +96,11 @@ def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
     try:
         text = _PROBE.strftime(conversion.argument)
         found = _parse(conversion, text, "UTC")
-    except ValueError:
+    except (ValueError, re.error):
         raise ExpressionError("not a format that can be read back", hint=hint) from None
     if found // step_ms != instant_ms(_PROBE) // step_ms:
         raise ExpressionError("the format does not tell one bucket from the next", hint=hint)
+    if "%Z" in conversion.argument:  # which is read by the zone of the machine
+        raise ExpressionError("the name of a zone is not its offset", hint="write %z")
     if "Z" in conversion.argument and zone != "UTC":
         raise ExpressionError(f"Z means UTC, and the times are those of {zone}", hint="write %z")

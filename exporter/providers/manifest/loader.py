@@ -16,8 +16,9 @@ from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.families import NORMALISED
 from exporter.model.samples import BASE, Family, MetricType
-from exporter.providers.manifest.checks import Problems, check_account
+from exporter.providers.manifest.checks import Problems, check_account, sent_bounds
 from exporter.providers.manifest.compiler import QueryCompiler
+from exporter.providers.manifest.instants import changes_clock
 from exporter.providers.manifest.model import Manifest, ManifestQuery, OwnFamily
 from exporter.providers.manifest.program import CompiledQuery
 
@@ -185,6 +186,12 @@ def _warn(warnings: Problems, query: ManifestQuery) -> None:
     if window.end == "unstated" and query.shape != "range":
         words = "warning: it is not stated whether the end of the window is included"
         warnings.add(("window",), words, "give window.end: exclusive or inclusive")
+    local = any("%" in each.argument and "%z" not in each.argument for each in sent_bounds(query))
+    if query.shape == "range" and local and changes_clock(window.timezone):
+        words = "warning: the hour that a clock change repeats is asked twice in these local times"
+        warnings.add(
+            ("window", "timezone"), words, "write %z, or UTC where the API can answer in it"
+        )
     if window.lookback < window.settle:
         words = "warning: lookback is shorter than settle, so late changes are not seen"
         warnings.add(("window",), words, "a bucket must be read again until it has settled")

@@ -21,6 +21,7 @@ from exporter.model.samples import (
     Event,
     Family,
     Reading,
+    Series,
     Window,
     floor_to,
 )
@@ -36,7 +37,7 @@ from exporter.providers.manifest.program import (
 )
 
 _EXACT = Context(prec=200)
-Amount = tuple[Family, tuple[str, ...], int]
+Amount = tuple[Series, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,7 @@ class Collector:
     lacking: Lacking = field(init=False)
     present: set[int] = field(default_factory=set)
     far: int = 0
+    twice: int = 0
     _records: dict[str, tuple[RowContext, int]] = field(default_factory=dict)
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
@@ -201,8 +203,7 @@ class Collector:
                 start_ms = floor_to(at_ms, self.step_ms)
                 inside = part.holds(at_ms if shape == "records" else start_ms)
                 buckets[at_ms] = start_ms if inside else None
-                near = Window(part.start_ms - self.step_ms, part.end_ms + self.step_ms)
-                self.far += not near.holds(at_ms)
+                self.far += _is_far(at_ms, part, self.step_ms)
                 self.rows.drift["unexpected_type"] += (
                     inside and shape == "buckets" and at_ms != start_ms
                 )
@@ -213,7 +214,10 @@ class Collector:
                     if program.id is None:
                         self._add_row(row, bucket_ms)
                     else:  # lists shift, and records change, while their pages are read
-                        self._records[record_id(program.id, row)] = row, bucket_ms
+                        key = record_id(program.id, row)
+                        known, _ = self._records.get(key, ((None,), 0))
+                        self.twice += known[0] is row[0]
+                        self._records[key] = row, bucket_ms
 
     def _add_range(self, answers: Sequence[Any], part: Window) -> None:
         program, inclusive = self.query.program, self.query.compiled.settings.window.end
@@ -242,16 +246,12 @@ class Collector:
         for row, bucket_ms in self._records.values():
             self._add_row(row, bucket_ms)
         self.lacking.note_in(self.rows)
-        if self.far:
-            self.rows.drift["unexpected_type"] += self.far
-            start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
-            words = f"rows of {self.far} instants lie outside the window {start} to {end} UTC"
-            self.rows.notes.append(f"{words}; give --at, the time of the answers")
-        for (family, labels, bucket_ms), total in self._amounts.items():
+        _note_strange(self.rows, self.far, self.twice)
+        for (series, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
             if whole > LARGEST_EXACT:
-                raise SchemaError(f"{family.name}: larger than can be counted")
-            self.rows.count(family, labels, bucket_ms, whole)
+                raise SchemaError(f"{series[0]}: larger than can be counted")
+            self.rows.add(series, bucket_ms, whole)
 
     def _at(self, context: RowContext) -> int:
         at = self.query.program.at
@@ -282,7 +282,7 @@ class Collector:
         if amount is None:
             self.rows.count(bound.family, labels, bucket_ms, None)
             return
-        key = bound.family, labels, bucket_ms
+        key = self.rows.series(bound.family, labels), bucket_ms
         parts = _EXACT.multiply(amount, Decimal(bound.family.per_unit))
         self._amounts[key] = _EXACT.add(self._amounts[key], parts)
 
@@ -305,6 +305,23 @@ class Collector:
         self._shown.add(key)
         show = self.rows.level if feed.of == "level" else self.rows.bucket_value
         show(family, labels, bucket_ms, value)
+
+
+def _is_far(at_ms: int, part: Window, step_ms: int) -> bool:
+    """Say whether an instant is so far outside ``part`` that nobody asked for it."""
+    return not Window(part.start_ms - step_ms, part.end_ms + step_ms).holds(at_ms)
+
+
+def _note_strange(rows: Rows, far: int, twice: int) -> None:
+    """Note, as drift, instants far outside the window and ids that came twice in one answer."""
+    rows.drift["unexpected_type"] += far + twice
+    if far:
+        start, end = (stamp(at_ms)[:-7] for at_ms in astuple(rows.window))
+        words = f"rows of {far} instants lie outside the window {start} to {end} UTC"
+        rows.notes.append(f"{words}; give --at, the time of the answers")
+    if twice:
+        words = f"{twice} rows of one answer have the id of another and replace it"
+        rows.notes.append(f"{words}: does id tell rows apart?")
 
 
 def contexts(program: RowProgram, answers: Sequence[Any], depth: int) -> Iterator[RowContext]:
@@ -385,10 +402,15 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
 
 def wanted(program: RowProgram, row: RowContext, lacking: Lacking) -> bool:
     """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
-    for rule in program.expect:
-        if not rule.admits(rule.read(row)):
-            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+    check_expected(program.expect, row)
     return lacking.admits(program.only, row)
+
+
+def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
+    """Raise ``SchemaError`` where a field has a value that is not expected."""
+    for rule in rules:
+        if not rule.admits(rule.read(context)):
+            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
 
 
 def events(
@@ -397,15 +419,20 @@ def events(
     """Return the records of ``part`` as events, each id once; the ledger knows earlier ids."""
     program, labels = query.program, Labels(spec.label_rules, spec.label_value_bytes)
     found: dict[bytes, Event] = {}
+    answer_of: dict[bytes, Any] = {}
+    far = twice = 0
     lacking = Lacking(query.feeds, rows.drift)
     if program.at is None or program.id is None:
         raise AssertionError("records have a time and an id")
     for row in contexts(program, answers, len(program.levels)):
         at_ms = program.at(row)
+        far += _is_far(at_ms, part, spec.granularity_ms)
         if not part.holds(at_ms) or not wanted(program, row, lacking):
             continue
         identity = f"{spec.name}\n{record_id(program.id, row)}"
         digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
+        twice += answer_of.get(digest) is row[0]
+        answer_of[digest] = row[0]
         counts = tuple(
             labels.series(bound.family, *bound.texts(row, lacking))
             for bound in query.feeds
@@ -413,6 +440,7 @@ def events(
         )
         found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
     lacking.note_in(rows)
+    _note_strange(rows, far, twice)
     return list(found.values())
 
 

@@ -81,7 +81,8 @@ class RowProgram:
     """How an answer of type ``answer`` is read; functions take the context of a row.
 
     ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
-    the cursor, ``next_parent`` the object at the top of the answer that holds it.
+    the cursor, ``next_parent`` the object at the top of the answer that holds it. ``expect`` is what
+    rows must have, ``expect_answer`` what an answer must, with rows or without.
     """
 
     answer: Any
@@ -93,6 +94,7 @@ class RowProgram:
     id: ReadField | None = None
     only: tuple[RowFilter, ...] = ()
     expect: tuple[RowFilter, ...] = ()
+    expect_answer: tuple[RowFilter, ...] = ()
     next: ReadField | None = None
     next_parent: ReadField | None = None
     more: ReadField | None = None

@@ -97,8 +97,9 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
         traits["interval_ms"] = asked.interval
     if window.bucket > HOUR_MS:  # days are those of UTC
         traits["timezone"] = "UTC"
-    if stream:
-        traits["ids_kept_ms"] = traits.get("lookback_ms", options.lookback) + HOUR_MS
+    if stream:  # a bound as coarse as a bucket leaves out the open one until it is over
+        lookback_ms = max(traits.get("lookback_ms", options.lookback), window.bucket)
+        traits |= {"lookback_ms": lookback_ms, "ids_kept_ms": lookback_ms + HOUR_MS}
     if budget is not None:
         name = f"manifest/{options.manifest.settings.name}/{options.name}"
         traits["budget"] = Budget(name, budget.per // budget.calls)

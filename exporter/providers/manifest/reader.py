@@ -106,7 +106,9 @@ class ManifestReader:
         if rule is None:
             return True
         rows = list(mapping.contexts(program, answers, len(program.levels)))
-        below = rule.rows_below is None or len(rows) < rule.rows_below
+        outer = range(1, len(program.levels))  # the limit may count them, of which some are empty
+        most = max([len(rows), *(len([*mapping.contexts(program, answers, n)]) for n in outer)])
+        below = rule.rows_below is None or most < rule.rows_below
         if program.total is None:
             return below
         one_each = {mapping.record_id(program.id, row) for row in rows} if program.id else rows
@@ -139,6 +141,7 @@ class ManifestReader:
             nonlocal answer, body
             page, previous = first if cursor is None else cursor, body
             response, answer = await self._fetch(client, request, window, page)
+            mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")

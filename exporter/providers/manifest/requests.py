@@ -25,8 +25,8 @@ from exporter.providers.manifest.templates import Omitted, Substitutes, fill, fi
 
 TOKEN_LIVES_S = 300
 RENEW_AT = 0.8
-LONGEST_LINK = 4_096
-_NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next\b', re.IGNORECASE)
+_LINK = re.compile(r"<([^<>]+)>([^<]*)")
+_REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
 
 
 class AccessToken(msgspec.Struct):
@@ -160,6 +160,7 @@ class RequestBuilder:
             zone=settings.timezone,
             inclusive=settings.end == "inclusive",
             margin_ms=margin_ms if settings.end == "unstated" else 0,
+            past_repeated=shape != "range",
         )
 
     def _params(self, given: Substitutes) -> list[tuple[str, str]]:
@@ -201,5 +202,8 @@ def next_query(link: str, base_url: str, path: str) -> str:
 
 def next_link(header: str | None) -> str | None:
     """Return the address that a ``Link`` header calls ``next`` (RFC 8288)."""
-    found = _NEXT.search((header or "")[:LONGEST_LINK])  # which bounds the search
-    return found[1] if found else None
+    for link, parameters in _LINK.findall(header or ""):
+        relation = _REL.search(parameters)
+        if relation and "next" in relation[2].lower().split():
+            return str(link)
+    return None

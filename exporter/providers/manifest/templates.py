@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from exporter.config.values import suggestion
-from exporter.model.samples import Window
+from exporter.model.samples import Window, ceil_to
 from exporter.providers.manifest.expressions import (
     Conversion,
     Expression,
@@ -21,6 +21,7 @@ ROOTS = ("window", "variables", "secrets", "each")
 _WHOLE = re.compile(rf"({'|'.join(ROOTS)})\.[^{{}}]*")
 _EMBEDDED = re.compile(rf"\{{((?:{'|'.join(ROOTS)})\.[^{{}}]*)\}}")
 _LIKE = re.compile(r"\{?([a-z]{3,12})\.(start|end|[a-z_]+)(\|[^{}]*)?\}?")
+_BRACED = re.compile(r"\{([a-z]{3,12})\.[a-z_]+(\|[^{}]*)?\}")
 _PATH = re.compile(r"(/[\w.~!$&'()*+,;=:@%-]*)+", re.ASCII)
 
 _HEADER = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -41,7 +42,8 @@ class Substitutes:
     """What texts may name: the window with its time zone, variables, secrets, the value of a loop.
 
     ``inclusive`` and ``margin_ms`` say how the window's bounds are written: the last instant in it,
-    or that much more on both sides where it is not known whether a bound is included.
+    or that much more on both sides where it is not known whether a bound is included. With
+    ``past_repeated``, an end in the hour that a clock change repeats is written past it.
     """
 
     variables: Mapping[str, str]
@@ -51,6 +53,7 @@ class Substitutes:
     zone: str = "UTC"
     inclusive: bool = False
     margin_ms: int = 0
+    past_repeated: bool = False
 
 
 @cache
@@ -58,9 +61,11 @@ def parts(text: str) -> tuple[Part, ...]:
     """Return ``text`` as literal texts and expressions; raise ``ExpressionError``."""
     if _WHOLE.fullmatch(text):
         return (_expression(text),)
-    like = _LIKE.fullmatch(text)
-    if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
-        raise ExpressionError("no value of this name", hint=hint)
+    for like in (_LIKE.fullmatch(text), *_BRACED.finditer(text)):
+        if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
+            raise ExpressionError("no value of this name", hint=hint)
+        if like and like[1] in ROOTS and text[: like.start()].endswith("{"):
+            raise ExpressionError("a value has one pair of braces", like.start() + 1)
     found: list[Part] = []
     end = 0
     for each in _EMBEDDED.finditer(text):
@@ -174,4 +179,5 @@ def _value(expression: Expression, given: Substitutes) -> str | int:
     margin_ms = max(unit, given.margin_ms) if given.margin_ms else 0
     if name == "start":
         return write(conversion, window.start_ms - margin_ms, given.zone)
-    return write(conversion, window.end_ms + margin_ms - unit * given.inclusive, given.zone)
+    end_ms = ceil_to(window.end_ms, unit) + margin_ms - unit * given.inclusive
+    return write(conversion, end_ms, given.zone, past_repeated=given.past_repeated)

@@ -9,7 +9,7 @@ import pytest
 
 from exporter.errors import SchemaError, SettingsError, Truncated
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from exporter.providers.base.times import parse_instant
+from exporter.providers.base.times import iso, parse_instant
 from exporter.providers.manifest import loader
 from tests.providers.manifest.files import (
     COST,
@@ -24,10 +24,12 @@ from tests.providers.manifest.files import (
     problems,
     readings,
     row,
+    target,
     written,
 )
 
 DAY = Window(NOON_MS - DAY_MS // 2 - DAY_MS, NOON_MS - DAY_MS // 2)
+NEXT = {"kind": "cursor", "from": "next", "send": "page"}
 CURSOR = {"kind": "cursor", "from": "next", "send": "page", "more": "more"}
 RECORDS: dict[str, Any] = {"shape": "records", "mutable": True, "id": "row.id", "missing": None}
 TOKENS = "chatbot_llm_tokens_total"
@@ -47,6 +49,35 @@ def test_1_a_number_of_the_parent_is_not_counted_for_each_child(value: str) -> N
 
     assert "each row would count it again" in problems(query | {"count": {SENT: {"value": value}}})
     assert problems(alone) == ""
+
+
+def test_1_a_gauge_of_the_parent_is_not_shown_for_each_child() -> None:
+    rows = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
+    gauge = {"gauge": {"chatbot_active_users": {"value": "hour.users", "class": "distinct"}}}
+    query = rows | gauge | {"count": None, "labels": {"project": "row.bot"}}
+
+    assert "each row would show it" in problems(query)
+    assert "rows end with answer" in problems(gauge | {"gauge": {"chatbot_active_users": ANSWERS}})
+
+
+ANSWERS = {"value": "answer.users", "class": "distinct"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "accepted"),
+    [
+        ({}, False),
+        ({"window": {"max_span": "1h", "end": "exclusive"}}, True),
+        ({"pages": {"kind": "cursor", "from": "next", "send": "page", "size": 9}}, True),
+    ],
+)
+def test_1_the_time_of_the_answer_is_not_that_of_several_buckets(
+    changes: dict[str, Any],
+    accepted: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    found = problems({"at": "answer.start|epoch_s"} | changes)
+
+    assert found == "" if accepted else "asked for several buckets; use shape: range" in found
 
 
 @pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
@@ -96,6 +127,22 @@ def test_5_rows_are_cut_off_silently(proof: dict[str, Any]) -> None:
     one_has = 4
     with pytest.raises(Truncated, match="one bucket has more rows"):
         readings(manifest, Api_of(answer))
+
+
+def test_5_a_limit_may_count_outer_lists_of_which_some_are_empty() -> None:
+    query = {"rows": ["data[] as hour", "bots[] as row"], "at": "hour.time|epoch_s"}
+    full = [row(-3, bots=[]), row(-2, bots=[]), row(-1, bots=[{"sent": 4}])]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (int(request.url.params[name]) for name in ("from", "to"))
+        asked = [each for each in full if since <= each["time"] < until]
+        return httpx.Response(200, json={"data": asked[:2]})
+
+    found = readings(
+        loaded(query | {"missing": "zero", "complete": {"rows_below": 2}}), Api_of(answer)
+    )
+
+    assert counts(found) == {-1: 4}
 
 
 class Api_of(httpx.MockTransport):  # noqa: N801 - reads as a function
@@ -158,6 +205,18 @@ def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, milliont
     assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
 
 
+def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
+    name = "chatbot_custom_acme_credits_total"
+    family = {"type": "counter", "unit": "credits", "help": "Credits.", "labels": ["model"]}
+    count = {name: {"value": "row.tenths|scale:0.1", "labels": {"model": "row.model"}}}
+    query = {"count": count, "missing": "zero", "label_rules": {"model": {"allow": ["a"]}}}
+    data = [row(-1, tenths=4, model=f"m{number}") for number in range(10)]
+
+    found = readings(loaded(query, families={name: family}), Api({"data": data}))
+
+    assert counts(found, name) == {-1: 4}  # each alone would be 0
+
+
 def test_9_parts_are_not_added_to_their_total() -> None:
     parts = {"row.input": ["row.cached", "row.uncached"]}
     added = [{"value": "row.input"}, {"value": "row.cached", "labels": {"token_type": "cached"}}]
@@ -178,6 +237,46 @@ def test_an_id_of_an_outer_list_does_not_tell_rows_apart() -> None:
     assert "it does not tell rows" not in problems(RECORDS | {"rows": rows})
 
 
+def test_at_and_until_are_of_one_list() -> None:
+    rows = {"rows": ["data[] as day", "hours[] as row"], "shape": "range", "missing": None}
+    times = {"at": "day.start|iso", "until": "row.end|iso"}
+
+    assert "at and until are not of one list" in problems(rows | times)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"only": {"row.sent|scale:2": [4]}},
+        {"at": "row.minute|scale:60|epoch_s"},
+        {"at": "row.time|epoch_s|iso"},
+        RECORDS | {"id": "row.id|scale:2"},
+    ],
+)
+def test_a_conversion_that_would_be_left_out_is_refused(changes: dict[str, Any]) -> None:
+    assert "conversion" in problems(changes)
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        ('variables."team"', ""),
+        ("variables.team ", ""),
+        ("{variables.team}", "a label has no braces"),
+        ("variables.team}", "expected variables.NAME"),
+    ],
+)
+def test_a_label_is_a_variable_or_refused(label: str, problem: str) -> None:
+    query = {"labels": {"project": label}}
+    top: dict[str, Any] = {"variables": {"team": {}}}
+
+    assert problem in problems(query, **top)
+    assert bool(problems(query, **top)) == bool(problem)
+    if not problem:
+        (found,) = readings(loaded(query, **top), Api(THREE))
+        assert {series[1][0] for series, _, _ in found.counts} == {"x"}
+
+
 def test_the_time_of_a_rows_begin_alone_bounds_no_range() -> None:
     assert "a range counts all its rows" in problems({"shape": "range", "missing": None})
 
@@ -194,6 +293,20 @@ def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> N
 
     with pytest.raises(SchemaError, match=r"row\.state: not a value that is expected"):
         readings(loaded(query), Api({"data": records}), **({} if mutable else read))
+
+
+@pytest.mark.parametrize("last", [{"ok": False, "data": []}, {"data": []}])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_answer_without_rows_is_as_expected_or_refused(
+    last: dict[str, Any],
+    first: bool,  # noqa: FBT001 - which page it is
+) -> None:
+    pages = {"pages": NEXT | {"size": 50}, "missing": "zero", "expect": {"answer.ok": [True]}}
+    good = {"ok": True, "data": [row(-1, sent=4)], "next": "b"}
+
+    with pytest.raises(SchemaError, match=r"answer\.ok: not a value that is expected"):
+        readings(loaded(pages), Api(*([] if first else [good]), last))
+    assert counts(readings(loaded(pages), Api(good, good | {"data": [], "next": None}))) == {-1: 4}
 
 
 def test_a_stream_counts_each_record_once() -> None:
@@ -310,6 +423,72 @@ def test_11_records_that_do_not_change_are_a_stream() -> None:
     assert "a stream of records counts records only" in problems(RECORDS | {"mutable": None})
 
 
+STREAM: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
+
+
+@pytest.mark.parametrize("mutable", [True, None])
+def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | None) -> None:  # noqa: FBT001
+    rows = {"rows": ["data[] as talk", "turns[] as turn"], "at": "talk.time|epoch_s"}
+    query = RECORDS | rows | {"id": "turn.number", "mutable": mutable, "count": {SENT: {}}}
+    turns = [{"number": 1}, {"number": 2}]
+    data = [row(-3, turns=turns), row(-3, turns=turns)]
+
+    (found,) = readings(loaded(query), Api({"data": data}), **({} if mutable else STREAM))
+    pages = query | {"pages": NEXT | {"size": 1}}
+    answers = [{"data": data[:1], "next": 2}, {"data": data[1:], "next": None}]
+    (shifted,) = readings(loaded(pages), Api(*answers), **({} if mutable else STREAM))
+
+    assert found.drift == {"unexpected_type": 2}
+    assert found.notes == [
+        "2 rows of one answer have the id of another and replace it: does id tell rows apart?"
+    ]
+    assert shifted.drift == {}
+
+
+def test_11_records_of_another_time_are_drift_in_a_stream() -> None:
+    query = RECORDS | {"mutable": None, "count": {SENT: {}}, "at": "row.time|epoch_ms"}
+
+    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1)]}), **STREAM)
+
+    assert found.drift == {"unexpected_type": 1}
+    assert found.notes[0].startswith("rows of 1 instants lie outside the window")
+
+
+@pytest.mark.parametrize("end", ["exclusive", "inclusive", "unstated"])
+@pytest.mark.parametrize(("form", "bucket"), [("date", "1d"), ("strptime:%Y-%m-%dT%H", "1h")])
+def test_11_a_stream_whose_bounds_are_coarse_loses_no_record(
+    end: str, form: str, bucket: str
+) -> None:
+    params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
+    window = {"bucket": bucket, "end": end, "lookback": "10m", "settle": "10m"}
+    query = RECORDS | {"request": {"path": "/q", "params": params}, "window": window}
+    manifest = loaded(query | {"mutable": None, "count": {SENT: {}}})
+    begin_ms, poll_ms = NOON_MS - DAY_MS, HOUR_MS
+    records = [begin_ms + number * HOUR_MS // 3 + 1_500 for number in range(125)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (request.url.params[name] for name in ("from", "to"))
+        asked = [at for at in records if at < now_ms and _within(iso(at), since, until, end)]
+        return httpx.Response(200, json={"data": [{"time": at / 1000, "id": at} for at in asked]})
+
+    spec, seen, read_ms = target(manifest).queries[0].spec, set[int](), begin_ms
+    for now_ms in range(begin_ms + poll_ms, records[-1], poll_ms):
+        part = Window(read_ms - spec.lookback_ms, now_ms)
+        poll: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": read_ms}
+        (found,) = readings(manifest, Api_of(answer), part, now_ms, **poll)
+        seen |= {each.at_ms for each in found.events}
+        read_ms = now_ms
+
+    complete_ms = now_ms - now_ms % (DAY_MS if bucket == "1d" else HOUR_MS)
+    assert seen >= {at for at in records if at < complete_ms}
+
+
+def _within(at: str, since: str, until: str, end: str) -> bool:
+    """Say whether an API that compares texts finds ``at``; ``until`` itself is included or not."""
+    known = at[: len(until)]
+    return since <= at and (known <= until if end == "inclusive" else known < until)
+
+
 def test_12_a_distinct_count_does_not_add_up() -> None:
     users = {"value": "row.users", "class": "distinct"}
     gauge = {"gauge": {"chatbot_active_users": users}, "count": None, "distinct": ["row.users"]}
@@ -371,6 +550,8 @@ def test_buckets_of_another_zone_are_hours_or_refused(bucket: str, zone: str, pr
         ("strptime:%Y-%m-%d", {}, "the format does not tell one bucket from the next"),
         ("strptime:%Y-%m", {"bucket": "1d"}, "the format does not tell one bucket from the next"),
         ("date", {"bucket": "1d"}, ""),
+        ("strptime:%Y-%m-%d %H %Z", {}, "the name of a zone is not its offset"),
+        ("strptime:%Y-%m-%d %H %Y", {}, "not a format that can be read back"),
         ("strptime:%Y-%m-%dT%H", {}, ""),
         ("strptime:%Y-%m-%dT%H:00Z", {}, ""),
         ("strptime:%Y-%m-%dT%H:00Z", {"timezone": "Europe/Berlin"}, "Z means UTC"),
@@ -429,6 +610,70 @@ def test_a_value_that_yaml_reads_otherwise_is_refused(
     assert loader.loads(quoted.encode()).settings.name == "acme"
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("team-{variable.team}", 'no value of this name; did you mean "variables"'),
+        ("{{variables.team}}", "a value has one pair of braces"),
+        ({"json": {"a": 1}, "filter": 2}, "beside json, nothing is sent"),
+        (["a", {"b": 1}], "a list holds single values"),
+        ([["a"]], "a list holds single values"),
+        ("query {usage {sent}}", ""),
+        ("{row.team}", ""),
+        ({"filter": 2}, ""),
+        ("team-{variables.team}", ""),
+    ],
+)
+def test_a_parameter_that_would_be_sent_otherwise_is_refused(value: Any, problem: str) -> None:
+    params = {**QUERY["request"]["params"], "q": value}
+
+    found = problems({"request": {"path": "/q", "params": params}}, variables={"team": {}})
+
+    assert problem in found
+    assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize("key", ["only", "except", "expect"])
+def test_rows_are_chosen_by_fixed_values(key: str) -> None:
+    for value in ("variables.team", "{variables.team}", "each.metric"):
+        found = problems({key: {"row.team": ["x", value]}}, variables={"team": {}})
+        assert "a fixed value is expected" in found
+    assert problems({key: {"row.team": ["variables", "a.b", "{}"]}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("loop", "problem"),
+    [
+        ([], "expected values that differ"),
+        (["a", "a"], "expected values that differ"),
+        ([""], "expected values that differ"),
+        (["a", ".."], "expected values that differ"),
+        ({"a": SENT}, "nothing feeds these families"),
+        (["a", "b"], ""),
+    ],
+)
+def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> None:
+    request = {**QUERY["request"], "path": "/{each.metric}"}
+
+    found = problems({"for_each": {"metric": loop}, "request": request})
+
+    assert problem in found
+    assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pages": NEXT | {"more": "meta.@key"}},
+        {"complete": {"total": "meta.@key"}},
+        {"count": {SENT: {"value": ""}}},
+        {"gauge": {"chatbot_active_users": {"value": "", "class": "distinct"}}},
+    ],
+)
+def test_a_value_without_a_field_is_refused(changes: dict[str, Any]) -> None:
+    assert re.search("a path is missing|expected one field", problems(changes))
+
+
 def test_days_that_begin_elsewhere_are_drift() -> None:
     rows = [{"at": f"2026-03-0{day}T00:00:00+01:00", "sent": day} for day in (1, 2)]
     query = {"at": "row.at|iso", "window": {"bucket": "1d", "end": "exclusive"}, "missing": "zero"}
@@ -454,6 +699,51 @@ def test_the_hour_that_a_clock_change_repeats_counts_in_the_first_of_both() -> N
     assert [value for _, _, value in found.counts] == [2, 1]
     with pytest.raises(SchemaError, match="a bucket came twice"):
         readings(loaded(query), Api({"data": rows}), window, end_ms)
+
+
+LOCAL = "strptime:%Y-%m-%d %H:%M"
+
+
+@pytest.mark.parametrize("end", ["exclusive", "inclusive", "unstated"])
+@pytest.mark.parametrize("span", ["1h", "2h", "3h", "4h"])
+def test_no_hour_is_lost_where_a_bound_lies_in_the_repeated_one(end: str, span: str) -> None:
+    end_ms = parse_instant("2026-10-25T03:00:00Z")
+    hours = [f"2026-10-25 {hour}:00" for hour in ("01", "02", "02", "03")]
+    params = {"from": f"window.start|{LOCAL}", "to": f"window.end|{LOCAL}"}
+    query = {
+        "request": {"path": "/q", "params": params},
+        "at": f"row.at|{LOCAL}",
+        "missing": "zero",
+        "labels": {"project": "row.bot"},
+        "window": {"timezone": "Europe/Berlin", "end": end, "max_span": span},
+    }
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        since, until = (request.url.params[name] for name in ("from", "to"))
+        asked = [at for at in hours if since <= at < until or (end == "inclusive" and at == until)]
+        return httpx.Response(
+            200, json={"data": [{"at": at, "sent": 1, "bot": "a"} for at in asked]}
+        )
+
+    found = readings(loaded(query), Api_of(answer), Window(end_ms - 4 * HOUR_MS, end_ms), end_ms)
+
+    every = [(at_ms - end_ms) // HOUR_MS for each in found for _, at_ms, _ in each.counts]
+    assert every == [-4, -3, -1]
+    assert sum(counts(found).values()) == 4
+
+
+def test_a_range_of_local_times_warns_of_the_repeated_hour() -> None:
+    query: dict[str, Any] = {"shape": "range", "missing": None, "at": None}
+    query |= {"window": {"end": "inclusive", "timezone": "Europe/Berlin"}}
+
+    def warned(form: str) -> bool:
+        params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
+        manifest = loaded(query | {"request": {"path": "/q", "params": params}})
+        return "asked twice" in str(manifest.warnings)
+
+    assert [warned(form) for form in (LOCAL, f"{LOCAL}%z", "epoch_s", "iso")] == [True] + [
+        False
+    ] * 3
 
 
 def test_13_a_running_total_is_refused() -> None:
@@ -489,7 +779,6 @@ def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
 
 
 ALIKE = [row(-1, sent=5, bot="x", agent=agent) for agent in ("a", "b", "c")]
-NEXT = {"kind": "cursor", "from": "next", "send": "page"}
 
 
 @pytest.mark.parametrize(
@@ -516,6 +805,34 @@ def test_an_empty_page_with_a_cursor_is_not_the_end(kind: str) -> None:
 
     assert counts(readings(loaded({"pages": pages, "missing": "zero"}), api)) == {-1: 5}
     assert len(api.requests) == 3  # the last one leads to itself
+
+
+@pytest.mark.parametrize(
+    ("parameters", "follows"),
+    [
+        ('rel="next"', True),
+        ("rel=next", True),
+        ("REL = 'Next'", True),
+        ('rel="last next"', True),
+        ('title="a, b"; rel="next"', True),
+        ('rel="next-archive"', False),
+        ('rel="prev"; title="next"', False),
+    ],
+)
+@pytest.mark.parametrize("before", ["", f'<?c={"x" * 9_000}>; rel="prev", '])
+def test_a_link_header_leads_to_the_next_page(
+    parameters: str,
+    follows: bool,  # noqa: FBT001 - what is expected
+    before: str,
+) -> None:
+    links = [("link", f"{before}<?c=2>; {parameters}"), ("link", '<?c=9>; rel="last"')]
+    first = httpx.Response(200, headers=links, json={"data": [row(-2, sent=1)]})
+    last = httpx.Response(200, json={"data": [row(-1, sent=4)]})
+    query = {"pages": {"kind": "link_header"}, "missing": "zero"}
+
+    found = counts(readings(loaded(query), Api(first, last)))
+
+    assert found == ({-2: 1, -1: 4} if follows else {-2: 1})
 
 
 DEEP = {"kind": "cursor", "from": "meta.next", "send": "page"}
