@@ -26,7 +26,7 @@ def name_of(target: int) -> str:
     return f"shop-{target:04}"
 
 
-def settings(
+def settings(  # noqa: PLR0917
     folder: Path,
     targets: int,
     url: str = "http://127.0.0.1:9",

@@ -212,6 +212,8 @@ class QueryCompiler:
                 f"this class holds for the {bucket} of a bucket; a trailing value is class: level"
             )
             self.problems.add((*base, "window"), "not the window that is read", hint)
+        if "window" in rule.labels:
+            self.problems.add((*base, "labels", "window"), "this label is given by window")
         if rule.window and any("window" not in each.labels for each in families):
             self.problems.add((*base, "window"), f"{name} has no label window")
         window = rule.window or bucket

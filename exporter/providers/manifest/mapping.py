@@ -231,6 +231,9 @@ class Collector:
             for row in _descend(program, context, len(program.levels)):
                 self._add_row(row, part.start_ms)
         self.present.add(part.start_ms)
+        if program.until and not spans:
+            self.rows.drift["missing"] += 1
+            self.rows.notes.append("no row covers the window, which counts as one without traffic")
         at_ms = part.start_ms
         for start_ms, end_ms in sorted(spans):
             if start_ms != at_ms or end_ms <= start_ms:

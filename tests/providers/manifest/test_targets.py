@@ -390,9 +390,13 @@ def test_rows_of_a_range_cover_its_day_exactly() -> None:
     (found,) = readings(loaded(query), Api({"data": whole}), window)
 
     assert [row_[1:] for row_ in found.counts] == [(start, 3)]
+    assert found.drift == {}
     for wrong in (whole[:1], [*whole, whole[0]]):
         with pytest.raises(SchemaError, match="do not cover the window"):
             readings(loaded(query), Api({"data": wrong}), window)
+    (none,) = readings(loaded(query), Api({"data": []}), window)
+    assert (none.counts, none.drift) == ([], {"missing": 1})
+    assert none.notes == ["no row covers the window, which counts as one without traffic"]
 
 
 def test_a_range_may_be_one_object_without_a_list() -> None:

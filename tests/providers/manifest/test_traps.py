@@ -520,6 +520,7 @@ def test_12_a_trailing_count_is_a_level_that_each_bucket_has() -> None:
         ({"class": "distinct"}, "a trailing value is class: level"),
         ({"class": "average"}, "a trailing value is class: level"),
         ({"window": "7 days"}, "gauge.chatbot_active_users.window: "),
+        ({"labels": {"window": "day"}}, "this label is given by window"),
     ):
         wrong = {"gauge": {"chatbot_active_users": TRAILING | changes}, "count": None}
         assert problem in problems(wrong)
