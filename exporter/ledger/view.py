@@ -15,7 +15,8 @@ from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Series, Window
 
-# Built once: making a statement costs more than running it, and every poll runs these.
+# Built once: making a statement costs more than running it, and every poll runs these. Rows have an
+# order, since a page that finds its series in the same order keeps what it has rendered of them.
 IDS: sa.BindParameter[Any] = sa.bindparam("queries", expanding=True)
 QUERIES = sa.select(query).where(
     sa.tuple_(query.c.target, query.c.name).in_(sa.bindparam("keys", expanding=True))
@@ -35,8 +36,10 @@ LIVE: sa.Select[Any] = (
     .where(series.c.state == "live", series.c.query_id.in_(IDS))
     .order_by(series.c.id)
 )
-GAUGES = sa.select(gauge).where(
-    gauge.c.query_id.in_(IDS), gauge.c.expires_ms > sa.bindparam("now_ms")
+GAUGES = (
+    sa.select(gauge)
+    .where(gauge.c.query_id.in_(IDS), gauge.c.expires_ms > sa.bindparam("now_ms"))
+    .order_by(gauge.c.query_id, gauge.c.family, gauge.c.labels)
 )
 GAPS = sa.select(gap.c.query_id).where(
     gap.c.query_id.in_(IDS),

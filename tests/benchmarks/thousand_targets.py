@@ -29,8 +29,10 @@ def measure(minutes: float, replicas: int = 0, past: str | int = 0) -> dict[str,
     with ExitStack() as stack:
         servers = list(_started(stack, replicas, past))
         pause = threading.Event()  # nobody sets it
-        pause.wait(75)  # every first poll, and the start, are over
         connections = [server.connect() for server in servers]
+        while _up(scrape_text(connections[0])) < TARGETS:
+            pause.wait(5)
+        pause.wait(60)  # first polls, all at once, are late for the slots that follow
         before = "".join(map(scrape_text, connections))
         cpu, begun = sum(server.cpu_s() for server in servers), time.perf_counter()
         took = []
@@ -67,6 +69,10 @@ def _started(stack: ExitStack, replicas: int, past: str | int) -> Iterator[Serve
     file = settings(folder, TARGETS, f"http://{vendor.address}", "1m", ledger, past)
     for _ in range(replicas or 1):
         yield stack.enter_context(exporter(file))
+
+
+def _up(page: str) -> int:
+    return len(re.findall(r"^chatbot_exporter_target_up{[^}]*} 1$", page, re.MULTILINE))
 
 
 def _sum(page: str, name: str) -> float:
