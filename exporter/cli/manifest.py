@@ -84,9 +84,18 @@ def check(file: str) -> None:
     help="The query to try, as usage or stats/chats; needed where there are several.",
 )
 @click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
+@click.option(
+    "--all", "whole", is_flag=True, help=f"Print all samples, not the first {MOST_SHOWN}."
+)
 @click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=named_values)
 def test(
-    file: str, answers: Sequence[Path], name: str | None, at: str | None, given: dict[str, str]
+    file: str,
+    answers: Sequence[Path],
+    *,
+    name: str | None,
+    at: str | None,
+    whole: bool,
+    given: dict[str, str],
 ) -> None:
     """Show what FILE asks and counts, given the answers in files; no network, no secrets.
 
@@ -106,9 +115,10 @@ def test(
     click.echo("\n".join(["Requests:", *(network.sent or ["  none"])]))
     families = catalogue.families(PROVIDERS) | {each.name: each for each in found.families}
     rows = [row for reading in readings for row in _samples(reading, families)]
-    click.echo("\n".join(["Samples:", *(f"  {line}" for line in rows[:MOST_SHOWN])]))
-    if len(rows) > MOST_SHOWN:
-        click.echo(f"  and {len(rows) - MOST_SHOWN} more")
+    most = len(rows) if whole else MOST_SHOWN
+    click.echo("\n".join(["Samples:", *(f"  {line}" for line in rows[:most])]))
+    if len(rows) > most:
+        click.echo(f"  and {len(rows) - most} more; --all prints them")
     notes = list(dict.fromkeys(note for reading in readings for note in reading.notes))
     for note in notes:
         click.echo(f"Note: {note}")

@@ -137,7 +137,7 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
     started = clock.monotonic()
     try:
         async with asyncio.timeout(DEADLINE_S):
-            rows = await _first_rows(query.read(api, _first_request(query, clock, take)))
+            rows, unfit = await _first_rows(query.read(api, _first_request(query, clock, take)))
     except TimeoutError:
         return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
     except BudgetSpent as spent:
@@ -147,14 +147,16 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outc
     except LedgerError as error:
         hint = "so whether the account has a call left is not known, and none was made"
         return Outcome(*name, good=False, text=str(error), hint=hint)
+    if unfit:
+        return Outcome(*name, good=False, text=f"a first read must be whole: {unfit}")
     took = span(clock.monotonic() - started)
     found = f"{rows} rows" if rows else "no rows: quiet, or the wrong project or bot"
     return Outcome(*name, good=True, text=f"answered in {took}, {found}")
 
 
-async def _first_rows(readings: Readings) -> int:
-    """Return how many rows the first reading that was asked of the provider has."""
-    rows = 0
+async def _first_rows(readings: Readings) -> tuple[int, str]:
+    """Return how many rows the first reading has, and why no query begins with it."""
+    rows, unfit = 0, ""
     async with aclosing(readings) as each:
         async for reading in each:
             rows = sum(
@@ -163,8 +165,9 @@ async def _first_rows(readings: Readings) -> int:
                     reading.counts, reading.buckets, reading.levels, reading.lists, reading.events
                 )
             )  # fmt: skip
+            unfit = reading.unfit
             break
-    return rows
+    return rows, unfit
 
 
 def _first_request(query: Query, clock: Clock, take: Take) -> PollRequest:

@@ -115,6 +115,15 @@ def test_a_query_of_a_loop_is_tried_alone(folder: Path) -> None:
     assert (wrong.exit_code, "known are stats/a, stats/b" in wrong.stderr) == (2, True)
 
 
+def test_all_samples_are_printed_on_demand(folder: Path) -> None:
+    rows = {"data": [{"time": 1_772_539_200 - 3600 * hour, "sent": 1} for hour in range(1, 46)]}
+    (folder / "acme.yaml").write_bytes(written({"missing": "zero"}))
+    (folder / "a.json").write_text(json.dumps(rows))
+
+    assert "  and 5 more; --all prints them\n" in tried(folder, "a.json").stdout
+    assert tried(folder, "a.json", "--all").stdout.count(SENT) == 45
+
+
 def test_a_bucket_that_is_missing_is_why_an_answer_is_refused(folder: Path) -> None:
     assert "a bucket is missing from the answer" in tried(folder, "a.json").stderr
 

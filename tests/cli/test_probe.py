@@ -24,6 +24,7 @@ from exporter.model.query import Budget
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import Query
 from exporter.simulator.server import serving
+from tests.providers.manifest.files import Api, loaded, target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -121,9 +122,9 @@ def test_a_key_that_is_not_known_is_told_from_a_wrong_project(
 ) -> None:
     wrong = {"api_key": "sk-C4n4ry", "account_key": "sk-C4n4ry", "token": "sk:C4n4ry"}
     document = vendors.document()
-    for target in document["targets"]:
-        assert target.keys() & wrong.keys()
-        target |= {key: wrong[key] for key in target.keys() & wrong.keys()}
+    for entry in document["targets"]:
+        assert entry.keys() & wrong.keys()
+        entry |= {key: wrong[key] for key in entry.keys() & wrong.keys()}
 
     outcomes = probed(vendors, clock, document)
 
@@ -285,3 +286,14 @@ def test_the_command_asks_real_sockets_and_writes_no_ledger(tmp_path: Path) -> N
     assert text.index("xenioo: the key only") < text.index("inkeep events: FAILED: POST /query/")
     assert text.count(": ok: ") == len(vendors.services) - 1 + 3
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
+
+
+def test_a_read_with_which_no_query_begins_is_no_good_probe(clock: VirtualClock) -> None:
+    answer = {"data": [{"time": clock.now_ms() // 1000, "sent": 1}]}
+    chosen_by = loaded({"only": {"row.stat": ["done"]}, "missing": "zero"})
+    take = taking("sqlite:///none/ledger.db", clock)
+
+    (found,) = run_virtual(probe([target(chosen_by)], clock, take, Transport(Api(answer))), clock)
+
+    assert not found.good
+    assert found.text.startswith("a first read must be whole: row.stat, by which rows are chosen,")

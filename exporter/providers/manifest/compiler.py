@@ -419,6 +419,9 @@ class QueryCompiler:
         if found is None:
             return None
         keys = any(each.kind == "key" for each in found.terms[0].steps)
+        if text and text.startswith(f"{ANSWER}."):
+            words = "this path begins at the top of the answer"
+            self.problems.add(steps, words, f"write {text.removeprefix(f'{ANSWER}.')}")
         if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
             self.problems.add(steps, "expected one field of the answer")
         self.problems.attempt(steps, self._trees[0].declare, found.terms[0].steps, Scalar)

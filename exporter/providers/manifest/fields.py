@@ -43,10 +43,9 @@ class FieldTree:
             return
         tree = self.at(steps)
         if tree.leaf not in (None, leaf):
-            hint = "let it feed decimals only: no label, no filter, no family of whole numbers"
-            raise ExpressionError(
-                "this field is read as a decimal and as something else", hint=hint
-            )
+            words = "this field is read as a decimal, and as a whole number or a text elsewhere"
+            hint = "all elements of a list share their fields; read one in a query of its own"
+            raise ExpressionError(words, hint=hint)
         tree.leaf = leaf
         tree.check()
 

@@ -81,7 +81,8 @@ class BoundFeed:
 class Lacking:
     """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field.
 
-    ``asked`` and ``absent`` count the rows whose field a filter read, and those without it.
+    ``asked`` and ``absent`` count the rows whose field a filter read, and those without it; ``seen``
+    and ``chosen`` all rows, and those that the query's filters leave.
     """
 
     feeds: Sequence[BoundFeed]
@@ -90,6 +91,8 @@ class Lacking:
     fields: Counter[tuple[int, str, bool]] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
+    seen: int = 0
+    chosen: int = 0
 
     def admits(self, filters: Sequence[RowFilter], row: RowContext) -> bool:
         """Say whether a row passes every filter."""
@@ -108,6 +111,8 @@ class Lacking:
 
     def note_in(self, rows: Rows) -> None:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
+        if self.seen and not self.chosen:
+            rows.notes.append(f"only and except leave none of {self.seen} rows")
         for name, times in self.asked.items():
             if self.absent[name] == times:
                 note = f"{name}, by which rows are chosen, is in no row"
@@ -234,15 +239,9 @@ class Collector:
         if program.until and not spans:
             self.rows.drift["missing"] += 1
             self.rows.notes.append("no row covers the window, which counts as one without traffic")
-        at_ms = part.start_ms
-        for start_ms, end_ms in sorted(spans):
-            if start_ms != at_ms or end_ms <= start_ms:
-                raise SchemaError(
-                    f"{self.query.compiled.name}: rows do not cover the window exactly"
-                )
-            at_ms = end_ms
-        if spans and at_ms != part.end_ms:
-            raise SchemaError(f"{self.query.compiled.name}: rows do not cover the window exactly")
+        if not _covers(spans, part):
+            words = "rows do not cover the window exactly"
+            raise SchemaError(f"{self.query.compiled.name}: {words}")
 
     def finish(self) -> None:
         """Count each record once, as last read; round the sums of decimals, half to even."""
@@ -308,6 +307,16 @@ class Collector:
         self._shown.add(key)
         show = self.rows.level if feed.of == "level" else self.rows.bucket_value
         show(family, labels, bucket_ms, value)
+
+
+def _covers(spans: Sequence[tuple[int, int]], part: Window) -> bool:
+    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none."""
+    at_ms = part.start_ms
+    for start_ms, end_ms in sorted(spans):
+        if start_ms != at_ms or end_ms <= start_ms:
+            return False
+        at_ms = end_ms
+    return not spans or at_ms == part.end_ms
 
 
 def _is_far(at_ms: int, part: Window, step_ms: int) -> bool:
@@ -406,7 +415,10 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
 def wanted(program: RowProgram, row: RowContext, lacking: Lacking) -> bool:
     """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
     check_expected(program.expect, row)
-    return lacking.admits(program.only, row)
+    chosen = lacking.admits(program.only, row)
+    lacking.seen += 1
+    lacking.chosen += chosen
+    return chosen
 
 
 def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:

@@ -174,10 +174,13 @@ class ManifestReader:
         else:
             cursor = self._cursor(answer, response)
         if cursor is UNSET:
-            self._note_no_cursor(answer, rows, drift=page is None, found=len(found), more=more)
+            self._note_no_cursor(answer, rows, first=page is None, found=len(found), more=more)
             cursor = None
+        elif more is UNSET and cursor not in NO_CURSOR:
+            _note_wrong(rows, f"pages.more ({self.query.compiled.settings.pages.more})")
         if cursor in NO_CURSOR and more is True:
-            raise Truncated(f"{self.spec.request}: there is more, but nothing leads to it")
+            words = f"there is more, but {self._from} leads nowhere: is its path right?"
+            raise Truncated(f"{self.spec.request}: {words}")
         if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
             cursor = next_query(str(cursor), self.account.base_url, self.requests.path)
         return None if cursor == page and not (found or more is True) else cursor
@@ -197,8 +200,12 @@ class ManifestReader:
             return read((answer,))
         return next_link(response.headers.get("link")) or UNSET
 
+    @property
+    def _from(self) -> str:
+        return f"pages.from ({self.query.compiled.settings.pages.source or 'Link'})"
+
     def _note_no_cursor(
-        self, answer: Any, rows: Rows, *, drift: bool, found: int, more: Any
+        self, answer: Any, rows: Rows, *, first: bool, found: int, more: Any
     ) -> None:
         """Note that an answer has no cursor, and as drift where it looks as if it should have one.
 
@@ -208,13 +215,15 @@ class ManifestReader:
         """
         settings, parent = self.query.compiled.settings, self.query.program.next_parent
         pages = settings.pages
-        rows.notes.append(f"pages.from ({pages.source or 'Link'}) is not in the last answer")
         if pages.size is not None:
             full = found >= pages.size
         else:
             no_place = parent is not None and parent((answer,)) is UNSET
             full = found in settings.request.numbers or (no_place and pages.more is None)
-        rows.drift["missing"] += drift and (full or more is UNSET)
+        if first and (full or more is UNSET):
+            _note_wrong(rows, self._from)
+        else:
+            rows.notes.append(f"{self._from} is not in the last answer")
 
     async def _fetch(
         self, client: ApiClient, request: PollRequest, window: Window, page: Any
@@ -235,3 +244,11 @@ class ManifestReader:
         signed = await self.account.signed(client, call, secrets, request.now_ms)
         await request.spend()
         return await client.exchange(signed)
+
+
+def _note_wrong(rows: Rows, what: str) -> None:
+    """Note as drift that an answer lacks ``what``, by which its list would go on."""
+    note = f"{what} is not in an answer that it should be in"
+    rows.drift["missing"] += 1
+    rows.notes += [] if note in rows.notes else [note]
+    rows.unfit = rows.unfit or f"{note}; check the path, or give pages.more or pages.size"

@@ -756,8 +756,11 @@ def test_13_a_running_total_is_refused() -> None:
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        ({"data": [row(-1, sent=4)], "more": True, "next": None}, "nothing leads to it"),
-        ({"data": [row(-1, sent=4)], "more": True}, "nothing leads to it"),
+        (
+            {"data": [row(-1, sent=4)], "more": True, "next": None},
+            "pages.from .next. leads nowhere",
+        ),
+        ({"data": [row(-1, sent=4)], "more": True}, "pages.from .next. leads nowhere"),
         ({"data": [row(-1, sent=4)], "more": True, "next": "a"}, "came again"),
         ({"data": [row(-1, sent=4)], "more": "yes", "next": "b"}, "true or false"),
     ],
@@ -871,6 +874,30 @@ def test_a_first_page_that_looks_full_or_has_no_place_for_its_cursor_is_drift(
 
     assert found.drift == ({"missing": missing} if missing else {})
     assert bool(found.notes) >= bool(missing)
+    assert found.unfit.endswith("check the path, or give pages.more or pages.size") == missing
+
+
+def test_a_wrong_path_of_more_is_drift_while_the_cursor_leads_on() -> None:
+    pages = {"pages": NEXT | {"more": "mores"}}
+    first, last = THREE | {"next": 2}, {"data": [], "next": None}
+
+    (found,) = readings(loaded(pages), Api(first, last))
+
+    assert found.drift == {"missing": 1}
+    assert found.unfit.startswith("pages.more (mores) is not in an answer that it should be in")
+
+
+@pytest.mark.parametrize(
+    "more", [{"pages": NEXT | {"more": "answer.more"}}, {"complete": {"total": "answer.n"}}]
+)
+def test_paths_of_paging_begin_at_the_top_of_the_answer(more: dict[str, Any]) -> None:
+    assert "this path begins at the top of the answer; write " in problems(more)
+
+
+def test_filters_that_leave_no_row_are_noted() -> None:
+    (found,) = readings(loaded({"only": {"row.sent": [9]}}), Api(THREE))
+
+    assert found.notes == ["only and except leave none of 3 rows"]
 
 
 @pytest.mark.parametrize("parent", ["text", 3, []])
