@@ -350,7 +350,7 @@ class QueryCompiler:
             return None
         if len(found.terms) > 1 or found.terms[0].many:
             self.problems.add(steps, "expected one field", "name the list as a level of rows")
-        if len(found.conversions) != instant:
+        if len(found.conversions) > max(instant, found.instant is not None):
             words = "expected one conversion" if instant else "a conversion has no place here"
             self.problems.add(steps, words)
         self._declare(steps, found, Scalar)

@@ -259,3 +259,8 @@ def test_a_path_cannot_lead_elsewhere(path: str) -> None:
     params = {"from": "window.start|iso", "to": "window.end|iso"}
 
     assert "queries.stats.request.path" in problems({"request": {"path": path, "params": params}})
+
+
+@pytest.mark.parametrize("at", ["row.time", "row.time|scale:2", "row.time|iso|date"])
+def test_a_time_without_its_one_conversion_is_one_problem(at: str) -> None:
+    assert len(problems({"at": at}).splitlines()) == 1

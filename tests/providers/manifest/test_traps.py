@@ -879,9 +879,9 @@ def test_a_first_page_that_looks_full_or_has_no_place_for_its_cursor_is_drift(
 
 def test_a_wrong_path_of_more_is_drift_while_the_cursor_leads_on() -> None:
     pages = {"pages": NEXT | {"more": "mores"}}
-    first, last = THREE | {"next": 2}, {"data": [], "next": None}
+    last: dict[str, Any] = {"data": [], "next": None}
 
-    (found,) = readings(loaded(pages), Api(first, last))
+    (found,) = readings(loaded(pages), Api(THREE | {"next": 2}, last))
 
     assert found.drift == {"missing": 1}
     assert found.unfit.startswith("pages.more (mores) is not in an answer that it should be in")
