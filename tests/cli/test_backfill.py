@@ -1,6 +1,7 @@
 """``backfill``: what it writes where, and what it refuses."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
+from exporter.ledger.tables import slices
 from tests.exposition.backfill.scene import Scene
 
 LABELS = ("--label", "job=bots", "--label", "instance=here:1")
@@ -61,7 +64,20 @@ def test_nothing_is_written_while_history_is_being_read(scene: Scene) -> None:
 
     assert done.exit_code == 1
     assert "promo/hourly: its history is still being read, back to 2026-03-" in done.output
+    assert re.search(
+        r"so far, \d+ days are left: try again later, or end it with a shorter", done.output
+    )
     assert not (scene.folder / "past.om").exists()
+
+
+def test_a_history_that_has_nothing_left_is_not_waited_for(scene: Scene) -> None:
+    with scene.driver.ledger._engine.begin() as tx:
+        tx.execute(sa.update(slices).values(from_ms=slices.c.until_ms))
+
+    done = ran(scene)
+
+    assert done.exit_code == 0, done.output
+    assert (scene.folder / "past.om").exists()
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import HOUR_MS, Family, MetricType, Series, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Family, MetricType, Series, Window, floor_to
 
 Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
@@ -372,9 +372,12 @@ def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
         return PastQuery(0, spec, problem="it was not polled yet")
     reading = sa.select(slices).where(slices.c.query_id == row.id)
     history = tx.execute(reading.where(slices.c.mode != SliceMode.AUDIT)).one_or_none()
-    if history is not None:
+    joins = history is not None and history.mode == SliceMode.COUNT
+    if history is not None and (joins or history.from_ms < history.until_ms):
+        days = math.ceil((history.until_ms - history.from_ms) / DAY_MS)
         said = f"its history is still being read, back to {stamp(history.until_ms)} so far"
-        return PastQuery(row.id, spec, problem=f"{said}: try again later")
+        way_out = "try again later, or end it with a shorter initial_lookback"
+        return PastQuery(row.id, spec, problem=f"{said}, {days} days are left: {way_out}")
     return _settled(tx, spec, row)
 
 
