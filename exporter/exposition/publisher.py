@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -152,9 +152,12 @@ class Publisher:
         """Show what the queries ``keys`` show now."""
         self._engagement.note(*keys)
         affected = set[QueryKey]()
-        for key, view in (await self._reread(set(keys))).items():
-            affected |= self._on_budget_of(key) | self._held_back_by(view.state)
-        await self._reread(affected - set(keys))
+        for some in self._parts(set(keys)):
+            for key, view in (await self._reread(some)).items():
+                affected |= (self._on_budget_of(key) | self._held_back_by(view.state)) - {*some}
+            self._unread |= affected
+        for some in self._parts(affected):
+            await self._reread(some)
         self._publish({each[0] for each in affected.union(keys)})
 
     async def verify(self) -> bool:
@@ -293,26 +296,33 @@ class Publisher:
     async def _read(self, keys: set[QueryKey]) -> None:
         """Publish ``keys``, and what was not read before because the ledger failed."""
         keys = (self._unread | keys) & self._specs.keys()
-        await self._reread(keys)
+        for some in self._parts(keys):
+            await self._reread(some)
         self._publish({key[0] for key in keys})
 
-    async def _reread(self, keys: set[QueryKey]) -> dict[QueryKey, View]:
-        """Put on the page what queries show; return that, of those that are configured still."""
+    def _parts(self, keys: set[QueryKey]) -> Iterator[Sequence[QueryKey]]:
+        """Yield ``keys``, some at a time; they stay unread until they are."""
         self._unread |= keys
-        waiting, found = sorted(keys), dict[QueryKey, View]()
+        waiting = sorted(keys)
         for at in range(0, len(waiting), READ_AT_ONCE):
-            some = waiting[at : at + READ_AT_ONCE]
-            views = await self._reading(partial(self._ledger.views, some))
-            if self._ledger.shared:
-                counts = partial(self._ledger.self_counts, {key[0] for key in some})
-                counted = await self._reading(counts)
-                self._self_counts |= counted
-                self._telemetry.restore(counted)
-            self._unread.difference_update(some)
-            for key in views.keys() & self._specs.keys():
-                view = views[key]
-                found[key] = self._views[key] = replace(view, shown=())  # the page has it, smaller
-                self._page.put(key, view.shown, (number for number, _ in view.pending))
+            yield waiting[at : at + READ_AT_ONCE]
+
+    async def _reread(self, keys: Sequence[QueryKey]) -> dict[QueryKey, View]:
+        """Put on the page what queries show; return that, of those that are configured still."""
+        views = await self._reading(partial(self._ledger.views, keys))
+        if self._ledger.shared:
+            counts = partial(self._ledger.self_counts, {key[0] for key in keys})
+            counted = await self._reading(counts)
+            self._self_counts |= counted
+            self._telemetry.restore(counted)
+        self._unread.difference_update(keys)
+        found = {key: views[key] for key in views.keys() & self._specs.keys()}
+        for key, view in found.items():
+            self._views[key] = replace(view, shown=())  # the page has it, smaller
+            self._page.put(key, view.shown, (number for number, _ in view.pending))
+            self._changed_targets.add(key[0])
+        for key in self._views.keys() & (set(keys) - found.keys()):  # nothing more is let go of it
+            self._views[key] = replace(self._views[key], pending=())
         return found
 
     async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
@@ -365,6 +375,7 @@ class Publisher:
             self._page.put(
                 ("", SELF), series_samples(self._series_counts.series, self._series_counts.limit)
             )
+        self._changed_targets -= targets
         self._page.publish()
 
     def _count(self, states: Sequence[QueryState]) -> SeriesCounts:
