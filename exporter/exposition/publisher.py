@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
-READ_AT_ONCE = 100
-"""The most queries that one transaction reads, so that nothing waits long for it."""
+READ_AT_ONCE = 20
+"""The most queries that one transaction reads of PostgreSQL; of SQLite, where it saves nothing, 1."""
 CONFIRMED_AT_ONCE = 400
 """The most new series whose counts are let go at one tick: other replicas read their queries."""
 VERIFY_S = 1.8
@@ -303,9 +303,9 @@ class Publisher:
     def _parts(self, keys: set[QueryKey]) -> Iterator[Sequence[QueryKey]]:
         """Yield ``keys``, some at a time; they stay unread until they are."""
         self._unread |= keys
-        waiting = sorted(keys)
-        for at in range(0, len(waiting), READ_AT_ONCE):
-            yield waiting[at : at + READ_AT_ONCE]
+        waiting, most = sorted(keys), READ_AT_ONCE if self._ledger.shared else 1
+        for at in range(0, len(waiting), most):
+            yield waiting[at : at + most]
 
     async def _reread(self, keys: Sequence[QueryKey]) -> dict[QueryKey, View]:
         """Put on the page what queries show; return that, of those that are configured still."""
