@@ -95,7 +95,7 @@ def read_views(
     found = tx.execute(QUERIES, {"keys": list(asked)}).all()
     queries = {row.id: (row, asked[row.target, row.name]) for row in found}
     periods = {number: _periods(row, spec, now_ms) for number, (row, spec) in queries.items()}
-    rows = _read(tx, queries, periods, now_ms)
+    rows = _read(tx, queries, periods, families, now_ms)
     return {
         spec.key: _view(row, spec, rows, periods[number], families)
         for number, (row, spec) in queries.items()
@@ -106,22 +106,31 @@ def _read(
     tx: sa.Connection,
     queries: Mapping[int, tuple[sa.Row[Any], QuerySpec]],
     periods: Mapping[int, Mapping[str, Window]],
+    families: Mapping[str, Family],
     now_ms: int,
 ) -> _Rows:
     numbers = list(queries)
+    live = _by_query(tx.execute(LIVE, {"queries": numbers}).all())
+    summed = {
+        number
+        for number, rows in live.items()
+        if any(row.family in families and families[row.family].period for row in rows)
+    }
     windows = defaultdict[Window, list[int]](list)
     for number, named in periods.items():
         for window in named.values():
             windows[window].append(number)
     gaps, sums = {}, {}
     for window, those in windows.items():
-        within = {"queries": those, "start_ms": window.start_ms, "end_ms": window.end_ms}
-        gaps[window] = set(tx.execute(GAPS, within).scalars())
-        sums[window] = {row[0]: row[1] for row in tx.execute(SUMS, within)}
+        bounds = {"start_ms": window.start_ms, "end_ms": window.end_ms}
+        gaps[window] = set(tx.execute(GAPS, {"queries": those, **bounds}).scalars())
+        if counted := [number for number in those if number in summed]:
+            found = tx.execute(SUMS, {"queries": counted, **bounds})
+            sums[window] = {row[0]: row[1] for row in found}
     limits = {spec.budget for _, spec in queries.values() if spec.budget is not None}
     return _Rows(
         past=slices.read(tx, numbers),
-        live=_by_query(tx.execute(LIVE, {"queries": numbers}).all()),
+        live=live,
         gauges=_by_query(tx.execute(GAUGES, {"queries": numbers, "now_ms": now_ms}).all()),
         gaps=gaps,
         sums=sums,
