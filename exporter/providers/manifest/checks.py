@@ -1,6 +1,6 @@
 """Problems of a manifest at their positions, and the checks of what its requests say."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,7 @@ from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
 from exporter.providers.manifest.expressions import Conversion, ExpressionError
 from exporter.providers.manifest.instants import check_format, has_whole_hours
-from exporter.providers.manifest.model import (
-    Manifest,
-    ManifestAuth,
-    ManifestQuery,
-    ManifestWindow,
-)
+from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
 from exporter.providers.manifest.program import EACH
 from exporter.providers.manifest.templates import (
     bounds,
@@ -159,8 +154,8 @@ def check_request(problems: Problems, query: ManifestQuery, variables: Collectio
     used |= problems.names_in((*base, "params"), request.params, {**given, **window})
     _check_params(problems, (*base, "params"), request.params)
     used |= problems.names_in((*base, "body"), request.body, {**given, **window, **secrets})
-    for part in ("params", "body"):
-        _check_bounds(problems, (*base, part), getattr(request, part), query.window)
+    for steps, bound in sent_bounds(query):
+        problems.attempt(steps, check_format, bound, query.window.bucket, query.window.timezone)
     if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
         hint = "counts need fixed bounds: send window.start and window.end"
         problems.add(base, "the request does not say which window it asks for", hint)
@@ -190,16 +185,10 @@ def _check_params(problems: Problems, steps: Steps, params: Mapping[str, Any]) -
             problems.add((*steps, name), "a list holds single values", "as JSON text: {json: …}")
 
 
-def sent_bounds(query: ManifestQuery) -> list[Conversion]:
-    """Return how a request without errors writes each bound of the window."""
-    sent = leaves([query.request.params, query.request.body])
-    return [each for _, text in sent if isinstance(text, str) for each in bounds(text)]
-
-
-def _check_bounds(problems: Problems, steps: Steps, sent: Any, window: ManifestWindow) -> None:
-    """Note bounds of the window that are written coarser than its buckets."""
-    for place, text in leaves(sent):
-        with suppress(ExpressionError):  # which is noted with its names
-            for each in bounds(text) if isinstance(text, str) else ():
-                at = (*steps, *place)
-                problems.attempt(at, check_format, each, window.bucket, window.timezone)
+def sent_bounds(query: ManifestQuery) -> Iterator[tuple[Steps, Conversion]]:
+    """Yield where a request writes each bound of the window, and how; texts with errors have none."""
+    sent = {"params": query.request.params, "body": query.request.body}
+    for steps, text in leaves(sent):
+        with suppress(ExpressionError):  # which is noted with the names in it
+            for bound in bounds(text) if isinstance(text, str) else ():
+                yield ("request", *steps), bound

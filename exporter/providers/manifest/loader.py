@@ -186,7 +186,8 @@ def _warn(warnings: Problems, query: ManifestQuery) -> None:
     if window.end == "unstated" and query.shape != "range":
         words = "warning: it is not stated whether the end of the window is included"
         warnings.add(("window",), words, "give window.end: exclusive or inclusive")
-    local = any("%" in each.argument and "%z" not in each.argument for each in sent_bounds(query))
+    formats = [bound.argument for _, bound in sent_bounds(query)]
+    local = any("%" in each and "%z" not in each for each in formats)
     if query.shape == "range" and local and changes_clock(window.timezone):
         words = "warning: the hour that a clock change repeats is asked twice in these local times"
         warnings.add(
