@@ -288,7 +288,7 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
             problem, hint = "not a number that can be used", "use quotes for text"
             value = _number(node)
             if isinstance(value, bool) or abs(value) < 2**53:
-                if (text := _spelled(value)) != node.value.lower():
+                if (text := spelled(value)) != node.value.lower():
                     source.respelled[path] = text
                 return value
         case _:
@@ -297,7 +297,8 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
     return None
 
 
-def _spelled(value: bool | float) -> str:  # noqa: FBT001 - what YAML reads
+def spelled(value: bool | float) -> str:  # noqa: FBT001 - what YAML and JSON have
+    """Return a number or truth value as it is sent and shown: 4.0 as ``4``, True as ``true``."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).lower()
 

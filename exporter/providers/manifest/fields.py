@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from exporter.config.source import spelled
 from exporter.errors import SchemaError
 from exporter.providers.manifest.expressions import ExpressionError, FieldPath, Step
 
@@ -157,9 +158,7 @@ def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
         return value
     if value is None or value is msgspec.UNSET:
         return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return spelled(value)
 
 
 def exact(value: Decimal, path: str) -> Decimal:
