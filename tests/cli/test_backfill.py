@@ -2,10 +2,9 @@
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from click.testing import CliRunner, Result
 from exporter.cli import main
 from exporter.ledger.tables import slices
 from tests.exposition.backfill.scene import Scene
+from tests.support.served import answering
 
 LABELS = ("--label", "job=bots", "--label", "instance=here:1")
 
@@ -134,12 +134,5 @@ def prometheus(metrics: list[dict[str, str]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(Answering) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tests.replicas.checks import Outage, Scrape, increase, parsed
 from tests.replicas.shifted import FILE
 from tests.replicas.vendors import VendorLog, logged
 from tests.support.postgresql import PASSWORD, Pooler, PostgreSQL, Way, way_to
-from tests.support.served import ServedVendors, document
+from tests.support.served import ServedVendors, answering, document
 
 LAUNCHER = Path(shifted.__file__)
 FAMILIES = {
@@ -286,17 +286,8 @@ def balancer(made: Cluster) -> Iterator[int]:
             with suppress(ConnectionError):
                 self.wfile.write((page or "").encode())
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        try:
-            yield serving.server_port
-        finally:
-            serving.shutdown()
-            thread.join()
+    with answering(Handler) as port:
+        yield port
 
 
 @contextmanager

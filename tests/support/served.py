@@ -1,8 +1,11 @@
-"""Simulators that other processes can ask, over real sockets."""
+"""Simulators, and single answers, that other processes can ask for over real sockets."""
 
 import asyncio
+import ssl
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +15,24 @@ from exporter.simulator.server import Service, serving
 from exporter.simulator.traffic import Traffic
 
 LONGEST_S = 60.0
+
+
+@contextmanager
+def answering(
+    handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
+    """Answer requests on loopback until the block is left, however it is; yield the port."""
+    quiet = type("Quiet", (handler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), quiet) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class ServedVendors:

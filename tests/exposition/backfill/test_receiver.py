@@ -2,11 +2,10 @@
 
 import re
 import subprocess
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import cramjam
@@ -26,6 +25,7 @@ from tests.dashboards.promtool import needed
 from tests.e2e.processes import free_port, program, wait_for
 from tests.exposition.backfill.scene import Scene, lived, samples
 from tests.support.driver import scratch
+from tests.support.served import answering
 
 pytestmark = pytest.mark.slow
 
@@ -103,15 +103,8 @@ def passing(
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Passing) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/api/v1/write", statuses
-        server.shutdown()
-        thread.join()
+    with answering(Passing) as port:
+        yield f"http://127.0.0.1:{port}/api/v1/write", statuses
 
 
 Points = dict[tuple[tuple[str, str], ...], dict[int, float]]
@@ -233,21 +226,12 @@ def pushed(folder: Path, text: str) -> tuple[bytes, dict[str, str]]:
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
     (folder / "file.prom").write_text(text, "utf-8")
     promtool = needed("promtool", "newest")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Taking) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}"
-            push = [promtool, "push", "metrics", "--label=job=exporter", url, "file.prom"]
-            subprocess.run(push, cwd=folder, check=True, timeout=LONGEST_S)  # noqa: S603
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Taking) as port:
+        url = f"http://127.0.0.1:{port}"
+        push = [promtool, "push", "metrics", "--label=job=exporter", url, "file.prom"]
+        subprocess.run(push, cwd=folder, check=True, timeout=LONGEST_S)  # noqa: S603
     return taken[0]
 
 

@@ -2,10 +2,9 @@
 
 import asyncio
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.exposition.backfill import receiver
+from tests.support.served import answering
 from tests.web.authority import Pair, self_signed, signed
 
 Headers = list[dict[str, str]]
@@ -31,25 +31,15 @@ def listening(
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Taking) as server:
-        if pair is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(pair.cert, pair.key)
-            if clients is not None:
-                context.verify_mode = ssl.CERT_REQUIRED
-                context.load_verify_locations(clients.cert)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        scheme = "http" if pair is None else "https"
-        try:
-            yield f"{scheme}://127.0.0.1:{server.server_port}", taken
-        finally:
-            server.shutdown()
-            thread.join()
+    context = None
+    if pair is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.cert, pair.key)
+        if clients is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(clients.cert)
+    with answering(Taking, context) as port:
+        yield f"{'http' if pair is None else 'https'}://127.0.0.1:{port}", taken
 
 
 def sent(url: str, file: Path | None) -> int:
