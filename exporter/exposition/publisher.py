@@ -285,7 +285,6 @@ class Publisher:
         changed = {key[0] for key, value in up.items() if self._up.get(key) != value}
         self._up = up
         changed |= self._changed_targets
-        self._changed_targets = set()
         if changed:
             self._publish(changed)
 

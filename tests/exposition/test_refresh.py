@@ -107,7 +107,6 @@ class Parts:
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
-    monkeypatch.setattr(publisher, "READ_AT_ONCE", 1)
     monkeypatch.setattr(publisher, "CONFIRMED_AT_ONCE", 1)
     return Parts()
 

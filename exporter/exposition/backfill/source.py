@@ -46,6 +46,11 @@ Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
     bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
 )
+HISTORY = sa.select(slices).where(  # that is being read, or joins its counters when it is
+    slices.c.query_id == sa.bindparam("query"),
+    slices.c.mode != SliceMode.AUDIT,
+    (slices.c.mode == SliceMode.COUNT) | (slices.c.from_ms < slices.c.until_ms),
+)
 SUMS = (
     sa.select(bucket.c.start_ms, sa.func.sum(bucket.c.obs))
     .where(bucket.c.series_id.in_(sa.bindparam("numbers", expanding=True)))
@@ -370,10 +375,8 @@ def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
     row = tx.execute(sa.select(query).where(*mine)).one_or_none()
     if row is None or row.epoch_ms is None or row.floor_ms is None:
         return PastQuery(0, spec, problem="it was not polled yet")
-    reading = sa.select(slices).where(slices.c.query_id == row.id)
-    history = tx.execute(reading.where(slices.c.mode != SliceMode.AUDIT)).one_or_none()
-    joins = history is not None and history.mode == SliceMode.COUNT
-    if history is not None and (joins or history.from_ms < history.until_ms):
+    history = tx.execute(HISTORY, {"query": row.id}).one_or_none()
+    if history is not None:
         days = math.ceil((history.until_ms - history.from_ms) / DAY_MS)
         said = f"its history is still being read, back to {stamp(history.until_ms)} so far"
         way_out = "try again later, or end it with a shorter initial_lookback"

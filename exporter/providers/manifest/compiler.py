@@ -75,8 +75,8 @@ class QueryCompiler:
         at = self._expression(("at",), query.at, instant=True)
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
-        if id_ is not None and not any(each.root == [*self._names][-1] for each in id_.terms):
-            words = f"it does not tell rows of {[*self._names][-1]} apart: of several only one would count"
+        if id_ is not None and not any(each.root == self._last for each in id_.terms):
+            words = f"it does not tell rows of {self._last} apart: of several only one would count"
             self.problems.add(("id",), words, "read it in the last list of rows")
         self._shape()
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
@@ -219,9 +219,14 @@ class QueryCompiler:
         window = rule.window or bucket
         return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
 
+    @property
+    def _last(self) -> str:
+        """Return the name of the last list of rows."""
+        return [*self._names][-1]
+
     def _of_last_list(self, place: Steps, text: str, does: str) -> None:
         """Note a value of an outer list, which is not a row's own."""
-        if outer := self._roots([text]) - {[*self._names][-1]}:
+        if outer := self._roots([text]) - {self._last}:
             hint = f"read it in a query of its own, whose rows end with {min(outer)}"
             words = f"{min(outer)} is not the last list of rows: each row would {does}"
             self.problems.add(place, words, hint)
