@@ -60,10 +60,11 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
     still_read_ms = max(spec.lookback_ms + spec.granularity_ms, spec.settle_ms + SHOWN_MS)
     kept_ms = min(RETENTION_MS, still_read_ms) if tight else RETENTION_MS
     horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, kept_ms, spec.reach_ms or 0)
-    return _retire_oldest(tx, row.id, min(now_ms - horizon_ms, row.cursor_ms))
+    before_ms = min(now_ms - horizon_ms, row.cursor_ms)
+    return _retire_oldest(tx, row.id, before_ms, spec.granularity_ms or 1)
 
 
-def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:
+def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: int = 1) -> int:
     mine = sa.select(series.c.id).where(series.c.query_id == query_id)
     old = sa.select(bucket.c.start_ms).where(
         bucket.c.series_id.in_(mine), bucket.c.start_ms < before_ms
@@ -78,7 +79,8 @@ def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int) -> int:
     raised = series.c.retired + counted.scalar_subquery()
     tx.execute(sa.update(series).where(series.c.query_id == query_id).values(retired=raised))
     tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), bucket.c.start_ms < until))
-    floor = sa.case((query.c.floor_ms > until, query.c.floor_ms), else_=until)
+    next_ms = starts[-1] + length_ms  # all of the last bucket is unknown now
+    floor = sa.case((query.c.floor_ms > next_ms, query.c.floor_ms), else_=next_ms)
     tx.execute(sa.update(query).where(query.c.id == query_id).values(floor_ms=floor))
     end_history(tx, query_id)  # what is older would be retired at once
     return len(starts)

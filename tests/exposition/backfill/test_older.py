@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,8 @@ from exporter.errors import BudgetSpent
 from exporter.exposition.backfill.older import OlderBuckets, OlderReader
 from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.http_client.client import ApiClient
+from exporter.ledger import maintenance
+from exporter.ledger.rules import RETENTION_MS
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings
 from exporter.providers.base.plugin import CustomQuery
@@ -153,3 +156,19 @@ def test_a_call_budget_is_spent_before_a_vendor_is_asked_and_once(
 
     assert spent == [spec.budget]
     assert problems == ["promo/hourly: the account's call is spent"]
+
+
+def test_what_the_ledger_has_retired_is_asked_for_whole(tmp_path: Path) -> None:
+    with scene.lived(tmp_path, 12) as lived:
+        known = grown([*samples(lived.backfilled([PastKind.COUNTERS]))], "chatbot_")
+        with lived.driver.transaction() as tx:
+            now_ms = lived.floor_ms + RETENTION_MS + 6 * HOUR_MS
+            assert maintenance.retire(tx, lived.query.spec, now_ms)
+        left = grown([*samples(lived.backfilled([PastKind.COUNTERS]))], "chatbot_")
+        past = lived.opened()
+
+        assert asked(lived, past, lived.floor_ms) == []
+        whole = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
+
+        past.close()
+        assert left < known == whole
