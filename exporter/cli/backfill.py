@@ -58,6 +58,8 @@ def _labels(
     found = named_values(context, parameter, given)
     if not all(name.isidentifier() and name.isascii() for name in found):
         raise click.BadParameter("expected a name of letters, digits and _ before =")
+    if any(name.startswith("__") for name in found):
+        raise click.BadParameter("names that begin with __ are the server's own")
     return found
 
 
@@ -76,6 +78,13 @@ def _instant(_context: click.Context, _parameter: click.Parameter, given: str | 
         return parse_instant(str(given), assume_utc=True)
     except ValueError:
         raise click.BadParameter("expected a date, such as 2026-10-01 (UTC)") from None
+
+
+def _within(since_ms: int, until_ms: int) -> Window:
+    if since_ms >= until_ms:
+        hint = ["--from", "--until"]
+        raise click.BadParameter(f"nothing is before {stamp(until_ms)}", param_hint=hint)
+    return Window(since_ms, until_ms)
 
 
 @click.command("backfill", short_help="Write the past to where the graphs are.")
@@ -154,11 +163,11 @@ def command(
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     labels = _server_labels(server) | given
     newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
-    within = Window(since_ms or 0, until_ms or newest_ms)
-    what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms))
-    to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
+    within = _within(since_ms or 0, newest_ms if until_ms is None else until_ms)
     with fail_on():
         past = _open(settings, name, labels)
+        what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms, past.seams))
+        to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
         calls = _begin_earlier(past, file, since_ms, clock, dry_run=dry_run)
         families = past.families(kinds)
         with _progress(sum(len(every) for _, every in families), clock) as advance:
@@ -169,7 +178,7 @@ def command(
             else:
                 said = _to_file(job, output) if output else _to_receiver(job, to, clock)
         past.close()
-    for line in (*_summary(past.queries, within, since_ms), said):
+    for line in (*_summary(past.queries, within, None if dry_run else since_ms), said):
         click.echo(line)
 
 
@@ -321,6 +330,9 @@ def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
         part.replace(output)
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager
@@ -343,6 +355,7 @@ def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None) -> Iterator[str]:
+    """Yield what is written of each query; ``since_ms``: from when on vendors were asked."""
     for each in queries:
         known = each.shown
         yield f"{each.name}: {stamp(known.start_ms)} to {stamp(known.end_ms)}"

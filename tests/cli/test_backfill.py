@@ -54,6 +54,7 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes; no vendor" in planned.output
     assert 'instance="here:1",job="bots"' in lines[0]
     assert "and what 9 or more calls to vendors give; about" in earlier.output
+    assert "a gap before that" not in earlier.output
     assert silent.exit_code == 1
     assert "nothing is written, run it again later:\npromo/hourly: " in silent.output
     assert not list(scene.folder.glob("*.part"))
@@ -89,6 +90,9 @@ def test_a_history_that_has_nothing_left_is_not_waited_for(scene: Scene) -> None
         (("--label", "target=x"), LABELS, "target is a label of ours"),
         (("--label", "job"), LABELS, "expected NAME=VALUE"),
         (("--target", "shop"), LABELS, "no target of this name"),
+        (("--label", "__name__=x"), LABELS, "names that begin with __ are the server's own"),
+        (("--from", "2026-03-02", "--until", "2026-03-01"), LABELS, "nothing is before 2026-03-01"),
+        (("--until", "1970-01-01"), LABELS, "nothing is before 1970-01-01"),
         (("--from", "yesterday"), LABELS, "expected a date, such as 2026-10-01"),
         (("--step", "4"), LABELS, "expected a duration, such as 4m"),
     ],

@@ -35,11 +35,13 @@ class NotAccepted(ExporterError):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The last sample that was accepted."""
+    """The last sample that was accepted, and since when its counter counted."""
 
     family: str
     labels: Labels
     at_ms: int
+    value: float = 0.0
+    start_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -100,8 +102,8 @@ class Sender:
             asked_s = None
             try:
                 answer = await self._client.post(self._url, content=body, headers=headers)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-                raise NotAccepted(f"--remote-write: {error}") from None
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol):  # may cite a password
+                raise NotAccepted("--remote-write: not a URL of http or https") from None
             except (httpx.TransportError, ssl.SSLError) as error:
                 problem = f"no answer: {type(error).__name__}"
             else:
@@ -152,7 +154,7 @@ async def send_all(
     for parts in batches(families, after, advance, step_ms=step_ms, within=within):
         await sender.send(parts)
         past, samples = parts[-1]
-        position = Position(past.family.name, past.labels, samples[-1][0])
+        position = Position(past.family.name, past.labels, *samples[-1], past.start_ms)
         progress.note(msgspec.json.encode(position).decode())
     progress.end()
 
@@ -170,6 +172,8 @@ def batches(
     room = MOST_SAMPLES
     for found, since_ms in _left(families, after, advance):
         past = found.load()
+        if since_ms and after is not None:
+            past = past.continued(after.at_ms, after.value, after.start_ms)
         runs = past.runs(step_ms, Window(max(within.start_ms, since_ms), within.end_ms))
         samples = [(at_ms, value) for instants, value in runs for at_ms in instants]
         while samples:

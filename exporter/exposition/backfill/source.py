@@ -173,6 +173,11 @@ class LedgerPast:
         self.queries = tuple(queries)
         self._by_id = {each.id: each for each in queries if not each.problem}
 
+    @property
+    def seams(self) -> list[tuple[str, int]]:
+        """Return where the past of each query ends: one that is new, or began anew, differs."""
+        return [(each.name, each.known.end_ms) for each in self.queries]
+
     def close(self) -> None:
         """Let go of the ledger, and of what is older."""
         self._engine.dispose()
