@@ -66,6 +66,8 @@ def client(path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient
         found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
     except yaml.YAMLError:
         found = [("", "not YAML")]
+    except UnicodeError:
+        found = [("", "not UTF-8, or a header that is not ASCII")]
     except ssl.SSLError:
         found = [("tls_config", "a file has no certificate, or the key is not its own")]
     except OSError as error:

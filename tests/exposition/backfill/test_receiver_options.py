@@ -119,6 +119,7 @@ def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(tmp_path: 
         ("tls_config: {ca_file: gone.pem}", "gone.pem: No such file"),
         ("tls_config: {cert_file: web.yml}", "tls_config: a file has no certificate"),
         ("headers: [", "not YAML"),
+        ("authorization: {credentials: sécret}", "a header that is not ASCII"),
         ("sesame", "a valid dictionary"),
     ],
 )
