@@ -294,7 +294,9 @@ def balancer(made: Cluster) -> Iterator[int]:
 def observed(made: Cluster, folder: Path) -> Iterator[None]:
     """Let a Prometheus scrape the balancer; return once it has counted what happened first."""
     with balancer(made) as port, prometheus(folder, port) as made.prometheus:
-        wait_until_polled(made)
+        shown = {name for page in wait_until_polled(made).values() for name in totals(page)}
+        server = made.prometheus  # it is to see the counters at 0, not only the harness
+        wait_for(lambda: all(map(server.series, shown)), STARTS_WITHIN_S)
         at_ms = made.vendors.clock.now_ms()
         for kind in HAPPENING:
             made.vendors.ask(partial(made.vendors.traffic.add, kind, at_ms, count=3))

@@ -97,6 +97,7 @@ def report(made: Cluster, polled: Sequence[SentRequest]) -> None:
         print(f"takeover {kind}: p50 {median(seconds):.1f} s, max {max(seconds):.1f} s")  # noqa: T201
 
 
+@pytest.mark.timeout(0)  # as many minutes as are chosen
 @pytest.mark.skipif("MINUTES" not in os.environ, reason="`make test-replicas` runs it")
 def test_a_chosen_mix(three: Cluster) -> None:
     rng = random.Random(SEED)  # noqa: S311 - what goes wrong

@@ -13,12 +13,11 @@ import httpx
 import pytest
 
 from exporter.exposition.backfill import remote_write
-from exporter.exposition.backfill.past import PastSeries, counter_steps
 from exporter.exposition.backfill.remote_write import WRITTEN, NotAccepted, Sender
-from exporter.exposition.backfill.source import Families, FoundSeries, PastKind
+from exporter.exposition.backfill.source import PastKind
 from exporter.ledger.progress import BackfillProgress
-from exporter.model.samples import HOUR_MS, Window
-from tests.exposition.backfill.scene import END_MS, FAMILIES, MINUTE_MS, Scene, samples
+from exporter.model.samples import Window
+from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Scene, samples
 from tests.support.virtual import VirtualClock, run_virtual
 
 URL = "http://receiver.test/api/v1/write"
@@ -126,9 +125,7 @@ def sent(
     receiver: Handler,
     protocol: int | None = None,
     clock: VirtualClock | None = None,
-    *,
     kinds: tuple[PastKind, ...] = tuple(PastKind),
-    families: Families | None = None,
 ) -> Sender:
     past, clock = scene.opened(), clock or VirtualClock(END_MS)
     progress = BackfillProgress(scene.driver.url, "test")
@@ -138,7 +135,7 @@ def sent(
         async with httpx.AsyncClient(transport=httpx.MockTransport(receiver)) as client:
             sender.append(Sender(URL, client, clock, protocol))
             await remote_write.send_all(
-                families or past.families(kinds),
+                past.families(kinds),
                 sender[0],
                 progress,
                 lambda _: None,
@@ -338,28 +335,3 @@ def test_a_series_that_is_gone_meanwhile_ends_no_resumption(
     sent(scene, receiver, 1)
 
     assert receiver.taken == expected
-
-
-def test_a_counter_goes_on_without_a_fall_where_hours_were_retired_meanwhile(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 40)
-
-    def counting_from(hour: int) -> Families:
-        units = [(number * HOUR_MS, 1.0) for number in range(hour, 9)]
-        steps = counter_steps(units, HOUR_MS, 10 * HOUR_MS)
-        family = FAMILIES["chatbot_messages_received_total"]
-        past = PastSeries(family, (("job", "a"),), steps, 10 * HOUR_MS, steps[0][0])
-        return [(family, [FoundSeries(past.labels, lambda: past)])]
-
-    whole = Receiver(ok)
-    sent(scene, whole, 2, families=counting_from(1))
-    receiver = Receiver(lambda number: ok(0) if number < 3 else httpx.Response(400))
-    with pytest.raises(NotAccepted):
-        sent(scene, receiver, 2, families=counting_from(1))
-    receiver.answer = ok
-    sent(scene, receiver, 2, families=counting_from(3))
-
-    assert receiver.taken == whole.taken
-    points = [p for each in receiver.requests for _, _, points in decoded(each) for p in points]
-    assert {point.get(3, 0) for point in points} == {0, HOUR_MS}
