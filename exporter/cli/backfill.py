@@ -165,10 +165,10 @@ def command(
     newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
     within = _within(since_ms or 0, newest_ms if until_ms is None else until_ms)
     with fail_on():
-        past = _open(settings, name, labels)
+        past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
         what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms, past.seams))
         to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
-        calls = _begin_earlier(past, file, since_ms, clock, dry_run=dry_run)
+        calls = _begin_earlier(past, file, within, clock, dry_run=dry_run)
         families = past.families(kinds)
         with _progress(sum(len(every) for _, every in families), clock) as advance:
             job = Job(families, step_ms, within, advance)
@@ -237,8 +237,10 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
         progress.close()
 
 
-def _open(settings: Settings, name: str | None, labels: Mapping[str, str]) -> LedgerPast:
-    """Return the past of the targets; fail where a part of it would be missing."""
+def _open(
+    settings: Settings, name: str | None, labels: Mapping[str, str], until_ms: int | None
+) -> LedgerPast:
+    """Return the past of the targets; fail where a part of it is missing, or later than a limit."""
     families = catalogue.families(PROVIDERS, settings.targets)
     specs = {key: spec for key, spec in specs_of(settings).items() if name in (None, key[0])}
     if not specs:
@@ -256,6 +258,14 @@ def _open(settings: Settings, name: str | None, labels: Mapping[str, str]) -> Le
     problems = [f"{each.name}: {each.problem}" for each in past.queries if each.problem]
     if problems:
         raise click.ClickException("nothing is written:\n" + "\n".join(problems))
+    ends_ms = max((each.known.end_ms for each in past.queries), default=0)
+    if until_ms is not None and ends_ms > until_ms:  # a file cannot be added to later
+        may_ms = ends_ms + openmetrics.NEWEST_MS
+        raise click.ClickException(
+            f"nothing is written: a file must end {span(openmetrics.NEWEST_MS / 1000)} "
+            f"before now, and some first polls are younger. Run it again after {stamp(may_ms)}; "
+            "for a server that is not started yet, give --until 2099-01-01"
+        )
     return past
 
 
@@ -283,13 +293,13 @@ def _server_labels(url: str | None) -> dict[str, str]:
 
 
 def _begin_earlier(
-    past: LedgerPast, file: str, since_ms: int | None, clock: Clock, *, dry_run: bool
+    past: LedgerPast, file: str, within: Window, clock: Clock, *, dry_run: bool
 ) -> int:
-    """Let the past begin at an instant, as far as vendors have it; return how many calls that takes.
+    """Let the past begin where ``within`` does, as far as vendors have it; return the calls for it.
 
     Fails where a vendor that may have it does not answer.
     """
-    missing = {} if since_ms is None else past.missing(since_ms)
+    missing = past.missing(within) if within.start_ms else {}
     if missing and not dry_run:
         past.put_before(_older(file, missing, clock))
     return sum(each.calls(clock.now_ms()) for each in missing.values())

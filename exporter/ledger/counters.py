@@ -19,7 +19,7 @@ from exporter.ledger.rows import (
     self_count,
 )
 from exporter.ledger.rules import ALL, TARGET, Bucket, CounterState, Key, Merge, Room
-from exporter.ledger.settings import retire_all
+from exporter.ledger.settings import retire_buckets
 from exporter.ledger.tables import bucket, query, self_counter, series, upsert
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, MetricType, SelfCount, Series, Window
@@ -123,7 +123,7 @@ def _series_of_target(
 
 def _adopt(given: ApplyInput, number: int) -> sa.Row[Any]:
     this = series.c.id == number
-    retire_all(given.tx, this)
+    retire_buckets(given.tx, this)
     moved = sa.update(series).where(this).values(query_id=given.query.id, state="live")
     return given.tx.execute(moved.returning(*series.c)).one()
 

@@ -26,7 +26,7 @@ NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", 
 BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
 
 MIGRATING = 10_877
-NEWEST = "6"
+NEWEST = "7"
 """The schema that this program writes: the last of ``migrations/versions``."""
 WROTE, SERVER = "wrote", "server"
 WRITES = ("INSERT", "UPDATE", "DELETE")

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from exporter.ledger.counters import add_self_counts, advance_counters
 from exporter.ledger.rules import RETENTION_MS
+from exporter.ledger.settings import retire_buckets
 from exporter.ledger.slices import end_history
 from exporter.ledger.streams import drop_ids
 from exporter.ledger.tables import bucket, gap, gauge, query, series, sketch, slices
@@ -64,7 +65,7 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
     return _retire_oldest(tx, row.id, before_ms, spec.granularity_ms or 1)
 
 
-def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: int = 1) -> int:
+def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: int) -> int:
     mine = sa.select(series.c.id).where(series.c.query_id == query_id)
     old = sa.select(bucket.c.start_ms).where(
         bucket.c.series_id.in_(mine), bucket.c.start_ms < before_ms
@@ -72,13 +73,7 @@ def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: 
     starts = tx.execute(old.order_by(bucket.c.start_ms).limit(BATCH_ROWS)).scalars().all()
     if not starts:
         return 0
-    until = starts[-1] + 1
-    counted = sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0)).where(
-        bucket.c.series_id == series.c.id, bucket.c.start_ms < until
-    )
-    raised = series.c.retired + counted.scalar_subquery()
-    tx.execute(sa.update(series).where(series.c.query_id == query_id).values(retired=raised))
-    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), bucket.c.start_ms < until))
+    retire_buckets(tx, series.c.query_id == query_id, starts[-1] + 1)
     next_ms = starts[-1] + length_ms  # all of the last bucket is unknown now
     floor = sa.case((query.c.floor_ms > next_ms, query.c.floor_ms), else_=next_ms)
     tx.execute(sa.update(query).where(query.c.id == query_id).values(floor_ms=floor))
@@ -102,7 +97,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
     query_id = tx.execute(gone.limit(1).with_for_update(skip_locked=True)).scalar()
     if query_id is None:
         return False
-    if _retire_oldest(tx, query_id, now_ms) or drop_ids(tx, query_id, BATCH_ROWS):
+    if _retire_oldest(tx, query_id, now_ms, 1) or drop_ids(tx, query_id, BATCH_ROWS):
         return True
     for table in (series, gauge, gap, sketch, slices):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))

@@ -188,7 +188,7 @@ def _end_long_wait(
 
 def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
     """Start the query's new meaning from a new baseline; what was counted stays counted."""
-    retire_all(tx, series.c.query_id == query_id)
+    retire_buckets(tx, series.c.query_id == query_id)
     _set(
         tx,
         query_id,
@@ -212,16 +212,23 @@ def digest(specs: Sequence[QuerySpec]) -> bytes:
     return hashlib.blake2b(msgspec.msgpack.encode(sorted(meanings)), digest_size=16).digest()
 
 
-def retire_all(tx: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Retire every bucket of the series ``which`` into one number each; no counter moves."""
-    counted = (
-        sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
-        .where(bucket.c.series_id == series.c.id)
-        .scalar_subquery()
-    )
-    tx.execute(sa.update(series).where(which).values(retired=series.c.retired + counted))
+def retire_buckets(
+    tx: sa.Connection, which: sa.ColumnElement[bool], until_ms: int | None = None
+) -> None:
+    """Retire buckets of the series ``which``, from before ``until_ms`` if given; no counter moves."""
+    old = sa.true() if until_ms is None else bucket.c.start_ms < until_ms
+
+    def summed(amount: sa.ColumnElement[float]) -> sa.ScalarSelect[float]:
+        total = sa.select(sa.func.coalesce(sa.func.sum(amount), 0.0))
+        return total.where(bucket.c.series_id == series.c.id, old).scalar_subquery()
+
+    sums = {
+        "retired": series.c.retired + summed(bucket.c.obs - bucket.c.base),
+        "retired_base": series.c.retired_base + summed(bucket.c.base),
+    }
+    tx.execute(sa.update(series).where(which).values(**sums))
     mine = sa.select(series.c.id).where(which)
-    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine)))
+    tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), old))
 
 
 def rebased_series(

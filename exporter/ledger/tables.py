@@ -57,6 +57,7 @@ series = sa.Table(
     sa.Column("family", sa.Text, nullable=False),
     sa.Column("labels", sa.Text, nullable=False),
     sa.Column("retired", sa.Double, nullable=False, server_default="0"),
+    sa.Column("retired_base", sa.Double, nullable=False, server_default="0"),
     sa.Column("c", sa.Double, nullable=False, server_default="0"),
     sa.Column("overhang", sa.Double, nullable=False, server_default="0"),
     sa.Column("overhang_since_ms", sa.BigInteger),

@@ -13,9 +13,12 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
+from exporter.format import stamp
 from exporter.ledger.tables import slices
+from exporter.model.samples import HOUR_MS
 from tests.exposition.backfill.scene import Scene
 from tests.support.served import answering
+from tests.support.virtual import VirtualClock
 
 LABELS = ("--label", "job=bots", "--label", "instance=here:1")
 
@@ -69,6 +72,28 @@ def test_nothing_is_written_while_history_is_being_read(scene: Scene) -> None:
         r"so far, \d+ days are left: try again later, or end it with a shorter", done.output
     )
     assert not (scene.folder / "past.om").exists()
+
+
+def test_a_file_that_would_lack_the_last_hours_before_the_seam_is_not_written(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    while scene.read_slice():
+        pass
+    clock = VirtualClock(scene.first_ms + 3 * HOUR_MS - 1)
+    monkeypatch.setattr("exporter.cli.backfill.SystemClock", lambda: clock)
+    path = scene.folder / "past.om"
+
+    young = ran(scene)
+    unwritten = path.exists()
+    unstarted = ran(scene, "--until", "2099-01-01")
+    whole = path.read_text("utf-8")
+    clock.step(1)
+    old = ran(scene)
+
+    assert (young.exit_code, unwritten) == (1, False)
+    assert f"Run it again after {stamp(scene.first_ms + 3 * HOUR_MS)}" in young.output
+    assert (unstarted.exit_code, old.exit_code) == (0, 0)
+    assert path.read_text("utf-8") == whole
 
 
 def test_a_history_that_has_nothing_left_is_not_waited_for(scene: Scene) -> None:

@@ -6,11 +6,11 @@ The *seam* is where the live series begins: no sample here is at or after it.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exporter.ledger.rules import settled_periods
 from exporter.model.query import QuerySpec
-from exporter.model.samples import Family, MetricType, Window, ceil_to
+from exporter.model.samples import Family, Window, ceil_to
 
 Labels = tuple[tuple[str, str], ...]
 Steps = list[tuple[int, float | None]]
@@ -35,17 +35,6 @@ class PastSeries:
             instants = range(at_ms + skipped * step_ms, min(end_ms, within.end_ms), step_ms)
             if value is not None and instants:
                 yield instants, value
-
-    def continued(self, at_ms: int, value: float, start_ms: int | None) -> "PastSeries":
-        """Return it as it goes on after a sample from when older hours, now retired, were known.
-
-        A counter that counts from a later hour on would fall there.
-        """
-        known = next((shown for at, shown in reversed(self.steps) if at <= at_ms), None) or 0.0
-        if self.family.kind is not MetricType.COUNTER or known >= value:
-            return self
-        raised: Steps = [(at, (shown or 0.0) + value - known) for at, shown in self.steps]
-        return replace(self, steps=raised, start_ms=start_ms)
 
 
 def labels_of(

@@ -35,13 +35,11 @@ class NotAccepted(ExporterError):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The last sample that was accepted, and since when its counter counted."""
+    """The last sample that was accepted."""
 
     family: str
     labels: Labels
     at_ms: int
-    value: float = 0.0
-    start_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -154,7 +152,7 @@ async def send_all(
     for parts in batches(families, after, advance, step_ms=step_ms, within=within):
         await sender.send(parts)
         past, samples = parts[-1]
-        position = Position(past.family.name, past.labels, *samples[-1], past.start_ms)
+        position = Position(past.family.name, past.labels, samples[-1][0])
         progress.note(msgspec.json.encode(position).decode())
     progress.end()
 
@@ -172,8 +170,6 @@ def batches(
     room = MOST_SAMPLES
     for found, since_ms in _left(families, after, advance):
         past = found.load()
-        if since_ms and after is not None:
-            past = past.continued(after.at_ms, after.value, after.start_ms)
         runs = past.runs(step_ms, Window(max(within.start_ms, since_ms), within.end_ms))
         samples = [(at_ms, value) for instants, value in runs for at_ms in instants]
         while samples:

@@ -39,7 +39,16 @@ from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec, SliceMode
-from exporter.model.samples import DAY_MS, HOUR_MS, Family, MetricType, Series, Window, floor_to
+from exporter.model.samples import (
+    DAY_MS,
+    HOUR_MS,
+    Family,
+    MetricType,
+    Series,
+    Window,
+    ceil_to,
+    floor_to,
+)
 
 Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
@@ -120,6 +129,7 @@ class LedgerSeries(NamedTuple):
     id: int = 0
     history: float | None = None
     retired: float = 0
+    retired_base: float = 0
     state: str = "live"
     created_ms: int = 0
 
@@ -152,12 +162,13 @@ class LedgerPast:
         self._by_id = {each.id: each for each in self.queries if not each.problem}
         self._older: OlderBuckets | None = None
 
-    def missing(self, since_ms: int) -> dict[QueryKey, MissingPast]:
-        """Return what the vendors are to be asked for, since the ledger does not reach so far."""
+    def missing(self, within: Window) -> dict[QueryKey, MissingPast]:
+        """Return what of ``within`` the vendors are asked for: the ledger does not reach so far."""
         found = {}
         for past in self._by_id.values():
             step_ms = past.spec.granularity_ms or 1
-            bounds = floor_to(since_ms, step_ms), floor_to(past.known.start_ms, step_ms)
+            until_ms = min(ceil_to(within.end_ms, step_ms), past.known.start_ms)
+            bounds = floor_to(within.start_ms, step_ms), floor_to(until_ms, step_ms)
             if bounds[0] < bounds[1] and not (past.counted and past.retired):
                 room = self._room(past)
                 found[past.spec.key] = MissingPast(past.id, past.spec, Window(*bounds), room)
@@ -261,6 +272,7 @@ class LedgerPast:
             "id",
             "history",
             "retired",
+            "retired_base",
             "state",
             "created_ms",
         )
@@ -313,14 +325,19 @@ class LedgerPast:
             if past.counted and row.history is None:  # it began later
                 units = []
             older = counter_steps(self._units(row), length_ms, past.known.start_ms)
+            retired = row.retired if past.counted else row.retired_base
+            if past.older_ms is not None:  # a life of its own shows them
+                retired = 0.0
             steps = counter_steps(
                 [each for each in units if each[1]],
                 length_ms,
                 seam_ms,
-                begins=row.retired if past.counted else 0.0,
+                begins=retired,
                 most=row.history if past.counted and row.history is not None else math.inf,
             )
-            start_ms = row.created_ms if past.counted else steps[0][0] if steps else None
+            start_ms = row.created_ms if past.counted else None
+            if steps and not (past.counted or retired):
+                start_ms = steps[0][0]
             scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in older + steps]
             return PastSeries(family, labels, [*scaled], seam_ms, start_ms)
 

@@ -3,7 +3,7 @@
 import asyncio
 import io
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.format import number, render_labels
 from exporter.http_client.transport import Transport
+from exporter.ledger import maintenance
 from exporter.ledger.rows import Claim
+from exporter.ledger.rules import RETENTION_MS
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers import PROVIDERS
@@ -140,6 +142,12 @@ class Scene:
 
         return asyncio.run(every())
 
+    def retire(self, hours: int) -> None:
+        """Let the oldest hours grow so old that the ledger keeps only their sum."""
+        now_ms = self.floor_ms + RETENTION_MS + hours * HOUR_MS
+        with self.driver.transaction() as tx:
+            assert maintenance.retire(tx, self.query.spec, now_ms)
+
     def opened(self) -> LedgerPast:
         """Return the past as backfill reads it, beside the open ledger."""
         specs = {self.query.spec.key: self.query.spec}
@@ -183,9 +191,8 @@ def samples(text: str) -> Iterator[str]:
 
 
 @contextmanager
-def lived(folder: Path, seed: int) -> Iterator[Scene]:
+def lived(folder: Path, seed: int, start: str = "zero") -> Iterator[Scene]:
     """Yield a scene whose exporter has polled, and close it."""
-    made = Scene(folder, seed)
-    made.live()
-    yield made
-    made.close()
+    with closing(Scene(folder, seed, start)) as made:
+        made.live()
+        yield made

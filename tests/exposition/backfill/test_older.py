@@ -11,13 +11,11 @@ from exporter.errors import BudgetSpent
 from exporter.exposition.backfill.older import OlderBuckets, OlderReader
 from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.http_client.client import ApiClient
-from exporter.ledger import maintenance
-from exporter.ledger.rules import RETENTION_MS
 from exporter.model.query import Budget, PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window
 from exporter.providers.base.plugin import CustomQuery
 from tests.exposition.backfill import scene
-from tests.exposition.backfill.scene import FAMILIES, Scene, samples
+from tests.exposition.backfill.scene import END_MS, FAMILIES, Scene, samples
 
 RECEIVED = "chatbot_messages_received_total"
 PERIOD = "chatbot_period_messages_received{"
@@ -46,7 +44,7 @@ def asked(lived: Scene, past: LedgerPast, since_ms: int) -> list[str]:
     """Let the past begin at ``since_ms``; return what went wrong."""
     buckets = OlderBuckets()
     reader = OlderReader(lived.clock, lived.transport(), unspent, FAMILIES, buckets)
-    problems = asyncio.run(reader.read([lived.target], past.missing(since_ms)))
+    problems = asyncio.run(reader.read([lived.target], past.missing(Window(since_ms, END_MS))))
     past.put_before(buckets)
     return problems
 
@@ -104,14 +102,17 @@ def test_the_vendor_is_asked_once_and_not_for_what_the_ledger_knows(
 ) -> None:
     before = len(lived.service.requests)
     since_ms = lived.floor_ms - 10 * DAY_MS
-    (missing,) = past.missing(since_ms).values()
+    (missing,) = past.missing(Window(since_ms, END_MS)).values()
 
     asked(lived, past, since_ms)
 
     own = lived.service.requests[before:]
     assert len(own) == missing.calls(lived.clock.now_ms()) == 2  # weeks
     assert missing.window.end_ms == lived.floor_ms
-    assert past.missing(lived.floor_ms) == {}
+    assert past.missing(Window(lived.floor_ms, END_MS)) == {}
+    until_ms = lived.floor_ms - DAY_MS
+    (earlier,) = past.missing(Window(until_ms - DAY_MS, until_ms)).values()
+    assert earlier.window == Window(until_ms - DAY_MS, until_ms)
 
 
 def test_what_the_vendor_refuses_is_not_known(lived: Scene, past: LedgerPast) -> None:
@@ -137,7 +138,7 @@ def test_a_call_budget_is_spent_before_a_vendor_is_asked_and_once(
     lived: Scene, past: LedgerPast
 ) -> None:
     spec = replace(lived.query.spec, budget=Budget("account", HOUR_MS))
-    ((key, missing),) = past.missing(lived.floor_ms - 20 * DAY_MS).items()
+    ((key, missing),) = past.missing(Window(lived.floor_ms - 20 * DAY_MS, END_MS)).items()
     spent: list[Budget | None] = []
 
     async def read(_api: ApiClient, request: PollRequest) -> Readings:
@@ -161,14 +162,13 @@ def test_a_call_budget_is_spent_before_a_vendor_is_asked_and_once(
 def test_what_the_ledger_has_retired_is_asked_for_whole(tmp_path: Path) -> None:
     with scene.lived(tmp_path, 12) as lived:
         known = grown([*samples(lived.backfilled([PastKind.COUNTERS]))], "chatbot_")
-        with lived.driver.transaction() as tx:
-            now_ms = lived.floor_ms + RETENTION_MS + 6 * HOUR_MS
-            assert maintenance.retire(tx, lived.query.spec, now_ms)
-        left = grown([*samples(lived.backfilled([PastKind.COUNTERS]))], "chatbot_")
+        lived.retire(hours=6)
         past = lived.opened()
+        (missing,) = past.missing(Window(lived.floor_ms, END_MS)).values()
 
         assert asked(lived, past, lived.floor_ms) == []
         whole = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
 
         past.close()
-        assert left < known == whole
+        assert missing.window.end_ms == lived.floor_ms + 6 * HOUR_MS
+        assert known == whole

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import cramjam
@@ -17,7 +18,7 @@ from exporter.exposition.backfill.remote_write import WRITTEN, NotAccepted, Send
 from exporter.exposition.backfill.source import PastKind
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.samples import Window
-from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Scene, samples
+from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Scene, lived, samples
 from tests.support.virtual import VirtualClock, run_virtual
 
 URL = "http://receiver.test/api/v1/write"
@@ -125,10 +126,12 @@ def sent(
     receiver: Handler,
     protocol: int | None = None,
     clock: VirtualClock | None = None,
+    *,
     kinds: tuple[PastKind, ...] = tuple(PastKind),
+    job: str = "test",
 ) -> Sender:
     past, clock = scene.opened(), clock or VirtualClock(END_MS)
-    progress = BackfillProgress(scene.driver.url, "test")
+    progress = BackfillProgress(scene.driver.url, job)
     sender: list[Sender] = []
 
     async def main() -> None:
@@ -335,3 +338,25 @@ def test_a_series_that_is_gone_meanwhile_ends_no_resumption(
     sent(scene, receiver, 1)
 
     assert receiver.taken == expected
+
+
+@pytest.mark.parametrize("start", ["zero", "history"])
+def test_on_a_later_day_counters_have_the_same_values_and_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 200)
+    with lived(tmp_path, 12, start) as scene:
+        first = Receiver(ok)
+        sent(scene, first, kinds=(PastKind.COUNTERS,))
+        cut = Receiver(lambda number: ok(0) if number < 3 else httpx.Response(400))
+        with pytest.raises(NotAccepted):
+            sent(scene, cut, kinds=(PastKind.COUNTERS,))
+        scene.retire(hours=6)
+        second = Receiver(ok)
+        sent(scene, second, kinds=(PastKind.COUNTERS,), job="again")
+        cut.answer = ok
+        sent(scene, cut, kinds=(PastKind.COUNTERS,))
+
+    assert second.taken.items() < first.taken.items()
+    assert cut.taken.items() <= first.taken.items()
+    assert max(first.taken.values()) in second.taken.values()
