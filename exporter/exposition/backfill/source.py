@@ -408,25 +408,27 @@ def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
 
 def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
     gaps = tx.execute(sa.select(gap).where(gap.c.query_id == row.id)).all()
-    began = sa.select(sa.func.min(series.c.created_ms)).where(
-        series.c.query_id == row.id, series.c.history.is_(None)
-    )
-    began_ms = tx.execute(began).scalar()
-    retired = sa.select(sa.func.max(series.c.retired)).where(series.c.query_id == row.id)
+    sums = sa.func.max(series.c.retired), sa.func.max(series.c.history)
+    oldest = sa.select(sa.func.min(series.c.created_ms), *sums).where(series.c.query_id == row.id)
+    begun = oldest.where(series.c.history.is_(None))
+    began_ms, *_ = tx.execute(begun).one()
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
+    created_ms, retired, joined = tx.execute(oldest).one()
     # A series that the settings name shows 0 from the start on, also before the first poll.
     resumed = (
         any(each.reason == "rebase" for each in gaps) or began_ms < row.state_ms < row.epoch_ms
     )
+    if resumed and joined is not None:  # when they were first shown is not known any more
+        began_ms = min(began_ms, created_ms)
     known = Window(min(row.floor_ms, began_ms), began_ms)
     return PastQuery(
         id=row.id,
         spec=spec,
         known=known,
         epoch_ms=row.epoch_ms,
-        counted=row.start_mode == "history",
+        counted=row.start_mode == "history" or joined is not None,
         resumed=resumed,
-        retired=bool(tx.execute(retired).scalar()),
+        retired=bool(retired),
         gaps=tuple(Window(each.from_ms, each.to_ms) for each in gaps),
         periods=shown_periods(spec, known),
     )
