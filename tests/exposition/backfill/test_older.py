@@ -220,6 +220,9 @@ def test_what_the_ledger_has_retired_is_asked_for_whole(tmp_path: Path) -> None:
         assert asked(lived, past, lived.floor_ms) == []
         whole = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
 
+        lived.retire(hours=9)
+        meanwhile = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
+
         past.close()
         assert missing.window.end_ms == lived.floor_ms + 6 * HOUR_MS
-        assert known == whole
+        assert known == whole == meanwhile
