@@ -33,7 +33,7 @@ from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill import receiver as receivers
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.openmetrics import Written
-from exporter.exposition.backfill.source import Families, LedgerPast, PastKind, PastQuery
+from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
 from exporter.format import span, stamp
 from exporter.http_client.detached import ResolvingLoop
 from exporter.http_client.transport import Transport
@@ -178,7 +178,7 @@ def command(
             else:
                 said = _to_file(job, output) if output else _to_receiver(job, to, clock)
         past.close()
-    for line in (*_summary(past.queries, within, None if dry_run else since_ms), said):
+    for line in (*_summary(past, within, None if dry_run else since_ms), said):
         click.echo(line)
 
 
@@ -367,11 +367,17 @@ def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
     yield advance
 
 
-def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None) -> Iterator[str]:
+def _summary(past: LedgerPast, within: Window, since_ms: int | None) -> Iterator[str]:
     """Yield what is written of each query; ``since_ms``: from when on vendors were asked."""
-    for each in queries:
+    for name in past.without:
+        yield f"{name}: nothing, as its counters begin at its first poll"
+    for each in past.queries:
         known = each.shown
-        yield f"{each.name}: {stamp(known.start_ms)} to {stamp(known.end_ms)}"
+        start_ms, end_ms = max(known.start_ms, within.start_ms), min(known.end_ms, within.end_ms)
+        if start_ms < end_ms:
+            yield f"{each.name}: {stamp(start_ms)} to {stamp(end_ms)}"
+        else:
+            yield f"{each.name}: nothing"
         if since_ms is not None and since_ms < known.start_ms:
             yield f"{each.name}: a gap before that: neither ledger nor vendor has counts of it"
         if each.counted and each.resumed:

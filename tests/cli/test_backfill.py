@@ -52,11 +52,14 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     silent = ran(scene, "--from", "2026-01-01")
 
     text = (scene.folder / "past.om").read_text("utf-8")
+    begins, ends = stamp(scene.first_ms - 3 * HOUR_MS), stamp(scene.first_ms - HOUR_MS)
+    part = ran(scene, "--from", begins.removesuffix(" UTC"), "--until", ends.removesuffix(" UTC"))
     assert done.exit_code == planned.exit_code == 0, done.output + planned.output
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes" in done.output
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes; no vendor" in planned.output
     assert 'instance="here:1",job="bots"' in lines[0]
+    assert f"promo/hourly: {begins} to {ends}\npromo/hourly: not from {ends} on" in part.output
     assert "and what 9 or more calls to vendors give; about" in earlier.output
     assert "a gap before that" not in earlier.output
     assert silent.exit_code == 1

@@ -147,6 +147,7 @@ class LedgerSeries(NamedTuple):
 class LedgerPast:
     """The past of the queries of ``specs``; ``extra`` labels are those that a server adds.
 
+    ``without`` are names of queries that count and have no past, as those of events.
     Raises ``LedgerError``.
     """
 
@@ -164,6 +165,12 @@ class LedgerPast:
             engine.check_schema(self._engine)
             found = [_past_query(tx, spec) for spec in specs.values()]
         self.queries = tuple(each for each in found if each is not None)
+        counters = {name for name, each in families.items() if each.kind is MetricType.COUNTER}
+        self.without = [
+            "/".join(spec.key)
+            for spec, each in zip(specs.values(), found, strict=True)
+            if each is None and counters & spec.fields.keys()
+        ]
         self._by_id = {each.id: each for each in self.queries if not each.problem}
         self._older: OlderBuckets | None = None
 
