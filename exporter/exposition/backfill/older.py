@@ -153,8 +153,7 @@ class OlderReader:
         self, query: Query, api: ApiClient, missing: MissingPast, window: Window
     ) -> None:
         spend = partial(self.spend, missing.spec.budget)
-        first = missing.spec.budget is not None  # else the one call may be for a day's gauges
-        request = PollRequest(window, self.clock.now_ms(), first=first, spend=spend)
+        request = PollRequest(window, self.clock.now_ms(), first=True, spend=spend)
         async with aclosing(query.read(api, request)) as readings:
             async for reading in readings:
                 if reading.kept:  # to leave it out would count nothing there
