@@ -168,7 +168,9 @@ def command(
         past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
         what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms, past.seams))
         to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
-        calls = _begin_earlier(past, file, within, clock, dry_run=dry_run)
+        calls = _begin_earlier(
+            past, file, None if since_ms is None else within, clock, dry_run=dry_run
+        )
         families = past.families(kinds)
         with _progress(sum(len(every) for _, every in families), clock) as advance:
             job = Job(families, step_ms, within, advance)
@@ -296,13 +298,13 @@ def _server_labels(url: str | None) -> dict[str, str]:
 
 
 def _begin_earlier(
-    past: LedgerPast, file: str, within: Window, clock: Clock, *, dry_run: bool
+    past: LedgerPast, file: str, asked: Window | None, clock: Clock, *, dry_run: bool
 ) -> int:
-    """Let the past begin where ``within`` does, as far as vendors have it; return the calls for it.
+    """Let the past begin where ``asked`` does, as far as vendors have it; return the calls for it.
 
     Fails where a vendor that may have it does not answer.
     """
-    missing = past.missing(within) if within.start_ms else {}
+    missing = past.missing(asked) if asked else {}
     if missing and not dry_run:
         past.put_before(_older(file, missing, clock))
     return sum(each.calls(clock.now_ms()) for each in missing.values())

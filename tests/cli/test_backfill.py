@@ -49,6 +49,7 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert not (scene.folder / "past.om").exists()
     done = ran(scene)
     earlier = ran(scene, "--from", "2026-01-01", "--dry-run")
+    earliest = ran(scene, "--from", "1970-01-01", "--dry-run")
     silent = ran(scene, "--from", "2026-01-01")
 
     text = (scene.folder / "past.om").read_text("utf-8")
@@ -62,6 +63,7 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert f"promo/hourly: {begins} to {ends}\npromo/hourly: not from {ends} on" in part.output
     assert "and what 9 or more calls to vendors give; about" in earlier.output
     assert "a gap before that" not in earlier.output
+    assert re.search(r"and what \d{4} or more calls", earliest.output)
     assert silent.exit_code == 1
     assert "nothing is written, run it again later:\npromo/hourly: " in silent.output
     assert not list(scene.folder.glob("*.part"))
