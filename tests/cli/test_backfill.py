@@ -60,7 +60,7 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes" in done.output
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes; no vendor" in planned.output
     assert 'instance="here:1",job="bots"' in lines[0]
-    assert f"promo/hourly: {begins} to {ends}\npromo/hourly: not from {ends} on" in part.output
+    assert f"promo/hourly: {begins} to {ends}\n" in part.output
     assert "and what 9 or more calls to vendors give; about" in earlier.output
     assert "a gap before that" not in earlier.output
     assert re.search(r"and what \d{4} or more calls", earliest.output)
@@ -156,6 +156,19 @@ def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
     assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
 
 
+def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+
+    nothing = ran(scene, "--until", "2026-01-01")
+    parted = ran(scene, "--until", "2026-03-03T00:00:00Z")
+
+    assert (nothing.exit_code, parted.exit_code) == (1, 0)
+    assert "nothing is written: no query has a past in this time" in nothing.output
+    assert "to 2026-03-03 00:00:00 UTC\n" in parted.output
+    assert [path.name for path in scene.folder.glob("past.om*")] == ["past.om"]
+
+
 def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> None:
     while scene.read_slice():
         pass
@@ -169,9 +182,9 @@ def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> N
             self.end_headers()
 
     with answering(Receiving) as port:
-        own = scene.folder / "web.yaml"
         to = ("--remote-write", f"http://127.0.0.1:{port}", "--protocol", "1", *LABELS)
         for tenant in "abab":
+            own = scene.folder / f"{tenant}.yaml"
             own.write_text(f"headers: {{X-Scope-OrgID: {tenant}}}", encoding="utf-8")
             said.append(written(scene, *to, "--web-config", str(own)).output)
 
