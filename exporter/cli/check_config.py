@@ -12,6 +12,7 @@ from exporter.cli.settings import (
     config_option,
     fail_on,
     file_argument,
+    named_once,
     read_settings,
     targets_of,
 )
@@ -45,7 +46,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     """
     if no_secrets and probing:
         raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
-    file = given or file
+    file = named_once(given, file)
     settings = read_settings(file, resolve=not no_secrets)
     with fail_on():
         certificates = certificates_here()

@@ -34,7 +34,7 @@ INTERVAL_MS, SELDOM_MS = 5_000, 30_000
 ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
 """What is polled most often; all of it would leave no time for reading history."""
 ZERO_HOLD_MS = 5_000
-BUDGET_PERIOD_MS = 8_000
+BUDGET_PERIOD_MS = 3_000  # the second call asks for the day: the third, after 7 s, shows growth
 LOOKBACK = {"lookback": "6h"}
 """Shorter than usual: nothing changes later here, and polls come every few seconds."""
 EVENTS = {

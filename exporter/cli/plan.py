@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 import click
 
-from exporter.cli.settings import config_option, file_argument, read_settings, targets_of
+from exporter.cli.settings import (
+    config_option,
+    file_argument,
+    named_once,
+    read_settings,
+    targets_of,
+)
 from exporter.clock import MILLISECONDS
 from exporter.format import columns, span
 from exporter.model.query import QuerySpec
@@ -51,7 +57,7 @@ def command(given: str | None, file: str) -> None:
     Shows calls per target and query, per hour and day, rows where they can be known, known
     limits, and what the first start costs.
     """
-    targets = targets_of(read_settings(given or file, resolve=False))
+    targets = targets_of(read_settings(named_once(given, file), resolve=False))
     click.echo("\n".join(_text(targets)))
 
 

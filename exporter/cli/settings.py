@@ -64,6 +64,13 @@ listen_option = click.option(
 file_argument = click.argument("given", metavar="[FILE]", required=False)
 
 
+def named_once(given: str | None, file: str) -> str:
+    """Return the settings file: FILE, or that of ``--config``; two are wrong usage."""
+    if given and file not in {DEFAULT_FILE, given}:
+        raise click.UsageError("the settings file is named twice; leave FILE or --config out")
+    return given or file
+
+
 @contextmanager
 def fail_on() -> Iterator[None]:
     """Print errors that an operator can correct to stderr; exit with 1 or 2."""

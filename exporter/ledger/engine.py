@@ -170,15 +170,21 @@ def create_engine(
     return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
 
 
+def existing_file(url: str) -> Path:
+    """Return the file of the SQLite ledger at ``url``; raise ``LedgerError`` if there is none."""
+    path = Path(sa.make_url(url).database or "")
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
+    return path
+
+
 def read_only(url: str) -> sa.Engine:
     """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         return create_engine(url, execution_options=options)
-    path = Path(parsed.database or "")
-    if not path.is_file():
-        raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
+    path = existing_file(url)
 
     def connect() -> sqlite3.Connection:
         place = f"file:{quote(str(path.absolute()))}?mode=ro"

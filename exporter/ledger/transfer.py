@@ -27,7 +27,7 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
     """
     with (
         _unused(source, clock) as old,
-        _unused(target, clock) as new,
+        _unused(target, clock, new=True) as new,
         old.engine.connect() as reading,
         new.engine.begin() as writing,
     ):
@@ -54,8 +54,13 @@ def check(url: str, clock: Clock) -> list[str]:
 
 
 @contextmanager
-def _unused(url: str, own: Clock) -> Iterator[Opened]:
-    """Yield the ledger at ``url``, migrated and locked; raise ``LedgerError`` if it is in use."""
+def _unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
+    """Yield the ledger at ``url``, migrated and locked; raise ``LedgerError`` if it is in use.
+
+    Only a ``new`` one is created: a mistyped path is no empty ledger.
+    """
+    if not new and sa.make_url(url).get_backend_name() == "sqlite":
+        engine.existing_file(url)
     clock = engine.clock_of(url, own)
     opened = engine.open_engine(url, clock)
     try:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from exporter.errors import LedgerError, ProviderError, Reason, Refused, Unauthorized
 
 KEY = "check that the key is whole, not revoked, and of this account and project"
+OWN_KEY = "correct the setting, the variable or the file that holds the key"
 NO_RIGHT = (
     "the key may not read this: check its rights, the project or team, and what the plan includes"
 )
@@ -32,6 +33,8 @@ _BY_REASON: Mapping[Reason, str] = {
 def hint_for(error: ProviderError | LedgerError) -> str:
     """Return what to do about ``error``, to be read after its message."""
     match error:
+        case Unauthorized(status=None):  # no request was sent: no provider has seen the key
+            return OWN_KEY
         case Unauthorized(status=HTTPStatus.FORBIDDEN):
             return NO_RIGHT
         case Refused(status=HTTPStatus.NOT_FOUND):

@@ -21,7 +21,7 @@ from exporter.web.guard import Access, BodyLimit, Guard, Headers
 UNHEALTHY = "Not healthy: polling has stopped for over a minute; restart the exporter.\n"
 NOT_READY = (
     "Not ready: the ledger is not open yet, cannot be read, or every commit of the last 5 minutes "
-    "has failed.\n"
+    "has failed; or the exporter is stopping.\n"
 )
 NO_RELOAD = "Reload is not available here: start the exporter with a settings file.\n"
 FOREIGN = "Reload is refused: the request comes from another site's page.\n"

@@ -143,7 +143,8 @@ class Guard:
     ) -> ASGIApp | None:
         if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
             return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"Connection": "close"})
-        if not access.users and not is_allowed(headers.get("host", ""), self._hosts()):
+        host = headers.get("host")  # None: HTTP/1.0, of health checks and of no browser
+        if not access.users and host is not None and not is_allowed(host, self._hosts()):
             return _refuse(HTTPStatus.MISDIRECTED_REQUEST, {})
         if not self._bucket.allows(access.rate):
             return _refuse(HTTPStatus.TOO_MANY_REQUESTS, {})

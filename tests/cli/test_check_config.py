@@ -39,6 +39,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("command", ["check-config", "plan"])
+def test_of_two_settings_files_none_is_chosen(command: str) -> None:
+    result = CliRunner().invoke(main, [command, "--config", "a.yaml", "b.yaml"])
+
+    assert (result.exit_code, "named twice" in result.output) == (2, True), result.output
+
+
 def test_a_good_file_is_summed_up_in_one_line(folder: Path) -> None:
     for result in (
         check(folder, GOOD),

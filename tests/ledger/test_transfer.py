@@ -94,6 +94,16 @@ def test_a_damaged_ledger_is_found(tmp_path: Path, change: sa.Executable, said: 
     assert (result.exit_code, said in result.output) == (1, True), result.output
 
 
+@pytest.mark.parametrize("options", [["check", "--url"], ["copy", "--to", "{to}", "--from"]])
+def test_a_mistyped_path_is_no_empty_ledger(tmp_path: Path, options: list[str]) -> None:
+    to, url = f"sqlite:///{tmp_path}/to.db", f"sqlite:///{tmp_path}/mistyped.db"
+
+    result = CliRunner().invoke(main, ["ledger", *(each.format(to=to) for each in options), url])
+
+    assert (result.exit_code, "mistyped.db: there is no ledger" in result.output) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
     url = filled(tmp_path)
 

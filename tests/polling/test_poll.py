@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from exporter.errors import ClaimLost
+from exporter.errors import ClaimLost, Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
@@ -102,6 +102,20 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDr
     done.append(polled(driver, read, lost)[0])
 
     assert done == ["closed", "claim_lost"]
+
+
+def test_a_key_that_cannot_be_read_here_is_not_blamed_on_the_vendor(driver: LedgerDriver) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        yield Reading(ask.window, more=True)
+        raise Unauthorized("no secret can be read: no such file")
+
+    outcome, _ = polled(driver, read)
+
+    expected = (
+        "no secret can be read: no such file; "
+        "correct the setting, the variable or the file that holds the key"
+    )
+    assert (outcome, driver.view().state.last_error) == ("auth", expected)
 
 
 @pytest.mark.parametrize("error", [KeyError, ValueError, ZeroDivisionError, AttributeError])

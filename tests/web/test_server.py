@@ -173,7 +173,7 @@ def test_who_never_reads_is_cut_off_and_not_waited_for(*, stopped: bool) -> None
             server.stop(2)
 
         assert until(lambda: not server.connections)
-        assert server.alive is not stopped
+        assert until(lambda: server.alive is not stopped)
         assert len(drain(client)) < 50_000_000
 
 
@@ -199,6 +199,14 @@ def test_the_request_target_may_be_a_whole_url(target: bytes, status: bytes) -> 
         client.sendall(
             b"GET " + target + b" HTTP/1.1\r\nHost: exporter.test\r\nConnection: close\r\n\r\n"
         )
+
+        assert drain(client).split()[1] == status
+
+
+@pytest.mark.parametrize(("version", "status"), [(b"1.0", b"200"), (b"1.1", b"400")])
+def test_a_health_check_of_http_1_0_needs_no_host(version: bytes, status: bytes) -> None:
+    with serving() as server, closing(connect(server)) as client:
+        client.sendall(b"GET /-/healthy HTTP/" + version + b"\r\n\r\n")
 
         assert drain(client).split()[1] == status
 
