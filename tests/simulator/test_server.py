@@ -23,7 +23,7 @@ async def items(call: Call) -> Answer:
 
 
 async def echo(call: Call) -> Answer:
-    return Answer({"body": call.body, "path": call.raw_path, **call.segments})
+    return Answer({"body": call.body, **call.segments})
 
 
 def build(clock: Clock, traffic: Traffic) -> Service:
@@ -67,19 +67,10 @@ def test_secrets_are_not_logged(vendor: Vendor) -> None:
     assert shown == ("/echo/***/x", {"key": "***"}, {"apikey": "***"})
 
 
-def test_only_the_latest_requests_are_kept_on_demand(vendor: Vendor) -> None:
-    vendor.service.remember = 2
-
-    for name in "abcd":
-        get(vendor, f"/items/{name}")
-
-    assert [seen.path for seen in vendor.service.requests] == ["/items/c", "/items/d"]
-
-
 def test_a_handler_gets_path_segments_and_body(vendor: Vendor) -> None:
     answer = vendor.send("POST", "/echo/a%2Cb/*", content=b"{")
 
-    assert answer.json() == {"path": "/echo/a%2Cb/*", "rest": "a,b/*", "body": None}
+    assert answer.json() == {"rest": "a,b/*", "body": None}
 
 
 @pytest.mark.parametrize(
