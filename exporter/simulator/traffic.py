@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 
 from exporter.simulator.conversations import (
     LATEST_MS,
@@ -90,11 +91,11 @@ class Traffic:
         start_ms, end_ms = window
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
-        near = [self._scripted(kind, first, last)]
+        scripted = self._scripted(kind, first, last)
         if self._crowd is not None:  # of what is hidden yet, nothing is made
             last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
-        near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
-        for occurrence in (one for records in near for one in records):
+        generated = self._generated(kind, first - 1, last)  # a conversation may cross the hour
+        for occurrence in chain(scripted, generated):
             if (
                 start_ms <= occurrence.at_ms < end_ms
                 and self._shows(occurrence, as_of_ms)
