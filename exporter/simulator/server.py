@@ -116,15 +116,8 @@ class LoggedRequest:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """``path`` is in Starlette's spelling: ``/v1/bots/{bot}/events``, ``{rest:path}``."""
-
-    method: str
-    path: str
-    handler: Handler
+Routes = Mapping[tuple[str, str], Handler]
+"""By method and path, in Starlette's spelling: ``/v1/bots/{bot}/events``, ``{rest:path}``."""
 
 
 def plain_error(status: int, reason: str) -> Any:
@@ -135,6 +128,7 @@ def plain_error(status: int, reason: str) -> Any:
 class Service:
     """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
+    ``modes`` are the faults that it has beside the general ones.
     Set ``keeps_log`` to False where it runs for long.
     ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets inline, when
     the service is reached at ``url``. A request whose header ``key_header`` is not ``authorization``
@@ -146,10 +140,10 @@ class Service:
         *,
         clock: Clock,
         traffic: Traffic,
-        routes: Sequence[Route],
-        faults: Faults,
+        routes: Routes,
         secrets: Sequence[str],
         target: Callable[[str], dict[str, Any]],
+        modes: frozenset[str] = frozenset(),
         authorization: str | None = None,
         key_header: str = "authorization",
         error: ErrorBody = plain_error,
@@ -157,11 +151,13 @@ class Service:
     ) -> None:
         self.clock = clock
         self.traffic = traffic
-        self.faults = faults
+        self.faults = Faults(modes)
         self.requests: list[LoggedRequest] = []
         self.keeps_log = True
         self.target = target
-        self._routes = [(compile_path(route.path), route) for route in routes]
+        self._routes = [
+            (method, compile_path(path)[0], handler) for (method, path), handler in routes.items()
+        ]
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._authorization = authorization
         self._key_header = key_header
@@ -188,8 +184,7 @@ class Service:
             f"{seen.method} {seen.path}"
             for seen in self.requests
             if not any(
-                seen.method == route.method and regex.match(seen.path)
-                for (regex, _, _), route in self._routes
+                seen.method == method and path.match(seen.path) for method, path, _ in self._routes
             )
         ]
 
@@ -217,13 +212,13 @@ class Service:
 
     async def _handle(self, call: Call) -> Answer:
         known = False
-        for (regex, _, _), route in self._routes:
-            if match := regex.match(call.path):
+        for method, path, handler in self._routes:
+            if match := path.match(call.path):
                 known = True
-                if route.method == call.method:
+                if method == call.method:
                     if self._authorization not in (None, call.headers.get(self._key_header)):
                         raise Refusal(401)
-                    return await route.handler(replace(call, segments=match.groupdict()))
+                    return await handler(replace(call, segments=match.groupdict()))
         raise Refusal(405 if known else 404)
 
     async def _instead(self, name: str, call: Call) -> Answer:

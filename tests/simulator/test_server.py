@@ -7,7 +7,7 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.traffic import Traffic
 from tests.simulator.vendor import Vendor
 
@@ -30,8 +30,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/items/{name}", items), Route("POST", "/echo/{rest:path}", echo)],
-        faults=Faults(),
+        routes={("GET", "/items/{name}"): items, ("POST", "/echo/{rest:path}"): echo},
         secrets=[KEY],
         authorization=KEY,
         target=lambda url: {"base_url": url},
