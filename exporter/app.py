@@ -90,10 +90,11 @@ class ConfiguredTarget:
 
 @dataclass(slots=True)
 class LoadedSettings:
-    """The settings in force, and since when."""
+    """The settings in force, since when, and when newer ones were refused."""
 
     digest: str
     loaded_ms: int
+    refused_ms: int | None = None
 
 
 class App:
@@ -169,6 +170,8 @@ class App:
                 self._publisher.states, counts, self._recent, self._publisher.engagement
             ),
             superseded=tuple("/".join(key) for key in self._poller.superseded),
+            config_refused_ms=self._loaded.refused_ms,
+            ledger_failing_since_ms=self._writes.failing_since_ms,
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
@@ -263,6 +266,7 @@ class App:
             await self._adopt(settings, digest)
         except (SettingsError, MachineError, LedgerError, OSError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
+            self._loaded = replace(self._loaded, refused_ms=self._environment.clock.now_ms())
             errors = tuple(str(error).splitlines()) or (UNREADABLE,)
             log.warning("settings refused", error="; ".join(errors))
             return errors

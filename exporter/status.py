@@ -183,6 +183,8 @@ class Status:
     """The whole program at ``now_ms``. ``config_hash`` and ``config_loaded_ms``: what is in force.
 
     ``superseded`` are queries that are left to a replica with newer settings.
+    ``config_refused_ms``: when newer settings were refused. ``ledger_failing_since_ms``: since when
+    every write has failed.
     """
 
     version: str
@@ -192,6 +194,8 @@ class Status:
     config_loaded_ms: int
     targets: tuple[TargetStatus, ...]
     superseded: tuple[str, ...] = ()
+    config_refused_ms: int | None = None
+    ledger_failing_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

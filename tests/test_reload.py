@@ -129,7 +129,7 @@ def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
 
     page = reload.app.telemetry.exposed(openmetrics=False).decode()
     assert errors == ()
-    assert reload.status.config_hash == "after"
+    assert (reload.status.config_hash, reload.status.config_refused_ms) == ("after", None)
     assert "xenioo" not in {each.name for each in reload.status.targets}
     assert "chatbot_exporter_config_last_reload_successful 1" in page
 
@@ -164,6 +164,7 @@ def test_settings_that_the_ledger_refuses_change_nothing(
 
     assert errors == ("disk full",)
     assert reload.status.config_hash == "before"
+    assert reload.status.config_refused_ms is not None
     assert "xenioo" in {each.name for each in reload.status.targets}
 
 

@@ -217,11 +217,13 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
             f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
             "chatbot-exporter[remote-write]"
         ) from None
-    digest = hashlib.blake2b(to.what.encode(), digest_size=16).hexdigest()
+    receiving = receivers.client(to.web_config, certificates_here())
+    tenant = to.web_config.read_bytes() if to.web_config else b""  # a header may name it
+    digest = hashlib.blake2b(to.what.encode() + tenant, digest_size=16).hexdigest()
     progress = BackfillProgress(to.ledger, f"remote write {digest}")
 
     async def send() -> str:
-        async with receivers.client(to.web_config, certificates_here()) as client:
+        async with receiving as client:
             protocol = None if to.protocol == "auto" else int(to.protocol)
             sender = remote_write.Sender(to.url, client, clock, protocol)
             await remote_write.send_all(
@@ -230,7 +232,8 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
         return str(sender.sent)
 
     try:
-        return asyncio.run(send())
+        again = "" if progress.read() is None else "went on after what was accepted before: "
+        return again + asyncio.run(send())
     except remote_write.NotAccepted as error:
         raise click.ClickException(str(error)) from None
     finally:

@@ -215,7 +215,10 @@ def digest(specs: Sequence[QuerySpec]) -> bytes:
 def retire_buckets(
     tx: sa.Connection, which: sa.ColumnElement[bool], until_ms: int | None = None
 ) -> None:
-    """Retire buckets of the series ``which``, from before ``until_ms`` if given; no counter moves."""
+    """Retire buckets of the series ``which``, from before ``until_ms`` if given; no counter moves.
+
+    Where all are, the past is read anew, so that the old one's sum is not added to it.
+    """
     old = sa.true() if until_ms is None else bucket.c.start_ms < until_ms
 
     def summed(amount: sa.ColumnElement[float]) -> sa.ScalarSelect[float]:
@@ -224,7 +227,7 @@ def retire_buckets(
 
     sums = {
         "retired": series.c.retired + summed(bucket.c.obs - bucket.c.base),
-        "retired_base": series.c.retired_base + summed(bucket.c.base),
+        "retired_base": 0.0 if until_ms is None else series.c.retired_base + summed(bucket.c.base),
     }
     tx.execute(sa.update(series).where(which).values(**sums))
     mine = sa.select(series.c.id).where(which)

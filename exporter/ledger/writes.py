@@ -23,6 +23,15 @@ class WriteHealth:
         self._failing_since_s: float | None = None
 
     @property
+    def failing_since_ms(self) -> int | None:
+        """Return when the first of the writes failed that have failed since; None: the newest did not."""
+        since_s = self._failing_since_s
+        if since_s is None:
+            return None
+        ago_s = self._clock.monotonic() - since_s
+        return self._clock.now_ms() - round(ago_s * MILLISECONDS)
+
+    @property
     def failing(self) -> bool:
         """Say whether the newest write failed."""
         return self._failing_since_s is not None

@@ -194,10 +194,11 @@ async def unmetered() -> None:
 class PollRequest:
     """One poll: read ``window`` completely, as seen at ``now_ms``.
 
-    ``first`` holds until a poll of the query has succeeded. ``epoch_ms`` is the start of the first
-    successful poll, ``watermark_ms`` how far a stream was read. ``memo`` is what the provider
-    stored with its last applied reading. ``spend`` commits one call of the query's budget: await it
-    before the request leaves; it raises ``BudgetSpent`` when none is left.
+    ``first``: nothing of it was ever read: until a poll has succeeded, and for history.
+    ``epoch_ms`` is the start of the first successful poll, ``watermark_ms`` how far a stream was
+    read. ``memo`` is what the provider stored with its last applied reading. ``spend`` commits one
+    call of the query's budget: await it before the request leaves; it raises ``BudgetSpent`` when
+    none is left.
     """
 
     window: Window

@@ -63,7 +63,7 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
     request = PollRequest(
         window=past_window(spec, past, started_ms),
         now_ms=started_ms,
-        first=False,
+        first=not past.audits,
         epoch_ms=claim.epoch_ms,
         last_success_ms=claim.last_success_ms,
         memo=claim.memo,

@@ -32,12 +32,13 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def ran(scene: Scene, *arguments: str, labels: tuple[str, ...] = LABELS) -> Result:
+    return written(scene, "--output", str(scene.folder / "past.om"), *labels, *arguments)
+
+
+def written(scene: Scene, *arguments: str) -> Result:
     file = scene.folder / "exporter.yaml"
     file.write_text(yaml.safe_dump(scene.document), encoding="utf-8")
-    output = ("--output", str(scene.folder / "past.om"))
-    return CliRunner().invoke(
-        main, ["backfill", "--config", str(file), *output, *labels, *arguments]
-    )
+    return CliRunner().invoke(main, ["backfill", "--config", str(file), *arguments])
 
 
 def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
@@ -148,6 +149,30 @@ def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
     assert "scrapes several exporters; give --label job=" in several.output
     assert "has no chatbot_exporter_build_info yet" in none.output
     assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+
+
+def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+    tenants, said = list[str](), list[str]()
+
+    class Receiving(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            tenants.append(self.headers["X-Scope-OrgID"])
+            self.send_response(400 if len(tenants) == 2 else 204)
+            self.end_headers()
+
+    with answering(Receiving) as port:
+        own = scene.folder / "web.yaml"
+        to = ("--remote-write", f"http://127.0.0.1:{port}", "--protocol", "1", *LABELS)
+        for tenant in "abab":
+            own.write_text(f"headers: {{X-Scope-OrgID: {tenant}}}", encoding="utf-8")
+            said.append(written(scene, *to, "--web-config", str(own)).output)
+
+    assert ["went on after" in each for each in said] == [False, False, True, False]
+    whole = tenants.count("b") // 2
+    assert tenants == [*"aa", *"b" * whole, *"a" * (whole - 1), *"b" * whole]
 
 
 @contextmanager

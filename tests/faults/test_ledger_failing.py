@@ -64,6 +64,8 @@ def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) ->
                 await bench.wait(90)
                 assert up(bench) == {0.0}
                 assert states(bench) == {State.STALLED}
+                failing_since_ms = bench.app.status().ledger_failing_since_ms
+                assert 0 < bench.clock.now_ms() - (failing_since_ms or 0) <= 90_000
                 for query in bench.queries():
                     assert bench.own("poll_failures_total", query=query, reason="ledger") >= 1
                 await bench.wait(310)
@@ -72,6 +74,7 @@ def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) ->
                 assert bench.values(LAST_COMMIT)[0] - last_commit < 60
             await bench.until(bench.all_polled, 60)
             assert bench.app.ready()
+            assert bench.app.status().ledger_failing_since_ms is None
 
     run_virtual(main(), bench.clock)
 

@@ -1,7 +1,7 @@
 """One poll, where its answer cannot be kept."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +11,12 @@ from exporter.errors import ClaimLost
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
-from exporter.model.samples import Reading, Readings
+from exporter.model.samples import DAY_MS, Reading, Readings
+from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
+from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import inline, run_virtual
 
@@ -33,11 +35,16 @@ async def nothing(_key: tuple[str, str]) -> None:
     return None
 
 
-def polled(driver: LedgerDriver, read: Read, offload: Any = inline) -> tuple[str, Telemetry]:
-    """Return the outcome of one poll whose query reads with ``read``, and what was counted."""
+Run = Callable[[PollContext, ScheduledQuery], Awaitable[T]]
+
+
+def ran(
+    driver: LedgerDriver, read: Read, run: Run[T], offload: Any = inline
+) -> tuple[T, Telemetry]:
+    """Return what ``run`` does with a query that reads with ``read``, and what was counted."""
     telemetry = Telemetry()
 
-    async def main() -> str:
+    async def main() -> T:
         async with Transport() as wire:
             api = ApiClient(
                 base_url="https://vendor.test",
@@ -49,9 +56,31 @@ def polled(driver: LedgerDriver, read: Read, offload: Any = inline) -> tuple[str
             rng = random.Random(1)  # noqa: S311 - the same each time
             context = PollContext(driver.ledger, driver.clock, rng, telemetry, offload, nothing)
             query = ScheduledQuery(CustomQuery(driver.spec, read), api)
-            return (await poll(context, query, driver.claim())).outcome
+            return await run(context, query)
 
     return run_virtual(main(), driver.clock), telemetry
+
+
+def polled(driver: LedgerDriver, read: Read, offload: Any = inline) -> tuple[str, Telemetry]:
+    """Return the outcome of one poll whose query reads with ``read``, and what was counted."""
+
+    async def once(context: PollContext, query: ScheduledQuery) -> str:
+        return (await poll(context, query, driver.claim())).outcome
+
+    return ran(driver, read, once, offload)
+
+
+def slices_read(driver: LedgerDriver, read: Read) -> int:
+    """Return how many slices of the past are read until there is none."""
+
+    async def every(context: PollContext, query: ScheduledQuery) -> int:
+        number = 0
+        while claim := driver.ledger.claim_slice():
+            await read_slice(context, query, claim)
+            number += 1
+        return number
+
+    return ran(driver, read, every)[0]
 
 
 @pytest.fixture
@@ -95,3 +124,22 @@ def test_a_programming_error_is_not_blamed_on_the_vendor(
     failures = [(dict(key[1])["reason"], n) for key, n in counts if "poll_failures" in key[0]]
     assert failures == [("bug", 1)]
     assert driver.counted("schema_drift_total") == 0
+
+
+def test_history_is_asked_for_as_a_first_poll_is_and_an_audit_is_not(tmp_path: Path) -> None:
+    asked: list[bool] = []
+
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        asked.append(ask.first)
+        yield Reading(ask.window)
+
+    with LedgerDriver(tmp_path, spec(initial_lookback_ms=3 * DAY_MS)) as driver:
+        polled(driver, read)
+        history = slices_read(driver, read)
+        driver.clock.step(2 * DAY_MS)
+        polled(driver, read)
+        audits = slices_read(driver, read)
+
+    assert history
+    assert audits
+    assert asked == [True, *[True] * history, False, *[False] * audits]

@@ -139,6 +139,18 @@ def test_queries_that_another_replica_has_are_named() -> None:
     assert "Left to it: shop/hourly." in html
 
 
+def test_a_ledger_without_writes_and_refused_settings_are_named_first() -> None:
+    shown = replace(
+        status(), config_refused_ms=NOW_MS - 60_000, ledger_failing_since_ms=NOW_MS - 90_000
+    )
+
+    assert "refused" not in words(page(status()))
+    assert "The ledger takes no writes , first noticed 1 min 30 s ago :" in words(page(shown))
+    assert "New settings were refused 1 min ago ; the former ones are in force." in words(
+        page(shown)
+    )
+
+
 def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
     assert ask(build(sources()), "GET", "/?target=nope").status_code == 404
     assert "0 queries." in page(status())

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.errors import LedgerError, ProviderError, Refused
+from exporter.errors import LedgerError, ProviderError, Refused, SchemaError
+from exporter.format import stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import encode_series
@@ -152,7 +153,11 @@ class OlderReader:
         self, query: Query, api: ApiClient, missing: MissingPast, window: Window
     ) -> None:
         spend = partial(self.spend, missing.spec.budget)
-        request = PollRequest(window, self.clock.now_ms(), first=False, spend=spend)
+        first = missing.spec.budget is not None  # else the one call may be for a day's gauges
+        request = PollRequest(window, self.clock.now_ms(), first=first, spend=spend)
         async with aclosing(query.read(api, request)) as readings:
             async for reading in readings:
+                if reading.kept:  # to leave it out would count nothing there
+                    lacks, since = ", ".join(sorted(reading.kept)), stamp(reading.window.start_ms)
+                    raise SchemaError(f"the answer lacks {lacks} from {since} on", "missing")
                 self.buckets.add(missing, self.families, reading.within(window))

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
+from exporter.errors import LedgerError
 from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets
 from exporter.exposition.backfill.past import (
@@ -55,6 +56,10 @@ Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
     bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
 )
+RETIRED = sa.select(series.c.retired, series.c.retired_base).where(
+    series.c.id == sa.bindparam("number")
+)
+BEGUN = sa.select(query.c.floor_ms, query.c.epoch_ms).where(query.c.id == sa.bindparam("query"))
 HISTORY = sa.select(slices).where(  # that is being read, or joins its counters when it is
     slices.c.query_id == sa.bindparam("query"),
     slices.c.mode != SliceMode.AUDIT,
@@ -318,16 +323,20 @@ class LedgerPast:
             asked = {"number": row.id, "until_ms": until_ms}
             with engine.reading(self._engine) as tx:
                 rows = tx.execute(LOADED.order_by(bucket.c.start_ms), asked).all()
+                now = tx.execute(RETIRED, {"number": row.id}).one_or_none() or row
+                _floor_ms(tx, past)
             units = [
                 (each.start_ms, each.obs - each.base if past.counted else each.base)
                 for each in rows
             ]
+            retired = now.retired if past.counted else now.retired_base
+            if past.older_ms is not None:  # a life of its own shows what was retired before it
+                since = retired - (row.retired if past.counted else row.retired_base)
+                units.insert(0, (past.known.start_ms, since))
+                retired = 0.0
             if past.counted and row.history is None:  # it began later
                 units = []
             older = counter_steps(self._units(row), length_ms, past.known.start_ms)
-            retired = row.retired if past.counted else row.retired_base
-            if past.older_ms is not None:  # a life of its own shows them
-                retired = 0.0
             steps = counter_steps(
                 [each for each in units if each[1]],
                 length_ms,
@@ -356,7 +365,11 @@ class LedgerPast:
                 known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
                 for start_ms, units in chain(older, known):
                     sums[start_ms] += units
-            steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, past.gaps)
+                floor_ms = _floor_ms(tx, past)
+            gaps = past.gaps
+            if floor_ms > past.known.start_ms:  # hours were retired since
+                gaps = (*gaps, Window(past.known.start_ms, floor_ms))
+            steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, gaps)
             scaled = [(at_ms, value and value / gauge.per_unit) for at_ms, value in steps]
             return PastSeries(gauge, labels, scaled, past.known.end_ms)
 
@@ -381,6 +394,14 @@ class LedgerPast:
             return PastSeries(family, labels, steps(judged()[each], first_ms), past.known.end_ms)
 
         return FoundSeries(labels, load)
+
+
+def _floor_ms(tx: sa.Connection, past: PastQuery) -> int:
+    """Return where the ledger's past begins now; raise ``LedgerError`` if it was begun anew."""
+    row = tx.execute(BEGUN, {"query": past.id}).one()
+    if row.epoch_ms != past.epoch_ms:
+        raise LedgerError(f"{past.name}: its settings changed meanwhile; run it again")
+    return int(row.floor_ms)
 
 
 def _until(past: PastQuery, hours: HourlyCounts) -> HourlyCounts:
@@ -408,25 +429,27 @@ def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
 
 def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
     gaps = tx.execute(sa.select(gap).where(gap.c.query_id == row.id)).all()
-    began = sa.select(sa.func.min(series.c.created_ms)).where(
-        series.c.query_id == row.id, series.c.history.is_(None)
-    )
-    began_ms = tx.execute(began).scalar()
-    retired = sa.select(sa.func.max(series.c.retired)).where(series.c.query_id == row.id)
+    sums = sa.func.max(series.c.retired), sa.func.max(series.c.history)
+    oldest = sa.select(sa.func.min(series.c.created_ms), *sums).where(series.c.query_id == row.id)
+    begun = oldest.where(series.c.history.is_(None))
+    began_ms, *_ = tx.execute(begun).one()
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
+    created_ms, retired, joined = tx.execute(oldest).one()
     # A series that the settings name shows 0 from the start on, also before the first poll.
     resumed = (
         any(each.reason == "rebase" for each in gaps) or began_ms < row.state_ms < row.epoch_ms
     )
+    if resumed and joined is not None:  # when they were first shown is not known any more
+        began_ms = min(began_ms, created_ms)
     known = Window(min(row.floor_ms, began_ms), began_ms)
     return PastQuery(
         id=row.id,
         spec=spec,
         known=known,
         epoch_ms=row.epoch_ms,
-        counted=row.start_mode == "history",
+        counted=row.start_mode == "history" or joined is not None,
         resumed=resumed,
-        retired=bool(tx.execute(retired).scalar()),
+        retired=bool(retired),
         gaps=tuple(Window(each.from_ms, each.to_ms) for each in gaps),
         periods=shown_periods(spec, known),
     )

@@ -4,7 +4,7 @@ import asyncio
 import io
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from exporter.ledger.rules import RETENTION_MS
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers import PROVIDERS
+from exporter.providers.base.declared import DeclaredQuery
 from exporter.providers.base.plugin import LabelSettings
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
@@ -141,6 +142,18 @@ class Scene:
             return [each async for each in self.query.read(self.api, request)]
 
         return asyncio.run(every())
+
+    def rebase(self, **changes: Any) -> None:
+        """Poll and read the past under settings that mean something else, an hour later."""
+        assert isinstance(self.query, DeclaredQuery)
+        meaning = {**self.query.spec.meaning, "at": self.clock.now_ms()}
+        spec = replace(self.query.spec, meaning=meaning, **changes)
+        self.query = replace(self.query, spec=spec)
+        self.driver.sync(spec)
+        self.clock.step(HOUR_MS)
+        self.poll()
+        while self.read_slice():
+            pass
 
     def retire(self, hours: int) -> None:
         """Let the oldest hours grow so old that the ledger keeps only their sum."""

@@ -1,21 +1,31 @@
 """What the vendor is asked for before the ledger's past, and what of it is written."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from exporter.errors import BudgetSpent
-from exporter.exposition.backfill.older import OlderBuckets, OlderReader
+from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.source import LedgerPast, PastKind
+from exporter.format import stamp
 from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window
-from exporter.providers.base.plugin import CustomQuery
+from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import CustomQuery, LabelSettings
+from exporter.simulator import SIMULATORS
+from exporter.simulator.traffic import Traffic
 from tests.exposition.backfill import scene
 from tests.exposition.backfill.scene import END_MS, FAMILIES, Scene, samples
+from tests.support.vendors import read
+from tests.support.virtual import START_MS, VirtualClock
 
 RECEIVED = "chatbot_messages_received_total"
 PERIOD = "chatbot_period_messages_received{"
@@ -134,6 +144,47 @@ def test_a_vendor_that_does_not_answer_is_a_problem(lived: Scene, past: LedgerPa
     assert "503" in problem
 
 
+def test_a_count_that_an_answer_lacks_is_a_problem_and_not_zero(
+    lived: Scene, past: LedgerPast
+) -> None:
+    ((key, missing),) = past.missing(Window(lived.floor_ms - DAY_MS, END_MS)).items()
+
+    async def read(_api: ApiClient, request: PollRequest) -> Readings:
+        yield Reading(request.window, kept=frozenset({RECEIVED}))
+
+    buckets = OlderBuckets()
+    reader = OlderReader(lived.clock, lived.transport(), unspent, FAMILIES, buckets)
+    target = replace(lived.target, queries=(CustomQuery(missing.spec, read),))
+    problems = asyncio.run(reader.read([target], {key: missing}))
+    buckets.close()
+
+    since = stamp(missing.window.start_ms)
+    assert problems == [f"promo/hourly: the answer lacks {RECEIVED} from {since} on"]
+
+
+def test_the_one_call_of_a_budget_is_for_hours() -> None:
+    clock = VirtualClock()
+    service = SIMULATORS["xenioo"](clock, Traffic(5, per_hour=2))
+    target = {"name": "promo", "provider": "xenioo"} | service.target(scene.URL)
+    settings = read({"version": 1, "allow_inline_secrets": True, "targets": [target]})
+    rules = LabelSettings(settings.limits, settings.privacy)
+    built = PROVIDERS["xenioo"].build(settings.targets[0], rules)
+    (spec,) = (each.spec for each in built.queries)
+    window = Window(START_MS - 5 * DAY_MS, START_MS - 2 * DAY_MS)
+    room = Room((), lambda: Counter(dict.fromkeys((ALL, TARGET, *FAMILIES), 99)))
+    buckets = OlderBuckets()
+    transport = Transport(httpx.ASGITransport(service))
+    reader = OlderReader(clock, transport, unspent, FAMILIES, buckets)
+
+    problems = asyncio.run(reader.read([built], {spec.key: MissingPast(1, spec, window, room)}))
+
+    oldest_ms = buckets.oldest_ms(1)
+    buckets.close()
+    assert problems == []
+    assert oldest_ms is not None
+    assert oldest_ms - window.start_ms < DAY_MS
+
+
 def test_a_call_budget_is_spent_before_a_vendor_is_asked_and_once(
     lived: Scene, past: LedgerPast
 ) -> None:
@@ -169,6 +220,9 @@ def test_what_the_ledger_has_retired_is_asked_for_whole(tmp_path: Path) -> None:
         assert asked(lived, past, lived.floor_ms) == []
         whole = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
 
+        lived.retire(hours=9)
+        meanwhile = grown([*samples(lived.written(past, [PastKind.COUNTERS]))], "chatbot_")
+
         past.close()
         assert missing.window.end_ms == lived.floor_ms + 6 * HOUR_MS
-        assert known == whole
+        assert known == whole == meanwhile

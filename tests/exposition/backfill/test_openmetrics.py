@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import groupby, pairwise
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from exporter.errors import LedgerError
 from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.dashboards.promtool import needed
-from tests.exposition.backfill.scene import MINUTE_MS, Scene
+from tests.exposition.backfill.scene import MINUTE_MS, Scene, lived
 from tests.support.driver import scratch
 
 STEP_S = 240
@@ -97,6 +99,46 @@ def test_parts_of_the_time_together_are_the_whole(scene: Scene, written: str) ->
     assert sorted(lines(parts[0]) + lines(parts[1])) == lines(written)
     assert lines(parts[0])
     assert lines(parts[1])
+
+
+@pytest.mark.parametrize("start", ["zero", "history"])
+def test_hours_that_are_retired_while_it_is_written_change_no_value(
+    tmp_path: Path, start: str
+) -> None:
+    kinds = [PastKind.COUNTERS, PastKind.PERIODS]
+    with lived(tmp_path, 12, start) as scene, closing(scene.opened()) as past:
+        whole = scene.written(past, kinds)
+        scene.retire(hours=6)
+        later = scene.written(past, kinds)
+
+    lines, known = later.splitlines(), set(whole.splitlines())
+    assert len(lines) < len(known)
+    assert known.issuperset(lines)
+
+
+def test_after_a_new_baseline_counters_begin_with_0_and_end_before_the_first_poll_of_all(
+    tmp_path: Path,
+) -> None:
+    with lived(tmp_path, 12) as scene, closing(scene.opened()) as past:
+        scene.rebase()
+        with pytest.raises(LedgerError, match="promo/hourly: its settings changed meanwhile"):
+            scene.written(past)
+        found = series(scene.backfilled())
+
+    assert found
+    for (name, _), samples in found.items():
+        assert samples[0].value == 0 or not name.endswith("_total")
+        assert instant_ms(samples[-1]) < scene.first_ms
+
+
+def test_after_a_new_baseline_no_history_that_counted_is_written(tmp_path: Path) -> None:
+    with lived(tmp_path, 12, "history") as scene:
+        scene.rebase()
+        kept = series(scene.backfilled())
+        scene.rebase(history=False)
+        dropped = series(scene.backfilled())
+
+    assert kept == dropped == {}  # when they were first scraped is not known
 
 
 @pytest.mark.slow
