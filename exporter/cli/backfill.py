@@ -48,7 +48,7 @@ SCRAPED = ("job", "instance")
 BUILD_INFO = "chatbot_exporter_build_info"
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
-SAMPLES_PER_S = 500_000
+SAMPLES_PER_S = 100_000
 """What a file takes: with it, a dry run says how long."""
 
 
@@ -95,7 +95,7 @@ def _within(since_ms: int, until_ms: int) -> Window:
     "--until",
     "until_ms",
     default=EPOCH,
-    show_default=True,
+    show_default="each query's first poll",
     callback=_instant,
     help="The day after the last one; never later than each query's first poll.",
 )
@@ -166,7 +166,9 @@ def command(
     within = _within(since_ms or 0, newest_ms if until_ms is None else until_ms)
     with fail_on():
         past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
-        what = repr((receiver, name, labels, kinds, step_ms, since_ms, until_ms, past.seams))
+        what = repr(
+            (receiver, web_config, name, labels, kinds, step_ms, since_ms, until_ms, past.seams)
+        )
         to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
         calls = _begin_earlier(past, file, within, clock, dry_run=dry_run)
         families = past.families(kinds)
@@ -206,6 +208,8 @@ class Destination:
 def _to_file(job: Job, output: Path) -> str:
     with _replacing(output) as put:
         written = openmetrics.write(job.families, job.step_ms, job.within, put, job.advance)
+        if not written.samples:
+            raise click.ClickException("nothing is written: no query has a past in this time")
     return f"{output}: {written}"
 
 
@@ -217,13 +221,11 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
             f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
             "chatbot-exporter[remote-write]"
         ) from None
-    receiving = receivers.client(to.web_config, certificates_here())
-    tenant = to.web_config.read_bytes() if to.web_config else b""  # a header may name it
-    digest = hashlib.blake2b(to.what.encode() + tenant, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(to.what.encode(), digest_size=16).hexdigest()
     progress = BackfillProgress(to.ledger, f"remote write {digest}")
 
     async def send() -> str:
-        async with receiving as client:
+        async with receivers.client(to.web_config, certificates_here()) as client:
             protocol = None if to.protocol == "auto" else int(to.protocol)
             sender = remote_write.Sender(to.url, client, clock, protocol)
             await remote_write.send_all(
@@ -371,13 +373,15 @@ def _summary(queries: Sequence[PastQuery], within: Window, since_ms: int | None)
     """Yield what is written of each query; ``since_ms``: from when on vendors were asked."""
     for each in queries:
         known = each.shown
-        yield f"{each.name}: {stamp(known.start_ms)} to {stamp(known.end_ms)}"
+        end_ms = min(known.end_ms, within.end_ms)
+        if end_ms <= known.start_ms:
+            yield f"{each.name}: nothing before {stamp(known.start_ms)} is known"
+            continue
+        yield f"{each.name}: {stamp(known.start_ms)} to {stamp(end_ms)}"
         if since_ms is not None and since_ms < known.start_ms:
             yield f"{each.name}: a gap before that: neither ledger nor vendor has counts of it"
         if each.counted and each.resumed:
             yield f"{each.name}: its settings changed since; what it counted before is not known"
-        if within.end_ms < known.end_ms:
-            yield f"{each.name}: not from {stamp(within.end_ms)} on"
 
 
 def _size(written: Written, calls: int) -> str:

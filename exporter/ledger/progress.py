@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import sqlalchemy as sa
+import stamina
 
 from exporter.errors import LedgerError
 from exporter.ledger import engine
@@ -45,6 +46,8 @@ class BackfillProgress:
         """Begin anew the next time."""
         self._run(lambda tx: tx.execute(sa.delete(backfill).where(self._mine)))
 
+    # A busy exporter may keep the ledger longer than one statement waits.
+    @stamina.retry(on=LedgerError, attempts=5, wait_initial=0.2, wait_max=2.0, timeout=None)
     def _run(self, statement: Callable[[sa.Connection], T]) -> T:
         try:
             with self._engine.begin() as tx:

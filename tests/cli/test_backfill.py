@@ -151,6 +151,19 @@ def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
     assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
 
 
+def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
+    while scene.read_slice():
+        pass
+
+    nothing = ran(scene, "--until", "2026-01-01")
+    parted = ran(scene, "--until", "2026-03-03T00:00:00Z")
+
+    assert (nothing.exit_code, parted.exit_code) == (1, 0)
+    assert "nothing is written: no query has a past in this time" in nothing.output
+    assert "to 2026-03-03 00:00:00 UTC\n" in parted.output
+    assert [path.name for path in scene.folder.glob("past.om*")] == ["past.om"]
+
+
 def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> None:
     while scene.read_slice():
         pass
@@ -164,9 +177,9 @@ def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> N
             self.end_headers()
 
     with answering(Receiving) as port:
-        own = scene.folder / "web.yaml"
         to = ("--remote-write", f"http://127.0.0.1:{port}", "--protocol", "1", *LABELS)
         for tenant in "abab":
+            own = scene.folder / f"{tenant}.yaml"
             own.write_text(f"headers: {{X-Scope-OrgID: {tenant}}}", encoding="utf-8")
             said.append(written(scene, *to, "--web-config", str(own)).output)
 

@@ -28,6 +28,8 @@ VERSION = {1: "0.1.0", 2: "2.0.0"}
 OLD = ("too old", "out of order", "out of bounds", "too far", "too-old", "out-of-order")
 """What receivers call samples that they take no more; Prometheus, Mimir and Thanos."""
 LONGEST_ANSWER = 200
+MARGIN_DAYS = 2
+"""For the time until the window is set, and for that of the run."""
 
 
 class NotAccepted(ExporterError):
@@ -107,29 +109,40 @@ class Sender:
             else:
                 self.sent.requests += 1
                 self.sent.bytes += len(body)
-                if (
-                    answer.status_code != httpx.codes.TOO_MANY_REQUESTS
-                    and not answer.is_server_error
-                ):
+                may_change = answer.is_server_error and not _is_too_old(answer)
+                if not may_change and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
                     return answer
-                problem = f"HTTP {answer.status_code}"
+                problem = _said(answer)
                 asked_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
             if left:
                 await self._clock.sleep(wait_s if asked_s is None else min(asked_s, MOST_ASKED_S))
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
-        raise NotAccepted(f"{problem}, {TRIES} times; run it again to go on from there")
+        raise NotAccepted(
+            f"--remote-write: {problem}, {TRIES} times; run it again to go on from there"
+        )
 
     def _refusal(self, answer: httpx.Response, parts: Sequence[Part]) -> str:
-        said = " ".join(answer.text.split())[:LONGEST_ANSWER]
         oldest_ms = min(part.samples[0][0] for part in parts)
-        if answer.status_code == httpx.codes.BAD_REQUEST and any(w in said.lower() for w in OLD):
-            days = (self._clock.now_ms() - oldest_ms) // DAY_MS + 1
+        if _is_too_old(answer):
+            days = (self._clock.now_ms() - oldest_ms) // DAY_MS + MARGIN_DAYS
             return (
                 f"the receiver takes no samples of {stamp(oldest_ms)}: it needs an out-of-order "
                 f"window of {days}d (Prometheus: storage.tsdb.out_of_order_time_window: {days}d); "
                 "then run it again, it goes on from there"
             )
-        return f"HTTP {answer.status_code}: {said}"
+        return f"--remote-write: {_said(answer)}"
+
+
+def _is_too_old(answer: httpx.Response) -> bool:
+    """Say whether that is why samples were refused; Prometheus says so with 400 or 500."""
+    said = answer.text.lower()
+    refused = answer.is_server_error or answer.status_code == httpx.codes.BAD_REQUEST
+    return refused and any(words in said for words in OLD)
+
+
+def _said(answer: httpx.Response) -> str:
+    text = " ".join(answer.text.split())[:LONGEST_ANSWER]
+    return f"HTTP {answer.status_code}{': ' * bool(text)}{text}"
 
 
 async def send_all(

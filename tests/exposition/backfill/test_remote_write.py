@@ -1,6 +1,7 @@
 """Remote write against receivers that answer by script: what is sent, again, and where it stops."""
 
 import json
+import sqlite3
 import ssl
 import struct
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from typing import Any
 import cramjam
 import httpx
 import pytest
+import sqlalchemy as sa
+import stamina
 
 from exporter.exposition.backfill import remote_write
 from exporter.exposition.backfill.remote_write import WRITTEN, NotAccepted, Sender
@@ -243,21 +246,29 @@ def test_another_4xx_ends_it_at_once(scene: Scene, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["out of order sample", "out of bounds", "the sample is too old (err-mimir-…)"]
+    ("status", "said"),
+    [
+        (400, "out of order sample"),
+        (400, "out of bounds"),
+        (400, "the sample is too old (err-mimir-…)"),
+        (500, "too old sample"),
+    ],
 )
 def test_a_receiver_that_takes_no_old_samples_is_told_apart_with_the_window_it_needs(
-    scene: Scene, said: str
+    scene: Scene, status: int, said: str
 ) -> None:
-    receiver = Receiver(lambda _number: httpx.Response(400, text=said))
+    receiver = Receiver(lambda _number: httpx.Response(status, text=said))
 
-    with pytest.raises(NotAccepted, match=r"out_of_order_time_window: 2d"):
+    with pytest.raises(NotAccepted, match=r"out_of_order_time_window: 3d"):
         sent(scene, receiver, 1)
+
+    assert len(receiver.requests) == 1
 
 
 def test_a_receiver_that_is_down_ends_it_after_some_tries(scene: Scene) -> None:
-    receiver = Receiver(lambda _number: httpx.Response(503))
+    receiver = Receiver(lambda _number: httpx.Response(503, text="no leader"))
 
-    with pytest.raises(NotAccepted, match="HTTP 503, 8 times; run it again to go on"):
+    with pytest.raises(NotAccepted, match="HTTP 503: no leader, 8 times; run it again to go on"):
         sent(scene, receiver)
 
     assert len(receiver.requests) == remote_write.TRIES
@@ -360,3 +371,19 @@ def test_on_a_later_day_counters_have_the_same_values_and_go_on(
     assert second.taken.items() < first.taken.items()
     assert cut.taken.items() <= first.taken.items()
     assert max(first.taken.values()) in second.taken.values()
+
+
+def test_progress_waits_for_an_exporter_that_is_busy(scene: Scene) -> None:
+    progress = BackfillProgress(scene.driver.url, "busy")
+    refusals = [sqlite3.OperationalError("database is locked")] * 3
+
+    @sa.event.listens_for(progress._engine, "before_cursor_execute")
+    def locked(*_given: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    with stamina.set_testing(testing=True, attempts=5):
+        progress.note("here")
+
+    assert (progress.read(), refusals) == ("here", [])
+    progress.close()
