@@ -41,7 +41,7 @@ from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.contract import ReloadResult, Sources
+from exporter.web.contract import Sources
 from exporter.web.watched import Watched
 
 log = structlog.get_logger(__name__)
@@ -153,7 +153,7 @@ class App:
         host, _, _port = self._settings.web.listen.rpartition(":")
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
-    def reloadable(self, reload: Callable[[], Awaitable[ReloadResult]]) -> Sources:
+    def reloadable(self, reload: Callable[[], Awaitable[tuple[str, ...]]]) -> Sources:
         """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
         return replace(self.sources, reload=reload)
 
@@ -248,8 +248,8 @@ class App:
         """Let ``run`` return."""
         self._stop.set()
 
-    async def reload(self, load: Load) -> ReloadResult:
-        """Put what ``load`` returns in force, or keep the old settings and report why.
+    async def reload(self, load: Load) -> tuple[str, ...]:
+        """Put what ``load`` returns in force, or keep the old settings and return why.
 
         Unchanged targets keep schedule, budget, circuit and counters; open circuits of changed
         targets are closed. Once the settings are in force, a later failure does not undo them: it
@@ -258,7 +258,7 @@ class App:
         async with self._reloading:
             return await self._reload(load)
 
-    async def _reload(self, load: Load) -> ReloadResult:
+    async def _reload(self, load: Load) -> tuple[str, ...]:
         before = {each.name: each for each in self._settings.targets}
         try:
             async with asyncio.timeout(READ_FILES_S):
@@ -269,7 +269,7 @@ class App:
             self._loaded = replace(self._loaded, refused_ms=self._environment.clock.now_ms())
             errors = tuple(str(error).splitlines()) or (UNREADABLE,)
             log.warning("settings refused", error="; ".join(errors))
-            return ReloadResult(errors)
+            return errors
         log.info("settings reloaded", digest=digest, targets=len(settings.targets))
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
         with suppress(LedgerError):
@@ -278,7 +278,7 @@ class App:
             close = functools.partial(self._ledger.close_circuits, changed)
             await self._environment.offload(close)
         self._poller.wake()
-        return ReloadResult()
+        return ()
 
     def _poll_ended(self, ended: PollResult) -> None:
         self._recent.note(ended)
@@ -442,14 +442,14 @@ def _stop_on_signals(app: App) -> None:
         loop.add_signal_handler(number, app.stop)
 
 
-def _reloading(app: App, load: Load) -> Callable[[], Awaitable[ReloadResult]]:
+def _reloading(app: App, load: Load) -> Callable[[], Awaitable[tuple[str, ...]]]:
     """Return a reload for the web thread, done on this loop; SIGHUP starts one too."""
     loop = asyncio.get_running_loop()
 
-    def on_request() -> Awaitable[ReloadResult]:
+    def on_request() -> Awaitable[tuple[str, ...]]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(app.reload(load), loop))
 
-    reloads: set[asyncio.Task[ReloadResult]] = set()
+    reloads: set[asyncio.Task[tuple[str, ...]]] = set()
 
     def on_hangup() -> None:
         task = loop.create_task(app.reload(load))

@@ -13,7 +13,7 @@ import queue
 import re
 import sys
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
@@ -32,8 +32,6 @@ FRAMES = 12
 LINES_QUEUED = 10_000
 DRAIN_S = 1.0
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ,.'_-]*", re.ASCII)
-
-EventDict = MutableMapping[str, Any]
 
 
 class Redactor:
@@ -64,10 +62,7 @@ class Redactor:
 REDACTOR = Redactor()
 """The process's own: secrets are registered where they are read."""
 
-
-def hide(secret: str) -> str:
-    """Keep ``secret`` out of every log line of this process; return it."""
-    return REDACTOR.hide(secret)
+hide = REDACTOR.hide
 
 
 def configure_logs(
@@ -90,7 +85,7 @@ def configure_logs(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _tell_exception,
+            structlog.processors.ExceptionRenderer(lambda raised: describe_exception(raised[1])),
             renderer,
             _redact,
         ],
@@ -180,18 +175,8 @@ class _Foreign(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         words = _PLAIN.match(record.msg) if isinstance(record.msg, str) else None
         event = words[0].strip() if words else "a library has logged"
-        error = record.exc_info[1] if record.exc_info else None
-        fields = {"exc_info": error} if error is not None else {}
-        structlog.get_logger().log(record.levelno, event, logger=record.name, **fields)
-
-
-def _tell_exception(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    error = event.pop("exc_info", None)
-    if error is True:
-        error = sys.exc_info()[1]
-    if isinstance(error, BaseException):
-        event["exception"] = describe_exception(error)
-    return event
+        log = structlog.get_logger()
+        log.log(record.levelno, event, logger=record.name, exc_info=record.exc_info)
 
 
 def _redact(_logger: Any, _method: str, line: Any) -> str:

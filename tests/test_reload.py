@@ -103,7 +103,7 @@ class Reload:
             self.status = self.app.status()
             self.app.stop()
             await self.app.run()
-            return result.errors
+            return result
 
         return run_virtual(main(), self.clock)
 
@@ -181,11 +181,11 @@ def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_b
     async def main() -> None:
         await app.open()
         counts.add({gone: 1, live: 1})
-        assert not (await app.reload(lambda: (reload.targets(xenioo=None), ""))).errors
+        assert not await app.reload(lambda: (reload.targets(xenioo=None), ""))
         counts.add({gone: 1})  # by a poll that was under way
         assert "xenioo" not in counts.counts
         assert counts.counts["flowxo"][live] == 3
-        assert not (await app.reload(lambda: (reload.targets(), ""))).errors
+        assert not await app.reload(lambda: (reload.targets(), ""))
         assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
         app.stop()
         await app.run()

@@ -24,7 +24,6 @@ from exporter.explain.agreement import Agreement, ComparedDay, Comparer, LedgerS
 from exporter.format import columns, number
 from exporter.http_client.detached import ResolvingLoop
 from exporter.http_client.transport import Transport
-from exporter.model.query import Budget
 from exporter.status import days_equal
 
 _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
@@ -57,12 +56,7 @@ def command(
     if not targets:
         raise click.BadParameter("no target of this name", param_hint="--target")
     clock = SystemClock()
-    take = taking(settings.ledger.url, clock)
-
-    async def spend(budget: Budget | None) -> None:
-        if budget is not None:
-            await take(budget)
-
+    spend = taking(settings.ledger.url, clock)
     with fail_on():
         check_proxies(settings)
         network = Transport(certificates=certificates_here())

@@ -38,7 +38,7 @@ from exporter.format import span, stamp
 from exporter.http_client.detached import ResolvingLoop
 from exporter.http_client.transport import Transport
 from exporter.ledger.progress import BackfillProgress
-from exporter.model.query import Budget, QueryKey
+from exporter.model.query import QueryKey
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.times import parse_instant
@@ -316,12 +316,7 @@ def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> 
     settings = read_settings(file)
     check_proxies(settings)
     targets = [each for each in targets_of(settings) if each.name in {name for name, _ in missing}]
-    take, buckets = taking(settings.ledger.url, clock), OlderBuckets()
-
-    async def spend(budget: Budget | None) -> None:
-        if budget is not None:
-            await take(budget)
-
+    spend, buckets = taking(settings.ledger.url, clock), OlderBuckets()
     families = catalogue.families(PROVIDERS, settings.targets)
     network = Transport(certificates=certificates_here())
     reader = OlderReader(clock, network, spend, families, buckets)

@@ -5,9 +5,10 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,6 @@ ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATION
 """What is polled most often; all of it would leave no time for reading history."""
 ZERO_HOLD_MS = 5_000
 BUDGET_PERIOD_MS = 3_000  # the second call asks for the day: the third, after 7 s, shows growth
-LOOKBACK = {"lookback": "6h"}
-"""Shorter than usual: nothing changes later here, and polls come every few seconds."""
 EVENTS = {
     "handover": "handovers",
     "not_understood": "fallbacks",
@@ -124,7 +123,7 @@ async def _demo(
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     started = [asyncio.wrap_future(_simulate(*each)) for each in services.items()]
     targets = {
-        name: services[name].target(url) | LOOKBACK | OWN.get(name, {})
+        name: services[name].target(url) | OWN.get(name, {})
         for ready in started
         for name, url in (await ready).items()
     }
@@ -163,7 +162,8 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
         "version": 1,
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder.absolute()}/ledger.db"},
-        "defaults": {"lookback": "6h"},  # what is polled every few seconds leaves time for history
+        # Nothing changes later here, and what is polled every few seconds leaves time for history.
+        "defaults": {"lookback": "6h"},
         "targets": [
             {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
             for name, keys in targets.items()
@@ -177,15 +177,12 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
 
 def hurried(kinds: Mapping[str, Provider]) -> dict[str, Provider]:
     """Return ``kinds`` whose queries are polled every few seconds, budgets included."""
-    return {name: replace(kind, queries=_hurry(kind)) for name, kind in kinds.items()}
+    return {name: replace(kind, queries=partial(_hurried, kind)) for name, kind in kinds.items()}
 
 
-def _hurry(provider: Provider) -> Callable[[Any, LabelSettings], Iterator[Query]]:
-    def queries(options: Any, settings: LabelSettings) -> Iterator[Query]:
-        for query in provider.queries(options, settings):
-            yield CustomQuery(_faster(query.spec), query.read)
-
-    return queries
+def _hurried(kind: Provider, options: Any, settings: LabelSettings) -> Iterator[Query]:
+    for query in kind.queries(options, settings):
+        yield CustomQuery(_faster(query.spec), query.read)
 
 
 def _faster(spec: QuerySpec) -> QuerySpec:

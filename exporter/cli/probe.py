@@ -1,11 +1,12 @@
 """``check-config --probe``: one real read of each project or bot, and the outcome as text."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
@@ -21,8 +22,8 @@ from exporter.providers.base.plugin import Query, Target
 DEADLINE_S = 90.0
 GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
 
-Take = Callable[[Budget], Awaitable[None]]
-"""Takes one call from a budget; raises ``BudgetSpent`` where there is none to take."""
+Take = Callable[[Budget | None], Coroutine[Any, Any, None]]
+"""Takes one call from a budget, if any; raises ``BudgetSpent`` where there is none to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,9 @@ def taking(url: str, clock: Clock) -> Take:
     Where there is no ledger yet, there is no call: an exporter could not know of it.
     """
 
-    async def take(budget: Budget) -> None:
+    async def take(budget: Budget | None) -> None:
+        if budget is None:
+            return
         if not _is_there(url):
             raise BudgetSpent("there is no ledger yet to note the account's one call in")
         if wait_ms := take_at(url, budget, clock):
@@ -177,13 +180,8 @@ def _first_request(query: Query, clock: Clock, take: Take) -> PollRequest:
     return PollRequest(
         window=Window(floor_to(now_ms, step_ms), ceil_to(now_ms + 1, step_ms)),
         now_ms=now_ms,
-        spend=partial(_spend, query.spec.budget, take),
+        spend=partial(take, query.spec.budget),
     )
-
-
-async def _spend(budget: Budget | None, take: Take) -> None:
-    if budget is not None:
-        await take(budget)
 
 
 def _failed(query: Query, error: ProviderError) -> Outcome:

@@ -58,25 +58,18 @@ def command(
     """
     configure_logs(level, log_format)
     settings = read_settings(file)
-    with fail_on():
-        check_proxies(settings)
-    with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-        runner.run(_run(serve, settings, file, listen or settings.web.listen, web_config))
-
-
-async def _run(
-    serve: Serve, settings: Settings, file: str, listen: str, web_config: Path | None
-) -> None:
     request = ServeRequest(
         settings=settings,
         digest=_digest(file),
-        listen=listen,
+        listen=listen or settings.web.listen,
         providers=PROVIDERS,
         load=partial(_load_again, file, settings),
         web_config=web_config,
         started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
     )
-    await serve(request)
+    with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        check_proxies(settings)
+        runner.run(serve(request))
     log.info("stopped")
 
 

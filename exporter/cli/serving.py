@@ -1,10 +1,10 @@
 """What ``run`` and ``demo`` ask of the composition root, and the progress they show meanwhile."""
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -40,7 +40,7 @@ class ServeRequest:
     grace_s: float | None = None
 
 
-Serve: TypeAlias = Callable[[ServeRequest], Awaitable[None]]
+Serve: TypeAlias = Callable[[ServeRequest], Coroutine[Any, Any, None]]
 """Serves until a signal; raises ``LedgerError``, ``ListenError`` and ``SettingsError`` at start."""
 
 

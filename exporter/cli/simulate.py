@@ -55,7 +55,7 @@ async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str
     Raises ``OSError`` where the port is taken.
     """
     service = VENDORS[provider](SystemClock(), Traffic(seed, per_hour=PER_HOUR))
-    service.remember = 0
+    service.keeps_log = False
     async with serving({provider: service}, {provider: port}) as urls:
         yield settings_text(service.target(urls[provider]), provider)
 

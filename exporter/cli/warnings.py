@@ -22,9 +22,7 @@ def warnings(
 ) -> list[SettingsProblem]:
     """Return what to warn of in ``file``, by position, then in the files that its targets name.
 
-    ``targets`` are those of ``settings``.
-
-    ``keys``: whether the targets' secrets can be read.
+    ``targets`` are those of ``settings``; ``keys``: whether their secrets can be read.
     """
     source = read(read_regular(file, SETTINGS_BYTES), file)
     found = [

@@ -8,7 +8,14 @@ from collections.abc import Callable
 
 from exporter.clock import Clock
 from exporter.simulator import chatlayer, flowxo, inkeep, voiceflow, xenioo
-from exporter.simulator.manifests import MANIFEST_SIMULATORS
+from exporter.simulator.manifests import (
+    anthropic,
+    botpress,
+    chatwoot,
+    elevenlabs,
+    intercom,
+    openai,
+)
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
@@ -21,5 +28,14 @@ SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
 }
 """Those with a provider of their own, by its name."""
 
+MANIFEST_SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
+    "anthropic": anthropic.build,
+    "botpress": botpress.build,
+    "chatwoot": chatwoot.build,
+    "elevenlabs": elevenlabs.build,
+    "intercom": intercom.build,
+    "openai": openai.build,
+}
+"""Those whose APIs shipped manifests read, by the manifest's name."""
+
 VENDORS = {**SIMULATORS, **MANIFEST_SIMULATORS}
-"""All, also those that shipped manifests read, by the manifest's name."""

@@ -8,8 +8,7 @@ from typing import Any
 from exporter.clock import Clock
 from exporter.simulator import chatlayer_answers as answers
 from exporter.simulator.chatlayer_answers import BOT, TEAM, VERSIONS, EventQuery, SeriesQuery
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import HOUR_MS, stamp
 from exporter.simulator.traffic import Traffic
 
@@ -39,7 +38,7 @@ def build(clock: Clock, traffic: Traffic) -> Service:
         return Answer(answers.formatted(answer.payload, call.faults), answer.rows)
 
     bot, team = "/v1/bots/{bot}", "/v1/teams/{team}"
-    routes: dict[tuple[str, str], Answering] = {
+    answers_of: dict[tuple[str, str], Answering] = {
         ("GET", f"{bot}/events/stream"): _events,
         ("POST", f"{bot}/events/stream"): _events,
         ("GET", f"{team}/events"): _events,
@@ -53,11 +52,8 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[
-            Route(method, path, partial(answered, answering))
-            for (method, path), answering in routes.items()
-        ],
-        faults=Faults(MODES),
+        routes={route: partial(answered, each) for route, each in answers_of.items()},
+        modes=MODES,
         secrets=[TOKEN, key],
         authorization=f"Basic {key}",
         error=answers.error_body,

@@ -24,7 +24,6 @@ ONE_LATE_OF = 50
 USER = "user"
 LATEST_MS = 10 * 60_000
 """How late the late ones are, at most."""
-ACTIVE_HOURS = 30 * 24
 GREETINGS = (Kind.NEW_USER, Kind.RETURNING_USER)
 _Values = tuple[str, ...]
 _Attributes = tuple[tuple[str, str], ...]
@@ -59,8 +58,6 @@ class Crowd:
         self._contexts = lru_cache(maxsize=200)(self._contexts_of)
         self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
         self._sums = lru_cache(maxsize=500)(self._sums_of)
-        self._active: Counter[str] = Counter()
-        self._active_until = 0
 
     def records(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
         """Yield what happened in an hour."""
@@ -81,26 +78,6 @@ class Crowd:
             user = contexts[index][USER]
             totals[tuple(user if value is USER else value for value in values)] += often * total
         return totals
-
-    def active_users(self, hour: int) -> int:
-        """Return how many users were active in the 30 days before an hour."""
-        if not 0 <= hour - self._active_until <= ACTIVE_HOURS:
-            self._active = Counter(
-                user for each in range(hour - ACTIVE_HOURS, hour) for user in self._users(each)
-            )
-            self._active_until = hour
-        for each in range(self._active_until, hour):
-            self._active.update(self._users(each))
-            for user in self._users(each - ACTIVE_HOURS):
-                self._active[user] -= 1
-                if not self._active[user]:
-                    del self._active[user]
-        self._active_until = hour
-        return len(self._active)
-
-    def known_users(self, hour: int) -> int:
-        """Return how many users there had been before an hour."""
-        return known_users(hour, SIZE)
 
     def _often_of(self, hour: int) -> int:
         """Return how often each conversation takes place in an hour."""
@@ -158,9 +135,6 @@ class Crowd:
 
     def _new_users(self, hour: int) -> int:
         return known_users(hour + 1, SIZE) - known_users(hour, SIZE)
-
-    def _users(self, hour: int) -> set[str]:
-        return {context["user"] for context in self._contexts(hour)}
 
     def _contexts_of(self, hour: int) -> list[Mapping[str, str]]:
         rng = random.Random(f"{self._seed}/{hour}/users")  # noqa: S311 - scripted traffic

@@ -9,8 +9,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import FLOWS, Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Rows, Service
 from exporter.simulator.times import HOUR_MS, Instant, milliseconds, stamp
 from exporter.simulator.traffic import Traffic, Window
 
@@ -92,12 +91,12 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[
-            Route("GET", "/api/insights", insights),
-            Route("GET", "/api/insights/top_messages", top_messages),
-            Route("GET", "/api/insights/top_flows", top_flows),
-        ],
-        faults=Faults(MODES),
+        routes={
+            ("GET", "/api/insights"): insights,
+            ("GET", "/api/insights/top_messages"): top_messages,
+            ("GET", "/api/insights/top_flows"): top_flows,
+        },
+        modes=MODES,
         secrets=[KEY],
         authorization=f"Bearer {KEY}",
         target=lambda url: {

@@ -13,9 +13,8 @@ from typing import Any
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.faults import Faults
 from exporter.simulator.inkeep_query import GroupQuery, WeightedRow, run
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import HourlySums, Traffic, Window
 
@@ -109,11 +108,11 @@ def rows_of(view: str, traffic: Traffic, extent: Extent) -> Iterator[WeightedRow
 
 
 def _events(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
-    labels = ("event", "entity", "rating", "escalation")
+    labels = ("event", "rating", "escalation")
     for kind, usual in SHAPES.items():
         for one in _occurrences(traffic, kind, extent, *labels):
             name = one.get("event")
-            shapes = (EventShape(one.get("entity") or "conversation", (name,)),) if name else usual
+            shapes = (EventShape("conversation", (name,)),) if name else usual
             for shape in shapes:
                 for event in shape.names if shape.when(one) else ():
                     row = _row(one, "createdAt", eventType=shape.entity, type=event)
@@ -226,8 +225,8 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("POST", f"/query/{view}", partial(answer, view)) for view in INSTANTS],
-        faults=Faults(MODES),
+        routes={("POST", f"/query/{view}"): partial(answer, view) for view in INSTANTS},
+        modes=MODES,
         secrets=[KEY, WRITE_ONLY_KEY],
         error=problem,
         error_type="application/problem+json",

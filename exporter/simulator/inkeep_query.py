@@ -101,7 +101,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     """A column of the result to sort by."""
 
     field: str
-    direction: Literal["asc", "desc"]
+    direction: Literal["asc"]
 
 
 class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -177,8 +177,5 @@ def run(query: GroupQuery, table: Sequence[WeightedRow]) -> list[dict[str, Any]]
         for values, rows in groups.items()
     ]
     for order in reversed(query.order_by):
-        found.sort(
-            key=lambda row: (row[order.field] is not None, row[order.field] or ""),
-            reverse=order.direction == "desc",
-        )
+        found.sort(key=lambda row: row[order.field])
     return found

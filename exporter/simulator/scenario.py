@@ -66,7 +66,7 @@ def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Ser
             )
             traffic.retract(spam, now_ms + RETRACTED_AFTER_MS)
         found[name] = builders[name](clock, traffic)
-        found[name].remember = 0  # it may run for days; its request log would grow with it
+        found[name].keeps_log = False  # it may run for days; its request log would grow with it
     return found
 
 

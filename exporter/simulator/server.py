@@ -7,9 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from itertools import count
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -34,16 +32,14 @@ HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></ht
 class Call:
     """One request as a handler sees it.
 
-    ``number`` counts from 1; ``path`` is decoded, ``raw_path`` as sent; ``params`` the query string,
-    of a repeated name the last value, and ``lists`` all of them; ``body`` the decoded JSON, ``None``
-    where there is none; ``segments`` the values of the route's ``{names}``.
+    ``path`` is decoded; ``params`` the query string, of a repeated name the last value, and
+    ``lists`` all of them; ``body`` the decoded JSON, ``None`` where there is none; ``segments`` the
+    values of the route's ``{names}``.
     """
 
-    number: int
     now_ms: int
     method: str
     path: str
-    raw_path: str
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
@@ -120,15 +116,8 @@ class LoggedRequest:
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """``path`` is in Starlette's spelling: ``/v1/bots/{bot}/events``, ``{rest:path}``."""
-
-    method: str
-    path: str
-    handler: Handler
+Routes = Mapping[tuple[str, str], Handler]
+"""By method and path, in Starlette's spelling: ``/v1/bots/{bot}/events``, ``{rest:path}``."""
 
 
 def plain_error(status: int, reason: str) -> Any:
@@ -139,7 +128,8 @@ def plain_error(status: int, reason: str) -> Any:
 class Service:
     """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
-    Set ``remember`` to keep only that many of the latest requests, where it runs for long.
+    ``modes`` are the faults that it has beside the general ones.
+    Set ``keeps_log`` to False where it runs for long.
     ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets inline, when
     the service is reached at ``url``. A request whose header ``key_header`` is not ``authorization``
     is refused with 401; without one the handlers check it. The instance is the ASGI app.
@@ -150,10 +140,10 @@ class Service:
         *,
         clock: Clock,
         traffic: Traffic,
-        routes: Sequence[Route],
-        faults: Faults,
+        routes: Routes,
         secrets: Sequence[str],
         target: Callable[[str], dict[str, Any]],
+        modes: frozenset[str] = frozenset(),
         authorization: str | None = None,
         key_header: str = "authorization",
         error: ErrorBody = plain_error,
@@ -161,17 +151,18 @@ class Service:
     ) -> None:
         self.clock = clock
         self.traffic = traffic
-        self.faults = faults
+        self.faults = Faults(modes)
         self.requests: list[LoggedRequest] = []
-        self.remember: int | None = None
+        self.keeps_log = True
         self.target = target
-        self._routes = [(compile_path(route.path), route) for route in routes]
+        self._routes = [
+            (method, compile_path(path)[0], handler) for (method, path), handler in routes.items()
+        ]
         self._secrets = sorted(secrets, key=len, reverse=True)
         self._authorization = authorization
         self._key_header = key_header
         self._error = error
         self._error_type = error_type
-        self._numbers = count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -184,7 +175,8 @@ class Service:
             await _send(send, answer, call.faults)
             status = answer.status
         finally:
-            self._log(call, status, answer.rows)
+            if self.keeps_log:
+                self._log(call, status, answer.rows)
 
     def writes(self) -> list[str]:
         """Return the requests, as ``METHOD /path``, that no route takes: the routes only read."""
@@ -192,19 +184,15 @@ class Service:
             f"{seen.method} {seen.path}"
             for seen in self.requests
             if not any(
-                seen.method == route.method and regex.match(seen.path)
-                for (regex, _, _), route in self._routes
+                seen.method == method and path.match(seen.path) for method, path, _ in self._routes
             )
         ]
 
     async def _read(self, request: Request) -> Call:
-        raw = request.scope.get("raw_path") or quote(request.url.path).encode()
         call = Call(
-            number=next(self._numbers),
             now_ms=self.clock.now_ms(),
             method=request.method,
             path=request.scope["path"],
-            raw_path=raw.decode("latin-1"),
             params=dict(request.query_params),
             lists={name: request.query_params.getlist(name) for name in request.query_params},
             headers=request.headers,
@@ -224,13 +212,13 @@ class Service:
 
     async def _handle(self, call: Call) -> Answer:
         known = False
-        for (regex, _, _), route in self._routes:
-            if match := regex.match(call.path):
+        for method, path, handler in self._routes:
+            if match := path.match(call.path):
                 known = True
-                if route.method == call.method:
+                if method == call.method:
                     if self._authorization not in (None, call.headers.get(self._key_header)):
                         raise Refusal(401)
-                    return await route.handler(replace(call, segments=match.groupdict()))
+                    return await handler(replace(call, segments=match.groupdict()))
         raise Refusal(405 if known else 404)
 
     async def _instead(self, name: str, call: Call) -> Answer:
@@ -283,8 +271,6 @@ class Service:
                 faults=frozenset(call.faults),
             )
         )
-        if self.remember is not None:
-            del self.requests[: len(self.requests) - self.remember]
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -327,11 +313,10 @@ async def serving(
     urls = {}
     async with AsyncExitStack() as running:
         for name, service in services.items():
-            listener = running.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            address = ("127.0.0.1", (ports or {}).get(name, 0))
+            listener = running.enter_context(socket.create_server(address))
             # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listener.bind(("127.0.0.1", (ports or {}).get(name, 0)))
             await running.enter_async_context(_running(service, listener))
             urls[name] = f"http://127.0.0.1:{listener.getsockname()[1]}"
         yield urls

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 
 from exporter.simulator.conversations import (
     LATEST_MS,
@@ -12,13 +13,12 @@ from exporter.simulator.conversations import (
     known_users,
     occurrences_of,
 )
-from exporter.simulator.crowd import Crowd
+from exporter.simulator.crowd import SIZE, Crowd
 from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]
 """A half-open range of UTC milliseconds."""
 
-ACTIVE_KINDS = (Kind.CONVERSATION_STARTED, Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT)
 ACTIVE_MS = 30 * DAY_MS
 HourlySums = Counter[tuple[int, *tuple[str, ...]]]
 """Sums by start of the hour and attribute values."""
@@ -48,14 +48,14 @@ class Traffic:
         self._seed = seed
         self._crowd = crowd
         self._latest_ms = LATEST_MS if crowd is None else crowd.latest_ms
-        self._per_hour = per_hour
+        self._generates = seed is not None or crowd is not None
+        self._per_hour = per_hour if crowd is None else SIZE
         self._late_share = late_share
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._changed_hours: set[int] = set()
         self._numbers = 0
         self._settled_totals = lru_cache(maxsize=40_000)(self._totals)
-        self._settled_active = lru_cache(maxsize=500)(self._count_active)
 
     def add(
         self,
@@ -91,11 +91,11 @@ class Traffic:
         start_ms, end_ms = window
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
-        near = [self._scripted(kind, first, last)]
+        scripted = self._scripted(kind, first, last)
         if self._crowd is not None:  # of what is hidden yet, nothing is made
             last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
-        near.append(self._generated(kind, first - 1, last))  # a conversation may cross the hour
-        for occurrence in (one for records in near for one in records):
+        generated = self._generated(kind, first - 1, last)  # a conversation may cross the hour
+        for occurrence in chain(scripted, generated):
             if (
                 start_ms <= occurrence.at_ms < end_ms
                 and self._shows(occurrence, as_of_ms)
@@ -121,7 +121,7 @@ class Traffic:
         wanted = tuple(sorted(attributes.items()))
         sums: HourlySums = Counter()
         hours: Iterable[int] = range(start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
-        if self._seed is None and self._crowd is None:
+        if not self._generates:
             hours = sorted(self._added.keys() & set(hours))
         for hour_ms in (hour * HOUR_MS for hour in hours):
             part = (max(hour_ms, start_ms), min(hour_ms + HOUR_MS, end_ms))
@@ -138,25 +138,18 @@ class Traffic:
         return sums
 
     def active_users(self, end_ms: int, as_of_ms: int) -> int:
-        """Return how many users were active in the 30 days before ``end_ms``.
+        """Return a level of 30 days: the users who were new in those before ``end_ms``.
 
-        A scripted user is active by a conversation or a message, a generated one by the start of
-        a conversation.
+        Those who came back would have to be counted in a replay of the 30 days.
         """
-        if self._crowd is not None:
-            return self._crowd.active_users(end_ms // HOUR_MS)
-        settled_ms = end_ms + LATEST_MS
-        if self._added or as_of_ms < settled_ms:
-            return self._count_active(end_ms, as_of_ms)
-        return self._settled_active(end_ms, settled_ms)
+        before = self.known_users(end_ms - ACTIVE_MS, as_of_ms)
+        return self.known_users(end_ms, as_of_ms) - before
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
         long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
         last = -(-end_ms // HOUR_MS)
-        base = 0 if self._seed is None else known_users(long_ago, self._per_hour)
-        if self._crowd is not None:
-            base = self._crowd.known_users(long_ago)
+        base = known_users(long_ago, self._per_hour) if self._generates else 0
         generated = self._generated(Kind.NEW_USER, long_ago, last)
         scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
@@ -170,16 +163,6 @@ class Traffic:
         for one in self.records(kind, window, as_of_ms, **dict(wanted)):
             totals[tuple(one.get(name) for name in by)] += one.amount
         return totals
-
-    def _count_active(self, end_ms: int, as_of_ms: int) -> int:
-        start_ms = end_ms - ACTIVE_MS
-        users = {
-            one.get("user")
-            for kind in ACTIVE_KINDS
-            for one in self._scripted(kind, start_ms // HOUR_MS, -(-end_ms // HOUR_MS))
-            if start_ms <= one.at_ms < end_ms and self._shows(one, as_of_ms)
-        }
-        return len(users.union(*self._generated_users((start_ms, end_ms), as_of_ms)))
 
     def _shows(self, occurrence: Occurrence, as_of_ms: int) -> bool:
         gone_ms = self._gone.get(occurrence.id) if self._gone else None
@@ -198,25 +181,6 @@ class Traffic:
                 found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
                 yield from found.get(kind, ())
 
-    def _generated_users(self, window: Window, as_of_ms: int) -> Iterator[Iterable[str]]:
-        if self._seed is None:
-            return
-        start_ms, end_ms = window
-        for hour in range(start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)):
-            begin_ms, finish_ms = hour * HOUR_MS, (hour + 1) * HOUR_MS
-            traits = self._seed, hour, self._per_hour, self._late_share
-            if start_ms <= begin_ms and finish_ms <= min(end_ms, as_of_ms - LATEST_MS):
-                yield _users(*traits)  # settled: every conversation shows
-            else:
-                yield {
-                    one.user
-                    for one in _starts(*traits)
-                    if start_ms <= one.at_ms < end_ms and one.visible_ms <= as_of_ms
-                }
-
-
-_starts = lru_cache(maxsize=200)(conversation_starts)
-
 
 # More hours than the week that queries read one after another: with fewer, none finds any of them.
 @lru_cache(maxsize=200)
@@ -224,12 +188,7 @@ def _occurrences(
     seed: int, hour: int, per_hour: float, late_share: float
 ) -> Mapping[Kind, list[Occurrence]]:
     found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-    for start in _starts(seed, hour, per_hour, late_share):
+    for start in conversation_starts(seed, hour, per_hour, late_share):
         for occurrence in occurrences_of(start, late_share):
             found[occurrence.kind].append(occurrence)
     return dict(found)
-
-
-@lru_cache(maxsize=2_000)
-def _users(seed: int, hour: int, per_hour: float, late_share: float) -> frozenset[str]:
-    return frozenset(start.user for start in _starts(seed, hour, per_hour, late_share))

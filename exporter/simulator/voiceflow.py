@@ -11,8 +11,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import FUNCTIONS, TOOLS, Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import HOUR_MS, Instant, milliseconds, stamp
 from exporter.simulator.traffic import Traffic, Window
 
@@ -210,8 +209,8 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("POST", "/v2/query/usage", usage)],
-        faults=Faults(MODES),
+        routes={("POST", "/v2/query/usage"): usage},
+        modes=MODES,
         secrets=[KEY],
         authorization=KEY,
         error=error_body,

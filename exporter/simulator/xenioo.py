@@ -12,8 +12,7 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
 
@@ -329,11 +328,11 @@ def build(clock: Clock, traffic: Traffic, *, period_ms: int = HOUR_MS) -> Servic
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[
-            Route("POST", "/authorization/integration", account.authorize),
-            Route("GET", path, account.statistics),
-        ],
-        faults=Faults(MODES),
+        routes={
+            ("POST", "/authorization/integration"): account.authorize,
+            ("GET", path): account.statistics,
+        },
+        modes=MODES,
         secrets=[ACCOUNT_KEY, *(bot.key for bot in BOTS)],
         target=lambda url: {
             "provider": "xenioo",

@@ -30,8 +30,7 @@ VERIFY_S = 2.0
 """How long a scrape waits for what other replicas have committed."""
 
 CLOCK = SystemClock()
-
-Endpoint = Callable[[Request], Awaitable[ASGIApp]]
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock = CLOCK) -> ASGIApp:
@@ -39,19 +38,19 @@ def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock 
 
     ``access`` is asked at each request for the users and headers in force.
     """
+    served = Endpoints(sources)
     routes = {
-        "/": _page(sources),
-        "/metrics": _metrics(sources),
-        "/-/healthy": _healthy(sources),
-        "/-/ready": _ready(sources),
-        "/api/v1/status": _status(sources),
+        "/": served.status_page,
+        "/metrics": served.metrics,
+        "/-/healthy": served.healthy,
+        "/-/ready": served.ready,
+        "/api/v1/status": served.status,
+        "/explain": explain.endpoint(sources.explain, sources.families),
     }
-    if sources.explain is not None:
-        routes["/explain"] = explain.endpoint(sources.explain, sources.families)
     app = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()),
-            Route("/-/reload", _reload(sources), methods=["POST"]),
+            Route("/-/reload", served.reload, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _refusal, Exception: _crash},
     )
@@ -76,8 +75,14 @@ class Parts:
             await CLOCK.sleep(0)  # in which the loop learns that a client has hung up
 
 
-def _metrics(sources: Sources) -> Endpoint:
-    async def metrics(request: Request) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """What answers each path from ``sources``."""
+
+    sources: Sources
+
+    async def metrics(self, request: Request) -> ASGIApp:
+        """Answer a scrape."""
         openmetrics = negotiation.wants_openmetrics(_joined(request, "accept"))
         gzip = negotiation.wants_gzip(_joined(request, "accept-encoding"))
         headers = {
@@ -86,13 +91,45 @@ def _metrics(sources: Sources) -> Endpoint:
         }
         if request.method == "HEAD":  # carries nothing, so it must not count as a scrape
             return Response(headers=headers)
-        verified = sources.verify is None or await _within(VERIFY_S, sources.verify())
-        page = sources.exposition
+        verify, page = self.sources.verify, self.sources.exposition
+        verified = verify is None or await _within(VERIFY_S, verify())
         scrape = page.scrape if verified else page.scrape_process  # absent is true, old is not
         body = scrape(openmetrics=openmetrics, gzip=gzip)
         return Parts(body, headers | ({"Content-Encoding": "gzip"} if gzip else {}))
 
-    return metrics
+    async def healthy(self, _request: Request) -> Response:
+        """Answer whether polling goes on."""
+        is_healthy = self.sources.healthy()
+        return _text("Healthy.\n") if is_healthy else _text(UNHEALTHY, UNAVAILABLE)
+
+    async def ready(self, _request: Request) -> Response:
+        """Answer whether the ledger is open and takes commits."""
+        return _text("Ready.\n") if self.sources.ready() else _text(NOT_READY, UNAVAILABLE)
+
+    async def reload(self, request: Request) -> Response:
+        """Reload the settings unless another site's page asks for it."""
+        if _foreign(request):
+            return _text(FOREIGN, HTTPStatus.FORBIDDEN)
+        if self.sources.reload is None:
+            return _text(NO_RELOAD, HTTPStatus.FORBIDDEN)
+        if errors := await self.sources.reload():
+            text = ["The old settings stay in force:", *errors]
+            return _text("\n".join(text) + "\n", HTTPStatus.BAD_REQUEST)
+        return _text("The new settings are in force.\n")
+
+    async def status_page(self, request: Request) -> Response:
+        """Answer with the page of all targets, or of one."""
+        target = request.query_params.get("target")
+        html = await asyncio.to_thread(lambda: page.render(self.sources.status(), target=target))
+        if html is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        headers = {"Content-Security-Policy": page.POLICY}
+        return Response(html, media_type="text/html; charset=utf-8", headers=headers)
+
+    async def status(self, _request: Request) -> Response:
+        """Answer with the same as JSON."""
+        body = await asyncio.to_thread(lambda: msgspec.json.encode(self.sources.status()))
+        return Response(body, media_type="application/json")
 
 
 async def _within(seconds: float, verifying: Awaitable[bool]) -> bool:
@@ -101,59 +138,6 @@ async def _within(seconds: float, verifying: Awaitable[bool]) -> bool:
             return await asyncio.shield(verifying)  # other scrapes wait for it, too
     except TimeoutError:
         return False
-
-
-def _healthy(sources: Sources) -> Endpoint:
-    async def healthy(_request: Request) -> Response:
-        if sources.healthy():
-            return _text("Healthy.\n")
-        return _text(UNHEALTHY, HTTPStatus.SERVICE_UNAVAILABLE)
-
-    return healthy
-
-
-def _ready(sources: Sources) -> Endpoint:
-    async def ready(_request: Request) -> Response:
-        if sources.ready():
-            return _text("Ready.\n")
-        return _text(NOT_READY, HTTPStatus.SERVICE_UNAVAILABLE)
-
-    return ready
-
-
-def _reload(sources: Sources) -> Endpoint:
-    async def reload(request: Request) -> Response:
-        if _foreign(request):
-            return _text(FOREIGN, HTTPStatus.FORBIDDEN)
-        if sources.reload is None:
-            return _text(NO_RELOAD, HTTPStatus.FORBIDDEN)
-        result = await sources.reload()
-        if result.errors:
-            text = ["The old settings stay in force:", *result.errors]
-            return _text("\n".join(text) + "\n", HTTPStatus.BAD_REQUEST)
-        return _text("The new settings are in force.\n")
-
-    return reload
-
-
-def _page(sources: Sources) -> Endpoint:
-    async def status_page(request: Request) -> Response:
-        target = request.query_params.get("target")
-        html = await asyncio.to_thread(lambda: page.render(sources.status(), target=target))
-        if html is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND)
-        headers = {"Content-Security-Policy": page.POLICY}
-        return Response(html, media_type="text/html; charset=utf-8", headers=headers)
-
-    return status_page
-
-
-def _status(sources: Sources) -> Endpoint:
-    async def status(_request: Request) -> Response:
-        body = await asyncio.to_thread(lambda: msgspec.json.encode(sources.status()))
-        return Response(body, media_type="application/json")
-
-    return status
 
 
 async def _refusal(_request: Request, error: Exception) -> Response:

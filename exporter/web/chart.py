@@ -33,14 +33,10 @@ class PollChart:
 
 @dataclass(frozen=True, slots=True)
 class EngagementChart:
-    """Path data of the expected band and of the engagement in it, and what they say.
-
-    ``most`` is the top of the chart, in events per hour.
-    """
+    """Path data of the expected band and of the engagement in it, and what they say."""
 
     band: str
     line: str
-    most: float
     engagement: float
     expected: float | None
     text: str
@@ -88,7 +84,6 @@ def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> Engageme
     return EngagementChart(
         band=_band_path(points, most),
         line=_line_path(points, most),
-        most=most,
         engagement=sum(each.engagement or 0.0 for each in hours),
         expected=sum(each.expected or 0.0 for each in hours) if known else None,
         text=_engagement_text(len(hours), below, above, len(hours) - len(judged)),

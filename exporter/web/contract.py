@@ -25,19 +25,13 @@ class Exposition(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ReloadResult:
-    """What became of a reload: in force if there are no errors, else the old settings stay."""
-
-    errors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Sources:
     """Everything that is served. All callables run on the server's threads.
 
     ``healthy`` says whether polling goes on, ``ready`` whether the ledger is open and takes
     commits. ``status`` may take a while: it
-    runs beside the event loop. ``reload`` None means that this command cannot reload; it is
+    runs beside the event loop. ``reload`` returns why the old settings stay, nothing where the new
+    ones are in force; None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
     requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
@@ -51,8 +45,8 @@ class Sources:
     ready: Callable[[], bool]
     healthy: Callable[[], bool]
     status: Callable[[], Status]
-    reload: Callable[[], Awaitable[ReloadResult]] | None = None
+    explain: Callable[[str, int], Explanations]
+    reload: Callable[[], Awaitable[tuple[str, ...]]] | None = None
     hosts: Callable[[], Collection[str]] = frozenset
-    explain: Callable[[str, int], Explanations] | None = None
     families: Callable[[], Sequence[FamilyStatus]] = tuple
     verify: Callable[[], Awaitable[bool]] | None = None

@@ -26,13 +26,11 @@ POLICY = (
 USUAL = "_(messages_received|interactions|conversations_started)_total$"
 LARGEST_NUMBER = 9  # digits
 NEWEST = 24  # buckets of each of several series; one alone has all
-Explain = Callable[[str, int], Explanations]
 
 
-Families = Callable[[], Sequence[FamilyStatus]]
-
-
-def endpoint(explain: Explain, families: Families) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(
+    explain: Callable[[str, int], Explanations], families: Callable[[], Sequence[FamilyStatus]]
+) -> Callable[[Request], Awaitable[Response]]:
     """Return what answers ``GET /explain?series=SELECTOR``; ``explain`` runs on a thread."""
     turn = asyncio.Semaphore(AT_A_TIME)
 

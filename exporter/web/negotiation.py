@@ -1,13 +1,11 @@
 """Which of our two formats and two encodings a client wants, by RFC 9110's rules."""
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-@lru_cache(maxsize=32)
 def wants_openmetrics(accept: str) -> bool:
     """Return whether ``accept`` prefers OpenMetrics 1.0.0 to the text format 0.0.4.
 
@@ -18,7 +16,6 @@ def wants_openmetrics(accept: str) -> bool:
     return openmetrics > _wanted(accept, "text", "plain", "0.0.4")
 
 
-@lru_cache(maxsize=32)
 def wants_gzip(accept_encoding: str) -> bool:
     """Return whether gzip is acceptable and not worse than sending the body as it is."""
     wishes = {name: quality for name, _, quality in _wishes(accept_encoding)}

@@ -12,7 +12,6 @@ import bcrypt
 WAITING_CHECKS = 64
 WAITING_OF_A_CLIENT = 4
 BCRYPT_BYTES = 72  # bcrypt rejects longer passwords; older versions truncated them
-DEFAULT_COST = 10
 _BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest that no password matches
 
 
@@ -38,7 +37,7 @@ class Passwords:
     ) -> bool:
         """Return whether ``password`` belongs to ``user``; raise ``Overloaded`` under a flood.
 
-        ``users`` maps names to hashes. An unknown name costs as much as that of some user.
+        ``users`` maps names to hashes, at least one. An unknown name costs as much as that of some user.
         ``client`` is the sender's address: one sender cannot use up the turns of another.
         """
         hashed = users.get(user) or self._decoy(users, user)
@@ -70,8 +69,6 @@ class Passwords:
         The name decides which, so that the time of an answer does not tell whether a name exists.
         """
         costs = sorted(int(hashed.split("$")[2]) for hashed in users.values())
-        if not costs:
-            return f"$2b${DEFAULT_COST:02}${_BODY}"
         mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
         return f"$2b${costs[mark % len(costs)]:02}${_BODY}"
 

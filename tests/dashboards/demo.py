@@ -57,7 +57,7 @@ def history(
     clock = HastyClock(spans[0].start_s * 1000)
     vendors = build(clock)
     for service in vendors.services.values():
-        service.remember = 0
+        service.keeps_log = False
     settings = vendors.document(
         {
             # Pauses between requests would last minutes here.

@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from exporter.cli import main
 from exporter.clock import Clock
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.traffic import Traffic
 from tests.docs.pages import ROOT
 from tests.e2e.processes import end, free_port, page, program, wait_for
@@ -54,8 +53,7 @@ def parrot(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/v2/stats", stats)],
-        faults=Faults(),
+        routes={("GET", "/v2/stats"): stats},
         secrets=[KEY],
         authorization=KEY,
         key_header="x-parrot-key",

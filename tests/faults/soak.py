@@ -233,7 +233,7 @@ def soak(minutes: int, folder: Path) -> list[str]:
     served = ServedVendors(KINDS, Traffic(7, per_hour=60), vendor)
     with served as vendors, hanging_vendor() as hanging:
         for service in vendors.services.values():
-            service.remember = 0
+            service.keeps_log = False
         run = Soak(folder, vendors, hanging)
         run.wait_until_all_are_read()
         vendor.release()

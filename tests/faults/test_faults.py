@@ -12,8 +12,8 @@ from exporter import app
 from exporter.errors import ProviderError, SchemaError, Throttled, Unauthorized
 from exporter.polling import poller
 from exporter.providers import BUILT_IN
+from exporter.simulator import MANIFEST_SIMULATORS
 from exporter.simulator.faults import GENERIC
-from exporter.simulator.manifests import MANIFEST_SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
 from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected

@@ -44,21 +44,21 @@ def leaf(field: str, operator: str, value: str) -> dict[str, Any]:
 
 
 def test_events_are_counted_by_hour_name_and_integration(vendor: Inkeep) -> None:
-    vendor.traffic.add(Kind.SEARCH, TEN, count=2, channel="web")
     vendor.traffic.add(Kind.SEARCH, TEN + HOUR)
+    vendor.traffic.add(Kind.SEARCH, TEN, count=2, channel="web")
 
     rows = vendor.ask(
         select=[BY_HOUR, COUNT],
         groupBy=[{"field": "type"}, {"field": "integrationId"}],
         where={"and": [leaf("type", "eq", "search_query_submitted")]},
-        orderBy=[{"field": "createdAt_hour", "direction": "desc"}],
+        orderBy=[{"field": "createdAt_hour", "direction": "asc"}],
     )
 
     names = ["createdAt_hour", "type", "integrationId", "count_id"]
     assert [list(row) for row in rows] == [names] * 2
     assert [tuple(row.values()) for row in rows] == [
-        ("2026-03-03 11:00:00", "search_query_submitted", None, 1),
         ("2026-03-03 10:00:00", "search_query_submitted", "int_web", 2),
+        ("2026-03-03 11:00:00", "search_query_submitted", None, 1),
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter.simulator import MANIFEST_SIMULATORS
 from exporter.simulator.conversations import PRICES, Kind
 from exporter.simulator.manifests import (
-    MANIFEST_SIMULATORS,
     anthropic,
     botpress,
     chatwoot,

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.traffic import Traffic
 from tests.simulator.vendor import Vendor
 
@@ -23,15 +23,14 @@ async def items(call: Call) -> Answer:
 
 
 async def echo(call: Call) -> Answer:
-    return Answer({"body": call.body, "path": call.raw_path, **call.segments})
+    return Answer({"body": call.body, **call.segments})
 
 
 def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/items/{name}", items), Route("POST", "/echo/{rest:path}", echo)],
-        faults=Faults(),
+        routes={("GET", "/items/{name}"): items, ("POST", "/echo/{rest:path}"): echo},
         secrets=[KEY],
         authorization=KEY,
         target=lambda url: {"base_url": url},
@@ -67,19 +66,10 @@ def test_secrets_are_not_logged(vendor: Vendor) -> None:
     assert shown == ("/echo/***/x", {"key": "***"}, {"apikey": "***"})
 
 
-def test_only_the_latest_requests_are_kept_on_demand(vendor: Vendor) -> None:
-    vendor.service.remember = 2
-
-    for name in "abcd":
-        get(vendor, f"/items/{name}")
-
-    assert [seen.path for seen in vendor.service.requests] == ["/items/c", "/items/d"]
-
-
 def test_a_handler_gets_path_segments_and_body(vendor: Vendor) -> None:
     answer = vendor.send("POST", "/echo/a%2Cb/*", content=b"{")
 
-    assert answer.json() == {"path": "/echo/a%2Cb/*", "rest": "a,b/*", "body": None}
+    assert answer.json() == {"rest": "a,b/*", "body": None}
 
 
 @pytest.mark.parametrize(

@@ -94,17 +94,6 @@ def test_a_generated_record_can_be_retracted_from_settled_hours() -> None:
     assert before - after == {(NOON,): 1}
 
 
-def test_generated_active_users_are_those_who_began_a_conversation() -> None:
-    traffic = Traffic(1, per_hour=0.5, late_share=0.2)
-    end, now = NOON + 1_234_567, NOON + 900_000
-    window = (end - 30 * DAY, end)
-
-    starts = traffic.records(Kind.CONVERSATION_STARTED, window, now)
-    users = {one.get("user") for one in starts}
-
-    assert traffic.active_users(end, now) == len(users) > 20
-
-
 def test_known_users_rise_by_the_new_users_of_the_hour() -> None:
     traffic = Traffic(1, late_share=0.2)
     traffic.add(Kind.NEW_USER, NOON + 5)
@@ -115,3 +104,5 @@ def test_known_users_rise_by_the_new_users_of_the_hour() -> None:
 
     assert [after - before for before, after in pairwise(levels)] == rises
     assert sum(rises) > 100
+    month = (hours[-1] - 30 * DAY, hours[-1])
+    assert traffic.active_users(hours[-1], LATER) == traffic.truth(Kind.NEW_USER, month, LATER)

@@ -2,13 +2,14 @@
 
 import asyncio
 import gzip as gzip_codec
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
 from exporter.engagement.expectation import HourExpectation
+from exporter.explain.answer import Explanations
 from exporter.status import (
     BotStatus,
     BudgetStatus,
@@ -21,7 +22,7 @@ from exporter.status import (
     Verdict,
     WindowStatus,
 )
-from exporter.web.contract import ReloadResult, Sources
+from exporter.web.contract import Sources
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_772_536_800_000
@@ -51,14 +52,14 @@ class ScriptedExposition:
 
 @dataclass
 class ScriptedReload:
-    """Answers with ``result`` and counts how often it was asked."""
+    """Answers with ``errors`` and counts how often it was asked."""
 
-    result: ReloadResult = field(default_factory=ReloadResult)
+    errors: tuple[str, ...] = ()
     asked: int = 0
 
-    async def __call__(self) -> ReloadResult:
+    async def __call__(self) -> tuple[str, ...]:
         self.asked += 1
-        return self.result
+        return self.errors
 
 
 def status(*targets: TargetStatus) -> Status:
@@ -131,6 +132,7 @@ def sources(**changes: Any) -> Sources:
         "ready": lambda: True,
         "healthy": lambda: True,
         "status": lambda: status(target()),
+        "explain": lambda selector, first: Explanations(selector, NOW_MS, first, 1, 0, ()),
         "reload": ScriptedReload(),
     }
     return Sources(**(parts | changes))

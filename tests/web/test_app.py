@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from exporter.web.app import build
-from exporter.web.contract import ReloadResult
 from exporter.web.guard import MAX_BODY_BYTES
 from tests.web.served import (
     OPENMETRICS_BODY,
@@ -115,11 +114,7 @@ ERRORS = ("exporter.yaml:3:5: targets: must not be empty", "exporter.yaml:9:1: x
     ("reload", "status", "lines"),
     [
         (ScriptedReload(), 200, ["The new settings are in force."]),
-        (
-            ScriptedReload(ReloadResult(ERRORS)),
-            400,
-            ["The old settings stay in force:", *ERRORS],
-        ),
+        (ScriptedReload(ERRORS), 400, ["The old settings stay in force:", *ERRORS]),
         (None, 403, ["Reload is not available here: start the exporter with a settings file."]),
     ],
 )

@@ -8,7 +8,6 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.faults import Faults
 from exporter.simulator.manifests.frame import (
     CURSOR_MODES,
     LIMITS,
@@ -16,12 +15,12 @@ from exporter.simulator.manifests.frame import (
     WIDTHS,
     GroupedReport,
     bucket_page,
-    bucket_starts,
     limit_of,
     page_of,
+    target_of,
     token_class,
 )
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.times import Instant, milliseconds, stamp
 from exporter.simulator.traffic import Traffic
 
@@ -99,21 +98,16 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[
-            Route("GET", "/v1/organizations/usage_report/messages", usage),
-            Route("GET", "/v1/organizations/cost_report", costs),
-        ],
-        faults=Faults(MODES),
+        routes={
+            ("GET", "/v1/organizations/usage_report/messages"): usage,
+            ("GET", "/v1/organizations/cost_report"): costs,
+        },
+        modes=MODES,
         secrets=[KEY],
         authorization=KEY,
         key_header="x-api-key",
         error=error_body,
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "anthropic",
-            "secrets": {"key": KEY},
-            "base_url": f"{url}/v1/organizations",
-        },
+        target=target_of("anthropic", KEY, "/v1/organizations"),
     )
 
 
@@ -127,7 +121,7 @@ def _answer(call: Call, traffic: Traffic, report: GroupedReport, number: str) ->
     # A bucket that has not ended by ending_at is not given.
     end_ms = milliseconds(query.ending_at) - ("strict_end" in call.faults)
     window = milliseconds(query.starting_at), end_ms // width_ms * width_ms
-    found = report.read(call, traffic, bucket_starts(window, width_ms, call.now_ms))
+    found = report.read(call, traffic, window, width_ms)
     page = page_of(call, list(found), query.page, limit_of(query.limit, LIMITS[query.bucket_width]))
 
     def times(at_ms: int) -> dict[str, Any]:

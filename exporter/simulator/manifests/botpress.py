@@ -7,8 +7,8 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.manifests.frame import target_of
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import HOUR_MS, Instant, milliseconds, stamp
 from exporter.simulator.traffic import Traffic, Window
 
@@ -47,17 +47,11 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/v1/admin/bots/bot-1/analytics", analytics)],
-        faults=Faults(MODES),
+        routes={("GET", "/v1/admin/bots/bot-1/analytics"): analytics},
+        modes=MODES,
         secrets=[KEY],
         authorization=f"Bearer {KEY}",
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "botpress",
-            "secrets": {"key": KEY},
-            "variables": {"bot": "bot-1", "workspace": WORKSPACE},
-            "base_url": url,
-        },
+        target=target_of("botpress", KEY, variables={"bot": "bot-1", "workspace": WORKSPACE}),
     )
 
 
@@ -78,9 +72,7 @@ def _record(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:
     for one in traffic.records(Kind.TOKENS, window, now_ms):
         tokens[one.get("token_type")] += one.amount
     returning = {one.get("user") for one in traffic.records(Kind.RETURNING_USER, window, now_ms)}
-    events: Counter[str] = Counter()
-    for one in traffic.records(Kind.GOAL, window, now_ms):
-        events[one.get("goal")] += 1
+    events = Counter(one.get("goal") for one in traffic.records(Kind.GOAL, window, now_ms))
     return {
         "startDateTimeUtc": stamp(window[0]),
         "endDateTimeUtc": stamp(window[1] - 1),
@@ -90,7 +82,7 @@ def _record(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:
         "messages": happened(Kind.MESSAGE_RECEIVED),
         "userMessages": happened(Kind.MESSAGE_RECEIVED),
         "botMessages": happened(Kind.MESSAGE_SENT),
-        "events": sum(events.values()),
+        "events": events.total(),
         "eventTypes": {},
         "customEvents": dict(events),
         "llm": {

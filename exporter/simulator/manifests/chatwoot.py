@@ -7,8 +7,8 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.manifests.frame import target_of
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic
 
@@ -67,18 +67,12 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/api/v2/accounts/7/reports", answer)],
-        faults=Faults(MODES),
+        routes={("GET", "/api/v2/accounts/7/reports"): answer},
+        modes=MODES,
         secrets=[KEY],
         authorization=KEY,
         key_header="api_access_token",
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "chatwoot",
-            "secrets": {"key": KEY},
-            "variables": {"account": "7"},
-            "base_url": url,
-        },
+        target=target_of("chatwoot", KEY, variables={"account": "7"}),
     )
 
 

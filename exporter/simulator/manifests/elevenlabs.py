@@ -7,9 +7,8 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind
-from exporter.simulator.faults import Faults
-from exporter.simulator.manifests.frame import CURSOR_MODES, page_of
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.manifests.frame import CURSOR_MODES, page_of, target_of
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import HOUR_MS
 from exporter.simulator.traffic import Traffic
 
@@ -63,17 +62,12 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("GET", "/v1/convai/conversations", conversations)],
-        faults=Faults(MODES),
+        routes={("GET", "/v1/convai/conversations"): conversations},
+        modes=MODES,
         secrets=[KEY],
         authorization=KEY,
         key_header="xi-api-key",
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "elevenlabs",
-            "secrets": {"key": KEY},
-            "base_url": f"{url}/v1",
-        },
+        target=target_of("elevenlabs", KEY, "/v1"),
     )
 
 

@@ -29,6 +29,14 @@ Dimension = Callable[[Occurrence], str | None]
 Values = tuple[str | None, ...]
 
 
+def target_of(
+    manifest: str, key: str, path: str = "", **more: Any
+) -> Callable[[str], dict[str, Any]]:
+    """Return what gives the settings of a target that reads a shipped manifest below ``path``."""
+    settings = {"provider": "manifest", "manifest": manifest, "secrets": {"key": key}, **more}
+    return lambda url: settings | {"base_url": url + path}
+
+
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
     """One page of a list; ``cursor`` selects the next one."""
@@ -62,12 +70,6 @@ def limit_of(given: int | None, limits: tuple[int, int]) -> int:
     return given or default
 
 
-def bucket_starts(window: Window, width_ms: int, now_ms: int) -> range:
-    """Return the starts of the window's buckets, its start snapped, up to the present."""
-    start_ms, end_ms = window
-    return range(start_ms // width_ms * width_ms, min(end_ms, now_ms + 1), width_ms)
-
-
 @dataclass(frozen=True, slots=True)
 class GroupedReport:
     """Sums by bucket and by what ``group_by`` asks for.
@@ -80,18 +82,33 @@ class GroupedReport:
     dimensions: Mapping[str, Dimension]
     row: Callable[[Call, Counter[str]], dict[str, Any]]
 
-    def read(self, call: Call, traffic: Traffic, starts: range) -> dict[int, Rows]:
-        """Return the rows of each bucket, as asked for."""
+    def read(self, call: Call, traffic: Traffic, window: Window, width_ms: int) -> dict[int, Rows]:
+        """Return the rows of the window's buckets up to the present, its start snapped."""
+        start_ms, end_ms = window
+        starts = range(start_ms // width_ms * width_ms, min(end_ms, call.now_ms + 1), width_ms)
         asked = [*call.lists.get("group_by", ()), *call.lists.get("group_by[]", ())]
         if wrong := set(asked) - self.dimensions.keys():
             raise Refusal(400, f"cannot group by {', '.join(sorted(wrong))}")
         dimensions = [self.dimensions[name] for name in asked]
-        found = bucket_sums(traffic, starts, call.now_ms, self.fields, dimensions)
+        found = self._sums(traffic, starts, call.now_ms, dimensions)
         rows: dict[int, Rows] = {at_ms: [] for at_ms in starts}
         for (at_ms, values), numbers in found.items():
             names = {**dict.fromkeys(self.dimensions), **dict(zip(asked, values, strict=True))}
             rows[at_ms].append({**self.row(call, numbers), **names})
         return rows
+
+    def _sums(
+        self, traffic: Traffic, starts: range, now_ms: int, dimensions: Sequence[Dimension]
+    ) -> dict[tuple[int, Values], Counter[str]]:
+        """Return sums by start of the bucket and values of dimensions, and by name of the number."""
+        found: defaultdict[tuple[int, Values], Counter[str]] = defaultdict(Counter)
+        end_ms = starts[-1] + starts.step if starts else starts.start
+        for kind, field in self.fields.items():
+            for one in traffic.records(kind, (starts.start, end_ms), now_ms):
+                values = tuple(dimension(one) for dimension in dimensions)
+                at_ms = one.at_ms // starts.step * starts.step
+                found[at_ms, values][field(one) or ""] += one.amount
+        return found
 
 
 def bucket_page(
@@ -106,24 +123,6 @@ def bucket_page(
     shown = [*page.items[middle:], *page.items[:middle]]
     rows = [row for at_ms in shown for row in found[at_ms]]
     return Answer({"data": data, "has_more": page.more, "next_page": page.cursor}, rows)
-
-
-def bucket_sums(
-    traffic: Traffic,
-    starts: range,
-    now_ms: int,
-    fields: Mapping[Kind, Dimension],
-    dimensions: Sequence[Dimension],
-) -> dict[tuple[int, Values], Counter[str]]:
-    """Return sums by start of the bucket and values of dimensions, and by name of the number."""
-    found: defaultdict[tuple[int, Values], Counter[str]] = defaultdict(Counter)
-    end_ms = starts[-1] + starts.step if starts else starts.start
-    for kind, field in fields.items():
-        for one in traffic.records(kind, (starts.start, end_ms), now_ms):
-            values = tuple(dimension(one) for dimension in dimensions)
-            at_ms = one.at_ms // starts.step * starts.step
-            found[at_ms, values][field(one) or ""] += one.amount
-    return found
 
 
 def token_class(one: Occurrence) -> str:

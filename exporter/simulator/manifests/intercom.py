@@ -7,9 +7,8 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.faults import Faults
-from exporter.simulator.manifests.frame import CURSOR_MODES, page_of
-from exporter.simulator.server import Answer, Call, Refusal, Route, Rows, Service
+from exporter.simulator.manifests.frame import CURSOR_MODES, page_of, target_of
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
 from exporter.simulator.times import HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
 
@@ -75,17 +74,12 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[Route("POST", "/conversations/search", search)],
-        faults=Faults(MODES),
+        routes={("POST", "/conversations/search"): search},
+        modes=MODES,
         secrets=[KEY],
         authorization=f"Bearer {KEY}",
         error=error_body,
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "intercom",
-            "secrets": {"key": KEY},
-            "base_url": url,
-        },
+        target=target_of("intercom", KEY),
     )
 
 

@@ -7,7 +7,6 @@ import msgspec
 
 from exporter.clock import Clock
 from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.faults import Faults
 from exporter.simulator.manifests.frame import (
     CURSOR_MODES,
     LIMITS,
@@ -15,12 +14,12 @@ from exporter.simulator.manifests.frame import (
     WIDTHS,
     GroupedReport,
     bucket_page,
-    bucket_starts,
     limit_of,
     page_of,
+    target_of,
     token_class,
 )
-from exporter.simulator.server import Answer, Call, Refusal, Route, Service
+from exporter.simulator.server import Answer, Call, Refusal, Service
 from exporter.simulator.traffic import Traffic
 
 KEY = "sk-admin-canary-5b1e7d"
@@ -83,7 +82,6 @@ class OrganizationUsage(msgspec.Struct, forbid_unknown_fields=True):
     limit: int | None = None
     page: str | None = None
     group_by: str = ""
-    bracketed: str = msgspec.field(name="group_by[]", default="")
 
 
 def error_body(status: int, reason: str) -> Any:
@@ -108,20 +106,15 @@ def build(clock: Clock, traffic: Traffic) -> Service:
     return Service(
         clock=clock,
         traffic=traffic,
-        routes=[
-            Route("GET", "/v1/organization/usage/completions", usage),
-            Route("GET", "/v1/organization/costs", costs),
-        ],
-        faults=Faults(MODES),
+        routes={
+            ("GET", "/v1/organization/usage/completions"): usage,
+            ("GET", "/v1/organization/costs"): costs,
+        },
+        modes=MODES,
         secrets=[KEY],
         authorization=f"Bearer {KEY}",
         error=error_body,
-        target=lambda url: {
-            "provider": "manifest",
-            "manifest": "openai",
-            "secrets": {"key": KEY},
-            "base_url": f"{url}/v1",
-        },
+        target=target_of("openai", KEY, "/v1"),
     )
 
 
@@ -134,7 +127,7 @@ def _answer(
 ) -> Answer:
     width_ms = WIDTHS[query.bucket_width]
     window = query.start_time * 1000, query.end_time * 1000
-    found = report.read(call, traffic, bucket_starts(window, width_ms, call.now_ms))
+    found = report.read(call, traffic, window, width_ms)
     shown = [at_ms for at_ms in found if found[at_ms] or "sparse" not in call.faults]
     page = page_of(call, shown, query.page, limit_of(query.limit, limits))
 

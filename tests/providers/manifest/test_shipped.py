@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.providers.manifest import loader
-from exporter.simulator.manifests import MANIFEST_SIMULATORS
+from exporter.simulator import MANIFEST_SIMULATORS
 from tests.providers.compliance import Compliance
 from tests.providers.manifest.cases import CASES
 
