@@ -55,6 +55,12 @@ def trust() -> tuple[Panel, ...]:
             none="Nothing was written off",
         ),
         lines(
+            "History read",
+            "Days from before the first poll that have been read.",
+            "d",
+            (f"max by ({promql.BY_QUERY}) ({OWN}history_days{{{ANY}}})", WHO),
+        ),
+        lines(
             "Time since the last audit",
             "An audit reads the past again and compares it with the ledger.",
             "s",

@@ -29,6 +29,7 @@ def target_samples(
         shown += _settings(state, specs[state.target, state.query])
         shown += _times(state, up=up[state.target, state.query])
         shown += _periods(state)
+        shown += _history(state, specs[state.target, state.query])
         shown += _audited(state)
     shown += _of_target(states)
     shown += _counters(states, counts)
@@ -117,6 +118,13 @@ def _times(state: QueryState, *, up: bool) -> Iterable[Shown]:
 def _periods(state: QueryState) -> Iterable[Shown]:
     for period, end_ms in state.periods.items():
         yield _sample(PERIOD_END.name, end_ms / MILLISECONDS, **_labels(state), period=period)
+
+
+def _history(state: QueryState, spec: QuerySpec) -> Iterable[Shown]:
+    if spec.initial_lookback_ms is None or state.epoch_ms is None or state.oldest_ms is None:
+        return
+    days = max(0, state.epoch_ms - state.oldest_ms) / DAY_MS
+    yield _sample(PREFIX + "history_days", days, **_labels(state))
 
 
 def _audited(state: QueryState) -> Iterable[Shown]:

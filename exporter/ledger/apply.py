@@ -168,6 +168,8 @@ def _move_on(given: ApplyInput) -> Counts:
         "floor_ms": _floor_ms(given),
         "cursor_ms": max(cursor_ms, row.cursor_ms or cursor_ms),
     }
+    if row.floor_ms is None:
+        columns["oldest_ms"] = columns["floor_ms"]
     if not reading.more:
         columns |= {
             "quarantine": 0,  # an earlier part of the poll does not confirm a collapse

@@ -100,7 +100,10 @@ class AuditState:
 
 @dataclass(frozen=True, slots=True)
 class QueryState:
-    """Where a query stands, as committed; None: nothing has happened yet, or it has no budget."""
+    """Where a query stands, as committed; None: nothing has happened yet, or it has no budget.
+
+    ``oldest_ms`` is the oldest bucket that was ever read.
+    """
 
     target: str
     query: str
@@ -122,6 +125,7 @@ class QueryState:
     budget: BudgetState | None = None
     history: HistoryState | None = None
     audit: AuditState | None = None
+    oldest_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,7 +314,7 @@ def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
     oldest_ms = None if past.audits else _oldest_count_ms(given, window.start_ms)
     if oldest_ms is not None:
         mine = sa.update(query).where(query.c.id == query_id, query.c.floor_ms > oldest_ms)
-        tx.execute(mine.values(floor_ms=oldest_ms))
+        tx.execute(mine.values(floor_ms=oldest_ms, oldest_ms=oldest_ms))
     _read_on(given, replace(past, until_ms=window.start_ms, hole_ms=None))
 
 

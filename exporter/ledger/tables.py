@@ -24,6 +24,7 @@ query = sa.Table(
     sa.Column("state_ms", sa.BigInteger, nullable=False),
     sa.Column("epoch_ms", sa.BigInteger),
     sa.Column("floor_ms", sa.BigInteger),
+    sa.Column("oldest_ms", sa.BigInteger),
     sa.Column("cursor_ms", sa.BigInteger),
     sa.Column("watermark_ms", sa.BigInteger),
     sa.Column("memo", sa.Text, nullable=False, server_default="{}"),

@@ -266,4 +266,5 @@ def _state(row: sa.Row[Any], live: _Live, periods: Mapping[str, Window]) -> Quer
         quarantined=row.quarantine > 0,
         periods={name: period.end_ms for name, period in periods.items()},
         overhang={family: live.overhang.get(family, 0.0) for family in live.number},
+        oldest_ms=row.oldest_ms,
     )

@@ -60,6 +60,7 @@ coverage_gap_seconds_total | counter | provider,target,query | 1 | Total length 
 audit_timestamp_seconds | gauge | provider,target,query | 1 | End of the last complete audit, as a Unix timestamp.
 audit_buckets | gauge | provider,target,query,result | 3 | Buckets that the last audit read again, by how the ledger compared with the provider.
 audit_difference | gauge | provider,target,family | 20 | Sum of absolute differences that the last audit found, before they were applied.
+history_days | gauge | provider,target,query | 1 | Days of history read before the first poll.
 duplicate_events_total | counter | provider,target,query | 1 | Events read again and discarded by id.
 late_events_total | counter | provider,target,query,outcome | 2 | Events older than the previous watermark when first read.
 series | gauge | family | 60 | Series currently exported, by family.

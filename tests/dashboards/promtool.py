@@ -22,8 +22,11 @@ _SAMPLE = re.compile(r"\{(.*?)\} [0-9.E+]+(?:, |\"|$)")
 _LABEL = re.compile(r'(\w+)=\\?"(.*?)\\?"')
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DEADLINE_S = 600
-ACCEPTED = 'chatbot_engagement_history_weeks use base unit "seconds" instead of "weeks"\n'
-"""The one finding of ``promtool check metrics`` that is accepted: a history is counted in weeks."""
+ACCEPTED = (
+    'chatbot_engagement_history_weeks use base unit "seconds" instead of "weeks"\n'
+    'chatbot_exporter_history_days use base unit "seconds" instead of "days"\n'
+)
+"""What ``promtool check metrics`` finds and is accepted: a history is counted in weeks or days."""
 
 
 def needed(program: str, build: Build = "installed") -> str:

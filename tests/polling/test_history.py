@@ -72,6 +72,8 @@ def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
             assert set(bench.counters().values()) == {0}
             oldest_ms = first_ms - DAYS.get(name, 35) * DAY_MS
             assert max(floors(bench).values()) <= oldest_ms + 12 * HOUR_MS
+            days = (first_ms - oldest_ms) / DAY_MS
+            assert min(bench.values("chatbot_exporter_history_days")) >= days - 0.5
             bench.vendor.release()
             grown.update(bench.truth(name, first_ms, await last_read(bench, name)))
             assert bench.counted(name, grown) == grown
