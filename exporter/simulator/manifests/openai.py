@@ -82,6 +82,7 @@ class OrganizationUsage(msgspec.Struct, forbid_unknown_fields=True):
     limit: int | None = None
     page: str | None = None
     group_by: str = ""
+    project_ids: str = ""
 
 
 def error_body(status: int, reason: str) -> Any:
@@ -128,6 +129,11 @@ def _answer(
     width_ms = WIDTHS[query.bucket_width]
     window = query.start_time * 1000, query.end_time * 1000
     found = report.read(call, traffic, window, width_ms)
+    if query.project_ids:
+        found = {
+            at_ms: [row for row in rows if row["project_id"] == query.project_ids]
+            for at_ms, rows in found.items()
+        }
     shown = [at_ms for at_ms in found if found[at_ms] or "sparse" not in call.faults]
     page = page_of(call, shown, query.page, limit_of(query.limit, limits))
 

@@ -1,11 +1,21 @@
 """What holds for every provider holds for the APIs that shipped manifests read."""
 
+from collections import Counter
+
+import httpx
 import pytest
 
+from exporter.model.query import PollRequest
+from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.manifest import loader
 from exporter.simulator import MANIFEST_SIMULATORS
+from exporter.simulator.traffic import Traffic
+from tests.providers import vendor
 from tests.providers.compliance import Compliance
 from tests.providers.manifest.cases import CASES
+from tests.support.virtual import START_MS, VirtualClock
+
+URL = "http://127.0.0.1:40000"
 
 
 class TestShipped(Compliance):
@@ -16,3 +26,25 @@ class TestShipped(Compliance):
 
 def test_every_shipped_manifest_has_a_simulator_and_a_case() -> None:
     assert loader.shipped() == sorted(MANIFEST_SIMULATORS) == sorted(CASES)
+
+
+def calls_of(variables: dict[str, str]) -> Counter[str]:
+    """Return the calls that the manifest of OpenAI counts in some hours, by project."""
+    clock, traffic = VirtualClock(), Traffic(5, per_hour=20)
+    service = MANIFEST_SIMULATORS["openai"](clock, traffic)
+    found = vendor.build_target(**service.target(URL), variables=variables, queries=["usage"])
+    until_ms = START_MS // HOUR_MS * HOUR_MS
+    request = PollRequest(Window(until_ms - 6 * HOUR_MS, until_ms), clock.now_ms())
+    readings = vendor.read(found, found.queries[0], httpx.ASGITransport(service), request)
+    calls = Counter[str]()
+    for (family, labels), _, value in readings[0].counts:
+        if family == "chatbot_llm_calls_total":
+            calls[labels[0]] += round(value)
+    return calls
+
+
+def test_one_project_of_openai_is_read_alone() -> None:
+    everything = calls_of({})
+
+    assert len(everything) == 2
+    assert calls_of({"project": "proj_a1"}) == {"proj_a1": everything["proj_a1"]}
