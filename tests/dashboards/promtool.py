@@ -22,10 +22,10 @@ _SAMPLE = re.compile(r"\{(.*?)\} [0-9.E+]+(?:, |\"|$)")
 _LABEL = re.compile(r'(\w+)=\\?"(.*?)\\?"')
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 DEADLINE_S = 600
-ACCEPTED = (
-    'chatbot_engagement_history_weeks use base unit "seconds" instead of "weeks"\n'
-    'chatbot_exporter_history_days use base unit "seconds" instead of "days"\n'
-)
+ACCEPTED = {
+    'chatbot_engagement_history_weeks use base unit "seconds" instead of "weeks"',
+    'chatbot_exporter_history_days use base unit "seconds" instead of "days"',
+}
 """What ``promtool check metrics`` finds and is accepted: a history is counted in weeks or days."""
 
 
@@ -39,6 +39,19 @@ def needed(program: str, build: Build = "installed") -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{program} is absent, and CI promises it")
     pytest.skip(f"{program} is not installed: the rules are not proven here (make tools)")
+
+
+def findings(page: str) -> set[str]:
+    """Return what ``promtool check metrics`` finds wrong with a page of the text format."""
+    done = subprocess.run(  # noqa: S603 - promtool itself
+        [needed("promtool"), "check", "metrics"],
+        input=page,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return {*done.stdout.splitlines(), *done.stderr.splitlines()} - ACCEPTED
 
 
 def _newest(program: str) -> str:

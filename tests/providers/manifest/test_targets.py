@@ -1,8 +1,6 @@
 """A target that a manifest describes, from its settings to the page: secrets, money, families."""
 
 import base64
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from exporter.exposition import catalogue
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers import PROVIDERS
+from tests.dashboards.promtool import findings
 from tests.providers.manifest.files import (
     COST,
     HOURS,
@@ -77,17 +76,6 @@ def page(app: App) -> dict[str, float]:
     return {name.replace(base, "{"): float(value) for name, _, value in lines}
 
 
-def promtool_says(text: str) -> str:
-    """Return what promtool finds wrong with a page."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        return ""
-    done = subprocess.run(  # noqa: S603 - fixed words
-        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
-    )
-    return done.stderr + done.stdout
-
-
 def explanation(folder: Path, selector: str) -> str:
     """Return what the command says of a series of the ledger in ``folder``."""
     config = str(folder / "exporter.yaml")
@@ -123,7 +111,7 @@ def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_p
 
     assert shown[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
     assert shown[f'{EUROS}{{model="m"}}'] == 0.2
-    assert promtool_says(text) == ""
+    assert findings(text) == set()
     assert "= counter" in explanation(tmp_path, EUROS)
 
 
