@@ -55,9 +55,9 @@ def trust() -> tuple[Panel, ...]:
             none="Nothing was written off",
         ),
         lines(
-            "History read",
+            "Days of history",
             "Days from before the first poll that have been read.",
-            "d",
+            "short",
             (f"max by ({promql.BY_QUERY}) ({OWN}history_days{{{ANY}}})", WHO),
         ),
         lines(
