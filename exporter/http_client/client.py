@@ -27,7 +27,7 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.http_client.detached import Blocking, inline
-from exporter.http_client.transport import Request, Response, Transport
+from exporter.http_client.transport import Request, Response, Transport, always
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -99,7 +99,7 @@ class ApiClient:
     """The client of one target, which a provider is given to read with.
 
     ``observe`` receives the code class and the seconds of every request. ``may_send`` is called
-    before each, and what it raises ends the poll.
+    before each connects and when it is written, and what it raises ends the poll.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ApiClient:
         self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
         self._observe = observe
         self._blocking = blocking
-        self.may_send: Callable[[], None] = lambda: None
+        self.may_send: Callable[[], None] = always
 
     async def post(self, path: str, body: Any, into: type[T]) -> T:
         """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
@@ -146,11 +146,11 @@ class ApiClient:
         async with self._gate:
             await self._pacer.wait()
             message = await self._message(call)
-            self.may_send()  # at the last moment: to read the key may take seconds
+            self.may_send()  # to read the key may take seconds
             started = self._clock.monotonic()
             code = "error"
             try:
-                answer = await self._transport.send(message)
+                answer = await self._transport.send(message, self.may_send)
                 code = _code_class(answer.status)
             finally:
                 self._observe(code, self._clock.monotonic() - started)

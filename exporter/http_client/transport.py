@@ -45,6 +45,10 @@ class Response(NamedTuple):
     body: bytes
 
 
+def always() -> None:
+    """Let every request leave."""
+
+
 class Transport:
     """Sends the requests of one target. ``network`` takes the place of the network.
 
@@ -75,14 +79,15 @@ class Transport:
         """Close whatever is open."""
         await self.close()
 
-    async def send(self, request: Request) -> Response:
-        """Return the response.
+    async def send(self, request: Request, may_send: Callable[[], None] = always) -> Response:
+        """Return the response; what ``may_send`` raises keeps the request from being written.
 
+        It is asked when the connection stands: to open it may take seconds.
         Raises ``TimedOut``, ``Unreachable``, and ``SchemaError`` for a body over 16 MiB or in a
         content coding that was not asked for.
         """
         try:
-            return await self._exchange(request)
+            return await self._exchange(request, may_send)
         except httpx.TimeoutException:
             raise TimedOut(f"{request.endpoint}: no answer in time") from None
         # An alert of TLS that comes while an answer is read is not wrapped.
@@ -94,13 +99,17 @@ class Transport:
         for route in self._routes.values():
             await route.aclose()
 
-    async def _exchange(self, request: Request) -> Response:
+    async def _exchange(self, request: Request, may_send: Callable[[], None]) -> Response:
+        async def traced(event: str, _details: object) -> None:
+            if event.endswith(".send_request_headers.started"):
+                may_send()
+
         sent = httpx.Request(
             request.method,
             request.url,
             headers={**request.headers, "Accept-Encoding": "gzip"},
             content=request.content,
-            extensions={"timeout": _TIMEOUT},
+            extensions={"timeout": _TIMEOUT, "trace": traced},
         )
         response = await self._route(request.url).handle_async_request(sent)
         try:

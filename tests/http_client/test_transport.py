@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import ProviderError, SchemaError, Unreachable
+from exporter.errors import ClaimLost, ProviderError, SchemaError, Unreachable
 from exporter.http_client.transport import (
     MAX_BODY_BYTES,
     Request,
@@ -163,3 +163,24 @@ def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
 
     with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):
         asyncio.run(main())
+
+
+def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
+    received, ended = list[bytes](), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(100))
+        writer.close()
+        ended.set()
+
+    def refuse() -> None:
+        raise ClaimLost("another replica may have the target")
+
+    async def main() -> None:
+        async with vendor(serve) as url, Transport() as transport:
+            with pytest.raises(ClaimLost):
+                await transport.send(request(url), refuse)
+            await ended.wait()
+
+    asyncio.run(main())
+    assert received == [b""]
