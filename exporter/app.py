@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,7 @@ from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.contract import Sources
+from exporter.web.contract import Reload, Sources
 from exporter.web.watched import Watched
 
 log = structlog.get_logger(__name__)
@@ -153,7 +153,7 @@ class App:
         host, _, _port = self._settings.web.listen.rpartition(":")
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
-    def reloadable(self, reload: Callable[[], Awaitable[tuple[str, ...]]]) -> Sources:
+    def reloadable(self, reload: Reload) -> Sources:
         """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
         return replace(self.sources, reload=reload)
 
@@ -442,7 +442,7 @@ def _stop_on_signals(app: App) -> None:
         loop.add_signal_handler(number, app.stop)
 
 
-def _reloading(app: App, load: Load) -> Callable[[], Awaitable[tuple[str, ...]]]:
+def _reloading(app: App, load: Load) -> Reload:
     """Return a reload for the web thread, done on this loop; SIGHUP starts one too."""
     loop = asyncio.get_running_loop()
 

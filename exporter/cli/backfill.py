@@ -24,7 +24,7 @@ from exporter.cli.settings import (
     read_settings,
     targets_of,
 )
-from exporter.clock import Clock, SystemClock
+from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.config.values import parse_duration
 from exporter.errors import MachineError
@@ -269,7 +269,7 @@ def _open(
     if until_ms is not None and ends_ms > until_ms:  # a file cannot be added to later
         may_ms = ends_ms + openmetrics.NEWEST_MS
         raise click.ClickException(
-            f"nothing is written: a file must end {span(openmetrics.NEWEST_MS / 1000)} "
+            f"nothing is written: a file must end {span(openmetrics.NEWEST_MS / MILLISECONDS)} "
             f"before now, and some first polls are younger. Run it again after {stamp(may_ms)}; "
             "for a server that is not started yet, give --until 2099-01-01"
         )

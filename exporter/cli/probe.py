@@ -1,12 +1,11 @@
 """``check-config --probe``: one real read of each project or bot, and the outcome as text."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
@@ -14,16 +13,13 @@ from exporter.format import span
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.budget import take_at
-from exporter.model.query import Budget, PollRequest
+from exporter.model.query import Budget, PollRequest, Spend
 from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to, floor_to
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
 DEADLINE_S = 90.0
 GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
-
-Take = Callable[[Budget | None], Coroutine[Any, Any, None]]
-"""Takes one call from a budget, if any; raises ``BudgetSpent`` where there is none to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def _cost(query: Query, *, noted: bool) -> str:
     )
 
 
-def taking(url: str, clock: Clock) -> Take:
+def taking(url: str, clock: Clock) -> Spend:
     """Return what takes calls from the budgets that the ledger at ``url`` keeps.
 
     Where there is no ledger yet, there is no call: an exporter could not know of it.
@@ -111,7 +107,7 @@ def taking(url: str, clock: Clock) -> Take:
 async def probe(
     targets: Sequence[Target],
     clock: Clock,
-    take: Take,
+    take: Spend,
     network: Transport,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
@@ -135,7 +131,7 @@ def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
             yield outcome
 
 
-async def _probe(query: Query, api: ApiClient, clock: Clock, take: Take) -> Outcome:
+async def _probe(query: Query, api: ApiClient, clock: Clock, take: Spend) -> Outcome:
     name = (query.spec.target, query.spec.name)
     started = clock.monotonic()
     try:
@@ -173,7 +169,7 @@ async def _first_rows(readings: Readings) -> tuple[int, str]:
     return rows, unfit
 
 
-def _first_request(query: Query, clock: Clock, take: Take) -> PollRequest:
+def _first_request(query: Query, clock: Clock, take: Spend) -> PollRequest:
     """Return the question of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
     step_ms = query.spec.granularity_ms or HOUR_MS

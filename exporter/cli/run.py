@@ -58,17 +58,19 @@ def command(
     """
     configure_logs(level, log_format)
     settings = read_settings(file)
-    request = ServeRequest(
-        settings=settings,
-        digest=_digest(file),
-        listen=listen or settings.web.listen,
-        providers=PROVIDERS,
-        load=partial(_load_again, file, settings),
-        web_config=web_config,
-        started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
-    )
     with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
         check_proxies(settings)
+        request = ServeRequest(
+            settings=settings,
+            digest=_digest(file),
+            listen=listen or settings.web.listen,
+            providers=PROVIDERS,
+            load=partial(_load_again, file, settings),
+            web_config=web_config,
+            started=lambda address: log.info(
+                "serving", address=address, targets=len(settings.targets)
+            ),
+        )
         runner.run(serve(request))
     log.info("stopped")
 

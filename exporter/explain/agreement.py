@@ -6,7 +6,7 @@ those that an exporter changes meanwhile are not among them.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +21,10 @@ from exporter.http_client.transport import Transport
 from exporter.ledger import engine
 from exporter.ledger.rules import RETENTION_MS, reach_start_ms
 from exporter.ledger.tables import bucket, query, series
-from exporter.model.query import Budget, PollRequest, QuerySpec
+from exporter.model.query import PollRequest, QuerySpec, Spend
 from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import Query, Target
 
-Spend = Callable[[Budget | None], Coroutine[Any, Any, None]]
 Sums = dict[tuple[str, int], float]
 """Sums by family and start of the UTC day."""
 

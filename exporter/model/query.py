@@ -186,6 +186,10 @@ class Slice:
         return self.mode is SliceMode.AUDIT
 
 
+Spend: TypeAlias = Callable[[Budget | None], Awaitable[None]]
+"""Takes one call from a budget, if any; raises ``BudgetSpent`` where there is none to take."""
+
+
 async def unmetered() -> None:
     """Spend nothing: the ``spend`` of a query without a budget."""
 

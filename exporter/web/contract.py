@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from exporter.explain.answer import Explanations
 from exporter.status import FamilyStatus, Status
@@ -24,14 +24,17 @@ class Exposition(Protocol):
         ...
 
 
+Reload: TypeAlias = Callable[[], Awaitable[tuple[str, ...]]]
+"""Reloads the settings; returns why the old ones stay, nothing where the new ones are in force."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Everything that is served. All callables run on the server's threads.
 
     ``healthy`` says whether polling goes on, ``ready`` whether the ledger is open and takes
     commits. ``status`` may take a while: it
-    runs beside the event loop. ``reload`` returns why the old settings stay, nothing where the new
-    ones are in force; None means that this command cannot reload; it is
+    runs beside the event loop. ``reload`` None means that this command cannot reload; it is
     awaited on the server's loop, so an implementation that belongs to another loop wraps it
     (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
     requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
@@ -46,7 +49,7 @@ class Sources:
     healthy: Callable[[], bool]
     status: Callable[[], Status]
     explain: Callable[[str, int], Explanations]
-    reload: Callable[[], Awaitable[tuple[str, ...]]] | None = None
+    reload: Reload | None = None
     hosts: Callable[[], Collection[str]] = frozenset
     families: Callable[[], Sequence[FamilyStatus]] = tuple
     verify: Callable[[], Awaitable[bool]] | None = None

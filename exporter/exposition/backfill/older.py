@@ -3,12 +3,11 @@
 import asyncio
 import sqlite3
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProviderError, Refused, SchemaError
@@ -17,11 +16,10 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import encode_series
 from exporter.ledger.rules import Room, past_window, place
-from exporter.model.query import Budget, PollRequest, QueryKey, QuerySpec, Slice, SliceMode
+from exporter.model.query import PollRequest, QueryKey, QuerySpec, Slice, SliceMode, Spend
 from exporter.model.samples import Family, Reading, Window
 from exporter.providers.base.plugin import Query, Target
 
-Spend = Callable[[Budget | None], Coroutine[Any, Any, None]]
 TABLE = """
 CREATE TABLE bucket (
     query INTEGER, family TEXT, labels TEXT, start_ms INTEGER, units REAL,

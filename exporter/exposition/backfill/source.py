@@ -118,6 +118,10 @@ class PastQuery:
         """Return target and query."""
         return "/".join(self.spec.key)
 
+    def retired_of(self, row: Any) -> float:
+        """Return what the past of a series shows of its buckets that are retired."""
+        return float(row.retired if self.counted else row.retired_base)
+
     @property
     def shown(self) -> Window:
         """Return what is known, with what the vendor reported of the time before the ledger's."""
@@ -336,10 +340,9 @@ class LedgerPast:
                 (each.start_ms, each.obs - each.base if past.counted else each.base)
                 for each in rows
             ]
-            retired = now.retired if past.counted else now.retired_base
+            retired = past.retired_of(now)
             if past.older_ms is not None:  # a life of its own shows what was retired before it
-                since = retired - (row.retired if past.counted else row.retired_base)
-                units.insert(0, (past.known.start_ms, since))
+                units.insert(0, (past.known.start_ms, retired - past.retired_of(row)))
                 retired = 0.0
             if past.counted and row.history is None:  # it began later
                 units = []
@@ -436,12 +439,15 @@ def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
 
 def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
     gaps = tx.execute(sa.select(gap).where(gap.c.query_id == row.id)).all()
-    sums = sa.func.max(series.c.retired), sa.func.max(series.c.history)
-    oldest = sa.select(sa.func.min(series.c.created_ms), *sums).where(series.c.query_id == row.id)
-    begun = oldest.where(series.c.history.is_(None))
-    began_ms, *_ = tx.execute(begun).one()
+    created = sa.func.min(series.c.created_ms)
+    found = sa.select(
+        created,
+        created.filter(series.c.history.is_(None)),
+        sa.func.max(series.c.retired),
+        sa.func.max(series.c.history),
+    ).where(series.c.query_id == row.id)
+    created_ms, began_ms, retired, joined = tx.execute(found).one()
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
-    created_ms, retired, joined = tx.execute(oldest).one()
     # A series that the settings name shows 0 from the start on, also before the first poll.
     resumed = (
         any(each.reason == "rebase" for each in gaps) or began_ms < row.state_ms < row.epoch_ms
