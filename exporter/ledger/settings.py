@@ -58,8 +58,7 @@ def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
 
     That of another replica goes on as a lease of the target: its request may still be under way.
     """
-    other = row.holder not in {None, holder}
-    return {"holder": None} | ({} if other else {"claim_expires_ms": 0})
+    return {"holder": None} | ({"claim_expires_ms": 0} if row.holder == holder else {})
 
 
 def rename(tx: sa.Connection, old: str, new: str) -> None:

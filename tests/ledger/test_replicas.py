@@ -17,7 +17,7 @@ from exporter.ledger import claims, engine
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import metadata
 from exporter.model.families import NORMALISED
-from exporter.model.query import Budget, QuerySpec
+from exporter.model.query import Budget, LabelRule, QuerySpec
 from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
 from tests.support.builders import received, spec
 from tests.support.driver import shown_by
@@ -317,6 +317,19 @@ def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: 
     assert one.renew([claim]) == []
     with pytest.raises(ClaimLost):
         one.succeed(claim, next_poll_ms=0)
+
+
+def test_a_lease_is_kept_however_many_replicas_bring_the_settings_that_ended_its_claim(
+    replica: Open,
+) -> None:
+    one = replica(spec())
+    claim = one.claim()
+    assert claim is not None
+
+    renamed = spec(label_rules={"channel": LabelRule({"web": "site"})})
+    others = [replica(renamed), replica(renamed)]
+
+    assert [other.claim() for other in others] == [None, None]
 
 
 def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open) -> None:
