@@ -128,6 +128,7 @@ class Poller:
             log.warning("the wall clock was set", seconds=round(step_s, 3))
         self._set_back |= step_s < 0
         if self._set_back:
+            await self.abandon()  # their claims end now, and another replica may ask the vendor
             await self._context.offload(self._context.ledger.correct_clock)
             self._set_back = False
             self._context.clock_corrected()

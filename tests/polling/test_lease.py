@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,7 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.model.query import PollRequest, QueryKey
-from exporter.model.samples import Reading, Readings
+from exporter.model.samples import HOUR_MS, Reading, Readings
 from exporter.polling.poll import PollContext, ScheduledQuery
 from exporter.polling.poller import Poller
 from exporter.providers.base.plugin import CustomQuery
@@ -36,6 +36,7 @@ class CutOff:
         self._clock = clock
         self._from_s = from_s
         self._claims = [CLAIM]
+        self.correct_clock: Callable[[], Any] = bool
 
     def claim(self) -> Claim | None:
         return self._claims.pop() if self._claims else None
@@ -58,6 +59,7 @@ class Held:
     def __init__(self, clock: VirtualClock, from_s: float) -> None:
         self.ended: list[float] = []
         self._clock = clock
+        self.ledger = CutOff(clock, from_s)
         self._api = ApiClient(
             base_url="http://vendor",
             sign=dict,
@@ -66,7 +68,7 @@ class Held:
             requests_per_second=0,
         )
         context = PollContext(
-            ledger=cast("Any", CutOff(clock, from_s)),
+            ledger=cast("Any", self.ledger),
             clock=clock,
             rng=random.Random(1),  # noqa: S311 - no secret
             telemetry=Telemetry(),
@@ -109,3 +111,21 @@ def test_a_poll_ends_before_its_claim_expires(from_s: float, renewed_s: float) -
     assert run_virtual(main(), clock) == [True, False, False]
     assert len(held.ended) == 1
     assert renewed_s + 29 <= held.ended[0] < renewed_s + CLAIM_MS / 1000
+
+
+def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims() -> None:
+    clock = VirtualClock()
+    held = Held(clock, from_s=3600)
+    ended_at_correction: list[int] = []
+
+    async def main() -> None:
+        running = asyncio.create_task(held.poller.run())
+        await clock.sleep(5)
+        held.ledger.correct_clock = lambda: ended_at_correction.append(len(held.ended))
+        clock.step(-HOUR_MS)
+        await clock.sleep(60)
+        held.poller.stop()
+        await running
+
+    run_virtual(main(), clock)
+    assert ended_at_correction == [1]
