@@ -1,15 +1,18 @@
-"""``ledger``: copies a ledger to another database, and checks one."""
+"""``ledger``: what is done to the ledger of an exporter that does not run."""
 
 import click
 
-from exporter.cli.settings import config_option, fail_on, read_settings
+from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
 from exporter.clock import SystemClock
-from exporter.ledger import transfer
+from exporter.exposition import catalogue
+from exporter.exposition.last_scraped import NoScrapes, last_scraped
+from exporter.ledger import repair, transfer
+from exporter.providers import PROVIDERS
 
 
-@click.group("ledger", short_help="Copy or check the ledger.")
+@click.group("ledger", short_help="Copy, check, restore or trim the ledger.")
 def command() -> None:
-    """Copy the ledger of a stopped exporter to another database, or check it."""
+    """Copy the ledger of a stopped exporter, check it, restore an older one, forget a target."""
 
 
 @command.command("copy", short_help="Copy the ledger to another database.")
@@ -44,3 +47,53 @@ def check(file: str, url: str | None) -> None:
     if wrong:
         raise click.exceptions.Exit(1)
     click.echo("The ledger is in order.")
+
+
+@command.command("restore", short_help="Raise an older ledger's counters to what was scraped.")
+@config_option
+@click.option(
+    "--floor-from", "prometheus", metavar="URL", required=True, help="The Prometheus that scrapes."
+)
+@click.option(
+    "--matching", metavar="MATCHERS", default="", help="Its labels, such as 'job=\"chatbots\"'."
+)
+def restore(file: str, prometheus: str, matching: str) -> None:
+    """Raise the counters of a restored ledger to what Prometheus scraped last, so that none falls.
+
+    Stop the exporter, put the older ledger in its place, run this, then start it. What was counted
+    since the older one is read again from the vendors and adds nothing twice. Calls of a call
+    budget (Xenioo) count as spent now.
+    """
+    settings = read_settings(file, resolve=False)
+    families = catalogue.families(PROVIDERS, settings.targets)
+    targets = targets_of(settings)
+    with fail_on():
+        try:
+            shown = [
+                each
+                for target in targets
+                for each in last_scraped(prometheus, target.name, matching, families)
+            ]
+        except NoScrapes as error:
+            raise click.ClickException(str(error)) from None
+        specs = [query.spec for target in targets for query in target.queries]
+        known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
+    number = sum(not each.family.startswith("chatbot_exporter_") for each in shown)
+    click.echo(f"{known} of {number} counters that Prometheus has are at least as high now.")
+    if known < number or not number:
+        raise click.exceptions.Exit(1)
+
+
+@command.command("forget", short_help="Delete all that is known of a target.")
+@config_option
+@click.option("--target", metavar="NAME", required=True, help="The target, in the settings or not.")
+def delete_target(file: str, target: str) -> None:
+    """Delete a target's counts, sketches, event ids and schedule. It cannot be undone.
+
+    Stop the exporter first. A target that is still in the settings begins anew at the next start.
+    """
+    with fail_on():
+        place = read_settings(file, resolve=False).ledger.url
+        deleted = repair.delete_target(place, target, SystemClock())
+    for table, number in deleted.items():
+        click.echo(f"{table}: {number}")

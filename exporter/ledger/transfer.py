@@ -26,8 +26,8 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
     either, or where the target has rows.
     """
     with (
-        _unused(source, clock) as old,
-        _unused(target, clock, new=True) as new,
+        unused(source, clock) as old,
+        unused(target, clock, new=True) as new,
         old.engine.connect() as reading,
         new.engine.begin() as writing,
     ):
@@ -49,12 +49,12 @@ def check(url: str, clock: Clock) -> list[str]:
 
     These are P2, and what P13 says of gaps (specification: invariants.md).
     """
-    with _unused(url, clock) as opened, opened.engine.connect() as tx:
+    with unused(url, clock) as opened, opened.engine.connect() as tx:
         return [*_wrong_counters(tx), *_wrong_gaps(tx)]
 
 
 @contextmanager
-def _unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
+def unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
     """Yield the ledger at ``url``, migrated and locked; raise ``LedgerError`` if it is in use.
 
     Only a ``new`` one is created: a mistyped path is no empty ledger.

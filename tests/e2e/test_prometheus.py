@@ -18,6 +18,7 @@ import pytest
 from exporter.app import App, Environment
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import SystemClock
+from exporter.config.model import Settings
 from exporter.ledger.offload import WorkerThread
 from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
@@ -72,7 +73,8 @@ class Prometheus:
     """A server that scrapes one exporter every second."""
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v1/query"
+        self.url = f"http://127.0.0.1:{port}"
+        self._url = f"{self.url}/api/v1/query"
 
     def ask(self, query: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Return an instant vector by labels, scrape labels left out; empty before it serves."""
@@ -168,29 +170,20 @@ def live(served: ServedVendors, clock: Vendor, seconds: int) -> int:
 
 
 @contextlib.contextmanager
-def exporter_on(served: ServedVendors, folder: Path) -> Iterator[int]:
+def exporter_on(served: ServedVendors, folder: Path, port: int = 0) -> Iterator[int]:
     """Run the demo's exporter on ``served``; yield its port."""
-    targets = {
-        name: {
-            **served.target(name),
-            "lookback": "4h",
-            "initial_lookback": 0,
-            **FEWER.get(name, {}),
-        }
-        for name in served.services
-    }
     environment = Environment(
         clock=SystemClock(),
         rng=random.SystemRandom(),
         providers=hurried(PROVIDERS),
         offload=WorkerThread("ledger"),
     )
-    app = App(demo_settings(targets, folder), environment)
+    app = App(settings_of(served, folder), environment)
     started: Future[tuple[asyncio.AbstractEventLoop, str]] = Future()
 
     async def main() -> None:
         await app.open()
-        running = server.start("127.0.0.1:0", web.build(app.sources))
+        running = server.start(f"127.0.0.1:{port}", web.build(app.sources))
         started.set_result((asyncio.get_running_loop(), running.address))
         await app.run()
         await asyncio.to_thread(running.stop, 2.0)
@@ -203,6 +196,20 @@ def exporter_on(served: ServedVendors, folder: Path) -> Iterator[int]:
         finally:
             loop.call_soon_threadsafe(app.stop)
             ended.result(60)
+
+
+def settings_of(served: ServedVendors, folder: Path) -> Settings:
+    """Return the demo's settings for ``served``."""
+    targets = {
+        name: {
+            **served.target(name),
+            "lookback": "4h",
+            "initial_lookback": 0,
+            **FEWER.get(name, {}),
+        }
+        for name in served.services
+    }
+    return demo_settings(targets, folder)
 
 
 def test_last_minus_first_sample_is_what_happened_at_the_vendor(tmp_path: Path) -> None:

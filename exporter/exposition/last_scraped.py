@@ -1,0 +1,71 @@
+"""What a Prometheus scraped last of this exporter's counters."""
+
+from collections.abc import Iterator, Mapping
+
+import httpx
+import msgspec
+
+from exporter.errors import ExporterError
+from exporter.ledger.rows import Shown
+from exporter.model.samples import Family, MetricType
+
+TIMEOUT_S = 60
+QUERY = 'last_over_time({{__name__=~"chatbot_.+_total",target="{target}"{more}}}[7d])'
+
+
+class NoScrapes(ExporterError):
+    """A Prometheus does not say what it scraped, or more than one thing."""
+
+
+class _Sample(msgspec.Struct):
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class _Vector(msgspec.Struct):
+    result: list[_Sample]
+
+
+class _Answer(msgspec.Struct):
+    data: _Vector | None = None
+    error: str = ""
+
+
+def last_scraped(
+    url: str, target: str, matching: str, families: Mapping[str, Family]
+) -> Iterator[Shown]:
+    """Yield each counter of ``target`` as the Prometheus at ``url`` scraped it last, in 7 days.
+
+    ``matching`` are label matchers, where several exporters have a target of this name. Raises
+    ``NoScrapes``. Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+    """
+    found: dict[tuple[str, tuple[str, ...]], _Sample] = {}
+    for sample in _read(url, QUERY.format(target=target, more=f",{matching}" if matching else "")):
+        family = families.get(sample.metric["__name__"])
+        if family is None or family.kind is not MetricType.COUNTER:
+            continue
+        labels = tuple(sample.metric.get(name, "") for name in family.labels)
+        if other := found.get((family.name, labels)):
+            differ = sorted(
+                f'{name}="{value}"' for name, value in sample.metric.items() ^ other.metric.items()
+            )
+            raise NoScrapes(
+                f"{family.name} of {target} is there more than once: {', '.join(differ)}; "
+                "choose one by --matching"
+            )
+        found[family.name, labels] = sample
+    for (name, labels), sample in found.items():
+        yield Shown(name, labels, float(sample.value[1]))
+
+
+def _read(url: str, query: str) -> list[_Sample]:
+    try:
+        answer = httpx.post(
+            f"{url.rstrip('/')}/api/v1/query", data={"query": query}, timeout=TIMEOUT_S
+        )
+        read = msgspec.json.decode(answer.content, type=_Answer)
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+        raise NoScrapes(f"--floor-from: no Prometheus answers there: {error}") from None
+    if read.data is None:
+        raise NoScrapes(f"--floor-from: Prometheus answers {answer.status_code}: {read.error}")
+    return read.data.result

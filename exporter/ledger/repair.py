@@ -1,0 +1,107 @@
+"""What is done to a ledger while no exporter runs: a target is forgotten, counters are raised."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+
+import sqlalchemy as sa
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.ledger import budget, counters, engine
+from exporter.ledger.rows import Shown, encode_labels
+from exporter.ledger.tables import (
+    bucket,
+    gap,
+    gauge,
+    query,
+    seen_event,
+    self_counter,
+    series,
+    sketch,
+    slices,
+)
+from exporter.ledger.transfer import unused
+from exporter.model.query import QueryKey, QuerySpec
+from exporter.model.samples import Family
+
+_OF_QUERY = series, gauge, seen_event, sketch, slices, gap
+
+
+def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
+    """Delete all that the ledger at ``url`` knows of ``target``; return rows by table.
+
+    A call budget is of the vendor's account and stays. Raises ``LedgerError`` where an exporter
+    uses the ledger, or where it knows no such target.
+    """
+    with unused(url, clock) as opened:
+        with opened.engine.begin() as tx:
+            engine.allow_minutes(tx)
+            known = sorted(tx.execute(sa.select(query.c.target).distinct()).scalars())
+            if target not in known:
+                raise LedgerError(f"{opened.place}: no target {target!r}; it knows {known}")
+            queries = sa.select(query.c.id).where(query.c.target == target)
+            owned = sa.select(series.c.id).where(series.c.query_id.in_(queries))
+            deleted = {
+                table.name: tx.execute(sa.delete(table).where(of_target)).rowcount
+                for table, of_target in (
+                    (bucket, bucket.c.series_id.in_(owned)),
+                    *((each, each.c.query_id.in_(queries)) for each in _OF_QUERY),
+                    (query, query.c.target == target),
+                    (self_counter, self_counter.c.target == target),
+                )
+            }
+        if not opened.shared:  # deleted rows stay in the file's free pages until it is written anew
+            with closing(opened.engine.raw_connection()) as file:
+                file.cursor().execute("VACUUM")
+    return deleted
+
+
+def raise_counters(
+    url: str,
+    specs: Sequence[QuerySpec],
+    families: Mapping[str, Family],
+    shown: Iterable[Shown],
+    clock: Clock,
+) -> int:
+    """Raise the counters of an older ledger to what was ``shown`` since; return of how many.
+
+    What is missing is overhang: it is repaid by what the next polls read of that time. Calls of all
+    budgets count as spent now. The exporter's own counters are raised where the ledger has them;
+    series that no query of ``specs`` feeds are left out. Raises ``LedgerError`` where an exporter
+    uses the ledger. Source: counting.md, "When the ledger is lost or restored".
+    """
+    by_query: defaultdict[QueryKey, list[Shown]] = defaultdict(list)
+    own: list[Shown] = []
+    for each in shown:
+        if each.family.startswith("chatbot_exporter_"):
+            own.append(each)
+        elif spec := _feeding(specs, each):
+            by_query[spec.key].append(each)
+    with unused(url, clock) as opened, opened.engine.begin() as tx:
+        engine.allow_minutes(tx)
+        now_ms, raised = clock.now_ms(), 0
+        known = {tuple(row) for row in tx.execute(sa.select(query.c.target, query.c.name))}
+        for spec in specs:
+            if spec.key in known:
+                counters.raise_to(tx, spec, families, by_query[spec.key], now_ms)
+                raised += len(by_query[spec.key])
+            if spec.budget:
+                budget.note_spent(tx, spec.budget.name, now_ms)
+        for each in own:
+            labels = encode_labels(families[each.family].labels, each.labels)
+            lower = (self_counter.c.labels == labels) & (self_counter.c.v < each.value)
+            raised_to = sa.update(self_counter).values(v=each.value)
+            tx.execute(raised_to.where(self_counter.c.name == each.family, lower))
+    return raised
+
+
+def _feeding(specs: Iterable[QuerySpec], each: Shown) -> QuerySpec | None:
+    """Return the query that feeds a series; None where more than one may.
+
+    Where a target has several queries of a kind, their names go on with project and environment.
+    """
+    _, target, *labels = each.labels
+    of_kind = [spec for spec in specs if spec.target == target and each.family in spec.fields]
+    named = [spec for spec in of_kind if set(spec.name.split("/")[1:]) <= set(labels)]
+    return named[0] if len(named) == 1 else None

@@ -1,0 +1,124 @@
+"""``ledger``: an older one is restored beside what Prometheus scraped, a target is forgotten."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from click.testing import CliRunner, Result
+
+from exporter.cli import main
+from exporter.clock import SystemClock
+from exporter.ledger.store import Ledger
+from exporter.model.families import NORMALISED
+from tests.support.builders import RECEIVED, spec
+from tests.support.served import answering
+
+SETTINGS = """
+version: 1
+allow_inline_secrets: true
+targets:
+  - {name: shop, provider: flowxo, api_key: k, project: shop}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return a settings file beside a ledger that knows its target, and has counted nothing."""
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", clock=SystemClock(), families=NORMALISED)
+    with closing(ledger):
+        ledger.sync_queries([spec()])
+    (tmp_path / "exporter.yaml").write_text(SETTINGS, "utf-8")
+    return tmp_path / "exporter.yaml"
+
+
+def invoke(file: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, ["ledger", *options, "--config", str(file)])
+
+
+@contextmanager
+def prometheus(*instances: str, asked: list[str] | None = None) -> Iterator[str]:
+    """Serve what a Prometheus answers that has scraped one counter of each of ``instances``."""
+    labels = {"__name__": RECEIVED, "provider": "flowxo", "target": "shop", "project": "shop"}
+    found = [
+        {"metric": labels | {"instance": each, "job": "bots"}, "value": [1.5, "10"]}
+        for each in instances
+    ]
+    answer = {"status": "success", "data": {"resultType": "vector", "result": found}}
+    with served(200, answer, asked) as url:
+        yield url
+
+
+@contextmanager
+def served(status: int, answer: Any, asked: list[str] | None = None) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if asked is not None:
+                asked.append(parse_qs(body)["query"][0])
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+    with answering(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_a_restored_ledger_shows_what_was_scraped_last(file: Path) -> None:
+    asked: list[str] = []
+    with prometheus("a:10877", asked=asked) as url:
+        result = invoke(file, "restore", "--floor-from", url, "--matching", 'job="bots"')
+    explained = CliRunner().invoke(main, ["explain", RECEIVED, "--config", str(file)])
+
+    assert (result.exit_code, result.output) == (
+        0, "1 of 1 counters that Prometheus has are at least as high now.\n",
+    )  # fmt: skip
+    assert asked == ['last_over_time({__name__=~"chatbot_.+_total",target="shop",job="bots"}[7d])']
+    assert f'{RECEIVED}{{provider="flowxo",target="shop",project="shop"' in explained.output
+    assert "} 10\n" in explained.output
+
+
+def test_two_exporters_of_one_counter_are_told_apart_by_their_labels(file: Path) -> None:
+    with prometheus("a:10877", "b:10877") as url:
+        result = invoke(file, "restore", "--floor-from", url)
+
+    assert result.exit_code == 1
+    assert (
+        f'{RECEIVED} of shop is there more than once: instance="a:10877", instance="b:10877"; '
+        "choose one by --matching"
+    ) in result.output
+
+
+def test_a_prometheus_without_our_counters_raises_nothing_and_says_so(file: Path) -> None:
+    with prometheus() as url:
+        result = invoke(file, "restore", "--floor-from", url)
+
+    assert result.exit_code == 1
+    assert "0 of 0 counters" in result.output
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (400, {"status": "error", "error": "parse error"}, "Prometheus answers 400: parse error"),
+        (200, "hello", "no Prometheus answers there"),
+    ],
+)
+def test_who_is_no_prometheus_or_refuses_is_named(
+    file: Path, status: int, answer: Any, said: str
+) -> None:
+    with served(status, answer) as url:
+        result = invoke(file, "restore", "--floor-from", url)
+
+    assert (result.exit_code, said in result.output) == (1, True), result.output
+
+
+def test_a_target_is_forgotten_once(file: Path) -> None:
+    one, again = (invoke(file, "forget", "--target", "shop") for _ in range(2))
+
+    assert (one.exit_code, "query: 1" in one.output) == (0, True), one.output
+    assert (again.exit_code, "no target 'shop'; it knows []" in again.output) == (1, True)
