@@ -54,7 +54,7 @@ class WriteHealth:
 
     def failed(self, error: LedgerError) -> None:
         """Count a transaction that was not committed; log the first of a row."""
-        self._telemetry.ledger_failed("commit")
+        self._telemetry.ledger_failed()
         if not self.failing:
             self._failing_since_s = self._clock.monotonic()
             log.error(

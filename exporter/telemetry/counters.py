@@ -184,9 +184,9 @@ class Telemetry:
         removed = self._targets is not None and target not in self._targets
         return {} if removed else self.counts.setdefault(target, {})
 
-    def ledger_failed(self, operation: str) -> None:
-        """Count a ledger operation (open, read, commit, migrate, prune) that failed."""
-        self._ledger_errors.labels(operation).inc()
+    def ledger_failed(self) -> None:
+        """Count a transaction of the ledger that failed."""
+        self._ledger_errors.labels("commit").inc()
         self._changed()
 
     def claim_lost(self) -> None:
