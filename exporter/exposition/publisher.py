@@ -3,10 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Self
 
 import structlog
 
@@ -39,21 +38,8 @@ MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesCounts:
-    """How many series there are and may be, by family."""
-
-    series: Counter[str] = field(default_factory=Counter)
-    limit: Counter[str] = field(default_factory=Counter)
-
-    def move(self, before: Self, now: Self) -> None:
-        """Count ``now`` for what was counted as ``before``."""
-        for mine, old, new in (
-            (self.series, before.series, now.series),
-            (self.limit, before.limit, now.limit),
-        ):
-            mine.subtract(old)
-            mine.update(new)
+SeriesCounts = Counter[tuple[str, str]]
+"""How many series there are and may be, by metric and family."""
 
 
 class Publisher:
@@ -136,9 +122,7 @@ class Publisher:
             self._queries.setdefault(key[0], []).append(key)
         for target in gone - self._queries.keys():
             self._page.remove((target, SELF))
-            self._series_counts.move(
-                self._counts_by_target.pop(target, SeriesCounts()), SeriesCounts()
-            )
+            self._series_counts.subtract(self._counts_by_target.pop(target, {}))
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
@@ -368,12 +352,11 @@ class Publisher:
             before, now = self._counts_by_target.get(target, SeriesCounts()), self._count(states)
             if before != now:
                 self._counts_by_target[target] = now
-                self._series_counts.move(before, now)
+                self._series_counts.subtract(before)
+                self._series_counts.update(now)
                 counted = True
         if counted:
-            self._page.put(
-                ("", SELF), series_samples(self._series_counts.series, self._series_counts.limit)
-            )
+            self._page.put(("", SELF), series_samples(self._series_counts))
         self._changed_targets -= targets
         self._page.publish()
 
@@ -382,9 +365,9 @@ class Publisher:
         counts = SeriesCounts()
         for state in states:
             caps = self._specs[state.target, state.query].caps
-            counts.series.update(state.series)
-            for family in state.series:
-                counts.limit[family] = caps.get(family, self._families[family].cap)
+            for family, number in state.series.items():
+                counts["series", family] += number
+                counts["series_limit", family] = caps.get(family, self._families[family].cap)
         return counts
 
 
