@@ -114,12 +114,12 @@ class Comparer:
 
     async def compare(self, targets: Sequence[Target]) -> list[Agreement]:
         """Return how the queries of ``targets`` compare; one after another within a target."""
-        async with self.transport as transport, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._target(each, transport)) for each in targets]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._target(each)) for each in targets]
         return [found for task in tasks for found in task.result()]
 
-    async def _target(self, target: Target, transport: Transport) -> list[Agreement]:
-        api = target.client(transport, self.clock)
+    async def _target(self, target: Target) -> list[Agreement]:
+        api = target.client(self.transport, self.clock)
         bucketed = [each for each in target.queries if each.spec.initial_lookback_ms is not None]
         return [await self._query(each, api) for each in bucketed]
 

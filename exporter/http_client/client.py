@@ -123,10 +123,6 @@ class ApiClient:
         self._blocking = blocking
         self.may_send: Callable[[], None] = always
 
-    async def post(self, path: str, body: Any, into: type[T]) -> T:
-        """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
-        return await self.fetch(ApiCall("POST", path, json=body), into)
-
     async def fetch(self, call: ApiCall, into: type[T]) -> T:
         """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
         return decode(await self.send(call), into, call.endpoint)

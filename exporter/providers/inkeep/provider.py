@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from exporter.errors import Refused, Truncated
-from exporter.http_client.client import ApiClient
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Readings, Window
@@ -166,7 +166,8 @@ class ActiveUsersQuery:
         self, client: ApiClient, window: Window, *, by_integration: bool
     ) -> mapping.FoundGroups[UserGroup]:
         body = requests.users_body(self.wanted.property, window, by_integration=by_integration)
-        return (await client.post(requests.USERS_PATH, body, GroupsAnswer[UserGroup])).data
+        call = ApiCall("POST", requests.USERS_PATH, json=body)
+        return (await client.fetch(call, GroupsAnswer[UserGroup])).data
 
 
 def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
