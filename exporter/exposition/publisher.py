@@ -16,7 +16,7 @@ from exporter.exposition.failover import Failover, nothing
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
-from exporter.ledger.replicas import Changes, Mark, Version
+from exporter.ledger.replicas import Changes, Version
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -170,7 +170,8 @@ class Publisher:
             changes = await self._reading(partial(self._ledger.changes, self._version))
             if changes.server != self._ledger.server:
                 await self._follow_server(changes)
-            changed = {key for key, mark in changes.marks.items() if self._is_newer(key, mark)}
+            shown = {key: view.mark for key, view in self._views.items()}
+            changed = {key for key, mark in changes.marks.items() if shown.get(key) != mark}
             if changed or self._unread:
                 await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
         except LedgerError:
@@ -199,10 +200,6 @@ class Publisher:
             shown = self._page.shown(key)
             await self._offload(partial(self._ledger.raise_counters, key, shown))
 
-    def _is_newer(self, key: QueryKey, mark: Mark) -> bool:
-        shown = self._views.get(key)
-        return shown is None or shown.mark != mark
-
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
         budget = self._specs[key].budget
@@ -227,7 +224,8 @@ class Publisher:
         if self._ledger.shared:
             await self.verify()
         stale = await self._confirm_zeros(now_ms)
-        stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
+        expiring = ((key, view.expires_ms) for key, view in self._views.items())
+        stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
         if now_s >= self._maintain_at_s:
             self._maintain_at_s = now_s + MAINTAIN_EVERY_S
             stale |= await self._maintain()
@@ -369,7 +367,3 @@ class Publisher:
                 counts["series", family] += number
                 counts["series_limit", family] = caps.get(family, self._families[family].cap)
         return counts
-
-
-def _due(at_ms: int | None, now_ms: int) -> bool:
-    return at_ms is not None and at_ms <= now_ms

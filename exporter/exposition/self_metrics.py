@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from exporter.clock import MILLISECONDS
 from exporter.ledger.rows import QueryState, Shown
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec
@@ -12,7 +13,6 @@ from exporter.telemetry.counters import FAMILIES, PREFIX
 FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMILIES, PERIOD_END)}
 FROM_ZERO = ("auth", "throttled", "server", "schema")
 DRIFT_KINDS = ("missing", "unexpected_type", "unknown_enum", "negative", "non_integer")
-MILLISECONDS = 1000
 ACCOUNT = "account"
 """The label ``budget``: a provider allows so many calls of an account."""
 AUDITED = ("equal", "different", "missing")

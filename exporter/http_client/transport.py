@@ -159,20 +159,13 @@ async def _body(response: httpx.Response, endpoint: str) -> bytes:
     decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
     async for chunk in response.stream:
-        for part in decoder.decode(chunk):
+        for part in decoder.decode(chunk) if decoder else (chunk,):
             body += part
             if len(body) > MAX_BODY_BYTES:
                 raise SchemaError(f"{endpoint}: the answer is larger than 16 MiB")
-    if not decoder.complete:
+    if decoder and not decoder.complete:
         raise Unreachable(f"{endpoint}: the compressed answer is incomplete")
     return bytes(body)
-
-
-class _Identity:
-    complete = True
-
-    def decode(self, chunk: bytes) -> Iterator[bytes]:
-        yield chunk
 
 
 class _Deflated:
@@ -203,11 +196,11 @@ class _Deflated:
             rest = self._stream.unconsumed_tail or self._stream.unused_data
 
 
-def _decoder(coding: str, endpoint: str) -> _Identity | _Deflated:
-    """Return the decoder of ``coding``: at most one, and one of those that were asked for."""
+def _decoder(coding: str, endpoint: str) -> _Deflated | None:
+    """Return the decoder of ``coding``, which is none or one of those that were asked for."""
     name = coding.strip().lower()
     if name in _NOT_ENCODED:
-        return _Identity()
+        return None
     if name in _DEFLATED:
         return _Deflated(_DEFLATED[name], endpoint)
     raise SchemaError(f"{endpoint}: the answer has a content coding that was not asked for")
