@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
-from exporter.http_client.client import ApiCall, ApiClient, decode
+from exporter.http_client.client import ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
@@ -230,20 +230,19 @@ class ManifestReader:
     ) -> tuple[Response, Any]:
         secrets = await client.read_key(self.account.read)
         call = self.requests.call(window, page, secrets)
+
+        async def send() -> Response:
+            signed = await self.account.signed(client, call, secrets, request.now_ms)
+            await request.spend()
+            return await client.exchange(signed)
+
         try:
-            response = await self._send(client, request, call, secrets)
+            response = await send()
         except Unauthorized as error:
             if not self.account.renews(error):
                 raise
-            response = await self._send(client, request, call, secrets)
+            response = await send()
         return response, decode(response.body, self.query.program.answer, call.endpoint)
-
-    async def _send(
-        self, client: ApiClient, request: PollRequest, call: ApiCall, secrets: dict[str, str]
-    ) -> Response:
-        signed = await self.account.signed(client, call, secrets, request.now_ms)
-        await request.spend()
-        return await client.exchange(signed)
 
 
 def _note_wrong(rows: Rows, what: str) -> None:
