@@ -196,7 +196,7 @@ class App:
         )
         self.telemetry.add(await environment.offload(self._ledger.self_counts))
         if await environment.offload(self._ledger.correct_clock):
-            self.telemetry.clock_stepped()
+            self.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set back while the exporter was down")
         self._engagement = EngagementGauges(
             ledger=self._ledger,
@@ -348,7 +348,7 @@ class App:
             self.telemetry.count(
                 "api_requests_total", target=target.name, provider=target.provider, code=code
             )
-            self.telemetry.requested(target.provider, seconds)
+            self.telemetry.observe("api_request_duration_seconds", seconds, target.provider)
 
         return ApiClient(
             base_url=target.base_url,

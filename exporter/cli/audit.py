@@ -20,10 +20,11 @@ from exporter.cli.settings import (
     targets_of,
 )
 from exporter.clock import MILLISECONDS, SystemClock
-from exporter.explain.agreement import Agreement, ComparedDay, Comparer, LedgerSums
+from exporter.explain.agreement import Agreement, ComparedDay, Comparer
 from exporter.format import columns, number
 from exporter.http_client.detached import ResolvingLoop
 from exporter.http_client.transport import Transport
+from exporter.ledger import engine
 from exporter.status import days_equal
 
 _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
@@ -60,11 +61,11 @@ def command(
     with fail_on():
         check_proxies(settings)
         network = Transport(certificates=certificates_here())
-        sums = LedgerSums(settings.ledger.url)
-        comparer = Comparer(sums, clock, network, spend, _ms(since), _ms(until))
+        ledger = engine.read_only(settings.ledger.url)
+        comparer = Comparer(ledger, clock, network, spend, _ms(since), _ms(until))
         with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
             found = runner.run(comparer.compare(targets))
-        sums.close()
+        ledger.dispose()
     click.echo(_FORMATS[form](found), nl=False)
     for each in found:
         if each.problem:

@@ -111,11 +111,11 @@ async def probe(
     network: Transport,
 ) -> list[Outcome]:
     """Read what ``chosen`` names of each target, all at the same time."""
-    async with network as transport, asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_probe(query, api, clock, take))
             for target in targets
-            for api in [target.client(transport, clock)]
+            for api in [target.client(network, clock)]
             for query in chosen(target)
         ]
     return list(_compared([task.result() for task in tasks]))

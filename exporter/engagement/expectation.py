@@ -55,7 +55,8 @@ class Expectation:
 class WindowScore:
     """One window: its engagement, what is usual, the usual distance, and the score.
 
-    ``deviation`` is in events; ``score`` in deviations, after stabilising the variance.
+    ``deviation`` is in events; ``score`` in deviations, after stabilising the variance. Gauges show
+    the four in this order (``ENGAGEMENT``).
     """
 
     engagement: float

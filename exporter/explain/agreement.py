@@ -61,51 +61,14 @@ class Agreement:
         return not self.problem and not any(day.difference for day in self.days)
 
 
-class LedgerSums:
-    """The ledger's sums per day, read only. Raises ``LedgerError``."""
-
-    def __init__(self, url: str) -> None:
-        self._engine = engine.read_only(url)
-
-    def close(self) -> None:
-        """Let go of the ledger."""
-        self._engine.dispose()
-
-    def known(self, spec: QuerySpec) -> Window | None:
-        """Return from when until when hours of the query are settled and known; None: never."""
-        found = self._rows(
-            sa.select(query.c.floor_ms, query.c.cursor_ms).where(
-                query.c.target == spec.target, query.c.name == spec.name, query.c.epoch_ms > 0
-            )
-        )
-        step_ms = spec.granularity_ms
-        for row in found:
-            return Window(ceil_to(row.floor_ms, step_ms), floor_to(row.cursor_ms, step_ms))
-        return None
-
-    def sums(self, spec: QuerySpec, window: Window) -> Sums:
-        """Return the sums of the query's families in ``window``."""
-        rows = self._rows(
-            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs).label("total"))
-            .join(series, series.c.id == bucket.c.series_id)
-            .join(query, query.c.id == series.c.query_id)
-            .where(query.c.target == spec.target, query.c.name == spec.name)
-            .where(bucket.c.start_ms >= window.start_ms, bucket.c.start_ms < window.end_ms)
-            .group_by(series.c.family, bucket.c.start_ms)
-        )
-        return _by_day((each.family, each.start_ms, each.total) for each in rows)
-
-    def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        with engine.reading(self._engine) as tx:
-            engine.check_schema(self._engine)
-            return tx.execute(statement).all()
-
-
 @dataclass(frozen=True, slots=True)
 class Comparer:
-    """Compares targets with the ledger, between ``from_ms`` and ``until_ms`` where given."""
+    """Compares targets with the ledger, between ``from_ms`` and ``until_ms`` where given.
 
-    sums: LedgerSums
+    Raises ``LedgerError``.
+    """
+
+    ledger: sa.Engine
     clock: Clock
     transport: Transport
     spend: Spend
@@ -114,12 +77,12 @@ class Comparer:
 
     async def compare(self, targets: Sequence[Target]) -> list[Agreement]:
         """Return how the queries of ``targets`` compare; one after another within a target."""
-        async with self.transport as transport, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._target(each, transport)) for each in targets]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._target(each)) for each in targets]
         return [found for task in tasks for found in task.result()]
 
-    async def _target(self, target: Target, transport: Transport) -> list[Agreement]:
-        api = target.client(transport, self.clock)
+    async def _target(self, target: Target) -> list[Agreement]:
+        api = target.client(self.transport, self.clock)
         bucketed = [each for each in target.queries if each.spec.initial_lookback_ms is not None]
         return [await self._query(each, api) for each in bucketed]
 
@@ -142,7 +105,7 @@ class Comparer:
         return Agreement(*own, _days(own, vendor, ledger), problem)
 
     def _window(self, spec: QuerySpec) -> Window | None:
-        known, now_ms = self.sums.known(spec), self.clock.now_ms()
+        known, now_ms = self._known(spec), self.clock.now_ms()
         if known is None:
             return None
         from_ms = now_ms - RETENTION_MS if self.from_ms is None else self.from_ms
@@ -157,9 +120,38 @@ class Comparer:
         rows = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
         for key, value in _by_day(rows).items():
             vendor[key] += value
-        for key, value in self.sums.sums(spec, reading.window).items():
+        for key, value in self._sums(spec, reading.window).items():
             if key[0] not in reading.kept:
                 ledger[key] += value
+
+    def _known(self, spec: QuerySpec) -> Window | None:
+        """Return from when until when hours of the query are settled and known; None: never."""
+        found = self._rows(
+            sa.select(query.c.floor_ms, query.c.cursor_ms).where(
+                query.c.target == spec.target, query.c.name == spec.name, query.c.epoch_ms > 0
+            )
+        )
+        step_ms = spec.granularity_ms
+        for row in found:
+            return Window(ceil_to(row.floor_ms, step_ms), floor_to(row.cursor_ms, step_ms))
+        return None
+
+    def _sums(self, spec: QuerySpec, window: Window) -> Sums:
+        """Return the sums of the query's families in ``window``."""
+        rows = self._rows(
+            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs).label("total"))
+            .join(series, series.c.id == bucket.c.series_id)
+            .join(query, query.c.id == series.c.query_id)
+            .where(query.c.target == spec.target, query.c.name == spec.name)
+            .where(bucket.c.start_ms >= window.start_ms, bucket.c.start_ms < window.end_ms)
+            .group_by(series.c.family, bucket.c.start_ms)
+        )
+        return _by_day((each.family, each.start_ms, each.total) for each in rows)
+
+    def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        with engine.reading(self.ledger) as tx:
+            engine.check_schema(self.ledger)
+            return tx.execute(statement).all()
 
 
 def _by_day(rows: Any) -> Sums:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import re2
 
@@ -24,34 +25,30 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 
 
+Matcher: TypeAlias = tuple[str, Callable[[str], bool]]
+"""A label, and whether a value of it is wanted; a label that a series does not have is empty."""
+
+
 class SelectorError(ValueError):
     """The text is not a selector; the message gives the reason and the character."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """One condition on one label; a label that a series does not have is empty."""
-
-    label: str
-    accepts: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Selector:
     """Selects the series that meet every condition."""
 
-    text: str
     matchers: tuple[Matcher, ...]
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
         """Say whether the series ``name`` with ``labels`` is wanted."""
         return all(
-            m.accepts(name if m.label == NAME else labels.get(m.label, "")) for m in self.matchers
+            accepts(name if label == NAME else labels.get(label, ""))
+            for label, accepts in self.matchers
         )
 
     def may_match(self, labels: Mapping[str, str]) -> bool:
         """Say whether a series of which only ``labels`` are known may be wanted."""
-        return all(m.accepts(labels[m.label]) for m in self.matchers if m.label in labels)
+        return all(accepts(labels[label]) for label, accepts in self.matchers if label in labels)
 
 
 def parse(text: str) -> Selector:
@@ -63,9 +60,9 @@ def parse(text: str) -> Selector:
     except UnicodeEncodeError as error:
         raise SelectorError(f"character {error.start + 1}: not valid Unicode") from None
     matchers = _Reader(text).matchers()
-    if all(matcher.accepts("") for matcher in matchers):
+    if all(accepts("") for _, accepts in matchers):
         raise SelectorError("the selector matches everything; name a metric or a label")
-    return Selector(text, tuple(matchers))
+    return Selector(tuple(matchers))
 
 
 class _Reader:
@@ -75,7 +72,7 @@ class _Reader:
 
     def matchers(self) -> list[Matcher]:
         name = self._if(_METRIC)
-        found = [Matcher(NAME, _operation("=", name[0]))] if name else []
+        found = [(NAME, _operation("=", name[0]))] if name else []
         if self._if(_OPEN):
             while not self._if(_CLOSE):
                 found.append(self._matcher())
@@ -95,7 +92,7 @@ class _Reader:
         raw = quoted[3]
         value = self._unescaped(quoted[1] or quoted[2] or "") if raw is None else raw
         try:
-            return Matcher(label, _operation(operator, value))
+            return label, _operation(operator, value)
         except re2.error as error:
             raise self._error(f"invalid regular expression: {_reason(error)}") from None
 

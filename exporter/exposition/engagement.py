@@ -6,7 +6,7 @@ A query's bots are learnt once a day, and when more of the past has been read.
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from itertools import islice
 
@@ -295,7 +295,7 @@ def _judged(
                 labels=labels,
                 end_ms=hours.end_ms,
                 late=late,
-                weeks=expectation.weeks if expectation else _weeks(of_bot),
+                weeks=weeks_known(of_bot, expectation),
                 holiday=today is not None if calendar.has_holidays else None,
                 scores=judge(expectation, of_bot, calendar, arrived)
                 if expectation and not late
@@ -309,15 +309,17 @@ def _judged(
     return tuple(bots)
 
 
-def _weeks(hours: HourlyCounts) -> float:
+def weeks_known(hours: HourlyCounts, expectation: Expectation | None) -> float:
+    """Return the weeks that a bot was learnt from; before that, the part of one that is known."""
+    if expectation:
+        return expectation.weeks
     counts = hours.from_first_count().counts
     return min(1.0, sum(count is not None for count in counts) / WEEK_H)
 
 
 def _samples(bot: BotEngagement) -> Iterator[Shown]:
     for length, score in bot.scores.items():
-        values = (score.engagement, score.expected, score.deviation, score.score)
-        for family, value in zip(ENGAGEMENT, values, strict=True):
+        for family, value in zip(ENGAGEMENT, astuple(score), strict=True):
             yield Shown(family.name, (*bot.labels, f"{length}h"), round(value, DIGITS))
     yield Shown(HISTORY_WEEKS.name, bot.labels, round(bot.weeks, DIGITS))
     if bot.holiday is not None:

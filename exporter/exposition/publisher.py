@@ -3,10 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Self
 
 import structlog
 
@@ -17,7 +16,7 @@ from exporter.exposition.failover import Failover, nothing
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
-from exporter.ledger.replicas import Changes, Mark, Version
+from exporter.ledger.replicas import Changes, Version
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -39,21 +38,8 @@ MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesCounts:
-    """How many series there are and may be, by family."""
-
-    series: Counter[str] = field(default_factory=Counter)
-    limit: Counter[str] = field(default_factory=Counter)
-
-    def move(self, before: Self, now: Self) -> None:
-        """Count ``now`` for what was counted as ``before``."""
-        for mine, old, new in (
-            (self.series, before.series, now.series),
-            (self.limit, before.limit, now.limit),
-        ):
-            mine.subtract(old)
-            mine.update(new)
+SeriesCounts = Counter[tuple[str, str]]
+"""How many series there are and may be, by metric and family."""
 
 
 class Publisher:
@@ -136,9 +122,7 @@ class Publisher:
             self._queries.setdefault(key[0], []).append(key)
         for target in gone - self._queries.keys():
             self._page.remove((target, SELF))
-            self._series_counts.move(
-                self._counts_by_target.pop(target, SeriesCounts()), SeriesCounts()
-            )
+            self._series_counts.subtract(self._counts_by_target.pop(target, {}))
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
@@ -186,7 +170,8 @@ class Publisher:
             changes = await self._reading(partial(self._ledger.changes, self._version))
             if changes.server != self._ledger.server:
                 await self._follow_server(changes)
-            changed = {key for key, mark in changes.marks.items() if self._is_newer(key, mark)}
+            shown = {key: view.mark for key, view in self._views.items()}
+            changed = {key for key, mark in changes.marks.items() if shown.get(key) != mark}
             if changed or self._unread:
                 await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
         except LedgerError:
@@ -215,10 +200,6 @@ class Publisher:
             shown = self._page.shown(key)
             await self._offload(partial(self._ledger.raise_counters, key, shown))
 
-    def _is_newer(self, key: QueryKey, mark: Mark) -> bool:
-        shown = self._views.get(key)
-        return shown is None or shown.mark != mark
-
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
         budget = self._specs[key].budget
@@ -243,7 +224,8 @@ class Publisher:
         if self._ledger.shared:
             await self.verify()
         stale = await self._confirm_zeros(now_ms)
-        stale |= {key for key, view in self._views.items() if _due(view.expires_ms, now_ms)}
+        expiring = ((key, view.expires_ms) for key, view in self._views.items())
+        stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
         if now_s >= self._maintain_at_s:
             self._maintain_at_s = now_s + MAINTAIN_EVERY_S
             stale |= await self._maintain()
@@ -368,12 +350,11 @@ class Publisher:
             before, now = self._counts_by_target.get(target, SeriesCounts()), self._count(states)
             if before != now:
                 self._counts_by_target[target] = now
-                self._series_counts.move(before, now)
+                self._series_counts.subtract(before)
+                self._series_counts.update(now)
                 counted = True
         if counted:
-            self._page.put(
-                ("", SELF), series_samples(self._series_counts.series, self._series_counts.limit)
-            )
+            self._page.put(("", SELF), series_samples(self._series_counts))
         self._changed_targets -= targets
         self._page.publish()
 
@@ -382,11 +363,7 @@ class Publisher:
         counts = SeriesCounts()
         for state in states:
             caps = self._specs[state.target, state.query].caps
-            counts.series.update(state.series)
-            for family in state.series:
-                counts.limit[family] = caps.get(family, self._families[family].cap)
+            for family, number in state.series.items():
+                counts["series", family] += number
+                counts["series_limit", family] = caps.get(family, self._families[family].cap)
         return counts
-
-
-def _due(at_ms: int | None, now_ms: int) -> bool:
-    return at_ms is not None and at_ms <= now_ms

@@ -1,7 +1,9 @@
 """The exporter's own metrics of each query, as samples."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from exporter.clock import MILLISECONDS
 from exporter.ledger.rows import QueryState, Shown
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec
@@ -11,9 +13,9 @@ from exporter.telemetry.counters import FAMILIES, PREFIX
 FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMILIES, PERIOD_END)}
 FROM_ZERO = ("auth", "throttled", "server", "schema")
 DRIFT_KINDS = ("missing", "unexpected_type", "unknown_enum", "negative", "non_integer")
-MILLISECONDS = 1000
 ACCOUNT = "account"
 """The label ``budget``: a provider allows so many calls of an account."""
+AUDITED = ("equal", "different", "missing")
 _GRANULARITY = {HOUR_MS: "hour", DAY_MS: "day"}
 
 
@@ -26,11 +28,8 @@ def target_samples(
     """Return every self sample of one target: gauges of its queries, and its counters."""
     shown: list[Shown] = []
     for state in states:
-        shown += _settings(state, specs[state.target, state.query])
-        shown += _times(state, up=up[state.target, state.query])
-        shown += _periods(state)
-        shown += _history(state, specs[state.target, state.query])
-        shown += _audited(state)
+        key = state.target, state.query
+        shown += _of_query(state, specs[key], up=up[key])
     shown += _of_target(states)
     shown += _counters(states, counts)
     return shown
@@ -47,12 +46,11 @@ def is_up(state: QueryState, spec: QuerySpec, now_ms: int) -> bool:
     return now_ms - state.last_success_ms <= 3 * (spec.interval_ms + margin_ms) + spec.deadline_ms
 
 
-def series_samples(series: Mapping[str, int], limit: Mapping[str, int]) -> list[Shown]:
-    """Return how many series each family has, and may have."""
+def series_samples(counts: Mapping[tuple[str, str], int]) -> list[Shown]:
+    """Return how many series each family has, and may have: ``counts`` by metric and family."""
     return [
         _sample(PREFIX + name, number, family=family)
-        for name, numbers in (("series", series), ("series_limit", limit))
-        for family, number in numbers.items()
+        for (name, family), number in counts.items()
         if number
     ]
 
@@ -92,50 +90,40 @@ def _counters(states: Sequence[QueryState], counts: Mapping[SelfCount, float]) -
     ]
 
 
-def _settings(state: QueryState, spec: QuerySpec) -> Iterable[Shown]:
-    own = _labels(state)
+def _of_query(state: QueryState, spec: QuerySpec, *, up: bool) -> Iterator[Shown]:
+    """Yield what is known of a query; of its last poll nothing before the first has ended."""
+    own = {"provider": state.provider, "target": state.target, "query": state.query}
+    polled = state.last_success_ms is not None or state.last_reason is not None
+    values: dict[str, float | None] = {
+        "expected_lag_seconds": (spec.settle_ms + spec.interval_ms) / MILLISECONDS,
+        "quarantined": state.quarantined,
+        "target_up": up if polled else None,
+        "last_attempt_timestamp_seconds": _seconds(state.last_attempt_ms) if polled else None,
+        "last_success_timestamp_seconds": _seconds(state.last_success_ms),
+        "next_poll_timestamp_seconds": _seconds(state.next_poll_ms),
+        "data_end_timestamp_seconds": _seconds(state.cursor_ms),
+        "cursor_timestamp_seconds": _seconds(
+            state.cursor_ms if state.watermark_ms is None else state.watermark_ms
+        ),
+        "history_days": _history_days(state, spec),
+        "audit_timestamp_seconds": _seconds(state.audit.at_ms) if state.audit else None,
+    }
+    for name, value in values.items():
+        if value is not None:
+            yield _sample(PREFIX + name, value, **own)
     granularity = _GRANULARITY.get(spec.granularity_ms, "window")
     yield _sample(PREFIX + "target_info", 1, **own, granularity=granularity, timezone=spec.timezone)
-    yield _sample(
-        PREFIX + "expected_lag_seconds", (spec.settle_ms + spec.interval_ms) / MILLISECONDS, **own
-    )
-    yield _sample(PREFIX + "quarantined", float(state.quarantined), **own)
-
-
-def _times(state: QueryState, *, up: bool) -> Iterable[Shown]:
-    """Yield when things happened; nothing before the first poll has ended."""
-    own = _labels(state)
-    if state.last_success_ms is not None or state.last_reason is not None:
-        yield _sample(PREFIX + "target_up", float(up), **own)
-        yield from _instant("last_attempt_timestamp_seconds", state.last_attempt_ms, own)
-        yield from _instant("last_success_timestamp_seconds", state.last_success_ms, own)
-    yield from _instant("next_poll_timestamp_seconds", state.next_poll_ms, own)
-    yield from _instant("data_end_timestamp_seconds", state.cursor_ms, own)
-    at_ms = state.cursor_ms if state.watermark_ms is None else state.watermark_ms
-    yield from _instant("cursor_timestamp_seconds", at_ms, own)
-
-
-def _periods(state: QueryState) -> Iterable[Shown]:
     for period, end_ms in state.periods.items():
-        yield _sample(PERIOD_END.name, end_ms / MILLISECONDS, **_labels(state), period=period)
-
-
-def _history(state: QueryState, spec: QuerySpec) -> Iterable[Shown]:
-    if spec.initial_lookback_ms is None or state.epoch_ms is None or state.oldest_ms is None:
-        return
-    days = max(0, state.epoch_ms - state.oldest_ms) / DAY_MS
-    yield _sample(PREFIX + "history_days", days, **_labels(state))
-
-
-def _audited(state: QueryState) -> Iterable[Shown]:
-    """Yield what the last complete audit found; nothing before the first."""
-    if state.audit is None:
-        return
-    own, audit = _labels(state), state.audit
-    yield from _instant("audit_timestamp_seconds", audit.at_ms, own)
-    numbers = {"equal": audit.equal, "different": audit.different, "missing": audit.missing}
-    for result, number in numbers.items():
+        yield _sample(PERIOD_END.name, end_ms / MILLISECONDS, **own, period=period)
+    for result in AUDITED if state.audit else ():
+        number = getattr(state.audit, result)
         yield _sample(PREFIX + "audit_buckets", number, **own, result=result)
+
+
+def _history_days(state: QueryState, spec: QuerySpec) -> float | None:
+    if spec.initial_lookback_ms is None or state.epoch_ms is None or state.oldest_ms is None:
+        return None
+    return max(0, state.epoch_ms - state.oldest_ms) / DAY_MS
 
 
 def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
@@ -151,28 +139,18 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     if budgets:
         least = min(left.calls for left in budgets)
         yield _sample(PREFIX + "budget_tokens", least, **own, budget=ACCOUNT)
-    overhang = [state.overhang for state in states]
-    differences = [state.audit.difference for state in states if state.audit is not None]
-    for name, parts in (("overhang", overhang), ("audit_difference", differences)):
-        for family, units in _summed(parts).items():
-            yield _sample(PREFIX + name, units, **own, family=family)
+    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
+    for state in states:
+        for family, units in state.overhang.items():
+            sums["overhang", family] += units
+        for family, units in state.audit.difference.items() if state.audit else ():
+            sums["audit_difference", family] += units
+    for (name, family), units in sums.items():
+        yield _sample(PREFIX + name, units, **own, family=family)
 
 
-def _summed(parts: Iterable[Mapping[str, float]]) -> Mapping[str, float]:
-    sums: dict[str, float] = {}
-    for part in parts:
-        for family, units in part.items():
-            sums[family] = sums.get(family, 0.0) + units
-    return sums
-
-
-def _instant(name: str, at_ms: int | None, labels: Mapping[str, str]) -> Iterable[Shown]:
-    if at_ms is not None:
-        yield _sample(PREFIX + name, at_ms / MILLISECONDS, **labels)
-
-
-def _labels(state: QueryState) -> dict[str, str]:
-    return {"provider": state.provider, "target": state.target, "query": state.query}
+def _seconds(at_ms: int | None) -> float | None:
+    return None if at_ms is None else at_ms / MILLISECONDS
 
 
 def _sample(name: str, value: float, **labels: str) -> Shown:

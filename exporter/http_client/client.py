@@ -123,10 +123,6 @@ class ApiClient:
         self._blocking = blocking
         self.may_send: Callable[[], None] = always
 
-    async def post(self, path: str, body: Any, into: type[T]) -> T:
-        """Return the answer to ``POST path`` with the JSON ``body``, decoded as ``into``."""
-        return await self.fetch(ApiCall("POST", path, json=body), into)
-
     async def fetch(self, call: ApiCall, into: type[T]) -> T:
         """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
         return decode(await self.send(call), into, call.endpoint)
@@ -159,11 +155,15 @@ class ApiClient:
         return answer
 
     async def _message(self, call: ApiCall) -> Request:
-        content = None if call.json is None else msgspec.json.encode(call.json)
+        content, headers = None, {"Accept": "application/json", "User-Agent": USER_AGENT}
+        if call.json is not None:
+            content = msgspec.json.encode(call.json)
+            headers["Content-Type"] = "application/json"
         if call.form is not None:
             content = urlencode(call.form).encode()
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
         keys = await self.read_key(self._sign) if call.signed else {}
-        headers = self._headers(call) | dict(keys) | dict(call.headers)
+        headers |= {**keys, **call.headers}
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:
@@ -182,14 +182,6 @@ class ApiClient:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""
         url = (call.base or self._base_url).rstrip("/") + call.path
         return f"{url}?{urlencode(call.params)}" if call.params else url
-
-    def _headers(self, call: ApiCall) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": USER_AGENT}
-        if call.json is not None:
-            headers["Content-Type"] = "application/json"
-        if call.form is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        return headers
 
     def _error(self, call: ApiCall, answer: Response) -> ProviderError:
         status = answer.status

@@ -84,19 +84,13 @@ def _run(
     loop: asyncio.AbstractEventLoop, result: "asyncio.Future[T]", call: Callable[[], T]
 ) -> None:
     try:
-        finish = partial(_succeed, result, call())
+        finish = partial(result.set_result, call())
     except Exception as error:  # noqa: BLE001 - it is raised again where it is awaited
         finish = partial(_fail, result, error)
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
         loop.call_soon_threadsafe(finish)
 
 
-def _succeed(result: "asyncio.Future[T]", value: T) -> None:
-    if not result.done():
-        result.set_result(value)
-
-
 def _fail(result: "asyncio.Future[T]", error: Exception) -> None:
-    if not result.done():
-        result.set_exception(error)
-        result.exception()  # whoever waited may be gone
+    result.set_exception(error)
+    result.exception()  # whoever waited may be gone

@@ -38,7 +38,8 @@ def _variable_for(url: str, environ: Mapping[str, str]) -> tuple[str, str | None
     """Return the variable that names the proxy for ``url``, and its value, None without a proxy."""
     parts = urlsplit(url)
     host, exempt = parts.hostname or "", _variable("no_proxy", environ)[1]
-    if is_loopback(url) or _is_exempt(host, parts.port, exempt):
+    exempted = any(_covers(each.strip(), host, parts.port) for each in (exempt or "").split(","))
+    if exempted or is_loopback(url):
         return "", None
     name, proxy = _variable(f"{parts.scheme}_proxy", environ)
     return (name, proxy) if proxy else _variable("all_proxy", environ)
@@ -69,33 +70,22 @@ def _problem(proxy: str) -> str | None:
     return None
 
 
-def _is_exempt(host: str, port: int | None, listed: str | None) -> bool:
-    return any(_covers(entry.strip(), host, port) for entry in (listed or "").split(","))
-
-
 def _covers(entry: str, host: str, port: int | None) -> bool:
     """Return whether ``entry`` of ``NO_PROXY`` (``*``, a domain, an address, a range) has ``host``."""
     if entry in {"", "*"}:
         return entry == "*"
-    address = _address(host)
+    address, network = _network(host), _network(entry)
     if address is not None:
-        network = _network(entry)
-        return network is not None and address in network
+        return network is not None and address.network_address in network
     name, _, wanted = entry.lower().lstrip(".").partition(":")
     if wanted and wanted != str(port or ""):
         return False
     return host == name or host.endswith(f".{name}")
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return the range ``text``, of which a single address is the smallest; None: a name."""
     try:
-        return ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return None
-
-
-def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(entry.strip("[]"), strict=False)
+        return ipaddress.ip_network(text.strip("[]"), strict=False)
     except ValueError:
         return None

@@ -10,8 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import httpx
 
@@ -50,9 +49,10 @@ def always() -> None:
 
 
 class Transport:
-    """Sends the requests of one target. ``network`` takes the place of the network.
+    """Sends the requests of one target; nothing is left open between them.
 
-    ``certificates`` are the trusted ones, shared by all targets (None: made here).
+    ``network`` takes the place of the network. ``certificates`` are the trusted ones, shared by all
+    targets (None: made here).
     """
 
     def __init__(
@@ -65,19 +65,6 @@ class Transport:
         self._certificates = certificates
         self._environ = environ
         self._routes: dict[str | None, httpx.AsyncBaseTransport] = {}
-
-    async def __aenter__(self) -> Self:
-        """Use the transport until the end of the block."""
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        """Close whatever is open."""
-        await self.close()
 
     async def send(self, request: Request, may_send: Callable[[], None] = always) -> Response:
         """Return the response; what ``may_send`` raises keeps the request from being written.
@@ -93,11 +80,6 @@ class Transport:
         # An alert of TLS that comes while an answer is read is not wrapped.
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             raise Unreachable(f"{request.endpoint}: {_describe(error)}") from None
-
-    async def close(self) -> None:
-        """Close whatever is open."""
-        for route in self._routes.values():
-            await route.aclose()
 
     async def _exchange(self, request: Request, may_send: Callable[[], None]) -> Response:
         async def traced(event: str, _details: object) -> None:
@@ -177,20 +159,13 @@ async def _body(response: httpx.Response, endpoint: str) -> bytes:
     decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
     async for chunk in response.stream:
-        for part in decoder.decode(chunk):
+        for part in decoder.decode(chunk) if decoder else (chunk,):
             body += part
             if len(body) > MAX_BODY_BYTES:
                 raise SchemaError(f"{endpoint}: the answer is larger than 16 MiB")
-    if not decoder.complete:
+    if decoder and not decoder.complete:
         raise Unreachable(f"{endpoint}: the compressed answer is incomplete")
     return bytes(body)
-
-
-class _Identity:
-    complete = True
-
-    def decode(self, chunk: bytes) -> Iterator[bytes]:
-        yield chunk
 
 
 class _Deflated:
@@ -221,11 +196,11 @@ class _Deflated:
             rest = self._stream.unconsumed_tail or self._stream.unused_data
 
 
-def _decoder(coding: str, endpoint: str) -> _Identity | _Deflated:
-    """Return the decoder of ``coding``: at most one, and one of those that were asked for."""
+def _decoder(coding: str, endpoint: str) -> _Deflated | None:
+    """Return the decoder of ``coding``, which is none or one of those that were asked for."""
     name = coding.strip().lower()
     if name in _NOT_ENCODED:
-        return _Identity()
+        return None
     if name in _DEFLATED:
         return _Deflated(_DEFLATED[name], endpoint)
     raise SchemaError(f"{endpoint}: the answer has a content coding that was not asked for")

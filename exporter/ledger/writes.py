@@ -43,7 +43,7 @@ class WriteHealth:
 
     def succeeded(self, seconds: float, *, wrote: bool) -> None:
         """Note a transaction that was committed after ``seconds``."""
-        self._telemetry.committed(seconds)
+        self._telemetry.observe("ledger_commit_duration_seconds", seconds)
         if not wrote:
             return
         if self.failing:
@@ -54,7 +54,7 @@ class WriteHealth:
 
     def failed(self, error: LedgerError) -> None:
         """Count a transaction that was not committed; log the first of a row."""
-        self._telemetry.ledger_failed()
+        self._telemetry.increment("ledger_errors_total", "commit")
         if not self.failing:
             self._failing_since_s = self._clock.monotonic()
             log.error(

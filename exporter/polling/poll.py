@@ -97,7 +97,7 @@ async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) ->
         context.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
         raise
     seconds = context.clock.monotonic() - started
-    context.telemetry.polled(spec.provider, seconds)
+    context.telemetry.observe("poll_duration_seconds", seconds, spec.provider)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
     return PollResult((claim.target, claim.query), started_ms, seconds, outcome, rows)
 
@@ -265,7 +265,7 @@ def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCoun
 def _unwritten(context: PollContext, error: LedgerError) -> str:
     """Return the outcome of a poll that the ledger knows nothing of; the next reads it all again."""
     if isinstance(error, ClaimLost):
-        context.telemetry.claim_lost()
+        context.telemetry.increment("claims_lost_total")
     return error.reason.value
 
 

@@ -124,7 +124,7 @@ class Poller:
         """Count steps of the wall clock; correct what it wrote while it was ahead."""
         step_s = self._steps.step_s()
         if step_s:
-            self._context.telemetry.clock_stepped()
+            self._context.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set", seconds=round(step_s, 3))
         self._set_back |= step_s < 0
         if self._set_back:

@@ -6,8 +6,10 @@ the process as a whole is prometheus-client's.
 
 import itertools
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -96,10 +98,37 @@ FAMILIES: tuple[Family, ...] = tuple(map(_family, _TABLE.strip().splitlines()))
 
 _BY_NAME = {family.name: family for family in FAMILIES}
 _BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_CLASSES: Mapping[MetricType, Callable[..., Any]] = {
+    MetricType.COUNTER: Counter,
+    MetricType.GAUGE: Gauge,
+    MetricType.HISTOGRAM: partial(Histogram, buckets=_BUCKETS),
+}
+_EVENTS = (
+    "poll_duration_seconds",
+    "api_request_duration_seconds",
+    "ledger_commit_duration_seconds",
+    "build_info",
+    "ledger_errors_total",
+    "claims_lost_total",
+    "clock_steps_total",
+)
+_STATES = (
+    "ledger_size_bytes",
+    "ledger_rows",
+    "ledger_last_commit_timestamp_seconds",
+    "ledger_schema_version",
+    "claims",
+    "config_last_reload_successful",
+    "config_last_reload_success_timestamp_seconds",
+)
+"""Metrics of the process that every exporter has; others are there once they are set."""
 
 
 class Telemetry:
-    """Counts of this process and, restored from the ledger, of those before it."""
+    """Counts of this process and, restored from the ledger, of those before it.
+
+    Names of metrics are without the prefix.
+    """
 
     def __init__(self, revision: str = "unknown") -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -110,55 +139,33 @@ class Telemetry:
         self._rendered: dict[bool, tuple[int, bytes]] = {}
         self._process = Process(_generate)
         self._registry = CollectorRegistry()
+        self._metrics: dict[str, Any] = {}
         PlatformCollector(registry=self._registry)
-        self._polls = self._histogram("poll_duration_seconds")
-        self._requests = self._histogram("api_request_duration_seconds")
-        self._commits = self._histogram("ledger_commit_duration_seconds")
-        build = self._gauge("build_info")
-        build.labels(__version__, revision, platform.python_version()).set(1)
-        self._ledger_errors = self._counter("ledger_errors_total")
-        self._ledger_errors.labels("commit")  # at 0 from the start, so that the first shows
-        self._claims_lost = self._counter("claims_lost_total")
-        self._clock_steps = self._counter("clock_steps_total")
+        for name in _EVENTS:
+            self._metric(name)
         self._registry.register(_LogLines())
-        self._gauges: dict[str, Gauge] = {
-            name: self._gauge(name)
-            for name in (
-                "ledger_size_bytes",
-                "ledger_rows",
-                "ledger_last_commit_timestamp_seconds",
-                "ledger_schema_version",
-                "claims",
-                "config_last_reload_successful",
-                "config_last_reload_success_timestamp_seconds",
-            )
-        }
+        for name in _STATES:
+            self._metric(name)
+        self.set("build_info", 1, __version__, revision, platform.python_version())
+        self._metric("ledger_errors_total", "commit")  # at 0, so that the first shows
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Set the gauge ``name`` (without prefix) that describes the process as a whole."""
-        gauge = self._gauges.get(name)
-        if gauge is None:  # only replicas that share a ledger have it
-            gauge = self._gauges[name] = self._gauge(name)
-        (gauge.labels(*labels) if labels else gauge).set(value)
+        """Set the gauge ``name`` that describes the process as a whole."""
+        self._metric(name, *labels).set(value)
         self._changed()
 
-    def polled(self, provider: str, seconds: float) -> None:
-        """Note how long a poll took."""
-        self._polls.labels(provider).observe(seconds)
+    def observe(self, name: str, seconds: float, *labels: str) -> None:
+        """Add to the histogram ``name`` how long something took."""
+        self._metric(name, *labels).observe(seconds)
         self._changed()
 
-    def requested(self, provider: str, seconds: float) -> None:
-        """Note how long a request to a provider took."""
-        self._requests.labels(provider).observe(seconds)
-        self._changed()
-
-    def committed(self, seconds: float) -> None:
-        """Note how long a transaction took."""
-        self._commits.observe(seconds)
+    def increment(self, name: str, *labels: str) -> None:
+        """Add 1 to the counter ``name`` that describes the process as a whole."""
+        self._metric(name, *labels).inc()
         self._changed()
 
     def count(self, name: str, amount: float = 1, *, target: str, **labels: str) -> None:
-        """Add ``amount`` to the self counter ``name`` (without prefix) of ``target``."""
+        """Add ``amount`` to the self counter ``name`` of ``target``."""
         key = (PREFIX + name, tuple(sorted((labels | {"target": target}).items())))
         self.add({key: amount})
 
@@ -184,21 +191,6 @@ class Telemetry:
         removed = self._targets is not None and target not in self._targets
         return {} if removed else self.counts.setdefault(target, {})
 
-    def ledger_failed(self) -> None:
-        """Count a transaction of the ledger that failed."""
-        self._ledger_errors.labels("commit").inc()
-        self._changed()
-
-    def claim_lost(self) -> None:
-        """Count a claim that was taken over before its poll could commit."""
-        self._claims_lost.inc()
-        self._changed()
-
-    def clock_stepped(self) -> None:
-        """Count a step of the wall clock."""
-        self._clock_steps.inc()
-        self._changed()
-
     def exposed(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - the renderer's callback
         """Return what describes the process, without the last line.
 
@@ -215,19 +207,15 @@ class Telemetry:
         """Have the next scrape render again; called from several threads, after the change."""
         self._change = next(self._changes)
 
-    def _counter(self, name: str) -> Counter:
-        family = _BY_NAME[PREFIX + name]
-        return Counter(family.name, family.help, family.labels, registry=self._registry)
-
-    def _gauge(self, name: str) -> Gauge:
-        family = _BY_NAME[PREFIX + name]
-        return Gauge(family.name, family.help, family.labels, registry=self._registry)
-
-    def _histogram(self, name: str) -> Histogram:
-        family = _BY_NAME[PREFIX + name]
-        return Histogram(
-            family.name, family.help, family.labels, registry=self._registry, buckets=_BUCKETS
-        )
+    def _metric(self, name: str, *labels: str) -> Any:
+        """Return the metric ``name``, or the one of ``labels``; it is made when it is first named."""
+        metric = self._metrics.get(name)
+        if metric is None:
+            family = _BY_NAME[PREFIX + name]
+            metric = self._metrics[name] = _CLASSES[family.kind](
+                family.name, family.help, family.labels, registry=self._registry
+            )
+        return metric.labels(*labels) if labels else metric
 
 
 class _LogLines(Collector):

@@ -103,19 +103,19 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
     context = PollContext(ledger, clock, rng, Telemetry(), WorkerThread("ledger"), watch.published)
-    async with Transport() as transport:
-        api = ApiClient(
-            base_url=url,
-            sign=read.sign,
-            transport=transport,
-            clock=clock,
-            requests_per_second=0,
-        )
-        started, cpu = time.perf_counter(), time.process_time()
-        while watch.counted() < total:
-            ended = await poll(context, ScheduledQuery(query, api), claimed(ledger))
-            assert ended.outcome == "ok", ended
-        wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
+    transport = Transport()
+    api = ApiClient(
+        base_url=url,
+        sign=read.sign,
+        transport=transport,
+        clock=clock,
+        requests_per_second=0,
+    )
+    started, cpu = time.perf_counter(), time.process_time()
+    while watch.counted() < total:
+        ended = await poll(context, ScheduledQuery(query, api), claimed(ledger))
+        assert ended.outcome == "ok", ended
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu
     counted = watch.counted()
     ledger.close()
     assert counted == total, counted

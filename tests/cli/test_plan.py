@@ -35,11 +35,11 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     """Read ``query`` as its first poll would; return how many requests that took."""
     log = vendors.services[target.provider].requests
     before = len(log)
-    async with Transport(vendors) as transport:
-        now_ms = clock.now_ms()
-        request = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
-        api = client_of(target, transport, clock)
-        assert [reading async for reading in query.read(api, request)]
+    transport = Transport(vendors)
+    now_ms = clock.now_ms()
+    request = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
+    api = client_of(target, transport, clock)
+    assert [reading async for reading in query.read(api, request)]
     return sum("authorization" not in seen.path for seen in log[before:])
 
 

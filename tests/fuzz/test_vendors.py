@@ -78,18 +78,16 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     """Read every query; return the messages of their errors; any other exception is raised."""
     errors: list[str] = []
     now_ms = clock.now_ms()
-    async with Transport(transport) as sending:
-        api = client_of(target, sending, clock)
-        window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
-        for query in target.queries:
-            ask = PollRequest(
-                window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0
-            )
-            try:
-                async for reading in query.read(api, ask):
-                    assert isinstance(reading, Reading)
-            except ProviderError as error:
-                errors.append(str(error))
+    sending = Transport(transport)
+    api = client_of(target, sending, clock)
+    window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
+    for query in target.queries:
+        ask = PollRequest(window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0)
+        try:
+            async for reading in query.read(api, ask):
+                assert isinstance(reading, Reading)
+        except ProviderError as error:
+            errors.append(str(error))
     return errors
 
 

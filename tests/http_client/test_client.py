@@ -28,16 +28,16 @@ def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any],
     clock = VirtualClock()
 
     async def main() -> list[Any]:
-        async with Transport(httpx.MockTransport(handler)) as wire:
-            api = ApiClient(
-                base_url="https://vendor.test/v1",
-                sign=lambda: {"authorization": "canary-key"},
-                transport=wire,
-                clock=clock,
-                requests_per_second=rps,
-            )
-            call = ApiCall("GET", "/usage", params={"a": "b"})
-            return [await api.fetch(call, dict[str, int]) for _ in range(times)]
+        wire = Transport(httpx.MockTransport(handler))
+        api = ApiClient(
+            base_url="https://vendor.test/v1",
+            sign=lambda: {"authorization": "canary-key"},
+            transport=wire,
+            clock=clock,
+            requests_per_second=rps,
+        )
+        call = ApiCall("GET", "/usage", params={"a": "b"})
+        return [await api.fetch(call, dict[str, int]) for _ in range(times)]
 
     return run_virtual(main(), clock), clock
 

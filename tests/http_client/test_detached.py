@@ -155,16 +155,16 @@ def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
             def vendor(request: httpx.Request) -> httpx.Response:
                 return httpx.Response(200, json=request.headers["Authorization"])
 
-            async with Transport(httpx.MockTransport(vendor)) as wire:
-                client = ApiClient(
-                    base_url=f"https://{name}.test",
-                    sign=lambda: sign(name),
-                    transport=wire,
-                    clock=clock,
-                    requests_per_second=0,
-                    blocking=blocking,
-                )
-                return await client.fetch(ApiCall("GET", "/x"), str)
+            wire = Transport(httpx.MockTransport(vendor))
+            client = ApiClient(
+                base_url=f"https://{name}.test",
+                sign=lambda: sign(name),
+                transport=wire,
+                clock=clock,
+                requests_per_second=0,
+                blocking=blocking,
+            )
+            return await client.fetch(ApiCall("GET", "/x"), str)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask(name)) for name in ("one", "two")]

@@ -54,8 +54,8 @@ def answered(raw: bytes) -> Response:
         writer.close()
 
     async def main() -> Response:
-        async with vendor(serve) as url, Transport() as transport:
-            return await transport.send(request(url))
+        async with vendor(serve) as url:
+            return await Transport().send(request(url))
 
     return asyncio.run(main())
 
@@ -69,7 +69,8 @@ def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
         writer.close()
 
     async def main() -> None:
-        async with vendor(serve) as url, Transport() as transport:
+        async with vendor(serve) as url:
+            transport = Transport()
             for _ in range(3):
                 await transport.send(request(url))
 
@@ -90,8 +91,9 @@ def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> Non
         writer.close()
 
     async def main() -> list[bytes]:
-        async with vendor(serve) as url, Transport() as first, Transport() as second:
-            other = first if shared else second
+        async with vendor(serve) as url:
+            first = Transport()
+            other = first if shared else Transport()
             return [(await each.send(request(url))).body for each in (first, other, first, other)]
 
     assert asyncio.run(main()) == [b"1"] * 4
@@ -155,10 +157,8 @@ def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
         context.load_cert_chain(pair.cert, pair.key)
         server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
-        async with (
-            server,
-            Transport(certificates=trusted_certificates({}, warnings.warn)) as transport,
-        ):
+        transport = Transport(certificates=trusted_certificates({}, warnings.warn))
+        async with server:
             await transport.send(request(f"https://localhost:{port}/"))
 
     with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):
@@ -177,9 +177,9 @@ def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
         raise ClaimLost("another replica may have the target")
 
     async def main() -> None:
-        async with vendor(serve) as url, Transport() as transport:
+        async with vendor(serve) as url:
             with pytest.raises(ClaimLost):
-                await transport.send(request(url), refuse)
+                await Transport().send(request(url), refuse)
             await ended.wait()
 
     asyncio.run(main())

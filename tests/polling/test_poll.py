@@ -45,18 +45,18 @@ def ran(
     telemetry = Telemetry()
 
     async def main() -> T:
-        async with Transport() as wire:
-            api = ApiClient(
-                base_url="https://vendor.test",
-                sign=dict,
-                transport=wire,
-                clock=driver.clock,
-                requests_per_second=0,
-            )
-            rng = random.Random(1)  # noqa: S311 - the same each time
-            context = PollContext(driver.ledger, driver.clock, rng, telemetry, offload, nothing)
-            query = ScheduledQuery(CustomQuery(driver.spec, read), api)
-            return await run(context, query)
+        wire = Transport()
+        api = ApiClient(
+            base_url="https://vendor.test",
+            sign=dict,
+            transport=wire,
+            clock=driver.clock,
+            requests_per_second=0,
+        )
+        rng = random.Random(1)  # noqa: S311 - the same each time
+        context = PollContext(driver.ledger, driver.clock, rng, telemetry, offload, nothing)
+        query = ScheduledQuery(CustomQuery(driver.spec, read), api)
+        return await run(context, query)
 
     return run_virtual(main(), driver.clock), telemetry
 

@@ -145,11 +145,11 @@ class Bench:
         return counted_in(chain.from_iterable(map(self.read, self.target.queries)))
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
-        async with Transport(Recorded(self.service, self.answers)) as transport:
-            api = client_of(self.target, transport, self.clock, self.target.requests_per_second)
-            request = self.case.question(query, self.window, self.clock.now_ms())
-            async for reading in query.read(api, request):
-                found.append(reading)  # noqa: PERF401 - what came before a failure must show
+        transport = Transport(Recorded(self.service, self.answers))
+        api = client_of(self.target, transport, self.clock, self.target.requests_per_second)
+        request = self.case.question(query, self.window, self.clock.now_ms())
+        async for reading in query.read(api, request):
+            found.append(reading)  # noqa: PERF401 - what came before a failure must show
         return found
 
     def truth(self, family: str, **more: Any) -> dict[int, int]:

@@ -64,9 +64,9 @@ def read(
     clock = clock or VirtualClock(request.now_ms)
 
     async def main() -> list[Reading]:
-        async with Transport(transport) as sending:
-            client = client_of(target, sending, clock)
-            return [reading async for reading in query.read(client, request)]
+        sending = Transport(transport)
+        client = client_of(target, sending, clock)
+        return [reading async for reading in query.read(client, request)]
 
     return run_virtual(main(), clock)
 

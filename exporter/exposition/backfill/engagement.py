@@ -2,15 +2,16 @@
 
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from math import isnan, nan
 
-from exporter.engagement.expectation import WINDOWS, Expectation, WindowScore, judge, learn
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
+from exporter.engagement.expectation import WINDOWS, Expectation, judge, learn
+from exporter.engagement.hours import DAY_H, Calendar, HourlyCounts
 from exporter.exposition.backfill.past import Steps
+from exporter.exposition.engagement import DIGITS, weeks_known
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.samples import HOUR_MS, Series
 
-DIGITS = 3
 Gauges = dict[Series, "array[float]"]
 """Values by gauge and labels, one for each hour; not a number: it is absent."""
 
@@ -33,12 +34,11 @@ def gauges(labels: Sequence[str], hours: HourlyCounts, calendar: Calendar) -> Ga
     if calendar.has_holidays:
         found[HOLIDAY.name, own].extend(day is not None for day in calendar.holidays(hours))
     for expectation, known in _learnt(hours, calendar):
-        weeks = sum(count is not None for count in known.from_first_count().counts) / WEEK_H
-        weeks = expectation.weeks if expectation else min(1.0, weeks)
+        weeks = weeks_known(known, expectation)
         found[HISTORY_WEEKS.name, own].append(round(weeks, DIGITS))
         scores = judge(expectation, known, calendar) if expectation else {}
         for length in WINDOWS:
-            values = _values(scores.get(length))
+            values = astuple(scores[length]) if length in scores else (nan,) * len(ENGAGEMENT)
             for family, value in zip(ENGAGEMENT, values, strict=True):
                 found[family.name, (*own, f"{length}h")].append(round(value, DIGITS))
     return found
@@ -55,12 +55,6 @@ def _learnt(
         if expectation is None or number - learnt >= DAY_H:
             expectation, learnt = learn(known, calendar), number
         yield expectation, known
-
-
-def _values(score: WindowScore | None) -> tuple[float, ...]:
-    if score is None:
-        return (nan,) * len(ENGAGEMENT)
-    return score.engagement, score.expected, score.deviation, score.score
 
 
 def steps(values: Sequence[float], first_ms: int) -> Steps:

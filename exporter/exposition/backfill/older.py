@@ -121,16 +121,12 @@ class OlderReader:
 
         Where a vendor refuses what is so old, its past begins there.
         """
-        async with self.transport as transport, asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._target(target, transport, missing)) for target in targets
-            ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._target(target, missing)) for target in targets]
         return [problem for task in tasks for problem in task.result()]
 
-    async def _target(
-        self, target: Target, transport: Transport, missing: Mapping[QueryKey, MissingPast]
-    ) -> list[str]:
-        api, problems = target.client(transport, self.clock), []
+    async def _target(self, target: Target, missing: Mapping[QueryKey, MissingPast]) -> list[str]:
+        api, problems = target.client(self.transport, self.clock), []
         for query in target.queries:
             if query.spec.key in missing:
                 try:

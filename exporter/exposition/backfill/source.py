@@ -134,7 +134,7 @@ class LedgerSeries(NamedTuple):
 
     query_id: int
     family: str
-    text: str
+    labels: str
     id: int = 0
     history: float | None = None
     retired: float = 0
@@ -145,7 +145,7 @@ class LedgerSeries(NamedTuple):
     @property
     def key(self) -> tuple[int, str, str]:
         """Return query, family and labels, in JSON."""
-        return self.query_id, self.family, self.text
+        return self.query_id, self.family, self.labels
 
 
 class LedgerPast:
@@ -272,7 +272,7 @@ class LedgerPast:
         found: dict[str, list[tuple[Labels, LedgerSeries]]] = {}
         for row in (*rows, *(LedgerSeries(*key) for key in older if key not in known)):
             names = self._families[row.family].labels
-            labels = labels_of(names, decode_labels(names, row.text), self._extra)
+            labels = labels_of(names, decode_labels(names, row.labels), self._extra)
             found.setdefault(row.family, []).append((labels, row))
         return [
             (self._families[name], sorted(found[name], key=lambda each: each[0]))
@@ -281,21 +281,10 @@ class LedgerPast:
 
     @cached_property
     def _series(self) -> list[LedgerSeries]:
-        columns = (
-            "query_id",
-            "family",
-            "labels",
-            "id",
-            "history",
-            "retired",
-            "retired_base",
-            "state",
-            "created_ms",
-        )
         counters = [
             name for name, each in self._families.items() if each.kind is MetricType.COUNTER
         ]
-        mine = sa.select(*(series.c[name] for name in columns)).where(
+        mine = sa.select(*(series.c[name] for name in LedgerSeries._fields)).where(
             series.c.query_id.in_(self._by_id),
             series.c.state != "hidden",
             series.c.family.in_(counters),
@@ -315,7 +304,7 @@ class LedgerPast:
             left[name] = spec.caps.get(name, family.cap)
         left.subtract(row.family for row in rows)
         known = {
-            decode_series(self._families, row.family, row.text)
+            decode_series(self._families, row.family, row.labels)
             for row in rows
             if row.query_id == past.id
         }

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -72,7 +71,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         if self.trailing_ms is None:
             windows = list(spans(request.window, self.spec.granularity_ms, self.spec.span_ms))
         else:
-            windows = [trailing(request.now_ms, self.trailing_ms, HOUR_MS)]
+            windows = [trailing(request.now_ms, self.trailing_ms)]
         memo = request.memo
         for window in windows:
             rows = Rows(window, self.spec, memo)
@@ -106,7 +105,9 @@ class DeclaredQuery(Generic[A, ItemT]):
             found = self.items(answer)
             more = found or pages.empty_pages
             next_ = pages.next(answer) if more else None
-            return ListPage(found, next_, partial(lists_in, body), pages.exact_once)
+            return ListPage(
+                found, next_, lambda: lists_in(msgspec.json.decode(body)), pages.exact_once
+            )
 
         request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
         found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
@@ -155,14 +156,10 @@ class ListPage(Generic[ItemT]):
         return other is not None and self.items == other.items and self.whole() == other.whole()
 
 
-def lists_in(body: bytes) -> list[Any]:
+def lists_in(value: Any) -> list[Any]:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
-    return _lists(msgspec.json.decode(body))
-
-
-def _lists(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        return [each for member in value.values() for each in _lists(member)]
+        return [each for member in value.values() for each in lists_in(member)]
     return [value] if isinstance(value, list) else []
 
 

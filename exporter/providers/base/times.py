@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from exporter.model.samples import DAY_MS, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Window, ceil_to, floor_to
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -41,9 +41,9 @@ def spans(window: Window, step_ms: int, span_ms: int | None) -> Iterator[Window]
         yield Window(at_ms, min(at_ms + part_ms, end_ms))
 
 
-def trailing(now_ms: int, length_ms: int, step_ms: int) -> Window:
-    """Return the newest whole steps before ``now_ms`` that together last ``length_ms``."""
-    end_ms = floor_to(now_ms, step_ms)
+def trailing(now_ms: int, length_ms: int) -> Window:
+    """Return the newest whole hours before ``now_ms`` that together last ``length_ms``."""
+    end_ms = floor_to(now_ms, HOUR_MS)
     return Window(end_ms - length_ms, end_ms)
 
 

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from exporter.errors import Refused, Truncated
-from exporter.http_client.client import ApiClient
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Readings, Window
+from exporter.model.samples import DAY_MS, Readings, Window
 from exporter.providers.base.declared import DeclaredQuery, Halving
 from exporter.providers.base.options import COUNTERS, RATINGS, MappedFamily
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
@@ -141,11 +141,11 @@ class ActiveUsersQuery:
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading; an empty list and drift where the server does not count users."""
-        longest = trailing(request.now_ms, max(self.wanted.windows), HOUR_MS)
+        longest = trailing(request.now_ms, max(self.wanted.windows))
         rows = Rows(longest, self.spec, request.memo)
         try:
             for length_ms in self.wanted.windows:
-                await self._collect(client, trailing(request.now_ms, length_ms, HOUR_MS), rows)
+                await self._collect(client, trailing(request.now_ms, length_ms), rows)
         except Refused as error:
             if error.status not in UNPROCESSABLE:
                 raise
@@ -166,7 +166,8 @@ class ActiveUsersQuery:
         self, client: ApiClient, window: Window, *, by_integration: bool
     ) -> mapping.FoundGroups[UserGroup]:
         body = requests.users_body(self.wanted.property, window, by_integration=by_integration)
-        return (await client.post(requests.USERS_PATH, body, GroupsAnswer[UserGroup])).data
+        call = ApiCall("POST", requests.USERS_PATH, json=body)
+        return (await client.fetch(call, GroupsAnswer[UserGroup])).data
 
 
 def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:

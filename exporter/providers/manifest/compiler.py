@@ -14,6 +14,7 @@ from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
     FieldPath,
+    Step,
     parse,
     parse_level,
 )
@@ -52,6 +53,15 @@ _REFUSED = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where paths may begin: the answer, or the items of a level, which may be ``entries`` of a map."""
+
+    number: int
+    tree: FieldTree
+    entries: bool = False
+
+
 @dataclass(slots=True)
 class QueryCompiler:
     """Compiles one query when called; with a new one of ``problems``, the result is not to be used."""
@@ -61,9 +71,7 @@ class QueryCompiler:
     manifest: Manifest
     families: Mapping[str, Family]
     problems: Problems
-    _names: dict[str, int] = field(default_factory=lambda: {ANSWER: 0})
-    _trees: list[FieldTree] = field(default_factory=lambda: [FieldTree()])
-    _maps: set[int] = field(default_factory=set)
+    _places: dict[str, _Place] = field(default_factory=lambda: {ANSWER: _Place(0, FieldTree())})
     _levels: list[RowLevel] = field(default_factory=list)
 
     def __call__(self) -> CompiledQuery:
@@ -91,11 +99,11 @@ class QueryCompiler:
         next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
-            answer=None if self.problems.found else self._trees[0].type(),
+            answer=None if self.problems.found else self._places[ANSWER].tree.type(),
             levels=tuple(self._levels),
             feeds=tuple(feeds),
             at=None if at is None else self._instant(at),
-            at_level=len(query.rows[:1]) if at is None else self._names[at.terms[0].root],
+            at_level=len(query.rows[:1]) if at is None else self._places[at.terms[0].root].number,
             until=None if until is None else self._instant(until),
             id=None if id_ is None else self._read(id_),
             only=only,
@@ -105,7 +113,7 @@ class QueryCompiler:
             next_parent=parent,
             more=more,
             total=total,
-            declared=tuple(self._trees[0].paths()),
+            declared=tuple(self._places[ANSWER].tree.paths()),
         )
         return CompiledQuery(self.name, query, program, frozenset(secrets))
 
@@ -113,18 +121,13 @@ class QueryCompiler:
 
     def _level(self, text: str) -> None:
         path, name = parse_level(text)
-        if name in self._names or name in ("window", "variables", "secrets", EACH):
+        if name in self._places or name in ("window", "variables", "secrets", EACH):
             raise ExpressionError(f"the name {name} is taken")
-        number = len(self._trees)
-        steps, entries = path.steps[:-1], path.steps[-1].kind == "entries"
-        tree = self._trees[-1].at(path.steps)
-        levels = {"": number - 1}
-        self._levels.append(
-            RowLevel(name, path.text, reader(FieldPath("", steps), levels, self._maps), entries)
-        )
-        self._names[name] = number
-        self._trees.append(tree)
-        self._maps |= {number} if entries else set()
+        outer, entries = self._places[self._last], path.steps[-1].kind == "entries"
+        tree = outer.tree.at(path.steps)
+        read = reader(path.steps[:-1], outer.number, entries=outer.entries)
+        self._levels.append(RowLevel(name, path.text, read, entries))
+        self._places[name] = _Place(outer.number + 1, tree, entries)
 
     def _shape(self) -> None:
         query, given = self.query, self.query.model_fields_set
@@ -222,7 +225,7 @@ class QueryCompiler:
     @property
     def _last(self) -> str:
         """Return the name of the last list of rows."""
-        return [*self._names][-1]
+        return [*self._places][-1]
 
     def _of_last_list(self, place: Steps, text: str, does: str) -> None:
         """Note a value of an outer list, which is not a row's own."""
@@ -252,8 +255,7 @@ class QueryCompiler:
             family=None if len(families) != 1 else families[0],
             field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
             values=tuple(
-                (each.text, reader(each, self._names, self._maps))
-                for each in (expression.terms if expression else ())
+                (each.text, self._reader(each)) for each in (expression.terms if expression else ())
             ),
             labels=self._labels(base, rule.labels, families),
             scale=scale or Decimal(1),
@@ -309,7 +311,7 @@ class QueryCompiler:
                 self.problems.add(steps, f"expected {root}.NAME")
             return ReadLabel(variable=".".join(next(iter(used), ())))
         path = value[:1].isalpha() and ("." in value or "[" in value)
-        if not path and value not in self._names:
+        if not path and value not in self._places:
             if self.problems.attempt(steps, names, value):
                 hint = "write one field, variables.NAME, or a fixed word"
                 self.problems.add(steps, "a label has no braces", hint)
@@ -362,7 +364,7 @@ class QueryCompiler:
         return found
 
     def _parse(self, steps: Steps, text: str, *, instant: bool = False) -> Expression | None:
-        found: Expression | None = self.problems.attempt(steps, parse, text, self._names)
+        found: Expression | None = self.problems.attempt(steps, parse, text, self._places)
         if found is None:
             return None
         if instant != (found.instant is not None):
@@ -378,14 +380,18 @@ class QueryCompiler:
 
     def _declare(self, steps: Steps, expression: Expression, leaf: Any) -> None:
         for term in expression.terms:
-            number = self._names[term.root]
-            if number not in self._maps and [s.kind for s in term.steps] == ["key"]:
+            place = self._places[term.root]
+            if not place.entries and [s.kind for s in term.steps] == ["key"]:
                 self.problems.add(steps, "only the entries of a map have a @key")
             else:
-                self.problems.attempt(steps, self._trees[number].declare, term.steps, leaf)
+                self.problems.attempt(steps, place.tree.declare, term.steps, leaf)
+
+    def _reader(self, term: FieldPath) -> ReadField:
+        place = self._places[term.root]
+        return reader(term.steps, place.number, entries=place.entries)
 
     def _read(self, expression: Expression) -> ReadField:
-        return reader(expression.terms[0], self._names, self._maps)
+        return self._reader(expression.terms[0])
 
     def _instant(self, expression: Expression) -> Callable[[RowContext], int]:
         read, conversion = self._read(expression), expression.instant
@@ -410,14 +416,12 @@ class QueryCompiler:
         cursor = self._answer_field(("pages", "from"), pages.source)
         more = self._answer_field(("pages", "more"), pages.more)
         total = self._answer_field(("complete", "total"), complete.total if complete else None)
-        parent = replace(cursor, steps=cursor.steps[:1]) if cursor and cursor.steps[1:] else None
-        return tuple(
-            None if path is None else reader(path, {"": 0}, frozenset())
-            for path in (cursor, parent, more, total)
-        )
+        parent = cursor[:1] if cursor and cursor[1:] else None
+        found = (cursor, parent, more, total)
+        return tuple(None if steps is None else reader(steps) for steps in found)
 
-    def _answer_field(self, steps: Steps, text: str | None) -> FieldPath | None:
-        """Return the path of a field of the answer, which begins at its top."""
+    def _answer_field(self, steps: Steps, text: str | None) -> Sequence[Step] | None:
+        """Return the steps to a field of the answer, which begin at its top."""
         found: Expression | None = (
             self.problems.attempt(steps, parse, text) if text is not None else None
         )
@@ -429,8 +433,10 @@ class QueryCompiler:
             self.problems.add(steps, words, f"write {text.removeprefix(f'{ANSWER}.')}")
         if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
             self.problems.add(steps, "expected one field of the answer")
-        self.problems.attempt(steps, self._trees[0].declare, found.terms[0].steps, Scalar)
-        return found.terms[0]
+        self.problems.attempt(
+            steps, self._places[ANSWER].tree.declare, found.terms[0].steps, Scalar
+        )
+        return found.terms[0].steps
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""
@@ -453,7 +459,7 @@ class QueryCompiler:
         found: set[FieldPath] = set()
         for text in texts:
             with suppress(ExpressionError):
-                found.update(parse(text, self._names).terms if isinstance(text, str) else ())
+                found.update(parse(text, self._places).terms if isinstance(text, str) else ())
         return found
 
     def _roots(self, texts: Iterable[Any]) -> set[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from math import prod
 from typing import Literal, TypeAlias
 
 from exporter.config.values import suggestion
@@ -83,10 +84,7 @@ class Expression:
     def scale(self) -> Decimal | None:
         """Return the product of the expression's scales."""
         scales = [Decimal(each.argument) for each in self.conversions if each.name == "scale"]
-        product = Decimal(1)
-        for each in scales:
-            product *= each
-        return product if scales else None
+        return prod(scales, start=Decimal(1)) if scales else None
 
 
 def parse(text: str, roots: Collection[str] = ()) -> Expression:

@@ -1,6 +1,6 @@
 """The fields that a manifest declares, as a type that decodes them and nothing else of an answer."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter, itemgetter
@@ -10,7 +10,7 @@ import msgspec
 
 from exporter.config.source import spelled
 from exporter.errors import SchemaError
-from exporter.providers.manifest.expressions import ExpressionError, FieldPath, Step
+from exporter.providers.manifest.expressions import ExpressionError, Step
 
 LARGEST_EXPONENT = 30
 MOST_DIGITS = 60
@@ -97,14 +97,13 @@ def attribute(name: str) -> str:
     return "f" + name.encode().hex()
 
 
-def reader(path: FieldPath, levels: Mapping[str, int], maps: Collection[int]) -> ReadField:
-    """Return a function that reads ``path`` from a row's context: ``UNSET`` where it is absent.
+def reader(steps: Sequence[Step], number: int = 0, *, entries: bool = False) -> ReadField:
+    """Return a function that reads what ``steps`` lead to from the item of level ``number`` of a row.
 
-    ``levels`` numbers the levels, ``maps`` are those whose items are pairs of key and value.
-    A path of many values yields the list of them.
+    It returns ``UNSET`` where that is absent, and the list of many values. Items that are
+    ``entries`` of a map are pairs of key and value.
     """
-    number, steps = levels[path.root], path.steps
-    if number in maps:
+    if entries:
         if [step.kind for step in steps] == ["key"]:
             return lambda context: context[number][0]
         return lambda context: follow(context[number][1], steps)

@@ -28,6 +28,7 @@ from exporter.model.samples import (
 from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
+from exporter.providers.manifest.model import ManifestQuery
 from exporter.providers.manifest.program import (
     CompiledQuery,
     ReadLabel,
@@ -40,18 +41,17 @@ _EXACT = Context(prec=200)
 Amount = tuple[Series, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BoundFeed:
     """A feed of one target: the family it feeds, and each of its labels as text or as it is read."""
 
-    number: int
     feed: RowFeed
     family: Family
     labels: tuple[str | ReadLabel, ...]
 
     def texts(self, context: RowContext, lacking: "Lacking") -> tuple[str, ...]:
         """Return the label values of a row, after ``provider, target``."""
-        lacking.rows[self.number] += 1
+        lacking.rows[self] += 1
         found = []
         for label in self.labels:
             if isinstance(label, str):
@@ -85,10 +85,9 @@ class Lacking:
     and ``chosen`` all rows, and those that the query's filters leave.
     """
 
-    feeds: Sequence[BoundFeed]
-    drift: Counter[str]
-    rows: Counter[int] = field(default_factory=Counter)
-    fields: Counter[tuple[int, str, bool]] = field(default_factory=Counter)
+    drift: Counter[str] = field(default_factory=Counter)
+    rows: Counter[BoundFeed] = field(default_factory=Counter)
+    fields: Counter[tuple[BoundFeed, str, bool]] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
     seen: int = 0
@@ -107,10 +106,11 @@ class Lacking:
 
     def add(self, bound: BoundFeed, what: str, value: Any) -> None:
         """Note that a row has ``value``, null or ``UNSET``, in a field that a feed reads."""
-        self.fields[bound.number, what, value is msgspec.UNSET] += 1
+        self.fields[bound, what, value is msgspec.UNSET] += 1
 
     def note_in(self, rows: Rows) -> None:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
+        rows.drift.update(self.drift)
         if self.seen and not self.chosen:
             rows.notes.append(f"only and except leave none of {self.seen} rows")
         for name, times in self.asked.items():
@@ -118,15 +118,14 @@ class Lacking:
                 note = f"{name}, by which rows are chosen, is in no row"
                 rows.notes.append(note)
                 rows.unfit = rows.unfit or f"{note}; check the path, or list it under optional"
-                self.drift["missing"] += times
-        for (number, what, absent), times in self.fields.items():
-            total = self.rows[number]
+                rows.drift["missing"] += times
+        for (bound, what, absent), times in self.fields.items():
+            total = self.rows[bound]
             share = f"{'all' if times == total else f'{times} of'} {total} rows"
             share = "the only row" if total == 1 else share
             note = f"{what} is {'absent' if absent else 'null'} in {share}"
             everywhere = absent and times == total
-            unfit = self.feeds[number].unfit(note, what, absent_everywhere=everywhere)
-            rows.unfit = rows.unfit or unfit
+            rows.unfit = rows.unfit or bound.unfit(note, what, absent_everywhere=everywhere)
             if note not in rows.notes:
                 rows.notes.append(note)
 
@@ -135,12 +134,10 @@ class Lacking:
 class BoundQuery:
     """A query of one target: what is read, and what it feeds."""
 
-    compiled: CompiledQuery
+    name: str
+    settings: ManifestQuery
+    program: RowProgram
     feeds: tuple[BoundFeed, ...]
-
-    @property
-    def program(self) -> RowProgram:
-        return self.compiled.program
 
     @property
     def one_a_bucket(self) -> bool:
@@ -150,15 +147,14 @@ class BoundQuery:
         return of_rows and all(isinstance(label, str) for label in labels)
 
 
-def bind(
-    compiled: CompiledQuery, families: Sequence[Family | None], given: Mapping[str, str]
-) -> BoundQuery:
+def bind(compiled: CompiledQuery, looped: Family | None, given: Mapping[str, str]) -> BoundQuery:
     """Return the query for a target; ``given`` are ``variables.NAME`` and ``each.NAME``.
 
-    ``families`` says, feed by feed, what it feeds.
+    ``looped`` is the family of the value of ``for_each``.
     """
     feeds = list[BoundFeed]()
-    for feed, family in zip(compiled.program.feeds, families, strict=True):
+    for feed in compiled.program.feeds:
+        family = feed.family or looped
         if family is None:
             continue
         labels: list[str | ReadLabel] = []
@@ -170,8 +166,8 @@ def bind(
                 labels.append(given[label.variable] if label.variable else label.constant)
             else:
                 labels.append(label)
-        feeds.append(BoundFeed(len(feeds), feed, family, tuple(labels)))
-    return BoundQuery(compiled, tuple(feeds))
+        feeds.append(BoundFeed(feed, family, tuple(labels)))
+    return BoundQuery(compiled.name, compiled.settings, compiled.program, tuple(feeds))
 
 
 @dataclass(slots=True)
@@ -181,7 +177,7 @@ class Collector:
     query: BoundQuery
     rows: Rows
     step_ms: int
-    lacking: Lacking = field(init=False)
+    lacking: Lacking = field(default_factory=Lacking)
     present: set[int] = field(default_factory=set)
     far: int = 0
     twice: int = 0
@@ -189,12 +185,9 @@ class Collector:
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        self.lacking = Lacking(self.query.feeds, self.rows.drift)
-
     def add(self, answers: Sequence[Any], part: Window) -> None:
         """Add the answers for ``part``; rows outside it belong to another request."""
-        shape = self.query.compiled.settings.shape
+        shape = self.query.settings.shape
         if shape == "range":
             self._add_range(answers, part)
             return
@@ -203,7 +196,7 @@ class Collector:
         for context in contexts(program, answers, program.at_level):
             at_ms = self._at(context)
             if unique and at_ms in buckets:
-                raise SchemaError(f"{self.query.compiled.name}: a bucket came twice")
+                raise SchemaError(f"{self.query.name}: a bucket came twice")
             if at_ms not in buckets:
                 start_ms = floor_to(at_ms, self.step_ms)
                 inside = part.holds(at_ms if shape == "records" else start_ms)
@@ -225,7 +218,7 @@ class Collector:
                         self._records[key] = row, bucket_ms
 
     def _add_range(self, answers: Sequence[Any], part: Window) -> None:
-        program, inclusive = self.query.program, self.query.compiled.settings.window.end
+        program, inclusive = self.query.program, self.query.settings.window.end
         spans = []
         for context in contexts(program, answers, program.at_level):
             if program.at and program.until:
@@ -241,7 +234,7 @@ class Collector:
             self.rows.notes.append("no row covers the window, which counts as one without traffic")
         if not _covers(spans, part):
             words = "rows do not cover the window exactly"
-            raise SchemaError(f"{self.query.compiled.name}: {words}")
+            raise SchemaError(f"{self.query.name}: {words}")
 
     def finish(self) -> None:
         """Count each record once, as last read; round the sums of decimals, half to even."""
@@ -436,7 +429,7 @@ def events(
     found: dict[bytes, Event] = {}
     answer_of: dict[bytes, Any] = {}
     far = twice = 0
-    lacking = Lacking(query.feeds, rows.drift)
+    lacking = Lacking()
     if program.at is None or program.id is None:
         raise AssertionError("records have a time and an id")
     for row in contexts(program, answers, len(program.levels)):

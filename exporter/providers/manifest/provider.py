@@ -28,7 +28,7 @@ MORE = "more calls where an answer has several pages"
 
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
-    account = _account(options)
+    account = ManifestAccount(options)
     for name in options.queries or options.manifest.queries:
         compiled = options.manifest.queries[name]
         loop = compiled.settings.for_each
@@ -37,11 +37,6 @@ def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query
         for variable, values in loop.items():
             for value in values:
                 yield _query(options, settings, account, compiled, {variable: value})
-
-
-def _account(options: ManifestOptions) -> ManifestAccount:
-    manifest = options.manifest.settings
-    return ManifestAccount(manifest, options.secrets, options.texts(), options.base_url)
 
 
 def _query(
@@ -54,10 +49,9 @@ def _query(
     known = NORMALISED | {family.name: family for family in options.manifest.families}
     fed = [by for by in compiled.settings.for_each.values() if isinstance(by, dict)]
     looped = next((known[by[value]] for by in fed for value in each.values()), None)
-    families = [feed.family or looped for feed in compiled.program.feeds]
     given = {f"variables.{name}": value for name, value in options.texts().items()}
     given |= {f"each.{name}": value for name, value in each.items()}
-    query = mapping.bind(compiled, families, given)
+    query = mapping.bind(compiled, looped, given)
     requests = RequestBuilder(compiled.settings, options.texts(), each)
     name = "/".join((compiled.name, *each.values()))
     meaning = compiled.settings.model_dump(include=MEANING) | {"each": each}
@@ -80,7 +74,7 @@ def _query(
 
 def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
     """Return what the manifest says of windows and costs; the target's own settings come first."""
-    asked, given = query.compiled.settings, options.model_fields_set
+    asked, given = query.settings, options.model_fields_set
     window, budget = asked.window, options.manifest.settings.rate.budget
     stream = asked.shape == "records" and not asked.mutable
     traits: dict[str, Any] = {
@@ -114,11 +108,11 @@ def _feed(bound: mapping.BoundFeed) -> Feed:
 
 
 def _keys(options: ManifestOptions) -> Mapping[str, str]:
-    return _account(options).read()
+    return ManifestAccount(options).read()
 
 
 def _sign(options: ManifestOptions) -> Mapping[str, str]:
-    headers = _account(options).sign()
+    headers = ManifestAccount(options).sign()
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise Unauthorized("a header holds a character that no request can carry")
     return headers

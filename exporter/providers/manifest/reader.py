@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
-from exporter.http_client.client import ApiCall, ApiClient, decode
+from exporter.http_client.client import ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
@@ -60,7 +60,7 @@ class ManifestReader:
 
     def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> list[Reading]:
         """Return ``reading`` as the manifest takes buckets that are missing from it."""
-        step_ms, rule = self.spec.granularity_ms, self.query.compiled.settings.missing
+        step_ms, rule = self.spec.granularity_ms, self.query.settings.missing
         starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
         over = {start_ms for start_ms in starts if start_ms + step_ms <= request.now_ms}
         if rule == "error" and not over <= present:
@@ -102,7 +102,7 @@ class ManifestReader:
         ]
 
     def _is_complete(self, answers: Sequence[Any]) -> bool:
-        rule, program = self.query.compiled.settings.complete, self.query.program
+        rule, program = self.query.settings.complete, self.query.program
         if rule is None:
             return True
         rows = list(mapping.contexts(program, answers, len(program.levels)))
@@ -120,7 +120,7 @@ class ManifestReader:
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
     ) -> list[Any]:
         """Return every page of ``window``; begin again where a cursor has expired."""
-        pages = self.query.compiled.settings.pages
+        pages = self.query.settings.pages
         for _ in range(RESTARTS):
             try:
                 return await self._pages(client, request, window, rows)
@@ -133,7 +133,7 @@ class ManifestReader:
     async def _pages(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
     ) -> list[Any]:
-        pages, endpoint = self.query.compiled.settings.pages, self.spec.request
+        pages, endpoint = self.query.settings.pages, self.spec.request
         first = {"page": pages.first, "offset": 0}.get(pages.kind)
         answer, body, kept = None, b"", list[Any]()
 
@@ -164,7 +164,7 @@ class ManifestReader:
         An empty page ends a list whose pages are numbered. The cursor of one is followed, unless
         it is the one that led there.
         """
-        kind, more = self.query.compiled.settings.pages.kind, self._more(answer)
+        kind, more = self.query.settings.pages.kind, self._more(answer)
         if kind == "none" or more is False:
             return None
         if kind == "page":
@@ -177,12 +177,12 @@ class ManifestReader:
             self._note_no_cursor(answer, rows, first=page is None, found=len(found), more=more)
             cursor = None
         elif more is UNSET and cursor not in NO_CURSOR:
-            _note_wrong(rows, f"pages.more ({self.query.compiled.settings.pages.more})")
+            _note_wrong(rows, f"pages.more ({self.query.settings.pages.more})")
         if cursor in NO_CURSOR and more is True:
             words = f"there is more, but {self._from} leads nowhere: is its path right?"
             raise Truncated(f"{self.spec.request}: {words}")
         if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
-            cursor = next_query(str(cursor), self.account.base_url, self.requests.path)
+            cursor = next_query(str(cursor), self.account.options.base_url, self.requests.path)
         return None if cursor == page and not (found or more is True) else cursor
 
     def _more(self, answer: Any) -> Any:
@@ -202,7 +202,7 @@ class ManifestReader:
 
     @property
     def _from(self) -> str:
-        return f"pages.from ({self.query.compiled.settings.pages.source or 'Link'})"
+        return f"pages.from ({self.query.settings.pages.source or 'Link'})"
 
     def _note_no_cursor(
         self, answer: Any, rows: Rows, *, first: bool, found: int, more: Any
@@ -213,7 +213,7 @@ class ManifestReader:
         the page is full: it has as many items as ``pages.size`` says, or else as any number that
         the request sends, since one of them may be the limit.
         """
-        settings, parent = self.query.compiled.settings, self.query.program.next_parent
+        settings, parent = self.query.settings, self.query.program.next_parent
         pages = settings.pages
         if pages.size is not None:
             full = found >= pages.size
@@ -230,20 +230,19 @@ class ManifestReader:
     ) -> tuple[Response, Any]:
         secrets = await client.read_key(self.account.read)
         call = self.requests.call(window, page, secrets)
+
+        async def send() -> Response:
+            signed = await self.account.signed(client, call, secrets, request.now_ms)
+            await request.spend()
+            return await client.exchange(signed)
+
         try:
-            response = await self._send(client, request, call, secrets)
+            response = await send()
         except Unauthorized as error:
             if not self.account.renews(error):
                 raise
-            response = await self._send(client, request, call, secrets)
+            response = await send()
         return response, decode(response.body, self.query.program.answer, call.endpoint)
-
-    async def _send(
-        self, client: ApiClient, request: PollRequest, call: ApiCall, secrets: dict[str, str]
-    ) -> Response:
-        signed = await self.account.signed(client, call, secrets, request.now_ms)
-        await request.spend()
-        return await client.exchange(signed)
 
 
 def _note_wrong(rows: Rows, what: str) -> None:

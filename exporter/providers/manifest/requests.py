@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import msgspec
 
-from exporter.config.model import Secret
 from exporter.errors import SchemaError, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
@@ -20,7 +19,8 @@ from exporter.model.samples import SECOND_MS, Window
 from exporter.providers.base.declared import with_member
 from exporter.providers.base.plugin import key_of
 from exporter.providers.manifest.fields import as_text
-from exporter.providers.manifest.model import Manifest, ManifestQuery
+from exporter.providers.manifest.model import ManifestQuery
+from exporter.providers.manifest.options import ManifestOptions
 from exporter.providers.manifest.templates import Omitted, Substitutes, fill, fill_path
 
 TOKEN_LIVES_S = 300
@@ -40,26 +40,23 @@ class AccessToken(msgspec.Struct):
 class ManifestAccount:
     """The secrets of a target and what requests carry of them; shared by its queries."""
 
-    manifest: Manifest
-    secrets: Mapping[str, Secret]
-    variables: Mapping[str, str]
-    base_url: str
+    options: ManifestOptions
     _token: str = ""
     _key: str = ""
     _renew_ms: float = 0.0
 
     def read(self) -> dict[str, str]:
         """Return the secrets as they are now."""
-        return {name: key_of(secret) for name, secret in self.secrets.items()}
+        return {name: key_of(secret) for name, secret in self.options.secrets.items()}
 
     def given(self, secrets: Mapping[str, str]) -> Substitutes:
         """Return what texts outside a request may name."""
-        return Substitutes(self.variables, secrets=secrets)
+        return Substitutes(self.options.texts(), secrets=secrets)
 
     def sign(self) -> dict[str, str]:
         """Return the headers that sign a request; a token that is fetched comes on its own."""
-        auth, given = self.manifest.auth, self.given(self.read())
-        headers = filled_headers(self.manifest.headers, given)
+        auth, given = self.options.manifest.settings.auth, self.given(self.read())
+        headers = filled_headers(self.options.manifest.settings.headers, given)
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
@@ -73,7 +70,7 @@ class ManifestAccount:
         self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
     ) -> ApiCall:
         """Return ``call`` with what ``sign`` cannot give: a key in the query, a fetched token."""
-        auth, given = self.manifest.auth, self.given(secrets)
+        auth, given = self.options.manifest.settings.auth, self.given(secrets)
         if auth.kind == "query" and auth.param is not None:
             key = (auth.param, str(fill(auth.token, given)))
             return replace(call, params=[*(call.params or ()), key])
@@ -86,10 +83,10 @@ class ManifestAccount:
         """Say whether the next request gets a new token, since the one it had may have expired."""
         self._renew_ms = 0.0
         refused = error.status == HTTPStatus.UNAUTHORIZED
-        return refused and self.manifest.auth.kind == "oauth2_client_credentials"
+        return refused and self.options.manifest.settings.auth.kind == "oauth2_client_credentials"
 
     async def _current(self, client: ApiClient, given: Substitutes, now_ms: int) -> str:
-        auth = self.manifest.auth
+        auth = self.options.manifest.settings.auth
         form = {
             "grant_type": "client_credentials",
             "client_id": str(fill(auth.client_id, given)),
@@ -99,7 +96,7 @@ class ManifestAccount:
             form["scope"] = auth.scope
         if now_ms < self._renew_ms and form["client_secret"] == self._key:
             return self._token
-        url = urlsplit(urljoin(self.base_url + "/", (auth.token_url or "").lstrip("/")))
+        url = urlsplit(urljoin(self.options.base_url + "/", (auth.token_url or "").lstrip("/")))
         call = ApiCall(
             "POST", url.path, form=form, base=f"{url.scheme}://{url.netloc}", signed=False
         )

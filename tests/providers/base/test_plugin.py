@@ -71,4 +71,4 @@ def test_a_window_is_cut_into_whole_steps_without_holes() -> None:
 
 
 def test_a_trailing_window_ends_with_the_newest_whole_step() -> None:
-    assert trailing(NOON + 1, DAY_MS, HOUR_MS) == Window(NOON - DAY_MS, NOON)
+    assert trailing(NOON + 1, DAY_MS) == Window(NOON - DAY_MS, NOON)

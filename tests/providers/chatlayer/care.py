@@ -97,14 +97,12 @@ class Care:
         self.restart()
 
     async def _poll(self, claim: Claim) -> PollResult:
-        async with Transport(httpx.ASGITransport(self.service)) as transport:
-            rate = self.target.requests_per_second
-            api = client_of(self.target, transport, self.clock, rate)
-            rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
-            context = PollContext(
-                self.ledger, self.clock, rng, Telemetry(), self._offload, _published
-            )
-            return await poll(context, ScheduledQuery(self.query(claim.query), api), claim)
+        transport = Transport(httpx.ASGITransport(self.service))
+        rate = self.target.requests_per_second
+        api = client_of(self.target, transport, self.clock, rate)
+        rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
+        context = PollContext(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
+        return await poll(context, ScheduledQuery(self.query(claim.query), api), claim)
 
     async def _offload(self, call: Callable[[], T]) -> T:
         if self.commits_left is None:

@@ -119,20 +119,20 @@ class Account:
 
     async def drive(self, ledger: Ledger, until_ms: int) -> None:
         """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
-        async with Transport(httpx.ASGITransport(self.service)) as transport:
-            context = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
-            scheduled = {
-                query.spec.key: ScheduledQuery(query, client_of(target, transport, self.clock))
-                for target in self.targets
-                for query in target.queries
-            }
-            while self.clock.now_ms() < until_ms:
-                claim = ledger.claim()
-                if claim is None:
-                    wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
-                    await self.clock.sleep(max(wait_ms, 1_000) / 1000)
-                    continue
-                self.ended.append(await poll(context, scheduled[claim.target, claim.query], claim))
+        transport = Transport(httpx.ASGITransport(self.service))
+        context = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
+        scheduled = {
+            query.spec.key: ScheduledQuery(query, client_of(target, transport, self.clock))
+            for target in self.targets
+            for query in target.queries
+        }
+        while self.clock.now_ms() < until_ms:
+            claim = ledger.claim()
+            if claim is None:
+                wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
+                await self.clock.sleep(max(wait_ms, 1_000) / 1000)
+                continue
+            self.ended.append(await poll(context, scheduled[claim.target, claim.query], claim))
 
     def counter(self, family: str) -> float:
         """Return what a counter shows, over all its series, new ones confirmed."""
