@@ -239,6 +239,39 @@ def test_x_values_that_are_no_instants_are_counted_from_the_start() -> None:
     assert (found.values, drift) == ({NINE: 4}, {"unexpected_type": 1})
 
 
+@pytest.mark.parametrize(
+    "x_values",
+    [
+        ["09", "10", "11"],
+        [0, 1, 2],
+        ["2025030109", "2025030110", "2025030111"],
+        ["2025-03-01"] * 3,
+        ["2025-03-01T11:00:00", "2025-03-01T12:00:00", "2025-03-01T13:00:00"],
+        ["2025-03-01T04:00:00", "2025-03-01T05:00:00", "2025-03-01T06:00:00"],
+    ],
+)
+def test_x_values_of_another_time_do_not_lose_what_is_counted(x_values: list[Any]) -> None:
+    drift: Counter[str] = Counter()
+    data = {"series": [{"values": [4, 0, 7]}], "x_values": x_values}
+    read = msgspec.convert({"data": data}, SeriesResponse)
+
+    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+
+    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+    assert drift == {"unexpected_type": 1}
+
+
+def test_buckets_beside_those_that_were_asked_for_are_left_out() -> None:
+    drift: Counter[str] = Counter()
+    x_values = ["2025-03-01T08:00:00Z", *X, "2025-03-01T12:00:00Z"]
+    data = {"series": [{"values": [9, 4, 0, 7, 9]}], "x_values": x_values}
+    read = msgspec.convert({"data": data}, SeriesResponse)
+
+    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+
+    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+
+
 def test_more_values_than_buckets_are_refused() -> None:
     with pytest.raises(SchemaError, match="more values"):
         answer(series=[{"values": [1, 2]}], x_values=X[:1])
