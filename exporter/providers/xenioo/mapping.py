@@ -135,6 +135,9 @@ def parse_rows(
             drift["unknown_enum"] += 1
             continue
         window = row_format.groups.window(row[group], f"{path}.GroupLabel")
+        if row[number] is None and statistic.family.kind is MetricType.GAUGE:
+            drift["missing"] += 1  # the average of nothing
+            continue
         value = level(row[number], f"{path}.{_printable(number)}")
         if value and window.start_ms > now_ms:
             raise SchemaError(f"{path}.GroupLabel: in the future; check timezone")
@@ -146,19 +149,17 @@ def parse_rows(
 def _number_field(
     row: Mapping[str, Any], names: Mapping[str, str], value_field: str | None, path: str
 ) -> str:
-    """Return the name of the row's number: the configured one, else the only one there is."""
+    """Return the name of the row's number, or null: the configured one, else the only one there is."""
     if value_field is not None:
         name = names.get(value_field.casefold())
         if name is None:
             raise SchemaError(f"{path}: no member has the name in value_field", "missing")
         return name
-    spelled = [
-        key
-        for key, cell in row.items()
-        if key.casefold() not in _KNOWN and parse_number(cell) is not None
-    ]
+    others = [key for key in row if key.casefold() not in _KNOWN]
+    spelled = [key for key in others if parse_number(row[key]) is not None]
     # Of a row with both, the texts may be names and ids.
     found = [key for key in spelled if not isinstance(row[key], str)] or spelled
+    found = found or [key for key in others if row[key] is None]
     if not found:
         raise SchemaError(f"{path}: no number", "missing")
     if len(found) > 1:

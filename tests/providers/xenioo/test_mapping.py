@@ -130,6 +130,8 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
     [
         (row("Incoming Message", ...), None, "missing"),
         (row("Incoming Message", "many"), None, "missing"),
+        (row("Incoming Message", None), None, "missing"),
+        (row("Time To Pick Up", "n/a"), None, "missing"),
         (row("Incoming Message", "many"), "Value", "unexpected_type"),
         (row("Incoming Message", 4), "Total", "missing"),
         (row("Incoming Message", 1, GroupLabel=...), None, "missing"),
@@ -192,6 +194,17 @@ def test_averages_are_raw_until_a_unit_is_known() -> None:
         (("chatbot_xenioo_conversation_length", labels), 2.5),
         (("chatbot_xenioo_takeover_rate", labels), 40),
     ]
+
+
+@pytest.mark.parametrize("value_field", [None, "Value"])
+def test_an_average_of_nothing_is_left_out_and_the_rest_counts(value_field: str | None) -> None:
+    reading = read(
+        row("Incoming Message", 3), row("Time To Pick Up", None), value_field=value_field
+    )
+
+    assert [value for _, _, value in reading.counts] == [3]
+    assert not reading.buckets
+    assert reading.drift == {"missing": 1}
 
 
 @pytest.mark.parametrize(
