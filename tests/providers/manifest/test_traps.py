@@ -192,6 +192,8 @@ def test_7_a_limit_counts_buckets() -> None:
         ("row.cost", b"0.0000015,0", 2),
         ("row.cost", b'"9007199254.740992",0', 2**53),
         ("row.cost + row.tax", b'"1","2"', 4_000_000),
+        ("row.cost", b'"0E-6176",0.5', 500_000),  # the zero of a Decimal128
+        ("row.cost", b"0.1000000000000000055511151231257827021181583404541015625,0", 100_000),
     ],
 )
 def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, millionths: int) -> None:
@@ -203,6 +205,14 @@ def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, milliont
     found = readings(loaded(query), Api(b"[" + b",".join(rows) + b"]"))
 
     assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
+
+
+@pytest.mark.parametrize("amount", ["1e31", "Infinity", "NaN", "sNaN"])
+def test_8_what_is_no_amount_is_refused(amount: str) -> None:
+    query = {"count": {COST: {"value": "row.cost"}}, "missing": "zero"}
+
+    with pytest.raises(SchemaError, match="expected an amount"):
+        readings(loaded(query), Api({"data": [row(-1, cost=amount)]}))
 
 
 def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
