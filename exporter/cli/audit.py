@@ -92,11 +92,15 @@ def _numbers(day: ComparedDay) -> tuple[float, float, float]:
 
 def _sums(found: Sequence[Agreement]) -> Iterator[str]:
     for target in dict.fromkeys(each.target for each in found):
-        days = [day for each in found if each.target == target for day in each.days]
+        queries = [each for each in found if each.target == target]
+        days = [day for each in queries for day in each.days]
         whole = len({day.day for day in days})
         equal = days_equal(whole, (day.day for day in days if day.difference))
         agrees = "agrees with the vendor" if equal == whole else "differs from the vendor"
-        yield f"{target}: {agrees}: {equal} of {whole} days are equal"
+        said = [f"{agrees}: {equal} of {whole} days are equal"] if whole else []
+        if left := sum(bool(each.problem) for each in queries):
+            said.append(f"{left} of {len(queries)} queries not compared")
+        yield f"{target}: {'; '.join(said) or 'no counts on either side'}"
 
 
 def _json(found: Sequence[Agreement]) -> str:

@@ -78,6 +78,7 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
         bench.clock.advance(DAY_MS / 1000)
         found = run(bench)
         after = audit(file, "--format", "json", "--target", "flowxo")
+    down = audit(file)
 
     rows = csv.DictReader(as_csv.stdout.splitlines())
     different = [(r["family"], r["vendor"], r["ledger"]) for r in rows if r["difference"] != "0"]
@@ -85,6 +86,9 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
     assert (before.exit_code, after.exit_code) == (1, 0)
     assert "flowxo: differs from the vendor: 34 of 35 days are equal" in before.stdout
     assert json.loads(after.stdout)["problems"] == {}
+    assert down.exit_code == 1
+    assert "flowxo: 1 of 1 queries not compared" in down.stdout
+    assert "agrees" not in down.stdout
     assert bench.sum_of(FAMILY) == 5
     assert bench.own("audit_buckets", result="different") == 1
     assert bench.own("audit_difference", family=FAMILY) == 5
@@ -106,3 +110,16 @@ def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
     assert unread.exit_code == 1
     assert "there is no ledger yet" in unread.stderr
     assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in unread.stderr
+
+
+def test_a_ledger_of_another_version_is_named_and_nothing_agrees(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    flowxo = {"name": "promo", "provider": "flowxo", "api_key": "k", "project": "promo"}
+    file.write_text(yaml.safe_dump(document(tmp_path, flowxo)))
+    (tmp_path / "ledger.db").touch()
+
+    unread = audit(file)
+
+    assert unread.exit_code == 1
+    assert "promo hourly: not compared: the ledger has schema 0" in unread.stderr
+    assert unread.stdout.endswith("promo: 1 of 1 queries not compared\n")

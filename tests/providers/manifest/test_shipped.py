@@ -58,8 +58,7 @@ def test_intercom_begins_with_conversations_that_have_no_agent() -> None:
         "pages": {"next": None},
         "total_count": 1,
     }
-    settings = {"provider": "manifest", "manifest": "intercom", "secrets": {"key": "k"}}
-    found = vendor.build_target(**settings)
+    found = vendor.build_target(provider="manifest", manifest="intercom", secrets={"key": "k"})
     request = PollRequest(Window(until_ms - HOUR_MS, until_ms), START_MS)
 
     (reading,) = vendor.read(found, found.queries[0], vendor.played(lambda _: answer), request)
