@@ -78,7 +78,6 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
         bench.clock.advance(DAY_MS / 1000)
         found = run(bench)
         after = audit(file, "--format", "json", "--target", "flowxo")
-    down = audit(file)
 
     rows = csv.DictReader(as_csv.stdout.splitlines())
     different = [(r["family"], r["vendor"], r["ledger"]) for r in rows if r["difference"] != "0"]
@@ -86,9 +85,7 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
     assert (before.exit_code, after.exit_code) == (1, 0)
     assert "flowxo: differs from the vendor: 34 of 35 days are equal" in before.stdout
     assert json.loads(after.stdout)["problems"] == {}
-    assert down.exit_code == 1
-    assert "flowxo: 1 of 1 queries not compared" in down.stdout
-    assert "agrees" not in down.stdout
+    assert audit(file).stdout.endswith("\n\nflowxo: 1 of 1 queries not compared\n")
     assert bench.sum_of(FAMILY) == 5
     assert bench.own("audit_buckets", result="different") == 1
     assert bench.own("audit_difference", family=FAMILY) == 5
