@@ -157,7 +157,7 @@ class ListPage(Generic[ItemT]):
 
 def lists_in(body: bytes) -> list[Any]:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
-    return _lists(msgspec.json.decode(body))
+    return _lists(decode(body, Any, ""))
 
 
 def _lists(value: Any) -> list[Any]:

@@ -51,7 +51,7 @@ class EventPage(msgspec.Struct):
     """One page of events."""
 
     events: list[TrackingEvent] | None = None
-    next_page_token: str | float | None = ""
+    next_page_token: str | int | float | None = ""
 
 
 def decode_page(body: bytes, endpoint: str) -> EventPage:

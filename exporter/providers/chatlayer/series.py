@@ -69,7 +69,7 @@ class DefinitionPage(msgspec.Struct):
     """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
-    next_page_token: str | float | None = ""
+    next_page_token: str | int | float | None = ""
 
 
 @dataclass(frozen=True, slots=True)
