@@ -51,6 +51,9 @@ def command(
     Reads the ledger beside a running exporter and changes no count in it; the exporter applies
     differences by its own audit. A call from a call budget (Xenioo) is noted there.
     """
+    if since and until and since >= until:
+        words = "--until is the day after the last one, so it comes after --from"
+        raise click.BadParameter(words, param_hint=["--from", "--until"])
     settings = read_settings(file)
     targets = [each for each in targets_of(settings) if name in (None, each.name)]
     if not targets:

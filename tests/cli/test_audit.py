@@ -94,7 +94,7 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
     assert (found.audit.days, found.audit.days_equal) == (35, 34)
 
 
-def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
+def test_a_target_a_ledger_and_a_day_that_are_not_there_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/log")  # is ignored with a warning
@@ -102,6 +102,8 @@ def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
     file.write_text(yaml.safe_dump(vendors.document()))
 
     assert audit(file, "--target", "other").exit_code == 2
+    nothing = audit(file, "--from", "2026-03-01", "--until", "2026-03-01")
+    assert (nothing.exit_code, "the day after the last one" in nothing.stderr) == (2, True)
     unread = audit(file)
 
     assert unread.exit_code == 1
