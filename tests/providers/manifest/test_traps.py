@@ -660,7 +660,8 @@ def test_rows_are_chosen_by_fixed_values(key: str) -> None:
         ([""], "expected values that differ"),
         (["a", ".."], "expected values that differ"),
         ({"a": SENT}, "nothing feeds these families"),
-        (["a", "b"], ""),
+        (["a", "b"], f"its values would feed one series of {SENT}; write labels: each.metric"),
+        (["a"], ""),
     ],
 )
 def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> None:
@@ -670,6 +671,25 @@ def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> No
 
     assert problem in found
     assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize("label", ["each.metric", "row.channel"])
+def test_values_of_a_loop_that_a_label_tells_apart_feed_a_family_each(label: str) -> None:
+    looped: dict[str, Any] = {"for_each": {"metric": ["a", "b"]}, "labels": {"channel": label}}
+    looped["request"] = {**QUERY["request"], "path": "/{each.metric}"}
+
+    assert problems(looped) == ""
+
+
+@pytest.mark.parametrize("twice", [SENT, "chatbot_messages_received_total"])
+def test_two_values_of_a_loop_do_not_feed_a_family_alike(twice: str) -> None:
+    looped: dict[str, Any] = {
+        "for_each": {"metric": {"a": SENT, "b": twice}},
+        "count": {"each": {"value": "row.n"}},
+    }
+    looped["request"] = {**QUERY["request"], "path": "/{each.metric}"}
+
+    assert bool(problems(looped)) == (twice == SENT)
 
 
 @pytest.mark.parametrize(
