@@ -100,10 +100,10 @@ def _sums(found: Sequence[Agreement]) -> Iterator[str]:
         whole = len({day.day for day in days})
         equal = days_equal(whole, (day.day for day in days if day.difference))
         agrees = "agrees with the vendor" if equal == whole else "differs from the vendor"
-        said = [f"{agrees}: {equal} of {whole} days are equal"] if whole else []
+        parts = [f"{agrees}: {equal} of {whole} days are equal"] if whole else []
         if left := sum(bool(each.problem) for each in queries):
-            said.append(f"{left} of {len(queries)} queries not compared")
-        yield f"{target}: {'; '.join(said) or 'no counts on either side'}"
+            parts.append(f"{left} of {len(queries)} queries not compared")
+        yield f"{target}: {'; '.join(parts) or 'no counts on either side'}"
 
 
 def _json(found: Sequence[Agreement]) -> str:

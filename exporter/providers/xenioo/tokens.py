@@ -36,7 +36,7 @@ class AccessTokens:
             await self._request(client, key, now_ms)
         return self._token
 
-    def forget(self) -> None:
+    def expire(self) -> None:
         """Have the next call get a new token: one that has expired may be answered with a 400."""
         self._renew_ms = 0.0
 
