@@ -204,8 +204,8 @@ def collect_users(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion)
 
 
 def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
-    """Add a team's conversations by bot and campaign."""
-    for each in found:
+    """Add a team's conversations by bot and campaign: one of none, beside others, is their sum."""
+    for each in [each for each in found if each.labels] or found:
         keys = ("bot_id", "campaign_id", "campaign_source")
         _count(rows, CAMPAIGN_CONVERSATIONS, tuple(each.labels.get(k, "") for k in keys), each)
 

@@ -341,7 +341,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
 
     reading = collected(
         series.collect_campaigns,
-        [NamedSeries(labels, "", {NINE: 3})],
+        [NamedSeries({}, "total", {NINE: 3}), NamedSeries(labels, "1", {NINE: 3})],
         WINDOW,
         label_rules={"project": LabelRule({"b7x2k9": "care"})},
     )
