@@ -72,6 +72,8 @@ def command(
     for each in found:
         if each.problem:
             click.echo(f"{each.target} {each.query}: not compared: {each.problem}", err=True)
+    for alone in sorted({target.name for target in targets} - {each.target for each in found}):
+        click.echo(f"{alone}: not compared: it has no counts by hour or day", err=True)
     if not all(each.good for each in found):
         raise click.exceptions.Exit(1)
 

@@ -111,6 +111,20 @@ def test_a_target_a_ledger_and_a_day_that_are_not_there_are_named(
     assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in unread.stderr
 
 
+def test_a_target_of_event_streams_alone_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    care = {"name": "care", "provider": "chatlayer", "token": "a:b", "bots": ["B1"]}
+    file.write_text(yaml.safe_dump(document(tmp_path, care | {"collectors": ["events"]})))
+    (tmp_path / "ledger.db").touch()
+
+    done = audit(file)
+
+    assert (done.exit_code, done.stderr) == (
+        0,
+        "care: not compared: it has no counts by hour or day\n",
+    )
+
+
 def test_a_ledger_of_another_version_is_named_and_nothing_agrees(tmp_path: Path) -> None:
     file = tmp_path / "exporter.yaml"
     flowxo = {"name": "promo", "provider": "flowxo", "api_key": "k", "project": "promo"}
