@@ -140,11 +140,17 @@ def test_an_event_without_its_fraction_is_kept_where_its_second_is_cut() -> None
         ("", "missing"),
         (None, "missing"),
         ("today", "unexpected_type"),
-        ("2025-03-01T09:12:00", "unexpected_type"),
+        ("2025-03-01T08:59:00", "unexpected_type"),
     ],
 )
 def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -> None:
     assert mapped({"timestamp": timestamp}) == ([], {kind: 1})
+
+
+def test_a_time_without_an_offset_is_one_in_utc_and_drift() -> None:
+    (event,), drift = mapped({"timestamp": "2025-03-01T09:12:00"})
+
+    assert (event.at_ms, drift) == (NINE + 12 * 60_000, {"unexpected_type": 1})
 
 
 def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
