@@ -167,6 +167,4 @@ def exact(value: Decimal, path: str) -> Decimal:
         raise SchemaError(f"{path}: expected an amount")
     if len(value.as_tuple().digits) > MOST_DIGITS:
         raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
-    if value < 0:
-        raise SchemaError(f"{path}: negative", "negative")
     return value

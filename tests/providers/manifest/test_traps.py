@@ -215,6 +215,23 @@ def test_8_what_is_no_amount_is_refused(amount: str) -> None:
         readings(loaded(query), Api({"data": [row(-1, cost=amount)]}))
 
 
+@pytest.mark.parametrize("value", ["row.mood", "row.mood|scale:0.5"])
+@pytest.mark.parametrize("of", ["average", "ratio", "level", "distinct"])
+def test_8_only_what_is_no_number_of_things_is_negative(of: str, value: str) -> None:
+    name = "chatbot_custom_acme_mood"
+    shown = {name: {"value": value, "class": of}}
+    query = {"gauge": shown, "missing": "zero"}
+    own = loaded(query, families={name: {"type": "gauge", "help": "Mood."}})
+    api = Api({"data": [row(-1, sent=1, mood=-0.5)]})
+
+    if of in ("level", "distinct"):
+        with pytest.raises(SchemaError, match="negative"):
+            readings(own, api)
+    else:
+        (found,) = readings(own, api)
+        assert [each.value for each in found.buckets] == [-0.5 if value == "row.mood" else -0.25]
+
+
 def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
     name = "chatbot_custom_acme_credits_total"
     family = {"type": "counter", "unit": "credits", "help": "Credits.", "labels": ["model"]}
