@@ -115,8 +115,9 @@ def parse_rows(
 ) -> Iterator[Statistic]:
     """Yield the parsed rows; a row of an unknown event is drift and is left out.
 
-    Raises ``SchemaError`` if a row's number is ambiguous, or if a group in the future has a value
-    other than 0: then the time zone is wrong.
+    Raises ``SchemaError`` if a row's number is ambiguous, if a group in the future has a value
+    other than 0: then the time zone is wrong; and if no row's event is known: then they all may be
+    called something else.
     """
     numbers: set[str] = set()
     for index, row in enumerate(answer):
@@ -124,8 +125,7 @@ def parse_rows(
         names = {key.casefold(): key for key in row}
         group, bot, channel, event = (names.get(name) for name in _KNOWN)
         if group is None or event is None:
-            missing = "GroupLabel" if group is None else "EventLabel"
-            raise SchemaError(f"{path}: no {missing}", "missing")
+            raise SchemaError(f"{path}: no {'Group' if group is None else 'Event'}Label", "missing")
         number = _number_field(row, names, row_format.value_field, path)
         numbers.add(number)
         if len(numbers) > 1:
@@ -144,6 +144,8 @@ def parse_rows(
         yield Statistic(
             statistic, _text(row, bot, drift), _text(row, channel, drift), window, value
         )
+    if answer and drift["unknown_enum"] == len(answer):
+        raise SchemaError("[].EventLabel: no row has one that is known", "unknown_enum")
 
 
 def _number_field(

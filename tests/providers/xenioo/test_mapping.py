@@ -87,6 +87,13 @@ def test_an_unknown_event_is_drift_and_left_out() -> None:
     assert reading.drift == {"unknown_enum": 1}
 
 
+def test_an_answer_of_unknown_events_alone_is_refused() -> None:
+    with pytest.raises(SchemaError, match="no row has one that is known") as refused:
+        read(row("Nachrichten", 3), row("Neue Nutzer", 1))
+
+    assert refused.value.kind == "unknown_enum"
+
+
 def test_known_members_are_found_whatever_their_case() -> None:
     lower = {key.lower(): cell for key, cell in row("Incoming Message", 3).items()}
 
