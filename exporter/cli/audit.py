@@ -52,6 +52,9 @@ def command(
     Reads the ledger beside a running exporter and changes no count in it; the exporter applies
     differences by its own audit. A call from a call budget (Xenioo) is noted there.
     """
+    if since and until and since >= until:
+        words = "--until is the day after the last one, so it comes after --from"
+        raise click.BadParameter(words, param_hint=["--from", "--until"])
     settings = read_settings(file)
     targets = [each for each in targets_of(settings) if name in (None, each.name)]
     if not targets:
@@ -70,6 +73,8 @@ def command(
     for each in found:
         if each.problem:
             click.echo(f"{each.target} {each.query}: not compared: {each.problem}", err=True)
+    for alone in sorted({target.name for target in targets} - {each.target for each in found}):
+        click.echo(f"{alone}: not compared: it has no counts by hour or day", err=True)
     if not all(each.good for each in found):
         raise click.exceptions.Exit(1)
 
@@ -93,11 +98,15 @@ def _numbers(day: ComparedDay) -> tuple[float, float, float]:
 
 def _sums(found: Sequence[Agreement]) -> Iterator[str]:
     for target in dict.fromkeys(each.target for each in found):
-        days = [day for each in found if each.target == target for day in each.days]
+        queries = [each for each in found if each.target == target]
+        days = [day for each in queries for day in each.days]
         whole = len({day.day for day in days})
         equal = days_equal(whole, (day.day for day in days if day.difference))
         agrees = "agrees with the vendor" if equal == whole else "differs from the vendor"
-        yield f"{target}: {agrees}: {equal} of {whole} days are equal"
+        parts = [f"{agrees}: {equal} of {whole} days are equal"] if whole else []
+        if left := sum(bool(each.problem) for each in queries):
+            parts.append(f"{left} of {len(queries)} queries not compared")
+        yield f"{target}: {'; '.join(parts) or 'no counts on either side'}"
 
 
 def _json(found: Sequence[Agreement]) -> str:

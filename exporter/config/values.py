@@ -127,7 +127,7 @@ def check_url(value: str) -> str:
     That is ``https://…``, or plain ``http://`` to a loopback address.
     """
     parts = _split(value)
-    if parts is None or parts.query or parts.fragment or re.search(r"[\s?#]", value):
+    if parts is None or parts.query or parts.fragment or re.search(r"[\s?#{}]", value):
         raise invalid("url", "expected an address such as https://api.example.com/v1")
     if parts.username is not None:
         raise invalid("url", "an address must not carry a user or password")

@@ -88,15 +88,15 @@ class Comparer:
 
     async def _query(self, asked: Query, api: ApiClient) -> Agreement:
         spec, own = asked.spec, asked.spec.key
-        window = self._window(spec)
-        if window is None:
-            return Agreement(*own, problem="nothing of that time is known and settled")
         vendor: Sums = defaultdict(float)
         ledger: Sums = defaultdict(float)
         problem = ""
         now_ms = self.clock.now_ms()
-        request = PollRequest(window, now_ms, spend=lambda: self.spend(spec.budget))
         try:
+            window = self._window(spec)
+            if window is None:
+                return Agreement(*own, problem="nothing of that time is known and settled")
+            request = PollRequest(window, now_ms, spend=lambda: self.spend(spec.budget))
             async with aclosing(asked.read(api, request)) as each:
                 async for reading in each:
                     self._add(reading.within(window), spec, vendor, ledger)

@@ -33,14 +33,14 @@ def optional_count(value: Number | None, path: str) -> int | None:
     return None if value is None else count(value, path)
 
 
-def level(value: Number | None, path: str) -> float:
-    """Return ``value`` as a level, finite and from 0 to 2^53; raise ``SchemaError`` naming ``path``."""
+def level(value: Number | None, path: str, *, least: float = 0) -> float:
+    """Return ``value`` as a level from ``least`` to 2^53; raise ``SchemaError`` naming ``path``."""
     if value is None:
         raise SchemaError(f"{path}: missing", "missing")
     number = parse_number(value)
     if number is None or not number <= LARGEST_EXACT:  # also refuses NaN
         found = ", found text" if number is None and isinstance(value, str) else ""
         raise SchemaError(f"{path}: expected a number up to 2^53{found}", "unexpected_type")
-    if number < 0:
+    if number < least:
         raise SchemaError(f"{path}: negative", "negative")
     return number

@@ -85,6 +85,7 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
     assert (before.exit_code, after.exit_code) == (1, 0)
     assert "flowxo: differs from the vendor: 34 of 35 days are equal" in before.stdout
     assert json.loads(after.stdout)["problems"] == {}
+    assert audit(file).stdout.endswith("\n\nflowxo: 1 of 1 queries not compared\n")
     assert bench.sum_of(FAMILY) == 5
     assert bench.own("audit_buckets", result="different") == 1
     assert bench.own("audit_difference", family=FAMILY) == 5
@@ -93,7 +94,7 @@ def test_a_correction_20_days_old_is_found_applied_once_and_said(
     assert (found.audit.days, found.audit.days_equal) == (35, 34)
 
 
-def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
+def test_a_target_a_ledger_and_a_day_that_are_not_there_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", "/nowhere/log")  # is ignored with a warning
@@ -101,8 +102,37 @@ def test_a_target_that_is_not_there_and_a_ledger_that_is_not_there_are_named(
     file.write_text(yaml.safe_dump(vendors.document()))
 
     assert audit(file, "--target", "other").exit_code == 2
+    nothing = audit(file, "--from", "2026-03-01", "--until", "2026-03-01")
+    assert (nothing.exit_code, "the day after the last one" in nothing.stderr) == (2, True)
     unread = audit(file)
 
     assert unread.exit_code == 1
     assert "there is no ledger yet" in unread.stderr
     assert "warning: SSLKEYLOGFILE=/nowhere/log: No such file or directory" in unread.stderr
+
+
+def test_a_target_of_event_streams_alone_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    care = {"name": "care", "provider": "chatlayer", "token": "a:b", "bots": ["B1"]}
+    file.write_text(yaml.safe_dump(document(tmp_path, care | {"collectors": ["events"]})))
+    (tmp_path / "ledger.db").touch()
+
+    done = audit(file)
+
+    assert (done.exit_code, done.stderr) == (
+        0,
+        "care: not compared: it has no counts by hour or day\n",
+    )
+
+
+def test_a_ledger_of_another_version_is_named_and_nothing_agrees(tmp_path: Path) -> None:
+    file = tmp_path / "exporter.yaml"
+    flowxo = {"name": "promo", "provider": "flowxo", "api_key": "k", "project": "promo"}
+    file.write_text(yaml.safe_dump(document(tmp_path, flowxo)))
+    (tmp_path / "ledger.db").touch()
+
+    unread = audit(file)
+
+    assert unread.exit_code == 1
+    assert "promo hourly: not compared: the ledger has schema 0" in unread.stderr
+    assert unread.stdout.endswith("promo: 1 of 1 queries not compared\n")

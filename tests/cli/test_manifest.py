@@ -102,6 +102,7 @@ def test_what_run_would_refuse_is_refused(
 
 def test_a_query_of_a_loop_is_tried_alone(folder: Path) -> None:
     loop: dict[str, Any] = {"for_each": {"bot": ["a", "b"]}, "missing": "zero"}
+    loop["labels"] = {"channel": "each.bot"}
     params = {"from": "window.start|iso", "to": "window.end|iso", "bot": "each.bot"}
     (folder / "acme.yaml").write_bytes(
         written(loop | {"request": {"path": "/x", "params": params}})

@@ -1,5 +1,7 @@
 """Every provider that reads pages ends its lists by the same rule."""
 
+import codecs
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,3 +100,32 @@ def test_pages_that_differ_in_what_is_not_decoded_are_two_pages(case: str) -> No
 
     assert sum_of(reading) == 6
     assert not reading.drift
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_token_is_sent_back_as_it_came(case: str) -> None:
+    settings, page, _ = LISTS[case]
+    sent, answers = list[Any](), iter([page(2, {"next_page_token": 123_456_789_012}), page(0, {})])
+    target = build_target(**settings)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+
+    def vendor(asked: Any) -> Any:
+        sent.append(asked)
+        return next(answers)
+
+    read(target, target.queries[0], played(vendor), request)
+
+    token = sent[1].get("page_token") or str(sent[1]["data"]["filter"]["cursor"])
+    assert token == "123456789012"
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_byte_order_mark_before_a_page_that_comes_again_is_skipped(case: str) -> None:
+    settings, page, _ = LISTS[case]
+    marked = codecs.BOM_UTF8 + json.dumps(page(3, {"next_page_token": "t"})).encode()
+    target = build_target(**settings)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+
+    (reading,) = read(target, target.queries[0], played(lambda _: marked), request)
+
+    assert sum_of(reading) == 3

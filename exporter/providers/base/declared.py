@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -105,9 +106,8 @@ class DeclaredQuery(Generic[A, ItemT]):
             found = self.items(answer)
             more = found or pages.empty_pages
             next_ = pages.next(answer) if more else None
-            return ListPage(
-                found, next_, lambda: lists_in(msgspec.json.decode(body)), pages.exact_once
-            )
+            whole = partial(_lists, body, call.endpoint)
+            return ListPage(found, next_, whole, pages.exact_once)
 
         request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
         found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
@@ -156,11 +156,15 @@ class ListPage(Generic[ItemT]):
         return other is not None and self.items == other.items and self.whole() == other.whole()
 
 
-def lists_in(value: Any) -> list[Any]:
+def _lists(body: bytes, endpoint: str) -> list[Any]:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
-    if isinstance(value, dict):
-        return [each for member in value.values() for each in lists_in(member)]
-    return [value] if isinstance(value, list) else []
+
+    def lists_in(value: Any) -> list[Any]:
+        if isinstance(value, dict):
+            return [each for member in value.values() for each in lists_in(member)]
+        return [value] if isinstance(value, list) else []
+
+    return lists_in(decode(body, Any, endpoint))
 
 
 class TooManyPages(Truncated):

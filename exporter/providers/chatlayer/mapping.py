@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -51,7 +52,7 @@ class EventPage(msgspec.Struct):
     """One page of events."""
 
     events: list[TrackingEvent] | None = None
-    next_page_token: str | float | None = ""
+    next_page_token: str | int | float | None = ""
 
 
 def decode_page(body: bytes, endpoint: str) -> EventPage:
@@ -148,11 +149,12 @@ def _instant(raw: TrackingEvent, drift: Counter[str]) -> int | None:
     if not raw.timestamp:
         drift["missing"] += 1
         return None
-    try:
+    with suppress(ValueError):
         return parse_instant(raw.timestamp)
-    except ValueError:
-        drift["unexpected_type"] += 1
-        return None
+    drift["unexpected_type"] += 1
+    with suppress(ValueError):  # the window, which is in UTC, still has to hold it
+        return parse_instant(raw.timestamp, assume_utc=True)
+    return None
 
 
 def _digest(raw: TrackingEvent, owner: Owner) -> bytes:

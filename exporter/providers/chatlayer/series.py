@@ -69,7 +69,7 @@ class DefinitionPage(msgspec.Struct):
     """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
-    next_page_token: str | float | None = ""
+    next_page_token: str | int | float | None = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +124,24 @@ def _read(
 def _starts(
     x_values: Sequence[str | float], asked: Window, step_ms: int, drift: Counter[str]
 ) -> list[int]:
-    """Return the starts of the buckets: as given, or counted from where the question began."""
+    """Return the starts of the buckets: as given, or counted from where the question began.
+
+    They are counted where those that are given do not tell buckets apart, or where one for each bucket
+    is given and some are of another time: local times, or the hours of a day.
+    """
     counted = list(range(asked.start_ms, asked.end_ms, step_ms))
     given = [_instant(x) for x in x_values]
     if not given:
         return counted
-    if any(at_ms is None for at_ms in given):
-        drift["unexpected_type"] += 1
-        return counted if len(given) <= len(counted) else []
-    aligned = [floor_to(at_ms, step_ms) for at_ms in given if at_ms is not None]
-    if aligned != given:
-        drift["unexpected_type"] += 1
-    return aligned
+    starts = [floor_to(at_ms, step_ms) for at_ms in given if at_ms is not None]
+    distinct, inside = {*starts}, [at for at in starts if asked.start_ms <= at <= asked.end_ms]
+    known = len(distinct) == len(given) and bool(inside)
+    if known and starts == given == inside:
+        return starts
+    drift["unexpected_type"] += 1
+    if known and (len(given) != len(counted) or starts == inside):
+        return starts
+    return counted if len(given) <= len(counted) else []
 
 
 def _instant(x: str | float) -> int | None:
@@ -198,8 +204,8 @@ def collect_users(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion)
 
 
 def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
-    """Add a team's conversations by bot and campaign."""
-    for each in found:
+    """Add a team's conversations by bot and campaign: one of none, beside others, is their sum."""
+    for each in [each for each in found if each.labels] or found:
         keys = ("bot_id", "campaign_id", "campaign_source")
         _count(rows, CAMPAIGN_CONVERSATIONS, tuple(each.labels.get(k, "") for k in keys), each)
 

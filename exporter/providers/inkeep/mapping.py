@@ -36,9 +36,7 @@ class HourGroup(msgspec.Struct):
     integration: str | None = msgspec.field(default=None, name="integrationId")
     event_type: str | None = msgspec.field(default=None, name="eventType")
     type: str | None = None
-    kind: str | msgspec.UnsetType | None = msgspec.field(
-        default=msgspec.UNSET, name="properties.escalationType"
-    )
+    kind: Any = msgspec.field(default=msgspec.UNSET, name="properties.escalationType")
     ids: Number | None = msgspec.field(default=None, name="count_id")
     user_messages: Number | None = msgspec.field(default=None, name="sum_userMessageCount")
 
@@ -123,7 +121,7 @@ def feedback(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
 def escalations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
     """Yield escalations by kind, and handovers: a thumbs-down alone asks for nobody."""
     drift["missing"] += group.kind is msgspec.UNSET
-    kind, channel = group.kind or "", group.integration or ""
+    kind, channel = str(group.kind or ""), group.integration or ""
     yield ESCALATIONS, (channel, kind), ids
     if kind != DOWNVOTE:
         yield families.HANDOVERS, (channel,), ids

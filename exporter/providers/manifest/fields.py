@@ -12,7 +12,7 @@ from exporter.config.source import spelled
 from exporter.errors import SchemaError
 from exporter.providers.manifest.expressions import ExpressionError, Step
 
-LARGEST_EXPONENT = 30
+LARGEST = 10**30
 MOST_DIGITS = 60
 Scalar: TypeAlias = str | int | float | bool
 RowContext: TypeAlias = tuple[Any, ...]
@@ -162,11 +162,8 @@ def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
 
 def exact(value: Decimal, path: str) -> Decimal:
     """Return ``value`` if it is a finite amount of sensible size; raise ``SchemaError`` otherwise."""
-    digits = value.as_tuple()
-    if not isinstance(digits.exponent, int) or abs(digits.exponent) > LARGEST_EXPONENT:
+    if not value.is_finite() or abs(value) > LARGEST:
         raise SchemaError(f"{path}: expected an amount")
-    if len(digits.digits) > MOST_DIGITS:
+    if len(value.as_tuple().digits) > MOST_DIGITS:
         raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
-    if value < 0:
-        raise SchemaError(f"{path}: negative", "negative")
     return value

@@ -290,7 +290,7 @@ class Collector:
             value = None if amount is None else float(amount)
         else:
             numbers = _numbers(bound, row, self.lacking)
-            value = None if numbers is None else level(numbers[0][1], feed.field)
+            value = None if numbers is None else level(numbers[0][1], feed.field, least=feed.least)
         if value is None:
             self.rows.drift["missing"] += 1
             return
@@ -401,7 +401,9 @@ def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | No
         return None
     total = Decimal(0)
     for what, number in numbers:
-        total = _EXACT.add(total, exact(number, what))
+        if exact(number, what) < bound.feed.least:
+            raise SchemaError(f"{what}: negative", "negative")
+        total = _EXACT.add(total, number)
     return _EXACT.multiply(total, bound.feed.scale)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from exporter.model.samples import Family
+from exporter.model.samples import LARGEST_EXACT, Family
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text
 from exporter.providers.manifest.model import ManifestQuery
 
@@ -64,6 +64,11 @@ class RowFeed:
     missing: Literal["zero", "keep", "error"] = "keep"
     of: str = "additive"
     window: str = ""
+
+    @property
+    def least(self) -> int:
+        """Return what a value may not be below: an average or a ratio may be negative."""
+        return -LARGEST_EXACT if self.of in ("average", "ratio") else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,8 +115,9 @@ def parse_rows(
 ) -> Iterator[Statistic]:
     """Yield the parsed rows; a row of an unknown event is drift and is left out.
 
-    Raises ``SchemaError`` if a row's number is ambiguous, or if a group in the future has a value
-    other than 0: then the time zone is wrong.
+    Raises ``SchemaError`` if a row's number is ambiguous, if a group in the future has a value
+    other than 0: then the time zone is wrong; and if no row's event is known: then they all may be
+    called something else.
     """
     numbers: set[str] = set()
     for index, row in enumerate(answer):
@@ -124,8 +125,7 @@ def parse_rows(
         names = {key.casefold(): key for key in row}
         group, bot, channel, event = (names.get(name) for name in _KNOWN)
         if group is None or event is None:
-            missing = "GroupLabel" if group is None else "EventLabel"
-            raise SchemaError(f"{path}: no {missing}", "missing")
+            raise SchemaError(f"{path}: no {'Group' if group is None else 'Event'}Label", "missing")
         number = _number_field(row, names, row_format.value_field, path)
         numbers.add(number)
         if len(numbers) > 1:
@@ -135,30 +135,33 @@ def parse_rows(
             drift["unknown_enum"] += 1
             continue
         window = row_format.groups.window(row[group], f"{path}.GroupLabel")
+        if row[number] is None and statistic.family.kind is MetricType.GAUGE:
+            drift["missing"] += 1  # the average of nothing
+            continue
         value = level(row[number], f"{path}.{_printable(number)}")
         if value and window.start_ms > now_ms:
             raise SchemaError(f"{path}.GroupLabel: in the future; check timezone")
         yield Statistic(
             statistic, _text(row, bot, drift), _text(row, channel, drift), window, value
         )
+    if answer and drift["unknown_enum"] == len(answer):
+        raise SchemaError("[].EventLabel: no row has one that is known", "unknown_enum")
 
 
 def _number_field(
     row: Mapping[str, Any], names: Mapping[str, str], value_field: str | None, path: str
 ) -> str:
-    """Return the name of the row's number: the configured one, else the only one there is."""
+    """Return the name of the row's number, or null: the configured one, else the only one there is."""
     if value_field is not None:
         name = names.get(value_field.casefold())
         if name is None:
             raise SchemaError(f"{path}: no member has the name in value_field", "missing")
         return name
-    spelled = [
-        key
-        for key, cell in row.items()
-        if key.casefold() not in _KNOWN and parse_number(cell) is not None
-    ]
+    others = [key for key in row if key.casefold() not in _KNOWN]
+    spelled = [key for key in others if parse_number(row[key]) is not None]
     # Of a row with both, the texts may be names and ids.
     found = [key for key in spelled if not isinstance(row[key], str)] or spelled
+    found = found or [key for key in others if row[key] is None]
     if not found:
         raise SchemaError(f"{path}: no number", "missing")
     if len(found) > 1:

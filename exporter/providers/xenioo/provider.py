@@ -108,6 +108,7 @@ class StatisticsQuery:
             token = await self.tokens.current(client, request.now_ms, renew=True)
             return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
         except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
+            self.tokens.expire()
             raise waited_out(error, wait_s(self.options.name, request.now_ms)) from None
 
     def _call(self, mode: GroupMode, days: int, token: str) -> ApiCall:

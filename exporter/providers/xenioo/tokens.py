@@ -36,6 +36,10 @@ class AccessTokens:
             await self._request(client, key, now_ms)
         return self._token
 
+    def expire(self) -> None:
+        """Have the next call get a new token: one that has expired may be answered with a 400."""
+        self._renew_ms = 0.0
+
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
         call = ApiCall(
             "POST", PATH, json={"AccountAPIKey": key}, base=self._service_url, signed=False

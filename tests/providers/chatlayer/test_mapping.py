@@ -140,11 +140,17 @@ def test_an_event_without_its_fraction_is_kept_where_its_second_is_cut() -> None
         ("", "missing"),
         (None, "missing"),
         ("today", "unexpected_type"),
-        ("2025-03-01T09:12:00", "unexpected_type"),
+        ("2025-03-01T08:59:00", "unexpected_type"),
     ],
 )
 def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -> None:
     assert mapped({"timestamp": timestamp}) == ([], {kind: 1})
+
+
+def test_a_time_without_an_offset_is_one_in_utc_and_drift() -> None:
+    (event,), drift = mapped({"timestamp": "2025-03-01T09:12:00"})
+
+    assert (event.at_ms, drift) == (NINE + 12 * 60_000, {"unexpected_type": 1})
 
 
 def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
@@ -239,6 +245,39 @@ def test_x_values_that_are_no_instants_are_counted_from_the_start() -> None:
     assert (found.values, drift) == ({NINE: 4}, {"unexpected_type": 1})
 
 
+@pytest.mark.parametrize(
+    "x_values",
+    [
+        ["09", "10", "11"],
+        [0, 1, 2],
+        ["2025030109", "2025030110", "2025030111"],
+        ["2025-03-01"] * 3,
+        ["2025-03-01T11:00:00", "2025-03-01T12:00:00", "2025-03-01T13:00:00"],
+        ["2025-03-01T04:00:00", "2025-03-01T05:00:00", "2025-03-01T06:00:00"],
+    ],
+)
+def test_x_values_of_another_time_do_not_lose_what_is_counted(x_values: list[Any]) -> None:
+    drift: Counter[str] = Counter()
+    data = {"series": [{"values": [4, 0, 7]}], "x_values": x_values}
+    read = msgspec.convert({"data": data}, SeriesResponse)
+
+    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+
+    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+    assert drift == {"unexpected_type": 1}
+
+
+def test_buckets_beside_those_that_were_asked_for_are_left_out() -> None:
+    drift: Counter[str] = Counter()
+    x_values = ["2025-03-01T08:00:00Z", *X, "2025-03-01T12:00:00Z"]
+    data = {"series": [{"values": [9, 4, 0, 7, 9]}], "x_values": x_values}
+    read = msgspec.convert({"data": data}, SeriesResponse)
+
+    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
+
+    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+
+
 def test_more_values_than_buckets_are_refused() -> None:
     with pytest.raises(SchemaError, match="more values"):
         answer(series=[{"values": [1, 2]}], x_values=X[:1])
@@ -308,7 +347,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
 
     reading = collected(
         series.collect_campaigns,
-        [NamedSeries(labels, "", {NINE: 3})],
+        [NamedSeries({}, "total", {NINE: 3}), NamedSeries(labels, "1", {NINE: 3})],
         WINDOW,
         label_rules={"project": LabelRule({"b7x2k9": "care"})},
     )

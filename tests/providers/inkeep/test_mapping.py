@@ -168,6 +168,18 @@ def test_a_missing_kind_or_rating_is_empty_and_drift(
     assert found.drift == {"missing": 1}
 
 
+@pytest.mark.parametrize("kind", [7, True, {"a": 1}, ["b"]])
+def test_a_kind_that_is_no_text_is_counted_as_any_other(kind: Any) -> None:
+    of_kind = rows({"properties.escalationType": kind})
+
+    counts = reading(of_kind, mapping.escalations).counts
+
+    assert sorted(family for (family, _), _, _ in counts) == [
+        "chatbot_handovers_total",
+        "chatbot_inkeep_escalations_total",
+    ]
+
+
 def test_an_escalation_of_no_kind_is_no_drift() -> None:
     assert reading(rows({"properties.escalationType": None}), mapping.escalations).drift == {}
 

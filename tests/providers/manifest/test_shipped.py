@@ -48,3 +48,20 @@ def test_one_project_of_openai_is_read_alone() -> None:
 
     assert len(everything) == 2
     assert calls_of({"project": "proj_a1"}) == {"proj_a1": everything["proj_a1"]}
+
+
+def test_intercom_begins_with_conversations_that_have_no_agent() -> None:
+    until_ms = START_MS // HOUR_MS * HOUR_MS
+    alone = {"id": "1", "created_at": until_ms // 1000 - 60, "source": {"type": "email"}}
+    answer = {
+        "conversations": [alone | {"ai_agent_participated": False}],
+        "pages": {"next": None},
+        "total_count": 1,
+    }
+    found = vendor.build_target(provider="manifest", manifest="intercom", secrets={"key": "k"})
+    request = PollRequest(Window(until_ms - HOUR_MS, until_ms), START_MS)
+
+    (reading,) = vendor.read(found, found.queries[0], vendor.played(lambda _: answer), request)
+
+    assert [value for _, _, value in reading.counts] == [1]
+    assert reading.unfit == ""

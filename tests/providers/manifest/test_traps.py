@@ -192,6 +192,8 @@ def test_7_a_limit_counts_buckets() -> None:
         ("row.cost", b"0.0000015,0", 2),
         ("row.cost", b'"9007199254.740992",0', 2**53),
         ("row.cost + row.tax", b'"1","2"', 4_000_000),
+        ("row.cost", b'"0E-6176",0.5', 500_000),  # the zero of a Decimal128
+        ("row.cost", b"0.1000000000000000055511151231257827021181583404541015625,0", 100_000),
     ],
 )
 def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, millionths: int) -> None:
@@ -203,6 +205,31 @@ def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, milliont
     found = readings(loaded(query), Api(b"[" + b",".join(rows) + b"]"))
 
     assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
+
+
+@pytest.mark.parametrize("amount", ["1e31", "Infinity", "NaN", "sNaN"])
+def test_8_what_is_no_amount_is_refused(amount: str) -> None:
+    query = {"count": {COST: {"value": "row.cost"}}, "missing": "zero"}
+
+    with pytest.raises(SchemaError, match="expected an amount"):
+        readings(loaded(query), Api({"data": [row(-1, cost=amount)]}))
+
+
+@pytest.mark.parametrize("value", ["row.mood", "row.mood|scale:0.5"])
+@pytest.mark.parametrize("of", ["average", "ratio", "level", "distinct"])
+def test_8_only_what_is_no_number_of_things_is_negative(of: str, value: str) -> None:
+    name = "chatbot_custom_acme_mood"
+    shown = {name: {"value": value, "class": of}}
+    query = {"gauge": shown, "missing": "zero"}
+    own = loaded(query, families={name: {"type": "gauge", "help": "Mood."}})
+    api = Api({"data": [row(-1, sent=1, mood=-0.5)]})
+
+    if of in ("level", "distinct"):
+        with pytest.raises(SchemaError, match="negative"):
+            readings(own, api)
+    else:
+        (found,) = readings(own, api)
+        assert [each.value for each in found.buckets] == [-0.5 if value == "row.mood" else -0.25]
 
 
 def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
@@ -650,7 +677,8 @@ def test_rows_are_chosen_by_fixed_values(key: str) -> None:
         ([""], "expected values that differ"),
         (["a", ".."], "expected values that differ"),
         ({"a": SENT}, "nothing feeds these families"),
-        (["a", "b"], ""),
+        (["a", "b"], f"its values would feed one series of {SENT}; write labels: each.metric"),
+        (["a"], ""),
     ],
 )
 def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> None:
@@ -660,6 +688,25 @@ def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> No
 
     assert problem in found
     assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize("label", ["each.metric", "row.channel"])
+def test_values_of_a_loop_that_a_label_tells_apart_feed_a_family_each(label: str) -> None:
+    looped: dict[str, Any] = {"for_each": {"metric": ["a", "b"]}, "labels": {"channel": label}}
+    looped["request"] = {**QUERY["request"], "path": "/{each.metric}"}
+
+    assert problems(looped) == ""
+
+
+@pytest.mark.parametrize("twice", [SENT, "chatbot_messages_received_total"])
+def test_two_values_of_a_loop_do_not_feed_a_family_alike(twice: str) -> None:
+    looped: dict[str, Any] = {
+        "for_each": {"metric": {"a": SENT, "b": twice}},
+        "count": {"each": {"value": "row.n"}},
+    }
+    looped["request"] = {**QUERY["request"], "path": "/{each.metric}"}
+
+    assert bool(problems(looped)) == (twice == SENT)
 
 
 @pytest.mark.parametrize(

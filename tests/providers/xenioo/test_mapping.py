@@ -87,6 +87,13 @@ def test_an_unknown_event_is_drift_and_left_out() -> None:
     assert reading.drift == {"unknown_enum": 1}
 
 
+def test_an_answer_of_unknown_events_alone_is_refused() -> None:
+    with pytest.raises(SchemaError, match="no row has one that is known") as refused:
+        read(row("Nachrichten", 3), row("Neue Nutzer", 1))
+
+    assert refused.value.kind == "unknown_enum"
+
+
 def test_known_members_are_found_whatever_their_case() -> None:
     lower = {key.lower(): cell for key, cell in row("Incoming Message", 3).items()}
 
@@ -130,6 +137,8 @@ def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
     [
         (row("Incoming Message", ...), None, "missing"),
         (row("Incoming Message", "many"), None, "missing"),
+        (row("Incoming Message", None), None, "missing"),
+        (row("Time To Pick Up", "n/a"), None, "missing"),
         (row("Incoming Message", "many"), "Value", "unexpected_type"),
         (row("Incoming Message", 4), "Total", "missing"),
         (row("Incoming Message", 1, GroupLabel=...), None, "missing"),
@@ -192,6 +201,17 @@ def test_averages_are_raw_until_a_unit_is_known() -> None:
         (("chatbot_xenioo_conversation_length", labels), 2.5),
         (("chatbot_xenioo_takeover_rate", labels), 40),
     ]
+
+
+@pytest.mark.parametrize("value_field", [None, "Value"])
+def test_an_average_of_nothing_is_left_out_and_the_rest_counts(value_field: str | None) -> None:
+    reading = read(
+        row("Incoming Message", 3), row("Time To Pick Up", None), value_field=value_field
+    )
+
+    assert [value for _, _, value in reading.counts] == [3]
+    assert not reading.buckets
+    assert reading.drift == {"missing": 1}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from exporter.config.secret import Secret
-from exporter.errors import ProviderError, Refused, SchemaError, Unauthorized
+from exporter.errors import ProviderError, Refused, SchemaError, Throttled, Unauthorized
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.providers.base.plugin import Target
@@ -153,6 +153,23 @@ def test_a_token_that_is_not_accepted_is_renewed_once(account: Account) -> None:
     assert outcome == "ok"
     asked = [(seen.method, seen.status) for seen in account.service.requests]
     assert asked == [("POST", 200), ("GET", 401), ("POST", 200), ("GET", 200)]
+
+
+def test_after_a_refusal_the_next_call_has_a_new_token() -> None:
+    asked: list[str] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if request.method == "POST":
+            return httpx.Response(200, json={"token": "t", "expires": 3600})
+        return httpx.Response(400 if asked.count("GET") == 1 else 200, json=[])
+
+    built, request = target(), PollRequest(WINDOW, START_MS)
+    with pytest.raises(Throttled):
+        read(built, built.queries[0], httpx.MockTransport(vendor), request)
+    assert read(built, built.queries[0], httpx.MockTransport(vendor), request)
+
+    assert asked == ["POST", "GET", "POST", "GET"]
 
 
 def test_a_second_refused_token_waits_for_the_next_hour(account: Account) -> None:
