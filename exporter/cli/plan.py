@@ -112,14 +112,15 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
     first, past = sum(each.calls for each in every), sum(each.past for each in every)
     soonest = max((sum(q.calls for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     known = max((sum(q.past for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
-    yield (
-        f"A first start asks for everything once: {_calls(first)} at least, not done before "
-        f"{span(soonest)} at the targets' requests_per_second."
+    paced = (
+        f", not done before {span(soonest)} at the targets' requests_per_second" if rates else ""
     )
+    yield f"A first start asks for everything once: {_calls(first)} at least{paced}."
     if past:
+        paced = f", in about {span(known)}" if rates else ""
         yield (
-            f"Then it reads initial_lookback in {_calls(past)} at least, newest first, in about "
-            f"{span(known)}; live polls go first. An audit reads it again once a day."
+            f"Then it reads initial_lookback in {_calls(past)} at least, newest first{paced}; "
+            "live polls go first. An audit reads it again once a day."
         )
     yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
 

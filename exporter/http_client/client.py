@@ -6,6 +6,7 @@ import email.utils
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -247,7 +248,8 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
 def _seconds_from(text: str, now_s: float) -> float | None:
     if not _SECONDS.fullmatch(text):
         try:
-            return email.utils.parsedate_to_datetime(text).timestamp() - now_s
+            found = email.utils.parsedate_to_datetime(text)
+            return found.replace(tzinfo=found.tzinfo or UTC).timestamp() - now_s
         except (ValueError, OverflowError):
             return None
     number = float(text)

@@ -158,8 +158,8 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
         yield Fact(f"{dropped:,} series dropped by caps", "warn")
     good = sum(query.state is State.OK for query in queries)
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
-    ends = [bot.end_ms for bot in target.bots] or [query.data_end_ms or 0 for query in queries]
-    yield Fact("data complete up to", at_ms=max(ends)) if any(ends) else Fact("no data yet")
+    ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms for q in queries if q.data_end_ms]
+    yield Fact("data complete up to", at_ms=min(ends)) if ends else Fact("no data yet")
     if target.history:
         yield _history_fact(target.history)
     if target.audit:

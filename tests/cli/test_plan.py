@@ -79,6 +79,15 @@ def test_what_the_past_costs_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_without_a_limit_nothing_is_said_of_how_long_it_takes(tmp_path: Path) -> None:
+    vendors = Vendors(VirtualClock())
+
+    text = plan(tmp_path, only(vendors, "flowxo", requests_per_second=0, initial_lookback="35d"))
+
+    assert "A first start asks for everything once: 2 calls at least.\n" in text
+    assert "calls at least, newest first; live polls go first" in text
+
+
 def only(vendors: Vendors, provider: str, **changes: object) -> dict[str, object]:
     document = vendors.document({provider: changes})
     document["targets"] = [each for each in document["targets"] if each["provider"] == provider]

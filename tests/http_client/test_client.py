@@ -1,6 +1,7 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -169,6 +170,16 @@ def test_requests_are_spaced() -> None:
 )
 def test_retry_after_in_every_form(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, START_MS) == seconds
+
+
+def test_a_date_of_an_unknown_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as machine:
+        machine.setenv("TZ", "America/New_York")
+        time.tzset()
+        found = retry_after_s("Tue, 03 Mar 2026 11:21:30 -0000", START_MS)
+    time.tzset()
+
+    assert found == 90
 
 
 def test_a_403_that_names_a_time_is_throttling_and_not_a_refused_key() -> None:

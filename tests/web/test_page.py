@@ -25,7 +25,17 @@ from exporter.status import (
 from exporter.web.app import build
 from exporter.web.chart import TALL, WIDE, draw_engagement, draw_polls
 from exporter.web.page import POLICY, TONES, render
-from tests.web.served import NOW_MS, ask, bot, failing_query, query, sources, status, target
+from tests.web.served import (
+    HOUR_MS,
+    NOW_MS,
+    ask,
+    bot,
+    failing_query,
+    query,
+    sources,
+    status,
+    target,
+)
 
 
 class Cells(HTMLParser):
@@ -199,6 +209,15 @@ def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
     )
     assert "4 counted, then taken back by the provider; later growth repays it" in said
     assert "0 calls left in the budget; the next in 30 min" in said
+
+
+def test_a_targets_data_are_complete_up_to_where_all_of_it_is() -> None:
+    late = NOW_MS - 9 * HOUR_MS
+    ends = query(), query("credit_usage", data_end_ms=late), query("new", data_end_ms=None)
+
+    assert "data complete up to 9 h ago" in words(page(status(target("shop", *ends))))
+    of_bots = replace(target("shop", *ends), bots=(bot(), bot("docs", end_ms=late + HOUR_MS)))
+    assert "data complete up to 8 h ago" in words(page(status(of_bots)))
 
 
 @pytest.mark.parametrize(
