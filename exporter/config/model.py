@@ -21,6 +21,7 @@ from exporter.config.values import (
     kind_of,
 )
 from exporter.errors import SettingsProblem
+from exporter.model.query import USUAL_LABEL_BYTES
 from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
@@ -178,7 +179,10 @@ class Limits(BaseModel):
     series_per_target: int = Field(default=5_000, ge=1, description="most series of one target")
     series_total: int = Field(default=200_000, ge=1, description="most series of all targets")
     label_value_bytes: int = Field(
-        default=128, ge=16, le=4096, description="longer label values are cut and given a digest"
+        default=USUAL_LABEL_BYTES,
+        ge=16,
+        le=4096,
+        description="longer label values are cut and given a digest",
     )
     families: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,

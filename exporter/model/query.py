@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window
 
+USUAL_LABEL_BYTES = 128
 QueryKey: TypeAlias = tuple[str, str]
 """A query's identity: ``(target, query)``."""
 
@@ -114,7 +115,7 @@ class QuerySpec:
     ids_kept_ms: int = 31 * HOUR_MS
     period_gauges: bool = True
     label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
-    label_value_bytes: int = 128
+    label_value_bytes: int = USUAL_LABEL_BYTES
     caps: Mapping[str, int] = field(default_factory=dict)
     target_cap: int = 5_000
     total_cap: int = 200_000

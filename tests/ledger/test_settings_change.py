@@ -9,6 +9,7 @@ from exporter.errors import SchemaError
 from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
+from exporter.providers.base.labels import shorten
 from tests.ledger.conftest import Start
 from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, received, spec
@@ -85,6 +86,27 @@ def test_hours_from_before_a_renaming_are_not_read_as_growth(start: Start) -> No
     driver.poll(renamed | {("site", at(10)): 52.0})
 
     assert driver.counter("site") == 2
+    assert driver.counted("retracted_total") == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(128, 64), (64, 128)])
+def test_labels_that_are_cut_elsewhere_count_no_history(
+    start: Start, before: int, after: int
+) -> None:
+    hours = [at(hour) for hour in range(5, 11)]
+
+    def numbers(limit: int, number: float) -> dict[tuple[str, int], float]:
+        long = shorten("x" * 100, limit)
+        return {(name, hour): number for name in (long, "web") for hour in hours}
+
+    driver = start(lookback_ms=6 * HOUR_MS, label_value_bytes=before)
+    driver.poll(numbers(before, 50))
+    driver.reopen(spec(lookback_ms=6 * HOUR_MS, label_value_bytes=after))
+    driver.poll(numbers(after, 51))
+    driver.poll(numbers(after, 53))
+
+    counters = driver.counters()
+    assert (counters[shorten("x" * 100, after)], counters["web"]) == (2 * 6, 3 * 6)
     assert driver.counted("retracted_total") == 0
 
 
