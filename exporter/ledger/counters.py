@@ -49,7 +49,12 @@ def load_series(given: ApplyInput) -> LoadedSeries:
 
 def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
     """Return the room for the query's series."""
-    return Room(loaded.ids, lambda: places_left(given, series))
+
+    def of_others() -> frozenset[Series]:
+        rows = _series_of_target(given.tx, given.spec, given.families).items()
+        return frozenset(each for each, (_, state) in rows if state == "active") - loaded.ids.keys()
+
+    return Room(loaded.ids, lambda: places_left(given, series), of_others)
 
 
 def places_left(given: ApplyInput, table: sa.Table) -> Counter[str]:

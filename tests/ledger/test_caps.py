@@ -87,3 +87,21 @@ def test_a_series_that_has_its_place_keeps_it(start: Start) -> None:
     driver.poll({("web", HOUR): 5.0, ("sms", HOUR): 1.0})
 
     assert driver.counters() == {"web": 4, "other": 1}
+
+
+def test_the_overflow_of_another_query_stops_no_poll(start: Start) -> None:
+    bots = ("a", "b", "c")
+    specs = [spec(name=f"events/{bot}", caps={FLOW_TRIGGERS.name: 1}) for bot in bots]
+    driver = start(name=specs[0].name, caps=specs[0].caps)
+    driver.sync(*specs)
+
+    for number in (5.0, 7.0):
+        for bot in bots:
+            (claim,) = [found for found in [driver.claim()] if found.query == f"events/{bot}"]
+            row = ((FLOW_TRIGGERS.name, (bot, "")), HOUR, number)
+            driver.poll(claim=claim, counts=[row])
+
+    driver.confirm_zero_scraped()
+    shown = [driver.shown(FLOW_TRIGGERS.name, each) for each in specs]
+    assert shown == [{("a", ""): 2}, {("other", ""): 2}, {("c", ""): 2}]
+    assert driver.dropped() == {"family_limit"}
