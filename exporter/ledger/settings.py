@@ -270,12 +270,18 @@ def hide_unreachable(
     ids: Mapping[Series, int],
     families: Mapping[str, Family],
 ) -> None:
-    """Take series that the label rules cannot produce any more off ``/metrics``; show others."""
+    """Take series that the label rules cannot produce any more off ``/metrics``; show others.
+
+    A value that may be cut stays: what it was cut from is not known.
+    """
+    longest = spec.label_value_bytes - LONGEST_SIGN
     gone = {
         number
         for series_, number in ids.items()
         if any(
-            value != OTHER and _members(spec, label, value) is None
+            value != OTHER
+            and len(value.encode()) <= longest
+            and _members(spec, label, value) is None
             for label, value in _labelled(series_, families)
         )
     }

@@ -110,6 +110,21 @@ def test_labels_that_are_cut_elsewhere_count_no_history(
     assert driver.counted("retracted_total") == 0
 
 
+def test_a_listed_name_that_is_cut_stays_when_the_list_grows(start: Start) -> None:
+    long, traits = "x" * 40, {"label_value_bytes": 16}
+    cut = shorten(long, 16)
+    listed = {"channel": LabelRule(allow=frozenset({"web", long}))}
+    driver = start(label_rules=listed, **traits)
+    driver.poll({(cut, at(10)): 50.0})
+
+    longer = {"channel": LabelRule(allow=frozenset({"web", "sms", long}))}
+    driver.reopen(spec(label_rules=longer, **traits))
+    driver.poll({(cut, at(10)): 50.0})
+    driver.poll({(cut, at(10)): 53.0})
+
+    assert driver.counters() == {cut: 3}
+
+
 def test_the_day_of_a_renaming_is_not_shown_in_part(start: Start) -> None:
     driver = start(at(0, 5), lookback_ms=2 * HOUR_MS)
     driver.poll({})
