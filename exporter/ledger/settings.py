@@ -298,8 +298,9 @@ def _set_state(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], 
 
 
 def _caps_changed(series_: Series, caps: Mapping[str, int], spec: QuerySpec, *, new: bool) -> bool:
-    before = (caps.get(series_[0]), caps.get(""), caps.get("*"))
-    changed = before != (spec.caps.get(series_[0]), spec.target_cap, spec.total_cap)
+    cap = spec.caps.get(series_[0])
+    before = (caps.get(series_[0], cap), caps.get(""), caps.get("*"))  # older ledgers know few caps
+    changed = before != (cap, spec.target_cap, spec.total_cap)
     takes_overflow = OTHER in series_[1][len(BASE) - 2 :] or series_[1][0] == OTHER
     return changed and (takes_overflow or new)
 

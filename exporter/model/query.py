@@ -83,7 +83,7 @@ class QuerySpec:
     ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
     schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
     values, by label name: a change rebases only the series it touches. A longer label value than
-    ``label_value_bytes`` is cut. ``caps`` overrides family caps; ``target_cap`` and ``total_cap``
+    ``label_value_bytes`` is cut. ``caps`` are those of its families, or override them; ``target_cap`` and ``total_cap``
     limit the target and all targets together. ``write_off_after_ms`` None never writes off. A
     ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
     ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.

@@ -60,6 +60,16 @@ def test_a_raised_cap_counts_no_history(start: Start) -> None:
     }
 
 
+def test_a_ledger_that_knows_no_cap_of_a_family_goes_on(start: Start) -> None:
+    driver = start()
+    driver.poll({("other", at(10)): 100.0})
+
+    driver.reopen(spec(caps={RECEIVED: 60}))
+    driver.poll({("other", at(10)): 102.0})
+
+    assert driver.counter("other") == 2
+
+
 @pytest.mark.parametrize("cap", ["target_cap", "total_cap"])
 def test_a_raised_cap_of_targets_counts_no_history(start: Start, cap: str) -> None:
     driver = start(**{cap: 1})
