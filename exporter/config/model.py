@@ -82,7 +82,7 @@ class Common(BaseModel):
     lookback: Duration = Field(
         default=172_800_000,
         description="how far back each poll reads again, so how late a revision is still seen; at "
-        "least `settle`",
+        "least `settle`, at most `35d`",
     )
     initial_lookback: DurationOrZero = Field(
         default=3_024_000_000,
@@ -121,11 +121,11 @@ class Common(BaseModel):
         default=5, ge=0, description="most requests to the provider; `0` is no limit"
     )
 
-    @field_validator("initial_lookback")
+    @field_validator("lookback", "initial_lookback")
     @classmethod
     def _is_kept(cls, value: int) -> int:
         if value > _RETENTION_MS:
-            raise invalid("initial_lookback", "longer than the ledger keeps hours", "at most 35d")
+            raise invalid("lookback", "longer than the ledger keeps hours", "at most 35d")
         return value
 
     @field_validator("interval", "slow_interval")
