@@ -4,9 +4,11 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from exporter.app import App, Environment
@@ -18,6 +20,7 @@ from exporter.http_client.detached import Blocking
 from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
+from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
 
@@ -166,6 +169,48 @@ def test_settings_that_the_ledger_refuses_change_nothing(
     assert reload.status.config_hash == "before"
     assert reload.status.config_refused_ms is not None
     assert "xenioo" in {each.name for each in reload.status.targets}
+
+
+class Slow(httpx.AsyncBaseTransport):
+    """A vendor that takes 20 s for an answer; ``most`` requests were under way at once."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.most = 0
+        self._clock, self._now = clock, 0
+
+    async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await self._clock.sleep(20)
+            return httpx.Response(200, json={"metrics": []})
+        finally:
+            self._now -= 1
+
+
+def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendor = Slow(clock)
+
+    def settings(project: str) -> Settings:
+        target = {"name": "shop", "provider": "flowxo", "project": project, "api_key": "k"}
+        ledger = {"url": f"sqlite:///{tmp_path}/ledger.db"}
+        return read(
+            {"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": [target]}
+        )
+
+    def load(project: str) -> tuple[Settings, str]:
+        return settings(project), project
+
+    async def main() -> None:
+        async with exporter(settings("shop"), clock, vendor) as app:
+            for project in ("eu", "us"):
+                await clock.sleep(5)
+                assert not await app.reload(partial(load, project))
+            await clock.sleep(5)
+
+    run_virtual(main(), clock)
+    assert vendor.most == 1
 
 
 def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_back(

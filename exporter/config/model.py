@@ -21,6 +21,7 @@ from exporter.config.values import (
     kind_of,
 )
 from exporter.errors import SettingsProblem
+from exporter.model.query import USUAL_LABEL_BYTES
 from exporter.model.samples import Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
@@ -81,7 +82,7 @@ class Common(BaseModel):
     lookback: Duration = Field(
         default=172_800_000,
         description="how far back each poll reads again, so how late a revision is still seen; at "
-        "least `settle`",
+        "least `settle`, at most `35d`",
     )
     initial_lookback: DurationOrZero = Field(
         default=3_024_000_000,
@@ -120,11 +121,11 @@ class Common(BaseModel):
         default=5, ge=0, description="most requests to the provider; `0` is no limit"
     )
 
-    @field_validator("initial_lookback")
+    @field_validator("lookback", "initial_lookback")
     @classmethod
     def _is_kept(cls, value: int) -> int:
         if value > _RETENTION_MS:
-            raise invalid("initial_lookback", "longer than the ledger keeps hours", "at most 35d")
+            raise invalid("lookback", "longer than the ledger keeps hours", "at most 35d")
         return value
 
     @field_validator("interval", "slow_interval")
@@ -178,7 +179,10 @@ class Limits(BaseModel):
     series_per_target: int = Field(default=5_000, ge=1, description="most series of one target")
     series_total: int = Field(default=200_000, ge=1, description="most series of all targets")
     label_value_bytes: int = Field(
-        default=128, ge=16, le=4096, description="longer label values are cut and given a digest"
+        default=USUAL_LABEL_BYTES,
+        ge=16,
+        le=4096,
+        description="longer label values are cut and given a digest",
     )
     families: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,

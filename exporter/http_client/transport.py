@@ -4,6 +4,7 @@ A target's transport is its own, so that no answer, cookie or slow connection of
 reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects are not followed.
 """
 
+import asyncio
 import os
 import ssl
 import warnings
@@ -74,8 +75,9 @@ class Transport:
         content coding that was not asked for.
         """
         try:
-            return await self._exchange(request, may_send)
-        except httpx.TimeoutException:
+            async with asyncio.timeout(TIMEOUT_S):  # httpx limits each wait, not their sum
+                return await self._exchange(request, may_send)
+        except (TimeoutError, httpx.TimeoutException):
             raise TimedOut(f"{request.endpoint}: no answer in time") from None
         # An alert of TLS that comes while an answer is read is not wrapped.
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:

@@ -20,7 +20,7 @@ from exporter.ledger.rows import (
 )
 from exporter.ledger.rules import ALL, TARGET, Bucket, CounterState, Key, Merge, Room
 from exporter.ledger.settings import retire_buckets
-from exporter.ledger.tables import bucket, query, self_counter, series, upsert
+from exporter.ledger.tables import bucket, gauge, query, self_counter, series, upsert
 from exporter.model.query import QuerySpec
 from exporter.model.samples import Family, MetricType, SelfCount, Series, Window
 
@@ -49,22 +49,27 @@ def load_series(given: ApplyInput) -> LoadedSeries:
 
 def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
     """Return the room for the query's series."""
-    return Room(loaded.ids, lambda: places_left(given, series))
+
+    def of_others() -> frozenset[Series]:
+        rows = _series_of_target(given.tx, given.spec, given.families).items()
+        return frozenset(each for each, (_, state) in rows if state == "active") - loaded.ids.keys()
+
+    return Room(loaded.ids, lambda: places_left(given), of_others)
 
 
-def places_left(given: ApplyInput, table: sa.Table) -> Counter[str]:
-    """Return how many rows may be added to ``table``; series out of sight keep their places."""
+def places_left(given: ApplyInput) -> Counter[str]:
+    """Return how many counters and gauges may be added; series out of sight keep their places."""
     spec, number = given.spec, sa.func.count().label("n")
-    of_target = (
-        sa.select(table.c.family, number)
-        .where(table.c.query_id.in_(sa.select(query.c.id).where(query.c.target == spec.target)))
-        .group_by(table.c.family)
-    )
-    used = {row.family: row.n for row in given.tx.execute(of_target)}
-    in_all = given.tx.execute(sa.select(number).select_from(table)).scalar_one()
-    left = Counter({TARGET: spec.target_cap - sum(used.values()), ALL: spec.total_cap - in_all})
+    mine = sa.select(query.c.id).where(query.c.target == spec.target)
+    used, in_all = Counter[str](), 0
+    for table in (series, gauge):
+        of_target = sa.select(table.c.family, number).where(table.c.query_id.in_(mine))
+        rows = given.tx.execute(of_target.group_by(table.c.family))
+        used.update({row.family: row.n for row in rows})
+        in_all += given.tx.execute(sa.select(number).select_from(table)).scalar_one()
+    left = Counter({TARGET: spec.target_cap - used.total(), ALL: spec.total_cap - in_all})
     for name, family in list(given.families.items()):  # a reload may add some meanwhile
-        left[name] = spec.caps.get(name, family.cap) - used.get(name, 0)
+        left[name] = spec.caps.get(name, family.cap) - used[name]
     return left
 
 

@@ -50,7 +50,7 @@ def _replace(given: ApplyInput, slots: Iterable[Slot]) -> Counts:
         gone = given.tx.execute(mine.returning(gauge.c.family, gauge.c.labels))
         known = [(name, text) for name, text in gone if name in given.families]
         shown |= {decode_series(given.families, name, text) for name, text in known}
-    room = Room(shown, lambda: places_left(given, gauge))
+    room = Room(shown, lambda: places_left(given))
     rows = [(name, row) for name, _, found in slots for row in found]
     _insert(given, [(name, row) for name, row in rows if row.series in shown])
     new = [(name, row) for name, row in rows if row.series not in shown]

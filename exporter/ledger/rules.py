@@ -178,16 +178,36 @@ class Room:
     """Gives series their places: ``known`` ones keep theirs.
 
     ``count_left`` returns how many may be added: by family, of the target and of all targets. It is
-    called for the first new series.
+    called for the first new series, and ``find_taken`` for the first without a place: it returns
+    the series of other queries.
     """
 
     known: Collection[Series]
     count_left: Callable[[], Counter[str]]
+    find_taken: Callable[[], Collection[Series]] = frozenset
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @cached_property
     def _left(self) -> Counter[str]:
         return self.count_left()
+
+    @cached_property
+    def _taken(self) -> Collection[Series]:
+        return self.find_taken()
+
+    def place(self, series: Series, family: Family) -> Series:
+        """Return where ``series`` counts: in itself, or in the overflow.
+
+        Where the overflow is another query's, the family's cap gives way, up to the target's.
+        """
+        if self.admit(series):
+            return series
+        full = overflow(series, family)
+        room = min(self._left[TARGET], self._left[ALL])
+        if full in self.known or full not in self._taken or room <= 0:
+            return full
+        self._left.subtract((TARGET, ALL))
+        return series
 
     def admit(self, series: Series) -> bool:
         """Say whether ``series`` has or gets a place of its own; count it where it does not."""
@@ -218,7 +238,7 @@ def place(
 ) -> dict[Series, Series]:
     """Return in which series each series of ``rows`` counts: itself, or that of the overflow."""
     return {
-        series: series if room.admit(series) else overflow(series, families[series[0]])
+        series: room.place(series, families[series[0]])
         for series in dict.fromkeys(row[0] for row in rows)
     }
 

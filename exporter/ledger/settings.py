@@ -9,11 +9,14 @@ import sqlalchemy as sa
 
 from exporter.errors import LedgerError
 from exporter.ledger.tables import bucket, gauge, query, series, slices
-from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
 AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
+LABEL_BYTES = "label_value_bytes"
+LONGEST_SIGN = 4
+"""A cut label value may be so much shorter than the limit, and less: it ends with a whole character."""
 
 
 def sync_queries(
@@ -104,7 +107,8 @@ def _is_as_before(family: Family, labels: str, rules: str) -> bool:
 def encode_label_rules(spec: QuerySpec) -> str:
     """Return label rules and caps as canonical JSON: what decides which series a raw value is in.
 
-    Families that count parts of a unit have their number under ``per_unit``. The cap under the empty name is the target's, that under ``*`` the one on all targets.
+    Families that count parts of a unit have their number under ``per_unit``, and the length of labels
+    is there where it is not the usual one. The cap under the empty name is the target's, that under ``*`` the one on all targets.
     """
     shapes = {
         label: {
@@ -119,6 +123,8 @@ def encode_label_rules(spec: QuerySpec) -> str:
     }
     if spec.per_unit:
         stored["per_unit"] = dict(spec.per_unit)
+    if spec.label_value_bytes != USUAL_LABEL_BYTES:
+        stored[LABEL_BYTES] = spec.label_value_bytes
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 
@@ -245,10 +251,12 @@ def rebased_series(
     One of ``new`` may have been in ``other`` before, where its family's cap has changed.
     """
     rules, caps = decode_label_rules(stored)
+    cut_at = msgspec.json.decode(stored).get(LABEL_BYTES, USUAL_LABEL_BYTES)
     return frozenset(
         number
         for series_, number in ids.items()
         if _caps_changed(series_, caps, spec, new=number in new)
+        or _cut_elsewhere(series_, cut_at, spec.label_value_bytes)
         or any(
             rules.get(label, AS_IS).members(value) != _members(spec, label, value)
             for label, value in _labelled(series_, families)
@@ -262,12 +270,18 @@ def hide_unreachable(
     ids: Mapping[Series, int],
     families: Mapping[str, Family],
 ) -> None:
-    """Take series that the label rules cannot produce any more off ``/metrics``; show others."""
+    """Take series that the label rules cannot produce any more off ``/metrics``; show others.
+
+    A value that may be cut stays: what it was cut from is not known.
+    """
+    longest = spec.label_value_bytes - LONGEST_SIGN
     gone = {
         number
         for series_, number in ids.items()
         if any(
-            value != OTHER and _members(spec, label, value) is None
+            value != OTHER
+            and len(value.encode()) <= longest
+            and _members(spec, label, value) is None
             for label, value in _labelled(series_, families)
         )
     }
@@ -284,10 +298,16 @@ def _set_state(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], 
 
 
 def _caps_changed(series_: Series, caps: Mapping[str, int], spec: QuerySpec, *, new: bool) -> bool:
-    before = (caps.get(series_[0]), caps.get(""), caps.get("*"))
-    changed = before != (spec.caps.get(series_[0]), spec.target_cap, spec.total_cap)
+    cap = spec.caps.get(series_[0])
+    before = (caps.get(series_[0], cap), caps.get(""), caps.get("*"))  # older ledgers know few caps
+    changed = before != (cap, spec.target_cap, spec.total_cap)
     takes_overflow = OTHER in series_[1][len(BASE) - 2 :] or series_[1][0] == OTHER
     return changed and (takes_overflow or new)
+
+
+def _cut_elsewhere(series_: Series, before: int, now: int) -> bool:
+    shortest = min(before, now) - LONGEST_SIGN
+    return before != now and any(len(value.encode()) > shortest for value in series_[1])
 
 
 def _members(spec: QuerySpec, label: str, value: str) -> frozenset[str] | None:

@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.model.samples import DAY_MS, HOUR_MS, OTHER, Window
 
+USUAL_LABEL_BYTES = 128
 QueryKey: TypeAlias = tuple[str, str]
 """A query's identity: ``(target, query)``."""
 
@@ -82,7 +83,7 @@ class QuerySpec:
     ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
     schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
     values, by label name: a change rebases only the series it touches. A longer label value than
-    ``label_value_bytes`` is cut. ``caps`` overrides family caps; ``target_cap`` and ``total_cap``
+    ``label_value_bytes`` is cut. ``caps`` are those of its families, or override them; ``target_cap`` and ``total_cap``
     limit the target and all targets together. ``write_off_after_ms`` None never writes off. A
     ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
     ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.
@@ -114,7 +115,7 @@ class QuerySpec:
     ids_kept_ms: int = 31 * HOUR_MS
     period_gauges: bool = True
     label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
-    label_value_bytes: int = 128
+    label_value_bytes: int = USUAL_LABEL_BYTES
     caps: Mapping[str, int] = field(default_factory=dict)
     target_cap: int = 5_000
     total_cap: int = 200_000

@@ -88,14 +88,14 @@ async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) ->
     spec = scheduled.query.spec
     started_ms, started = context.clock.now_ms(), context.clock.monotonic()
     context.count(spec, "polls_total")
-    missed = schedule.slots_between(spec, claim.due_ms, started_ms)
-    if missed and claim.last_read_ms is not None:
-        context.count(spec, "polls_skipped_total", missed, reason="overlap")
     try:
         outcome, rows = await _attempt(context, scheduled, claim, started_ms)
     except asyncio.CancelledError:
         context.count(spec, "poll_failures_total", reason=Reason.CANCELLED)
         raise
+    missed = schedule.slots_between(spec, claim.due_ms, context.clock.now_ms())
+    if missed and claim.last_read_ms is not None:
+        context.count(spec, "polls_skipped_total", missed, reason="overlap")
     seconds = context.clock.monotonic() - started
     context.telemetry.observe("poll_duration_seconds", seconds, spec.provider)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)

@@ -13,6 +13,7 @@ from exporter.clock import MILLISECONDS, StepDetector
 from exporter.errors import ClaimLost, LedgerError
 from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
+from exporter.ledger.settings import digest
 from exporter.model.query import QueryKey
 from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
@@ -64,17 +65,16 @@ class Poller:
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
         """Poll ``queries`` from now on; polls under way end as they began.
 
-        On a shared ledger those of changed queries are cancelled: one request stream at a time.
+        Those of queries that are gone or mean something else are cancelled: their claims have
+        ended, and there is one request stream at a time.
         """
-        changed = {
-            key
-            for key, before in self._queries.items()
-            if key not in queries or queries[key].query.spec != before.query.spec
-        }
-        self._queries = dict(queries)
-        if self._context.ledger.shared:  # elsewhere what they read is dropped when they end
-            running = (*self._tasks.values(), *self._slices.values())
-            self._cancel(claim for claim in running if claim.key in changed)
+        running = (*self._tasks.values(), *self._slices.values())
+        before, self._queries = self._queries, dict(queries)
+        self._cancel(
+            claim
+            for claim in running
+            if claim.key not in queries or _meaning(queries, claim) != _meaning(before, claim)
+        )
         self._woken.set()
 
     async def run(self) -> None:
@@ -266,3 +266,8 @@ class Poller:
         self._ended(await poll(self._context, scheduled, claim))
         with suppress(LedgerError):  # shown by the next tick that can read it
             await self._context.published((claim.target, claim.query))
+
+
+def _meaning(queries: Mapping[QueryKey, ScheduledQuery], claim: Claim) -> bytes:
+    found = queries.get(claim.key)
+    return digest([found.query.spec]) if found else b""

@@ -1,8 +1,9 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
+import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import httpx
@@ -18,8 +19,15 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.http_client.client import DEEPEST, ApiCall, ApiClient, decode, retry_after_s
-from exporter.http_client.transport import MAX_BODY_BYTES, Transport
+from exporter.http_client.client import (
+    DEEPEST,
+    LONGEST_WAIT_S,
+    ApiCall,
+    ApiClient,
+    decode,
+    retry_after_s,
+)
+from exporter.http_client.transport import MAX_BODY_BYTES, TIMEOUT_S, Transport
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -123,6 +131,23 @@ def test_transport_errors_are_retried_twice_then_typed(
         ask(vendor)
 
     assert len(calls) == 3
+
+
+async def drops() -> AsyncIterator[bytes]:
+    for _ in range(12):
+        await asyncio.sleep(10)  # noqa: TID251 - virtual
+        yield b" "
+
+
+def test_an_answer_that_comes_drop_by_drop_is_given_up_after_30_seconds_and_asked_for_again() -> (
+    None
+):
+    answers = iter([httpx.Response(200, content=drops()), httpx.Response(200, json={"n": 1})])
+
+    found, clock = ask(lambda _request: next(answers))
+
+    assert found == [{"n": 1}]
+    assert TIMEOUT_S <= clock.monotonic() <= TIMEOUT_S + LONGEST_WAIT_S
 
 
 def test_a_server_error_that_passes_is_retried() -> None:

@@ -3,9 +3,20 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+import pytest
+
 from exporter.ledger.rules import ALL, TARGET, Room, overflow, place, sum_counts
-from exporter.model.families import FLOW_TRIGGERS, INTERACTIONS
-from exporter.model.samples import HOUR_MS, CountRow, Family, MetricType, Series, floor_to
+from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS
+from exporter.model.samples import (
+    HOUR_MS,
+    CountRow,
+    Family,
+    GaugeRow,
+    MetricType,
+    Series,
+    Window,
+    floor_to,
+)
 from tests.ledger.conftest import Start
 from tests.support.builders import spec
 from tests.support.virtual import START_MS
@@ -87,3 +98,36 @@ def test_a_series_that_has_its_place_keeps_it(start: Start) -> None:
     driver.poll({("web", HOUR): 5.0, ("sms", HOUR): 1.0})
 
     assert driver.counters() == {"web": 4, "other": 1}
+
+
+def test_the_overflow_of_another_query_stops_no_poll(start: Start) -> None:
+    bots = ("a", "b", "c")
+    specs = [spec(name=f"events/{bot}", caps={FLOW_TRIGGERS.name: 1}) for bot in bots]
+    driver = start(name=specs[0].name, caps=specs[0].caps)
+    driver.sync(*specs)
+
+    for number in (5.0, 7.0):
+        for bot in bots:
+            (claim,) = [found for found in [driver.claim()] if found.query == f"events/{bot}"]
+            row = ((FLOW_TRIGGERS.name, (bot, "")), HOUR, number)
+            driver.poll(claim=claim, counts=[row])
+
+    driver.confirm_zero_scraped()
+    shown = [driver.shown(FLOW_TRIGGERS.name, each) for each in specs]
+    assert shown == [{("a", ""): 2}, {("other", ""): 2}, {("c", ""): 2}]
+    assert driver.dropped() == {"family_limit"}
+
+
+@pytest.mark.parametrize("cap", ["target_cap", "total_cap"])
+def test_counters_and_gauges_of_a_target_share_its_places(start: Start, cap: str) -> None:
+    driver = start(**{cap: 3})
+    users = [
+        GaugeRow((ACTIVE_USERS.name, ("shop", "", name, "hour")), Window(HOUR - HOUR_MS, HOUR), 1.0)
+        for name in ("web", "sms", "app")
+    ]
+
+    driver.poll({("web", HOUR): 1.0, ("sms", HOUR): 1.0}, levels=users)
+    driver.poll({("web", HOUR): 1.0, ("fax", HOUR): 1.0}, levels=users)
+
+    assert len(driver.shown(ACTIVE_USERS.name)) == 1
+    assert driver.counters().keys() == {"web", "sms", "other"}

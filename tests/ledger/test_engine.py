@@ -36,6 +36,20 @@ def open_at(path: Path) -> Ledger:
     return Ledger(f"sqlite:///{path}", clock=VirtualClock(START_MS), families=NORMALISED)
 
 
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs", "fuse.glusterfs", "lustre"])
+def test_a_network_file_system_is_refused_unless_it_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(engine, "_file_system", lambda _folder: kind)
+    path = tmp_path / "ledger.db"
+
+    with pytest.raises(LedgerError, match="not safe on a network file system"):
+        open_at(path)
+
+    url, clock = f"sqlite:///{path}", VirtualClock(START_MS)
+    Ledger(url, clock=clock, families=NORMALISED, allow_network_fs=True).close()
+
+
 def try_to_open(path: Path, said: Connection) -> None:
     try:
         open_at(path).close()

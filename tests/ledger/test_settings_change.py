@@ -9,6 +9,7 @@ from exporter.errors import SchemaError
 from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
+from exporter.providers.base.labels import shorten
 from tests.ledger.conftest import Start
 from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, received, spec
@@ -59,6 +60,16 @@ def test_a_raised_cap_counts_no_history(start: Start) -> None:
     }
 
 
+def test_a_ledger_that_knows_no_cap_of_a_family_goes_on(start: Start) -> None:
+    driver = start()
+    driver.poll({("other", at(10)): 100.0})
+
+    driver.reopen(spec(caps={RECEIVED: 60}))
+    driver.poll({("other", at(10)): 102.0})
+
+    assert driver.counter("other") == 2
+
+
 @pytest.mark.parametrize("cap", ["target_cap", "total_cap"])
 def test_a_raised_cap_of_targets_counts_no_history(start: Start, cap: str) -> None:
     driver = start(**{cap: 1})
@@ -86,6 +97,42 @@ def test_hours_from_before_a_renaming_are_not_read_as_growth(start: Start) -> No
 
     assert driver.counter("site") == 2
     assert driver.counted("retracted_total") == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(128, 64), (64, 128)])
+def test_labels_that_are_cut_elsewhere_count_no_history(
+    start: Start, before: int, after: int
+) -> None:
+    hours = [at(hour) for hour in range(5, 11)]
+
+    def numbers(limit: int, number: float) -> dict[tuple[str, int], float]:
+        long = shorten("x" * 100, limit)
+        return {(name, hour): number for name in (long, "web") for hour in hours}
+
+    driver = start(lookback_ms=6 * HOUR_MS, label_value_bytes=before)
+    driver.poll(numbers(before, 50))
+    driver.reopen(spec(lookback_ms=6 * HOUR_MS, label_value_bytes=after))
+    driver.poll(numbers(after, 51))
+    driver.poll(numbers(after, 53))
+
+    counters = driver.counters()
+    assert (counters[shorten("x" * 100, after)], counters["web"]) == (2 * 6, 3 * 6)
+    assert driver.counted("retracted_total") == 0
+
+
+def test_a_listed_name_that_is_cut_stays_when_the_list_grows(start: Start) -> None:
+    long, traits = "x" * 40, {"label_value_bytes": 16}
+    cut = shorten(long, 16)
+    listed = {"channel": LabelRule(allow=frozenset({"web", long}))}
+    driver = start(label_rules=listed, **traits)
+    driver.poll({(cut, at(10)): 50.0})
+
+    longer = {"channel": LabelRule(allow=frozenset({"web", "sms", long}))}
+    driver.reopen(spec(label_rules=longer, **traits))
+    driver.poll({(cut, at(10)): 50.0})
+    driver.poll({(cut, at(10)): 53.0})
+
+    assert driver.counters() == {cut: 3}
 
 
 def test_the_day_of_a_renaming_is_not_shown_in_part(start: Start) -> None:

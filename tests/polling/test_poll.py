@@ -140,6 +140,23 @@ def test_a_programming_error_is_not_blamed_on_the_vendor(
     assert driver.counted("schema_drift_total") == 0
 
 
+def test_slots_that_pass_while_a_poll_runs_are_counted_as_skipped(tmp_path: Path) -> None:
+    seconds = iter((0, 200))
+
+    with LedgerDriver(tmp_path, spec(interval_ms=60_000, deadline_ms=600_000)) as driver:
+
+        async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+            await driver.clock.sleep(next(seconds))
+            yield Reading(ask.window)
+
+        polled(driver, read)
+        _, telemetry = polled(driver, read)
+
+    counts = telemetry.counts["shop"].items()
+    skipped = {dict(key[1])["reason"]: n for key, n in counts if "polls_skipped" in key[0]}
+    assert skipped == {"overlap": 3}
+
+
 def test_history_is_asked_for_as_a_first_poll_is_and_an_audit_is_not(tmp_path: Path) -> None:
     asked: list[bool] = []
 

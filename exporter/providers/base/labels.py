@@ -22,6 +22,14 @@ def shorten(value: str, limit: int) -> str:
     return encoded[: limit - len(mark)].decode(errors="ignore") + mark
 
 
+def only(value: str, limit: int) -> LabelRule:
+    """Return the rule of a label that is ``value`` in every row, as the settings have it.
+
+    Under another value the label stands for something else, so that its series begin anew.
+    """
+    return LabelRule(allow=frozenset({value, shorten(value, limit)}))
+
+
 class Labels:
     """Builds the series of one reading, with label values of at most ``limit`` bytes.
 

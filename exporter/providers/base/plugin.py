@@ -152,7 +152,7 @@ def spec_for(
         period_gauges=options.period_gauges,
         label_rules=rules,
         label_value_bytes=settings.limits.label_value_bytes,
-        caps=settings.limits.families,
+        caps={each.family.name: each.family.cap for each in feeds} | settings.limits.families,
         target_cap=settings.limits.series_per_target,
         total_cap=settings.limits.series_total,
         known=tuple(dict.fromkeys(known)),

@@ -224,7 +224,14 @@ def _events(
     by_ids = stream.mode == "ids"
     again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
     given = "interval" in options.model_fields_set
-    fixed = {"filters": source.filters, "mode": stream.mode, "covered": sorted(rules.covered)}
+    mapped = {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
+    fixed: dict[str, Any] = {
+        "filters": source.filters,
+        "mode": stream.mode,
+        "covered": sorted(rules.covered),
+    }
+    if mapped:  # hours are read again, and what was in them before is no growth of the family
+        fixed["event_map"] = mapped
     spec = _spec(
         options,
         settings,

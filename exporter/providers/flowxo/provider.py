@@ -10,6 +10,7 @@ from typing import Any
 from exporter.model.query import Cost, LabelRule, QuerySpec
 from exporter.model.samples import DAY_MS, Family, MetricType, Window
 from exporter.providers.base.declared import DeclaredQuery
+from exporter.providers.base.labels import only
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
 from exporter.providers.base.times import iso
 from exporter.providers.flowxo import mapping
@@ -29,7 +30,8 @@ LISTS: Mapping[str, tuple[Family, type[list[Any]], Callable[..., None]]] = {
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target; what users wrote is asked for only if it may be shown."""
     spec = partial(spec_for, options, settings)
-    yield _hours(spec, options.project)
+    named = {"project": only(options.project, settings.limits.label_value_bytes)}
+    yield _hours(partial(spec, label_rules=named), options.project)
     slow = partial(spec, interval_ms=options.slow_interval)
     if options.top_flows:
         yield _top_list(slow, "top_flows", options.top_flows)

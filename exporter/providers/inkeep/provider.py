@@ -14,6 +14,7 @@ from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, Readings, Window
 from exporter.providers.base.declared import DeclaredQuery, Halving
+from exporter.providers.base.labels import only
 from exporter.providers.base.options import COUNTERS, RATINGS, MappedFamily
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
 from exporter.providers.base.rows import Rows
@@ -108,7 +109,7 @@ def _events(options: InkeepOptions, settings: LabelSettings) -> Query:
 def _hourly(
     options: InkeepOptions, settings: LabelSettings, name: str, count: HourlyCount, **meaning: Any
 ) -> Query:
-    request = count.request
+    request, limit = count.request, settings.limits.label_value_bytes
     asked = {"instant": request.instant, "select": request.select, "where": request.where}
     meaning |= {"name": name, **asked, "group_by": request.group_by}
     return DeclaredQuery(
@@ -119,7 +120,7 @@ def _hourly(
             f"POST {request.path}",
             count.feeds,
             meaning=meaning,
-            label_rules=count.label_rules,
+            label_rules={"project": only(options.project, limit), **count.label_rules},
             span_ms=SPAN_MS,
             cost=Cost(note="what is answered in part is asked again in halves"),
         ),

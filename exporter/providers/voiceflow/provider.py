@@ -15,6 +15,7 @@ from exporter.model import families
 from exporter.model.query import Cost, LabelRule, QuerySpec
 from exporter.model.samples import DAY_MS, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery
+from exporter.providers.base.labels import only
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.base.times import iso
 from exporter.providers.voiceflow.families import CREDIT_USAGE
@@ -35,7 +36,7 @@ MOST_PAGES = 2_000
 SPAN_MS = 7 * DAY_MS
 TOP_INTENTS = 30
 CURSOR_AT = ("data", "filter", "cursor")
-_ENVIRONMENT_ID = re.compile(r"[0-9a-f]{24}")
+_ID = re.compile(r"[0-9a-f]{24}")
 
 
 def queries(options: VoiceflowOptions, settings: LabelSettings) -> Iterator[Query]:
@@ -64,10 +65,7 @@ class Selection:
             usage.names: "result.items[].name",
         }
         feeds = [Feed(family, field) for family, field in fields.items() if family]
-        fixed, environment = None, self.environment
-        if environment and environment.alias and not _ENVIRONMENT_ID.fullmatch(environment.id):
-            fixed = environment.id  # the API answers with ids, which the settings do not name
-        scope = ProjectScope(self.project.id, fixed)
+        scope = ProjectScope(self.project.id, self._fixed)
         return DeclaredQuery(
             spec=self._spec(feeds, cost=Cost(page_rows=PAGE_ROWS), span_ms=SPAN_MS),
             parameters=partial(self._body, limit=PAGE_ROWS),
@@ -82,6 +80,12 @@ class Selection:
                 exact_once=True,
             ),
         )
+
+    @property
+    def _fixed(self) -> str | None:
+        """Return the environment of all rows, if the API's ids are not those of the settings."""
+        named = self.environment
+        return named.id if named and named.alias and not _ID.fullmatch(named.id) else None
 
     def top_intents(self) -> Query:
         """Return the query of the most matched intents of the last 24 whole hours."""
@@ -116,6 +120,8 @@ class Selection:
     def _spec(self, feeds: list[Feed], **traits: Any) -> QuerySpec:
         environment, named = self.environment, self.options.environments
         suffix = f"/{environment.shown}" if environment and len(named) > 1 else ""
+        limit = self.settings.limits.label_value_bytes
+        shown = only(environment.shown, limit).allow if environment and self._fixed else None
         return spec_for(
             self.options,
             self.settings,
@@ -129,7 +135,7 @@ class Selection:
             },
             label_rules={
                 "project": LabelRule(_aliases(self.project)),
-                "bot_environment": LabelRule(_aliases(*named)),
+                "bot_environment": LabelRule(_aliases(*named), shown),
             },
             **traits,
         )

@@ -27,7 +27,7 @@ from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_o
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
 from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
 from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.statistics import FIELDS, OWN_FAMILIES, STATISTICS
+from exporter.providers.xenioo.statistics import FEEDS, OWN_FAMILIES, STATISTICS
 from exporter.providers.xenioo.tokens import AccessTokens
 
 PATH = "/analytics/statistics/account"
@@ -195,11 +195,10 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         settings,
         "statistics",
         f"GET {PATH}",
+        FEEDS,
         meaning=meaning,
         local_hours=True,
-        initial_lookback_ms=options.initial_lookback,
         reach_ms=MAX_DAYS * DAY_MS,
-        fields=FIELDS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),
         budget=Budget(account_name(options.account_key), HOUR_MS, MARGIN_MS),
     )
@@ -211,7 +210,7 @@ PROVIDER = Provider(
     name="xenioo",
     options=XeniooOptions,
     families=OWN_FAMILIES,
-    feeds=frozenset(FIELDS) - {family.name for family in OWN_FAMILIES},
+    feeds=frozenset({each.family.name for each in FEEDS} - {each.name for each in OWN_FAMILIES}),
     sign=lambda _: {},
     queries=queries,
     keys=lambda options: {"account": key_of(options.account_key)},

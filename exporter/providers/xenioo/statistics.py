@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from exporter.model import families
 from exporter.model.families import counter, gauge
 from exporter.model.samples import Family
+from exporter.providers.base.plugin import Feed
 
 MESSAGES = counter(
     "chatbot_xenioo_messages_total",
@@ -82,13 +83,13 @@ STATISTICS: Sequence[StatisticType] = (
 )
 """All types; the index is the code."""
 
-FIELDS = {
-    family.name: f"statistic type {code} ({statistic.event})"
+FEEDS = [
+    Feed(family, f"statistic type {code} ({statistic.event})")
     for code, statistic in enumerate(STATISTICS)
     for family in (statistic.family, statistic.normalized)
     if family
-}
-"""The statistic behind each family, as ``explain`` shows it."""
+]
+"""Each family, and the statistic behind it."""
 
 OWN_FAMILIES = tuple(
     each.family

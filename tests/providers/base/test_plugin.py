@@ -1,14 +1,16 @@
 """What every provider builds its queries from."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from exporter.config.model import Limits, Privacy, Secret, TargetOptions
 from exporter.errors import Unauthorized
+from exporter.model.families import EVENTS, FALLBACKS
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from exporter.providers.base.plugin import LabelSettings, key_of, spec_for
+from exporter.providers.base.plugin import Feed, LabelSettings, key_of, spec_for
 from exporter.providers.base.times import spans, trailing
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -50,6 +52,16 @@ def test_every_common_setting_reaches_the_query() -> None:
         False,
     )
     assert (found.target_cap, found.caps) == (7, {"chatbot_events_total": 3})
+
+
+def test_a_query_knows_the_caps_of_its_families_so_that_a_raised_one_is_a_change() -> None:
+    feeds = [Feed(EVENTS, "events"), Feed(replace(FALLBACKS, cap=7), "fallbacks")]
+    options = TargetOptions(name="shop", provider="voiceflow", base_url="https://vendor.test")
+    limits = Limits(families={EVENTS.name: 3, "chatbot_searches_total": 9})
+
+    found = spec_for(options, LabelSettings(limits, Privacy()), "hourly", "GET /x", feeds)
+
+    assert found.caps == {EVENTS.name: 3, FALLBACKS.name: 7, "chatbot_searches_total": 9}
 
 
 @pytest.mark.parametrize("key", ["", "two\nlines", "ключ"])

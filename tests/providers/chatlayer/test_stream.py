@@ -140,6 +140,23 @@ def test_recount_leaves_out_what_was_stamped_before_the_first_poll(begin: Open) 
     assert care.events() == 2
 
 
+def test_recount_counts_nothing_from_before_an_event_was_mapped(begin: Open) -> None:
+    care = begin(stream={"mode": "recount"}, events={})
+    care.happen(count=9)
+    care.wait(2 * MINUTE)
+    care.poll()
+    assert care.events() == 9
+
+    care.restart(events={"event_map": {"handover": "chatbot_handovers_total"}})
+    care.poll()
+    care.happen(count=2)
+    care.wait(2 * MINUTE)
+    care.poll()
+
+    assert care.shown("chatbot_handovers_total") == {("care", "live", "web"): 2}
+    assert care.events() == 11
+
+
 def test_team_events_count_by_their_own_version_what_no_bot_query_counts(begin: Open) -> None:
     care = begin(
         first=False,
