@@ -305,12 +305,15 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "the overhang is worked off or written off.",
         _TARGET_BOARD,
     )
+    # The limits of all targets are added, so one that is full does not show beside others.
+    full = grown("dropped_series", 'reason=~".+_limit"', "1h")
     yield Alert(
         "ChatbotSeriesLimitNear",
-        f"max by (job, family) ({_SELF}series / ({_SELF}series_limit > 0)) > {thresholds.series_share:g}",
+        f"max by (job, family) ({_SELF}series / ({_SELF}series_limit > 0)) > {thresholds.series_share:g}"
+        f" or max by (job, family) ({full}) > 0",
         "15m",
         "warning",
-        "{{ $labels.family }} is near its series limit",
+        "{{ $labels.family }} is near its series limit, or at that of a target",
         "At the limit, new label sets are counted as `other` or dropped.",
         _EXPORTER_BOARD,
     )

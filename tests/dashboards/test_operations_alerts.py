@@ -129,6 +129,11 @@ def filled(share: float, since: int = 0, until: int = STEPS, limit: float = 60) 
     }
 
 
+def dropped(reason: str, values: Values) -> Series:
+    labels = f'{{provider="flowxo",target="shop",family="{CASE}",reason="{reason}"}}'
+    return {f"{OWN}dropped_series_total{labels}": values}
+
+
 def ledger(commit_age_h: Callable[[int], float], errors: Values) -> Series:
     labels = f'{{job="chatbots",instance="{CASE}"'
     return {
@@ -190,6 +195,9 @@ CASES: dict[str, tuple[str | None, Series]] = {
     "overhang for long": (OVERHANG, overhang(28)),
     "overhang for twenty hours": (None, overhang(20)),
     "nearly full": (LIMIT, filled(0.95)),
+    "one target is full": (LIMIT, dropped("target_limit", rising(1))),
+    "was full": (None, dropped("family_limit", over(lambda _: 9))),
+    "labels are cut": (None, dropped("label_length", rising(1))),
     "half full": (None, filled(0.5)),
     "nearly full for minutes": (None, filled(0.95, NOW, NOW + 2)),
     "late for minutes": (None, stale(9, until=NOW + 2)),
@@ -306,6 +314,8 @@ GUARDS: dict[str, tuple[str, str, str, str]] = {
     "down: an exporter": (DOWN, "another program is down", f"{BUILD}[7d]", "up[7d]"),
     "limit: share": (LIMIT, "half full", "> 0.9", "> 0.4"),
     "limit: none": (LIMIT, "no limit", "_limit > 0", "_limit"),
+    "limit: now": (LIMIT, "was full", "[1h]))) > 0", "[1h]))) >= 0"),
+    "limit: of series": (LIMIT, "labels are cut", 'reason=~".+_limit"', 'reason!=""'),
 }
 
 
