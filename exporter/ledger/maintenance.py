@@ -10,7 +10,16 @@ from exporter.ledger.rules import RETENTION_MS
 from exporter.ledger.settings import retire_buckets
 from exporter.ledger.slices import end_history
 from exporter.ledger.streams import drop_ids
-from exporter.ledger.tables import bucket, gap, gauge, query, series, sketch, slices
+from exporter.ledger.tables import (
+    bucket,
+    gap,
+    gauge,
+    query,
+    self_counter,
+    series,
+    sketch,
+    slices,
+)
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, SelfCount
 
@@ -101,5 +110,8 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
         return True
     for table in (series, gauge, gap, sketch, slices):
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))
-    tx.execute(sa.delete(query).where(query.c.id == query_id))
+    target = tx.execute(sa.delete(query).where(query.c.id == query_id).returning(query.c.target))
+    mine = self_counter.c.target == target.scalar_one()
+    others = sa.exists().where(query.c.target == self_counter.c.target)
+    tx.execute(sa.delete(self_counter).where(mine, ~others))
     return True

@@ -8,7 +8,7 @@ from exporter.ledger import maintenance
 from exporter.ledger.tables import bucket, query
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, floor_to
 from tests.ledger.conftest import ON_SQLITE, Start
-from tests.support.builders import received
+from tests.support.builders import received, spec
 from tests.support.driver import LedgerDriver, Statements, recorded
 from tests.support.virtual import START_MS
 
@@ -106,6 +106,24 @@ def test_a_target_gone_for_long_is_forgotten_bite_by_bite(
             )
 
     assert left == [(3, 1), (1, 1), (0, 1), (0, 0)]
+
+
+def test_counters_about_a_target_go_with_its_last_query(start: Start) -> None:
+    driver = start()
+    driver.sync(spec(), spec(name="daily"), spec(target="docs"))
+    for number in (5.0, 4.0):  # one is taken back, which is counted
+        for _ in range(3):
+            claim = driver.claim()
+            driver.poll({(claim.query, HOUR): number}, claim=claim)
+    left = []
+
+    for kept in ([spec(target="docs"), spec(name="daily")], [spec(target="docs")]):
+        driver.ledger.sync_queries(kept)
+        driver.clock.step(91 * DAY_MS)
+        driver.ledger.compact()
+        left.append({dict(labels)["target"] for _, labels in driver.ledger.self_counts()})
+
+    assert left == [{"shop", "docs"}, {"docs"}]
 
 
 def test_a_target_that_comes_back_half_forgotten_counts_on(
