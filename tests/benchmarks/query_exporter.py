@@ -35,8 +35,8 @@ queries:
       with recursive numbers(at) as
         (select 0 union all select at + 1 from numbers where at < 9999)
       select 'flowxo' as provider, printf('shop-%04d', at / 5) as target,
-        'project-' || at / 5 % 50 as project, 'production' as bot_environment,
-        'channel-' || at % 5 as channel, at as chatbot_things_received from numbers
+        'project-' || (at / 5 % 50) as project, 'production' as bot_environment,
+        'channel-' || (at % 5) as channel, at as chatbot_things_received from numbers
 """
 
 
