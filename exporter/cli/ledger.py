@@ -8,6 +8,7 @@ from exporter.exposition import catalogue
 from exporter.exposition.last_scraped import NoScrapes, last_scraped
 from exporter.ledger import repair, transfer
 from exporter.providers import PROVIDERS
+from exporter.telemetry.counters import PREFIX
 
 
 @click.group("ledger", short_help="Copy, check, restore or trim the ledger.")
@@ -78,7 +79,7 @@ def restore(file: str, prometheus: str, matching: str) -> None:
             raise click.ClickException(str(error)) from None
         specs = [query.spec for target in targets for query in target.queries]
         known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
-    number = sum(not each.family.startswith("chatbot_exporter_") for each in shown)
+    number = sum(not each.family.startswith(PREFIX) for each in shown)
     click.echo(f"{known} of {number} counters that Prometheus has are at least as high now.")
     if known < number or not number:
         raise click.exceptions.Exit(1)

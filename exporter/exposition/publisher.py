@@ -170,8 +170,11 @@ class Publisher:
             changes = await self._reading(partial(self._ledger.changes, self._version))
             if changes.server != self._ledger.server:
                 await self._follow_server(changes)
-            shown = {key: view.mark for key, view in self._views.items()}
-            changed = {key for key, mark in changes.marks.items() if shown.get(key) != mark}
+            changed = {
+                key
+                for key, mark in changes.marks.items()
+                if key not in self._views or self._views[key].mark != mark
+            }
             if changed or self._unread:
                 await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
         except LedgerError:

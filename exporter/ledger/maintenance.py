@@ -10,16 +10,7 @@ from exporter.ledger.rules import RETENTION_MS
 from exporter.ledger.settings import retire_buckets
 from exporter.ledger.slices import end_history
 from exporter.ledger.streams import drop_ids
-from exporter.ledger.tables import (
-    bucket,
-    gap,
-    gauge,
-    query,
-    self_counter,
-    series,
-    sketch,
-    slices,
-)
+from exporter.ledger.tables import OF_QUERY, bucket, gauge, query, self_counter, series
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, SelfCount
 
@@ -108,7 +99,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
         return False
     if _retire_oldest(tx, query_id, now_ms, 1) or drop_ids(tx, query_id, BATCH_ROWS):
         return True
-    for table in (series, gauge, gap, sketch, slices):
+    for table in OF_QUERY:
         tx.execute(sa.delete(table).where(table.c.query_id == query_id))
     target = tx.execute(sa.delete(query).where(query.c.id == query_id).returning(query.c.target))
     mine = self_counter.c.target == target.scalar_one()

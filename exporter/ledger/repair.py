@@ -10,22 +10,11 @@ from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger import budget, counters, engine
 from exporter.ledger.rows import Shown, encode_labels
-from exporter.ledger.tables import (
-    bucket,
-    gap,
-    gauge,
-    query,
-    seen_event,
-    self_counter,
-    series,
-    sketch,
-    slices,
-)
+from exporter.ledger.tables import OF_QUERY, bucket, query, self_counter, series
 from exporter.ledger.transfer import unused
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family
-
-_OF_QUERY = series, gauge, seen_event, sketch, slices, gap
+from exporter.telemetry.counters import PREFIX
 
 
 def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
@@ -46,7 +35,7 @@ def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
                 table.name: tx.execute(sa.delete(table).where(of_target)).rowcount
                 for table, of_target in (
                     (bucket, bucket.c.series_id.in_(owned)),
-                    *((each, each.c.query_id.in_(queries)) for each in _OF_QUERY),
+                    *((each, each.c.query_id.in_(queries)) for each in OF_QUERY),
                     (query, query.c.target == target),
                     (self_counter, self_counter.c.target == target),
                 )
@@ -74,7 +63,7 @@ def raise_counters(
     by_query: defaultdict[QueryKey, list[Shown]] = defaultdict(list)
     own: list[Shown] = []
     for each in shown:
-        if each.family.startswith("chatbot_exporter_"):
+        if each.family.startswith(PREFIX):
             own.append(each)
         elif spec := _feeding(specs, each):
             by_query[spec.key].append(each)
@@ -83,7 +72,7 @@ def raise_counters(
         now_ms, raised = clock.now_ms(), 0
         known = {tuple(row) for row in tx.execute(sa.select(query.c.target, query.c.name))}
         for spec in specs:
-            if spec.key in known:
+            if spec.key in known and by_query[spec.key]:
                 counters.raise_to(tx, spec, families, by_query[spec.key], now_ms)
                 raised += len(by_query[spec.key])
             if spec.budget:

@@ -128,8 +128,8 @@ def encode_label_rules(spec: QuerySpec) -> str:
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 
-def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int]]:
-    """Return the label rules and caps of ``encode_label_rules``."""
+def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int], int]:
+    """Return the label rules, the caps and the length of labels of ``encode_label_rules``."""
     stored = msgspec.json.decode(text)
     label_rules = {
         label: LabelRule(
@@ -137,7 +137,7 @@ def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int]]
         )
         for label, shape in stored["labels"].items()
     }
-    return label_rules, stored["caps"]
+    return label_rules, stored["caps"], stored.get(LABEL_BYTES, USUAL_LABEL_BYTES)
 
 
 def _columns(spec: QuerySpec) -> dict[str, object]:
@@ -250,8 +250,7 @@ def rebased_series(
 
     One of ``new`` may have been in ``other`` before, where its family's cap has changed.
     """
-    rules, caps = decode_label_rules(stored)
-    cut_at = msgspec.json.decode(stored).get(LABEL_BYTES, USUAL_LABEL_BYTES)
+    rules, caps, cut_at = decode_label_rules(stored)
     return frozenset(
         number
         for series_, number in ids.items()

@@ -198,6 +198,9 @@ backfill = sa.Table(
     sa.Column("position", sa.Text, nullable=False),
 )
 
+OF_QUERY = series, gauge, seen_event, sketch, slices, gap
+"""The tables with rows of a query, beside its buckets, which are of its series."""
+
 GROWING = query, series, bucket, gauge, seen_event, sketch, slices, gap, self_counter, backfill
 """The tables whose rows are worth counting; of the others there are as many as replicas or keys."""
 

@@ -71,9 +71,7 @@ class Poller:
         running = (*self._tasks.values(), *self._slices.values())
         before, self._queries = self._queries, dict(queries)
         self._cancel(
-            claim
-            for claim in running
-            if claim.key not in queries or _meaning(queries, claim) != _meaning(before, claim)
+            claim for claim in running if _meaning(queries, claim) != _meaning(before, claim)
         )
         self._woken.set()
 

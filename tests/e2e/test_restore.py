@@ -1,7 +1,5 @@
 """An older ledger is put back: no counter falls, and nothing is counted twice."""
 
-import os
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -24,13 +22,6 @@ from tests.e2e.test_prometheus import (
 )
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tools() -> None:
-    if shutil.which("prometheus") is None:
-        assert os.environ.get("CI") != "true", "not installed: prometheus"
-        pytest.skip("not installed: prometheus; `make tools` installs it")
 
 
 def restore(folder: Path, url: str) -> Result:
