@@ -32,7 +32,8 @@ def sync_queries(
     What is new, changed or removed belongs to ``generation`` of the settings from now on.
     """
     rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
-    held_ms = _held_until(rows.values())
+    known = list(rows.values())
+    held_ms = _held_until(known)
     for spec in specs:
         row = rows.pop(spec.key, None)
         if row is None:
@@ -46,7 +47,7 @@ def sync_queries(
                 )
             )
         else:
-            if _update(tx, row, spec, now_ms):
+            if _update(tx, row, spec, now_ms, stood_in=_stood_in(row, known)):
                 _set(tx, row.id, generation=generation, **_claim_ended(row, holder))
             _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
     for row in rows.values():
@@ -154,7 +155,18 @@ def _start_mode(spec: QuerySpec) -> str:
     return "history" if spec.history else "zero"
 
 
-def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> bool:
+def _stood_in(row: sa.Row[Any], known: Iterable[sa.Row[Any]]) -> bool:
+    """Say whether another query has counted the same, by another name, since this was removed."""
+    return row.state == "removed" and any(
+        (each.target, each.fingerprint) == (row.target, row.fingerprint)
+        and (each.state == "active" or each.state_ms > row.state_ms)
+        for each in known
+    )
+
+
+def _update(
+    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, *, stood_in: bool
+) -> bool:
     """Bring the row of a query that was there before in line with ``spec``; say if it changed."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
         raise LedgerError(
@@ -166,9 +178,9 @@ def _update(tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int) -
     if row.state != "active":
         _set(tx, row.id, state="active", state_ms=now_ms)
     meaning = spec.fingerprint, encode_label_rules(spec)
-    if (row.fingerprint, row.label_rules) != meaning:
+    if (row.fingerprint, row.label_rules) != meaning or stood_in:
         tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
-    if row.fingerprint != spec.fingerprint:
+    if row.fingerprint != spec.fingerprint or stood_in:
         _rebase(tx, row.id, spec)
     return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
 

@@ -31,6 +31,35 @@ def test_a_query_under_another_name_goes_on_with_the_series_of_the_old(start: St
     assert driver.counter() == 8
 
 
+def test_what_another_name_counted_does_not_count_again_when_the_first_returns(
+    start: Start,
+) -> None:
+    shop, store = spec(name="hourly/shop"), spec(name="hourly/store")
+    driver = start(name=shop.name)
+    driver.poll({("shop", at(10)): 50.0})
+    driver.poll({("shop", at(10)): 57.0})
+    driver.reopen(store)
+    driver.poll({("store", at(10)): 57.0})
+    driver.poll({("store", at(10)): 60.0, ("store", at(11)): 5.0})
+    assert driver.counters() == {"store": 8}
+
+    driver.reopen(shop)
+    driver.poll({("shop", at(10)): 60.0, ("shop", at(11)): 5.0})
+    driver.poll({("shop", at(10)): 61.0, ("shop", at(11)): 5.0})
+
+    assert driver.counters() == {"shop": 8}
+
+
+def test_a_target_that_returns_counts_what_nobody_counted(start: Start) -> None:
+    driver = start()
+    driver.poll({at(10): 50.0})
+    driver.reopen(spec(target="other"))
+    driver.reopen(spec())
+    driver.poll({at(10): 61.0})
+
+    assert driver.counter() == 11
+
+
 def test_two_queries_cannot_feed_one_series(start: Start) -> None:
     driver = start(name="hourly/main")
     driver.poll({at(10): 50.0})
