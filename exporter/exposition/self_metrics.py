@@ -31,7 +31,7 @@ def target_samples(
         key = state.target, state.query
         shown += _of_query(state, specs[key], up=up[key])
     shown += _of_target(states)
-    shown += _counters(states, counts)
+    shown += _counters(states, {**_not_written_off(states), **counts})
     return shown
 
 
@@ -75,9 +75,20 @@ def zero_counts(spec: QuerySpec) -> dict[SelfCount, float]:
         for direction in ("up", "down")
         for stage in ("settling", "settled")
     ]
+    if spec.stream:
+        names.append(("duplicate_events_total", {}))
+        names += [("late_events_total", {"outcome": outcome}) for outcome in ("counted", "ignored")]
     zeros = {(PREFIX + name, tuple(sorted((own | more).items()))): 0.0 for name, more in names}
     target = tuple(sorted({"provider": spec.provider, "target": spec.target}.items()))
     return zeros | {(PREFIX + "throttled_total", target): 0.0}
+
+
+def _not_written_off(states: Sequence[QueryState]) -> dict[SelfCount, float]:
+    """Return what was written off of each family shown, before any was: 0, so that the first shows."""
+    own = {"provider": states[0].provider, "target": states[0].target}
+    families = {family for state in states for family in state.overhang}
+    name = f"{PREFIX}written_off_total"
+    return {(name, tuple(sorted((own | {"family": each}).items()))): 0.0 for each in families}
 
 
 def _counters(states: Sequence[QueryState], counts: Mapping[SelfCount, float]) -> list[Shown]:

@@ -42,6 +42,19 @@ def test_nothing_is_shown_of_polls_before_the_first_has_ended(tmp_path: Path) ->
     run_virtual(main(), bench.clock)
 
 
+def test_counters_of_events_exist_before_there_is_a_late_or_repeated_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["chatlayer"], {"collectors": ["events"]}, Traffic())
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(1)
+            assert {*bench.values(PREFIX + "duplicate_events_total")} == {0}
+            for outcome in ("counted", "ignored"):
+                assert {*bench.values(PREFIX + "late_events_total", outcome=outcome)} == {0}
+
+    run_virtual(main(), bench.clock)
+
+
 class Newcomer:
     """A function that is first called 31 s after the start; only the test itself scrapes."""
 
