@@ -424,11 +424,18 @@ class Ledger:
 
     @_repeated
     def apply(
-        self, claim: Claim, reading: Reading, *, started_ms: int, past: bool = False
+        self,
+        claim: Claim,
+        reading: Reading,
+        *,
+        started_ms: int,
+        past: bool = False,
+        next_poll_ms: int | None = None,
     ) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse.
 
-        ``past``: it is of a slice of the past.
+        ``past``: it is of a slice of the past. ``next_poll_ms``: it is the last of its poll, which
+        succeeds with it, unless that is held back.
         """
         spec, key = self._spec_of(claim), claim.key
         with self._transaction() as tx:
@@ -448,6 +455,8 @@ class Ledger:
                 past=slices.under(tx, claim) if past else None,
             )
             applied, last = apply_reading(given)
+            if next_poll_ms is not None and (past or not applied.held):
+                claims.succeed(tx, claim, given.now_ms, next_poll_ms=next_poll_ms)
             self._mark(tx, [claim.query_id])
         self._begun[key] = claim.token
         if last is not None:
@@ -457,13 +466,6 @@ class Ledger:
     def _uncounted(self, counted: Mapping[SelfCount, float]) -> Mapping[SelfCount, float]:
         """Return what the process has to add: nothing where it shows what the ledger has."""
         return {} if self.shared else counted
-
-    @_repeated
-    def succeed(self, claim: Claim, *, next_poll_ms: int) -> None:
-        """Record that the poll of ``claim`` is done."""
-        with self._transaction() as tx:
-            claims.succeed(tx, claim, self._clock.now_ms(), next_poll_ms=next_poll_ms)
-            self._mark(tx, [claim.query_id])
 
     @_repeated
     def hold(self, claim: Claim, *, next_poll_ms: int) -> None:

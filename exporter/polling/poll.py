@@ -110,7 +110,10 @@ async def _attempt(
     try:
         async with asyncio.timeout(limit_s):
             rows, outcome = await _read(context, scheduled, claim, started_ms)
-        await _finish(context, spec, claim, outcome)
+        if outcome == "held":
+            await _hold(context, spec, claim)
+        elif claim.fail_streak > 0:
+            log.info("recovered", target=spec.target, query=spec.name)
     except TimeoutError:
         slow = TimedOut(f"{spec.name}: not done within {limit_s:g} s")
         return await _fail(context, spec, claim, slow), 0
@@ -139,25 +142,32 @@ async def _read(
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:
         async for reading in each:
-            for part, older in _parts(reading, window, past):
+            for part, older, more in _parts(reading, window, past):
+                next_ms = None if more else _next_slot_ms(context, spec)
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)
-                applied = await context.offload(partial(apply, past=older))
+                applied = await context.offload(partial(apply, past=older, next_poll_ms=next_ms))
                 context.telemetry.add(applied.counted)
                 rows += applied.rows
                 if applied.held and not older:
                     return rows, "held"
-            if reading.more:
-                await context.published((claim.target, claim.query))
-    return rows, "ok"
+            if not reading.more:
+                return rows, "ok"
+            await context.published((claim.target, claim.query))
+    raise ProgramError(f"{spec.name}: the last reading says that another follows")
 
 
-def _parts(reading: Reading, window: Window, past: Window | None) -> Iterator[tuple[Reading, bool]]:
-    """Yield the part of ``reading`` in ``window``, then that in ``past``, and which it is."""
+def _parts(
+    reading: Reading, window: Window, past: Window | None
+) -> Iterator[tuple[Reading, bool, bool]]:
+    """Yield the part of ``reading`` in ``window``, then that in ``past``.
+
+    With each: whether it is the past, and whether more follows.
+    """
     if past is None or reading.gauges_only:
-        yield reading, False
+        yield reading, False, reading.more
     else:
-        yield reading.since(window.start_ms), False
-        yield reading.within(past), True
+        yield reading.since(window.start_ms), False, True
+        yield reading.within(past), True, reading.more
 
 
 def _request(
@@ -187,14 +197,14 @@ async def _show_spent(context: PollContext, claim: Claim) -> None:
         await context.published((claim.target, claim.query))
 
 
-async def _finish(context: PollContext, spec: QuerySpec, claim: Claim, outcome: str) -> None:
-    next_ms = schedule.next_slot_ms(spec, context.clock.now_ms(), context.rng)
-    end = context.ledger.hold if outcome == "held" else context.ledger.succeed
-    await context.offload(lambda: end(claim, next_poll_ms=next_ms))
-    recovered = claim.fail_streak > 0 and outcome == "ok"
-    if recovered or outcome == "held":
-        event = "recovered" if recovered else QUARANTINED
-        log.info(event, target=spec.target, query=spec.name)
+def _next_slot_ms(context: PollContext, spec: QuerySpec) -> int:
+    return schedule.next_slot_ms(spec, context.clock.now_ms(), context.rng)
+
+
+async def _hold(context: PollContext, spec: QuerySpec, claim: Claim) -> None:
+    next_ms = _next_slot_ms(context, spec)
+    await context.offload(lambda: context.ledger.hold(claim, next_poll_ms=next_ms))
+    log.info(QUARANTINED, target=spec.target, query=spec.name)
 
 
 async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:

@@ -79,8 +79,7 @@ def begin(ledger: Ledger, query: Query, start_ms: int) -> None:
     ledger.sync_queries([query.spec])
     claim = claimed(ledger)
     begun = Reading(Window(start_ms, start_ms), watermark_ms=start_ms, memo={})
-    ledger.apply(claim, begun, started_ms=start_ms)
-    ledger.succeed(claim, next_poll_ms=0)
+    ledger.apply(claim, begun, started_ms=start_ms, next_poll_ms=0)
 
 
 def claimed(ledger: Ledger) -> Claim:

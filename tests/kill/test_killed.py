@@ -19,12 +19,12 @@ COUNTED = {
     "chatbot_messages_sent_total": Kind.MESSAGE_SENT,
     "chatbot_interactions_total": Kind.INTERACTION,
 }
-FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply", "succeed")
+FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply")
 """What is killed before and during the first polls, while the account stands still."""
 
 LATER = (
     ("sync_queries", 0), ("views", 2), ("claim", 2), ("next_due_ms", 0), ("apply", 0), ("apply", 2),
-    ("succeed", 1), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("compact", 0),
+    ("apply", 3), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("compact", 0),
     ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""

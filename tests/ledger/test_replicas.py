@@ -83,8 +83,7 @@ def count(ledger: Ledger, n: float, *, name: str = "hourly") -> None:
     reading = Reading(
         Window(hour_ms - HOUR_MS, hour_ms + HOUR_MS), counts=[(received(), hour_ms, n)]
     )
-    ledger.apply(claim, reading, started_ms=now_ms)
-    ledger.succeed(claim, next_poll_ms=now_ms)
+    ledger.apply(claim, reading, started_ms=now_ms, next_poll_ms=now_ms)
 
 
 def shown(ledger: Ledger) -> list[float]:
@@ -272,7 +271,7 @@ def test_a_claim_is_handed_over_when_it_expires_or_its_holder_stops(replica: Ope
     taken = third.claim()
     assert taken is not None
     with pytest.raises(ClaimLost):
-        other.succeed(killed, next_poll_ms=0)
+        other.hold(killed, next_poll_ms=0)
 
 
 def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: Open) -> None:
@@ -316,7 +315,7 @@ def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: 
     assert other.claim() is None
     assert one.renew([claim]) == []
     with pytest.raises(ClaimLost):
-        one.succeed(claim, next_poll_ms=0)
+        one.hold(claim, next_poll_ms=0)
 
 
 def test_a_lease_is_kept_however_many_replicas_bring_the_settings_that_ended_its_claim(
@@ -385,7 +384,7 @@ def test_on_another_server_nothing_is_read_or_written_before_it_is_confirmed(
         lambda: shown_by(ledger, ("shop", "hourly")),
         ledger.claim,
         partial(ledger.renew, [claim]),
-        partial(ledger.succeed, claim, next_poll_ms=0),
+        partial(ledger.hold, claim, next_poll_ms=0),
         partial(ledger.sync_queries, [spec()]),
     ]
     for call in refused:

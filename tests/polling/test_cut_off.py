@@ -43,7 +43,7 @@ def test_a_claim_of_a_process_that_died_is_due_at_once(tmp_path: Path) -> None:
 
 def test_a_query_that_waits_for_longer_than_its_new_interval_is_due(tmp_path: Path) -> None:
     driver = LedgerDriver(tmp_path)
-    driver.ledger.succeed(driver.claim(), next_poll_ms=driver.clock.now_ms() + 24 * 3_600_000)
+    driver.ledger.hold(driver.claim(), next_poll_ms=driver.clock.now_ms() + 24 * 3_600_000)
 
     driver.reopen()
 

@@ -17,7 +17,7 @@ from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
 from tests.support.builders import spec
-from tests.support.driver import LedgerDriver
+from tests.support.driver import LedgerDriver, recorded
 from tests.support.virtual import inline, run_virtual
 
 T = TypeVar("T")
@@ -102,6 +102,32 @@ def test_a_read_that_is_given_up_is_closed_before_its_poll_ends(driver: LedgerDr
     done.append(polled(driver, read, lost)[0])
 
     assert done == ["closed", "claim_lost"]
+
+
+def test_samples_cursor_and_schedule_are_committed_together(driver: LedgerDriver) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        yield Reading(ask.window)
+
+    claim = driver.claim()
+
+    async def once(context: PollContext, query: ScheduledQuery) -> str:
+        return (await poll(context, query, claim)).outcome
+
+    with recorded() as done:
+        outcome, _ = ran(driver, read, once)
+
+    state, now_ms = driver.view().state, driver.clock.now_ms()
+    assert (outcome, [what for what, _ in done].count("COMMIT")) == ("ok", 1)
+    assert (state.epoch_ms, state.last_success_ms) == (now_ms, now_ms)
+    assert state.next_poll_ms > now_ms
+
+
+def test_a_query_that_promises_a_reading_and_has_none_has_a_bug(driver: LedgerDriver) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        yield Reading(ask.window, more=True)
+
+    assert polled(driver, read)[0] == "bug"
+    assert driver.view().state.last_success_ms is None
 
 
 def test_a_key_that_cannot_be_read_here_is_not_blamed_on_the_vendor(driver: LedgerDriver) -> None:

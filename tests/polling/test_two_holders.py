@@ -23,13 +23,13 @@ ACCOUNT = Budget("account", HOUR_MS, margin_ms=60_000)
 COUNTS = [(received(), floor_to(START_MS, HOUR_MS), 5.0)]
 
 
-def apply(driver: LedgerDriver, claim: Claim) -> None:
-    driver.ledger.apply(claim, Reading(driver.window(claim), counts=COUNTS), started_ms=START_MS)
+def apply(driver: LedgerDriver, claim: Claim, **ending: int) -> None:
+    driver.apply(claim, Reading(driver.window(claim), counts=COUNTS), **ending)
 
 
 WRITES: dict[str, Callable[[LedgerDriver, Claim], Any]] = {
     "apply": apply,
-    "succeed": lambda driver, claim: driver.ledger.succeed(claim, next_poll_ms=START_MS),
+    "apply the last": partial(apply, next_poll_ms=START_MS),
     "hold": lambda driver, claim: driver.ledger.hold(claim, next_poll_ms=START_MS),
     "fail": lambda driver, claim: driver.ledger.fail(claim, next_poll_ms=START_MS, circuit="open"),
     "spend": lambda driver, claim: driver.ledger.spend(claim, ACCOUNT),

@@ -28,7 +28,7 @@ steps = st.lists(
 def poll(ledger: LedgerDriver, history: History) -> None:
     claim = ledger.claim()
     (reading,) = readings(history, ledger.spec, ledger.window(claim), Random(0))  # noqa: S311
-    ledger.end(claim, held=ledger.apply(claim, reading).held)
+    ledger.apply_last(claim, reading)
 
 
 def change(history: History, step: Step) -> None:

@@ -203,18 +203,26 @@ class LedgerDriver:
         claim = claim or self.claim()
         counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
         parts: dict[str, Any] = {"window": self.window(claim), "counts": counts} | reading
-        applied = self.apply(claim, Reading(**parts))
-        self.end(claim, held=applied.held)
+        return self.apply_last(claim, Reading(**parts))
+
+    def apply(self, claim: Claim, reading: Reading, **ending: Any) -> Applied:
+        """Apply a reading; the poll goes on."""
+        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), **ending)
+
+    def apply_last(self, claim: Claim, reading: Reading) -> Applied:
+        """Apply a reading and end the poll."""
+        applied = self.apply(claim, reading, next_poll_ms=self.clock.now_ms() + 1)
+        if applied.held:
+            self.end(claim, held=True)
         return applied
 
-    def apply(self, claim: Claim, reading: Reading, *, past: bool = False) -> Applied:
-        """Apply a reading; the poll goes on."""
-        return self.ledger.apply(claim, reading, started_ms=self.clock.now_ms(), past=past)
-
     def end(self, claim: Claim, *, held: bool = False) -> None:
-        """End a poll that was answered."""
-        end = self.ledger.hold if held else self.ledger.succeed
-        end(claim, next_poll_ms=self.clock.now_ms() + 1)
+        """End a poll whose readings are applied, or of which one is held back."""
+        now_ms = self.clock.now_ms()
+        if held:
+            self.ledger.hold(claim, next_poll_ms=now_ms + 1)
+        else:
+            self.apply_last(claim, Reading(Window(now_ms, now_ms), gauges_only=True))
 
     def fail(self, claim: Claim) -> None:
         """End a poll that was not."""

@@ -62,9 +62,10 @@ class _Exporter:
         window = Window(start_ms, ceil_to(now_ms + 1, HOUR_MS))
         rows = list(_rows(self.account, window, hour))
         reading = Reading(window=window, counts=rows)
-        applied = self.ledger.apply(claim, reading, started_ms=now_ms)
-        finish = self.ledger.hold if applied.held else self.ledger.succeed
-        finish(claim, next_poll_ms=now_ms + HOUR_MS)
+        next_ms = now_ms + HOUR_MS
+        applied = self.ledger.apply(claim, reading, started_ms=now_ms, next_poll_ms=next_ms)
+        if applied.held:
+            self.ledger.hold(claim, next_poll_ms=next_ms)
         self.gauges.note(self.spec.key)
 
     async def shown(self) -> dict[str, float]:
