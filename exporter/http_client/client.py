@@ -45,6 +45,9 @@ EPOCH_S = 1e9
 
 _SECONDS = re.compile(r"\d{1,15}(\.\d+)?", re.ASCII)
 _QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB].{2}\\u[dD][c-fC-F].{2}|(?P<half>u[dD][89abcdefABCDEF].{2})|.)"
+)
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
 
@@ -214,10 +217,22 @@ def decode(body: bytes, into: type[T], endpoint: str) -> T:
     except msgspec.ValidationError as error:
         raise SchemaError(f"{endpoint}: {_QUOTED.sub('…', str(error))}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise SchemaError(f"{endpoint}: the answer is not JSON") from None
+        whole = _with_whole_characters(body)
+        if whole == body:
+            raise SchemaError(f"{endpoint}: the answer is not JSON") from None
+        return decode(whole, into, endpoint)
     if is_deeper(body, DEEPEST):
         raise SchemaError(f"{endpoint}: the answer is nested more than {DEEPEST} deep")
     return found
+
+
+def _with_whole_characters(body: bytes) -> bytes:
+    """Return ``body`` with U+FFFD for each half of a character.
+
+    Vendors cut what users wrote at so many units of UTF-16, or bytes, and give it as it is.
+    """
+    paired = _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+    return paired.decode("utf-8", "replace").encode()
 
 
 def is_deeper(body: bytes, limit: int) -> bool:

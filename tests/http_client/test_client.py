@@ -241,3 +241,18 @@ def test_an_answer_may_be_nested_only_so_deep(inner: str) -> None:
     assert decode(deep.encode(), object, "GET /usage")
     with pytest.raises(SchemaError, match="nested more than 32 deep"):
         decode(f"[{deep}]".encode(), object, "GET /usage")
+
+
+@pytest.mark.parametrize(
+    ("text", "decoded"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\ude00 cut", "\ufffd cut"),
+        (rb"\uD83D\ud83d\uDE00", "\ufffd\N{GRINNING FACE}"),
+        (rb"\\ud83d \"\ud83d\" \n", '\\ud83d "\ufffd" \n'),
+        ("é".encode()[:1], "\ufffd"),
+    ],
+)
+def test_half_a_character_in_a_text_spoils_no_answer(text: bytes, decoded: str) -> None:
+    assert decode(b'{"name": "%b"}' % text, dict[str, str], "GET /usage") == {"name": decoded}
+    assert decode(b'[1, "%b"]' % text, tuple[int, Any], "GET /usage") == (1, decoded)
