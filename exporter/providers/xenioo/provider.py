@@ -154,8 +154,8 @@ def wait_s(target: str, now_ms: int) -> float:
 def waited_out(error: ProviderError, least_s: float) -> ProviderError:
     """Return the error of a failed statistics call: no further call for an hour.
 
-    How Xenioo rejects a call that comes too early is not documented, so any error may be that one,
-    and a call without a response may count. A shorter ``Retry-After`` does not help.
+    How Xenioo rejects a call that comes too early is not documented, so any answer may be that,
+    and a call without an answer may count. A shorter ``Retry-After`` does not help.
     """
     wait = max(least_s, error.retry_after_s or 0.0)
     match error:
@@ -163,8 +163,8 @@ def waited_out(error: ProviderError, least_s: float) -> ProviderError:
             return error
         case Unauthorized(status=401):
             return Unauthorized(str(error), wait, status=UNAUTHORIZED)
-        case TimedOut():
-            return TimedOut(str(error), wait)
+        case TimedOut() | Unreachable():
+            return type(error)(f"{error}; waiting for the next hour", wait)
         case _:
             return Throttled(f"{error}; waiting for the next hour", wait)
 
