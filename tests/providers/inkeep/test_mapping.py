@@ -144,15 +144,19 @@ def test_a_time_inside_an_hour_counts_into_it_and_is_drift() -> None:
     assert found.drift == {"unexpected_type": 1}
 
 
-def test_a_sum_of_nothing_is_left_out_and_drift() -> None:
-    found = reading(
-        msgspec.convert(
-            [{"firstMessageTime_hour": "2026-03-03 09:00:00", "count_id": 1}], list[HourGroup]
-        ),
-        mapping.conversations,
-    )
+@pytest.mark.parametrize(
+    ("sums", "kept"), [({"sum_userMessageCount": None}, False), ({}, True)], ids=["null", "absent"]
+)
+def test_a_sum_of_nothing_is_left_out_and_an_absent_one_changes_no_count(
+    sums: dict[str, Any],
+    kept: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    found = reading(rows({"sum_userMessageCount": 4}, sums), mapping.conversations)
 
-    assert [name for (name, _), *_ in found.counts] == ["chatbot_conversations_started_total"]
+    messages = "chatbot_inkeep_conversation_user_messages_total"
+    counted = {name: number for (name, _), _, number in found.counts}
+    assert counted == {"chatbot_conversations_started_total": 4} | ({} if kept else {messages: 4})
+    assert found.kept == ({messages} if kept else set())
     assert found.drift == {"missing": 1}
 
 
