@@ -191,10 +191,10 @@ def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOpt
         spec,
         answer=DefinitionPage,
         parameters=lambda _: {"page_size": str(PAGE_SIZE)},
-        items=lambda page: page.event_definitions or [],
+        items=lambda page: page.event_definitions or page.definitions_camel or [],
         collect=partial(series.collect_definitions, bot=bot.id),
         pages=Cursor(
-            next=lambda page: page.next_page_token,
+            next=lambda page: page.next_page_token or page.token_camel,
             send=["page_token"],
             page_rows=PAGE_SIZE,
             most_pages=MAX_DEFINITION_PAGES,

@@ -62,14 +62,25 @@ class Definition(msgspec.Struct):
     """One event name that the vendor has seen."""
 
     event: str | None = ""
-    volume_30_day: Number | None = 0
+    volume_30_day: Number | None = None
+    volume_camel: Number | None = msgspec.field(default=None, name="volume30Day")
+
+    @property
+    def volume(self) -> Number:
+        """Return the volume; 0 where it is left out."""
+        found = self.volume_camel if self.volume_30_day is None else self.volume_30_day
+        return 0 if found is None else found
 
 
 class DefinitionPage(msgspec.Struct):
     """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
+    definitions_camel: list[Definition] | None = msgspec.field(
+        default=None, name="eventDefinitions"
+    )
     next_page_token: str | int | float | None = ""
+    token_camel: str | int | float | None = msgspec.field(default="", name="nextPageToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +224,7 @@ def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
 def collect_definitions(found: Sequence[Definition], rows: Rows, *, bot: str) -> None:
     """Add the vendor's own event volumes; names that share a label are summed."""
     for index, each in enumerate(found):
-        path = f"event_definitions[{index}].volume_30_day"
-        volume = count(0 if each.volume_30_day is None else each.volume_30_day, path)
+        volume = count(each.volume, f"event_definitions[{index}].volume_30_day")
         rows.window_value(EVENT_VOLUME, (bot, "", each.event or ""), volume)
 
 
