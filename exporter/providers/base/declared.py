@@ -1,9 +1,10 @@
 """Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
 
+import codecs
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -27,7 +28,7 @@ class Cursor:
 
     ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
     takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its rows, counts once.
+    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its lists, counts once.
     See ``read_pages``.
     """
 
@@ -105,12 +106,16 @@ class DeclaredQuery(Generic[A, ItemT]):
             answer = decode(body, self.answer, call.endpoint)
             found = self.items(answer)
             more = found or pages.empty_pages
-            next_ = pages.next(answer) if more else None
-            whole = partial(_lists, body, call.endpoint)
-            return ListPage(found, next_, whole, pages.exact_once)
+            return ListPage(found, pages.next(answer) if more else None, _lists(body))
 
-        request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
-        found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
+        found = read_pages(
+            fetch,
+            self.spec.request,
+            page_rows=pages.page_rows,
+            most_pages=pages.most_pages,
+            drift=drift,
+            exact_once=pages.exact_once,
+        )
         return [item async for page in found for item in page]
 
     async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
@@ -141,30 +146,23 @@ class DeclaredQuery(Generic[A, ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and what makes two pages the same.
+    """A page of a list: its items, the cursor of the next one, and the bytes that make it itself.
 
-    ``whole`` is called only for pages whose items are equal. ``once``: a page that holds what the one before held came again, though its cursor is new.
+    Pages of equal items may be two: what tells their rows apart may not be decoded.
     """
 
     items: Sequence[ItemT]
     next: Any
-    whole: Callable[[], Any]
-    once: bool = False
-
-    def repeats(self, other: "ListPage[ItemT] | None") -> bool:
-        """Say whether the page is the ``other`` one again."""
-        return other is not None and self.items == other.items and self.whole() == other.whole()
+    whole: bytes
 
 
-def _lists(body: bytes, endpoint: str) -> list[Any]:
+def _lists(body: bytes) -> bytes:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
-
-    def lists_in(value: Any) -> list[Any]:
-        if isinstance(value, dict):
-            return [each for member in value.values() for each in lists_in(member)]
-        return [value] if isinstance(value, list) else []
-
-    return lists_in(decode(body, Any, endpoint))
+    text = body.removeprefix(codecs.BOM_UTF8).strip()
+    if text.startswith(b"{"):
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        return b"".join(_lists(bytes(member)) for member in members.values())
+    return text if text.startswith(b"[") else b""
 
 
 class TooManyPages(Truncated):
@@ -178,32 +176,36 @@ async def read_pages(
     page_rows: int,
     most_pages: int,
     drift: Counter[str],
+    exact_once: bool = False,
 ) -> AsyncIterator[Sequence[ItemT]]:
     """Yield the items of every page; raise ``Truncated`` if the pages do not come to an end.
 
     ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
     JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is an
     incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
-    server ignores cursors, and the list has ended; that is drift. Pages that only decode to the
-    same are two pages: what tells their rows apart may not be decoded.
+    server ignores cursors, and the list has ended; that is drift. With ``exact_once``, any page
+    that is an earlier one again, under a new cursor, yields nothing.
     """
     cursor: Any = None
-    previous: ListPage[ItemT] | None = None
+    previous = b""
     seen: set[str] = set()
+    pages: set[bytes] = set()
     for _ in range(most_pages):
         page = await fetch(cursor)
         cursor = page.next
         value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
         if str(value) in seen:
-            if not page.repeats(previous) or len(page.items) >= page_rows:
+            if page.whole != previous or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
-        yield [] if page.once and page.repeats(previous) else page.items
+        digest = hashlib.blake2b(page.whole, digest_size=16).digest()
+        yield [] if exact_once and digest in pages else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
-        previous = page
+        pages.add(digest)
+        previous = page.whole
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 

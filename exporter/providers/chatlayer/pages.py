@@ -146,7 +146,7 @@ class Drain:
                 raise _TokenRefused from error
             raise
         page = decode_page(body, call.endpoint)
-        return ListPage(page.events or (), page.next_page_token, lambda: body)
+        return ListPage(page.events or (), page.next_page_token, body)
 
 
 class _TokenRefused(Exception):

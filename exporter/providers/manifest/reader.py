@@ -145,9 +145,8 @@ class ManifestReader:
             body, found = response.body, mapping.items(self.query.program, (answer,))
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
-            return ListPage(
-                found, self._next(page, found, answer, response, rows), lambda: response.body
-            )
+            next_ = self._next(page, found, answer, response, rows)
+            return ListPage(found, next_, response.body)
 
         full, most = pages.size or 1, pages.max
         read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
