@@ -96,7 +96,6 @@ class QueryCompiler:
         if not query.count and not query.gauge:
             self.problems.add((), "nothing is counted", "give count or gauge")
         self._parts()
-        self._repeated(feeds)
         next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
@@ -454,23 +453,6 @@ class QueryCompiler:
                 if any(not _disjoint(one, other) for one in totals for other in parts):
                     words = f"{total} contains what is added to it here, so it would count twice"
                     self.problems.add(("count", name), words, key=True)
-
-    def _repeated(self, feeds: Iterable[RowFeed]) -> None:
-        """Note loops whose values feed one series, which only one query of a target can."""
-        fixed = [
-            feed.family
-            for feed in feeds
-            if not any(
-                each.read or each.variable.startswith(f"{EACH}.") for each in feed.labels.values()
-            )
-        ]
-        for name, values in self.query.for_each.items():
-            fed = [*values.values()] if isinstance(values, dict) else []
-            looped = [each for each in fed if fed.count(each) > 1 and None in fixed]
-            alike = [each.name for each in fixed if each and len(values) > 1] + looped
-            if alike:
-                words = f"its values would feed one series of {alike[0]}"
-                self.problems.add(("for_each", name), words, f"write labels: each.{name}")
 
     def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
         """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""

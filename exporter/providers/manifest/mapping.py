@@ -1,6 +1,7 @@
 """Decoded answers become rows of counts and gauges: pure, as the query's program says."""
 
 import hashlib
+import sys
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import msgspec
 from exporter.errors import SchemaError
 from exporter.format import stamp
 from exporter.model.numbers import count, level
-from exporter.model.query import QuerySpec
+from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import (
     LARGEST_EXACT,
     SECOND_MS,
@@ -30,6 +31,7 @@ from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
 from exporter.providers.manifest.model import ManifestQuery
 from exporter.providers.manifest.program import (
+    EACH,
     CompiledQuery,
     ReadLabel,
     RowFeed,
@@ -48,6 +50,12 @@ class BoundFeed:
     feed: RowFeed
     family: Family
     labels: tuple[str | ReadLabel, ...]
+
+    @property
+    def constants(self) -> tuple[str, ...] | None:
+        """Return the label values, or None where some are read."""
+        constant = tuple(label for label in self.labels if isinstance(label, str))
+        return constant if len(constant) == len(self.labels) else None
 
     def texts(self, context: RowContext, lacking: "Lacking") -> tuple[str, ...]:
         """Return the label values of a row, after ``provider, target``."""
@@ -140,18 +148,44 @@ class BoundQuery:
     feeds: tuple[BoundFeed, ...]
 
     @property
+    def label_rules(self) -> Mapping[str, LabelRule]:
+        """Return how label values become those that are shown."""
+        return {
+            label: LabelRule(rule.map, None if rule.allow is None else frozenset(rule.allow))
+            for label, rule in self.settings.label_rules.items()
+        }
+
+    @property
+    def fixed(self) -> Mapping[Series, BoundFeed]:
+        """Return the series whose labels no row tells, and what feeds each."""
+        labels = Labels(self.label_rules, sys.maxsize)
+        return {
+            labels.series(bound.family, *bound.constants): bound
+            for bound in self.feeds
+            if bound.constants is not None
+        }
+
+    @property
     def one_a_bucket(self) -> bool:
         """Return whether two rows of one instant can only be one row given twice."""
-        labels = [label for bound in self.feeds for label in bound.labels]
         of_rows = self.program.at_level == len(self.program.levels)
-        return of_rows and all(isinstance(label, str) for label in labels)
+        return of_rows and all(bound.constants is not None for bound in self.feeds)
 
 
-def bind(compiled: CompiledQuery, looped: Family | None, given: Mapping[str, str]) -> BoundQuery:
-    """Return the query for a target; ``given`` are ``variables.NAME`` and ``each.NAME``.
+def bind(
+    compiled: CompiledQuery, families: Mapping[str, Family], variables: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], BoundQuery]]:
+    """Yield the query for a target, once for each value of its loop, with this value by its name."""
+    loop = compiled.settings.for_each
+    looped = [{name: value} for name, values in loop.items() for value in values]
+    for each in looped or [dict[str, str]()]:
+        fed = [by[value] for by in loop.values() if isinstance(by, dict) for value in each.values()]
+        given = {f"variables.{name}": value for name, value in variables.items()}
+        given |= {f"{EACH}.{name}": value for name, value in each.items()}
+        yield each, _bind(compiled, families[fed[0]] if fed else None, given)
 
-    ``looped`` is the family of the value of ``for_each``.
-    """
+
+def _bind(compiled: CompiledQuery, looped: Family | None, given: Mapping[str, str]) -> BoundQuery:
     feeds = list[BoundFeed]()
     for feed in compiled.program.feeds:
         family = feed.family or looped
@@ -172,11 +206,15 @@ def bind(compiled: CompiledQuery, looped: Family | None, given: Mapping[str, str
 
 @dataclass(slots=True)
 class Collector:
-    """Adds answers to ``rows``. ``present`` are the buckets that the answers have."""
+    """Adds answers to ``rows``. ``present`` are the buckets that the answers have.
+
+    ``now_ms`` is when they were asked for.
+    """
 
     query: BoundQuery
     rows: Rows
     step_ms: int
+    now_ms: int
     lacking: Lacking = field(default_factory=Lacking)
     present: set[int] = field(default_factory=set)
     far: int = 0
@@ -232,7 +270,7 @@ class Collector:
         if program.until and not spans:
             self.rows.drift["missing"] += 1
             self.rows.notes.append("no row covers the window, which counts as one without traffic")
-        if not _covers(spans, part):
+        if not _covers(spans, part, whole=part.end_ms <= self.now_ms):
             words = "rows do not cover the window exactly"
             raise SchemaError(f"{self.query.name}: {words}")
 
@@ -302,14 +340,17 @@ class Collector:
         show(family, labels, bucket_ms, value)
 
 
-def _covers(spans: Sequence[tuple[int, int]], part: Window) -> bool:
-    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none."""
+def _covers(spans: Sequence[tuple[int, int]], part: Window, *, whole: bool) -> bool:
+    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none.
+
+    They may end within a part that is not over, unless the ``whole`` of it must be covered.
+    """
     at_ms = part.start_ms
     for start_ms, end_ms in sorted(spans):
         if start_ms != at_ms or end_ms <= start_ms:
             return False
         at_ms = end_ms
-    return not spans or at_ms == part.end_ms
+    return not spans or at_ms == part.end_ms or (at_ms < part.end_ms and not whole)
 
 
 def _is_far(at_ms: int, part: Window, step_ms: int) -> bool:

@@ -5,13 +5,12 @@ from typing import Any
 
 from exporter.errors import Unauthorized
 from exporter.model.families import NORMALISED
-from exporter.model.query import Budget, Cost, LabelRule
+from exporter.model.query import Budget, Cost
 from exporter.model.samples import HOUR_MS
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, spec_for
 from exporter.providers.manifest import mapping
 from exporter.providers.manifest.mapping import BoundQuery
 from exporter.providers.manifest.options import ManifestOptions
-from exporter.providers.manifest.program import CompiledQuery
 from exporter.providers.manifest.reader import ManifestReader
 from exporter.providers.manifest.requests import ManifestAccount, RequestBuilder
 
@@ -29,32 +28,22 @@ MORE = "more calls where an answer has several pages"
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
     account = ManifestAccount(options)
+    known = NORMALISED | {family.name: family for family in options.manifest.families}
     for name in options.queries or options.manifest.queries:
-        compiled = options.manifest.queries[name]
-        loop = compiled.settings.for_each
-        if not loop:
-            yield _query(options, settings, account, compiled, {})
-        for variable, values in loop.items():
-            for value in values:
-                yield _query(options, settings, account, compiled, {variable: value})
+        for each, query in mapping.bind(options.manifest.queries[name], known, options.texts()):
+            yield _query(options, settings, account, query, each)
 
 
 def _query(
     options: ManifestOptions,
     settings: LabelSettings,
     account: ManifestAccount,
-    compiled: CompiledQuery,
+    query: BoundQuery,
     each: Mapping[str, str],
 ) -> Query:
-    known = NORMALISED | {family.name: family for family in options.manifest.families}
-    fed = [by for by in compiled.settings.for_each.values() if isinstance(by, dict)]
-    looped = next((known[by[value]] for by in fed for value in each.values()), None)
-    given = {f"variables.{name}": value for name, value in options.texts().items()}
-    given |= {f"each.{name}": value for name, value in each.items()}
-    query = mapping.bind(compiled, looped, given)
-    requests = RequestBuilder(compiled.settings, options.texts(), each)
-    name = "/".join((compiled.name, *each.values()))
-    meaning = compiled.settings.model_dump(include=MEANING) | {"each": each}
+    requests = RequestBuilder(query.settings, options.texts(), each)
+    name = "/".join((query.name, *each.values()))
+    meaning = query.settings.model_dump(include=MEANING) | {"each": each}
     meaning |= {"per_unit": {each.family.name: each.family.per_unit for each in query.feeds}}
     spec = spec_for(
         options,
@@ -63,10 +52,7 @@ def _query(
         requests.endpoint,
         [_feed(bound) for bound in query.feeds],
         meaning={"query": meaning, "variables": options.texts()},
-        label_rules={
-            label: LabelRule(rule.map, None if rule.allow is None else frozenset(rule.allow))
-            for label, rule in compiled.settings.label_rules.items()
-        },
+        label_rules=query.label_rules,
         **_traits(options, query),
     )
     return ManifestReader(spec, query, requests, account)
@@ -102,9 +88,8 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
 
 def _feed(bound: mapping.BoundFeed) -> Feed:
     """Return a family and its field; a series whose labels are all known shows 0 from the start."""
-    constant = tuple(label for label in bound.labels if isinstance(label, str))
-    additive = bound.feed.of == "additive" and len(constant) == len(bound.labels)
-    return Feed(bound.family, bound.feed.field, constant if additive else None)
+    additive = bound.feed.of == "additive"
+    return Feed(bound.family, bound.feed.field, bound.constants if additive else None)
 
 
 def _keys(options: ManifestOptions) -> Mapping[str, str]:

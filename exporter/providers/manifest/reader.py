@@ -48,7 +48,7 @@ class ManifestReader:
         windows = list(spans(request.window, step_ms, self.spec.span_ms))
         for window in windows:
             rows = Rows(window, self.spec, request.memo)
-            collector = Collector(self.query, rows, step_ms)
+            collector = Collector(self.query, rows, step_ms, request.now_ms)
             for part, answers in await self._complete(client, request, window, rows):
                 collector.add(answers, part)
             collector.finish()

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from exporter.model.query import PollRequest
-from exporter.model.samples import HOUR_MS, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Window
+from exporter.providers.base.times import iso
 from exporter.providers.manifest import loader
 from exporter.simulator import MANIFEST_SIMULATORS
 from exporter.simulator.traffic import Traffic
@@ -65,3 +66,24 @@ def test_intercom_begins_with_conversations_that_have_no_agent() -> None:
 
     assert [value for _, _, value in reading.counts] == [1]
     assert reading.unfit == ""
+
+
+def test_botpress_is_read_on_a_day_that_is_not_over() -> None:
+    day_ms = START_MS - START_MS % DAY_MS
+    record = {"startDateTimeUtc": iso(day_ms), "endDateTimeUtc": iso(START_MS - 1)}
+    numbers = {"userMessages": 9, "botMessages": 8, "newUsers": 2, "sessions": 3}
+    llm = {"calls": 4, "inputTokens": 5, "outputTokens": 6, "cost": {"sum": 0.25}}
+    found = vendor.build_target(
+        provider="manifest",
+        manifest="botpress",
+        secrets={"key": "k"},
+        variables={"bot": "b", "workspace": "w"},
+    )
+    request = PollRequest(Window(day_ms, day_ms + DAY_MS), START_MS)
+    answer = vendor.played(lambda _: {"records": [record | numbers | {"llm": llm}]})
+
+    (reading,) = vendor.read(found, found.queries[0], answer, request)
+
+    counts = {series[0]: number for series, _, number in reading.counts}
+    assert counts["chatbot_messages_received_total"] == 9
+    assert {at_ms for _, at_ms, _ in reading.counts} == {day_ms}

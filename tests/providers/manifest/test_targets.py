@@ -375,13 +375,18 @@ def test_rows_of_a_range_cover_its_day_exactly() -> None:
     ]
     window = Window(start, start + DAY_MS)
 
-    (found,) = readings(loaded(query), Api({"data": whole}), window)
+    (found,) = readings(loaded(query), Api({"data": whole}), window, window.end_ms)
 
     assert [row_[1:] for row_ in found.counts] == [(start, 3)]
     assert found.drift == {}
-    for wrong in (whole[:1], [*whole, whole[0]]):
+    for wrong in (whole[:1], whole[1:], [*whole, whole[0]]):
         with pytest.raises(SchemaError, match="do not cover the window"):
-            readings(loaded(query), Api({"data": wrong}), window)
+            readings(loaded(query), Api({"data": wrong}), window, window.end_ms)
+    for wrong in (whole[:1], [*whole, whole[0]]):  # nor a day that is not over
+        with pytest.raises(SchemaError, match="do not cover the window"):
+            readings(loaded(query), Api({"data": wrong}), window, half)
+    (open_,) = readings(loaded(query), Api({"data": whole[1:]}), window, half)
+    assert [row_[1:] for row_ in open_.counts] == [(start, 1)]
     (none,) = readings(loaded(query), Api({"data": []}), window)
     assert (none.counts, none.drift) == ([], {"missing": 1})
     assert none.notes == ["no row covers the window, which counts as one without traffic"]

@@ -690,6 +690,47 @@ def test_a_loop_has_values_and_feeds_its_families(loop: Any, problem: str) -> No
     assert bool(found) == bool(problem)
 
 
+USERS = {"chatbot_known_users": {"value": "row.users", "class": "level"}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "place"),
+    [
+        ({}, {}, f"count.{SENT}"),
+        ({"labels": {"channel": "web"}}, {"labels": {"channel": "web"}}, f"count.{SENT}"),
+        ({"labels": {"channel": "variables.v"}}, {"labels": {"channel": "variables.v"}}, "count"),
+        ({"gauge": USERS, "count": {}}, {"gauge": USERS, "count": {}}, "gauge.chatbot_known_users"),
+        (
+            {"labels": {"channel": "www"}, "label_rules": {"channel": {"map": {"www": "web"}}}},
+            {"labels": {"channel": "web"}},
+            "count",
+        ),
+        (
+            {"for_each": {"metric": {"a": SENT, "b": TOKENS}}, "count": {"each": {}}},
+            {},
+            f"count.{SENT}",
+        ),
+        ({}, {"for_each": {"metric": {"a": TOKENS, "b": SENT}}, "count": {"each": {}}}, "count"),
+        ({"labels": {"channel": "web"}}, {"labels": {"channel": "chat"}}, ""),
+        ({"labels": {"channel": "row.channel"}}, {}, ""),
+    ],
+)
+def test_two_queries_never_feed_one_series(
+    first: dict[str, Any], second: dict[str, Any], place: str
+) -> None:
+    request = {**QUERY["request"], "path": "/{each.metric}"}
+    made = [
+        {**QUERY, **({"request": request} if "for_each" in given else {}), **given}
+        for given in (first, second)
+    ]
+
+    found = problems(variables={"v": {}}, queries=dict(zip(("one", "two"), made, strict=True)))
+
+    assert ("the query one also feeds one series of" in found) == bool(place)
+    assert (f": queries.two.{place}" in found) == bool(place)
+    assert len(found.splitlines()) == bool(place)
+
+
 @pytest.mark.parametrize("label", ["each.metric", "row.channel"])
 def test_values_of_a_loop_that_a_label_tells_apart_feed_a_family_each(label: str) -> None:
     looped: dict[str, Any] = {"for_each": {"metric": ["a", "b"]}, "labels": {"channel": label}}
