@@ -18,9 +18,9 @@ from exporter.config import loads
 from exporter.exposition.catalogue import capped, entries
 from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.providers.base.plugin import LabelSettings
-from exporter.providers.chatlayer.options import Collector
+from exporter.providers.chatlayer.provider import Collector
 from exporter.providers.manifest import loader
-from exporter.providers.voiceflow.options import QueryName
+from exporter.providers.voiceflow.provider import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}

@@ -55,8 +55,8 @@ class DeclaredQuery(Generic[A, ItemT]):
     """A query as data and one pure function, ``collect``.
 
     ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
-    body of a POST. ``answer`` is the type that an answer is decoded as, ``items`` returns its
-    items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
+    body of a POST. ``answer`` is the type that an answer is decoded as, once ``respell`` has
+    written its names as the type has them; ``items`` returns its items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
     the newest whole hours of that length instead, and its gauges are lists of that window.
     """
 
@@ -67,6 +67,7 @@ class DeclaredQuery(Generic[A, ItemT]):
     collect: Callable[[Sequence[ItemT], Rows], None]
     pages: Cursor | Halving | None = None
     trailing_ms: int | None = None
+    respell: Callable[[bytes], bytes] = bytes
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading per span of the window, grown to whole buckets, oldest first."""
@@ -93,7 +94,8 @@ class DeclaredQuery(Generic[A, ItemT]):
             case Halving():
                 return await self._halved(client, window, self.pages)
             case None:
-                return self.items(await self._fetch(client, self.parameters(window)))
+                answer, _ = await self._fetch(client, self.parameters(window))
+                return self.items(answer)
 
     async def _paged(
         self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
@@ -101,9 +103,8 @@ class DeclaredQuery(Generic[A, ItemT]):
         first = self.parameters(window)
 
         async def fetch(cursor: Any) -> ListPage[ItemT]:
-            call = self._call(first if cursor is None else with_member(first, pages.send, cursor))
-            body = await client.send(call)
-            answer = decode(body, self.answer, call.endpoint)
+            asked = first if cursor is None else with_member(first, pages.send, cursor)
+            answer, body = await self._fetch(client, asked)
             found = self.items(answer)
             more = found or pages.empty_pages
             return ListPage(found, pages.next(answer) if more else None, _lists(body))
@@ -123,7 +124,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         start_ms, span_ms = window.start_ms, window.length_ms
         while start_ms < window.end_ms:
             part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-            answer = await self._fetch(client, self.parameters(part))
+            answer, _ = await self._fetch(client, self.parameters(part))
             if pages.complete(answer):
                 found += self.items(answer)
                 start_ms = part.end_ms
@@ -134,14 +135,13 @@ class DeclaredQuery(Generic[A, ItemT]):
                 raise Truncated(f"{request}: one hour has more rows than an answer holds")
         return found
 
-    async def _fetch(self, client: ApiClient, parameters: Parameters) -> A:
-        return await client.fetch(self._call(parameters), self.answer)
-
-    def _call(self, parameters: Parameters) -> ApiCall:
+    async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
+        """Return an answer, and its body."""
         method, _, path = self.spec.request.partition(" ")
-        if method == "GET":
-            return ApiCall(method, path, params=parameters)
-        return ApiCall(method, path, json=parameters)
+        sent: Any = {"params" if method == "GET" else "json": parameters}
+        call = ApiCall(method, path, **sent)
+        body = self.respell(await client.send(call))
+        return decode(body, self.answer, call.endpoint), body
 
 
 @dataclass(frozen=True, slots=True)

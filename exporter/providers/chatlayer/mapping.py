@@ -18,15 +18,17 @@ from exporter.http_client.client import decode
 from exporter.model import families
 from exporter.model.query import LabelRule
 from exporter.model.samples import SECOND_MS, Event, Series, Window, floor_to
-from exporter.providers.base.labels import Labels
 from exporter.providers.base.options import COUNTERS, MappedFamily
+from exporter.providers.base.rows import Labels
 from exporter.providers.base.times import parse_instant
 
 Owner: TypeAlias = tuple[str, str]
 """Bot and version."""
 
 _CAMEL_CASE = re.compile(
-    rb'"(nextPageToken|(bot|user|channel|conversation)Id|channelType)"(?=\s*:)', re.ASCII
+    rb'"(nextPageToken|(bot|user|channel|conversation)Id|channelType'
+    rb'|eventDefinitions|volume30Day|seriesLabels|xValues)"(?=\s*:)',
+    re.ASCII,
 )
 
 
@@ -58,14 +60,14 @@ class EventPage(msgspec.Struct):
 def decode_page(body: bytes, endpoint: str) -> EventPage:
     """Return a page, whose names may be in camel case; raise ``SchemaError`` for anything else."""
     page = decode(body, EventPage, endpoint)
-    snake_case = page.next_page_token or any(each.bot_id for each in page.events or ())
-    if snake_case or not _CAMEL_CASE.search(body):
+    if page.next_page_token or any(each.bot_id for each in page.events or ()):
         return page
-    return decode(_CAMEL_CASE.sub(_to_snake_case, body), EventPage, endpoint)
+    return decode(snake_case(body), EventPage, endpoint)
 
 
-def _to_snake_case(name: re.Match[bytes]) -> bytes:
-    return re.sub(rb"(?=[A-Z])", b"_", name[0]).lower()
+def snake_case(body: bytes) -> bytes:
+    """Return an answer whose names are in snake case, as they are documented."""
+    return _CAMEL_CASE.sub(lambda name: re.sub(rb"(?=[A-Z]|30)", b"_", name[0]).lower(), body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Which calls a Chatlayer target makes: event lists and aggregates of bots, versions and a team.
+"""A Chatlayer target, and which calls it makes: event lists and aggregates of bots, versions and a team.
 
 Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
 """
@@ -7,16 +7,27 @@ import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.model import Named, Secret, Strict, TargetOptions
+from exporter.config.values import invalid
 from exporter.errors import Unauthorized
 from exporter.logs import hide
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery
-from exporter.providers.base.options import COUNTERS
+from exporter.providers.base.options import COUNTERS, EventTarget, NotRepeated, as_named
 from exporter.providers.base.plugin import (
     CustomQuery,
     Feed,
@@ -28,17 +39,146 @@ from exporter.providers.base.plugin import (
 )
 from exporter.providers.base.rows import Rows
 from exporter.providers.chatlayer import series
-from exporter.providers.chatlayer.families import (
-    CAMPAIGN_CONVERSATIONS,
-    EVENT_VOLUME,
-    MESSAGES,
-    USERS,
+from exporter.providers.chatlayer.mapping import EventRules, snake_case
+from exporter.providers.chatlayer.stream import (
+    PAGE_SIZE,
+    EventList,
+    StreamOptions,
+    StreamSource,
+    bounds,
 )
-from exporter.providers.chatlayer.mapping import EventRules
-from exporter.providers.chatlayer.options import BotOptions, ChatlayerOptions
-from exporter.providers.chatlayer.pages import PAGE_SIZE, EventList, bounds
-from exporter.providers.chatlayer.series import DefinitionPage, SeriesResponse
-from exporter.providers.chatlayer.stream import StreamSource
+
+REGIONS: Mapping[str, str] = {
+    "eu": "https://analytics.api.chatlayer.ai",
+    "us": "https://analytics.api.prod.us-east4.gcp.chatlayer.ai",
+    "apac": "https://analytics.api.prod.asia-south1.gcp.chatlayer.ai",
+    "sa": "https://analytics.api.prod.sa-east1.gcp.chatlayer.ai",
+}
+"""Where each region's data are; a token of one is not known in another."""
+
+Collector: TypeAlias = Literal[
+    "events",
+    "conversations",
+    "messages",
+    "users",
+    "knowledge_base",
+    "definitions",
+    "team_events",
+    "team_conversations",
+]
+FED: Mapping[str, str] = {
+    "chatbot_events_total": "events",
+    "chatbot_messages_received_total": "messages",
+    "chatbot_conversations_started_total": "conversations",
+    "chatbot_knowledge_base_hits_total": "knowledge_base",
+}
+"""The collector that feeds a family which ``event_map`` may otherwise name."""
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_upper)]
+
+
+class BotOptions(Named):
+    """One bot; DRAFT and LIVE are separate data sets."""
+
+    versions: NotRepeated[Version] = Field(
+        default=("LIVE",), strict=False, description="each is read by itself"
+    )
+
+
+class EventOptions(BaseModel):
+    """Which event names have a series of their own, and what else they count as.
+
+    ``allow`` None admits every name up to the family's cap. ``active`` are the names that make a
+    user or conversation active (None: all of them).
+    """
+
+    model_config = Strict
+
+    allow: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description='names with a series of their own; the others are `event="other"`. Every name '
+        "unless given",
+    )
+    event_map: Mapping[str, EventTarget] = Field(
+        default_factory=dict,
+        description="`{event name: family}` or `{event name: {family: NAME, labels: {…}}}`",
+    )
+    active: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="names that make a user or conversation active; every name unless given",
+    )
+
+
+class ChatlayerOptions(TargetOptions):
+    """One access token, which belongs to one team of one region."""
+
+    region: Literal["eu", "us", "apac", "sa"] = Field(
+        default="eu", description="where the team's data are"
+    )
+    base_url: str = Field(
+        default=REGIONS["eu"],
+        title="address",
+        description="where calls go: to the region's own address, unless given",
+    )
+    token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
+    bots: NotRepeated[
+        Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")]
+    ] = Field(strict=False, description="the bots to read")
+    team_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="needed by the collectors `team_events` and `team_conversations`",
+    )
+    collectors: NotRepeated[Collector] = Field(
+        default=("events", "conversations", "messages", "users"),
+        strict=False,
+        description="what to read; each costs its own calls",
+    )
+    events: EventOptions = Field(
+        default=EventOptions(),
+        description="which event names have a series of their own, and what else they count as",
+    )
+    stream: StreamOptions = Field(default=StreamOptions(), description="how event lists are read")
+    received_kinds: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="the message kinds that add up to messages received; all but a total unless "
+        "given",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_address(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "base_url" not in data:
+            address = REGIONS.get(str(data.get("region", "eu")), REGIONS["eu"])
+            return {**data, "base_url": address}
+        return data
+
+    @field_validator("collectors")
+    @classmethod
+    def _check_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if any(name.startswith("team_") for name in value) and not info.data.get("team_id"):
+            raise invalid("team", "team collectors need team_id", "add the team's id")
+        return value
+
+    @field_validator("events")
+    @classmethod
+    def _check_fed_once(cls, value: EventOptions, info: ValidationInfo) -> EventOptions:
+        active = {*info.data.get("collectors", ()), "events"}
+        for mapped in value.event_map.values():
+            if FED.get(mapped.family) in active:
+                hint = "map the event to another family, or leave the collector out"
+                fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
+                raise invalid("twice", fed, hint)
+        return value
+
 
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
@@ -69,13 +209,13 @@ AGGREGATES: Mapping[str, Aggregate] = {
     "messages": Aggregate(
         series.collect_messages,
         (
-            Feed(MESSAGES, SERIES_FIELD),
+            Feed(series.MESSAGES, SERIES_FIELD),
             Feed(families.MESSAGES_RECEIVED, f"{SERIES_FIELD}, kinds of received messages summed"),
         ),
     ),
     "users": Aggregate(
         series.collect_users,
-        (Feed(USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
+        (Feed(series.USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
     ),
     "knowledge_base": Aggregate(
         series.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
@@ -85,7 +225,7 @@ AGGREGATES: Mapping[str, Aggregate] = {
 
 CAMPAIGNS = Aggregate(
     series.collect_campaigns,
-    (Feed(CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
+    (Feed(series.CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
     {"group_by": "bot_id,campaign_id,campaign_source"},
 )
 
@@ -162,14 +302,15 @@ def _series_query(
         # A bucket must be smaller than the range, so a request covers at least two.
         return Window(min(window.start_ms, window.end_ms - 2 * step_ms), window.end_ms)
 
-    def collect_all(answers: Sequence[SeriesResponse], rows: Rows) -> None:
+    def collect_all(answers: Sequence[series.SeriesResponse], rows: Rows) -> None:
         (answer,) = answers
         window = rows.window
         collect(series.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
 
     return DeclaredQuery(
         replace(spec, span_ms=SPAN_MS, slice_ms=DAY_MS if step_ms < DAY_MS else None),
-        answer=SeriesResponse,
+        answer=series.SeriesResponse,
+        respell=snake_case,
         parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
         items=lambda answer: [answer],
         collect=collect_all,
@@ -182,19 +323,20 @@ def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOpt
         settings,
         f"definitions/{bot.shown}",
         f"GET {_path(bot)}/events/definitions",
-        (Feed(EVENT_VOLUME, "event_definitions[].volume_30_day"),),
+        (Feed(series.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
         meaning={"params": {}},
         cost=Cost(page_rows=PAGE_SIZE),
         interval_ms=options.slow_interval,
     )
     return DeclaredQuery(
         spec,
-        answer=DefinitionPage,
+        answer=series.DefinitionPage,
+        respell=snake_case,
         parameters=lambda _: {"page_size": str(PAGE_SIZE)},
-        items=lambda page: page.event_definitions or page.definitions_camel or [],
+        items=lambda page: page.event_definitions or [],
         collect=partial(series.collect_definitions, bot=bot.id),
         pages=Cursor(
-            next=lambda page: page.next_page_token or page.token_camel,
+            next=lambda page: page.next_page_token,
             send=["page_token"],
             page_rows=PAGE_SIZE,
             most_pages=MAX_DEFINITION_PAGES,
@@ -283,7 +425,7 @@ def _path(bot: BotOptions) -> str:
 PROVIDER = Provider(
     name="chatlayer",
     options=ChatlayerOptions,
-    families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
+    families=(series.MESSAGES, series.USERS, series.CAMPAIGN_CONVERSATIONS, series.EVENT_VOLUME),
     feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=sign,
     queries=queries,

@@ -16,16 +16,44 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
+from exporter.model.families import counter, gauge
 from exporter.model.numbers import Number, count
-from exporter.model.samples import Family, Window, floor_to
+from exporter.model.samples import Family, MetricType, Window, floor_to
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant
-from exporter.providers.chatlayer.families import (
-    CAMPAIGN_CONVERSATIONS,
-    EVENT_VOLUME,
-    MESSAGES,
-    USERS,
+
+MESSAGES = counter(
+    "chatbot_chatlayer_messages_total",
+    100,
+    "Chatlayer messages series by kind, as the API names it.",
+    "channel",
+    "kind",
+    meaning="Kinds are undocumented (understood, not understood, click …)",
 )
+USERS = gauge(
+    "chatbot_chatlayer_users",
+    60,
+    "Chatlayer users series by kind for the last settled period, as the API names it.",
+    "kind",
+    "window",
+    meaning="Kinds are undocumented (total, new, returning …); never add",
+)
+CAMPAIGN_CONVERSATIONS = Family(
+    "chatbot_chatlayer_campaign_conversations_total",
+    MetricType.COUNTER,
+    "Chatlayer conversations by campaign.",
+    ("provider", "target", "project", "campaign", "campaign_source"),
+    100,
+    meaning="The only place where campaigns appear in the API's output; counted by day",
+)
+EVENT_VOLUME = gauge(
+    "chatbot_chatlayer_event_volume_30d",
+    300,
+    "Chatlayer event volume over the last 30 days, as its definitions list reports it.",
+    "event",
+    meaning="Cross-check against chatbot_events_total",
+)
+
 
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
 _NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
@@ -47,9 +75,7 @@ class SeriesData(msgspec.Struct):
 
     series: list[SeriesValues] | None = None
     series_labels: list[str] | None = None
-    series_labels_camel: list[str] | None = msgspec.field(default=None, name="seriesLabels")
     x_values: list[str | int | float] | None = None
-    x_values_camel: list[str | int | float] | None = msgspec.field(default=None, name="xValues")
 
 
 class SeriesResponse(msgspec.Struct):
@@ -62,25 +88,14 @@ class Definition(msgspec.Struct):
     """One event name that the vendor has seen."""
 
     event: str | None = ""
-    volume_30_day: Number | None = None
-    volume_camel: Number | None = msgspec.field(default=None, name="volume30Day")
-
-    @property
-    def volume(self) -> Number:
-        """Return the volume; 0 where it is left out."""
-        found = self.volume_camel if self.volume_30_day is None else self.volume_30_day
-        return 0 if found is None else found
+    volume_30_day: Number | None = 0
 
 
 class DefinitionPage(msgspec.Struct):
     """One page of definitions."""
 
     event_definitions: list[Definition] | None = None
-    definitions_camel: list[Definition] | None = msgspec.field(
-        default=None, name="eventDefinitions"
-    )
     next_page_token: str | int | float | None = ""
-    token_camel: str | int | float | None = msgspec.field(default="", name="nextPageToken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +122,8 @@ def read_series(
     """Return the series of an answer to ``asked``, as far as they lie in ``window``."""
     if data is None:
         return []
-    names = data.series_labels or data.series_labels_camel or []
-    starts = _starts(data.x_values or data.x_values_camel or [], asked, step_ms, drift)
+    names = data.series_labels or []
+    starts = _starts(data.x_values or [], asked, step_ms, drift)
     return [
         _read(one, names[index] if index < len(names) else str(index), index, starts, window)
         for index, one in enumerate(data.series or [])
@@ -224,7 +239,8 @@ def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
 def collect_definitions(found: Sequence[Definition], rows: Rows, *, bot: str) -> None:
     """Add the vendor's own event volumes; names that share a label are summed."""
     for index, each in enumerate(found):
-        volume = count(each.volume, f"event_definitions[{index}].volume_30_day")
+        path = f"event_definitions[{index}].volume_30_day"
+        volume = count(0 if each.volume_30_day is None else each.volume_30_day, path)
         rows.window_value(EVENT_VOLUME, (bot, "", each.event or ""), volume)
 
 

@@ -13,12 +13,30 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
+from exporter.model.families import counter
 from exporter.model.numbers import Number, count, optional_count
 from exporter.model.samples import Family, Window
 from exporter.providers.base.options import COUNTERS, MappedFamily
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
-from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
+
+ESCALATIONS = counter(
+    "chatbot_inkeep_escalations_total",
+    100,
+    "Inkeep escalations by kind.",
+    "channel",
+    "kind",
+    aggregated=("kind",),
+    meaning="kind = properties.escalationType; a thumbs-down alone is one, of kind downvote",
+)
+CONVERSATION_USER_MESSAGES = counter(
+    "chatbot_inkeep_conversation_user_messages_total",
+    60,
+    "User messages of Inkeep conversations, attributed to the start of the conversation.",
+    "channel",
+    meaning="Grows after its bucket has closed; for traffic without widget events",
+)
+
 
 T = TypeVar("T")
 DOWNVOTE = "downvote"

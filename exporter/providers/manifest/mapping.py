@@ -26,8 +26,7 @@ from exporter.model.samples import (
     Window,
     floor_to,
 )
-from exporter.providers.base.labels import Labels
-from exporter.providers.base.rows import Rows
+from exporter.providers.base.rows import Labels, Rows
 from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
 from exporter.providers.manifest.model import ManifestQuery
 from exporter.providers.manifest.program import (

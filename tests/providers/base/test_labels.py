@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import LabelRule
-from exporter.providers.base.labels import Labels, shorten
+from exporter.providers.base.rows import Labels, shorten
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.providers.flowxo.texts import cut, normalize, presentable
+from exporter.providers.flowxo.mapping import cut, normalize, presentable
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,13 @@ from exporter.errors import SchemaError
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode
-from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
+from exporter.providers.xenioo.mapping import (
+    STATISTICS,
+    RowFormat,
+    day_to_reading,
+    hours_to_reading,
+)
 from exporter.providers.xenioo.provider import PROVIDER
-from exporter.providers.xenioo.statistics import STATISTICS
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2

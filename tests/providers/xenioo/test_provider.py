@@ -15,8 +15,7 @@ from exporter.errors import ProviderError, Refused, SchemaError, Throttled, Unau
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.providers.base.plugin import Target
-from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
+from exporter.providers.xenioo.provider import XeniooOptions, account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
 from tests.providers.vendor import build_target, options_of, read
@@ -323,7 +322,7 @@ def test_a_label_format_needs_an_hour() -> None:
 
 
 def test_units_are_those_of_their_statistic() -> None:
-    assert options(units={"takeover_rate": "percent"}).units.known == {"takeover_rate": "percent"}
+    assert options(units={"takeover_rate": "percent"}).units.takeover_rate == "percent"
     with pytest.raises(ValueError, match="percent"):
         options(units={"takeover_rate": "minutes"})
 
