@@ -58,7 +58,7 @@ def by_manifest(body: bytes, query: ManifestReader) -> Reading:
     """Return the reading of the same page as a manifest makes it."""
     answer = decode(body, query.query.program.answer, "POST /v2/query/usage")
     rows = Rows(WINDOW, query.spec, {})
-    collector = Collector(query.query, rows, HOUR_MS, WINDOW.end_ms)
+    collector = Collector(query.query, query.spec, rows, WINDOW.end_ms)
     collector.add([answer], WINDOW)
     collector.finish()
     return rows.reading()

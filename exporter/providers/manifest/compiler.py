@@ -1,6 +1,6 @@
 """One query of a manifest, checked and compiled: which fields are read, and what they count."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -175,18 +175,21 @@ class QueryCompiler:
 
     def _feeds(self, kind: str, rules: Mapping[str, Any], make: Callable[..., Any]) -> list[Any]:
         return [
-            make(name, (kind, name, *((index,) if isinstance(given, list) else ())), rule)
+            feed
             for name, given in rules.items()
             for index, rule in enumerate(_listed(given))
+            for feed in make(
+                name, (kind, name, *((index,) if isinstance(given, list) else ())), rule
+            )
         ]
 
-    def _count(self, name: str, base: Steps, rule: CountRule) -> RowFeed:
+    def _count(self, name: str, base: Steps, rule: CountRule) -> Iterator[RowFeed]:
         place: Steps = (*base, "value")
         if rule.of != "additive":
             hint = "" if rule.of in _REFUSED else "expected additive"
             self.problems.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
         families = self._families(name, base, MetricType.COUNTER)
-        money = next((each for each in families if each.per_unit > 1), None)
+        money = next((each for each in families.values() if each.per_unit > 1), None)
         constant = rule.value if isinstance(rule.value, int) else 1
         text = rule.value if isinstance(rule.value, str) else ""
         if money and not text:
@@ -203,7 +206,7 @@ class QueryCompiler:
         more = {"constant": constant, "only": only, "missing": rule.missing}
         return self._feed(base, rule, families, text, exact=money is not None, **more)
 
-    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> RowFeed:
+    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> Iterator[RowFeed]:
         families = self._families(name, base, MetricType.GAUGE)
         terms = self._terms([rule.value])
         if len(terms) > 1 or any(each.many for each in terms):
@@ -217,7 +220,7 @@ class QueryCompiler:
             self.problems.add((*base, "window"), "not the window that is read", hint)
         if "window" in rule.labels:
             self.problems.add((*base, "labels", "window"), "this label is given by window")
-        if rule.window and any("window" not in each.labels for each in families):
+        if rule.window and any("window" not in each.labels for each in families.values()):
             self.problems.add((*base, "window"), f"{name} has no label window")
         window = rule.window or bucket
         return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
@@ -238,12 +241,12 @@ class QueryCompiler:
         self,
         base: Steps,
         rule: CountRule | GaugeRule,
-        families: Sequence[Family],
+        families: Mapping[str, Family],
         text: str,
         *,
         exact: bool,
         **more: Any,
-    ) -> RowFeed:
+    ) -> Iterator[RowFeed]:
         if rule.value == "":
             self.problems.add((*base, "value"), "a path is missing")
         expression = self._parse((*base, "value"), text) if text else None
@@ -251,30 +254,31 @@ class QueryCompiler:
         exact = exact or scale is not None
         if expression:
             self._declare((*base, "value"), expression, Decimal if exact else Scalar)
-        return RowFeed(
-            family=None if len(families) != 1 else families[0],
-            field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
-            values=tuple(
-                (each.text, self._reader(each)) for each in (expression.terms if expression else ())
-            ),
-            labels=self._labels(base, rule.labels, families),
-            scale=scale or Decimal(1),
-            exact=exact,
-            **more,
-        )
+        terms = expression.terms if expression else ()
+        values = tuple((each.text, self._reader(each)) for each in terms)
+        labels = self._labels(base, rule.labels, families.values())
+        for value, family in families.items():
+            yield RowFeed(
+                family=family,
+                field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
+                values=values,
+                labels=labels,
+                scale=scale or Decimal(1),
+                exact=exact,
+                looped=value,
+                **more,
+            )
 
-    def _fed(self, name: str) -> list[str]:
-        """Return the names of the families that an entry feeds; ``each`` are those of the loop."""
+    def _fed(self, name: str) -> Mapping[str, str]:
+        """Return the names of the families that an entry feeds, for ``each`` by the loop's values."""
         loops = [each for each in self.query.for_each.values() if isinstance(each, dict)]
-        return (
-            [fed for loop in loops for fed in loop.values()] if name == EACH and loops else [name]
-        )
+        return loops[0] if name == EACH and loops else {"": name}
 
-    def _families(self, name: str, base: Steps, kind: MetricType) -> list[Family]:
+    def _families(self, name: str, base: Steps, kind: MetricType) -> Mapping[str, Family]:
         """Return the families that an entry feeds; note those that it cannot."""
         names = self._fed(name)
-        steps: Steps = base if names == [name] else ("for_each", *self.query.for_each)
-        for each in names:
+        steps: Steps = ("for_each", *self.query.for_each) if "" not in names else base
+        for each in names.values():
             family = self.families.get(each)
             if family is None:
                 hint = suggestion(each, self.families) or "declare an own one under families"
@@ -282,10 +286,10 @@ class QueryCompiler:
                 self.problems.add(steps, words, hint, key=True)
             elif family.kind is not kind:
                 self.problems.add(steps, f"{each} is a {family.kind}", key=True)
-        return [self.families[each] for each in names if each in self.families]
+        return {at: self.families[each] for at, each in names.items() if each in self.families}
 
     def _labels(
-        self, base: Steps, own: Mapping[str, Any], found: Sequence[Family]
+        self, base: Steps, own: Mapping[str, Any], found: Iterable[Family]
     ) -> dict[str, ReadLabel]:
         """Return how the labels of a feed are read; labels of the query are for all families."""
         known = {label for family in found for label in family.labels[2:]}
@@ -470,7 +474,7 @@ class QueryCompiler:
         shown = {
             label
             for name in (*self.query.count, *self.query.gauge)
-            for fed in self._fed(name)
+            for fed in self._fed(name).values()
             if fed in self.families
             for label in self.families[fed].labels[2:]
         }

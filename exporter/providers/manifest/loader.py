@@ -19,7 +19,6 @@ from exporter.model.samples import BASE, Family, MetricType, Series
 from exporter.providers.manifest.checks import Problems, check_account, sent_bounds
 from exporter.providers.manifest.compiler import QueryCompiler
 from exporter.providers.manifest.instants import changes_clock
-from exporter.providers.manifest.mapping import bind
 from exporter.providers.manifest.model import Manifest, ManifestQuery, OwnFamily
 from exporter.providers.manifest.program import EACH, CompiledQuery
 
@@ -166,29 +165,26 @@ def _compile(
         compiled = QueryCompiler(name, query, manifest, families, within)()
         if len(problems.found) == before:
             queries[name] = compiled
-    _check_fed_once(problems, manifest, queries.values(), families)
+    _check_fed_once(problems, manifest, queries.values())
     return queries
 
 
 def _check_fed_once(
-    problems: Problems,
-    manifest: Manifest,
-    queries: Iterable[CompiledQuery],
-    families: Mapping[str, Family],
+    problems: Problems, manifest: Manifest, queries: Iterable[CompiledQuery]
 ) -> None:
     """Note series that two queries, or two values of a loop, would feed; each query counts alone."""
     variables = {name: f"{{variables.{name}}}" for name in manifest.variables}
     fed_by = dict[Series, tuple[str, Mapping[str, str]]]()
     for compiled in queries:
-        for each, query in bind(compiled, families, variables):
-            for series, bound in query.fixed.items():
+        for each, query in compiled.bind(variables):
+            for series, feed in query.fixed.items():
                 name, looped = fed_by.setdefault(series, (query.name, each))
                 if (name, looped) == (query.name, each):
                     continue
                 place: Steps = ("for_each", *each)
                 words, hint = "its values would feed", f"write labels: each.{''.join(each)}"
                 if name != query.name:
-                    kind = "count" if bound.feed.of == "additive" else "gauge"
+                    kind = "count" if feed.of == "additive" else "gauge"
                     named = series[0] in getattr(query.settings, kind)
                     place = (kind, series[0] if named else EACH)
                     words, hint = f"the query {name} also feeds", "tell them apart by a label"

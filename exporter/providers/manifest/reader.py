@@ -18,7 +18,8 @@ from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
 from exporter.providers.manifest.fields import or_none
-from exporter.providers.manifest.mapping import BoundQuery, Collector
+from exporter.providers.manifest.mapping import Collector
+from exporter.providers.manifest.program import CompiledQuery
 from exporter.providers.manifest.requests import (
     ManifestAccount,
     RequestBuilder,
@@ -35,7 +36,7 @@ class ManifestReader:
     """One query of a target; see ``Query``."""
 
     spec: QuerySpec
-    query: BoundQuery
+    query: CompiledQuery
     requests: RequestBuilder
     account: ManifestAccount
 
@@ -48,7 +49,7 @@ class ManifestReader:
         windows = list(spans(request.window, step_ms, self.spec.span_ms))
         for window in windows:
             rows = Rows(window, self.spec, request.memo)
-            collector = Collector(self.query, rows, step_ms, request.now_ms)
+            collector = Collector(self.query, self.spec, rows, request.now_ms)
             for part, answers in await self._complete(client, request, window, rows):
                 collector.add(answers, part)
             collector.finish()
@@ -66,7 +67,8 @@ class ManifestReader:
         if rule == "error" and not over <= present:
             raise Truncated(f"{self.spec.request}: a bucket is missing from the answer")
         if rule == "keep" and not request.first:
-            fed = {bound.family.name for bound in self.query.feeds if bound.feed.of == "additive"}
+            feeds = self.query.program.feeds
+            fed = {feed.family.name for feed in feeds if feed.of == "additive"}
             return mapping.by_presence(reading, present, frozenset(fed), step_ms)
         return [reading]
 
@@ -78,11 +80,11 @@ class ManifestReader:
             return Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
         window = request.window
         rows = Rows(window, self.spec, request.memo)
-        found = []
+        collector = Collector(self.query, self.spec, rows, request.now_ms)
         for part, answers in await self._complete(client, request, window, rows):
-            found += mapping.events(self.query, self.spec, answers, part, rows)
-        reading = Reading(window, events=found, watermark_ms=window.end_ms, drift=+rows.drift)
-        return replace(reading, notes=rows.notes, unfit=rows.unfit)
+            collector.add(answers, part)
+        events = collector.finish()
+        return replace(rows.reading(), events=events, watermark_ms=window.end_ms)
 
     async def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
