@@ -17,6 +17,7 @@ from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans, trailing
 
 A = TypeVar("A")
+T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 Parameters = Mapping[str, Any]
 NO_CURSOR = (None, "", 0, "0")
@@ -120,20 +121,13 @@ class DeclaredQuery(Generic[A, ItemT]):
         return [item async for page in found for item in page]
 
     async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
-        found: list[ItemT] = []
-        start_ms, span_ms = window.start_ms, window.length_ms
-        while start_ms < window.end_ms:
-            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+        async def ask(part: Window) -> A:
             answer, _ = await self._fetch(client, self.parameters(part))
-            if pages.complete(answer):
-                found += self.items(answer)
-                start_ms = part.end_ms
-            elif part.length_ms > HOUR_MS:
-                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
-            else:
-                request = self.spec.request
-                raise Truncated(f"{request}: one hour has more rows than an answer holds")
-        return found
+            return answer
+
+        request = self.spec.request
+        parts = halved(window, HOUR_MS, ask, pages.complete, f"{request}: one hour")
+        return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
         """Return an answer, and its body."""
@@ -207,6 +201,30 @@ async def read_pages(
         pages.add(digest)
         previous = page.whole
     raise TooManyPages(f"{request}: more than {most_pages} pages")
+
+
+async def halved(
+    window: Window,
+    step_ms: int,
+    ask: Callable[[Window], Awaitable[T]],
+    complete: Callable[[T], bool],
+    one: str,
+) -> AsyncIterator[tuple[Window, T]]:
+    """Yield the answers for ``window``, in parts where the whole is cut off.
+
+    ``one`` is what the error calls a part of ``step_ms``, which cannot be halved.
+    """
+    start_ms, span_ms = window.start_ms, window.length_ms
+    while start_ms < window.end_ms:
+        part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+        answer = await ask(part)
+        if complete(answer):
+            yield part, answer
+            start_ms = part.end_ms
+        elif part.length_ms > step_ms:
+            span_ms = ceil_to(part.length_ms // 2, step_ms)
+        else:
+            raise Truncated(f"{one} has more rows than an answer holds")
 
 
 def with_member(parameters: Any, path: Sequence[str], value: Any) -> Any:

@@ -12,8 +12,12 @@ from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
 from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
-from exporter.providers.manifest.expressions import Conversion, ExpressionError
-from exporter.providers.manifest.instants import check_format, has_whole_hours
+from exporter.providers.manifest.expressions import (
+    Conversion,
+    ExpressionError,
+    check_format,
+    has_whole_hours,
+)
 from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
 from exporter.providers.manifest.program import EACH
 from exporter.providers.manifest.templates import (

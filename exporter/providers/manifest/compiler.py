@@ -15,30 +15,26 @@ from exporter.providers.manifest.expressions import (
     ExpressionError,
     FieldPath,
     Step,
-    parse,
-    parse_level,
-)
-from exporter.providers.manifest.fields import (
-    FieldTree,
-    ReadField,
-    RowContext,
-    Scalar,
-    as_text,
-    reader,
-)
-from exporter.providers.manifest.instants import (
     check_format,
     instant_reader,
+    parse,
+    parse_level,
 )
 from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
 from exporter.providers.manifest.program import (
     EACH,
     CompiledQuery,
+    FieldTree,
+    ReadField,
     ReadLabel,
+    RowContext,
     RowFeed,
     RowFilter,
     RowLevel,
     RowProgram,
+    Scalar,
+    as_text,
+    reader,
 )
 from exporter.providers.manifest.templates import leaves, names
 

@@ -18,7 +18,7 @@ from exporter.model.families import NORMALISED
 from exporter.model.samples import BASE, Family, MetricType, Series
 from exporter.providers.manifest.checks import Problems, check_account, sent_bounds
 from exporter.providers.manifest.compiler import QueryCompiler
-from exporter.providers.manifest.instants import changes_clock
+from exporter.providers.manifest.expressions import changes_clock
 from exporter.providers.manifest.model import Manifest, ManifestQuery, OwnFamily
 from exporter.providers.manifest.program import EACH, CompiledQuery
 

@@ -25,12 +25,16 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers.base.rows import Rows
-from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
 from exporter.providers.manifest.program import (
     CompiledQuery,
+    ReadField,
+    RowContext,
     RowFeed,
     RowFilter,
     RowProgram,
+    as_text,
+    exact,
+    or_none,
 )
 
 _EXACT = Context(prec=200)

@@ -7,10 +7,9 @@ from exporter.errors import Unauthorized
 from exporter.model.query import Budget, Cost
 from exporter.model.samples import HOUR_MS
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, spec_for
-from exporter.providers.manifest.options import ManifestOptions
+from exporter.providers.manifest.options import ManifestAccount, ManifestOptions
 from exporter.providers.manifest.program import CompiledQuery, RowFeed
-from exporter.providers.manifest.reader import ManifestReader
-from exporter.providers.manifest.requests import ManifestAccount, RequestBuilder
+from exporter.providers.manifest.reader import ManifestReader, RequestBuilder
 
 MEANING: Any = {
     "request": {"method", "path", "params", "arrays", "body"},

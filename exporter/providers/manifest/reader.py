@@ -1,31 +1,134 @@
-"""Reads a query as its manifest says: windows, pages, proof that nothing is missing."""
+"""Asks and reads a query as its manifest says: windows, pages, proof that nothing is missing."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
-from exporter.http_client.client import ApiClient, decode
+from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Readings, Window, ceil_to
-from exporter.providers.base.declared import NO_CURSOR, ListPage, read_pages
+from exporter.model.samples import DAY_MS, SECOND_MS, Reading, Readings, Window
+from exporter.providers.base.declared import NO_CURSOR, ListPage, halved, read_pages, with_member
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
-from exporter.providers.manifest.fields import or_none
 from exporter.providers.manifest.mapping import Collector
-from exporter.providers.manifest.program import CompiledQuery
-from exporter.providers.manifest.requests import (
-    ManifestAccount,
-    RequestBuilder,
-    next_link,
-    next_query,
+from exporter.providers.manifest.model import ManifestQuery
+from exporter.providers.manifest.options import ManifestAccount
+from exporter.providers.manifest.program import CompiledQuery, as_text, or_none
+from exporter.providers.manifest.templates import (
+    Omitted,
+    Substitutes,
+    fill,
+    fill_headers,
+    fill_path,
 )
+
+_LINK = re.compile(r"<([^<>]+)>([^<]*)")
+_REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBuilder:
+    """Makes the requests of one query of one target; ``each`` is the value of its loop."""
+
+    query: ManifestQuery
+    variables: Mapping[str, str]
+    each: Mapping[str, str]
+
+    @property
+    def endpoint(self) -> str:
+        """Return method and path; no secret, no parameter."""
+        return f"{self.query.request.method} {self.path}"
+
+    @property
+    def path(self) -> str:
+        """Return the path of every request."""
+        return fill_path(self.query.request.path, self._given(None, {}))
+
+    def call(self, window: Window, page: Any, secrets: Mapping[str, str]) -> ApiCall:
+        """Return the request for a window and ``page``, what the pages' rule sends; None: the first.
+
+        The page of ``next_url`` and ``link_header`` is the query string of the next request.
+        """
+        given, request = self._given(window, secrets), self.query.request
+        params = self._params(given)
+        body = fill(request.body, given)
+        path, pages = self.path, self.query.pages
+        if page is not None and pages.kind in ("next_url", "link_header"):
+            params = parse_qsl(page, keep_blank_values=True)
+        elif page is not None and body is not None:
+            body = with_member(body, (pages.send or "").split("."), page)
+        elif page is not None:
+            params = [pair for pair in params if pair[0] != pages.send]
+            params.append((pages.send or "", str(page)))
+        headers = fill_headers(request.headers, given)
+        return ApiCall(request.method, path, params=params, json=body, headers=headers)
+
+    def _given(self, window: Window | None, secrets: Mapping[str, str]) -> Substitutes:
+        settings, shape = self.query.window, self.query.shape
+        margin_ms = {"buckets": settings.bucket, "records": SECOND_MS}.get(shape, 0)
+        return Substitutes(
+            variables=self.variables,
+            each=self.each,
+            secrets=secrets,
+            window=window,
+            zone=settings.timezone,
+            inclusive=settings.end == "inclusive",
+            margin_ms=margin_ms if settings.end == "unstated" else 0,
+            past_repeated=shape != "range",
+        )
+
+    def _params(self, given: Substitutes) -> list[tuple[str, str]]:
+        found = []
+        for name, value in self.query.request.params.items():
+            if isinstance(value, dict):
+                text = msgspec.json.encode(fill(value.get("json", value), given)).decode()
+                found.append((name, text))
+            elif isinstance(value, list):
+                found += self._array(name, [as_text(each) or "" for each in fill(value, given)])
+            elif (filled := fill(value, given)) is not Omitted:
+                found.append((name, as_text(filled) or ""))
+        return found
+
+    def _array(self, name: str, values: list[str]) -> list[tuple[str, str]]:
+        match self.query.request.arrays:
+            case "repeat":
+                return [(name, value) for value in values]
+            case "brackets":
+                return [(f"{name}[]", value) for value in values]
+            case "comma":
+                return [(name, ",".join(values))] if values else []
+
+
+def next_query(link: str, base_url: str, path: str) -> str:
+    """Return the query string of the next page; raise ``SchemaError`` where it leads elsewhere."""
+    here = urlsplit(base_url + path)
+    with suppress(ValueError):
+        there = urlsplit(urljoin(base_url + path, link))
+        if there[:3] == here[:3]:
+            return there.query
+    raise SchemaError(f"{path}: the next page is at another address, which is not asked")
+
+
+def next_link(header: str | None) -> str | None:
+    """Return the address that a ``Link`` header calls ``next`` (RFC 8288)."""
+    for link, parameters in _LINK.findall(header or ""):
+        relation = _REL.search(parameters)
+        if relation and "next" in relation[2].lower().split():
+            return str(link)
+    return None
+
 
 RESTARTS = 2
 PROBE_MS = 60 * SECOND_MS
@@ -50,7 +153,7 @@ class ManifestReader:
         for window in windows:
             rows = Rows(window, self.spec, request.memo)
             collector = Collector(self.query, self.spec, rows, request.now_ms)
-            for part, answers in await self._complete(client, request, window, rows):
+            async for part, answers in self._complete(client, request, window, rows):
                 collector.add(answers, part)
             collector.finish()
             reading = rows.reading(more=window != windows[-1])
@@ -76,32 +179,23 @@ class ManifestReader:
         """Return the records since the watermark and the overlap before it; at first, none."""
         if request.watermark_ms is None:
             probe = Window(request.now_ms - PROBE_MS, request.now_ms)
-            await self._drain(client, request, probe, Rows(probe, self.spec, request.memo))
+            await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
             return Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
         window = request.window
         rows = Rows(window, self.spec, request.memo)
         collector = Collector(self.query, self.spec, rows, request.now_ms)
-        for part, answers in await self._complete(client, request, window, rows):
+        async for part, answers in self._complete(client, request, window, rows):
             collector.add(answers, part)
         events = collector.finish()
         return replace(rows.reading(), events=events, watermark_ms=window.end_ms)
 
-    async def _complete(
+    def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
-    ) -> list[tuple[Window, Sequence[Any]]]:
-        """Return the answers for ``window``, in parts where the whole is cut off."""
-        answers = await self._drain(client, request, window, rows)
-        if self._is_complete(answers):
-            return [(window, answers)]
-        step_ms = self.spec.granularity_ms
-        half_ms = ceil_to(window.length_ms // 2, step_ms)
-        if window.length_ms <= step_ms:
-            raise Truncated(f"{self.spec.request}: one bucket has more rows than an answer holds")
-        middle_ms = window.start_ms + half_ms
-        halves = Window(window.start_ms, middle_ms), Window(middle_ms, window.end_ms)
-        return [
-            part for half in halves for part in await self._complete(client, request, half, rows)
-        ]
+    ) -> AsyncIterator[tuple[Window, Sequence[Any]]]:
+        """Yield the answers for ``window``, in parts where the whole is cut off."""
+        ask = partial(self._drain, client, request, rows)
+        one = f"{self.spec.request}: one bucket"
+        return halved(window, self.spec.granularity_ms, ask, self._is_complete, one)
 
     def _is_complete(self, answers: Sequence[Any]) -> bool:
         rule, program = self.query.settings.complete, self.query.program
@@ -119,7 +213,7 @@ class ManifestReader:
         )
 
     async def _drain(
-        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+        self, client: ApiClient, request: PollRequest, rows: Rows, window: Window
     ) -> list[Any]:
         """Return every page of ``window``; begin again where a cursor has expired."""
         pages = self.query.settings.pages
