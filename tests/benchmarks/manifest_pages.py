@@ -21,7 +21,7 @@ from exporter.providers.voiceflow.mapping import (
     VoiceflowAnswer,
     collect_usage,
 )
-from tests.providers.manifest.test_equal_to_providers import MANIFESTS
+from tests.providers.manifest.test_shipped import MANIFESTS
 from tests.providers.vendor import build_target
 
 START_MS = 1_772_524_800_000

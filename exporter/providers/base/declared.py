@@ -121,12 +121,12 @@ class DeclaredQuery(Generic[A, ItemT]):
         return [item async for page in found for item in page]
 
     async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
-        async def ask(part: Window) -> A:
+        async def fetch(part: Window) -> A:
             answer, _ = await self._fetch(client, self.parameters(part))
             return answer
 
         request = self.spec.request
-        parts = halved(window, HOUR_MS, ask, pages.complete, f"{request}: one hour")
+        parts = halved(window, HOUR_MS, fetch, pages.complete, f"{request}: one hour")
         return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
@@ -206,7 +206,7 @@ async def read_pages(
 async def halved(
     window: Window,
     step_ms: int,
-    ask: Callable[[Window], Awaitable[T]],
+    fetch: Callable[[Window], Awaitable[T]],
     complete: Callable[[T], bool],
     one: str,
 ) -> AsyncIterator[tuple[Window, T]]:
@@ -217,7 +217,7 @@ async def halved(
     start_ms, span_ms = window.start_ms, window.length_ms
     while start_ms < window.end_ms:
         part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-        answer = await ask(part)
+        answer = await fetch(part)
         if complete(answer):
             yield part, answer
             start_ms = part.end_ms

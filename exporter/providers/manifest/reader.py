@@ -193,9 +193,9 @@ class ManifestReader:
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
     ) -> AsyncIterator[tuple[Window, Sequence[Any]]]:
         """Yield the answers for ``window``, in parts where the whole is cut off."""
-        ask = partial(self._drain, client, request, rows)
+        drain = partial(self._drain, client, request, rows)
         one = f"{self.spec.request}: one bucket"
-        return halved(window, self.spec.granularity_ms, ask, self._is_complete, one)
+        return halved(window, self.spec.granularity_ms, drain, self._is_complete, one)
 
     def _is_complete(self, answers: Sequence[Any]) -> bool:
         rule, program = self.query.settings.complete, self.query.program

@@ -23,7 +23,7 @@ from exporter.providers.chatlayer.mapping import (
     decode_page,
 )
 from exporter.providers.chatlayer.series import Definition, NamedSeries, SeriesResponse, read_series
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
 WINDOW = Window(NINE, NINE + 3 * HOUR_MS)

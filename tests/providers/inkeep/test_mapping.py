@@ -14,7 +14,7 @@ from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.inkeep import mapping
 from exporter.providers.inkeep.mapping import HourGroup, ReadGroup, parse_bucket
 from exporter.providers.inkeep.provider import BUILT_IN
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
 WINDOW = Window(NINE, NINE + 2 * HOUR_MS)

@@ -8,10 +8,9 @@ from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from exporter.simulator.inkeep import build
 from exporter.simulator.traffic import Traffic
-from tests.providers.vendor import build_target, query_of, read
+from tests.providers.vendor import URL, build_target, query_of, read
 from tests.support.virtual import START_MS, VirtualClock
 
-URL = "http://127.0.0.1"
 HOUR = floor_to(START_MS, HOUR_MS)
 """2026-03-03T11:00:00Z, the open hour."""
 

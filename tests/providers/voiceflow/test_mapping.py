@@ -18,7 +18,7 @@ from exporter.providers.voiceflow.mapping import (
     collect_usage,
     parse_period,
 )
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
 MAIN = "64b1f0aa11bb22cc33dd44ef"
