@@ -38,7 +38,7 @@ from exporter.providers.base.plugin import (
     spec_for,
 )
 from exporter.providers.base.rows import Rows
-from exporter.providers.chatlayer import series
+from exporter.providers.chatlayer import mapping
 from exporter.providers.chatlayer.mapping import EventRules, snake_case
 from exporter.providers.chatlayer.stream import (
     PAGE_SIZE,
@@ -202,30 +202,30 @@ class Aggregate:
 
 AGGREGATES: Mapping[str, Aggregate] = {
     "conversations": Aggregate(
-        series.collect_conversations,
+        mapping.collect_conversations,
         (Feed(families.CONVERSATIONS_STARTED, SERIES_FIELD),),
         {"group_by": "channel_type"},
     ),
     "messages": Aggregate(
-        series.collect_messages,
+        mapping.collect_messages,
         (
-            Feed(series.MESSAGES, SERIES_FIELD),
+            Feed(mapping.MESSAGES, SERIES_FIELD),
             Feed(families.MESSAGES_RECEIVED, f"{SERIES_FIELD}, kinds of received messages summed"),
         ),
     ),
     "users": Aggregate(
-        series.collect_users,
-        (Feed(series.USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
+        mapping.collect_users,
+        (Feed(mapping.USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
     ),
     "knowledge_base": Aggregate(
-        series.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
+        mapping.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
     ),
 }
 """The aggregates of a bot and version, by collector."""
 
 CAMPAIGNS = Aggregate(
-    series.collect_campaigns,
-    (Feed(series.CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
+    mapping.collect_campaigns,
+    (Feed(mapping.CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
     {"group_by": "bot_id,campaign_id,campaign_source"},
 )
 
@@ -302,14 +302,14 @@ def _series_query(
         # A bucket must be smaller than the range, so a request covers at least two.
         return Window(min(window.start_ms, window.end_ms - 2 * step_ms), window.end_ms)
 
-    def collect_all(answers: Sequence[series.SeriesResponse], rows: Rows) -> None:
+    def collect_all(answers: Sequence[mapping.SeriesResponse], rows: Rows) -> None:
         (answer,) = answers
         window = rows.window
-        collect(series.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
+        collect(mapping.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
 
     return DeclaredQuery(
         replace(spec, span_ms=SPAN_MS, slice_ms=DAY_MS if step_ms < DAY_MS else None),
-        answer=series.SeriesResponse,
+        answer=mapping.SeriesResponse,
         respell=snake_case,
         parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
         items=lambda answer: [answer],
@@ -323,18 +323,18 @@ def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOpt
         settings,
         f"definitions/{bot.shown}",
         f"GET {_path(bot)}/events/definitions",
-        (Feed(series.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
+        (Feed(mapping.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
         meaning={"params": {}},
         cost=Cost(page_rows=PAGE_SIZE),
         interval_ms=options.slow_interval,
     )
     return DeclaredQuery(
         spec,
-        answer=series.DefinitionPage,
+        answer=mapping.DefinitionPage,
         respell=snake_case,
         parameters=lambda _: {"page_size": str(PAGE_SIZE)},
         items=lambda page: page.event_definitions or [],
-        collect=partial(series.collect_definitions, bot=bot.id),
+        collect=partial(mapping.collect_definitions, bot=bot.id),
         pages=Cursor(
             next=lambda page: page.next_page_token,
             send=["page_token"],
@@ -425,7 +425,12 @@ def _path(bot: BotOptions) -> str:
 PROVIDER = Provider(
     name="chatlayer",
     options=ChatlayerOptions,
-    families=(series.MESSAGES, series.USERS, series.CAMPAIGN_CONVERSATIONS, series.EVENT_VOLUME),
+    families=(
+        mapping.MESSAGES,
+        mapping.USERS,
+        mapping.CAMPAIGN_CONVERSATIONS,
+        mapping.EVENT_VOLUME,
+    ),
     feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=sign,
     queries=queries,

@@ -32,7 +32,7 @@ from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo import mapping
-from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
+from exporter.providers.xenioo.mapping import GroupLabels, GroupMode, closed_day, day_window
 
 TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]

@@ -14,15 +14,18 @@ from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, Event, Reading, Window
 from exporter.providers.base.options import MappedFamily
 from exporter.providers.base.times import parse_instant
-from exporter.providers.chatlayer import series
+from exporter.providers.chatlayer import mapping
 from exporter.providers.chatlayer.mapping import (
+    Definition,
     EventMapper,
     EventPage,
     EventRules,
+    NamedSeries,
+    SeriesResponse,
     TrackingEvent,
     decode_page,
+    read_series,
 )
-from exporter.providers.chatlayer.series import Definition, NamedSeries, SeriesResponse, read_series
 from tests.providers.vendor import collected
 
 NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
@@ -195,7 +198,7 @@ def answer(**data: Any) -> list[NamedSeries]:
 
 
 def of_messages(found: list[NamedSeries], received: list[str] | None = None) -> Reading:
-    collect = partial(series.collect_messages, base=BASE, received=received)
+    collect = partial(mapping.collect_messages, base=BASE, received=received)
     return collected(collect, found, WINDOW)
 
 
@@ -317,7 +320,7 @@ def test_a_total_alone_is_what_was_received() -> None:
 def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
     found = kinds("new", "returning", value=2) + kinds("total", value=4)
 
-    reading = collected(partial(series.collect_users, base=BASE), found, WINDOW)
+    reading = collected(partial(mapping.collect_users, base=BASE), found, WINDOW)
 
     assert {row.series: row.value for row in reading.buckets} == {
         ("chatbot_chatlayer_users", (*BASE, "new", "hour")): 2,
@@ -329,7 +332,7 @@ def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
 
 @pytest.mark.parametrize(("names", "total"), [(("whatever",), 1), (("new", "returning"), 0)])
 def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: int) -> None:
-    reading = collected(partial(series.collect_users, base=BASE), kinds(*names), WINDOW)
+    reading = collected(partial(mapping.collect_users, base=BASE), kinds(*names), WINDOW)
 
     assert sum(row.series[0] == "chatbot_active_users" for row in reading.buckets) == total
 
@@ -337,7 +340,7 @@ def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: 
 def test_conversations_have_their_channel_and_an_empty_one_stays_empty() -> None:
     found = [NamedSeries({"channel_type": name}, name, {NINE: 3}) for name in ("web", "")]
 
-    reading = collected(partial(series.collect_conversations, base=BASE), found, WINDOW)
+    reading = collected(partial(mapping.collect_conversations, base=BASE), found, WINDOW)
 
     assert [labels[2] for (_, labels), _, _ in reading.counts] == ["web", ""]
 
@@ -346,7 +349,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
     labels = {"bot_id": "b7x2k9", "campaign_id": "spring24", "campaign_source": "mail"}
 
     reading = collected(
-        series.collect_campaigns,
+        mapping.collect_campaigns,
         [NamedSeries({}, "total", {NINE: 3}), NamedSeries(labels, "1", {NINE: 3})],
         WINDOW,
         label_rules={"project": LabelRule({"b7x2k9": "care"})},
@@ -366,7 +369,7 @@ def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
     rules = {"event": LabelRule({}, frozenset({"handover"}))}
 
     reading = collected(
-        partial(series.collect_definitions, bot="b7x2k9"), found, WINDOW, label_rules=rules
+        partial(mapping.collect_definitions, bot="b7x2k9"), found, WINDOW, label_rules=rules
     )
 
     assert {row.series[1][2]: row.value for row in reading.lists} == {"handover": 7, "other": 5}

@@ -8,11 +8,14 @@ import pytest
 from exporter.errors import SchemaError
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
 from exporter.providers.xenioo.mapping import (
     STATISTICS,
+    GroupLabels,
+    GroupMode,
     RowFormat,
+    closed_day,
     day_to_reading,
+    day_window,
     hours_to_reading,
 )
 from exporter.providers.xenioo.provider import PROVIDER
