@@ -1,7 +1,7 @@
 """A target that a manifest describes, from its settings to the page: secrets, money, families."""
 
 import base64
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,46 @@ def settings(folder: Path, text: bytes, **changes: Any) -> Any:
     return loads(whole, options, {}, file=file, families=catalogue.capped(PROVIDERS))
 
 
-def page(app: App) -> dict[str, float]:
+def scraped(app: App) -> str:
+    """Return a scrape's text."""
+    return b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+
+
+def lived(
+    folder: Path,
+    *steps: tuple[bytes, dict[int, dict[str, Any]]],
+    then: Callable[[App], Any] = scraped,
+) -> Any:
+    """Return what ``then`` says of an exporter that polled while its manifest and the API changed.
+
+    Each of ``steps`` is a manifest and the fields of hours before noon.
+    """
+    clock, answered = VirtualClock(NOON_MS + 10_000), dict[int, dict[str, Any]]()
+
+    def answer_now(_: httpx.Request) -> httpx.Response:
+        rows = [row(hour, **fields) for hour, fields in answered.items()]
+        return httpx.Response(200, json={"data": rows})
+
+    async def run() -> Any:
+        text, answer = steps[0]
+        answered.update(answer)
+        async with exporter(settings(folder, text), clock, httpx.MockTransport(answer_now)) as app:
+            await clock.sleep(60)
+            for new, answer in steps[1:]:
+                answered.update(answer)
+                if new != text:
+                    found, text = settings(folder, new), new
+                    assert await app.reload(lambda: (found, "x")) == ()  # noqa: B023 - now
+                await clock.sleep(600)
+                scraped(app)  # which sees the 0
+                await clock.sleep(600)
+            return then(app)
+
+    return run_virtual(run(), clock)
+
+
+def values(text: str) -> dict[str, float]:
     """Return the values of the target's data by series, without its base labels."""
-    text = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
     base = '{provider="acme",target="shop",project="",bot_environment="",'
     lines = [line.rpartition(" ") for line in text.splitlines() if base in line]
     return {name.replace(base, "{"): float(value) for name, _, value in lines}
@@ -80,129 +117,6 @@ def explanation(folder: Path, selector: str) -> str:
     """Return what the command says of a series of the ledger in ``folder``."""
     config = str(folder / "exporter.yaml")
     return CliRunner().invoke(main, ["explain", selector, "--config", config]).output
-
-
-def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_path: Path) -> None:
-    clock = VirtualClock(NOON_MS + 10_000)
-    amounts = {"usd": "1.5", "eur": 0.1}
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": [row(0, **amounts)]})
-
-    async def run() -> tuple[dict[str, float], str]:
-        first = settings(tmp_path, written(MONEY, families=OWN))
-        async with exporter(first, clock, httpx.MockTransport(answer)) as app:
-            await clock.sleep(60)
-            amounts.update(usd="31.500001", eur=0.3)
-            await clock.sleep(600)
-            page(app)
-            await clock.sleep(600)
-            shown = page(app)
-            (explained,) = app.explain(EUROS, 1).series
-            assert getattr(explained.sum, "counter", None) == 0.2
-            assert [each.provider for each in explained.buckets] == [0.3]
-            assert explained.exported == 0.2
-            assert [each.baseline for each in explained.buckets] == [0.1]
-            again = settings(tmp_path, written(MONEY, families=OWN | OTHER))
-            assert await app.reload(lambda: (again, "x")) == ()
-            return shown, b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
-
-    shown, text = run_virtual(run(), clock)
-
-    assert shown[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
-    assert shown[f'{EUROS}{{model="m"}}'] == 0.2
-    assert findings(text) == set()
-    assert "= counter" in explanation(tmp_path, EUROS)
-
-
-def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
-    clock, amounts = VirtualClock(NOON_MS + 10_000), {-2: 0.1, -1: 0.1, 0: 0.1}
-    api = httpx.MockTransport(
-        lambda _: httpx.Response(200, json={"data": [row(h, eur=e) for h, e in amounts.items()]})
-    )
-    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
-
-    async def run() -> None:
-        async with exporter(settings(tmp_path, text), clock, api):
-            await clock.sleep(60)
-            amounts.update({-2: 0.2, -1: 0.3, 0: 0.4})  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
-            await clock.sleep(400)
-
-    run_virtual(run(), clock)
-
-    shown = explanation(tmp_path, EUROS)
-    assert "= counter" in shown
-    assert "0000" not in shown.replace("2026-", "")
-    assert "  0.6" in shown
-
-
-def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
-    clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 0.1}
-    api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
-    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
-
-    async def run() -> str:
-        async with exporter(settings(tmp_path, text), clock, api) as app:
-            for eur in (0.4, 0.3):
-                await clock.sleep(400)
-                amount["eur"] = eur
-            await clock.sleep(400)
-            return b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
-
-    lines = [line.split() for line in run_virtual(run(), clock).splitlines()]
-
-    found = {line[0].partition("{")[0]: line[1] for line in lines if "shop" in line[0]}
-    assert found["chatbot_exporter_overhang"] == "0.1"
-    assert found["chatbot_exporter_retracted_total"] == "0.1"
-
-
-@pytest.mark.parametrize(
-    ("changed", "labels"),
-    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
-)
-def test_a_family_that_is_defined_anew_begins_anew(
-    tmp_path: Path, changed: dict[str, Any], labels: str
-) -> None:
-    clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 1}
-    api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
-    label = labels[1 : labels.index("=")]
-    rule = {"value": "row.eur", "labels": {label: "m"}}
-    second = written(MONEY | {"count": {EUROS: rule}}, families={EUROS: OWN[EUROS] | changed})
-    first = written(MONEY | {"count": {EUROS: MONEY["count"][EUROS]}}, families=OWN)
-
-    async def run() -> list[dict[str, float]]:
-        pages = []
-        async with exporter(settings(tmp_path, first), clock, api) as app:
-            for text in (first, second):
-                load = partial(settings, tmp_path, text)
-                assert await app.reload(lambda: (load(), "x")) == ()  # noqa: B023 - now
-                await clock.sleep(400)
-                amount["eur"] += 2
-                await clock.sleep(600)
-                page(app)  # a scrape that sees the 0
-                await clock.sleep(300)
-                shown = page(app).items()
-                pages.append({name: value for name, value in shown if name.startswith(EUROS)})
-        return pages
-
-    assert run_virtual(run(), clock) == [{EUROS + '{model="m"}': 2}, {EUROS + labels: 2}]
-
-
-def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
-    clock = VirtualClock(NOON_MS + 10_000)
-    api = httpx.MockTransport(
-        lambda _: httpx.Response(200, json={"data": [row(-2, usd="20", eur="0.5")]})
-    )
-
-    async def run() -> dict[str, float]:
-        async with exporter(settings(tmp_path, written(MONEY, families=OWN)), clock, api) as app:
-            await clock.sleep(60)
-            return page(app)
-
-    shown = run_virtual(run(), clock)
-
-    assert shown['chatbot_period_custom_acme_cost_eur{model="m",period="hour"}'] == 0.5
-    assert shown['chatbot_period_llm_cost_usd{model="m",period="hour"}'] == 0.2
 
 
 AUTH: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
@@ -216,6 +130,80 @@ AUTH: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
         {},
     ),
 ]
+
+
+FROM_EUR = MONEY | {"count": {EUROS: {"value": "row.eur"}}}
+
+
+def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_path: Path) -> None:
+    def shown(app: App) -> str:
+        (explained,) = app.explain(EUROS, 1).series
+        assert getattr(explained.sum, "counter", None) == explained.exported == 0.2
+        assert [(each.provider, each.baseline) for each in explained.buckets] == [(0.3, 0.1)]
+        return scraped(app)
+
+    text, more = written(MONEY, families=OWN), written(MONEY, families=OWN | OTHER)
+    last = {0: {"usd": "31.500001", "eur": 0.3}}
+    found = lived(tmp_path, (text, {0: {"usd": "1.5", "eur": 0.1}}), (text, last), (more, last),
+        then=shown)  # fmt: skip
+
+    assert values(found)[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
+    assert values(found)[f'{EUROS}{{model="m"}}'] == 0.2
+    assert findings(found) == set()
+    assert "= counter" in explanation(tmp_path, EUROS)
+
+
+def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
+    text = written(FROM_EUR, families=OWN)
+    before, after = (
+        {hour: {"eur": eur} for hour, eur in zip((-2, -1, 0), euros, strict=True)}
+        for euros in ((0.1, 0.1, 0.1), (0.2, 0.3, 0.4))  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
+    )
+
+    lived(tmp_path, (text, before), (text, after))
+
+    shown = explanation(tmp_path, EUROS)
+    assert "= counter" in shown
+    assert "0000" not in shown.replace("2026-", "")
+    assert "  0.6" in shown
+
+
+def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
+    text = written(FROM_EUR, families=OWN)
+
+    found = lived(tmp_path, *((text, {0: {"eur": eur}}) for eur in (0.1, 0.4, 0.3)))
+
+    lines = [line.split() for line in found.splitlines() if "shop" in line.split()[0]]
+    named = {line[0].partition("{")[0]: line[1] for line in lines}
+    assert named["chatbot_exporter_overhang"] == "0.1"
+    assert named["chatbot_exporter_retracted_total"] == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "labels"),
+    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
+)
+def test_a_family_that_is_defined_anew_begins_anew(
+    tmp_path: Path, changed: dict[str, Any], labels: str
+) -> None:
+    rule = {"value": "row.eur", "labels": {labels[1 : labels.index("=")]: "m"}}
+    second = written(MONEY | {"count": {EUROS: rule}}, families={EUROS: OWN[EUROS] | changed})
+    first = written(MONEY | {"count": {EUROS: MONEY["count"][EUROS]}}, families=OWN)
+    texts = (first, first, second, second)
+
+    found = lived(tmp_path, *((text, {0: {"eur": 1 + 2 * n}}) for n, text in enumerate(texts)))
+
+    shown = {name: value for name, value in values(found).items() if name.startswith(EUROS)}
+    assert shown == {EUROS + labels: 2}
+
+
+def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
+    text = written(MONEY, families=OWN)
+
+    shown = values(lived(tmp_path, (text, {-2: {"usd": "20", "eur": "0.5"}})))
+
+    assert shown['chatbot_period_custom_acme_cost_eur{model="m",period="hour"}'] == 0.5
+    assert shown['chatbot_period_llm_cost_usd{model="m",period="hour"}'] == 0.2
 
 
 @pytest.mark.parametrize(("auth", "headers", "params"), AUTH)

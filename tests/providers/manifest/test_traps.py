@@ -38,13 +38,6 @@ FILTERS = ("only", "except", "expect")
 TRAILING = {"value": "row.users", "class": "level", "window": "trailing_7d"}
 
 
-def test_1_the_time_is_in_the_parent() -> None:
-    query = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
-    data = [row(hour, results=[{"sent": 1}, {"sent": hour + 4}]) for hour in (-3, -2, -1)]
-
-    assert counts(readings(loaded(query), Api({"data": data}))) == {-3: 2, -2: 3, -1: 4}
-
-
 NESTED: dict[str, Any] = {"rows": ["data[] as hour", "results[] as row"], "at": "hour.time|epoch_s"}
 BETWEEN = {"at": "row.time|epoch_s", "until": "row.end|epoch_s"}
 RANGE: dict[str, Any] = {"shape": "range", "missing": None, "at": None, "window": None}
@@ -154,14 +147,6 @@ def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
     answer = {str((NOON_MS + hour * HOUR_MS) // 1000): entry for hour in (-3, -2, -1)}
 
     assert counts(readings(loaded(query), Api(answer))) == {-3: 5, -2: 5, -1: 5}
-
-
-def test_3_an_element_is_chosen_by_name() -> None:
-    query = {"count": {SENT: {"value": "row.metrics[name=sent].value"}}}
-    metrics = [{"name": "calls", "value": 9}, {"name": "sent", "value": 3}]
-    answer = {"data": [row(hour, metrics=metrics) for hour in (-3, -2, -1)]}
-
-    assert counts(readings(loaded(query), Api(answer))) == {-3: 3, -2: 3, -1: 3}
 
 
 def test_4_json_is_in_a_parameter() -> None:
