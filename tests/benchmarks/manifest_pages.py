@@ -13,7 +13,7 @@ from exporter.model.samples import HOUR_MS, Reading, Window
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import iso
 from exporter.providers.manifest.mapping import Collector
-from exporter.providers.manifest.reader import ManifestReader
+from exporter.providers.manifest.provider import ManifestReader
 from exporter.providers.voiceflow.mapping import (
     USAGES,
     ProjectScope,

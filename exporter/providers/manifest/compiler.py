@@ -9,7 +9,13 @@ from typing import Any
 from exporter.config.source import Path as Steps
 from exporter.config.values import suggestion
 from exporter.model.samples import DAY_MS, Family, MetricType
-from exporter.providers.manifest.checks import Names, Problems, check_request, check_window
+from exporter.providers.manifest.checks import (
+    Names,
+    Problems,
+    check_request,
+    check_shape,
+    check_window,
+)
 from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
@@ -22,6 +28,7 @@ from exporter.providers.manifest.expressions import (
 )
 from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
 from exporter.providers.manifest.program import (
+    ANSWER,
     EACH,
     CompiledQuery,
     FieldTree,
@@ -38,7 +45,6 @@ from exporter.providers.manifest.program import (
 )
 from exporter.providers.manifest.templates import leaves, names
 
-ANSWER = "answer"
 _REFUSED = {
     "distinct": "a distinct count does not add up over time; give it under gauge",
     "level": "a level does not add up over time; give it under gauge",
@@ -82,7 +88,8 @@ class QueryCompiler:
         if id_ is not None and not any(each.root == self._last for each in id_.terms):
             words = f"it does not tell rows of {self._last} apart: of several only one would count"
             self.problems.add(("id",), words, "read it in the last list of rows")
-        self._shape()
+        roots = self._roots([query.at]), self._roots([query.until])
+        check_shape(self.problems, query, *roots)
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
         whole = [each for each in expect if self._roots([each.field]) == {ANSWER}]
         feeds = [
@@ -124,48 +131,6 @@ class QueryCompiler:
         read = reader(path.steps[:-1], outer.number, entries=outer.entries)
         self._levels.append(RowLevel(name, path.text, read, entries))
         self._places[name] = _Place(outer.number + 1, tree, entries)
-
-    def _shape(self) -> None:
-        query, given = self.query, self.query.model_fields_set
-        records, spans = query.shape == "records", query.shape == "range"
-        one, alone = not query.rows, spans and query.pages.kind == "none"
-        alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
-        for wrong, steps, problem, hint in (
-            (one and not alone, (), "rows is missing", "only a range of one object has no list"),
-            (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
-            (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
-            (
-                query.until and self._roots([query.at]) != self._roots([query.until]),
-                ("until",),
-                "at and until are not of one list",
-                "",
-            ),
-            (
-                self._roots([query.at]) == {ANSWER} and not (spans or alone_in_time),
-                ("at",),
-                "one answer has one time, and is asked for several buckets",
-                "use shape: range, or a max_span of one bucket",
-            ),
-            (
-                spans and query.at and not query.until,
-                ("at",),
-                "a range counts all its rows",
-                "give until, too",
-            ),
-            (records and not query.id, (), "id is missing", "give what tells records apart"),
-            (not records and "id" in given, ("id",), "only for shape: records", ""),
-            (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
-            (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
-            (
-                spans and query.window.end == "unstated" and not query.until,
-                ("window",),
-                "a range must say whether its end is included",
-                "give end: exclusive or inclusive",
-            ),
-            (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
-        ):
-            if wrong:
-                self.problems.add(steps, problem, hint)
 
     # What rows count
 

@@ -174,6 +174,7 @@ def exact(value: Decimal, path: str) -> Decimal:
     return value
 
 
+ANSWER = "answer"
 EACH = "each"
 
 
