@@ -42,23 +42,15 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Halving:
-    """Paging: nothing selects a page, so where items are missing, ask for half the time.
-
-    ``complete`` says whether an answer has every item.
-    """
-
-    complete: Callable[[Any], bool]
-
-
-@dataclass(frozen=True, slots=True)
 class DeclaredQuery(Generic[A, ItemT]):
     """A query as data and one pure function, ``collect``.
 
     ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
     body of a POST. ``answer`` is the type that an answer is decoded as, once ``respell`` has
-    written its names as the type has them; ``items`` returns its items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
-    the newest whole hours of that length instead, and its gauges are lists of that window.
+    written its names as the type has them; ``items`` returns its items. ``collect`` adds the items
+    of all pages to ``Rows``. Where nothing selects a page, ``complete`` says whether an answer has
+    every item; else half the time is asked for. With ``trailing_ms`` a poll reads the newest whole
+    hours of that length instead, and its gauges are lists of that window.
     """
 
     spec: QuerySpec
@@ -66,7 +58,8 @@ class DeclaredQuery(Generic[A, ItemT]):
     parameters: Callable[[Window], Parameters]
     items: Callable[[A], Sequence[ItemT]]
     collect: Callable[[Sequence[ItemT], Rows], None]
-    pages: Cursor | Halving | None = None
+    pages: Cursor | None = None
+    complete: Callable[[A], bool] = lambda _: True
     trailing_ms: int | None = None
     respell: Callable[[bytes], bytes] = bytes
 
@@ -89,14 +82,15 @@ class DeclaredQuery(Generic[A, ItemT]):
     async def _items(
         self, client: ApiClient, window: Window, drift: Counter[str]
     ) -> Sequence[ItemT]:
-        match self.pages:
-            case Cursor():
-                return await self._paged(client, window, self.pages, drift)
-            case Halving():
-                return await self._halved(client, window, self.pages)
-            case None:
-                answer, _ = await self._fetch(client, self.parameters(window))
-                return self.items(answer)
+        async def fetch(part: Window) -> A:
+            answer, _ = await self._fetch(client, self.parameters(part))
+            return answer
+
+        if self.pages is not None:
+            return await self._paged(client, window, self.pages, drift)
+        one = f"{self.spec.request}: one hour"
+        parts = halved(window, HOUR_MS, fetch, self.complete, one)
+        return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _paged(
         self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
@@ -119,15 +113,6 @@ class DeclaredQuery(Generic[A, ItemT]):
             exact_once=pages.exact_once,
         )
         return [item async for page in found for item in page]
-
-    async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
-        async def fetch(part: Window) -> A:
-            answer, _ = await self._fetch(client, self.parameters(part))
-            return answer
-
-        request = self.spec.request
-        parts = halved(window, HOUR_MS, fetch, pages.complete, f"{request}: one hour")
-        return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
         """Return an answer, and its body."""

@@ -18,7 +18,7 @@ from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, Readings, Window
-from exporter.providers.base.declared import DeclaredQuery, Halving
+from exporter.providers.base.declared import DeclaredQuery
 from exporter.providers.base.options import (
     COUNTERS,
     RATINGS,
@@ -283,7 +283,7 @@ def _hourly(
         answer=mapping.GroupsAnswer[mapping.HourGroup],
         items=lambda answer: answer.data.result,
         collect=partial(mapping.collect_hours, project=options.project, read=count.read),
-        pages=Halving(complete=lambda answer: answer.data.complete),
+        complete=lambda answer: answer.data.complete,
     )
 
 
