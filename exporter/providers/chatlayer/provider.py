@@ -74,6 +74,16 @@ FED: Mapping[str, str] = {
 }
 """The collector that feeds a family which ``event_map`` may otherwise name."""
 
+SPAN_MS = 7 * DAY_MS
+EVENTS_INTERVAL_MS = 60_000
+DRAIN_DEADLINE_MS = 600_000
+DAILY_SETTLE_MS = 2 * HOUR_MS
+DAILY_LOOKBACK_MS = 3 * DAY_MS
+MAX_DEFINITION_PAGES = 100
+BUCKETS: Mapping[int, str] = {HOUR_MS: "1h", DAY_MS: "1d"}
+SERIES_FIELD = "data.series[].values"
+MAPPED_FIELD = "events[], each id once, of the events that the event map names"
+
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
@@ -178,17 +188,6 @@ class ChatlayerOptions(TargetOptions):
                 fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
                 raise invalid("twice", fed, hint)
         return value
-
-
-SPAN_MS = 7 * DAY_MS
-EVENTS_INTERVAL_MS = 60_000
-DRAIN_DEADLINE_MS = 600_000
-DAILY_SETTLE_MS = 2 * HOUR_MS
-DAILY_LOOKBACK_MS = 3 * DAY_MS
-MAX_DEFINITION_PAGES = 100
-BUCKETS: Mapping[int, str] = {HOUR_MS: "1h", DAY_MS: "1d"}
-SERIES_FIELD = "data.series[].values"
-MAPPED_FIELD = "events[], each id once, of the events that the event map names"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,9 @@ from exporter.providers.base.rows import only
 from exporter.providers.base.times import iso
 from exporter.providers.flowxo import mapping
 
+SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
+HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
+
 
 class TopFlows(BaseModel):
     """The most used flows of a trailing window: how many, and how long a window."""
@@ -59,10 +62,6 @@ class FlowXOOptions(TargetOptions):
         description="the most frequent user messages; off unless given, and needs "
         "`privacy.top_messages`",
     )
-
-
-SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
-HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
 
 
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:

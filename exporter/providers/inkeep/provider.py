@@ -44,6 +44,19 @@ FED_BY: Mapping[str, str] = {
 }
 """The query that counts a family, whatever the map says."""
 
+MAX_NOTES = 80
+CONVERSATIONS_PATH = "/query/conversations"
+EVENTS_PATH = "/query/events"
+ESCALATION = "user_escalation_indicated"
+_NAMES = ("eventType", "type")
+"""Which of the two holds an event's name is not documented, so both are asked for."""
+SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
+UNPROCESSABLE = (400, 422)
+ESCALATION_KINDS = frozenset(
+    {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
+)
+"""The escalation types of the vendor's widget; a property may hold anything else."""
+
 
 def _check_not_fed(value: MappedFamily, info: ValidationInfo) -> MappedFamily:
     source = FED_BY.get(value.family)
@@ -112,13 +125,6 @@ class InkeepOptions(TargetOptions):
         return value
 
 
-MAX_NOTES = 80
-CONVERSATIONS_PATH = "/query/conversations"
-EVENTS_PATH = "/query/events"
-ESCALATION = "user_escalation_indicated"
-_NAMES = ("eventType", "type")
-"""Which of the two holds an event's name is not documented, so both are asked for."""
-
 Clause: TypeAlias = Mapping[str, Any]
 _IDS: Clause = {"type": "aggregation", "aggregation": "count", "field": "id"}
 _INTEGRATION: Clause = {"field": "integrationId"}
@@ -152,9 +158,6 @@ def _condition(field: str, operator: str, value: str) -> Clause:
     return {"condition": {"field": field, "operator": operator, "value": value}}
 
 
-SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
-UNPROCESSABLE = (400, 422)
-
 BUILT_IN: Mapping[str, MappedFamily] = {
     name: MappedFamily(family=family.name)
     for name, family in {
@@ -167,11 +170,6 @@ BUILT_IN: Mapping[str, MappedFamily] = {
     }.items()
 }
 """What the widget's own events mean. Answers *displayed* are the same answers again."""
-
-ESCALATION_KINDS = frozenset(
-    {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
-)
-"""The escalation types of the vendor's widget; a property may hold anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ _LEVEL = re.compile(r"(.*\S)\s+as\s+([a-z_][a-z0-9_]*)")
 
 StepKind: TypeAlias = Literal["field", "key", "each", "entries", "match"]
 
+LATEST_MS = 4_102_444_800_000  # the year 2100: a larger number is in another unit
+_DATE = "%Y-%m-%d"
+_PROBE = datetime(2001, 12, 31, 21, 0, tzinfo=UTC)
+
 
 class ExpressionError(ValueError):
     """Something is wrong at ``character`` (1-based; 0: the whole) of a text of the row language."""
@@ -195,11 +199,6 @@ def _check_scale(argument: str, at: int) -> None:
     exponent = factor.as_tuple().exponent
     if not isinstance(exponent, int) or not 0 < factor <= 10**9 or exponent < -FINEST_SCALE:
         raise ExpressionError("expected a factor above 0, such as 0.01", at + 1)
-
-
-LATEST_MS = 4_102_444_800_000  # the year 2100: a larger number is in another unit
-_DATE = "%Y-%m-%d"
-_PROBE = datetime(2001, 12, 31, 21, 0, tzinfo=UTC)
 
 
 def unit_ms(conversion: Conversion) -> int:

@@ -34,6 +34,9 @@ from exporter.providers.manifest.model import Constant
 from exporter.providers.manifest.program import as_text
 from exporter.providers.manifest.templates import Substitutes, fill, fill_headers, fill_path
 
+TOKEN_LIVES_S = 300
+RENEW_AT = 0.8
+
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
     """Return the manifest that ``value`` names; what is wrong in its file is noted with its places."""
@@ -159,10 +162,6 @@ def _check_names(
         raise invalid(kind, f"the manifest has no {kind} {name}", hint)
     if missing := sorted(set(needed) - set(given)):
         raise invalid(kind, f"missing: the manifest needs the {kind} {missing[0]}")
-
-
-TOKEN_LIVES_S = 300
-RENEW_AT = 0.8
 
 
 class AccessToken(msgspec.Struct):

@@ -25,6 +25,9 @@ RowContext: TypeAlias = tuple[Any, ...]
 
 ReadField: TypeAlias = Callable[[RowContext], Any]
 
+ANSWER = "answer"
+EACH = "each"
+
 
 @dataclass(slots=True)
 class FieldTree:
@@ -172,10 +175,6 @@ def exact(value: Decimal, path: str) -> Decimal:
     if len(value.as_tuple().digits) > MOST_DIGITS:
         raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
     return value
-
-
-ANSWER = "answer"
-EACH = "each"
 
 
 @dataclass(frozen=True, slots=True)

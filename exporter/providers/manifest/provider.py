@@ -37,6 +37,10 @@ from exporter.providers.manifest.templates import (
 _LINK = re.compile(r"<([^<>]+)>([^<]*)")
 _REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
 
+RESTARTS = 2
+PROBE_MS = 60 * SECOND_MS
+MORE = "more calls where an answer has several pages"
+
 
 def next_query(link: str, base_url: str, path: str) -> str:
     """Return the query string of the next page; raise ``SchemaError`` where it leads elsewhere."""
@@ -55,10 +59,6 @@ def next_link(header: str | None) -> str | None:
         if relation and "next" in relation[2].lower().split():
             return str(link)
     return None
-
-
-RESTARTS = 2
-PROBE_MS = 60 * SECOND_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +339,6 @@ MEANING: Any = {
     **dict.fromkeys(("labels", "null_labels", "count"), True),
 }
 """What of a query changes what its numbers mean; the rest may change without a new baseline."""
-
-MORE = "more calls where an answer has several pages"
 
 
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:

@@ -34,6 +34,13 @@ QueryName: TypeAlias = Literal[
     "top_intents",
 ]
 
+PAGE_ROWS = 500
+MOST_PAGES = 2_000
+SPAN_MS = 7 * DAY_MS
+TOP_INTENTS = 30
+CURSOR_AT = ("data", "filter", "cursor")
+_ID = re.compile(r"[0-9a-f]{24}")
+
 
 class VoiceflowOptions(TargetOptions):
     """One Voiceflow key; without ``environments``, all environments are read in one query."""
@@ -53,14 +60,6 @@ class VoiceflowOptions(TargetOptions):
         strict=False,
         description="what to ask; each costs its own calls",
     )
-
-
-PAGE_ROWS = 500
-MOST_PAGES = 2_000
-SPAN_MS = 7 * DAY_MS
-TOP_INTENTS = 30
-CURSOR_AT = ("data", "filter", "cursor")
-_ID = re.compile(r"[0-9a-f]{24}")
 
 
 def queries(options: VoiceflowOptions, settings: LabelSettings) -> Iterator[Query]:

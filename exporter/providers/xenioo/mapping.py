@@ -32,6 +32,10 @@ _DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _EPOCH_UNITS = {10: 1, 13: 1000}
 _CENTURY = "20"
 
+_KNOWN = ("grouplabel", "botname", "channelname", "eventlabel")
+_PLAIN = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
+_SPACE = re.compile(r"\s+")
+
 
 @dataclass(frozen=True, slots=True)
 class GroupLabels:
@@ -226,10 +230,6 @@ SCALES: Mapping[str, tuple[int, int]] = {
     "ratio": (1, 1),
 }
 """Multiplier and divisor of each unit, to seconds or to a ratio."""
-
-_KNOWN = ("grouplabel", "botname", "channelname", "eventlabel")
-_PLAIN = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)

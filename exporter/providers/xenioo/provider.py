@@ -37,6 +37,18 @@ from exporter.providers.xenioo.mapping import GroupLabels, GroupMode, closed_day
 TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]
 
+AUTHORIZATION = "/authorization/integration"
+MINUTE_MS = 60_000
+RENEW_AT = 0.8
+NOT_FOUND = 404
+PATH = "/analytics/statistics/account"
+TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
+MAX_DAYS = 30
+DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
+MARGIN_MS = 60_000
+MAX_EXTRA_WAIT_S = 300
+UNAUTHORIZED = 401
+
 
 def _unit_of(code: str) -> Any:
     return Field(default=None, description=f"the unit of code {code}")
@@ -103,12 +115,6 @@ class XeniooOptions(TargetOptions):
         return value
 
 
-AUTHORIZATION = "/authorization/integration"
-MINUTE_MS = 60_000
-RENEW_AT = 0.8
-NOT_FOUND = 404
-
-
 class AccessTokens:
     """Exchanges the account key for tokens, each of which is kept until it is due for renewal."""
 
@@ -149,15 +155,6 @@ class AccessTokens:
         lifetime = parse_number(members.get("expires", members.get("expire"))) or 0
         self._token, self._key = hide(token), key
         self._renew_ms = now_ms + RENEW_AT * lifetime * MINUTE_MS
-
-
-PATH = "/analytics/statistics/account"
-TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
-MAX_DAYS = 30
-DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
-MARGIN_MS = 60_000
-MAX_EXTRA_WAIT_S = 300
-UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
