@@ -178,13 +178,14 @@ async def read_pages(
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
-        digest = hashlib.blake2b(page.whole, digest_size=16).digest()
-        yield [] if exact_once and digest in pages else page.items
+        digest = hashlib.blake2b(page.whole, digest_size=16).digest() if exact_once else b""
+        yield [] if digest in pages else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
-        pages.add(digest)
         previous = page.whole
+        if exact_once:
+            pages.add(digest)
     raise TooManyPages(f"{request}: more than {most_pages} pages")
 
 

@@ -492,6 +492,14 @@ def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | Non
     assert shifted.drift == {}
 
 
+def test_11_a_label_that_a_stream_cuts_is_counted() -> None:
+    query = RECORDS | {"mutable": None, "count": {SENT: {}}, "labels": {"channel": "row.channel"}}
+
+    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1, channel="x" * 200)]}), **STREAM)
+
+    assert found.dropped == {(SENT, "label_length"): 1}
+
+
 def test_11_records_of_another_time_are_drift_in_a_stream() -> None:
     query = RECORDS | {"mutable": None, "count": {SENT: {}}, "at": "row.time|epoch_ms"}
 
