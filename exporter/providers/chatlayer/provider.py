@@ -239,56 +239,143 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
 
-def queries(options: ChatlayerOptions, settings: LabelSettings) -> Iterator[Query]:
-    """Yield the queries of a target."""
-    versions = [(bot, version) for bot in options.bots for version in bot.versions]
-    team = f"/v1/teams/{quote(options.team_id or '', safe='')}"
-    for name in options.collectors:
-        match name:
-            case "team_events":
-                pairs = [(bot.id, version) for bot, version in versions]
-                covered = frozenset(pairs if "events" in options.collectors else ())
-                rules = EventRules(covered=covered)
-                yield _events(options, settings, name, EventList(f"{team}/events", {}), rules)
-            case "team_conversations":
-                yield _team_conversations(options, settings, f"{team}/conversations")
-            case "definitions":
-                yield from (_definitions(options, settings, bot) for bot in options.bots)
-            case "events":
-                yield from (_bot_events(options, settings, *each) for each in versions)
-            case _:
-                yield from (_aggregate(options, settings, name, *each) for each in versions)
+@dataclass(frozen=True, slots=True)
+class ChatlayerQueries:
+    """What one target reads: queries of its bots and versions, and of its team."""
 
+    options: ChatlayerOptions
+    settings: LabelSettings
 
-def _aggregate(
-    options: ChatlayerOptions, settings: LabelSettings, name: str, bot: BotOptions, version: str
-) -> Query:
-    aggregate = AGGREGATES[name]
-    params = {"version": version, **aggregate.params}
-    meaning: dict[str, Any] = {"params": params}
-    collect = partial(aggregate.collect, base=(bot.id, version.lower()))
-    if name == "messages":
-        received = options.received_kinds
-        meaning["received_kinds"] = None if received is None else sorted(received)
-        collect = partial(collect, received=received)
-    shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
-    spec = _spec(options, settings, shown, f"GET {path}", aggregate.feeds, meaning=meaning)
-    return _series_query(spec, params, collect)
+    def all(self) -> Iterator[Query]:
+        """Yield the queries of each collector."""
+        options = self.options
+        versions = [(bot, version) for bot in options.bots for version in bot.versions]
+        team = f"/v1/teams/{quote(options.team_id or '', safe='')}"
+        for name in options.collectors:
+            match name:
+                case "team_events":
+                    pairs = [(bot.id, version) for bot, version in versions]
+                    covered = frozenset(pairs if "events" in options.collectors else ())
+                    events = EventList(f"{team}/events", {})
+                    yield self._events(name, events, EventRules(covered=covered))
+                case "team_conversations":
+                    yield self._team_conversations(f"{team}/conversations")
+                case "definitions":
+                    yield from map(self._definitions, options.bots)
+                case "events":
+                    yield from (self._bot_events(*each) for each in versions)
+                case _:
+                    yield from (self._aggregate(name, *each) for each in versions)
 
+    def _aggregate(self, name: str, bot: BotOptions, version: str) -> Query:
+        aggregate = AGGREGATES[name]
+        params = {"version": version, **aggregate.params}
+        meaning: dict[str, Any] = {"params": params}
+        collect = partial(aggregate.collect, base=(bot.id, version.lower()))
+        if name == "messages":
+            received = self.options.received_kinds
+            meaning["received_kinds"] = None if received is None else sorted(received)
+            collect = partial(collect, received=received)
+        shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
+        spec = self._spec(shown, f"GET {path}", aggregate.feeds, meaning=meaning)
+        return _series_query(spec, params, collect)
 
-def _team_conversations(options: ChatlayerOptions, settings: LabelSettings, path: str) -> Query:
-    daily = _spec(
-        options,
-        settings,
-        "team_conversations",
-        f"GET {path}",
-        CAMPAIGNS.feeds,
-        meaning={"params": CAMPAIGNS.params},
-        granularity_ms=DAY_MS,
-        settle_ms=max(options.settle, DAILY_SETTLE_MS),
-        lookback_ms=max(options.lookback, DAILY_LOOKBACK_MS),
-    )
-    return _series_query(daily, CAMPAIGNS.params, CAMPAIGNS.collect)
+    def _team_conversations(self, path: str) -> Query:
+        daily = self._spec(
+            "team_conversations",
+            f"GET {path}",
+            CAMPAIGNS.feeds,
+            meaning={"params": CAMPAIGNS.params},
+            granularity_ms=DAY_MS,
+            settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
+            lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
+        )
+        return _series_query(daily, CAMPAIGNS.params, CAMPAIGNS.collect)
+
+    def _definitions(self, bot: BotOptions) -> Query:
+        spec = self._spec(
+            f"definitions/{bot.shown}",
+            f"GET {_path(bot)}/events/definitions",
+            (Feed(mapping.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
+            meaning={"params": {}},
+            cost=Cost(page_rows=PAGE_SIZE),
+            interval_ms=self.options.slow_interval,
+        )
+        return DeclaredQuery(
+            spec,
+            answer=mapping.DefinitionPage,
+            respell=snake_case,
+            parameters=lambda _: {"page_size": str(PAGE_SIZE)},
+            items=lambda page: page.event_definitions or [],
+            collect=partial(mapping.collect_definitions, bot=bot.id),
+            pages=Cursor(
+                next=lambda page: page.next_page_token,
+                send=["page_token"],
+                page_rows=PAGE_SIZE,
+                most_pages=MAX_DEFINITION_PAGES,
+                empty_pages=True,
+            ),
+            trailing_ms=30 * DAY_MS,
+        )
+
+    def _bot_events(self, bot: BotOptions, version: str) -> Query:
+        filters = tuple(each.model_dump() for each in self.options.stream.filters)
+        source = EventList(f"{_path(bot)}/events/stream", {"version": version}, filters)
+        rules = EventRules(bot.id, version)
+        return self._events(f"events/{bot.shown}/{version.lower()}", source, rules)
+
+    def _events(self, name: str, source: EventList, rules: EventRules) -> Query:
+        options, stream, events = self.options, self.options.stream, self.options.events
+        by_ids = stream.mode == "ids"
+        again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
+        given = "interval" in options.model_fields_set
+        mapped = (
+            {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
+        )
+        fixed: dict[str, Any] = {
+            "filters": source.filters,
+            "mode": stream.mode,
+            "covered": sorted(rules.covered),
+        }
+        if mapped:  # hours are read again, and what was in them before is no growth of the family
+            fixed["event_map"] = mapped
+        spec = self._spec(
+            name,
+            f"{'POST' if source.filters else 'GET'} {source.path}",
+            (
+                Feed(families.EVENTS, "events[], each id once, by event"),
+                *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
+            ),
+            meaning={"params": {**source.params, **fixed}},
+            cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
+            interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
+            deadline_ms=DRAIN_DEADLINE_MS,
+            lookback_ms=again_ms,
+            initial_lookback_ms=None,  # nothing before the epoch counts
+            stream=by_ids,
+            ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
+        )
+        rules = replace(
+            rules,
+            event_map=events.event_map,
+            active=None if events.active is None else frozenset(events.active),
+            label_rules=spec.label_rules,
+            limit=spec.label_value_bytes,
+        )
+        history_ms = options.lookback if options.start == "history" else None
+        read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
+        return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
+
+    def _spec(self, name: str, endpoint: str, feeds: Sequence[Feed], **traits: Any) -> QuerySpec:
+        options = self.options
+        label_rules = {
+            "project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})
+        }
+        if options.events.allow is not None:
+            label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
+        return spec_for(
+            options, self.settings, name, endpoint, feeds, label_rules=label_rules, **traits
+        )
 
 
 def _series_query(
@@ -316,107 +403,6 @@ def _series_query(
     )
 
 
-def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions) -> Query:
-    spec = _spec(
-        options,
-        settings,
-        f"definitions/{bot.shown}",
-        f"GET {_path(bot)}/events/definitions",
-        (Feed(mapping.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
-        meaning={"params": {}},
-        cost=Cost(page_rows=PAGE_SIZE),
-        interval_ms=options.slow_interval,
-    )
-    return DeclaredQuery(
-        spec,
-        answer=mapping.DefinitionPage,
-        respell=snake_case,
-        parameters=lambda _: {"page_size": str(PAGE_SIZE)},
-        items=lambda page: page.event_definitions or [],
-        collect=partial(mapping.collect_definitions, bot=bot.id),
-        pages=Cursor(
-            next=lambda page: page.next_page_token,
-            send=["page_token"],
-            page_rows=PAGE_SIZE,
-            most_pages=MAX_DEFINITION_PAGES,
-            empty_pages=True,
-        ),
-        trailing_ms=30 * DAY_MS,
-    )
-
-
-def _bot_events(
-    options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions, version: str
-) -> Query:
-    filters = tuple(each.model_dump() for each in options.stream.filters)
-    source = EventList(f"{_path(bot)}/events/stream", {"version": version}, filters)
-    rules = EventRules(bot.id, version)
-    return _events(options, settings, f"events/{bot.shown}/{version.lower()}", source, rules)
-
-
-def _events(
-    options: ChatlayerOptions,
-    settings: LabelSettings,
-    name: str,
-    source: EventList,
-    rules: EventRules,
-) -> Query:
-    stream, events = options.stream, options.events
-    by_ids = stream.mode == "ids"
-    again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
-    given = "interval" in options.model_fields_set
-    mapped = {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
-    fixed: dict[str, Any] = {
-        "filters": source.filters,
-        "mode": stream.mode,
-        "covered": sorted(rules.covered),
-    }
-    if mapped:  # hours are read again, and what was in them before is no growth of the family
-        fixed["event_map"] = mapped
-    spec = _spec(
-        options,
-        settings,
-        name,
-        f"{'POST' if source.filters else 'GET'} {source.path}",
-        (
-            Feed(families.EVENTS, "events[], each id once, by event"),
-            *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
-        ),
-        meaning={"params": {**source.params, **fixed}},
-        cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
-        interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
-        deadline_ms=DRAIN_DEADLINE_MS,
-        lookback_ms=again_ms,
-        initial_lookback_ms=None,  # nothing before the epoch counts
-        stream=by_ids,
-        ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
-    )
-    rules = replace(
-        rules,
-        event_map=events.event_map,
-        active=None if events.active is None else frozenset(events.active),
-        label_rules=spec.label_rules,
-        limit=spec.label_value_bytes,
-    )
-    history_ms = options.lookback if options.start == "history" else None
-    read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
-    return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
-
-
-def _spec(
-    options: ChatlayerOptions,
-    settings: LabelSettings,
-    name: str,
-    endpoint: str,
-    feeds: Sequence[Feed],
-    **traits: Any,
-) -> QuerySpec:
-    label_rules = {"project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})}
-    if options.events.allow is not None:
-        label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
-    return spec_for(options, settings, name, endpoint, feeds, label_rules=label_rules, **traits)
-
-
 def _path(bot: BotOptions) -> str:
     return f"/v1/bots/{quote(bot.id, safe='')}"
 
@@ -432,5 +418,5 @@ PROVIDER = Provider(
     ),
     feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=sign,
-    queries=queries,
+    queries=lambda options, settings: ChatlayerQueries(options, settings).all(),
 )
