@@ -301,9 +301,6 @@ def test_the_next_page_is_never_asked_elsewhere(link: str) -> None:
         readings(loaded({"pages": {"kind": "next_url", "from": "next"}}), api)
 
     assert len(api.requests) == 1
-
-
-def test_a_page_parameter_that_is_ignored_is_an_incomplete_read() -> None:
     with pytest.raises(ProviderError, match="is p its parameter"):
         readings(loaded({"pages": {"kind": "page", "send": "p"}}), Api({"data": PAGED}))
 
@@ -424,61 +421,92 @@ def test_a_budget_spaces_the_calls_and_is_refused_where_it_cannot_be_kept() -> N
         assert f"rate.budget needs one call per poll, and {name} makes several" in wrong
 
 
+WINDOW = {"from": "window.start|iso", "to": "window.end|iso"}
+TEAM: Any = {"variables": {"team": {}}}
+TEAMS = written({"request": {"path": "/{variables.team}/x", "params": WINDOW}}, **TEAM)
+OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
+
+
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("text", "changes", "problem"),
     [
-        ({"secrets": {}}, "the manifest needs the secret key"),
+        (written(), {"secrets": {}}, "the manifest needs the secret key"),
+        (written(), {"secrets": {"key": "k", "kei": "k"}}, "has no secret kei; it has key"),
+        (written(), {"variables": {"team": "a"}}, "the manifest has no variable team"),
+        (written(), {"queries": ["stat"]}, 'has no query stat; did you mean "stats"?'),
+        (written(), {"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
+        (written(), {"manifest": ""}, "expected a name or a path"),
         (
-            {"secrets": {"key": "k", "kei": "k"}},
-            "the manifest has no secret kei; it has key",
+            written(),
+            {"manifest": "./none.yaml"},
+            "none.yaml:1:1: the file cannot be read: no such file",
         ),
-        ({"variables": {"team": "a"}}, "the manifest has no variable team"),
-        ({"queries": ["stat"]}, 'the manifest has no query stat; did you mean "stats"?'),
-        ({"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
-        ({"manifest": "./none.yaml"}, "none.yaml:1:1: the file cannot be read: no such file"),
+        *(
+            (TEAMS, {"variables": {"team": variable}}, "a segment of the path empty")
+            for variable in (".", "..", "")
+        ),
+        (OF_TEAM, {"variables": {"team": "é"}}, "a header cannot carry"),
+        (OF_TEAM, {"variables": {"team": "a\tb"}}, "a variable holds a control character"),
     ],
 )
 def test_a_target_that_does_not_fit_its_manifest_is_an_error_with_its_position(
-    tmp_path: Path, changes: dict[str, Any], problem: str
+    tmp_path: Path, text: bytes, changes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        settings(tmp_path, written(), **changes)
+        settings(tmp_path, text, **changes)
 
     assert problem in str(caught.value)
     assert "exporter.yaml:" in str(caught.value)
 
 
-@pytest.mark.parametrize("variable", [".", "..", ""])
-def test_a_variable_cannot_leave_its_segment_of_the_path(tmp_path: Path, variable: str) -> None:
-    params = {"from": "window.start|iso", "to": "window.end|iso"}
-    manifest = written(
-        {"request": {"path": "/{variables.team}/x", "params": params}}, variables={"team": {}}
-    )
-
-    with pytest.raises(SettingsError, match="a segment of the path empty"):
-        settings(tmp_path, manifest, variables={"team": variable})
-
-
-@pytest.mark.parametrize("name", ["Host", "Cookie", "Transfer-Encoding", "A b", "X:y", "A\r\nB"])
-def test_a_header_of_the_connection_cannot_be_set(name: str) -> None:
-    request = QUERY["request"] | {"headers": {name: "x"}}
-    auth = {"kind": "header", "header": name, "token": "secrets.key"}
-
-    assert "request.headers" in problems({"request": request})
-    assert "headers" in problems(headers={name: "x"})
-    assert "auth.header" in problems(auth=auth)
+HEADERS = ("Host", "Cookie", "Transfer-Encoding", "A b", "X:y", "A\r\nB")
+KEY = "secrets.key"
+TOTAL = "chatbot_custom_x_total"
+FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
+    ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
+    (TOTAL, {"type": "gauge"}, "not the name of a gauge"),
+    ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
+    ("chatbot_custom_x_count", {"type": "gauge"}, "this ending has a meaning of its own"),
+    (TOTAL, {"type": "counter", "unit": "usd"}, "does not end with the unit"),
+    (TOTAL, {"type": "counter", "labels": ["project"]}, "there already"),
+    (TOTAL, {"type": "counter", "labels": ["le"]}, "not the name of a label"),
+    (TOTAL, {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
+    (TOTAL, {"type": "counter", "resolution": []}, "expected a power of ten"),
+    ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
+)
 
 
-def test_a_value_that_no_header_can_carry_is_an_error_at_load(tmp_path: Path) -> None:
-    text = written(headers={"X-Team": "variables.team"}, variables={"team": {}})
-
-    with pytest.raises(SettingsError, match="a header cannot carry"):
-        settings(tmp_path, text, variables={"team": "é"})
-
-
-def test_a_label_that_no_family_has_is_an_error() -> None:
-    for key, value in (("labels", "row.x"), ("label_rules", {"allow": ["a"]})):
-        assert "no family here has the label" in problems({key: {"projekt": value}})
+@pytest.mark.parametrize(
+    ("query", "top", "problem"),
+    [
+        ({"labels": {"projekt": "row.x"}}, {}, "no family here has the label"),
+        ({"label_rules": {"projekt": {"allow": ["a"]}}}, {}, "no family here has the label"),
+        ({}, {"name": "voiceflow"}, "name: a built-in provider has this name"),
+        ({}, {"auth": {"kind": "bearer", "token": "abc"}}, "auth.token: literal secret"),
+        ({}, {"auth": {"kind": "basic"}}, "auth.username: missing; basic needs username"),
+        ({}, {"auth": {"kind": "none", "token": KEY}}, "auth.token: not used by none"),
+        (
+            {},
+            {"auth": {"kind": "oauth2_client_credentials", "token_url": "http://x"}},
+            "auth.token_url: ",
+        ),
+        *(({}, {"headers": {name: "x"}}, "headers") for name in HEADERS),
+        *(
+            ({"request": QUERY["request"] | {"headers": {name: "x"}}}, {}, "request.headers")
+            for name in HEADERS
+        ),
+        *(
+            ({}, {"auth": {"kind": "header", "header": name, "token": KEY}}, "auth.header")
+            for name in HEADERS
+        ),
+        *(({}, {"families": {name: {"help": "H.", **of}}}, words) for name, of, words in FAMILIES),
+    ],
+)
+def test_an_account_or_a_family_that_cannot_be_is_refused(
+    query: dict[str, Any], top: dict[str, Any], problem: str
+) -> None:
+    assert problem in problems(query, **top)
 
 
 def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> None:
@@ -494,34 +522,6 @@ def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> N
     assert [family.name for family in first.own_families()] == [EUROS]
 
 
-@pytest.mark.parametrize(
-    ("name", "family", "problem"),
-    [
-        ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
-        ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
-        ("chatbot_custom_x_total", {"type": "gauge"}, "not the name of a gauge"),
-        ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
-        (
-            "chatbot_custom_x_total",
-            {"type": "counter", "unit": "usd"},
-            "does not end with the unit",
-        ),
-        ("chatbot_custom_x_total", {"type": "counter", "labels": ["project"]}, "there already"),
-        (
-            "chatbot_custom_x_total",
-            {"type": "counter", "labels": ["le"]},
-            "not the name of a label",
-        ),
-        ("chatbot_custom_x_total", {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
-        ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
-    ],
-)
-def test_an_own_family_keeps_to_prometheus_rules(
-    name: str, family: dict[str, Any], problem: str
-) -> None:
-    assert problem in problems(families={name: {"help": "H.", **family}})
-
-
 def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> None:
     settings(tmp_path, written({"missing": "zero"}))
 
@@ -529,10 +529,6 @@ def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> N
 
     assert "acme.yaml:10:5: queries.stats: warning: nothing shows that" in checked.stderr
     assert checked.exit_code == 0
-
-
-def test_the_name_of_a_built_in_provider_is_refused() -> None:
-    assert "name: a built-in provider has this name" in problems(name="voiceflow")
 
 
 def test_limits_may_name_an_own_family_and_plan_shows_the_target(tmp_path: Path) -> None:
