@@ -167,6 +167,28 @@ def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
     assert counts(readings(loaded(query), Api(answer))) == {-3: 5, -2: 5, -1: 5}
 
 
+PARTS_OF = [{"name": "a", "n": 1}, {"name": "b", "n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        ("row.of[name=b].n + row.of[name=a].n", PARTS_OF),
+        ("row.of[].n", PARTS_OF),
+        ("row.of{}.n", {"x": {"n": 1}, "y": {"n": 2}}),
+        ("row.of{}", {"x": 1, "y": 2}),
+    ],
+)
+def test_3_elements_are_chosen_by_name_or_added_up(value: str, field: Any) -> None:
+    manifest = loaded({"count": {SENT: {"value": value}}})
+    answer = {"data": [row(hour, of=field) for hour in (-3, -2, -1)]}
+
+    assert counts(readings(manifest, Api(answer))) == {-3: 3, -2: 3, -1: 3}
+    if "=" in value:
+        with pytest.raises(SchemaError, match=r"\[name=b\]: came twice"):
+            readings(manifest, Api({"data": [row(-1, of=PARTS_OF * 2)]}))
+
+
 def test_4_json_is_in_a_parameter() -> None:
     params = {"query": {"json": {"from": "window.start|iso", "to": "window.end|iso", "top": 5}}}
     api = Api(THREE)
