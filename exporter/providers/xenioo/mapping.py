@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, TypeAlias
 from zoneinfo import ZoneInfo
@@ -35,34 +35,6 @@ _CENTURY = "20"
 _KNOWN = ("grouplabel", "botname", "channelname", "eventlabel")
 _PLAIN = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
 _SPACE = re.compile(r"\s+")
-
-
-@dataclass(frozen=True, slots=True)
-class GroupLabels:
-    """Parses the group labels of one response.
-
-    ``zone`` applies to labels without an offset; ``form`` is a ``strptime`` format, tried first.
-    """
-
-    mode: GroupMode
-    zone: str
-    form: str | None = None
-
-    def window(self, label: Any, path: str) -> Window:
-        """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
-        if isinstance(label, bool) or not isinstance(label, str | int):
-            raise SchemaError(f"{path}: expected a time")
-        at, has_hour = _parse_time(str(label).strip(), self.form)
-        tz, found = ZoneInfo(self.zone), None
-        with suppress(OverflowError):  # the first and last days of the calendar
-            if at is not None and self.mode == "day":
-                found = _day(at, tz)
-            elif at is not None and has_hour:
-                found = _hour(at, tz)
-        if found is None:
-            hint = "see timezone and label_format"
-            raise SchemaError(f"{path}: not the start of a whole {self.mode}; {hint}")
-        return found
 
 
 def day_window(day: date, zone: str) -> Window:
@@ -245,15 +217,36 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """What the vendor leaves open: group labels, the name of the number, the units of averages."""
+    """What the vendor leaves open: group labels, the name of the number, the units of averages.
 
-    groups: GroupLabels
+    ``zone`` applies to labels without an offset; ``form`` is a ``strptime`` format, tried first.
+    """
+
+    mode: GroupMode
+    zone: str
+    form: str | None = None
     value_field: str | None = None
-    units: Mapping[str, str] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def window(self, label: Any, path: str) -> Window:
+        """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise SchemaError(f"{path}: expected a time")
+        at, has_hour = _parse_time(str(label).strip(), self.form)
+        tz, found = ZoneInfo(self.zone), None
+        with suppress(OverflowError):  # the first and last days of the calendar
+            if at is not None and self.mode == "day":
+                found = _day(at, tz)
+            elif at is not None and has_hour:
+                found = _hour(at, tz)
+        if found is None:
+            hint = "see timezone and label_format"
+            raise SchemaError(f"{path}: not the start of a whole {self.mode}; {hint}")
+        return found
 
     def scale(self, statistic: Statistic) -> tuple[Family, float]:
         """Return family and value: raw, or in the family's unit if the settings have a unit."""
-        unit, normalized = (self.units or {}).get(statistic.type.name), statistic.type.normalized
+        unit, normalized = self.units.get(statistic.type.name), statistic.type.normalized
         if unit is None or normalized is None:
             return statistic.type.family, statistic.value
         multiplier, divisor = SCALES[unit]
@@ -324,7 +317,7 @@ def parse_rows(
         if statistic is None:
             drift["unknown_enum"] += 1
             continue
-        window = row_format.groups.window(row[group], f"{path}.GroupLabel")
+        window = row_format.window(row[group], f"{path}.GroupLabel")
         if row[number] is None and statistic.family.kind is MetricType.GAUGE:
             drift["missing"] += 1  # the average of nothing
             continue
@@ -379,7 +372,7 @@ def _add_gauges(found: Iterable[Statistic], row_format: RowFormat, rows: Rows) -
     for each in found:
         family, value = row_format.scale(each)
         if family.kind is MetricType.GAUGE:
-            labels: tuple[str, ...] = (each.bot, "", each.channel, row_format.groups.mode)
+            labels: tuple[str, ...] = (each.bot, "", each.channel, row_format.mode)
             key = family, labels, each.window
             rows.drift["unexpected_type"] += key in values
             values[key] = None if key in values else value

@@ -32,7 +32,7 @@ from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo import mapping
-from exporter.providers.xenioo.mapping import GroupLabels, GroupMode, closed_day, day_window
+from exporter.providers.xenioo.mapping import GroupMode, closed_day, day_window
 
 TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]
@@ -240,10 +240,9 @@ class StatisticsQuery:
         )
 
     def _row_format(self, mode: GroupMode) -> mapping.RowFormat:
-        groups = GroupLabels(mode, self.options.timezone, self.options.label_format)
-        return mapping.RowFormat(
-            groups, self.options.value_field, self.options.units.model_dump(exclude_none=True)
-        )
+        given = self.options
+        units = given.units.model_dump(exclude_none=True)
+        return mapping.RowFormat(mode, given.timezone, given.label_format, given.value_field, units)
 
 
 def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:

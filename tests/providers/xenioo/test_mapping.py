@@ -10,7 +10,6 @@ from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.xenioo.mapping import (
     STATISTICS,
-    GroupLabels,
     GroupMode,
     RowFormat,
     closed_day,
@@ -40,7 +39,7 @@ def row(event: str, value: Any, group: Any = "2026-02-03 09", **changes: Any) ->
 
 
 def row_format(mode: GroupMode = "hour", **changes: Any) -> RowFormat:
-    return RowFormat(GroupLabels(mode, "UTC"), **changes)
+    return RowFormat(mode, "UTC", **changes)
 
 
 def read(*rows: dict[str, Any], certain_ms: int = 0, **changes: Any) -> Reading:
@@ -294,12 +293,12 @@ def ms(text: str) -> int:
     ],
 )
 def test_an_hour_is_read_in_every_usual_form(label: str | int) -> None:
-    assert GroupLabels("hour", "UTC").window(label, "here") == HOUR
+    assert RowFormat("hour", "UTC").window(label, "here") == HOUR
 
 
 @pytest.mark.parametrize("label", ["2026-02-03", "20260203", "2026-02-03T00:00:00", 1770076800])
 def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
-    assert GroupLabels("day", "UTC").window(label, "here") == day_window(date(2026, 2, 3), "UTC")
+    assert RowFormat("day", "UTC").window(label, "here") == day_window(date(2026, 2, 3), "UTC")
 
 
 @pytest.mark.parametrize(
@@ -312,41 +311,41 @@ def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
 )
 def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:
     with pytest.raises(SchemaError, match="here: "):
-        GroupLabels("hour", "UTC").window(label, "here")
+        RowFormat("hour", "UTC").window(label, "here")
 
 
 @pytest.mark.parametrize("label", ["2026-02-03 12", "9999-12-31"])
 def test_a_day_that_begins_at_noon_or_has_no_end_is_an_error(label: str) -> None:
     with pytest.raises(SchemaError, match="whole day"):
-        GroupLabels("day", "UTC").window(label, "here")
+        RowFormat("day", "UTC").window(label, "here")
 
 
 def test_an_error_does_not_repeat_the_label() -> None:
     with pytest.raises(SchemaError) as refused:
-        GroupLabels("hour", "UTC").window("Ada Lovelace", "here")
+        RowFormat("hour", "UTC").window("Ada Lovelace", "here")
 
     assert "Ada" not in str(refused.value)
 
 
 def test_a_configured_form_is_tried_first() -> None:
-    groups = GroupLabels("hour", "UTC", "%d/%m/%Y %H:%M")
+    groups = RowFormat("hour", "UTC", "%d/%m/%Y %H:%M")
 
     assert groups.window("03/02/2026 09:00", "here") == HOUR
     assert groups.window("2026-02-03 09", "here") == HOUR
 
 
 def test_hours_are_those_of_the_zone() -> None:
-    assert GroupLabels("hour", "Europe/Berlin").window("2026-02-03 10", "here") == HOUR
+    assert RowFormat("hour", "Europe/Berlin").window("2026-02-03 10", "here") == HOUR
 
 
 def test_hours_of_a_zone_with_half_hours_begin_there() -> None:
-    found = GroupLabels("hour", "Asia/Kolkata").window("2026-02-03 15", "here")
+    found = RowFormat("hour", "Asia/Kolkata").window("2026-02-03 15", "here")
 
     assert found == Window(NINE + HOUR_MS // 2, NINE + HOUR_MS * 3 // 2)
 
 
 def test_in_autumn_one_label_stands_for_two_hours() -> None:
-    groups = GroupLabels("hour", "Europe/Berlin")
+    groups = RowFormat("hour", "Europe/Berlin")
 
     assert groups.window("2026-10-25 01", "") == Window(ms("2026-10-24T23"), ms("2026-10-25T00"))
     assert groups.window("2026-10-25 02", "") == Window(ms("2026-10-25T00"), ms("2026-10-25T02"))
@@ -354,7 +353,7 @@ def test_in_autumn_one_label_stands_for_two_hours() -> None:
 
 
 def test_in_spring_hours_follow_each_other() -> None:
-    groups = GroupLabels("hour", "Europe/Berlin")
+    groups = RowFormat("hour", "Europe/Berlin")
 
     before, after = groups.window("2026-03-29 01", ""), groups.window("2026-03-29 03", "")
 
