@@ -387,21 +387,20 @@ class QueryCompiler:
 
     def _answer_field(self, steps: Steps, text: str | None) -> Sequence[Step] | None:
         """Return the steps to a field of the answer, which begin at its top."""
-        found: Expression | None = (
-            self.problems.attempt(steps, parse, text) if text is not None else None
-        )
+        if text is None:
+            return None
+        found: Expression | None = self.problems.attempt(steps, parse, text)
         if found is None:
             return None
-        keys = any(each.kind == "key" for each in found.terms[0].steps)
-        if text and text.startswith(f"{ANSWER}."):
+        path, *more = found.terms
+        if text.startswith(f"{ANSWER}."):
             words = "this path begins at the top of the answer"
             self.problems.add(steps, words, f"write {text.removeprefix(f'{ANSWER}.')}")
-        if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
+        keys = any(each.kind == "key" for each in path.steps)
+        if found.conversions or more or path.many or keys:
             self.problems.add(steps, "expected one field of the answer")
-        self.problems.attempt(
-            steps, self._places[ANSWER].tree.declare, found.terms[0].steps, Scalar
-        )
-        return found.terms[0].steps
+        self.problems.attempt(steps, self._places[ANSWER].tree.declare, path.steps, Scalar)
+        return path.steps
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""
