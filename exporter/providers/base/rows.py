@@ -1,4 +1,4 @@
-"""Items of an answer become a reading: sums, label values, drift and missing fields in one place."""
+"""Items of an answer become a reading: sums, labels, drift and missing fields in one place."""
 
 import hashlib
 from collections import Counter, defaultdict

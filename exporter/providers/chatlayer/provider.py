@@ -1,4 +1,4 @@
-"""A Chatlayer target, and which calls it makes: event lists and aggregates of bots, versions and a team.
+"""A Chatlayer target, and what it asks: event lists and aggregates of bots, versions, a team.
 
 Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
 """

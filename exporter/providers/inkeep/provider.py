@@ -1,4 +1,4 @@
-"""An Inkeep target, and what it asks: four hourly counts, and the distinct users of trailing windows.
+"""An Inkeep target, and what it asks: four hourly counts, the users of trailing windows.
 
 Source: https://docs.inkeep.com/analytics-api
 """

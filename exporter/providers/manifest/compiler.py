@@ -231,7 +231,7 @@ class QueryCompiler:
             )
 
     def _fed(self, name: str) -> Mapping[str, str]:
-        """Return the names of the families that an entry feeds, for ``each`` by the loop's values."""
+        """Return the names of the families that an entry feeds; for ``each`` by the loop's values."""
         loops = [each for each in self.query.for_each.values() if isinstance(each, dict)]
         return loops[0] if name == EACH and loops else {"": name}
 

@@ -172,7 +172,7 @@ def _compile(
 def _check_fed_once(
     problems: Problems, manifest: Manifest, queries: Iterable[CompiledQuery]
 ) -> None:
-    """Note series that two queries, or two values of a loop, would feed; each query counts alone."""
+    """Note series that two queries, or two values of a loop, feed; each counts alone."""
     variables = {name: f"{{variables.{name}}}" for name in manifest.variables}
     fed_by = dict[Series, tuple[str, Mapping[str, str]]]()
     for compiled in queries:

@@ -301,7 +301,7 @@ class CompiledQuery:
     def bind(
         self, variables: Mapping[str, str]
     ) -> Iterator[tuple[Mapping[str, str], "CompiledQuery"]]:
-        """Yield the query for a target, once for each value of its loop, with this value by its name."""
+        """Yield the query for a target, for each value of its loop, with this value by its name."""
         loop = self.settings.for_each
         looped = [{name: value} for name, values in loop.items() for value in values]
         for each in looped or [dict[str, str]()]:

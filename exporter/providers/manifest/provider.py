@@ -1,4 +1,4 @@
-"""What a target asks that a manifest describes, and how it is read: windows, pages, proof of the whole."""
+"""What a target of a manifest asks, and how it is read: windows, pages, proof of the whole."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ def next_link(header: str | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class ManifestReader:
-    """One query of a target; see ``Query``. ``given`` are its variables and the value of its loop."""
+    """One query of a target; see ``Query``. ``given``: variables and the value of its loop."""
 
     spec: QuerySpec
     query: CompiledQuery
