@@ -16,7 +16,7 @@ FOLDERS = sorted(
     if path.name not in {"base", "manifest"} and any(path.glob("*.py"))
 )
 VALUES = "deploy/helm/chatbot-exporter/values.schema.json"
-PARTS = ("__init__.py", "options.py", "provider.py", "mapping.py")
+PARTS = ("__init__.py", "provider.py", "mapping.py")
 
 
 def files(name: str) -> list[str]:

@@ -54,16 +54,9 @@ def variables(provider: str, family: str = "chatbot_.+") -> tuple[Variable, ...]
 
 def _panels(manifest: LoadedManifest, query: CompiledQuery) -> Iterator[Panel]:
     families = NORMALISED | {family.name: family for family in manifest.families}
-    looped = [
-        families[name]
-        for values in query.settings.for_each.values()
-        if isinstance(values, dict)
-        for name in values.values()
-    ]
     labels: dict[str, set[str]] = {}
     for feed in query.program.feeds:
-        for family in [feed.family] if feed.family else looped:
-            labels.setdefault(family.name, set()).update(feed.labels)
+        labels.setdefault(feed.family.name, set()).update(feed.labels)
     for name, used in labels.items():
         yield _panel(manifest.settings.name, families[name], used)
 

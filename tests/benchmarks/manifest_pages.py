@@ -13,7 +13,7 @@ from exporter.model.samples import HOUR_MS, Reading, Window
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import iso
 from exporter.providers.manifest.mapping import Collector
-from exporter.providers.manifest.reader import ManifestReader
+from exporter.providers.manifest.provider import ManifestReader
 from exporter.providers.voiceflow.mapping import (
     USAGES,
     ProjectScope,
@@ -21,7 +21,7 @@ from exporter.providers.voiceflow.mapping import (
     VoiceflowAnswer,
     collect_usage,
 )
-from tests.providers.manifest.test_equal_to_providers import MANIFESTS
+from tests.providers.manifest.test_shipped import MANIFESTS
 from tests.providers.vendor import build_target
 
 START_MS = 1_772_524_800_000
@@ -58,7 +58,7 @@ def by_manifest(body: bytes, query: ManifestReader) -> Reading:
     """Return the reading of the same page as a manifest makes it."""
     answer = decode(body, query.query.program.answer, "POST /v2/query/usage")
     rows = Rows(WINDOW, query.spec, {})
-    collector = Collector(query.query, rows, HOUR_MS)
+    collector = Collector(query.query, query.spec, rows, WINDOW.end_ms)
     collector.add([answer], WINDOW)
     collector.finish()
     return rows.reading()

@@ -1,6 +1,7 @@
 """``plan``: what it says is what is asked."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from exporter.model.query import PollRequest
 from exporter.polling.poll import poll_window
 from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Query, Target
-from tests.providers.vendor import client_of
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -38,7 +38,7 @@ async def first_poll(query: Query, target: Target, vendors: Vendors, clock: Virt
     transport = Transport(vendors)
     now_ms = clock.now_ms()
     request = PollRequest(poll_window(query.spec, UNCLAIMED, now_ms), now_ms)
-    api = client_of(target, transport, clock)
+    api = replace(target, requests_per_second=0).client(transport, clock)
     assert [reading async for reading in query.read(api, request)]
     return sum("authorization" not in seen.path for seen in log[before:])
 

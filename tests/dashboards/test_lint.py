@@ -18,9 +18,9 @@ from exporter.config import loads
 from exporter.exposition.catalogue import capped, entries
 from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.providers.base.plugin import LabelSettings
-from exporter.providers.chatlayer.options import Collector
+from exporter.providers.chatlayer.provider import Collector
 from exporter.providers.manifest import loader
-from exporter.providers.voiceflow.options import QueryName
+from exporter.providers.voiceflow.provider import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -97,12 +97,8 @@ def test_a_manifests_own_families_are_on_its_board() -> None:
     for manifest in MANIFESTS:
         board = BOARDS[f"chatbot-{manifest.settings.name}"]
         shown = {name for _, expr in expressions(board) for name in metrics(expr)}
-        fed = {
-            feed.family.name
-            for q in manifest.queries.values()
-            for feed in q.program.feeds
-            if feed.family
-        }
+        queries = manifest.queries.values()
+        fed = {feed.family.name for query in queries for feed in query.program.feeds}
         assert shown >= fed | {family.name for family in manifest.families}
 
 

@@ -73,8 +73,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             "unauthorized": Unauthorized,
             "html_200": SchemaError,
             **dict.fromkeys(
-                ("forbidden", "refused", "server_error", "unavailable", "html_502", "reset"),
-                Throttled,
+                ("forbidden", "refused", "server_error", "unavailable", "html_502"), Throttled
             ),
         },
     ),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,7 +19,6 @@ from exporter.simulator import VENDORS
 from exporter.simulator.server import Service
 from tests.faults.bench import case_of
 from tests.providers.compliance import Bench
-from tests.providers.vendor import client_of
 from tests.support.virtual import VirtualClock, run_virtual
 
 EFFORT = settings(max_examples=15, deadline=None)
@@ -79,7 +79,7 @@ async def read_all(target: Target, transport: Corrupted, clock: VirtualClock) ->
     errors: list[str] = []
     now_ms = clock.now_ms()
     sending = Transport(transport)
-    api = client_of(target, sending, clock)
+    api = replace(target, requests_per_second=0).client(sending, clock)
     window = Window(floor_to(now_ms, HOUR_MS) - 2 * HOUR_MS, now_ms)
     for query in target.queries:
         ask = PollRequest(window, now_ms, first=False, watermark_ms=now_ms - 600_000, epoch_ms=0)

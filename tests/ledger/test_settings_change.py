@@ -9,7 +9,7 @@ from exporter.errors import SchemaError
 from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.base.labels import shorten
+from exporter.providers.base.rows import shorten
 from tests.ledger.conftest import Start
 from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, received, spec

@@ -37,12 +37,11 @@ from exporter.simulator import VENDORS
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
-from tests.providers.vendor import build_target, client_of, options_of
+from tests.providers.vendor import URL, build_target, options_of
 from tests.support.fault_matrix import MATRIX, NEVER_ANSWERED, Errors, expected
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T", str, tuple[str, str])
-URL = "http://127.0.0.1"
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 12 * HOUR_MS, floor_to(START_MS, HOUR_MS))
 
 
@@ -146,7 +145,7 @@ class Bench:
 
     async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
         transport = Transport(Recorded(self.service, self.answers))
-        api = client_of(self.target, transport, self.clock, self.target.requests_per_second)
+        api = self.target.client(transport, self.clock)
         request = self.case.question(query, self.window, self.clock.now_ms())
         async for reading in query.read(api, request):
             found.append(reading)  # noqa: PERF401 - what came before a failure must show

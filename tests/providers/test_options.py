@@ -1,13 +1,17 @@
 """The settings of each provider: what is taken, and what is an error, in words and with its place."""
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exporter.config import loads
-from exporter.errors import SettingsError
+from exporter.config.model import Limits, Privacy
+from exporter.errors import SettingsError, Unauthorized
 from exporter.model.samples import DAY_MS
 from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import LabelSettings, Target
 from tests.providers.vendor import options_of
 
 PLAIN: dict[str, dict[str, str]] = {
@@ -16,7 +20,17 @@ PLAIN: dict[str, dict[str, str]] = {
     "inkeep": {"api_key": "{env: KEY}", "project": "docs"},
     "chatlayer": {"token": "{env: KEY}", "bots": "[B1]"},
 }
-INKEEP_FED = "already feeds this family; it would count twice"
+TWICE = "already feeds this family; it would count twice"
+INKEEP_FEEDS = {
+    "events": "events",
+    "escalations": "handovers",
+    "conversations": "conversations_started",
+    "feedback": "feedback",
+}
+CHATLAYER_FEEDS = {
+    "is fed by the collector events": "events",
+    "is fed by the collector messages": "messages_received",
+}
 
 
 def made(provider: str, extra: str = "") -> Any:
@@ -147,6 +161,14 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
         ("chatlayer", "bots: [B1, B1]", "an entry is listed more than once"),
         ("chatlayer", "region: mars", "region"),
         ("chatlayer", "stream: {overlap: 2h, sweep: 1h}", "shorter than overlap"),
+        *(
+            ("inkeep", f"event_map: {{x: chatbot_{family}_total}}", f"the query {query} {TWICE}")
+            for query, family in INKEEP_FEEDS.items()
+        ),
+        *(
+            ("chatlayer", f"events: {{event_map: {{x: chatbot_{family}_total}}}}", f"{by} already")
+            for by, family in CHATLAYER_FEEDS.items()
+        ),
     ],
 )
 def test_a_contradiction_is_an_error(provider: str, extra: str, words: str) -> None:
@@ -200,22 +222,48 @@ def test_a_wrong_map_is_an_error_where_it_stands(
     assert str(problem).endswith(words)
 
 
-@pytest.mark.parametrize(
-    ("provider", "family", "words"),
-    [
-        ("inkeep", "chatbot_events_total", f"the query events {INKEEP_FED}"),
-        ("inkeep", "chatbot_handovers_total", f"the query escalations {INKEEP_FED}"),
-        ("inkeep", "chatbot_conversations_started_total", f"the query conversations {INKEEP_FED}"),
-        ("inkeep", "chatbot_feedback_total", f"the query feedback {INKEEP_FED}"),
-        ("chatlayer", "chatbot_events_total", "is fed by the collector events already"),
-        (
-            "chatlayer",
-            "chatbot_messages_received_total",
-            "is fed by the collector messages already",
-        ),
-    ],
-)
-def test_a_map_that_would_count_twice_is_an_error(provider: str, family: str, words: str) -> None:
-    event_map = f"event_map: {{x: {family}}}"
-    with pytest.raises(SettingsError, match=words):
-        made(provider, event_map if provider == "inkeep" else f"events: {{{event_map}}}")
+TARGETS: Mapping[str, Mapping[str, Any]] = {
+    "voiceflow": {"projects": ["p"]},
+    "flowxo": {"project": "p"},
+    "inkeep": {"project": "p"},
+    "chatlayer": {"bots": ["b"]},
+}
+BASIC = {"id:one": "aWQ6b25l", "id:two": "aWQ6dHdv"}
+HEADERS: Mapping[str, Callable[[str], Mapping[str, str]]] = {
+    "voiceflow": lambda key: {"authorization": key},
+    "flowxo": lambda key: {"Authorization": f"Bearer {key}"},
+    "inkeep": lambda key: {"Authorization": f"Bearer {key}"},
+    "chatlayer": lambda key: {"Authorization": f"Basic {BASIC[key]}"},
+}
+
+
+def with_key(provider: str, key: Any) -> Target:
+    secret = {"token" if provider == "chatlayer" else "api_key": key}
+    entries = {"name": "shop", "provider": provider, **TARGETS[provider], **secret}
+    options = PROVIDERS[provider].options.model_validate(entries)
+    return PROVIDERS[provider].build(options, LabelSettings(Limits(), Privacy()))
+
+
+@pytest.mark.parametrize("provider", TARGETS)
+def test_the_key_is_read_anew_for_each_request(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign = with_key(provider, {"env": "KEY"}).sign
+
+    for key in ("id:one", "id:two"):
+        monkeypatch.setenv("KEY", key)
+        assert sign() == HEADERS[provider](key)
+
+
+@pytest.mark.parametrize("key", ["canary\u2028key", "canary\x00key"])
+@pytest.mark.parametrize("provider", TARGETS)
+def test_a_key_that_no_request_can_carry_is_refused_and_not_shown(
+    provider: str, key: str, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(key, "utf-8")
+    sign = with_key(provider, {"file": str(tmp_path / "key")}).sign
+
+    with pytest.raises(Unauthorized) as caught:
+        sign()
+
+    assert "canary" not in str(caught.value)

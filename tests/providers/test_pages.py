@@ -86,6 +86,18 @@ def test_a_short_page_that_comes_again_with_its_token_ends_the_list(case: str, t
     assert reading.drift == {"unexpected_type": 1}
 
 
+def test_a_page_that_comes_again_later_under_a_new_token_counts_once() -> None:
+    settings, page, _ = LISTS["voiceflow"]
+    tokens: list[dict[str, Any]] = [*({"next_page_token": n} for n in range(1, 4)), {}]
+    answers = iter(page(rows, token) for rows, token in zip((500, 3, 500, 2), tokens, strict=True))
+    target = build_target(**settings)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+
+    (reading,) = read(target, target.queries[0], played(lambda _: next(answers)), request)
+
+    assert sum_of(reading) == 505
+
+
 @pytest.mark.parametrize("case", ["voiceflow", "chatlayer definitions"])
 def test_pages_that_differ_in_what_is_not_decoded_are_two_pages(case: str) -> None:
     settings, page, _ = LISTS[case]

@@ -277,6 +277,7 @@ def test_chatwoot_can_be_otherwise(mode: str, shown: list[Any]) -> None:
         ("split_records", [("09:00:00", "16:00:00"), ("16:00:01", "08:59:59")]),
         ("gap", [("09:00:00", "16:00:00"), ("17:00:01", "08:59:59")]),
         ("overlap", [("09:00:00", "16:00:00"), ("15:00:01", "08:59:59")]),
+        ("ends_now", [("09:00:00", "11:19:59")]),
     ],
 )
 def test_botpress_ends_records_inclusively(mode: str, parts: list[tuple[str, str]]) -> None:

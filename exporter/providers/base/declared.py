@@ -1,9 +1,10 @@
 """Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
 
+import codecs
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans, trailing
 
 A = TypeVar("A")
+T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 Parameters = Mapping[str, Any]
 NO_CURSOR = (None, "", 0, "0")
@@ -27,7 +29,7 @@ class Cursor:
 
     ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
     takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its rows, counts once.
+    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its lists, counts once.
     See ``read_pages``.
     """
 
@@ -40,23 +42,15 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Halving:
-    """Paging: nothing selects a page, so where items are missing, ask for half the time.
-
-    ``complete`` says whether an answer has every item.
-    """
-
-    complete: Callable[[Any], bool]
-
-
-@dataclass(frozen=True, slots=True)
 class DeclaredQuery(Generic[A, ItemT]):
     """A query as data and one pure function, ``collect``.
 
     ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
-    body of a POST. ``answer`` is the type that an answer is decoded as, ``items`` returns its
-    items. ``collect`` adds the items of all pages to ``Rows``. With ``trailing_ms`` a poll reads
-    the newest whole hours of that length instead, and its gauges are lists of that window.
+    body of a POST. ``answer`` is the type that an answer is decoded as, once ``respell`` has
+    written its names as the type has them; ``items`` returns its items. ``collect`` adds the items
+    of all pages to ``Rows``. Where nothing selects a page, ``complete`` says whether an answer has
+    every item; else half the time is asked for. With ``trailing_ms`` a poll reads the newest whole
+    hours of that length instead, and its gauges are lists of that window.
     """
 
     spec: QuerySpec
@@ -64,8 +58,10 @@ class DeclaredQuery(Generic[A, ItemT]):
     parameters: Callable[[Window], Parameters]
     items: Callable[[A], Sequence[ItemT]]
     collect: Callable[[Sequence[ItemT], Rows], None]
-    pages: Cursor | Halving | None = None
+    pages: Cursor | None = None
+    complete: Callable[[A], bool] = lambda _: True
     trailing_ms: int | None = None
+    respell: Callable[[bytes], bytes] = bytes
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
         """Yield one reading per span of the window, grown to whole buckets, oldest first."""
@@ -86,13 +82,15 @@ class DeclaredQuery(Generic[A, ItemT]):
     async def _items(
         self, client: ApiClient, window: Window, drift: Counter[str]
     ) -> Sequence[ItemT]:
-        match self.pages:
-            case Cursor():
-                return await self._paged(client, window, self.pages, drift)
-            case Halving():
-                return await self._halved(client, window, self.pages)
-            case None:
-                return self.items(await self._fetch(client, self.parameters(window)))
+        async def fetch(part: Window) -> A:
+            answer, _ = await self._fetch(client, self.parameters(part))
+            return answer
+
+        if self.pages is not None:
+            return await self._paged(client, window, self.pages, drift)
+        one = f"{self.spec.request}: one hour"
+        parts = halved(window, HOUR_MS, fetch, self.complete, one)
+        return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _paged(
         self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
@@ -100,71 +98,50 @@ class DeclaredQuery(Generic[A, ItemT]):
         first = self.parameters(window)
 
         async def fetch(cursor: Any) -> ListPage[ItemT]:
-            call = self._call(first if cursor is None else with_member(first, pages.send, cursor))
-            body = await client.send(call)
-            answer = decode(body, self.answer, call.endpoint)
+            asked = first if cursor is None else with_member(first, pages.send, cursor)
+            answer, body = await self._fetch(client, asked)
             found = self.items(answer)
             more = found or pages.empty_pages
-            next_ = pages.next(answer) if more else None
-            whole = partial(_lists, body, call.endpoint)
-            return ListPage(found, next_, whole, pages.exact_once)
+            return ListPage(found, pages.next(answer) if more else None, _lists(body))
 
-        request, rows, most = self.spec.request, pages.page_rows, pages.most_pages
-        found = read_pages(fetch, request, page_rows=rows, most_pages=most, drift=drift)
+        found = read_pages(
+            fetch,
+            self.spec.request,
+            page_rows=pages.page_rows,
+            most_pages=pages.most_pages,
+            drift=drift,
+            exact_once=pages.exact_once,
+        )
         return [item async for page in found for item in page]
 
-    async def _halved(self, client: ApiClient, window: Window, pages: Halving) -> list[ItemT]:
-        found: list[ItemT] = []
-        start_ms, span_ms = window.start_ms, window.length_ms
-        while start_ms < window.end_ms:
-            part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
-            answer = await self._fetch(client, self.parameters(part))
-            if pages.complete(answer):
-                found += self.items(answer)
-                start_ms = part.end_ms
-            elif part.length_ms > HOUR_MS:
-                span_ms = ceil_to(part.length_ms // 2, HOUR_MS)
-            else:
-                request = self.spec.request
-                raise Truncated(f"{request}: one hour has more rows than an answer holds")
-        return found
-
-    async def _fetch(self, client: ApiClient, parameters: Parameters) -> A:
-        return await client.fetch(self._call(parameters), self.answer)
-
-    def _call(self, parameters: Parameters) -> ApiCall:
+    async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
+        """Return an answer, and its body."""
         method, _, path = self.spec.request.partition(" ")
-        if method == "GET":
-            return ApiCall(method, path, params=parameters)
-        return ApiCall(method, path, json=parameters)
+        sent: Any = {"params" if method == "GET" else "json": parameters}
+        call = ApiCall(method, path, **sent)
+        body = self.respell(await client.send(call))
+        return decode(body, self.answer, call.endpoint), body
 
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and what makes two pages the same.
+    """A page of a list: its items, the cursor of the next one, and the bytes that make it itself.
 
-    ``whole`` is called only for pages whose items are equal. ``once``: a page that holds what the one before held came again, though its cursor is new.
+    Pages of equal items may be two: what tells their rows apart may not be decoded.
     """
 
     items: Sequence[ItemT]
     next: Any
-    whole: Callable[[], Any]
-    once: bool = False
-
-    def repeats(self, other: "ListPage[ItemT] | None") -> bool:
-        """Say whether the page is the ``other`` one again."""
-        return other is not None and self.items == other.items and self.whole() == other.whole()
+    whole: bytes
 
 
-def _lists(body: bytes, endpoint: str) -> list[Any]:
+def _lists(body: bytes) -> bytes:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
-
-    def lists_in(value: Any) -> list[Any]:
-        if isinstance(value, dict):
-            return [each for member in value.values() for each in lists_in(member)]
-        return [value] if isinstance(value, list) else []
-
-    return lists_in(decode(body, Any, endpoint))
+    text = body.removeprefix(codecs.BOM_UTF8).strip()
+    if text.startswith(b"{"):
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        return b"".join(_lists(bytes(member)) for member in members.values())
+    return text if text.startswith(b"[") else b""
 
 
 class TooManyPages(Truncated):
@@ -178,33 +155,62 @@ async def read_pages(
     page_rows: int,
     most_pages: int,
     drift: Counter[str],
+    exact_once: bool = False,
 ) -> AsyncIterator[Sequence[ItemT]]:
     """Yield the items of every page; raise ``Truncated`` if the pages do not come to an end.
 
     ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
     JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is an
     incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
-    server ignores cursors, and the list has ended; that is drift. Pages that only decode to the
-    same are two pages: what tells their rows apart may not be decoded.
+    server ignores cursors, and the list has ended; that is drift. With ``exact_once``, any page
+    that is an earlier one again, under a new cursor, yields nothing.
     """
     cursor: Any = None
-    previous: ListPage[ItemT] | None = None
+    previous = b""
     seen: set[str] = set()
+    pages: set[bytes] = set()
     for _ in range(most_pages):
         page = await fetch(cursor)
         cursor = page.next
         value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
         if str(value) in seen:
-            if not page.repeats(previous) or len(page.items) >= page_rows:
+            if page.whole != previous or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")
             drift["unexpected_type"] += 1
             return
-        yield [] if page.once and page.repeats(previous) else page.items
+        digest = hashlib.blake2b(page.whole, digest_size=16).digest() if exact_once else b""
+        yield [] if digest in pages else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
-        previous = page
+        previous = page.whole
+        if exact_once:
+            pages.add(digest)
     raise TooManyPages(f"{request}: more than {most_pages} pages")
+
+
+async def halved(
+    window: Window,
+    step_ms: int,
+    fetch: Callable[[Window], Awaitable[T]],
+    complete: Callable[[T], bool],
+    one: str,
+) -> AsyncIterator[tuple[Window, T]]:
+    """Yield the answers for ``window``, in parts where the whole is cut off.
+
+    ``one`` is what the error calls a part of ``step_ms``, which cannot be halved.
+    """
+    start_ms, span_ms = window.start_ms, window.length_ms
+    while start_ms < window.end_ms:
+        part = Window(start_ms, min(start_ms + span_ms, window.end_ms))
+        answer = await fetch(part)
+        if complete(answer):
+            yield part, answer
+            start_ms = part.end_ms
+        elif part.length_ms > step_ms:
+            span_ms = ceil_to(part.length_ms // 2, step_ms)
+        else:
+            raise Truncated(f"{one} has more rows than an answer holds")
 
 
 def with_member(parameters: Any, path: Sequence[str], value: Any) -> Any:

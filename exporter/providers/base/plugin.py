@@ -13,7 +13,7 @@ from exporter.http_client.transport import Transport
 from exporter.logs import hide
 from exporter.model.query import LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import Family, MetricType, Readings
-from exporter.providers.base.labels import Labels
+from exporter.providers.base.rows import Labels
 
 
 class Query(Protocol):

@@ -1,4 +1,4 @@
-"""Which calls a Chatlayer target makes: event lists and aggregates of bots, versions and a team.
+"""A Chatlayer target, and what it asks: event lists and aggregates of bots, versions, a team.
 
 Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
 """
@@ -7,16 +7,27 @@ import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.model import Named, Secret, Strict, TargetOptions
+from exporter.config.values import invalid
 from exporter.errors import Unauthorized
 from exporter.logs import hide
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery
-from exporter.providers.base.options import COUNTERS
+from exporter.providers.base.options import COUNTERS, EventTarget, NotRepeated, as_named
 from exporter.providers.base.plugin import (
     CustomQuery,
     Feed,
@@ -27,18 +38,41 @@ from exporter.providers.base.plugin import (
     spec_for,
 )
 from exporter.providers.base.rows import Rows
-from exporter.providers.chatlayer import series
-from exporter.providers.chatlayer.families import (
-    CAMPAIGN_CONVERSATIONS,
-    EVENT_VOLUME,
-    MESSAGES,
-    USERS,
+from exporter.providers.chatlayer import mapping
+from exporter.providers.chatlayer.mapping import EventRules, snake_case
+from exporter.providers.chatlayer.stream import (
+    PAGE_SIZE,
+    EventList,
+    StreamOptions,
+    StreamSource,
+    bounds,
 )
-from exporter.providers.chatlayer.mapping import EventRules
-from exporter.providers.chatlayer.options import BotOptions, ChatlayerOptions
-from exporter.providers.chatlayer.pages import PAGE_SIZE, EventList, bounds
-from exporter.providers.chatlayer.series import DefinitionPage, SeriesResponse
-from exporter.providers.chatlayer.stream import StreamSource
+
+REGIONS: Mapping[str, str] = {
+    "eu": "https://analytics.api.chatlayer.ai",
+    "us": "https://analytics.api.prod.us-east4.gcp.chatlayer.ai",
+    "apac": "https://analytics.api.prod.asia-south1.gcp.chatlayer.ai",
+    "sa": "https://analytics.api.prod.sa-east1.gcp.chatlayer.ai",
+}
+"""Where each region's data are; a token of one is not known in another."""
+
+Collector: TypeAlias = Literal[
+    "events",
+    "conversations",
+    "messages",
+    "users",
+    "knowledge_base",
+    "definitions",
+    "team_events",
+    "team_conversations",
+]
+FED: Mapping[str, str] = {
+    "chatbot_events_total": "events",
+    "chatbot_messages_received_total": "messages",
+    "chatbot_conversations_started_total": "conversations",
+    "chatbot_knowledge_base_hits_total": "knowledge_base",
+}
+"""The collector that feeds a family which ``event_map`` may otherwise name."""
 
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
@@ -49,6 +83,111 @@ MAX_DEFINITION_PAGES = 100
 BUCKETS: Mapping[int, str] = {HOUR_MS: "1h", DAY_MS: "1d"}
 SERIES_FIELD = "data.series[].values"
 MAPPED_FIELD = "events[], each id once, of the events that the event map names"
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+Version: TypeAlias = Annotated[Literal["DRAFT", "LIVE"], BeforeValidator(_upper)]
+
+
+class BotOptions(Named):
+    """One bot; DRAFT and LIVE are separate data sets."""
+
+    versions: NotRepeated[Version] = Field(
+        default=("LIVE",), strict=False, description="each is read by itself"
+    )
+
+
+class EventOptions(BaseModel):
+    """Which event names have a series of their own, and what else they count as.
+
+    ``allow`` None admits every name up to the family's cap. ``active`` are the names that make a
+    user or conversation active (None: all of them).
+    """
+
+    model_config = Strict
+
+    allow: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description='names with a series of their own; the others are `event="other"`. Every name '
+        "unless given",
+    )
+    event_map: Mapping[str, EventTarget] = Field(
+        default_factory=dict,
+        description="`{event name: family}` or `{event name: {family: NAME, labels: {…}}}`",
+    )
+    active: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="names that make a user or conversation active; every name unless given",
+    )
+
+
+class ChatlayerOptions(TargetOptions):
+    """One access token, which belongs to one team of one region."""
+
+    region: Literal["eu", "us", "apac", "sa"] = Field(
+        default="eu", description="where the team's data are"
+    )
+    base_url: str = Field(
+        default=REGIONS["eu"],
+        title="address",
+        description="where calls go: to the region's own address, unless given",
+    )
+    token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
+    bots: NotRepeated[
+        Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")]
+    ] = Field(strict=False, description="the bots to read")
+    team_id: str | None = Field(
+        default=None,
+        min_length=1,
+        description="needed by the collectors `team_events` and `team_conversations`",
+    )
+    collectors: NotRepeated[Collector] = Field(
+        default=("events", "conversations", "messages", "users"),
+        strict=False,
+        description="what to read; each costs its own calls",
+    )
+    events: EventOptions = Field(
+        default=EventOptions(),
+        description="which event names have a series of their own, and what else they count as",
+    )
+    stream: StreamOptions = Field(default=StreamOptions(), description="how event lists are read")
+    received_kinds: tuple[str, ...] | None = Field(
+        default=None,
+        strict=False,
+        description="the message kinds that add up to messages received; all but a total unless "
+        "given",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_address(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "base_url" not in data:
+            address = REGIONS.get(str(data.get("region", "eu")), REGIONS["eu"])
+            return {**data, "base_url": address}
+        return data
+
+    @field_validator("collectors")
+    @classmethod
+    def _check_team(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if any(name.startswith("team_") for name in value) and not info.data.get("team_id"):
+            raise invalid("team", "team collectors need team_id", "add the team's id")
+        return value
+
+    @field_validator("events")
+    @classmethod
+    def _check_fed_once(cls, value: EventOptions, info: ValidationInfo) -> EventOptions:
+        active = {*info.data.get("collectors", ()), "events"}
+        for mapped in value.event_map.values():
+            if FED.get(mapped.family) in active:
+                hint = "map the event to another family, or leave the collector out"
+                fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
+                raise invalid("twice", fed, hint)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +201,30 @@ class Aggregate:
 
 AGGREGATES: Mapping[str, Aggregate] = {
     "conversations": Aggregate(
-        series.collect_conversations,
+        mapping.collect_conversations,
         (Feed(families.CONVERSATIONS_STARTED, SERIES_FIELD),),
         {"group_by": "channel_type"},
     ),
     "messages": Aggregate(
-        series.collect_messages,
+        mapping.collect_messages,
         (
-            Feed(MESSAGES, SERIES_FIELD),
+            Feed(mapping.MESSAGES, SERIES_FIELD),
             Feed(families.MESSAGES_RECEIVED, f"{SERIES_FIELD}, kinds of received messages summed"),
         ),
     ),
     "users": Aggregate(
-        series.collect_users,
-        (Feed(USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
+        mapping.collect_users,
+        (Feed(mapping.USERS, SERIES_FIELD), Feed(families.ACTIVE_USERS, SERIES_FIELD)),
     ),
     "knowledge_base": Aggregate(
-        series.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
+        mapping.collect_knowledge_base, (Feed(families.KNOWLEDGE_BASE_HITS, SERIES_FIELD),)
     ),
 }
 """The aggregates of a bot and version, by collector."""
 
 CAMPAIGNS = Aggregate(
-    series.collect_campaigns,
-    (Feed(CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
+    mapping.collect_campaigns,
+    (Feed(mapping.CAMPAIGN_CONVERSATIONS, SERIES_FIELD),),
     {"group_by": "bot_id,campaign_id,campaign_source"},
 )
 
@@ -100,56 +239,143 @@ def sign(options: ChatlayerOptions) -> Mapping[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(token.encode()).decode()}"}
 
 
-def queries(options: ChatlayerOptions, settings: LabelSettings) -> Iterator[Query]:
-    """Yield the queries of a target."""
-    versions = [(bot, version) for bot in options.bots for version in bot.versions]
-    team = f"/v1/teams/{quote(options.team_id or '', safe='')}"
-    for name in options.collectors:
-        match name:
-            case "team_events":
-                pairs = [(bot.id, version) for bot, version in versions]
-                covered = frozenset(pairs if "events" in options.collectors else ())
-                rules = EventRules(covered=covered)
-                yield _events(options, settings, name, EventList(f"{team}/events", {}), rules)
-            case "team_conversations":
-                yield _team_conversations(options, settings, f"{team}/conversations")
-            case "definitions":
-                yield from (_definitions(options, settings, bot) for bot in options.bots)
-            case "events":
-                yield from (_bot_events(options, settings, *each) for each in versions)
-            case _:
-                yield from (_aggregate(options, settings, name, *each) for each in versions)
+@dataclass(frozen=True, slots=True)
+class ChatlayerQueries:
+    """What one target reads: queries of its bots and versions, and of its team."""
 
+    options: ChatlayerOptions
+    settings: LabelSettings
 
-def _aggregate(
-    options: ChatlayerOptions, settings: LabelSettings, name: str, bot: BotOptions, version: str
-) -> Query:
-    aggregate = AGGREGATES[name]
-    params = {"version": version, **aggregate.params}
-    meaning: dict[str, Any] = {"params": params}
-    collect = partial(aggregate.collect, base=(bot.id, version.lower()))
-    if name == "messages":
-        received = options.received_kinds
-        meaning["received_kinds"] = None if received is None else sorted(received)
-        collect = partial(collect, received=received)
-    shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
-    spec = _spec(options, settings, shown, f"GET {path}", aggregate.feeds, meaning=meaning)
-    return _series_query(spec, params, collect)
+    def all(self) -> Iterator[Query]:
+        """Yield the queries of each collector."""
+        options = self.options
+        versions = [(bot, version) for bot in options.bots for version in bot.versions]
+        team = f"/v1/teams/{quote(options.team_id or '', safe='')}"
+        for name in options.collectors:
+            match name:
+                case "team_events":
+                    pairs = [(bot.id, version) for bot, version in versions]
+                    covered = frozenset(pairs if "events" in options.collectors else ())
+                    events = EventList(f"{team}/events", {})
+                    yield self._events(name, events, EventRules(covered=covered))
+                case "team_conversations":
+                    yield self._team_conversations(f"{team}/conversations")
+                case "definitions":
+                    yield from map(self._definitions, options.bots)
+                case "events":
+                    yield from (self._bot_events(*each) for each in versions)
+                case _:
+                    yield from (self._aggregate(name, *each) for each in versions)
 
+    def _aggregate(self, name: str, bot: BotOptions, version: str) -> Query:
+        aggregate = AGGREGATES[name]
+        params = {"version": version, **aggregate.params}
+        meaning: dict[str, Any] = {"params": params}
+        collect = partial(aggregate.collect, base=(bot.id, version.lower()))
+        if name == "messages":
+            received = self.options.received_kinds
+            meaning["received_kinds"] = None if received is None else sorted(received)
+            collect = partial(collect, received=received)
+        shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
+        spec = self._spec(shown, f"GET {path}", aggregate.feeds, meaning=meaning)
+        return _series_query(spec, params, collect)
 
-def _team_conversations(options: ChatlayerOptions, settings: LabelSettings, path: str) -> Query:
-    daily = _spec(
-        options,
-        settings,
-        "team_conversations",
-        f"GET {path}",
-        CAMPAIGNS.feeds,
-        meaning={"params": CAMPAIGNS.params},
-        granularity_ms=DAY_MS,
-        settle_ms=max(options.settle, DAILY_SETTLE_MS),
-        lookback_ms=max(options.lookback, DAILY_LOOKBACK_MS),
-    )
-    return _series_query(daily, CAMPAIGNS.params, CAMPAIGNS.collect)
+    def _team_conversations(self, path: str) -> Query:
+        daily = self._spec(
+            "team_conversations",
+            f"GET {path}",
+            CAMPAIGNS.feeds,
+            meaning={"params": CAMPAIGNS.params},
+            granularity_ms=DAY_MS,
+            settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
+            lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
+        )
+        return _series_query(daily, CAMPAIGNS.params, CAMPAIGNS.collect)
+
+    def _definitions(self, bot: BotOptions) -> Query:
+        spec = self._spec(
+            f"definitions/{bot.shown}",
+            f"GET {_path(bot)}/events/definitions",
+            (Feed(mapping.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
+            meaning={"params": {}},
+            cost=Cost(page_rows=PAGE_SIZE),
+            interval_ms=self.options.slow_interval,
+        )
+        return DeclaredQuery(
+            spec,
+            answer=mapping.DefinitionPage,
+            respell=snake_case,
+            parameters=lambda _: {"page_size": str(PAGE_SIZE)},
+            items=lambda page: page.event_definitions or [],
+            collect=partial(mapping.collect_definitions, bot=bot.id),
+            pages=Cursor(
+                next=lambda page: page.next_page_token,
+                send=["page_token"],
+                page_rows=PAGE_SIZE,
+                most_pages=MAX_DEFINITION_PAGES,
+                empty_pages=True,
+            ),
+            trailing_ms=30 * DAY_MS,
+        )
+
+    def _bot_events(self, bot: BotOptions, version: str) -> Query:
+        filters = tuple(each.model_dump() for each in self.options.stream.filters)
+        source = EventList(f"{_path(bot)}/events/stream", {"version": version}, filters)
+        rules = EventRules(bot.id, version)
+        return self._events(f"events/{bot.shown}/{version.lower()}", source, rules)
+
+    def _events(self, name: str, source: EventList, rules: EventRules) -> Query:
+        options, stream, events = self.options, self.options.stream, self.options.events
+        by_ids = stream.mode == "ids"
+        again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
+        given = "interval" in options.model_fields_set
+        mapped = (
+            {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
+        )
+        fixed: dict[str, Any] = {
+            "filters": source.filters,
+            "mode": stream.mode,
+            "covered": sorted(rules.covered),
+        }
+        if mapped:  # hours are read again, and what was in them before is no growth of the family
+            fixed["event_map"] = mapped
+        spec = self._spec(
+            name,
+            f"{'POST' if source.filters else 'GET'} {source.path}",
+            (
+                Feed(families.EVENTS, "events[], each id once, by event"),
+                *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
+            ),
+            meaning={"params": {**source.params, **fixed}},
+            cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
+            interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
+            deadline_ms=DRAIN_DEADLINE_MS,
+            lookback_ms=again_ms,
+            initial_lookback_ms=None,  # nothing before the epoch counts
+            stream=by_ids,
+            ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
+        )
+        rules = replace(
+            rules,
+            event_map=events.event_map,
+            active=None if events.active is None else frozenset(events.active),
+            label_rules=spec.label_rules,
+            limit=spec.label_value_bytes,
+        )
+        history_ms = options.lookback if options.start == "history" else None
+        read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
+        return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
+
+    def _spec(self, name: str, endpoint: str, feeds: Sequence[Feed], **traits: Any) -> QuerySpec:
+        options = self.options
+        label_rules = {
+            "project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})
+        }
+        if options.events.allow is not None:
+            label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
+        return spec_for(
+            options, self.settings, name, endpoint, feeds, label_rules=label_rules, **traits
+        )
 
 
 def _series_query(
@@ -162,118 +388,19 @@ def _series_query(
         # A bucket must be smaller than the range, so a request covers at least two.
         return Window(min(window.start_ms, window.end_ms - 2 * step_ms), window.end_ms)
 
-    def collect_all(answers: Sequence[SeriesResponse], rows: Rows) -> None:
+    def collect_all(answers: Sequence[mapping.SeriesResponse], rows: Rows) -> None:
         (answer,) = answers
         window = rows.window
-        collect(series.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
+        collect(mapping.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
 
     return DeclaredQuery(
         replace(spec, span_ms=SPAN_MS, slice_ms=DAY_MS if step_ms < DAY_MS else None),
-        answer=SeriesResponse,
+        answer=mapping.SeriesResponse,
+        respell=snake_case,
         parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
         items=lambda answer: [answer],
         collect=collect_all,
     )
-
-
-def _definitions(options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions) -> Query:
-    spec = _spec(
-        options,
-        settings,
-        f"definitions/{bot.shown}",
-        f"GET {_path(bot)}/events/definitions",
-        (Feed(EVENT_VOLUME, "event_definitions[].volume_30_day"),),
-        meaning={"params": {}},
-        cost=Cost(page_rows=PAGE_SIZE),
-        interval_ms=options.slow_interval,
-    )
-    return DeclaredQuery(
-        spec,
-        answer=DefinitionPage,
-        parameters=lambda _: {"page_size": str(PAGE_SIZE)},
-        items=lambda page: page.event_definitions or [],
-        collect=partial(series.collect_definitions, bot=bot.id),
-        pages=Cursor(
-            next=lambda page: page.next_page_token,
-            send=["page_token"],
-            page_rows=PAGE_SIZE,
-            most_pages=MAX_DEFINITION_PAGES,
-            empty_pages=True,
-        ),
-        trailing_ms=30 * DAY_MS,
-    )
-
-
-def _bot_events(
-    options: ChatlayerOptions, settings: LabelSettings, bot: BotOptions, version: str
-) -> Query:
-    filters = tuple(each.model_dump() for each in options.stream.filters)
-    source = EventList(f"{_path(bot)}/events/stream", {"version": version}, filters)
-    rules = EventRules(bot.id, version)
-    return _events(options, settings, f"events/{bot.shown}/{version.lower()}", source, rules)
-
-
-def _events(
-    options: ChatlayerOptions,
-    settings: LabelSettings,
-    name: str,
-    source: EventList,
-    rules: EventRules,
-) -> Query:
-    stream, events = options.stream, options.events
-    by_ids = stream.mode == "ids"
-    again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
-    given = "interval" in options.model_fields_set
-    mapped = {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
-    fixed: dict[str, Any] = {
-        "filters": source.filters,
-        "mode": stream.mode,
-        "covered": sorted(rules.covered),
-    }
-    if mapped:  # hours are read again, and what was in them before is no growth of the family
-        fixed["event_map"] = mapped
-    spec = _spec(
-        options,
-        settings,
-        name,
-        f"{'POST' if source.filters else 'GET'} {source.path}",
-        (
-            Feed(families.EVENTS, "events[], each id once, by event"),
-            *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
-        ),
-        meaning={"params": {**source.params, **fixed}},
-        cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
-        interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
-        deadline_ms=DRAIN_DEADLINE_MS,
-        lookback_ms=again_ms,
-        initial_lookback_ms=None,  # nothing before the epoch counts
-        stream=by_ids,
-        ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
-    )
-    rules = replace(
-        rules,
-        event_map=events.event_map,
-        active=None if events.active is None else frozenset(events.active),
-        label_rules=spec.label_rules,
-        limit=spec.label_value_bytes,
-    )
-    history_ms = options.lookback if options.start == "history" else None
-    read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
-    return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
-
-
-def _spec(
-    options: ChatlayerOptions,
-    settings: LabelSettings,
-    name: str,
-    endpoint: str,
-    feeds: Sequence[Feed],
-    **traits: Any,
-) -> QuerySpec:
-    label_rules = {"project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})}
-    if options.events.allow is not None:
-        label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
-    return spec_for(options, settings, name, endpoint, feeds, label_rules=label_rules, **traits)
 
 
 def _path(bot: BotOptions) -> str:
@@ -283,8 +410,13 @@ def _path(bot: BotOptions) -> str:
 PROVIDER = Provider(
     name="chatlayer",
     options=ChatlayerOptions,
-    families=(MESSAGES, USERS, CAMPAIGN_CONVERSATIONS, EVENT_VOLUME),
+    families=(
+        mapping.MESSAGES,
+        mapping.USERS,
+        mapping.CAMPAIGN_CONVERSATIONS,
+        mapping.EVENT_VOLUME,
+    ),
     feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=sign,
-    queries=queries,
+    queries=lambda options, settings: ChatlayerQueries(options, settings).all(),
 )

@@ -2,20 +2,208 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Literal
 
-from exporter.http_client.client import ApiClient
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+
+from exporter.config.model import Duration, Strict
+from exporter.config.values import invalid
+from exporter.errors import Refused, Truncated
+from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model.query import PollRequest
-from exporter.model.samples import HOUR_MS, SECOND_MS, Reading, Readings, Window, ceil_to, floor_to
-from exporter.providers.chatlayer.mapping import EventMapper, EventRules
-from exporter.providers.chatlayer.options import StreamOptions
-from exporter.providers.chatlayer.pages import Drain, DrainedSpan, EventList
+from exporter.model.samples import (
+    DAY_MS,
+    HOUR_MS,
+    SECOND_MS,
+    Reading,
+    Readings,
+    Window,
+    ceil_to,
+    floor_to,
+)
+from exporter.providers.base.declared import ListPage, TooManyPages, read_pages
+from exporter.providers.base.times import iso
+from exporter.providers.chatlayer.mapping import EventMapper, EventRules, TrackingEvent, decode_page
 
+MINUTE_MS = 60_000
+PAGE_SIZE = 100
 FIRST_SLICE_MS = HOUR_MS // 2
 POLL_SECONDS = 100
-PROBE_MS = 60 * SECOND_MS
+PROBE_MS = MINUTE_MS
+RESTARTS = 2
+LONGEST_SLICE_MS = DAY_MS
+DENSEST_PAGES = 10_000  # of one millisecond, which cannot be halved
+
+
+class AttributeFilter(BaseModel):
+    """One attribute filter of the POST form; the vendor documents no operators."""
+
+    model_config = Strict
+
+    key: str = Field(min_length=1, description="the attribute")
+    operator: str = Field(min_length=1, description="as the vendor's form takes it")
+    value: tuple[str, ...] = Field(strict=False, description="what it is compared with")
+
+
+class StreamOptions(BaseModel):
+    """How event lists are read: see docs/providers/chatlayer.md."""
+
+    model_config = Strict
+
+    mode: Literal["ids", "recount"] = Field(
+        default="ids", description="`recount` reads whole hours again instead and keeps no ids"
+    )
+    overlap: Duration = Field(
+        default=15 * MINUTE_MS,
+        description="each poll reads this far back again, for events that came late",
+    )
+    safety_lag: Duration = Field(
+        default=30_000, description="events younger than this wait for the next poll"
+    )
+    sweep: Duration = Field(
+        default=24 * HOUR_MS, description="a sweep reads this far back again; at least `overlap`"
+    )
+    sweep_interval: Duration = Field(default=6 * HOUR_MS, description="how often a sweep starts")
+    max_age: Duration | None = Field(
+        default=None,
+        description="how long the vendor keeps events; an outage longer than this leaves a gap. No "
+        "limit unless given",
+    )
+    max_pages: int = Field(
+        default=100,
+        ge=2,
+        le=1000,
+        description="pages of 100 events; a stretch of time with more is halved",
+    )
+    filters: tuple[AttributeFilter, ...] = Field(
+        default=(),
+        strict=False,
+        description="attribute filters; they ask by the vendor's POST form, whose operators are "
+        "not documented",
+    )
+
+    @field_validator("sweep")
+    @classmethod
+    def _check_overlap(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("overlap", 0):
+            raise invalid("sweep", "shorter than overlap", "a sweep reads further back than a poll")
+        return value
+
+
+def bounds(window: Window) -> dict[str, str]:
+    """Return ``start_time`` and ``end_time``: RFC 3339 in UTC with milliseconds."""
+    return {"start_time": iso(window.start_ms), "end_time": iso(window.end_ms)}
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    """Which list of events: its path, and its fixed parameters. ``filters`` need the POST form."""
+
+    path: str
+    params: Mapping[str, str]
+    filters: tuple[Mapping[str, Any], ...] = ()
+
+    def call(self, window: Window, token: Any) -> ApiCall:
+        """Return the request for one page of ``window``; the first one has no token."""
+        params = dict(self.params) | bounds(window)
+        if token is not None:
+            params["page_token"] = str(token)
+        if not self.filters:
+            return ApiCall("GET", self.path, params=params | {"page_size": str(PAGE_SIZE)})
+        body = {**params, "page_size": PAGE_SIZE, "filters": list(self.filters)}
+        return ApiCall("POST", self.path, json=body)
+
+
+@dataclass(slots=True)
+class Drain:
+    """Reads one event list, which is unordered, for the length of a poll, slice by slice.
+
+    A slice is given back only once every page of it was read.
+    ``slice_ms`` is the length of the next slice, learnt from those before. A slice of more than
+    ``max_pages`` is read again in halves. A poll ends after ``pages_left`` pages and leaves the
+    rest to the next one.
+    """
+
+    client: ApiClient
+    source: EventList
+    mapper: EventMapper
+    slice_ms: int
+    max_pages: int
+    pages_left: float = math.inf
+
+    async def spans(self, window: Window) -> AsyncIterator[Reading]:
+        """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end."""
+        at_ms = window.start_ms
+        while at_ms < window.end_ms and self.pages_left > 0:
+            part = Window(at_ms, min(at_ms + self._whole_ms, window.end_ms))
+            if span := await self._slice(part):
+                yield span
+                at_ms = part.end_ms
+
+    async def probe(self, window: Window) -> None:
+        """Request the first page of ``window`` and keep nothing of it."""
+        await self._page(window, None)
+
+    @property
+    def _whole_ms(self) -> int:
+        """Return a slice's length in whole seconds, unless it is shorter than one."""
+        return floor_to(self.slice_ms, SECOND_MS) or self.slice_ms
+
+    async def _slice(self, window: Window) -> Reading | None:
+        """Return what ``window`` holds; None if that is too much.
+
+        A token that is refused has expired: the slice is read again from its beginning.
+        """
+        for _ in range(RESTARTS + 1):
+            with suppress(_TokenRefused):
+                return await self._through(window)
+        raise Truncated(f"{self.source.path}: page tokens are refused again and again")
+
+    async def _through(self, window: Window) -> Reading | None:
+        drift: Counter[str] = Counter()
+        found = read_pages(
+            partial(self._page, window),
+            self.source.path,
+            page_rows=PAGE_SIZE,
+            most_pages=self.max_pages if window.length_ms > 1 else DENSEST_PAGES,
+            drift=drift,
+        )
+        try:
+            pages = [self.mapper.events(page, window, drift) async for page in found]
+        except TooManyPages:
+            if window.length_ms <= 1:
+                raise
+            self.slice_ms = window.length_ms // 2
+            return None
+        # A quiet stretch may still have many pages, all of them empty.
+        sparse = not any(pages) or len(pages) * 2 <= self.max_pages
+        if sparse and window.length_ms >= self._whole_ms:
+            self.slice_ms = min(2 * self.slice_ms, LONGEST_SLICE_MS)
+        dropped = dict(self.mapper.labels.dropped)
+        self.mapper.labels.dropped.clear()
+        events = [each for page in pages for each in page]
+        return Reading(window, events=events, drift=+drift, dropped=dropped)
+
+    async def _page(self, window: Window, token: Any) -> ListPage[TrackingEvent]:
+        call = self.source.call(window, token)
+        self.pages_left -= 1
+        try:
+            body = await self.client.send(call)
+        except Refused as error:
+            if token is not None and error.status == HTTPStatus.BAD_REQUEST:
+                raise _TokenRefused from error
+            raise
+        page = decode_page(body, call.endpoint)
+        return ListPage(page.events or (), page.next_page_token, body)
+
+
+class _TokenRefused(Exception):
+    """The server does not know the page token any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +244,7 @@ class StreamSource:
                 if window is sweep:
                     memo = _swept(memo, span, request.now_ms if ended else None)
                 watermark_ms = span.window.end_ms if window is live else None
-                reading = _reading(span, memo)
-                yield replace(reading, watermark_ms=watermark_ms, more=not last)
+                yield replace(span, watermark_ms=watermark_ms, memo=dict(memo), more=not last)
                 if last:
                     return
 
@@ -76,14 +263,8 @@ class StreamSource:
             yield _counted(hour, spans, since_ms, more=hour.end_ms < end_ms)
 
     def _drain(self, client: ApiClient, slice_ms: int, pages: float = math.inf) -> Drain:
-        return Drain(
-            client,
-            self.list,
-            EventMapper(self.rules),
-            slice_ms=slice_ms,
-            max_pages=self.stream.max_pages,
-            pages_left=pages,
-        )
+        mapper, most = EventMapper(self.rules), self.stream.max_pages
+        return Drain(client, self.list, mapper, slice_ms, most, pages)
 
     def _until_ms(self, request: PollRequest) -> int:
         """Return up to where events are expected to have arrived."""
@@ -125,23 +306,13 @@ class StreamSource:
         return Reading(now, watermark_ms=request.now_ms, memo={"swept_ms": request.now_ms})
 
 
-def _swept(memo: dict[str, Any], span: DrainedSpan, ended_ms: int | None) -> dict[str, Any]:
+def _swept(memo: dict[str, Any], span: Reading, ended_ms: int | None) -> dict[str, Any]:
     if ended_ms is None:
         return {**memo, "sweep_ms": span.window.end_ms}
     return {key: value for key, value in memo.items() if key != "sweep_ms"} | {"swept_ms": ended_ms}
 
 
-def _reading(span: DrainedSpan, memo: Mapping[str, Any]) -> Reading:
-    return Reading(
-        span.window,
-        events=span.events,
-        drift=span.drift,
-        dropped=span.dropped,
-        memo=dict(memo),
-    )
-
-
-def _counted(hour: Window, spans: list[DrainedSpan], since_ms: int, *, more: bool) -> Reading:
+def _counted(hour: Window, spans: list[Reading], since_ms: int, *, more: bool) -> Reading:
     events = {e.digest: e for span in spans for e in span.events if e.at_ms >= since_ms}
     sums = Counter(series for event in events.values() for series in event.counts)
     return Reading(

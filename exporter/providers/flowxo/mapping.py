@@ -3,7 +3,9 @@
 Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
 
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
@@ -15,8 +17,65 @@ from exporter.model.numbers import Number, count, optional_count, parse_number
 from exporter.model.samples import HOUR_MS, OTHER, Family, MetricType
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
-from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
-from exporter.providers.flowxo.texts import REDACTED, cut, normalize, presentable
+
+TOP_FLOW_TRIGGERS = Family(
+    "chatbot_flowxo_top_flow_triggers",
+    MetricType.GAUGE,
+    "Triggers of the most used flows in the window (top N).",
+    ("provider", "target", "flow_id", "flow", "window"),
+    20,
+    meaning="Rank set changes; do not use rate()",
+)
+TOP_MESSAGE_USES = Family(
+    "chatbot_flowxo_top_message_uses",
+    MetricType.GAUGE,
+    "Uses of the most frequent user messages in the window (top N); off by default.",
+    ("provider", "target", "message", "window"),
+    20,
+    meaning="What users wrote: only listed texts, or raw ones after two opt-ins",
+)
+
+REDACTED = "redacted"
+LONGEST = 64
+_EXAMINED = 1000  # far more than is shown, and no work for the patterns to choke on
+
+_PERSONAL = re.compile(
+    r"""
+      @                                                  # e-mail addresses, handles
+    | (?:\d[^0-9A-Za-z]{0,3}){5}\d                       # phones, cards, codes: six digits or more
+    | \b[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{2,4}){3,}          # IBANs, in groups or not
+    | (?=[\w+/=.-]*\d)(?=[\w+/=.-]*[a-z])[\w+/=.-]{16,}  # tokens: long, letters and digits
+    | \S{32,}                                            # anything long without a space
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def normalize(text: str) -> str:
+    """Return ``text`` as allow lists compare it: NFKC, case-folded, trimmed."""
+    normal = unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", normal).strip()
+
+
+def cut(text: str) -> str:
+    """Return the first 64 characters of ``text``, tidied."""
+    return _tidy(text)[:LONGEST].strip()
+
+
+def presentable(text: str) -> str:
+    """Return ``text`` tidied and cut, or ``redacted`` where it seems to hold personal data.
+
+    The patterns see more than is shown: a number cut in half would pass them. They are a safety
+    net, not a guarantee (``docs/providers/flowxo.md``).
+    """
+    return REDACTED if _PERSONAL.search(_tidy(text)) else cut(text)
+
+
+def _tidy(text: str) -> str:
+    """Return ``text`` on one line, without control characters."""
+    spaced = " ".join(unicodedata.normalize("NFKC", text[:_EXAMINED]).split())
+    return "".join(sign for sign in spaced if not unicodedata.category(sign).startswith("C"))
+
 
 OfT = TypeVar("OfT")
 # Active users are those of the last 30 days, whatever the bucket (support article 165).
@@ -32,12 +91,9 @@ FIELDS: Mapping[str, tuple[Family, tuple[str, ...]]] = {
 
 
 class Insights(msgspec.Struct):
-    """The answer to ``/insights``; ``stats`` repeats the sums and is only a check.
+    """The answer to ``/insights``; ``stats`` repeats the sums and is only a check."""
 
-    An hour's ``_id`` is not read: its form for hours is not documented.
-    """
-
-    metrics: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]  # the form of an hour's _id is not documented
     stats: list[dict[str, Any]] | None = None
 
 
@@ -101,6 +157,13 @@ def collect_messages(
         if text == REDACTED and mode == "raw":
             rows.drop(TOP_MESSAGE_USES, "pii")
         rows.window_value(TOP_MESSAGE_USES, (text, trailing_label(rows.window)), uses)
+
+
+LISTS: Mapping[str, tuple[Family, type[list[Any]], Callable[..., None]]] = {
+    "top_flows": (TOP_FLOW_TRIGGERS, list[TopEntry[FlowName]], collect_flows),
+    "top_messages": (TOP_MESSAGE_USES, list[TopEntry[str]], collect_messages),
+}
+"""The family of each list, the type of its answer, and what collects it."""
 
 
 def _hour_ms(text: Any, path: str) -> int:

@@ -1,4 +1,4 @@
-"""What a Flow XO target asks: its hours, and the top lists that its settings name.
+"""A Flow XO target, and what it asks: its hours, and the top lists that its settings name.
 
 Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
@@ -7,24 +7,61 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from pydantic import BaseModel, Field
+
+from exporter.config.model import Secret, Strict, TargetOptions
 from exporter.model.query import Cost, LabelRule, QuerySpec
-from exporter.model.samples import DAY_MS, Family, MetricType, Window
+from exporter.model.samples import DAY_MS, MetricType, Window
 from exporter.providers.base.declared import DeclaredQuery
-from exporter.providers.base.labels import only
+from exporter.providers.base.options import Days
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
+from exporter.providers.base.rows import only
 from exporter.providers.base.times import iso
 from exporter.providers.flowxo import mapping
-from exporter.providers.flowxo.families import TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES
-from exporter.providers.flowxo.mapping import FIELDS, FlowName, Insights, TopEntry
-from exporter.providers.flowxo.options import FlowXOOptions, TopFlows
-from exporter.providers.flowxo.texts import normalize
 
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
 HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
-LISTS: Mapping[str, tuple[Family, type[list[Any]], Callable[..., None]]] = {
-    "top_flows": (TOP_FLOW_TRIGGERS, list[TopEntry[FlowName]], mapping.collect_flows),
-    "top_messages": (TOP_MESSAGE_USES, list[TopEntry[str]], mapping.collect_messages),
-}
+
+
+class TopFlows(BaseModel):
+    """The most used flows of a trailing window: how many, and how long a window."""
+
+    model_config = Strict
+
+    limit: int = Field(default=10, ge=1, le=20, description="how many")
+    window: Days = Field(default=DAY_MS, description="whole days")
+
+
+class TopMessages(TopFlows):
+    """The most frequent messages; ``allow`` are the texts that ``allowlist`` mode may show.
+
+    What may be shown at all is the file's ``privacy.top_messages``.
+    """
+
+    allow: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="the texts that `privacy.top_messages: allowlist` may show",
+    )
+
+
+class FlowXOOptions(TargetOptions):
+    """One Flow XO account key, which sees all bots of the account as one."""
+
+    base_url: str = "https://flowxo.com/api"
+    requests_per_second: float = Field(default=2, ge=0)
+    api_key: Secret = Field(description="the key of the account's owner")
+    project: str = Field(
+        min_length=1, description="the label; a key sees all bots of its account as one"
+    )
+    top_flows: TopFlows | None = Field(
+        default=None, description="the most used flows of a trailing window; off unless given"
+    )
+    top_messages: TopMessages | None = Field(
+        default=None,
+        description="the most frequent user messages; off unless given, and needs "
+        "`privacy.top_messages`",
+    )
 
 
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
@@ -38,27 +75,28 @@ def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
     mode, messages = settings.privacy.top_messages, options.top_messages
     raw = mode == "raw"
     if messages and (settings.privacy.allow_raw_text if raw else mode == "allowlist"):
-        listed = {normalize(text): text for text in messages.allow}
+        listed = {mapping.normalize(text): text for text in messages.allow}
         rules = {} if raw else {"message": LabelRule(listed, frozenset(messages.allow))}
         yield _top_list(partial(slow, label_rules=rules), "top_messages", messages, mode=mode)
 
 
 def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
     known = {MetricType.COUNTER: (project,)}  # a counter shows 0 from the start
-    feeds = [Feed(each, f"metrics[].{n}", known.get(each.kind)) for n, (each, _) in FIELDS.items()]
-    meaning = {**HOURLY, "measures": [*FIELDS]}
+    measures = mapping.FIELDS.items()
+    feeds = [Feed(each, f"metrics[].{n}", known.get(each.kind)) for n, (each, _) in measures]
+    meaning = {**HOURLY, "measures": [*mapping.FIELDS]}
     cost = Cost(rows=1)
     return DeclaredQuery(
         spec=spec("hourly", "GET /insights", feeds, meaning=meaning, span_ms=SPAN_MS, cost=cost),
         parameters=lambda window: {**HOURLY, **_bounds(window)},
-        answer=Insights,
+        answer=mapping.Insights,
         items=lambda answer: [answer],
         collect=partial(mapping.collect_hours, project=project),
     )
 
 
 def _top_list(spec: Callable[..., QuerySpec], name: str, top: TopFlows, **meaning: str) -> Query:
-    family, answer, collect = LISTS[name]
+    family, answer, collect = mapping.LISTS[name]
     return DeclaredQuery(
         spec=spec(
             name,
@@ -83,8 +121,8 @@ def _bounds(window: Window) -> Mapping[str, str]:
 PROVIDER = Provider(
     name="flowxo",
     options=FlowXOOptions,
-    families=(TOP_FLOW_TRIGGERS, TOP_MESSAGE_USES),
-    feeds=frozenset(family.name for family, _ in FIELDS.values()),
+    families=(mapping.TOP_FLOW_TRIGGERS, mapping.TOP_MESSAGE_USES),
+    feeds=frozenset(family.name for family, _ in mapping.FIELDS.values()),
     sign=lambda options: bearer(options.api_key),
     queries=queries,
 )

@@ -13,12 +13,30 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
+from exporter.model.families import counter
 from exporter.model.numbers import Number, count, optional_count
 from exporter.model.samples import Family, Window
 from exporter.providers.base.options import COUNTERS, MappedFamily
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
-from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
+
+ESCALATIONS = counter(
+    "chatbot_inkeep_escalations_total",
+    100,
+    "Inkeep escalations by kind.",
+    "channel",
+    "kind",
+    aggregated=("kind",),
+    meaning="kind = properties.escalationType; a thumbs-down alone is one, of kind downvote",
+)
+CONVERSATION_USER_MESSAGES = counter(
+    "chatbot_inkeep_conversation_user_messages_total",
+    60,
+    "User messages of Inkeep conversations, attributed to the start of the conversation.",
+    "channel",
+    meaning="Grows after its bucket has closed; for traffic without widget events",
+)
+
 
 T = TypeVar("T")
 DOWNVOTE = "downvote"
@@ -38,7 +56,9 @@ class HourGroup(msgspec.Struct):
     type: str | None = None
     kind: Any = msgspec.field(default=msgspec.UNSET, name="properties.escalationType")
     ids: Number | None = msgspec.field(default=None, name="count_id")
-    user_messages: Number | None = msgspec.field(default=None, name="sum_userMessageCount")
+    user_messages: Number | msgspec.UnsetType | None = msgspec.field(
+        default=msgspec.UNSET, name="sum_userMessageCount"
+    )
 
 
 UserGroup: TypeAlias = dict[str, Any]
@@ -64,8 +84,11 @@ class GroupsAnswer(msgspec.Struct, Generic[T]):
     data: FoundGroups[T]
 
 
-Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int]]
-"""What one group counts: families, label values after ``project, bot_environment``, numbers."""
+Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int | None]]
+"""What one group counts: families, label values after ``project, bot_environment``, numbers.
+
+None: the number is not there, and what is known of the family stays.
+"""
 
 ReadGroup: TypeAlias = Callable[[HourGroup, int, Counter[str]], Counted]
 """Returns what a group counts, given its number of ids."""
@@ -103,12 +126,18 @@ def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
 
 
 def conversations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
-    """Yield conversations begun, and the user messages that they have by now, if any."""
+    """Yield conversations begun, and the user messages that they have by now.
+
+    A sum that is null adds up nothing. One that is absent says nothing, not even 0.
+    """
     channel = (group.integration or "",)
     yield families.CONVERSATIONS_STARTED, channel, ids
-    messages = optional_count(group.user_messages, "result[].sum_userMessageCount")
-    drift["missing"] += messages is None
-    if messages is not None:
+    if group.user_messages is msgspec.UNSET:
+        yield CONVERSATION_USER_MESSAGES, channel, None
+    elif group.user_messages is None:
+        drift["missing"] += 1
+    else:
+        messages = count(group.user_messages, "result[].sum_userMessageCount")
         yield CONVERSATION_USER_MESSAGES, channel, messages
 
 

@@ -1,31 +1,162 @@
-"""What an Inkeep target asks: four hourly counts, and the distinct users of trailing windows.
+"""An Inkeep target, and what it asks: four hourly counts, the users of trailing windows.
 
 Source: https://docs.inkeep.com/analytics-api
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
+
+from exporter import __version__
+from exporter.config.model import Secret, Strict, TargetOptions
+from exporter.config.values import invalid
 from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, Readings, Window
-from exporter.providers.base.declared import DeclaredQuery, Halving
-from exporter.providers.base.labels import only
-from exporter.providers.base.options import COUNTERS, RATINGS, MappedFamily
+from exporter.providers.base.declared import DeclaredQuery
+from exporter.providers.base.options import (
+    COUNTERS,
+    RATINGS,
+    Days,
+    EventTarget,
+    MappedFamily,
+    NotRepeated,
+)
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, bearer, spec_for
-from exporter.providers.base.rows import Rows
-from exporter.providers.base.times import trailing
-from exporter.providers.inkeep import mapping, requests
-from exporter.providers.inkeep.families import CONVERSATION_USER_MESSAGES, ESCALATIONS
-from exporter.providers.inkeep.mapping import GroupsAnswer, HourGroup, ReadGroup, UserGroup
-from exporter.providers.inkeep.options import ActiveUsers, InkeepOptions
+from exporter.providers.base.rows import Rows, only
+from exporter.providers.base.times import iso, trailing
+from exporter.providers.inkeep import mapping
 
+QueryName: TypeAlias = Literal["events", "conversations", "feedback", "escalations", "active_users"]
+QUERIES: tuple[QueryName, ...] = get_args(QueryName)
+_FIELDS = ("userProperties", "properties")
+
+FED_BY: Mapping[str, str] = {
+    families.EVENTS.name: "events",
+    families.CONVERSATIONS_STARTED.name: "conversations",
+    families.FEEDBACK.name: "feedback",
+    families.HANDOVERS.name: "escalations",
+}
+"""The query that counts a family, whatever the map says."""
+
+MAX_NOTES = 80
+CONVERSATIONS_PATH = "/query/conversations"
+EVENTS_PATH = "/query/events"
+ESCALATION = "user_escalation_indicated"
+_NAMES = ("eventType", "type")
+"""Which of the two holds an event's name is not documented, so both are asked for."""
 SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
 UNPROCESSABLE = (400, 422)
+ESCALATION_KINDS = frozenset(
+    {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
+)
+"""The escalation types of the vendor's widget; a property may hold anything else."""
+
+
+def _check_not_fed(value: MappedFamily, info: ValidationInfo) -> MappedFamily:
+    source = FED_BY.get(value.family)
+    if source and source in (info.data or {}).get("queries", ()):
+        raise invalid(
+            "fed", f"the query {source} already feeds this family", "it would count twice"
+        )
+    return value
+
+
+InkeepEventTarget: TypeAlias = Annotated[EventTarget, AfterValidator(_check_not_fed)]
+
+
+class ActiveUsers(BaseModel):
+    """Whose different values are users, and over which trailing windows, in milliseconds."""
+
+    model_config = Strict
+
+    property: tuple[str, ...] = Field(
+        default=("userProperties", "id"),
+        strict=False,
+        description="a field, `userProperties` or `properties`, and the key in it",
+    )
+    windows: NotRepeated[Days] = Field(
+        default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS),
+        strict=False,
+        description="trailing windows of whole days",
+    )
+
+    @field_validator("property")
+    @classmethod
+    def _is_a_path(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) < len(("field", "key")) or value[0] not in _FIELDS or "" in value:
+            raise invalid("property", "expected a field and a key", "as in [userProperties, id]")
+        return value
+
+
+class InkeepOptions(TargetOptions):
+    """One key of an API integration, which sees one project."""
+
+    base_url: str = "https://api.analytics.inkeep.com"
+    requests_per_second: float = Field(default=2, ge=0)
+    api_key: Secret = Field(
+        description="the key of an integration of type API; other keys can only write"
+    )
+    project: str = Field(min_length=1, description="the label; a key sees one project")
+    queries: NotRepeated[QueryName] = Field(
+        default=QUERIES, strict=False, description="what to ask; all five unless given"
+    )
+    active_users: ActiveUsers = Field(
+        default=ActiveUsers(), description="whose different values are users, over which windows"
+    )
+    event_map: dict[str, InkeepEventTarget] = Field(
+        default_factory=dict,
+        description="adds to the built-in map: `{event name: family}` or "
+        "`{event name: {family: NAME, labels: {…}}}`",
+    )
+
+    @field_validator("event_map")
+    @classmethod
+    def _is_used(
+        cls, value: dict[str, InkeepEventTarget], info: ValidationInfo
+    ) -> dict[str, InkeepEventTarget]:
+        if value and "events" not in info.data.get("queries", ("events",)):
+            raise invalid("unused", "no query reads events", "add events to queries")
+        return value
+
+
+Clause: TypeAlias = Mapping[str, Any]
+_IDS: Clause = {"type": "aggregation", "aggregation": "count", "field": "id"}
+_INTEGRATION: Clause = {"field": "integrationId"}
+
+
+def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> Mapping[str, Any]:
+    """Return the request for the number of different values of the property ``of``."""
+    field, *path = of
+    grouping = {"groupBy": [_INTEGRATION]} if by_integration else {}
+    return {
+        "select": [
+            {"type": "aggregation", "aggregation": "countDistinct", "field": field, "path": path}
+        ],
+        **grouping,
+        "where": {"and": _range("firstMessageTime", window)},
+        "notes": notes("active users"),
+    }
+
+
+def notes(purpose: str) -> str:
+    """Return who asks, and what for; the vendor allows 80 characters."""
+    return f"chatbot-exporter/{__version__}: {purpose}"[:MAX_NOTES]
+
+
+def _range(field: str, window: Window) -> list[Clause]:
+    edges = (("gte", window.start_ms), ("lt", window.end_ms))
+    return [_condition(field, operator, iso(instant_ms)) for operator, instant_ms in edges]
+
+
+def _condition(field: str, operator: str, value: str) -> Clause:
+    return {"condition": {"field": field, "operator": operator, "value": value}}
+
 
 BUILT_IN: Mapping[str, MappedFamily] = {
     name: MappedFamily(family=family.name)
@@ -40,45 +171,66 @@ BUILT_IN: Mapping[str, MappedFamily] = {
 }
 """What the widget's own events mean. Answers *displayed* are the same answers again."""
 
-ESCALATION_KINDS = frozenset(
-    {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
-)
-"""The escalation types of the vendor's widget; a property may hold anything else."""
-
 
 @dataclass(frozen=True, slots=True)
 class HourlyCount:
-    """An hourly count: its request, what a group counts, and the fields behind its families."""
+    """An hourly count: which view, by which of its instants, by what, and what a group counts.
 
-    request: requests.HourlyRequest
-    read: ReadGroup
-    feeds: tuple[Feed, ...]
+    None of them asks for rows, text or properties as such. ``feeds`` are the families that ``read``
+    feeds, and the fields behind them.
+    """
+
+    path: str
+    instant: str
+    group_by: Sequence[Clause]
+    read: mapping.ReadGroup
+    feeds: Sequence[Feed]
+    select: Sequence[Clause] = (_IDS,)
+    where: Sequence[Clause] = ()
     label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
+
+    def body(self, window: Window) -> Mapping[str, Any]:
+        """Return the request for ``window``."""
+        return {
+            "select": [{"type": "time", "timeUnit": "hour", "field": self.instant}, *self.select],
+            "groupBy": list(self.group_by),
+            "where": {"and": [*_range(self.instant, window), *self.where]},
+            "orderBy": [{"field": f"{self.instant}_hour", "direction": "asc"}],
+            "notes": notes(self.path.removeprefix("/query/")),
+        }
 
 
 HOURLY: Mapping[str, HourlyCount] = {
     "conversations": HourlyCount(
-        requests.CONVERSATIONS,
+        CONVERSATIONS_PATH,
+        "firstMessageTime",
+        (_INTEGRATION,),
         mapping.conversations,
         (
             Feed(families.CONVERSATIONS_STARTED, "count_id by firstMessageTime"),
-            Feed(CONVERSATION_USER_MESSAGES, "sum_userMessageCount"),
+            Feed(mapping.CONVERSATION_USER_MESSAGES, "sum_userMessageCount"),
         ),
+        select=(_IDS, {"type": "aggregation", "aggregation": "sum", "field": "userMessageCount"}),
     ),
     "feedback": HourlyCount(
-        requests.FEEDBACK,
+        "/query/feedback",
+        "createdAt",
+        ({"field": "type"}, _INTEGRATION),
         mapping.feedback,
         (Feed(families.FEEDBACK, "count_id by type"),),
-        {"rating": LabelRule(allow=frozenset({"", *RATINGS}))},
+        label_rules={"rating": LabelRule(allow=frozenset({"", *RATINGS}))},
     ),
     "escalations": HourlyCount(
-        requests.ESCALATIONS,
+        EVENTS_PATH,
+        "createdAt",
+        ({"field": "properties", "path": ["escalationType"]}, _INTEGRATION),
         mapping.escalations,
         (
-            Feed(ESCALATIONS, "count_id by properties.escalationType"),
+            Feed(mapping.ESCALATIONS, "count_id by properties.escalationType"),
             Feed(families.HANDOVERS, "count_id, escalations of kind downvote left out"),
         ),
-        {"kind": LabelRule(allow=ESCALATION_KINDS)},
+        where=({"or": [_condition(name, "eq", ESCALATION) for name in reversed(_NAMES)]},),
+        label_rules={"kind": LabelRule(allow=ESCALATION_KINDS)},
     ),
 }
 
@@ -101,7 +253,8 @@ def _events(options: InkeepOptions, settings: LabelSettings) -> Query:
         field_ = "count_id of the events that the event map names"
         known = (options.project, "", *mapped.values(""))  # an empty channel: no integration
         feeds.append(Feed(COUNTERS[mapped.family], field_, known))
-    count = HourlyCount(requests.EVENTS, mapping.events(event_map), tuple(feeds))
+    group_by = (*({"field": name} for name in _NAMES), _INTEGRATION)
+    count = HourlyCount(EVENTS_PATH, "createdAt", group_by, mapping.events(event_map), feeds)
     dumped = {name: mapped.model_dump() for name, mapped in event_map.items()}
     return _hourly(options, settings, "events", count, event_map=dumped)
 
@@ -109,26 +262,26 @@ def _events(options: InkeepOptions, settings: LabelSettings) -> Query:
 def _hourly(
     options: InkeepOptions, settings: LabelSettings, name: str, count: HourlyCount, **meaning: Any
 ) -> Query:
-    request, limit = count.request, settings.limits.label_value_bytes
-    asked = {"instant": request.instant, "select": request.select, "where": request.where}
-    meaning |= {"name": name, **asked, "group_by": request.group_by}
+    limit = settings.limits.label_value_bytes
+    meaning |= {"name": name, "instant": count.instant, "group_by": count.group_by}
+    meaning |= {"select": count.select, "where": count.where}
     return DeclaredQuery(
         spec=spec_for(
             options,
             settings,
             name,
-            f"POST {request.path}",
+            f"POST {count.path}",
             count.feeds,
             meaning=meaning,
             label_rules={"project": only(options.project, limit), **count.label_rules},
             span_ms=SPAN_MS,
             cost=Cost(note="what is answered in part is asked again in halves"),
         ),
-        parameters=request.body,
-        answer=GroupsAnswer[HourGroup],
+        parameters=count.body,
+        answer=mapping.GroupsAnswer[mapping.HourGroup],
         items=lambda answer: answer.data.result,
         collect=partial(mapping.collect_hours, project=options.project, read=count.read),
-        pages=Halving(complete=lambda answer: answer.data.complete),
+        complete=lambda answer: answer.data.complete,
     )
 
 
@@ -165,10 +318,10 @@ class ActiveUsersQuery:
 
     async def _request(
         self, client: ApiClient, window: Window, *, by_integration: bool
-    ) -> mapping.FoundGroups[UserGroup]:
-        body = requests.users_body(self.wanted.property, window, by_integration=by_integration)
-        call = ApiCall("POST", requests.USERS_PATH, json=body)
-        return (await client.fetch(call, GroupsAnswer[UserGroup])).data
+    ) -> mapping.FoundGroups[mapping.UserGroup]:
+        body = users_body(self.wanted.property, window, by_integration=by_integration)
+        call = ApiCall("POST", CONVERSATIONS_PATH, json=body)
+        return (await client.fetch(call, mapping.GroupsAnswer[mapping.UserGroup])).data
 
 
 def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
@@ -178,7 +331,7 @@ def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
         options,
         settings,
         "active_users",
-        f"POST {requests.USERS_PATH}",
+        f"POST {CONVERSATIONS_PATH}",
         [feed],
         meaning={"name": "active_users", "property": wanted.property, "windows_ms": wanted.windows},
         cost=Cost(calls=2 * len(wanted.windows)),
@@ -191,7 +344,7 @@ def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
 PROVIDER = Provider(
     name="inkeep",
     options=InkeepOptions,
-    families=(ESCALATIONS, CONVERSATION_USER_MESSAGES),
+    families=(mapping.ESCALATIONS, mapping.CONVERSATION_USER_MESSAGES),
     feeds=frozenset(
         family.name
         for family in (

@@ -12,10 +12,14 @@ from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
 from exporter.errors import SettingsProblem
 from exporter.model.samples import DAY_MS, HOUR_MS
-from exporter.providers.manifest.expressions import Conversion, ExpressionError
-from exporter.providers.manifest.instants import check_format, has_whole_hours
+from exporter.providers.manifest.expressions import (
+    Conversion,
+    ExpressionError,
+    check_format,
+    has_whole_hours,
+)
 from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
-from exporter.providers.manifest.program import EACH
+from exporter.providers.manifest.program import ANSWER, EACH
 from exporter.providers.manifest.templates import (
     bounds,
     check_header,
@@ -137,6 +141,52 @@ def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> N
     for name in (name for name, makes in several.items() if makes and budget):
         words = f"rate.budget needs one call per poll, and {name} makes several"
         problems.add((name,), words, "use rate.requests_per_second")
+
+
+def check_shape(
+    problems: Problems, query: ManifestQuery, at: Collection[str], until: Collection[str]
+) -> None:
+    """Check what rows of a shape need; ``at`` and ``until`` are the lists that they are read in."""
+    given = query.model_fields_set
+    records, spans = query.shape == "records", query.shape == "range"
+    one, alone = not query.rows, spans and query.pages.kind == "none"
+    alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
+    for wrong, steps, problem, hint in (
+        (one and not alone, (), "rows is missing", "only a range of one object has no list"),
+        (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
+        (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
+        (
+            query.until and at != until,
+            ("until",),
+            "at and until are not of one list",
+            "",
+        ),
+        (
+            at == {ANSWER} and not (spans or alone_in_time),
+            ("at",),
+            "one answer has one time, and is asked for several buckets",
+            "use shape: range, or a max_span of one bucket",
+        ),
+        (
+            spans and query.at and not query.until,
+            ("at",),
+            "a range counts all its rows",
+            "give until, too",
+        ),
+        (records and not query.id, (), "id is missing", "give what tells records apart"),
+        (not records and "id" in given, ("id",), "only for shape: records", ""),
+        (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
+        (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
+        (
+            spans and query.window.end == "unstated" and not query.until,
+            ("window",),
+            "a range must say whether its end is included",
+            "give end: exclusive or inclusive",
+        ),
+        (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
+    ):
+        if wrong:
+            problems.add(steps, problem, hint)
 
 
 def check_request(problems: Problems, query: ManifestQuery, variables: Collection[str]) -> set[str]:

@@ -1,6 +1,6 @@
 """One query of a manifest, checked and compiled: which fields are read, and what they count."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -9,40 +9,42 @@ from typing import Any
 from exporter.config.source import Path as Steps
 from exporter.config.values import suggestion
 from exporter.model.samples import DAY_MS, Family, MetricType
-from exporter.providers.manifest.checks import Names, Problems, check_request, check_window
+from exporter.providers.manifest.checks import (
+    Names,
+    Problems,
+    check_request,
+    check_shape,
+    check_window,
+)
 from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
     FieldPath,
     Step,
+    check_format,
+    instant_reader,
     parse,
     parse_level,
 )
-from exporter.providers.manifest.fields import (
-    FieldTree,
-    ReadField,
-    RowContext,
-    Scalar,
-    as_text,
-    reader,
-)
-from exporter.providers.manifest.instants import (
-    check_format,
-    instant_reader,
-)
 from exporter.providers.manifest.model import CountRule, GaugeRule, Manifest, ManifestQuery
 from exporter.providers.manifest.program import (
+    ANSWER,
     EACH,
     CompiledQuery,
+    FieldTree,
+    ReadField,
     ReadLabel,
+    RowContext,
     RowFeed,
     RowFilter,
     RowLevel,
     RowProgram,
+    Scalar,
+    as_text,
+    reader,
 )
 from exporter.providers.manifest.templates import leaves, names
 
-ANSWER = "answer"
 _REFUSED = {
     "distinct": "a distinct count does not add up over time; give it under gauge",
     "level": "a level does not add up over time; give it under gauge",
@@ -86,7 +88,8 @@ class QueryCompiler:
         if id_ is not None and not any(each.root == self._last for each in id_.terms):
             words = f"it does not tell rows of {self._last} apart: of several only one would count"
             self.problems.add(("id",), words, "read it in the last list of rows")
-        self._shape()
+        roots = self._roots([query.at]), self._roots([query.until])
+        check_shape(self.problems, query, *roots)
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
         whole = [each for each in expect if self._roots([each.field]) == {ANSWER}]
         feeds = [
@@ -96,7 +99,6 @@ class QueryCompiler:
         if not query.count and not query.gauge:
             self.problems.add((), "nothing is counted", "give count or gauge")
         self._parts()
-        self._repeated(feeds)
         next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
@@ -130,64 +132,25 @@ class QueryCompiler:
         self._levels.append(RowLevel(name, path.text, read, entries))
         self._places[name] = _Place(outer.number + 1, tree, entries)
 
-    def _shape(self) -> None:
-        query, given = self.query, self.query.model_fields_set
-        records, spans = query.shape == "records", query.shape == "range"
-        one, alone = not query.rows, spans and query.pages.kind == "none"
-        alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
-        for wrong, steps, problem, hint in (
-            (one and not alone, (), "rows is missing", "only a range of one object has no list"),
-            (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
-            (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
-            (
-                query.until and self._roots([query.at]) != self._roots([query.until]),
-                ("until",),
-                "at and until are not of one list",
-                "",
-            ),
-            (
-                self._roots([query.at]) == {ANSWER} and not (spans or alone_in_time),
-                ("at",),
-                "one answer has one time, and is asked for several buckets",
-                "use shape: range, or a max_span of one bucket",
-            ),
-            (
-                spans and query.at and not query.until,
-                ("at",),
-                "a range counts all its rows",
-                "give until, too",
-            ),
-            (records and not query.id, (), "id is missing", "give what tells records apart"),
-            (not records and "id" in given, ("id",), "only for shape: records", ""),
-            (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
-            (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
-            (
-                spans and query.window.end == "unstated" and not query.until,
-                ("window",),
-                "a range must say whether its end is included",
-                "give end: exclusive or inclusive",
-            ),
-            (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
-        ):
-            if wrong:
-                self.problems.add(steps, problem, hint)
-
     # What rows count
 
     def _feeds(self, kind: str, rules: Mapping[str, Any], make: Callable[..., Any]) -> list[Any]:
         return [
-            make(name, (kind, name, *((index,) if isinstance(given, list) else ())), rule)
+            feed
             for name, given in rules.items()
             for index, rule in enumerate(_listed(given))
+            for feed in make(
+                name, (kind, name, *((index,) if isinstance(given, list) else ())), rule
+            )
         ]
 
-    def _count(self, name: str, base: Steps, rule: CountRule) -> RowFeed:
+    def _count(self, name: str, base: Steps, rule: CountRule) -> Iterator[RowFeed]:
         place: Steps = (*base, "value")
         if rule.of != "additive":
             hint = "" if rule.of in _REFUSED else "expected additive"
             self.problems.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
         families = self._families(name, base, MetricType.COUNTER)
-        money = next((each for each in families if each.per_unit > 1), None)
+        money = next((each for each in families.values() if each.per_unit > 1), None)
         constant = rule.value if isinstance(rule.value, int) else 1
         text = rule.value if isinstance(rule.value, str) else ""
         if money and not text:
@@ -204,7 +167,7 @@ class QueryCompiler:
         more = {"constant": constant, "only": only, "missing": rule.missing}
         return self._feed(base, rule, families, text, exact=money is not None, **more)
 
-    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> RowFeed:
+    def _gauge(self, name: str, base: Steps, rule: GaugeRule) -> Iterator[RowFeed]:
         families = self._families(name, base, MetricType.GAUGE)
         terms = self._terms([rule.value])
         if len(terms) > 1 or any(each.many for each in terms):
@@ -218,7 +181,7 @@ class QueryCompiler:
             self.problems.add((*base, "window"), "not the window that is read", hint)
         if "window" in rule.labels:
             self.problems.add((*base, "labels", "window"), "this label is given by window")
-        if rule.window and any("window" not in each.labels for each in families):
+        if rule.window and any("window" not in each.labels for each in families.values()):
             self.problems.add((*base, "window"), f"{name} has no label window")
         window = rule.window or bucket
         return self._feed(base, rule, families, rule.value, exact=False, of=rule.of, window=window)
@@ -239,12 +202,12 @@ class QueryCompiler:
         self,
         base: Steps,
         rule: CountRule | GaugeRule,
-        families: Sequence[Family],
+        families: Mapping[str, Family],
         text: str,
         *,
         exact: bool,
         **more: Any,
-    ) -> RowFeed:
+    ) -> Iterator[RowFeed]:
         if rule.value == "":
             self.problems.add((*base, "value"), "a path is missing")
         expression = self._parse((*base, "value"), text) if text else None
@@ -252,30 +215,31 @@ class QueryCompiler:
         exact = exact or scale is not None
         if expression:
             self._declare((*base, "value"), expression, Decimal if exact else Scalar)
-        return RowFeed(
-            family=None if len(families) != 1 else families[0],
-            field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
-            values=tuple(
-                (each.text, self._reader(each)) for each in (expression.terms if expression else ())
-            ),
-            labels=self._labels(base, rule.labels, families),
-            scale=scale or Decimal(1),
-            exact=exact,
-            **more,
-        )
+        terms = expression.terms if expression else ()
+        values = tuple((each.text, self._reader(each)) for each in terms)
+        labels = self._labels(base, rule.labels, families.values())
+        for value, family in families.items():
+            yield RowFeed(
+                family=family,
+                field=text or f"number of {[ANSWER, *self.query.rows][-1]}",
+                values=values,
+                labels=labels,
+                scale=scale or Decimal(1),
+                exact=exact,
+                looped=value,
+                **more,
+            )
 
-    def _fed(self, name: str) -> list[str]:
-        """Return the names of the families that an entry feeds; ``each`` are those of the loop."""
+    def _fed(self, name: str) -> Mapping[str, str]:
+        """Return the names of the families that an entry feeds; for ``each`` by the loop's values."""
         loops = [each for each in self.query.for_each.values() if isinstance(each, dict)]
-        return (
-            [fed for loop in loops for fed in loop.values()] if name == EACH and loops else [name]
-        )
+        return loops[0] if name == EACH and loops else {"": name}
 
-    def _families(self, name: str, base: Steps, kind: MetricType) -> list[Family]:
+    def _families(self, name: str, base: Steps, kind: MetricType) -> Mapping[str, Family]:
         """Return the families that an entry feeds; note those that it cannot."""
         names = self._fed(name)
-        steps: Steps = base if names == [name] else ("for_each", *self.query.for_each)
-        for each in names:
+        steps: Steps = ("for_each", *self.query.for_each) if "" not in names else base
+        for each in names.values():
             family = self.families.get(each)
             if family is None:
                 hint = suggestion(each, self.families) or "declare an own one under families"
@@ -283,10 +247,10 @@ class QueryCompiler:
                 self.problems.add(steps, words, hint, key=True)
             elif family.kind is not kind:
                 self.problems.add(steps, f"{each} is a {family.kind}", key=True)
-        return [self.families[each] for each in names if each in self.families]
+        return {at: self.families[each] for at, each in names.items() if each in self.families}
 
     def _labels(
-        self, base: Steps, own: Mapping[str, Any], found: Sequence[Family]
+        self, base: Steps, own: Mapping[str, Any], found: Iterable[Family]
     ) -> dict[str, ReadLabel]:
         """Return how the labels of a feed are read; labels of the query are for all families."""
         known = {label for family in found for label in family.labels[2:]}
@@ -423,21 +387,20 @@ class QueryCompiler:
 
     def _answer_field(self, steps: Steps, text: str | None) -> Sequence[Step] | None:
         """Return the steps to a field of the answer, which begin at its top."""
-        found: Expression | None = (
-            self.problems.attempt(steps, parse, text) if text is not None else None
-        )
+        if text is None:
+            return None
+        found: Expression | None = self.problems.attempt(steps, parse, text)
         if found is None:
             return None
-        keys = any(each.kind == "key" for each in found.terms[0].steps)
-        if text and text.startswith(f"{ANSWER}."):
+        path, *more = found.terms
+        if text.startswith(f"{ANSWER}."):
             words = "this path begins at the top of the answer"
             self.problems.add(steps, words, f"write {text.removeprefix(f'{ANSWER}.')}")
-        if found.conversions or len(found.terms) > 1 or found.terms[0].many or keys:
+        keys = any(each.kind == "key" for each in path.steps)
+        if found.conversions or more or path.many or keys:
             self.problems.add(steps, "expected one field of the answer")
-        self.problems.attempt(
-            steps, self._places[ANSWER].tree.declare, found.terms[0].steps, Scalar
-        )
-        return found.terms[0].steps
+        self.problems.attempt(steps, self._places[ANSWER].tree.declare, path.steps, Scalar)
+        return path.steps
 
     def _parts(self) -> None:
         """Note families that add up a total and what it contains."""
@@ -455,23 +418,6 @@ class QueryCompiler:
                     words = f"{total} contains what is added to it here, so it would count twice"
                     self.problems.add(("count", name), words, key=True)
 
-    def _repeated(self, feeds: Iterable[RowFeed]) -> None:
-        """Note loops whose values feed one series, which only one query of a target can."""
-        fixed = [
-            feed.family
-            for feed in feeds
-            if not any(
-                each.read or each.variable.startswith(f"{EACH}.") for each in feed.labels.values()
-            )
-        ]
-        for name, values in self.query.for_each.items():
-            fed = [*values.values()] if isinstance(values, dict) else []
-            looped = [each for each in fed if fed.count(each) > 1 and None in fixed]
-            alike = [each.name for each in fixed if each and len(values) > 1] + looped
-            if alike:
-                words = f"its values would feed one series of {alike[0]}"
-                self.problems.add(("for_each", name), words, f"write labels: each.{name}")
-
     def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
         """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""
         found: set[FieldPath] = set()
@@ -488,7 +434,7 @@ class QueryCompiler:
         shown = {
             label
             for name in (*self.query.count, *self.query.gauge)
-            for fed in self._fed(name)
+            for fed in self._fed(name).values()
             if fed in self.families
             for label in self.families[fed].labels[2:]
         }

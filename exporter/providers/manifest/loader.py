@@ -15,12 +15,12 @@ from exporter.config.source import read, unusable
 from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.families import NORMALISED
-from exporter.model.samples import BASE, Family, MetricType
+from exporter.model.samples import BASE, Family, MetricType, Series
 from exporter.providers.manifest.checks import Problems, check_account, sent_bounds
 from exporter.providers.manifest.compiler import QueryCompiler
-from exporter.providers.manifest.instants import changes_clock
+from exporter.providers.manifest.expressions import changes_clock
 from exporter.providers.manifest.model import Manifest, ManifestQuery, OwnFamily
-from exporter.providers.manifest.program import CompiledQuery
+from exporter.providers.manifest.program import EACH, CompiledQuery
 
 SHIPPED = Path(__file__).parent / "shipped"
 BUILT_IN = frozenset(each.name for each in iter_modules([str(SHIPPED.parent.parent)]))
@@ -106,11 +106,8 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
     for name, family in manifest.families.items():
         _check_family(problems, name, family)
     own = {name: own_family(name, family) for name, family in manifest.families.items()}
-    secrets, families = check_account(problems, manifest), {**NORMALISED, **own}
-    queries = {
-        name: QueryCompiler(name, query, manifest, families, problems.within("queries", name))()
-        for name, query in manifest.queries.items()
-    }
+    secrets = check_account(problems, manifest)
+    queries = _compile(problems, manifest, {**NORMALISED, **own})
     if problems.found:
         raise SettingsError(_one_a_place(problems.found))
     secrets = secrets.union(*(query.secrets for query in queries.values()))
@@ -156,6 +153,43 @@ def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
     if {*BASE, "period"} & {*family.labels} or len({*family.labels}) < len(family.labels):
         hint = f"every family has {', '.join(BASE)}"
         problems.add((*base, "labels"), "a label that is there already", hint)
+
+
+def _compile(
+    problems: Problems, manifest: Manifest, families: Mapping[str, Family]
+) -> Mapping[str, CompiledQuery]:
+    """Return the queries that have no error."""
+    queries = dict[str, CompiledQuery]()
+    for name, query in manifest.queries.items():
+        before, within = len(problems.found), problems.within("queries", name)
+        compiled = QueryCompiler(name, query, manifest, families, within)()
+        if len(problems.found) == before:
+            queries[name] = compiled
+    _check_fed_once(problems, manifest, queries.values())
+    return queries
+
+
+def _check_fed_once(
+    problems: Problems, manifest: Manifest, queries: Iterable[CompiledQuery]
+) -> None:
+    """Note series that two queries, or two values of a loop, feed; each counts alone."""
+    variables = {name: f"{{variables.{name}}}" for name in manifest.variables}
+    fed_by = dict[Series, tuple[str, Mapping[str, str]]]()
+    for compiled in queries:
+        for each, query in compiled.bind(variables):
+            for series, feed in query.fixed.items():
+                name, looped = fed_by.setdefault(series, (query.name, each))
+                if (name, looped) == (query.name, each):
+                    continue
+                place: Steps = ("for_each", *each)
+                words, hint = "its values would feed", f"write labels: each.{''.join(each)}"
+                if name != query.name:
+                    kind = "count" if feed.of == "additive" else "gauge"
+                    named = series[0] in getattr(query.settings, kind)
+                    place = (kind, series[0] if named else EACH)
+                    words, hint = f"the query {name} also feeds", "tell them apart by a label"
+                within = problems.within("queries", query.name)
+                within.add(place, f"{words} one series of {series[0]}", hint, key=True)
 
 
 def own_family(name: str, family: OwnFamily) -> Family:

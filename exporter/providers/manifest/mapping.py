@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from itertools import groupby
@@ -19,62 +19,26 @@ from exporter.model.samples import (
     LARGEST_EXACT,
     SECOND_MS,
     Event,
-    Family,
     Reading,
     Series,
     Window,
     floor_to,
 )
-from exporter.providers.base.labels import Labels
 from exporter.providers.base.rows import Rows
-from exporter.providers.manifest.fields import ReadField, RowContext, as_text, exact, or_none
-from exporter.providers.manifest.model import ManifestQuery
 from exporter.providers.manifest.program import (
     CompiledQuery,
-    ReadLabel,
+    ReadField,
+    RowContext,
     RowFeed,
     RowFilter,
     RowProgram,
+    as_text,
+    exact,
+    or_none,
 )
 
 _EXACT = Context(prec=200)
 Amount = tuple[Series, int]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BoundFeed:
-    """A feed of one target: the family it feeds, and each of its labels as text or as it is read."""
-
-    feed: RowFeed
-    family: Family
-    labels: tuple[str | ReadLabel, ...]
-
-    def texts(self, context: RowContext, lacking: "Lacking") -> tuple[str, ...]:
-        """Return the label values of a row, after ``provider, target``."""
-        lacking.rows[self] += 1
-        found = []
-        for label in self.labels:
-            if isinstance(label, str):
-                found.append(label)
-                continue
-            value = label.read(context) if label.read else None
-            text = as_text(value)
-            if text is None:
-                text = label.null
-            if text is None:
-                lacking.drift["missing"] += 1
-                lacking.add(self, label.where, value)
-            found.append(text or "")
-        return tuple(found)
-
-    def unfit(self, note: str, what: str, *, absent_everywhere: bool) -> str:
-        """Return why no query begins where rows lack ``what``; empty: it may."""
-        if what.startswith("labels."):
-            hint = "check the path, or say under null_labels what it means"
-            return f"{note}; {hint}" if absent_everywhere else ""
-        if self.feed.of != "additive" or self.feed.missing == "zero":
-            return ""
-        return f"{note}, so {self.family.name} cannot begin; check the path, or write missing: zero"
 
 
 @dataclass(slots=True)
@@ -86,8 +50,8 @@ class Lacking:
     """
 
     drift: Counter[str] = field(default_factory=Counter)
-    rows: Counter[BoundFeed] = field(default_factory=Counter)
-    fields: Counter[tuple[BoundFeed, str, bool]] = field(default_factory=Counter)
+    rows: Counter[RowFeed] = field(default_factory=Counter)
+    fields: Counter[tuple[RowFeed, str, bool]] = field(default_factory=Counter)
     asked: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
     seen: int = 0
@@ -104,9 +68,27 @@ class Lacking:
             self.absent[rule.field] += value is msgspec.UNSET
         return rule.admits(value)
 
-    def add(self, bound: BoundFeed, what: str, value: Any) -> None:
+    def add(self, feed: RowFeed, what: str, value: Any) -> None:
         """Note that a row has ``value``, null or ``UNSET``, in a field that a feed reads."""
-        self.fields[bound, what, value is msgspec.UNSET] += 1
+        self.fields[feed, what, value is msgspec.UNSET] += 1
+
+    def texts(self, feed: RowFeed, row: RowContext) -> tuple[str, ...]:
+        """Return the label values of a row, after ``provider, target``."""
+        self.rows[feed] += 1
+        found = []
+        for label in feed.labels.values():
+            if label.read is None:
+                found.append(label.constant)
+                continue
+            value = label.read(row)
+            text = as_text(value)
+            if text is None:
+                text = label.null
+            if text is None:
+                self.drift["missing"] += 1
+                self.add(feed, label.where, value)
+            found.append(text or "")
+        return tuple(found)
 
     def note_in(self, rows: Rows) -> None:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
@@ -119,64 +101,38 @@ class Lacking:
                 rows.notes.append(note)
                 rows.unfit = rows.unfit or f"{note}; check the path, or list it under optional"
                 rows.drift["missing"] += times
-        for (bound, what, absent), times in self.fields.items():
-            total = self.rows[bound]
+        for (feed, what, absent), times in self.fields.items():
+            total = self.rows[feed]
             share = f"{'all' if times == total else f'{times} of'} {total} rows"
             share = "the only row" if total == 1 else share
             note = f"{what} is {'absent' if absent else 'null'} in {share}"
             everywhere = absent and times == total
-            rows.unfit = rows.unfit or bound.unfit(note, what, absent_everywhere=everywhere)
+            rows.unfit = rows.unfit or _unfit(feed, note, what, absent_everywhere=everywhere)
             if note not in rows.notes:
                 rows.notes.append(note)
 
 
-@dataclass(frozen=True, slots=True)
-class BoundQuery:
-    """A query of one target: what is read, and what it feeds."""
-
-    name: str
-    settings: ManifestQuery
-    program: RowProgram
-    feeds: tuple[BoundFeed, ...]
-
-    @property
-    def one_a_bucket(self) -> bool:
-        """Return whether two rows of one instant can only be one row given twice."""
-        labels = [label for bound in self.feeds for label in bound.labels]
-        of_rows = self.program.at_level == len(self.program.levels)
-        return of_rows and all(isinstance(label, str) for label in labels)
-
-
-def bind(compiled: CompiledQuery, looped: Family | None, given: Mapping[str, str]) -> BoundQuery:
-    """Return the query for a target; ``given`` are ``variables.NAME`` and ``each.NAME``.
-
-    ``looped`` is the family of the value of ``for_each``.
-    """
-    feeds = list[BoundFeed]()
-    for feed in compiled.program.feeds:
-        family = feed.family or looped
-        if family is None:
-            continue
-        labels: list[str | ReadLabel] = []
-        for name in family.labels[2:]:
-            label = feed.labels.get(name)
-            if label is None:
-                labels.append(feed.window if name == "window" else "")
-            elif label.read is None:
-                labels.append(given[label.variable] if label.variable else label.constant)
-            else:
-                labels.append(label)
-        feeds.append(BoundFeed(feed, family, tuple(labels)))
-    return BoundQuery(compiled.name, compiled.settings, compiled.program, tuple(feeds))
+def _unfit(feed: RowFeed, note: str, what: str, *, absent_everywhere: bool) -> str:
+    """Return why no query begins where rows lack ``what``; empty: it may."""
+    if what.startswith("labels."):
+        hint = "check the path, or say under null_labels what it means"
+        return f"{note}; {hint}" if absent_everywhere else ""
+    if feed.of != "additive" or feed.missing == "zero":
+        return ""
+    return f"{note}, so {feed.family.name} cannot begin; check the path, or write missing: zero"
 
 
 @dataclass(slots=True)
 class Collector:
-    """Adds answers to ``rows``. ``present`` are the buckets that the answers have."""
+    """Adds answers to ``rows``; ``finish`` returns the events of a stream.
 
-    query: BoundQuery
+    ``now_ms`` is when they were asked for. ``present`` are the buckets that the answers have.
+    """
+
+    query: CompiledQuery
+    spec: QuerySpec
     rows: Rows
-    step_ms: int
+    now_ms: int
     lacking: Lacking = field(default_factory=Lacking)
     present: set[int] = field(default_factory=set)
     far: int = 0
@@ -187,35 +143,41 @@ class Collector:
 
     def add(self, answers: Sequence[Any], part: Window) -> None:
         """Add the answers for ``part``; rows outside it belong to another request."""
-        shape = self.query.settings.shape
+        program, shape = self.query.program, self.query.settings.shape
         if shape == "range":
             self._add_range(answers, part)
             return
-        program, buckets = self.query.program, dict[int, int | None]()
+        buckets = dict[int, int | None]()
         unique = shape == "buckets" and self.query.one_a_bucket
         for context in contexts(program, answers, program.at_level):
             at_ms = self._at(context)
             if unique and at_ms in buckets:
                 raise SchemaError(f"{self.query.name}: a bucket came twice")
             if at_ms not in buckets:
-                start_ms = floor_to(at_ms, self.step_ms)
-                inside = part.holds(at_ms if shape == "records" else start_ms)
-                buckets[at_ms] = start_ms if inside else None
-                self.far += _is_far(at_ms, part, self.step_ms)
-                self.rows.drift["unexpected_type"] += (
-                    inside and shape == "buckets" and at_ms != start_ms
-                )
+                buckets[at_ms] = self._bucket(at_ms, part)
             bucket_ms = buckets[at_ms]
-            if bucket_ms is not None:
-                self.present.add(bucket_ms)
-                for row in _descend(program, context, len(program.levels)):
-                    if program.id is None:
-                        self._add_row(row, bucket_ms)
-                    else:  # lists shift, and records change, while their pages are read
-                        key = record_id(program.id, row)
-                        known, _ = self._records.get(key, ((None,), 0))
-                        self.twice += known[0] is row[0]
-                        self._records[key] = row, bucket_ms
+            if bucket_ms is None:
+                continue
+            self.present.add(bucket_ms)
+            for row in _descend(program, context, len(program.levels)):
+                if program.id is None:
+                    self._add_row(row, bucket_ms)
+                else:  # lists shift, and records change, while their pages are read
+                    key = record_id(program.id, row)
+                    known, _ = self._records.get(key, ((None,), 0))
+                    self.twice += known[0] is row[0]
+                    self._records[key] = row, at_ms
+
+    def _bucket(self, at_ms: int, part: Window) -> int | None:
+        """Return the start of the bucket that holds ``at_ms``, or None outside ``part``."""
+        shape, step_ms = self.query.settings.shape, self.spec.granularity_ms
+        start_ms = floor_to(at_ms, step_ms)
+        near = Window(part.start_ms - step_ms, part.end_ms + step_ms)
+        self.far += not near.holds(at_ms)  # nobody asked for it
+        if not part.holds(at_ms if shape == "records" else start_ms):
+            return None
+        self.rows.drift["unexpected_type"] += shape == "buckets" and at_ms != start_ms
+        return start_ms
 
     def _add_range(self, answers: Sequence[Any], part: Window) -> None:
         program, inclusive = self.query.program, self.query.settings.window.end
@@ -232,21 +194,26 @@ class Collector:
         if program.until and not spans:
             self.rows.drift["missing"] += 1
             self.rows.notes.append("no row covers the window, which counts as one without traffic")
-        if not _covers(spans, part):
+        if not _covers(spans, part, whole=part.end_ms <= self.now_ms):
             words = "rows do not cover the window exactly"
             raise SchemaError(f"{self.query.name}: {words}")
 
-    def finish(self) -> None:
+    def finish(self) -> list[Event]:
         """Count each record once, as last read; round the sums of decimals, half to even."""
-        for row, bucket_ms in self._records.values():
-            self._add_row(row, bucket_ms)
+        events = list[Event]()
+        for key, (row, at_ms) in self._records.items():
+            if not self.query.stream:
+                self._add_row(row, floor_to(at_ms, self.spec.granularity_ms))
+            elif self._wanted(row):
+                events.append(self._event(key, row, at_ms))
         self.lacking.note_in(self.rows)
-        _note_strange(self.rows, self.far, self.twice)
+        self._note_strange()
         for (series, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
             if whole > LARGEST_EXACT:
                 raise SchemaError(f"{series[0]}: larger than can be counted")
             self.rows.add(series, bucket_ms, whole)
+        return events
 
     def _at(self, context: RowContext) -> int:
         at = self.query.program.at
@@ -254,79 +221,92 @@ class Collector:
             raise AssertionError("only a range has rows without a time")
         return at(context)
 
+    def _wanted(self, row: RowContext) -> bool:
+        """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
+        check_expected(self.query.program.expect, row)
+        chosen = self.lacking.admits(self.query.program.only, row)
+        self.lacking.seen += 1
+        self.lacking.chosen += chosen
+        return chosen
+
+    def _fed(self, row: RowContext) -> Iterator[tuple[RowFeed, tuple[str, ...]]]:
+        """Yield the feeds that a row counts for, and its label values."""
+        for feed in self.query.program.feeds:
+            if not feed.only or self.lacking.admits(feed.only, row):
+                yield feed, self.lacking.texts(feed, row)
+
+    def _event(self, key: str, row: RowContext, at_ms: int) -> Event:
+        """Return a record as an event; the ledger knows earlier ids."""
+        identity = f"{self.spec.name}\n{key}"
+        digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
+        counts = tuple(self.rows.series(feed.family, labels) for feed, labels in self._fed(row))
+        return Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
+
     def _add_row(self, row: RowContext, bucket_ms: int) -> None:
-        if not wanted(self.query.program, row, self.lacking):
+        if not self._wanted(row):
             return
-        for bound in self.query.feeds:
-            feed = bound.feed
-            if feed.only and not self.lacking.admits(feed.only, row):
-                continue
-            labels = bound.texts(row, self.lacking)
+        for feed, labels in self._fed(row):
             if feed.of != "additive":
-                self._show(bound, labels, bucket_ms, row)
+                self._show(feed, labels, bucket_ms, row)
             elif feed.exact:
-                self._add_amount(bound, labels, bucket_ms, row)
+                self._add_amount(feed, labels, bucket_ms, row)
             else:
-                number = _whole(bound, row, self.lacking) if feed.values else feed.constant
-                self.rows.count(bound.family, labels, bucket_ms, number)
+                number = _whole(feed, row, self.lacking) if feed.values else feed.constant
+                self.rows.count(feed.family, labels, bucket_ms, number)
 
     def _add_amount(
-        self, bound: BoundFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
+        self, feed: RowFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
     ) -> None:
-        amount = _amount(bound, row, self.lacking)
+        amount = _amount(feed, row, self.lacking)
         if amount is None:
-            self.rows.count(bound.family, labels, bucket_ms, None)
+            self.rows.count(feed.family, labels, bucket_ms, None)
             return
-        key = self.rows.series(bound.family, labels), bucket_ms
-        parts = _EXACT.multiply(amount, Decimal(bound.family.per_unit))
+        key = self.rows.series(feed.family, labels), bucket_ms
+        parts = _EXACT.multiply(amount, Decimal(feed.family.per_unit))
         self._amounts[key] = _EXACT.add(self._amounts[key], parts)
 
     def _show(
-        self, bound: BoundFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
+        self, feed: RowFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
     ) -> None:
-        feed, family = bound.feed, bound.family
         if feed.exact:
-            amount = _amount(bound, row, self.lacking)
+            amount = _amount(feed, row, self.lacking)
             value = None if amount is None else float(amount)
         else:
-            numbers = _numbers(bound, row, self.lacking)
+            numbers = _numbers(feed, row, self.lacking)
             value = None if numbers is None else level(numbers[0][1], feed.field, least=feed.least)
         if value is None:
             self.rows.drift["missing"] += 1
             return
-        key = family.name, labels, bucket_ms
+        key = feed.family.name, labels, bucket_ms
         if key in self._shown:
             raise SchemaError(f"{feed.field}: a bucket came twice, and such values do not add up")
         self._shown.add(key)
         show = self.rows.level if feed.of == "level" else self.rows.bucket_value
-        show(family, labels, bucket_ms, value)
+        show(feed.family, labels, bucket_ms, value)
+
+    def _note_strange(self) -> None:
+        """Note, as drift, instants far outside the window and ids that came twice in one answer."""
+        self.rows.drift["unexpected_type"] += self.far + self.twice
+        if self.far:
+            start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
+            words = f"rows of {self.far} instants lie outside the window {start} to {end} UTC"
+            self.rows.notes.append(f"{words}; give --at, the time of the answers")
+        if self.twice:
+            words = f"{self.twice} rows of one answer have the id of another and replace it"
+            self.rows.notes.append(f"{words}: does id tell rows apart?")
 
 
-def _covers(spans: Sequence[tuple[int, int]], part: Window) -> bool:
-    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none."""
+def _covers(spans: Sequence[tuple[int, int]], part: Window, *, whole: bool) -> bool:
+    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none.
+
+    They may end within a part that is not over, unless the ``whole`` of it must be covered.
+    """
     at_ms = part.start_ms
     for start_ms, end_ms in sorted(spans):
         if start_ms != at_ms or end_ms <= start_ms:
             return False
         at_ms = end_ms
-    return not spans or at_ms == part.end_ms
-
-
-def _is_far(at_ms: int, part: Window, step_ms: int) -> bool:
-    """Say whether an instant is so far outside ``part`` that nobody asked for it."""
-    return not Window(part.start_ms - step_ms, part.end_ms + step_ms).holds(at_ms)
-
-
-def _note_strange(rows: Rows, far: int, twice: int) -> None:
-    """Note, as drift, instants far outside the window and ids that came twice in one answer."""
-    rows.drift["unexpected_type"] += far + twice
-    if far:
-        start, end = (stamp(at_ms)[:-7] for at_ms in astuple(rows.window))
-        words = f"rows of {far} instants lie outside the window {start} to {end} UTC"
-        rows.notes.append(f"{words}; give --at, the time of the answers")
-    if twice:
-        words = f"{twice} rows of one answer have the id of another and replace it"
-        rows.notes.append(f"{words}: does id tell rows apart?")
+    return not spans or at_ms == part.end_ms or (at_ms < part.end_ms and not whole)
 
 
 def contexts(program: RowProgram, answers: Sequence[Any], depth: int) -> Iterator[RowContext]:
@@ -367,25 +347,25 @@ def record_id(read: ReadField, row: RowContext) -> str:
     return found
 
 
-def _numbers(bound: BoundFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
+def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
     """Return the numbers that a row adds up, with their paths; None where a missing one keeps all."""
     numbers = []
-    for what, read in bound.feed.values:
+    for what, read in feed.values:
         found = read(row)
         for number in found if isinstance(found, list) else (found,):
             if or_none(number) is not None:
                 numbers.append((what, number))
                 continue
-            if bound.feed.missing == "error":
+            if feed.missing == "error":
                 raise SchemaError(f"{what}: missing", "missing")
-            lacking.add(bound, what, number)
-            if bound.feed.missing == "keep":
+            lacking.add(feed, what, number)
+            if feed.missing == "keep":
                 return None
     return numbers
 
 
-def _whole(bound: BoundFeed, row: RowContext, lacking: Lacking) -> int | None:
-    numbers = _numbers(bound, row, lacking)
+def _whole(feed: RowFeed, row: RowContext, lacking: Lacking) -> int | None:
+    numbers = _numbers(feed, row, lacking)
     try:
         return None if numbers is None else sum(count(number, what) for what, number in numbers)
     except SchemaError as error:
@@ -395,25 +375,16 @@ def _whole(bound: BoundFeed, row: RowContext, lacking: Lacking) -> int | None:
         raise SchemaError(f"{error}: {hint}", error.kind) from None
 
 
-def _amount(bound: BoundFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
-    numbers = _numbers(bound, row, lacking)
+def _amount(feed: RowFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
+    numbers = _numbers(feed, row, lacking)
     if numbers is None:
         return None
     total = Decimal(0)
     for what, number in numbers:
-        if exact(number, what) < bound.feed.least:
+        if exact(number, what) < feed.least:
             raise SchemaError(f"{what}: negative", "negative")
         total = _EXACT.add(total, number)
-    return _EXACT.multiply(total, bound.feed.scale)
-
-
-def wanted(program: RowProgram, row: RowContext, lacking: Lacking) -> bool:
-    """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
-    check_expected(program.expect, row)
-    chosen = lacking.admits(program.only, row)
-    lacking.seen += 1
-    lacking.chosen += chosen
-    return chosen
+    return _EXACT.multiply(total, feed.scale)
 
 
 def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
@@ -421,37 +392,6 @@ def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
     for rule in rules:
         if not rule.admits(rule.read(context)):
             raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
-
-
-def events(
-    query: BoundQuery, spec: QuerySpec, answers: Sequence[Any], part: Window, rows: Rows
-) -> list[Event]:
-    """Return the records of ``part`` as events, each id once; the ledger knows earlier ids."""
-    program, labels = query.program, Labels(spec.label_rules, spec.label_value_bytes)
-    found: dict[bytes, Event] = {}
-    answer_of: dict[bytes, Any] = {}
-    far = twice = 0
-    lacking = Lacking()
-    if program.at is None or program.id is None:
-        raise AssertionError("records have a time and an id")
-    for row in contexts(program, answers, len(program.levels)):
-        at_ms = program.at(row)
-        far += _is_far(at_ms, part, spec.granularity_ms)
-        if not part.holds(at_ms) or not wanted(program, row, lacking):
-            continue
-        identity = f"{spec.name}\n{record_id(program.id, row)}"
-        digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
-        twice += answer_of.get(digest) is row[0]
-        answer_of[digest] = row[0]
-        counts = tuple(
-            labels.series(bound.family, *bound.texts(row, lacking))
-            for bound in query.feeds
-            if lacking.admits(bound.feed.only, row)
-        )
-        found[digest] = Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))
-    lacking.note_in(rows)
-    _note_strange(rows, far, twice)
-    return list(found.values())
 
 
 def by_presence(

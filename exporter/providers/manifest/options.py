@@ -1,9 +1,14 @@
-"""The settings of a target that a manifest describes."""
+"""A target that a manifest describes: its settings, and what its requests carry of them."""
 
+import base64
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urljoin, urlsplit
 
+import msgspec
 from pydantic import (
     Field,
     PlainValidator,
@@ -16,14 +21,21 @@ from pydantic import (
 from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import invalid, suggestion
-from exporter.errors import SettingsError, SettingsProblem
-from exporter.model.samples import Family
+from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unauthorized
+from exporter.http_client.client import ApiCall, ApiClient
+from exporter.logs import hide
+from exporter.model.numbers import parse_number
+from exporter.model.samples import SECOND_MS, Family
+from exporter.providers.base.plugin import key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
-from exporter.providers.manifest.fields import as_text
 from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.model import Constant
-from exporter.providers.manifest.templates import Substitutes, fill, fill_path
+from exporter.providers.manifest.program import as_text
+from exporter.providers.manifest.templates import Substitutes, fill, fill_headers, fill_path
+
+TOKEN_LIVES_S = 300
+RENEW_AT = 0.8
 
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
@@ -150,3 +162,83 @@ def _check_names(
         raise invalid(kind, f"the manifest has no {kind} {name}", hint)
     if missing := sorted(set(needed) - set(given)):
         raise invalid(kind, f"missing: the manifest needs the {kind} {missing[0]}")
+
+
+class AccessToken(msgspec.Struct):
+    """The answer of a token endpoint (RFC 6749, 5.1)."""
+
+    access_token: str
+    expires_in: int | float | str | None = None
+
+
+@dataclass(slots=True)
+class ManifestAccount:
+    """The secrets of a target and what requests carry of them; shared by its queries."""
+
+    options: ManifestOptions
+    _token: str = ""
+    _key: str = ""
+    _renew_ms: float = 0.0
+
+    def read(self) -> dict[str, str]:
+        """Return the secrets as they are now."""
+        return {name: key_of(secret) for name, secret in self.options.secrets.items()}
+
+    def given(self, secrets: Mapping[str, str]) -> Substitutes:
+        """Return what texts outside a request may name."""
+        return Substitutes(self.options.texts(), secrets=secrets)
+
+    def sign(self) -> dict[str, str]:
+        """Return the headers that sign a request; a token that is fetched comes on its own."""
+        auth, given = self.options.manifest.settings.auth, self.given(self.read())
+        headers = fill_headers(self.options.manifest.settings.headers, given)
+        if auth.kind == "bearer":
+            headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
+        elif auth.kind == "header" and auth.header is not None:
+            headers[auth.header] = str(fill(auth.token, given))
+        elif auth.kind == "basic":
+            pair = f"{fill(auth.username, given)}:{fill(auth.password or '', given)}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return headers
+
+    async def signed(
+        self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
+    ) -> ApiCall:
+        """Return ``call`` with what ``sign`` cannot give: a key in the query, a fetched token."""
+        auth, given = self.options.manifest.settings.auth, self.given(secrets)
+        if auth.kind == "query" and auth.param is not None:
+            key = (auth.param, str(fill(auth.token, given)))
+            return replace(call, params=[*(call.params or ()), key])
+        if auth.kind == "oauth2_client_credentials":
+            token = await self._current(client, given, now_ms)
+            return replace(call, headers={**call.headers, "Authorization": f"Bearer {token}"})
+        return call
+
+    def renews(self, error: Unauthorized) -> bool:
+        """Say whether the next request gets a new token, since the one it had may have expired."""
+        self._renew_ms = 0.0
+        refused = error.status == HTTPStatus.UNAUTHORIZED
+        return refused and self.options.manifest.settings.auth.kind == "oauth2_client_credentials"
+
+    async def _current(self, client: ApiClient, given: Substitutes, now_ms: int) -> str:
+        auth = self.options.manifest.settings.auth
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": str(fill(auth.client_id, given)),
+            "client_secret": str(fill(auth.client_secret, given)),
+        }
+        if auth.scope:
+            form["scope"] = auth.scope
+        if now_ms < self._renew_ms and form["client_secret"] == self._key:
+            return self._token
+        url = urlsplit(urljoin(self.options.base_url + "/", (auth.token_url or "").lstrip("/")))
+        call = ApiCall(
+            "POST", url.path, form=form, base=f"{url.scheme}://{url.netloc}", signed=False
+        )
+        found = await client.fetch(call, AccessToken)
+        if not (found.access_token.isascii() and found.access_token.isprintable()):
+            raise SchemaError(f"{call.endpoint}: access_token: no request can carry it")
+        lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
+        self._token, self._key = hide(found.access_token), form["client_secret"]
+        self._renew_ms = now_ms + RENEW_AT * lives_s * SECOND_MS
+        return self._token

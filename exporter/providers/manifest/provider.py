@@ -1,19 +1,336 @@
-"""What a target asks that a manifest describes: one query for each query, and each of its loop."""
+"""What a target of a manifest asks, and how it is read: windows, pages, proof of the whole."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
-from exporter.errors import Unauthorized
-from exporter.model.families import NORMALISED
-from exporter.model.query import Budget, Cost, LabelRule
-from exporter.model.samples import HOUR_MS
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
+from exporter.http_client.client import ApiCall, ApiClient, decode
+from exporter.http_client.transport import Response
+from exporter.model.numbers import count
+from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
+from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS, Reading, Readings, Window
+from exporter.providers.base.declared import NO_CURSOR, ListPage, halved, read_pages, with_member
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, spec_for
+from exporter.providers.base.rows import Rows
+from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
-from exporter.providers.manifest.mapping import BoundQuery
-from exporter.providers.manifest.options import ManifestOptions
-from exporter.providers.manifest.program import CompiledQuery
-from exporter.providers.manifest.reader import ManifestReader
-from exporter.providers.manifest.requests import ManifestAccount, RequestBuilder
+from exporter.providers.manifest.mapping import Collector
+from exporter.providers.manifest.options import ManifestAccount, ManifestOptions
+from exporter.providers.manifest.program import CompiledQuery, RowFeed, as_text, or_none
+from exporter.providers.manifest.templates import (
+    Omitted,
+    Substitutes,
+    fill,
+    fill_headers,
+    fill_path,
+)
+
+_LINK = re.compile(r"<([^<>]+)>([^<]*)")
+_REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
+
+RESTARTS = 2
+PROBE_MS = 60 * SECOND_MS
+MORE = "more calls where an answer has several pages"
+
+
+def next_query(link: str, base_url: str, path: str) -> str:
+    """Return the query string of the next page; raise ``SchemaError`` where it leads elsewhere."""
+    here = urlsplit(base_url + path)
+    with suppress(ValueError):
+        there = urlsplit(urljoin(base_url + path, link))
+        if there[:3] == here[:3]:
+            return there.query
+    raise SchemaError(f"{path}: the next page is at another address, which is not asked")
+
+
+def next_link(header: str | None) -> str | None:
+    """Return the address that a ``Link`` header calls ``next`` (RFC 8288)."""
+    for link, parameters in _LINK.findall(header or ""):
+        relation = _REL.search(parameters)
+        if relation and "next" in relation[2].lower().split():
+            return str(link)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReader:
+    """One query of a target; see ``Query``. ``given``: variables and the value of its loop."""
+
+    spec: QuerySpec
+    query: CompiledQuery
+    given: Substitutes
+    account: ManifestAccount
+
+    async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
+        """Yield one reading per span of the window, oldest first; of a stream one in all."""
+        if self.spec.stream:
+            yield await self._stream(client, request)
+            return
+        step_ms = self.spec.granularity_ms
+        windows = list(spans(request.window, step_ms, self.spec.span_ms))
+        for window in windows:
+            rows = Rows(window, self.spec, request.memo)
+            collector = Collector(self.query, self.spec, rows, request.now_ms)
+            async for part, answers in self._complete(client, request, window, rows):
+                collector.add(answers, part)
+            collector.finish()
+            reading = rows.reading(more=window != windows[-1])
+            if step_ms == DAY_MS:
+                reading = replace(reading, daily=True)
+            for each in self._missing(reading, collector.present, request):
+                yield each
+
+    def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> list[Reading]:
+        """Return ``reading`` as the manifest takes buckets that are missing from it."""
+        step_ms, rule = self.spec.granularity_ms, self.query.settings.missing
+        starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
+        over = {start_ms for start_ms in starts if start_ms + step_ms <= request.now_ms}
+        if rule == "error" and not over <= present:
+            raise Truncated(f"{self.spec.request}: a bucket is missing from the answer")
+        if rule == "keep" and not request.first:
+            feeds = self.query.program.feeds
+            fed = {feed.family.name for feed in feeds if feed.of == "additive"}
+            return mapping.by_presence(reading, present, frozenset(fed), step_ms)
+        return [reading]
+
+    async def _stream(self, client: ApiClient, request: PollRequest) -> Reading:
+        """Return the records since the watermark and the overlap before it; at first, none."""
+        if request.watermark_ms is None:
+            probe = Window(request.now_ms - PROBE_MS, request.now_ms)
+            await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
+            return Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
+        window = request.window
+        rows = Rows(window, self.spec, request.memo)
+        collector = Collector(self.query, self.spec, rows, request.now_ms)
+        async for part, answers in self._complete(client, request, window, rows):
+            collector.add(answers, part)
+        events = collector.finish()
+        return replace(rows.reading(), events=events, watermark_ms=window.end_ms)
+
+    def _complete(
+        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+    ) -> AsyncIterator[tuple[Window, Sequence[Any]]]:
+        """Yield the answers for ``window``, in parts where the whole is cut off."""
+        drain = partial(self._drain, client, request, rows)
+        one = f"{self.spec.request}: one bucket"
+        return halved(window, self.spec.granularity_ms, drain, self._is_complete, one)
+
+    def _is_complete(self, answers: Sequence[Any]) -> bool:
+        rule, program = self.query.settings.complete, self.query.program
+        if rule is None:
+            return True
+        rows = list(mapping.contexts(program, answers, len(program.levels)))
+        outer = range(1, len(program.levels))  # the limit may count them, of which some are empty
+        most = max([len(rows), *(len([*mapping.contexts(program, answers, n)]) for n in outer)])
+        below = rule.rows_below is None or most < rule.rows_below
+        if program.total is None:
+            return below
+        one_each = {mapping.record_id(program.id, row) for row in rows} if program.id else rows
+        return below and len(one_each) >= count(
+            or_none(program.total((answers[-1],))), rule.total or ""
+        )
+
+    async def _drain(
+        self, client: ApiClient, request: PollRequest, rows: Rows, window: Window
+    ) -> list[Any]:
+        """Return every page of ``window``; begin again where a cursor has expired."""
+        pages = self.query.settings.pages
+        for _ in range(RESTARTS):
+            try:
+                return await self._pages(client, request, window, rows)
+            except Refused as error:
+                expired = error.status == HTTPStatus.GONE and pages.kind != "none"
+                if not expired or pages.on_expired != "restart":
+                    raise
+        return await self._pages(client, request, window, rows)
+
+    async def _pages(
+        self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
+    ) -> list[Any]:
+        pages, endpoint = self.query.settings.pages, self.spec.request
+        first = {"page": pages.first, "offset": 0}.get(pages.kind)
+        answer, body, kept = None, b"", list[Any]()
+
+        async def fetch(cursor: Any) -> ListPage[Any]:
+            nonlocal answer, body
+            page, previous = first if cursor is None else cursor, body
+            response, answer = await self._fetch(client, request, window, page)
+            mapping.check_expected(self.query.program.expect_answer, (answer,))
+            body, found = response.body, mapping.items(self.query.program, (answer,))
+            if first is not None and found and body == previous:
+                raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
+            next_ = self._next(page, found, answer, response, rows)
+            return ListPage(found, next_, response.body)
+
+        full, most = pages.size or 1, pages.max
+        read = read_pages(fetch, endpoint, page_rows=full, most_pages=most, drift=rows.drift)
+        async for found in read:
+            if found or not kept:
+                kept.append(answer)
+        return kept
+
+    def _next(
+        self, page: Any, found: Sequence[Any], answer: Any, response: Response, rows: Rows
+    ) -> Any:
+        """Return what the request after that of ``page`` sends, or None at the end of the list.
+
+        An empty page ends a list whose pages are numbered. The cursor of one is followed, unless
+        it is the one that led there.
+        """
+        kind, more = self.query.settings.pages.kind, self._more(answer)
+        if kind == "none" or more is False:
+            return None
+        if kind == "page":
+            return page + 1 if found or more is True else None
+        if kind == "offset":
+            cursor = page + len(found) if found else None
+        else:
+            cursor = self._cursor(answer, response)
+        if cursor is UNSET:
+            self._note_no_cursor(answer, rows, first=page is None, found=len(found), more=more)
+            cursor = None
+        elif more is UNSET and cursor not in NO_CURSOR:
+            _note_wrong(rows, f"pages.more ({self.query.settings.pages.more})")
+        if cursor in NO_CURSOR and more is True:
+            words = f"there is more, but {self._from} leads nowhere: is its path right?"
+            raise Truncated(f"{self.spec.request}: {words}")
+        if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
+            cursor = next_query(str(cursor), self.account.options.base_url, self._path)
+        return None if cursor == page and not (found or more is True) else cursor
+
+    def _more(self, answer: Any) -> Any:
+        """Return True, False, or what takes the place of the field that would say it."""
+        read = self.query.program.more
+        more = None if read is None else read((answer,))
+        if not isinstance(more, bool | None | UnsetType):  # nor 1, which would be neither
+            raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
+        return more
+
+    def _cursor(self, answer: Any, response: Response) -> Any:
+        """Return the cursor in an answer, ``UNSET`` where there is none."""
+        read = self.query.program.next
+        if read is not None:
+            return read((answer,))
+        return next_link(response.headers.get("link")) or UNSET
+
+    @property
+    def _from(self) -> str:
+        return f"pages.from ({self.query.settings.pages.source or 'Link'})"
+
+    def _note_no_cursor(
+        self, answer: Any, rows: Rows, *, first: bool, found: int, more: Any
+    ) -> None:
+        """Note that an answer has no cursor, and as drift where it looks as if it should have one.
+
+        It does where ``pages.more`` is missing too, where nothing could hold a cursor, and where
+        the page is full: it has as many items as ``pages.size`` says, or else as any number that
+        the request sends, since one of them may be the limit.
+        """
+        settings, parent = self.query.settings, self.query.program.next_parent
+        pages = settings.pages
+        if pages.size is not None:
+            full = found >= pages.size
+        else:
+            no_place = parent is not None and parent((answer,)) is UNSET
+            full = found in settings.request.numbers or (no_place and pages.more is None)
+        if first and (full or more is UNSET):
+            _note_wrong(rows, self._from)
+        else:
+            rows.notes.append(f"{self._from} is not in the last answer")
+
+    @property
+    def _path(self) -> str:
+        return self.spec.request.partition(" ")[2]
+
+    def _call(self, window: Window, page: Any, secrets: Mapping[str, str]) -> ApiCall:
+        """Return the request for a window and ``page``, what the pages' rule sends; None: the first.
+
+        The page of ``next_url`` and ``link_header`` is the query string of the next request.
+        """
+        given, request = self._given(window, secrets), self.query.settings.request
+        params = self._params(given)
+        body = fill(request.body, given)
+        pages = self.query.settings.pages
+        if page is not None and pages.kind in ("next_url", "link_header"):
+            params = parse_qsl(page, keep_blank_values=True)
+        elif page is not None and body is not None:
+            body = with_member(body, (pages.send or "").split("."), page)
+        elif page is not None:
+            params = [pair for pair in params if pair[0] != pages.send]
+            params.append((pages.send or "", str(page)))
+        headers = fill_headers(request.headers, given)
+        return ApiCall(request.method, self._path, params=params, json=body, headers=headers)
+
+    def _given(self, window: Window, secrets: Mapping[str, str]) -> Substitutes:
+        settings, shape = self.query.settings.window, self.query.settings.shape
+        margin_ms = {"buckets": settings.bucket, "records": SECOND_MS}.get(shape, 0)
+        return replace(
+            self.given,
+            secrets=secrets,
+            window=window,
+            zone=settings.timezone,
+            inclusive=settings.end == "inclusive",
+            margin_ms=margin_ms if settings.end == "unstated" else 0,
+            past_repeated=shape != "range",
+        )
+
+    def _params(self, given: Substitutes) -> list[tuple[str, str]]:
+        found = []
+        for name, value in self.query.settings.request.params.items():
+            if isinstance(value, dict):
+                text = msgspec.json.encode(fill(value.get("json", value), given)).decode()
+                found.append((name, text))
+            elif isinstance(value, list):
+                found += self._array(name, [as_text(each) or "" for each in fill(value, given)])
+            elif (filled := fill(value, given)) is not Omitted:
+                found.append((name, as_text(filled) or ""))
+        return found
+
+    def _array(self, name: str, values: list[str]) -> list[tuple[str, str]]:
+        match self.query.settings.request.arrays:
+            case "repeat":
+                return [(name, value) for value in values]
+            case "brackets":
+                return [(f"{name}[]", value) for value in values]
+            case "comma":
+                return [(name, ",".join(values))] if values else []
+
+    async def _fetch(
+        self, client: ApiClient, request: PollRequest, window: Window, page: Any
+    ) -> tuple[Response, Any]:
+        secrets = await client.read_key(self.account.read)
+        call = self._call(window, page, secrets)
+
+        async def send() -> Response:
+            signed = await self.account.signed(client, call, secrets, request.now_ms)
+            await request.spend()
+            return await client.exchange(signed)
+
+        try:
+            response = await send()
+        except Unauthorized as error:
+            if not self.account.renews(error):
+                raise
+            response = await send()
+        return response, decode(response.body, self.query.program.answer, call.endpoint)
+
+
+def _note_wrong(rows: Rows, what: str) -> None:
+    """Note as drift that an answer lacks ``what``, by which its list would go on."""
+    note = f"{what} is not in an answer that it should be in"
+    rows.drift["missing"] += 1
+    rows.notes += [] if note in rows.notes else [note]
+    rows.unfit = rows.unfit or f"{note}; check the path, or give pages.more or pages.size"
+
 
 MEANING: Any = {
     "request": {"method", "path", "params", "arrays", "body"},
@@ -23,64 +340,47 @@ MEANING: Any = {
 }
 """What of a query changes what its numbers mean; the rest may change without a new baseline."""
 
-MORE = "more calls where an answer has several pages"
-
 
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
     account = ManifestAccount(options)
     for name in options.queries or options.manifest.queries:
-        compiled = options.manifest.queries[name]
-        loop = compiled.settings.for_each
-        if not loop:
-            yield _query(options, settings, account, compiled, {})
-        for variable, values in loop.items():
-            for value in values:
-                yield _query(options, settings, account, compiled, {variable: value})
+        for each, query in options.manifest.queries[name].bind(options.texts()):
+            yield _query(options, settings, account, query, each)
 
 
 def _query(
     options: ManifestOptions,
     settings: LabelSettings,
     account: ManifestAccount,
-    compiled: CompiledQuery,
+    query: CompiledQuery,
     each: Mapping[str, str],
 ) -> Query:
-    known = NORMALISED | {family.name: family for family in options.manifest.families}
-    fed = [by for by in compiled.settings.for_each.values() if isinstance(by, dict)]
-    looped = next((known[by[value]] for by in fed for value in each.values()), None)
-    given = {f"variables.{name}": value for name, value in options.texts().items()}
-    given |= {f"each.{name}": value for name, value in each.items()}
-    query = mapping.bind(compiled, looped, given)
-    requests = RequestBuilder(compiled.settings, options.texts(), each)
-    name = "/".join((compiled.name, *each.values()))
-    meaning = compiled.settings.model_dump(include=MEANING) | {"each": each}
-    meaning |= {"per_unit": {each.family.name: each.family.per_unit for each in query.feeds}}
+    given, request = Substitutes(options.texts(), each), query.settings.request
+    name = "/".join((query.name, *each.values()))
+    meaning = query.settings.model_dump(include=MEANING) | {"each": each}
+    meaning |= {"per_unit": {f.family.name: f.family.per_unit for f in query.program.feeds}}
     spec = spec_for(
         options,
         settings,
         name,
-        requests.endpoint,
-        [_feed(bound) for bound in query.feeds],
+        f"{request.method} {fill_path(request.path, given)}",
+        [_feed(feed) for feed in query.program.feeds],
         meaning={"query": meaning, "variables": options.texts()},
-        label_rules={
-            label: LabelRule(rule.map, None if rule.allow is None else frozenset(rule.allow))
-            for label, rule in compiled.settings.label_rules.items()
-        },
+        label_rules=query.label_rules,
         **_traits(options, query),
     )
-    return ManifestReader(spec, query, requests, account)
+    return ManifestReader(spec, query, given, account)
 
 
-def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
+def _traits(options: ManifestOptions, query: CompiledQuery) -> dict[str, Any]:
     """Return what the manifest says of windows and costs; the target's own settings come first."""
     asked, given = query.settings, options.model_fields_set
     window, budget = asked.window, options.manifest.settings.rate.budget
-    stream = asked.shape == "records" and not asked.mutable
     traits: dict[str, Any] = {
         "granularity_ms": window.bucket,
         "span_ms": window.bucket if asked.shape == "range" else window.max_span,
-        "stream": stream,
+        "stream": query.stream,
         "cost": Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
     }
     if "settle" not in given:
@@ -91,7 +391,7 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
         traits["interval_ms"] = asked.interval
     if window.bucket > HOUR_MS:  # days are those of UTC
         traits["timezone"] = "UTC"
-    if stream:  # a bound as coarse as a bucket leaves out the open one until it is over
+    if query.stream:  # a bound as coarse as a bucket leaves out the open one until it is over
         lookback_ms = max(traits.get("lookback_ms", options.lookback), window.bucket)
         traits |= {"lookback_ms": lookback_ms, "ids_kept_ms": lookback_ms + HOUR_MS}
     if budget is not None:
@@ -100,11 +400,9 @@ def _traits(options: ManifestOptions, query: BoundQuery) -> dict[str, Any]:
     return traits
 
 
-def _feed(bound: mapping.BoundFeed) -> Feed:
+def _feed(feed: RowFeed) -> Feed:
     """Return a family and its field; a series whose labels are all known shows 0 from the start."""
-    constant = tuple(label for label in bound.labels if isinstance(label, str))
-    additive = bound.feed.of == "additive" and len(constant) == len(bound.labels)
-    return Feed(bound.family, bound.feed.field, constant if additive else None)
+    return Feed(feed.family, feed.field, feed.constants if feed.of == "additive" else None)
 
 
 def _keys(options: ManifestOptions) -> Mapping[str, str]:

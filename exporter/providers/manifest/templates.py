@@ -14,8 +14,9 @@ from exporter.providers.manifest.expressions import (
     Expression,
     ExpressionError,
     parse,
+    unit_ms,
+    write,
 )
-from exporter.providers.manifest.instants import unit_ms, write
 
 ROOTS = ("window", "variables", "secrets", "each")
 _WHOLE = re.compile(rf"({'|'.join(ROOTS)})\.[^{{}}]*")
@@ -129,6 +130,11 @@ def fill(value: Any, given: Substitutes) -> Any:
         found = {key: fill(item, given) for key, item in value.items()}
         return {key: item for key, item in found.items() if item is not Omitted}
     return value
+
+
+def fill_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
+    """Return ``headers`` as text, without those that are one empty variable."""
+    return {name: str(value) for name, value in fill(dict(headers), given).items()}
 
 
 def fill_path(path: str, given: Substitutes) -> str:

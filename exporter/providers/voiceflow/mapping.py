@@ -12,11 +12,21 @@ import msgspec
 
 from exporter.errors import SchemaError
 from exporter.model import families
+from exporter.model.families import counter
 from exporter.model.numbers import Number, count
 from exporter.model.samples import Family
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import parse_instant, trailing_label
-from exporter.providers.voiceflow.families import CREDIT_USAGE
+
+CREDIT_USAGE = counter(
+    "chatbot_voiceflow_credit_usage_total",
+    60,
+    "Voiceflow credit_usage count, in the unit the API returns.",
+    "model",
+    "usage_type",
+    meaning="Unit unclear (credits or tokens): never converted; nodes and diagrams are summed away",
+)
+
 
 ResultT = TypeVar("ResultT")
 

@@ -1,4 +1,4 @@
-"""What a Voiceflow target asks: one query per query name, project and environment.
+"""A Voiceflow target, and what it asks: one query per query name, project and environment.
 
 Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 """
@@ -8,28 +8,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from exporter.config.model import Named
+from pydantic import AfterValidator, Field
+
+from exporter.config.model import Named, Secret, TargetOptions
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, QuerySpec
 from exporter.model.samples import DAY_MS, Window
 from exporter.providers.base.declared import Cursor, DeclaredQuery
-from exporter.providers.base.labels import only
+from exporter.providers.base.options import Identifier, NotRepeated, check_distinct
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, key_of, spec_for
+from exporter.providers.base.rows import only
 from exporter.providers.base.times import iso
-from exporter.providers.voiceflow.families import CREDIT_USAGE
-from exporter.providers.voiceflow.mapping import (
-    USAGES,
-    ProjectScope,
-    TopIntents,
-    Usage,
-    UsagePage,
-    VoiceflowAnswer,
-    collect_intents,
-    collect_usage,
-)
-from exporter.providers.voiceflow.options import VoiceflowOptions
+from exporter.providers.voiceflow import mapping
+
+QueryName: TypeAlias = Literal[
+    "interactions",
+    "unique_users",
+    "credit_usage",
+    "function_usage",
+    "api_calls",
+    "kb_documents",
+    "integrations",
+    "top_intents",
+]
 
 PAGE_ROWS = 500
 MOST_PAGES = 2_000
@@ -39,12 +42,36 @@ CURSOR_AT = ("data", "filter", "cursor")
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
+class VoiceflowOptions(TargetOptions):
+    """One Voiceflow key; without ``environments``, all environments are read in one query."""
+
+    base_url: str = "https://analytics-api.voiceflow.com"
+    api_key: Secret = Field(description="the key of one project")
+    projects: NotRepeated[Identifier] = Field(
+        strict=False, description="the projects to read, which the key must be able to see"
+    )
+    environments: Annotated[tuple[Identifier, ...], AfterValidator(check_distinct)] = Field(
+        default=(),
+        strict=False,
+        description="environments, each read by itself; without any, all are read as one",
+    )
+    queries: NotRepeated[QueryName] = Field(
+        default=("interactions", "unique_users"),
+        strict=False,
+        description="what to ask; each costs its own calls",
+    )
+
+
 def queries(options: VoiceflowOptions, settings: LabelSettings) -> Iterator[Query]:
     """Yield the queries of a target."""
     environments = options.environments or (None,)
     for name, project, environment in product(options.queries, options.projects, environments):
         selection = Selection(options, settings, name, project, environment)
-        yield selection.top_intents() if name == "top_intents" else selection.usage(USAGES[name])
+        yield (
+            selection.top_intents()
+            if name == "top_intents"
+            else selection.usage(mapping.USAGES[name])
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +84,7 @@ class Selection:
     project: Named
     environment: Named | None
 
-    def usage(self, usage: Usage) -> Query:
+    def usage(self, usage: mapping.Usage) -> Query:
         """Return a query of hourly rows."""
         fields = {
             usage.family: "result.items[].count",
@@ -65,13 +92,13 @@ class Selection:
             usage.names: "result.items[].name",
         }
         feeds = [Feed(family, field) for family, field in fields.items() if family]
-        scope = ProjectScope(self.project.id, self._fixed)
+        scope = mapping.ProjectScope(self.project.id, self._fixed)
         return DeclaredQuery(
             spec=self._spec(feeds, cost=Cost(page_rows=PAGE_ROWS), span_ms=SPAN_MS),
             parameters=partial(self._body, limit=PAGE_ROWS),
-            answer=VoiceflowAnswer[UsagePage],
+            answer=mapping.VoiceflowAnswer[mapping.UsagePage],
             items=lambda answer: answer.result.items,
-            collect=partial(collect_usage, usage=usage, scope=scope),
+            collect=partial(mapping.collect_usage, usage=usage, scope=scope),
             pages=Cursor(
                 next=lambda answer: answer.result.cursor,
                 send=CURSOR_AT,
@@ -99,9 +126,11 @@ class Selection:
                 lookback_ms=DAY_MS,
             ),
             parameters=partial(self._body, limit=TOP_INTENTS),
-            answer=VoiceflowAnswer[TopIntents],
+            answer=mapping.VoiceflowAnswer[mapping.TopIntents],
             items=lambda answer: answer.result.intents,
-            collect=partial(collect_intents, scope=ProjectScope(self.project.id, fixed)),
+            collect=partial(
+                mapping.collect_intents, scope=mapping.ProjectScope(self.project.id, fixed)
+            ),
             trailing_ms=DAY_MS,
         )
 
@@ -148,12 +177,12 @@ def _aliases(*named: Named) -> Mapping[str, str]:
 PROVIDER = Provider(
     name="voiceflow",
     options=VoiceflowOptions,
-    families=(CREDIT_USAGE,),
+    families=(mapping.CREDIT_USAGE,),
     feeds=frozenset(
         family.name
-        for usage in USAGES.values()
+        for usage in mapping.USAGES.values()
         for family in (usage.family, usage.errors, usage.names, families.TOP_INTENT_MATCHES)
-        if family and family is not CREDIT_USAGE
+        if family and family is not mapping.CREDIT_USAGE
     ),
     sign=lambda options: {"authorization": key_of(options.api_key)},  # the bare key, no scheme
     queries=queries,

@@ -1,21 +1,187 @@
 """Xenioo's statistics rows become samples: pure functions.
 
+The vendor does not document the form of ``GroupLabel``. Every usual form is accepted as an hour or a
+local day; any other is an error.
+
 Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
 from exporter.errors import SchemaError
+from exporter.model import families
+from exporter.model.families import counter, gauge
 from exporter.model.numbers import count, level, parse_number
 from exporter.model.query import QuerySpec
-from exporter.model.samples import HOUR_MS, Family, MetricType, Reading, Window, ceil_to
+from exporter.model.samples import HOUR_MS, Family, MetricType, Reading, Window, ceil_to, floor_to
+from exporter.providers.base.plugin import Feed
 from exporter.providers.base.rows import Rows
-from exporter.providers.xenioo.group_labels import GroupLabels
-from exporter.providers.xenioo.statistics import STATISTICS, StatisticType
+from exporter.providers.base.times import instant_ms
+
+GroupMode: TypeAlias = Literal["hour", "day"]
+
+_DATE_ONLY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}")
+_DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_EPOCH_UNITS = {10: 1, 13: 1000}
+_CENTURY = "20"
+
+_KNOWN = ("grouplabel", "botname", "channelname", "eventlabel")
+_PLAIN = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
+_SPACE = re.compile(r"\s+")
+
+
+def day_window(day: date, zone: str) -> Window:
+    """Return a local day of ``zone``: 23, 24 or 25 hours."""
+    tz = ZoneInfo(zone)
+    start, end = (datetime.combine(day + timedelta(days=n), time(), tz) for n in (0, 1))
+    return Window(instant_ms(start), instant_ms(end))
+
+
+def closed_day(until_ms: int, zone: str) -> date:
+    """Return the newest local day of ``zone`` that ended by ``until_ms``, in whole hours."""
+    until = datetime.fromtimestamp(floor_to(until_ms, HOUR_MS) / 1000, ZoneInfo(zone))
+    return until.date() - timedelta(days=1)
+
+
+def _parse_time(text: str, form: str | None) -> tuple[datetime | None, bool]:
+    """Return the time in ``text``, None if there is none, and whether it has an hour."""
+    if form and (at := _strptime(text, form)):
+        return at, True
+    has_hour = not _DATE_ONLY.fullmatch(text)
+    if text.isascii() and text.isdecimal():
+        return _parse_digits(text), has_hour
+    try:
+        return datetime.fromisoformat(text), has_hour
+    except ValueError:
+        return None, False
+
+
+def _parse_digits(text: str) -> datetime | None:
+    """Return the time of ``2026020309``, or of seconds or milliseconds since 1970."""
+    if text.startswith(_CENTURY) and len(text) in _DIGITS:
+        return _strptime(text, _DIGITS[len(text)])
+    if unit := _EPOCH_UNITS.get(len(text)):
+        return datetime.fromtimestamp(int(text) / unit, UTC)
+    return None
+
+
+def _strptime(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form)  # noqa: DTZ007 - a label without offset is local
+    except ValueError:
+        return None
+
+
+def _hour(at: datetime, tz: ZoneInfo) -> Window | None:
+    local = at.astimezone(tz) if at.tzinfo else at
+    if (local.minute, local.second, local.microsecond) != (0, 0, 0):
+        return None
+    if at.tzinfo:
+        return Window(instant_ms(at), instant_ms(at) + HOUR_MS)
+    first_ms, second_ms = (instant_ms(at.replace(tzinfo=tz, fold=fold)) for fold in (0, 1))
+    # In autumn one label stands for two hours: one bucket of both.
+    return Window(first_ms, max(first_ms, second_ms) + HOUR_MS)
+
+
+def _day(at: datetime, tz: ZoneInfo) -> Window | None:
+    local = at.astimezone(tz) if at.tzinfo else at
+    return day_window(local.date(), tz.key) if local.time() == time() else None
+
+
+MESSAGES = counter(
+    "chatbot_xenioo_messages_total",
+    60,
+    "Xenioo statistic type 3 (Messages), unmapped.",
+    "channel",
+    meaning="Direction undocumented; may include received and operator messages",
+)
+ACTION_MESSAGES = counter(
+    "chatbot_xenioo_action_messages_total",
+    60,
+    "Xenioo statistic type 4 (Action Messages), unmapped.",
+    "channel",
+    meaning="Meaning undocumented",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticType:
+    """A statistic type and the family that it feeds: a counter, or a gauge that does not add up.
+
+    ``name`` is its ``EventLabel`` in snake case. An average also has ``normalized``, the family
+    that replaces ``family`` once the setting ``units`` has its unit.
+    """
+
+    name: str
+    family: Family
+    normalized: Family | None = None
+
+    @property
+    def event(self) -> str:
+        """Return the type's ``EventLabel`` without spaces, in lower case."""
+        return self.name.replace("_", "")
+
+
+def _average(code: int, name: str, normalized: Family) -> StatisticType:
+    raw = gauge(
+        f"chatbot_xenioo_{name}",
+        60,
+        f"Xenioo statistic type {code} for the last settled period, in the unit the API returns.",
+        "channel",
+        "period",
+        meaning="Raw until units is configured; then the normalised family replaces it",
+    )
+    return StatisticType(name, raw, normalized)
+
+
+STATISTICS: Sequence[StatisticType] = (
+    StatisticType("new_user", families.NEW_USERS),
+    StatisticType("returning_user", families.RETURNING_USERS),
+    StatisticType("active_user", families.ACTIVE_USERS),
+    StatisticType("messages", MESSAGES),
+    StatisticType("action_messages", ACTION_MESSAGES),
+    StatisticType("fallback_reply", families.FALLBACKS),
+    StatisticType("nlp_detected", families.NLP_MATCHES),
+    StatisticType("nlp_missed", families.NLP_MISSES),
+    _average(8, "conversation_length", families.CONVERSATION_DURATION_AVERAGE_SECONDS),
+    _average(9, "time_to_pick_up", families.TIME_TO_PICK_UP_AVERAGE_SECONDS),
+    _average(10, "takeover_rate", families.TAKEOVER_RATIO),
+    _average(
+        11,
+        "support_conversation_length",
+        families.SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
+    ),
+    StatisticType("goal_reached", families.GOALS_REACHED),
+    StatisticType("incoming_message", families.MESSAGES_RECEIVED),
+    StatisticType("api_request", families.OUTBOUND_API_REQUESTS),
+    StatisticType("api_request_error", families.OUTBOUND_API_REQUEST_ERRORS),
+    _average(16, "time_to_first_message", families.TIME_TO_FIRST_MESSAGE_AVERAGE_SECONDS),
+    StatisticType("operator_message", families.OPERATOR_MESSAGES_SENT),
+)
+"""All types; the index is the code."""
+
+FEEDS = [
+    Feed(family, f"statistic type {code} ({statistic.event})")
+    for code, statistic in enumerate(STATISTICS)
+    for family in (statistic.family, statistic.normalized)
+    if family
+]
+"""Each family, and the statistic behind it."""
+
+OWN_FAMILIES = tuple(
+    each.family
+    for each in STATISTICS
+    if each.normalized or each.family in (MESSAGES, ACTION_MESSAGES)
+)
+"""The families that only Xenioo has."""
+
 
 Answer: TypeAlias = Sequence[Mapping[str, Any]]
 """The rows of a response, whose members vary."""
@@ -37,10 +203,6 @@ SCALES: Mapping[str, tuple[int, int]] = {
 }
 """Multiplier and divisor of each unit, to seconds or to a ratio."""
 
-_KNOWN = ("grouplabel", "botname", "channelname", "eventlabel")
-_PLAIN = re.compile(r"[A-Za-z_]\w{0,31}", re.ASCII)
-_SPACE = re.compile(r"\s+")
-
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
@@ -55,15 +217,36 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """What the vendor leaves open: group labels, the name of the number, the units of averages."""
+    """What the vendor leaves open: group labels, the name of the number, the units of averages.
 
-    groups: GroupLabels
+    ``zone`` applies to labels without an offset; ``form`` is a ``strptime`` format, tried first.
+    """
+
+    mode: GroupMode
+    zone: str
+    form: str | None = None
     value_field: str | None = None
-    units: Mapping[str, str] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def window(self, label: Any, path: str) -> Window:
+        """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise SchemaError(f"{path}: expected a time")
+        at, has_hour = _parse_time(str(label).strip(), self.form)
+        tz, found = ZoneInfo(self.zone), None
+        with suppress(OverflowError):  # the first and last days of the calendar
+            if at is not None and self.mode == "day":
+                found = _day(at, tz)
+            elif at is not None and has_hour:
+                found = _hour(at, tz)
+        if found is None:
+            hint = "see timezone and label_format"
+            raise SchemaError(f"{path}: not the start of a whole {self.mode}; {hint}")
+        return found
 
     def scale(self, statistic: Statistic) -> tuple[Family, float]:
         """Return family and value: raw, or in the family's unit if the settings have a unit."""
-        unit, normalized = (self.units or {}).get(statistic.type.name), statistic.type.normalized
+        unit, normalized = self.units.get(statistic.type.name), statistic.type.normalized
         if unit is None or normalized is None:
             return statistic.type.family, statistic.value
         multiplier, divisor = SCALES[unit]
@@ -134,7 +317,7 @@ def parse_rows(
         if statistic is None:
             drift["unknown_enum"] += 1
             continue
-        window = row_format.groups.window(row[group], f"{path}.GroupLabel")
+        window = row_format.window(row[group], f"{path}.GroupLabel")
         if row[number] is None and statistic.family.kind is MetricType.GAUGE:
             drift["missing"] += 1  # the average of nothing
             continue
@@ -189,7 +372,7 @@ def _add_gauges(found: Iterable[Statistic], row_format: RowFormat, rows: Rows) -
     for each in found:
         family, value = row_format.scale(each)
         if family.kind is MetricType.GAUGE:
-            labels: tuple[str, ...] = (each.bot, "", each.channel, row_format.groups.mode)
+            labels: tuple[str, ...] = (each.bot, "", each.channel, row_format.mode)
             key = family, labels, each.window
             rows.drift["unexpected_type"] += key in values
             values[key] = None if key in values else value

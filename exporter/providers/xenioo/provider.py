@@ -1,4 +1,4 @@
-"""Xenioo's one statistics call an hour, for all bots and types; its budget is spent first.
+"""A Xenioo target: one statistics call an hour, for all bots and types; its budget is spent first.
 
 Source: https://docs.xenioo.com, "Account Statistics Data"
 """
@@ -6,14 +6,19 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from exporter.config.model import Secret
+from pydantic import BaseModel, Field, field_validator
+
+from exporter.config.model import Duration, Secret, Strict, TargetOptions, Url
+from exporter.config.values import invalid
 from exporter.errors import (
     ProviderError,
     Refused,
+    SchemaError,
     ServerError,
     Throttled,
     TimedOut,
@@ -21,22 +26,135 @@ from exporter.errors import (
     Unreachable,
 )
 from exporter.http_client.client import ApiCall, ApiClient
+from exporter.logs import hide
+from exporter.model.numbers import parse_number
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
-from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode, closed_day, day_window
-from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
-from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.statistics import FEEDS, OWN_FAMILIES, STATISTICS
-from exporter.providers.xenioo.tokens import AccessTokens
+from exporter.providers.xenioo import mapping
+from exporter.providers.xenioo.mapping import GroupMode, closed_day, day_window
 
+TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
+ShareUnit: TypeAlias = Literal["percent", "ratio"]
+
+AUTHORIZATION = "/authorization/integration"
+MINUTE_MS = 60_000
+RENEW_AT = 0.8
+NOT_FOUND = 404
 PATH = "/analytics/statistics/account"
-TYPES = ",".join(str(code) for code in range(len(STATISTICS)))
+TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
 MAX_DAYS = 30
 DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
 MARGIN_MS = 60_000
 MAX_EXTRA_WAIT_S = 300
 UNAUTHORIZED = 401
+
+
+def _unit_of(code: str) -> Any:
+    return Field(default=None, description=f"the unit of code {code}")
+
+
+class Units(BaseModel):
+    """Units of values that Xenioo returns without one; None exports them as returned."""
+
+    model_config = Strict
+
+    conversation_length: TimeUnit | None = _unit_of("8, Conversation Length")
+    time_to_pick_up: TimeUnit | None = _unit_of("9, Time To Pick Up")
+    support_conversation_length: TimeUnit | None = _unit_of("11, Support Conversation Length")
+    time_to_first_message: TimeUnit | None = _unit_of("16, Time To First Message")
+    takeover_rate: ShareUnit | None = _unit_of("10, Takeover Rate")
+
+
+class XeniooOptions(TargetOptions):
+    """One Xenioo account: ``bot`` is ``*``, or the API key of one of its bots.
+
+    ``label_format`` is the ``strptime`` format of group labels, if it is not a usual one.
+    """
+
+    base_url: str = "https://publicapi.xenioo.com"
+    requests_per_second: float = Field(default=0, ge=0)
+    interval: Duration = HOUR_MS
+    account_key: Secret = Field(
+        description="the account's API key. Targets with one key share its call an hour"
+    )
+    service_url: Url = Field(
+        description="the account's service endpoint, where the key is exchanged for a token"
+    )
+    bot: str = Field(
+        default="*", min_length=1, repr=False, description="every bot, or the API key of one"
+    )
+    value_field: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the member of a row that holds its number, if a row has several",
+    )
+    label_format: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the `strptime` format of group labels, with `%H`; tried before the usual ones",
+    )
+    units: Units = Field(
+        default=Units(),
+        description="units of values that Xenioo returns without one; a unit replaces the raw "
+        "gauge by the normalised one",
+    )
+
+    @field_validator("interval")
+    @classmethod
+    def _is_an_hour(cls, value: int) -> int:
+        if value < HOUR_MS:
+            raise invalid("interval", "below the provider's limit of one call an hour", "use 1h")
+        return value
+
+    @field_validator("label_format")
+    @classmethod
+    def _has_hours(cls, value: str | None) -> str | None:
+        if value is not None and "%H" not in value:
+            raise invalid("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
+        return value
+
+
+class AccessTokens:
+    """Exchanges the account key for tokens, each of which is kept until it is due for renewal."""
+
+    def __init__(self, account_key: Secret, service_url: str) -> None:
+        self._read_key = partial(key_of, account_key)
+        self._service_url = service_url
+        self._token = ""
+        self._key = ""
+        self._renew_ms = 0.0
+
+    async def current(self, client: ApiClient, now_ms: int, *, renew: bool = False) -> str:
+        """Return a token for the current key, kept or new."""
+        key = await client.read_key(self._read_key)
+        if renew or key != self._key or now_ms >= self._renew_ms:
+            await self._request(client, key, now_ms)
+        return self._token
+
+    def expire(self) -> None:
+        """Have the next call get a new token: one that has expired may be answered with a 400."""
+        self._renew_ms = 0.0
+
+    async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
+        call = ApiCall(
+            "POST", AUTHORIZATION, json={"AccountAPIKey": key}, base=self._service_url, signed=False
+        )
+        try:
+            response = await client.fetch(call, dict[str, Any])
+        except Refused as error:
+            if error.status != NOT_FOUND:
+                raise
+            unknown = f"{call.endpoint}: HTTP 404; the account key is unknown there"
+            raise Unauthorized(unknown, status=error.status) from None
+        # The vendor's pages spell these names in three ways.
+        members = {name.casefold(): value for name, value in response.items()}
+        token = members.get("token")
+        if not isinstance(token, str) or not (token and token.isascii() and token.isprintable()):
+            raise SchemaError(f"{call.endpoint}: token: missing", "missing")
+        lifetime = parse_number(members.get("expires", members.get("expire"))) or 0
+        self._token, self._key = hide(token), key
+        self._renew_ms = now_ms + RENEW_AT * lifetime * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +191,7 @@ class StatisticsQuery:
     async def _hours(self, client: ApiClient, request: PollRequest, token: str) -> Reading:
         days = days_for(request.window, request.now_ms, self.options.lookback)
         rows = await self._rows(client, request, token, "hour", days)
-        reading = hours_to_reading(
+        reading = mapping.hours_to_reading(
             rows,
             self._row_format("hour"),
             self.spec,
@@ -86,7 +204,7 @@ class StatisticsQuery:
 
     async def _day(self, client: ApiClient, request: PollRequest, token: str, day: date) -> Reading:
         rows = await self._rows(client, request, token, "day", DAYS_FOR_A_DAY)
-        reading = day_to_reading(
+        reading = mapping.day_to_reading(
             rows,
             self._row_format("day"),
             self.spec,
@@ -121,9 +239,10 @@ class StatisticsQuery:
             retries=0,
         )
 
-    def _row_format(self, mode: GroupMode) -> RowFormat:
-        groups = GroupLabels(mode, self.options.timezone, self.options.label_format)
-        return RowFormat(groups, self.options.value_field, self.options.units.known)
+    def _row_format(self, mode: GroupMode) -> mapping.RowFormat:
+        given = self.options
+        units = given.units.model_dump(exclude_none=True)
+        return mapping.RowFormat(mode, given.timezone, given.label_format, given.value_field, units)
 
 
 def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
@@ -154,8 +273,8 @@ def wait_s(target: str, now_ms: int) -> float:
 def waited_out(error: ProviderError, least_s: float) -> ProviderError:
     """Return the error of a failed statistics call: no further call for an hour.
 
-    How Xenioo rejects a call that comes too early is not documented, so any error may be that one,
-    and a call without a response may count. A shorter ``Retry-After`` does not help.
+    How Xenioo rejects a call that comes too early is not documented, so any answer may be that,
+    and a call without an answer may count. A shorter ``Retry-After`` does not help.
     """
     wait = max(least_s, error.retry_after_s or 0.0)
     match error:
@@ -163,8 +282,8 @@ def waited_out(error: ProviderError, least_s: float) -> ProviderError:
             return error
         case Unauthorized(status=401):
             return Unauthorized(str(error), wait, status=UNAUTHORIZED)
-        case TimedOut():
-            return TimedOut(str(error), wait)
+        case TimedOut() | Unreachable():
+            return type(error)(f"{error}; waiting for the next hour", wait)
         case _:
             return Throttled(f"{error}; waiting for the next hour", wait)
 
@@ -195,7 +314,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         settings,
         "statistics",
         f"GET {PATH}",
-        FEEDS,
+        mapping.FEEDS,
         meaning=meaning,
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
@@ -209,8 +328,10 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
 PROVIDER = Provider(
     name="xenioo",
     options=XeniooOptions,
-    families=OWN_FAMILIES,
-    feeds=frozenset({each.family.name for each in FEEDS} - {each.name for each in OWN_FAMILIES}),
+    families=mapping.OWN_FAMILIES,
+    feeds=frozenset(
+        {each.family.name for each in mapping.FEEDS} - {each.name for each in mapping.OWN_FAMILIES}
+    ),
     sign=lambda _: {},
     queries=queries,
     keys=lambda options: {"account": key_of(options.account_key)},

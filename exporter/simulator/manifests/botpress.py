@@ -19,6 +19,7 @@ MODES = frozenset(
         "split_records",  # two records of odd lengths instead of one
         "gap",  # of two records, the second begins an hour late
         "overlap",  # of two records, the second begins an hour early
+        "ends_now",  # the record of a day that is not over ends now
     }
 )
 
@@ -61,7 +62,7 @@ def _parts(window: Window, call: Call) -> list[Window]:
     for mode, late_ms in (("split_records", 0), ("gap", HOUR_MS), ("overlap", -HOUR_MS)):
         if mode in call.faults:
             return [(start_ms, middle_ms), (middle_ms + late_ms, end_ms)]
-    return [window]
+    return [(start_ms, min(end_ms, call.now_ms)) if "ends_now" in call.faults else window]
 
 
 def _record(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:

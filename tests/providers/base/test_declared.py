@@ -10,7 +10,7 @@ import pytest
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
-from exporter.providers.base.declared import Cursor, DeclaredQuery, Halving
+from exporter.providers.base.declared import Cursor, DeclaredQuery
 from exporter.providers.base.rows import Rows
 from tests.providers import vendor
 from tests.providers.vendor import build_target, played
@@ -110,8 +110,6 @@ def test_an_incomplete_answer_is_asked_for_in_halves() -> None:
         hours = range(int(sent["from"]), int(sent["to"]), HOUR_MS)
         return {"hours": list(hours)[:2], "complete": len(hours) <= 2}
 
-    pages = Halving(complete=lambda page: page.complete)
-
-    (reading,) = read(replace(query(), pages=pages), vendor)
+    (reading,) = read(replace(query(), complete=lambda page: page.complete), vendor)
 
     assert len(reading.counts) == 4

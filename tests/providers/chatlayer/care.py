@@ -1,61 +1,40 @@
 """One Chatlayer target on its simulator with a real ledger, in virtual time, that can be killed."""
 
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
-
-from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
-from exporter.ledger.store import Ledger
-from exporter.model.families import NORMALISED
-from exporter.model.query import QuerySpec
-from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
+from exporter.polling.poll import PollResult
 from exporter.providers.base.plugin import Query, Target
-from exporter.providers.chatlayer.provider import PROVIDER
-from exporter.simulator.chatlayer import build
 from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.traffic import Traffic
-from exporter.telemetry.counters import Telemetry
-from tests.providers.vendor import build_target, client_of, query_of
-from tests.support.driver import Killed, LedgerDriver
-from tests.support.virtual import START_MS, VirtualClock, run_virtual
+from tests.providers.vendor import Polled, build_target, query_of
+from tests.support.driver import Killed
+from tests.support.virtual import run_virtual
 
 T = TypeVar("T")
 
-URL = "http://127.0.0.1"
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 EVENTS = "events/care/live"
-FAMILIES = NORMALISED | {family.name: family for family in PROVIDER.families}
 
 
-class Care:
+class Care(Polled):
     """A target with one bot; ``settings`` change what the simulator suggests."""
 
     def __init__(self, folder: Path, *, traffic: Traffic | None = None, **settings: Any) -> None:
-        self.clock = VirtualClock(START_MS)
-        self.traffic = traffic or Traffic()
-        self.service = build(self.clock, self.traffic)
-        self.settings = {"collectors": ["events"], "requests_per_second": 0} | settings
+        self.settings = {"name": "care", "collectors": ["events"], "requests_per_second": 0}
+        self.settings |= settings
         self.commits_left: int | None = None
         self.kill_after_commit = False
-        self.driver = LedgerDriver(folder, *self._configured(), clock=self.clock, families=FAMILIES)
+        super().__init__(folder, "chatlayer", traffic or Traffic(), self.settings)
 
-    @property
-    def ledger(self) -> Ledger:
-        return self.driver.ledger
-
-    def _configured(self) -> list[QuerySpec]:
-        self.target = target(self.service.target(URL) | self.settings)
-        return [query.spec for query in self.target.queries]
-
-    def restart(self, **settings: Any) -> None:
-        """Stop and start, perhaps with other settings."""
+    def reconfigure(self, **settings: Any) -> None:
+        """Stop and start with other settings."""
         self.settings |= settings
-        self.driver.reopen(*self._configured())
+        self.set_targets(self.settings)
+        self.restart()
 
     def happen(
         self,
@@ -79,11 +58,12 @@ class Care:
 
     def query(self, name: str = EVENTS) -> Query:
         """Return a query of the target."""
-        return query_of(self.target, name)
+        return query_of(self.targets[0], name)
 
     def poll(self, name: str = EVENTS) -> PollResult:
         """Poll once, as soon as the query is due; raise ``Killed`` where a kill was planned."""
-        return run_virtual(self._poll(self._claim(name)), self.clock)
+        claim = self._claim(name)
+        return run_virtual(self.poll_claimed(claim, offload=self._offload), self.clock)
 
     def poll_or_die(self, *, commits: int, after: bool) -> None:
         """Poll, but be killed at the commit after ``commits`` ones: before it, or just after."""
@@ -95,14 +75,6 @@ class Care:
         finally:
             self.commits_left = None
         self.restart()
-
-    async def _poll(self, claim: Claim) -> PollResult:
-        transport = Transport(httpx.ASGITransport(self.service))
-        rate = self.target.requests_per_second
-        api = client_of(self.target, transport, self.clock, rate)
-        rng = random.Random(self.clock.now_ms())  # noqa: S311 - jitter
-        context = PollContext(self.ledger, self.clock, rng, Telemetry(), self._offload, _published)
-        return await poll(context, ScheduledQuery(self.query(claim.query), api), claim)
 
     async def _offload(self, call: Callable[[], T]) -> T:
         if self.commits_left is None:
@@ -144,10 +116,6 @@ class Care:
 def target(entries: dict[str, Any]) -> Target:
     """Return the target that ``entries`` describe, secrets inline."""
     return build_target(**{"name": "care", "provider": "chatlayer", **entries})
-
-
-async def _published(_key: tuple[str, str]) -> None:
-    return None
 
 
 Open = Callable[..., Care]

@@ -64,7 +64,7 @@ class TestChatlayer(Compliance):
         ),
         reasons={
             "known series": "only rows say which label values there are",
-            "own_faults": "bad tokens need full pages: see test_stream_pages.py",
+            "own_faults": "bad tokens need full pages: see test_stream.py",
         },
         quiet=0.4,
         question=question,

@@ -14,16 +14,19 @@ from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, Event, Reading, Window
 from exporter.providers.base.options import MappedFamily
 from exporter.providers.base.times import parse_instant
-from exporter.providers.chatlayer import series
+from exporter.providers.chatlayer import mapping
 from exporter.providers.chatlayer.mapping import (
+    Definition,
     EventMapper,
     EventPage,
     EventRules,
+    NamedSeries,
+    SeriesResponse,
     TrackingEvent,
     decode_page,
+    read_series,
 )
-from exporter.providers.chatlayer.series import Definition, NamedSeries, SeriesResponse, read_series
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 NINE = 1_740_819_600_000  # 2025-03-01T09:00:00Z
 WINDOW = Window(NINE, NINE + 3 * HOUR_MS)
@@ -64,21 +67,17 @@ def test_an_event_adds_one_to_its_name_and_is_dated_by_its_own_time() -> None:
     assert drift == {}
 
 
-def test_a_mapped_event_adds_to_its_family_with_the_labels_given() -> None:
+def test_a_mapped_event_adds_to_its_family_and_one_that_is_not_allowed_to_other() -> None:
     goal = MappedFamily(family="chatbot_goals_reached_total", labels={"goal": "order"})
 
-    (event,), _ = mapped({}, event_map={"order_status_checked": goal})
+    only = {"event": LabelRule({}, frozenset({"handover"}))}
 
-    assert event.counts[1] == (
-        "chatbot_goals_reached_total",
-        ("b7x2k9", "live", "web", "order"),
+    (event,), _ = mapped({}, event_map={"order_status_checked": goal}, label_rules=only)
+
+    assert event.counts == (
+        ("chatbot_events_total", ("b7x2k9", "live", "web", "other")),
+        ("chatbot_goals_reached_total", ("b7x2k9", "live", "web", "order")),
     )
-
-
-def test_names_that_are_not_allowed_fold_into_other() -> None:
-    (event,), _ = mapped({}, label_rules={"event": LabelRule({}, frozenset({"handover"}))})
-
-    assert event.counts[0][1] == ("b7x2k9", "live", "web", "other")
 
 
 def test_identity_is_bot_version_and_id_and_nothing_else() -> None:
@@ -135,22 +134,22 @@ def test_an_event_without_its_fraction_is_kept_where_its_second_is_cut() -> None
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "kind"),
+    ("timestamp", "kind", "minutes"),
     [
-        ("", "missing"),
-        (None, "missing"),
-        ("today", "unexpected_type"),
-        ("2025-03-01T08:59:00", "unexpected_type"),
+        ("", "missing", None),
+        (None, "missing", None),
+        ("today", "unexpected_type", None),
+        ("2025-03-01T08:59:00", "unexpected_type", None),
+        ("2025-03-01T09:12:00", "unexpected_type", 12),  # in UTC
     ],
 )
-def test_a_time_that_cannot_be_read_is_drift(timestamp: str | None, kind: str) -> None:
-    assert mapped({"timestamp": timestamp}) == ([], {kind: 1})
+def test_a_time_that_cannot_be_read_is_drift(
+    timestamp: str | None, kind: str, minutes: int | None
+) -> None:
+    events, drift = mapped({"timestamp": timestamp})
 
-
-def test_a_time_without_an_offset_is_one_in_utc_and_drift() -> None:
-    (event,), drift = mapped({"timestamp": "2025-03-01T09:12:00"})
-
-    assert (event.at_ms, drift) == (NINE + 12 * 60_000, {"unexpected_type": 1})
+    expected = [] if minutes is None else [NINE + minutes * 60_000]
+    assert ([event.at_ms for event in events], drift) == (expected, {kind: 1})
 
 
 def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_already() -> None:
@@ -186,16 +185,16 @@ def test_fractions_of_any_length_are_read(digits: str) -> None:
     assert parse_instant(f"2025-03-01T09:00:00{digits}Z") // 1000 == NINE // 1000
 
 
-def answer(**data: Any) -> list[NamedSeries]:
-    drift: Counter[str] = Counter()
+def answer(drift: int = 0, **data: Any) -> list[NamedSeries]:
+    found: Counter[str] = Counter()
     read = msgspec.convert({"data": data}, SeriesResponse)
-    found = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
-    assert drift == {}
-    return found
+    named = read_series(read.data, WINDOW, HOUR_MS, WINDOW, found)
+    assert found == ({"unexpected_type": drift} if drift else {})
+    return named
 
 
 def of_messages(found: list[NamedSeries], received: list[str] | None = None) -> Reading:
-    collect = partial(series.collect_messages, base=BASE, received=received)
+    collect = partial(mapping.collect_messages, base=BASE, received=received)
     return collected(collect, found, WINDOW)
 
 
@@ -207,16 +206,26 @@ X = ["2025-03-01T09:00:00Z", "2025-03-01T10:00:00Z", "2025-03-01T11:00:00Z"]
 
 
 @pytest.mark.parametrize(
-    "x_values",
+    ("x_values", "drift"),
     [
-        X,
-        [],
-        ["1740819600", "1740823200", "1740826800"],
-        [1740819600000, 1740823200000, 1740826800000],
+        (X, 0),
+        ([], 0),
+        (["1740819600", "1740823200", "1740826800"], 0),
+        ([1740819600000, 1740823200000, 1740826800000], 0),
+        (["09", "10", "11"], 1),  # of another time: counted from the start
+        ([0, 1, 2], 1),
+        (["2025030109", "2025030110", "2025030111"], 1),
+        (["2025-03-01"] * 3, 1),
+        (["9" * 5000] * 3, 1),
+        (["2025-03-01T11:00:00", "2025-03-01T12:00:00", "2025-03-01T13:00:00"], 1),
+        (["2025-03-01T04:00:00", "2025-03-01T05:00:00", "2025-03-01T06:00:00"], 1),
+        (["2025-03-01T08:00:00Z", *X, "2025-03-01T12:00:00Z"], 1),
     ],
 )
-def test_x_values_are_read_in_every_form_or_counted_from_the_start(x_values: list[Any]) -> None:
-    (read,) = answer(series=[{"values": [4, 0, 7]}], x_values=x_values)
+def test_x_values_lose_nothing_whatever_their_form(x_values: list[Any], drift: int) -> None:
+    values = [4, 0, 7] if len(x_values) < 5 else [9, 4, 0, 7, 9]  # two were not asked for
+
+    (read,) = answer(drift, series=[{"values": values}], x_values=x_values)
 
     assert read.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
 
@@ -232,50 +241,6 @@ def test_labels_are_in_the_series_or_beside_it(data: dict[str, Any]) -> None:
     (read,) = answer(**data)
 
     assert (read.name, read.label("channel_type")) == ("web", "web")
-
-
-def test_x_values_that_are_no_instants_are_counted_from_the_start() -> None:
-    drift: Counter[str] = Counter()
-    read = msgspec.convert(
-        {"data": {"series": [{"values": [4]}], "x_values": ["9" * 5000]}}, SeriesResponse
-    )
-
-    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
-
-    assert (found.values, drift) == ({NINE: 4}, {"unexpected_type": 1})
-
-
-@pytest.mark.parametrize(
-    "x_values",
-    [
-        ["09", "10", "11"],
-        [0, 1, 2],
-        ["2025030109", "2025030110", "2025030111"],
-        ["2025-03-01"] * 3,
-        ["2025-03-01T11:00:00", "2025-03-01T12:00:00", "2025-03-01T13:00:00"],
-        ["2025-03-01T04:00:00", "2025-03-01T05:00:00", "2025-03-01T06:00:00"],
-    ],
-)
-def test_x_values_of_another_time_do_not_lose_what_is_counted(x_values: list[Any]) -> None:
-    drift: Counter[str] = Counter()
-    data = {"series": [{"values": [4, 0, 7]}], "x_values": x_values}
-    read = msgspec.convert({"data": data}, SeriesResponse)
-
-    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
-
-    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
-    assert drift == {"unexpected_type": 1}
-
-
-def test_buckets_beside_those_that_were_asked_for_are_left_out() -> None:
-    drift: Counter[str] = Counter()
-    x_values = ["2025-03-01T08:00:00Z", *X, "2025-03-01T12:00:00Z"]
-    data = {"series": [{"values": [9, 4, 0, 7, 9]}], "x_values": x_values}
-    read = msgspec.convert({"data": data}, SeriesResponse)
-
-    (found,) = read_series(read.data, WINDOW, HOUR_MS, WINDOW, drift)
-
-    assert found.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
 
 
 def test_more_values_than_buckets_are_refused() -> None:
@@ -301,23 +266,26 @@ def test_a_total_beside_its_parts_is_left_out(name: str) -> None:
     }
 
 
-def test_received_kinds_say_what_adds_up() -> None:
-    reading = of_messages(kinds("understood", "bot", "click"), received=["understood", "click"])
+@pytest.mark.parametrize(
+    ("names", "received", "total"),
+    [
+        (["understood", "bot", "click"], ["understood", "click"], 10),
+        (["understood", "bot", "click"], None, 15),
+        (["total"], None, 5),
+    ],
+)
+def test_received_kinds_say_what_adds_up(
+    names: list[str], received: list[str] | None, total: int
+) -> None:
+    reading = of_messages(kinds(*names), received)
 
-    received = [value for (family, _), _, value in reading.counts if "received" in family]
-    assert received == [10]
-
-
-def test_a_total_alone_is_what_was_received() -> None:
-    reading = of_messages(kinds("total"))
-
-    assert sum(value for (family, _), _, value in reading.counts if "received" in family) == 5
+    assert [value for (family, _), _, value in reading.counts if "received" in family] == [total]
 
 
 def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
     found = kinds("new", "returning", value=2) + kinds("total", value=4)
 
-    reading = collected(partial(series.collect_users, base=BASE), found, WINDOW)
+    reading = collected(partial(mapping.collect_users, base=BASE), found, WINDOW)
 
     assert {row.series: row.value for row in reading.buckets} == {
         ("chatbot_chatlayer_users", (*BASE, "new", "hour")): 2,
@@ -329,7 +297,7 @@ def test_users_are_shown_by_kind_and_their_total_as_active_users() -> None:
 
 @pytest.mark.parametrize(("names", "total"), [(("whatever",), 1), (("new", "returning"), 0)])
 def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: int) -> None:
-    reading = collected(partial(series.collect_users, base=BASE), kinds(*names), WINDOW)
+    reading = collected(partial(mapping.collect_users, base=BASE), kinds(*names), WINDOW)
 
     assert sum(row.series[0] == "chatbot_active_users" for row in reading.buckets) == total
 
@@ -337,7 +305,7 @@ def test_active_users_need_one_series_or_a_total(names: tuple[str, ...], total: 
 def test_conversations_have_their_channel_and_an_empty_one_stays_empty() -> None:
     found = [NamedSeries({"channel_type": name}, name, {NINE: 3}) for name in ("web", "")]
 
-    reading = collected(partial(series.collect_conversations, base=BASE), found, WINDOW)
+    reading = collected(partial(mapping.collect_conversations, base=BASE), found, WINDOW)
 
     assert [labels[2] for (_, labels), _, _ in reading.counts] == ["web", ""]
 
@@ -346,7 +314,7 @@ def test_campaigns_are_counted_by_bot_id_and_source() -> None:
     labels = {"bot_id": "b7x2k9", "campaign_id": "spring24", "campaign_source": "mail"}
 
     reading = collected(
-        series.collect_campaigns,
+        mapping.collect_campaigns,
         [NamedSeries({}, "total", {NINE: 3}), NamedSeries(labels, "1", {NINE: 3})],
         WINDOW,
         label_rules={"project": LabelRule({"b7x2k9": "care"})},
@@ -366,7 +334,7 @@ def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
     rules = {"event": LabelRule({}, frozenset({"handover"}))}
 
     reading = collected(
-        partial(series.collect_definitions, bot="b7x2k9"), found, WINDOW, label_rules=rules
+        partial(mapping.collect_definitions, bot="b7x2k9"), found, WINDOW, label_rules=rules
     )
 
     assert {row.series[1][2]: row.value for row in reading.lists} == {"handover": 7, "other": 5}

@@ -1,9 +1,16 @@
 """Event lists, from the simulator into a ledger: each event once, whatever happens in between."""
 
+from typing import Any
+
 import pytest
 
+from exporter.errors import Unauthorized
+from exporter.model.query import PollRequest
+from exporter.model.samples import HOUR_MS, Window
 from exporter.simulator.conversations import Kind
-from tests.providers.chatlayer.care import HOUR, MINUTE, Open
+from tests.providers.chatlayer.care import HOUR, MINUTE, Open, target
+from tests.providers.vendor import played, read
+from tests.support.virtual import START_MS
 
 
 def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -> None:
@@ -147,7 +154,7 @@ def test_recount_counts_nothing_from_before_an_event_was_mapped(begin: Open) -> 
     care.poll()
     assert care.events() == 9
 
-    care.restart(events={"event_map": {"handover": "chatbot_handovers_total"}})
+    care.reconfigure(events={"event_map": {"handover": "chatbot_handovers_total"}})
     care.poll()
     care.happen(count=2)
     care.wait(2 * MINUTE)
@@ -181,10 +188,97 @@ def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
     care.happen(Kind.SEARCH, count=4)
     care.wait(2 * MINUTE)
     care.poll()
-    care.restart(events={"allow": ["search_submitted"]})
+    care.reconfigure(events={"allow": ["search_submitted"]})
     care.happen(Kind.SEARCH, count=2)
     care.wait(2 * MINUTE)
 
     care.poll()
 
     assert care.events() == 6
+
+
+def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2})
+    for number in range(100):
+        care.happen(count=10, ago=-number * 6000)
+    care.wait(20 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 1000
+
+
+def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2})
+    care.wait(MINUTE)
+    care.happen(count=450)
+    care.wait(2 * MINUTE)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 450
+
+
+def test_after_a_dense_instant_quiet_slices_grow_again_though_each_has_an_empty_page(
+    begin: Open,
+) -> None:
+    care = begin(stream={"max_pages": 2})
+    care.service.faults.on("empty_page")
+    care.wait(MINUTE)
+    care.happen(count=450)
+    care.wait(HOUR)
+    before = len(care.service.requests)
+
+    assert care.poll().outcome == "ok"
+
+    assert care.events() == 450
+    assert len(care.service.requests) - before < 300
+
+
+def test_tokens_that_are_always_refused_or_go_round_change_nothing(begin: Open) -> None:
+    care = begin()
+    care.happen(count=250, ago=-MINUTE)
+    care.wait(5 * MINUTE)
+    care.service.faults.on("expired_token", when=lambda call: "page_token" in call.params)
+    refused = care.poll().outcome
+    care.service.faults.off("expired_token")
+    care.service.faults.on("looping_token")
+    looping = care.poll().outcome
+    care.service.faults.off("looping_token")
+    failed = care.shown("chatbot_events_total")
+
+    care.poll()
+
+    assert (refused, looping, failed) == ("truncated", "truncated", {})
+    assert care.events() == 250
+
+
+@pytest.mark.parametrize("token", ["secret", ":secret", "id:"])
+def test_a_token_without_its_two_halves_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        target({"token": token, "bots": ["B1"]}).sign()
+
+    assert "secret" not in str(caught.value).replace("tokenId:tokenSecret", "")
+
+
+@pytest.mark.parametrize(
+    ("listed", "volume", "token"),
+    [
+        ("event_definitions", "volume_30_day", "next_page_token"),
+        ("eventDefinitions", "volume30Day", "nextPageToken"),
+    ],
+)
+def test_definitions_are_read_in_snake_case_and_in_camel_case(
+    listed: str, volume: str, token: str
+) -> None:
+    def vendor(sent: Any) -> Any:
+        if "page_token" in sent:
+            return {listed: [{"event": "quiet"}]}
+        return {listed: [{"event": "goal", volume: "4"}], token: "t"}
+
+    built = target({"token": "a:b", "bots": ["B1"], "collectors": ["definitions"]})
+    request = PollRequest(Window(START_MS - HOUR_MS, START_MS), START_MS)
+
+    (reading,) = read(built, built.queries[0], played(vendor), request)
+
+    assert {row.series[1][-1]: row.value for row in reading.lists} == {"goal": 4, "quiet": 0}

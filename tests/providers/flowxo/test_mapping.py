@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
 from exporter.model.query import LabelRule
@@ -16,8 +18,11 @@ from exporter.providers.flowxo.mapping import (
     collect_flows,
     collect_hours,
     collect_messages,
+    cut,
+    normalize,
+    presentable,
 )
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 TEN = NINE + HOUR_MS
@@ -112,22 +117,25 @@ def test_a_bucket_outside_the_window_is_left_out_and_not_checked_against_the_sum
     assert reading.drift == {}
 
 
-def test_sums_that_differ_are_drift_and_not_refused() -> None:
-    reading = read(first(received_messages=98, sent_messages=0))
+@pytest.mark.parametrize(
+    ("answer", "received", "drift"),
+    [
+        (SAMPLE | {"stats": []}, [99, 7], {}),
+        (SAMPLE | {"stats": [{"_id": None}]}, [99, 7], {}),
+        (SAMPLE | {"stats": None}, [99, 7], {}),
+        (first(_id={"anything": "goes"}), [99, 7], {}),
+        (first(received_messages=98, sent_messages=0), [98, 7], {"unexpected_type": 2}),
+        ({"stats": [], "metrics": []}, [], {}),
+    ],
+)
+def test_sums_may_be_missing_and_are_drift_where_they_differ(
+    answer: dict[str, Any], received: list[int], drift: dict[str, int]
+) -> None:
+    reading = read(answer)
 
-    assert reading.drift == {"unexpected_type": 2}
-    assert counted(reading)["chatbot_messages_received_total"] == [(NINE, 98), (TEN, 7)]
-
-
-@pytest.mark.parametrize("stats", [[], [{"_id": None}], None])
-def test_sums_may_be_missing(stats: Any) -> None:
-    assert read(SAMPLE | {"stats": stats}).drift == {}
-
-
-def test_no_buckets_are_an_answer_too() -> None:
-    reading = read({"stats": [], "metrics": []})
-
-    assert (list(reading.counts), reading.window, reading.drift) == ([], WINDOW, {})
+    found = counted(reading).get("chatbot_messages_received_total", [])
+    assert [value for _, value in found] == received
+    assert (reading.window, reading.drift) == (WINDOW, drift)
 
 
 @pytest.mark.parametrize("value", [..., None])
@@ -140,15 +148,6 @@ def test_a_missing_field_is_skipped_and_drift(value: Any) -> None:
     assert reading.drift == {"missing": 2}
 
 
-def test_the_id_of_a_bucket_is_never_read() -> None:
-    assert read(first(_id={"anything": "goes"})).drift == {}
-
-
-def test_an_hour_that_comes_twice_is_a_fault() -> None:
-    with pytest.raises(SchemaError, match=r"metrics\[1\]._timestamp: the hour came twice"):
-        read(first(_timestamp="2026-02-03T10:00:00.000Z"))
-
-
 @pytest.mark.parametrize(
     ("changes", "words", "kind"),
     [
@@ -158,6 +157,11 @@ def test_an_hour_that_comes_twice_is_a_fault() -> None:
         ({"_timestamp": "2026-02-30T09:00:00.000Z"}, "whole hour", "unexpected_type"),
         ({"_timestamp": "2026-02-03T09:00:00.000+01:00"}, "whole hour", "unexpected_type"),
         ({"triggers": -1}, r"metrics\[\].triggers: negative", "negative"),
+        (
+            {"_timestamp": "2026-02-03T10:00:00.000Z"},
+            r"metrics\[1\]._timestamp: the hour came twice",
+            "unexpected_type",
+        ),
     ],
 )
 def test_an_impossible_bucket_is_a_fault_that_names_its_field(
@@ -186,17 +190,8 @@ def test_a_flow_is_its_id_since_names_repeat() -> None:
         ("65c0aa12", "Untitled Flow", "trailing_1d"): 9,
     }
     assert reading.lists_of == {"chatbot_flowxo_top_flow_triggers"}
-
-
-def test_more_flows_than_were_asked_for_are_cut_by_use() -> None:
-    assert list(shown(flows(FLOWS[::-1], limit=1))) == [
-        ("65c0aa11", "Untitled Flow", "trailing_1d")
-    ]
-
-
-def test_a_flows_name_is_cut_and_put_on_one_line() -> None:
+    assert {name[0] for name in shown(flows(FLOWS[::-1], limit=1))} == {"65c0aa11"}
     named = [{"_id": {"id": "f", "name": "two\nlines\x00 " + "x" * 99}, "count": 1}]
-
     assert list(shown(flows(named))) == [("f", "two lines " + "x" * 54, "trailing_1d")]
 
 
@@ -216,9 +211,6 @@ def test_only_listed_messages_are_shown_and_spellings_are_one() -> None:
 
     assert shown(reading) == {("other", "trailing_1d"): 18, ("Hi", "trailing_1d"): 6}
     assert reading.dropped == {("chatbot_flowxo_top_message_uses", "not_allowlisted"): 1}
-
-
-def test_with_nothing_listed_no_message_is_shown() -> None:
     assert shown(messages(MESSAGES)) == {("other", "trailing_1d"): 24}
 
 
@@ -232,3 +224,62 @@ def test_raw_messages_are_shown_with_personal_data_redacted() -> None:
     }
     assert reading.dropped == {("chatbot_flowxo_top_message_uses", "pii"): 1}
     assert "ann" not in repr(reading)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ann@example.com",
+        "write to ann.o-neil+x@mail.example.co.uk please",
+        "ａnn＠example.com",  # noqa: RUF001 - full width, as some keyboards type it
+        "@ann_on_social",
+        "+49 171 1234567",
+        "(555) 123-4567",
+        "call 5 5 5 1 2 3 4",
+        "١٢٣٤٥٦٧",
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+        "5500\u200b0000\u200b0000\u200b0004",
+        "DE89 3704 0044 0532 0130 00",
+        "gb29nwbk60161331926819",
+        "my code is 492817",
+        "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        "VF.DM.0123456789abcdef01234567.AbCdEfGh12345678",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+        "https://example.com/reset/confirm?for=somebody",
+        "x" * 60 + " 4111 1111 1111 1111",
+    ],
+)
+def test_what_looks_personal_is_redacted(text: str) -> None:
+    assert presentable(text) == "redacted"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("hi", "hi"),
+        ("/start", "/start"),
+        ("convert a timestamp", "convert a timestamp"),
+        ("order 1234", "order 1234"),
+        ("größe ändern 😀", "größe ändern 😀"),
+        ('say "no"', 'say "no"'),
+        (" two\r\nlines\x1b[0m\u202e ", "two lines[0m"),
+        ("\x00", ""),
+    ],
+)
+def test_plain_words_are_shown_without_control_characters(text: str, shown: str) -> None:
+    assert presentable(text) == shown
+
+
+@given(st.text(max_size=300))
+def test_what_is_shown_is_short_and_on_one_line(text: str) -> None:
+    assert len(presentable(text)) <= 64
+    assert cut(text).isprintable()
+
+
+def test_a_huge_message_is_examined_quickly() -> None:
+    assert presentable("a1 " * 1_000_000).startswith("a1 a1")
+
+
+def test_spellings_of_one_text_compare_equal() -> None:
+    assert normalize(" STRASSE\u00a0") == normalize("straße") == normalize("ｓtraße")  # noqa: RUF001

@@ -1,6 +1,7 @@
 """Inkeep's rows as samples."""
 
 import contextlib
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.inkeep import mapping
 from exporter.providers.inkeep.mapping import HourGroup, ReadGroup, parse_bucket
 from exporter.providers.inkeep.provider import BUILT_IN
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 NINE = 1_772_528_400_000  # 2026-03-03T09:00:00Z
 WINDOW = Window(NINE, NINE + 2 * HOUR_MS)
@@ -67,9 +68,6 @@ def names(found: Reading) -> list[str]:
 )
 def test_a_bucket_may_be_spelt_in_many_ways(text: str) -> None:
     assert parse_bucket(text) // HOUR_MS * HOUR_MS == NINE
-
-
-def test_a_bucket_may_be_a_day() -> None:
     assert parse_bucket("2026-03-03") == NINE - 9 * HOUR_MS
 
 
@@ -90,38 +88,36 @@ def test_a_row_without_a_bucket_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event_type", "type_", "name"),
-    [
-        ("conversation", "user_message_submitted", "user_message_submitted"),
-        ("user_message_submitted", "conversation", "user_message_submitted"),
-        ("thing", "thing", "thing"),
-        (None, "thing", "thing"),
-    ],
-)
-def test_the_name_is_what_is_no_entity(
-    event_type: str | None, type_: str | None, name: str
-) -> None:
-    found = reading(rows({"eventType": event_type, "type": type_}))
-
-    assert names(found) == [name]
-    assert found.drift == {}
-
-
-@pytest.mark.parametrize(
     ("event_type", "type_", "name", "drift"),
     [
+        ("conversation", "user_message_submitted", "user_message_submitted", {}),
+        ("user_message_submitted", "conversation", "user_message_submitted", {}),
+        ("thing", "thing", "thing", {}),
+        (None, "thing", "thing", {}),
         ("one", "two", "two", {"unknown_enum": 1}),
         ("conversation", "search", "search", {"unknown_enum": 1}),
         ("search", None, "search", {"unknown_enum": 1}),
         (None, None, "", {"missing": 1}),
     ],
 )
-def test_a_name_that_cannot_be_told_is_drift(
+def test_the_name_is_what_is_no_entity_and_drift_where_it_cannot_be_told(
     event_type: str | None, type_: str | None, name: str, drift: dict[str, int]
 ) -> None:
     found = reading(rows({"eventType": event_type, "type": type_}))
 
     assert (names(found), found.drift) == ([name], drift)
+
+
+@pytest.mark.parametrize(
+    ("time", "counted"), [("11:00", []), ("08:00", []), ("09:30", [NINE])], ids=str
+)
+def test_a_time_outside_the_window_or_inside_an_hour_is_drift(
+    time: str, counted: list[int]
+) -> None:
+    found = reading(rows({"type": "x"}, bucket=f"2026-03-03 {time}:00"))
+
+    assert [at_ms for _, at_ms, _ in found.counts] == counted
+    assert found.drift == {"unexpected_type": 1}
 
 
 def test_rows_of_one_hour_and_label_set_are_summed() -> None:
@@ -130,29 +126,19 @@ def test_rows_of_one_hour_and_label_set_are_summed() -> None:
     assert found.counts == [(("chatbot_events_total", ("docs", "", "", "x")), NINE, 5)]
 
 
-@pytest.mark.parametrize("bucket", ["2026-03-03 11:00:00", "2026-03-03 08:00:00"])
-def test_an_hour_outside_the_window_is_left_out_and_drift(bucket: str) -> None:
-    found = reading(rows({"type": "x"}, bucket=bucket))
+@pytest.mark.parametrize(
+    ("sums", "kept"), [({"sum_userMessageCount": None}, False), ({}, True)], ids=["null", "absent"]
+)
+def test_a_sum_of_nothing_is_left_out_and_an_absent_one_changes_no_count(
+    sums: dict[str, Any],
+    kept: bool,  # noqa: FBT001 - what is expected
+) -> None:
+    found = reading(rows({"sum_userMessageCount": 4}, sums), mapping.conversations)
 
-    assert (found.counts, found.drift) == ([], {"unexpected_type": 1})
-
-
-def test_a_time_inside_an_hour_counts_into_it_and_is_drift() -> None:
-    found = reading(rows({"type": "x"}, bucket="2026-03-03 09:30:00"))
-
-    assert [at_ms for _, at_ms, _ in found.counts] == [NINE]
-    assert found.drift == {"unexpected_type": 1}
-
-
-def test_a_sum_of_nothing_is_left_out_and_drift() -> None:
-    found = reading(
-        msgspec.convert(
-            [{"firstMessageTime_hour": "2026-03-03 09:00:00", "count_id": 1}], list[HourGroup]
-        ),
-        mapping.conversations,
-    )
-
-    assert [name for (name, _), *_ in found.counts] == ["chatbot_conversations_started_total"]
+    messages = "chatbot_inkeep_conversation_user_messages_total"
+    counted = {name: number for (name, _), _, number in found.counts}
+    assert counted == {"chatbot_conversations_started_total": 4} | ({} if kept else {messages: 4})
+    assert found.kept == ({messages} if kept else set())
     assert found.drift == {"missing": 1}
 
 
@@ -196,29 +182,26 @@ def test_users_without_an_integration_are_not_the_total() -> None:
     ]
 
 
-def test_an_integration_that_comes_twice_is_a_fault() -> None:
-    twice = [{"integrationId": "int_a", "countDistinct_userProperties.id": 4}] * 2
-
-    with pytest.raises(SchemaError, match="an integration came twice"):
-        users(*twice)
-
-
-@pytest.mark.parametrize("entry", [{}, {"countDistinct_a": 1, "countDistinct_b": 2}])
-def test_a_distinct_count_that_cannot_be_found_is_a_fault(entry: dict[str, Any]) -> None:
-    with pytest.raises(SchemaError, match="the distinct count is missing"):
-        all_users(entry)
-
-
-@pytest.mark.parametrize("value", [True, [1], {"n": 1}, "many"])
-def test_a_distinct_count_that_is_no_number_is_a_fault(value: Any) -> None:
-    with pytest.raises(SchemaError, match="expected a number"):
-        all_users({"countDistinct_x": value})
-
-
-@pytest.mark.parametrize("value", [5, ["int_a"], {"id": "int_a"}])
-def test_an_integration_that_is_no_text_is_a_fault(value: Any) -> None:
-    with pytest.raises(SchemaError, match="expected text"):
-        users({"integrationId": value, "countDistinct_x": 1})
+@pytest.mark.parametrize(
+    ("of", "groups", "words"),
+    [
+        (users, [{"integrationId": "a", "countDistinct_x": 4}] * 2, "an integration came twice"),
+        (users, [{"integrationId": 5, "countDistinct_x": 1}], "expected text"),
+        (users, [{"integrationId": ["a"], "countDistinct_x": 1}], "expected text"),
+        (all_users, [{}], "the distinct count is missing"),
+        (
+            all_users,
+            [{"countDistinct_a": 1, "countDistinct_b": 2}],
+            "the distinct count is missing",
+        ),
+        (all_users, [{"countDistinct_x": 1}] * 2, "expected one row"),
+    ],
+)
+def test_distinct_counts_that_are_not_certain_are_a_fault(
+    of: Callable[..., Any], groups: list[dict[str, Any]], words: str
+) -> None:
+    with pytest.raises(SchemaError, match=words):
+        of(*groups)
 
 
 @given(text=st.text(alphabet="0123456789-:. TZ+", max_size=32))
@@ -232,8 +215,3 @@ def test_any_distinct_rows_are_read_or_a_fault(rows: list[dict[str, Any]]) -> No
     with contextlib.suppress(SchemaError):
         found = users(*rows)
         assert all(row.value >= 0 for row in found)
-
-
-def test_a_total_in_several_rows_is_a_fault() -> None:
-    with pytest.raises(SchemaError, match="expected one row"):
-        all_users(*[{"countDistinct_x": 1}] * 2)

@@ -28,7 +28,7 @@ Script = list[tuple[Kind, dict[str, Any]]]
 def vendor(script: Script, **settings: Any) -> Vendor:
     made = Vendor(**settings)
     for kind, entry in script:
-        made.traffic.add(kind, HOUR - HOUR_MS + 1, **entry)
+        made.service.traffic.add(kind, HOUR - HOUR_MS + 1, **entry)
     return made
 
 
@@ -97,9 +97,9 @@ def test_another_map_is_another_meaning_of_events_alone() -> None:
 
 def test_a_conversation_grows_after_its_hour() -> None:
     made = vendor([(Kind.CONVERSATION_STARTED, {"conversation": "c1", "channel": "web"})])
-    made.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS + 2, conversation="c1")
+    made.service.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS + 2, conversation="c1")
     before = made.counts("conversations")
-    made.traffic.add(Kind.MESSAGE_RECEIVED, HOUR + 1, conversation="c1", count=2)
+    made.service.traffic.add(Kind.MESSAGE_RECEIVED, HOUR + 1, conversation="c1", count=2)
 
     assert before == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 1}
     assert made.counts("conversations") == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 3}
@@ -140,7 +140,7 @@ def test_a_thumbs_down_is_an_escalation_and_no_handover() -> None:
 def test_a_kind_that_the_widget_does_not_have_is_other_and_never_shown() -> None:
     made = vendor([(Kind.HANDOVER, {"escalation": "canary, my phone is 0170"})])
 
-    (reading,) = made.read("escalations")
+    (reading,) = made.poll("escalations")
 
     assert made.counts("escalations") == {(ESCALATIONS, "", "other"): 1, (HANDOVERS, ""): 1}
     assert dict(reading.dropped) == {(ESCALATIONS, "not_allowlisted"): 1}
@@ -163,7 +163,7 @@ def test_an_hour_that_is_still_cut_is_a_loud_failure() -> None:
     made.service.faults.on("page_cap", rows=2)
 
     with pytest.raises(Truncated, match=r"POST /query/events: one hour has more rows"):
-        made.read("events")
+        made.poll("events")
 
     asked = [seen.body["where"]["and"][1]["condition"]["value"] for seen in made.service.requests]
     assert asked[-1] == "2026-03-03T11:00:00.000Z"
@@ -179,12 +179,12 @@ def test_integrations_that_are_cut_off_are_a_failure() -> None:
     made.service.faults.on("page_cap", rows=1)
 
     with pytest.raises(Truncated, match="integrations are missing"):
-        made.read("active_users")
+        made.poll("active_users")
 
 
 def test_active_users_are_distinct_per_integration_and_in_all() -> None:
     made = Vendor(active_users={"windows": ["1d", "7d", "28d"]})
-    add = made.traffic.add
+    add = made.service.traffic.add
     add(Kind.CONVERSATION_STARTED, HOUR - HOUR_MS, channel="web", user="u1", count=3)
     add(Kind.CONVERSATION_STARTED, HOUR - HOUR_MS, channel="slack", user="u1")
     add(Kind.CONVERSATION_STARTED, HOUR - 2 * DAY_MS, channel="web", user="u2")
@@ -213,7 +213,7 @@ def test_a_server_that_counts_nothing_distinct_loses_that_gauge_alone(status: in
     made = vendor([(Kind.SEARCH, {}), (Kind.CONVERSATION_STARTED, {"user": "u"})])
     made.service.faults.on("no_count_distinct", status=status)
 
-    (reading,) = made.read("active_users")
+    (reading,) = made.poll("active_users")
 
     assert (list(reading.lists), dict(reading.drift)) == ([], {"unexpected_type": 1})
     assert reading.lists_of == {"chatbot_active_users"}
@@ -226,14 +226,14 @@ def test_another_refusal_of_active_users_is_a_failure() -> None:
     made.service.faults.on("refused", status=404)
 
     with pytest.raises(Refused):
-        made.read("active_users")
+        made.poll("active_users")
 
 
 def test_requests_are_small_named_and_never_for_rows() -> None:
     made = Vendor(Traffic(seed=3, per_hour=0.1), active_users={"windows": ["1d", "7d"]})
 
     for name in QUERIES:
-        made.read(name, Window(WINDOW.start_ms - 9 * DAY_MS, WINDOW.end_ms))
+        made.poll(name, Window(WINDOW.start_ms - 9 * DAY_MS, WINDOW.end_ms))
 
     assert len(made.service.requests) == 4 * 2 + 2 * 2
     for seen in made.service.requests:

@@ -68,7 +68,7 @@ def sent() -> list[dict[str, Any]]:
     """Return every request that one poll of each query sends, as ``{path, body}``."""
     made = Vendor(Traffic(seed=5, per_hour=1), active_users={"windows": ["1d", "7d"]})
     for name in QUERIES:
-        made.read(name)
+        made.poll(name)
     return [{"path": seen.path, "body": seen.body} for seen in made.service.requests]
 
 

@@ -70,7 +70,7 @@ CASES = {
                 "chatbot_messages_sent_total": (Kind.MESSAGE_SENT, {}),
                 "chatbot_new_users_total": (Kind.NEW_USER, {}),
             },
-            quirks=frozenset({"split_records"}),
+            quirks=frozenset({"split_records", "ends_now"}),
             own_faults={
                 ("analytics", mode): SchemaError for mode in ("gap", "overlap", "duplicate_row")
             },

@@ -46,8 +46,9 @@ BASE: Mapping[str, Any] = {
 def written(query: Mapping[str, Any] | None = None, **top: Any) -> bytes:
     """Return a manifest as YAML, with changes to its query and at the top; None takes a key out."""
     made = copy.deepcopy(dict(BASE)) | top
-    changed = {**QUERY, **(query or {})}
-    made["queries"] = {"stats": {k: v for k, v in changed.items() if v is not None}}
+    if "queries" not in top:
+        changed = {**QUERY, **(query or {})}
+        made["queries"] = {"stats": {k: v for k, v in changed.items() if v is not None}}
     return yaml.safe_dump(
         {k: v for k, v in made.items() if v is not None}, sort_keys=False
     ).encode()

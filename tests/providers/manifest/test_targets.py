@@ -1,7 +1,7 @@
 """A target that a manifest describes, from its settings to the page: secrets, money, families."""
 
 import base64
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,46 @@ def settings(folder: Path, text: bytes, **changes: Any) -> Any:
     return loads(whole, options, {}, file=file, families=catalogue.capped(PROVIDERS))
 
 
-def page(app: App) -> dict[str, float]:
+def scraped(app: App) -> str:
+    """Return a scrape's text."""
+    return b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+
+
+def lived(
+    folder: Path,
+    *steps: tuple[bytes, dict[int, dict[str, Any]]],
+    then: Callable[[App], Any] = scraped,
+) -> Any:
+    """Return what ``then`` says of an exporter that polled while its manifest and the API changed.
+
+    Each of ``steps`` is a manifest and the fields of hours before noon.
+    """
+    clock, answered = VirtualClock(NOON_MS + 10_000), dict[int, dict[str, Any]]()
+
+    def answer_now(_: httpx.Request) -> httpx.Response:
+        rows = [row(hour, **fields) for hour, fields in answered.items()]
+        return httpx.Response(200, json={"data": rows})
+
+    async def run() -> Any:
+        text, answer = steps[0]
+        answered.update(answer)
+        async with exporter(settings(folder, text), clock, httpx.MockTransport(answer_now)) as app:
+            await clock.sleep(60)
+            for new, answer in steps[1:]:
+                answered.update(answer)
+                if new != text:
+                    found, text = settings(folder, new), new
+                    assert await app.reload(lambda: (found, "x")) == ()  # noqa: B023 - now
+                await clock.sleep(600)
+                scraped(app)  # which sees the 0
+                await clock.sleep(600)
+            return then(app)
+
+    return run_virtual(run(), clock)
+
+
+def values(text: str) -> dict[str, float]:
     """Return the values of the target's data by series, without its base labels."""
-    text = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
     base = '{provider="acme",target="shop",project="",bot_environment="",'
     lines = [line.rpartition(" ") for line in text.splitlines() if base in line]
     return {name.replace(base, "{"): float(value) for name, _, value in lines}
@@ -80,129 +117,6 @@ def explanation(folder: Path, selector: str) -> str:
     """Return what the command says of a series of the ledger in ``folder``."""
     config = str(folder / "exporter.yaml")
     return CliRunner().invoke(main, ["explain", selector, "--config", config]).output
-
-
-def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_path: Path) -> None:
-    clock = VirtualClock(NOON_MS + 10_000)
-    amounts = {"usd": "1.5", "eur": 0.1}
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"data": [row(0, **amounts)]})
-
-    async def run() -> tuple[dict[str, float], str]:
-        first = settings(tmp_path, written(MONEY, families=OWN))
-        async with exporter(first, clock, httpx.MockTransport(answer)) as app:
-            await clock.sleep(60)
-            amounts.update(usd="31.500001", eur=0.3)
-            await clock.sleep(600)
-            page(app)
-            await clock.sleep(600)
-            shown = page(app)
-            (explained,) = app.explain(EUROS, 1).series
-            assert getattr(explained.sum, "counter", None) == 0.2
-            assert [each.provider for each in explained.buckets] == [0.3]
-            assert explained.exported == 0.2
-            assert [each.baseline for each in explained.buckets] == [0.1]
-            again = settings(tmp_path, written(MONEY, families=OWN | OTHER))
-            assert await app.reload(lambda: (again, "x")) == ()
-            return shown, b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
-
-    shown, text = run_virtual(run(), clock)
-
-    assert shown[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
-    assert shown[f'{EUROS}{{model="m"}}'] == 0.2
-    assert findings(text) == set()
-    assert "= counter" in explanation(tmp_path, EUROS)
-
-
-def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
-    clock, amounts = VirtualClock(NOON_MS + 10_000), {-2: 0.1, -1: 0.1, 0: 0.1}
-    api = httpx.MockTransport(
-        lambda _: httpx.Response(200, json={"data": [row(h, eur=e) for h, e in amounts.items()]})
-    )
-    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
-
-    async def run() -> None:
-        async with exporter(settings(tmp_path, text), clock, api):
-            await clock.sleep(60)
-            amounts.update({-2: 0.2, -1: 0.3, 0: 0.4})  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
-            await clock.sleep(400)
-
-    run_virtual(run(), clock)
-
-    shown = explanation(tmp_path, EUROS)
-    assert "= counter" in shown
-    assert "0000" not in shown.replace("2026-", "")
-    assert "  0.6" in shown
-
-
-def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
-    clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 0.1}
-    api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
-    text = written(MONEY | {"count": {EUROS: {"value": "row.eur"}}}, families=OWN)
-
-    async def run() -> str:
-        async with exporter(settings(tmp_path, text), clock, api) as app:
-            for eur in (0.4, 0.3):
-                await clock.sleep(400)
-                amount["eur"] = eur
-            await clock.sleep(400)
-            return b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
-
-    lines = [line.split() for line in run_virtual(run(), clock).splitlines()]
-
-    found = {line[0].partition("{")[0]: line[1] for line in lines if "shop" in line[0]}
-    assert found["chatbot_exporter_overhang"] == "0.1"
-    assert found["chatbot_exporter_retracted_total"] == "0.1"
-
-
-@pytest.mark.parametrize(
-    ("changed", "labels"),
-    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
-)
-def test_a_family_that_is_defined_anew_begins_anew(
-    tmp_path: Path, changed: dict[str, Any], labels: str
-) -> None:
-    clock, amount = VirtualClock(NOON_MS + 10_000), {"eur": 1}
-    api = httpx.MockTransport(lambda _: httpx.Response(200, json={"data": [row(0, **amount)]}))
-    label = labels[1 : labels.index("=")]
-    rule = {"value": "row.eur", "labels": {label: "m"}}
-    second = written(MONEY | {"count": {EUROS: rule}}, families={EUROS: OWN[EUROS] | changed})
-    first = written(MONEY | {"count": {EUROS: MONEY["count"][EUROS]}}, families=OWN)
-
-    async def run() -> list[dict[str, float]]:
-        pages = []
-        async with exporter(settings(tmp_path, first), clock, api) as app:
-            for text in (first, second):
-                load = partial(settings, tmp_path, text)
-                assert await app.reload(lambda: (load(), "x")) == ()  # noqa: B023 - now
-                await clock.sleep(400)
-                amount["eur"] += 2
-                await clock.sleep(600)
-                page(app)  # a scrape that sees the 0
-                await clock.sleep(300)
-                shown = page(app).items()
-                pages.append({name: value for name, value in shown if name.startswith(EUROS)})
-        return pages
-
-    assert run_virtual(run(), clock) == [{EUROS + '{model="m"}': 2}, {EUROS + labels: 2}]
-
-
-def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
-    clock = VirtualClock(NOON_MS + 10_000)
-    api = httpx.MockTransport(
-        lambda _: httpx.Response(200, json={"data": [row(-2, usd="20", eur="0.5")]})
-    )
-
-    async def run() -> dict[str, float]:
-        async with exporter(settings(tmp_path, written(MONEY, families=OWN)), clock, api) as app:
-            await clock.sleep(60)
-            return page(app)
-
-    shown = run_virtual(run(), clock)
-
-    assert shown['chatbot_period_custom_acme_cost_eur{model="m",period="hour"}'] == 0.5
-    assert shown['chatbot_period_llm_cost_usd{model="m",period="hour"}'] == 0.2
 
 
 AUTH: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
@@ -216,6 +130,80 @@ AUTH: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
         {},
     ),
 ]
+
+
+FROM_EUR = MONEY | {"count": {EUROS: {"value": "row.eur"}}}
+
+
+def test_money_is_exact_from_the_answer_to_the_page_and_in_its_explanation(tmp_path: Path) -> None:
+    def shown(app: App) -> str:
+        (explained,) = app.explain(EUROS, 1).series
+        assert getattr(explained.sum, "counter", None) == explained.exported == 0.2
+        assert [(each.provider, each.baseline) for each in explained.buckets] == [(0.3, 0.1)]
+        return scraped(app)
+
+    text, more = written(MONEY, families=OWN), written(MONEY, families=OWN | OTHER)
+    last = {0: {"usd": "31.500001", "eur": 0.3}}
+    found = lived(tmp_path, (text, {0: {"usd": "1.5", "eur": 0.1}}), (text, last), (more, last),
+        then=shown)  # fmt: skip
+
+    assert values(found)[f'{COST}{{model="m"}}'] == 0.3  # 30.000001 cents
+    assert values(found)[f'{EUROS}{{model="m"}}'] == 0.2
+    assert findings(found) == set()
+    assert "= counter" in explanation(tmp_path, EUROS)
+
+
+def test_the_sums_of_money_in_an_explanation_are_exact(tmp_path: Path) -> None:
+    text = written(FROM_EUR, families=OWN)
+    before, after = (
+        {hour: {"eur": eur} for hour, eur in zip((-2, -1, 0), euros, strict=True)}
+        for euros in ((0.1, 0.1, 0.1), (0.2, 0.3, 0.4))  # 0.1 + 0.2 + 0.3, and 0.4 - 0.1
+    )
+
+    lived(tmp_path, (text, before), (text, after))
+
+    shown = explanation(tmp_path, EUROS)
+    assert "= counter" in shown
+    assert "0000" not in shown.replace("2026-", "")
+    assert "  0.6" in shown
+
+
+def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
+    text = written(FROM_EUR, families=OWN)
+
+    found = lived(tmp_path, *((text, {0: {"eur": eur}}) for eur in (0.1, 0.4, 0.3)))
+
+    lines = [line.split() for line in found.splitlines() if "shop" in line.split()[0]]
+    named = {line[0].partition("{")[0]: line[1] for line in lines}
+    assert named["chatbot_exporter_overhang"] == "0.1"
+    assert named["chatbot_exporter_retracted_total"] == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "labels"),
+    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
+)
+def test_a_family_that_is_defined_anew_begins_anew(
+    tmp_path: Path, changed: dict[str, Any], labels: str
+) -> None:
+    rule = {"value": "row.eur", "labels": {labels[1 : labels.index("=")]: "m"}}
+    second = written(MONEY | {"count": {EUROS: rule}}, families={EUROS: OWN[EUROS] | changed})
+    first = written(MONEY | {"count": {EUROS: MONEY["count"][EUROS]}}, families=OWN)
+    texts = (first, first, second, second)
+
+    found = lived(tmp_path, *((text, {0: {"eur": 1 + 2 * n}}) for n, text in enumerate(texts)))
+
+    shown = {name: value for name, value in values(found).items() if name.startswith(EUROS)}
+    assert shown == {EUROS + labels: 2}
+
+
+def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
+    text = written(MONEY, families=OWN)
+
+    shown = values(lived(tmp_path, (text, {-2: {"usd": "20", "eur": "0.5"}})))
+
+    assert shown['chatbot_period_custom_acme_cost_eur{model="m",period="hour"}'] == 0.5
+    assert shown['chatbot_period_llm_cost_usd{model="m",period="hour"}'] == 0.2
 
 
 @pytest.mark.parametrize(("auth", "headers", "params"), AUTH)
@@ -313,9 +301,6 @@ def test_the_next_page_is_never_asked_elsewhere(link: str) -> None:
         readings(loaded({"pages": {"kind": "next_url", "from": "next"}}), api)
 
     assert len(api.requests) == 1
-
-
-def test_a_page_parameter_that_is_ignored_is_an_incomplete_read() -> None:
     with pytest.raises(ProviderError, match="is p its parameter"):
         readings(loaded({"pages": {"kind": "page", "send": "p"}}), Api({"data": PAGED}))
 
@@ -375,13 +360,18 @@ def test_rows_of_a_range_cover_its_day_exactly() -> None:
     ]
     window = Window(start, start + DAY_MS)
 
-    (found,) = readings(loaded(query), Api({"data": whole}), window)
+    (found,) = readings(loaded(query), Api({"data": whole}), window, window.end_ms)
 
     assert [row_[1:] for row_ in found.counts] == [(start, 3)]
     assert found.drift == {}
-    for wrong in (whole[:1], [*whole, whole[0]]):
+    for wrong in (whole[:1], whole[1:], [*whole, whole[0]]):
         with pytest.raises(SchemaError, match="do not cover the window"):
-            readings(loaded(query), Api({"data": wrong}), window)
+            readings(loaded(query), Api({"data": wrong}), window, window.end_ms)
+    for wrong in (whole[:1], [*whole, whole[0]]):  # nor a day that is not over
+        with pytest.raises(SchemaError, match="do not cover the window"):
+            readings(loaded(query), Api({"data": wrong}), window, half)
+    (open_,) = readings(loaded(query), Api({"data": whole[1:]}), window, half)
+    assert [row_[1:] for row_ in open_.counts] == [(start, 1)]
     (none,) = readings(loaded(query), Api({"data": []}), window)
     assert (none.counts, none.drift) == ([], {"missing": 1})
     assert none.notes == ["no row covers the window, which counts as one without traffic"]
@@ -431,61 +421,92 @@ def test_a_budget_spaces_the_calls_and_is_refused_where_it_cannot_be_kept() -> N
         assert f"rate.budget needs one call per poll, and {name} makes several" in wrong
 
 
+WINDOW = {"from": "window.start|iso", "to": "window.end|iso"}
+TEAM: Any = {"variables": {"team": {}}}
+TEAMS = written({"request": {"path": "/{variables.team}/x", "params": WINDOW}}, **TEAM)
+OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
+
+
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("text", "changes", "problem"),
     [
-        ({"secrets": {}}, "the manifest needs the secret key"),
+        (written(), {"secrets": {}}, "the manifest needs the secret key"),
+        (written(), {"secrets": {"key": "k", "kei": "k"}}, "has no secret kei; it has key"),
+        (written(), {"variables": {"team": "a"}}, "the manifest has no variable team"),
+        (written(), {"queries": ["stat"]}, 'has no query stat; did you mean "stats"?'),
+        (written(), {"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
+        (written(), {"manifest": ""}, "expected a name or a path"),
         (
-            {"secrets": {"key": "k", "kei": "k"}},
-            "the manifest has no secret kei; it has key",
+            written(),
+            {"manifest": "./none.yaml"},
+            "none.yaml:1:1: the file cannot be read: no such file",
         ),
-        ({"variables": {"team": "a"}}, "the manifest has no variable team"),
-        ({"queries": ["stat"]}, 'the manifest has no query stat; did you mean "stats"?'),
-        ({"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
-        ({"manifest": "./none.yaml"}, "none.yaml:1:1: the file cannot be read: no such file"),
+        *(
+            (TEAMS, {"variables": {"team": variable}}, "a segment of the path empty")
+            for variable in (".", "..", "")
+        ),
+        (OF_TEAM, {"variables": {"team": "é"}}, "a header cannot carry"),
+        (OF_TEAM, {"variables": {"team": "a\tb"}}, "a variable holds a control character"),
     ],
 )
 def test_a_target_that_does_not_fit_its_manifest_is_an_error_with_its_position(
-    tmp_path: Path, changes: dict[str, Any], problem: str
+    tmp_path: Path, text: bytes, changes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        settings(tmp_path, written(), **changes)
+        settings(tmp_path, text, **changes)
 
     assert problem in str(caught.value)
     assert "exporter.yaml:" in str(caught.value)
 
 
-@pytest.mark.parametrize("variable", [".", "..", ""])
-def test_a_variable_cannot_leave_its_segment_of_the_path(tmp_path: Path, variable: str) -> None:
-    params = {"from": "window.start|iso", "to": "window.end|iso"}
-    manifest = written(
-        {"request": {"path": "/{variables.team}/x", "params": params}}, variables={"team": {}}
-    )
-
-    with pytest.raises(SettingsError, match="a segment of the path empty"):
-        settings(tmp_path, manifest, variables={"team": variable})
-
-
-@pytest.mark.parametrize("name", ["Host", "Cookie", "Transfer-Encoding", "A b", "X:y", "A\r\nB"])
-def test_a_header_of_the_connection_cannot_be_set(name: str) -> None:
-    request = QUERY["request"] | {"headers": {name: "x"}}
-    auth = {"kind": "header", "header": name, "token": "secrets.key"}
-
-    assert "request.headers" in problems({"request": request})
-    assert "headers" in problems(headers={name: "x"})
-    assert "auth.header" in problems(auth=auth)
+HEADERS = ("Host", "Cookie", "Transfer-Encoding", "A b", "X:y", "A\r\nB")
+KEY = "secrets.key"
+TOTAL = "chatbot_custom_x_total"
+FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
+    ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
+    (TOTAL, {"type": "gauge"}, "not the name of a gauge"),
+    ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
+    ("chatbot_custom_x_count", {"type": "gauge"}, "this ending has a meaning of its own"),
+    (TOTAL, {"type": "counter", "unit": "usd"}, "does not end with the unit"),
+    (TOTAL, {"type": "counter", "labels": ["project"]}, "there already"),
+    (TOTAL, {"type": "counter", "labels": ["le"]}, "not the name of a label"),
+    (TOTAL, {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
+    (TOTAL, {"type": "counter", "resolution": []}, "expected a power of ten"),
+    ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
+)
 
 
-def test_a_value_that_no_header_can_carry_is_an_error_at_load(tmp_path: Path) -> None:
-    text = written(headers={"X-Team": "variables.team"}, variables={"team": {}})
-
-    with pytest.raises(SettingsError, match="a header cannot carry"):
-        settings(tmp_path, text, variables={"team": "é"})
-
-
-def test_a_label_that_no_family_has_is_an_error() -> None:
-    for key, value in (("labels", "row.x"), ("label_rules", {"allow": ["a"]})):
-        assert "no family here has the label" in problems({key: {"projekt": value}})
+@pytest.mark.parametrize(
+    ("query", "top", "problem"),
+    [
+        ({"labels": {"projekt": "row.x"}}, {}, "no family here has the label"),
+        ({"label_rules": {"projekt": {"allow": ["a"]}}}, {}, "no family here has the label"),
+        ({}, {"name": "voiceflow"}, "name: a built-in provider has this name"),
+        ({}, {"auth": {"kind": "bearer", "token": "abc"}}, "auth.token: literal secret"),
+        ({}, {"auth": {"kind": "basic"}}, "auth.username: missing; basic needs username"),
+        ({}, {"auth": {"kind": "none", "token": KEY}}, "auth.token: not used by none"),
+        (
+            {},
+            {"auth": {"kind": "oauth2_client_credentials", "token_url": "http://x"}},
+            "auth.token_url: ",
+        ),
+        *(({}, {"headers": {name: "x"}}, "headers") for name in HEADERS),
+        *(
+            ({"request": QUERY["request"] | {"headers": {name: "x"}}}, {}, "request.headers")
+            for name in HEADERS
+        ),
+        *(
+            ({}, {"auth": {"kind": "header", "header": name, "token": KEY}}, "auth.header")
+            for name in HEADERS
+        ),
+        *(({}, {"families": {name: {"help": "H.", **of}}}, words) for name, of, words in FAMILIES),
+    ],
+)
+def test_an_account_or_a_family_that_cannot_be_is_refused(
+    query: dict[str, Any], top: dict[str, Any], problem: str
+) -> None:
+    assert problem in problems(query, **top)
 
 
 def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> None:
@@ -501,34 +522,6 @@ def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> N
     assert [family.name for family in first.own_families()] == [EUROS]
 
 
-@pytest.mark.parametrize(
-    ("name", "family", "problem"),
-    [
-        ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
-        ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
-        ("chatbot_custom_x_total", {"type": "gauge"}, "not the name of a gauge"),
-        ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
-        (
-            "chatbot_custom_x_total",
-            {"type": "counter", "unit": "usd"},
-            "does not end with the unit",
-        ),
-        ("chatbot_custom_x_total", {"type": "counter", "labels": ["project"]}, "there already"),
-        (
-            "chatbot_custom_x_total",
-            {"type": "counter", "labels": ["le"]},
-            "not the name of a label",
-        ),
-        ("chatbot_custom_x_total", {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
-        ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
-    ],
-)
-def test_an_own_family_keeps_to_prometheus_rules(
-    name: str, family: dict[str, Any], problem: str
-) -> None:
-    assert problem in problems(families={name: {"help": "H.", **family}})
-
-
 def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> None:
     settings(tmp_path, written({"missing": "zero"}))
 
@@ -536,10 +529,6 @@ def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> N
 
     assert "acme.yaml:10:5: queries.stats: warning: nothing shows that" in checked.stderr
     assert checked.exit_code == 0
-
-
-def test_the_name_of_a_built_in_provider_is_refused() -> None:
-    assert "name: a built-in provider has this name" in problems(name="voiceflow")
 
 
 def test_limits_may_name_an_own_family_and_plan_shows_the_target(tmp_path: Path) -> None:

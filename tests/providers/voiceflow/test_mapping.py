@@ -18,7 +18,7 @@ from exporter.providers.voiceflow.mapping import (
     collect_usage,
     parse_period,
 )
-from tests.providers.collected import collected
+from tests.providers.vendor import collected
 
 PROJECT = "64b1f0aa11bb22cc33dd44ee"
 MAIN = "64b1f0aa11bb22cc33dd44ef"
@@ -63,23 +63,66 @@ def test_interactions_are_counted_by_hour_environment_and_type() -> None:
     assert (reading.window, reading.drift) == (WINDOW, {})
 
 
-def test_aliases_name_project_and_environment() -> None:
-    label_rules = {
-        "project": LabelRule({PROJECT: "shop"}),
-        "bot_environment": LabelRule({MAIN: "main"}),
-    }
-
-    reading = read(SAMPLE[:1], label_rules=label_rules)
-
-    assert reading.counts[0][0][1] == ("shop", "main", "dialog-management")
+ALIASES = {"project": LabelRule({PROJECT: "shop"}), "bot_environment": LabelRule({MAIN: "main"})}
+FIXED = {"bot_environment": LabelRule({"main": "live"})}
 
 
-def test_an_environment_that_the_settings_fix_names_every_row() -> None:
-    label_rules = {"bot_environment": LabelRule({"main": "live"})}
+@pytest.mark.parametrize(
+    ("environment", "label_rules", "names"),
+    [(None, ALIASES, ("shop", "main")), ("main", FIXED, (PROJECT, "live"))],
+)
+def test_settings_name_project_and_environment(
+    environment: str | None, label_rules: dict[str, LabelRule], names: tuple[str, str]
+) -> None:
+    scope = ProjectScope(PROJECT, environment)
 
-    reading = read(SAMPLE[:1], scope=ProjectScope(PROJECT, "main"), label_rules=label_rules)
+    reading = read(SAMPLE[:1], scope=scope, label_rules=label_rules)
 
-    assert reading.counts[0][0][1] == (PROJECT, "live", "dialog-management")
+    assert reading.counts[0][0][1] == (*names, "dialog-management")
+
+
+@pytest.mark.parametrize(
+    ("rows", "values", "drift"),
+    [
+        ([row(count=1), row(count=2)], [3], {}),
+        ([row(period="2026-02-03T10:00:00Z"), row(period="2026-02-03T06:00:00Z")], [], {}),
+        ([row(), row(period="2026-02-03T09:30:00Z", count=2)], [43], {"unexpected_type": 1}),
+        ([row(projectID=...)], [41], {"missing": 1}),
+        ([row(environmentID=...)], [41], {"missing": 1}),
+        ([row(type=...)], [41], {"missing": 1}),
+        ([row(somethingNew={"a": [1]})], [41], {}),
+    ],
+)
+def test_rows_of_one_hour_and_one_label_set_are_parts(
+    rows: list[dict[str, Any]], values: list[int], drift: dict[str, int]
+) -> None:
+    reading = read(rows)
+
+    assert [value for _, _, value in reading.counts] == values
+    assert {at_ms for _, at_ms, _ in reading.counts} <= {NINE}
+    assert reading.drift == drift
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "kind"),
+    [
+        ({"count": -1}, "count", "negative"),
+        ({"count": ...}, "count", "missing"),
+        ({"period": ...}, "period", "missing"),
+        ({"projectID": "of-somebody-else"}, "projectID", "unknown_enum"),
+        ({"successCount": 42}, "successCount", "negative"),
+        ({"successCount": ...}, "successCount", "missing"),
+    ],
+)
+def test_an_impossible_row_is_a_fault_that_names_its_field(
+    changes: dict[str, Any], field: str, kind: str
+) -> None:
+    good = row(functionID="fn-1", successCount=3)
+    with pytest.raises(SchemaError, match=rf"^items\[1\]\.{field}: ") as caught:
+        read([good, {k: v for k, v in (good | changes).items() if v is not ...}], "function_usage")
+
+    assert caught.value.kind == kind
+    assert "somebody" not in str(caught.value)
 
 
 def test_unique_users_belong_to_their_hour_and_are_no_counts() -> None:
@@ -155,23 +198,6 @@ def test_the_newest_name_of_a_function_is_told_even_while_it_rests() -> None:
     assert reading.memo == {"names": [[MAIN, "fn-2", "resting"], [MAIN, "fn-1", "new"]]}
 
 
-def test_rows_of_one_hour_and_one_label_set_are_parts() -> None:
-    assert [value for _, _, value in read([row(count=1), row(count=2)]).counts] == [3]
-
-
-def test_rows_outside_the_window_are_left_out() -> None:
-    rows = [row(period="2026-02-03T10:00:00Z"), row(period="2026-02-03T06:00:00Z")]
-
-    assert not read(rows).counts
-
-
-def test_a_period_inside_an_hour_counts_once_into_that_hour_and_is_drift() -> None:
-    reading = read([row(), row(period="2026-02-03T09:30:00.000Z", count=2)])
-
-    assert [(at_ms, value) for _, at_ms, value in reading.counts] == [(NINE, 43)]
-    assert reading.drift == {"unexpected_type": 1}
-
-
 def test_a_distinct_count_of_half_an_hour_is_not_added_to_the_hours() -> None:
     reading = read([row(), row(period="2026-02-03T09:30:00.000Z", count=2)], "unique_users")
 
@@ -201,49 +227,6 @@ def test_any_other_period_is_a_fault(text: str) -> None:
         parse_period(text)
 
 
-@pytest.mark.parametrize(
-    ("changes", "field", "kind"),
-    [
-        ({"count": -1}, "count", "negative"),
-        ({"count": 1.5}, "count", "non_integer"),
-        ({"count": 2**53 + 1}, "count", "unexpected_type"),
-        ({"count": ...}, "count", "missing"),
-        ({"period": ...}, "period", "missing"),
-        ({"projectID": "of-somebody-else"}, "projectID", "unknown_enum"),
-    ],
-)
-def test_an_impossible_row_is_a_fault_that_names_its_field(
-    changes: dict[str, Any], field: str, kind: str
-) -> None:
-    with pytest.raises(SchemaError, match=rf"^items\[1\]\.{field}: ") as caught:
-        read([row(), row(**changes)])
-
-    assert caught.value.kind == kind
-    assert "somebody" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("successes", "kind"), [(42, "negative"), (-1, "negative"), (..., "missing")]
-)
-def test_impossible_successes_are_a_fault(successes: Any, kind: str) -> None:
-    with pytest.raises(SchemaError, match="successCount") as caught:
-        read([row(functionID="fn-1", successCount=successes)], "function_usage")
-
-    assert caught.value.kind == kind
-
-
-@pytest.mark.parametrize("field", ["projectID", "environmentID", "type"])
-def test_a_missing_label_is_drift_and_empty(field: str) -> None:
-    reading = read([row(**{field: ...})])
-
-    assert reading.drift == {"missing": 1}
-    assert [value for _, _, value in reading.counts] == [41]
-
-
-def test_unknown_fields_are_of_no_interest() -> None:
-    assert read([row(somethingNew={"a": [1]})]).drift == {}
-
-
 def intents(*entries: TopIntent) -> Reading:
     collect = partial(collect_intents, scope=ProjectScope(PROJECT))
     return collected(collect, entries, DAY, lists_of={"chatbot_top_intent_matches"})
@@ -257,11 +240,5 @@ def test_top_intents_are_a_list_of_the_window() -> None:
         GaugeRow((name, (PROJECT, "", "order_status", "trailing_1d")), DAY, 77),
         GaugeRow((name, (PROJECT, "", "greeting", "trailing_1d")), DAY, 31),
     ]
-    assert reading.lists_of == {name}
-
-
-def test_an_empty_top_list_empties_what_was_shown() -> None:
-    reading = intents()
-
-    assert list(reading.lists) == []
-    assert reading.lists_of == {"chatbot_top_intent_matches"}
+    assert reading.lists_of == {name} == intents().lists_of
+    assert list(intents().lists) == []

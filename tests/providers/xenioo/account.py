@@ -2,37 +2,23 @@
 
 import asyncio
 import itertools
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from exporter.exposition import catalogue
-from exporter.http_client.transport import Transport
 from exporter.ledger.store import Ledger
-from exporter.model.query import PollRequest, QueryKey, QuerySpec
+from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
-from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
-from exporter.providers.base.plugin import Query
-from exporter.providers.xenioo.provider import PROVIDER
+from exporter.polling.poll import PollResult
 from exporter.simulator.server import LoggedRequest
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.xenioo import build
-from exporter.telemetry.counters import Telemetry
-from tests.providers.vendor import build_target, client_of, read
-from tests.support.driver import LedgerDriver
-from tests.support.virtual import START_MS, VirtualClock, inline, run_virtual
+from tests.providers.vendor import Polled, read
+from tests.support.virtual import START_MS, run_virtual
 
-URL = "http://127.0.0.1"
 STATISTICS = "/analytics/statistics"
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 2 * DAY_MS, floor_to(START_MS, HOUR_MS) + HOUR_MS)
-FAMILIES = {entry.family.name: entry.family for entry in catalogue.entries({"xenioo": PROVIDER})}
-
-
-async def published(_key: QueryKey) -> None:
-    """Take no notice of what a poll shows."""
 
 
 def is_statistics(call: Any) -> bool:
@@ -40,49 +26,25 @@ def is_statistics(call: Any) -> bool:
     return str(call.path).startswith(STATISTICS)
 
 
-class Account:
-    """One account on the simulator, some targets on it, and the ledger of the exporter.
-
-    That is in ``folder``, or at the URL ``postgresql``.
-    ``ended`` are the outcomes of all polls, whoever made them.
-    """
+class Account(Polled):
+    """One account, and some targets on it; ``ended`` are the outcomes of all polls."""
 
     def __init__(
         self,
         folder: Path,
         names: Sequence[str] = ("agency",),
-        seed: int | None = None,
         *,
         postgresql: str | None = None,
         **keys: Any,
     ) -> None:
-        self.clock = VirtualClock()
-        self.traffic = Traffic(seed, per_hour=6)
-        self.service = build(self.clock, self.traffic)
         self.ended: list[PollResult] = []
-        self.telemetry = Telemetry()
-        self._rng = random.Random(5)  # noqa: S311 - the same each time
-        self.configure(names, **keys)
-        self.driver = LedgerDriver(
-            folder, *self.specs, clock=self.clock, families=FAMILIES, postgresql=postgresql
-        )
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.driver.ledger
+        entries = [{"name": name, **keys} for name in names]
+        traffic = Traffic(per_hour=6)
+        super().__init__(folder, "xenioo", traffic, *entries, postgresql=postgresql)
 
     def configure(self, names: Sequence[str], **keys: Any) -> None:
-        """Read other settings; an open ledger learns of them when it is opened again."""
-        plain = self.service.target(URL)
-        self.targets = [build_target(**{"name": name, **plain, **keys}) for name in names]
-
-    @property
-    def queries(self) -> dict[QueryKey, Query]:
-        return {query.spec.key: query for target in self.targets for query in target.queries}
-
-    @property
-    def specs(self) -> list[QuerySpec]:
-        return [query.spec for query in self.queries.values()]
+        """Read other settings of targets with these names."""
+        self.set_targets(*({"name": name, **keys} for name in names))
 
     @property
     def statistics(self) -> list[LoggedRequest]:
@@ -93,10 +55,6 @@ class Account:
     def modes(self) -> list[str]:
         """Return group mode and DAYS of the statistics calls so far, as in ``hour/3``."""
         return ["/".join(seen.path.split("/")[-2:]) for seen in self.statistics]
-
-    def restart(self) -> None:
-        """Stop cleanly and start again; tokens are forgotten by then."""
-        self.driver.reopen(*self.specs)
 
     def run(self, minutes: float, *more: Ledger) -> None:
         """Let this exporter, and those on the ledgers ``more``, poll for some time."""
@@ -119,20 +77,13 @@ class Account:
 
     async def drive(self, ledger: Ledger, until_ms: int) -> None:
         """Claim and poll on ``ledger`` until the clock says ``until_ms``."""
-        transport = Transport(httpx.ASGITransport(self.service))
-        context = PollContext(ledger, self.clock, self._rng, self.telemetry, inline, published)
-        scheduled = {
-            query.spec.key: ScheduledQuery(query, client_of(target, transport, self.clock))
-            for target in self.targets
-            for query in target.queries
-        }
         while self.clock.now_ms() < until_ms:
             claim = ledger.claim()
             if claim is None:
                 wait_ms = min(ledger.next_due_ms() or until_ms, until_ms) - self.clock.now_ms()
                 await self.clock.sleep(max(wait_ms, 1_000) / 1000)
                 continue
-            self.ended.append(await poll(context, scheduled[claim.target, claim.query], claim))
+            self.ended.append(await self.poll_claimed(claim, ledger))
 
     def counter(self, family: str) -> float:
         """Return what a counter shows, over all its series, new ones confirmed."""

@@ -1,5 +1,6 @@
 """Xenioo's rows become samples, whatever the vendor left undocumented."""
 
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -7,10 +8,16 @@ import pytest
 from exporter.errors import SchemaError
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
-from exporter.providers.xenioo.group_labels import GroupLabels, GroupMode
-from exporter.providers.xenioo.mapping import RowFormat, day_to_reading, hours_to_reading
+from exporter.providers.xenioo.mapping import (
+    STATISTICS,
+    GroupMode,
+    RowFormat,
+    closed_day,
+    day_to_reading,
+    day_window,
+    hours_to_reading,
+)
 from exporter.providers.xenioo.provider import PROVIDER
-from exporter.providers.xenioo.statistics import STATISTICS
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
@@ -32,7 +39,7 @@ def row(event: str, value: Any, group: Any = "2026-02-03 09", **changes: Any) ->
 
 
 def row_format(mode: GroupMode = "hour", **changes: Any) -> RowFormat:
-    return RowFormat(GroupLabels(mode, "UTC"), **changes)
+    return RowFormat(mode, "UTC", **changes)
 
 
 def read(*rows: dict[str, Any], certain_ms: int = 0, **changes: Any) -> Reading:
@@ -67,110 +74,120 @@ def test_incoming_messages_are_counted_by_bot_channel_and_hour() -> None:
         ("API Request", "chatbot_outbound_api_requests_total"),
         ("API Request Error", "chatbot_outbound_api_request_errors_total"),
         ("Operator Message", "chatbot_operator_messages_sent_total"),
+        *((name, RECEIVED) for name in ("incoming message", "INCOMINGMESSAGE", "13", 13)),
     ],
 )
-def test_each_additive_type_feeds_its_counter(event: str, family: str) -> None:
+def test_each_additive_type_feeds_its_counter_by_name_or_code(event: Any, family: str) -> None:
     reading = read(row(event, 3))
 
     assert [(series[0], value) for series, _, value in reading.counts] == [(family, 3)]
 
 
-@pytest.mark.parametrize("event", ["incoming message", "INCOMINGMESSAGE", "13", 13])
-def test_an_event_is_known_by_name_or_code(event: Any) -> None:
-    assert read(row(event, 3)).counts[0][0][0] == RECEIVED
+def incoming(value: Any, *group: str, **changes: Any) -> dict[str, Any]:
+    return row("Incoming Message", value, *group, **changes)
 
 
-def test_an_unknown_event_is_drift_and_left_out() -> None:
-    reading = read(row("Tag Hit", 3), row("Incoming Message", 1))
-
-    assert [value for _, _, value in reading.counts] == [1]
-    assert reading.drift == {"unknown_enum": 1}
-
-
-def test_an_answer_of_unknown_events_alone_is_refused() -> None:
-    with pytest.raises(SchemaError, match="no row has one that is known") as refused:
-        read(row("Nachrichten", 3), row("Neue Nutzer", 1))
-
-    assert refused.value.kind == "unknown_enum"
-
-
-def test_known_members_are_found_whatever_their_case() -> None:
-    lower = {key.lower(): cell for key, cell in row("Incoming Message", 3).items()}
-
-    assert [value for _, _, value in read(lower).counts] == [3]
-
-
-def test_the_number_is_the_only_one_whatever_its_name() -> None:
-    reading = read(row("Incoming Message", ..., Total=3, Trend="up", Live=True))
-
-    assert [value for _, _, value in reading.counts] == [3]
-
-
-def test_a_text_is_the_number_of_a_row_that_has_no_other() -> None:
-    reading = read(
-        row("Incoming Message", "3"), row("Incoming Message", 4, "2026-02-03 08", BotId="7")
-    )
-
-    assert [value for _, _, value in reading.counts] == [3, 4]
+NO_NUMBER = row("Time To Pick Up", None)
+COUNTED: dict[str, tuple[list[dict[str, Any]], str | None, list[int], dict[str, int]]] = {
+    "an unknown event is drift": ([row("Tag Hit", 3), incoming(1)], None, [1], {"unknown_enum": 1}),
+    "members are found in any case": (
+        [{key.lower(): cell for key, cell in incoming(3).items()}],
+        None,
+        [3],
+        {},
+    ),
+    "the only number": ([incoming(..., Total=3, Trend="up", Live=True)], None, [3], {}),
+    "a text without other numbers": (
+        [incoming("3"), incoming(4, "2026-02-03 08", BotId="7")],
+        None,
+        [3, 4],
+        {},
+    ),
+    "the settings choose": ([incoming(3, Previous=2)], "value", [3], {}),
+    "no bot or channel": ([incoming(3, BotName=None, ChannelName=...)], None, [3], {"missing": 2}),
+    "bots with one name": ([incoming(3), incoming(4)], None, [7], {}),
+    "an average of nothing": ([incoming(3), NO_NUMBER], None, [3], {"missing": 1}),
+    "an average of nothing, named": ([incoming(3), NO_NUMBER], "Value", [3], {"missing": 1}),
+    "hours outside the question": ([incoming(1, "2026-02-03 05"), incoming(2)], None, [2], {}),
+    "nothing in the future": ([incoming(0, "2026-02-03 10"), incoming(1)], None, [1], {}),
+}
 
 
-def test_between_two_numbers_nothing_is_guessed() -> None:
-    with pytest.raises(SchemaError, match=r"\[0\]: 2 numbers \(Previous, Value\); set value_field"):
-        read(row("Incoming Message", 3, Previous=2))
+@pytest.mark.parametrize("case", COUNTED)
+def test_a_row_counts_as_far_as_it_is_certain(case: str) -> None:
+    rows, value_field, values, drift = COUNTED[case]
+
+    reading = read(*rows, value_field=value_field)
+
+    assert [value for _, _, value in reading.counts] == values
+    assert (reading.buckets, reading.drift) == ([], drift)
+    bare = ("", "", "")
+    assert (reading.counts[0][0] == (RECEIVED, bare)) == (case == "no bot or channel")
 
 
-def test_the_settings_choose_between_two_numbers() -> None:
-    reading = read(row("Incoming Message", 3, Previous=2), value_field="value")
+@pytest.mark.parametrize(
+    ("rows", "value_field", "kind", "words"),
+    [
+        ([incoming(...)], None, "missing", ""),
+        ([incoming("many")], None, "missing", ""),
+        ([incoming(None)], None, "missing", ""),
+        ([row("Time To Pick Up", "n/a")], None, "missing", ""),
+        ([incoming("many")], "Value", "unexpected_type", ""),
+        ([incoming(4)], "Total", "missing", ""),
+        ([incoming(1, GroupLabel=...)], None, "missing", ""),
+        ([incoming(1, EventLabel=...)], None, "missing", ""),
+        ([row("Nachrichten", 3), row("Neue Nutzer", 1)], None, "unknown_enum", "one that is known"),
+        ([incoming(3, Previous=2)], None, "", r"\[0\]: 2 numbers \(Previous, Value\); set value_"),
+        ([incoming(3, **{"call me on 555 0100": 1})], None, "", ""),
+        ([incoming(3), row("Fallback Reply", ..., Total=3)], None, "", "another name"),
+        ([incoming(1, "2026-02-03 10")], None, "", "in the future; check timezone"),
+    ],
+)
+def test_an_answer_that_is_not_certain_is_refused_and_not_repeated(
+    rows: list[dict[str, Any]], value_field: str | None, kind: str, words: str
+) -> None:
+    with pytest.raises(SchemaError, match=words or ":") as refused:
+        read(*rows, value_field=value_field)
 
-    assert [value for _, _, value in reading.counts] == [3]
-
-
-def test_a_members_name_that_may_be_text_is_not_repeated() -> None:
-    with pytest.raises(SchemaError) as refused:
-        read(row("Incoming Message", 3, **{"call me on 555 0100": 1}))
-
+    assert refused.value.kind == (kind or "unexpected_type")
     assert "555" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("bad", "value_field", "kind"),
+    ("event", "units", "family", "value"),
     [
-        (row("Incoming Message", ...), None, "missing"),
-        (row("Incoming Message", "many"), None, "missing"),
-        (row("Incoming Message", None), None, "missing"),
-        (row("Time To Pick Up", "n/a"), None, "missing"),
-        (row("Incoming Message", "many"), "Value", "unexpected_type"),
-        (row("Incoming Message", 4), "Total", "missing"),
-        (row("Incoming Message", 1, GroupLabel=...), None, "missing"),
-        (row("Incoming Message", 1, EventLabel=...), None, "missing"),
+        ("Conversation Length", {}, "xenioo_conversation_length", 1.5),
+        ("Takeover Rate", {}, "xenioo_takeover_rate", 1.5),
+        (
+            "Conversation Length",
+            {"conversation_length": "minutes"},
+            "conversation_duration_average_seconds",
+            90,
+        ),
+        ("Time To Pick Up", {"time_to_pick_up": "seconds"}, "time_to_pick_up_average_seconds", 1.5),
+        (
+            "Support Conversation Length",
+            {"support_conversation_length": "hours"},
+            "support_conversation_duration_average_seconds",
+            5400,
+        ),
+        (
+            "Time To First Message",
+            {"time_to_first_message": "milliseconds"},
+            "time_to_first_message_average_seconds",
+            0.0015,
+        ),
+        ("Takeover Rate", {"takeover_rate": "percent"}, "takeover_ratio", 0.015),
+        ("Takeover Rate", {"takeover_rate": "ratio"}, "takeover_ratio", 1.5),
     ],
 )
-def test_a_row_that_is_not_certain_refuses_the_answer(
-    bad: dict[str, Any], value_field: str | None, kind: str
+def test_an_average_is_raw_until_its_unit_is_known(
+    event: str, units: dict[str, str], family: str, value: float
 ) -> None:
-    with pytest.raises(SchemaError) as refused:
-        read(bad, value_field=value_field)
+    reading = read(row(event, 1.5), units=units)
 
-    assert refused.value.kind == kind
-
-
-def test_the_number_keeps_its_name_in_all_rows() -> None:
-    with pytest.raises(SchemaError, match="another name"):
-        read(row("Incoming Message", 3), row("Fallback Reply", ..., Total=3))
-
-
-def test_a_row_without_bot_or_channel_counts_without_and_is_drift() -> None:
-    reading = read(row("Incoming Message", 3, BotName=None, ChannelName=...))
-
-    assert reading.counts[0][0] == (RECEIVED, ("", "", ""))
-    assert reading.drift == {"missing": 2}
-
-
-def test_counts_of_bots_with_one_name_are_summed() -> None:
-    reading = read(row("Incoming Message", 3), row("Incoming Message", 4))
-
-    assert [value for _, _, value in reading.counts] == [7]
-    assert reading.drift == {}
+    series = (f"chatbot_{family}", ("Shop bot", "", "Web", "hour"))
+    assert [(one.series, one.value) for one in reading.buckets] == [(series, value)]
 
 
 @pytest.mark.parametrize("event", ["Takeover Rate", "Active User"])
@@ -193,56 +210,6 @@ def test_users_of_an_hour_are_gauges() -> None:
     assert not reading.counts
 
 
-def test_averages_are_raw_until_a_unit_is_known() -> None:
-    reading = read(row("Conversation Length", 2.5), row("Takeover Rate", 40))
-
-    labels = ("Shop bot", "", "Web", "hour")
-    assert [(one.series, one.value) for one in reading.buckets] == [
-        (("chatbot_xenioo_conversation_length", labels), 2.5),
-        (("chatbot_xenioo_takeover_rate", labels), 40),
-    ]
-
-
-@pytest.mark.parametrize("value_field", [None, "Value"])
-def test_an_average_of_nothing_is_left_out_and_the_rest_counts(value_field: str | None) -> None:
-    reading = read(
-        row("Incoming Message", 3), row("Time To Pick Up", None), value_field=value_field
-    )
-
-    assert [value for _, _, value in reading.counts] == [3]
-    assert not reading.buckets
-    assert reading.drift == {"missing": 1}
-
-
-@pytest.mark.parametrize(
-    ("event", "statistic", "unit", "family", "value"),
-    [
-        ("Conversation Length", "conversation_length", "minutes", "conversation_duration", 90),
-        ("Time To Pick Up", "time_to_pick_up", "seconds", "time_to_pick_up", 1.5),
-        ("Support Conversation Length", "support_conversation_length", "hours",
-            "support_conversation_duration", 5400),
-        ("Time To First Message", "time_to_first_message", "milliseconds",
-            "time_to_first_message", 0.0015),
-    ],
-)  # fmt: skip
-def test_a_unit_replaces_the_raw_average(
-    event: str, statistic: str, unit: str, family: str, value: float
-) -> None:
-    reading = read(row(event, 1.5), units={statistic: unit})
-
-    found = [(one.series[0], one.value) for one in reading.buckets]
-    assert found == [(f"chatbot_{family}_average_seconds", value)]
-
-
-@pytest.mark.parametrize(("unit", "value"), [("percent", 0.073), ("ratio", 7.3)])
-def test_a_rate_with_a_unit_is_a_ratio(unit: str, value: float) -> None:
-    reading = read(row("Takeover Rate", 7.3), units={"takeover_rate": unit})
-
-    assert [(one.series[0], one.value) for one in reading.buckets] == [
-        ("chatbot_takeover_ratio", value)
-    ]
-
-
 def test_hours_before_what_surely_was_covered_are_left_out() -> None:
     reading = read(
         row("Incoming Message", 1, "2026-02-03 06"),
@@ -256,23 +223,6 @@ def test_hours_before_what_surely_was_covered_are_left_out() -> None:
 
 def test_without_rows_only_what_surely_was_covered_is_zero() -> None:
     assert read(certain_ms=NINE - 1).window == Window(NINE, WINDOW.end_ms)
-
-
-def test_hours_outside_the_question_are_left_out() -> None:
-    reading = read(row("Incoming Message", 1, "2026-02-03 05"), row("Incoming Message", 2))
-
-    assert [value for _, _, value in reading.counts] == [2]
-
-
-def test_something_that_happens_in_the_future_means_a_wrong_zone() -> None:
-    with pytest.raises(SchemaError, match="in the future; check timezone"):
-        read(row("Incoming Message", 1, "2026-02-03 10"))
-
-
-def test_nothing_happens_in_the_future() -> None:
-    reading = read(row("Incoming Message", 0, "2026-02-03 10"), row("Incoming Message", 1))
-
-    assert [value for _, _, value in reading.counts] == [1]
 
 
 def test_a_day_speaks_of_users_and_averages_and_of_no_counts() -> None:
@@ -315,3 +265,108 @@ def test_the_registry_knows_every_family_that_is_fed() -> None:
 
     assert {family.name for family in fed - {*PROVIDER.families}} == PROVIDER.feeds
     assert {*PROVIDER.families} <= fed
+
+
+HOUR = Window(NINE, NINE + HOUR_MS)
+
+
+def ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "2026-02-03 09",
+        " 2026-02-03 09 ",
+        "2026-02-03T09",
+        "2026-02-03T09:00:00",
+        "2026-02-03 09:00:00.000",
+        "2026-02-03T09:00:00Z",
+        "2026-02-03T10:00:00+01:00",
+        "2026020309",
+        "202602030900",
+        2026020309,
+        "1770109200",
+        1770109200,
+        1770109200000,
+    ],
+)
+def test_an_hour_is_read_in_every_usual_form(label: str | int) -> None:
+    assert RowFormat("hour", "UTC").window(label, "here") == HOUR
+
+
+@pytest.mark.parametrize("label", ["2026-02-03", "20260203", "2026-02-03T00:00:00", 1770076800])
+def test_a_day_is_read_in_every_usual_form(label: str | int) -> None:
+    assert RowFormat("day", "UTC").window(label, "here") == day_window(date(2026, 2, 3), "UTC")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("2026-02-03", "20260203", "2026-02", "2026", "02/03/2026 09:00", "9 AM", ""),
+        *("2026-02-03 09:30", "2026-02-03T09:07:00Z", "2026-02-03T14:00:00+05:30"),
+        *("9999-12-31T23:00:00-05:00", None, True, 3.5, ["2026"]),
+    ],
+)
+def test_an_hour_that_is_not_certain_is_an_error(label: object) -> None:
+    with pytest.raises(SchemaError, match="here: "):
+        RowFormat("hour", "UTC").window(label, "here")
+
+
+@pytest.mark.parametrize("label", ["2026-02-03 12", "9999-12-31"])
+def test_a_day_that_begins_at_noon_or_has_no_end_is_an_error(label: str) -> None:
+    with pytest.raises(SchemaError, match="whole day"):
+        RowFormat("day", "UTC").window(label, "here")
+
+
+def test_an_error_does_not_repeat_the_label() -> None:
+    with pytest.raises(SchemaError) as refused:
+        RowFormat("hour", "UTC").window("Ada Lovelace", "here")
+
+    assert "Ada" not in str(refused.value)
+
+
+def test_a_configured_form_is_tried_first() -> None:
+    groups = RowFormat("hour", "UTC", "%d/%m/%Y %H:%M")
+
+    assert groups.window("03/02/2026 09:00", "here") == HOUR
+    assert groups.window("2026-02-03 09", "here") == HOUR
+
+
+def test_hours_are_those_of_the_zone() -> None:
+    assert RowFormat("hour", "Europe/Berlin").window("2026-02-03 10", "here") == HOUR
+
+
+def test_hours_of_a_zone_with_half_hours_begin_there() -> None:
+    found = RowFormat("hour", "Asia/Kolkata").window("2026-02-03 15", "here")
+
+    assert found == Window(NINE + HOUR_MS // 2, NINE + HOUR_MS * 3 // 2)
+
+
+def test_in_autumn_one_label_stands_for_two_hours() -> None:
+    groups = RowFormat("hour", "Europe/Berlin")
+
+    assert groups.window("2026-10-25 01", "") == Window(ms("2026-10-24T23"), ms("2026-10-25T00"))
+    assert groups.window("2026-10-25 02", "") == Window(ms("2026-10-25T00"), ms("2026-10-25T02"))
+    assert groups.window("2026-10-25 03", "") == Window(ms("2026-10-25T02"), ms("2026-10-25T03"))
+
+
+def test_in_spring_hours_follow_each_other() -> None:
+    groups = RowFormat("hour", "Europe/Berlin")
+
+    before, after = groups.window("2026-03-29 01", ""), groups.window("2026-03-29 03", "")
+
+    assert before.end_ms == after.start_ms == ms("2026-03-29T01")
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 7, 1), 24)]
+)
+def test_a_local_day_has_as_many_hours_as_it_has(day: date, hours: int) -> None:
+    assert day_window(day, "Europe/Berlin").length_ms == hours * HOUR_MS
+
+
+def test_the_newest_closed_day_is_the_zones() -> None:
+    assert closed_day(ms("2026-02-03T22:59"), "Europe/Berlin") == date(2026, 2, 2)
+    assert closed_day(ms("2026-02-03T23:00"), "Europe/Berlin") == date(2026, 2, 3)

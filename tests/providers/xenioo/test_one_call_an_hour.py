@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import LoggedRequest
-from tests.providers.xenioo.account import FAMILIES, Account, closest_ms, is_statistics
+from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.examples import examples
 from tests.support.virtual import run_virtual
@@ -162,7 +162,7 @@ def account(tmp_path: Path, without_lock: None) -> Iterator[Account]:
 def test_two_replicas_share_the_call(
     account: Account, fault: tuple[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    other = LedgerDriver(tmp_path, *account.specs, clock=account.clock, families=FAMILIES)
+    other = LedgerDriver(tmp_path, *account.specs, clock=account.clock, families=account.families)
     if fault[0] != "none":
         account.service.faults.on(fault[0], skip=1, times=2, when=is_statistics, **fault[1])
 

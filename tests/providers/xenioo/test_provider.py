@@ -15,8 +15,7 @@ from exporter.errors import ProviderError, Refused, SchemaError, Throttled, Unau
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from exporter.providers.base.plugin import Target
-from exporter.providers.xenioo.options import XeniooOptions
-from exporter.providers.xenioo.provider import account_name, certain_ms, days_for
+from exporter.providers.xenioo.provider import XeniooOptions, account_name, certain_ms, days_for
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY
 from tests.providers.vendor import build_target, options_of, read
@@ -79,19 +78,10 @@ def test_the_two_calls_are_those_of_the_documentation() -> None:
     assert statistics.url.host == "publicapi.xenioo.com"
     assert statistics.headers["authorization"] == "Bearer t1"
     assert statistics.headers["content-type"] == "application/json"
-
-
-def test_the_star_and_the_commas_of_the_path_leave_as_they_are() -> None:
-    _, statistics = ask_all(token_and([]))
-
-    types = b"0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"
+    types = b"0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"  # they leave as they are, as the star
     assert statistics.url.raw_path == b"/analytics/statistics/account/*/" + types + b"/hour/3"
-
-
-def test_a_bots_key_cannot_change_the_path() -> None:
-    _, statistics = ask_all(token_and([]), bot="a/b ?*")
-
-    assert statistics.url.raw_path.startswith(b"/analytics/statistics/account/a%2Fb%20%3F*/0,")
+    _, odd = ask_all(token_and([]), bot="a/b ?*")
+    assert odd.url.raw_path.startswith(b"/analytics/statistics/account/a%2Fb%20%3F*/0,")
 
 
 @pytest.mark.parametrize(
@@ -172,23 +162,21 @@ def test_after_a_refusal_the_next_call_has_a_new_token() -> None:
     assert asked == ["POST", "GET", "POST", "GET"]
 
 
-def test_a_second_refused_token_waits_for_the_next_hour(account: Account) -> None:
-    account.service.faults.on("unauthorized", when=is_statistics)
+@pytest.mark.parametrize(
+    ("fault", "outcome", "statuses"),
+    [("unauthorized", "auth", [401, 401]), ("auth_counts", "throttled", [401, 429])],
+)
+def test_a_second_refused_token_waits_for_the_next_hour(
+    account: Account, fault: str, outcome: str, statuses: list[int]
+) -> None:
+    if fault == "auth_counts":
+        account.service.faults.on("revoked", times=1, when=is_statistics)
+    account.service.faults.on(fault, when=is_statistics)
 
-    assert account.poll() == "auth"
+    assert account.poll() == outcome
     account.run(59)
 
-    assert [seen.status for seen in account.statistics] == [401, 401]
-
-
-def test_a_refused_token_may_use_up_the_hour(account: Account) -> None:
-    account.service.faults.on("revoked", times=1, when=is_statistics)
-    account.service.faults.on("auth_counts")
-
-    assert account.poll() == "throttled"
-    account.run(59)
-
-    assert [seen.status for seen in account.statistics] == [401, 429]
+    assert [seen.status for seen in account.statistics] == statuses
 
 
 def test_targets_of_one_account_share_a_budget_that_does_not_tell_its_key() -> None:
@@ -213,25 +201,19 @@ def test_targets_that_name_the_same_key_share_a_budget_even_if_it_cannot_be_read
     assert missing == same != other
 
 
-def test_a_day_is_read_once_and_only_when_it_has_settled(account: Account) -> None:
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 24), ("Asia/Tokyo", 15)])
+def test_a_day_of_the_zone_is_read_once_and_only_when_it_has_settled(
+    tmp_path: Path, zone: str, hour: int
+) -> None:
+    account = Account(tmp_path, timezone=zone)
+    account.service.faults.on("zone", of=zone)
+
     account.run(60 * 48)
 
     days = [seen.at_ms for seen in account.statistics if "/day/" in seen.path]
-    midnight = floor_to(START_MS, DAY_MS) + DAY_MS
-    assert len(days) == 3
-    assert midnight + HOUR_MS <= days[1] < midnight + 3 * HOUR_MS
-    assert midnight + DAY_MS + HOUR_MS <= days[2] < midnight + DAY_MS + 3 * HOUR_MS
-
-
-def test_a_day_is_that_of_the_zone(tmp_path: Path) -> None:
-    account = Account(tmp_path, timezone="Asia/Tokyo")
-    account.service.faults.on("zone", of="Asia/Tokyo")
-
-    account.run(60 * 24)
-
-    days = [seen.at_ms for seen in account.statistics if "/day/" in seen.path]
-    midnight = floor_to(START_MS, DAY_MS) + 15 * HOUR_MS
-    assert midnight + HOUR_MS <= days[1] < midnight + 3 * HOUR_MS
+    midnights = [floor_to(START_MS, DAY_MS) + hour * HOUR_MS + day * DAY_MS for day in range(2)]
+    for at_ms, midnight in zip(days[1:], midnights, strict=True):
+        assert midnight + HOUR_MS <= at_ms < midnight + 3 * HOUR_MS
     account.driver.close()
 
 
@@ -311,21 +293,29 @@ def test_what_days_surely_cover_is_the_shorter_of_both_meanings() -> None:
     assert certain_ms(1, noon, "UTC") == noon - 12 * HOUR_MS
 
 
-@pytest.mark.parametrize("interval", ["59m", "1s"])
-def test_an_interval_below_an_hour_is_refused(interval: str) -> None:
-    with pytest.raises(ValueError, match="one call an hour"):
-        options(interval=interval)
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"interval": "59m"}, "one call an hour"),
+        ({"interval": "1s"}, "one call an hour"),
+        ({"label_format": "%d.%m.%Y"}, "no hour"),
+        ({"units": {"takeover_rate": "minutes"}}, "percent"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        options(**settings)
 
 
-def test_a_label_format_needs_an_hour() -> None:
-    with pytest.raises(ValueError, match="no hour"):
-        options(label_format="%d.%m.%Y")
+def test_a_unit_of_the_settings_reaches_the_rows() -> None:
+    rate = {"GroupLabel": "2026-03-03 10", "EventLabel": "Takeover Rate", "Value": 40}
+    built, request = target(units={"takeover_rate": "percent"}), PollRequest(WINDOW, START_MS)
 
+    (reading,) = read(built, built.queries[0], httpx.MockTransport(token_and([rate])), request)
 
-def test_units_are_those_of_their_statistic() -> None:
-    assert options(units={"takeover_rate": "percent"}).units.known == {"takeover_rate": "percent"}
-    with pytest.raises(ValueError, match="percent"):
-        options(units={"takeover_rate": "minutes"})
+    assert [(row.series[0], row.value) for row in reading.buckets] == [
+        ("chatbot_takeover_ratio", 0.4)
+    ]
 
 
 def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import ProviderError, Refused, Throttled, TimedOut, Unauthorized
+from exporter.errors import (
+    ProviderError,
+    Refused,
+    ServerError,
+    Throttled,
+    TimedOut,
+    Unauthorized,
+    Unreachable,
+)
 from exporter.providers.xenioo.provider import wait_s, waited_out
 from exporter.simulator.xenioo import BOTS
 from tests.providers.xenioo.account import Account, is_statistics, read_once
@@ -21,7 +29,6 @@ REFUSALS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("server_error", {}),
     ("unavailable", {"retry_after": 5, "as_date": True}),
     ("html_502", {}),
-    ("reset", {}),
 )
 
 
@@ -49,12 +56,15 @@ def test_a_longer_wait_is_granted(account: Account) -> None:
     assert len(account.statistics) == 2
 
 
-def test_no_answer_is_a_timeout_and_waited_out(account: Account) -> None:
-    account.service.faults.on("hang_after", times=1, when=is_statistics)
+@pytest.mark.parametrize(("fault", "reason"), [("hang_after", "timeout"), ("reset", "network")])
+def test_no_answer_is_called_what_it_is_and_waited_out(
+    account: Account, fault: str, reason: str
+) -> None:
+    account.service.faults.on(fault, times=1, when=is_statistics)
 
     account.run(61)
 
-    assert account.ended[0].outcome == "timeout"
+    assert account.ended[0].outcome == reason
     assert len(account.statistics) == 1
     account.run(6)
     assert [seen.status for seen in account.statistics] == [0, 200]
@@ -112,6 +122,8 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
         (Unauthorized("x", status=403), Throttled),
         (Unauthorized("x", status=401), Unauthorized),
         (TimedOut("x"), TimedOut),
+        (Unreachable("x"), Unreachable),
+        (ServerError("x"), Throttled),
         (Refused("x", 400), Throttled),
         (Refused("x", 404), Refused),
     ],
