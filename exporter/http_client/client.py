@@ -217,7 +217,7 @@ def decode(body: bytes, into: type[T], endpoint: str) -> T:
     except msgspec.ValidationError as error:
         raise SchemaError(f"{endpoint}: {_QUOTED.sub('…', str(error))}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        whole = _with_whole_characters(body)
+        whole = with_whole_characters(body)
         if whole == body:
             raise SchemaError(f"{endpoint}: the answer is not JSON") from None
         return decode(whole, into, endpoint)
@@ -226,7 +226,7 @@ def decode(body: bytes, into: type[T], endpoint: str) -> T:
     return found
 
 
-def _with_whole_characters(body: bytes) -> bytes:
+def with_whole_characters(body: bytes) -> bytes:
     """Return ``body`` with U+FFFD for each half of a character.
 
     Vendors cut what users wrote at so many units of UTF-16, or bytes, and give it as it is.

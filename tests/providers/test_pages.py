@@ -141,3 +141,16 @@ def test_a_byte_order_mark_before_a_page_that_comes_again_is_skipped(case: str) 
     (reading,) = read(target, target.queries[0], played(lambda _: marked), request)
 
     assert sum_of(reading) == 3
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_half_a_character_in_a_field_that_is_not_read_spoils_no_page(case: str) -> None:
+    settings, page, _ = LISTS[case]
+    first, second = page(2, {"next_page_token": "t"}), page(3, {})
+    answers = [json.dumps({"said": "cut \ud83d", **each}).encode() for each in (first, second)]
+    target, found = build_target(**settings), iter(answers)
+    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+
+    (reading,) = read(target, target.queries[0], played(lambda _: next(found)), request)
+
+    assert sum_of(reading) == (3 if case == "chatlayer events" else 5)  # its ids are the same

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from exporter.errors import Truncated
-from exporter.http_client.client import ApiCall, ApiClient, decode
+from exporter.http_client.client import ApiCall, ApiClient, decode, with_whole_characters
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to
 from exporter.providers.base.rows import Rows
@@ -139,7 +139,13 @@ def _lists(body: bytes) -> bytes:
     """Return the lists of an answer: its rows with every field, without cursors and times beside."""
     text = body.removeprefix(codecs.BOM_UTF8).strip()
     if text.startswith(b"{"):
-        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        try:
+            members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+        ):  # half a character, or ``decode`` had failed
+            return _lists(with_whole_characters(text))
         return b"".join(_lists(bytes(member)) for member in members.values())
     return text if text.startswith(b"[") else b""
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from exporter.errors import SchemaError
+from exporter.errors import SchemaError, Truncated
 from exporter.http_client.client import decode
 from exporter.model import families
 from exporter.model.families import counter, gauge
@@ -60,6 +60,7 @@ EVENT_VOLUME = gauge(
     meaning="Cross-check against chatbot_events_total",
 )
 
+_MEMBERS = frozenset({"data", "events", "event_definitions", "next_page_token"})
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
 _NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 _SECONDS_BELOW = 100_000_000_000  # of two readings of an epoch number, the one before year 5138
@@ -99,17 +100,59 @@ class EventPage(msgspec.Struct):
     next_page_token: str | int | float | None = ""
 
 
-def decode_page(body: bytes, endpoint: str) -> EventPage:
-    """Return a page, whose names may be in camel case; raise ``SchemaError`` for anything else."""
-    page = decode(body, EventPage, endpoint)
+class RawPage(msgspec.Struct):
+    """The same, with events of any form."""
+
+    events: list[msgspec.Raw] | None = None
+    next_page_token: str | int | float | None = ""
+
+
+def decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
+    """Return a page, whose names may be in camel case; raise ``SchemaError`` for anything else.
+
+    An event that is none is left out, and other types than text are read as text: ``drift``.
+    """
+    page = _decode_page(body, endpoint, drift)
     if page.next_page_token or any(each.bot_id for each in page.events or ()):
         return page
-    return decode(snake_case(body), EventPage, endpoint)
+    named = snake_case(body)
+    return page if named == body else _decode_page(named, endpoint, drift)
+
+
+def _decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
+    with suppress(SchemaError):
+        return decode(body, EventPage, endpoint)
+    page = decode(body, RawPage, endpoint)
+    events = [_as_text(each, drift) for each in page.events or ()]
+    return EventPage([each for each in events if each], page.next_page_token)
+
+
+def _as_text(raw: msgspec.Raw, drift: Counter[str]) -> TrackingEvent | None:
+    """Return an event whose members are texts or empty; None where it is no event at all."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.json.decode(raw, type=TrackingEvent)
+    drift["unexpected_type"] += 1
+    members = msgspec.json.decode(raw)
+    if not isinstance(members, dict):
+        return None
+    attributes = msgspec.Raw(msgspec.json.encode(members.pop("attributes", {})))
+    texts = {
+        name: str(said) for name, said in members.items() if isinstance(said, str | int | float)
+    }
+    return msgspec.structs.replace(msgspec.convert(texts, TrackingEvent), attributes=attributes)
 
 
 def snake_case(body: bytes) -> bytes:
-    """Return an answer whose names are in snake case, as they are documented."""
-    return _CAMEL_CASE.sub(lambda name: re.sub(rb"(?=[A-Z]|30)", b"_", name[0]).lower(), body)
+    """Return an answer whose names are in snake case, as they are documented.
+
+    Raise ``SchemaError`` where none of them is known: it is no answer without data, but an error.
+    """
+    named = _CAMEL_CASE.sub(lambda name: re.sub(rb"(?=[A-Z]|30)", b"_", name[0]).lower(), body)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # what it is instead is said later
+        members = msgspec.json.decode(named, type=dict[str, msgspec.Raw])
+        if members and members.keys().isdisjoint(_MEMBERS):
+            raise SchemaError("the answer has no field that is known")
+    return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +275,7 @@ BotVersion: TypeAlias = tuple[str, str]
 class SeriesValues(msgspec.Struct):
     """One series; ``values[i]`` belongs to ``x_values[i]``."""
 
-    values: list[Number | None] | None = None
+    values: list[Number] | None = None
     labels: dict[str, str] | None = None
 
 
@@ -247,7 +290,7 @@ class SeriesData(msgspec.Struct):
 class SeriesResponse(msgspec.Struct):
     """What holds it."""
 
-    data: SeriesData | None = None
+    data: SeriesData = msgspec.field(default_factory=SeriesData)
 
 
 class Definition(msgspec.Struct):
@@ -283,17 +326,37 @@ def is_total(name: str) -> bool:
 
 
 def read_series(
-    data: SeriesData | None, asked: Window, step_ms: int, window: Window, drift: Counter[str]
+    data: SeriesData, asked: Window, step_ms: int, window: Window, drift: Counter[str]
 ) -> list[NamedSeries]:
-    """Return the series of an answer to ``asked``, as far as they lie in ``window``."""
-    if data is None:
-        return []
-    names = data.series_labels or []
+    """Return the series of an answer to ``asked``, as far as they lie in ``window``.
+
+    One that gives zeros gives every bucket, so that it is drift where it begins later than asked.
+    """
+    names, series = data.series_labels or [], data.series or []
     starts = _starts(data.x_values or [], asked, step_ms, drift)
+    for index, one in enumerate(series):
+        _check_length(one.values or [], starts, f"data.series[{index}].values", data)
+    zeros = any(not any(each) for each in zip(*(one.values or [] for one in series), strict=False))
+    if zeros and min(starts) > asked.start_ms:
+        drift["missing"] += 1
     return [
         _read(one, names[index] if index < len(names) else str(index), index, starts, window)
-        for index, one in enumerate(data.series or [])
+        for index, one in enumerate(series)
     ]
+
+
+def _check_length(
+    values: Sequence[Number], starts: Sequence[int], path: str, data: SeriesData
+) -> None:
+    """Raise where there is not one value for each bucket.
+
+    Where buckets are not listed, the open one may be left out, or a series without any count.
+    """
+    if len(values) > len(starts):
+        raise SchemaError(f"{path}: more values than buckets were asked for")
+    unlisted = () if data.x_values else (0, len(starts) - 1)
+    if len(values) not in {len(starts), *unlisted}:
+        raise Truncated(f"{path}: fewer values than buckets")
 
 
 def _read(
@@ -303,13 +366,10 @@ def _read(
     if len(labels) == 1:
         name = next(iter(labels.values()))
     path = f"data.series[{index}].values"
-    values = one.values or []
-    if len(values) > len(starts):
-        raise SchemaError(f"{path}: more values than buckets were asked for")
     sums: defaultdict[int, int] = defaultdict(int)
-    for position, (at_ms, value) in enumerate(zip(starts, values, strict=False)):
+    for position, (at_ms, value) in enumerate(zip(starts, one.values or [], strict=False)):
         if window.holds(at_ms):
-            sums[at_ms] += count(0 if value is None else value, f"{path}[{position}]")
+            sums[at_ms] += count(value, f"{path}[{position}]")
     return NamedSeries(labels, name, dict(sums))
 
 
@@ -333,7 +393,7 @@ def _starts(
     drift["unexpected_type"] += 1
     if known and (len(given) != len(counted) or starts == inside):
         return starts
-    return counted if len(given) <= len(counted) else []
+    return counted[: len(given)] if len(counted) - 1 <= len(given) <= len(counted) else []
 
 
 def _bucket_ms(x: str | float) -> int | None:

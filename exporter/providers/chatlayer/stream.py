@@ -147,7 +147,7 @@ class Drain:
 
     async def probe(self, window: Window) -> None:
         """Request the first page of ``window`` and keep nothing of it."""
-        await self._page(window, None)
+        await self._page(window, Counter(), None)
 
     @property
     def _whole_ms(self) -> int:
@@ -167,7 +167,7 @@ class Drain:
     async def _through(self, window: Window) -> Reading | None:
         drift: Counter[str] = Counter()
         found = read_pages(
-            partial(self._page, window),
+            partial(self._page, window, drift),
             self.source.path,
             page_rows=PAGE_SIZE,
             most_pages=self.max_pages if window.length_ms > 1 else DENSEST_PAGES,
@@ -189,7 +189,9 @@ class Drain:
         events = [each for page in pages for each in page]
         return Reading(window, events=events, drift=+drift, dropped=dropped)
 
-    async def _page(self, window: Window, token: Any) -> ListPage[TrackingEvent]:
+    async def _page(
+        self, window: Window, drift: Counter[str], token: Any
+    ) -> ListPage[TrackingEvent]:
         call = self.source.call(window, token)
         self.pages_left -= 1
         try:
@@ -198,7 +200,7 @@ class Drain:
             if token is not None and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
-        page = decode_page(body, call.endpoint)
+        page = decode_page(body, call.endpoint, drift)
         return ListPage(page.events or (), page.next_page_token, body)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.errors import SchemaError
+from exporter.errors import SchemaError, Truncated
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, Event, Reading, Window
 from exporter.providers.base.options import MappedFamily
@@ -21,10 +21,12 @@ from exporter.providers.chatlayer.mapping import (
     EventPage,
     EventRules,
     NamedSeries,
+    SeriesData,
     SeriesResponse,
     TrackingEvent,
     decode_page,
     read_series,
+    snake_case,
 )
 from tests.providers.vendor import collected
 
@@ -44,7 +46,12 @@ EXAMPLE = {
 }
 LIVE = EventRules("b7x2k9", "LIVE")
 BASE = ("b7x2k9", "live")
-said = "GET /stream"
+
+
+def page_of(body: bytes) -> tuple[EventPage, dict[str, int]]:
+    """Return a page, and the drift in it."""
+    drift: Counter[str] = Counter()
+    return decode_page(body, "GET /stream", drift), dict(drift)
 
 
 def mapped(
@@ -161,23 +168,49 @@ def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_alread
 
 
 def test_everything_but_a_time_may_be_left_out() -> None:
-    page = decode_page(b'{"events": [{"timestamp": "2025-03-01T09:00:00Z"}]}', said)
+    page, drift = page_of(b'{"events": [{"timestamp": "2025-03-01T09:00:00Z"}]}')
 
     assert [event.timestamp for event in page.events or ()] == ["2025-03-01T09:00:00Z"]
-    assert decode_page(b"{}", said) == EventPage()
+    assert drift == {}
+    assert page_of(b"{}") == (EventPage(), {})
 
 
 def test_camel_case_is_read_as_well() -> None:
-    page = decode_page(b'{"events": [{"id": "1", "botId": "b"}], "nextPageToken": "t"}', said)
+    page, _ = page_of(b'{"events": [{"id": "1", "botId": "b"}], "nextPageToken": "t"}')
 
     assert page.next_page_token == "t"
     assert [event.bot_id for event in page.events or ()] == ["b"]
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"events": {}}', b'{"events": [1]}', b"<html>"])
+@pytest.mark.parametrize(
+    "body",
+    [b"[]", b'{"events": {}}', b"<html>", b'{"code": 14, "message": "connect", "details": []}'],
+)
 def test_a_page_of_another_shape_is_refused(body: bytes) -> None:
     with pytest.raises(SchemaError):
-        decode_page(body, said)
+        page_of(body)
+
+
+@pytest.mark.parametrize(
+    ("event", "read"),
+    [
+        (b'{"id": 12, "user_id": 77, "channel_id": 9}', [("12", "77", "")]),
+        (b'{"id": "1", "event": {"name": "x"}, "user_id": "u"}', [("1", "u", "")]),
+        (b'{"id": "1", "timestamp": {"seconds": 1}, "userId": 5}', [("1", "5", "")]),
+        (b'{"id": "1", "version": false, "event": 5}', [("1", "", "5")]),
+        (b"null", []),
+        (b'"text"', []),
+        (b"[1]", []),
+    ],
+)
+def test_an_event_of_another_form_stops_no_other(
+    event: bytes, read: list[tuple[str, str, str]]
+) -> None:
+    page, drift = page_of(b'{"events": [%b, {"id": "2", "attributes": {"n": 5}}]}' % event)
+
+    found = [(each.id, each.user_id, each.event) for each in page.events or ()]
+    assert found == [*read, ("2", "", "")]
+    assert drift["unexpected_type"] >= 1
 
 
 @pytest.mark.parametrize("digits", ["", ".1", ".120", ".120000", ".120000000"])
@@ -233,8 +266,8 @@ def test_x_values_lose_nothing_whatever_their_form(x_values: list[Any], drift: i
 @pytest.mark.parametrize(
     "data",
     [
-        {"series": [{"values": [1], "labels": {"channel_type": "web"}}]},
-        {"series": [{"values": [1]}], "series_labels": ["web"]},
+        {"series": [{"values": [1, 2, 3], "labels": {"channel_type": "web"}}]},
+        {"series": [{"values": [1, 2, 3]}], "series_labels": ["web"]},
     ],
 )
 def test_labels_are_in_the_series_or_beside_it(data: dict[str, Any]) -> None:
@@ -248,9 +281,48 @@ def test_more_values_than_buckets_are_refused() -> None:
         answer(series=[{"values": [1, 2]}], x_values=X[:1])
 
 
-def test_a_number_that_is_left_out_is_0_and_an_empty_answer_says_none() -> None:
-    assert answer(series=[{"values": [12, None]}])[0].values == {NINE: 12, NINE + HOUR_MS: 0}
+@pytest.mark.parametrize("values", [[1], []])
+def test_fewer_values_than_buckets_are_an_incomplete_read(values: list[int]) -> None:
+    with pytest.raises(Truncated, match="fewer values"):
+        answer(series=[{"values": values}], x_values=X)
+    with pytest.raises(Truncated, match="fewer values"):
+        answer(series=[{"values": [5]}])
+
+
+def test_where_buckets_are_not_listed_the_open_one_and_series_without_counts_may_be_left_out() -> (
+    None
+):
+    found = answer(series=[{"values": [12, 3]}, {}])
+
+    assert [each.values for each in found] == [{NINE: 12, NINE + HOUR_MS: 3}, {}]
     assert answer() == []
+
+
+def test_zeros_that_begin_later_than_asked_for_are_drift() -> None:
+    found: Counter[str] = Counter()
+    for values in ([0, 7], [4, 7]):
+        data = msgspec.convert({"series": [{"values": values}], "x_values": X[1:]}, SeriesData)
+        read_series(data, WINDOW, HOUR_MS, WINDOW, found)
+
+    assert found == {"missing": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"code": 14, "message": "upstream connect error", "details": []}',
+        b'{"error": {"code": 3}}',
+        b'{"result": {"data": {}}}',
+    ],
+)
+def test_an_error_with_200_is_no_answer_without_data(body: bytes) -> None:
+    with pytest.raises(SchemaError, match="no field that is known"):
+        snake_case(body)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"data": {}}', b'{"events": null}', b"<html>"])
+def test_an_answer_may_be_empty(body: bytes) -> None:
+    assert snake_case(body) == body
 
 
 @pytest.mark.parametrize("name", ["total", "Total", "all", "total_messages", "messages total"])
