@@ -65,8 +65,11 @@ def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
     return {"holder": None} | ({"claim_expires_ms": 0} if row.holder == holder else {})
 
 
-def rename(tx: sa.Connection, old: str, new: str) -> None:
-    """Move all that the ledger knows of target ``old`` to the name ``new``; again does nothing."""
+def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
+    """Move all that the ledger knows of target ``old`` to the name ``new``; again does nothing.
+
+    Polls under way lose their claims, as by any change of what they mean.
+    """
     if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
         return
     owned = sa.select(query.c.id).where(query.c.target == old)
@@ -78,7 +81,8 @@ def rename(tx: sa.Connection, old: str, new: str) -> None:
             moved = msgspec.json.encode(labels, order="sorted").decode()
             mine = (table.c.family == family) & (table.c.labels == text)
             tx.execute(sa.update(table).where(mine).values(labels=moved))
-    tx.execute(sa.update(query).where(query.c.target == old).values(target=new))
+    for row in tx.execute(sa.select(query).where(query.c.target == old)).all():
+        _set(tx, row.id, target=new, **_claim_ended(row, holder))
 
 
 def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:

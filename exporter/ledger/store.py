@@ -174,7 +174,7 @@ class Ledger:
     ) -> None:
         now_ms = self._clock.now_ms()
         for old, new in renames.items():
-            settings.rename(tx, old, new)
+            settings.rename(tx, old, new, self._holder)
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
         settings.delete_redefined(tx, self._families)
         for spec in specs:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 import sqlalchemy as sa
 
-from exporter.errors import SchemaError
+from exporter.errors import ClaimLost, SchemaError
 from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
@@ -273,6 +273,19 @@ def test_gauges_follow_a_renamed_target(driver: LedgerDriver) -> None:
     driver.sync(spec(target="store"), shop="store")
 
     assert {shown.labels[1] for shown in driver.view().shown} == {"store"}
+
+
+def test_a_target_that_is_renamed_while_it_is_polled_is_due_at_once(driver: LedgerDriver) -> None:
+    claim = driver.claim()
+    reading = Reading(driver.window(claim), counts=[(received(), at(10), 5.0)])
+
+    driver.sync(spec(target="store"), shop="store")
+    again = driver.ledger.claim()
+
+    assert again is not None
+    assert again.target == "store"
+    with pytest.raises(ClaimLost):
+        driver.ledger.apply(claim, reading, started_ms=driver.clock.now_ms())
 
 
 def poll_in_two(driver: LedgerDriver, hours: Mapping[int, float], cut_ms: int) -> list[bool]:
