@@ -148,7 +148,7 @@ def snake_case(body: bytes) -> bytes:
     Raise ``SchemaError`` where none of them is known: it is no answer without data, but an error.
     """
     named = _CAMEL_CASE.sub(lambda name: re.sub(rb"(?=[A-Z]|30)", b"_", name[0]).lower(), body)
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # what it is instead is said later
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # `decode` reports what it is
         members = msgspec.json.decode(named, type=dict[str, msgspec.Raw])
         if members and members.keys().isdisjoint(_MEMBERS):
             raise SchemaError("the answer has no field that is known")
