@@ -28,7 +28,7 @@ from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
-from exporter.simulator.chatlayer_answers import BOT
+from exporter.simulator.chatlayer import BOT
 from exporter.simulator.server import Service, serving
 
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
-from exporter.simulator.times import HOUR_MS
-
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 BIRTH_HOUR = 482_136  # 2025-01-01T00:00Z, in hours since 1970; nothing happened before it
 NEW_SHARE = 0.2
 RECENCY_DAYS = 14

@@ -2,12 +2,13 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import httpx
 import msgspec
@@ -17,8 +18,9 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from exporter.clock import Clock
+from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.faults import STATUSES, Faults, corrupt
-from exporter.simulator.traffic import Traffic
+from exporter.simulator.traffic import HourlySums, Traffic, Window
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -26,11 +28,27 @@ ErrorBody = Callable[[int, str], Any]
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
+Instant = Annotated[
+    str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+]
+"""A parameter that is a date and time with a zone, as in RFC 3339."""
+
+
+def milliseconds(instant: str) -> int:
+    """Return UTC milliseconds of an ``Instant``."""
+    return round(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def stamp(at_ms: int, digits: int = 3) -> str:
+    """Return an instant as RFC 3339 in UTC with ``digits`` digits of a second."""
+    seconds, rest_ms = divmod(at_ms, 1000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return text + (f".{rest_ms:03d}000000"[: digits + 1] if digits else "") + "Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as a handler sees it.
+    """One request as a handler sees it, and what happened until ``now_ms``.
 
     ``path`` is decoded; ``params`` the query string, of a repeated name the last value, and
     ``lists`` all of them; ``body`` the decoded JSON, ``None`` where there is none; ``segments`` the
@@ -38,6 +56,7 @@ class Call:
     """
 
     now_ms: int
+    traffic: Traffic
     method: str
     path: str
     params: Mapping[str, str]
@@ -63,6 +82,14 @@ class Call:
         """Return an option of a fault, or ``default`` where it is not on."""
         found: T = self.faults.get(fault, {}).get(name, default)
         return found
+
+    def records(self, kind: Kind, window: Window) -> Iterator[Occurrence]:
+        """Yield what happened in the window and is visible now."""
+        return self.traffic.records(kind, window, self.now_ms)
+
+    def hourly(self, kind: Kind, window: Window, *by: str, **only: str) -> HourlySums:
+        """Return the sums that are visible now, by hour and the attributes ``by``."""
+        return self.traffic.hourly(kind, window, self.now_ms, by=by, **only)
 
 
 def _converted(given: Any, kind: type[T], status: int, *, strict: bool) -> T:
@@ -137,9 +164,9 @@ class Service:
 
     def __init__(
         self,
-        *,
         clock: Clock,
         traffic: Traffic,
+        *,
         routes: Routes,
         secrets: Sequence[str],
         target: Callable[[str], dict[str, Any]],
@@ -191,6 +218,7 @@ class Service:
     async def _read(self, request: Request) -> Call:
         call = Call(
             now_ms=self.clock.now_ms(),
+            traffic=self.traffic,
             method=request.method,
             path=request.scope["path"],
             params=dict(request.query_params),

@@ -9,15 +9,10 @@ import pytest
 
 from exporter.simulator import MANIFEST_SIMULATORS
 from exporter.simulator.conversations import PRICES, Kind
-from exporter.simulator.manifests import (
-    anthropic,
-    botpress,
-    chatwoot,
-    elevenlabs,
-    intercom,
-    openai,
-)
-from exporter.simulator.times import stamp
+from exporter.simulator.manifests.counts import BOTPRESS_KEY, CHATWOOT_KEY, WORKSPACE
+from exporter.simulator.manifests.records import ELEVENLABS_KEY, INTERCOM_KEY
+from exporter.simulator.manifests.reports import ANTHROPIC_KEY, OPENAI_KEY
+from exporter.simulator.server import stamp
 from exporter.simulator.traffic import Traffic
 from tests.simulator.vendor import HOUR, NINE, Vendor
 
@@ -48,7 +43,7 @@ def searched(start: int, end: int, **pagination: Any) -> dict[str, Any]:
 
 ASKED = {
     "openai": Asked(
-        ("authorization", f"Bearer {openai.KEY}"),
+        ("authorization", f"Bearer {OPENAI_KEY}"),
         "/v1/organization/usage/completions",
         {"start_time": S, "end_time": S + 7200, "bucket_width": "1h", "group_by": ["model"]},
         {},
@@ -56,7 +51,7 @@ ASKED = {
         wrong={"limit": 169},
     ),
     "anthropic": Asked(
-        ("x-api-key", anthropic.KEY),
+        ("x-api-key", ANTHROPIC_KEY),
         "/v1/organizations/usage_report/messages",
         {
             "starting_at": stamp(NINE),
@@ -69,7 +64,7 @@ ASKED = {
         wrong={"group_by[]": "account_id"},
     ),
     "chatwoot": Asked(
-        ("api_access_token", chatwoot.KEY),
+        ("api_access_token", CHATWOOT_KEY),
         "/api/v2/accounts/7/reports",
         {
             "metric": "incoming_messages_count",
@@ -82,15 +77,15 @@ ASKED = {
         wrong={"metric": "x"},
     ),
     "botpress": Asked(
-        ("authorization", f"Bearer {botpress.KEY}"),
+        ("authorization", f"Bearer {BOTPRESS_KEY}"),
         "/v1/admin/bots/bot-1/analytics",
         {"startDate": stamp(NINE), "endDate": stamp(NINE + 24 * HOUR)},
-        {"x-workspace-id": botpress.WORKSPACE},
+        {"x-workspace-id": WORKSPACE},
         "records",
         wrong={"startDate": "soon"},
     ),
     "intercom": Asked(
-        ("authorization", f"Bearer {intercom.KEY}"),
+        ("authorization", f"Bearer {INTERCOM_KEY}"),
         "/conversations/search",
         {},
         {"intercom-version": "2.16"},
@@ -98,7 +93,7 @@ ASKED = {
         body=searched(S, S + 3600),
     ),
     "elevenlabs": Asked(
-        ("xi-api-key", elevenlabs.KEY),
+        ("xi-api-key", ELEVENLABS_KEY),
         "/v1/convai/conversations",
         {"call_start_after_unix": S, "call_start_before_unix": S + 3600, "page_size": 100},
         {},
@@ -211,7 +206,7 @@ def test_openai_has_totals_that_contain_parts_and_buckets_without_use() -> None:
 
 
 def test_costs_are_decimals_of_days() -> None:
-    key = {"authorization": f"Bearer {openai.KEY}"}
+    key = {"authorization": f"Bearer {OPENAI_KEY}"}
     day = {"start_time": S - 9 * 3600, "end_time": S + 15 * 3600}
     (bucket,) = (
         scripted("openai")
@@ -227,7 +222,7 @@ def test_costs_are_decimals_of_days() -> None:
             "GET",
             "/v1/organizations/cost_report",
             params=days,
-            headers={"x-api-key": anthropic.KEY, **VERSION},
+            headers={"x-api-key": ANTHROPIC_KEY, **VERSION},
         )
         .json()["data"]
     )

@@ -4,11 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from exporter.simulator.conversations import Kind
-from exporter.simulator.crowd import SIZE, Crowd
+from exporter.simulator.conversations import DAY_MS, HOUR_MS, Kind
 from exporter.simulator.scenario import DROP_HOURS, LATE_MS, VENDORS, services
-from exporter.simulator.times import DAY_MS, HOUR_MS
-from exporter.simulator.traffic import Traffic
+from exporter.simulator.traffic import SIZE, Crowd, Traffic
 from tests.support.virtual import VirtualClock
 
 MIDNIGHT = 1_772_496_000_000  # 2026-03-03
