@@ -14,8 +14,7 @@ from exporter.config.model import Settings
 from exporter.config.values import check_listen
 from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 from exporter.exposition import catalogue
-from exporter.http_client.proxies import check_proxy
-from exporter.http_client.transport import trusted_certificates
+from exporter.http_client.transport import check_proxy, trusted_certificates
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
 

@@ -3,7 +3,7 @@
 import pytest
 
 from exporter.errors import MachineError
-from exporter.http_client.proxies import check_proxy, proxy_for
+from exporter.http_client.transport import check_proxy, proxy_for
 
 ENVIRON = {
     "HTTPS_PROXY": "http://proxy.test:3128",
