@@ -16,7 +16,7 @@ import click
 import yaml
 
 from exporter import __version__
-from exporter.cli.serving import Serve, ServeRequest
+from exporter.cli.run import Serve, ServeRequest
 from exporter.cli.settings import fail_on, listen_option, web_config_option
 from exporter.clock import SystemClock
 from exporter.config import loads

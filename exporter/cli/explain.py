@@ -7,7 +7,7 @@ import click
 import httpx
 import msgspec
 
-from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
+from exporter.cli.settings import config_option, fail_on, format_option, read_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.explain.answer import Explainer, Explanations, why_nothing
@@ -27,14 +27,7 @@ _HEAD: tuple[str, ...] = ("bucket (UTC)", "phase", "provider", "baseline", "coun
 @click.command("explain", short_help="Show how a series adds up.")
 @click.argument("selector")
 @config_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json")
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
 @click.option(
     "--url", help="Ask the exporter at this address, such as http://127.0.0.1:10877, not a file."
@@ -111,11 +104,10 @@ def _refusal(answer: httpx.Response) -> click.ClickException:
     return click.ClickException(text)
 
 
-def specs_of(settings: Settings) -> dict[tuple[str, str], QuerySpec]:
-    """Return the spec of every configured query."""
-    return {
-        query.spec.key: query.spec for target in targets_of(settings) for query in target.queries
-    }
+def specs_of(settings: Settings, name: str | None = None) -> dict[tuple[str, str], QuerySpec]:
+    """Return the spec of every configured query, or of those of one target."""
+    targets = targets_of(settings, name)
+    return {query.spec.key: query.spec for target in targets for query in target.queries}
 
 
 def as_text(found: Explanation, now_ms: int, whole: bool = True) -> Iterator[str]:  # noqa: FBT001, FBT002 - passed on from click
