@@ -20,6 +20,19 @@ PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 Serve = Callable[..., str]
 
+TLS = ("tls_server_config:", "  cert_file: crt.pem", "  key_file: key.pem")
+HASH = "$2b$04$" + "abcdefghijklmnopqrstuuMZ7Z3cJQ5WlEJ0Wx2H4oZHjyd2CSkfK"
+WEB = {
+    "in the clear": (),
+    "a password": ("basic_auth_users:", f"  anybody: {HASH}"),
+    "TLS": (*TLS, "  client_auth_type: NoClientCert"),
+    "certificates of clients": (
+        *TLS,
+        "  client_auth_type: RequireAndVerifyClientCert",
+        "  client_ca_file: crt.pem",
+    ),
+}
+
 
 def pins(lock: str) -> set[tuple[str, str]]:
     return set(PIN.findall((ROOT / "requirements" / lock).read_text(encoding="utf-8")))
@@ -96,31 +109,15 @@ def test_the_image_has_the_libraries_that_the_tests_ran_with() -> None:
 
 
 @pytest.mark.slow
-def test_an_exporter_that_serves_is_healthy(serve: Serve) -> None:
-    assert health(serve()) == (0, "")
-
-
-@pytest.mark.slow
-def test_one_that_wants_a_password_is_healthy(serve: Serve) -> None:
-    anybody = "$2b$04$" + "abcdefghijklmnopqrstuuMZ7Z3cJQ5WlEJ0Wx2H4oZHjyd2CSkfK"
-
-    assert health(serve("basic_auth_users:", f"  anybody: {anybody}")) == (0, "")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("clients", ["NoClientCert", "RequireAndVerifyClientCert"])
-def test_one_that_speaks_tls_is_healthy(serve: Serve, tmp_path: Path, clients: str) -> None:
+@pytest.mark.parametrize("web", WEB)
+def test_an_exporter_that_serves_is_healthy(serve: Serve, tmp_path: Path, web: str) -> None:
     said(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
         *("-nodes", "-days", "1", "-subj", "/CN=exporter", "-keyout", "key.pem", "-out", "crt.pem"),
         cwd=tmp_path,
     )
-    tls = ["tls_server_config:", "  cert_file: crt.pem", "  key_file: key.pem"]
-    authority = ["  client_ca_file: crt.pem"] if clients != "NoClientCert" else []
 
-    address = serve(*tls, f"  client_auth_type: {clients}", *authority)
-
-    assert health(address) == (0, "")
+    assert health(serve(*WEB[web])) == (0, "")
 
 
 def test_where_nothing_listens_it_is_not_healthy() -> None:
