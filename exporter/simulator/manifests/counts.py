@@ -3,11 +3,11 @@
 from collections import Counter
 from functools import partial
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from exporter.simulator.conversations import DAY_MS, HOUR_MS, Kind
+from exporter.simulator.conversations import HOUR_MS, Kind
 from exporter.simulator.manifests.paging import target_of
 from exporter.simulator.server import (
     Answer,
@@ -119,14 +119,14 @@ CHATWOOT_MODES = frozenset(
 
 
 class ChatwootReport(msgspec.Struct, forbid_unknown_fields=True):
-    """The parameters of a report; ``group_by`` that is not known silently becomes ``day``."""
+    """The parameters of a report by hour; any other ``group_by`` would silently become ``day``."""
 
     metric: str
     type: Literal["account"]
     since: int
     until: int
-    group_by: str = "day"
-    timezone_offset: float = 0
+    group_by: Literal["hour"]
+    timezone_offset: Annotated[float, msgspec.Meta(ge=0, le=0)] = 0
 
 
 async def _report(call: Call) -> Answer:
@@ -152,13 +152,11 @@ async def _report(call: Call) -> Answer:
 def _values(query: ChatwootReport, call: Call) -> dict[int, int]:
     """Return the count of each bucket, idle ones too; the first is cut at ``since``."""
     kind, start_ms, end_ms = METRICS[query.metric], query.since * 1000, query.until * 1000
-    step_ms = HOUR_MS if query.group_by == "hour" else DAY_MS
-    ahead_ms = round(query.timezone_offset * HOUR_MS)
-    first_ms = (start_ms + ahead_ms) // step_ms * step_ms - ahead_ms
-    seen: dict[int, set[Any]] = {at_ms: set() for at_ms in range(first_ms, end_ms, step_ms)}
+    first_ms = start_ms // HOUR_MS * HOUR_MS
+    seen: dict[int, set[Any]] = {at_ms: set() for at_ms in range(first_ms, end_ms, HOUR_MS)}
     for one in call.records(kind, (start_ms, end_ms)):
         counted = one.get("conversation") if kind is Kind.HANDOVER else one.id
-        seen[(one.at_ms - first_ms) // step_ms * step_ms + first_ms].add(counted)
+        seen[one.at_ms // HOUR_MS * HOUR_MS].add(counted)
     return {at_ms: len(ids) for at_ms, ids in seen.items()}
 
 
