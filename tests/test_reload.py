@@ -55,7 +55,7 @@ def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
     changed = load_settings(written(tmp_path, **changes))
 
     with pytest.raises(SettingsError) as caught:
-        refuse_restart_only(tmp_path / "exporter.yaml", running, changed)
+        refuse_restart_only(running, changed)
 
     assert problem in str(caught.value)
     assert "restart the exporter" in str(caught.value)
@@ -64,7 +64,7 @@ def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
 def test_settings_that_do_not_differ_need_no_restart(tmp_path: Path) -> None:
     running = load_settings(written(tmp_path))
 
-    refuse_restart_only(tmp_path / "exporter.yaml", running, load_settings(written(tmp_path)))
+    refuse_restart_only(running, load_settings(written(tmp_path)))
 
 
 @dataclass

@@ -16,10 +16,9 @@ from exporter.cli.settings import (
     targets_of,
 )
 from exporter.clock import MILLISECONDS, SystemClock
-from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.model import Settings
 from exporter.config.source import Path as Steps
-from exporter.config.source import Source, read
+from exporter.config.source import Source
 from exporter.errors import SettingsProblem, Unauthorized
 from exporter.format import span
 from exporter.http_client.detached import run_resolving
@@ -58,7 +57,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     with fail_on():
         network = network_of(settings)
     targets = targets_of(settings)
-    for warning in warnings(file, settings, targets, keys=not no_secrets):
+    for warning in warnings(settings, targets, keys=not no_secrets):
         click.echo(str(warning), err=True)
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
@@ -86,13 +85,13 @@ def _count(number: int, one: str, many: str = "") -> str:
 
 
 def warnings(
-    file: str, settings: Settings, targets: Sequence[Target], *, keys: bool = True
+    settings: Settings, targets: Sequence[Target], *, keys: bool = True
 ) -> list[SettingsProblem]:
-    """Return what to warn of in ``file``, by position, then in the files that its targets name.
+    """Return what to warn of in the file, by position, then in the files that its targets name.
 
     ``targets`` are those of ``settings``; ``keys``: whether their secrets can be read.
     """
-    source = read(read_regular(file, SETTINGS_BYTES), file)
+    source = settings.source
     found = [
         *_short_holds(source, settings),
         *_shared_budgets(source, targets),

@@ -1,6 +1,5 @@
 """``run``: the exporter, and what ``run`` and ``demo`` ask of the composition root."""
 
-import hashlib
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from exporter.cli.settings import (
 )
 from exporter.clock import Clock
 from exporter.config import refuse_restart_only
-from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.model import Settings
 from exporter.http_client.detached import run_resolving
 from exporter.logs import FORMATS, LEVELS, configure_logs
@@ -95,7 +93,7 @@ def command(
         check_proxies(settings)
         request = ServeRequest(
             settings=settings,
-            digest=_digest(file),
+            digest=settings.source.digest,
             listen=listen or settings.web.listen,
             providers=PROVIDERS,
             load=partial(_load_again, file, settings),
@@ -110,13 +108,9 @@ def command(
 
 def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
     settings = load_settings(file)
-    refuse_restart_only(file, running, settings)
+    refuse_restart_only(running, settings)
     check_proxies(settings)
-    return settings, _digest(file)
-
-
-def _digest(file: str) -> str:
-    return hashlib.sha256(read_regular(file, SETTINGS_BYTES)).hexdigest()[:12]
+    return settings, settings.source.digest
 
 
 async def show_first_polls(status: Callable[[], Status], clock: Clock) -> None:

@@ -55,15 +55,14 @@ def load(
     return loads(raw, providers, environ, file=file, families=families, resolve=resolve)
 
 
-def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
-    """Raise ``SettingsError`` where ``new``, read from ``path``, needs a restart after ``old``."""
-    source = read(read_regular(path, SETTINGS_BYTES), os.fspath(path))
+def refuse_restart_only(old: Settings, new: Settings) -> None:
+    """Raise ``SettingsError`` where ``new`` needs a restart after ``old``."""
     changed = {
         ("web", "listen"): old.web.listen != new.web.listen,
         ("ledger", "url"): old.ledger.url != new.ledger.url,
     }
     problems = [
-        source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
+        new.source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
         for steps, differs in changed.items()
         if differs
     ]
@@ -135,6 +134,7 @@ class _Validation:
             raise SettingsError(list(found.values()))
         url = ledger_url_from(whole.ledger.url, self.secrets.base)
         return Settings(
+            source=self.source,
             web=whole.web,
             ledger=LedgerOptions.model_construct(**{**dict(whole.ledger), "url": url}),
             limits=whole.limits,
