@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from exporter.clock import Clock
 from exporter.simulator import chatlayer, flowxo, inkeep, voiceflow, xenioo
-from exporter.simulator.manifests.counts import botpress, chatwoot
-from exporter.simulator.manifests.records import elevenlabs, intercom
-from exporter.simulator.manifests.reports import anthropic, openai
+from exporter.simulator.manifest_counts import botpress, chatwoot
+from exporter.simulator.manifest_records import elevenlabs, intercom
+from exporter.simulator.manifest_reports import anthropic, openai
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -32,6 +32,16 @@ Instant = Annotated[
     str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 ]
 """A parameter that is a date and time with a zone, as in RFC 3339."""
+
+PAGE = "page_"
+CURSOR_MODES = frozenset(
+    {
+        "expired_cursor",  # 410 for any cursor
+        "repeated_cursor",  # every page is the first one and names the same next page
+        "missing_cursor",  # each page says that more follows and does not name it
+    }
+)
+"""How a cursor can mislead; modes of those that page by ``page_of``."""
 
 
 def milliseconds(instant: str) -> int:
@@ -125,6 +135,31 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ``cursor`` selects the next one."""
+
+    items: Sequence[T]
+    cursor: str | None
+    more: bool
+
+
+def page_of(call: Call, items: Sequence[T], cursor: str | None, size: int) -> Page[T]:
+    """Return the page that ``cursor`` selects (None: the first); refuse one that is not ours."""
+    if cursor and "expired_cursor" in call.faults:
+        raise Refusal(410, "cursor expired")
+    number = (cursor or f"{PAGE}0").removeprefix(PAGE)
+    if not number.isdecimal():
+        raise Refusal(400, "unknown cursor")
+    repeated = "repeated_cursor" in call.faults
+    begin = 0 if repeated else int(number)
+    end = begin + size
+    if "missing_cursor" in call.faults:
+        return Page(items[begin:end], None, more=True)
+    more = repeated or end < len(items)
+    return Page(items[begin:end], f"{PAGE}{end}" if more else None, more)
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedRequest:
     """One entry of the request log; secrets are replaced by ``***``.
 
@@ -150,6 +185,14 @@ Routes = Mapping[tuple[str, str], Handler]
 def plain_error(status: int, reason: str) -> Any:
     """Return an error body for vendors that document none."""
     return {"error": reason, "status": status}
+
+
+def manifest_target(
+    manifest: str, key: str, path: str = "", **more: Any
+) -> Callable[[str], dict[str, Any]]:
+    """Return what gives the settings of a target that reads a shipped manifest below ``path``."""
+    settings = {"provider": "manifest", "manifest": manifest, "secrets": {"key": key}, **more}
+    return lambda url: settings | {"base_url": url + path}
 
 
 class Service:

@@ -9,9 +9,9 @@ import pytest
 
 from exporter.simulator import MANIFEST_SIMULATORS
 from exporter.simulator.conversations import PRICES, Kind
-from exporter.simulator.manifests.counts import BOTPRESS_KEY, CHATWOOT_KEY, WORKSPACE
-from exporter.simulator.manifests.records import ELEVENLABS_KEY, INTERCOM_KEY
-from exporter.simulator.manifests.reports import ANTHROPIC_KEY, OPENAI_KEY
+from exporter.simulator.manifest_counts import BOTPRESS_KEY, CHATWOOT_KEY, WORKSPACE
+from exporter.simulator.manifest_records import ELEVENLABS_KEY, INTERCOM_KEY
+from exporter.simulator.manifest_reports import ANTHROPIC_KEY, OPENAI_KEY
 from exporter.simulator.server import stamp
 from exporter.simulator.traffic import Traffic
 from tests.simulator.vendor import HOUR, NINE, Vendor

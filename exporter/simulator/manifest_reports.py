@@ -12,15 +12,17 @@ from typing import Any, Literal
 import msgspec
 
 from exporter.simulator.conversations import DAY_MS, HOUR_MS, Kind, Occurrence
-from exporter.simulator.manifests.paging import CURSOR_MODES, page_of, target_of
 from exporter.simulator.server import (
+    CURSOR_MODES,
     Answer,
     Call,
     Instant,
     Refusal,
     Rows,
     Service,
+    manifest_target,
     milliseconds,
+    page_of,
     stamp,
 )
 from exporter.simulator.traffic import Window
@@ -218,7 +220,7 @@ openai = partial(
     secrets=[OPENAI_KEY],
     authorization=f"Bearer {OPENAI_KEY}",
     error=_openai_error,
-    target=target_of("openai", OPENAI_KEY, "/v1"),
+    target=manifest_target("openai", OPENAI_KEY, "/v1"),
 )
 """Makes the simulator of one organization at OpenAI."""
 
@@ -311,6 +313,6 @@ anthropic = partial(
     authorization=ANTHROPIC_KEY,
     key_header="x-api-key",
     error=_anthropic_error,
-    target=target_of("anthropic", ANTHROPIC_KEY, "/v1/organizations"),
+    target=manifest_target("anthropic", ANTHROPIC_KEY, "/v1/organizations"),
 )
 """Makes the simulator of one organization at Anthropic."""

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from exporter.simulator.conversations import HOUR_MS, Kind
-from exporter.simulator.manifests.paging import target_of
 from exporter.simulator.server import (
     Answer,
     Call,
@@ -16,6 +15,7 @@ from exporter.simulator.server import (
     Refusal,
     Rows,
     Service,
+    manifest_target,
     milliseconds,
     stamp,
 )
@@ -95,7 +95,9 @@ botpress = partial(
     modes=BOTPRESS_MODES,
     secrets=[BOTPRESS_KEY],
     authorization=f"Bearer {BOTPRESS_KEY}",
-    target=target_of("botpress", BOTPRESS_KEY, variables={"bot": "bot-1", "workspace": WORKSPACE}),
+    target=manifest_target(
+        "botpress", BOTPRESS_KEY, variables={"bot": "bot-1", "workspace": WORKSPACE}
+    ),
 )
 """Makes the simulator of one bot at Botpress."""
 
@@ -167,6 +169,6 @@ chatwoot = partial(
     secrets=[CHATWOOT_KEY],
     authorization=CHATWOOT_KEY,
     key_header="api_access_token",
-    target=target_of("chatwoot", CHATWOOT_KEY, variables={"account": "7"}),
+    target=manifest_target("chatwoot", CHATWOOT_KEY, variables={"account": "7"}),
 )
 """Makes the simulator of one account at Chatwoot."""

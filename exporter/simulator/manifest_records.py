@@ -11,8 +11,16 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from exporter.simulator.conversations import HOUR_MS, Kind, Occurrence
-from exporter.simulator.manifests.paging import CURSOR_MODES, page_of, target_of
-from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
+from exporter.simulator.server import (
+    CURSOR_MODES,
+    Answer,
+    Call,
+    Refusal,
+    Rows,
+    Service,
+    manifest_target,
+    page_of,
+)
 from exporter.simulator.traffic import Window
 
 SCORES = {"positive": 5, "neutral": 3, "negative": 1}
@@ -146,7 +154,7 @@ intercom = partial(
     secrets=[INTERCOM_KEY],
     authorization=f"Bearer {INTERCOM_KEY}",
     error=_intercom_error,
-    target=target_of("intercom", INTERCOM_KEY),
+    target=manifest_target("intercom", INTERCOM_KEY),
 )
 """Makes the simulator of one workspace at Intercom."""
 
@@ -226,6 +234,6 @@ elevenlabs = partial(
     secrets=[ELEVENLABS_KEY],
     authorization=ELEVENLABS_KEY,
     key_header="xi-api-key",
-    target=target_of("elevenlabs", ELEVENLABS_KEY, "/v1"),
+    target=manifest_target("elevenlabs", ELEVENLABS_KEY, "/v1"),
 )
 """Makes the simulator of one workspace at ElevenLabs."""
