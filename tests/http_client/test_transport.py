@@ -102,19 +102,14 @@ def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> Non
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])
-def test_a_compressed_body_is_decoded(coding: str) -> None:
+def test_a_compressed_body_is_decoded_and_one_of_two_gzip_members_whole(coding: str) -> None:
     body = b'{"n": 1}' * 1000
     packed = zlib.compress(body) if coding == "deflate" else gzip.compress(body)
+    twice = 1 if coding == "deflate" else 2
 
-    found = answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode()))
+    found = answered(whole(packed * twice, f"Content-Encoding: {coding}\r\n".encode()))
 
-    assert found.body == body
-
-
-def test_a_gzip_body_of_two_members_is_both() -> None:
-    packed = gzip.compress(b"[1,") + gzip.compress(b"2]")
-
-    assert answered(whole(packed, b"Content-Encoding: gzip\r\n")).body == b"[1,2]"
+    assert found.body == body * twice
 
 
 @pytest.mark.parametrize(

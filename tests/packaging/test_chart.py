@@ -132,20 +132,12 @@ def test_what_the_operator_reads_fulfils_its_schemas(
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) -> None:
-    pod = workload(rendered[name])["spec"]["template"]["spec"]
+def test_a_pod_may_nothing_that_it_does_not_need_and_selectors_find_it(
+    rendered: Rendered, name: str
+) -> None:
+    template = workload(rendered[name])["spec"]["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
     (container,) = pod["containers"]
-
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys()
-
-
-@pytest.mark.parametrize("name", VALUES)
-def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
-    labels = workload(rendered[name])["spec"]["template"]["metadata"]["labels"]
     selectors = [
         of_kind("Service", rendered[name])["spec"]["selector"],
         of_kind("PodDisruptionBudget", rendered[name])["spec"]["selector"]["matchLabels"],
@@ -153,6 +145,11 @@ def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
     ]
 
     assert all(selector.items() <= labels.items() for selector in selectors)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys()
 
 
 @pytest.mark.parametrize("name", ["full", "postgresql", "sqlite"])
