@@ -20,9 +20,8 @@ import structlog
 
 from exporter.errors import SchemaError
 from exporter.logs import HIDDEN, LogSink, Redactor, configure_logs, describe_exception, hide
-from tests.support.running import exporter
-from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.faults.bench import Bench
+from tests.support.virtual import run_virtual
 
 CANARY = 'sk-C4n4ry/7f3a+"Secret\\'
 WORDS = "my iban is DE00 C4n4ry"
@@ -156,26 +155,18 @@ def test_only_so_many_secrets_are_kept_in_mind() -> None:
     assert redactor.clean("secret-1- secret-599-") == f"secret-1- {HIDDEN}"
 
 
-async def lived(
-    document: dict[str, Any], vendors: Vendors, clock: VirtualClock, seconds: float
-) -> None:
-    async with exporter(read(document), clock, vendors):
-        await clock.sleep(seconds)
-
-
 def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     tmp_path: Path, lines: io.StringIO
 ) -> None:
-    clock = VirtualClock()
-    vendors = Vendors(clock)
-    document = vendors.document()
-    (target,) = [each for each in document["targets"] if each["provider"] == "flowxo"]
-    document["targets"] = [target | {"interval": "10s", "slow_interval": "1h"}]
-    document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-    recovers_ms = clock.now_ms() + 60_000
-    vendors.services["flowxo"].faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
+    bench = Bench(tmp_path, ["flowxo"], {"interval": "10s", "slow_interval": "1h"})
+    recovers_ms = bench.clock.now_ms() + 60_000
+    bench.service.faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
-    run_virtual(lived(document, vendors, clock, 180), clock)
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(180)
+
+    run_virtual(main(), bench.clock)
 
     ours = [line for line in written(lines) if line.get("query") == "hourly"]
     polls = [line for line in ours if line["event"] == "polled"]
