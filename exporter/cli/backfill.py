@@ -18,10 +18,9 @@ from exporter.cli.probe import taking
 from exporter.cli.settings import (
     certificates_here,
     config_option,
-    fail_on,
+    load_settings,
     named_values,
     network_of,
-    read_settings,
     target_option,
     targets_of,
 )
@@ -158,32 +157,29 @@ def command(
     if (output is None) == (receiver is None):
         raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
     clock = SystemClock()
-    settings = read_settings(file, resolve=False)
+    settings = load_settings(file, resolve=False)
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     labels = _server_labels(server) | given
     newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
     within = _within(since_ms or 0, newest_ms if until_ms is None else until_ms)
-    with fail_on():
-        past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
-        what = repr(
-            (receiver, web_config, name, labels, kinds, step_ms, since_ms, until_ms, past.seams)
-        )
-        calls = _begin_earlier(
-            past, file, None if since_ms is None else within, clock, dry_run=dry_run
-        )
-        families = past.families(kinds)
-        with _progress(sum(len(every) for _, every in families), clock) as advance:
-            job = Job(families, step_ms, within, advance)
-            if dry_run:
-                said = _size(openmetrics.write(families, step_ms, within, len, advance), calls)
-            elif output:
-                said = _to_file(job, output)
-            else:
-                said = _to_receiver(
-                    job, str(receiver), protocol, web_config, _noted(settings.ledger.url, what)
-                )
-        past.close()
+    past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
+    what = repr(
+        (receiver, web_config, name, labels, kinds, step_ms, since_ms, until_ms, past.seams)
+    )
+    calls = _begin_earlier(past, file, None if since_ms is None else within, clock, dry_run=dry_run)
+    families = past.families(kinds)
+    with _progress(sum(len(every) for _, every in families), clock) as advance:
+        job = Job(families, step_ms, within, advance)
+        if dry_run:
+            said = _size(openmetrics.write(families, step_ms, within, len, advance), calls)
+        elif output:
+            said = _to_file(job, output)
+        else:
+            said = _to_receiver(
+                job, str(receiver), protocol, web_config, _noted(settings.ledger.url, what)
+            )
+    past.close()
     click.echo("\n".join((*_summary(past, within, None if dry_run else since_ms), said)))
 
 
@@ -306,7 +302,7 @@ def _begin_earlier(
 
 
 def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> OlderBuckets:
-    settings = read_settings(file)
+    settings = load_settings(file)
     network, spend = network_of(settings), taking(settings.ledger.url, clock)
     targets = [each for each in targets_of(settings) if each.name in {name for name, _ in missing}]
     families, buckets = catalogue.families(PROVIDERS, settings.targets), OlderBuckets()

@@ -8,11 +8,10 @@ import click
 from exporter.cli.probe import announcement, probe, taking
 from exporter.cli.settings import (
     config_option,
-    fail_on,
     file_argument,
+    load_settings,
     named_once,
     network_of,
-    read_settings,
     targets_of,
 )
 from exporter.clock import MILLISECONDS, SystemClock
@@ -53,9 +52,8 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     if no_secrets and probing:
         raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
     file = named_once(given, file)
-    settings = read_settings(file, resolve=not no_secrets)
-    with fail_on():
-        network = network_of(settings)
+    settings = load_settings(file, resolve=not no_secrets)
+    network = network_of(settings)
     targets = targets_of(settings)
     for warning in warnings(settings, targets, keys=not no_secrets):
         click.echo(str(warning), err=True)
@@ -65,8 +63,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     click.echo("\n".join(["", "Asking now:", *announcement(targets, settings.ledger.url), ""]))
     clock = SystemClock()
     take = taking(settings.ledger.url, clock)
-    with fail_on():
-        outcomes = run_resolving(probe(targets, clock, take, network))
+    outcomes = run_resolving(probe(targets, clock, take, network))
     click.echo("\n".join(map(str, outcomes)))
     if not all(outcome.good for outcome in outcomes):
         raise click.exceptions.Exit(1)

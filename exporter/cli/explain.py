@@ -7,7 +7,7 @@ import click
 import httpx
 import msgspec
 
-from exporter.cli.settings import config_option, fail_on, format_option, read_settings, targets_of
+from exporter.cli.settings import config_option, format_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.explain.answer import Explainer, Explanations, why_nothing
@@ -40,13 +40,12 @@ def command(selector: str, file: str, form: str, *, whole: bool, url: str | None
     no provider. Exits with 1 when nothing matches.
     """
     now_ms, total = SystemClock().now_ms(), 0
-    with fail_on():
-        found = _asked(url, selector) if url else _read(file, selector, now_ms)
-        for total, each in enumerate(found, 1):
-            if form == "json":
-                click.echo(_json(each, total, selector, now_ms), nl=False)
-            else:
-                click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
+    found = _asked(url, selector) if url else _read(file, selector, now_ms)
+    for total, each in enumerate(found, 1):
+        if form == "json":
+            click.echo(_json(each, total, selector, now_ms), nl=False)
+        else:
+            click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
     if form == "json":
         click.echo(f'\n],\n"total": {total}}}')
     elif total > 1:
@@ -64,7 +63,7 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
 
 def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
-    settings = read_settings(file, resolve=False)
+    settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
     url, each = settings.ledger.url, None
     with closing(Explainer(url, specs_of(settings), families, now_ms)) as explainer:

@@ -11,7 +11,7 @@ import click
 import httpx
 from pydantic import ValidationError
 
-from exporter.cli.settings import fail_on, named_values
+from exporter.cli.settings import named_values
 from exporter.clock import SystemClock
 from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
@@ -157,8 +157,7 @@ def _load(file: str) -> LoadedManifest:
         path = loader.find(file)
     except LookupError as error:
         raise click.UsageError(f"{file}: {error}") from None
-    with fail_on():
-        return loader.load(path)
+    return loader.load(path)
 
 
 @dataclass

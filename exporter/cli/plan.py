@@ -10,8 +10,8 @@ import click
 from exporter.cli.settings import (
     config_option,
     file_argument,
+    load_settings,
     named_once,
-    read_settings,
     targets_of,
 )
 from exporter.clock import MILLISECONDS
@@ -57,7 +57,7 @@ def command(given: str | None, file: str) -> None:
     Shows calls per target and query, per hour and day, rows where they can be known, known
     limits, and what the first start costs.
     """
-    targets = targets_of(read_settings(named_once(given, file), resolve=False))
+    targets = targets_of(load_settings(named_once(given, file), resolve=False))
     click.echo("\n".join(_text(targets)))
 
 

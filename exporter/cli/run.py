@@ -13,10 +13,8 @@ import structlog
 from exporter.cli.settings import (
     check_proxies,
     config_option,
-    fail_on,
     listen_option,
     load_settings,
-    read_settings,
     web_config_option,
 )
 from exporter.clock import Clock
@@ -88,21 +86,18 @@ def command(
     SIGINT, whatever a vendor does.
     """
     configure_logs(level, log_format)
-    settings = read_settings(file)
-    with fail_on():
-        check_proxies(settings)
-        request = ServeRequest(
-            settings=settings,
-            digest=settings.source.digest,
-            listen=listen or settings.web.listen,
-            providers=PROVIDERS,
-            load=partial(_load_again, file, settings),
-            web_config=web_config,
-            started=lambda address: log.info(
-                "serving", address=address, targets=len(settings.targets)
-            ),
-        )
-        run_resolving(serve(request))
+    settings = load_settings(file)
+    check_proxies(settings)
+    request = ServeRequest(
+        settings=settings,
+        digest=settings.source.digest,
+        listen=listen or settings.web.listen,
+        providers=PROVIDERS,
+        load=partial(_load_again, file, settings),
+        web_config=web_config,
+        started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
+    )
+    run_resolving(serve(request))
     log.info("stopped")
 
 

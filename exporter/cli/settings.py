@@ -2,8 +2,7 @@
 
 import os
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +12,6 @@ from pydantic_core import PydanticCustomError
 from exporter.config import load
 from exporter.config.model import Settings
 from exporter.config.values import check_listen
-from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 from exporter.exposition import catalogue
 from exporter.http_client.transport import Transport, check_proxy, trusted_certificates
 from exporter.providers import PROVIDERS
@@ -82,18 +80,6 @@ def named_once(given: str | None, file: str) -> str:
     return given or file
 
 
-@contextmanager
-def fail_on() -> Iterator[None]:
-    """Print errors that an operator can correct to stderr; exit with 1 or 2."""
-    try:
-        yield
-    except (SettingsError, MachineError) as error:
-        click.echo(str(error), err=True)
-        raise click.exceptions.Exit(2) from None
-    except (LedgerError, ListenError) as error:
-        raise click.ClickException(str(error)) from None
-
-
 def load_settings(file: str, *, resolve: bool = True) -> Settings:
     """Return the settings in ``file``; raise ``SettingsError`` with all errors.
 
@@ -102,12 +88,6 @@ def load_settings(file: str, *, resolve: bool = True) -> Settings:
     options = {name: kind.options for name, kind in PROVIDERS.items()}
     families = catalogue.capped(PROVIDERS)
     return load(file, options, os.environ, families=families, resolve=resolve)
-
-
-def read_settings(file: str, *, resolve: bool = True) -> Settings:
-    """Return the settings in ``file``; print all errors and exit with 2 if it has any."""
-    with fail_on():
-        return load_settings(file, resolve=resolve)
 
 
 def network_of(settings: Settings) -> Transport:
