@@ -12,12 +12,11 @@ from exporter.simulator.conversations import (
     DAY_MS,
     HOUR_MS,
     LATEST_MS,
-    ConversationStart,
     Kind,
     Occurrence,
-    conversation_starts,
+    conversation,
     known_users,
-    occurrences_of,
+    occurrences,
     returning_user,
 )
 
@@ -202,9 +201,8 @@ def _occurrences(
     seed: int, hour: int, per_hour: float, late_share: float
 ) -> Mapping[Kind, list[Occurrence]]:
     found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-    for start in conversation_starts(seed, hour, per_hour, late_share):
-        for occurrence in occurrences_of(start, late_share):
-            found[occurrence.kind].append(occurrence)
+    for occurrence in occurrences(seed, hour, per_hour, late_share):
+        found[occurrence.kind].append(occurrence)
     return dict(found)
 
 
@@ -330,15 +328,11 @@ class Crowd:
 def _template(seed: int, channels: Collection[str]) -> _Template:
     """Return what happens in ``SIZE`` conversations, with the number of each; all kinds occur."""
     for attempt in count():
-        starts = (
-            ConversationStart(f"{seed}/{attempt}/{number}", 0, 0, "", is_new=False)
-            for number in count()
-        )
-        conversations = ([*occurrences_of(start, late_share=0)] for start in starts)
-        fitting = (each for each in conversations if each[0].context["channel"] in channels)
+        every = ([*conversation(f"{seed}/{attempt}/{number}", 0, "")] for number in count())
+        fitting = (each for each in every if each[0].context["channel"] in channels)
         found: defaultdict[Kind, list[tuple[int, Occurrence]]] = defaultdict(list)
-        for index, conversation in enumerate(islice(fitting, SIZE)):
-            for occurrence in conversation:
+        for index, happened in enumerate(islice(fitting, SIZE)):
+            for occurrence in happened:
                 found[occurrence.kind].append((index, occurrence))
         if len(found) == len(Kind) - 1:  # without new users
             return found
