@@ -4,7 +4,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
@@ -195,6 +195,7 @@ def manifest_target(
     return lambda url: settings | {"base_url": url + path}
 
 
+@dataclass(eq=False, repr=False)
 class Service:
     """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
@@ -205,34 +206,26 @@ class Service:
     is refused with 401; without one the handlers check it. The instance is the ASGI app.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        traffic: Traffic,
-        *,
-        routes: Routes,
-        secrets: Sequence[str],
-        target: Callable[[str], dict[str, Any]],
-        modes: frozenset[str] = frozenset(),
-        authorization: str | None = None,
-        key_header: str = "authorization",
-        error: ErrorBody = plain_error,
-        error_type: str = JSON,
-    ) -> None:
-        self.clock = clock
-        self.traffic = traffic
-        self.faults = Faults(modes)
-        self.requests: list[LoggedRequest] = []
-        self.keeps_log = True
-        self.target = target
+    clock: Clock
+    traffic: Traffic
+    _: KW_ONLY
+    routes: Routes
+    secrets: Sequence[str]
+    target: Callable[[str], dict[str, Any]]
+    modes: frozenset[str] = frozenset()
+    authorization: str | None = None
+    key_header: str = "authorization"
+    error: ErrorBody = plain_error
+    error_type: str = JSON
+    keeps_log: bool = True
+    requests: list[LoggedRequest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.faults = Faults(self.modes)
         self._routes = [
-            (method, compile_path(path)[0], handler) for (method, path), handler in routes.items()
+            (method, compile_path(path)[0], handler)
+            for (method, path), handler in self.routes.items()
         ]
-        self._secrets = sorted(secrets, key=len, reverse=True)
-        self._authorization = authorization
-        self._key_header = key_header
-        self._error = error
-        self._error_type = error_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -287,7 +280,7 @@ class Service:
             if match := path.match(call.path):
                 known = True
                 if method == call.method:
-                    if self._authorization not in (None, call.headers.get(self._key_header)):
+                    if self.authorization not in (None, call.headers.get(self.key_header)):
                         raise Refusal(401)
                     return await handler(replace(call, segments=match.groupdict()))
         raise Refusal(405 if known else 404)
@@ -312,8 +305,8 @@ class Service:
     def _refused(
         self, status: int, body: Any, reason: str = "", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        body = body or self._error(status, reason or HTTPStatus(status).phrase)
-        kind = {} if isinstance(body, str) else {"content-type": self._error_type}
+        body = body or self.error(status, reason or HTTPStatus(status).phrase)
+        kind = {} if isinstance(body, str) else {"content-type": self.error_type}
         return Answer(body, status=status, headers={**kind, **(headers or {})})
 
     def _retry_after(self, options: Mapping[str, Any]) -> dict[str, str]:
@@ -344,7 +337,7 @@ class Service:
         )
 
     def _masked(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 

@@ -4,6 +4,7 @@ import random
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from itertools import chain, count, islice
 
@@ -40,6 +41,7 @@ GREETINGS = (Kind.NEW_USER, Kind.RETURNING_USER)
 _Template = Mapping[Kind, list[tuple[int, Occurrence]]]
 
 
+@dataclass(eq=False)
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
@@ -50,20 +52,15 @@ class Traffic:
     generates the hours in their place.
     """
 
-    def __init__(
-        self,
-        seed: int | None = None,
-        *,
-        per_hour: float = 40,
-        late_share: float = 0.02,
-        crowd: "Crowd | None" = None,
-    ) -> None:
-        self._seed = seed
-        self._crowd = crowd
-        self._latest_ms = LATEST_MS if crowd is None else crowd.latest_ms
-        self._generates = seed is not None or crowd is not None
-        self._per_hour = per_hour if crowd is None else SIZE
-        self._late_share = late_share
+    seed: int | None = None
+    _: KW_ONLY
+    per_hour: float = 40
+    late_share: float = 0.02
+    crowd: "Crowd | None" = None
+
+    def __post_init__(self) -> None:
+        self._latest_ms = LATEST_MS if self.crowd is None else self.crowd.latest_ms
+        self._generates = self.seed is not None or self.crowd is not None
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._changed_hours: set[int] = set()
@@ -105,8 +102,8 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         scripted = self._scripted(kind, first, last)
-        if self._crowd is not None:  # of what is hidden yet, nothing is made
-            last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
+        if self.crowd is not None:  # of what is hidden yet, nothing is made
+            last = min(last, (as_of_ms - self.crowd.delay_ms) // HOUR_MS + 1)
         generated = self._generated(kind, first - 1, last)  # a conversation may cross the hour
         for occurrence in chain(scripted, generated):
             if (
@@ -142,8 +139,8 @@ class Traffic:
             totals: Mapping[_Values, int] | None = None
             if hour_ms // HOUR_MS in self._changed_hours or as_of_ms < settled_ms:
                 totals = self._totals(kind, part, as_of_ms, by, wanted)
-            elif self._crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
-                totals = self._crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
+            elif self.crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
+                totals = self.crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
             if totals is None:
                 totals = self._settled_totals(kind, part, settled_ms, by, wanted)
             for values, total in totals.items():
@@ -162,7 +159,9 @@ class Traffic:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
         long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
         last = -(-end_ms // HOUR_MS)
-        base = known_users(long_ago, self._per_hour) if self._generates else 0
+        base = (
+            known_users(long_ago, SIZE if self.crowd else self.per_hour) if self._generates else 0
+        )
         generated = self._generated(Kind.NEW_USER, long_ago, last)
         scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
@@ -188,10 +187,10 @@ class Traffic:
 
     def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
         for hour in range(first, last):
-            if self._crowd is not None:
-                yield from self._crowd.records(hour, kind)
-            elif self._seed is not None:
-                found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
+            if self.crowd is not None:
+                yield from self.crowd.records(hour, kind)
+            elif self.seed is not None:
+                found = _occurrences(self.seed, hour, self.per_hour, self.late_share)
                 yield from found.get(kind, ())
 
 
@@ -206,6 +205,7 @@ def _occurrences(
     return dict(found)
 
 
+@dataclass(eq=False)
 class Crowd:
     """Hours of ``volume(hour)`` conversations on average, hours counted since 1970.
 
@@ -215,21 +215,17 @@ class Crowd:
     shows everything. ``channels``: how many there are.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        volume: Callable[[int], float],
-        *,
-        live_ms: int,
-        delay_ms: int = 0,
-        channels: int = len(CHANNELS),
-    ) -> None:
-        self._seed = seed
-        self._volume = volume
-        self.delay_ms = delay_ms
-        self.latest_ms = CROWD_LATEST_MS + delay_ms
-        self._live_hour = (live_ms - self.latest_ms) // HOUR_MS
-        self._template = _template(seed, set(CHANNELS[:channels]))
+    seed: int
+    volume: Callable[[int], float]
+    _: KW_ONLY
+    live_ms: int
+    delay_ms: int = 0
+    channels: int = len(CHANNELS)
+
+    def __post_init__(self) -> None:
+        self.latest_ms = CROWD_LATEST_MS + self.delay_ms
+        self._live_hour = (self.live_ms - self.latest_ms) // HOUR_MS
+        self._template = _template(self.seed, set(CHANNELS[: self.channels]))
         self._often = lru_cache(maxsize=1000)(self._often_of)
         self._contexts = lru_cache(maxsize=200)(self._contexts_of)
         self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
@@ -257,8 +253,8 @@ class Crowd:
 
     def _often_of(self, hour: int) -> int:
         """Return how often each conversation takes place in an hour."""
-        mean = self._volume(hour)
-        rng = random.Random(f"{self._seed}/{hour}")  # noqa: S311 - scripted traffic
+        mean = self.volume(hour)
+        rng = random.Random(f"{self.seed}/{hour}")  # noqa: S311 - scripted traffic
         return max(1, round(rng.gauss(mean, mean**0.5) / SIZE))
 
     def _summed(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
@@ -269,7 +265,7 @@ class Crowd:
                 amount = int(index < new) if kind is Kind.NEW_USER else often - int(index < new)
             if amount:
                 at_ms = hour * HOUR_MS + min(one.at_ms, HOUR_MS - 1)
-                shown_ms, source = at_ms + self.delay_ms, f"{self._seed}-{hour}-{index}"
+                shown_ms, source = at_ms + self.delay_ms, f"{self.seed}-{hour}-{index}"
                 yield Occurrence(
                     *(source, one.number, at_ms, kind, shown_ms, contexts[index]),
                     detail=one.detail,
@@ -282,7 +278,7 @@ class Crowd:
             for number in range(index, total, SIZE):
                 if kind in GREETINGS and (number < new) != (kind is Kind.NEW_USER):
                     continue
-                source = f"{self._seed}-{hour}-{number}"
+                source = f"{self.seed}-{hour}-{number}"
                 chance = zlib.crc32(f"{source}/{one.number}".encode())
                 begin_ms = (number + zlib.crc32(source.encode()) % 100 / 100) / total * HOUR_MS
                 at_ms = hour * HOUR_MS + min(round(begin_ms) + one.at_ms, HOUR_MS - 1)
@@ -313,13 +309,13 @@ class Crowd:
         return known_users(hour + 1, SIZE) - known_users(hour, SIZE)
 
     def _contexts_of(self, hour: int) -> list[Mapping[str, str]]:
-        rng = random.Random(f"{self._seed}/{hour}/users")  # noqa: S311 - scripted traffic
+        rng = random.Random(f"{self.seed}/{hour}/users")  # noqa: S311 - scripted traffic
         known, new = known_users(hour, SIZE), self._new_users(hour)
         return [
             {
                 **start.context,
                 "user": f"user-{known + index if index < new else returning_user(rng, known, SIZE)}",
-                "conversation": f"{self._seed}-{hour}-{index}",
+                "conversation": f"{self.seed}-{hour}-{index}",
             }
             for index, start in self._template[Kind.CONVERSATION_STARTED]
         ]
