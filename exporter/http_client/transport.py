@@ -13,6 +13,7 @@ import ssl
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -53,6 +54,7 @@ def always() -> None:
     """Let every request leave."""
 
 
+@dataclass(eq=False, slots=True)
 class Transport:
     """Sends the requests of one target; nothing is left open between them.
 
@@ -60,16 +62,9 @@ class Transport:
     targets (None: made here).
     """
 
-    def __init__(
-        self,
-        network: httpx.AsyncBaseTransport | None = None,
-        certificates: ssl.SSLContext | None = None,
-        environ: MutableMapping[str, str] = os.environ,
-    ) -> None:
-        self._network = network
-        self._certificates = certificates
-        self._environ = environ
-        self._routes: dict[str | None, httpx.AsyncBaseTransport] = {}
+    network: httpx.AsyncBaseTransport | None = None
+    certificates: ssl.SSLContext | None = None
+    _routes: dict[str | None, httpx.AsyncBaseTransport] = field(default_factory=dict, init=False)
 
     async def send(self, request: Request, may_send: Callable[[], None] = always) -> Response:
         """Return the response; what ``may_send`` raises keeps the request from being written.
@@ -108,12 +103,12 @@ class Transport:
 
     def _route(self, url: str) -> httpx.AsyncBaseTransport:
         """Return what carries requests for ``url``: the network, or the proxy in front of it."""
-        if self._network is not None:
-            return self._network
-        proxy = proxy_for(url, self._environ)
+        if self.network is not None:
+            return self.network
+        proxy = proxy_for(url, os.environ)
         if proxy not in self._routes:
             self._routes[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._certificates or trusted_certificates(self._environ, warnings.warn),
+                verify=self.certificates or trusted_certificates(os.environ, warnings.warn),
                 proxy=proxy,
                 trust_env=False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
