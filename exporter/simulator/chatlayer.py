@@ -388,11 +388,6 @@ async def _answered(answering: Callable[[Call], Answer], call: Call) -> Answer:
     return Answer(_camel_case(payload) if "camel_case" in call.faults else payload, answer.rows)
 
 
-def error_body(status: int, reason: str) -> Any:
-    """Return an error as grpc-gateway writes it."""
-    return {"code": _CODES.get(status, 2), "message": reason, "details": []}
-
-
 def target(url: str) -> dict[str, Any]:
     """Return the settings of a target on the simulator at ``url``."""
     return {
@@ -431,7 +426,7 @@ build = partial(
     modes=MODES,
     secrets=[TOKEN, _KEY],
     authorization=f"Basic {_KEY}",
-    error=error_body,
+    error=lambda status, reason: {"code": _CODES.get(status, 2), "message": reason, "details": []},
     target=target,
 )
 """Makes the simulator of one team with one bot."""

@@ -142,18 +142,16 @@ def _conversation(
     }
 
 
-def _intercom_error(status: int, reason: str) -> Any:
-    """Return an error list in the vendor's form."""
-    return {"type": "error.list", "errors": [{"code": str(status), "message": reason}]}
-
-
 intercom = partial(
     Service,
     routes={("POST", "/conversations/search"): _search},
     modes=INTERCOM_MODES,
     secrets=[INTERCOM_KEY],
     authorization=f"Bearer {INTERCOM_KEY}",
-    error=_intercom_error,
+    error=lambda status, reason: {
+        "type": "error.list",
+        "errors": [{"code": str(status), "message": reason}],
+    },
     target=manifest_target("intercom", INTERCOM_KEY),
 )
 """Makes the simulator of one workspace at Intercom."""

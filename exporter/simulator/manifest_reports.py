@@ -205,11 +205,6 @@ async def _openai(report: GroupedReport, call: Call) -> Answer:
     return Answer(answer.payload, [row["amount"] for row in answer.rows], number="value")
 
 
-def _openai_error(status: int, reason: str) -> Any:
-    """Return an error as the specification has it."""
-    return {"error": {"message": reason, "type": f"error_{status}", "param": None, "code": None}}
-
-
 openai = partial(
     Service,
     routes={
@@ -219,7 +214,9 @@ openai = partial(
     modes=OPENAI_MODES,
     secrets=[OPENAI_KEY],
     authorization=f"Bearer {OPENAI_KEY}",
-    error=_openai_error,
+    error=lambda status, reason: {
+        "error": {"message": reason, "type": f"error_{status}", "param": None, "code": None}
+    },
     target=manifest_target("openai", OPENAI_KEY, "/v1"),
 )
 """Makes the simulator of one organization at OpenAI."""
@@ -297,11 +294,6 @@ async def _anthropic(report: GroupedReport, call: Call) -> Answer:
     return replace(answer, number="amount")
 
 
-def _anthropic_error(status: int, reason: str) -> Any:
-    """Return an error in the vendor's form."""
-    return {"type": "error", "error": {"type": f"error_{status}", "message": reason}}
-
-
 anthropic = partial(
     Service,
     routes={
@@ -312,7 +304,10 @@ anthropic = partial(
     secrets=[ANTHROPIC_KEY],
     authorization=ANTHROPIC_KEY,
     key_header="x-api-key",
-    error=_anthropic_error,
+    error=lambda status, reason: {
+        "type": "error",
+        "error": {"type": f"error_{status}", "message": reason},
+    },
     target=manifest_target("anthropic", ANTHROPIC_KEY, "/v1/organizations"),
 )
 """Makes the simulator of one organization at Anthropic."""

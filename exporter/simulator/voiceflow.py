@@ -116,11 +116,6 @@ class UsageBody(msgspec.Struct, forbid_unknown_fields=True):
     data: UsageQuery
 
 
-def error_body(status: int, reason: str) -> Any:
-    """Return an error in the form of the vendor's exception library."""
-    return {"message": reason, "statusCode": status, "statusText": HTTPStatus(status).phrase}
-
-
 _Key = tuple[int, str, tuple[str, ...]]
 """An hour, an environment's ID, values of attributes."""
 
@@ -233,7 +228,11 @@ build = partial(
     modes=MODES,
     secrets=[KEY],
     authorization=KEY,
-    error=error_body,
+    error=lambda status, reason: {
+        "message": reason,
+        "statusCode": status,
+        "statusText": HTTPStatus(status).phrase,
+    },
     target=lambda url: {
         "provider": "voiceflow",
         "api_key": KEY,

@@ -172,7 +172,7 @@ def rows(scope: StatisticsScope) -> list[dict[str, Any]]:
         for place, value in values.items()
         if value or "zero_filled" in scope.call.faults
     ]
-    return sorted(found, key=_shuffled)
+    return sorted(found, key=lambda row: hashlib.blake2b(repr(row).encode()).digest())
 
 
 def _sums(
@@ -202,10 +202,6 @@ def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[
     if "second_number" in modes:
         row["Previous"] = value + 1
     return {key.lower(): cell for key, cell in row.items()} if "lower_keys" in modes else row
-
-
-def _shuffled(row: Mapping[str, Any]) -> bytes:
-    return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
 
 
 ACCOUNT_KEY = "5f0c1a2b-3d4e-4f50-8a6b-7c8d9e0f1a2b"
