@@ -20,19 +20,6 @@ CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Faceb
 }
 FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d"}
 
-ROW_MODES = frozenset(
-    {
-        "zero_filled",  # every event of every known bot and channel in every group
-        "same_names",  # all bots are called the same
-        "second_number",  # one more number in each row
-        "lower_keys",  # groupLabel → grouplabel
-        "codes_as_events",  # EventLabel is the code
-        "shouted_events",  # EventLabel in capitals, without spaces
-        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
-        "rolling_days",  # 24 h a day until now; otherwise today and the days before
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Bot:
@@ -207,15 +194,25 @@ def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[
 ACCOUNT_KEY = "5f0c1a2b-3d4e-4f50-8a6b-7c8d9e0f1a2b"
 LIFETIME_MINUTES = 60
 
-MODES = ROW_MODES | {
-    "token_v1",  # {"Token": …, "Expires": 60}
-    "token_expire",  # {"token": …, "expire": 60}
-    "free_account",  # the token call is refused with 403
-    "revoked",  # the token of this call is not known any more
-    "auth_counts",  # a call whose token is not accepted uses up the hour
-    "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
-    "unthrottled",  # every call is answered
-}
+MODES = frozenset(
+    {
+        "zero_filled",  # every event of every known bot and channel in every group
+        "same_names",  # all bots are called the same
+        "second_number",  # one more number in each row
+        "lower_keys",  # groupLabel → grouplabel
+        "codes_as_events",  # EventLabel is the code
+        "shouted_events",  # EventLabel in capitals, without spaces
+        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
+        "rolling_days",  # 24 h a day until now; otherwise today and the days before
+        "token_v1",  # {"Token": …, "Expires": 60}
+        "token_expire",  # {"token": …, "expire": 60}
+        "free_account",  # the token call is refused with 403
+        "revoked",  # the token of this call is not known any more
+        "auth_counts",  # a call whose token is not accepted uses up the hour
+        "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
+        "unthrottled",  # every call is answered
+    }
+)
 
 
 class StatisticsPath(msgspec.Struct):
