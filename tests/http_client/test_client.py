@@ -9,6 +9,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
+from exporter.clock import Clock
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -33,18 +34,21 @@ from tests.support.virtual import START_MS, VirtualClock, run_virtual
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
+def client_on(handler: Handler, clock: Clock, **more: Any) -> ApiClient:
+    given: dict[str, Any] = {
+        "sign": lambda: {"authorization": "canary-key"},
+        "requests_per_second": 0,
+    }
+    network = Transport(httpx.MockTransport(handler))
+    base = "https://vendor.test/v1"
+    return ApiClient(base_url=base, transport=network, clock=clock, **(given | more))
+
+
 def ask(handler: Handler, *, rps: float = 0, times: int = 1) -> tuple[list[Any], VirtualClock]:
     clock = VirtualClock()
 
     async def main() -> list[Any]:
-        wire = Transport(httpx.MockTransport(handler))
-        api = ApiClient(
-            base_url="https://vendor.test/v1",
-            sign=lambda: {"authorization": "canary-key"},
-            transport=wire,
-            clock=clock,
-            requests_per_second=rps,
-        )
+        api = client_on(handler, clock, requests_per_second=rps)
         call = ApiCall("GET", "/usage", params={"a": "b"})
         return [await api.fetch(call, dict[str, int]) for _ in range(times)]
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.http_client.client import ApiCall, ApiClient
+from exporter.http_client.client import ApiCall
 from exporter.http_client.detached import Detached, ResolvingLoop
-from exporter.http_client.transport import Transport
+from tests.http_client.test_client import client_on
 
 HANGING = 40
 
@@ -131,15 +131,7 @@ def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
             def vendor(request: httpx.Request) -> httpx.Response:
                 return httpx.Response(200, json=request.headers["Authorization"])
 
-            wire = Transport(httpx.MockTransport(vendor))
-            client = ApiClient(
-                base_url=f"https://{name}.test",
-                sign=lambda: sign(name),
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-                blocking=blocking,
-            )
+            client = client_on(vendor, clock, sign=lambda: sign(name), blocking=blocking)
             return await client.fetch(ApiCall("GET", "/x"), str)
 
         async with asyncio.TaskGroup() as group:
