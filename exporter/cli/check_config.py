@@ -19,7 +19,7 @@ from exporter.config.model import Settings
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source
 from exporter.errors import SettingsProblem, Unauthorized
-from exporter.format import span
+from exporter.format import counted, span
 from exporter.http_client.detached import run_resolving
 from exporter.providers.base.plugin import Target
 
@@ -74,11 +74,7 @@ def summary(targets: Sequence[Target]) -> str:
     asked = {target.name: [query.spec.name for query in target.queries] for target in targets}
     listed = ", ".join(f"{name} ({', '.join(queries)})" for name, queries in asked.items())
     number, queries = len(asked), sum(map(len, asked.values()))
-    return f"{_count(number, 'target')}, {_count(queries, 'query', 'queries')}: {listed}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{counted(number, 'target')}, {counted(queries, 'query', 'queries')}: {listed}"
 
 
 def warnings(

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -224,13 +224,13 @@ class StatisticsPath(msgspec.Struct):
     days: Annotated[int, msgspec.Meta(ge=1, le=30)]
 
 
+@dataclass(slots=True)
 class Account:
     """One account with its tokens and its calls so far; ``period_ms`` is its hour."""
 
-    def __init__(self, period_ms: int) -> None:
-        self._period_ms = period_ms
-        self._last_ms: int | None = None
-        self._tokens: dict[str, int] = {}
+    period_ms: int
+    _last_ms: int | None = None
+    _tokens: dict[str, int] = field(default_factory=dict)
 
     async def authorize(self, call: Call) -> Answer:
         """Answer the token call."""
@@ -294,7 +294,7 @@ class Account:
         ``window`` is ``sliding``, from call to call, or ``clock``, one in each; ``restart`` says
         whether a refused call counts.
         """
-        now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self._period_ms
+        now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self.period_ms
         if last_ms is None:
             free = True
         elif call.option("throttle", "window", "sliding") == "clock":

@@ -1,8 +1,8 @@
 """The simulators of APIs that manifests read, against the documented requests and answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -20,15 +20,14 @@ S = NINE // 1000
 VERSION = {"anthropic-version": "2023-06-01"}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One documented request: its key's header, and where the rows are in the answer."""
 
     key: tuple[str, str]
     path: str
     params: Mapping[str, Any]
-    headers: Mapping[str, str]
     rows: str = ""
+    headers: Mapping[str, str] = MappingProxyType({})
     body: Any = None
     wrong: Mapping[str, Any] | None = None
 
@@ -46,7 +45,6 @@ ASKED = {
         ("authorization", f"Bearer {OPENAI_KEY}"),
         "/v1/organization/usage/completions",
         {"start_time": S, "end_time": S + 7200, "bucket_width": "1h", "group_by": ["model"]},
-        {},
         "data",
         wrong={"limit": 169},
     ),
@@ -59,8 +57,8 @@ ASKED = {
             "bucket_width": "1h",
             "group_by[]": ["model", "workspace_id"],
         },
-        VERSION,
         "data",
+        VERSION,
         wrong={"group_by[]": "account_id"},
     ),
     "chatwoot": Asked(
@@ -73,30 +71,28 @@ ASKED = {
             "until": S + 7200,
             "group_by": "hour",
         },
-        {},
         wrong={"metric": "x"},
     ),
     "botpress": Asked(
         ("authorization", f"Bearer {BOTPRESS_KEY}"),
         "/v1/admin/bots/bot-1/analytics",
         {"startDate": stamp(NINE), "endDate": stamp(NINE + 24 * HOUR)},
-        {"x-workspace-id": WORKSPACE},
         "records",
+        {"x-workspace-id": WORKSPACE},
         wrong={"startDate": "soon"},
     ),
     "intercom": Asked(
         ("authorization", f"Bearer {INTERCOM_KEY}"),
         "/conversations/search",
         {},
-        {"intercom-version": "2.16"},
         "conversations",
+        {"intercom-version": "2.16"},
         body=searched(S, S + 3600),
     ),
     "elevenlabs": Asked(
         ("xi-api-key", ELEVENLABS_KEY),
         "/v1/convai/conversations",
         {"call_start_after_unix": S, "call_start_before_unix": S + 3600, "page_size": 100},
-        {},
         "conversations",
         wrong={"page_size": 101},
     ),
