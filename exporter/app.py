@@ -15,7 +15,7 @@ import httpx
 import structlog
 
 from exporter import __version__, status
-from exporter.cli.serving import Load, ServeRequest, show_first_polls
+from exporter.cli.run import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError

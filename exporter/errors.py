@@ -82,27 +82,25 @@ class LedgerConflict(LedgerError):
 class ProviderError(ExporterError):
     """A poll could not be completed; counters stay, the poller waits and asks again.
 
-    ``retry_after_s`` is how long the provider asks to wait, in seconds, if it says so.
+    ``retry_after_s`` is how long the provider asks to wait, in seconds, if it says so; ``status``
+    is that of a refusal.
     The message names the endpoint and the error; never a secret, an identifier or user text.
     """
 
     reason: Reason = Reason.CLIENT
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, retry_after_s: float | None = None, *, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class Unauthorized(ProviderError):
     """The provider does not accept the key (401, 403): the circuit opens until there is a new one."""
 
     reason = Reason.AUTH
-
-    def __init__(
-        self, message: str, retry_after_s: float | None = None, *, status: int | None = None
-    ) -> None:
-        super().__init__(message, retry_after_s)
-        self.status = status
 
 
 class Throttled(ProviderError):
@@ -139,8 +137,7 @@ class Refused(ProviderError):
     reason = Reason.CLIENT
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+        super().__init__(message, status=status)
 
 
 class SchemaError(ProviderError):

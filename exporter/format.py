@@ -53,6 +53,11 @@ def number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return how many there are: ``1 call``, ``2 calls``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return ``{name="value",…}`` with values escaped; nothing where there are no labels."""
     return label_pattern(names) % tuple([value.translate(ESCAPES) for value in values])

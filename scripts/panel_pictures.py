@@ -23,8 +23,7 @@ from exporter.clock import Clock
 from exporter.logs import configure_logs
 from exporter.providers import BUILT_IN
 from exporter.simulator.conversations import relative_volume
-from exporter.simulator.crowd import Crowd
-from exporter.simulator.traffic import Traffic
+from exporter.simulator.traffic import Crowd, Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, substituted
 from tests.dashboards.replay.engine import DROPS

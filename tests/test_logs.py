@@ -1,11 +1,16 @@
-"""Log lines: what they say, and that nothing secret and no user text is in any of them."""
+"""Log lines: what they say, that nothing secret and no user text is in any of them, and that the log
+never blocks and never ends the process, whatever happens to its reader.
+"""
 
 import asyncio
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,9 @@ import pytest
 import structlog
 
 from exporter.errors import SchemaError
-from exporter.logs import HIDDEN, Redactor, configure_logs, describe_exception, hide
-from tests.support.running import exporter
-from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from exporter.logs import HIDDEN, LogSink, Redactor, configure_logs, describe_exception, hide
+from tests.faults.bench import Bench
+from tests.support.virtual import run_virtual
 
 CANARY = 'sk-C4n4ry/7f3a+"Secret\\'
 WORDS = "my iban is DE00 C4n4ry"
@@ -151,26 +155,18 @@ def test_only_so_many_secrets_are_kept_in_mind() -> None:
     assert redactor.clean("secret-1- secret-599-") == f"secret-1- {HIDDEN}"
 
 
-async def lived(
-    document: dict[str, Any], vendors: Vendors, clock: VirtualClock, seconds: float
-) -> None:
-    async with exporter(read(document), clock, vendors):
-        await clock.sleep(seconds)
-
-
 def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     tmp_path: Path, lines: io.StringIO
 ) -> None:
-    clock = VirtualClock()
-    vendors = Vendors(clock)
-    document = vendors.document()
-    (target,) = [each for each in document["targets"] if each["provider"] == "flowxo"]
-    document["targets"] = [target | {"interval": "10s", "slow_interval": "1h"}]
-    document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-    recovers_ms = clock.now_ms() + 60_000
-    vendors.services["flowxo"].faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
+    bench = Bench(tmp_path, ["flowxo"], {"interval": "10s", "slow_interval": "1h"})
+    recovers_ms = bench.clock.now_ms() + 60_000
+    bench.service.faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
-    run_virtual(lived(document, vendors, clock, 180), clock)
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(180)
+
+    run_virtual(main(), bench.clock)
 
     ours = [line for line in written(lines) if line.get("query") == "hourly"]
     polls = [line for line in ours if line["event"] == "polled"]
@@ -180,3 +176,95 @@ def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     assert changes[0] == ("warning", "poll failed")
     assert changes[-1] == ("info", "recovered")
     assert len(changes) <= 3  # the first failure, the circuit that opens, the recovery
+
+
+class Stuck(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.release = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.release.wait()
+        return super().write(text)
+
+
+class Broken(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_lines_are_written_in_order() -> None:
+    out = io.StringIO()
+    sink = LogSink(out)
+
+    for n in range(500):
+        sink.write(f"{n}\n")
+    sink.drain()
+
+    assert out.getvalue() == "".join(f"{n}\n" for n in range(500))
+    assert sink.dropped == 0
+
+
+def test_a_stalled_reader_costs_lines_and_no_time() -> None:
+    out = Stuck()
+    sink = LogSink(out, capacity=10)
+
+    started = time.perf_counter()
+    for n in range(1_000):
+        sink.write(f"{n}\n")
+    waited = time.perf_counter() - started
+    out.release.set()
+    sink.drain(10)
+
+    written = out.getvalue().splitlines()
+    assert waited < 1
+    assert sink.dropped == 1_000 - len(written) > 900
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_the_next_is_tried() -> None:
+    sink = LogSink(Broken())
+
+    for _ in range(3):
+        sink.write("line\n")
+    sink.drain(10)
+
+    assert sink.dropped == 3
+
+
+def run(program: str, stderr: int) -> bytes:
+    """Return what ``program`` prints; its log goes to ``stderr``, which is closed at the end."""
+    begin = (
+        "import structlog\n"
+        "from exporter.logs import SINK, configure_logs\n"
+        "configure_logs('info', 'json')\n"
+    )
+    try:
+        return subprocess.check_output(  # noqa: S603
+            [sys.executable, "-c", begin + program], stderr=stderr, timeout=60
+        )
+    finally:
+        os.close(stderr)
+
+
+def test_a_process_whose_log_nobody_reads_works_on_and_ends_in_time() -> None:
+    reading, writing = os.pipe()
+    started = time.perf_counter()
+
+    printed = run(
+        "for n in range(20_000):\n"
+        "    structlog.get_logger().info('line', n=n, text='x' * 500)\n"
+        "print('done', flush=True)\n",
+        writing,
+    )
+
+    os.close(reading)
+    assert printed == b"done\n"
+    assert time.perf_counter() - started < 30
+
+
+def test_a_process_whose_log_pipe_is_closed_goes_on() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    program = "structlog.get_logger().info('line')\nSINK.drain(10)\nprint(SINK.dropped)\n"
+    assert run(program, writing) == b"1\n"

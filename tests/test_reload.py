@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from exporter.app import App, Environment
 from exporter.cli.settings import load_settings
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
-from exporter.errors import LedgerError, SettingsError
+from exporter.errors import LedgerError, SettingsError, SettingsProblem
 from exporter.http_client.detached import Blocking
 from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
+from tests.faults.bench import Bench
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -45,6 +47,7 @@ def written(folder: Path, listen: str = "127.0.0.1:10877", ledger: str = "ledger
     [
         ({"listen": "127.0.0.1:9"}, "exporter.yaml:2:15: web.listen: cannot change"),
         ({"ledger": "other.db"}, "exporter.yaml:3:15: ledger.url: cannot change"),
+        ({}, ""),
     ],
 )
 def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
@@ -53,17 +56,9 @@ def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
     running = load_settings(written(tmp_path))
     changed = load_settings(written(tmp_path, **changes))
 
-    with pytest.raises(SettingsError) as caught:
-        refuse_restart_only(tmp_path / "exporter.yaml", running, changed)
-
-    assert problem in str(caught.value)
-    assert "restart the exporter" in str(caught.value)
-
-
-def test_settings_that_do_not_differ_need_no_restart(tmp_path: Path) -> None:
-    running = load_settings(written(tmp_path))
-
-    refuse_restart_only(tmp_path / "exporter.yaml", running, load_settings(written(tmp_path)))
+    refused = pytest.raises(SettingsError, match=f"{problem}.*; restart the exporter")
+    with refused if problem else nullcontext():
+        refuse_restart_only(running, changed)
 
 
 @dataclass
@@ -236,3 +231,50 @@ def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_b
         await app.run()
 
     run_virtual(main(), reload.clock)
+
+
+def refused() -> tuple[Settings, str]:
+    raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_target_that_did_not_change_keeps_its_circuit(*, good: bool, tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"])
+    bench.service.faults.on("unauthorized")
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(20)
+            asked = len(bench.service.requests)
+            before = bench.values("chatbot_exporter_next_poll_timestamp_seconds")
+
+            result = await bench.app.reload(
+                (lambda: (bench._read_settings(), "same")) if good else refused
+            )
+            await bench.wait(30)
+
+            assert (not result) is good
+            assert len(bench.service.requests) == asked == 3
+            assert bench.own("circuit_open") == 1
+            assert bench.values("chatbot_exporter_next_poll_timestamp_seconds") == before
+
+    run_virtual(main(), bench.clock)
+
+
+def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"])
+    bench.service.faults.on("unauthorized")
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(20)
+            bench.service.faults.off("unauthorized")
+            bench.settings = {"settle": "2h"}
+
+            await bench.app.reload(lambda: (bench._read_settings(), "changed"))
+            await bench.wait(10)
+
+            assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3
+            assert bench.own("circuit_open") == 0
+
+    run_virtual(main(), bench.clock)

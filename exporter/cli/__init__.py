@@ -1,5 +1,7 @@
 """The command line: one module for each command."""
 
+from typing import Any
+
 import click
 
 from exporter import __version__
@@ -16,6 +18,7 @@ from exporter.cli import (
     run,
     simulate,
 )
+from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -38,7 +41,21 @@ Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or con
 """
 
 
+class Commands(click.Group):
+    """Prints errors that an operator can correct to stderr, and exits with 1 or 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, MachineError) as error:
+            click.echo(str(error), err=True)
+            raise click.exceptions.Exit(2) from None
+        except (LedgerError, ListenError) as error:
+            raise click.ClickException(str(error)) from None
+
+
 @click.group(
+    cls=Commands,
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

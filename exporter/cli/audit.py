@@ -1,6 +1,5 @@
 """``audit``: compares the ledger with what the vendors report."""
 
-import asyncio
 import csv
 import io
 import json
@@ -12,18 +11,17 @@ import click
 
 from exporter.cli.probe import taking
 from exporter.cli.settings import (
-    certificates_here,
-    check_proxies,
     config_option,
-    fail_on,
-    read_settings,
+    format_option,
+    load_settings,
+    network_of,
+    target_option,
     targets_of,
 )
 from exporter.clock import MILLISECONDS, SystemClock
 from exporter.explain.agreement import Agreement, ComparedDay, Comparer
 from exporter.format import columns, number
-from exporter.http_client.detached import ResolvingLoop
-from exporter.http_client.transport import Transport
+from exporter.http_client.detached import run_resolving
 from exporter.ledger import engine
 from exporter.status import days_equal
 
@@ -32,17 +30,10 @@ _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFEREN
 
 @click.command("audit", short_help="Compare the ledger with the vendors.")
 @config_option
-@click.option("--target", "name", help="Only this target.")
+@target_option
 @click.option("--from", "since", type=click.DateTime(["%Y-%m-%d"]), help="First day (UTC).")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The day after the last one.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("table", "json", "csv")
 def command(
     file: str, name: str | None, since: datetime | None, until: datetime | None, form: str
 ) -> None:
@@ -55,20 +46,15 @@ def command(
     if since and until and since >= until:
         words = "--until is the day after the last one, so it comes after --from"
         raise click.BadParameter(words, param_hint=["--from", "--until"])
-    settings = read_settings(file)
-    targets = [each for each in targets_of(settings) if name in (None, each.name)]
-    if not targets:
-        raise click.BadParameter("no target of this name", param_hint="--target")
+    settings = load_settings(file)
+    targets = targets_of(settings, name)
     clock = SystemClock()
     spend = taking(settings.ledger.url, clock)
-    with fail_on():
-        check_proxies(settings)
-        network = Transport(certificates=certificates_here())
-        ledger = engine.read_only(settings.ledger.url)
-        comparer = Comparer(ledger, clock, network, spend, _ms(since), _ms(until))
-        with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-            found = runner.run(comparer.compare(targets))
-        ledger.dispose()
+    network = network_of(settings)
+    ledger = engine.read_only(settings.ledger.url)
+    comparer = Comparer(ledger, clock, network, spend, _ms(since), _ms(until))
+    found = run_resolving(comparer.compare(targets))
+    ledger.dispose()
     click.echo(_FORMATS[form](found), nl=False)
     for each in found:
         if each.problem:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from exporter.cli.explain import specs_of
 from exporter.cli.probe import taking
 from exporter.cli.settings import (
     certificates_here,
-    check_proxies,
     config_option,
-    fail_on,
+    load_settings,
     named_values,
-    read_settings,
+    network_of,
+    target_option,
     targets_of,
 )
 from exporter.clock import MILLISECONDS, Clock, SystemClock
@@ -35,8 +35,7 @@ from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderR
 from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
 from exporter.format import span, stamp
-from exporter.http_client.detached import ResolvingLoop
-from exporter.http_client.transport import Transport
+from exporter.http_client.detached import run_resolving
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.query import QueryKey
 from exporter.model.samples import Window
@@ -89,7 +88,7 @@ def _within(since_ms: int, until_ms: int) -> Window:
 
 @click.command("backfill", short_help="Write the past to where the graphs are.")
 @config_option
-@click.option("--target", "name", help="Only this target.")
+@target_option
 @click.option("--from", "since_ms", callback=_instant, help="First day (UTC), or an instant.")
 @click.option(
     "--until",
@@ -158,32 +157,30 @@ def command(
     if (output is None) == (receiver is None):
         raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
     clock = SystemClock()
-    settings = read_settings(file, resolve=False)
+    settings = load_settings(file, resolve=False)
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
     kinds = [kind for kind, wanted in chosen.items() if wanted] or list(PastKind)
     labels = _server_labels(server) | given
     newest_ms = clock.now_ms() - (openmetrics.NEWEST_MS if output else 0)
     within = _within(since_ms or 0, newest_ms if until_ms is None else until_ms)
-    with fail_on():
-        past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
-        what = repr(
-            (receiver, web_config, name, labels, kinds, step_ms, since_ms, until_ms, past.seams)
-        )
-        to = Destination(str(receiver), protocol, web_config, settings.ledger.url, what)
-        calls = _begin_earlier(
-            past, file, None if since_ms is None else within, clock, dry_run=dry_run
-        )
-        families = past.families(kinds)
-        with _progress(sum(len(every) for _, every in families), clock) as advance:
-            job = Job(families, step_ms, within, advance)
-            if dry_run:
-                written = openmetrics.write(families, step_ms, within, len, advance)
-                said = _size(written, calls)
-            else:
-                said = _to_file(job, output) if output else _to_receiver(job, to, clock)
-        past.close()
-    for line in (*_summary(past, within, None if dry_run else since_ms), said):
-        click.echo(line)
+    past = _open(settings, name, labels, newest_ms if output and until_ms is None else None)
+    what = repr(
+        (receiver, web_config, name, labels, kinds, step_ms, since_ms, until_ms, past.seams)
+    )
+    calls = _begin_earlier(past, file, None if since_ms is None else within, clock, dry_run=dry_run)
+    families = past.families(kinds)
+    with _progress(sum(len(every) for _, every in families), clock) as advance:
+        job = Job(families, step_ms, within, advance)
+        if dry_run:
+            said = _size(openmetrics.write(families, step_ms, within, len, advance), calls)
+        elif output:
+            said = _to_file(job, output)
+        else:
+            said = _to_receiver(
+                job, str(receiver), protocol, web_config, _noted(settings.ledger.url, what)
+            )
+    past.close()
+    click.echo("\n".join((*_summary(past, within, None if dry_run else since_ms), said)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,17 +193,6 @@ class Job:
     advance: Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """A receiver, and the ledger where progress is noted; ``what`` tells one job from others."""
-
-    url: str
-    protocol: str
-    web_config: Path | None
-    ledger: str
-    what: str
-
-
 def _to_file(job: Job, output: Path) -> str:
     with _replacing(output) as put:
         written = openmetrics.write(job.families, job.step_ms, job.within, put, job.advance)
@@ -215,7 +201,15 @@ def _to_file(job: Job, output: Path) -> str:
     return f"{output}: {written}"
 
 
-def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
+def _noted(ledger: str, what: str) -> BackfillProgress:
+    """Return how far a job came; ``what`` tells it from others."""
+    digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
+    return BackfillProgress(ledger, f"remote write {digest}")
+
+
+def _to_receiver(
+    job: Job, url: str, protocol: str, web_config: Path | None, noted: BackfillProgress
+) -> str:
     try:
         from exporter.exposition.backfill import remote_write  # noqa: PLC0415 - an optional extra
     except ImportError as error:
@@ -223,25 +217,22 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
             f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
             "chatbot-exporter[remote-write]"
         ) from None
-    digest = hashlib.blake2b(to.what.encode(), digest_size=16).hexdigest()
-    progress = BackfillProgress(to.ledger, f"remote write {digest}")
 
     async def send() -> str:
-        async with receivers.client(to.web_config, certificates_here()) as client:
-            protocol = None if to.protocol == "auto" else int(to.protocol)
-            sender = remote_write.Sender(to.url, client, clock, protocol)
+        version = None if protocol == "auto" else int(protocol)
+        async with receivers.client(web_config, certificates_here()) as client:
+            sender = remote_write.Sender(url, client, SystemClock(), version)
             await remote_write.send_all(
-                job.families, sender, progress, job.advance, step_ms=job.step_ms, within=job.within
+                job.families, sender, noted, job.advance, step_ms=job.step_ms, within=job.within
             )
         return str(sender.sent)
 
-    try:
-        again = "" if progress.read() is None else "went on after what was accepted before: "
-        return again + asyncio.run(send())
-    except remote_write.NotAccepted as error:
-        raise click.ClickException(str(error)) from None
-    finally:
-        progress.close()
+    with closing(noted):
+        try:
+            again = "" if noted.read() is None else "went on after what was accepted before: "
+            return again + asyncio.run(send())
+        except remote_write.NotAccepted as error:
+            raise click.ClickException(str(error)) from None
 
 
 def _open(
@@ -249,9 +240,7 @@ def _open(
 ) -> LedgerPast:
     """Return the past of the targets; fail where a part of it is missing, or later than a limit."""
     families = catalogue.families(PROVIDERS, settings.targets)
-    specs = {key: spec for key, spec in specs_of(settings).items() if name in (None, key[0])}
-    if not specs:
-        raise click.BadParameter("no target of this name", param_hint="--target")
+    specs = specs_of(settings, name)
     missing = [each for each in SCRAPED if not labels.get(each)]
     if missing:
         raise click.UsageError(
@@ -313,16 +302,12 @@ def _begin_earlier(
 
 
 def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> OlderBuckets:
-    settings = read_settings(file)
-    check_proxies(settings)
+    settings = load_settings(file)
+    network, spend = network_of(settings), taking(settings.ledger.url, clock)
     targets = [each for each in targets_of(settings) if each.name in {name for name, _ in missing}]
-    spend, buckets = taking(settings.ledger.url, clock), OlderBuckets()
-    families = catalogue.families(PROVIDERS, settings.targets)
-    network = Transport(certificates=certificates_here())
+    families, buckets = catalogue.families(PROVIDERS, settings.targets), OlderBuckets()
     reader = OlderReader(clock, network, spend, families, buckets)
-    with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-        problems = runner.run(reader.read(targets, missing))
-    if problems:
+    if problems := run_resolving(reader.read(targets, missing)):
         buckets.close()
         raise click.ClickException(
             "nothing is written, run it again later:\n" + "\n".join(problems)

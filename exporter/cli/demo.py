@@ -16,8 +16,8 @@ import click
 import yaml
 
 from exporter import __version__
-from exporter.cli.serving import Serve, ServeRequest
-from exporter.cli.settings import fail_on, listen_option, web_config_option
+from exporter.cli.run import Serve, ServeRequest
+from exporter.cli.settings import listen_option, web_config_option
 from exporter.clock import SystemClock
 from exporter.config import loads
 from exporter.config.model import Settings
@@ -28,7 +28,7 @@ from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
-from exporter.simulator.chatlayer_answers import BOT
+from exporter.simulator.chatlayer import BOT
 from exporter.simulator.server import Service, serving
 
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
@@ -113,7 +113,7 @@ def command(
     configure_logs()
     for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
-    with fail_on(), tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
         asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))
 
 

@@ -7,7 +7,7 @@ import click
 import httpx
 import msgspec
 
-from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
+from exporter.cli.settings import config_option, format_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.explain.answer import Explainer, Explanations, why_nothing
@@ -27,14 +27,7 @@ _HEAD: tuple[str, ...] = ("bucket (UTC)", "phase", "provider", "baseline", "coun
 @click.command("explain", short_help="Show how a series adds up.")
 @click.argument("selector")
 @config_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("text", "json")
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
 @click.option(
     "--url", help="Ask the exporter at this address, such as http://127.0.0.1:10877, not a file."
@@ -47,13 +40,12 @@ def command(selector: str, file: str, form: str, *, whole: bool, url: str | None
     no provider. Exits with 1 when nothing matches.
     """
     now_ms, total = SystemClock().now_ms(), 0
-    with fail_on():
-        found = _asked(url, selector) if url else _read(file, selector, now_ms)
-        for total, each in enumerate(found, 1):
-            if form == "json":
-                click.echo(_json(each, total, selector, now_ms), nl=False)
-            else:
-                click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
+    found = _asked(url, selector) if url else _read(file, selector, now_ms)
+    for total, each in enumerate(found, 1):
+        if form == "json":
+            click.echo(_json(each, total, selector, now_ms), nl=False)
+        else:
+            click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
     if form == "json":
         click.echo(f'\n],\n"total": {total}}}')
     elif total > 1:
@@ -71,7 +63,7 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
 
 def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     """Yield one account after another: all of them together may not fit into memory."""
-    settings = read_settings(file, resolve=False)
+    settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
     url, each = settings.ledger.url, None
     with closing(Explainer(url, specs_of(settings), families, now_ms)) as explainer:
@@ -111,11 +103,10 @@ def _refusal(answer: httpx.Response) -> click.ClickException:
     return click.ClickException(text)
 
 
-def specs_of(settings: Settings) -> dict[tuple[str, str], QuerySpec]:
-    """Return the spec of every configured query."""
-    return {
-        query.spec.key: query.spec for target in targets_of(settings) for query in target.queries
-    }
+def specs_of(settings: Settings, name: str | None = None) -> dict[tuple[str, str], QuerySpec]:
+    """Return the spec of every configured query, or of those of one target."""
+    targets = targets_of(settings, name)
+    return {query.spec.key: query.spec for target in targets for query in target.queries}
 
 
 def as_text(found: Explanation, now_ms: int, whole: bool = True) -> Iterator[str]:  # noqa: FBT001, FBT002 - passed on from click

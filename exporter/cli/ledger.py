@@ -2,7 +2,7 @@
 
 import click
 
-from exporter.cli.settings import config_option, fail_on, read_settings, targets_of
+from exporter.cli.settings import config_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.exposition import catalogue
 from exporter.exposition.last_scraped import NoScrapes, last_scraped
@@ -26,8 +26,7 @@ def copy(source: str, target: str) -> None:
 
     Stop the exporter first, then set ledger.url to the copy: counters go on where they were.
     """
-    with fail_on():
-        copied = transfer.copy(source, target, SystemClock())
+    copied = transfer.copy(source, target, SystemClock())
     for table, number in copied.items():
         click.echo(f"{table}: {number}")
 
@@ -40,9 +39,8 @@ def check(file: str, url: str | None) -> None:
 
     Stop the exporter first. Exits with 1 where something is wrong.
     """
-    with fail_on():
-        place = url or read_settings(file, resolve=False).ledger.url
-        wrong = transfer.check(place, SystemClock())
+    place = url or load_settings(file, resolve=False).ledger.url
+    wrong = transfer.check(place, SystemClock())
     for sentence in wrong:
         click.echo(sentence)
     if wrong:
@@ -65,20 +63,19 @@ def restore(file: str, prometheus: str, matching: str) -> None:
     since the older one is read again from the vendors and adds nothing twice. Calls of a call
     budget (Xenioo) count as spent now.
     """
-    settings = read_settings(file, resolve=False)
+    settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
     targets = targets_of(settings)
-    with fail_on():
-        try:
-            shown = [
-                each
-                for target in targets
-                for each in last_scraped(prometheus, target.name, matching, families)
-            ]
-        except NoScrapes as error:
-            raise click.ClickException(str(error)) from None
-        specs = [query.spec for target in targets for query in target.queries]
-        known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
+    try:
+        shown = [
+            each
+            for target in targets
+            for each in last_scraped(prometheus, target.name, matching, families)
+        ]
+    except NoScrapes as error:
+        raise click.ClickException(str(error)) from None
+    specs = [query.spec for target in targets for query in target.queries]
+    known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
     number = sum(not each.family.startswith(PREFIX) for each in shown)
     click.echo(f"{known} of {number} counters that Prometheus has are at least as high now.")
     if known < number or not number:
@@ -93,8 +90,7 @@ def delete_target(file: str, target: str) -> None:
 
     Stop the exporter first. A target that is still in the settings begins anew at the next start.
     """
-    with fail_on():
-        place = read_settings(file, resolve=False).ledger.url
-        deleted = repair.delete_target(place, target, SystemClock())
+    place = load_settings(file, resolve=False).ledger.url
+    deleted = repair.delete_target(place, target, SystemClock())
     for table, number in deleted.items():
         click.echo(f"{table}: {number}")

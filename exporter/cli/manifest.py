@@ -11,14 +11,13 @@ import click
 import httpx
 from pydantic import ValidationError
 
-from exporter.cli.settings import fail_on, named_values
+from exporter.cli.settings import named_values
 from exporter.clock import SystemClock
 from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
 from exporter.errors import ProviderError
 from exporter.exposition import catalogue
 from exporter.format import columns, number, render_labels, stamp
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading, Series, Window
@@ -157,8 +156,7 @@ def _load(file: str) -> LoadedManifest:
         path = loader.find(file)
     except LookupError as error:
         raise click.UsageError(f"{file}: {error}") from None
-    with fail_on():
-        return loader.load(path)
+    return loader.load(path)
 
 
 @dataclass
@@ -196,6 +194,7 @@ def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tu
         "secrets": {each: Secret.literal(f"secrets.{each}") for each in found.secrets},
         "variables": given,
         "queries": (asked,),
+        "requests_per_second": 0.0,
     }
     try:
         options = ManifestOptions.model_validate(data)
@@ -216,13 +215,7 @@ async def _poll(
 ) -> tuple[list[Reading], ProviderError | None]:
     """Return what a poll reads, and why the rest was refused."""
     spec = query.spec
-    client = ApiClient(
-        base_url=target.base_url,
-        sign=target.sign,
-        transport=Transport(network),
-        clock=SystemClock(),
-        requests_per_second=0,
-    )
+    client = target.client(Transport(network), SystemClock())
     past = Window(now_ms - spec.lookback_ms, now_ms)
     window = past if spec.stream else lookback_window(spec, now_ms)
     request = PollRequest(window, now_ms, first=False, epoch_ms=0, watermark_ms=window.start_ms)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from exporter.cli.settings import format_option
 from exporter.exposition import catalogue
 from exporter.exposition.catalogue import Entry
 from exporter.format import columns
@@ -12,14 +13,7 @@ from exporter.providers import PROVIDERS
 
 
 @click.command("metrics", short_help="Print the catalogue of metric families.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-    help="How to print it.",
-)
+@format_option("table", "json", "markdown")
 def command(form: str) -> None:
     """Print every metric family of this build: name, type, labels, cap, meaning and sources."""
     click.echo(FORMS[form](catalogue.entries(PROVIDERS)))

@@ -10,12 +10,12 @@ import click
 from exporter.cli.settings import (
     config_option,
     file_argument,
+    load_settings,
     named_once,
-    read_settings,
     targets_of,
 )
 from exporter.clock import MILLISECONDS
-from exporter.format import columns, span
+from exporter.format import columns, counted, span
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS
 from exporter.providers.base.plugin import Target
@@ -57,7 +57,7 @@ def command(given: str | None, file: str) -> None:
     Shows calls per target and query, per hour and day, rows where they can be known, known
     limits, and what the first start costs.
     """
-    targets = targets_of(read_settings(named_once(given, file), resolve=False))
+    targets = targets_of(load_settings(named_once(given, file), resolve=False))
     click.echo("\n".join(_text(targets)))
 
 
@@ -115,11 +115,11 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
     paced = (
         f", not done before {span(soonest)} at the targets' requests_per_second" if rates else ""
     )
-    yield f"A first start asks for everything once: {_calls(first)} at least{paced}."
+    yield f"A first start asks for everything once: {counted(first, 'call')} at least{paced}."
     if past:
         paced = f", in about {span(known)}" if rates else ""
         yield (
-            f"Then it reads initial_lookback in {_calls(past)} at least, newest first{paced}; "
+            f"Then it reads initial_lookback in {counted(past, 'call')} at least, newest first{paced}; "
             "live polls go first. An audit reads it again once a day."
         )
     yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
@@ -168,10 +168,6 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
         )
     else:
         yield f"{target.name}: {needed:.2g} of {rate:g} requests/s at least"
-
-
-def _calls(number: int) -> str:
-    return f"{number} call{'' if number == 1 else 's'}"
 
 
 def _number(value: float) -> str:

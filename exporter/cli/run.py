@@ -1,31 +1,60 @@
-"""``run``: the exporter."""
+"""``run``: the exporter, and what ``run`` and ``demo`` ask of the composition root."""
 
-import asyncio
-import hashlib
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import click
 import structlog
 
-from exporter.cli.serving import Serve, ServeRequest
 from exporter.cli.settings import (
     check_proxies,
     config_option,
-    fail_on,
     listen_option,
     load_settings,
-    read_settings,
     web_config_option,
 )
+from exporter.clock import Clock
 from exporter.config import refuse_restart_only
-from exporter.config.files import SETTINGS_BYTES, read_regular
 from exporter.config.model import Settings
-from exporter.http_client.detached import ResolvingLoop
+from exporter.http_client.detached import run_resolving
 from exporter.logs import FORMATS, LEVELS, configure_logs
 from exporter.providers import PROVIDERS
+from exporter.providers.base.plugin import Provider
+from exporter.status import State, Status
 
 log = structlog.get_logger(__name__)
+
+PROGRESS_S = 1.0
+
+Load: TypeAlias = Callable[[], tuple[Settings, str]]
+"""Reads the settings again: what is in force then, and the file's digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """An exporter to serve until SIGTERM or SIGINT.
+
+    ``digest`` is the settings file's. ``load`` reads it again, on SIGHUP and ``POST /-/reload``;
+    None: reload is not available. ``started`` is called with the bound address. ``grace_s`` is how
+    long running polls may take to end after a stop (None: the default).
+    """
+
+    settings: Settings
+    digest: str
+    listen: str
+    providers: Mapping[str, Provider]
+    started: Callable[[str], None]
+    load: Load | None = None
+    web_config: Path | None = None
+    grace_s: float | None = None
+
+
+Serve: TypeAlias = Callable[[ServeRequest], Coroutine[Any, Any, None]]
+"""Serves until a signal; raises ``LedgerError``, ``ListenError`` and ``SettingsError`` at start."""
 
 
 @click.command("run")
@@ -57,30 +86,35 @@ def command(
     SIGINT, whatever a vendor does.
     """
     configure_logs(level, log_format)
-    settings = read_settings(file)
-    with fail_on(), asyncio.Runner(loop_factory=ResolvingLoop) as runner:
-        check_proxies(settings)
-        request = ServeRequest(
-            settings=settings,
-            digest=_digest(file),
-            listen=listen or settings.web.listen,
-            providers=PROVIDERS,
-            load=partial(_load_again, file, settings),
-            web_config=web_config,
-            started=lambda address: log.info(
-                "serving", address=address, targets=len(settings.targets)
-            ),
-        )
-        runner.run(serve(request))
+    settings = load_settings(file)
+    check_proxies(settings)
+    request = ServeRequest(
+        settings=settings,
+        digest=settings.source.digest,
+        listen=listen or settings.web.listen,
+        providers=PROVIDERS,
+        load=partial(_load_again, file, settings),
+        web_config=web_config,
+        started=lambda address: log.info("serving", address=address, targets=len(settings.targets)),
+    )
+    run_resolving(serve(request))
     log.info("stopped")
 
 
 def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
     settings = load_settings(file)
-    refuse_restart_only(file, running, settings)
+    refuse_restart_only(running, settings)
     check_proxies(settings)
-    return settings, _digest(file)
+    return settings, settings.source.digest
 
 
-def _digest(file: str) -> str:
-    return hashlib.sha256(read_regular(file, SETTINGS_BYTES)).hexdigest()[:12]
+async def show_first_polls(status: Callable[[], Status], clock: Clock) -> None:
+    """On a terminal, log how many queries have been polled, until all have."""
+    done, number = -1, 0
+    while sys.stderr.isatty() and done < number:
+        queries = [query for target in status().targets for query in target.queries]
+        polled = sum(query.state is not State.NEVER_POLLED for query in queries)
+        if polled != done:
+            done, number = polled, len(queries)
+            log.info("first polls", done=done, of=number)
+        await clock.sleep(PROGRESS_S)

@@ -2,9 +2,9 @@
 
 import os
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from pydantic_core import PydanticCustomError
@@ -12,14 +12,13 @@ from pydantic_core import PydanticCustomError
 from exporter.config import load
 from exporter.config.model import Settings
 from exporter.config.values import check_listen
-from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
 from exporter.exposition import catalogue
-from exporter.http_client.proxies import check_proxy
-from exporter.http_client.transport import trusted_certificates
+from exporter.http_client.transport import Transport, check_proxy, trusted_certificates
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Target
 
 DEFAULT_FILE = "exporter.yaml"
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def named_values(
@@ -61,7 +60,17 @@ listen_option = click.option(
     callback=_address,
     help="Where to listen; :PORT is every address.  [default: 127.0.0.1:10877, or the file's]",
 )
+target_option = click.option("--target", "name", help="Only this target.")
 file_argument = click.argument("given", metavar="[FILE]", required=False)
+
+
+def format_option(*forms: str) -> Callable[[F], F]:
+    """Return the option ``--format``; the first form is the default."""
+    choice = click.Choice(forms)
+    said = "How to print it."
+    return click.option(
+        "--format", "form", type=choice, default=forms[0], show_default=True, help=said
+    )
 
 
 def named_once(given: str | None, file: str) -> str:
@@ -69,18 +78,6 @@ def named_once(given: str | None, file: str) -> str:
     if given and file not in {DEFAULT_FILE, given}:
         raise click.UsageError("the settings file is named twice; leave FILE or --config out")
     return given or file
-
-
-@contextmanager
-def fail_on() -> Iterator[None]:
-    """Print errors that an operator can correct to stderr; exit with 1 or 2."""
-    try:
-        yield
-    except (SettingsError, MachineError) as error:
-        click.echo(str(error), err=True)
-        raise click.exceptions.Exit(2) from None
-    except (LedgerError, ListenError) as error:
-        raise click.ClickException(str(error)) from None
 
 
 def load_settings(file: str, *, resolve: bool = True) -> Settings:
@@ -93,10 +90,13 @@ def load_settings(file: str, *, resolve: bool = True) -> Settings:
     return load(file, options, os.environ, families=families, resolve=resolve)
 
 
-def read_settings(file: str, *, resolve: bool = True) -> Settings:
-    """Return the settings in ``file``; print all errors and exit with 2 if it has any."""
-    with fail_on():
-        return load_settings(file, resolve=resolve)
+def network_of(settings: Settings) -> Transport:
+    """Return the way to the vendors, by this machine's proxies and certificate authorities.
+
+    Raises ``MachineError`` where one of them cannot be used.
+    """
+    check_proxies(settings)
+    return Transport(certificates=certificates_here())
 
 
 def check_proxies(settings: Settings) -> None:
@@ -112,7 +112,10 @@ def certificates_here() -> ssl.SSLContext:
     return trusted_certificates(os.environ, lambda said: click.echo(f"warning: {said}", err=True))
 
 
-def targets_of(settings: Settings) -> list[Target]:
-    """Return the targets that ``settings`` describe."""
+def targets_of(settings: Settings, name: str | None = None) -> list[Target]:
+    """Return the targets that ``settings`` describe, or the one that ``--target`` names."""
     rules = LabelSettings(settings.limits, settings.privacy)
-    return [PROVIDERS[each.provider].build(each, rules) for each in settings.targets]
+    wanted = [each for each in settings.targets if name in (None, each.name)]
+    if not wanted:
+        raise click.BadParameter("no target of this name", param_hint="--target")
+    return [PROVIDERS[each.provider].build(each, rules) for each in wanted]

@@ -1,8 +1,12 @@
-"""``exporter.yaml`` to settings, in two steps: what it says and where, then whether it may."""
+"""``exporter.yaml`` to settings: what it says and where, whether each value may be, and the whole.
+
+What one value alone cannot show are contradictions between settings, and names used twice.
+"""
 
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -13,12 +17,12 @@ from pydantic import BaseModel, ValidationError
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import ValueProblem, problems_of
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
-from exporter.config.rules import check_targets, check_whole, unknown_provider
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read, unusable
 from exporter.config.values import kind_of, ledger_url_from, suggestion
 from exporter.errors import SettingsError, SettingsProblem
+from exporter.model.samples import Family
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -51,15 +55,14 @@ def load(
     return loads(raw, providers, environ, file=file, families=families, resolve=resolve)
 
 
-def refuse_restart_only(path: Path | str, old: Settings, new: Settings) -> None:
-    """Raise ``SettingsError`` where ``new``, read from ``path``, needs a restart after ``old``."""
-    source = read(read_regular(path, SETTINGS_BYTES), os.fspath(path))
+def refuse_restart_only(old: Settings, new: Settings) -> None:
+    """Raise ``SettingsError`` where ``new`` needs a restart after ``old``."""
     changed = {
         ("web", "listen"): old.web.listen != new.web.listen,
         ("ledger", "url"): old.ledger.url != new.ledger.url,
     }
     problems = [
-        source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
+        new.source.problem(steps, "cannot change while the exporter runs", "restart the exporter")
         for steps, differs in changed.items()
         if differs
     ]
@@ -119,8 +122,8 @@ class _Validation:
         ]
         own = {family.name for _, target in targets for family in target.own_families()}
         named = None if families is None else {*families, *own}
-        self.problems += check_whole(self.source, named)
-        self.problems += check_targets(self.source, targets)
+        self.problems += _check_whole(self.source, named)
+        self.problems += _check_targets(self.source, targets)
         found: dict[tuple[str, int, int, str], SettingsProblem] = {}
         unlike = self.source.not_as_written({"variables"})  # what is sent as text
         every = [*self.source.problems, *self.problems, *unlike, *self.secrets.included]
@@ -131,6 +134,7 @@ class _Validation:
             raise SettingsError(list(found.values()))
         url = ledger_url_from(whole.ledger.url, self.secrets.base)
         return Settings(
+            source=self.source,
             web=whole.web,
             ledger=LedgerOptions.model_construct(**{**dict(whole.ledger), "url": url}),
             limits=whole.limits,
@@ -170,7 +174,9 @@ class _Validation:
         base, provider = ("targets", index), raw.get("provider")
         options = self.providers.get(provider) if isinstance(provider, str) else None
         if options is None or not isinstance(provider, str):
-            self.problems.append(unknown_provider(self.source, (*base, "provider"), self.providers))
+            self.problems.append(
+                _unknown_provider(self.source, (*base, "provider"), self.providers)
+            )
             known = TargetOptions.model_fields.keys() - {"provider", "base_url"}
             wrong = self.errors(TargetOptions, {**common, **raw})
             self.problems += [w.located(self.source, base) for w in wrong if known & {*w.path[:1]}]
@@ -214,3 +220,72 @@ class _Validation:
             return model.model_validate_json(json.dumps(data), context=self.secrets), []
         except ValidationError as error:
             return None, problems_of(error, data, model)
+
+
+def _unknown_provider(source: Source, path: Steps, known: Collection[str]) -> SettingsProblem:
+    """Return the error of a provider that is not ``known``."""
+    if path not in source.values:
+        return source.problem(path, "missing")
+    value = source.get(path)
+    names = "the providers are " + ", ".join(sorted(known))
+    if not isinstance(value, str):
+        return source.problem(path, "expected the name of a provider", names)
+    return source.problem(path, "unknown provider", suggestion(value, known) or names)
+
+
+def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:
+    """Yield the problems of file-wide settings that contradict each other."""
+    shown: Steps = ("privacy", "top_messages")
+    if source.get(shown) == "raw" and source.get(("privacy", "allow_raw_text")) is not True:
+        hint = "set privacy.allow_raw_text: true to accept that"
+        yield source.problem(shown, "raw exports user text", hint)
+    url = source.get(("ledger", "url"))
+    inline = source.get(("allow_inline_secrets",)) is True
+    if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
+        hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
+        yield source.problem(("ledger", "url"), "literal secret", hint)
+    named = source.get(("limits", "families"))
+    for name in named if isinstance(named, dict) else ():
+        if families is not None and name not in families:
+            path: Steps = ("limits", "families", name)
+            hint = suggestion(name, families) or "see chatbot-exporter metrics"
+            yield source.problem(path, "no such family", hint, at=source.keys[path])
+
+
+def _check_targets(
+    source: Source, targets: list[tuple[int, TargetOptions]]
+) -> Iterator[SettingsProblem]:
+    """Yield the problems that concern several settings of a target, or several targets."""
+    yield from _repeated_names(source)
+    names = {target.name for _, target in targets}
+    defined: dict[str, tuple[Family, str]] = {}
+    for index, target in targets:
+        for family in target.own_families():
+            known, other = defined.setdefault(family.name, (family, target.name))
+            if known != family:
+                words = f"{family.name} is defined otherwise by the target {other}"
+                yield source.problem(("targets", index), words, "give it another name")
+        if target.renamed_from in names:
+            path: Steps = ("targets", index, "renamed_from")
+            yield source.problem(path, "this name is still in use", "name the target's former name")
+        if target.settle > target.lookback:
+            yield _short_lookback(source, ("targets", index), target.provider)
+
+
+def _repeated_names(source: Source) -> Iterator[SettingsProblem]:
+    first: dict[str, Steps] = {}
+    listed = source.get(("targets",))
+    for index in range(len(listed) if isinstance(listed, list) else 0):
+        path: Steps = ("targets", index, "name")
+        name = source.get(path)
+        if isinstance(name, str) and first.setdefault(name, path) is not path:
+            used = f"already used at {source.where(first[name])}"
+            yield source.problem(path, used, "names must be unique")
+
+
+def _short_lookback(source: Source, base: Steps, provider: str) -> SettingsProblem:
+    places: list[Steps] = [base, ("defaults", provider), ("defaults",)]
+    spots: list[Steps] = [(*place, key) for place in places for key in ("lookback", "settle")]
+    at = next((source.place(path) for path in spots if path in source.values), None)
+    hint = "a bucket must be read again until it has settled"
+    return source.problem((*base, "lookback"), "shorter than settle", hint, at=at)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from exporter.config.holidays import Holidays
 from exporter.config.secret import Secret, Strict
+from exporter.config.source import Source
 from exporter.config.values import (
     Duration,
     DurationOrZero,
@@ -292,10 +293,14 @@ class SettingsFile(BaseModel):
 
 
 class Settings(BaseModel):
-    """One valid ``exporter.yaml``, frozen. ``targets`` are of their providers' own classes."""
+    """One valid ``exporter.yaml``, frozen. ``targets`` are of their providers' own classes.
+
+    ``source`` is what the file says where.
+    """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, extra="forbid")
 
+    source: Source = Field(default=Source(""), repr=False)
     web: Web = Web()
     ledger: LedgerOptions = LedgerOptions()
     limits: Limits = Limits()

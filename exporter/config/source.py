@@ -4,6 +4,7 @@ Anchors, aliases and merge keys are taken, tags are not. What a file may hold is
 aliases are expanded, since that is how a small file grows to gigabytes.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Collection, Iterator
@@ -62,9 +63,11 @@ class Source:
 
     A value that an alias or a merge key brings has the position of its anchor's text. ``respelled``
     are numbers and truth values that YAML reads as another text than is written: 1.10, 010, no.
+    ``digest`` tells this text from others.
     """
 
     file: str
+    digest: str = ""
     data: Any = None
     keys: dict[Path, SourcePosition] = field(default_factory=dict)
     values: dict[Path, SourcePosition] = field(default_factory=dict)
@@ -143,7 +146,7 @@ def read(raw: bytes, file: str) -> Source:
         raise unusable(file, "this is not YAML") from None
     if root is None:
         raise unusable(file, "the file is empty", "begin with version: 1")
-    source = Source(file)
+    source = Source(file, hashlib.sha256(raw).hexdigest()[:12])
     source.data = _value(source, root, ())
     return source
 

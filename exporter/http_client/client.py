@@ -99,6 +99,7 @@ class Pacer:
             await self._clock.sleep(slot - now)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ApiClient:
     """The client of one target, which a provider is given to read with.
 
@@ -106,26 +107,18 @@ class ApiClient:
     before each connects and when it is written, and what it raises ends the poll.
     """
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        sign: Callable[[], Mapping[str, str]],
-        transport: Transport,
-        clock: Clock,
-        requests_per_second: float,
-        observe: Callable[[str, float], None] = lambda _code, _seconds: None,
-        blocking: Blocking = inline,
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._sign = sign
-        self._transport = transport
-        self._clock = clock
-        self._pacer = Pacer(clock, requests_per_second)
+    base_url: str
+    sign: Callable[[], Mapping[str, str]]
+    transport: Transport
+    clock: Clock
+    requests_per_second: float
+    observe: Callable[[str, float], None] = lambda _code, _seconds: None
+    blocking: Blocking = inline
+    may_send: Callable[[], None] = always
+
+    def __post_init__(self) -> None:
+        self._pacer = Pacer(self.clock, self.requests_per_second)
         self._gate = asyncio.Semaphore(REQUESTS_PER_TARGET)
-        self._observe = observe
-        self._blocking = blocking
-        self.may_send: Callable[[], None] = always
 
     async def fetch(self, call: ApiCall, into: type[T]) -> T:
         """Return the answer to ``call``, decoded as ``into``; raise a ``ProviderError``."""
@@ -147,13 +140,13 @@ class ApiClient:
             await self._pacer.wait()
             message = await self._message(call)
             self.may_send()  # to read the key may take seconds
-            started = self._clock.monotonic()
+            started = self.clock.monotonic()
             code = "error"
             try:
-                answer = await self._transport.send(message, self.may_send)
+                answer = await self.transport.send(message, self.may_send)
                 code = _code_class(answer.status)
             finally:
-                self._observe(code, self._clock.monotonic() - started)
+                self.observe(code, self.clock.monotonic() - started)
         if answer.status != HTTPStatus.OK:
             raise self._error(call, answer)
         return answer
@@ -166,7 +159,7 @@ class ApiClient:
         if call.form is not None:
             content = urlencode(call.form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        keys = await self.read_key(self._sign) if call.signed else {}
+        keys = await self.read_key(self.sign) if call.signed else {}
         headers |= {**keys, **call.headers}
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
@@ -174,7 +167,7 @@ class ApiClient:
         """Return what ``read`` makes of the key; raise ``Unauthorized`` if its file hangs."""
         try:
             async with asyncio.timeout(READ_KEY_S):
-                return await self._blocking((self, read), read)  # a run of this target alone
+                return await self.blocking((self, read), read)  # a run of this target alone
         except TimeoutError:
             raise Unauthorized(
                 f"the file of the key could not be read within {READ_KEY_S:g} s"
@@ -184,13 +177,13 @@ class ApiClient:
 
     def _url(self, call: ApiCall) -> str:
         """Return where ``call`` goes, written out: the client would parse its parts twice over."""
-        url = (call.base or self._base_url).rstrip("/") + call.path
+        url = (call.base or self.base_url).rstrip("/") + call.path
         return f"{url}?{urlencode(call.params)}" if call.params else url
 
     def _error(self, call: ApiCall, answer: Response) -> ProviderError:
         status = answer.status
         message = f"{call.endpoint}: HTTP {status}"
-        wait_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
+        wait_s = retry_after_s(answer.headers.get("retry-after"), self.clock.now_ms())
         if status == HTTPStatus.FORBIDDEN and wait_s is not None:
             status = HTTPStatus.TOO_MANY_REQUESTS  # says when to come back: the rate, not the key
         match status:

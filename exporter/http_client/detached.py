@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +78,12 @@ class ResolvingLoop(asyncio.SelectorEventLoop):
         """Return the addresses of ``host``; who asks for the same name shares one lookup."""
         key = (host, port, family, type, proto, flags)
         return await self._lookups(key, lambda: socket.getaddrinfo(*key))
+
+
+def run_resolving(main: Coroutine[Any, Any, T]) -> T:
+    """Run ``main`` to its end on a ``ResolvingLoop``; return what it returns."""
+    with asyncio.Runner(loop_factory=ResolvingLoop) as runner:
+        return runner.run(main)
 
 
 def _run(

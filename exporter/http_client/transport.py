@@ -2,21 +2,26 @@
 
 A target's transport is its own, so that no answer, cookie or slow connection of one account can
 reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects are not followed.
+Proxies are those of ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; requests to this machine never
+take one, since it would read the key in clear text.
 """
 
 import asyncio
+import ipaddress
 import os
 import ssl
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import httpx
 
+from exporter.config.values import is_loopback_host
 from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
-from exporter.http_client.proxies import proxy_for
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 TIMEOUT_S = 30.0
@@ -49,6 +54,7 @@ def always() -> None:
     """Let every request leave."""
 
 
+@dataclass(eq=False, slots=True)
 class Transport:
     """Sends the requests of one target; nothing is left open between them.
 
@@ -56,16 +62,9 @@ class Transport:
     targets (None: made here).
     """
 
-    def __init__(
-        self,
-        network: httpx.AsyncBaseTransport | None = None,
-        certificates: ssl.SSLContext | None = None,
-        environ: MutableMapping[str, str] = os.environ,
-    ) -> None:
-        self._network = network
-        self._certificates = certificates
-        self._environ = environ
-        self._routes: dict[str | None, httpx.AsyncBaseTransport] = {}
+    network: httpx.AsyncBaseTransport | None = None
+    certificates: ssl.SSLContext | None = None
+    _routes: dict[str | None, httpx.AsyncBaseTransport] = field(default_factory=dict, init=False)
 
     async def send(self, request: Request, may_send: Callable[[], None] = always) -> Response:
         """Return the response; what ``may_send`` raises keeps the request from being written.
@@ -104,12 +103,12 @@ class Transport:
 
     def _route(self, url: str) -> httpx.AsyncBaseTransport:
         """Return what carries requests for ``url``: the network, or the proxy in front of it."""
-        if self._network is not None:
-            return self._network
-        proxy = proxy_for(url, self._environ)
+        if self.network is not None:
+            return self.network
+        proxy = proxy_for(url, os.environ)
         if proxy not in self._routes:
             self._routes[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._certificates or trusted_certificates(self._environ, warnings.warn),
+                verify=self.certificates or trusted_certificates(os.environ, warnings.warn),
                 proxy=proxy,
                 trust_env=False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
@@ -218,3 +217,78 @@ def _describe(error: Exception) -> str:
             return f"TLS error: {cause.reason or 'handshake failed'}"
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the URL of the proxy for ``url``, None for a direct connection."""
+    _, proxy = _variable_for(url, environ)
+    return proxy and _with_scheme(proxy)
+
+
+def check_proxy(url: str, environ: Mapping[str, str]) -> None:
+    """Raise ``MachineError`` if the variable with the proxy for ``url`` cannot be used.
+
+    The message leaves the value out, since it may hold a password.
+    """
+    name, proxy = _variable_for(url, environ)
+    problem = proxy and _problem(_with_scheme(proxy))
+    if problem:
+        raise MachineError(f"{name}: {problem}; correct or unset the variable")
+
+
+def _variable_for(url: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the variable that names the proxy for ``url``, and its value, None without a proxy."""
+    parts = urlsplit(url)
+    host, exempt = parts.hostname or "", _variable("no_proxy", environ)[1]
+    exempted = any(_covers(each.strip(), host, parts.port) for each in (exempt or "").split(","))
+    name = host.rstrip(".")
+    if exempted or is_loopback_host(name) or name.endswith(".localhost"):
+        return "", None
+    variable, proxy = _variable(f"{parts.scheme}_proxy", environ)
+    return (variable, proxy) if proxy else _variable("all_proxy", environ)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the variable in lower case, else in upper case, as curl does; None if empty."""
+    if environ.get(name):
+        return name, environ[name]
+    return name.upper(), environ.get(name.upper()) or None
+
+
+def _with_scheme(proxy: str) -> str:
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _problem(proxy: str) -> str | None:
+    """Return what makes the address of a proxy unusable, None if nothing does."""
+    try:
+        parts = urlsplit(proxy)
+        host, _ = parts.hostname, parts.port  # a wrong port raises
+    except ValueError:
+        return "not an address such as http://proxy.example:3128"
+    if parts.scheme.startswith("socks"):
+        return "SOCKS proxies are not supported, only HTTP proxies"
+    if parts.scheme not in {"http", "https"} or not host or any(map(str.isspace, proxy)):
+        return "not an address such as http://proxy.example:3128"
+    return None
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    """Return whether ``entry`` of ``NO_PROXY`` (``*``, a domain, an address, a range) has ``host``."""
+    if entry in {"", "*"}:
+        return entry == "*"
+    address, network = _network(host), _network(entry)
+    if address is not None:
+        return network is not None and address.network_address in network
+    name, _, wanted = entry.lower().lstrip(".").partition(":")
+    if wanted and wanted != str(port or ""):
+        return False
+    return host == name or host.endswith(f".{name}")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return the range ``text``, of which a single address is the smallest; None: a name."""
+    try:
+        return ipaddress.ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        return None

@@ -8,14 +8,9 @@ from collections.abc import Callable
 
 from exporter.clock import Clock
 from exporter.simulator import chatlayer, flowxo, inkeep, voiceflow, xenioo
-from exporter.simulator.manifests import (
-    anthropic,
-    botpress,
-    chatwoot,
-    elevenlabs,
-    intercom,
-    openai,
-)
+from exporter.simulator.manifest_counts import botpress, chatwoot
+from exporter.simulator.manifest_records import elevenlabs, intercom
+from exporter.simulator.manifest_reports import anthropic, openai
 from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 
@@ -29,12 +24,12 @@ SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
 """Those with a provider of their own, by its name."""
 
 MANIFEST_SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
-    "anthropic": anthropic.build,
-    "botpress": botpress.build,
-    "chatwoot": chatwoot.build,
-    "elevenlabs": elevenlabs.build,
-    "intercom": intercom.build,
-    "openai": openai.build,
+    "anthropic": anthropic,
+    "botpress": botpress,
+    "chatwoot": chatwoot,
+    "elevenlabs": elevenlabs,
+    "intercom": intercom,
+    "openai": openai,
 }
 """Those whose APIs shipped manifests read, by the manifest's name."""
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 
-from exporter.simulator.times import HOUR_MS
-
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 BIRTH_HOUR = 482_136  # 2025-01-01T00:00Z, in hours since 1970; nothing happened before it
 NEW_SHARE = 0.2
 RECENCY_DAYS = 14
@@ -101,17 +101,6 @@ class Occurrence:
         return self.detail.get(name) or self.context.get(name, "")
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationStart:
-    """The start of a conversation; the rest of it follows from its id alone."""
-
-    id: str
-    at_ms: int
-    visible_ms: int
-    user: str
-    is_new: bool
-
-
 def relative_volume(hour: int) -> float:
     """Return the factor, 1 on average in the first year, of an hour counted since 1970."""
     weekday = (hour // 24 + 3) % 7  # 1970-01-01 was a Thursday
@@ -132,26 +121,23 @@ def known_users(hour: int, per_hour: float) -> int:
     return math.floor(per_hour * 24 * NEW_SHARE * days)
 
 
-def conversation_starts(
-    seed: int, hour: int, per_hour: float, late_share: float
-) -> list[ConversationStart]:
-    """Return the conversations that begin in an hour, the same ones each time."""
+def occurrences(seed: int, hour: int, per_hour: float, late_share: float) -> Iterator[Occurrence]:
+    """Yield all that happens in conversations that begin in an hour, the same each time."""
     if hour < BIRTH_HOUR:
-        return []
+        return
     rng = random.Random(f"{seed}/{hour}")  # noqa: S311 - scripted traffic
     mean = per_hour * relative_volume(hour)
     known = known_users(hour, per_hour)
     new = known_users(hour + 1, per_hour) - known
-    found = []
     for number in range(max(new, round(rng.gauss(mean, mean**0.5)))):
         at_ms = hour * HOUR_MS + rng.randrange(HOUR_MS)
-        index = known + number if number < new else returning_user(rng, known, per_hour)
-        visible_ms = at_ms + _lag(rng, late_share)
+        is_new = number < new
+        index = known + number if is_new else returning_user(rng, known, per_hour)
+        lag_ms = _lag(rng, late_share)
         user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
-        found.append(
-            ConversationStart(f"{seed}-{hour}-{number}", at_ms, visible_ms, user, number < new)
+        yield from conversation(
+            f"{seed}-{hour}-{number}", at_ms, user, is_new=is_new, lag_ms=lag_ms, late=late_share
         )
-    return found
 
 
 def returning_user(rng: random.Random, known: int, per_hour: float) -> int:
@@ -171,22 +157,33 @@ def _chance(rng: random.Random, share: float) -> bool:
 Step = tuple[int, Kind, dict[str, str], int]
 
 
-def occurrences_of(start: ConversationStart, late_share: float) -> Iterator[Occurrence]:
-    """Yield all that happens in a conversation, its start first."""
-    rng = random.Random(start.id)  # noqa: S311 - scripted traffic
+def conversation(
+    name: str,
+    start_ms: int,
+    user: str,
+    *,
+    is_new: bool = False,
+    lag_ms: int = 0,
+    late: float = 0,
+) -> Iterator[Occurrence]:
+    """Yield all that happens in a conversation, its start first; most follows from its name alone.
+
+    ``lag_ms``: how late its start is visible; ``late``: which share of the rest is late.
+    """
+    rng = random.Random(name)  # noqa: S311 - scripted traffic
     context = {
-        "user": start.user,
-        "conversation": start.id,
+        "user": user,
+        "conversation": name,
         "channel": rng.choice(CHANNELS),
         "environment": rng.choice(ENVIRONMENTS),
     }
-    greeted = Kind.NEW_USER if start.is_new else Kind.RETURNING_USER
+    greeted = Kind.NEW_USER if is_new else Kind.RETURNING_USER
     for number, kind in enumerate((Kind.CONVERSATION_STARTED, greeted)):
-        yield Occurrence(start.id, number, start.at_ms, kind, start.visible_ms, context)
-    for number, (at_ms, kind, detail, amount) in enumerate(_steps(rng, start.at_ms), start=2):
-        visible_ms = at_ms + lag_ms if (lag_ms := _lag(rng, late_share)) else at_ms
+        yield Occurrence(name, number, start_ms, kind, start_ms + lag_ms, context)
+    for number, (at_ms, kind, detail, amount) in enumerate(_steps(rng, start_ms), start=2):
+        visible_ms = at_ms + _lag(rng, late)
         shared = _shared(tuple(detail.items()))
-        one = Occurrence(start.id, number, at_ms, kind, visible_ms, context, shared, amount)
+        one = Occurrence(name, number, at_ms, kind, visible_ms, context, shared, amount)
         yield one
         if kind is Kind.TOKENS:
             yield from _billed(one)

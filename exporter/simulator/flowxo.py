@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from exporter.clock import Clock
-from exporter.simulator.conversations import FLOWS, Kind
-from exporter.simulator.server import Answer, Call, Rows, Service
-from exporter.simulator.times import HOUR_MS, Instant, milliseconds, stamp
-from exporter.simulator.traffic import Traffic, Window
+from exporter.simulator.conversations import FLOWS, HOUR_MS, Kind
+from exporter.simulator.server import Answer, Call, Instant, Rows, Service, milliseconds, stamp
+from exporter.simulator.traffic import Window
 
 KEY = (
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -57,56 +56,35 @@ class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1)]
 
 
-def build(clock: Clock, traffic: Traffic) -> Service:
-    """Return the simulator of one account; its modes are ``MODES``."""
+async def insights(call: Call) -> Answer:
+    """Answer what happened in each hour, and in all."""
+    query = call.read_params(InsightsQuery)
+    window = milliseconds(query.start), milliseconds(query.end)
+    metrics: Rows = [
+        {"_id": hour_id(hour_ms, spaced="spaced_ids" in call.faults)}
+        | {"_timestamp": stamp(hour_ms)}
+        | _numbers(call, part)
+        for hour_ms, part in hours(window, extra="extra_bucket" in call.faults)
+    ]
+    if "sparse" in call.faults:
+        metrics = [row for row in metrics if any(row[name] for name in ADDED)]
+    for row in metrics:
+        _withhold_levels(row, call.faults)
+    stats = [] if "empty_stats" in call.faults else [{"_id": None} | _numbers(call, window)]
+    return Answer({"stats": stats, "metrics": metrics}, metrics)
 
-    async def insights(call: Call) -> Answer:
-        query = call.read_params(InsightsQuery)
-        window = milliseconds(query.start), milliseconds(query.end)
-        metrics: Rows = [
-            {"_id": hour_id(hour_ms, spaced="spaced_ids" in call.faults)}
-            | {"_timestamp": stamp(hour_ms)}
-            | _numbers(traffic, part, call.now_ms)
-            for hour_ms, part in hours(window, extra="extra_bucket" in call.faults)
-        ]
-        if "sparse" in call.faults:
-            metrics = [row for row in metrics if any(row[name] for name in ADDED)]
-        for row in metrics:
-            _withhold_levels(row, call.faults)
-        stats: Rows = [{"_id": None} | _numbers(traffic, window, call.now_ms)]
-        if "empty_stats" in call.faults:
-            stats = []
-        return Answer({"stats": stats, "metrics": metrics}, metrics)
 
-    async def top_messages(call: Call) -> Answer:
-        rows = _top(call, traffic, Kind.MESSAGE_RECEIVED, "text")
-        return Answer(rows, rows)
-
-    async def top_flows(call: Call) -> Answer:
-        rows = _top(call, traffic, Kind.FLOW_TRIGGER, "flow")
+async def top(kind: Kind, attribute: str, call: Call) -> Answer:
+    """Answer the most used values of an attribute; a flow has a name beside its id."""
+    query = call.read_params(TopQuery)
+    window = milliseconds(query.start), milliseconds(query.end)
+    counts = Counter(one.get(attribute) for one in call.records(kind, window))
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    rows: Rows = [{"_id": name, "count": count} for name, count in ranked[: query.limit]]
+    if kind is Kind.FLOW_TRIGGER:
         for row in rows:
             row["_id"] = {"id": row["_id"], "name": FLOWS.get(row["_id"], row["_id"])}
-        return Answer(rows, rows)
-
-    return Service(
-        clock=clock,
-        traffic=traffic,
-        routes={
-            ("GET", "/api/insights"): insights,
-            ("GET", "/api/insights/top_messages"): top_messages,
-            ("GET", "/api/insights/top_flows"): top_flows,
-        },
-        modes=MODES,
-        secrets=[KEY],
-        authorization=f"Bearer {KEY}",
-        target=lambda url: {
-            "provider": "flowxo",
-            "api_key": KEY,
-            "base_url": f"{url}/api",
-            "project": "promo",
-            "top_flows": {"limit": 10, "window": "24h"},
-        },
-    )
+    return Answer(rows, rows)
 
 
 def hours(window: Window, *, extra: bool = False) -> Iterator[tuple[int, Window]]:
@@ -126,10 +104,11 @@ def hour_id(hour_ms: int, *, spaced: bool = False) -> str:
     return datetime.fromtimestamp(hour_ms / 1000, UTC).strftime(form)
 
 
-def _numbers(traffic: Traffic, window: Window, now_ms: int) -> dict[str, Any]:
-    end_ms = min(window[1], now_ms + 1)
+def _numbers(call: Call, window: Window) -> dict[str, Any]:
+    end_ms = min(window[1], call.now_ms + 1)
+    traffic, now_ms = call.traffic, call.now_ms
     levels = traffic.active_users(end_ms, now_ms), traffic.known_users(end_ms, now_ms)
-    added = {name: traffic.hourly(kind, window, now_ms).total() for name, kind in ADDED.items()}
+    added = {name: call.hourly(kind, window).total() for name, kind in ADDED.items()}
     return dict(zip(LEVELS, levels, strict=True)) | added
 
 
@@ -141,9 +120,22 @@ def _withhold_levels(row: dict[str, Any], modes: Mapping[str, Any]) -> None:
             del row[name]
 
 
-def _top(call: Call, traffic: Traffic, kind: Kind, attribute: str) -> Rows:
-    query = call.read_params(TopQuery)
-    window = milliseconds(query.start), milliseconds(query.end)
-    counts = Counter(one.get(attribute) for one in traffic.records(kind, window, call.now_ms))
-    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [{"_id": name, "count": count} for name, count in ranked[: query.limit]]
+build = partial(
+    Service,
+    routes={
+        ("GET", "/api/insights"): insights,
+        ("GET", "/api/insights/top_messages"): partial(top, Kind.MESSAGE_RECEIVED, "text"),
+        ("GET", "/api/insights/top_flows"): partial(top, Kind.FLOW_TRIGGER, "flow"),
+    },
+    modes=MODES,
+    secrets=[KEY],
+    authorization=f"Bearer {KEY}",
+    target=lambda url: {
+        "provider": "flowxo",
+        "api_key": KEY,
+        "base_url": f"{url}/api",
+        "project": "promo",
+        "top_flows": {"limit": 10, "window": "24h"},
+    },
+)
+"""Makes the simulator of one account."""

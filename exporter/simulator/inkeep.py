@@ -1,22 +1,36 @@
 """A simulator of Inkeep's analytics API: the exporter's queries over events, conversations and feedback.
 
+Of the vendor's query language it knows the part that grouped counts need; other queries are 422.
 Rows that are equal in the columns a query needs are one row with a weight.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from exporter.clock import Clock
-from exporter.simulator.conversations import Kind, Occurrence
-from exporter.simulator.inkeep_query import GroupQuery, WeightedRow, run
-from exporter.simulator.server import Answer, Call, Refusal, Rows, Service
-from exporter.simulator.times import DAY_MS, HOUR_MS
-from exporter.simulator.traffic import HourlySums, Traffic, Window
+import msgspec
+
+from exporter.clock import SystemClock
+from exporter.simulator.conversations import DAY_MS, HOUR_MS, Kind, Occurrence
+from exporter.simulator.server import Answer, Call, Refusal, Rows, Service, milliseconds
+from exporter.simulator.traffic import HourlySums, Window
+
+KEY = "ik-canary-7d1f0a5566"
+WRITE_ONLY_KEY = "ik-canary-webwidget-31"
+PAGE_ROWS = 10_000
+MODES = frozenset(
+    {
+        "page_cap",  # rows=100: an answer holds no more; only its total says so
+        "numbers_as_strings",
+        "iso_buckets",  # 2026-03-01T09:00:00.000Z instead of 2026-03-01 09:00:00
+        "swapped_types",  # eventType holds the name, type the entity
+        "no_count_distinct",  # 422, or status=OTHER
+    }
+)
 
 ESCALATIONS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form")
 INSTANTS: Mapping[str, str] = {
@@ -36,13 +50,175 @@ FIELDS: Mapping[str, Sequence[str]] = {
 LONGEST_MS = DAY_MS
 """Messages of a conversation are counted for this long after its hour."""
 
+WeightedRow = tuple[Mapping[str, Any], int]
+"""A row, and how many equal rows it stands for."""
+
+
+class Column(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A field, or what a path leads to in it, by which rows are grouped."""
+
+    field: str
+    path: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Return the key that the vendor gives the column."""
+        return ".".join((self.field, *self.path))
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """Return the value in ``row``; None if the path does not exist."""
+        value: Any = row.get(self.field)
+        for key in self.path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+
+class TimeColumn(Column, tag_field="type", tag="time"):
+    """The hour of an instant, by which rows are grouped."""
+
+    unit: Literal["hour"] = msgspec.field(name="timeUnit")
+
+    @property
+    def name(self) -> str:
+        return f"{self.field}_hour"
+
+    def value(self, row: Mapping[str, Any]) -> datetime:
+        return datetime.fromtimestamp(row[self.field] // HOUR_MS * HOUR_MS / 1000, UTC)
+
+
+class Aggregation(Column, tag_field="type", tag="aggregation"):
+    """A number of the rows of a group."""
+
+    function: Literal["sum", "count", "countDistinct"] = msgspec.field(name="aggregation")
+
+    @property
+    def name(self) -> str:
+        return f"{self.function}_{super().name}"
+
+    def number(self, rows: Sequence[WeightedRow]) -> int:
+        """Return the number for ``rows``; a value that does not exist is left out."""
+        values = [(self.value(row), weight) for row, weight in rows]
+        present = [(value, weight) for value, weight in values if value is not None]
+        match self.function:
+            case "count":
+                return sum(weight for _, weight in present)
+            case "countDistinct":
+                return len({repr(value) for value, _ in present})
+            case "sum":
+                return sum(value * weight for value, weight in present)
+
+
+class FieldCondition(msgspec.Struct, forbid_unknown_fields=True):
+    """A field is a value, or an instant lies in a range."""
+
+    field: str
+    operator: Literal["eq", "gte", "lt"]
+    value: str
+
+
+class Clause(msgspec.Struct, forbid_unknown_fields=True):
+    """A condition, or several of which one must hold."""
+
+    condition: FieldCondition | None = None
+    either: list["Clause"] = msgspec.field(name="or", default_factory=list)
+
+    @property
+    def alternatives(self) -> list[FieldCondition]:
+        """Return the conditions of which one must hold."""
+        alone = [] if self.condition is None else [self.condition]
+        return alone + [one for clause in self.either for one in clause.alternatives]
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """A column of the result to sort by."""
+
+    field: str
+    direction: Literal["asc"]
+
+
+class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request."""
+
+    select: list[TimeColumn | Aggregation] = []
+    group_by: list[Column] = msgspec.field(name="groupBy", default_factory=list)
+    where: dict[Literal["and"], list[Clause]] = {}
+    order_by: list[Order] = msgspec.field(name="orderBy", default_factory=list)
+    notes: Annotated[str, msgspec.Meta(max_length=80)] = ""
+
+    @property
+    def keys(self) -> list[Column]:
+        """Return what rows are grouped by."""
+        return [*(each for each in self.select if isinstance(each, TimeColumn)), *self.group_by]
+
+    @property
+    def aggregations(self) -> list[Aggregation]:
+        """Return the numbers that are asked for."""
+        return [each for each in self.select if isinstance(each, Aggregation)]
+
+    @property
+    def conditions(self) -> list[list[FieldCondition]]:
+        """Return alternatives of which one must hold, without the range."""
+        return [one for one in self._clauses if all(each.operator == "eq" for each in one)]
+
+    @property
+    def edges(self) -> list[FieldCondition]:
+        """Return the conditions of the range."""
+        return [each for one in self._clauses for each in one if each.operator != "eq"]
+
+    @property
+    def _clauses(self) -> list[list[FieldCondition]]:
+        return [clause.alternatives for clause in self.where.get("and", [])]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Return the columns whose values matter."""
+        counted = {each.field for each in self.aggregations if each.function != "count"}
+        compared = {each.field for either in self.conditions for each in either}
+        return frozenset(counted | compared | {key.field for key in self.keys})
+
+    def range(self, now_ms: int) -> Window:
+        """Return the range; without a start it is a day, and it ends now at the latest."""
+        edges = {edge.operator: milliseconds(edge.value) for edge in self.edges}
+        end_ms = min(now_ms + 1, edges.get("lt", now_ms + 1))
+        return edges.get("gte", end_ms - DAY_MS), end_ms
+
+    def check(self, fields: Sequence[str], instant: str) -> None:
+        """Raise ``Refusal`` unless every name is a column's and every instant is ``instant``."""
+        columns = {key.name for key in self.keys} | {each.name for each in self.aggregations}
+        hours = {each.field for each in self.keys if isinstance(each, TimeColumn)}
+        if (
+            not self.fields | {each.field for each in self.aggregations} <= set(fields)
+            or not hours | {edge.field for edge in self.edges} <= {instant}
+            or not {order.field for order in self.order_by} <= columns
+        ):
+            raise Refusal(422, "unknown field")
+
+
+def run(query: GroupQuery, table: Sequence[WeightedRow]) -> list[dict[str, Any]]:
+    """Return the result rows; an hour is a ``datetime``."""
+    groups: dict[tuple[Any, ...], list[WeightedRow]] = {} if query.keys else {(): []}
+    conditions = query.conditions
+    for row, weight in table:
+        if all(any(row.get(each.field) == each.value for each in either) for either in conditions):
+            key = tuple(column.value(row) for column in query.keys)
+            groups.setdefault(key, []).append((row, weight))
+    names = [column.name for column in query.keys]
+    found = [
+        dict(zip(names, values, strict=True))
+        | {column.name: column.number(rows) for column in query.aggregations}
+        for values, rows in groups.items()
+    ]
+    for order in reversed(query.order_by):
+        found.sort(key=lambda row: row[order.field])
+    return found
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """What a query needs of a view: its range, as of when, and the columns that matter."""
 
+    call: Call
     window: Window
-    now_ms: int
     columns: frozenset[str]
 
 
@@ -94,23 +270,23 @@ SHAPES: Mapping[Kind, tuple[EventShape, ...]] = {
 """The events of the widget. Any other name can be scripted: ``add(…, event=NAME)``."""
 
 
-def rows_of(view: str, traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
+def rows_of(view: str, extent: Extent) -> Iterator[WeightedRow]:
     """Yield the rows of a view."""
     match view:
         case "events":
-            yield from _events(traffic, extent)
+            yield from _events(extent)
         case "conversations":
-            yield from _conversations(traffic, extent)
+            yield from _conversations(extent)
         case _:
-            for one in _occurrences(traffic, Kind.FEEDBACK, extent, "rating"):
+            for one in _occurrences(extent, Kind.FEEDBACK, "rating"):
                 kind = "negative" if _is_negative(one) else "positive"
                 yield _row(one, "createdAt", type=kind), one.amount
 
 
-def _events(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
+def _events(extent: Extent) -> Iterator[WeightedRow]:
     labels = ("event", "rating", "escalation")
     for kind, usual in SHAPES.items():
-        for one in _occurrences(traffic, kind, extent, *labels):
+        for one in _occurrences(extent, kind, *labels):
             name = one.get("event")
             shapes = (EventShape("conversation", (name,)),) if name else usual
             for shape in shapes:
@@ -119,28 +295,27 @@ def _events(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
                     yield row | {"properties": dict(shape.properties(one))}, one.amount
 
 
-def _conversations(traffic: Traffic, extent: Extent) -> Iterator[WeightedRow]:
+def _conversations(extent: Extent) -> Iterator[WeightedRow]:
     """Yield conversations; ``userMessageCount`` grows while people write."""
     counts: Counter[str] = Counter()
     labels: tuple[str, ...] = ()
     if "userMessageCount" in extent.columns:
         labels = ("conversation",)
-        window = (extent.window[0], min(extent.window[1] + LONGEST_MS, extent.now_ms + 1))
-        received = traffic.hourly(Kind.MESSAGE_RECEIVED, window, extent.now_ms, by=labels)
+        call = extent.call
+        window = (extent.window[0], min(extent.window[1] + LONGEST_MS, call.now_ms + 1))
+        received = call.hourly(Kind.MESSAGE_RECEIVED, window, *labels)
         for (_, *names), count in received.items():
             counts[names[0]] += count
-    for one in _occurrences(traffic, Kind.CONVERSATION_STARTED, extent, *labels):
+    for one in _occurrences(extent, Kind.CONVERSATION_STARTED, *labels):
         messages = counts[one.get("conversation")] // one.amount
         row = _row(one, "firstMessageTime", type="openai", userMessageCount=messages)
         yield row, one.amount
 
 
-def _occurrences(
-    traffic: Traffic, kind: Kind, extent: Extent, *labels: str
-) -> Iterator[Occurrence]:
+def _occurrences(extent: Extent, kind: Kind, *labels: str) -> Iterator[Occurrence]:
     user = ("user",) if "userProperties" in extent.columns else ()
     by = ("channel", *labels, *user)
-    sums = traffic.hourly(kind, extent.window, extent.now_ms, by=by)
+    sums = extent.call.hourly(kind, extent.window, *by)
     if extent.columns.isdisjoint(INSTANTS.values()):
         totals: HourlySums = Counter()
         for (_, *values), count in sums.items():
@@ -164,80 +339,28 @@ def _row(one: Occurrence, instant: str, **more: Any) -> dict[str, Any]:
     }
 
 
-KEY = "ik-canary-7d1f0a5566"
-WRITE_ONLY_KEY = "ik-canary-webwidget-31"
-PAGE_ROWS = 10_000
-
-MODES = frozenset(
-    {
-        "page_cap",  # rows=100: an answer holds no more; only its total says so
-        "numbers_as_strings",
-        "iso_buckets",  # 2026-03-01T09:00:00.000Z instead of 2026-03-01 09:00:00
-        "swapped_types",  # eventType holds the name, type the entity
-        "no_count_distinct",  # 422, or status=OTHER
-    }
-)
-
-
-def problem(status: int, reason: str) -> dict[str, Any]:
-    """Return an error body as the vendor documents it."""
-    title = HTTPStatus(status).phrase
-    code = title.lower().replace(" ", "_")
-    return {
-        "title": title,
-        "status": status,
-        "detail": reason,
-        "code": code,
-        "error": {"code": code, "message": reason},
-        "instance": "/query",
-        "requestId": "req_1",
-    }
-
-
-def build(clock: Clock, traffic: Traffic) -> Service:
-    """Return the simulator of one project; its modes are ``MODES``."""
-
-    async def answer(view: str, call: Call) -> Answer:
-        _check_key(call)
-        if not isinstance(call.body, dict):
-            raise Refusal(400, "the body is not a JSON object")
-        query = call.read_body(GroupQuery, status=422)
-        query.check(FIELDS[view], INSTANTS[view])
-        functions = {each.function for each in query.aggregations}
-        if "no_count_distinct" in call.faults and "countDistinct" in functions:
-            raise Refusal(call.option("no_count_distinct", "status", 422))
-        found = run(query, await rows_of_range(view, query, call.now_ms))
-        most = call.option("page_cap", "rows", PAGE_ROWS)
-        rows: Rows = [_formatted(row, call.faults) for row in found[:most]]
-        numbers = {"total": len(found), "pageSize": most, "count": len(rows)}
-        data = {"result": rows, **_formatted(numbers, call.faults)}
-        return Answer({"status": "ok", "data": data}, rows)
-
-    async def rows_of_range(view: str, query: GroupQuery, now_ms: int) -> list[WeightedRow]:
-        start_ms, end_ms = query.range(now_ms)
-        table: list[WeightedRow] = []
-        for day_ms in range(start_ms, end_ms, DAY_MS):
-            window = (day_ms, min(day_ms + DAY_MS, end_ms))
-            table += rows_of(view, traffic, Extent(window, now_ms, query.fields))
-            await clock.sleep(0)  # a month takes long; other tasks share the loop
-        return table
-
-    return Service(
-        clock=clock,
-        traffic=traffic,
-        routes={("POST", f"/query/{view}"): partial(answer, view) for view in INSTANTS},
-        modes=MODES,
-        secrets=[KEY, WRITE_ONLY_KEY],
-        error=problem,
-        error_type="application/problem+json",
-        target=lambda url: {
-            "provider": "inkeep",
-            "api_key": KEY,
-            "base_url": url,
-            "project": "docs",
-            "active_users": {"windows": ["1d"]},  # generating a week of users is slow
-        },
-    )
+async def answer(view: str, call: Call) -> Answer:
+    """Answer a query of a view."""
+    _check_key(call)
+    if not isinstance(call.body, dict):
+        raise Refusal(400, "the body is not a JSON object")
+    query = call.read_body(GroupQuery, status=422)
+    query.check(FIELDS[view], INSTANTS[view])
+    functions = {each.function for each in query.aggregations}
+    if "no_count_distinct" in call.faults and "countDistinct" in functions:
+        raise Refusal(call.option("no_count_distinct", "status", 422))
+    start_ms, end_ms = query.range(call.now_ms)
+    table: list[WeightedRow] = []
+    for day_ms in range(start_ms, end_ms, DAY_MS):
+        window = (day_ms, min(day_ms + DAY_MS, end_ms))
+        table += rows_of(view, Extent(call, window, query.fields))
+        await SystemClock().sleep(0)  # a month takes long; other tasks share the loop
+    found = run(query, table)
+    most = call.option("page_cap", "rows", PAGE_ROWS)
+    rows: Rows = [_formatted(row, call.faults) for row in found[:most]]
+    numbers = {"total": len(found), "pageSize": most, "count": len(rows)}
+    data = {"result": rows, **_formatted(numbers, call.faults)}
+    return Answer({"status": "ok", "data": data}, rows)
 
 
 def _check_key(call: Call) -> None:
@@ -265,3 +388,36 @@ def _value(value: Any, modes: Mapping[str, Mapping[str, Any]]) -> Any:
             return str(value)
         case _:
             return value
+
+
+def problem(status: int, reason: str) -> dict[str, Any]:
+    """Return an error body as the vendor documents it."""
+    title = HTTPStatus(status).phrase
+    code = title.lower().replace(" ", "_")
+    return {
+        "title": title,
+        "status": status,
+        "detail": reason,
+        "code": code,
+        "error": {"code": code, "message": reason},
+        "instance": "/query",
+        "requestId": "req_1",
+    }
+
+
+build = partial(
+    Service,
+    routes={("POST", f"/query/{view}"): partial(answer, view) for view in INSTANTS},
+    modes=MODES,
+    secrets=[KEY, WRITE_ONLY_KEY],
+    error=problem,
+    error_type="application/problem+json",
+    target=lambda url: {
+        "provider": "inkeep",
+        "api_key": KEY,
+        "base_url": url,
+        "project": "docs",
+        "active_users": {"windows": ["1d"]},  # generating a week of users is slow
+    },
+)
+"""Makes the simulator of one project."""

@@ -6,11 +6,9 @@ from functools import partial
 
 from exporter.clock import Clock
 from exporter.simulator import SIMULATORS, xenioo
-from exporter.simulator.conversations import Kind, relative_volume
-from exporter.simulator.crowd import Crowd
+from exporter.simulator.conversations import HOUR_MS, Kind, relative_volume
 from exporter.simulator.server import Service
-from exporter.simulator.times import HOUR_MS
-from exporter.simulator.traffic import Traffic
+from exporter.simulator.traffic import Crowd, Traffic
 
 LATE_MS = 3 * HOUR_MS
 DROP_HOURS = 8

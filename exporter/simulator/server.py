@@ -2,12 +2,13 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import httpx
 import msgspec
@@ -17,8 +18,9 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from exporter.clock import Clock
+from exporter.simulator.conversations import Kind, Occurrence
 from exporter.simulator.faults import STATUSES, Faults, corrupt
-from exporter.simulator.traffic import Traffic
+from exporter.simulator.traffic import HourlySums, Traffic, Window
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -26,11 +28,37 @@ ErrorBody = Callable[[int, str], Any]
 JSON = "application/json; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></html>"
+Instant = Annotated[
+    str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+]
+"""A parameter that is a date and time with a zone, as in RFC 3339."""
+
+PAGE = "page_"
+CURSOR_MODES = frozenset(
+    {
+        "expired_cursor",  # 410 for any cursor
+        "repeated_cursor",  # every page is the first one and names the same next page
+        "missing_cursor",  # each page says that more follows and does not name it
+    }
+)
+"""How a cursor can mislead; modes of those that page by ``page_of``."""
+
+
+def milliseconds(instant: str) -> int:
+    """Return UTC milliseconds of an ``Instant``."""
+    return round(datetime.fromisoformat(instant).timestamp() * 1000)
+
+
+def stamp(at_ms: int, digits: int = 3) -> str:
+    """Return an instant as RFC 3339 in UTC with ``digits`` digits of a second."""
+    seconds, rest_ms = divmod(at_ms, 1000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return text + (f".{rest_ms:03d}000000"[: digits + 1] if digits else "") + "Z"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as a handler sees it.
+    """One request as a handler sees it, and what happened until ``now_ms``.
 
     ``path`` is decoded; ``params`` the query string, of a repeated name the last value, and
     ``lists`` all of them; ``body`` the decoded JSON, ``None`` where there is none; ``segments`` the
@@ -38,6 +66,7 @@ class Call:
     """
 
     now_ms: int
+    traffic: Traffic
     method: str
     path: str
     params: Mapping[str, str]
@@ -63,6 +92,14 @@ class Call:
         """Return an option of a fault, or ``default`` where it is not on."""
         found: T = self.faults.get(fault, {}).get(name, default)
         return found
+
+    def records(self, kind: Kind, window: Window) -> Iterator[Occurrence]:
+        """Yield what happened in the window and is visible now."""
+        return self.traffic.records(kind, window, self.now_ms)
+
+    def hourly(self, kind: Kind, window: Window, *by: str, **only: str) -> HourlySums:
+        """Return the sums that are visible now, by hour and the attributes ``by``."""
+        return self.traffic.hourly(kind, window, self.now_ms, by=by, **only)
 
 
 def _converted(given: Any, kind: type[T], status: int, *, strict: bool) -> T:
@@ -98,6 +135,31 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a list; ``cursor`` selects the next one."""
+
+    items: Sequence[T]
+    cursor: str | None
+    more: bool
+
+
+def page_of(call: Call, items: Sequence[T], cursor: str | None, size: int) -> Page[T]:
+    """Return the page that ``cursor`` selects (None: the first); refuse one that is not ours."""
+    if cursor and "expired_cursor" in call.faults:
+        raise Refusal(410, "cursor expired")
+    number = (cursor or f"{PAGE}0").removeprefix(PAGE)
+    if not number.isdecimal():
+        raise Refusal(400, "unknown cursor")
+    repeated = "repeated_cursor" in call.faults
+    begin = 0 if repeated else int(number)
+    end = begin + size
+    if "missing_cursor" in call.faults:
+        return Page(items[begin:end], None, more=True)
+    more = repeated or end < len(items)
+    return Page(items[begin:end], f"{PAGE}{end}" if more else None, more)
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedRequest:
     """One entry of the request log; secrets are replaced by ``***``.
 
@@ -125,6 +187,15 @@ def plain_error(status: int, reason: str) -> Any:
     return {"error": reason, "status": status}
 
 
+def manifest_target(
+    manifest: str, key: str, path: str = "", **more: Any
+) -> Callable[[str], dict[str, Any]]:
+    """Return what gives the settings of a target that reads a shipped manifest below ``path``."""
+    settings = {"provider": "manifest", "manifest": manifest, "secrets": {"key": key}, **more}
+    return lambda url: settings | {"base_url": url + path}
+
+
+@dataclass(eq=False, repr=False)
 class Service:
     """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
@@ -135,34 +206,26 @@ class Service:
     is refused with 401; without one the handlers check it. The instance is the ASGI app.
     """
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        traffic: Traffic,
-        routes: Routes,
-        secrets: Sequence[str],
-        target: Callable[[str], dict[str, Any]],
-        modes: frozenset[str] = frozenset(),
-        authorization: str | None = None,
-        key_header: str = "authorization",
-        error: ErrorBody = plain_error,
-        error_type: str = JSON,
-    ) -> None:
-        self.clock = clock
-        self.traffic = traffic
-        self.faults = Faults(modes)
-        self.requests: list[LoggedRequest] = []
-        self.keeps_log = True
-        self.target = target
+    clock: Clock
+    traffic: Traffic
+    _: KW_ONLY
+    routes: Routes
+    secrets: Sequence[str]
+    target: Callable[[str], dict[str, Any]]
+    modes: frozenset[str] = frozenset()
+    authorization: str | None = None
+    key_header: str = "authorization"
+    error: ErrorBody = plain_error
+    error_type: str = JSON
+    keeps_log: bool = True
+    requests: list[LoggedRequest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.faults = Faults(self.modes)
         self._routes = [
-            (method, compile_path(path)[0], handler) for (method, path), handler in routes.items()
+            (method, compile_path(path)[0], handler)
+            for (method, path), handler in self.routes.items()
         ]
-        self._secrets = sorted(secrets, key=len, reverse=True)
-        self._authorization = authorization
-        self._key_header = key_header
-        self._error = error
-        self._error_type = error_type
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -191,6 +254,7 @@ class Service:
     async def _read(self, request: Request) -> Call:
         call = Call(
             now_ms=self.clock.now_ms(),
+            traffic=self.traffic,
             method=request.method,
             path=request.scope["path"],
             params=dict(request.query_params),
@@ -216,7 +280,7 @@ class Service:
             if match := path.match(call.path):
                 known = True
                 if method == call.method:
-                    if self._authorization not in (None, call.headers.get(self._key_header)):
+                    if self.authorization not in (None, call.headers.get(self.key_header)):
                         raise Refusal(401)
                     return await handler(replace(call, segments=match.groupdict()))
         raise Refusal(405 if known else 404)
@@ -241,8 +305,8 @@ class Service:
     def _refused(
         self, status: int, body: Any, reason: str = "", headers: Mapping[str, str] | None = None
     ) -> Answer:
-        body = body or self._error(status, reason or HTTPStatus(status).phrase)
-        kind = {} if isinstance(body, str) else {"content-type": self._error_type}
+        body = body or self.error(status, reason or HTTPStatus(status).phrase)
+        kind = {} if isinstance(body, str) else {"content-type": self.error_type}
         return Answer(body, status=status, headers={**kind, **(headers or {})})
 
     def _retry_after(self, options: Mapping[str, Any]) -> dict[str, str]:
@@ -273,7 +337,7 @@ class Service:
         )
 
     def _masked(self, text: str) -> str:
-        for secret in self._secrets:
+        for secret in sorted(self.secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 

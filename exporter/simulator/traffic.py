@@ -1,20 +1,25 @@
 """What really happened: the truth that a simulator shows in its vendor's words."""
 
+import random
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count, islice
 
 from exporter.simulator.conversations import (
+    CHANNELS,
+    DAY_MS,
+    HOUR_MS,
     LATEST_MS,
     Kind,
     Occurrence,
-    conversation_starts,
+    conversation,
     known_users,
-    occurrences_of,
+    occurrences,
+    returning_user,
 )
-from exporter.simulator.crowd import SIZE, Crowd
-from exporter.simulator.times import DAY_MS, HOUR_MS
 
 Window = tuple[int, int]
 """A half-open range of UTC milliseconds."""
@@ -26,7 +31,17 @@ HourlySums = Counter[tuple[int, *tuple[str, ...]]]
 _Values = tuple[str, ...]
 _Attributes = tuple[tuple[str, str], ...]
 
+SIZE = 24
+"""Different conversations, and users, in an hour."""
+ONE_LATE_OF = 50
+USER = "user"
+CROWD_LATEST_MS = 10 * 60_000
+"""How late the late ones are, at most."""
+GREETINGS = (Kind.NEW_USER, Kind.RETURNING_USER)
+_Template = Mapping[Kind, list[tuple[int, Occurrence]]]
 
+
+@dataclass(eq=False)
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
@@ -37,20 +52,15 @@ class Traffic:
     generates the hours in their place.
     """
 
-    def __init__(
-        self,
-        seed: int | None = None,
-        *,
-        per_hour: float = 40,
-        late_share: float = 0.02,
-        crowd: Crowd | None = None,
-    ) -> None:
-        self._seed = seed
-        self._crowd = crowd
-        self._latest_ms = LATEST_MS if crowd is None else crowd.latest_ms
-        self._generates = seed is not None or crowd is not None
-        self._per_hour = per_hour if crowd is None else SIZE
-        self._late_share = late_share
+    seed: int | None = None
+    _: KW_ONLY
+    per_hour: float = 40
+    late_share: float = 0.02
+    crowd: "Crowd | None" = None
+
+    def __post_init__(self) -> None:
+        self._latest_ms = LATEST_MS if self.crowd is None else self.crowd.latest_ms
+        self._generates = self.seed is not None or self.crowd is not None
         self._added: defaultdict[int, list[Occurrence]] = defaultdict(list)
         self._gone: dict[str, int] = {}
         self._changed_hours: set[int] = set()
@@ -92,8 +102,8 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         scripted = self._scripted(kind, first, last)
-        if self._crowd is not None:  # of what is hidden yet, nothing is made
-            last = min(last, (as_of_ms - self._crowd.delay_ms) // HOUR_MS + 1)
+        if self.crowd is not None:  # of what is hidden yet, nothing is made
+            last = min(last, (as_of_ms - self.crowd.delay_ms) // HOUR_MS + 1)
         generated = self._generated(kind, first - 1, last)  # a conversation may cross the hour
         for occurrence in chain(scripted, generated):
             if (
@@ -129,8 +139,8 @@ class Traffic:
             totals: Mapping[_Values, int] | None = None
             if hour_ms // HOUR_MS in self._changed_hours or as_of_ms < settled_ms:
                 totals = self._totals(kind, part, as_of_ms, by, wanted)
-            elif self._crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
-                totals = self._crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
+            elif self.crowd is not None and part == (hour_ms, hour_ms + HOUR_MS):
+                totals = self.crowd.totals(hour_ms // HOUR_MS, kind, by, wanted)
             if totals is None:
                 totals = self._settled_totals(kind, part, settled_ms, by, wanted)
             for values, total in totals.items():
@@ -149,7 +159,9 @@ class Traffic:
         """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
         long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
         last = -(-end_ms // HOUR_MS)
-        base = known_users(long_ago, self._per_hour) if self._generates else 0
+        base = (
+            known_users(long_ago, SIZE if self.crowd else self.per_hour) if self._generates else 0
+        )
         generated = self._generated(Kind.NEW_USER, long_ago, last)
         scripted = self._scripted(Kind.NEW_USER, 0, last)
         return base + sum(
@@ -175,10 +187,10 @@ class Traffic:
 
     def _generated(self, kind: Kind, first: int, last: int) -> Iterator[Occurrence]:
         for hour in range(first, last):
-            if self._crowd is not None:
-                yield from self._crowd.records(hour, kind)
-            elif self._seed is not None:
-                found = _occurrences(self._seed, hour, self._per_hour, self._late_share)
+            if self.crowd is not None:
+                yield from self.crowd.records(hour, kind)
+            elif self.seed is not None:
+                found = _occurrences(self.seed, hour, self.per_hour, self.late_share)
                 yield from found.get(kind, ())
 
 
@@ -188,7 +200,136 @@ def _occurrences(
     seed: int, hour: int, per_hour: float, late_share: float
 ) -> Mapping[Kind, list[Occurrence]]:
     found: defaultdict[Kind, list[Occurrence]] = defaultdict(list)
-    for start in conversation_starts(seed, hour, per_hour, late_share):
-        for occurrence in occurrences_of(start, late_share):
-            found[occurrence.kind].append(occurrence)
+    for occurrence in occurrences(seed, hour, per_hour, late_share):
+        found[occurrence.kind].append(occurrence)
     return dict(found)
+
+
+@dataclass(eq=False)
+class Crowd:
+    """Hours of ``volume(hour)`` conversations on average, hours counted since 1970.
+
+    In hours that are not settled at ``live_ms`` every conversation has its own occurrences, spread
+    evenly; before, one occurrence stands for all repetitions (``amount``), so that five weeks take
+    a second. The sums of an hour are the same either way. ``delay_ms``: how much later the vendor
+    shows everything. ``channels``: how many there are.
+    """
+
+    seed: int
+    volume: Callable[[int], float]
+    _: KW_ONLY
+    live_ms: int
+    delay_ms: int = 0
+    channels: int = len(CHANNELS)
+
+    def __post_init__(self) -> None:
+        self.latest_ms = CROWD_LATEST_MS + self.delay_ms
+        self._live_hour = (self.live_ms - self.latest_ms) // HOUR_MS
+        self._template = _template(self.seed, set(CHANNELS[: self.channels]))
+        self._often = lru_cache(maxsize=1000)(self._often_of)
+        self._contexts = lru_cache(maxsize=200)(self._contexts_of)
+        self._live = lru_cache(maxsize=200)(lambda hour, kind: [*self._unfolded(hour, kind)])
+        self._sums = lru_cache(maxsize=500)(self._sums_of)
+
+    def records(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
+        """Yield what happened in an hour."""
+        yield from self._live(hour, kind) if hour >= self._live_hour else self._summed(hour, kind)
+
+    def totals(
+        self, hour: int, kind: Kind, by: _Values, wanted: _Attributes
+    ) -> Mapping[_Values, int] | None:
+        """Return the sums of a settled hour; None where they must be added up."""
+        if kind in GREETINGS or "conversation" in by:
+            return None
+        often, sums = self._often(hour), self._sums(kind, by, wanted)
+        if USER not in by:
+            return {values: often * total for (_, values), total in sums.items()}
+        totals: Counter[_Values] = Counter()
+        contexts = self._contexts(hour)
+        for (index, values), total in sums.items():
+            user = contexts[index][USER]
+            totals[tuple(user if value is USER else value for value in values)] += often * total
+        return totals
+
+    def _often_of(self, hour: int) -> int:
+        """Return how often each conversation takes place in an hour."""
+        mean = self.volume(hour)
+        rng = random.Random(f"{self.seed}/{hour}")  # noqa: S311 - scripted traffic
+        return max(1, round(rng.gauss(mean, mean**0.5) / SIZE))
+
+    def _summed(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
+        often, new, contexts = self._often(hour), self._new_users(hour), self._contexts(hour)
+        for index, one in self._pattern(kind):
+            amount = often * one.amount
+            if kind in GREETINGS:
+                amount = int(index < new) if kind is Kind.NEW_USER else often - int(index < new)
+            if amount:
+                at_ms = hour * HOUR_MS + min(one.at_ms, HOUR_MS - 1)
+                shown_ms, source = at_ms + self.delay_ms, f"{self.seed}-{hour}-{index}"
+                yield Occurrence(
+                    *(source, one.number, at_ms, kind, shown_ms, contexts[index]),
+                    detail=one.detail,
+                    amount=amount,
+                )
+
+    def _unfolded(self, hour: int, kind: Kind) -> Iterator[Occurrence]:
+        total, new, contexts = self._often(hour) * SIZE, self._new_users(hour), self._contexts(hour)
+        for index, one in self._pattern(kind):
+            for number in range(index, total, SIZE):
+                if kind in GREETINGS and (number < new) != (kind is Kind.NEW_USER):
+                    continue
+                source = f"{self.seed}-{hour}-{number}"
+                chance = zlib.crc32(f"{source}/{one.number}".encode())
+                begin_ms = (number + zlib.crc32(source.encode()) % 100 / 100) / total * HOUR_MS
+                at_ms = hour * HOUR_MS + min(round(begin_ms) + one.at_ms, HOUR_MS - 1)
+                lag_ms = 0 if chance % ONE_LATE_OF else chance % CROWD_LATEST_MS
+                shown_ms = at_ms + self.delay_ms + lag_ms
+                context = {**contexts[index], "conversation": source}
+                yield Occurrence(
+                    *(source, one.number, at_ms, kind, shown_ms, context),
+                    detail=one.detail,
+                    amount=one.amount,
+                )
+
+    def _pattern(self, kind: Kind) -> list[tuple[int, Occurrence]]:
+        return self._template[Kind.RETURNING_USER if kind in GREETINGS else kind]
+
+    def _sums_of(
+        self, kind: Kind, by: _Values, wanted: _Attributes
+    ) -> Counter[tuple[int, _Values]]:
+        """Return the sums of the template, with ``USER`` where a user is asked for, by index."""
+        sums: Counter[tuple[int, _Values]] = Counter()
+        for index, one in self._template[kind]:
+            if all(one.get(name) == value for name, value in wanted):
+                values = tuple(USER if name == USER else one.get(name) for name in by)
+                sums[index if USER in by else 0, values] += one.amount
+        return sums
+
+    def _new_users(self, hour: int) -> int:
+        return known_users(hour + 1, SIZE) - known_users(hour, SIZE)
+
+    def _contexts_of(self, hour: int) -> list[Mapping[str, str]]:
+        rng = random.Random(f"{self.seed}/{hour}/users")  # noqa: S311 - scripted traffic
+        known, new = known_users(hour, SIZE), self._new_users(hour)
+        return [
+            {
+                **start.context,
+                "user": f"user-{known + index if index < new else returning_user(rng, known, SIZE)}",
+                "conversation": f"{self.seed}-{hour}-{index}",
+            }
+            for index, start in self._template[Kind.CONVERSATION_STARTED]
+        ]
+
+
+def _template(seed: int, channels: Collection[str]) -> _Template:
+    """Return what happens in ``SIZE`` conversations, with the number of each; all kinds occur."""
+    for attempt in count():
+        every = ([*conversation(f"{seed}/{attempt}/{number}", 0, "")] for number in count())
+        fitting = (each for each in every if each[0].context["channel"] in channels)
+        found: defaultdict[Kind, list[tuple[int, Occurrence]]] = defaultdict(list)
+        for index, happened in enumerate(islice(fitting, SIZE)):
+            for occurrence in happened:
+                found[occurrence.kind].append((index, occurrence))
+        if len(found) == len(Kind) - 1:  # without new users
+            return found
+    raise AssertionError

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -11,28 +11,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from exporter.clock import Clock
-from exporter.simulator.conversations import Kind
+from exporter.simulator.conversations import DAY_MS, HOUR_MS, Kind
 from exporter.simulator.server import Answer, Call, Refusal, Service
-from exporter.simulator.times import DAY_MS, HOUR_MS
 from exporter.simulator.traffic import Traffic, Window
 
 CHANNELS = {"": "Web", "web": "Web", "whatsapp": "WhatsApp", "messenger": "Facebook"} | {
     "telegram": "Telegram"
 }
 FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d"}
-
-ROW_MODES = frozenset(
-    {
-        "zero_filled",  # every event of every known bot and channel in every group
-        "same_names",  # all bots are called the same
-        "second_number",  # one more number in each row
-        "lower_keys",  # groupLabel → grouplabel
-        "codes_as_events",  # EventLabel is the code
-        "shouted_events",  # EventLabel in capitals, without spaces
-        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
-        "rolling_days",  # 24 h a day until now; otherwise today and the days before
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +34,35 @@ BOTS = (Bot("Kq7RtZ2mXw9LpV4s", "Shop bot"), Bot("Hn3YcB8vFd6JgT1e", 'Größe "X
 
 @dataclass(frozen=True, slots=True)
 class StatisticsScope:
-    """What is asked for, by whom and when."""
+    """What is asked for."""
 
-    now_ms: int
+    call: Call
     bots: tuple[Bot, ...]
     types: tuple[int, ...]
     mode: str
     days: int
     zone: tzinfo
-    modes: Mapping[str, Mapping[str, Any]]
 
     @property
     def window(self) -> Window:
         """Return the days that were asked for, to this instant."""
-        today = self.local(self.now_ms).date()
-        first = datetime.combine(today - timedelta(days=self.days - 1), time(), self.zone)
-        start_ms = round(first.timestamp() * 1000)
-        if "rolling_days" in self.modes:
-            start_ms = self.now_ms - self.days * DAY_MS
-        return start_ms, self.now_ms + 1
+        now_ms = self.call.now_ms
+        if "rolling_days" in self.call.faults:
+            return now_ms - self.days * DAY_MS, now_ms + 1
+        return self.midnight(now_ms, 1 - self.days), now_ms + 1
 
     def local_days(self) -> Iterator[Window]:
         """Yield the parts of the window: an hour that all events share is generated once."""
         start_ms, end_ms = self.window
         while start_ms < end_ms:
-            tomorrow = self.local(start_ms).date() + timedelta(days=1)
-            midnight = datetime.combine(tomorrow, time(), self.zone)
-            until_ms = min(round(midnight.timestamp() * 1000), end_ms)
+            until_ms = min(self.midnight(start_ms, 1), end_ms)
             yield start_ms, until_ms
             start_ms = until_ms
+
+    def midnight(self, at_ms: int, days: int) -> int:
+        """Return when the day begins that is ``days`` after the one of ``at_ms``."""
+        day = self.local(at_ms).date() + timedelta(days=days)
+        return round(datetime.combine(day, time(), self.zone).timestamp() * 1000)
 
     def local(self, at_ms: int) -> datetime:
         """Return an instant in the account's time zone."""
@@ -91,16 +77,16 @@ Place = tuple[str, str, str]
 """A group's label, the key of a bot, the name of a channel."""
 
 
-Measure = Callable[[Traffic, StatisticsScope, Window], Mapping[Place, float]]
+Measure = Callable[[StatisticsScope, Window], Mapping[Place, float]]
 
 
 def _count(*kinds: Kind, **only: str) -> Measure:
     """Return what measures how often something of ``kinds`` happened."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> Counter[Place]:
+    def measure(scope: StatisticsScope, window: Window) -> Counter[Place]:
         counts: Counter[Place] = Counter()
         for kind in kinds:
-            for place, _, number in _sums(traffic, scope, window, kind, **only):
+            for place, _, number in _sums(scope, window, kind, **only):
                 counts[place] += number
         return counts
 
@@ -110,8 +96,8 @@ def _count(*kinds: Kind, **only: str) -> Measure:
 def _users(kind: Kind) -> Measure:
     """Return what measures the number of different users."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> Counter[Place]:
-        sums = _sums(traffic, scope, window, kind, "user")
+    def measure(scope: StatisticsScope, window: Window) -> Counter[Place]:
+        sums = _sums(scope, window, kind, "user")
         found = {(place, user) for place, user, _ in sums}
         return Counter(place for place, _ in found)
 
@@ -121,8 +107,8 @@ def _users(kind: Kind) -> Measure:
 def _average(factor: float, of: Kind, per: Kind) -> Measure:
     """Return what measures a made-up average: so much for each ``of``, per each ``per``."""
 
-    def measure(traffic: Traffic, scope: StatisticsScope, window: Window) -> dict[Place, float]:
-        found, every = (_count(kind)(traffic, scope, window) for kind in (of, per))
+    def measure(scope: StatisticsScope, window: Window) -> dict[Place, float]:
+        found, every = (_count(kind)(scope, window) for kind in (of, per))
         return {
             place: round(factor * found.get(place, 0) / number, 2)
             for place, number in every.items()
@@ -154,14 +140,14 @@ EVENTS: Mapping[str, Measure] = {
 """The events of an account, in the order of their codes."""
 
 
-def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
+def rows(scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
     events = list(EVENTS)
     measured: dict[int, dict[Place, float]] = {code: {} for code in scope.types}
     for day in scope.local_days():
         for code, values in measured.items():
-            values.update(EVENTS[events[code]](traffic, scope, day))
-    if "zero_filled" in scope.modes:
+            values.update(EVENTS[events[code]](scope, day))
+    if "zero_filled" in scope.call.faults:
         everywhere = {place for values in measured.values() for place in values}
         pairs = {(bot, channel) for _, bot, channel in everywhere}
         groups = {scope.group(at_ms) for at_ms in range(*scope.window, HOUR_MS)}
@@ -171,17 +157,16 @@ def rows(traffic: Traffic, scope: StatisticsScope) -> list[dict[str, Any]]:
         _row(scope, place, code, value)
         for code, values in measured.items()
         for place, value in values.items()
-        if value or "zero_filled" in scope.modes
+        if value or "zero_filled" in scope.call.faults
     ]
-    return sorted(found, key=_shuffled)
+    return sorted(found, key=lambda row: hashlib.blake2b(repr(row).encode()).digest())
 
 
 def _sums(
-    traffic: Traffic, scope: StatisticsScope, window: Window, kind: Kind, *more: str, **only: str
+    scope: StatisticsScope, window: Window, kind: Kind, *more: str, **only: str
 ) -> Iterator[tuple[Place, str, int]]:
     """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
-    by = ("environment", "channel", *more)
-    sums = traffic.hourly(kind, window, scope.now_ms, by=by, **only)
+    sums = scope.call.hourly(kind, window, "environment", "channel", *more, **only)
     labels = {hour_ms: scope.group(hour_ms) for hour_ms in {key[0] for key in sums}}
     for (hour_ms, *values), number in sums.items():
         environment, channel, *rest = map(str, values)
@@ -192,7 +177,7 @@ def _sums(
 
 
 def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[str, Any]:
-    modes, (group, key, channel) = scope.modes, place
+    modes, (group, key, channel) = scope.call.faults, place
     event = str(code) if "codes_as_events" in modes else list(EVENTS)[code]
     row = {
         "GroupLabel": group,
@@ -206,22 +191,28 @@ def _row(scope: StatisticsScope, place: Place, code: int, value: float) -> dict[
     return {key.lower(): cell for key, cell in row.items()} if "lower_keys" in modes else row
 
 
-def _shuffled(row: Mapping[str, Any]) -> bytes:
-    return hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
-
-
 ACCOUNT_KEY = "5f0c1a2b-3d4e-4f50-8a6b-7c8d9e0f1a2b"
 LIFETIME_MINUTES = 60
 
-MODES = ROW_MODES | {
-    "token_v1",  # {"Token": …, "Expires": 60}
-    "token_expire",  # {"token": …, "expire": 60}
-    "free_account",  # the token call is refused with 403
-    "revoked",  # the token of this call is not known any more
-    "auth_counts",  # a call whose token is not accepted uses up the hour
-    "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
-    "unthrottled",  # every call is answered
-}
+MODES = frozenset(
+    {
+        "zero_filled",  # every event of every known bot and channel in every group
+        "same_names",  # all bots are called the same
+        "second_number",  # one more number in each row
+        "lower_keys",  # groupLabel → grouplabel
+        "codes_as_events",  # EventLabel is the code
+        "shouted_events",  # EventLabel in capitals, without spaces
+        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
+        "rolling_days",  # 24 h a day until now; otherwise today and the days before
+        "token_v1",  # {"Token": …, "Expires": 60}
+        "token_expire",  # {"token": …, "expire": 60}
+        "free_account",  # the token call is refused with 403
+        "revoked",  # the token of this call is not known any more
+        "auth_counts",  # a call whose token is not accepted uses up the hour
+        "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
+        "unthrottled",  # every call is answered
+    }
+)
 
 
 class StatisticsPath(msgspec.Struct):
@@ -233,15 +224,13 @@ class StatisticsPath(msgspec.Struct):
     days: Annotated[int, msgspec.Meta(ge=1, le=30)]
 
 
+@dataclass(slots=True)
 class Account:
     """One account with its tokens and its calls so far; ``period_ms`` is its hour."""
 
-    def __init__(self, clock: Clock, traffic: Traffic, period_ms: int) -> None:
-        self._clock = clock
-        self._traffic = traffic
-        self._period_ms = period_ms
-        self._last_ms: int | None = None
-        self._tokens: dict[str, int] = {}
+    period_ms: int
+    _last_ms: int | None = None
+    _tokens: dict[str, int] = field(default_factory=dict)
 
     async def authorize(self, call: Call) -> Answer:
         """Answer the token call."""
@@ -254,7 +243,7 @@ class Account:
         names = "token", "expire" if "token_expire" in call.faults else "expires"
         if "token_v1" in call.faults:
             names = "Token", "Expires"
-        values = self._new_token(), LIFETIME_MINUTES
+        values = self._new_token(call.now_ms), LIFETIME_MINUTES
         return Answer(dict(zip(names, values, strict=True)))
 
     async def statistics(self, call: Call) -> Answer:
@@ -265,21 +254,20 @@ class Account:
         if not bots:
             raise Refusal(404)
         scope = StatisticsScope(
-            now_ms=call.now_ms,
+            call=call,
             bots=bots,
             types=tuple(map(int, path.types.split(","))),
             mode=path.mode,
             days=path.days,
             zone=ZoneInfo(call.option("zone", "of", "UTC")),
-            modes=call.faults,
         )
-        found = rows(self._traffic, scope)
+        found = rows(scope)
         return Answer(found, found)
 
-    def _new_token(self) -> str:
-        text = f"{len(self._tokens)}/account/{self._clock.now_ms()}"
+    def _new_token(self, now_ms: int) -> str:
+        text = f"{len(self._tokens)}/account/{now_ms}"
         token = hashlib.blake2b(text.encode(), digest_size=24).hexdigest()
-        self._tokens[token] = self._clock.now_ms() + LIFETIME_MINUTES * 60_000
+        self._tokens[token] = now_ms + LIFETIME_MINUTES * 60_000
         return token
 
     def _admit(self, call: Call) -> None:
@@ -306,7 +294,7 @@ class Account:
         ``window`` is ``sliding``, from call to call, or ``clock``, one in each; ``restart`` says
         whether a refused call counts.
         """
-        now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self._period_ms
+        now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self.period_ms
         if last_ms is None:
             free = True
         elif call.option("throttle", "window", "sliding") == "clock":
@@ -323,11 +311,11 @@ def build(clock: Clock, traffic: Traffic, *, period_ms: int = HOUR_MS) -> Servic
 
     ``period_ms`` is what lies between two statistics calls.
     """
-    account = Account(clock, traffic, period_ms)
+    account = Account(period_ms)
     path = "/analytics/statistics/account/{bot}/{types}/{mode}/{days}"
     return Service(
-        clock=clock,
-        traffic=traffic,
+        clock,
+        traffic,
         routes={
             ("POST", "/authorization/integration"): account.authorize,
             ("GET", path): account.statistics,

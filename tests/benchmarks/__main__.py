@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from exporter.clock import SystemClock
-from exporter.simulator.times import stamp
+from exporter.simulator.server import stamp
 from tests.benchmarks import (
     backfilled,
     chatlayer_events,

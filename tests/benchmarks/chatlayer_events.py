@@ -30,8 +30,8 @@ from exporter.model.samples import Reading, Window
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import Query
 from exporter.simulator import chatlayer
-from exporter.simulator.chatlayer_answers import BOT
-from exporter.simulator.times import stamp
+from exporter.simulator.chatlayer import BOT
+from exporter.simulator.server import stamp
 from exporter.telemetry.counters import Telemetry
 from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running

@@ -1,11 +1,10 @@
 """``backfill``: what it writes where, and what it refuses."""
 
-import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,18 +16,26 @@ from exporter.format import stamp
 from exporter.ledger.tables import slices
 from exporter.model.samples import HOUR_MS
 from tests.exposition.backfill.scene import Scene
-from tests.support.served import answering
+from tests.support.served import answering, answering_json
 from tests.support.virtual import VirtualClock
 
 LABELS = ("--label", "job=bots", "--label", "instance=here:1")
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def beginning(tmp_path: Path) -> Iterator[Scene]:
     made = Scene(tmp_path, 4)
     made.begin()
     yield made
     made.close()
+
+
+@pytest.fixture
+def scene(beginning: Scene) -> Scene:
+    """Return an exporter that has read its whole past."""
+    while beginning.read_slice():
+        pass
+    return beginning
 
 
 def ran(scene: Scene, *arguments: str, labels: tuple[str, ...] = LABELS) -> Result:
@@ -42,9 +49,6 @@ def written(scene: Scene, *arguments: str) -> Result:
 
 
 def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
-    while scene.read_slice():
-        pass
-
     planned = ran(scene, "--dry-run")
     assert not (scene.folder / "past.om").exists()
     done = ran(scene)
@@ -69,22 +73,20 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert not list(scene.folder.glob("*.part"))
 
 
-def test_nothing_is_written_while_history_is_being_read(scene: Scene) -> None:
-    done = ran(scene)
+def test_nothing_is_written_while_history_is_being_read(beginning: Scene) -> None:
+    done = ran(beginning)
 
     assert done.exit_code == 1
     assert "promo/hourly: its history is still being read, back to 2026-03-" in done.output
     assert re.search(
         r"so far, \d+ days are left: try again later, or end it with a shorter", done.output
     )
-    assert not (scene.folder / "past.om").exists()
+    assert not (beginning.folder / "past.om").exists()
 
 
 def test_a_file_that_would_lack_the_last_hours_before_the_seam_is_not_written(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    while scene.read_slice():
-        pass
     clock = VirtualClock(scene.first_ms + 3 * HOUR_MS - 1)
     monkeypatch.setattr("exporter.cli.backfill.SystemClock", lambda: clock)
     path = scene.folder / "past.om"
@@ -102,14 +104,14 @@ def test_a_file_that_would_lack_the_last_hours_before_the_seam_is_not_written(
     assert path.read_text("utf-8") == whole
 
 
-def test_a_history_that_has_nothing_left_is_not_waited_for(scene: Scene) -> None:
-    with scene.driver.ledger._engine.begin() as tx:
+def test_a_history_that_has_nothing_left_is_not_waited_for(beginning: Scene) -> None:
+    with beginning.driver.ledger._engine.begin() as tx:
         tx.execute(sa.update(slices).values(from_ms=slices.c.until_ms))
 
-    done = ran(scene)
+    done = ran(beginning)
 
     assert done.exit_code == 0, done.output
-    assert (scene.folder / "past.om").exists()
+    assert (beginning.folder / "past.om").exists()
 
 
 @pytest.mark.parametrize(
@@ -138,11 +140,13 @@ def test_a_wrong_use_is_named(
 
 
 def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
-    while scene.read_slice():
-        pass
     metrics = [{"job": "bots", "instance": "here:1", "version": "1"}]
 
-    with prometheus(metrics) as url:
+    def answer(_body: bytes) -> tuple[int, Any]:
+        result = [{"metric": each, "value": [0, "1"]} for each in metrics]
+        return 200, {"status": "success", "data": {"result": result}}
+
+    with answering_json(answer) as url:
         done = ran(scene, "--labels-from", url, labels=())
         metrics.append({"job": "bots", "instance": "there:1"})
         several = ran(scene, "--labels-from", url, labels=())
@@ -157,9 +161,6 @@ def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
 
 
 def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
-    while scene.read_slice():
-        pass
-
     nothing = ran(scene, "--until", "2026-01-01")
     parted = ran(scene, "--until", "2026-03-03T00:00:00Z")
 
@@ -170,8 +171,6 @@ def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
 
 
 def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> None:
-    while scene.read_slice():
-        pass
     tenants, said = list[str](), list[str]()
 
     class Receiving(BaseHTTPRequestHandler):
@@ -191,20 +190,3 @@ def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> N
     assert ["went on after" in each for each in said] == [False, False, True, False]
     whole = tenants.count("b") // 2
     assert tenants == [*"aa", *"b" * whole, *"a" * (whole - 1), *"b" * whole]
-
-
-@contextmanager
-def prometheus(metrics: list[dict[str, str]]) -> Iterator[str]:
-    """Answer instant queries for ``metrics`` on loopback."""
-
-    class Answering(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            result = [{"metric": each, "value": [0, "1"]} for each in metrics]
-            body = json.dumps({"status": "success", "data": {"result": result}}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    with answering(Answering) as port:
-        yield f"http://127.0.0.1:{port}"

@@ -72,17 +72,17 @@ def explainer(driver: LedgerDriver, families: Mapping[str, Family]) -> Explainer
 
 
 def lived(driver: LedgerDriver) -> None:
-    """A first poll, growth, late data, and a deletion that is partly repaid."""
+    """A first poll, growth, late data, a deletion that is partly repaid, and a scrape."""
     report(driver, "shop", {9: 100, 10: 30})
     driver.clock.advance(60 * 20)
     report(driver, "shop", {9: 104, 10: 80, 11: 12})
     driver.clock.advance(60 * 5)
     report(driver, "shop", {9: 104, 10: 70, 11: 15})
+    driver.confirm_zero_scraped()
 
 
 def test_the_parts_add_up_to_the_exported_number(driver: LedgerDriver) -> None:
     lived(driver)
-    driver.confirm_zero_scraped()
 
     (series,) = explained(driver, RECEIVED)
 
@@ -143,7 +143,6 @@ def test_a_new_series_is_shown_as_zero_first(driver: LedgerDriver) -> None:
 
 def test_what_is_written_off_or_retired_stays_in_the_sum(driver: LedgerDriver) -> None:
     lived(driver)
-    driver.confirm_zero_scraped()
     driver.clock.advance(60 * 7 * 60)
     driver.ledger.maintain()
 
@@ -184,7 +183,6 @@ def test_a_query_that_was_removed_is_explained_but_not_exported(driver: LedgerDr
 
 def test_a_person_can_read_and_add_it_up(driver: LedgerDriver) -> None:
     lived(driver)
-    driver.confirm_zero_scraped()
 
     result = ask(driver, RECEIVED)
 
@@ -290,7 +288,6 @@ def test_a_ledger_that_is_not_there_yet_is_said(driver: LedgerDriver, tmp_path: 
 
 def test_explaining_keeps_no_writer_waiting(driver: LedgerDriver) -> None:
     lived(driver)
-    driver.confirm_zero_scraped()
     with driver.transaction():  # the exporter is in the middle of a commit
         (series,) = explained(driver, RECEIVED)
 

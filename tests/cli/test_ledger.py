@@ -1,9 +1,7 @@
 """``ledger``: an older one is restored beside what Prometheus scraped, a target is forgotten."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,7 +14,7 @@ from exporter.clock import SystemClock
 from exporter.ledger.store import Ledger
 from exporter.model.families import NORMALISED
 from tests.support.builders import RECEIVED, spec
-from tests.support.served import answering
+from tests.support.served import answering_json
 
 SETTINGS = """
 version: 1
@@ -48,24 +46,14 @@ def prometheus(*instances: str, asked: list[str] | None = None) -> Iterator[str]
         {"metric": labels | {"instance": each, "job": "bots"}, "value": [1.5, "10"]}
         for each in instances
     ]
-    answer = {"status": "success", "data": {"resultType": "vector", "result": found}}
-    with served(200, answer, asked) as url:
+
+    def answer(body: bytes) -> tuple[int, Any]:
+        if asked is not None:
+            asked.append(parse_qs(body.decode())["query"][0])
+        return 200, {"status": "success", "data": {"resultType": "vector", "result": found}}
+
+    with answering_json(answer) as url:
         yield url
-
-
-@contextmanager
-def served(status: int, answer: Any, asked: list[str] | None = None) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            if asked is not None:
-                asked.append(parse_qs(body)["query"][0])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
-
-    with answering(Handler) as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 def test_a_restored_ledger_shows_what_was_scraped_last(file: Path) -> None:
@@ -82,23 +70,23 @@ def test_a_restored_ledger_shows_what_was_scraped_last(file: Path) -> None:
     assert "} 10\n" in explained.output
 
 
-def test_two_exporters_of_one_counter_are_told_apart_by_their_labels(file: Path) -> None:
-    with prometheus("a:10877", "b:10877") as url:
+@pytest.mark.parametrize(
+    ("instances", "said"),
+    [
+        (
+            ("a:10877", "b:10877"),
+            'more than once: instance="a:10877", instance="b:10877"; choose one by --matching',
+        ),
+        ((), "0 of 0 counters"),
+    ],
+)
+def test_two_exporters_of_one_counter_or_none_are_named_and_raise_nothing(
+    file: Path, instances: tuple[str, ...], said: str
+) -> None:
+    with prometheus(*instances) as url:
         result = invoke(file, "restore", "--floor-from", url)
 
-    assert result.exit_code == 1
-    assert (
-        f'{RECEIVED} of shop is there more than once: instance="a:10877", instance="b:10877"; '
-        "choose one by --matching"
-    ) in result.output
-
-
-def test_a_prometheus_without_our_counters_raises_nothing_and_says_so(file: Path) -> None:
-    with prometheus() as url:
-        result = invoke(file, "restore", "--floor-from", url)
-
-    assert result.exit_code == 1
-    assert "0 of 0 counters" in result.output
+    assert (result.exit_code, said in result.output) == (1, True), result.output
 
 
 @pytest.mark.parametrize(
@@ -111,7 +99,7 @@ def test_a_prometheus_without_our_counters_raises_nothing_and_says_so(file: Path
 def test_who_is_no_prometheus_or_refuses_is_named(
     file: Path, status: int, answer: Any, said: str
 ) -> None:
-    with served(status, answer) as url:
+    with answering_json(lambda _body: (status, answer)) as url:
         result = invoke(file, "restore", "--floor-from", url)
 
     assert (result.exit_code, said in result.output) == (1, True), result.output

@@ -20,33 +20,33 @@ from exporter.errors import BudgetSpent
 from exporter.exposition import catalogue
 from exporter.http_client.transport import Transport
 from exporter.ledger.store import Ledger
-from exporter.model.query import Budget
 from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import Query
 from exporter.simulator.server import serving
 from tests.providers.manifest.files import Api, loaded, target
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
 
+NO_LEDGER = "sqlite:///none/ledger.db"
+
+
+class Probed(Vendors):
+    """The vendors, in virtual time."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        super().__init__(self.clock)
+
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
-def vendors(clock: VirtualClock) -> Vendors:
-    return Vendors(clock)
+def vendors() -> Probed:
+    return Probed()
 
 
 def probed(
-    vendors: Vendors,
-    clock: VirtualClock,
-    document: dict[str, Any] | None = None,
-    ledger: str = "sqlite:///none/ledger.db",
+    vendors: Probed, document: dict[str, Any] | None = None, ledger: str = NO_LEDGER
 ) -> dict[str, Outcome]:
     """Return what came of the probes, by target, or by target and subject where it has several."""
-    targets = targets_of(read(document or vendors.document()))
+    targets, clock = targets_of(read(document or vendors.document())), vendors.clock
     outcomes = run_virtual(probe(targets, clock, taking(ledger, clock), Transport(vendors)), clock)
     of_target = Counter(outcome.target for outcome in outcomes)
     return {
@@ -62,16 +62,15 @@ def only(document: dict[str, Any], *names: str) -> dict[str, Any]:
     return document | {"targets": [each for each in document["targets"] if each["name"] in names]}
 
 
-def asked(vendors: Vendors) -> dict[str, int]:
+def asked(vendors: Probed) -> dict[str, int]:
     return {
         name: sum("authorization" not in seen.path for seen in service.requests)
         for name, service in vendors.services.items()
     }
 
 
-def test_each_project_bot_and_team_is_read_once(vendors: Vendors, clock: VirtualClock) -> None:
-
-    outcomes = probed(vendors, clock)
+def test_each_project_bot_and_team_is_read_once(vendors: Probed) -> None:
+    outcomes = probed(vendors)
 
     of_chatlayer = {
         "chatlayer conversations/care/live",
@@ -107,52 +106,40 @@ def test_each_project_bot_and_team_is_read_once(vendors: Vendors, clock: Virtual
     ],
 )
 def test_what_is_wrong_is_said_in_words(
-    fault: str, options: dict[str, Any], words: str, vendors: Vendors, clock: VirtualClock
+    fault: str, options: dict[str, Any], words: str, vendors: Probed
 ) -> None:
     vendors.services["flowxo"].faults.on(fault, **options)
 
-    outcomes = probed(vendors, clock, only(vendors.document(), "flowxo", "inkeep"))
+    outcomes = probed(vendors, only(vendors.document(), "flowxo", "inkeep"))
 
     assert words in str(outcomes.pop("flowxo"))
     assert all(outcome.good for outcome in outcomes.values())
 
 
-def test_a_key_that_is_not_known_is_told_from_a_wrong_project(
-    vendors: Vendors, clock: VirtualClock
-) -> None:
+def test_a_key_that_is_not_known_is_told_from_a_wrong_project(vendors: Probed) -> None:
     wrong = {"api_key": "sk-C4n4ry", "account_key": "sk-C4n4ry", "token": "sk:C4n4ry"}
     document = vendors.document()
     for entry in document["targets"]:
         assert entry.keys() & wrong.keys()
         entry |= {key: wrong[key] for key in entry.keys() & wrong.keys()}
 
-    outcomes = probed(vendors, clock, document)
+    outcomes = probed(vendors, document)
 
     assert not any(outcome.good for outcome in outcomes.values())
     assert all("the key" in str(outcome) for outcome in outcomes.values())
     assert "C4n4ry" not in str(list(map(str, outcomes.values())))
 
 
-def test_two_targets_of_one_account_spend_its_call_once(
-    tmp_path: Path, vendors: Vendors, clock: VirtualClock
-) -> None:
+def test_two_targets_of_one_account_spend_its_call_once(tmp_path: Path, vendors: Probed) -> None:
     document = only(vendors.document(), "xenioo")
     document["targets"].append(copy.deepcopy(document["targets"][0]) | {"name": "other"})
 
-    with ledger_of(tmp_path, clock) as (_ledger, url):
-        outcomes = probed(vendors, clock, document, url)
+    with ledger_of(tmp_path, vendors.clock) as (_ledger, url):
+        outcomes = probed(vendors, document, url)
 
     assert asked(vendors)["xenioo"] == 1
     assert "rows" in outcomes["xenioo"].text
     assert "the account's call is spent: the next in 1 h 1 min" in outcomes["other"].text
-
-
-def budgeted(vendors: Vendors) -> tuple[Query, Budget]:
-    """Return the query whose calls are counted, Xenioo's, and what it may spend."""
-    (target,) = [each for each in targets_of(vendors.settings()) if each.name == "xenioo"]
-    (query,) = target.queries
-    assert query.spec.budget is not None
-    return query, query.spec.budget
 
 
 @contextmanager
@@ -164,48 +151,38 @@ def ledger_of(folder: Path, clock: VirtualClock) -> Iterator[tuple[Ledger, str]]
     ledger.close()
 
 
-def test_a_call_that_the_exporter_has_spent_is_not_made_again(
-    tmp_path: Path, vendors: Vendors, clock: VirtualClock
+def test_a_call_that_the_exporter_has_spent_is_not_made_again_and_the_other_way_round(
+    tmp_path: Path, vendors: Probed
 ) -> None:
-    query, budget = budgeted(vendors)
-    with ledger_of(tmp_path, clock) as (ledger, url):
+    document = only(vendors.document(), "xenioo")
+    (query,) = targets_of(read(document))[0].queries
+    assert query.spec.budget
+    with ledger_of(tmp_path, vendors.clock) as (ledger, url):
         ledger.sync_queries([query.spec])
         claim = ledger.claim()
-        assert claim is not None
-        ledger.spend(claim, budget)
-        clock.step(600_000)
+        assert claim
+        ledger.spend(claim, query.spec.budget)
+        vendors.clock.step(600_000)
 
-        outcomes = probed(vendors, clock, only(vendors.document(), "xenioo"), url)
+        outcome = probed(vendors, document, url)["xenioo"]
+        before = asked(vendors)["xenioo"]
+        vendors.clock.step(3_600_000)
+        probed(vendors, document, url)
 
-    assert asked(vendors)["xenioo"] == 0
-    assert outcomes["xenioo"].good
-    assert "the key is accepted; not read" in outcomes["xenioo"].text
-    assert "the next in 51 min" in outcomes["xenioo"].text
-
-
-def test_a_call_that_a_probe_makes_is_spent_for_the_exporter(
-    tmp_path: Path, vendors: Vendors, clock: VirtualClock
-) -> None:
-    query, budget = budgeted(vendors)
-    with ledger_of(tmp_path, clock) as (ledger, url):
-        ledger.sync_queries([query.spec])
-
-        probed(vendors, clock, only(vendors.document(), "xenioo"), url)
-
-        claim = ledger.claim()
-        assert claim is not None
         with pytest.raises(BudgetSpent):
-            ledger.spend(claim, budget)
-    assert asked(vendors)["xenioo"] == 1
+            ledger.spend(claim, query.spec.budget)
+    assert (before, outcome.good, asked(vendors)["xenioo"]) == (0, True, 1)
+    assert "the key is accepted; not read" in outcome.text
+    assert "the next in 51 min" in outcome.text
 
 
 def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
-    tmp_path: Path, vendors: Vendors, clock: VirtualClock
+    tmp_path: Path, vendors: Probed
 ) -> None:
     (tmp_path / "ledger.db").write_bytes(b"this is no ledger" * 100)
 
     document = only(vendors.document(), "flowxo", "xenioo")
-    outcomes = probed(vendors, clock, document, f"sqlite:///{tmp_path}/ledger.db")
+    outcomes = probed(vendors, document, f"sqlite:///{tmp_path}/ledger.db")
 
     assert asked(vendors)["xenioo"] == 0
     assert not outcomes["xenioo"].good
@@ -213,12 +190,12 @@ def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
     assert outcomes["flowxo"].good
 
 
-def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Vendors, clock: VirtualClock) -> None:
+def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Probed) -> None:
     document = only(vendors.document({"voiceflow": {"queries": ["interactions"]}}), "voiceflow")
     (target,) = document["targets"]
     target["projects"] = [*target["projects"], {"id": "5f0000000000000000000000", "alias": "old"}]
 
-    outcomes = probed(vendors, clock, document)
+    outcomes = probed(vendors, document)
 
     assert outcomes["voiceflow interactions/shop"].good
     assert str(outcomes["voiceflow interactions/old"]) == (
@@ -228,7 +205,7 @@ def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Vendors, clock: Vir
     )
 
 
-def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Vendors, clock: VirtualClock) -> None:
+def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Probed) -> None:
     document = vendors.document(
         {
             "voiceflow": {"environments": ["main", "no-such"]},
@@ -236,7 +213,7 @@ def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Vendors, clock: Virtu
         }
     )
 
-    outcomes = probed(vendors, clock, only(document, "voiceflow", "chatlayer"))
+    outcomes = probed(vendors, only(document, "voiceflow", "chatlayer"))
 
     failed = {name: str(outcome) for name, outcome in outcomes.items() if not outcome.good}
     assert {name: "is unknown there" in words for name, words in failed.items()} == {
@@ -250,10 +227,10 @@ def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Vendors, clock: Virtu
     )
 
 
-def test_the_cost_is_said_before(tmp_path: Path, vendors: Vendors, clock: VirtualClock) -> None:
+def test_the_cost_is_said_before(tmp_path: Path, vendors: Probed) -> None:
     targets = targets_of(vendors.settings())
     without = announcement(targets, f"sqlite:///{tmp_path}/ledger.db")
-    with ledger_of(tmp_path, clock) as (_ledger, url):
+    with ledger_of(tmp_path, vendors.clock) as (_ledger, url):
         lines = announcement(targets, url)
 
     assert len(lines) == len(without) == len(vendors.services) + 3
@@ -288,10 +265,11 @@ def test_the_command_asks_real_sockets_and_writes_no_ledger(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
 
 
-def test_a_read_with_which_no_query_begins_is_no_good_probe(clock: VirtualClock) -> None:
+def test_a_read_with_which_no_query_begins_is_no_good_probe() -> None:
+    clock = VirtualClock()
     answer = {"data": [{"time": clock.now_ms() // 1000, "sent": 1}]}
     chosen_by = loaded({"only": {"row.stat": ["done"]}, "missing": "zero"})
-    take = taking("sqlite:///none/ledger.db", clock)
+    take = taking(NO_LEDGER, clock)
 
     (found,) = run_virtual(probe([target(chosen_by)], clock, take, Transport(Api(answer))), clock)
 

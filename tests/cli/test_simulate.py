@@ -49,22 +49,6 @@ def test_a_fake_listens_where_its_settings_say(provider: str) -> None:
     assert answer.status_code == {"flowxo": 401, "voiceflow": 404}[provider]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ([], "Missing argument"),
-        (["nobody"], "is not one of"),
-        (["voiceflow", "--port", "70000"], "70000"),
-        (["voiceflow", "--seed", "x"], "not a valid integer"),
-    ],
-)
-def test_wrong_usage_is_2(arguments: list[str], words: str) -> None:
-    result = CliRunner().invoke(command, arguments)
-
-    assert result.exit_code == 2
-    assert words in result.stderr
-
-
 def test_a_taken_port_is_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -1,5 +1,7 @@
-"""Every bad file gives exactly the text beside it."""
+"""Every bad file gives exactly the text beside it; what is no small file blocks and exhausts nothing."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,43 @@ def test_a_file_that_is_not_there_is_a_fault() -> None:
         load("nowhere.yaml", OPTIONS, ENVIRON)
 
 
-def test_a_folder_is_a_fault() -> None:
-    with pytest.raises(SettingsError, match=r"the file cannot be read: it is a folder$"):
-        load(BAD, OPTIONS, ENVIRON)
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def endless(_path: Path) -> Path:
+    return Path("/dev/zero")
+
+
+def large(path: Path) -> Path:
+    with path.open("wb") as file:
+        file.truncate(1024**3)
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (fifo, "not a regular file"),
+        (endless, "not a regular file"),
+        (large, "larger than 64 KiB"),
+        (folder, "it is a folder"),
+    ],
+)
+def test_settings_and_keys_are_read_from_small_regular_files_alone(
+    tmp_path: Path, make: Callable[[Path], Path], message: str
+) -> None:
+    file, key = tmp_path / "exporter.yaml", make(tmp_path / "key")
+    target = f"{{name: a, provider: flowxo, project: p, api_key: {{file: {key}}}}}"
+    file.write_text(f"version: 1\ntargets: [{target}]\n")
+
+    with pytest.raises(SettingsError, match=f"the file cannot be read: {message}"):
+        load(file, OPTIONS, {})
+    with pytest.raises(SettingsError, match=f"read: {message.partition(' than')[0]}"):
+        load(key, OPTIONS, {})

@@ -1,12 +1,15 @@
 """A good file becomes settings."""
 
+import datetime as dt
+import os
 import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from exporter.config import load, loads
+from exporter.config import holidays, load, loads
+from exporter.config.holidays import holiday_calendar
 from exporter.config.model import Secret, Settings
 from exporter.config.secret import SecretContext
 from exporter.config.values import parse_listen
@@ -31,24 +34,6 @@ def faults_of(text: str) -> str:
     return str(caught.value)
 
 
-def test_a_target_takes_a_default_only_where_it_gives_none() -> None:
-    made = settings(
-        """
-version: 1
-defaults: {settle: 2h, zero_hold: 5s, timezone: Europe/Berlin}
-targets:
-  - {name: a, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, settle: 3h}
-  - {name: b, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, timezone: UTC}
-"""
-    )
-
-    shown = [(t.name, t.settle, t.zero_hold, t.timezone) for t in made.targets]
-    assert shown == [
-        ("a", 10_800_000, 5_000, "Europe/Berlin"),
-        ("b", 7_200_000, 5_000, "UTC"),
-    ]
-
-
 KEY = "provider: hourly, account_key: {env: VOICEFLOW_API_KEY}"
 
 
@@ -63,6 +48,10 @@ KEY = "provider: hourly, account_key: {env: VOICEFLOW_API_KEY}"
         (
             f"targets: [{{name: a, {KEY}, settle: &s 3h, lookback: 9h}}, "
             f"{{name: b, {KEY}, settle: 2h, lookback: *s}}]"
+        ),
+        (
+            f"defaults: {{settle: 2h, timezone: Europe/Berlin}}\n"
+            f"targets: [{{name: a, {KEY}, settle: 3h}}, {{name: b, {KEY}}}]"
         ),
         (
             f"defaults: {{settle: 3h, hourly: {{settle: 2h}}}}\n"
@@ -95,14 +84,7 @@ def test_aliases_cannot_multiply_a_file_without_limit(multiplied: str) -> None:
     assert re.search(": (more than 50,000 values|nested too deep)", faults_of(multiplied))
 
 
-def test_a_target_keeps_its_providers_own_default() -> None:
-    target = settings("version: 1" + TARGET).targets[0]
-
-    assert isinstance(target, HourlyOptions)
-    assert (target.interval, target.base_url) == (3_600_000, "https://hourly.example.com")
-
-
-def test_file_wide_settings_arrive() -> None:
+def test_file_wide_settings_arrive_and_a_providers_own_defaults_stay() -> None:
     made = settings(
         """
 version: 1
@@ -118,39 +100,31 @@ privacy: {top_messages: raw, allow_raw_text: true}
     assert (made.ledger.max_size, made.ledger.allow_network_fs) == (500 * 2**20, True)
     assert (made.limits.series_total, made.limits.families) == (10, {"chatbot_events_total": 7})
     assert made.privacy.top_messages == "raw"
+    target = made.targets[0]
+    assert (target.interval, target.base_url) == (3_600_000, "https://hourly.example.com")
 
 
 @pytest.mark.parametrize(
-    ("written", "milliseconds"),
-    [("90s", 90_000), ("1h30m", 5_400_000), ("1w", 604_800_000)],
+    ("given", "value"),
+    [
+        ("zero_hold: 90s", 90_000),
+        ("zero_hold: 1h30m", 5_400_000),
+        ("zero_hold: 1w", 604_800_000),
+        ("write_off_after: never", "never"),
+        ("initial_lookback: 0", 0),
+        ("timezone: Europe/Berlin", "Europe/Berlin"),
+    ],
 )
-def test_durations_are_milliseconds(written: str, milliseconds: int) -> None:
-    made = settings(f"version: 1\ndefaults: {{zero_hold: {written}}}{TARGET}")
-    never = settings(f"version: 1\ndefaults: {{write_off_after: never}}{TARGET}")
+def test_a_default_is_the_targets_in_the_exporters_own_units(given: str, value: object) -> None:
+    made = settings(f"version: 1\ndefaults: {{{given}}}{TARGET}")
 
-    assert made.targets[0].zero_hold == milliseconds
-    assert never.targets[0].write_off_after == "never"
+    assert getattr(made.targets[0], given.partition(":")[0]) == value
 
 
 def test_a_zero_in_quotes_has_a_hint() -> None:
-    with pytest.raises(SettingsError, match="a duration such as 35d, or 0; write 0 without quotes"):
-        settings(f'version: 1\ndefaults: {{initial_lookback: "0"}}{TARGET}')
+    said = faults_of(f'version: 1\ndefaults: {{initial_lookback: "0"}}{TARGET}')
 
-
-def test_relative_paths_start_from_the_settings_files_folder(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text(CANARY + "\n")
-    file = tmp_path / "exporter.yaml"
-    file.write_text(
-        "version: 1\nledger: {url: sqlite:///counts/ledger.db}\n"
-        "targets: [{name: a, provider: hourly, account_key: {file: key}}]\n"
-    )
-
-    made = load(file, OPTIONS, {})
-
-    target = made.targets[0]
-    assert isinstance(target, HourlyOptions)
-    assert target.account_key.read() == CANARY
-    assert made.ledger.url == f"sqlite:///{tmp_path}/counts/ledger.db"
+    assert "a duration such as 35d, or 0; write 0 without quotes" in said
 
 
 def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
@@ -179,19 +153,23 @@ def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     assert faults_of("#" * 2**20 + "\n") == "exporter.yaml:1:1: the file is larger than 1 MiB"
 
 
-def test_secrets_are_stripped_wherever_they_come_from(tmp_path: Path) -> None:
+def test_secrets_are_stripped_wherever_they_come_from_and_paths_start_from_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "key").write_text(f"\t{CANARY} \r\n\n")
     file = tmp_path / "exporter.yaml"
     keys = ("{file: key}", "{env: KEY}", f'" {CANARY} "')
     listed = [f"{{name: t{n}, provider: hourly, account_key: {k}}}" for n, k in enumerate(keys)]
-    file.write_text(f"version: 1\nallow_inline_secrets: true\ntargets: [{', '.join(listed)}]\n")
+    file.write_text(
+        "version: 1\nallow_inline_secrets: true\nledger: {url: sqlite:///counts/ledger.db}\n"
+        f"targets: [{', '.join(listed)}]\n"
+    )
+    monkeypatch.setenv("KEY", f" {CANARY}\n")
 
-    targets = load(file, OPTIONS, {"KEY": f" {CANARY}\n"}).targets
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KEY", f" {CANARY}\n")
-        read = {t.account_key.read() for t in targets if isinstance(t, HourlyOptions)}
+    made = load(file, OPTIONS, os.environ)
 
-    assert read == {CANARY}
+    assert {t.account_key.read() for t in made.targets if isinstance(t, HourlyOptions)} == {CANARY}
+    assert made.ledger.url == f"sqlite:///{tmp_path}/counts/ledger.db"
 
 
 @pytest.mark.parametrize(
@@ -241,33 +219,26 @@ def test_one_wrong_entry_of_a_list_is_one_error() -> None:
     assert [each.path for each in caught.value.problems] == ["targets[0].bots[0].versions[0]"]
 
 
-def test_a_literal_secret_needs_the_switch() -> None:
-    target = "targets: [{name: a, provider: hourly, account_key: 'sk-live-C4n4ry'}]"
-
-    made = settings(f"version: 1\nallow_inline_secrets: true\n{target}").targets[0]
-
-    assert isinstance(made, HourlyOptions)
-    assert made.account_key.read() == "sk-live-C4n4ry"
-    assert "literal secret" in faults_of(f"version: 1\n{target}")
-
-
-def test_settings_do_not_show_their_secrets() -> None:
-    made = settings(
-        "version: 1\nallow_inline_secrets: true\n"
+def test_a_literal_secret_needs_the_switch_and_is_not_shown() -> None:
+    text = (
         "ledger: {url: 'postgresql://chatbot:C4n4ry@db/ledger'}\n"
         "targets: [{name: a, provider: hourly, account_key: 'sk-live-C4n4ry'}]"
     )
 
-    assert "C4n4ry" not in repr(made)
-    assert "C4n4ry" not in str(made.targets[0])
+    made = settings(f"version: 1\nallow_inline_secrets: true\n{text}")
+
+    (target,) = made.targets
+    assert isinstance(target, HourlyOptions)
+    assert target.account_key.read() == "sk-live-C4n4ry"
+    assert "C4n4ry" not in f"{made!r} {target}"
+    assert faults_of(f"version: 1\n{text}").count("literal secret") == 2
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
 def test_plain_http_may_go_to_loopback(host: str) -> None:
-    text = "{name: a, provider: hourly, account_key: {env: VOICEFLOW_API_KEY}, base_url: 'URL'}"
-    written = text.replace("URL", f"http://{host}/v1/")
+    made = settings(f"version: 1\ntargets: [{{name: a, {KEY}, base_url: 'http://{host}/v1/'}}]")
 
-    assert settings(f"version: 1\ntargets: [{written}]").targets[0].base_url == f"http://{host}/v1"
+    assert made.targets[0].base_url == f"http://{host}/v1"
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_taken() -> None:
@@ -284,3 +255,43 @@ def test_the_example_shows_every_provider_and_is_valid_once_its_variables_are_se
     made = loads(text, kinds, environ, families=FAMILIES)
 
     assert {target.provider for target in made.targets} == PROVIDERS.keys()
+
+
+def holidays_of(setting: str, folder: Path = Path()) -> tuple[str, ...]:
+    """Return the holidays of a target with this setting."""
+    key = "provider: flowxo, api_key: {env: VOICEFLOW_API_KEY}, project: a"
+    text = f"version: 1\ntargets: [{{name: a, {key}, holidays: {setting}}}]"
+    return loads(text, OPTIONS, ENVIRON, file=str(folder / "exporter.yaml")).targets[0].holidays
+
+
+@pytest.mark.parametrize(
+    ("setting", "free", "usual"),
+    [
+        ("DE", "2026-12-25", "2026-11-26"),
+        ("US-CA", "2026-11-26", "2026-12-26"),
+        ("[DE-BY, 2026-07-01]", "2026-01-06", "2026-12-24"),
+        ("[DE, '2026-07-01']", "2026-07-01", "2027-07-01"),
+        ("{file: days.txt}", "2026-12-24", "2026-12-25"),
+    ],
+)
+def test_countries_regions_dates_and_files_say_which_days_are_holidays(
+    setting: str, free: str, usual: str, tmp_path: Path
+) -> None:
+    (tmp_path / "days.txt").write_text("# closed\n\n2026-12-24  # Christmas Eve\n", "utf-8")
+
+    holiday = holiday_calendar(holidays_of(setting, tmp_path))
+
+    names = [holiday(dt.date.fromisoformat(day)) for day in (free, usual)]
+    assert [name is not None for name in names] == [True, False]
+
+
+def test_a_country_needs_the_extra_and_dates_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(holidays, "find_spec", lambda _: None)
+
+    assert holidays_of("[2026-12-24]") == ("2026-12-24",)
+    with pytest.raises(SettingsError) as caught:
+        holidays_of("DE")
+    assert str(caught.value).endswith(
+        "targets[0].holidays: the package holidays is not installed; "
+        "pip install 'chatbot-exporter[holidays]', or list the dates"
+    )

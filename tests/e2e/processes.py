@@ -15,6 +15,7 @@ from exporter.clock import Clock, SystemClock
 
 ROOT = Path(__file__).parents[2]
 CLOCK: Clock = SystemClock()
+ENDS_WITHIN_S = 10
 
 SETTINGS = """
 version: 1
@@ -91,3 +92,12 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, fl
     process.send_signal(number)
     output, _ = process.communicate(timeout=30)
     return process.returncode, CLOCK.monotonic() - started, output
+
+
+def ended(process: subprocess.Popen[str], number: signal.Signals, code: int = 0) -> str:
+    """Send a signal; return the output of a process that ends soon, with ``code``."""
+    found, seconds, output = end(process, number)
+    assert (found, seconds < ENDS_WITHIN_S) == (code, True), (found, seconds, output)
+    assert "Traceback" not in output
+    assert "canary" not in output
+    return output

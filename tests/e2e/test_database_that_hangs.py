@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.e2e.processes import end, free_port, page, program, wait_for
+from tests.e2e.processes import ended, free_port, page, program, wait_for
 from tests.support.postgresql import server, way_to
 from tests.support.served import ServedVendors, document
 
 pytestmark = pytest.mark.slow
 STARTS_WITHIN_S = 30
-ENDS_WITHIN_S = 10
 POLLED = 'target_up{provider="flowxo",target="flowxo",query="hourly"} 1'
 WITHOUT_DRIVER = """
 import sys
@@ -54,11 +53,9 @@ def test_a_stop_while_another_process_holds_the_database_loses_no_count(tmp_path
         other.execute("BEGIN EXCLUSIVE")
         committed = rows(database)
 
-        code, seconds, output = end(process, signal.SIGTERM)
+        ended(process, signal.SIGTERM)
         other.rollback()
 
-    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, output)
-    assert "Traceback" not in output
     assert committed == rows(database) != []
 
 
@@ -76,10 +73,7 @@ def test_a_stop_does_not_wait_for_a_silent_postgresql(tmp_path: Path) -> None:
             way.silent.set()
             wait_for(lambda: "ledger_errors_total" in (page(port) or ""), STARTS_WITHIN_S)
 
-            code, seconds, output = end(process, signal.SIGTERM)
-
-    assert (code, seconds < ENDS_WITHIN_S) == (0, True), (code, seconds, output)
-    assert "Traceback" not in output
+            ended(process, signal.SIGTERM)
 
 
 def test_a_missing_driver_is_wrong_configuration(tmp_path: Path) -> None:

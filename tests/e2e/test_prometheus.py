@@ -1,11 +1,12 @@
-"""A real Prometheus scrapes the exporter, and counts exactly what happened at the vendors."""
+"""A real Prometheus scrapes the exporter, and counts exactly what happened at the vendors.
+
+So it does when an older ledger is put back, and it reads a page of many blocks whole.
+"""
 
 import asyncio
 import contextlib
-import os
 import random
-import shutil
-import subprocess
+import sqlite3
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,28 +15,36 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner, Result
 
 from exporter.app import App, Environment
+from exporter.cli import main
 from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.offload import WorkerThread
+from exporter.ledger.rows import Shown
+from exporter.model.families import NORMALISED
 from exporter.providers import BUILT_IN, PROVIDERS
 from exporter.simulator import SIMULATORS, xenioo
 from exporter.simulator.conversations import Kind as Happening
 from exporter.simulator.traffic import Traffic
 from exporter.web import app as web
 from exporter.web import server
-from tests.dashboards.promtool import Build, needed
+from tests.dashboards.live import started
+from tests.dashboards.promtool import BUILDS, Build, needed
 from tests.e2e.processes import free_port, pause, wait_for
 from tests.faults.bench import Vendor, case_of, happened
 from tests.support.served import ServedVendors
+from tests.web import served as web_served
 
 PER_HOUR = 40
 LIVE_S = 10
 HOUR_MS = 3_600_000
 LONGEST_READ_S = 5
-RECEIVED = "chatbot_messages_received_total"
+RECEIVED, KNOWN = "chatbot_messages_received_total", "chatbot_known_users"
+TARGETS, CHANNELS = 400, 25
 FEWER: Mapping[str, Mapping[str, Any]] = {
     "chatlayer": {
         "collectors": ["events", "conversations", "messages", "knowledge_base"],
@@ -60,49 +69,34 @@ scrape_configs:
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tools() -> None:
-    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"not installed: {', '.join(missing)}")
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; `make tools` installs them")
-
-
 class Prometheus:
     """A server that scrapes one exporter every second."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._url = f"{self.url}/api/v1/query"
+    def __init__(self, client: httpx.Client) -> None:
+        self.url = str(client.base_url)
+        self._client = client
 
     def ask(self, query: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """Return an instant vector by labels, scrape labels left out; empty before it serves."""
-        try:
-            answer = httpx.get(self._url, params={"query": query}, timeout=10)
-        except httpx.TransportError:
-            return {}
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            return {}
-        found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
+        """Return an instant vector by labels, scrape labels left out."""
+        found = self._found(query)
         return {_labels(one["metric"]): float(one["value"][1]) for one in found}
 
-    def counters(self) -> list[str]:
-        """Return the names of all counters of ours."""
-        found = self.ask('count by (__name__) ({__name__=~"chatbot_.*_total"})')
-        return [dict(labels)["__name__"] for labels in found]
-
     def fallen(self) -> list[str]:
-        """Return the counters that Prometheus saw reset; fail where it has none."""
-        names = self.counters()
+        """Return the counters of ours that Prometheus saw reset; fail where it has none."""
+        found = self.ask('count by (__name__) ({__name__=~"chatbot_.*_total"})')
+        names = [dict(labels)["__name__"] for labels in found]
         assert names
         return [name for name in names if self.ask(f"resets({name}[10m]) > 0")]
 
     def series(self, selector: str, back: str = "10m") -> list[list[float]]:
         """Return the samples of each series, oldest first, as far ``back`` as is given."""
-        answer = httpx.get(self._url, params={"query": f"{selector}[{back}]"}, timeout=10)
-        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        found = self._found(f"{selector}[{back}]")
         return [[float(value) for _, value in one["values"]] for one in found]
+
+    def _found(self, query: str) -> list[dict[str, Any]]:
+        answer = self._client.get("/api/v1/query", params={"query": query})
+        found: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
+        return found
 
 
 def _labels(metric: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -122,13 +116,8 @@ def prometheus(folder: Path, exporter: int, build: Build = "installed") -> Itera
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with subprocess.Popen(  # noqa: S603 - found on PATH by name, arguments are ours
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield Prometheus(port)
-        finally:
-            process.kill()
+    with started(command, port) as client:
+        yield Prometheus(client)
 
 
 @contextlib.contextmanager
@@ -266,3 +255,90 @@ def counted_exactly(
         assert all(series == sorted(series) for series in samples), (name, family)
         total += truth
     assert total > 0, name
+
+
+def restore(folder: Path, url: str) -> Result:
+    """Raise the counters of the ledger in ``folder``."""
+    given = ["--config", str(folder / "exporter.yaml"), "--floor-from", url]
+    return CliRunner().invoke(main, ["ledger", "restore", *given])
+
+
+def test_increase_over_a_restore_is_what_happened_at_the_vendor(tmp_path: Path) -> None:
+    port = free_port()
+    file = tmp_path / "ledger.db"
+    with vendors() as (served, clock), prometheus(tmp_path, port) as scraper:
+
+        def lived(seconds: int) -> int:
+            """Return when the last of what happened meanwhile did, once it was scraped."""
+            to_ms = live(served, clock, seconds)
+            wait_for(lambda: all_read(scraper, to_ms / 1000 + LONGEST_READ_S), 90, every=0.5)
+            pause(2 * ZERO_HOLD_MS / 1000)
+            return to_ms
+
+        with exporter_on(served, tmp_path, port):
+            from_ms = clock.now_ms()
+            wait_for(lambda: all_up(scraper), 90, every=0.5)
+            lived(3)
+            with (
+                contextlib.closing(sqlite3.connect(file)) as now,
+                contextlib.closing(sqlite3.connect(tmp_path / "old")) as old,
+            ):
+                now.backup(old)
+            lived(5)
+        for name in ("ledger.db-wal", "ledger.db-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        (tmp_path / "old").replace(file)
+        restored = restore(tmp_path, scraper.url)
+        assert restored.exit_code == 0, restored.output
+        with exporter_on(served, tmp_path, port):
+            wait_for(lambda: all_up(scraper), 90, every=0.5)
+            to_ms = lived(3)
+            # The exporter's own may restart at 0 with the process.
+            fallen = [name for name in scraper.fallen() if "_exporter_" not in name]
+            assert fallen == []
+            for name, service in served.services.items():
+                counted_exactly(scraper, service.traffic, name, from_ms, to_ms)
+
+
+def _values(target: int, step: int) -> list[Shown]:
+    name = f"shop-{target}"
+    counted = [
+        Shown(RECEIVED, ("flowxo", name, "p", "main", f'c{at} "%\\é'), target + at + step, 1_000)
+        for at in range(CHANNELS)
+    ]
+    return [*counted, Shown(KNOWN, ("flowxo", name, "p", "main"), target + 0.5)]
+
+
+@pytest.mark.parametrize("build", BUILDS)
+def test_prometheus_ingests_every_sample_of_a_page_of_many_blocks(
+    tmp_path: Path, build: Build
+) -> None:
+    needed("prometheus", build)
+    board = MetricsPage(NORMALISED)
+    for target in range(TARGETS):
+        board.put((f"shop-{target}", "hourly"), _values(target, 0))
+    board.publish()
+    running = server.start("127.0.0.1:0", web.build(web_served.sources(exposition=board)))
+    lines = b"".join(board.scrape(openmetrics=True, gzip=False)).splitlines()
+    samples = [line for line in lines if not line.startswith(b"#")]
+    total = sum(target + at for target in range(TARGETS) for at in range(CHANNELS))
+
+    port = int(running.address.rpartition(":")[2])
+
+    with prometheus(tmp_path, port, build) as scraper:
+        wait_for(lambda: scraper.ask("up") != {}, 60)
+        first = scraper.ask("scrape_samples_scraped")
+        before = scraper.ask(f"sum({RECEIVED})")
+        for target in range(0, TARGETS, 7):
+            board.put((f"shop-{target}", "hourly"), _values(target, 1))
+        board.publish()
+        grown = total + CHANNELS * len(range(0, TARGETS, 7))
+        wait_for(lambda: list(scraper.ask(f"sum({RECEIVED})").values()) == [grown], 30)
+        levels = scraper.ask(f"sum({KNOWN})")
+        up = scraper.ask("min_over_time(up[5m])")
+    running.stop(2)
+
+    assert list(first.values()) == [len(samples)] == [TARGETS * (2 * CHANNELS + 1)]
+    assert list(before.values()) == [total]
+    assert list(levels.values()) == [sum(target + 0.5 for target in range(TARGETS))]
+    assert list(up.values()) == [1]

@@ -13,27 +13,11 @@ import httpx
 import pytest
 
 from exporter.clock import SystemClock
-from exporter.http_client.client import ApiCall, ApiClient
+from exporter.http_client.client import ApiCall
 from exporter.http_client.detached import Detached, ResolvingLoop
-from exporter.http_client.transport import Transport
+from tests.http_client.test_client import client_on
 
 HANGING = 40
-
-
-def test_calls_that_hang_do_not_hold_up_another() -> None:
-    release = threading.Event()
-
-    async def main() -> int:
-        detached = Detached()
-        hung = [asyncio.create_task(detached(n, release.wait)) for n in range(HANGING)]
-        try:
-            async with asyncio.timeout(5):
-                return await detached("healthy", lambda: 7)
-        finally:
-            release.set()
-            await asyncio.wait(hung)
-
-    assert asyncio.run(main()) == 7
 
 
 def test_callers_with_one_key_share_one_thread() -> None:
@@ -57,18 +41,9 @@ def test_callers_with_one_key_share_one_thread() -> None:
     assert len(calls) == 1
 
 
-def test_an_error_reaches_who_waits_and_the_next_call_starts_anew() -> None:
-    async def main() -> int:
-        detached = Detached()
-        with pytest.raises(OSError, match="gone"):
-            await detached("key", _gone)
-        return await detached("key", lambda: 3)
-
-    assert asyncio.run(main()) == 3
-
-
-def test_where_no_thread_can_be_started_the_call_fails_and_the_next_one_starts_anew(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("problem", ["gone", "no thread"])
+def test_an_error_reaches_who_waits_and_the_next_call_starts_anew(
+    problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -76,9 +51,10 @@ def test_where_no_thread_can_be_started_the_call_fails_and_the_next_one_starts_a
     async def main() -> int:
         detached = Detached()
         with monkeypatch.context() as full:
-            full.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(OSError, match="no thread"):
-                await detached("key", lambda: 3)
+            if problem == "no thread":
+                full.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(OSError, match=problem):
+                await detached("key", _gone)
         return await detached("key", lambda: 3)
 
     assert asyncio.run(main()) == 3
@@ -155,15 +131,7 @@ def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
             def vendor(request: httpx.Request) -> httpx.Response:
                 return httpx.Response(200, json=request.headers["Authorization"])
 
-            wire = Transport(httpx.MockTransport(vendor))
-            client = ApiClient(
-                base_url=f"https://{name}.test",
-                sign=lambda: sign(name),
-                transport=wire,
-                clock=clock,
-                requests_per_second=0,
-                blocking=blocking,
-            )
+            client = client_on(vendor, clock, sign=lambda: sign(name), blocking=blocking)
             return await client.fetch(ApiCall("GET", "/x"), str)
 
         async with asyncio.TaskGroup() as group:

@@ -14,10 +14,9 @@ import yaml
 
 from dashboards.source.rule_files import GRAFANA, RUNBOOKS
 from exporter import __version__
-from exporter.config import loads
-from exporter.exposition import catalogue
 from exporter.providers import PROVIDERS
 from tests.packaging.programs import ROOT, needed, said
+from tests.support.vendors import read_text
 
 CHART = ROOT / "deploy" / "helm" / "chatbot-exporter"
 VALUES = {path.name.removesuffix("-values.yaml"): path for path in (CHART / "ci").iterdir()}
@@ -133,20 +132,12 @@ def test_what_the_operator_reads_fulfils_its_schemas(
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_pod_may_nothing_that_it_does_not_need(rendered: Rendered, name: str) -> None:
-    pod = workload(rendered[name])["spec"]["template"]["spec"]
+def test_a_pod_may_nothing_that_it_does_not_need_and_selectors_find_it(
+    rendered: Rendered, name: str
+) -> None:
+    template = workload(rendered[name])["spec"]["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
     (container,) = pod["containers"]
-
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys()
-
-
-@pytest.mark.parametrize("name", VALUES)
-def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
-    labels = workload(rendered[name])["spec"]["template"]["metadata"]["labels"]
     selectors = [
         of_kind("Service", rendered[name])["spec"]["selector"],
         of_kind("PodDisruptionBudget", rendered[name])["spec"]["selector"]["matchLabels"],
@@ -154,6 +145,11 @@ def test_selectors_find_the_pod(rendered: Rendered, name: str) -> None:
     ]
 
     assert all(selector.items() <= labels.items() for selector in selectors)
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {"livenessProbe", "readinessProbe", "startupProbe"} <= container.keys()
 
 
 @pytest.mark.parametrize("name", ["full", "postgresql", "sqlite"])
@@ -167,27 +163,13 @@ def test_the_exporter_takes_the_settings(rendered: Rendered, name: str, tmp_path
     )
     pod = workload(rendered[name])["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    options = {kind: plugin.options for kind, plugin in PROVIDERS.items()}
+    environ = {each["name"]: "v" for each in container.get("env", [])}
 
-    settings = loads(
-        text.replace("/etc/chatbot-exporter-keys", str(tmp_path)),
-        options,
-        {each["name"]: "v" for each in container.get("env", [])},
-        file="exporter.yaml",
-        families=catalogue.capped(PROVIDERS),
-    )
+    settings = read_text(text.replace("/etc/chatbot-exporter-keys", str(tmp_path)), environ)
 
     points = [mount["mountPath"] for mount in container["volumeMounts"]]
     on_disk = settings.ledger.url.removeprefix("sqlite:///")
     assert name == "postgresql" or str(Path(on_disk).parent) in points
-
-
-def test_a_ledger_of_the_chart_outlives_the_release(rendered: Rendered) -> None:
-    spec = workload(rendered["sqlite"])["spec"]
-    kept = {"whenDeleted": "Retain", "whenScaled": "Retain"}
-
-    assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["ledger"]
-    assert spec["persistentVolumeClaimRetentionPolicy"] == kept
 
 
 @pytest.mark.parametrize(
@@ -196,15 +178,21 @@ def test_a_ledger_of_the_chart_outlives_the_release(rendered: Rendered) -> None:
         ("demo", {"emptyDir": {}}),
         ("postgresql", {"emptyDir": {}}),
         ("full", {"persistentVolumeClaim": {"claimName": "chatbot-ledger"}}),
+        ("sqlite", None),
     ],
 )
-def test_no_volume_is_claimed_where_the_ledger_is_elsewhere(
-    rendered: Rendered, name: str, volume: Manifest
+def test_a_volume_is_claimed_where_the_ledger_is_and_outlives_the_release(
+    rendered: Rendered, name: str, volume: Manifest | None
 ) -> None:
     spec = workload(rendered[name])["spec"]
+    claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", ())]
 
-    assert "volumeClaimTemplates" not in spec
-    assert {"name": "ledger"} | volume in spec["template"]["spec"]["volumes"]
+    if volume is None:
+        kept = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+        assert (claims, spec["persistentVolumeClaimRetentionPolicy"]) == (["ledger"], kept)
+    else:
+        assert claims == []
+        assert {"name": "ledger"} | volume in spec["template"]["spec"]["volumes"]
 
 
 def test_replicas_are_spread_and_keep_nothing(rendered: Rendered) -> None:
@@ -287,16 +275,13 @@ def test_the_values_schema_knows_every_value_and_refuses_others() -> None:
         jsonschema.validate(values | {"replica": 2}, schema)
 
 
-def test_the_chart_has_the_version_of_the_exporter() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+def test_the_chart_has_the_version_of_the_exporter_and_lint_finds_nothing(
+    helm: str, chart: Path
+) -> None:
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
 
-    assert chart["version"] == chart["appVersion"] == __version__
-
-
-def test_lint_finds_nothing(helm: str, chart: Path) -> None:
-    shown = said(helm, "lint", "--strict", chart, "-f", VALUES["full"])
-
-    assert "0 chart(s) failed" in shown
+    assert about["version"] == about["appVersion"] == __version__
+    assert "0 chart(s) failed" in said(helm, "lint", "--strict", chart, "-f", VALUES["full"])
 
 
 def test_boards_and_rules_arrive_whole(rendered: Rendered) -> None:

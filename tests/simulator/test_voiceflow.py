@@ -8,7 +8,7 @@ import pytest
 
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
-from exporter.simulator.voiceflow import KEY, MAIN, PROJECT, build
+from exporter.simulator.voiceflow import KEY, LISTS, MAIN, PROJECT, build
 from tests.simulator.vendor import HOUR, NINE, Vendor
 
 FILTER = {
@@ -45,26 +45,12 @@ def test_the_documented_example_has_its_shape(vendor: Vendor) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("interactions", {"type"}),
-        ("unique_users", set()),
-        ("credit_usage", {"diagramID", "nodeID", "model", "type"}),
-        ("function_usage", {"functionID", "name", "successCount"}),
-        ("api_calls", {"apiToolID", "name", "successCount"}),
-        ("kb_documents", {"documentID"}),
-        ("integrations", {"integrationToolName", "successCount"}),
-    ],
-)
-def test_every_list_has_its_fields_in_no_order_of_time(name: str, fields: set[str]) -> None:
-    items = query(Vendor(build, KEY, Traffic(5, per_hour=60)), name).json()["result"]["items"]
+def test_items_come_in_no_order_of_time() -> None:
+    busy = Vendor(build, KEY, Traffic(5, per_hour=60))
 
-    periods = [item["period"] for item in items]
-    assert {frozenset(item) for item in items} == {
-        frozenset({"period", "projectID", "environmentID", "count"} | fields)
-    }
-    assert periods not in (sorted(periods), sorted(periods, reverse=True))
+    for name in LISTS:
+        periods = [item["period"] for item in query(busy, name).json()["result"]["items"]]
+        assert periods not in (sorted(periods), sorted(periods, reverse=True))
 
 
 def test_intents_are_a_top_list_without_pages(vendor: Vendor) -> None:
@@ -80,8 +66,7 @@ def test_intents_are_a_top_list_without_pages(vendor: Vendor) -> None:
 def test_only_the_bare_key_is_authorised(vendor: Vendor, key: str) -> None:
     answer = vendor.send("POST", "/v2/query/usage", authorization=key)
 
-    text = "Unauthorized"
-    assert answer.json() == {"message": text, "statusCode": 401, "statusText": text}
+    assert answer.json()["statusCode"] == answer.status_code == 401
 
 
 @pytest.mark.parametrize(

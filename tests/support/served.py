@@ -1,6 +1,7 @@
 """Simulators, and single answers, that other processes can ask for over real sockets."""
 
 import asyncio
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +34,21 @@ def answering(
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def answering_json(answer: Callable[[bytes], tuple[int, Any]]) -> Iterator[str]:
+    """Answer each request with the status and the JSON that ``answer`` makes of its body."""
+
+    def handle(request: BaseHTTPRequestHandler) -> None:
+        status, found = answer(request.rfile.read(int(request.headers.get("Content-Length", 0))))
+        request.send_response(status)
+        request.end_headers()
+        request.wfile.write(json.dumps(found).encode())
+
+    methods = {"do_GET": handle, "do_POST": handle}
+    with answering(type("Answering", (BaseHTTPRequestHandler,), methods)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class ServedVendors:

@@ -1,6 +1,7 @@
 """Every simulator in process, behind one transport, and the settings that ask them."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -55,6 +56,10 @@ class Vendors(httpx.AsyncBaseTransport):
 
 def read(document: Mapping[str, Any]) -> Settings:
     """Return the settings in ``document``."""
+    return read_text(yaml.safe_dump(dict(document)))
+
+
+def read_text(text: str, environ: Mapping[str, str] = MappingProxyType({})) -> Settings:
+    """Return the settings in a text, as the commands do."""
     options = {name: kind.options for name, kind in PROVIDERS.items()}
-    text = yaml.safe_dump(dict(document))
-    return loads(text, options, {}, families=catalogue.capped(PROVIDERS))
+    return loads(text, options, environ, families=catalogue.capped(PROVIDERS))

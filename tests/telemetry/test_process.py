@@ -1,13 +1,17 @@
-"""The process's own metrics are what prometheus-client's collector shows."""
+"""The process's own metrics are those of prometheus-client's collector; what systemd hears of it."""
 
+import os
 import re
+import resource
+import socket
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.telemetry.counters import Telemetry
-from exporter.telemetry.process import Process
+from exporter.telemetry.counters import Process, Telemetry
+from exporter.telemetry.systemd import ALIVE, notify
 
 VALUE = re.compile(rb"(?m)^(process_\w+) \S+$")
 
@@ -24,9 +28,7 @@ def values(page: bytes) -> dict[str, float]:
 
 
 def test_lines_are_the_collectors() -> None:
-    shown = Process(lambda registry, _openmetrics: generate_latest(registry))
-
-    page = shown.render(openmetrics=False)
+    page = Process().render(openmetrics=False)
 
     assert VALUE.sub(rb"\1", page) == VALUE.sub(rb"\1", reference())
     assert len(VALUE.findall(page)) == 6
@@ -50,4 +52,31 @@ def test_processor_time_is_of_the_moment() -> None:
 
 
 def test_where_there_is_no_proc_there_is_nothing() -> None:
-    assert Process(lambda _registry, _openmetrics: b"").render(openmetrics=True) == b""
+    assert Process("/nowhere").render(openmetrics=True) == b""
+
+
+@pytest.mark.parametrize("address", ["{folder}/notify", "@chatbot-exporter-test"])
+def test_the_state_reaches_the_socket_that_systemd_names(tmp_path: Path, address: str) -> None:
+    path = address.format(folder=tmp_path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path.replace("@", "\0"))
+
+        notify(ALIVE, {"NOTIFY_SOCKET": path})
+
+        assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+def test_without_systemd_and_with_a_socket_that_is_gone_nothing_fails(tmp_path: Path) -> None:
+    notify(ALIVE, {})
+    notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+
+
+def test_with_no_file_to_open_nothing_fails(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        os.close(lowest)

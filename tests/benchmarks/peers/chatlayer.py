@@ -9,8 +9,8 @@ import json
 import sys
 from urllib.parse import parse_qs
 
-from exporter.simulator.chatlayer_answers import BOT
-from exporter.simulator.times import milliseconds, stamp
+from exporter.simulator.chatlayer import BOT
+from exporter.simulator.server import milliseconds, stamp
 from tests.benchmarks.peers.serving import serve
 
 PER_PAGE = 100

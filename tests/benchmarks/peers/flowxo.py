@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from exporter.clock import SystemClock
 from exporter.simulator.flowxo import ADDED, hour_id, hours
-from exporter.simulator.times import milliseconds, stamp
+from exporter.simulator.server import milliseconds, stamp
 from tests.benchmarks.peers.serving import serve
 
 MINUTE_MS = 60_000

@@ -1,1 +1,0 @@
-"""Fake vendors whose APIs are read by the manifests that the exporter ships."""
