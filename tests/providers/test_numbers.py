@@ -21,7 +21,7 @@ BOT = {"provider": "chatlayer", "token": "a:b", "bots": ["b1"]}
 ITEM = '{"result": {"items": [{"period": "2026-03-03T11:00:00Z", "count": NUMBER}]}}'
 METRIC = '{"metrics": [{"_timestamp": "2026-03-03T11:00:00.000Z", %s}]}'
 INKEEP_ROWS = '{"status": "ok", "data": {"total": "1", "result": [{%s}]}}'
-SERIES = '{"data": {"series": [{"values": [null, NUMBER]}]}}'
+SERIES = '{"data": {"series": [{"values": [0, NUMBER]}]}}'
 ROW = '"GroupLabel": "2026-03-03 11", "BotName": "b", "ChannelName": "web"'
 
 ANSWERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
