@@ -41,8 +41,8 @@ from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.contract import Reload, Sources
-from exporter.web.watched import Watched
+from exporter.web.app import Reload, Sources
+from exporter.web.webconfig import Watched
 
 log = structlog.get_logger(__name__)
 

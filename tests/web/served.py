@@ -22,7 +22,7 @@ from exporter.status import (
     Verdict,
     WindowStatus,
 )
-from exporter.web.contract import Sources
+from exporter.web.app import Sources
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_772_536_800_000

@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from exporter.web.app import build
-from exporter.web.guard import Access, is_allowed
+from exporter.web.guard import is_allowed
+from exporter.web.webconfig import Access
 from tests.web.served import ask, sources
 
 ALLOWED = (

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.negotiation import wants_gzip, wants_openmetrics
+from exporter.web.app import wants_gzip, wants_openmetrics
 
 PROMETHEUS_2_30 = (
     "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"

@@ -13,8 +13,7 @@ import pytest
 from exporter.config.values import parse_listen as split
 from exporter.errors import ListenError
 from exporter.web.app import build
-from exporter.web.connection import Deadlines
-from exporter.web.server import OTHER_FILES, Serving, bind, start
+from exporter.web.server import OTHER_FILES, Deadlines, Serving, bind, start
 from tests.web.served import TEXT_BODY, ScriptedExposition, sources
 
 SOON = Deadlines(header_s=0.2, request_s=0.5, idle_s=0.3, connections=8)

@@ -13,9 +13,8 @@ import pytest
 
 from exporter.config.values import parse_listen as split
 from exporter.web.app import build
-from exporter.web.connection import Deadlines
-from exporter.web.server import Serving, start
-from exporter.web.watched import Watched
+from exporter.web.server import Deadlines, Serving, start
+from exporter.web.webconfig import Watched
 from tests.web.authority import Pair, self_signed, signed
 from tests.web.served import TEXT_BODY, sources
 

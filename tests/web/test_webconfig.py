@@ -8,8 +8,7 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.web import webconfig
-from exporter.web.options import RateOptions
-from exporter.web.webconfig import WebConfig
+from exporter.web.webconfig import RateOptions, WebConfig
 from tests.web.authority import Pair
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
