@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from exporter.engagement.events import show_habit
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
-from exporter.engagement.level import STRETCH_H, SlowMean, levels
-from exporter.engagement.scale import distance, known
-from exporter.engagement.spread import roughness
+from exporter.engagement.events import distance, show_habit
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, known
+from exporter.engagement.level import STRETCH_H, SlowMean, levels, roughness
 from exporter.engagement.table import weekly_table
 from exporter.model.samples import HOUR_MS
 

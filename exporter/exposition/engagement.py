@@ -14,7 +14,6 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.config.holidays import holiday_calendar
-from exporter.engagement.arrivals import Arrivals
 from exporter.engagement.expectation import (
     LEARN_H,
     TAIL_H,
@@ -26,7 +25,7 @@ from exporter.engagement.expectation import (
     judge,
     learn,
 )
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, no_holiday
+from exporter.engagement.hours import DAY_H, WEEK_H, Arrivals, Calendar, HourlyCounts, no_holiday
 from exporter.errors import LedgerError
 from exporter.exposition.page import MetricsPage
 from exporter.ledger.hours import BotLabels, SettledHours

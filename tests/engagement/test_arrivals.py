@@ -2,7 +2,7 @@
 
 import pytest
 
-from exporter.engagement.arrivals import AGES, Arrivals
+from exporter.engagement.hours import AGES, Arrivals
 from exporter.model.samples import HOUR_MS
 
 
