@@ -12,7 +12,6 @@ import structlog
 from exporter.clock import Clock
 from exporter.errors import LedgerError, Reason
 from exporter.exposition.engagement import BotEngagement, EngagementGauges
-from exporter.exposition.failover import Failover, nothing
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
@@ -34,12 +33,54 @@ CONFIRMED_AT_ONCE = 400
 """The most new series whose counts are let go at one tick: other replicas read their queries."""
 VERIFY_S = 1.8
 """When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
+AWAIT_S = 30.0
+"""How long other replicas have to confirm a new server: they say every 10 s that they live."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
 
 SeriesCounts = Counter[tuple[str, str]]
 """How many series there are and may be, by metric and family."""
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+class Failover:
+    """Follows what is known of the server that answers.
+
+    ``noticed`` is what was found of a new one when it was first seen, until it is confirmed: what
+    is written there to restore counters hides what was missing. ``abandon`` ends polls under way.
+    """
+
+    def __init__(self, clock: Clock, abandon: Callable[[], Awaitable[None]] = nothing) -> None:
+        self.noticed: Changes | None = None
+        self.abandon = abandon
+        self._clock = clock
+        self._peers: frozenset[str] | None = None
+        self._await_until_s = clock.monotonic() + AWAIT_S
+
+    def notice(self, changes: Changes) -> Changes:
+        """Return what was found when the server was first seen."""
+        before = self.noticed
+        if before is None or before.server != changes.server:
+            self._await_until_s = self._clock.monotonic() + AWAIT_S
+            lacks = changes.went_back or (before is not None and before.went_back)
+            before = self.noticed = replace(changes, went_back=lacks)
+        return before
+
+    def is_over(self, changes: Changes) -> bool:
+        """Say whether all who may have shown more have raised the ledger to that.
+
+        One who has not within ``AWAIT_S`` has ended, or shows nothing before it has.
+        """
+        peers = changes.alive if self._peers is None else self._peers
+        if self._clock.monotonic() < self._await_until_s and peers & changes.unconfirmed:
+            self._peers = peers
+            return False
+        self._peers = changes.alive
+        return True
 
 
 class Publisher:

@@ -1,6 +1,6 @@
 """When pages are shown again after a failover: not before all who showed more have said so."""
 
-from exporter.exposition.failover import AWAIT_S, Failover
+from exporter.exposition.publisher import AWAIT_S, Failover
 from exporter.ledger.replicas import Changes
 from tests.support.virtual import VirtualClock
 

@@ -1,21 +1,26 @@
-"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted."""
+"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted.
+
+Requests of remote write 1.0 and 2.0 are protobuf, compressed with snappy.
+"""
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import cramjam
 import httpx
 import msgspec
 
 from exporter.clock import Clock
 from exporter.errors import ExporterError
-from exporter.exposition.backfill.encoding import Part, encode
-from exporter.exposition.backfill.past import Labels
+from exporter.exposition.backfill.past import Labels, PastSeries
 from exporter.exposition.backfill.source import Families, FoundSeries
+from exporter.exposition.backfill.wire_pb2 import Request, Sample, WriteRequest
 from exporter.format import stamp
 from exporter.http_client.client import retry_after_s
 from exporter.ledger.progress import BackfillProgress
-from exporter.model.samples import DAY_MS, Window
+from exporter.model.samples import DAY_MS, MetricType, Window
 
 MOST_SAMPLES = 2_000
 TRIES = 8
@@ -32,6 +37,11 @@ MARGIN_DAYS = 2
 """For the time until the window is set, and for that of the run."""
 
 
+NAME = "__name__"
+COUNTER, GAUGE = 1, 2
+"""Numbers of types in the metadata of 2.0."""
+
+
 class NotAccepted(ExporterError):
     """The receiver does not take the samples; the message says what to do."""
 
@@ -42,6 +52,13 @@ class Position(msgspec.Struct, frozen=True):
     family: str
     labels: Labels
     at_ms: int
+
+
+class Part(NamedTuple):
+    """Some samples of one series, oldest first: instants in milliseconds and values."""
+
+    series: PastSeries
+    samples: list[tuple[int, float]]
 
 
 @dataclass(slots=True)
@@ -209,3 +226,45 @@ def _left(
             yield found, after.at_ms + 1 if after is not None and begun else 0
         if reached:
             after = None
+
+
+def encode(parts: Sequence[Part], protocol: int) -> bytes:
+    """Return the body of a request that carries ``parts``."""
+    message = _symbols(parts) if protocol > 1 else _labelled(parts)
+    return bytes(cramjam.snappy.compress_raw(message.SerializeToString(deterministic=True)))
+
+
+def _labelled(parts: Sequence[Part]) -> WriteRequest:
+    request = WriteRequest()
+    for past, samples in parts:
+        series = request.timeseries.add()
+        for name, value in _named(past):
+            series.labels.add(name=name, value=value)
+        series.samples.extend(Sample(value=value, timestamp=at) for at, value in samples)
+    return request
+
+
+def _symbols(parts: Sequence[Part]) -> Request:
+    numbers = {"": 0}
+    request = Request()
+
+    def number(text: str) -> int:
+        return numbers.setdefault(text, len(numbers))
+
+    for past, samples in parts:
+        series = request.timeseries.add()
+        series.labels_refs.extend(number(text) for pair in _named(past) for text in pair)
+        counts = past.family.kind is MetricType.COUNTER
+        series.metadata.type = COUNTER if counts else GAUGE
+        series.metadata.help_ref = number(past.family.help)
+        start = past.start_ms or 0
+        series.samples.extend(
+            Sample(value=value, timestamp=at, start_timestamp=start if start < at else 0)
+            for at, value in samples
+        )
+    request.symbols.extend(numbers)
+    return request
+
+
+def _named(past: PastSeries) -> list[tuple[str, str]]:
+    return sorted([(NAME, past.family.name), *past.labels])

@@ -7,20 +7,21 @@ from random import Random
 import pytest
 
 from exporter.engagement.hours import Calendar, HourlyCounts
-from exporter.exposition.backfill.engagement import gauges, steps
+from exporter.exposition.backfill.past import bot_gauges, gauge_steps
+from exporter.ledger.hours import BotLabels
 from exporter.model.samples import HOUR_MS
 
-BOT = ("flowxo", "promo", "promo", "")
+BOT = BotLabels("flowxo", "promo", "promo", "")
 WEEK = 168
 START_MS = 1_772_409_600_000
 rng = Random(4)  # noqa: S311 - the same hours each time
 COUNTS = tuple(float(rng.randint(5, 40) * (3 if n % 24 > 8 else 1)) for n in range(10 * 24))
-WHOLE = gauges(BOT, HourlyCounts(START_MS, COUNTS), Calendar())
+WHOLE = bot_gauges(BOT, HourlyCounts(START_MS, COUNTS), Calendar())
 
 
 @pytest.mark.parametrize("hours", [50, WEEK, WEEK + 1, 200])
 def test_an_hour_shows_what_it_showed_before_later_ones_were_known(hours: int) -> None:
-    cut = gauges(BOT, HourlyCounts(START_MS, COUNTS[:hours]), Calendar())
+    cut = bot_gauges(BOT, HourlyCounts(START_MS, COUNTS[:hours]), Calendar())
 
     assert cut.keys() == WHOLE.keys()
     for key, values in cut.items():
@@ -38,7 +39,7 @@ def test_engagement_is_absent_for_a_week_and_then_the_sum_of_its_window() -> Non
 
 
 def test_an_hour_is_shown_from_when_it_settled() -> None:
-    found = steps(WHOLE["chatbot_engagement_score", (*BOT, "1h")], START_MS)
+    found = gauge_steps(WHOLE["chatbot_engagement_score", (*BOT, "1h")], START_MS)
 
     assert [at_ms for at_ms, _ in found] == [START_MS + n * HOUR_MS for n in range(len(COUNTS))]
     assert found[0][1] is None

@@ -15,9 +15,8 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
-from exporter.exposition.backfill.encoding import Part, encode
 from exporter.exposition.backfill.past import PastSeries
-from exporter.exposition.backfill.remote_write import CONTENT, VERSION
+from exporter.exposition.backfill.remote_write import CONTENT, VERSION, Part, encode
 from exporter.model.families import INTERACTIONS, KNOWN_USERS
 from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
