@@ -27,8 +27,8 @@ from exporter.simulator.crowd import Crowd
 from exporter.simulator.traffic import Traffic
 from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.live import Server, ranged, substituted
-from tests.dashboards.replay.engine import DROPS
-from tests.dashboards.ruleset import rules
+from tests.dashboards.promtool import rules
+from tests.dashboards.replay.feed import DROPS
 from tests.support.vendors import Vendors
 
 FOLDER_OF_PICTURES = Path(__file__).parents[1] / "docs/pictures"

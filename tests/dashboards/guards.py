@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.promtool import BUILDS, Build, Values, firing
-from tests.dashboards.ruleset import mutated, rules
+from tests.dashboards.promtool import BUILDS, Build, Values, firing, mutated, rules
 
 CASE = "THE CASE"
 """What the series of a case have for its name."""
@@ -18,8 +17,7 @@ Series: TypeAlias = Mapping[str, Values]
 _COMPARED = re.compile(r"(?:[<>]=?|==) [\d.]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(NamedTuple):
     """A part of an alert's rule, a case that needs it, and the rule's text with it and without."""
 
     alert: str
@@ -39,38 +37,40 @@ class Bench:
     probes: Sequence[int]
     alerts: Sequence[str]
     cases: Mapping[str, tuple[str | None, Series]]
-    guards: Mapping[str, Guard]
+    guards: Sequence[Guard]
 
     def fired(self, folder: Path, build: Build) -> dict[tuple[str, str], int]:
         """Return the first probe at which an alert fires for a case.
 
-        So does each alert without one of its guards, under the guard's name, if that is a part of
+        So does each alert without one of its guards, under the guard's number, if that is a part of
         its own rule; its probe means nothing.
         """
         ruleset = rules(self.thresholds, self.alerts)
         (group,) = ruleset["groups"]
         without = [
-            _without(rule, guard) | {"alert": name}
+            _without(rule, guard) | {"alert": str(number)}
             for rule in group["rules"]
-            for name, guard in self.guards.items()
+            for number, guard in enumerate(self.guards)
             if rule.get("alert") == guard.alert and _has(rule, guard)
         ]
         group["rules"].extend(without)
         return self._first(folder, ruleset, self.cases, build)
 
-    def fires_without(self, fired: Mapping[tuple[str, str], int], name: str, folder: Path) -> bool:
-        """Return whether the guard's case fires without it; ``fired`` knows if it is no record's."""
-        guard = self.guards[name]
+    def fires_without(
+        self, fired: Mapping[tuple[str, str], int], number: int, folder: Path
+    ) -> bool:
+        """Return whether a guard's case fires without it; ``fired`` knows if it is no record's."""
+        guard = self.guards[number]
         ruleset = rules(self.thresholds, (guard.alert,))
         if _has(ruleset["groups"][0]["rules"][-1], guard):
-            return (name, guard.case) in fired
+            return (str(number), guard.case) in fired
         changed = mutated(ruleset, guard.old, guard.new)
         return (guard.alert, guard.case) in self._first(folder, changed, [guard.case])
 
     def untried(self, alert: str) -> list[str]:
         """Return the comparisons of ``alert``, and how long it must last, that no guard changes."""
         rule = rules(self.thresholds, (alert,))["groups"][0]["rules"][-1]
-        tried = {guard.old for guard in self.guards.values() if guard.alert == alert}
+        tried = {guard.old for guard in self.guards if guard.alert == alert}
         expr = rule["expr"]
         for old in sorted(tried, key=len, reverse=True):
             expr = expr.replace(old, "")
@@ -111,15 +111,15 @@ def checks(bench: Bench) -> tuple[Any, Any, Any, Any]:
     def case_fires_its_alert_only(fired: dict[tuple[str, str], int], name: str) -> None:
         alert, _ = bench.cases[name]
 
-        found = {found for found, case in fired if case == name and found not in bench.guards}
+        found = {found for found, case in fired if case == name and not found.isdigit()}
         assert found == ({alert} if alert else set())
 
-    @pytest.mark.parametrize("name", bench.guards)
-    def guard_is_needed(fired: dict[tuple[str, str], int], name: str, tmp_path: Path) -> None:
-        guard = bench.guards[name]
+    @pytest.mark.parametrize("number", range(len(bench.guards)), ids=map(str, bench.guards))
+    def guard_is_needed(fired: dict[tuple[str, str], int], number: int, tmp_path: Path) -> None:
+        guard = bench.guards[number]
         rightly = bench.cases[guard.case][0] == guard.alert
 
-        assert bench.fires_without(fired, name, tmp_path) is not rightly
+        assert bench.fires_without(fired, number, tmp_path) is not rightly
 
     @pytest.mark.parametrize("alert", bench.alerts)
     def comparisons_are_tried(alert: str) -> None:

@@ -1,15 +1,21 @@
-"""promtool as an engine: series in, firing alerts out, by the rules as they are shipped."""
+"""promtool as an engine: series in, firing alerts out, by the rules as they are shipped.
+
+The rules are evaluated at a chosen interval, all of them or only what some alerts need.
+"""
 
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pytest
 import yaml
+
+from dashboards.source.rule_files import Links, prometheus_rules
+from dashboards.source.thresholds import Thresholds
 
 Values: TypeAlias = Sequence[float | None]
 Build: TypeAlias = Literal["installed", "newest"]
@@ -17,6 +23,8 @@ BUILDS: tuple[Build, ...] = ("installed", "newest")
 """The distribution's, Prometheus 2, and what ``scripts/newest-prometheus`` builds, Prometheus 3."""
 
 NEWEST = Path(__file__).parents[2] / ".cache/prometheus"
+HOUR_S = 3600
+_RECORD = re.compile(r"bot:chatbot_\w+:\w+")
 _GOT = re.compile(r"time: (\S+),\n\s+exp: ?.*\n\s+got: ?(.*)\n")
 _SAMPLE = re.compile(r"\{(.*?)\} [0-9.E+]+(?:, |\"|$)")
 _LABEL = re.compile(r'(\w+)=\\?"(.*?)\\?"')
@@ -59,6 +67,33 @@ def _newest(program: str) -> str:
     if not found.exists():
         pytest.skip(f"the newest {program} is not built: scripts/newest-prometheus builds it")
     return str(found)
+
+
+def rules(thresholds: Thresholds, alerts: Iterable[str]) -> dict[str, Any]:
+    """Return a rule file of ``alerts`` and the records that they read, in one group."""
+    wanted = set(alerts)
+    every = [
+        rule for group in prometheus_rules(thresholds, Links())["groups"] for rule in group["rules"]
+    ]
+    chosen = [rule for rule in every if rule.get("alert") in wanted]
+    assert {rule["alert"] for rule in chosen} == wanted
+    needed = {name for rule in chosen for name in _RECORD.findall(rule["expr"])}
+    kept = [rule for rule in every if rule.get("record") in needed]
+    group = {"name": "all", "interval": f"{thresholds.interval_s}s", "rules": [*kept, *chosen]}
+    return {"groups": [group]}
+
+
+def mutated(ruleset: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Return the rules with ``old`` replaced; it must occur.
+
+    Where it is how long an alert must last, there; otherwise in the expressions.
+    """
+    (group,) = ruleset["groups"]
+    changed = [rule | {"for": new} if rule.get("for") == old else rule for rule in group["rules"]]
+    if changed == group["rules"]:
+        changed = [rule | {"expr": rule["expr"].replace(old, new)} for rule in group["rules"]]
+    assert changed != group["rules"], f"no rule has {old!r}"
+    return {"groups": [group | {"rules": changed}]}
 
 
 def firing(

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from dashboards.source.thresholds import Drop, Thresholds
-from tests.dashboards.promtool import BUILDS, Values, firing
-from tests.dashboards.ruleset import rules
+from tests.dashboards.promtool import BUILDS, Values, firing, rules
 
 STEP_S = 300
 HOUR = 3600 // STEP_S

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dashboards.replay import taxi
-from tests.dashboards.replay.engine import alerting
-from tests.dashboards.replay.feed import fed
+from tests.dashboards.replay.feed import alerting, fed
 from tests.dashboards.replay.scene import (
     DAY,
     LEARNING_WEEKS,

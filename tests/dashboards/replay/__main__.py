@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.dashboards.replay import taxi
-from tests.dashboards.replay.engine import alerting
-from tests.dashboards.replay.feed import fed
+from tests.dashboards.replay.feed import alerting, fed
 from tests.dashboards.replay.scene import Account, Stress, account
 from tests.dashboards.replay.score import Score, report, scored
 

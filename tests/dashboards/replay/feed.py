@@ -4,13 +4,15 @@ The exporter starts two days before the weeks that are scored, and its first pol
 The API reports an hour's counts while it runs, 3 % of them up to two hours late, and once a week
 takes 1 % of a settled hour back. The exporter polls every five minutes with an hour to settle; polls
 between full hours settle nothing and are left out. Prometheus looks at half past, so it sees an
-hour one and a half hours after its end.
+hour one and a half hours after its end. promtool evaluates the shipped rules over that, in steps of an
+hour: an alert whose condition must hold for ten minutes fires in the step in which it becomes true.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dashboards.source.thresholds import Thresholds
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.ledger.hours import BotLabels
@@ -18,7 +20,8 @@ from exporter.ledger.store import Ledger
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, NORMALISED
 from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, ceil_to
-from tests.dashboards.replay.scene import WEEK, Account, Bot, EventKind
+from tests.dashboards.promtool import HOUR_S, Values, firing, mutated, rules
+from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK, Account, Bot, EventKind
 from tests.support.virtual import VirtualClock, inline
 
 RECEIVED = "chatbot_messages_received_total"
@@ -27,6 +30,7 @@ INTERVAL_MS = 300_000
 HALF_MS = HOUR_MS // 2
 COMPACT_EVERY_H = 6
 CHANNELS = ("web", "app")
+DROPS = tuple(f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops)
 
 
 class _Exporter:
@@ -145,3 +149,15 @@ def _reported(account: Account, bot: Bot, hour: int, now: int) -> tuple[int, ...
     late = account.prompt if age <= 2 else 1.0
     back = 0.99 if hour % WEEK == 100 and age > 3 else 1.0
     return tuple(round(count * late * back) for count in bot.counts[hour])
+
+
+def alerting(folder: Path, series: Mapping[str, Values], hours: int) -> dict[str, list[bool]]:
+    """Return whether any alert about a drop fires, hour by hour, by bot."""
+    ruleset = mutated(rules(Thresholds(interval_s=HOUR_S), DROPS), "10m", "0s")
+    probes = [hour * HOUR_S for hour in range(LEARNING_WEEKS * WEEK, hours)]
+    found: dict[str, list[bool]] = {}
+    for probe, samples in firing(folder, ruleset, series, probes, step_s=HOUR_S).items():
+        for sample in samples:
+            bot = found.setdefault(sample["project"], [False] * hours)
+            bot[probe // HOUR_S] = True
+    return found

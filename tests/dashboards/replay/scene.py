@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass, field
 from enum import Enum
 
+from tests.engagement.bots import poisson
+
 DAY = 24
 WEEK = 7 * DAY
 LEARNING_WEEKS = 5
@@ -235,14 +237,3 @@ def _factor(episode: Episode, hour: int) -> float:
 
 def _is(life: _Life, hour: int, kind: EventKind) -> bool:
     return any(e.kind is kind and e.start <= hour < e.end for e in life.episodes)
-
-
-def poisson(rng: random.Random, mean: float) -> int:
-    """Return a Poisson number; a rounded normal one where that is as good."""
-    if mean > 50:
-        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
-    limit, product, number = math.exp(-mean), rng.random(), 0
-    while product > limit:
-        product *= rng.random()
-        number += 1
-    return number

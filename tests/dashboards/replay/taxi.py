@@ -21,8 +21,8 @@ from tests.dashboards.replay.scene import (
     Bot,
     Episode,
     EventKind,
-    poisson,
 )
+from tests.engagement.bots import poisson
 
 ZONE = ZoneInfo("America/New_York")
 UNUSUAL = (
