@@ -1,4 +1,4 @@
-"""Passwords and rates: who is let through, at what cost, and what guessing gains."""
+"""Passwords, rates and hosts: who is let through, at what cost, and what guessing gains."""
 
 import asyncio
 import base64
@@ -21,6 +21,7 @@ from exporter.web.guard import (
     Passwords,
     TokenBucket,
     credentials,
+    is_allowed,
 )
 from exporter.web.webconfig import Access, RateOptions
 from tests.support.virtual import VirtualClock
@@ -234,3 +235,53 @@ def test_beyond_the_rate_is_429() -> None:
     statuses = [ask(app, "GET", "/-/healthy").status_code for _ in range(2)]
 
     assert statuses == [200, 429]
+
+
+ALLOWED = (
+    *("localhost", "localhost:10877", "LOCALHOST:10877", "127.0.0.1:10877", "[::1]:10877"),
+    *("10.1.2.3", "exporter:10877", "exporter.monitoring.svc:10877", "host.local."),
+    *("exporter.monitoring.svc.cluster.local", "metrics.example.com", "metrics.example.com:443"),
+)
+STRANGERS = (
+    *("attacker.example", "attacker.example:10877", "127.0.0.1.attacker.example", ""),
+    *("localhost.attacker.example", "x.metrics.example.com", "[attacker.example]:1"),
+)
+
+
+@pytest.mark.parametrize("host", [*ALLOWED, *STRANGERS])
+def test_addresses_private_names_and_listed_names_are_allowed_and_no_others(host: str) -> None:
+    assert is_allowed(host, {"metrics.example.com"}) is (host in ALLOWED)
+
+
+def asked_as(host: str, access: Access | None = None, **request: Any) -> httpx.Response:
+    served = sources(hosts=lambda: {"metrics.example.com"})
+    app = build(served, lambda: access or Access())
+    path, method = request.pop("path", "/metrics"), request.pop("method", "GET")
+    headers = {"Host": host} | request.pop("headers", {})
+    return ask(app, method, path, headers=headers, **request)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/metrics"), ("GET", "/api/v1/status"), ("POST", "/-/reload")],
+)
+def test_a_strangers_host_is_refused_on_every_path(method: str, path: str) -> None:
+    origin = {"Origin": "http://attacker.example:10877"}
+
+    refused = asked_as("attacker.example:10877", method=method, path=path, headers=origin)
+
+    assert refused.status_code == 421
+
+
+def test_a_listed_host_is_served_and_so_is_any_to_who_knows_a_password() -> None:
+    hashed = bcrypt.hashpw(b"wonderland", bcrypt.gensalt(rounds=4)).decode()
+    users = Access({"alice": hashed})
+
+    assert asked_as("metrics.example.com").status_code == 200
+    assert asked_as("attacker.example", users).status_code == 401
+    assert asked_as("attacker.example", users, auth=("alice", "wonderland")).status_code == 200
+
+
+def test_headers_over_32_kib_are_refused_even_in_one_segment() -> None:
+    assert asked_as("localhost", headers={"X-Padding": "x" * 30_000}).status_code == 200
+    assert asked_as("localhost", headers={"X-Padding": "x" * 100_000}).status_code == 431
