@@ -33,7 +33,7 @@ from exporter.simulator import chatlayer
 from exporter.simulator.chatlayer_answers import BOT
 from exporter.simulator.times import stamp
 from exporter.telemetry.counters import Telemetry
-from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
+from tests.benchmarks.peers.vendors import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
 from tests.providers.chatlayer.care import target
 from tests.support.driver import shown_by
@@ -43,7 +43,7 @@ from tests.support.driver import shown_by
 def served(total: int) -> Iterator[tuple[str, int]]:
     """Serve ``total`` events by a process of its own; yield its URL and when the first happened."""
     start_ms = SystemClock().now_ms() // PAGE_MS * PAGE_MS - 60_000 - total // PER_PAGE * PAGE_MS
-    command = [sys.executable, "-m", "tests.benchmarks.peers.chatlayer", str(start_ms), str(total)]
+    command = [sys.executable, "-m", "tests.benchmarks.peers.vendors", str(start_ms), str(total)]
     with running(command) as server:
         yield f"http://{server.address}", start_ms
 
