@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback over the demo's history."""
+"""Real servers on loopback: Prometheus over the demo's history, and its kin."""
 
 import re
 import subprocess
@@ -11,57 +11,49 @@ import httpx
 
 from tests.dashboards.promtool import DEADLINE_S, Build, needed
 from tests.e2e.processes import ROOT, free_port, wait_for
+from tests.packaging.programs import said
 
 GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 
 
-class Server:
-    """Prometheus over a folder of blocks, started anew when there are new ones."""
-
-    def __init__(
-        self, folder: Path, step_s: int, build: Build = "installed", features: str = ""
-    ) -> None:
-        self._folder, self._step_s = folder, step_s
-        self._build: Build = build
-        self._features = features
-        self._settings = folder / "prometheus.yml"
-        self._settings.write_text("global: {scrape_interval: 1h}\n", encoding="utf-8")
-
-    def load(self, files: Sequence[Path]) -> None:
-        """Take in files of OpenMetrics with instants."""
-        for file in files:
-            command = ("create-blocks-from", "openmetrics", "-q", str(file), str(self._data))
-            _promtool(self._build, *command)
-
-    @contextmanager
-    def running(self) -> Iterator[httpx.Client]:
-        """Start Prometheus over all blocks; yield a client of its API."""
-        port = free_port()
-        command = [
-            needed("prometheus", self._build),
-            f"--config.file={self._settings}",
-            f"--storage.tsdb.path={self._data}",
-            f"--enable-feature={self._features}",
-            "--storage.tsdb.retention.time=10y",
-            f"--query.lookback-delta={self._step_s}s",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ]
-        with started(command, port) as client:
-            yield client
-
-    @property
-    def _data(self) -> Path:
-        return self._folder / "data"
+@contextmanager
+def prometheus(
+    folder: Path,
+    files: Sequence[Path],
+    step_s: int,
+    build: Build = "installed",
+    features: str = "",
+) -> Iterator[httpx.Client]:
+    """Start Prometheus over files of OpenMetrics with instants; yield a client of its API."""
+    settings, data = folder / "prometheus.yml", folder / "data"
+    settings.write_text("global: {scrape_interval: 1h}\n", encoding="utf-8")
+    for file in files:
+        promtool = needed("promtool", build)
+        said(promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", file, data)
+    command = [
+        needed("prometheus", build),
+        f"--config.file={settings}",
+        f"--storage.tsdb.path={data}",
+        f"--enable-feature={features}",
+        "--storage.tsdb.retention.time=10y",
+        f"--query.lookback-delta={step_s}s",
+    ]
+    with started(command) as client:
+        yield client
 
 
 @contextmanager
-def started(command: Sequence[str], port: int, folder: Path = ROOT) -> Iterator[httpx.Client]:
+def started(
+    command: Sequence[str], port: int | None = None, folder: Path = ROOT
+) -> Iterator[httpx.Client]:
     """Start a server in ``folder``; yield a client once it is ready, and end it with the block."""
+    address = f"127.0.0.1:{port or free_port()}"
+    listening = [*command, f"--web.listen-address={address}"]
     with (
         subprocess.Popen(  # noqa: S603 - Prometheus and its kin
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            listening, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        httpx.Client(base_url=f"http://{address}", timeout=60) as client,
     ):
         try:
             wait_for(lambda: process.poll() is not None or is_ready(client), DEADLINE_S)
@@ -77,21 +69,6 @@ def is_ready(client: httpx.Client) -> bool:
         return client.get("/-/ready").is_success
     except httpx.TransportError:
         return False
-
-
-@contextmanager
-def alertmanager(settings: Path, folder: Path) -> Iterator[httpx.Client]:
-    """Start Alertmanager on loopback; yield a client of its API."""
-    port = free_port()
-    command = [
-        needed("alertmanager"),
-        f"--config.file={settings}",
-        f"--storage.path={folder}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--cluster.listen-address=",
-    ]
-    with started(command, port) as client:
-        yield client
 
 
 def asked(client: httpx.Client, expr: str, at_s: int) -> list[Any]:
@@ -117,10 +94,3 @@ def _result(client: httpx.Client, kind: str, data: dict[str, str]) -> list[Any]:
     assert body["status"] == "success", f"{body.get('error')}: {data['query']}"
     result: list[Any] = body["data"]["result"]
     return result
-
-
-def _promtool(build: Build, *arguments: str) -> None:
-    command = [needed("promtool", build), "tsdb", *arguments]
-    subprocess.run(  # noqa: S603 - promtool itself
-        command, check=True, capture_output=True, timeout=DEADLINE_S
-    )

@@ -16,6 +16,7 @@ import yaml
 
 from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
+from tests.packaging import programs
 
 Values: TypeAlias = Sequence[float | None]
 Build: TypeAlias = Literal["installed", "newest"]
@@ -39,14 +40,13 @@ ACCEPTED = {
 
 def needed(program: str, build: Build = "installed") -> str:
     """Return the program's path; skip aloud where it is absent, fail where CI promises it."""
-    if build == "newest":
-        return _newest(program)
-    found = shutil.which(program) or shutil.which(f"prometheus-{program}")  # Debian's name
-    if found:
-        return found
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{program} is absent, and CI promises it")
-    pytest.skip(f"{program} is not installed: the rules are not proven here (make tools)")
+    if build == "installed":
+        debians = f"prometheus-{program}"
+        return programs.needed(debians if shutil.which(debians) else program, "make tools")
+    found = NEWEST / program
+    if not found.exists():
+        pytest.skip(f"the newest {program} is not built: scripts/newest-prometheus builds it")
+    return str(found)
 
 
 def findings(page: str) -> set[str]:
@@ -60,13 +60,6 @@ def findings(page: str) -> set[str]:
         check=False,
     )
     return {*done.stdout.splitlines(), *done.stderr.splitlines()} - ACCEPTED
-
-
-def _newest(program: str) -> str:
-    found = NEWEST / program
-    if not found.exists():
-        pytest.skip(f"the newest {program} is not built: scripts/newest-prometheus builds it")
-    return str(found)
 
 
 def rules(thresholds: Thresholds, alerts: Iterable[str]) -> dict[str, Any]:

@@ -78,8 +78,7 @@ def test_the_readme_leads_to_an_alert_that_fires_and_is_resolved(tmp_path: Path)
         servers = {}
         for name, port in (("prometheus", ports["9090"]), ("alertmanager", ports["9093"])):
             command = [needed(name), *map(here, typed(name)[1:])]
-            listen = f"--web.listen-address=127.0.0.1:{port}"
-            servers[name] = stack.enter_context(started([*command, listen], port, tmp_path))
+            servers[name] = stack.enter_context(started(command, port, tmp_path))
         with demo(ports["10877"]):
             wait_for(lambda: scraped(servers["prometheus"]), WITHIN_S)
             assert not listed()

@@ -1,6 +1,5 @@
 """The file that backfill writes: its form, its instants, and what its gauges show."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import groupby, pairwise
@@ -15,6 +14,7 @@ from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.dashboards.promtool import needed
 from tests.exposition.backfill.scene import MINUTE_MS, Scene, lived
+from tests.packaging.programs import said
 from tests.support.driver import scratch
 
 STEP_S = 240
@@ -199,5 +199,4 @@ def blocks(file: Path, folder: Path) -> list[str]:
 
 
 def _promtool(*arguments: str) -> str:
-    command = [needed("promtool"), "tsdb", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    return said(needed("promtool"), "tsdb", *arguments)

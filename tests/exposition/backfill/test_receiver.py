@@ -21,7 +21,7 @@ from exporter.model.families import INTERACTIONS, KNOWN_USERS
 from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
-from tests.e2e.processes import free_port, program, wait_for
+from tests.e2e.processes import program, wait_for
 from tests.exposition.backfill.scene import Scene, lived, samples
 from tests.support.driver import scratch
 from tests.support.served import answering
@@ -43,7 +43,7 @@ def scene() -> Iterator[Scene]:
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
     """Run a Prometheus; which build, and its out-of-order window, are the parameter."""
     build, window = request.param
-    port, config = free_port(), tmp_path / "prometheus.yml"
+    config = tmp_path / "prometheus.yml"
     config.write_text(f"storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n", "utf-8")
     command = [
         needed("prometheus", build),
@@ -51,9 +51,8 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.C
         f"--storage.tsdb.path={tmp_path / 'tsdb'}",
         "--storage.tsdb.retention.time=10y",
         "--web.enable-remote-write-receiver",
-        f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with started(command, port) as client:
+    with started(command) as client:
         yield client
 
 
