@@ -24,7 +24,7 @@ from tests.web.served import (
     target,
 )
 
-PATHS = ["/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status"]
+PATHS = ["/", "/metrics", "/-/healthy", "/-/ready", "/api/v1/status", "/explain"]
 
 
 def get(path: str, headers: dict[str, str] | None = None, **parts: Any) -> httpx.Response:
