@@ -84,7 +84,7 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     read = yaml.safe_load(snippet.text)
     document = settings_of(snippet)
     if document and "./parrot.yaml" in snippet.text:
-        return  # test_manifest_tutorial.py reads it, with the file that it names
+        return  # test_tutorials.py reads it, with the file that it names
     if document:
         load(document, tmp_path)
     elif "manifest" in read:
