@@ -25,8 +25,7 @@ from exporter.providers import BUILT_IN
 from exporter.simulator.conversations import relative_volume
 from exporter.simulator.crowd import Crowd
 from exporter.simulator.traffic import Traffic
-from tests.dashboards.demo import HOUR_S, Span, history
-from tests.dashboards.live import prometheus, ranged, substituted
+from tests.dashboards.live import HOUR_S, Span, history, prometheus, ranged, substituted
 from tests.dashboards.promtool import rules
 from tests.dashboards.replay.feed import DROPS
 from tests.support.vendors import Vendors

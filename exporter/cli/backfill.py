@@ -30,7 +30,6 @@ from exporter.config.values import parse_duration
 from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
-from exporter.exposition.backfill import receiver as receivers
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
@@ -227,7 +226,7 @@ def _to_receiver(job: Job, to: Destination, clock: Clock) -> str:
     progress = BackfillProgress(to.ledger, f"remote write {digest}")
 
     async def send() -> str:
-        async with receivers.client(to.web_config, certificates_here()) as client:
+        async with remote_write.client(to.web_config, certificates_here()) as client:
             protocol = None if to.protocol == "auto" else int(to.protocol)
             sender = remote_write.Sender(to.url, client, clock, protocol)
             await remote_write.send_all(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
 from exporter.explain.answer import Explanations
+from exporter.exposition.page import MetricsPage
 from exporter.status import FamilyStatus, Status
 from exporter.web import explain, page
 from exporter.web.guard import Guard
@@ -39,22 +40,6 @@ CLOCK = SystemClock()
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
-class Exposition(Protocol):
-    """The metrics as bytes, rendered when data change."""
-
-    def scrape(self, *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
-        """Return a complete body from memory in parts, and note that a scrape carried it.
-
-        What is stored is sent as it is stored: joining megabytes costs more than sending them.
-        Called on the server's own thread and never for ``HEAD``; it must not block.
-        """
-        ...
-
-    def scrape_process(self, *, openmetrics: bool, gzip: bool) -> Sequence[bytes]:
-        """Return a body with what describes the process only, nothing of a target."""
-        ...
-
-
 Reload: TypeAlias = Callable[[], Awaitable[tuple[str, ...]]]
 """Reloads the settings; returns why the old ones stay, nothing where the new ones are in force."""
 
@@ -75,7 +60,7 @@ class Sources:
     None where there is one process only.
     """
 
-    exposition: Exposition
+    exposition: MetricsPage
     ready: Callable[[], bool]
     healthy: Callable[[], bool]
     status: Callable[[], Status]

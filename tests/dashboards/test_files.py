@@ -14,9 +14,8 @@ from dashboards.source.files import FOLDER, generated, importable_boards
 from dashboards.source.rule_files import Links
 from dashboards.source.thresholds import Thresholds
 from scripts.panel_pictures import PANELS, Drawn, panel_of, path_of, picture
-from tests.dashboards.demo import HOUR_S
 from tests.dashboards.lint import expressions
-from tests.dashboards.live import GRAFANA, substituted
+from tests.dashboards.live import GRAFANA, HOUR_S, substituted
 from tests.dashboards.promtool import BUILDS, Build, needed
 from tests.packaging.programs import said
 

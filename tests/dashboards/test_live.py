@@ -14,9 +14,8 @@ from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
 from exporter.providers import BUILT_IN
 from exporter.providers.manifest import loader
-from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
-from tests.dashboards.live import GRAFANA, asked, prometheus, substituted
+from tests.dashboards.live import GRAFANA, HOUR_S, Span, asked, history, prometheus, substituted
 from tests.support.vendors import Vendors
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,7 @@ import pytest
 
 from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard, checks
-from tests.dashboards.promtool import Values, firing, mutated, rules
+from tests.dashboards.promtool import CASE, Bench, Guard, Values, checks, firing, mutated, rules
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,17 @@ from typing import TypeAlias
 import pytest
 
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard, checks
-from tests.dashboards.promtool import HOUR_S, Values, firing, mutated, rules
+from tests.dashboards.promtool import (
+    CASE,
+    HOUR_S,
+    Bench,
+    Guard,
+    Values,
+    checks,
+    firing,
+    mutated,
+    rules,
+)
 
 pytestmark = pytest.mark.slow
 

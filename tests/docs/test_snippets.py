@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from exporter.cli import main
 from exporter.config import loads
 from exporter.exposition import catalogue
-from exporter.exposition.backfill.receiver import ReceiverOptions
+from exporter.exposition.backfill.remote_write import ReceiverOptions
 from exporter.providers import PROVIDERS
 from exporter.providers.manifest import loader as manifests
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes

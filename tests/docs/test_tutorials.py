@@ -102,7 +102,7 @@ def test_the_page_adds_a_provider_that_keeps_to_every_rule(tree: Path) -> None:
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     wanted = last.text.partition("pytest -q ")[2].split()
     assert first.text.split()[-1] in wanted
-    others = ("tests/config/test_reference.py", "tests/dashboards/test_generated.py")
+    others = ("tests/config/test_reference.py", "tests/dashboards/test_files.py")
     faults = ("tests/faults/test_faults.py", "-k", "not test_faults or acme or every_provider_is")
     found = run(tree, *pytest_, "-v", *wanted, *others, *faults)
     assert "test_acme" in found

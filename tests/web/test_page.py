@@ -25,8 +25,7 @@ from exporter.status import (
     WindowStatus,
 )
 from exporter.web.app import build
-from exporter.web.chart import TALL, WIDE, draw_engagement, draw_polls
-from exporter.web.page import POLICY, TONES, render
+from exporter.web.page import POLICY, TALL, TONES, WIDE, draw_engagement, draw_polls, render
 from tests.web.served import (
     HOUR_MS,
     NOW_MS,

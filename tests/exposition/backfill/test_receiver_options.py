@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.exposition.backfill import receiver
+from exporter.exposition.backfill import remote_write
 from tests.support.served import answering
 from tests.web.authority import Pair, self_signed, signed
 
@@ -46,7 +46,7 @@ def sent(url: str, file: Path | None) -> int:
     """Send a request as the file says; return the status."""
 
     async def main() -> int:
-        async with receiver.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
+        async with remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
             return (await client.post(url)).status_code
 
     return asyncio.run(main())
@@ -130,7 +130,7 @@ def test_a_wrong_file_is_named_with_the_place_and_without_secrets(
     file.write_text(text, "utf-8")
 
     with pytest.raises(SettingsError) as caught:
-        receiver.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
@@ -140,4 +140,4 @@ def test_a_wrong_file_is_named_with_the_place_and_without_secrets(
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
-        receiver.client(tmp_path / "gone.yml", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        remote_write.client(tmp_path / "gone.yml", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
