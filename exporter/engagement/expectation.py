@@ -184,7 +184,7 @@ class _Tail:
             base = [value for value in self.base[start:] if value is not None]
             if start >= 0 and len(counts) == len(base) == length:
                 usual = sum(base)
-                if self._shifts(length):
+                if self.may_shift and length <= SHIFTED_H:
                     usual *= min(1.0, self._shifted(start))
                 found[length] = self._scored(length, sum(counts), usual * self.level[start])
         return found
@@ -202,9 +202,6 @@ class _Tail:
                 strict=False,
             )
         )
-
-    def _shifts(self, length: int) -> bool:
-        return self.may_shift and length <= SHIFTED_H
 
     def _shifted(self, start: int) -> float:
         """Return the least that the table says of the hours with the clock an hour off, as a share."""

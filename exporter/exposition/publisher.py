@@ -272,7 +272,9 @@ class Publisher:
         stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
         if now_s >= self._maintain_at_s:
             self._maintain_at_s = now_s + MAINTAIN_EVERY_S
-            stale |= await self._maintain()
+            touched, counted = await self._offload(self._ledger.maintain)
+            self._telemetry.add(counted)
+            stale |= set(touched)
         if now_s >= self._compact_at_s:
             self._compact_at_s = now_s + COMPACT_EVERY_S
             await self._compact()
@@ -363,11 +365,6 @@ class Publisher:
         if some:
             await self._offload(partial(self._ledger.confirm_zero_scraped, list(some)))
         return set(some.values())
-
-    async def _maintain(self) -> set[QueryKey]:
-        touched, counted = await self._offload(self._ledger.maintain)
-        self._telemetry.add(counted)
-        return set(touched)
 
     async def _compact(self) -> None:
         """Drop what is old, then measure what is left: counting rows reads whole tables."""

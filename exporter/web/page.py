@@ -68,10 +68,6 @@ TEMPLATES = jinja2.Environment(
 )
 
 
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
-
-
 def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
@@ -85,7 +81,7 @@ TEMPLATES.filters |= {
     "age": age,
     "counted": _counted,
     "grouped": "{:,.0f}".format,
-    "iso": _iso,
+    "iso": lambda at_ms: datetime.fromtimestamp(at_ms // 1000, UTC).isoformat(),
     "parts": _parts,
     "span": span,
     "stamp": stamp,
