@@ -1,6 +1,7 @@
 """A vendor's query polled into a ledger in virtual time, and what scrapes saw of its counters."""
 
 import io
+import re
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ DAYS = 1
 END_MS = START_MS // HOUR_MS * HOUR_MS + 6 * HOUR_MS
 """When every scene is scraped for the last time."""
 FAMILIES = catalogue.families(PROVIDERS)
+Key = tuple[tuple[str, str], ...]
+Points = dict[Key, dict[int, float]]
 COUNTED = case_of(VENDOR).counts
 
 
@@ -190,6 +193,17 @@ class Scene:
 def samples(text: str) -> Iterator[str]:
     """Yield the lines of a file that are samples."""
     return (f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
+
+
+def points_of(text: str) -> Points:
+    """Return every sample of a file, by series and instant."""
+    found: Points = {}
+    for line in samples(text):
+        series, value, at_s = line.rsplit(" ", 2)
+        name, _, labels = series.partition("{")
+        key = tuple(sorted([("__name__", name), *re.findall(r'(\w+)="([^"]*)"', labels)]))
+        found.setdefault(key, {})[round(float(at_s) * 1000)] = float(value)
+    return found
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The command against a real Prometheus that receives remote write, killed and run again."""
 
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
 from tests.e2e.processes import program, wait_for
-from tests.exposition.backfill.scene import Scene, lived, samples
+from tests.exposition.backfill.scene import Points, Scene, lived, points_of, samples
 from tests.support.driver import scratch
 from tests.support.served import answering
 
@@ -105,9 +104,6 @@ def passing(
         yield f"http://127.0.0.1:{port}/api/v1/write", statuses
 
 
-Points = dict[tuple[tuple[str, str], ...], dict[int, float]]
-
-
 def stored(client: httpx.Client, scene: Scene) -> Points:
     """Return every sample in the server, by series and instant."""
     found = asked(client, '{instance=~".+"}[2d]', scene.first_ms // 1000 + 1)
@@ -117,17 +113,6 @@ def stored(client: httpx.Client, scene: Scene) -> Points:
         }
         for each in found
     }
-
-
-def expected(text: str) -> Points:
-    """Return every sample of a file, by series and instant."""
-    found: Points = {}
-    for line in samples(text):
-        name, labels, value, at_s = re.fullmatch(r"(\w+)\{(.*)\} (\S+) (\S+)\n", line).groups()  # type: ignore[union-attr]
-        pairs = re.findall(r'(\w+)="([^"]*)"', labels)
-        key = tuple(sorted([("__name__", name), *pairs]))
-        found.setdefault(key, {})[round(float(at_s) * 1000)] = float(value)
-    return found
 
 
 @pytest.mark.parametrize("receiver", [("installed", "3d"), ("newest", "3d")], indirect=True)
@@ -183,7 +168,7 @@ def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
                 running.append(process)
                 said, _ = process.communicate(timeout=LONGEST_S)
 
-    whole = expected(scene.backfilled(step_ms=18_000))
+    whole = points_of(scene.backfilled(step_ms=18_000))
     assert stored(receiver, scene) == whole
     assert set(killed) == {False, True}, said
     requests = -(-sum(map(len, whole.values())) // 2000)
