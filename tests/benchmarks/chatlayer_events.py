@@ -20,7 +20,6 @@ import httpx
 from pydantic import BaseModel
 
 from exporter.clock import SystemClock
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.offload import WorkerThread
 from exporter.ledger.rows import Claim
@@ -36,6 +35,7 @@ from exporter.telemetry.counters import Telemetry
 from tests.benchmarks.peers.vendors import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
 from tests.providers.chatlayer.care import target
+from tests.providers.vendor import client_of
 from tests.support.driver import shown_by
 
 
@@ -103,14 +103,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
     context = PollContext(ledger, clock, rng, Telemetry(), WorkerThread("ledger"), watch.published)
-    transport = Transport()
-    api = ApiClient(
-        base_url=url,
-        sign=read.sign,
-        transport=transport,
-        clock=clock,
-        requests_per_second=0,
-    )
+    api = client_of(read, Transport(), clock)
     started, cpu = time.perf_counter(), time.process_time()
     while watch.counted() < total:
         ended = await poll(context, ScheduledQuery(query, api), claimed(ledger))

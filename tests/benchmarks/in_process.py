@@ -12,11 +12,9 @@ from pathlib import Path
 import msgspec
 
 from exporter.exposition.engagement import EngagementGauges
-from exporter.exposition.page import MetricsPage
 from exporter.http_client.client import decode
 from exporter.ledger.rows import Applied
 from exporter.model import families
-from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, CountRow, Reading, Window, floor_to
 from exporter.providers.base.rows import Rows
@@ -34,12 +32,11 @@ from tests.engagement.bots import drawn, means, rhythm
 from tests.providers.manifest.test_equal_to_providers import MANIFESTS
 from tests.providers.vendor import build_target
 from tests.support.builders import RECEIVED, received, spec
-from tests.support.driver import LedgerDriver
-from tests.support.virtual import START_MS, inline
+from tests.support.driver import LedgerDriver, engagement_of
+from tests.support.virtual import START_MS
 
 BOTS, LEARNT_H = 50, 35 * 24
 END_MS = floor_to(START_MS, HOUR_MS)
-FAMILIES = {family.name: family for family in (*ENGAGEMENT, HISTORY_WEEKS)}
 SERIES, APPLIED_H = 200, 50
 APPLIED = Window(END_MS - APPLIED_H * HOUR_MS, END_MS)
 PAGE_H, ROWS_AN_HOUR = 100, 50
@@ -55,13 +52,7 @@ def engagement(targets: int) -> dict[str, float]:
     specs = [spec(target=f"shop-{n}", lookback_ms=35 * DAY_MS) for n in range(targets)]
     with tempfile.TemporaryDirectory() as folder, LedgerDriver(Path(folder), *specs) as driver:
         _poll(driver, LEARNT_H)
-        gauges = EngagementGauges(
-            ledger=driver.ledger,
-            page=MetricsPage(FAMILIES),
-            clock=driver.clock,
-            offload=inline,
-            computing=inline,
-        )
+        gauges = engagement_of(driver)
         before = _resident()
         learnt_s = _worked(gauges, driver)
         grown = _resident() - before

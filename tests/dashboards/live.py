@@ -4,8 +4,6 @@ The history is what a Prometheus would have stored of the exporter over every si
 OpenMetrics with instants: whatever ``/metrics`` showed at each scrape, and what Prometheus adds of its own.
 """
 
-import asyncio
-import random
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,15 +15,16 @@ from typing import Any
 
 import httpx
 
-from exporter.app import App, Environment
+from exporter.app import App
 from exporter.clock import Clock
 from exporter.config.model import Settings
-from exporter.providers import BUILT_IN, PROVIDERS
+from exporter.providers import BUILT_IN
 from tests.dashboards.promtool import DEADLINE_S, Build, needed
 from tests.e2e.processes import ROOT, free_port, wait_for
 from tests.packaging.programs import said
+from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, run_virtual
 
 GRAFANA = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": "2h"}
 
@@ -157,36 +156,25 @@ def history(
         }
     )
     settings["ledger"] = {"url": f"sqlite:///{folder}/ledger.db"}
-    outside = Environment(
-        clock=clock,
-        rng=random.Random(5),  # noqa: S311 - the same jitter each time
-        providers=PROVIDERS,
-        offload=inline,
-        transport=vendors,
-    )
     made = [
         (span, read(_narrowed(settings, span)), folder / f"{span.start_s}.om") for span in spans
     ]
-    run_virtual(_lived(clock, outside, made, every_s), clock)
+    run_virtual(_lived(clock, vendors, made, every_s), clock)
     return [path for _, _, path in made]
 
 
 async def _lived(
-    clock: HastyClock, outside: Environment, made: list[tuple[Span, Settings, Path]], every_s: int
+    clock: HastyClock, vendors: Vendors, made: list[tuple[Span, Settings, Path]], every_s: int
 ) -> None:
-    app = App(made[0][1], outside)
-    await app.open()
-    running = asyncio.create_task(app.run())
-    for span, settings, path in made:
-        clock.step(max(0, span.start_s * 1000 - clock.now_ms()))
-        await app.reload(partial(_loaded, settings))
-        with path.open("w", encoding="utf-8") as file:
-            for at_s in range(span.start_s, span.end_s, every_s):
-                await clock.sleep(max(0.0, at_s - clock.now_ms() / 1000) / FAST)
-                file.writelines(_scraped(app, at_s, span.kept))
-            file.write("# EOF\n")
-    app.stop()
-    await running
+    async with exporter(made[0][1], clock, vendors) as app:
+        for span, settings, path in made:
+            clock.step(max(0, span.start_s * 1000 - clock.now_ms()))
+            await app.reload(partial(_loaded, settings))
+            with path.open("w", encoding="utf-8") as file:
+                for at_s in range(span.start_s, span.end_s, every_s):
+                    await clock.sleep(max(0.0, at_s - clock.now_ms() / 1000) / FAST)
+                    file.writelines(_scraped(app, at_s, span.kept))
+                file.write("# EOF\n")
 
 
 def _loaded(settings: Settings) -> tuple[Settings, str]:

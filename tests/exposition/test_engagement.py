@@ -10,13 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
-from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from tests.support.builders import INTERACTIONS, received, spec
-from tests.support.driver import LedgerDriver
-from tests.support.virtual import START_MS, VirtualClock, inline
+from tests.support.driver import LedgerDriver, engagement_of
+from tests.support.virtual import START_MS, VirtualClock
 
 FAMILIES = {family.name: family for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY)}
 WINDOWS = {"1h", "3h", "6h", "12h", "24h", "48h"}
@@ -32,14 +31,7 @@ class Shop:
         traits = {"lookback_ms": 14 * DAY_MS} | traits
         self.driver = LedgerDriver(folder, spec(**traits), clock=VirtualClock(at_ms))
         self.page = MetricsPage(FAMILIES)
-        self.gauges = EngagementGauges(
-            ledger=self.driver.ledger,
-            page=self.page,
-            clock=self.driver.clock,
-            offload=inline,
-            computing=inline,
-        )
-        self.gauges.restart({each.key: each for each in self.driver.specs})
+        self.gauges = engagement_of(self.driver, self.page)
 
     def shown(self, name: str = "chatbot_engagement") -> dict[str, float]:
         """Return the values by window of what a scrape sees now."""

@@ -14,17 +14,19 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from exporter.exposition.engagement import EngagementGauges
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.rows import Applied, Claim, View
 from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, replica
-from exporter.model.families import NORMALISED
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, Window
 from exporter.polling.poll import poll_window
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.history import Numbers
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import VirtualClock, inline
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
 Hours = Mapping[int, float] | Mapping[tuple[str, int], float]
@@ -282,6 +284,20 @@ class LedgerDriver:
         """Yield a transaction of the ledger, to look at its rows or to change them."""
         with self.ledger._engine.begin() as tx:
             yield tx
+
+
+def engagement_of(driver: LedgerDriver, page: MetricsPage | None = None) -> EngagementGauges:
+    """Return the engagement of the bots of a ledger's queries, shown on ``page``."""
+    families = {each.name: each for each in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY)}
+    gauges = EngagementGauges(
+        ledger=driver.ledger,
+        page=page or MetricsPage(families),
+        clock=driver.clock,
+        offload=inline,
+        computing=inline,
+    )
+    gauges.restart({each.key: each for each in driver.specs})
+    return gauges
 
 
 def _channel(key: Any) -> tuple[str, ...]:
