@@ -6,9 +6,7 @@ All servers run at once; each round asks every one of them, in an order of its o
 import contextlib
 import random
 import shutil
-import socket
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +28,7 @@ from tests.benchmarks.processes import (
     scrape,
 )
 from tests.benchmarks.table import Row
+from tests.e2e.processes import free_port, wait_for
 
 GO = "client_golang"
 PYTHON = "prometheus_client"
@@ -237,25 +236,19 @@ def query_exporter(folder: Path) -> Path | None:
 @contextlib.contextmanager
 def serving(program_: Path, folder: Path) -> Iterator[Server]:
     """Run it until it shows all rows."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    config = folder / "config.yaml"
+    port, config = free_port(), folder / "config.yaml"
     config.write_text(CONFIG, "utf-8")
     command = [str(program_), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
     with program([*command, "--config", str(config)]) as process:
         server = Server(process, f"127.0.0.1:{port}")
-        _until_filled(server)
+
+        def filled() -> bool:
+            with contextlib.suppress(OSError):
+                return scrape(server.connect(), gzip=False) > QUERIED * 50
+            return False
+
+        wait_for(filled, 60, every=0.2)
         yield server
-
-
-def _until_filled(server: Server) -> None:
-    pause, end = threading.Event(), time.perf_counter() + 60
-    while time.perf_counter() < end:
-        with contextlib.suppress(OSError):
-            if scrape(server.connect(), gzip=False) > QUERIED * 50:
-                return
-        pause.wait(0.2)
-    raise TimeoutError("query-exporter shows nothing")
 
 
 def query_exporter_rows(folder: Path, rounds: int = 5) -> Iterator[Row]:

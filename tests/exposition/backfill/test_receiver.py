@@ -23,7 +23,7 @@ from tests.dashboards.promtool import needed
 from tests.e2e.processes import program, wait_for
 from tests.exposition.backfill.scene import Points, Scene, lived, points_of, samples
 from tests.support.driver import scratch
-from tests.support.served import answering
+from tests.support.served import answering, taking
 
 pytestmark = pytest.mark.slow
 
@@ -200,18 +200,9 @@ def test_a_file_that_is_killed_half_way_leaves_the_one_before_and_is_whole_the_n
 
 def pushed(folder: Path, text: str) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers in which promtool pushes a file of metrics."""
-    taken: list[tuple[bytes, dict[str, str]]] = []
-
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.append((body, {name.lower(): value for name, value in self.headers.items()}))
-            self.send_response(204)
-            self.end_headers()
-
     (folder / "file.prom").write_text(text, "utf-8")
     promtool = needed("promtool", "newest")
-    with answering(Taking) as port:
+    with taking() as (port, taken):
         url = f"http://127.0.0.1:{port}"
         push = [promtool, "push", "metrics", "--label=job=exporter", url, "file.prom"]
         subprocess.run(push, cwd=folder, check=True, timeout=LONGEST_S)  # noqa: S603

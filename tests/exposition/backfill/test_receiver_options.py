@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -12,25 +11,15 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.exposition.backfill import remote_write
-from tests.support.served import answering
+from tests.support.served import taking
 from tests.web.authority import Pair, self_signed, signed
-
-Headers = list[dict[str, str]]
 
 
 @contextmanager
 def listening(
     pair: Pair | None = None, clients: Pair | None = None
-) -> Iterator[tuple[str, Headers]]:
-    """Take requests, with TLS where there is a pair; yield the address and what headers come."""
-    taken: Headers = []
-
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(204)
-            self.end_headers()
-
+) -> Iterator[tuple[str, list[tuple[bytes, dict[str, str]]]]]:
+    """Take requests, with TLS where there is a pair; yield the address and what comes."""
     context = None
     if pair is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -38,7 +27,7 @@ def listening(
         if clients is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(clients.cert)
-    with answering(Taking, context) as port:
+    with taking(context) as (port, taken):
         yield f"{'http' if pair is None else 'https'}://127.0.0.1:{port}", taken
 
 
@@ -71,15 +60,16 @@ def test_a_receiver_gets_the_credentials_of_the_file(
     with listening() as (url, taken):
         assert sent(url, file) == 204
 
-    assert taken[0]["authorization"] == expected
-    assert taken[0]["x-scope-orgid"] == "bots"
+    ((_, headers),) = taken
+    assert headers["authorization"] == expected
+    assert headers["x-scope-orgid"] == "bots"
 
 
 def test_without_a_file_there_are_no_credentials() -> None:
     with listening() as (url, taken):
         assert sent(url, None) == 204
 
-    assert "authorization" not in taken[0]
+    assert "authorization" not in taken[0][1]
 
 
 def test_an_authority_of_the_file_is_trusted_and_no_other(tmp_path: Path) -> None:
