@@ -19,7 +19,7 @@ from exporter.cli.serving import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
-from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Explainer, Explanations
 from exporter.exposition import catalogue
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.exposition.page import MetricsPage
 from exporter.status import FamilyStatus, Status
 from exporter.web import explain, page

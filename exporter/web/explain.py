@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.explain.selector import SelectorError
 from exporter.format import exact_sum, number
 from exporter.status import FamilyStatus

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.explain.selector import parse
 from exporter.web import server
 from exporter.web.app import build

@@ -9,7 +9,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from exporter.engagement.expectation import HourExpectation
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.status import (
     BotStatus,
     BudgetStatus,

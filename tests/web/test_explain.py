@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from exporter.errors import LedgerError
-from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Explainer, Explanations
 from exporter.status import FamilyStatus
 from exporter.web import explain as explain_page
 from exporter.web.app import build
