@@ -43,10 +43,6 @@ SeriesCounts = Counter[tuple[str, str]]
 """How many series there are and may be, by metric and family."""
 
 
-async def nothing() -> None:
-    """Do nothing."""
-
-
 class Failover:
     """Follows what is known of the server that answers.
 
@@ -54,7 +50,7 @@ class Failover:
     is written there to restore counters hides what was missing. ``abandon`` ends polls under way.
     """
 
-    def __init__(self, clock: Clock, abandon: Callable[[], Awaitable[None]] = nothing) -> None:
+    def __init__(self, clock: Clock, abandon: Callable[[], Awaitable[None]]) -> None:
         self.noticed: Changes | None = None
         self.abandon = abandon
         self._clock = clock
@@ -104,8 +100,8 @@ class Publisher:
         offload: Offload,
         families: Mapping[str, Family],
         engagement: EngagementGauges,
+        abandon: Callable[[], Awaitable[None]],
         reading: Offload | None = None,
-        abandon: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         self._ledger = ledger
         self._engagement = engagement

@@ -44,6 +44,9 @@ class Unused:
         pass
 
 
+UNUSED: Any = Unused()
+
+
 class Parts:
     """A publisher that reads one query at a time, of a ledger that is made up.
 
@@ -68,12 +71,11 @@ class Parts:
         self.fails_at: QueryKey | None = None
         self.reloads_at: QueryKey | None = None
         families = {family.name: family for family in FAMILIES}
-        unused: Any = Unused()
         self.page = MetricsPage(families)
         self.publisher = Publisher(
-            ledger=cast("Any", self), writes=unused, clock=self.clock, page=self.page,
-            telemetry=Telemetry("test"), families=families, engagement=unused,
-            offload=self.offload,
+            ledger=cast("Any", self), writes=UNUSED, clock=self.clock, page=self.page,
+            telemetry=Telemetry("test"), families=families, engagement=UNUSED,
+            offload=self.offload, abandon=UNUSED,
         )  # fmt: skip
 
     async def offload(self, call: Any) -> Any:
@@ -232,7 +234,7 @@ def found(server: int, *, went_back: bool = False, alive: str = "", missing: str
 
 
 def test_pages_wait_for_replicas_that_were_alive_before() -> None:
-    failover = Failover(VirtualClock())
+    failover = Failover(VirtualClock(), UNUSED)
     assert failover.is_over(found(1, alive="b c", missing="killed-yesterday"))
 
     failover.notice(found(2))
@@ -245,7 +247,7 @@ def test_pages_wait_for_replicas_that_were_alive_before() -> None:
 
 def test_a_replica_that_does_not_answer_is_waited_for_only_so_long() -> None:
     clock = VirtualClock()
-    failover = Failover(clock)
+    failover = Failover(clock, UNUSED)
     clock.advance(3600)
     assert failover.is_over(found(1, alive="b"))
 
@@ -258,14 +260,14 @@ def test_a_replica_that_does_not_answer_is_waited_for_only_so_long() -> None:
 
 
 def test_a_replica_that_starts_waits_for_those_that_live() -> None:
-    failover = Failover(VirtualClock())
+    failover = Failover(VirtualClock(), UNUSED)
 
     assert not failover.is_over(found(2, alive="b", missing="b"))
     assert failover.is_over(found(2, alive="b"))
 
 
 def test_what_was_lost_is_known_until_the_server_is_confirmed() -> None:
-    failover = Failover(VirtualClock())
+    failover = Failover(VirtualClock(), UNUSED)
     first = found(2, went_back=True)
 
     noticed = [failover.notice(each) for each in (first, found(2), found(3, alive="b"), found(3))]
