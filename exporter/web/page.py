@@ -18,6 +18,7 @@ import jinja2
 
 from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, render_labels, span, stamp
+from exporter.model.samples import HOUR_MS
 from exporter.status import (
     OK,
     UNUSUAL,
@@ -48,6 +49,12 @@ TONES: dict[State | Verdict, str] = {
 }
 PROBLEMS = {"warn", "bad"}
 LEAST_WEEKS = 1
+SLOTS = 30
+SLOT_MS = HOUR_MS // SLOTS
+BAR = 2
+HEIGHT = 20
+LEAST = 5
+WIDE, TALL = 240, 56
 
 
 def _asset(name: str) -> str:
@@ -226,15 +233,6 @@ def _engagement_of(target: TargetStatus, bot: BotStatus) -> str:
     exact = render_labels(tuple(labels), tuple(labels.values())).strip("{}")
     families = "messages_received|interactions|conversations_started"
     return f'{{__name__=~"chatbot_({families})_total",{exact}}}'
-
-
-HOUR_MS = 3_600_000
-SLOTS = 30
-SLOT_MS = HOUR_MS // SLOTS
-BAR = 2
-HEIGHT = 20
-LEAST = 5
-WIDE, TALL = 240, 56
 
 
 @dataclass(frozen=True, slots=True)

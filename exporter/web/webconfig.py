@@ -20,6 +20,11 @@ from exporter.errors import SettingsError, SettingsProblem
 from exporter.web import certificates
 from exporter.web.certificates import TlsOptions, Unusable
 
+_Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_FIXED = {"client_auth_type", "min_version", "max_version", "cipher_suites"} | {
+    "prefer_server_cipher_suites",
+    "curve_preferences",
+}
 _TLS = "tls_server_config"
 _HEADERS = ("http_server_config", "headers")
 _USERS = "basic_auth_users"
@@ -179,13 +184,6 @@ def _remarks(web: WebFile) -> Iterator[str]:
     yield from certificates.remarks(web.tls_server_config)
     if web.http_server_config.http2:
         yield "http2: HTTP/1.1 is served; HTTP/2 is not"
-
-
-_Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
-_FIXED = {"client_auth_type", "min_version", "max_version", "cipher_suites"} | {
-    "prefer_server_cipher_suites",
-    "curve_preferences",
-}
 
 
 class Watched:
