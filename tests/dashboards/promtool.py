@@ -43,8 +43,8 @@ ACCEPTED = {
 def needed(program: str, build: Build = "installed") -> str:
     """Return the program's path; skip aloud where it is absent, fail where CI promises it."""
     if build == "installed":
-        debians = f"prometheus-{program}"
-        return programs.needed(debians if shutil.which(debians) else program, "make tools")
+        packaged = f"prometheus-{program}"
+        return programs.needed(packaged if shutil.which(packaged) else program, "make tools")
     found = NEWEST / program
     if not found.exists():
         pytest.skip(f"the newest {program} is not built: scripts/newest-prometheus builds it")

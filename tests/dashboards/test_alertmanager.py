@@ -148,7 +148,6 @@ def demo(port: int) -> Iterator[None]:
         process.communicate(timeout=WITHIN_S)
 
 
-@pytest.mark.slow
 def test_the_readme_leads_to_an_alert_that_fires_and_is_resolved(tmp_path: Path) -> None:
     assert "$(PY) -m exporter demo\n" in (ROOT / "Makefile").read_text("utf-8")
     ports = {"10877": free_port(), "9090": free_port(), "9093": free_port()}

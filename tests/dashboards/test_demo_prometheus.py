@@ -106,7 +106,6 @@ def unlisted(found: dict[str, set[str]]) -> dict[str, set[str]]:
     return {uid: titles for uid, titles in wrong.items() if titles}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif("DEMO" not in os.environ, reason="three minutes: `make test-demo` runs it")
 def test_within_a_minute_of_the_start_every_board_of_the_demo_is_filled(
     client: httpx.Client,

@@ -18,8 +18,6 @@ from tests.dashboards.lint import panels
 from tests.dashboards.live import GRAFANA, HOUR_S, Span, asked, history, prometheus, substituted
 from tests.support.vendors import Vendors
 
-pytestmark = pytest.mark.slow
-
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 WEEK_S = 7 * 24 * HOUR_S
 STEP_S = 900

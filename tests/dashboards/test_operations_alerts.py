@@ -9,8 +9,6 @@ from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
 from tests.dashboards.promtool import CASE, Bench, Guard, Values, checks, firing, mutated, rules
 
-pytestmark = pytest.mark.slow
-
 STEP_S = 300
 HOUR = 3600 // STEP_S
 STEPS = 28 * HOUR

@@ -147,7 +147,6 @@ def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -
     assert lost == pytest.approx((1 - drop.depth) * week_before, rel=0.1)
 
 
-@pytest.mark.slow
 def test_a_small_replay_finds_the_deep_drops_and_nothing_else(tmp_path: Path) -> None:
     scene = account(102, "flowxo", 3, 6)
 

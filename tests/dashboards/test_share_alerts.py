@@ -21,8 +21,6 @@ from tests.dashboards.promtool import (
     rules,
 )
 
-pytestmark = pytest.mark.slow
-
 FALLBACK, HANDOVER = "ChatbotFallbackShareHigh", "ChatbotHandoverShareHigh"
 USERS, SPEND = "ChatbotUsersDropWeekly", "ChatbotSpendHigh"
 THRESHOLDS = Thresholds(interval_s=HOUR_S)
