@@ -167,7 +167,7 @@ class App:
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
             targets=status.targets(
-                self._publisher.states, counts, self._recent, self._publisher.engagement
+                self._publisher.states, counts, self._recent, self._engagement.bots
             ),
             superseded=tuple("/".join(key) for key in self._poller.superseded),
             config_refused_ms=self._loaded.refused_ms,

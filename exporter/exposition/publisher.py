@@ -11,7 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, Reason
-from exporter.exposition.engagement import BotEngagement, EngagementGauges
+from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
@@ -138,11 +138,6 @@ class Publisher:
             for key, view in views
             if key in specs
         ]
-
-    @property
-    def engagement(self) -> list[BotEngagement]:
-        """Return every bot with its engagement, in no order."""
-        return self._engagement.bots  # asked from other threads, too
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
