@@ -36,8 +36,14 @@ def hashed(password: str, prefix: bytes = b"2b") -> str:
 USERS = {"alice": hashed("wonderland"), "bob": hashed("builder")}
 
 
-def get(path: str, access: Access, **request: Any) -> httpx.Response:
-    return ask(build(sources(), lambda: access), "GET", path, **request)
+def get(
+    path: str = "/metrics",
+    access: Access = Access(),  # noqa: B008 - frozen
+    method: str = "GET",
+    **request: Any,
+) -> httpx.Response:
+    app = build(sources(hosts=lambda: {"metrics.example.com"}), lambda: access)
+    return ask(app, method, path, **request)
 
 
 class Counting(Passwords):
@@ -249,35 +255,27 @@ def test_addresses_private_names_and_listed_names_are_allowed_and_no_others(host
     assert is_allowed(host, {"metrics.example.com"}) is (host in ALLOWED)
 
 
-def asked_as(host: str, access: Access | None = None, **request: Any) -> httpx.Response:
-    served = sources(hosts=lambda: {"metrics.example.com"})
-    app = build(served, lambda: access or Access())
-    path, method = request.pop("path", "/metrics"), request.pop("method", "GET")
-    headers = {"Host": host} | request.pop("headers", {})
-    return ask(app, method, path, headers=headers, **request)
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/"), ("GET", "/metrics"), ("GET", "/api/v1/status"), ("POST", "/-/reload")],
 )
 def test_a_strangers_host_is_refused_on_every_path(method: str, path: str) -> None:
-    origin = {"Origin": "http://attacker.example:10877"}
+    stranger = "attacker.example:10877"
 
-    refused = asked_as("attacker.example:10877", method=method, path=path, headers=origin)
+    refused = get(path, method=method, headers={"Host": stranger, "Origin": f"http://{stranger}"})
 
     assert refused.status_code == 421
 
 
 def test_a_listed_host_is_served_and_so_is_any_to_who_knows_a_password() -> None:
-    hashed = bcrypt.hashpw(b"wonderland", bcrypt.gensalt(rounds=4)).decode()
-    users = Access({"alice": hashed})
+    listed, stranger = {"Host": "metrics.example.com"}, {"Host": "attacker.example"}
+    known = ("alice", "wonderland")
 
-    assert asked_as("metrics.example.com").status_code == 200
-    assert asked_as("attacker.example", users).status_code == 401
-    assert asked_as("attacker.example", users, auth=("alice", "wonderland")).status_code == 200
+    assert get(headers=listed).status_code == 200
+    assert get(access=Access(USERS), headers=stranger).status_code == 401
+    assert get(access=Access(USERS), headers=stranger, auth=known).status_code == 200
 
 
 def test_headers_over_32_kib_are_refused_even_in_one_segment() -> None:
-    assert asked_as("localhost", headers={"X-Padding": "x" * 30_000}).status_code == 200
-    assert asked_as("localhost", headers={"X-Padding": "x" * 100_000}).status_code == 431
+    assert get(headers={"X-Padding": "x" * 30_000}).status_code == 200
+    assert get(headers={"X-Padding": "x" * 100_000}).status_code == 431
