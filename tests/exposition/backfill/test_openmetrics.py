@@ -1,6 +1,5 @@
 """The file that backfill writes: its form, its instants, and what its gauges show."""
 
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import accumulate, groupby, pairwise
 from math import isnan
@@ -19,6 +18,7 @@ from exporter.ledger.hours import BotLabels
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.dashboards.promtool import needed
 from tests.exposition.backfill.scene import MINUTE_MS, Scene, lived
+from tests.exposition.backfill.scene import samples as lines_of
 from tests.packaging.programs import said
 from tests.support.driver import scratch
 
@@ -98,12 +98,11 @@ def test_parts_of_the_time_together_are_the_whole(scene: Scene, written: str) ->
     middle = scene.first_ms - 10 * HOUR_MS - 100_001
     parts = [scene.backfilled(within=w) for w in (Window(0, middle), Window(middle, 2**53))]
 
-    def lines(text: str) -> list[str]:
-        return sorted(line for line in text.splitlines() if not line.startswith("#"))
+    first, second = ([*lines_of(each)] for each in parts)
 
-    assert sorted(lines(parts[0]) + lines(parts[1])) == lines(written)
-    assert lines(parts[0])
-    assert lines(parts[1])
+    assert sorted(first + second) == sorted(lines_of(written))
+    assert first
+    assert second
 
 
 @pytest.mark.parametrize("start", ["zero", "history"])
@@ -189,21 +188,17 @@ def test_the_same_past_gives_the_same_bytes_and_blocks(scene: Scene, written: st
         first, second = (blocks(file, folder / name) for name in ("first", "second"))
 
     assert first == second
-    assert len(first) == len([*_samples(written)])
-
-
-def _samples(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if not line.startswith("#"))
+    assert len(first) == len([*lines_of(written)])
 
 
 def blocks(file: Path, folder: Path) -> list[str]:
     """Return the samples of the blocks that promtool makes of ``file``."""
     (folder / "wal").mkdir(parents=True)  # without one, it dumps nothing
-    _promtool("create-blocks-from", "openmetrics", str(file), str(folder))
-    return sorted(_promtool("dump", str(folder)).splitlines())
+    _promtool("create-blocks-from", "openmetrics", file, folder)
+    return sorted(_promtool("dump", folder).splitlines())
 
 
-def _promtool(*arguments: str) -> str:
+def _promtool(*arguments: str | Path) -> str:
     return said(needed("promtool"), "tsdb", *arguments)
 
 
