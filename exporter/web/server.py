@@ -13,8 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum, auto
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -51,10 +50,8 @@ class Deadlines:
     connections: int = 2048
 
 
-class _Phase(Enum):
-    HEADER = auto()
-    REQUEST = auto()
-    IDLE = auto()
+_Phase: TypeAlias = Literal["header_s", "request_s", "idle_s"]
+"""A phase of a connection, by the name of its deadline."""
 
 
 class Connection(H11Protocol):
@@ -72,8 +69,8 @@ class Connection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._deadlines = deadlines
         self._admits = admits
-        self._phase: _Phase | None = None
-        self._since = 0.0
+        self.phase: _Phase | None = None
+        self.since = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,7 +78,7 @@ class Connection(H11Protocol):
         if not self._admits(transport.get_extra_info("peercert")):
             transport.abort()
             return
-        self._enter(_Phase.HEADER)
+        self._enter("header_s")
         if len(self.connections) > self._deadlines.connections:
             self._evict()
 
@@ -90,38 +87,28 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._phase is _Phase.IDLE:
-            self._enter(_Phase.HEADER)
+        if self.phase == "idle_s":
+            self._enter("header_s")
         super().data_received(data)
         self._follow()
 
     def on_response_complete(self) -> None:
-        self._enter(_Phase.IDLE)
+        self._enter("idle_s")
         super().on_response_complete()
         self._follow()
-
-    @property
-    def idle_since(self) -> float | None:
-        """Return since when nothing was asked, on the loop's clock; None while something is."""
-        return None if self._phase is _Phase.REQUEST else self._since
 
     def _follow(self) -> None:
         """Enter the phase that the bytes received so far have brought."""
         begun = not getattr(self.cycle, "response_complete", True)  # no cycle before the first
-        if begun and self._phase is not _Phase.REQUEST:
-            self._enter(_Phase.REQUEST)
-        elif self._phase is _Phase.IDLE and self.conn.trailing_data[0]:
-            self._enter(_Phase.HEADER)
+        if begun and self.phase != "request_s":
+            self._enter("request_s")
+        elif self.phase == "idle_s" and self.conn.trailing_data[0]:
+            self._enter("header_s")
 
     def _enter(self, phase: _Phase) -> None:
         self._disarm()
-        limits = self._deadlines
-        seconds = {
-            _Phase.HEADER: limits.header_s,
-            _Phase.REQUEST: limits.request_s,
-            _Phase.IDLE: limits.idle_s,
-        }[phase]
-        self._phase, self._since = phase, self.loop.time()
+        self.phase, self.since = phase, self.loop.time()
+        seconds = getattr(self._deadlines, phase)
         self._timer = self.loop.call_later(seconds, self.transport.abort)
 
     def _disarm(self) -> None:
@@ -130,9 +117,8 @@ class Connection(H11Protocol):
 
     def _evict(self) -> None:
         others = (each for each in self.connections if isinstance(each, Connection))
-        idle = [(each.idle_since, id(each), each) for each in others if each.idle_since is not None]
-        _, _, oldest = min((entry for entry in idle if entry[2] is not self), default=(0, 0, self))
-        oldest.transport.abort()
+        idle = [each for each in others if each is not self and each.phase != "request_s"]
+        min(idle, key=lambda each: each.since, default=self).transport.abort()
 
 
 DEADLINES = Deadlines()
