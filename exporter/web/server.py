@@ -143,7 +143,8 @@ class Serving:
     def __init__(
         self, server: uvicorn.Server, listener: socket.socket, deadlines: Deadlines
     ) -> None:
-        self.address = shown(listener)
+        host, port, *_ = listener.getsockname()
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = server
         self._deadlines = deadlines
         self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
@@ -240,12 +241,6 @@ def bind(address: str) -> socket.socket:
     # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def shown(listener: socket.socket) -> str:
-    """Return the address that ``listener`` is bound to, as ``host:port``."""
-    host, port, *_ = listener.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
