@@ -19,7 +19,7 @@ from exporter.cli.run import Load, ServeRequest, show_first_polls
 from exporter.clock import MILLISECONDS, Clock, SystemClock
 from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
-from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Explainer, Explanations
 from exporter.exposition import catalogue
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
@@ -41,8 +41,8 @@ from exporter.telemetry import systemd
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app as web
 from exporter.web import server
-from exporter.web.contract import Reload, Sources
-from exporter.web.watched import Watched
+from exporter.web.app import Reload, Sources
+from exporter.web.webconfig import Watched
 
 log = structlog.get_logger(__name__)
 
@@ -167,7 +167,7 @@ class App:
             config_hash=self._loaded.digest,
             config_loaded_ms=self._loaded.loaded_ms,
             targets=status.targets(
-                self._publisher.states, counts, self._recent, self._publisher.engagement
+                self._publisher.states, counts, self._recent, self._engagement.bots
             ),
             superseded=tuple("/".join(key) for key in self._poller.superseded),
             config_refused_ms=self._loaded.refused_ms,

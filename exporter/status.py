@@ -326,6 +326,17 @@ def _audit(audits: Sequence[AuditState]) -> AuditStatus | None:
 def _query(
     state: QueryState, counts: Mapping[SelfCount, float], recent: RecentPolls, *, up: bool
 ) -> QueryStatus:
+    revised = [
+        value
+        for (name, labels), value in counts.items()
+        if name == f"{PREFIX}revisions_total" and ("query", state.query) in labels
+    ]
+    dropped = [
+        value
+        for (name, labels), value in counts.items()
+        if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
+    ]
+    left, reason = state.budget, state.last_reason
     return QueryStatus(
         name=state.query,
         state=_state(state, up=up),
@@ -333,13 +344,15 @@ def _query(
         last_attempt_ms=state.last_attempt_ms,
         next_poll_ms=state.next_poll_ms,
         data_end_ms=state.cursor_ms,
-        last_error=_last_error(state),
+        last_error=None
+        if reason is None
+        else PollErrorStatus(reason, state.last_error or "", state.last_attempt_ms),
         fail_streak=state.fail_streak,
         series=sum(state.series.values()),
-        dropped_series=round(_dropped(counts)),
+        dropped_series=round(sum(dropped)),
         overhang=sum(state.overhang.values()),
-        revisions=round(_total(counts, "revisions_total", state.query)),
-        budget=_budget(state),
+        revisions=round(sum(revised)),
+        budget=None if left is None else BudgetStatus(left.calls, left.ready_ms),
         history=_history(state),
         audit=_audit([state.audit] if state.audit else []),
         polls=recent.of((state.target, state.query)),
@@ -376,11 +389,6 @@ def _verdict(windows: Sequence[WindowStatus]) -> tuple[Verdict, WindowStatus | N
     return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_HOURS), windows[-1])
 
 
-def _budget(state: QueryState) -> BudgetStatus | None:
-    left = state.budget
-    return None if left is None else BudgetStatus(left.calls, left.ready_ms)
-
-
 def _state(state: QueryState, *, up: bool) -> State:
     if state.last_success_ms is None and state.last_reason is None:
         return State.NEVER_POLLED
@@ -391,26 +399,3 @@ def _state(state: QueryState, *, up: bool) -> State:
     if state.circuit == "open":
         return State.CIRCUIT_OPEN
     return State.THROTTLED if state.last_reason == "throttled" else State.FAILING
-
-
-def _last_error(state: QueryState) -> PollErrorStatus | None:
-    if state.last_reason is None:
-        return None
-    return PollErrorStatus(state.last_reason, state.last_error or "", state.last_attempt_ms)
-
-
-def _dropped(counts: Mapping[SelfCount, float]) -> float:
-    """Return how many label sets were dropped, except by an allow list."""
-    return sum(
-        value
-        for (name, labels), value in counts.items()
-        if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
-    )
-
-
-def _total(counts: Mapping[SelfCount, float], name: str, query: str) -> float:
-    return sum(
-        value
-        for (found, labels), value in counts.items()
-        if found == PREFIX + name and ("query", query) in labels
-    )

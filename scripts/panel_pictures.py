@@ -24,10 +24,9 @@ from exporter.logs import configure_logs
 from exporter.providers import BUILT_IN
 from exporter.simulator.conversations import relative_volume
 from exporter.simulator.traffic import Crowd, Traffic
-from tests.dashboards.demo import HOUR_S, Span, history
-from tests.dashboards.live import Server, ranged, substituted
-from tests.dashboards.replay.engine import DROPS
-from tests.dashboards.ruleset import rules
+from tests.dashboards.live import HOUR_S, Span, history, prometheus, ranged, substituted
+from tests.dashboards.promtool import rules
+from tests.dashboards.replay.feed import DROPS
 from tests.support.vendors import Vendors
 
 FOLDER_OF_PICTURES = Path(__file__).parents[1] / "docs/pictures"
@@ -98,29 +97,28 @@ def main() -> None:
     configure_logs("error")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        server = Server(folder, STEP_S)
-        server.load(history(folder, spans(), every_s=STEP_S, build=vendors))
-        draw(server)
+        files = history(folder, spans(), every_s=STEP_S, build=vendors)
+        with prometheus(folder, files, STEP_S) as client:
+            draw(client)
 
 
-def draw(server: Server) -> None:
+def draw(client: httpx.Client) -> None:
     """Write the pictures of all panels."""
     FOLDER_OF_PICTURES.mkdir(exist_ok=True)
-    with server.running() as client:
-        for uid, title, days in PANELS:
-            panel = panel_of(uid, title)
-            span = (NOW_S - days * DAY_S, NOW_S - STEP_S)
-            grafana = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": f"{days}d"}
-            lines: list[Drawn] = []
-            for target in panel["targets"]:
-                found = ranged(client, substituted(target["expr"], grafana), span, STEP_S)
-                lines += list(_lines(panel, target, found, len(lines)))
-            if not any(line.points for line in lines):
-                raise SystemExit(f"{uid}, {title}: no data")
-            path = path_of(uid, title)
-            marks = list(_marks(client, span)) if title == BAND else []
-            path.write_text(picture(title, span, lines, marks), encoding="utf-8")
-            sys.stdout.write(f"{path}\n")
+    for uid, title, days in PANELS:
+        panel = panel_of(uid, title)
+        span = (NOW_S - days * DAY_S, NOW_S - STEP_S)
+        grafana = {"$__rate_interval": "1h", "$__interval": "1h", "$__range": f"{days}d"}
+        lines: list[Drawn] = []
+        for target in panel["targets"]:
+            found = ranged(client, substituted(target["expr"], grafana), span, STEP_S)
+            lines += list(_lines(panel, target, found, len(lines)))
+        if not any(line.points for line in lines):
+            raise SystemExit(f"{uid}, {title}: no data")
+        path = path_of(uid, title)
+        marks = list(_marks(client, span)) if title == BAND else []
+        path.write_text(picture(title, span, lines, marks), encoding="utf-8")
+        sys.stdout.write(f"{path}\n")
 
 
 def _marks(client: httpx.Client, span: tuple[int, int]) -> Iterator[Mark]:

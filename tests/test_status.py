@@ -1,7 +1,6 @@
 """What the page's figures are made of."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -45,18 +44,6 @@ def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
     assert target.queries[0].dropped_series == 3
 
 
-USUAL: dict[str, Any] = {
-    "end_ms": 0,
-    "late": False,
-    "weeks": 5.0,
-    "holiday": None,
-    "_expectation": None,
-    "_hours": HourlyCounts(0, (7.0, None)),
-    "_calendar": Calendar(),
-    "_arrived": (),
-}
-
-
 def test_families_are_those_with_series_now() -> None:
     received, sent = MESSAGES_RECEIVED.name, MESSAGES_SENT.name
     docs = replace(STATE, target="docs", series={received: 2, sent: 0})
@@ -84,11 +71,9 @@ def test_families_are_those_with_series_now() -> None:
 def test_a_bots_verdict_is_about_the_window_that_is_farthest_off(
     scores: dict[int, float], verdict: str, hours: int | None
 ) -> None:
-    bot = BotEngagement(
-        labels=BotLabels("flowxo", "shop", "promo", ""),
-        scores={length: WindowScore(10, 20, 3, score) for length, score in scores.items()},
-        **USUAL,
-    )
+    labels, week = BotLabels("flowxo", "shop", "promo", ""), HourlyCounts(0, (7.0, None))
+    windows = {length: WindowScore(10, 20, 3, score) for length, score in scores.items()}
+    bot = BotEngagement(labels, False, windows, None, week, Calendar(), ())  # noqa: FBT003
 
     (target,) = status.targets([(STATE, True)], {}, status.RecentPolls(), [bot])
 

@@ -24,21 +24,18 @@ def trust() -> tuple[Panel, ...]:
             "Revised buckets per hour",
             "Values that changed after they were first read. While "
             "settling that is normal; once settled, the vendor restates.",
-            "short",
             (f"{revisions} > 0", legend),
             none="No bucket was revised",
         ),
         lines(
             "Retracted units per hour",
             "Amount by which vendors lowered buckets already read.",
-            "short",
             changes("retracted"),
         ),
         lines(
             "Overhang",
             "Units by which a counter is above the vendor's truth, since counters "
             "cannot fall: growth waits until it is worked off.",
-            "short",
             (
                 promql.once(f"{OWN}overhang{{{ANY}}}"),
                 "{{target}} {{family}}",
@@ -47,7 +44,6 @@ def trust() -> tuple[Panel, ...]:
         lines(
             "Written off per day",
             "Overhang made permanent so that counters could grow again.",
-            "short",
             (
                 promql.grown("written_off", ANY, "24h"),
                 "{{target}} {{family}}",
@@ -57,23 +53,21 @@ def trust() -> tuple[Panel, ...]:
         lines(
             "Days of history",
             "Days from before the first poll that have been read.",
-            "short",
             (f"max by ({promql.BY_QUERY}) ({OWN}history_days{{{ANY}}})", WHO),
         ),
         lines(
             "Time since the last audit",
             "An audit reads the past again and compares it with the ledger.",
-            "s",
             (
                 f"time() - max by ({promql.BY_QUERY}) ({OWN}audit_timestamp_seconds{{{ANY}}})",
                 WHO,
             ),
             none="No audit has ended yet",
+            unit="s",
         ),
         lines(
             "Audited buckets that differ",
             "Buckets of the last audit that the vendor counts otherwise, or that are missing.",
-            "short",
             (
                 f'max by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY},result!="equal"}})',
                 f"{WHO} {{{{result}}}}",
@@ -83,45 +77,39 @@ def trust() -> tuple[Panel, ...]:
         lines(
             "Difference found by the last audit",
             "Sum of absolute differences, before they were applied.",
-            "short",
             (promql.once(f"{OWN}audit_difference{{{ANY}}}"), "{{target}} {{family}}"),
             none="No audit has ended yet",
         ),
         lines(
             "Schema mismatches per hour",
             "Response fields that differ from the known API schema.",
-            "short",
             changes("schema_drift", "kind"),
         ),
         lines(
             "Provider resets per day",
             "Times a vendor replaced its history; the exporter took a new baseline.",
-            "short",
             changes("provider_resets", hours=24),
         ),
         lines(
             "Gaps per day",
             "Time ranges that can no longer be read.",
-            "short",
             changes("coverage_gaps", hours=24),
         ),
         lines(
             "Time lost to gaps per day",
             "Length of the ranges that can no longer be read.",
-            "s",
             changes("coverage_gap_seconds", hours=24),
+            unit="s",
         ),
         lines(
             "Duplicate events per hour",
             "Events of a stream that were read twice and discarded by id.",
-            "short",
             changes("duplicate_events"),
             none="No stream is read",
         ),
         lines(
             "Late events per hour",
             "Older than the watermark when first read.",
-            "short",
             changes("late_events", "outcome"),
             none="No stream is read",
         ),
@@ -134,22 +122,20 @@ def series() -> tuple[Panel, ...]:
         lines(
             "Series by family",
             "Series on /metrics.",
-            "short",
-            (f"max by (job, family) ({OWN}series{{{JOB}}})", "{{family}}"),
+            level("series", "family"),
         ),
         lines(
             "Share of the series limit",
             "At 1, new label sets are counted as `other` or dropped.",
-            "percentunit",
             (
                 f"max by (job, family) ({OWN}series{{{JOB}}} / ({OWN}series_limit{{{JOB}}} > 0))",
                 "{{family}}",
             ),
+            unit="percentunit",
         ),
         lines(
             "Label sets in overflow or dropped per hour",
             "By reason.",
-            "short",
             (
                 f"{promql.grown('dropped_series', ANY, '1h')} > 0",
                 "{{target}} {{family}} {{reason}}",
@@ -159,7 +145,6 @@ def series() -> tuple[Panel, ...]:
         lines(
             "Samples in a scrape",
             "After relabelling, as Prometheus counts them.",
-            "short",
             (
                 f"max by (job, instance) (scrape_samples_post_metric_relabeling{{{JOB}}})",
                 "{{instance}}",
@@ -168,13 +153,12 @@ def series() -> tuple[Panel, ...]:
         lines(
             "Scrape duration",
             "As Prometheus measures it.",
-            "s",
             (f"max by (job, instance) (scrape_duration_seconds{{{JOB}}})", "{{instance}}"),
+            unit="s",
         ),
         lines(
             "Rule evaluation failures per hour",
             "Failed evaluations of these rules. Prometheus must scrape itself.",
-            "short",
             (
                 (
                     "sum by (rule_group) (increase(prometheus_rule_evaluation_failures_total"
@@ -193,38 +177,33 @@ def ledger() -> tuple[Panel, ...]:
         lines(
             "Size",
             "On disk.",
-            "bytes",
-            (f"max by (job, instance) ({OWN}ledger_size_bytes{{{JOB}}})", "{{instance}}"),
+            level("ledger_size_bytes"),
+            unit="bytes",
         ),
         lines(
             "Rows by table",
             "Kept to 45 days.",
-            "short",
-            (f"max by (job, table) ({OWN}ledger_rows{{{JOB}}})", "{{table}}"),
+            level("ledger_rows", "table"),
         ),
         lines(
             "Commit duration, p50 and p95",
             "Transactions of the ledger.",
-            "s",
             *quantiles("ledger_commit_duration_seconds", "instance", JOB),
+            unit="s",
         ),
         lines(
             "Time since the last commit",
             "Rises while no poll commits.",
-            "s",
             (
                 f"time() - max by (job, instance) ({OWN}ledger_last_commit_timestamp_seconds{{{JOB}}})",
                 "{{instance}}",
             ),
+            unit="s",
         ),
         lines(
             "Failed operations per hour",
             "Operations of the ledger that failed.",
-            "short",
-            (
-                f"sum by (job, operation) (increase({OWN}ledger_errors_total{{{JOB}}}[1h]))",
-                "{{operation}}",
-            ),
+            hourly("ledger_errors", "operation"),
         ),
     )
 
@@ -235,42 +214,51 @@ def replicas() -> tuple[Panel, ...]:
         lines(
             "Claims held by each replica",
             "Queries this replica polls.",
-            "short",
-            (f"max by (job, instance) ({OWN}claims{{{JOB}}})", "{{instance}}"),
+            level("claims"),
         ),
         lines(
             "Ledger reachable",
             "1 if the last check for changes by other replicas succeeded; 0: no series of a "
             "target is shown.",
-            "bool_yes_no",
             (f"min by (job, instance) ({OWN}ledger_reachable{{{JOB}}})", "{{instance}}"),
             none="The ledger is not on PostgreSQL",
+            unit="bool_yes_no",
         ),
         lines(
             "Superseded queries",
             "Queries that another replica has newer settings of, which this one leaves to it.",
-            "short",
-            (f"max by (job, instance) ({OWN}superseded_queries{{{JOB}}})", "{{instance}}"),
+            level("superseded_queries"),
             none="The ledger is not on PostgreSQL",
         ),
         lines(
             "Claims lost per hour",
             "Claims another replica took before the poll committed.",
-            "short",
-            (
-                f"sum by (job, instance) (increase({OWN}claims_lost_total{{{JOB}}}[1h]))",
-                "{{instance}}",
-            ),
+            hourly("claims_lost"),
         ),
     )
 
 
 def lines(
-    title: str, description: str, unit: str, *curves: tuple[str, str], none: str = "Not scraped yet"
+    title: str,
+    description: str,
+    *curves: tuple[str, str],
+    unit: str = "short",
+    none: str = "Not scraped yet",
 ) -> Panel:
     """Return a graph of ``(query, legend)``; ``none`` says what an empty one means."""
     caption = Caption(title, f"{description} Empty: {none[0].lower()}{none[1:]}.", unit, none)
     return graph(caption, [Curve(*curve) for curve in curves], interval="5m", width=8)
+
+
+def level(name: str, by: str = "instance") -> tuple[str, str]:
+    """Return what a gauge of the exporter is."""
+    return f"max by (job, {by}) ({OWN}{name}{{{JOB}}})", f"{{{{{by}}}}}"
+
+
+def hourly(name: str, by: str = "instance") -> tuple[str, str]:
+    """Return how much a counter of the exporter grows in an hour."""
+    expr = f"sum by (job, {by}) (increase({OWN}{name}_total{{{JOB}}}[1h]))"
+    return expr, f"{{{{{by}}}}}"
 
 
 def quantiles(name: str, by: str, matchers: str) -> tuple[tuple[str, str], ...]:

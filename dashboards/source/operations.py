@@ -8,6 +8,7 @@ from dashboards.source.data_quality import (
     OWN,
     RATE,
     WHO,
+    hourly,
     ledger,
     lines,
     quantiles,
@@ -153,26 +154,23 @@ def _polls() -> tuple[Panel, ...]:
         lines(
             "Polls per hour",
             "Polls started.",
-            "short",
             (f"sum by (provider) ({promql.grown('polls', ANY, '1h')})", "{{provider}}"),
         ),
         lines(
             "Failed polls per hour",
             "By reason.",
-            "short",
             (promql.polls_lost("poll_failures", ANY, "1h"), f"{WHO} {{{{reason}}}}"),
         ),
         lines(
             "Skipped polls by reason",
             "Scheduled polls that did not run, per hour.",
-            "short",
             (promql.polls_lost("polls_skipped", ANY, "1h"), "{{target}} {{query}} {{reason}}"),
         ),
         lines(
             "Poll duration, p50 and p95",
             "Whole polls: requests, parsing and commit.",
-            "s",
             *quantiles("poll_duration_seconds", "provider", JOB),
+            unit="s",
         ),
     )
 
@@ -182,22 +180,21 @@ def _requests() -> tuple[Panel, ...]:
         lines(
             "Requests by status code",
             "HTTP requests to providers.",
-            "reqps",
             (
                 f"sum by (provider, code) (rate({OWN}api_requests_total{{{ANY}}}[{RATE}]))",
                 "{{provider}} {{code}}",
             ),
+            unit="reqps",
         ),
         lines(
             "Request duration, p50 and p95",
             "Single requests to providers.",
-            "s",
             *quantiles("api_request_duration_seconds", "provider", JOB),
+            unit="s",
         ),
         lines(
             "Rate-limited requests per hour",
             "Requests that a provider rejected because of its rate limit.",
-            "short",
             (
                 f"sum by (job, provider, target) ({promql.grown('throttled', ANY, '1h')})",
                 "{{provider}} {{target}}",
@@ -206,7 +203,6 @@ def _requests() -> tuple[Panel, ...]:
         lines(
             "Budget left",
             "Requests that can be sent now.",
-            "short",
             (
                 f"min by (job, provider, target, budget) ({OWN}budget_tokens{{{ANY}}})",
                 "{{target}} {{budget}}",
@@ -216,7 +212,6 @@ def _requests() -> tuple[Panel, ...]:
         lines(
             "Time until requests resume",
             "Wait for a budget, a Retry-After, a backoff or an open circuit; 0: no wait.",
-            "s",
             (
                 (
                     f"clamp_min(max by (job, provider, target) ({OWN}blocked_until_timestamp_seconds"
@@ -224,6 +219,7 @@ def _requests() -> tuple[Panel, ...]:
                 ),
                 "{{provider}} {{target}}",
             ),
+            unit="s",
         ),
     )
 
@@ -233,25 +229,24 @@ def _process() -> tuple[Panel, ...]:
         lines(
             "CPU",
             "Share of one core.",
-            "percentunit",
             (f"rate(process_cpu_seconds_total{{{JOB}}}[{RATE}])", "{{instance}}"),
+            unit="percentunit",
         ),
         lines(
             "Memory",
             "Resident.",
-            "bytes",
             (f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}"),
+            unit="bytes",
         ),
         lines(
             "Open files",
             "Share of the process limit.",
-            "percentunit",
             (f"process_open_fds{{{JOB}}} / (process_max_fds{{{JOB}}} > 0)", "{{instance}}"),
+            unit="percentunit",
         ),
         lines(
             "Time since the last settings reload",
             "Last successful load.",
-            "s",
             (
                 (
                     f"time() - max by (job, instance) ({OWN}config_last_reload_success_timestamp_seconds"
@@ -259,24 +254,17 @@ def _process() -> tuple[Panel, ...]:
                 ),
                 "{{instance}}",
             ),
+            unit="s",
         ),
         lines(
             "Dropped log lines per hour",
             "Log lines that could not be written.",
-            "short",
-            (
-                f"sum by (job, instance) (increase({OWN}log_lines_dropped_total{{{JOB}}}[1h]))",
-                "{{instance}}",
-            ),
+            hourly("log_lines_dropped"),
         ),
         lines(
             "Clock steps per hour",
             "Steps of the wall clock that were noticed and corrected.",
-            "short",
-            (
-                f"sum by (job, instance) (increase({OWN}clock_steps_total{{{JOB}}}[1h]))",
-                "{{instance}}",
-            ),
+            hourly("clock_steps"),
         ),
         table_panel(
             Caption("Builds", "Running version, by instance.", "none"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -35,6 +35,7 @@ orange to vermilion, and always has a number, a word or an arrow as well."""
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GAP_MS = 7_200_000
 Panel: TypeAlias = Builder[model.Panel]
+Captioned = TypeVar("Captioned", stat.Panel, timeseries.Panel, statetimeline.Panel, table.Panel)
 Steps: TypeAlias = tuple[tuple[float | None, str], ...]
 PLAIN: Steps = ((None, BLUE),)
 USUAL = 3
@@ -63,12 +64,7 @@ class Curve:
 def stat_panel(caption: Caption, expr: str, *, steps: Steps = PLAIN, width: int = 4) -> Panel:
     """Return one number with a sparkline."""
     return (
-        stat.Panel()
-        .title(caption.title)
-        .description(caption.description)
-        .unit(caption.unit)
-        .no_value(caption.no_value)
-        .datasource(SOURCE)
+        _captioned(stat.Panel(), caption)
         .with_target(_target(expr, "", 0))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .graph_mode(kinds.BigValueGraphMode.AREA)
@@ -89,12 +85,7 @@ def graph(
 ) -> Panel:
     """Return lines over time that do not bridge gaps of more than two hours."""
     panel = (
-        timeseries.Panel()
-        .title(caption.title)
-        .description(caption.description)
-        .unit(caption.unit)
-        .no_value(caption.no_value)
-        .datasource(SOURCE)
+        _captioned(timeseries.Panel(), caption)
         .interval(interval)
         .span_nulls(GAP_MS)
         .line_width(2)
@@ -124,12 +115,7 @@ def timeline(caption: Caption, expr: str, legend: str) -> Panel:
         options={"1": model.ValueMappingResult(text="firing", color=VERMILION, index=0)}
     )
     return (
-        statetimeline.Panel()
-        .title(caption.title)
-        .description(caption.description)
-        .unit(caption.unit)
-        .no_value(caption.no_value)
-        .datasource(SOURCE)
+        _captioned(statetimeline.Panel(), caption)
         .interval("15m")
         .with_target(_target(expr, legend, 0))
         .mappings([firing])
@@ -153,12 +139,7 @@ def table_panel(
     column of scores to show as words.
     """
     panel = (
-        table.Panel()
-        .title(caption.title)
-        .description(caption.description)
-        .unit(caption.unit)
-        .no_value(caption.no_value)
-        .datasource(SOURCE)
+        _captioned(table.Panel(), caption)
         .height(10)
         .span(24)
         .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
@@ -217,6 +198,11 @@ def band_edge() -> tuple[tuple[str, object], ...]:
 def invisible() -> tuple[tuple[str, object], ...]:
     """Return the overrides of a line that is there for its legend only."""
     return (*fixed(GREY), ("custom.lineWidth", 0), ("custom.showPoints", "never"))
+
+
+def _captioned(panel: Captioned, caption: Caption) -> Captioned:
+    panel.title(caption.title).description(caption.description)
+    return panel.unit(caption.unit).no_value(caption.no_value).datasource(SOURCE)
 
 
 def _score_words() -> list[dict[str, object]]:

@@ -30,7 +30,6 @@ from exporter.config.values import parse_duration
 from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
-from exporter.exposition.backfill import receiver as receivers
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
@@ -220,7 +219,7 @@ def _to_receiver(
 
     async def send() -> str:
         version = None if protocol == "auto" else int(protocol)
-        async with receivers.client(web_config, certificates_here()) as client:
+        async with remote_write.client(web_config, certificates_here()) as client:
             sender = remote_write.Sender(url, client, SystemClock(), version)
             await remote_write.send_all(
                 job.families, sender, noted, job.advance, step_ms=job.step_ms, within=job.within

@@ -10,8 +10,13 @@ import msgspec
 from exporter.cli.settings import config_option, format_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
-from exporter.explain.answer import Explainer, Explanations, why_nothing
-from exporter.explain.reader import ExplainedBucket, Explanation
+from exporter.explain.reader import (
+    ExplainedBucket,
+    Explainer,
+    Explanation,
+    Explanations,
+    why_nothing,
+)
 from exporter.explain.selector import SelectorError
 from exporter.exposition import catalogue
 from exporter.format import age, columns, exact_sum, number, stamp

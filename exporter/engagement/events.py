@@ -1,14 +1,19 @@
-"""Which hours show a bot's habit: not campaigns, holidays and earlier drops."""
+"""Which hours show a bot's habit: not campaigns, holidays and earlier drops.
+
+Counts are compared on a scale where chance and roughness have the same size everywhere.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import groupby
+from math import asinh, sqrt
 from statistics import median
 from typing import NamedTuple
 
 from exporter.engagement.hours import WEEK_H
-from exporter.engagement.scale import HIGH, LOW, distance, share
 
+LOW, HIGH = 0.6, 1.6
+"""Six hours that hold less or more than this share of their expectation may be an event."""
 OFF = 3.5
 """Deviations from the usual quarter of a day beyond which it is an event."""
 HIGH_AT_FIRST = 2.5
@@ -30,6 +35,28 @@ class _Quarter(NamedTuple):
     start: int
     end: int
     held: float
+
+
+def stabilise(count: float, roughness: float) -> float:
+    """Return ``count`` on a scale where a variance of ``x + (roughness * x)**2`` becomes 1."""
+    return 2 / roughness * asinh(roughness * sqrt(max(count, 0.0) + 0.375))
+
+
+def distance(count: float, expected: float, roughness: float) -> float:
+    """Return how many standard deviations ``count`` lies above ``expected``."""
+    return stabilise(count, roughness) - stabilise(expected, roughness)
+
+
+def share(count: float, expected: float) -> float:
+    """Return the share of ``expected`` that ``count`` is, drawn towards 1 for small numbers."""
+    return (count + 2) / (expected + 2)
+
+
+def is_event(count: float, expected: float, limit: float) -> bool:
+    """Say whether six hours are so far off their expectation that they show no habit."""
+    if LOW <= share(count, expected) <= HIGH:
+        return False
+    return abs(distance(count, expected, 0.12)) > limit
 
 
 def show_habit(counts: Sequence[float | None], week_hours: Sequence[int]) -> list[bool]:

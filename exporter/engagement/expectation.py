@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from exporter.engagement.events import show_habit
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts
-from exporter.engagement.level import STRETCH_H, SlowMean, levels
-from exporter.engagement.scale import distance, known
-from exporter.engagement.spread import roughness
+from exporter.engagement.events import distance, show_habit
+from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, known
+from exporter.engagement.level import STRETCH_H, SlowMean, levels, roughness
 from exporter.engagement.table import weekly_table
 from exporter.model.samples import HOUR_MS
 
@@ -186,7 +184,7 @@ class _Tail:
             base = [value for value in self.base[start:] if value is not None]
             if start >= 0 and len(counts) == len(base) == length:
                 usual = sum(base)
-                if self._shifts(length):
+                if self.may_shift and length <= SHIFTED_H:
                     usual *= min(1.0, self._shifted(start))
                 found[length] = self._scored(length, sum(counts), usual * self.level[start])
         return found
@@ -204,9 +202,6 @@ class _Tail:
                 strict=False,
             )
         )
-
-    def _shifts(self, length: int) -> bool:
-        return self.may_shift and length <= SHIFTED_H
 
     def _shifted(self, start: int) -> float:
         """Return the least that the table says of the hours with the clock an hour off, as a share."""

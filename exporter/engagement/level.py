@@ -1,10 +1,15 @@
-"""The level of a bot, hour by hour: how much of its weekly table to expect next."""
+"""The level of a bot, how much of its weekly table to expect next, and how rough the bot is about it.
+
+Roughness is how far its windows usually are from their expectation, beyond chance.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, log
+from typing import NamedTuple
 
-from exporter.engagement.hours import DAY_H, WEEK_H
-from exporter.engagement.scale import is_event, known, running_sums
+from exporter.engagement.events import distance, is_event
+from exporter.engagement.hours import DAY_H, WEEK_H, known, running_sums
 
 STRETCH_H = 6
 EVENT, PERSIST_EVENT = 3.5, 3.0
@@ -14,6 +19,27 @@ WEEK_LASTS, DAY_LASTS, STRETCH_LASTS = 0.8, 0.24, 0.4
 PRIOR = 100.0
 WEEK_MOST, PERSIST_MOST = 2.0, 1.3
 LEVEL_PRIOR = 30.0
+
+REFERENCE = 0.12
+"""The roughness of the scale on which errors are measured."""
+ERRORS_H = 4 * WEEK_H
+LEAST_EXPECTED, LEAST_H = 5.0, 3 * DAY_H
+STEADY = 0.075
+"""Roughness of a bot of which nothing is known: no bot is taken for steadier."""
+ROUGHEST = 0.6
+SAME_WEEKS = 1.3
+"""So much larger is the variance of errors in weeks that were not learnt from."""
+OWN_HIDES = 0.6
+"""The part of one week's variance that is not seen where hours are expected at their own mean."""
+BOTS_DIFFER, WINDOWS_DIFFER = 0.75, 0.15
+"""Standard deviations of the logarithm of bots' variances, and of windows' variances of one bot."""
+ROUGHER_MOST = 0.8
+OVERLAP = 0.35
+"""Windows overlap: together they tell about a third as much as if they did not."""
+EIGHTY_IN_100 = 1.2816
+"""Of normal errors so many are within this number of standard deviations."""
+UNCERTAIN = 2.2**2
+"""Variance of the logarithm of a variance from one error; errors of six hours are one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +119,91 @@ def levels(
 def _share(seen: float, expected: float, most: float) -> float:
     """Return which share of ``expected`` was seen, within ``most`` and drawn to 1 for few events."""
     return min(max((seen + PRIOR) / (expected + PRIOR), 1 / most), most)
+
+
+class _Sums(NamedTuple):
+    """Running sums over the hours: what was seen, what the table says, hours that show a habit."""
+
+    seen: Sequence[float]
+    base: Sequence[float]
+    habit: Sequence[float]
+
+
+class _Errors(NamedTuple):
+    """Errors of one window: the logarithm of their variance beside that of a steady bot.
+
+    ``rough`` is which part of the steady bot's variance is no chance, ``uncertain`` the variance
+    of ``excess``.
+    """
+
+    excess: float
+    rough: float
+    uncertain: float
+
+
+def roughness(
+    windows: Sequence[int],
+    counts: Sequence[float | None],
+    table: Sequence[float],
+    found: Levels,
+    own: float,
+) -> dict[int, float]:
+    """Return the standard deviation beyond chance of each window, as a share of what it holds.
+
+    Learnt from the bot's own errors: of all windows together, then of each for itself. ``own`` is
+    which part of ``table`` is each hour's own mean, divided by the weeks.
+    """
+    sums = _Sums(running_sums(known(counts)), running_sums(table), running_sums(found.habit))
+    unseen = SAME_WEEKS / (1 - OWN_HIDES * own)
+    errors = {window: _errors(window, sums, found.expected, unseen) for window in windows}
+    weighed = [
+        (each, 1 / (each.uncertain + (WINDOWS_DIFFER * each.rough) ** 2))
+        for each in errors.values()
+        if each is not None
+    ]
+    shown = sum(each.rough * each.excess * weight for each, weight in weighed)
+    precision = sum(each.rough**2 * weight for each, weight in weighed)
+    rougher = max(0.0, OVERLAP * shown / (OVERLAP * precision + 1 / BOTS_DIFFER**2))
+    return {
+        window: min(STEADY * exp((rougher + _of_window(each, rougher)) / 2), ROUGHEST)
+        for window, each in errors.items()
+    }
+
+
+def _of_window(errors: _Errors | None, rougher: float) -> float:
+    """Return by how much a window is rougher (as logarithm of the variance) than all together."""
+    if errors is None:
+        return 0.0
+    rough = max(errors.rough, 0.05)
+    own = (errors.excess - errors.rough * rougher) / rough
+    certain = WINDOWS_DIFFER**2 / (WINDOWS_DIFFER**2 + errors.uncertain / rough**2)
+    return min(max(own * certain, 0.0), ROUGHER_MOST)
+
+
+def _errors(window: int, sums: _Sums, level: Sequence[float], unseen: float) -> _Errors | None:
+    """Return the errors of the last weeks; None where there are too few.
+
+    Their 80th percentile stands for their spread, so that events count little. ``unseen`` is by how
+    much the variance of errors is larger in weeks that the table was not learnt from.
+    """
+    seen, base, habit = sums
+    last = len(seen) - 1 - DAY_H - window
+    step = max(2, window // 4)
+    errors, inverse = [], 0.0
+    for start in range(max(0, last - ERRORS_H, min(WEEK_H, last // 2)), last, step):
+        end = start + window
+        expected = (base[end] - base[start]) * level[start]
+        if expected >= LEAST_EXPECTED and habit[end] - habit[start] == window:
+            errors.append(abs(distance(seen[end] - seen[start], expected, REFERENCE)))
+            inverse += 1 / expected
+    if len(errors) * step < LEAST_H:
+        return None
+    mean = len(errors) / inverse
+    spread = max(sorted(errors)[int(0.8 * (len(errors) - 1))] / EIGHTY_IN_100, 1e-3)
+    observed = unseen * spread**2 * (1 + REFERENCE**2 * mean)
+    steady = 1 + STEADY**2 * mean
+    return _Errors(
+        excess=log(observed / steady),
+        rough=STEADY**2 * mean / steady,
+        uncertain=UNCERTAIN * max(window, 6) / (len(errors) * step),
+    )

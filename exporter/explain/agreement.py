@@ -6,10 +6,10 @@ those that an exporter changes meanwhile are not among them.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
@@ -25,7 +25,7 @@ from exporter.model.query import PollRequest, QuerySpec, Spend
 from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import Query, Target
 
-Sums = dict[tuple[str, int], float]
+Sums: TypeAlias = "defaultdict[tuple[str, int], float]"
 """Sums by family and start of the UTC day."""
 
 
@@ -117,12 +117,10 @@ class Comparer:
     def _add(self, reading: Reading, spec: QuerySpec, vendor: Sums, ledger: Sums) -> None:
         if reading.gauges_only:
             return
-        rows = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
-        for key, value in _by_day(rows).items():
-            vendor[key] += value
-        for key, value in self._sums(spec, reading.window).items():
-            if key[0] not in reading.kept:
-                ledger[key] += value
+        counted = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
+        _add_days(vendor, counted)
+        known = self._buckets(spec, reading.window)
+        _add_days(ledger, (row for row in known if row[0] not in reading.kept))
 
     def _known(self, spec: QuerySpec) -> Window | None:
         """Return from when until when hours of the query are settled and known; None: never."""
@@ -136,17 +134,16 @@ class Comparer:
             return Window(ceil_to(row.floor_ms, step_ms), floor_to(row.cursor_ms, step_ms))
         return None
 
-    def _sums(self, spec: QuerySpec, window: Window) -> Sums:
-        """Return the sums of the query's families in ``window``."""
-        rows = self._rows(
-            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs).label("total"))
+    def _buckets(self, spec: QuerySpec, window: Window) -> Sequence[sa.Row[Any]]:
+        """Return family, start and sum of the query's buckets in ``window``."""
+        return self._rows(
+            sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs))
             .join(series, series.c.id == bucket.c.series_id)
             .join(query, query.c.id == series.c.query_id)
             .where(query.c.target == spec.target, query.c.name == spec.name)
             .where(bucket.c.start_ms >= window.start_ms, bucket.c.start_ms < window.end_ms)
             .group_by(series.c.family, bucket.c.start_ms)
         )
-        return _by_day((each.family, each.start_ms, each.total) for each in rows)
 
     def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         with engine.reading(self.ledger) as tx:
@@ -154,18 +151,13 @@ class Comparer:
             return tx.execute(statement).all()
 
 
-def _by_day(rows: Any) -> Sums:
-    sums: Sums = defaultdict(float)
+def _add_days(sums: Sums, rows: Iterable[Any]) -> None:
     for family, start_ms, value in rows:
         sums[family, floor_to(start_ms, DAY_MS)] += value
-    return sums
 
 
-def _days(
-    own: tuple[str, str], vendor: Mapping[tuple[str, int], float], ledger: Sums
-) -> tuple[ComparedDay, ...]:
+def _days(own: tuple[str, str], vendor: Sums, ledger: Sums) -> tuple[ComparedDay, ...]:
     return tuple(
-        ComparedDay(*own, stamp(at_ms)[:10], family, *(of.get(key, 0.0) for of in (vendor, ledger)))
-        for key in sorted(vendor.keys() | ledger.keys(), key=lambda key: (key[1], key[0]))
-        for family, at_ms in [key]
+        ComparedDay(*own, stamp(at_ms)[:10], family, vendor[family, at_ms], ledger[family, at_ms])
+        for family, at_ms in sorted({*vendor, *ledger}, key=lambda key: key[::-1])
     )

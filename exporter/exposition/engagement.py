@@ -14,7 +14,6 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.config.holidays import holiday_calendar
-from exporter.engagement.arrivals import Arrivals
 from exporter.engagement.expectation import (
     LEARN_H,
     TAIL_H,
@@ -26,7 +25,7 @@ from exporter.engagement.expectation import (
     judge,
     learn,
 )
-from exporter.engagement.hours import DAY_H, WEEK_H, Calendar, HourlyCounts, no_holiday
+from exporter.engagement.hours import DAY_H, WEEK_H, Arrivals, Calendar, HourlyCounts, no_holiday
 from exporter.errors import LedgerError
 from exporter.exposition.page import MetricsPage
 from exporter.ledger.hours import BotLabels, SettledHours
@@ -49,23 +48,38 @@ LEARN_AGAIN_MS = 15_000
 
 @dataclass(frozen=True, slots=True)
 class BotEngagement:
-    """One bot at its newest settled hour, which ends at ``end_ms``.
+    """One bot at the newest of its settled hours.
 
     ``scores`` are by length of the window in hours: none while the data is late, while an hour of
-    the window is not known, and in the first week. ``weeks`` of history are known.
-    ``holiday`` is None where no holidays are configured.
+    the window is not known, and in the first week.
     """
 
     labels: BotLabels
-    end_ms: int
     late: bool
-    weeks: float
-    holiday: bool | None
     scores: Mapping[int, WindowScore]
     _expectation: Expectation | None = field(repr=False)
     _hours: HourlyCounts = field(repr=False)
     _calendar: Calendar = field(repr=False)
     _arrived: Sequence[float] = field(repr=False)
+
+    @property
+    def end_ms(self) -> int:
+        """Return the end of the newest settled hour."""
+        return self._hours.end_ms
+
+    @property
+    def weeks(self) -> float:
+        """Return the weeks that it was learnt from; before that, the part of one that is known."""
+        if self._expectation:
+            return self._expectation.weeks
+        counts = self._hours.from_first_count().counts
+        return min(1.0, sum(count is not None for count in counts) / WEEK_H)
+
+    @property
+    def holiday(self) -> bool | None:
+        """Return whether the newest hour is in a holiday; None where none are configured."""
+        newest = self._hours.since(self.end_ms - HOUR_MS)
+        return self._calendar.holidays(newest) != (None,) if self._calendar.has_holidays else None
 
     def last_week(self) -> Sequence[HourExpectation]:
         """Return the last seven days hour by hour, oldest first; fewer where fewer are known.
@@ -217,15 +231,21 @@ class EngagementGauges:
         late = hours.expires_ms <= now_ms
         if before and (before.hours, before.late) == (hours, late) and before.learnt is learnt:
             return
-        bots = await self._computing(
-            partial(_judged, learnt, hours, calendar, arrivals.shares, late=late)
-        )
+        shares, expectations = arrivals.shares, learnt.expectations
+
+        def judge_all() -> tuple[BotEngagement, ...]:
+            return tuple(
+                judged(bot, counts, expectations.get(bot), calendar, shares, late=late)
+                for bot, counts in _hours_of_bots(hours)
+            )
+
+        bots = await self._computing(judge_all)
         due_ms = min(outdated_ms or hours.expires_ms, hours.expires_ms)
         if self._specs.get(key) is spec:
             self._take_over(key, bots)
             self._judged[key] = _Judged(learnt, hours, bots, late, None if late else due_ms)
             self._page.put(
-                (key[0], OWNER + key[1]), [sample for bot in bots for sample in _samples(bot)]
+                (key[0], OWNER + key[1]), [sample for bot in bots for sample in gauges_of(bot)]
             )
 
     def _take_over(self, key: QueryKey, bots: Iterable[BotEngagement]) -> None:
@@ -243,10 +263,10 @@ class EngagementGauges:
         hours = await self._read(spec, LEARN_H)
         if hours is None:
             return _Learnt(at_ms, 0, 0, {})
-        expectations = {}
-        for bot, counts in hours.bots.items():
-            of_bot = HourlyCounts(hours.start_ms, counts)
-            expectations[bot] = await self._computing(partial(learn, of_bot, calendar))
+        expectations = {
+            bot: await self._computing(partial(learn, counts, calendar))
+            for bot, counts in _hours_of_bots(hours)
+        }
         return _Learnt(at_ms, hours.end_ms, hours.known_from_ms, expectations)
 
     def _remove(self, key: QueryKey) -> None:
@@ -272,52 +292,32 @@ class EngagementGauges:
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
 
+def _hours_of_bots(hours: SettledHours) -> Iterator[tuple[BotLabels, HourlyCounts]]:
+    return ((bot, HourlyCounts(hours.start_ms, counts)) for bot, counts in hours.bots.items())
+
+
 def calendar_of(spec: QuerySpec) -> Calendar:
     """Return the clock and the holidays of a query's bots."""
     named = spec.holidays
     return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
 
 
-def _judged(
-    learnt: _Learnt,
-    hours: SettledHours,
+def judged(
+    labels: BotLabels,
+    hours: HourlyCounts,
+    expectation: Expectation | None,
     calendar: Calendar,
-    arrived: Sequence[float],
+    arrived: Sequence[float] = (),
     *,
-    late: bool,
-) -> tuple[BotEngagement, ...]:
-    bots = []
-    for labels, counts in hours.bots.items():
-        of_bot, expectation = HourlyCounts(hours.start_ms, counts), learnt.expectations.get(labels)
-        today = calendar.holidays(of_bot)[-1]
-        bots.append(
-            BotEngagement(
-                labels=labels,
-                end_ms=hours.end_ms,
-                late=late,
-                weeks=weeks_known(of_bot, expectation),
-                holiday=today is not None if calendar.has_holidays else None,
-                scores=judge(expectation, of_bot, calendar, arrived)
-                if expectation and not late
-                else {},
-                _expectation=expectation,
-                _hours=of_bot,
-                _calendar=calendar,
-                _arrived=arrived,
-            )
-        )
-    return tuple(bots)
+    late: bool = False,
+) -> BotEngagement:
+    """Return the engagement of a bot at the newest of ``hours``."""
+    scores = judge(expectation, hours, calendar, arrived) if expectation and not late else {}
+    return BotEngagement(labels, late, scores, expectation, hours, calendar, arrived)
 
 
-def weeks_known(hours: HourlyCounts, expectation: Expectation | None) -> float:
-    """Return the weeks that a bot was learnt from; before that, the part of one that is known."""
-    if expectation:
-        return expectation.weeks
-    counts = hours.from_first_count().counts
-    return min(1.0, sum(count is not None for count in counts) / WEEK_H)
-
-
-def _samples(bot: BotEngagement) -> Iterator[Shown]:
+def gauges_of(bot: BotEngagement) -> Iterator[Shown]:
+    """Yield what the gauges of a bot show; none of a window that is not judged."""
     for length, score in bot.scores.items():
         for family, value in zip(ENGAGEMENT, astuple(score), strict=True):
             yield Shown(family.name, (*bot.labels, f"{length}h"), round(value, DIGITS))

@@ -106,7 +106,11 @@ class MetricsPage:
         self._page = replace(page, pending=frozenset().union(*self._pending.values()))
 
     def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
-        """Return the body of one scrape in parts, and note which held values it carried."""
+        """Return the body of one scrape in parts, and note which held values it carried.
+
+        What is stored is sent as it is stored: joining megabytes costs more than sending them.
+        Called on the server's own thread and never for ``HEAD``; it must not block.
+        """
         page = self._page
         last = self._fresh(openmetrics) + (EOF if openmetrics else b"")
         if gzip:

@@ -11,8 +11,7 @@ import structlog
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, Reason
-from exporter.exposition.engagement import BotEngagement, EngagementGauges
-from exporter.exposition.failover import Failover, nothing
+from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
@@ -34,12 +33,50 @@ CONFIRMED_AT_ONCE = 400
 """The most new series whose counts are let go at one tick: other replicas read their queries."""
 VERIFY_S = 1.8
 """When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
+AWAIT_S = 30.0
+"""How long other replicas have to confirm a new server: they say every 10 s that they live."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
 
 SeriesCounts = Counter[tuple[str, str]]
 """How many series there are and may be, by metric and family."""
+
+
+class Failover:
+    """Follows what is known of the server that answers.
+
+    ``noticed`` is what was found of a new one when it was first seen, until it is confirmed: what
+    is written there to restore counters hides what was missing. ``abandon`` ends polls under way.
+    """
+
+    def __init__(self, clock: Clock, abandon: Callable[[], Awaitable[None]]) -> None:
+        self.noticed: Changes | None = None
+        self.abandon = abandon
+        self._clock = clock
+        self._peers: frozenset[str] | None = None
+        self._await_until_s = clock.monotonic() + AWAIT_S
+
+    def notice(self, changes: Changes) -> Changes:
+        """Return what was found when the server was first seen."""
+        before = self.noticed
+        if before is None or before.server != changes.server:
+            self._await_until_s = self._clock.monotonic() + AWAIT_S
+            lacks = changes.went_back or (before is not None and before.went_back)
+            before = self.noticed = replace(changes, went_back=lacks)
+        return before
+
+    def is_over(self, changes: Changes) -> bool:
+        """Say whether all who may have shown more have raised the ledger to that.
+
+        One who has not within ``AWAIT_S`` has ended, or shows nothing before it has.
+        """
+        peers = changes.alive if self._peers is None else self._peers
+        if self._clock.monotonic() < self._await_until_s and peers & changes.unconfirmed:
+            self._peers = peers
+            return False
+        self._peers = changes.alive
+        return True
 
 
 class Publisher:
@@ -63,8 +100,8 @@ class Publisher:
         offload: Offload,
         families: Mapping[str, Family],
         engagement: EngagementGauges,
+        abandon: Callable[[], Awaitable[None]],
         reading: Offload | None = None,
-        abandon: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         self._ledger = ledger
         self._engagement = engagement
@@ -101,11 +138,6 @@ class Publisher:
             for key, view in views
             if key in specs
         ]
-
-    @property
-    def engagement(self) -> list[BotEngagement]:
-        """Return every bot with its engagement, in no order."""
-        return self._engagement.bots  # asked from other threads, too
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
         """Show the queries of ``specs`` and no others, from what the ledger holds."""
@@ -231,7 +263,9 @@ class Publisher:
         stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
         if now_s >= self._maintain_at_s:
             self._maintain_at_s = now_s + MAINTAIN_EVERY_S
-            stale |= await self._maintain()
+            touched, counted = await self._offload(self._ledger.maintain)
+            self._telemetry.add(counted)
+            stale |= set(touched)
         if now_s >= self._compact_at_s:
             self._compact_at_s = now_s + COMPACT_EVERY_S
             await self._compact()
@@ -322,11 +356,6 @@ class Publisher:
         if some:
             await self._offload(partial(self._ledger.confirm_zero_scraped, list(some)))
         return set(some.values())
-
-    async def _maintain(self) -> set[QueryKey]:
-        touched, counted = await self._offload(self._ledger.maintain)
-        self._telemetry.add(counted)
-        return set(touched)
 
     async def _compact(self) -> None:
         """Drop what is old, then measure what is left: counting rows reads whole tables."""

@@ -1,9 +1,10 @@
 """The paths, and what each answers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TypeAlias
 
 import msgspec
 from starlette.applications import Starlette
@@ -14,9 +15,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.clock import Clock, SystemClock
-from exporter.web import explain, negotiation, page
-from exporter.web.contract import Sources
-from exporter.web.guard import Access, BodyLimit, Guard, Headers
+from exporter.explain.reader import Explanations
+from exporter.exposition.page import MetricsPage
+from exporter.status import FamilyStatus, Status
+from exporter.web import explain, page
+from exporter.web.guard import Guard
+from exporter.web.webconfig import Access
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 UNHEALTHY = "Not healthy: polling has stopped for over a minute; restart the exporter.\n"
 NOT_READY = (
@@ -31,6 +38,37 @@ VERIFY_S = 2.0
 
 CLOCK = SystemClock()
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+Reload: TypeAlias = Callable[[], Awaitable[tuple[str, ...]]]
+"""Reloads the settings; returns why the old ones stay, nothing where the new ones are in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that is served. All callables run on the server's threads.
+
+    ``healthy`` says whether polling goes on, ``ready`` whether the ledger is open and takes
+    commits. ``status`` may take a while: it
+    runs beside the event loop. ``reload`` None means that this command cannot reload; it is
+    awaited on the server's loop, so an implementation that belongs to another loop wraps it
+    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
+    requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
+    from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
+    ``SelectorError`` and ``LedgerError``. ``families`` are those that can be explained now.
+    ``verify`` brings the metrics up to what all replicas have committed, and says whether it could;
+    None where there is one process only.
+    """
+
+    exposition: MetricsPage
+    ready: Callable[[], bool]
+    healthy: Callable[[], bool]
+    status: Callable[[], Status]
+    explain: Callable[[str, int], Explanations]
+    reload: Reload | None = None
+    hosts: Callable[[], Collection[str]] = frozenset
+    families: Callable[[], Sequence[FamilyStatus]] = tuple
+    verify: Callable[[], Awaitable[bool]] | None = None
 
 
 def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock = CLOCK) -> ASGIApp:
@@ -55,7 +93,7 @@ def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock 
         exception_handlers={HTTPException: _refusal, Exception: _crash},
     )
     app.router.redirect_slashes = False
-    return Headers(BodyLimit(Guard(app, access, sources.hosts, clock)), access)
+    return Guard(app, access, sources.hosts, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +121,10 @@ class Endpoints:
 
     async def metrics(self, request: Request) -> ASGIApp:
         """Answer a scrape."""
-        openmetrics = negotiation.wants_openmetrics(_joined(request, "accept"))
-        gzip = negotiation.wants_gzip(_joined(request, "accept-encoding"))
+        openmetrics = wants_openmetrics(_joined(request, "accept"))
+        gzip = wants_gzip(_joined(request, "accept-encoding"))
         headers = {
-            "Content-Type": negotiation.OPENMETRICS if openmetrics else negotiation.TEXT,
+            "Content-Type": OPENMETRICS if openmetrics else TEXT,
             "Vary": "Accept, Accept-Encoding",
         }
         if request.method == "HEAD":  # carries nothing, so it must not count as a scrape
@@ -130,6 +168,49 @@ class Endpoints:
         """Answer with the same as JSON."""
         body = await asyncio.to_thread(lambda: msgspec.json.encode(self.sources.status()))
         return Response(body, media_type="application/json")
+
+
+def wants_openmetrics(accept: str) -> bool:
+    """Return whether ``accept`` prefers OpenMetrics 1.0.0 to the text format 0.0.4.
+
+    A wildcard is no preference: a person with a browser or curl gets plain text. So does a client
+    that accepts neither, since an answer helps more than a 406.
+    """
+    openmetrics = _wanted(accept, "application", "openmetrics-text", "1.0.0")
+    return openmetrics > _wanted(accept, "text", "plain", "0.0.4")
+
+
+def wants_gzip(accept_encoding: str) -> bool:
+    """Return whether gzip is acceptable and not worse than sending the body as it is."""
+    wishes = {name: quality for name, _, quality in _wishes(accept_encoding)}
+    gzip = wishes.get("gzip", wishes.get("x-gzip", wishes.get("*", 0.0)))
+    return gzip > 0 and gzip >= wishes.get("identity", 0.0)
+
+
+def _wanted(accept: str, kind: str, subtype: str, version: str) -> tuple[float, int]:
+    """Return quality and specificity of the closest wish; ``(0, 0)`` when none fits."""
+    ranges = {f"{kind}/{subtype}": 3, f"{kind}/*": 2, "*/*": 1}
+    fits = [
+        (ranges[name] + ("version" in parameters), quality)
+        for name, parameters, quality in _wishes(accept)
+        if name in ranges and parameters.get("version", version) == version
+    ]
+    specificity, quality = max(fits, default=(0, 0.0))
+    return (quality, specificity) if quality else (0.0, 0)
+
+
+def _wishes(header: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    """Yield name, parameters and quality of each valid element of ``header``."""
+    for element in header.split(","):
+        name, *rest = (part.strip() for part in element.split(";"))
+        pairs = (part.partition("=") for part in rest)
+        parameters = {key.strip().lower(): value.strip(' "') for key, _, value in pairs}
+        try:
+            quality = float(parameters.pop("q", "1"))
+        except ValueError:
+            continue
+        if name and 0 <= quality <= 1:
+            yield name.lower(), parameters, quality
 
 
 async def _within(seconds: float, verifying: Awaitable[bool]) -> bool:

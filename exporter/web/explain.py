@@ -10,8 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.errors import LedgerError
-from exporter.explain.answer import Explanations
-from exporter.explain.reader import Explanation
+from exporter.explain.reader import Explanations
 from exporter.explain.selector import SelectorError
 from exporter.format import exact_sum, number
 from exporter.status import FamilyStatus
@@ -107,12 +106,8 @@ def _page(
         examples=[*_examples(families)],
         families=families,
         number=number,
-        provider_sum=_provider_sum,
+        provider_sum=lambda each: exact_sum(bucket.provider for bucket in each.buckets),
         newest=NEWEST,
     )
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, media_type="text/html; charset=utf-8")
-
-
-def _provider_sum(found: Explanation) -> float:
-    return exact_sum(bucket.provider for bucket in found.buckets)

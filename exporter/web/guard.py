@@ -6,23 +6,30 @@ public name, so addresses, names without a dot and names under reserved domains 
 Kubernetes) are safe.
 """
 
+import asyncio
 import base64
+import hashlib
+import hmac
 import ipaddress
+import secrets
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from starlette.datastructures import Headers as RequestHeaders
-from starlette.datastructures import MutableHeaders
+import bcrypt
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.web.options import RateOptions
-from exporter.web.passwords import Overloaded, Passwords
+from exporter.web.webconfig import Access, RateOptions
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 32 * 1024
+WAITING_CHECKS = 64
+WAITING_OF_A_CLIENT = 4
+BCRYPT_BYTES = 72  # bcrypt rejects longer passwords; older versions truncated them
+_BODY = "C6UzMDM.H6dfI/f/IKcEeO7ZD2cZ0DSvYFWK.kS8m/Cx1T2hPj5Oa"  # salt and digest that no password matches
 CHALLENGE = 'Basic realm="chatbot-exporter", charset="UTF-8"'
 RESERVED = (".localhost", ".local", ".internal", ".svc", ".test")
 SAFE_HEADERS = {
@@ -33,53 +40,6 @@ SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Users, extra response headers and rate limit; without users, everybody has access."""
-
-    users: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    rate: RateOptions | None = None
-
-
-class Headers:
-    """Adds the headers that keep browsers careful; the operator's own win over ours."""
-
-    def __init__(self, app: ASGIApp, access: Callable[[], Access]) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def dressed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.update(self._access().headers)
-            await send(message)
-
-        await self._app(scope, receive, dressed)
-
-
-class BodyLimit:
-    """Refuses large bodies, and closes after any of unknown length: no path reads one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = RequestHeaders(scope=scope)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            await _refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"Connection": "close"})(
-                scope, receive, send
-            )
-        elif "transfer-encoding" in headers:
-            await self._app(scope, receive, _closing(send))
-        else:
-            await self._app(scope, receive, send)
 
 
 class TokenBucket:
@@ -94,9 +54,9 @@ class TokenBucket:
         self._tokens = 0.0
         self._at = 0.0
 
-    def allows(self, rate: RateOptions | None) -> bool:
+    def allows(self, rate: RateOptions) -> bool:
         """Return whether one more request may pass now under ``rate``, and count it if so."""
-        if rate is None or not rate.interval:
+        if not rate.interval:
             return True
         self._refill(rate)
         if self._tokens < 1:
@@ -112,10 +72,70 @@ class TokenBucket:
         self._tokens, self._at = min(float(rate.burst), self._tokens + earned), now
 
 
+class Overloaded(Exception):
+    """Too many passwords wait to be checked."""
+
+
+class Passwords:
+    """Compares passwords with bcrypt hashes, one at a time, off the event loop.
+
+    Only a success is remembered, one per user and hash, so that guesses can neither fill the memory
+    nor push out a scrape's entry. What is remembered is keyed with a secret of this process.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._known: dict[tuple[str, str], bytes] = {}
+        self._one = asyncio.Semaphore()
+        self._waiting: Counter[str] = Counter()
+
+    async def match(
+        self, users: Mapping[str, str], user: str, password: bytes, client: str = ""
+    ) -> bool:
+        """Return whether ``password`` belongs to ``user``; raise ``Overloaded`` under a flood.
+
+        ``users`` maps names to hashes, at least one. An unknown name costs as much as that of some user.
+        ``client`` is the sender's address: one sender cannot use up the turns of another.
+        """
+        hashed = users.get(user) or self._decoy(users, user)
+        seal = hmac.digest(self._key, password, hashlib.sha256)
+        if hmac.compare_digest(self._known.get((user, hashed), b""), seal):
+            return True
+        if not await self._check(password, hashed, client) or user not in users:
+            return False
+        self._known = {
+            key: kept for key, kept in self._known.items() if users.get(key[0]) == key[1]
+        }
+        self._known[user, hashed] = seal
+        return True
+
+    async def _check(self, password: bytes, hashed: str, client: str) -> bool:
+        if self._waiting[client] >= WAITING_OF_A_CLIENT or self._waiting.total() >= WAITING_CHECKS:
+            raise Overloaded
+        self._waiting[client] += 1
+        try:
+            async with self._one:
+                return await asyncio.to_thread(_same, password, hashed)
+        finally:
+            self._waiting[client] -= 1
+            self._waiting += Counter()  # drops clients with nothing waiting
+
+    def _decoy(self, users: Mapping[str, str], user: str) -> str:
+        """Return a hash that no password has, with the cost of one of ``users``.
+
+        The name decides which, so that the time of an answer does not tell whether a name exists.
+        """
+        costs = sorted(int(hashed.split("$")[2]) for hashed in users.values())
+        mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
+        return f"$2b${costs[mark % len(costs)]:02}${_BODY}"
+
+
 class Guard:
     """Lets through, within the rate, who knows a password; everybody where there are no users.
 
-    Where there are no users, the ``Host`` must be one that no stranger's page can name.
+    Where there are no users, the ``Host`` must be one that no stranger's page can name. Large bodies
+    are refused, and after one of unknown length the connection closes: no path reads any. Every
+    answer has the headers that keep browsers careful; the operator's own win over ours.
     """
 
     def __init__(
@@ -133,32 +153,38 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = _origin_form(scope)
-        headers = RequestHeaders(scope=scope)
-        client, _port = scope.get("client") or ("", 0)
-        refusal = await self._refusal(self._access(), headers, client)
-        await (refusal or self._app)(scope, receive, send)
+        access, headers = self._access(), Headers(scope=scope)
 
-    async def _refusal(
-        self, access: Access, headers: RequestHeaders, client: str
-    ) -> ASGIApp | None:
-        if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
-            return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"Connection": "close"})
+        async def dressed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                for name, value in SAFE_HEADERS.items():
+                    answer.setdefault(name, value)
+                answer.update(access.headers)
+                if "transfer-encoding" in headers:
+                    answer["Connection"] = "close"
+            await send(message)
+
+        client, _port = scope.get("client") or ("", 0)
+        refusal = _too_large(headers) or await self._refusal(access, headers, client)
+        await (refusal or self._app)(scope, receive, dressed)
+
+    async def _refusal(self, access: Access, headers: Headers, client: str) -> ASGIApp | None:
         host = headers.get("host")  # None: HTTP/1.0, of health checks and of no browser
         if not access.users and host is not None and not is_allowed(host, self._hosts()):
-            return _refuse(HTTPStatus.MISDIRECTED_REQUEST, {})
+            return _refuse(HTTPStatus.MISDIRECTED_REQUEST)
         if not self._bucket.allows(access.rate):
-            return _refuse(HTTPStatus.TOO_MANY_REQUESTS, {})
+            return _refuse(HTTPStatus.TOO_MANY_REQUESTS)
+        given = credentials(headers.get("authorization", ""))
         try:
-            welcome = not access.users or await self._known(access.users, headers, client)
+            welcome = not access.users or (
+                given is not None and await self._passwords.match(access.users, *given, client)
+            )
         except Overloaded:
             return _refuse(HTTPStatus.SERVICE_UNAVAILABLE, {"Retry-After": "1"})
         return (
             None if welcome else _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": CHALLENGE})
         )
-
-    async def _known(self, users: Mapping[str, str], headers: RequestHeaders, client: str) -> bool:
-        given = credentials(headers.get("authorization", ""))
-        return given is not None and await self._passwords.match(users, *given, client)
 
 
 def credentials(header: str) -> tuple[str, bytes] | None:
@@ -212,14 +238,21 @@ def _origin_form(scope: Scope) -> Scope:
     return {**scope, "path": f"/{path}", "raw_path": None, "headers": headers}
 
 
-def _closing(send: Send) -> Send:
-    async def closing(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)["Connection"] = "close"
-        await send(message)
+def _too_large(headers: Headers) -> ASGIApp | None:
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        return _refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"Connection": "close"})
+    if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+        return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, {"Connection": "close"})
+    return None
 
-    return closing
+
+def _refuse(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> PlainTextResponse:
+    return PlainTextResponse(f"{status} {status.phrase}\n", status, headers)
 
 
-def _refuse(status: HTTPStatus, headers: Mapping[str, str]) -> PlainTextResponse:
-    return PlainTextResponse(f"{status} {status.phrase}\n", status, dict(headers))
+def _same(password: bytes, hashed: str) -> bool:
+    try:
+        return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed.encode())
+    except ValueError:
+        return False

@@ -1,4 +1,7 @@
-"""The HTTP server: uvicorn on a thread and an event loop of its own, so polls delay no scrape."""
+"""The HTTP server: uvicorn on a thread and an event loop of its own, so polls delay no scrape.
+
+Each connection has a deadline in every phase: none may hold on without end.
+"""
 
 import asyncio
 import errno
@@ -9,27 +12,116 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.clock import SystemClock
 from exporter.config.values import parse_listen
 from exporter.errors import ListenError
-from exporter.web.connection import Connection, Deadlines
 from exporter.web.guard import MAX_HEADER_BYTES
 
 BACKLOG = 1024
 LAST_WORDS_S = 1.0
 OTHER_FILES = 512
-DEADLINES = Deadlines()
 _WHY = {
     errno.EADDRINUSE: "the address is in use; another exporter may be running there",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
     errno.EACCES: "the system does not allow it; ports below 1024 need a privilege",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds a connection may stay in a phase, and how many connections there may be.
+
+    ``header_s`` for a TLS handshake, and from the connection or the first byte of a request to
+    its end of headers,
+    ``request_s`` from there to the end of the answer, ``idle_s`` between requests (longer than any
+    sane scrape interval, so that Prometheus keeps its connection).
+    """
+
+    header_s: float = 10
+    request_s: float = 60
+    idle_s: float = 120
+    connections: int = 2048
+
+
+_Phase: TypeAlias = Literal["header_s", "request_s", "idle_s"]
+"""A phase of a connection, by the name of its deadline."""
+
+
+class Connection(H11Protocol):
+    """Uvicorn's HTTP/1.1 protocol, watched.
+
+    Uvicorn limits only the time between requests, so a client that sends a header one byte a
+    minute, or never reads its answer, would stay for ever. One connection more than allowed
+    ends the one that has been idle longest; where none is idle, the new one. ``admits`` judges a
+    verified client certificate, in the form of ``ssl.SSLSocket.getpeercert``.
+    """
+
+    def __init__(
+        self, *args: Any, deadlines: Deadlines, admits: Callable[[Any], bool], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadlines = deadlines
+        self._admits = admits
+        self.phase: _Phase | None = None
+        self.since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self._admits(transport.get_extra_info("peercert")):
+            transport.abort()
+            return
+        self._enter("header_s")
+        if len(self.connections) > self._deadlines.connections:
+            self._evict()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase == "idle_s":
+            self._enter("header_s")
+        super().data_received(data)
+        self._follow()
+
+    def on_response_complete(self) -> None:
+        self._enter("idle_s")
+        super().on_response_complete()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Enter the phase that the bytes received so far have brought."""
+        begun = not getattr(self.cycle, "response_complete", True)  # no cycle before the first
+        if begun and self.phase != "request_s":
+            self._enter("request_s")
+        elif self.phase == "idle_s" and self.conn.trailing_data[0]:
+            self._enter("header_s")
+
+    def _enter(self, phase: _Phase) -> None:
+        self._disarm()
+        self.phase, self.since = phase, self.loop.time()
+        seconds = getattr(self._deadlines, phase)
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _evict(self) -> None:
+        others = (each for each in self.connections if isinstance(each, Connection))
+        idle = [each for each in others if each is not self and each.phase != "request_s"]
+        min(idle, key=lambda each: each.since, default=self).transport.abort()
+
+
+DEADLINES = Deadlines()
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -51,7 +143,8 @@ class Serving:
     def __init__(
         self, server: uvicorn.Server, listener: socket.socket, deadlines: Deadlines
     ) -> None:
-        self.address = shown(listener)
+        host, port, *_ = listener.getsockname()
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server = server
         self._deadlines = deadlines
         self._thread = threading.Thread(target=self._run, args=(listener,), name="web", daemon=True)
@@ -148,12 +241,6 @@ def bind(address: str) -> socket.socket:
     # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def shown(listener: socket.socket) -> str:
-    """Return the address that ``listener`` is bound to, as ``host:port``."""
-    host, port, *_ = listener.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

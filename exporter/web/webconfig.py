@@ -4,26 +4,78 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import problems_of
+from exporter.config.model import Strict
 from exporter.config.source import Source, read, unusable
-from exporter.config.values import kind_of, suggestion
+from exporter.config.values import Duration, kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.web import certificates
-from exporter.web.certificates import Unusable
-from exporter.web.guard import Access
-from exporter.web.options import HEADERS, TlsOptions, WebFile
+from exporter.web.certificates import TlsOptions, Unusable
 
+_Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_FIXED = {"client_auth_type", "min_version", "max_version", "cipher_suites"} | {
+    "prefer_server_cipher_suites",
+    "curve_preferences",
+}
 _TLS = "tls_server_config"
 _HEADERS = ("http_server_config", "headers")
 _USERS = "basic_auth_users"
+HEADERS: dict[str, tuple[str, ...]] = {
+    "Content-Security-Policy": (),
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+}
+"""The headers that may be set, and the values each may have; none means any."""
+
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+
+
+class HttpOptions(BaseModel):
+    """``http_server_config``."""
+
+    model_config = Strict
+
+    http2: bool | None = None
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class RateOptions(BaseModel):
+    """``rate_limit``: ``burst`` requests at once, then one each ``interval``; 0 is no limit."""
+
+    model_config = Strict
+
+    burst: int = Field(default=0, ge=0)
+    interval: Literal[0] | Duration = 0
+
+
+class WebFile(BaseModel):
+    """A whole web configuration file."""
+
+    model_config = Strict
+
+    tls_server_config: TlsOptions = TlsOptions()
+    http_server_config: HttpOptions = HttpOptions()
+    rate_limit: RateOptions = RateOptions()
+    basic_auth_users: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Users, extra response headers and rate limit; without users, everybody has access."""
+
+    users: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rate: RateOptions = field(default_factory=RateOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +87,7 @@ class WebConfig:
     """
 
     access: Access = field(default_factory=Access)
-    tls: TlsOptions | None = None
+    tls: TlsOptions = field(default_factory=TlsOptions)
     context: ssl.SSLContext | None = None
     remarks: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
@@ -52,15 +104,26 @@ def load(path: Path) -> WebConfig:
         return WebConfig()
     source = read(raw, file)
     web = _shaped(source)
-    context, tls = None, web.tls_server_config
+    tls, headers = web.tls_server_config, web.http_server_config.headers
     problems = [*source.problems, *_header_problems(source, web), *_other_problems(source, web)]
-    try:
-        context = _context(source, tls, path.parent)
-    except SettingsError as error:
-        problems += error.problems
+    context, wrong = _context(tls, path.parent) if tls.model_fields_set else (None, [])
+    problems += [
+        source.problem((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
+        for each in wrong
+    ]
     if problems:
         raise SettingsError(problems)
-    return WebConfig(_access(web), tls, context, tuple(_remarks(web)), tuple(_files(tls, path)))
+    set_ = {name: value for name, value in headers.items() if value}
+    files = [
+        path.parent / file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file
+    ]
+    return WebConfig(
+        access=Access(web.basic_auth_users, set_, web.rate_limit),
+        tls=tls,
+        context=context,
+        remarks=tuple(_remarks(web)),
+        files=tuple(files),
+    )
 
 
 def _blank(raw: bytes) -> bool:
@@ -72,8 +135,10 @@ def _shaped(source: Source) -> WebFile:
     if not isinstance(source.data, dict):
         problem = f"expected keys and values, found {kind_of(source.data)}"
         raise SettingsError([source.problem((), problem)])
+    empty = {key for key, value in source.data.items() if value is None} & set(WebFile.model_fields)
+    given = {key: value for key, value in source.data.items() if key not in empty}
     try:
-        return WebFile.model_validate_json(json.dumps(source.data))
+        return WebFile.model_validate_json(json.dumps(given))
     except ValidationError as error:
         found = problems_of(error, source.data, WebFile)
         problems = [each.located(source, ()) for each in found]
@@ -81,8 +146,7 @@ def _shaped(source: Source) -> WebFile:
 
 
 def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
-    given = web.http_server_config.headers if web.http_server_config else {}
-    for name, value in given.items():
+    for name, value in web.http_server_config.headers.items():
         path = (*_HEADERS, name)
         choice = HEADERS.get(name)
         if choice is None:
@@ -96,48 +160,96 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
 
 
 def _other_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
-    for name, hashed in (web.basic_auth_users or {}).items():
+    for name, hashed in web.basic_auth_users.items():
         if ":" in name:
             at = source.keys[_USERS, name]
             yield source.problem((_USERS, name), "a name with a colon can never be given", at=at)
         if not _HASH.fullmatch(hashed):
             hint = 'make one with htpasswd -nBC 10 "" | tr -d ":\\n"'
             yield source.problem((_USERS, name), "not a bcrypt hash", hint)
-    if web.rate_limit and web.rate_limit.interval and not web.rate_limit.burst:
+    if web.rate_limit.interval and not web.rate_limit.burst:
         yield source.problem(("rate_limit",), "burst is 0, so that every request would be refused")
 
 
-def _context(source: Source, tls: TlsOptions | None, base: Path) -> ssl.SSLContext | None:
-    if tls is None or not tls.model_fields_set:
-        return None
-    wrong = list(certificates.contradictions(tls))
+def _context(tls: TlsOptions, base: Path) -> tuple[ssl.SSLContext | None, list[Unusable]]:
+    if wrong := [*certificates.contradictions(tls)]:
+        return None, wrong
     try:
-        made = None if wrong else certificates.context(tls, base)
+        return certificates.context(tls, base), []
     except Unusable as error:
-        made, wrong = None, [error]
-    if wrong:
-        raise SettingsError([_located(source, each) for each in wrong])
-    return made
-
-
-def _located(source: Source, each: Unusable) -> SettingsProblem:
-    return source.problem((_TLS, each.key) if each.key else (_TLS,), each.problem, each.hint)
-
-
-def _access(web: WebFile) -> Access:
-    headers = web.http_server_config.headers if web.http_server_config else {}
-    set_ = {name: value for name, value in headers.items() if value}
-    return Access(web.basic_auth_users or {}, set_, web.rate_limit)
+        return None, [error]
 
 
 def _remarks(web: WebFile) -> Iterator[str]:
-    if web.tls_server_config is not None:
-        yield from certificates.remarks(web.tls_server_config)
-    if web.http_server_config and web.http_server_config.http2:
+    yield from certificates.remarks(web.tls_server_config)
+    if web.http_server_config.http2:
         yield "http2: HTTP/1.1 is served; HTTP/2 is not"
 
 
-def _files(tls: TlsOptions | None, path: Path) -> Iterator[Path]:
-    for name in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
-        if name:
-            yield path.parent / name
+class Watched:
+    """Users, headers, rate, certificates, keys, authorities and allowed names of one file.
+
+    Each request and each TLS handshake looks whether a file has changed (one ``stat`` each). What
+    cannot be used is not taken: the old settings stay and ``warn`` is called once. Whether TLS is
+    spoken, its versions, ciphers and the kind of client authentication hold until a restart.
+    Belongs to one thread: the server's.
+    """
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        """Read the file at ``path``; raise ``SettingsError`` with all its errors."""
+        self._path = path
+        self._warn = warn
+        self._now = load(path)
+        self._seen: _Signature = ()
+        self.context = self._now.context
+        """What the server is started with; None: plain HTTP."""
+        if self.context is not None:
+            self.context.sni_callback = self._greet
+        for remark in self._now.remarks:
+            warn(remark)
+
+    def access(self) -> Access:
+        """Return the users, headers and rate in force."""
+        self._look()
+        return self._now.access
+
+    def admits(self, certificate: Any) -> bool:
+        """Return whether a client with this verified certificate may stay."""
+        return certificates.admits(self._now.tls.client_allowed_sans, certificate)
+
+    def _greet(self, client: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Answer a ClientHello with the certificate in force; called with or without a name."""
+        self._look()
+        if self._now.context is not None:
+            client.context = self._now.context
+
+    def _look(self) -> None:
+        seen = _signature(self._path, self._now)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._take(load(self._path))
+        except SettingsError as error:
+            self._warn(f"the web configuration is not taken, the old one stays: {error}")
+
+    def _take(self, new: WebConfig) -> None:
+        if _fixed(new) != _fixed(self._now):
+            self._warn("TLS versions, ciphers and client_auth_type change only with a restart")
+        self._now = new  # other files than before make another signature: they are read once more
+
+
+def _fixed(config: WebConfig) -> Any:
+    return config.context and config.tls.model_dump(include=_FIXED)
+
+
+def _signature(path: Path, config: WebConfig) -> _Signature:
+    return tuple(_stat(each) for each in (path, *config.files))
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

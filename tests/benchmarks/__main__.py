@@ -15,19 +15,7 @@ import click
 
 from exporter.clock import SystemClock
 from exporter.simulator.server import stamp
-from tests.benchmarks import (
-    backfilled,
-    chatlayer_events,
-    engagement,
-    ledger_apply,
-    manifest_pages,
-    query_exporter,
-    replica_scrapes,
-    scrape_during_poll,
-    scrapes,
-    startup,
-    thousand_targets,
-)
+from tests.benchmarks import chatlayer_events, commands, in_process, scrapes, under_load
 from tests.benchmarks.table import Row, as_document, as_table, judged
 
 
@@ -48,14 +36,14 @@ def events(total: int, rounds: int) -> Iterator[Row]:
 def applied(rounds: int) -> Iterator[Row]:
     words = "10,000 buckets of a poll applied"
     return judged(
-        ledger_apply.measure(rounds),
+        in_process.ledger(rounds),
         ("cpu_ms_nothing_changed", f"{words}, nothing changed", "ms CPU", 15),
         ("cpu_ms_all_changed", f"{words}, all changed", "ms CPU", 150),
     )
 
 
 def manifest(rounds: int) -> Iterator[Row]:
-    ours, theirs = manifest_pages.measure(rounds)
+    ours, theirs = in_process.manifest(rounds)
     words = "a page of 5,000 rows read by a manifest"
     yield Row(words, "ms CPU", ours, "a Python provider", theirs, least_ratio=1 / 3)
 
@@ -63,24 +51,24 @@ def manifest(rounds: int) -> Iterator[Row]:
 def started(rounds: int) -> Iterator[Row]:
     """Yield how long it takes to the first answer, with this Python and with the system's."""
     words = "start to first 200"
-    for python, whose in ((sys.executable, "this"), (startup.SYSTEMS, "the system's")):
+    for python, whose in ((sys.executable, "this"), (commands.SYSTEMS, "the system's")):
         yield from judged(
-            startup.measure(rounds, python),
+            commands.start(rounds, python),
             ("wall_s_100k", f"{words}, ledger of 100,000 series, {whose} Python", "s", 1.5),
             ("wall_s_empty", f"{words}, empty ledger, {whose} Python", "s", 0.4),
         )
 
 
 def scraped_meanwhile(pages: int) -> Iterator[Row]:
-    found = scrape_during_poll.measure(pages, pages * 0.12)
+    found = under_load.scrapes_during_poll(pages, pages * 0.12)
     return judged(found, ("p99_ms", f"scrape p99 while a {pages}-page poll runs", "ms", 50))
 
 
 def thousand(minutes: float) -> Iterator[Row]:
     """Yield what 1,000 targets cost one process on SQLite, and two replicas on PostgreSQL."""
     words = "1,000 targets at 1-minute intervals"
-    alone, shared = (thousand_targets.measure(minutes, replicas) for replicas in (0, 2))
-    begun = thousand_targets.measure(minutes, past="35d")
+    alone, shared = (under_load.thousand_targets(minutes, replicas) for replicas in (0, 2))
+    begun = under_load.thousand_targets(minutes, past="35d")
     yield from judged(
         alone,
         ("core_percent", words, "% of a core", 50),
@@ -96,9 +84,9 @@ def thousand(minutes: float) -> Iterator[Row]:
 
 
 def expected(targets: int) -> Iterator[Row]:
-    words = f"expected engagement of {targets * engagement.BOTS:,} bots"
+    words = f"expected engagement of {targets * in_process.BOTS:,} bots"
     return judged(
-        engagement.measure(targets),
+        in_process.engagement(targets),
         ("cpu_s_a_day", f"{words}, a day", "s CPU", 300),
         ("kib_a_bot", f"{words}, memory of each", "KiB", 40),
     )
@@ -106,7 +94,7 @@ def expected(targets: int) -> Iterator[Row]:
 
 def written_back(bots: int) -> Iterator[Row]:
     """Yield what five weeks of a past take, and that memory does not grow with its length."""
-    few, many = (backfilled.measure(each) for each in (bots // 10, bots))
+    few, many = (commands.backfill(each) for each in (bots // 10, bots))
     words = f"backfill, {bots} bots, 5 weeks, a sample every 5 minutes"
     samples = {"million samples": [many["msamples"]], "series": [many["series"]]}
     yield Row(words, "s", [many["wall_s"]], most=600, extra=samples)
@@ -122,7 +110,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
     return {
         "scrapes": lambda: scrapes.rows(size, folder / "scrapes"),
         "memory": lambda: scrapes.memory_rows(size, folder / "memory"),
-        "query_exporter": lambda: query_exporter.rows(folder / "query"),
+        "query_exporter": lambda: scrapes.query_exporter_rows(folder / "query"),
         "events": lambda: events(20_000 if short else 200_000, 1 if short else 3),
         "engagement": lambda: expected(2 if short else 20),
         "backfill": lambda: written_back(10 if short else 100),
@@ -131,7 +119,7 @@ def parts(folder: Path, *, short: bool) -> dict[str, Callable[[], Iterator[Row]]
         "start": lambda: started(1 if short else 5),
         "scrape_during_poll": lambda: scraped_meanwhile(50 if short else 500),
         "targets": lambda: thousand(1 if short else 3),
-        "replicas": lambda: replica_scrapes.rows(
+        "replicas": lambda: under_load.replica_scrapes(
             folder / "replicas", 100 if short else 1000, 100, 200 if short else 1000
         ),
     }

@@ -20,7 +20,6 @@ import httpx
 from pydantic import BaseModel
 
 from exporter.clock import SystemClock
-from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.offload import WorkerThread
 from exporter.ledger.rows import Claim
@@ -33,7 +32,7 @@ from exporter.simulator import chatlayer
 from exporter.simulator.chatlayer import BOT
 from exporter.simulator.server import stamp
 from exporter.telemetry.counters import Telemetry
-from tests.benchmarks.peers.chatlayer import PAGE_MS, PER_PAGE
+from tests.benchmarks.peers.vendors import PAGE_MS, PER_PAGE
 from tests.benchmarks.processes import running
 from tests.providers.chatlayer.care import target
 from tests.support.driver import shown_by
@@ -43,7 +42,7 @@ from tests.support.driver import shown_by
 def served(total: int) -> Iterator[tuple[str, int]]:
     """Serve ``total`` events by a process of its own; yield its URL and when the first happened."""
     start_ms = SystemClock().now_ms() // PAGE_MS * PAGE_MS - 60_000 - total // PER_PAGE * PAGE_MS
-    command = [sys.executable, "-m", "tests.benchmarks.peers.chatlayer", str(start_ms), str(total)]
+    command = [sys.executable, "-m", "tests.benchmarks.peers.vendors", str(start_ms), str(total)]
     with running(command) as server:
         yield f"http://{server.address}", start_ms
 
@@ -102,14 +101,7 @@ async def drain(url: str, folder: str, start_ms: int, total: int) -> dict[str, f
     begin(ledger, query, start_ms)
     watch = Watch(ledger, query.spec.key)
     context = PollContext(ledger, clock, rng, Telemetry(), WorkerThread("ledger"), watch.published)
-    transport = Transport()
-    api = ApiClient(
-        base_url=url,
-        sign=read.sign,
-        transport=transport,
-        clock=clock,
-        requests_per_second=0,
-    )
+    api = read.client(Transport(), clock)
     started, cpu = time.perf_counter(), time.process_time()
     while watch.counted() < total:
         ended = await poll(context, ScheduledQuery(query, api), claimed(ledger))

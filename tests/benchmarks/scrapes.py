@@ -1,4 +1,4 @@
-"""What scrapes cost, whole HTTP path, beside a Go exporter and prometheus_client.
+"""What scrapes cost, whole HTTP path, beside a Go exporter, prometheus_client and query-exporter.
 
 All servers run at once; each round asks every one of them, in an order of its own.
 """
@@ -17,14 +17,46 @@ from pathlib import Path
 import click
 
 from tests.benchmarks.filled import fill, settings
-from tests.benchmarks.processes import OPENMETRICS, TEXT, Server, exporter, failure, running
+from tests.benchmarks.processes import (
+    OPENMETRICS,
+    TEXT,
+    Server,
+    exporter,
+    failure,
+    program,
+    running,
+    scrape,
+)
 from tests.benchmarks.table import Row
+from tests.e2e.processes import free_port, wait_for
 
 GO = "client_golang"
 PYTHON = "prometheus_client"
 TARGETS = 100
 OURS = 100
 """So many scrapes of ours are measured together, one of a peer."""
+
+QUERY_EXPORTER = "5.0.2"
+QUERIED = 10_000
+CONFIG = """
+databases: {db: {dsn: "sqlite://"}}
+metrics:
+  chatbot_things_received:
+    type: gauge
+    description: Messages received from end users.
+    labels: [provider, target, project, bot_environment, channel]
+queries:
+  all:
+    databases: [db]
+    metrics: [chatbot_things_received]
+    interval: 3600
+    sql: >
+      with recursive numbers(at) as
+        (select 0 union all select at + 1 from numbers where at < 9999)
+      select 'flowxo' as provider, printf('shop-%04d', at / 5) as target,
+        'project-' || (at / 5 % 50) as project, 'production' as bot_environment,
+        'channel-' || (at % 5) as channel, at as chatbot_things_received from numbers
+"""
 
 PEERS = Path(__file__).parent / "peers"
 Cost = tuple[float, float]
@@ -60,8 +92,8 @@ def build_go(folder: Path) -> Path | None:
 @contextlib.contextmanager
 def peers(size: Size, folder: Path) -> Iterator[dict[str, Server]]:
     commands = {PYTHON: [sys.executable, "-m", "tests.benchmarks.peers.client", str(size.series)]}
-    if program := build_go(folder):
-        commands[GO] = [str(program), "-series", str(size.series)]
+    if built := build_go(folder):
+        commands[GO] = [str(built), "-series", str(size.series)]
     with contextlib.ExitStack() as stack:
         yield {name: stack.enter_context(running(each)) for name, each in commands.items()}
 
@@ -189,3 +221,48 @@ def memory_rows(size: Size, folder: Path) -> Iterator[Row]:
         most=450,
         extra={"idle MiB": [empty / 2**20], "filled MiB": [resident / 2**20]},
     )
+
+
+def query_exporter(folder: Path) -> Path | None:
+    """Install it in an environment of its own; return its program, or say aloud why it is not there."""
+    pip = (folder / "venv/bin/pip", "install", "-q", f"query-exporter=={QUERY_EXPORTER}")
+    for command in ((sys.executable, "-m", "venv", folder / "venv"), pip):
+        if told := failure(*command):
+            click.echo(f"skipped: query-exporter cannot be installed: {told}", err=True)
+            return None
+    return folder / "venv/bin/query-exporter"
+
+
+@contextlib.contextmanager
+def serving(program_: Path, folder: Path) -> Iterator[Server]:
+    """Run it until it shows all rows."""
+    port, config = free_port(), folder / "config.yaml"
+    config.write_text(CONFIG, "utf-8")
+    command = [str(program_), "-H", "127.0.0.1", "-p", str(port), "-L", "error"]
+    with program([*command, "--config", str(config)]) as process:
+        server = Server(process, f"127.0.0.1:{port}")
+
+        def filled() -> bool:
+            with contextlib.suppress(OSError):
+                return scrape(server.connect(), gzip=False) > QUERIED * 50
+            return False
+
+        wait_for(filled, 60, every=0.2)
+        yield server
+
+
+def query_exporter_rows(folder: Path, rounds: int = 5) -> Iterator[Row]:
+    """Yield what the peer query-exporter takes on as many series from SQLite: memory, and scrapes."""
+    peers = query_exporter(folder)
+    if peers is None:
+        return
+    file = settings(folder, 10)
+    fill(file, QUERIED // 10)
+    with serving(peers, folder) as peer, exporter(file) as ours:
+        scrape(ours.connect())
+        found = [(ours.scrapes(20)[0], peer.scrapes(2)[0]) for _ in range(rounds)]
+        memory = [each.memory("VmRSS") / 2**20 for each in (ours, peer)]
+    mine, theirs = zip(*found, strict=True)
+    name = f"query-exporter {QUERY_EXPORTER}"
+    yield Row(f"scrape, gzip, {QUERIED:,} series", "ms CPU", mine, name, theirs)
+    yield Row(f"resident memory, {QUERIED:,} series", "MiB", memory[:1], name, memory[1:])

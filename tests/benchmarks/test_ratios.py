@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import ledger_apply, manifest_pages
+from tests.benchmarks import in_process
 from tests.benchmarks.scrapes import GO, PYTHON, Size, memory_rows, rows
 
 pytestmark = pytest.mark.slow
@@ -46,12 +46,12 @@ def test_sixteen_scrapes_at_once_take_a_fraction_of_a_peers_memory(tmp_path: Pat
 
 
 def test_a_page_of_a_manifest_costs_at_most_three_times_that_of_a_provider() -> None:
-    by_manifest, by_provider = manifest_pages.measure(5)
+    by_manifest, by_provider = in_process.manifest(5)
 
     assert min(by_manifest) <= 3 * min(by_provider)
 
 
 def test_a_poll_that_changes_nothing_costs_a_fraction_of_one_that_changes_all() -> None:
-    found = ledger_apply.measure(3)
+    found = in_process.ledger(3)
 
     assert found["cpu_ms_nothing_changed"] * 4 < found["cpu_ms_all_changed"]

@@ -1,14 +1,12 @@
 """The pages in a real browser: Debian's Chromium, driven by Playwright, judged by axe.
 
-Needs ``chromium``, the package ``playwright`` and ``axe.min.js`` (``npm install axe-core@4`` in
+Needs ``chromium`` and ``axe.min.js`` (``npm install axe-core@4`` in
 ``node_modules`` of this folder's root, or wherever ``AXE_CORE`` points). Without them it is
 skipped; where ``CI=true`` it fails.
 """
 
-import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,22 +18,14 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
 from tests.e2e.processes import wait_for
+from tests.packaging.programs import needed
 
 ROOT = Path(__file__).parents[2]
 AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
 ARTIFACTS = ROOT / "artifacts"
-CHROMIUM = shutil.which("chromium") or ""
-MISSING = [
-    name
-    for name, there in (
-        ("chromium", CHROMIUM),
-        ("playwright", importlib.util.find_spec("playwright")),
-        (str(AXE), AXE.is_file()),
-    )
-    if not there
-]
 SERIES = 'chatbot_messages_received_total{target="demo-flowxo"}'
 MANY = '{target=~"demo-.*"}'
 PAGES = {
@@ -55,16 +45,20 @@ WIDER_THAN_THEIR_PLACE = """
 ROWS_ALIKE = "document.querySelectorAll('tbody tr:nth-child(n+20)').forEach((row) => row.remove())"
 """Twenty rows of a table stand for all: axe takes a minute for the hours of five weeks."""
 
-if MISSING and os.environ.get("CI") == "true":
-    pytest.fail(f"missing for the browser tests: {', '.join(MISSING)}", pytrace=False)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}"),
-]
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not AXE.is_file():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{AXE} is absent")
+    with sync_playwright() as playwright:
+        chromium = needed("chromium", "make tools")
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
 
 
 @pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
+def demo(browser: object) -> Iterator[str]:  # noqa: ARG001 - which may have to be skipped
     """Yield the URL of a demo that has polled."""
     with subprocess.Popen(
         [sys.executable, "-m", "exporter", "demo", "--listen", "127.0.0.1:0"],
@@ -91,16 +85,6 @@ def polled(status: dict[str, Any]) -> bool:
         target["bots"] and all(query["last_success_ms"] for query in target["queries"])
         for target in status["targets"]
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - may be missing
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 def opened(browser: Any, url: str, width: int = 1400, **options: Any) -> tuple[Any, list[str]]:

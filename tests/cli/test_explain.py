@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cli import main
 from exporter.clock import SystemClock
-from exporter.explain.answer import Explainer, Explanations
+from exporter.explain.reader import Explainer, Explanations
 from exporter.model.samples import Family
 from exporter.web.app import build
 from exporter.web.server import start

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from dashboards.source.thresholds import Drop, Thresholds
-from tests.dashboards.promtool import BUILDS, Values, firing
-from tests.dashboards.ruleset import rules
+from tests.dashboards.promtool import BUILDS, Values, firing, rules
 
 STEP_S = 300
 HOUR = 3600 // STEP_S
@@ -59,26 +58,20 @@ def series(name: str, drop: Drop, gauges: Gauges, replica: str = "") -> dict[str
     def during(low: float, usual: float) -> Values:
         return [low if START <= step < gauges.end else usual for step in range(STEPS)]
 
-    def shown(family: str, window: str, values: Values) -> tuple[str, Values]:
-        return f'chatbot_engagement{family}{{{labels},window="{window}"}}', values
-
     expected: Values = [gauges.expected] * STEPS
-    found = dict(
-        [
-            shown("", drop.window, during(gauges.actual, gauges.expected)),
-            shown("_expected", drop.window, expected),
-            shown("_score", drop.window, during(gauges.score, 0)),
-        ]
-    )
-    found[f"chatbot_engagement_history_weeks{{{labels}}}"] = [gauges.weeks] * STEPS
+    values = {
+        ("", drop.window): during(gauges.actual, gauges.expected),
+        ("_expected", drop.window): expected,
+        ("_score", drop.window): during(gauges.score, 0),
+    }
     if drop.newest:
-        found |= dict(
-            [
-                shown("", drop.newest, during(gauges.newest, gauges.expected)),
-                shown("_expected", drop.newest, expected),
-            ]
-        )
-    return found
+        values["", drop.newest] = during(gauges.newest, gauges.expected)
+        values["_expected", drop.newest] = expected
+    found = {
+        f'chatbot_engagement{family}{{{labels},window="{window}"}}': each
+        for (family, window), each in values.items()
+    }
+    return found | {f"chatbot_engagement_history_weeks{{{labels}}}": [gauges.weeks] * STEPS}
 
 
 CASES = [

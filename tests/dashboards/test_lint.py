@@ -14,14 +14,13 @@ from dashboards.source.files import FOLDER
 from dashboards.source.metrics_shown import NOT_SHOWN
 from dashboards.source.metrics_shown import PROVIDERS as SHOWN_BY
 from dashboards.source.rule_files import GRAFANA, RUNBOOKS
-from exporter.config import loads
-from exporter.exposition.catalogue import capped, entries
+from exporter.exposition.catalogue import entries
 from exporter.providers import BUILT_IN, PROVIDERS
-from exporter.providers.base.plugin import LabelSettings
 from exporter.providers.chatlayer.provider import Collector
 from exporter.providers.manifest import loader
 from exporter.providers.voiceflow.provider import QueryName
 from tests.dashboards.lint import Fault, board_faults, expressions, metrics, rule_faults
+from tests.providers.vendor import build_target
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
 RULES = yaml.safe_load((FOLDER / "rules/chatbot-alerts.yaml").read_text())["groups"]
@@ -140,17 +139,8 @@ KEYS = {"xenioo": "account_key", "chatlayer": "token"}
 
 def fed_by_query(provider: str, settings: dict[str, Any]) -> dict[str, set[str]]:
     """Return the families that each query of a target feeds, by the query's kind."""
-    target = {"name": "t", "provider": provider, KEYS.get(provider, "api_key"): {"env": "K"}}
-    loaded = loads(
-        json.dumps({"version": 1, "targets": [target | settings]}),
-        {name: kind.options for name, kind in PROVIDERS.items()},
-        {"K": "a:b"},
-        file="test",
-        families=capped(PROVIDERS),
-    )
-    built = PROVIDERS[provider].build(
-        loaded.targets[0], LabelSettings(loaded.limits, loaded.privacy)
-    )
+    key: Any = {KEYS.get(provider, "api_key"): "a:b"}
+    built = build_target(provider=provider, **key, **settings)
     found: dict[str, set[str]] = {}
     for query in built.queries:
         found.setdefault(query.spec.name.partition("/")[0], set()).update(query.spec.fields)

@@ -14,12 +14,9 @@ from dashboards.source.rule_files import Links, prometheus_rules
 from dashboards.source.thresholds import Thresholds
 from exporter.providers import BUILT_IN
 from exporter.providers.manifest import loader
-from tests.dashboards.demo import HOUR_S, Span, history
 from tests.dashboards.lint import panels
-from tests.dashboards.live import GRAFANA, Server, asked, substituted
+from tests.dashboards.live import GRAFANA, HOUR_S, Span, asked, history, prometheus, substituted
 from tests.support.vendors import Vendors
-
-pytestmark = pytest.mark.slow
 
 NOW_S = 1_772_712_000  # 2026-03-05T12:00:00Z
 WEEK_S = 7 * 24 * HOUR_S
@@ -66,9 +63,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         Span(FIRST_S, FIRST_S + HOUR_S, (WITH_PAST,)),
         Span(*EVERYONE, tuple(BUILT_IN)),  # what it slept through is read first
     ]
-    server = Server(folder, STEP_S)
-    server.load(history(folder, spans, every_s=STEP_S, build=partial(Vendors, per_hour=10)))
-    with server.running() as found:
+    files = history(folder, spans, every_s=STEP_S, build=partial(Vendors, per_hour=10))
+    with prometheus(folder, files, STEP_S) as found:
         yield found
 
 

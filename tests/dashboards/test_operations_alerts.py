@@ -7,11 +7,7 @@ import pytest
 
 from dashboards.source.alerts import alerts
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard, checks
-from tests.dashboards.promtool import Values, firing
-from tests.dashboards.ruleset import mutated, rules
-
-pytestmark = pytest.mark.slow
+from tests.dashboards.promtool import CASE, Bench, Guard, Values, checks, firing, mutated, rules
 
 STEP_S = 300
 HOUR = 3600 // STEP_S
@@ -251,77 +247,75 @@ def test_an_absent_exporter_fires_after_a_quarter_of_an_hour(
     assert all(probe >= (earliest or 0) * STEP_S for probe in found)
 
 
-GUARDS: dict[str, tuple[str, str, str, str]] = {
-    "down: it must last": (DOWN, "restart of five minutes", "10m", "0s"),
-    "stale: it must last": (STALE, "late for minutes", "15m", "0s"),
-    "auth: it must last": (AUTH, "refused for minutes", "10m", "0s"),
-    "throttled: it must last": (THROTTLED, "throttled at first", "30m", "0s"),
-    "limit: it must last": (LIMIT, "nearly full for minutes", "15m", "0s"),
-    "stale: only what is down": (STALE, "read seldom", "== 0", ">= 0"),
-    "stale: read for hours": (STALE, "down, but read", "> 10800", "> 0"),
-    "ledger: it must last": (LEDGER, "disk full for six minutes", "2m", "0s"),
-    "ledger: no commit for minutes": (LEDGER, "a write that failed", "> 300", ">= 0"),
-    "ledger: writes that fail": (LEDGER, "nothing to write", "> 0", ">= 0"),
-    "unreachable: it must last": (UNREACHABLE, "blind for minutes", "5m", "0s"),
-    "unreachable: not reachable": (UNREACHABLE, "blind for minutes", "== 0", ">= 0"),
-    "superseded: it must last": (SUPERSEDED, "a rollout", "15m", "0s"),
-    "superseded: any": (SUPERSEDED, "a rollout", "> 0", ">= 0"),
-    "stale: more than hours": (STALE, "late within its hours", "> 10800", "> 0"),
-    "stale: expected lag": (
+GUARDS = [
+    Guard(DOWN, "restart of five minutes", "10m", "0s"),
+    Guard(STALE, "late for minutes", "15m", "0s"),
+    Guard(AUTH, "refused for minutes", "10m", "0s"),
+    Guard(THROTTLED, "throttled at first", "30m", "0s"),
+    Guard(LIMIT, "nearly full for minutes", "15m", "0s"),
+    Guard(STALE, "read seldom", "== 0", ">= 0"),
+    Guard(STALE, "down, but read", "> 10800", "> 0"),
+    Guard(LEDGER, "disk full for six minutes", "2m", "0s"),
+    Guard(LEDGER, "a write that failed", "> 300", ">= 0"),
+    Guard(LEDGER, "nothing to write", "> 0", ">= 0"),
+    Guard(UNREACHABLE, "blind for minutes", "5m", "0s"),
+    Guard(UNREACHABLE, "blind for minutes", "== 0", ">= 0"),
+    Guard(SUPERSEDED, "a rollout", "15m", "0s"),
+    Guard(SUPERSEDED, "a rollout", "> 0", ">= 0"),
+    Guard(STALE, "late within its hours", "> 10800", "> 0"),
+    Guard(
         STALE,
         "slow vendor",
         "chatbot_exporter_expected_lag_seconds",
         "0 * chatbot_exporter_expected_lag_seconds",
     ),
-    "stale: a day": (STALE, "read by day", "90000 *", "3600 *"),
-    "stale: an hour": (STALE, "late within its hours", "3600 *", "0 *"),
-    "auth: growth": (AUTH, "counter anew", "increase(", "max_over_time("),
-    "auth: within hours": (AUTH, "refused now and then", "[3h]", "[9h]"),
-    "auth: reason": (AUTH, "throttled", 'reason="auth"', 'reason!=""'),
-    "auth: more than one": (AUTH, "one refusal", "> 1.5", "> 0.5"),
-    "auth: the last poll": (AUTH, "refused, then read", "== 0", ">= 0"),
-    "throttled: most polls": (THROTTLED, "throttled at times", "> 0.5", "> 0"),
-    "throttled: several": (THROTTLED, "throttled twice of three", "> 2.5", "> 0"),
-    "throttled: within hours": (THROTTLED, "throttled six hours ago", "[4h]", "[9h]"),
-    "throttled: of polls": (
+    Guard(STALE, "read by day", "90000 *", "3600 *"),
+    Guard(STALE, "late within its hours", "3600 *", "0 *"),
+    Guard(AUTH, "counter anew", "increase(", "max_over_time("),
+    Guard(AUTH, "refused now and then", "[3h]", "[9h]"),
+    Guard(AUTH, "throttled", 'reason="auth"', 'reason!=""'),
+    Guard(AUTH, "one refusal", "> 1.5", "> 0.5"),
+    Guard(AUTH, "refused, then read", "== 0", ">= 0"),
+    Guard(THROTTLED, "throttled at times", "> 0.5", "> 0"),
+    Guard(THROTTLED, "throttled twice of three", "> 2.5", "> 0"),
+    Guard(THROTTLED, "throttled six hours ago", "[4h]", "[9h]"),
+    Guard(
         THROTTLED,
         "throttled without a poll",
         "total[4h])) > 0)",
         "total[4h])))",
     ),
-    "throttled: reason": (THROTTLED, "key refused", 'reason="throttled"', 'reason!=""'),
-    "schema: it must last": (SCHEMA, "two odd answers", "10m", "0s"),
-    "schema: more than one answer": (
+    Guard(THROTTLED, "key refused", 'reason="throttled"', 'reason!=""'),
+    Guard(SCHEMA, "two odd answers", "10m", "0s"),
+    Guard(
         SCHEMA,
         "one odd answer",
         'reason="schema"}[3h])) > 1.5',
         'reason="schema"}[3h])) > 0.5',
     ),
-    "schema: more than one field": (
+    Guard(
         SCHEMA,
         "one odd field",
         "drift_total[3h]))) > 1.5",
         "drift_total[3h]))) > 0.5",
     ),
-    "schema: within hours": (SCHEMA, "odd answers now and then", "[3h]", "[9h]"),
-    "schema: reason": (SCHEMA, "key refused", 'reason="schema"', 'reason!=""'),
-    "never: it must last": (NEVER, "read after an hour", "3h", "30m"),
-    "never: success": (NEVER, "late within its hours", "last_success_timestamp", "no_such"),
-    "never: no instant": (NEVER, "read at the epoch", "> 0", ">= 0"),
-    "overhang: it must last": (OVERHANG, "overhang for twenty hours", "1d", "1h"),
-    "overhang: any": (OVERHANG, "no overhang", "> 0", ">= 0"),
-    "down: down": (DOWN, "restart of five minutes", "== 0", ">= 0"),
-    "down: an exporter": (DOWN, "another program is down", f"{BUILD}[7d]", "up[7d]"),
-    "limit: share": (LIMIT, "half full", "> 0.9", "> 0.4"),
-    "limit: none": (LIMIT, "no limit", "_limit > 0", "_limit"),
-    "limit: now": (LIMIT, "was full", "[1h]))) > 0", "[1h]))) >= 0"),
-    "limit: of series": (LIMIT, "labels are cut", 'reason=~".+_limit"', 'reason!=""'),
-}
+    Guard(SCHEMA, "odd answers now and then", "[3h]", "[9h]"),
+    Guard(SCHEMA, "key refused", 'reason="schema"', 'reason!=""'),
+    Guard(NEVER, "read after an hour", "3h", "30m"),
+    Guard(NEVER, "late within its hours", "last_success_timestamp", "no_such"),
+    Guard(NEVER, "read at the epoch", "> 0", ">= 0"),
+    Guard(OVERHANG, "overhang for twenty hours", "1d", "1h"),
+    Guard(OVERHANG, "no overhang", "> 0", ">= 0"),
+    Guard(DOWN, "restart of five minutes", "== 0", ">= 0"),
+    Guard(DOWN, "another program is down", f"{BUILD}[7d]", "up[7d]"),
+    Guard(LIMIT, "half full", "> 0.9", "> 0.4"),
+    Guard(LIMIT, "no limit", "_limit > 0", "_limit"),
+    Guard(LIMIT, "was full", "[1h]))) > 0", "[1h]))) >= 0"),
+    Guard(LIMIT, "labels are cut", 'reason=~".+_limit"', 'reason!=""'),
+]
 
 
-BENCH = Bench(
-    THRESHOLDS, PROBES, ALL, CASES, {name: Guard(*parts) for name, parts in GUARDS.items()}
-)
+BENCH = Bench(THRESHOLDS, PROBES, ALL, CASES, GUARDS)
 (
     fired,
     test_a_case_fires_its_alert_and_no_other,

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboards.replay import taxi
-from tests.dashboards.replay.engine import alerting
-from tests.dashboards.replay.feed import fed
+from tests.dashboards.replay.feed import alerting, fed
 from tests.dashboards.replay.scene import (
     DAY,
     LEARNING_WEEKS,
     WEEK,
+    ZONE,
     Account,
     Bot,
     Episode,
     EventKind,
     account,
+    hourly,
+    taxi_account,
 )
 from tests.dashboards.replay.score import Score, interval, report, scored
 
@@ -130,12 +131,12 @@ def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -
     path = tmp_path / "taxi.csv"
     path.write_text("\n".join(["timestamp,value", *lines]))
 
-    start, counts = taxi.hourly(path)
-    made = taxi.account(path, 1, 5)
+    start, counts = hourly(path)
+    made = taxi_account(path, 1, 5)
 
     assert start == datetime(2014, 9, 22, 4, tzinfo=UTC)
     assert counts == [
-        4000 + 2000 * (start + timedelta(hours=hour)).astimezone(taxi.ZONE).hour
+        4000 + 2000 * (start + timedelta(hours=hour)).astimezone(ZONE).hour
         for hour in range(hours + 1)
     ]
     busy = made.bots[4]
@@ -146,7 +147,6 @@ def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -
     assert lost == pytest.approx((1 - drop.depth) * week_before, rel=0.1)
 
 
-@pytest.mark.slow
 def test_a_small_replay_finds_the_deep_drops_and_nothing_else(tmp_path: Path) -> None:
     scene = account(102, "flowxo", 3, 6)
 

@@ -16,8 +16,6 @@ from tests.dashboards.lint import panels
 from tests.e2e.processes import ROOT
 from tests.packaging.programs import needed, said
 
-pytestmark = pytest.mark.slow
-
 BOARDS = {path.stem: json.loads(path.read_text("utf-8")) for path in FOLDER.glob("*.json")}
 NPM = ("@grafana/schema@13.2.3", "typescript@5.9.3")
 TSC = ("--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "boards.ts")

@@ -1,27 +1,32 @@
-"""Fallbacks, handovers and weekly users: what fires, what must not, guard by guard."""
+"""Fallbacks, handovers, weekly users and spend: what fires, what must not, guard by guard."""
 
 import dataclasses
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
 from dashboards.source.thresholds import Thresholds
-from tests.dashboards.guards import CASE, Bench, Guard, checks
-from tests.dashboards.promtool import Values, firing
-from tests.dashboards.ruleset import HOUR_S, mutated, rules
-
-pytestmark = pytest.mark.slow
-
-FALLBACK, HANDOVER, USERS = (
-    "ChatbotFallbackShareHigh",
-    "ChatbotHandoverShareHigh",
-    "ChatbotUsersDropWeekly",
+from tests.dashboards.promtool import (
+    CASE,
+    HOUR_S,
+    Bench,
+    Guard,
+    Values,
+    checks,
+    firing,
+    mutated,
+    rules,
 )
+
+FALLBACK, HANDOVER = "ChatbotFallbackShareHigh", "ChatbotHandoverShareHigh"
+USERS, SPEND = "ChatbotUsersDropWeekly", "ChatbotSpendHigh"
 THRESHOLDS = Thresholds(interval_s=HOUR_S)
 HOURS = 31 * 24
-FRIDAY_TEN = 29 * 24 + 10  # promtool's time starts on a Thursday
+TODAY = 29 * 24
+FRIDAY_TEN = TODAY + 10  # promtool's time starts on a Thursday
 Hourly: TypeAlias = Callable[[int], float | None]
 PROBES = [hour * HOUR_S for hour in range(28 * 24, HOURS)]
 
@@ -71,6 +76,29 @@ def dips(values: tuple[float, ...], usual: float) -> Hourly:
     return lambda hour: dict(enumerate(values, FRIDAY_TEN)).get(hour, usual)
 
 
+def spent(cost: Callable[[int], float], since: int = 0) -> dict[str, Values]:
+    """Return a counter that grows by ``cost`` of each hour, and is there from ``since`` on."""
+    labels = f'job="j",instance="i",provider="openai",target="{CASE}",project="p",model="m"'
+    total = list(accumulate(cost(hour) if hour > since else 0 for hour in range(HOURS)))
+    values = [None if hour < since else each for hour, each in enumerate(total)]
+    return {f"chatbot_llm_cost_usd_total{{{labels}}}": values}
+
+
+def rising(usual: float, today: float) -> Callable[[int], float]:
+    """Return a cost of an hour that is another one from today on."""
+    return lambda hour: today if hour > TODAY else usual
+
+
+def weekly(hour: int) -> float:
+    """Return an expensive job once a week, on the weekday of today, at noon."""
+    return 100.0 if (hour - TODAY) % 168 == 12 else 0.1
+
+
+def daily(hour: int) -> float:
+    """Return the cost of a day all at once, at hours that vary: some 24 hours hold two of them."""
+    return 40.0 if hour % 24 == (8, 9)[hour // 24 % 2] else 0.0
+
+
 LATE_MESSAGES: Hourly = lambda hour: None if hour >= FRIDAY_TEN else 100  # noqa: E731
 CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     "fallbacks rise": (FALLBACK, fallbacks(steps(0.05, 0.25), 100)),
@@ -104,39 +132,51 @@ CASES: dict[str, tuple[str | None, dict[str, Values]]] = {
     ),
     "users fewer for half a day": (None, users(dip(200, 90, FRIDAY_TEN, FRIDAY_TEN + 12))),
     "users of a day": (None, users(steps(200, 10, 27 * 24), "day")),
+    "three times": (SPEND, spent(rising(2, 6))),
+    "as ever": (None, spent(rising(2, 2))),
+    "twice": (None, spent(rising(2, 4))),
+    "pennies": (None, spent(rising(0.01, 0.1))),
+    "weekly job": (None, spent(weekly)),
+    "days at once": (None, spent(daily)),
+    "young": (None, spent(rising(2, 6), since=TODAY - 4 * 24)),
 }
 
 
-GUARDS: dict[str, tuple[str, str, str, str]] = {
-    "share: rise": (FALLBACK, "rise by a little", "> 0.1", "> 0"),
-    "share: chance": (FALLBACK, "rise by chance", "> 4", "> 0"),
-    "share: events": (FALLBACK, "few messages", ">= 50", ">= 0"),
-    "share: it must last": (FALLBACK, "fallbacks for an hour", "30m", "0s"),
-    "share: the whole is in time": (
+GUARDS = [
+    Guard(FALLBACK, "rise by a little", "> 0.1", "> 0"),
+    Guard(FALLBACK, "rise by chance", "> 4", "> 0"),
+    Guard(FALLBACK, "few messages", ">= 50", ">= 0"),
+    Guard(FALLBACK, "fallbacks for an hour", "30m", "0s"),
+    Guard(
         FALLBACK,
         "messages late, fallbacks more",
         '(chatbot_period_messages_received{period="hour"})',
         '(last_over_time(chatbot_period_messages_received{period="hour"}[1d]))',
     ),
-    "handovers: rise": (HANDOVER, "a few more handovers", "> 0.1", "> 0"),
-    "handovers: chance": (HANDOVER, "handovers by chance", "> 4", "> 0"),
-    "handovers: events": (HANDOVER, "few conversations", ">= 50", ">= 0"),
-    "handovers: it must last": (HANDOVER, "handovers for an hour", "30m", "0s"),
-    "users: it must last": (USERS, "users fewer for half a day", "1d", "0s"),
-    "users: two weeks ago": (USERS, "users were many a month ago", "offset 2w", "offset 4w"),
-    "users: four weeks ago": (USERS, "users were many for once", "offset 4w", "offset 2w"),
-    "users: number": (USERS, "few users", ">= 50", ">= 0"),
-    "users: share": (USERS, "users a fifth fewer", "0.7 *", "0.9 *"),
-    "users: window": (USERS, "users of a day", "(rolling|trailing)_7d", "day"),
-}
+    Guard(HANDOVER, "a few more handovers", "> 0.1", "> 0"),
+    Guard(HANDOVER, "handovers by chance", "> 4", "> 0"),
+    Guard(HANDOVER, "few conversations", ">= 50", ">= 0"),
+    Guard(HANDOVER, "handovers for an hour", "30m", "0s"),
+    Guard(USERS, "users fewer for half a day", "1d", "0s"),
+    Guard(USERS, "users were many a month ago", "offset 2w", "offset 4w"),
+    Guard(USERS, "users were many for once", "offset 4w", "offset 2w"),
+    Guard(USERS, "few users", ">= 50", ">= 0"),
+    Guard(USERS, "users a fifth fewer", "0.7 *", "0.9 *"),
+    Guard(USERS, "users of a day", "(rolling|trailing)_7d", "day"),
+    Guard(SPEND, "twice", "> 2.5", "> 1.5"),
+    Guard(SPEND, "weekly job", "> 1.25", "> 0"),
+    Guard(SPEND, "pennies", ">= 5", ">= 0.1"),
+    Guard(SPEND, "young", "offset 1w >= 0", "offset 1h >= 0"),
+    Guard(SPEND, "three times", "30m", "30d"),
+]
 
 
 BENCH = Bench(
     THRESHOLDS,
     PROBES,
-    (FALLBACK, HANDOVER, USERS),
+    (FALLBACK, HANDOVER, USERS, SPEND),
     CASES,
-    {name: Guard(*parts) for name, parts in GUARDS.items()},
+    GUARDS,
 )
 (
     fired,

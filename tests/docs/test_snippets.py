@@ -3,8 +3,6 @@
 import json
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +15,11 @@ from click.testing import CliRunner
 from exporter.cli import main
 from exporter.config import loads
 from exporter.exposition import catalogue
-from exporter.exposition.backfill.receiver import ReceiverOptions
+from exporter.exposition.backfill.remote_write import ReceiverOptions
 from exporter.providers import PROVIDERS
 from exporter.providers.manifest import loader as manifests
 from tests.docs.pages import PAGES, ROOT, Snippet, snippets, words_in_backquotes
+from tests.packaging.programs import needed, said
 
 TARGET = {"name": "a", "provider": "flowxo", "api_key": {"env": "K"}, "project": "p"}
 MANIFEST = {
@@ -49,6 +48,7 @@ OF_VALUES = json.loads(
 OF_THE_WEB = {"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"}
 YAML = snippets("yaml")
 SHELL = snippets("sh", "bash", "shell")
+MAKE = {*re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"))}
 COMMAND = re.compile(
     r"(?:^|[ /(`])chatbot-exporter ((?:[a-z][a-z-]*)(?: [^`\n#|]*)?)", re.MULTILINE
 )
@@ -84,7 +84,7 @@ def test_a_settings_snippet_is_taken(snippet: Snippet, tmp_path: Path) -> None:
     read = yaml.safe_load(snippet.text)
     document = settings_of(snippet)
     if document and "./parrot.yaml" in snippet.text:
-        return  # test_manifest_tutorial.py reads it, with the file that it names
+        return  # test_tutorials.py reads it, with the file that it names
     if document:
         load(document, tmp_path)
     elif "manifest" in read:
@@ -114,35 +114,20 @@ def test_every_snippet_and_file_gives_the_scrape_job_the_same_name() -> None:
 
 
 def check_with_promtool(snippet: Snippet, folder: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed (make tools)")
     (folder / "prometheus.yml").write_text(snippet.text, encoding="utf-8")
     (folder / "dashboards").symlink_to(ROOT / "dashboards")
-    done = subprocess.run(  # noqa: S603 - fixed words
-        [promtool, "check", "config", folder / "prometheus.yml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said(needed("promtool", "make tools"), "check", "config", folder / "prometheus.yml")
 
 
 @pytest.mark.parametrize("snippet", SHELL, ids=named)
 def test_a_shell_snippet_is_well_formed_and_names_what_exists(snippet: Snippet) -> None:
-    done = subprocess.run(
-        ["sh", "-n"],  # noqa: S607 - wherever it is
-        input=snippet.text,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     named_here = re.findall(
         r"(?<![\w/.])(?:scripts|deploy|dashboards|tests)/[\w./-]+", snippet.text
     )
 
-    assert done.stderr == ""
+    assert said("sh", "-n", "-c", snippet.text) == ""
     assert [path for path in named_here if not (ROOT / path).exists() and not written(path)] == []
+    assert {*re.findall(r"(?m)^make ([a-z]+)", snippet.text)} <= MAKE
 
 
 def written(path: str) -> bool:
@@ -229,15 +214,6 @@ def test_commands_are_found_on_the_pages() -> None:
     found = {line.split()[0] for _, line in commands()}
 
     assert {"run", "check-config", "metrics"} <= found
-
-
-@pytest.mark.parametrize("snippet", SHELL, ids=named)
-def test_make_has_the_targets_that_are_named(snippet: Snippet) -> None:
-    targets = set(
-        re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    )
-
-    assert set(re.findall(r"^make ([a-z]+)", snippet.text, re.MULTILINE)) <= targets
 
 
 def test_the_plan_of_the_page_is_the_plan_of_the_example(

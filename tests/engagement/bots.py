@@ -34,20 +34,21 @@ def means(mean: Mean, hours: int, zone: str = "UTC", start_ms: int = MONDAY_MS) 
 
 
 def drawn(true: list[float], seed: int = 1) -> list[float]:
-    """Return Poisson numbers with these means; rounded normal ones where that is as good."""
+    """Return Poisson numbers with these means."""
     rng = random.Random(seed)  # noqa: S311 - made-up bots
-    return [_poisson(rng, mean) for mean in true]
+    return [float(poisson(rng, mean)) for mean in true]
 
 
 def counts(values: list[float] | list[float | None], start_ms: int = MONDAY_MS) -> HourlyCounts:
     return HourlyCounts(start_ms, tuple(values))
 
 
-def _poisson(rng: random.Random, mean: float) -> float:
+def poisson(rng: random.Random, mean: float) -> int:
+    """Return a Poisson number; a rounded normal one where that is as good."""
     if mean > 50:
-        return float(max(0, round(rng.gauss(mean, math.sqrt(mean)))))
+        return max(0, round(rng.gauss(mean, math.sqrt(mean))))
     limit, product, number = math.exp(-mean), rng.random(), 0
     while product > limit:
         product *= rng.random()
         number += 1
-    return float(number)
+    return number

@@ -10,13 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.errors import LedgerError
-from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.samples import DAY_MS, HOUR_MS, Window, floor_to
 from tests.support.builders import INTERACTIONS, received, spec
-from tests.support.driver import LedgerDriver
-from tests.support.virtual import START_MS, VirtualClock, inline
+from tests.support.driver import LedgerDriver, engagement_of
+from tests.support.virtual import START_MS, VirtualClock
 
 FAMILIES = {family.name: family for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY)}
 WINDOWS = {"1h", "3h", "6h", "12h", "24h", "48h"}
@@ -29,16 +28,10 @@ class Shop:
     """A ledger of one query, and the page that shows the engagement of its bots."""
 
     def __init__(self, folder: Path, at_ms: int = START_MS, **traits: Any) -> None:
+        traits = {"lookback_ms": 14 * DAY_MS} | traits
         self.driver = LedgerDriver(folder, spec(**traits), clock=VirtualClock(at_ms))
         self.page = MetricsPage(FAMILIES)
-        self.gauges = EngagementGauges(
-            ledger=self.driver.ledger,
-            page=self.page,
-            clock=self.driver.clock,
-            offload=inline,
-            computing=inline,
-        )
-        self.gauges.restart({each.key: each for each in self.driver.specs})
+        self.gauges = engagement_of(self.driver, self.page)
 
     def shown(self, name: str = "chatbot_engagement") -> dict[str, float]:
         """Return the values by window of what a scrape sees now."""
@@ -70,6 +63,14 @@ def shop(tmp_path: Path) -> Iterator[Callable[..., Shop]]:
         each.driver.close()
 
 
+@pytest.fixture
+def bot(shop: Callable[..., Shop]) -> Shop:
+    """Return a shop whose bot had 100 messages each hour of two weeks."""
+    found = shop()
+    found.poll(steady(14))
+    return found
+
+
 def steady(days: float, until_ms: int = START_MS) -> Hours:
     """Return 100 messages each hour, the open one too."""
     return dict.fromkeys(
@@ -77,11 +78,7 @@ def steady(days: float, until_ms: int = START_MS) -> Hours:
     )
 
 
-def test_a_bot_is_judged_as_soon_as_its_past_has_been_read(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-
-    bot.poll(steady(14))
-
+def test_a_bot_is_judged_as_soon_as_its_past_has_been_read(bot: Shop) -> None:
     assert bot.shown() == {window: 100 * int(window[:-1]) for window in WINDOWS}
     assert bot.shown("chatbot_engagement_expected") == pytest.approx(bot.shown(), rel=0.01)
     assert set(bot.shown("chatbot_engagement_deviation")) == WINDOWS
@@ -91,9 +88,7 @@ def test_a_bot_is_judged_as_soon_as_its_past_has_been_read(shop: Callable[..., S
     assert bot.shown("chatbot_engagement_history_weeks") == {"": pytest.approx(2, abs=0.02)}
 
 
-def test_what_a_late_poll_brings_is_judged_at_once(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_what_a_late_poll_brings_is_judged_at_once(bot: Shop) -> None:
     bot.driver.clock.advance(24 * 3600)
     now_ms = bot.driver.clock.now_ms()
 
@@ -106,9 +101,7 @@ def test_what_a_late_poll_brings_is_judged_at_once(shop: Callable[..., Shop]) ->
     assert bot.shown("chatbot_engagement_score")["24h"] < -4
 
 
-def test_data_is_late_one_period_and_the_grace_after_its_end(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_data_is_late_one_period_and_the_grace_after_its_end(bot: Shop) -> None:
     grace_ms = 2 * 300_000 + 120_000 + HOUR_MS  # two polls, a deadline, an hour to settle
     late_s = (SETTLED_MS + HOUR_MS + grace_ms - START_MS) / 1000
 
@@ -118,9 +111,7 @@ def test_data_is_late_one_period_and_the_grace_after_its_end(shop: Callable[...,
     assert bot.shown() == {}
 
 
-def test_a_revision_of_a_settled_hour_changes_its_windows(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_a_revision_of_a_settled_hour_changes_its_windows(bot: Shop) -> None:
     bot.shown()
 
     bot.poll(steady(14) | {SETTLED_MS - 4 * HOUR_MS: 40.0})
@@ -128,9 +119,7 @@ def test_a_revision_of_a_settled_hour_changes_its_windows(shop: Callable[..., Sh
     assert [bot.shown()[window] for window in ("1h", "3h", "6h")] == [100, 300, 540]
 
 
-def test_a_gap_takes_the_windows_that_it_touches(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_a_gap_takes_the_windows_that_it_touches(bot: Shop) -> None:
     gap = Window(SETTLED_MS - 5 * HOUR_MS + 1, SETTLED_MS - 4 * HOUR_MS - 1)
 
     with bot.driver.transaction() as tx:
@@ -148,8 +137,8 @@ def test_a_gap_takes_the_windows_that_it_touches(shop: Callable[..., Shop]) -> N
 
 def test_two_local_hours_with_one_label_in_autumn_are_no_drop(shop: Callable[..., Shop]) -> None:
     repeated_ms = 1_792_890_000_000  # 2026-10-25T01:00Z, 02:00 in Berlin for the second time
-    zone = {"timezone": "Europe/Berlin", "local_hours": True, "lookback_ms": 14 * DAY_MS}
-    bot = shop(at_ms=repeated_ms + 2 * HOUR_MS + 60_000, **zone)
+    at_ms = repeated_ms + 2 * HOUR_MS + 60_000
+    bot = shop(at_ms=at_ms, timezone="Europe/Berlin", local_hours=True)
     hours = steady(14, repeated_ms + 2 * HOUR_MS)
 
     bot.poll(hours | {repeated_ms - HOUR_MS: 200.0, repeated_ms: 0.0})
@@ -168,9 +157,7 @@ def test_in_the_first_week_nothing_is_judged(shop: Callable[..., Shop]) -> None:
     assert {(h.engagement, h.expected) for h in engagement.last_week()} == {(100.0, None)}
 
 
-def test_a_removed_target_leaves_nothing(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_a_removed_target_leaves_nothing(bot: Shop) -> None:
     bot.shown()
 
     bot.gauges.restart({})
@@ -179,7 +166,7 @@ def test_a_removed_target_leaves_nothing(shop: Callable[..., Shop]) -> None:
 
 
 def test_messages_are_a_bots_engagement_else_its_interactions(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
+    bot = shop()
     turns = [
         ((INTERACTIONS, (project, "", kind)), start_ms, 7.0)
         for start_ms in steady(14)
@@ -198,7 +185,7 @@ def test_messages_are_a_bots_engagement_else_its_interactions(shop: Callable[...
 def test_a_bot_that_another_query_measures_better_is_on_the_page_once(
     shop: Callable[..., Shop],
 ) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
+    bot = shop()
     queries = [bot.driver.spec, spec(name="turns", lookback_ms=14 * DAY_MS)]
     bot.driver.sync(*queries)
     bot.gauges.restart({each.key: each for each in queries})
@@ -217,7 +204,7 @@ def test_a_bot_that_another_query_measures_better_is_on_the_page_once(
 
 
 def test_only_so_many_bots_are_judged_as_the_cap_lets(shop: Callable[..., Shop]) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS, caps={"chatbot_engagement": 12})
+    bot = shop(caps={"chatbot_engagement": 12})
 
     for projects in ("b", "abc"):
         counts = [(received(project=each), hour, 5.0) for each in projects for hour in steady(14)]
@@ -233,7 +220,7 @@ def test_only_so_many_bots_are_judged_as_the_cap_lets(shop: Callable[..., Shop])
 def test_a_holiday_without_one_before_is_not_judged(
     shop: Callable[..., Shop], holiday: str, shown: float
 ) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS, holidays=(holiday,))
+    bot = shop(holidays=(holiday,))
 
     bot.poll(steady(14))
 
@@ -244,11 +231,7 @@ def test_a_holiday_without_one_before_is_not_judged(
     assert len(days) == 1
 
 
-def test_what_a_failing_ledger_did_not_give_comes_with_the_next_tick(
-    shop: Callable[..., Shop],
-) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
+def test_what_a_failing_ledger_did_not_give_comes_with_the_next_tick(bot: Shop) -> None:
     with bot.driver.transaction() as tx:
         tx.exec_driver_sql("ALTER TABLE gap RENAME TO away")
         tx.commit()
@@ -263,10 +246,8 @@ def test_what_a_failing_ledger_did_not_give_comes_with_the_next_tick(
 
 
 def test_an_error_in_the_arithmetic_withdraws_the_query_and_ends_nothing(
-    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+    bot: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bot = shop(lookback_ms=14 * DAY_MS)
-    bot.poll(steady(14))
     assert bot.shown()
 
     def divides_by_zero(*_: object, **__: object) -> None:

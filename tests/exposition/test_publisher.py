@@ -1,5 +1,6 @@
 """What a scrape sees while things begin, arrive late or look wrong."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ class Newcomer:
         self.bench.scrape()
         return self.bench.values(CALLS)
 
+    def shows(self, *waits_s: float, functions: Sequence[str] = ("lookup",)) -> list[list[float]]:
+        """Return what is shown after each wait, once the functions were called."""
+
+        async def main() -> list[list[float]]:
+            async with self.bench.running():
+                await self.shown(31)
+                for function in functions:
+                    self.call(function)
+                return [await self.shown(seconds) for seconds in waits_s]
+
+        return run_virtual(main(), self.bench.clock)
+
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Newcomer:
@@ -80,26 +93,12 @@ def newcomer(tmp_path: Path) -> Newcomer:
 def test_a_new_series_is_0_until_a_scrape_carried_it_and_the_hold_is_over(
     newcomer: Newcomer,
 ) -> None:
-    async def main() -> list[list[float]]:
-        async with newcomer.bench.running():
-            await newcomer.shown(31)
-            newcomer.call()
-            return [await newcomer.shown(seconds) for seconds in (200, 2, 600)]
-
-    shown = run_virtual(main(), newcomer.bench.clock)
-
     # The hold was over before the first scrape, which sees 0 all the same; the next does not.
-    assert shown == [[0], [5], [5]]
+    assert newcomer.shows(200, 2, 600) == [[0], [5], [5]]
 
 
 def test_a_new_series_stays_0_while_the_hold_lasts(newcomer: Newcomer) -> None:
-    async def main() -> list[float]:
-        async with newcomer.bench.running():
-            await newcomer.shown(31)
-            newcomer.call()
-            return [sum(await newcomer.shown(5)) for _ in range(40)]
-
-    shown = run_virtual(main(), newcomer.bench.clock)
+    shown = [sum(values) for values in newcomer.shows(*[5] * 40)]
 
     first, last = len(shown) - len([v for v in shown if v]), len(shown)
     assert shown == [0] * first + [5] * (last - first)
@@ -111,16 +110,10 @@ def test_many_new_series_are_let_go_some_at_a_time(
 ) -> None:
     monkeypatch.setattr(publisher, "CONFIRMED_AT_ONCE", 1)
 
-    async def main() -> list[float]:
-        async with newcomer.bench.running():
-            await newcomer.shown(31)
-            newcomer.call()
-            newcomer.call("other")
-            assert await newcomer.shown(200) == [0, 0]
-            return [sum(await newcomer.shown(0.5)) for _ in range(10)]
+    first, *later = newcomer.shows(200, *[0.5] * 10, functions=("lookup", "other"))
 
-    shown = run_virtual(main(), newcomer.bench.clock)
-
+    assert first == [0, 0]
+    shown = [sum(values) for values in later]
     assert {*shown} - {0} == {5, 10}
     assert shown == sorted(shown)
 

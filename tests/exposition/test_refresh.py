@@ -1,5 +1,10 @@
-"""Many queries are read in parts: what befalls a later part loses nothing of an earlier one."""
+"""What is published while parts of it are read, while replicas write, and after a failover.
 
+Many queries are read in parts: what befalls a later part loses nothing of an earlier one. R10: a
+view that cannot be verified within 2 s counts as unverified, until it is.
+"""
+
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -9,10 +14,12 @@ import pytest
 from exporter.errors import LedgerError
 from exporter.exposition import publisher
 from exporter.exposition.page import MetricsPage
-from exporter.exposition.publisher import Publisher
+from exporter.exposition.publisher import AWAIT_S, Failover, Publisher
+from exporter.ledger.replicas import Changes
 from exporter.ledger.rows import QueryState, View
 from exporter.model.query import Budget, QueryKey
 from exporter.telemetry.counters import FAMILIES, Telemetry
+from exporter.web import app
 from tests.support.builders import spec
 from tests.support.virtual import VirtualClock, run_virtual
 
@@ -37,16 +44,20 @@ class Unused:
         pass
 
 
+UNUSED: Any = Unused()
+
+
 class Parts:
     """A publisher that reads one query at a time, of a ledger that is made up.
 
     Where ``fails_at`` is read next, the ledger fails; where ``reloads_at``, a reload leaves that
-    query alone.
+    query alone. It answers after ``seconds``; where it is shared and in ``error``, it has no changes.
     """
 
-    shared = False
+    server = 1
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0, *, shared: bool = False) -> None:
+        self.seconds, self.shared, self.error = seconds, shared, False
         self.clock = VirtualClock()
         self.states = {
             key: QueryState(
@@ -60,15 +71,15 @@ class Parts:
         self.fails_at: QueryKey | None = None
         self.reloads_at: QueryKey | None = None
         families = {family.name: family for family in FAMILIES}
-        unused: Any = Unused()
         self.page = MetricsPage(families)
         self.publisher = Publisher(
-            ledger=cast("Any", self), writes=unused, clock=self.clock, page=self.page,
-            telemetry=Telemetry("test"), families=families, engagement=unused,
-            offload=self.offload,
+            ledger=cast("Any", self), writes=UNUSED, clock=self.clock, page=self.page,
+            telemetry=Telemetry("test"), families=families, engagement=UNUSED,
+            offload=self.offload, abandon=UNUSED,
         )  # fmt: skip
 
     async def offload(self, call: Any) -> Any:
+        await self.clock.sleep(self.seconds)
         asked = call.args[0] if getattr(call, "func", None) == self.views else ()
         if self.fails_at in asked:
             self.fails_at = None
@@ -77,6 +88,14 @@ class Parts:
             left, self.reloads_at = self.reloads_at, None
             await self.publisher.restart({left: SPECS[left]})
         return call()
+
+    def changes(self, _since: object) -> Changes:
+        if self.error:
+            raise LedgerError("gone")
+        return Changes({}, {}, self.server)
+
+    def resume_claims(self) -> None:
+        pass
 
     def views(self, keys: Sequence[QueryKey]) -> dict[QueryKey, View]:
         self.read += keys
@@ -103,6 +122,15 @@ class Parts:
         self.read.clear()
         self.publisher.show_liveness()
         await self.publisher.tick()
+
+    async def verified_after(self, *instants: float) -> list[bool]:
+        """Return whether the view was verified at these seconds after one check began."""
+        checking, found = asyncio.create_task(self.publisher.verify()), []
+        for at_s in instants:
+            await self.clock.sleep(at_s - self.clock.monotonic())
+            found.append(self.publisher.verified)
+        assert await checking == found[-1]
+        return found
 
 
 @pytest.fixture
@@ -170,3 +198,79 @@ def test_new_series_of_a_query_that_is_gone_keep_back_no_others(parts: Parts) ->
     run_virtual(main(), parts.clock)
 
     assert 2 in parts.confirmed
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "verified"), [(1.7, [False, True, True]), (9.0, [False, False, True])]
+)
+def test_a_view_is_unverified_before_scrapes_give_it_up(
+    takes_s: float, verified: list[bool]
+) -> None:
+    slow = Parts(takes_s, shared=True)
+
+    assert run_virtual(slow.verified_after(1.6, 1.9, 9.1), slow.clock) == verified
+
+
+def test_a_view_that_was_verified_counts_for_less_than_two_seconds() -> None:
+    slow = Parts(0.1, shared=True)
+
+    async def main() -> list[bool]:
+        assert await slow.publisher.verify()
+        slow.seconds = 9.0
+        return await slow.verified_after(1.8, app.VERIFY_S, 9.2)
+
+    assert run_virtual(main(), slow.clock) == [True, False, True]
+
+
+def test_a_ledger_that_fails_leaves_the_view_unverified() -> None:
+    slow = Parts(0.1, shared=True)
+    slow.error = True
+
+    assert run_virtual(slow.verified_after(0.2), slow.clock) == [False]
+
+
+def found(server: int, *, went_back: bool = False, alive: str = "", missing: str = "") -> Changes:
+    return Changes({}, {}, server, went_back, frozenset(alive.split()), frozenset(missing.split()))
+
+
+def test_pages_wait_for_replicas_that_were_alive_before() -> None:
+    failover = Failover(VirtualClock(), UNUSED)
+    assert failover.is_over(found(1, alive="b c", missing="killed-yesterday"))
+
+    failover.notice(found(2))
+    over = [failover.is_over(found(2, alive=alive, missing=alive)) for alive in ("b c", "c", "")]
+    ended = failover.is_over(found(2, alive="b", missing="killed-yesterday"))
+
+    assert over == [False, False, True]
+    assert ended
+
+
+def test_a_replica_that_does_not_answer_is_waited_for_only_so_long() -> None:
+    clock = VirtualClock()
+    failover = Failover(clock, UNUSED)
+    clock.advance(3600)
+    assert failover.is_over(found(1, alive="b"))
+
+    failover.notice(found(2))
+    clock.advance(AWAIT_S - 1)
+    early = failover.is_over(found(2, missing="b"))
+    clock.advance(1)
+
+    assert (early, failover.is_over(found(2, missing="b"))) == (False, True)
+
+
+def test_a_replica_that_starts_waits_for_those_that_live() -> None:
+    failover = Failover(VirtualClock(), UNUSED)
+
+    assert not failover.is_over(found(2, alive="b", missing="b"))
+    assert failover.is_over(found(2, alive="b"))
+
+
+def test_what_was_lost_is_known_until_the_server_is_confirmed() -> None:
+    failover = Failover(VirtualClock(), UNUSED)
+    first = found(2, went_back=True)
+
+    noticed = [failover.notice(each) for each in (first, found(2), found(3, alive="b"), found(3))]
+
+    assert noticed[:2] == [first, first]
+    assert noticed[2] == noticed[3] == found(3, went_back=True, alive="b")

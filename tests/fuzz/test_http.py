@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.explain.selector import parse
 from exporter.web import server
 from exporter.web.app import build
-from exporter.web.connection import Deadlines
+from exporter.web.server import Deadlines
 from tests.web.served import sources
 
 EFFORT = settings(

@@ -23,8 +23,7 @@ from exporter.providers import BUILT_IN
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import BOTS
-from exporter.web.app import build
-from exporter.web.negotiation import OPENMETRICS, TEXT
+from exporter.web.app import OPENMETRICS, TEXT, build
 from tests.support.fault_matrix import ERROR_BODIES
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read

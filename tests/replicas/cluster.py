@@ -23,7 +23,7 @@ import yaml
 from exporter.simulator import SIMULATORS
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
-from exporter.web import negotiation
+from exporter.web.app import TEXT
 from tests.e2e.processes import CLOCK, ROOT, free_port, wait_for
 from tests.e2e.test_prometheus import Prometheus, prometheus
 from tests.faults.bench import happened
@@ -281,7 +281,7 @@ def balancer(made: Cluster) -> Iterator[int]:
                 replica = next(turn)
             page = replica.page(timeout_s=3)
             self.send_response(HTTPStatus.OK if page else HTTPStatus.BAD_GATEWAY)
-            self.send_header("Content-Type", negotiation.TEXT)
+            self.send_header("Content-Type", TEXT)
             self.end_headers()
             with suppress(ConnectionError):
                 self.wfile.write((page or "").encode())

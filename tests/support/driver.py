@@ -14,17 +14,19 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from exporter.exposition.engagement import EngagementGauges
+from exporter.exposition.page import MetricsPage
 from exporter.ledger.rows import Applied, Claim, View
 from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, replica
-from exporter.model.families import NORMALISED
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import Family, Reading, Window
+from exporter.model.samples import CountRow, Family, Reading, Window
 from exporter.polling.poll import poll_window
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.history import Numbers
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import VirtualClock, inline
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made inside
 Hours = Mapping[int, float] | Mapping[tuple[str, int], float]
@@ -186,8 +188,7 @@ class LedgerDriver:
         if claim is None:
             return None
         window = self.window(claim)
-        counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
-        inside = [row for row in counts if window.holds(row[1])]
+        inside = [row for row in _rows(hours or {}) if window.holds(row[1])]
         parts: dict[str, Any] = {"window": window, "counts": inside} | reading
         applied = self.apply(claim, Reading(**parts), past=True)
         self.ledger.end_slice(claim)
@@ -201,7 +202,7 @@ class LedgerDriver:
         ``reading`` are other parts of the reading; without ``claim`` what is due is claimed.
         """
         claim = claim or self.claim()
-        counts = [(received(*_channel(key)), _start(key), n) for key, n in (hours or {}).items()]
+        counts = _rows(hours or {})
         parts: dict[str, Any] = {"window": self.window(claim), "counts": counts} | reading
         return self.apply_last(claim, Reading(**parts))
 
@@ -292,9 +293,20 @@ class LedgerDriver:
             yield tx
 
 
-def _channel(key: Any) -> tuple[str, ...]:
-    return (key[0],) if isinstance(key, tuple) else ()
+def engagement_of(driver: LedgerDriver, page: MetricsPage | None = None) -> EngagementGauges:
+    """Return the engagement of the bots of a ledger's queries, shown on ``page``."""
+    families = {each.name: each for each in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY)}
+    gauges = EngagementGauges(
+        ledger=driver.ledger,
+        page=page or MetricsPage(families),
+        clock=driver.clock,
+        offload=inline,
+        computing=inline,
+    )
+    gauges.restart({each.key: each for each in driver.specs})
+    return gauges
 
 
-def _start(key: Any) -> int:
-    return int(key[1] if isinstance(key, tuple) else key)
+def _rows(hours: Hours) -> list[CountRow]:
+    places = [(key if isinstance(key, tuple) else ("", key), n) for key, n in hours.items()]
+    return [(received(channel), start_ms, n) for (channel, start_ms), n in places]

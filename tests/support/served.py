@@ -51,6 +51,24 @@ def answering_json(answer: Callable[[bytes], tuple[int, Any]]) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+@contextmanager
+def taking(
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[tuple[int, list[tuple[bytes, dict[str, str]]]]]:
+    """Take what is posted on loopback; yield the port, and bodies and headers as they come."""
+    taken: list[tuple[bytes, dict[str, str]]] = []
+
+    class Taking(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((body, {name.lower(): value for name, value in self.headers.items()}))
+            self.send_response(204)
+            self.end_headers()
+
+    with answering(Taking, tls) as port:
+        yield port, taken
+
+
 class ServedVendors:
     """Simulators on one clock, served from a thread of their own until the block is left.
 

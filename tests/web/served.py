@@ -9,7 +9,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from exporter.engagement.expectation import HourExpectation
-from exporter.explain.answer import Explanations
+from exporter.explain.reader import Explanations
 from exporter.status import (
     BotStatus,
     BudgetStatus,
@@ -22,7 +22,7 @@ from exporter.status import (
     Verdict,
     WindowStatus,
 )
-from exporter.web.contract import Sources
+from exporter.web.app import Sources
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_772_536_800_000

@@ -1,4 +1,4 @@
-"""Passwords and rates: who is let through, at what cost, and what guessing gains."""
+"""Passwords, rates and hosts: who is let through, at what cost, and what guessing gains."""
 
 import asyncio
 import base64
@@ -12,11 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web import passwords
+from exporter.web import guard
 from exporter.web.app import build
-from exporter.web.guard import Access, TokenBucket, credentials
-from exporter.web.options import RateOptions
-from exporter.web.passwords import WAITING_CHECKS, WAITING_OF_A_CLIENT, Overloaded, Passwords
+from exporter.web.guard import (
+    WAITING_CHECKS,
+    WAITING_OF_A_CLIENT,
+    Overloaded,
+    Passwords,
+    TokenBucket,
+    credentials,
+    is_allowed,
+)
+from exporter.web.webconfig import Access, RateOptions
 from tests.support.virtual import VirtualClock
 from tests.web.served import ask, sources
 
@@ -29,8 +36,14 @@ def hashed(password: str, prefix: bytes = b"2b") -> str:
 USERS = {"alice": hashed("wonderland"), "bob": hashed("builder")}
 
 
-def get(path: str, access: Access, **request: Any) -> httpx.Response:
-    return ask(build(sources(), lambda: access), "GET", path, **request)
+def get(
+    path: str = "/metrics",
+    access: Access = Access(),  # noqa: B008 - frozen
+    method: str = "GET",
+    **request: Any,
+) -> httpx.Response:
+    app = build(sources(hosts=lambda: {"metrics.example.com"}), lambda: access)
+    return ask(app, method, path, **request)
 
 
 class Counting(Passwords):
@@ -76,10 +89,6 @@ def test_every_path_asks_for_a_password(path: str) -> None:
 )
 def test_who_knows_the_password_gets_in(auth: tuple[str, str], status: int) -> None:
     assert get("/metrics", Access(USERS), auth=auth).status_code == status
-
-
-def test_without_users_everybody_gets_in() -> None:
-    assert get("/metrics", Access(), auth=("anyone", "anything")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -159,7 +168,7 @@ def test_a_flood_of_guesses_is_refused_and_others_have_their_turn(
 
 
 def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "WAITING_CHECKS", 0)
+    monkeypatch.setattr(guard, "WAITING_CHECKS", 0)
 
     answer = get("/metrics", Access(USERS), auth=("alice", "wonderland"))
 
@@ -218,7 +227,7 @@ def test_a_rate_lets_a_burst_through_and_then_one_an_interval() -> None:
     assert at_once == [True, True, False]
     assert after_one == [True, False]
     assert after_all == [True, True, False]
-    assert all(bucket.allows(none) for none in [None, RateOptions()] for _ in range(1000))
+    assert all(bucket.allows(RateOptions()) for _ in range(1000))
 
 
 def test_beyond_the_rate_is_429() -> None:
@@ -228,3 +237,45 @@ def test_beyond_the_rate_is_429() -> None:
     statuses = [ask(app, "GET", "/-/healthy").status_code for _ in range(2)]
 
     assert statuses == [200, 429]
+
+
+ALLOWED = (
+    *("localhost", "localhost:10877", "LOCALHOST:10877", "127.0.0.1:10877", "[::1]:10877"),
+    *("10.1.2.3", "exporter:10877", "exporter.monitoring.svc:10877", "host.local."),
+    *("exporter.monitoring.svc.cluster.local", "metrics.example.com", "metrics.example.com:443"),
+)
+STRANGERS = (
+    *("attacker.example", "attacker.example:10877", "127.0.0.1.attacker.example", ""),
+    *("localhost.attacker.example", "x.metrics.example.com", "[attacker.example]:1"),
+)
+
+
+@pytest.mark.parametrize("host", [*ALLOWED, *STRANGERS])
+def test_addresses_private_names_and_listed_names_are_allowed_and_no_others(host: str) -> None:
+    assert is_allowed(host, {"metrics.example.com"}) is (host in ALLOWED)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/metrics"), ("GET", "/api/v1/status"), ("POST", "/-/reload")],
+)
+def test_a_strangers_host_is_refused_on_every_path(method: str, path: str) -> None:
+    stranger = "attacker.example:10877"
+
+    refused = get(path, method=method, headers={"Host": stranger, "Origin": f"http://{stranger}"})
+
+    assert refused.status_code == 421
+
+
+def test_a_listed_host_is_served_and_so_is_any_to_who_knows_a_password() -> None:
+    listed, stranger = {"Host": "metrics.example.com"}, {"Host": "attacker.example"}
+    known = ("alice", "wonderland")
+
+    assert get(headers=listed).status_code == 200
+    assert get(access=Access(USERS), headers=stranger).status_code == 401
+    assert get(access=Access(USERS), headers=stranger, auth=known).status_code == 200
+
+
+def test_headers_over_32_kib_are_refused_even_in_one_segment() -> None:
+    assert get(headers={"X-Padding": "x" * 30_000}).status_code == 200
+    assert get(headers={"X-Padding": "x" * 100_000}).status_code == 431

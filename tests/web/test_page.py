@@ -3,8 +3,11 @@
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -12,19 +15,23 @@ import pytest
 
 from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, span, stamp
+from exporter.simulator.traffic import Traffic
 from exporter.status import (
     AuditStatus,
+    BudgetStatus,
     HistoryStatus,
     PollErrorStatus,
     PollStatus,
+    QueryStatus,
     State,
     Status,
     Verdict,
     WindowStatus,
 )
 from exporter.web.app import build
-from exporter.web.chart import TALL, WIDE, draw_engagement, draw_polls
-from exporter.web.page import POLICY, TONES, render
+from exporter.web.page import POLICY, TALL, TONES, WIDE, draw_engagement, draw_polls, render
+from tests.faults.bench import Bench
+from tests.support.virtual import run_virtual
 from tests.web.served import (
     HOUR_MS,
     NOW_MS,
@@ -38,32 +45,18 @@ from tests.web.served import (
 )
 
 
-class Cells(HTMLParser):
-    """Collects the text of each body row's cells, and every tag and attribute that occurs."""
+class Markup(HTMLParser):
+    """Collects every tag and attribute that occurs."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.rows: list[list[str]] = []
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
-        self._inside = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
-        if tag == "tr":
-            self.rows.append([])
-        if tag in {"td", "th"}:
-            self.rows[-1].append("")
-            self._inside = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = self._inside and tag not in {"td", "th"}
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
 
 
 def page(shown: Status, of: str | None = None) -> str:
@@ -72,103 +65,54 @@ def page(shown: Status, of: str | None = None) -> str:
     return html
 
 
-def row(*queries: object) -> list[str]:
-    return Cells(page(status(target("shop", *queries)))).rows[1]  # type: ignore[arg-type]
+def words(html: str) -> str:
+    """Return what a reader sees of some markup."""
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
 
 
-def test_a_healthy_query_is_one_line_of_words() -> None:
-    assert row(query()) == [
-        "shop",
-        "interactions",
-        "ok",
-        "1 min 30 s ago next in 3 min 30 s",
-        "1 h ago",
-        "1 poll",
-        "12",
-        "0 0 revisions",
-        "no limit",
-    ]
+def rows(html: str) -> list[list[str]]:
+    """Return the text of each cell of every row."""
+    found = re.findall(r"<tr\b.*?</tr>", html, re.DOTALL)
+    return [[*map(words, re.findall(r"<t[dh]\b.*?</t[dh]>", each, re.DOTALL))] for each in found]
 
 
-def test_a_query_in_trouble_says_why_and_what_is_left() -> None:
-    cells = row(failing_query())
-
-    assert cells[2] == "circuit open auth the provider does not accept the key (3 in a row)"
-    assert cells[3] == "never next in 3 min 30 s"
-    assert cells[5:] == [
-        "2 polls, 1 failed",
-        "12 2 dropped",
-        "4.5 7 revisions",
-        "0 left next in 30 min",
-    ]
+def row(of: QueryStatus) -> list[str]:
+    return rows(page(status(target("shop", of))))[1]
 
 
-def test_a_query_never_polled_claims_nothing() -> None:
+def test_a_query_is_one_line_of_words_and_says_what_is_wrong() -> None:
     fresh = query(
-        state=State.NEVER_POLLED,
-        last_success_ms=None,
-        next_poll_ms=None,
-        data_end_ms=None,
-        series=0,
-        polls=(),
-    )
+        state=State.NEVER_POLLED, last_success_ms=None, next_poll_ms=None, data_end_ms=None,
+        series=0, polls=(),
+    )  # fmt: skip
+    error = "circuit open auth the provider does not accept the key (3 in a row)"
+    next_ = "next in 3 min 30 s"
 
-    assert row(fresh)[2:7] == [
-        "never polled",
-        "never next not planned",
-        "no data yet",
-        "0 polls",
-        "0",
+    assert row(query()) == [
+        *("shop", "interactions", "ok", f"1 min 30 s ago {next_}", "1 h ago", "1 poll", "12"),
+        *("0 0 revisions", "no limit"),
     ]
-
-
-def test_the_summary_counts_the_states() -> None:
-    html = page(status(target("shop", query(), failing_query()), target("docs")))
-
-    summary = re.sub(r"<[^>]+>", "", html.partition('id="summary">')[2].partition("</p>")[0])
-    assert " ".join(summary.split()) == "3 queries: 2 ok, 1 circuit open."
+    assert row(failing_query()) == [
+        *("shop", "unique_ users", error, f"never {next_}", "1 h ago", "2 polls, 1 failed"),
+        *("12 2 dropped", "4.5 7 revisions", "0 left next in 30 min"),
+    ]
+    assert row(fresh)[2:7] == [
+        *("never polled", "never next not planned", "no data yet", "0 polls", "0"),
+    ]
 
 
 def test_a_targets_own_page_lists_its_polls_newest_first() -> None:
     html = page(status(target("shop", failing_query()), target("docs")), of="shop")
 
-    rows = Cells(html).rows
-    assert [cells[0] for cells in rows] == [
-        "Target",
-        "shop",
-        "Began",
-        stamp(NOW_MS - 30_000),
-        stamp(NOW_MS - 1_200_000),
-    ]
-    assert rows[3][1:] == ["100 ms", "auth", "0"]
-
-
-def test_queries_that_another_replica_has_are_named() -> None:
-    html = page(replace(status(), superseded=("shop/hourly",)))
-
-    assert "Left to it: shop/hourly." in html
-
-
-def test_a_ledger_without_writes_and_refused_settings_are_named_first() -> None:
-    shown = replace(
-        status(), config_refused_ms=NOW_MS - 60_000, ledger_failing_since_ms=NOW_MS - 90_000
-    )
-
-    assert "refused" not in words(page(status()))
-    assert "The ledger takes no writes , first noticed 1 min 30 s ago :" in words(page(shown))
-    assert "New settings were refused 1 min ago ; the former ones are in force." in words(
-        page(shown)
-    )
+    begun = [stamp(NOW_MS - 30_000), stamp(NOW_MS - 1_200_000)]
+    assert [cells[0] for cells in rows(html)] == ["Target", "shop", "Began", *begun]
+    assert rows(html)[3][1:] == ["100 ms", "auth", "0"]
 
 
 def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -> None:
     assert ask(build(sources()), "GET", "/?target=nope").status_code == 404
     assert "0 queries." in page(status())
     assert set(TONES) == {*State, *Verdict}
-
-
-def words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", html.partition("<main>")[2]).split())
 
 
 @pytest.mark.parametrize(
@@ -199,47 +143,54 @@ def test_a_bot_is_judged_in_words_under_its_target(changes: dict[str, Any], said
     assert 'target="shop",project="shop",bot_environment="main"' in unquote(link)
 
 
-def test_what_is_wrong_at_a_target_is_said_in_words() -> None:
-    html = page(status(target("shop", failing_query())))
+LATE_MS = NOW_MS - 9 * HOUR_MS
+ENDS = query(), query("credit_usage", data_end_ms=LATE_MS), query("new", data_end_ms=None)
+TROUBLED = status(target("shop", failing_query()))
+REFUSED = replace(status(), config_refused_ms=NOW_MS - 60_000)
+AUDITED = AuditStatus(NOW_MS, 35, 33, 4, 1, {"chatbot_interactions_total": 1204.0})
+FAILING = HistoryStatus(12, 35, hides_counters=True, failing=True)
+SAID: list[tuple[Status, str]] = [
+    (
+        status(target("shop", query(), failing_query()), target("docs")),
+        "3 queries: 2 ok , 1 circuit open .",
+    ),
+    (replace(status(), superseded=("shop/hourly",)), "Left to it: shop/hourly."),
+    (REFUSED, "New settings were refused 1 min ago ; the former ones are in force."),
+    (
+        replace(REFUSED, ledger_failing_since_ms=NOW_MS - 90_000),
+        "The ledger takes no writes , first noticed 1 min 30 s ago :",
+    ),
+    (
+        TROUBLED,
+        "unique_users circuit open: the provider does not accept the key (auth, 3 in a row) 30 s ago",
+    ),
+    (TROUBLED, "4 counted, then taken back by the provider; later growth repays it"),
+    (TROUBLED, "0 calls left in the budget; the next in 30 min"),
+    (status(target("shop", *ENDS)), "data complete up to 9 h ago"),
+    (
+        status(replace(target("shop", *ENDS), bots=(bot(), bot("docs", end_ms=LATE_MS + HOUR_MS)))),
+        "data complete up to 8 h ago",
+    ),
+    (status(replace(target(), history=HistoryStatus(12, 35))), "reading history: 12 of 35 days"),
+    (
+        status(replace(target(), history=FAILING)),
+        "12 of 35 days; counters are shown once it is read; the last read failed, see the log",
+    ),
+    (
+        status(replace(target(), audit=AuditStatus(NOW_MS - 3 * HOUR_MS, 35, 35, 0, 0, {}))),
+        "agrees with the vendor: 35 of 35 days, checked 3 h ago",
+    ),
+    (
+        status(replace(target(), audit=AUDITED)),
+        "on 33 of 35 days; corrected chatbot_interactions_total by 1,204, checked now",
+    ),
+]
 
-    said = words(html)
-    assert (
-        "unique_users circuit open: the provider does not accept the key (auth, 3 in a row) 30 s ago"
-        in said
-    )
-    assert "4 counted, then taken back by the provider; later growth repays it" in said
-    assert "0 calls left in the budget; the next in 30 min" in said
 
-
-def test_a_targets_data_are_complete_up_to_where_all_of_it_is() -> None:
-    late = NOW_MS - 9 * HOUR_MS
-    ends = query(), query("credit_usage", data_end_ms=late), query("new", data_end_ms=None)
-
-    assert "data complete up to 9 h ago" in words(page(status(target("shop", *ends))))
-    of_bots = replace(target("shop", *ends), bots=(bot(), bot("docs", end_ms=late + HOUR_MS)))
-    assert "data complete up to 8 h ago" in words(page(status(of_bots)))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"history": HistoryStatus(12, 35)}, "reading history: 12 of 35 days"),
-        (
-            {"history": HistoryStatus(12, 35, hides_counters=True, failing=True)},
-            "12 of 35 days; counters are shown once it is read; the last read failed, see the log",
-        ),
-        (
-            {"audit": AuditStatus(NOW_MS - 3 * 3_600_000, 35, 35, 0, 0, {})},
-            "agrees with the vendor: 35 of 35 days, checked 3 h ago",
-        ),
-        (
-            {"audit": AuditStatus(NOW_MS, 35, 33, 4, 1, {"chatbot_interactions_total": 1204.0})},
-            "on 33 of 35 days; corrected chatbot_interactions_total by 1,204, checked now",
-        ),
-    ],
-)
-def test_history_and_agreement_with_the_vendor_are_said(changes: dict[str, Any], said: str) -> None:
-    assert said in words(page(status(replace(target(), **changes))))
+@pytest.mark.parametrize(("shown", "said"), SAID, ids=[said for _, said in SAID])
+def test_what_is_wrong_and_how_far_data_are_is_said_in_words(shown: Status, said: str) -> None:
+    assert said in words(page(shown))
+    assert "refused" not in words(page(status()))
 
 
 def test_a_band_and_a_line_are_drawn_where_they_are_known() -> None:
@@ -271,8 +222,8 @@ def test_nothing_that_is_shown_can_become_markup() -> None:
     shown = replace(target(NASTY, nasty), bots=(bot(NASTY, environment=NASTY),))
     html = page(status(shown), of=NASTY)
 
-    seen = Cells(html)
-    assert seen.rows[1][0].replace(" ", "") == NASTY.replace(" ", "")
+    seen = Markup(html)
+    assert rows(html)[1][0].replace(" ", "") == NASTY.replace(" ", "")
     assert "img" not in seen.tags
     assert not {name for name in seen.attributes if name.startswith("on")}
     assert html.count("<script>") == 1
@@ -333,3 +284,46 @@ def test_spans_are_two_units_and_ages_have_a_direction() -> None:
     ]  # fmt: skip
     instants = (None, NOW_MS, NOW_MS - 20_000, NOW_MS + 20_000)
     assert [age(each, NOW_MS) for each in instants] == ["never", "now", "20 s ago", "in 20 s"]
+
+
+HOUR_S = 3_600
+MARGIN_S = 60
+
+
+def left(status: Status) -> Mapping[str, BudgetStatus | None]:
+    return {target.name: target.queries[0].budget for target in status.targets}
+
+
+def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, ["flowxo", "xenioo"], traffic=Traffic())
+    bench.services["xenioo"].faults.on(
+        "slow", seconds=20, when=lambda call: "statistics" in call.path
+    )
+
+    async def main() -> None:
+        started_ms = bench.clock.now_ms()
+        async with bench.running():
+            assert (left(bench.app.status()), bench.own("budget_tokens")) == (
+                {"flowxo": None, "xenioo": BudgetStatus(1, None)},
+                1,
+            )
+
+            await bench.wait(10)
+
+            ready_ms = started_ms + (HOUR_S + MARGIN_S) * 1000
+            assert bench.services["xenioo"].requests[-1].path == "/authorization/integration"
+            assert left(bench.app.status()) == {"flowxo": None, "xenioo": BudgetStatus(0, ready_ms)}
+            assert bench.own("budget_tokens", budget="account") == 0
+            assert bench.own("blocked_until_timestamp_seconds") == ready_ms / 1000
+            assert "0 left<small" in (render(bench.app.status()) or "")
+
+            await bench.wait(120)
+            asked = [
+                seen for seen in bench.services["xenioo"].requests if "statistics" in seen.path
+            ]
+            assert len(asked) == 1
+            assert bench.own("budget_tokens") == 0
+
+    run_virtual(main(), bench.clock)

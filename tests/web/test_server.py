@@ -13,13 +13,14 @@ import pytest
 from exporter.config.values import parse_listen as split
 from exporter.errors import ListenError
 from exporter.web.app import build
-from exporter.web.connection import Deadlines
-from exporter.web.server import OTHER_FILES, Serving, bind, start
+from exporter.web.server import OTHER_FILES, Deadlines, Serving, bind, start
 from tests.web.served import TEXT_BODY, ScriptedExposition, sources
 
 SOON = Deadlines(header_s=0.2, request_s=0.5, idle_s=0.3, connections=8)
 PATIENCE_S = 5
 GET = b"GET /-/healthy HTTP/1.1\r\nHost: exporter.test\r\n\r\n"
+LAST = GET.replace(b"Host:", b"Connection: close\r\nHost:")
+SCRAPE = GET.replace(b"-/healthy", b"metrics")
 
 
 @contextmanager
@@ -54,12 +55,11 @@ def drain(client: socket.socket) -> bytes:
     return received
 
 
-def one_answer(client: socket.socket) -> bytes:
-    """Return head and body of a short answer."""
-    received = b""
-    while not received.endswith(b"Healthy.\n") and (chunk := client.recv(65_536)):
-        received += chunk
-    return received
+def exchanged(server: Serving, sent: bytes) -> bytes:
+    """Return what the server answers until it closes."""
+    with connect(server) as client:
+        client.sendall(sent)
+        return drain(client)
 
 
 def until(met: Callable[[], bool]) -> bool:
@@ -107,7 +107,7 @@ def test_no_answer_waits_for_an_acknowledgement() -> None:
 
 
 def test_stopping_lets_nothing_linger() -> None:
-    with serving() as server, closing(connect(server)) as idle, closing(connect(server)) as half:
+    with serving() as server, connect(server) as idle, connect(server) as half:
         half.sendall(b"GET / HTTP/1.1\r\n")
         server.stop(PATIENCE_S)
 
@@ -134,31 +134,22 @@ BODY = b"POST /-/reload HTTP/1.1\r\nHost: e.test\r\n"
 def test_what_never_comes_to_an_end_is_cut_off(
     deadlines: Deadlines, sent: bytes, end: bytes
 ) -> None:
-    with serving(deadlines) as server, closing(connect(server)) as client:
-        client.sendall(sent)
-
-        assert drain(client).endswith(end)
+    with serving(deadlines) as server:
+        assert exchanged(server, sent).endswith(end)
 
 
 def test_a_header_that_drips_is_cut_off() -> None:
-    with serving(SOON) as server, closing(connect(server)) as client:
-        dripping = threading.Event()
-        cut = threading.Event()
+    with serving(SOON) as server, connect(server) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n")
 
-        def drip() -> None:
+        def cut_off() -> bool:
             try:
-                client.sendall(b"GET /metrics HTTP/1.1\r\n")
-                while not dripping.wait(0.05):
-                    client.sendall(b"X")
+                client.sendall(b"X")
             except OSError:
-                cut.set()
+                return True
+            return False
 
-        dripper = threading.Thread(target=drip)
-        dripper.start()
-        dripper.join(PATIENCE_S)
-        dripping.set()
-
-        assert cut.is_set()
+        assert until(cut_off)
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -166,8 +157,8 @@ def test_who_never_reads_is_cut_off_and_not_waited_for(*, stopped: bool) -> None
     huge = ScriptedExposition()
     huge.scrape = lambda **_: [b"x" * 50_000_000]  # type: ignore[method-assign]
     deadlines = Deadlines() if stopped else SOON
-    with serving(deadlines, huge) as server, closing(connect(server)) as client:
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter.test\r\n\r\n")
+    with serving(deadlines, huge) as server, connect(server) as client:
+        client.sendall(SCRAPE)
         assert client.recv(100).startswith(b"HTTP/1.1 200")
         if stopped:
             server.stop(2)
@@ -178,10 +169,8 @@ def test_who_never_reads_is_cut_off_and_not_waited_for(*, stopped: bool) -> None
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
-    with serving() as server, closing(connect(server)) as client:
-        client.sendall(GET * 3 + GET.replace(b"Host:", b"Connection: close\r\nHost:"))
-
-        assert drain(client).count(b"HTTP/1.1 200 OK") == 4
+    with serving() as server:
+        assert exchanged(server, GET * 3 + LAST).count(b"HTTP/1.1 200 OK") == 4
 
 
 @pytest.mark.parametrize(
@@ -195,20 +184,15 @@ def test_pipelined_requests_are_answered_in_order() -> None:
     ],
 )
 def test_the_request_target_may_be_a_whole_url(target: bytes, status: bytes) -> None:
-    with serving() as server, closing(connect(server)) as client:
-        client.sendall(
-            b"GET " + target + b" HTTP/1.1\r\nHost: exporter.test\r\nConnection: close\r\n\r\n"
-        )
-
-        assert drain(client).split()[1] == status
+    with serving() as server:
+        assert exchanged(server, LAST.replace(b"/-/healthy", target)).split()[1] == status
 
 
 @pytest.mark.parametrize(("version", "status"), [(b"1.0", b"200"), (b"1.1", b"400")])
 def test_a_health_check_of_http_1_0_needs_no_host(version: bytes, status: bytes) -> None:
-    with serving() as server, closing(connect(server)) as client:
-        client.sendall(b"GET /-/healthy HTTP/" + version + b"\r\n\r\n")
-
-        assert drain(client).split()[1] == status
+    with serving() as server:
+        asked = b"GET /-/healthy HTTP/" + version + b"\r\n\r\n"
+        assert exchanged(server, asked).split()[1] == status
 
 
 def test_a_client_that_hangs_up_is_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -224,7 +208,7 @@ def test_a_client_that_hangs_up_is_no_line_in_the_log(caplog: pytest.LogCaptureF
     with serving(exposition=exposition) as server:
         client = connect(server)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: exporter.test\r\n\r\n")
+        client.sendall(SCRAPE)
         assert asked.wait(PATIENCE_S)
         client.close()  # with a reset, while the answer is made
         gone.set()
@@ -236,14 +220,14 @@ def test_a_client_that_hangs_up_is_no_line_in_the_log(caplog: pytest.LogCaptureF
 def test_the_longest_idle_makes_room_for_a_scrape() -> None:
     patient = Deadlines(connections=3)
     with serving(patient) as server, ExitStack() as clients:
-        idle = [clients.enter_context(closing(connect(server))) for _ in range(3)]
+        idle = [clients.enter_context(connect(server)) for _ in range(3)]
 
         scrape = httpx.get(f"http://{server.address}/metrics")
 
         assert scrape.status_code == 200
         assert drain(idle[0]) == b""
-        idle[2].sendall(GET)
-        assert one_answer(idle[2]).endswith(b"Healthy.\n")
+        idle[2].sendall(LAST)
+        assert drain(idle[2]).endswith(b"Healthy.\n")
 
 
 @contextmanager
@@ -265,7 +249,7 @@ def test_a_low_limit_of_open_files_is_raised_to_fit_the_connections() -> None:
 def test_a_thousand_idle_connections_do_not_hinder_scrapes() -> None:
     with open_files(4096), serving() as server, ExitStack() as clients:
         for _ in range(1000):
-            clients.enter_context(closing(connect(server)))
+            clients.enter_context(connect(server))
 
         answers = [httpx.get(f"http://{server.address}/metrics").status_code for _ in range(50)]
 

@@ -8,12 +8,23 @@ import pytest
 
 from exporter.errors import SettingsError
 from exporter.web import webconfig
-from exporter.web.options import RateOptions
-from exporter.web.webconfig import WebConfig
-from tests.web.authority import Pair
+from exporter.web.webconfig import RateOptions, WebConfig
+from tests.web.authority import Pair, self_signed
 
 HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
 CERTIFIED = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("web")
+    self_signed(path, "server")
+    self_signed(path, "other")
+    (path / "text.pem").write_text("this is no certificate\n")
+    (path / "binary.pem").write_bytes(b"\xff\xfe\x00")
+    damaged = (path / "server.pem").read_text().replace("M", "N")
+    (path / "damaged.pem").write_text(damaged)
+    return path
 
 
 def read(folder: Path, text: str) -> WebConfig:

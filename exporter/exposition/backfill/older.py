@@ -2,12 +2,10 @@
 
 import asyncio
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProviderError, Refused, SchemaError
@@ -63,14 +61,12 @@ class OlderBuckets:
     """Buckets from before the ledger's, by query, family and labels (JSON, as in the ledger)."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="chatbot-exporter-")
-        self._file = sqlite3.connect(Path(self._folder.name) / "older.db")
+        self._file = sqlite3.connect("")  # a file of SQLite's own, which ends with the connection
         self._file.execute(TABLE)
 
     def close(self) -> None:
         """Delete them."""
         self._file.close()
-        self._folder.cleanup()
 
     def add(self, missing: MissingPast, families: Mapping[str, Family], reading: Reading) -> None:
         """Add what a reading counts; a series has its place as in the ledger."""

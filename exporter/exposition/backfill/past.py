@@ -4,17 +4,25 @@ The *seam* is where the live series begins: no sample here is at or after it.
 """
 
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.engagement.expectation import WINDOWS, Expectation, learn
+from exporter.engagement.hours import DAY_H, Calendar, HourlyCounts
+from exporter.exposition.engagement import gauges_of, judged
+from exporter.ledger.hours import BotLabels
 from exporter.ledger.rules import settled_periods
+from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY
 from exporter.model.query import QuerySpec
-from exporter.model.samples import Family, Window, ceil_to
+from exporter.model.samples import HOUR_MS, Family, Series, Window, ceil_to
 
 Labels = tuple[tuple[str, str], ...]
 Steps = list[tuple[int, float | None]]
 """Instants with the value that a series has from there to the next one; None: it is absent."""
+Gauges = dict[Series, "array[float]"]
+"""Values by gauge and labels, one for each hour; not a number: it is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +112,45 @@ def period_steps(
         starts = range(period.start_ms, period.end_ms, length_ms)
         steps.append((at_ms, None if blind else sum(sums.get(start, 0.0) for start in starts)))
     return steps
+
+
+def shown_gauges(bot: BotLabels, calendar: Calendar) -> list[Series]:
+    """Return the gauges of a bot, with their labels."""
+    windows = [(each.name, (*bot, f"{length}h")) for length in WINDOWS for each in ENGAGEMENT]
+    holidays: list[Series] = [(HOLIDAY.name, bot)] if calendar.has_holidays else []
+    return [(HISTORY_WEEKS.name, bot), *holidays, *windows]
+
+
+def bot_gauges(bot: BotLabels, hours: HourlyCounts, calendar: Calendar) -> Gauges:
+    """Return what the gauges of a bot showed after each hour, had no later one been known.
+
+    It is learnt each day and judged each hour; a bot takes about a second.
+    """
+    found: Gauges = {each: array("d") for each in shown_gauges(bot, calendar)}
+    for expectation, known in _learnt(hours, calendar):
+        samples = gauges_of(judged(bot, known, expectation, calendar))
+        shown = {(each.family, each.labels): each.value for each in samples}
+        for gauge, values in found.items():
+            values.append(shown.get(gauge, math.nan))
+    return found
+
+
+def _learnt(
+    hours: HourlyCounts, calendar: Calendar
+) -> Iterator[tuple[Expectation | None, HourlyCounts]]:
+    """Yield the hours up to each one, with what had been learnt by then."""
+    expectation: Expectation | None = None
+    learnt = 0
+    for number in range(1, len(hours.counts) + 1):
+        known = HourlyCounts(hours.start_ms, hours.counts[:number])
+        if expectation is None or number - learnt >= DAY_H:
+            expectation, learnt = learn(known, calendar), number
+        yield expectation, known
+
+
+def gauge_steps(values: Sequence[float], first_ms: int) -> Steps:
+    """Return what a gauge showed from each hour on; the first was shown at ``first_ms``."""
+    return [
+        (first_ms + number * HOUR_MS, None if math.isnan(value) else value)
+        for number, value in enumerate(values)
+    ]

@@ -1,23 +1,34 @@
-"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted."""
+"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted.
+
+Requests of remote write 1.0 and 2.0 are protobuf, compressed with snappy. The keys of a ``remote_write``
+section of Prometheus say how to reach a receiver.
+"""
 
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
+import cramjam
 import httpx
 import msgspec
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from exporter import __version__
 from exporter.clock import Clock
-from exporter.errors import ExporterError
-from exporter.exposition.backfill.encoding import Part, encode
-from exporter.exposition.backfill.past import Labels
+from exporter.errors import ExporterError, SettingsError, SettingsProblem
+from exporter.exposition.backfill.past import Labels, PastSeries
 from exporter.exposition.backfill.source import Families, FoundSeries
+from exporter.exposition.backfill.wire_pb2 import Request, Sample, WriteRequest
 from exporter.format import stamp
 from exporter.http_client.client import retry_after_s
 from exporter.ledger.progress import BackfillProgress
-from exporter.model.samples import DAY_MS, Window
+from exporter.model.samples import DAY_MS, MetricType, Window
 
 MOST_SAMPLES = 2_000
+TIMEOUT_S = 60.0
 TRIES = 8
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 MOST_ASKED_S = 3_600.0
@@ -30,6 +41,9 @@ OLD = ("too old", "out of order", "out of bounds", "too far", "too-old", "out-of
 LONGEST_ANSWER = 200
 MARGIN_DAYS = 2
 """For the time until the window is set, and for that of the run."""
+NAME = "__name__"
+COUNTER, GAUGE = 1, 2
+"""Numbers of types in the metadata of 2.0."""
 
 
 class NotAccepted(ExporterError):
@@ -42,6 +56,13 @@ class Position(msgspec.Struct, frozen=True):
     family: str
     labels: Labels
     at_ms: int
+
+
+class Part(NamedTuple):
+    """Some samples of one series, oldest first: instants in milliseconds and values."""
+
+    series: PastSeries
+    samples: list[tuple[int, float]]
 
 
 @dataclass(slots=True)
@@ -209,3 +230,142 @@ def _left(
             yield found, after.at_ms + 1 if after is not None and begun else 0
         if reached:
             after = None
+
+
+def encode(parts: Sequence[Part], protocol: int) -> bytes:
+    """Return the body of a request that carries ``parts``."""
+    message = _symbols(parts) if protocol > 1 else _labelled(parts)
+    return bytes(cramjam.snappy.compress_raw(message.SerializeToString(deterministic=True)))
+
+
+def _labelled(parts: Sequence[Part]) -> WriteRequest:
+    request = WriteRequest()
+    for past, samples in parts:
+        series = request.timeseries.add()
+        for name, value in _named(past):
+            series.labels.add(name=name, value=value)
+        series.samples.extend(Sample(value=value, timestamp=at) for at, value in samples)
+    return request
+
+
+def _symbols(parts: Sequence[Part]) -> Request:
+    numbers = {"": 0}
+    request = Request()
+
+    def number(text: str) -> int:
+        return numbers.setdefault(text, len(numbers))
+
+    for past, samples in parts:
+        series = request.timeseries.add()
+        series.labels_refs.extend(number(text) for pair in _named(past) for text in pair)
+        counts = past.family.kind is MetricType.COUNTER
+        series.metadata.type = COUNTER if counts else GAUGE
+        series.metadata.help_ref = number(past.family.help)
+        start = past.start_ms or 0
+        series.samples.extend(
+            Sample(value=value, timestamp=at, start_timestamp=start if start < at else 0)
+            for at, value in samples
+        )
+    request.symbols.extend(numbers)
+    return request
+
+
+def _named(past: PastSeries) -> list[tuple[str, str]]:
+    return sorted([(NAME, past.family.name), *past.labels])
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class BasicAuthOptions(_Options):
+    """A user and a password, or the file that has it."""
+
+    username: str
+    password: str | None = None
+    password_file: Path | None = None
+
+
+class AuthorizationOptions(_Options):
+    """The header ``Authorization``: a bearer token, or the file that has it."""
+
+    type: str = "Bearer"
+    credentials: str | None = None
+    credentials_file: Path | None = None
+
+
+class ClientTlsOptions(_Options):
+    """Certificates: whom to trust besides the machine's authorities, and the client's own."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class ReceiverOptions(_Options):
+    """The whole file; relative paths start from its folder."""
+
+    headers: dict[str, str] = {}
+    basic_auth: BasicAuthOptions | None = None
+    authorization: AuthorizationOptions | None = None
+    tls_config: ClientTlsOptions = ClientTlsOptions()
+
+
+def client(path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient:
+    """Return a client as the file at ``path`` says; raise ``SettingsError`` where it is wrong."""
+    try:
+        text = path.read_text("utf-8") if path else ""
+        options = ReceiverOptions.model_validate(yaml.safe_load(text) or {})
+        folder = path.parent if path else Path()
+        return httpx.AsyncClient(
+            headers={"User-Agent": f"chatbot-exporter/{__version__}", **_headers(options, folder)},
+            auth=_auth(options.basic_auth, folder),
+            verify=_trusted(options.tls_config, folder, certificates),
+            timeout=TIMEOUT_S,
+        )
+    except ValidationError as error:
+        found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
+    except yaml.YAMLError:
+        found = [("", "not YAML")]
+    except UnicodeError:
+        found = [("", "not UTF-8, or a header that is not ASCII")]
+    except ssl.SSLError:
+        found = [("tls_config", "a file has no certificate, or the key is not its own")]
+    except OSError as error:
+        found = [("", f"{error.filename or ''}: {error.strerror}")]
+    raise SettingsError([SettingsProblem(str(path), 1, 1, where, said) for where, said in found])
+
+
+def _headers(options: ReceiverOptions, folder: Path) -> dict[str, str]:
+    given = options.authorization
+    if given is None:
+        return options.headers
+    secret = _secret(given.credentials, given.credentials_file, folder)
+    return {**options.headers, "Authorization": f"{given.type} {secret}"}
+
+
+def _auth(given: BasicAuthOptions | None, folder: Path) -> httpx.BasicAuth | None:
+    if given is None:
+        return None
+    return httpx.BasicAuth(given.username, _secret(given.password, given.password_file, folder))
+
+
+def _secret(text: str | None, file: Path | None, folder: Path) -> str:
+    return (folder / file).read_text("utf-8").strip() if file else text or ""
+
+
+def _trusted(given: ClientTlsOptions, folder: Path, certificates: ssl.SSLContext) -> ssl.SSLContext:
+    ca, cert, key = (
+        _readable(folder / file) if file else None
+        for file in (given.ca_file, given.cert_file, given.key_file)
+    )
+    if ca:
+        certificates.load_verify_locations(ca)
+    if cert:
+        certificates.load_cert_chain(cert, key)
+    return certificates
+
+
+def _readable(path: Path) -> Path:
+    path.read_bytes()  # the error of ssl does not name the file
+    return path

@@ -19,15 +19,18 @@ import sqlalchemy as sa
 from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
-from exporter.exposition.backfill.engagement import Gauges, gauges, shown_gauges, steps
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets
 from exporter.exposition.backfill.past import (
+    Gauges,
     Labels,
     PastSeries,
     Steps,
+    bot_gauges,
     counter_steps,
+    gauge_steps,
     labels_of,
     period_steps,
+    shown_gauges,
     shown_periods,
 )
 from exporter.exposition.catalogue import period_gauge
@@ -257,7 +260,7 @@ class LedgerPast:
                 continue
             for bot, counts in settled.bots.items():
                 hours = HourlyCounts(settled.start_ms, counts)
-                judged = cache(partial(gauges, bot, _until(past, hours), calendar))
+                judged = cache(partial(bot_gauges, bot, _until(past, hours), calendar))
                 for each in shown_gauges(bot, calendar):
                     found.setdefault(each[0], []).append(self._judged(past, each, hours, judged))
         for name in sorted(found):
@@ -390,7 +393,9 @@ class LedgerPast:
         first_ms = hours.start_ms + HOUR_MS + past.spec.settle_ms
 
         def load() -> PastSeries:
-            return PastSeries(family, labels, steps(judged()[each], first_ms), past.known.end_ms)
+            return PastSeries(
+                family, labels, gauge_steps(judged()[each], first_ms), past.known.end_ms
+            )
 
         return FoundSeries(labels, load)
 

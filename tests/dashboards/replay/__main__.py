@@ -11,10 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.dashboards.replay import taxi
-from tests.dashboards.replay.engine import alerting
-from tests.dashboards.replay.feed import fed
-from tests.dashboards.replay.scene import Account, Stress, account
+from tests.dashboards.replay.feed import alerting, fed
+from tests.dashboards.replay.scene import Account, Stress, account, taxi_account
 from tests.dashboards.replay.score import Score, report, scored
 
 WEEKS = 9
@@ -31,7 +29,7 @@ class Replay:
 
     def account(self, seed: int) -> Account:
         if self.taxi is not None:
-            return taxi.account(self.taxi, seed, self.bots, self.holidays)
+            return taxi_account(self.taxi, seed, self.bots, self.holidays)
         return account(seed, "flowxo", self.bots, WEEKS, self.stress)
 
     def score(self, seed: int) -> Score:

@@ -4,22 +4,23 @@ The exporter starts two days before the weeks that are scored, and its first pol
 The API reports an hour's counts while it runs, 3 % of them up to two hours late, and once a week
 takes 1 % of a settled hour back. The exporter polls every five minutes with an hour to settle; polls
 between full hours settle nothing and are left out. Prometheus looks at half past, so it sees an
-hour one and a half hours after its end.
+hour one and a half hours after its end. promtool evaluates the shipped rules over that, in steps of an
+hour: an alert whose condition must hold for ten minutes fires in the step in which it becomes true.
 """
 
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from exporter.exposition.engagement import EngagementGauges
-from exporter.exposition.page import MetricsPage
+from dashboards.source.thresholds import Thresholds
 from exporter.ledger.hours import BotLabels
-from exporter.ledger.store import Ledger
-from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, NORMALISED
+from exporter.model.families import HISTORY_WEEKS
 from exporter.model.query import QuerySpec
-from exporter.model.samples import HOUR_MS, CountRow, Reading, Window, ceil_to
-from tests.dashboards.replay.scene import WEEK, Account, Bot, EventKind
-from tests.support.virtual import VirtualClock, inline
+from exporter.model.samples import HOUR_MS, CountRow, Window, ceil_to
+from tests.dashboards.promtool import HOUR_S, Values, firing, mutated, rules
+from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK, Account, Bot, EventKind
+from tests.support.driver import LedgerDriver, engagement_of
+from tests.support.virtual import VirtualClock
 
 RECEIVED = "chatbot_messages_received_total"
 LOOKBACK_H = 6
@@ -27,46 +28,30 @@ INTERVAL_MS = 300_000
 HALF_MS = HOUR_MS // 2
 COMPACT_EVERY_H = 6
 CHANNELS = ("web", "app")
+DROPS = tuple(f"ChatbotEngagementDrop{drop.name}" for drop in Thresholds().drops)
 
 
 class _Exporter:
     """One account's exporter: a ledger that outlives restarts, and the gauges over it."""
 
-    def __init__(self, account: Account, spec: QuerySpec, url: str) -> None:
-        self.account, self.spec, self.url = account, spec, url
-        self.clock = VirtualClock(account.start_ms + account.starts_at * HOUR_MS - HALF_MS)
-        self._open()
-
-    def _open(self) -> None:
-        self.ledger = Ledger(self.url, clock=self.clock, families=NORMALISED)
-        self.ledger.sync_queries([self.spec])
-        self.gauges = EngagementGauges(
-            ledger=self.ledger,
-            page=MetricsPage({each.name: each for each in (*ENGAGEMENT, HISTORY_WEEKS)}),
-            clock=self.clock,
-            offload=inline,
-            computing=inline,
-        )
-        self.gauges.restart({self.spec.key: self.spec})
+    def __init__(self, account: Account, spec: QuerySpec, folder: Path) -> None:
+        self.account = account
+        clock = VirtualClock(account.start_ms + account.starts_at * HOUR_MS - HALF_MS)
+        self.driver = LedgerDriver(folder, spec, clock=clock)
+        self.gauges = engagement_of(self.driver)
 
     def restart(self) -> None:
-        self.ledger.close()
-        self._open()
+        self.driver.reopen()
+        self.gauges = engagement_of(self.driver)
 
     def poll(self, hour: int) -> None:
         """Poll at the start of ``hour``."""
-        claim = self.ledger.claim()
-        assert claim is not None
-        now_ms = self.clock.now_ms()
+        claim, now_ms = self.driver.claim(), self.driver.clock.now_ms()
         start_ms = min(claim.cursor_ms or self.account.start_ms, now_ms - LOOKBACK_H * HOUR_MS)
         window = Window(start_ms, ceil_to(now_ms + 1, HOUR_MS))
         rows = list(_rows(self.account, window, hour))
-        reading = Reading(window=window, counts=rows)
-        next_ms = now_ms + HOUR_MS
-        applied = self.ledger.apply(claim, reading, started_ms=now_ms, next_poll_ms=next_ms)
-        if applied.held:
-            self.ledger.hold(claim, next_poll_ms=next_ms)
-        self.gauges.note(self.spec.key)
+        self.driver.poll(claim=claim, window=window, counts=rows)
+        self.gauges.note(self.driver.spec.key)
 
     async def shown(self) -> dict[str, float]:
         """Return the gauges that the rules read, by series."""
@@ -98,26 +83,24 @@ def fed(account: Account, target: str, folder: Path) -> dict[str, list[float | N
         holidays=account.holidays,
     )
     with asyncio.Runner() as runner:
-        return runner.run(
-            _fed(account, _Exporter(account, spec, f"sqlite:///{folder}/{target}.db"))
-        )
+        return runner.run(_fed(account, _Exporter(account, spec, folder)))
 
 
 async def _fed(account: Account, exporter: _Exporter) -> dict[str, list[float | None]]:
     hours = len(account.bots[0].counts)
     series: dict[str, list[float | None]] = {}
     for hour in range(account.starts_at, hours):
-        exporter.clock.step(HALF_MS)
+        exporter.driver.clock.step(HALF_MS)
         if hour in account.restarts:
             exporter.restart()
         if not any(start <= hour < end for start, end in account.late):
             exporter.poll(hour)
         if hour % COMPACT_EVERY_H == 0:
-            exporter.ledger.compact()
-        exporter.clock.step(HALF_MS)
+            exporter.driver.ledger.compact()
+        exporter.driver.clock.step(HALF_MS)
         for name, value in (await exporter.shown()).items():
             series.setdefault(name, [None] * hours)[hour] = value
-    exporter.ledger.close()
+    exporter.driver.close()
     for bot in account.bots:
         _remove(bot, series)
     return series
@@ -146,3 +129,15 @@ def _reported(account: Account, bot: Bot, hour: int, now: int) -> tuple[int, ...
     late = account.prompt if age <= 2 else 1.0
     back = 0.99 if hour % WEEK == 100 and age > 3 else 1.0
     return tuple(round(count * late * back) for count in bot.counts[hour])
+
+
+def alerting(folder: Path, series: Mapping[str, Values], hours: int) -> dict[str, list[bool]]:
+    """Return whether any alert about a drop fires, hour by hour, by bot."""
+    ruleset = mutated(rules(Thresholds(interval_s=HOUR_S), DROPS), "10m", "0s")
+    probes = [hour * HOUR_S for hour in range(LEARNING_WEEKS * WEEK, hours)]
+    found: dict[str, list[bool]] = {}
+    for probe, samples in firing(folder, ruleset, series, probes, step_s=HOUR_S).items():
+        for sample in samples:
+            bot = found.setdefault(sample["project"], [False] * hours)
+            bot[probe // HOUR_S] = True
+    return found

@@ -1,7 +1,7 @@
 """A vendor's query polled into a ledger in virtual time, and what scrapes saw of its counters."""
 
-import asyncio
 import io
+import re
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,6 @@ from exporter.exposition import catalogue
 from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.format import number, render_labels
-from exporter.http_client.transport import Transport
 from exporter.ledger import maintenance
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import RETENTION_MS
@@ -22,12 +21,11 @@ from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.declared import DeclaredQuery
-from exporter.providers.base.plugin import LabelSettings
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import case_of
+from tests.providers.vendor import build_target, read
 from tests.support.driver import LedgerDriver
-from tests.support.vendors import read
 from tests.support.virtual import START_MS, VirtualClock
 
 VENDOR = "flowxo"
@@ -37,6 +35,8 @@ DAYS = 1
 END_MS = START_MS // HOUR_MS * HOUR_MS + 6 * HOUR_MS
 """When every scene is scraped for the last time."""
 FAMILIES = catalogue.families(PROVIDERS)
+Key = tuple[tuple[str, str], ...]
+Points = dict[Key, dict[int, float]]
 COUNTED = case_of(VENDOR).counts
 
 
@@ -63,24 +63,20 @@ class Scene:
         self.traffic = Traffic(self.seed, per_hour=2, late_share=self.late_share)
         self.service = SIMULATORS[VENDOR](self.clock, self.traffic)
         own = {"initial_lookback": f"{DAYS}d", "lookback": "4h", "start": self.start}
-        target = {"name": "promo", "provider": VENDOR, "requests_per_second": 0}
+        target: dict[str, Any] = {"name": "promo", "provider": VENDOR, "requests_per_second": 0}
         target |= self.service.target(URL) | own
         ledger = {"url": f"sqlite:///{self.folder}/ledger.db"}
         self.document = {"version": 1, "allow_inline_secrets": True, "ledger": ledger}
         self.document["targets"] = [target]
-        settings = read(self.document)
-        (options,) = settings.targets
-        rules = LabelSettings(settings.limits, settings.privacy)
-        self.target = PROVIDERS[VENDOR].build(options, rules)
+        self.target = build_target(**target)
         self.query = self.target.queries[0]
-        self.api = self.target.client(self.transport(), self.clock)
         self.driver = LedgerDriver(
             self.folder, self.query.spec, clock=self.clock, families=FAMILIES
         )
 
-    def transport(self) -> Transport:
+    def transport(self) -> httpx.ASGITransport:
         """Return a way to the vendor."""
-        return Transport(httpx.ASGITransport(self.service))
+        return httpx.ASGITransport(self.service)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -137,11 +133,7 @@ class Scene:
             first=claim.epoch_ms is None,
             memo=claim.memo,
         )
-
-        async def every() -> list[Reading]:
-            return [each async for each in self.query.read(self.api, request)]
-
-        return asyncio.run(every())
+        return read(self.target, self.query, self.transport(), request, self.clock)
 
     def rebase(self, **changes: Any) -> None:
         """Poll and read the past under settings that mean something else, an hour later."""
@@ -201,6 +193,17 @@ class Scene:
 def samples(text: str) -> Iterator[str]:
     """Yield the lines of a file that are samples."""
     return (f"{line}\n" for line in text.splitlines() if not line.startswith("#"))
+
+
+def points_of(text: str) -> Points:
+    """Return every sample of a file, by series and instant."""
+    found: Points = {}
+    for line in samples(text):
+        series, value, at_s = line.rsplit(" ", 2)
+        name, _, labels = series.partition("{")
+        key = tuple(sorted([("__name__", name), *re.findall(r'(\w+)="([^"]*)"', labels)]))
+        found.setdefault(key, {})[round(float(at_s) * 1000)] = float(value)
+    return found
 
 
 @contextmanager

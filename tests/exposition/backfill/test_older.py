@@ -18,13 +18,12 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.model.query import Budget, PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window
-from exporter.providers import PROVIDERS
-from exporter.providers.base.plugin import CustomQuery, LabelSettings
+from exporter.providers.base.plugin import CustomQuery
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.exposition.backfill import scene
 from tests.exposition.backfill.scene import END_MS, FAMILIES, Scene, samples
-from tests.support.vendors import read
+from tests.providers.vendor import build_target
 from tests.support.virtual import START_MS, VirtualClock
 
 RECEIVED = "chatbot_messages_received_total"
@@ -53,7 +52,7 @@ async def unspent(_budget: Budget | None) -> None:
 def asked(lived: Scene, past: LedgerPast, since_ms: int) -> list[str]:
     """Let the past begin at ``since_ms``; return what went wrong."""
     buckets = OlderBuckets()
-    reader = OlderReader(lived.clock, lived.transport(), unspent, FAMILIES, buckets)
+    reader = OlderReader(lived.clock, Transport(lived.transport()), unspent, FAMILIES, buckets)
     problems = asyncio.run(reader.read([lived.target], past.missing(Window(since_ms, END_MS))))
     past.put_before(buckets)
     return problems
@@ -153,7 +152,7 @@ def test_a_count_that_an_answer_lacks_is_a_problem_and_not_zero(
         yield Reading(request.window, kept=frozenset({RECEIVED}))
 
     buckets = OlderBuckets()
-    reader = OlderReader(lived.clock, lived.transport(), unspent, FAMILIES, buckets)
+    reader = OlderReader(lived.clock, Transport(lived.transport()), unspent, FAMILIES, buckets)
     target = replace(lived.target, queries=(CustomQuery(missing.spec, read),))
     problems = asyncio.run(reader.read([target], {key: missing}))
     buckets.close()
@@ -165,10 +164,7 @@ def test_a_count_that_an_answer_lacks_is_a_problem_and_not_zero(
 def test_the_one_call_of_a_budget_is_for_hours() -> None:
     clock = VirtualClock()
     service = SIMULATORS["xenioo"](clock, Traffic(5, per_hour=2))
-    target = {"name": "promo", "provider": "xenioo"} | service.target(scene.URL)
-    settings = read({"version": 1, "allow_inline_secrets": True, "targets": [target]})
-    rules = LabelSettings(settings.limits, settings.privacy)
-    built = PROVIDERS["xenioo"].build(settings.targets[0], rules)
+    built = build_target(**service.target(scene.URL) | {"name": "promo"})
     (spec,) = (each.spec for each in built.queries)
     window = Window(START_MS - 5 * DAY_MS, START_MS - 2 * DAY_MS)
     room = Room((), lambda: Counter(dict.fromkeys((ALL, TARGET, *FAMILIES), 99)))
@@ -201,7 +197,7 @@ def test_a_call_budget_is_spent_before_a_vendor_is_asked_and_once(
         raise BudgetSpent("the account's call is spent")
 
     buckets = OlderBuckets()
-    reader = OlderReader(lived.clock, lived.transport(), spend, FAMILIES, buckets)
+    reader = OlderReader(lived.clock, Transport(lived.transport()), spend, FAMILIES, buckets)
     target = replace(lived.target, queries=(CustomQuery(spec, read),))
     problems = asyncio.run(reader.read([target], {key: replace(missing, spec=spec)}))
     buckets.close()

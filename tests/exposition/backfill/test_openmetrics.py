@@ -1,20 +1,25 @@
 """The file that backfill writes: its form, its instants, and what its gauges show."""
 
-import subprocess
-from collections.abc import Iterator
 from contextlib import closing
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
+from math import isnan
 from pathlib import Path
+from random import Random
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from exporter.engagement.hours import Calendar, HourlyCounts
 from exporter.errors import LedgerError
+from exporter.exposition.backfill.past import bot_gauges, gauge_steps
 from exporter.exposition.backfill.source import PastKind
+from exporter.ledger.hours import BotLabels
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.dashboards.promtool import needed
 from tests.exposition.backfill.scene import MINUTE_MS, Scene, lived
+from tests.exposition.backfill.scene import samples as lines_of
+from tests.packaging.programs import said
 from tests.support.driver import scratch
 
 STEP_S = 240
@@ -93,12 +98,11 @@ def test_parts_of_the_time_together_are_the_whole(scene: Scene, written: str) ->
     middle = scene.first_ms - 10 * HOUR_MS - 100_001
     parts = [scene.backfilled(within=w) for w in (Window(0, middle), Window(middle, 2**53))]
 
-    def lines(text: str) -> list[str]:
-        return sorted(line for line in text.splitlines() if not line.startswith("#"))
+    first, second = ([*lines_of(each)] for each in parts)
 
-    assert sorted(lines(parts[0]) + lines(parts[1])) == lines(written)
-    assert lines(parts[0])
-    assert lines(parts[1])
+    assert sorted(first + second) == sorted(lines_of(written))
+    assert first
+    assert second
 
 
 @pytest.mark.parametrize("start", ["zero", "history"])
@@ -184,20 +188,50 @@ def test_the_same_past_gives_the_same_bytes_and_blocks(scene: Scene, written: st
         first, second = (blocks(file, folder / name) for name in ("first", "second"))
 
     assert first == second
-    assert len(first) == len([*_samples(written)])
-
-
-def _samples(text: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if not line.startswith("#"))
+    assert len(first) == len([*lines_of(written)])
 
 
 def blocks(file: Path, folder: Path) -> list[str]:
     """Return the samples of the blocks that promtool makes of ``file``."""
     (folder / "wal").mkdir(parents=True)  # without one, it dumps nothing
-    _promtool("create-blocks-from", "openmetrics", str(file), str(folder))
-    return sorted(_promtool("dump", str(folder)).splitlines())
+    _promtool("create-blocks-from", "openmetrics", file, folder)
+    return sorted(_promtool("dump", folder).splitlines())
 
 
-def _promtool(*arguments: str) -> str:
-    command = [needed("promtool"), "tsdb", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+def _promtool(*arguments: str | Path) -> str:
+    return said(needed("promtool"), "tsdb", *arguments)
+
+
+BOT = BotLabels("flowxo", "promo", "promo", "")
+WEEK = 168
+START_MS = 1_772_409_600_000
+rng = Random(4)  # noqa: S311 - the same hours each time
+COUNTS = tuple(float(rng.randint(5, 40) * (3 if n % 24 > 8 else 1)) for n in range(10 * 24))
+WHOLE = bot_gauges(BOT, HourlyCounts(START_MS, COUNTS), Calendar())
+
+
+@pytest.mark.parametrize("hours", [50, WEEK, WEEK + 1, 200])
+def test_an_hour_shows_what_it_showed_before_later_ones_were_known(hours: int) -> None:
+    cut = bot_gauges(BOT, HourlyCounts(START_MS, COUNTS[:hours]), Calendar())
+
+    assert cut.keys() == WHOLE.keys()
+    for key, values in cut.items():
+        assert repr(values.tolist()) == repr(WHOLE[key][:hours].tolist())
+
+
+def test_engagement_is_absent_for_a_week_and_then_the_sum_of_its_window() -> None:
+    shown = WHOLE["chatbot_engagement", (*BOT, "6h")]
+    sums = [0.0, *accumulate(COUNTS)]
+
+    assert all(map(isnan, shown[: WEEK - 1]))
+    assert shown[WEEK:].tolist() == [sums[n + 1] - sums[n - 5] for n in range(WEEK, len(COUNTS))]
+    weeks = WHOLE["chatbot_engagement_history_weeks", BOT]
+    assert (weeks[0], weeks[WEEK - 1]) == (round(1 / WEEK, 3), 1)
+
+
+def test_an_hour_is_shown_from_when_it_settled() -> None:
+    found = gauge_steps(WHOLE["chatbot_engagement_score", (*BOT, "1h")], START_MS)
+
+    assert [at_ms for at_ms, _ in found] == [START_MS + n * HOUR_MS for n in range(len(COUNTS))]
+    assert found[0][1] is None
+    assert found[-1][1] is not None

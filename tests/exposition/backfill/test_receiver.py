@@ -1,6 +1,5 @@
 """The command against a real Prometheus that receives remote write, killed and run again."""
 
-import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,17 +14,16 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
-from exporter.exposition.backfill.encoding import Part, encode
 from exporter.exposition.backfill.past import PastSeries
-from exporter.exposition.backfill.remote_write import CONTENT, VERSION
+from exporter.exposition.backfill.remote_write import CONTENT, VERSION, Part, encode
 from exporter.model.families import INTERACTIONS, KNOWN_USERS
 from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
-from tests.e2e.processes import free_port, program, wait_for
-from tests.exposition.backfill.scene import Scene, lived, samples
+from tests.e2e.processes import program, wait_for
+from tests.exposition.backfill.scene import Points, Scene, lived, points_of, samples
 from tests.support.driver import scratch
-from tests.support.served import answering
+from tests.support.served import answering, taking
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +42,7 @@ def scene() -> Iterator[Scene]:
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.Client]:
     """Run a Prometheus; which build, and its out-of-order window, are the parameter."""
     build, window = request.param
-    port, config = free_port(), tmp_path / "prometheus.yml"
+    config = tmp_path / "prometheus.yml"
     config.write_text(f"storage: {{tsdb: {{out_of_order_time_window: {window}}}}}\n", "utf-8")
     command = [
         needed("prometheus", build),
@@ -52,9 +50,8 @@ def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx.C
         f"--storage.tsdb.path={tmp_path / 'tsdb'}",
         "--storage.tsdb.retention.time=10y",
         "--web.enable-remote-write-receiver",
-        f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with started(command, port) as client:
+    with started(command) as client:
         yield client
 
 
@@ -107,9 +104,6 @@ def passing(
         yield f"http://127.0.0.1:{port}/api/v1/write", statuses
 
 
-Points = dict[tuple[tuple[str, str], ...], dict[int, float]]
-
-
 def stored(client: httpx.Client, scene: Scene) -> Points:
     """Return every sample in the server, by series and instant."""
     found = asked(client, '{instance=~".+"}[2d]', scene.first_ms // 1000 + 1)
@@ -119,17 +113,6 @@ def stored(client: httpx.Client, scene: Scene) -> Points:
         }
         for each in found
     }
-
-
-def expected(text: str) -> Points:
-    """Return every sample of a file, by series and instant."""
-    found: Points = {}
-    for line in samples(text):
-        name, labels, value, at_s = re.fullmatch(r"(\w+)\{(.*)\} (\S+) (\S+)\n", line).groups()  # type: ignore[union-attr]
-        pairs = re.findall(r'(\w+)="([^"]*)"', labels)
-        key = tuple(sorted([("__name__", name), *pairs]))
-        found.setdefault(key, {})[round(float(at_s) * 1000)] = float(value)
-    return found
 
 
 @pytest.mark.parametrize("receiver", [("installed", "3d"), ("newest", "3d")], indirect=True)
@@ -185,7 +168,7 @@ def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
                 running.append(process)
                 said, _ = process.communicate(timeout=LONGEST_S)
 
-    whole = expected(scene.backfilled(step_ms=18_000))
+    whole = points_of(scene.backfilled(step_ms=18_000))
     assert stored(receiver, scene) == whole
     assert set(killed) == {False, True}, said
     requests = -(-sum(map(len, whole.values())) // 2000)
@@ -217,18 +200,9 @@ def test_a_file_that_is_killed_half_way_leaves_the_one_before_and_is_whole_the_n
 
 def pushed(folder: Path, text: str) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers in which promtool pushes a file of metrics."""
-    taken: list[tuple[bytes, dict[str, str]]] = []
-
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.append((body, {name.lower(): value for name, value in self.headers.items()}))
-            self.send_response(204)
-            self.end_headers()
-
     (folder / "file.prom").write_text(text, "utf-8")
     promtool = needed("promtool", "newest")
-    with answering(Taking) as port:
+    with taking() as (port, taken):
         url = f"http://127.0.0.1:{port}"
         push = [promtool, "push", "metrics", "--label=job=exporter", url, "file.prom"]
         subprocess.run(push, cwd=folder, check=True, timeout=LONGEST_S)  # noqa: S603

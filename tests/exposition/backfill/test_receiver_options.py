@@ -2,51 +2,47 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from exporter.errors import SettingsError
-from exporter.exposition.backfill import receiver
-from tests.support.served import answering
+from exporter.exposition.backfill import remote_write
+from tests.support.served import taking
 from tests.web.authority import Pair, self_signed, signed
 
-Headers = list[dict[str, str]]
+Written = Callable[[str], Path]
 
 
-@contextmanager
-def listening(
-    pair: Pair | None = None, clients: Pair | None = None
-) -> Iterator[tuple[str, Headers]]:
-    """Take requests, with TLS where there is a pair; yield the address and what headers come."""
-    taken: Headers = []
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """Return what writes the file."""
 
-    class Taking(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append({name.lower(): value for name, value in self.headers.items()})
-            self.send_response(204)
-            self.end_headers()
+    def write(text: str) -> Path:
+        file = tmp_path / "web.yml"
+        file.write_text(text, "utf-8")
+        return file
 
-    context = None
-    if pair is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.cert, pair.key)
-        if clients is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(clients.cert)
-    with answering(Taking, context) as port:
-        yield f"{'http' if pair is None else 'https'}://127.0.0.1:{port}", taken
+    return write
+
+
+def context(pair: Pair, clients: Pair | None = None) -> ssl.SSLContext:
+    """Return TLS with a certificate, perhaps for clients that an authority signed."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(pair.cert, pair.key)
+    if clients is not None:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(clients.cert)
+    return made
 
 
 def sent(url: str, file: Path | None) -> int:
     """Send a request as the file says; return the status."""
 
     async def main() -> int:
-        async with receiver.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
+        async with remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
             return (await client.post(url)).status_code
 
     return asyncio.run(main())
@@ -61,52 +57,42 @@ def sent(url: str, file: Path | None) -> int:
         ("authorization: {type: Token, credentials_file: token}", "Token secret"),
     ],
 )
-def test_a_receiver_gets_the_credentials_of_the_file(
-    tmp_path: Path, text: str, expected: str
+def test_a_receiver_gets_the_credentials_of_the_file_and_none_without_one(
+    written: Written, tmp_path: Path, text: str, expected: str
 ) -> None:
     (tmp_path / "token").write_text("secret\n", "utf-8")
-    file = tmp_path / "web.yml"
-    file.write_text(f"{text}\nheaders: {{X-Scope-OrgID: bots}}\n", "utf-8")
+    file = written(f"{text}\nheaders: {{X-Scope-OrgID: bots}}\n")
 
-    with listening() as (url, taken):
-        assert sent(url, file) == 204
+    with taking() as (port, taken):
+        assert [sent(f"http://127.0.0.1:{port}", each) for each in (file, None)] == [204, 204]
 
-    assert taken[0]["authorization"] == expected
-    assert taken[0]["x-scope-orgid"] == "bots"
-
-
-def test_without_a_file_there_are_no_credentials() -> None:
-    with listening() as (url, taken):
-        assert sent(url, None) == 204
-
-    assert "authorization" not in taken[0]
+    assert [each.get("authorization") for _, each in taken] == [expected, None]
+    assert [each.get("x-scope-orgid") for _, each in taken] == ["bots", None]
 
 
-def test_an_authority_of_the_file_is_trusted_and_no_other(tmp_path: Path) -> None:
-    pair = self_signed(tmp_path, "receiver")
-    file = tmp_path / "web.yml"
-    file.write_text("tls_config: {ca_file: receiver.pem}\n", "utf-8")
+def test_an_authority_of_the_file_is_trusted_and_no_other(written: Written, tmp_path: Path) -> None:
+    file = written("tls_config: {ca_file: receiver.pem}\n")
 
-    with listening(pair) as (url, taken):
-        assert sent(url, file) == 204
+    with taking(context(self_signed(tmp_path, "receiver"))) as (port, taken):
+        assert sent(f"https://127.0.0.1:{port}", file) == 204
         with pytest.raises(httpx.ConnectError):
-            sent(url, None)
+            sent(f"https://127.0.0.1:{port}", None)
 
     assert len(taken) == 1
 
 
-def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(tmp_path: Path) -> None:
+def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(
+    written: Written, tmp_path: Path
+) -> None:
     pair, authority = self_signed(tmp_path, "receiver"), self_signed(tmp_path, "clients")
     signed(tmp_path, "mine", authority, "DNS:mine")
-    file, bare = tmp_path / "web.yml", tmp_path / "bare.yml"
-    bare.write_text("tls_config: {ca_file: receiver.pem}\n", "utf-8")
     keys = "cert_file: mine.pem, key_file: mine.key"
-    file.write_text(f"tls_config: {{ca_file: receiver.pem, {keys}}}\n", "utf-8")
 
-    with listening(pair, authority) as (url, taken):
-        assert sent(url, file) == 204
+    with taking(context(pair, authority)) as (port, taken):
+        url = f"https://127.0.0.1:{port}"
+        assert sent(url, written(f"tls_config: {{ca_file: receiver.pem, {keys}}}\n")) == 204
         with pytest.raises((httpx.TransportError, ssl.SSLError)):  # the alert is not wrapped
-            sent(url, bare)
+            sent(url, written("tls_config: {ca_file: receiver.pem}\n"))
 
     assert len(taken) == 1
 
@@ -121,23 +107,18 @@ def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(tmp_path: 
         ("headers: [", "not YAML"),
         ("authorization: {credentials: sécret}", "a header that is not ASCII"),
         ("sesame", "a valid dictionary"),
+        (None, "No such file"),
     ],
 )
 def test_a_wrong_file_is_named_with_the_place_and_without_secrets(
-    tmp_path: Path, text: str, said: str
+    written: Written, tmp_path: Path, text: str | None, said: str
 ) -> None:
-    file = tmp_path / "web.yml"
-    file.write_text(text, "utf-8")
+    file = tmp_path / "no.yml" if text is None else written(text)
 
     with pytest.raises(SettingsError) as caught:
-        receiver.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "sesame" not in str(caught.value)
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="No such file"):
-        receiver.client(tmp_path / "gone.yml", ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))

@@ -1,12 +1,10 @@
 """Remote write against receivers that answer by script: what is sent, again, and where it stops."""
 
-import json
 import sqlite3
 import ssl
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +19,19 @@ from exporter.exposition.backfill.remote_write import WRITTEN, NotAccepted, Send
 from exporter.exposition.backfill.source import PastKind
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.samples import Window
-from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Scene, lived, samples
+from tests.exposition.backfill.scene import END_MS, MINUTE_MS, Key, Scene, lived, points_of
 from tests.support.virtual import VirtualClock, run_virtual
 
 URL = "http://receiver.test/api/v1/write"
 Answer = Callable[[int], httpx.Response]
 Handler = Callable[[httpx.Request], httpx.Response]
-Key = tuple[tuple[str, str], ...]
 
 
 @pytest.fixture(scope="module")
 def expected(scene: Scene) -> dict[tuple[Key, int], float]:
     """Return what the file has, by series and instant."""
-    return dict(_parsed(line) for line in samples(scene.backfilled()))
-
-
-def _parsed(line: str) -> tuple[tuple[Key, int], float]:
-    text, value, at_s = line.rsplit(" ", 2)
-    name, _, labels = text.rstrip("}").partition("{")
-    pairs = json.loads("{" + ",".join(f'"{p}' for p in labels.replace("=", '":').split(",")) + "}")
-    return (tuple(sorted({"__name__": name, **pairs}.items())), round(float(at_s) * 1000)), float(
-        value
-    )
+    found = points_of(scene.backfilled())
+    return {(key, at_ms): value for key, of in found.items() for at_ms, value in of.items()}
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -167,7 +156,11 @@ def test_every_sample_of_the_file_is_sent_in_small_requests(
 
     assert receiver.taken == expected
     assert done.sent.samples == len(expected)
-    sizes = [sum(len(points) for _, _, points in decoded(each)) for each in receiver.requests]
+    sent_ = [
+        [point for _, _, all_ in decoded(each) for point in all_] for each in receiver.requests
+    ]
+    assert any(3 in point for each in sent_ for point in each) is (protocol == 2)  # its start
+    sizes = [*map(len, sent_)]
     assert set(sizes[:-1]) == {2000}
     assert 0 < sizes[-1] <= 2000
     versions = {each.headers["x-prometheus-remote-write-version"] for each in receiver.requests}
@@ -188,15 +181,6 @@ def test_samples_of_2_0_say_when_the_counter_began_and_what_it_is(scene: Scene) 
             begun.setdefault(key, set()).update(point.get(3, 0) for point in points)
 
     assert {key: {0, at_ms} for key, at_ms in first.items()} == begun  # 0: no time has passed yet
-
-
-def test_1_0_says_neither(scene: Scene) -> None:
-    receiver = Receiver(ok)
-    sent(scene, receiver, 1, kinds=(PastKind.COUNTERS,))
-
-    points = [p for each in receiver.requests for _, _, points in decoded(each) for p in points]
-
-    assert all(set(point) <= {1, 2} for point in points)
 
 
 @pytest.mark.parametrize(
@@ -235,43 +219,32 @@ def test_429_and_5xx_are_sent_again_after_what_they_ask_for(
     assert clock.monotonic() == pytest.approx(7 + 2 + 2.5)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 413])
-def test_another_4xx_ends_it_at_once(scene: Scene, status: int) -> None:
-    receiver = Receiver(lambda _number: httpx.Response(status, text="no such tenant"))
-
-    with pytest.raises(NotAccepted, match=f"HTTP {status}: no such tenant"):
-        sent(scene, receiver)
-
-    assert len(receiver.requests) == 1
-
-
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "said", "message", "requests"),
     [
-        (400, "out of order sample"),
-        (400, "out of bounds"),
-        (400, "the sample is too old (err-mimir-…)"),
-        (500, "too old sample"),
+        *(
+            (status, "no such tenant", f"HTTP {status}: no such", 1)
+            for status in (400, 401, 404, 413)
+        ),
+        *(
+            (status, said, r"out_of_order_time_window: 3d", 1)
+            for status, said in (
+                *((400, "out of order sample"), (400, "out of bounds")),
+                *((400, "the sample is too old (err-mimir-…)"), (500, "too old sample")),
+            )
+        ),
+        (503, "no leader", "HTTP 503: no leader, 8 times; run it again to go on", 8),
     ],
 )
-def test_a_receiver_that_takes_no_old_samples_is_told_apart_with_the_window_it_needs(
-    scene: Scene, status: int, said: str
+def test_a_refusal_ends_it_with_what_to_do_and_5xx_after_some_tries(
+    scene: Scene, status: int, said: str, message: str, requests: int
 ) -> None:
     receiver = Receiver(lambda _number: httpx.Response(status, text=said))
 
-    with pytest.raises(NotAccepted, match=r"out_of_order_time_window: 3d"):
-        sent(scene, receiver, 1)
-
-    assert len(receiver.requests) == 1
-
-
-def test_a_receiver_that_is_down_ends_it_after_some_tries(scene: Scene) -> None:
-    receiver = Receiver(lambda _number: httpx.Response(503, text="no leader"))
-
-    with pytest.raises(NotAccepted, match="HTTP 503: no leader, 8 times; run it again to go on"):
+    with pytest.raises(NotAccepted, match=message):
         sent(scene, receiver)
 
-    assert len(receiver.requests) == remote_write.TRIES
+    assert len(receiver.requests) == requests
 
 
 def test_a_receiver_that_asks_for_a_certificate_is_named_after_some_tries(scene: Scene) -> None:
@@ -280,48 +253,6 @@ def test_a_receiver_that_asks_for_a_certificate_is_named_after_some_tries(scene:
 
     with pytest.raises(NotAccepted, match="no answer: SSLError, 8 times"):
         sent(scene, alert)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("lost", [False, True])
-def test_killed_at_every_request_nothing_is_lost_and_little_is_sent_twice(
-    scene: Scene,
-    expected: dict[tuple[Key, int], float],
-    monkeypatch: pytest.MonkeyPatch,
-    lost: bool,  # noqa: FBT001
-) -> None:
-    """``lost``: the request arrives, and the process ends before that is noted."""
-    monkeypatch.setattr(remote_write, "MOST_SAMPLES", 400)
-
-    class Killed(BaseException):
-        pass
-
-    receiver = Receiver(ok)
-    whole, kills = -(-len(expected) // 400), 0
-
-    def killed_at_the_second() -> Handler:
-        calls = count(1)
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            is_second = next(calls) == 2
-            if lost or not is_second:
-                receiver(request)
-            if is_second:
-                raise Killed
-            return ok(0)
-
-        return answer
-
-    while kills <= whole:
-        try:
-            sent(scene, killed_at_the_second(), 1)
-            break
-        except Killed:
-            kills += 1
-
-    assert receiver.taken == expected
-    assert kills == whole - 1
-    assert len(receiver.requests) == whole + (kills if lost else 0)
 
 
 def test_a_job_that_is_done_begins_anew(

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.exposition.backfill.source import PastKind
 from exporter.model.samples import DAY_MS, HOUR_MS
-from tests.dashboards.live import Server, asked
+from tests.dashboards.live import asked, prometheus
 from tests.dashboards.promtool import Build, needed
 from tests.exposition.backfill.scene import END_MS, Scene, samples
 from tests.support.driver import scratch
@@ -60,9 +60,7 @@ def client(request: pytest.FixtureRequest, lived: dict[str, Scene]) -> Iterator[
                 out.writelines(samples(scene.backfilled([PastKind.COUNTERS])))
                 out.writelines(scene.scraped)
             out.write("# EOF\n")
-        server = Server(folder, STEP_S, build, features)
-        server.load([file])
-        with server.running() as found:
+        with prometheus(folder, [file], STEP_S, build, features) as found:
             yield found
 
 

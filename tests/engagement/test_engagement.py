@@ -1,6 +1,7 @@
 """What is expected of bots whose true means are known, and how far off it says they are."""
 
 import datetime as dt
+import math
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.engagement.events import show_habit
 from exporter.engagement.expectation import (
     WINDOWS,
     Expectation,
@@ -16,9 +18,10 @@ from exporter.engagement.expectation import (
     judge,
     learn,
 )
-from exporter.engagement.hours import Calendar, HourlyCounts
+from exporter.engagement.hours import AGES, Arrivals, Calendar, HourlyCounts
+from exporter.engagement.table import WeeklyTable, weekly_table
 from exporter.model.samples import HOUR_MS
-from tests.engagement.bots import DAY, MONDAY_MS, WEEK, counts, drawn, means, rhythm
+from tests.engagement.bots import DAY, MONDAY_MS, WEEK, Mean, counts, drawn, means, rhythm
 
 BERLIN = Calendar("Europe/Berlin")
 
@@ -193,3 +196,74 @@ def test_the_history_of_a_new_bot_begins_with_its_first_message() -> None:
     expected = expected_hours(expectation, counts(drawn(new)), Calendar())
     due = sum(each.expected or 0.0 for each in expected[-WEEK:])
     assert due == pytest.approx(sum(new[-WEEK:]), rel=0.1)
+
+
+WEEKS = 5
+
+
+def shapes_of_their_own(per_day: float) -> Mean:
+    """Return another peak on each weekday."""
+
+    def mean(at: dt.datetime) -> float:
+        away = (at.hour - 8 - 2 * at.weekday()) / DAY * 2 * math.pi
+        return per_day / DAY * (1 + 0.8 * math.cos(away))
+
+    return mean
+
+
+def table_of(mean: Mean) -> WeeklyTable:
+    hours = WEEKS * WEEK
+    return weekly_table(drawn(means(mean, hours)), [n % WEEK for n in range(hours)], [True] * hours)
+
+
+@pytest.mark.parametrize("per_day", [40, 8_000])
+def test_days_that_differ_by_their_level_share_a_shape(per_day: int) -> None:
+    assert table_of(rhythm(per_day)).own < 0.1
+
+
+def test_days_with_shapes_of_their_own_are_expected_by_their_own_hours() -> None:
+    small, large = table_of(shapes_of_their_own(150)), table_of(shapes_of_their_own(8_000))
+    true = means(shapes_of_their_own(8_000), WEEK)
+
+    assert small.own < large.own
+    assert large.own > 0.7
+    assert [each * sum(true) / sum(large.usual) for each in large.usual] == pytest.approx(
+        true, rel=0.2
+    )
+
+
+@pytest.mark.parametrize("per_day", [150, 2_000, 8_000])
+def test_a_bot_that_grows_fivefold_has_its_campaign_as_its_only_event(per_day: int) -> None:
+    hours = WEEKS * WEEK
+    grown = [mean * 5 ** (n / hours) for n, mean in enumerate(means(rhythm(per_day), hours))]
+    campaign = range(2 * WEEK + 36, 2 * WEEK + 48)
+
+    habit = show_habit(
+        drawn([mean * (4 if n in campaign else 1) for n, mean in enumerate(grown)]),
+        [n % WEEK for n in range(hours)],
+    )
+
+    beside = range(campaign.start - 6, campaign.stop + 6)
+    assert not any(habit[n] for n in beside)
+    assert sum(habit) >= hours - len(beside) - 3 * 18  # chance alone makes few more
+
+
+def arrived(shares: list[float], hours: int, step: int = 1) -> Arrivals:
+    """Return what is learnt where the newest hours have ``shares`` of 500 messages so far."""
+    arrivals = Arrivals()
+    for end in range(100, 100 + hours, step):
+        arrivals.note(end * HOUR_MS, [*[500.0] * 12, *[500 * share for share in shares[::-1]]])
+    return arrivals
+
+
+def test_the_shares_of_the_newest_hours_are_learnt_within_a_day() -> None:
+    assert arrived([0.85, 0.95], 24).shares == pytest.approx((0.85, 0.95, 1), abs=0.01)
+
+
+@pytest.mark.parametrize("shares", [[1.0, 1.0], [1.2]], ids=["complete", "taken back"])
+def test_nothing_is_taken_off_where_hours_are_complete(shares: list[float]) -> None:
+    assert arrived(shares, 48).shares == (1.0,) * AGES
+
+
+def test_hours_that_came_late_teach_nothing() -> None:
+    assert arrived([0.5], 24, step=2).shares == (1.0,) * AGES
