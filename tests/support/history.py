@@ -85,9 +85,14 @@ class History:
             change.read |= window.holds(change.place[1])
 
     def begin_anew(self) -> None:
-        """Let the next read be the first one again: the values mean something else now."""
+        """Let the next read be the first one again: the values mean something else now.
+
+        None of them was read, so that what the first read does not reach counts later, as at a start.
+        """
         self.counting = False
         self._first_ms = None
+        for change in self.changes:
+            change.read = False
 
 
 def series_of(query: QuerySpec, channel: str) -> str:
