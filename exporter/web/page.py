@@ -165,7 +165,8 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
         text = f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it"
         yield Fact(text, "warn")
     if dropped := sum(query.dropped_series for query in queries):
-        yield Fact(f"{dropped:,} series dropped by caps", "warn")
+        text = f"{dropped:,} times a label set was past a cap, so that it has no series of its own"
+        yield Fact(text, "warn")
     good = sum(query.state is State.OK for query in queries)
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
     ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms for q in queries if q.data_end_ms]
@@ -257,7 +258,6 @@ class EngagementChart:
     band: str
     line: str
     engagement: float
-    expected: float | None
     text: str
     width: int = WIDE
     height: int = TALL
@@ -299,12 +299,10 @@ def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> Engageme
     judged = [each for each in hours if None not in (each.engagement, each.expected)]
     below = sum((each.engagement or 0.0) < _edge(each, -1) for each in judged)
     above = sum((each.engagement or 0.0) > _edge(each, 1) for each in judged)
-    known = len(judged) == len(hours)
     return EngagementChart(
         band=_band_path(points, most),
         line=_line_path(points, most),
         engagement=sum(each.engagement or 0.0 for each in hours),
-        expected=sum(each.expected or 0.0 for each in hours) if known else None,
         text=_engagement_text(len(hours), below, above, len(hours) - len(judged)),
     )
 
