@@ -186,7 +186,16 @@ class _Validation:
             key: ("defaults", key) for key in common.keys() - raw.keys()
         }
         inherited |= {key: ("defaults", provider, key) for key in own.keys() - raw.keys()}
-        return self.part(options, {**common, **own, **raw}, base, inherited)
+        data = {**common, **own, **raw}
+        return self.part(options, data, base, inherited) or self.without_keys(options, data)
+
+    def without_keys(self, model: type[TargetOptions], data: Any) -> TargetOptions | None:
+        """Return a target of which nothing but secrets is wrong, so that the rest is judged, too."""
+        unresolved = replace(self.secrets, resolve=False, included=[])
+        try:
+            return model.model_validate_json(json.dumps(data), context=unresolved)
+        except ValidationError:
+            return None
 
     def part(
         self,
