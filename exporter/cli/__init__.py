@@ -18,7 +18,7 @@ from exporter.cli import (
     run,
     simulate,
 )
-from exporter.errors import LedgerError, ListenError, MachineError, SettingsError
+from exporter.errors import ExporterError, MachineError, SettingsError
 
 HELP = """Prometheus exporter for chatbot analytics.
 
@@ -50,7 +50,7 @@ class Commands(click.Group):
         except (SettingsError, MachineError) as error:
             click.echo(str(error), err=True)
             raise click.exceptions.Exit(2) from None
-        except (LedgerError, ListenError) as error:
+        except ExporterError as error:
             raise click.ClickException(str(error)) from None
 
 

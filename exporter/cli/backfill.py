@@ -227,11 +227,8 @@ def _to_receiver(
         return str(sender.sent)
 
     with closing(noted):
-        try:
-            again = "" if noted.read() is None else "went on after what was accepted before: "
-            return again + asyncio.run(send())
-        except remote_write.NotAccepted as error:
-            raise click.ClickException(str(error)) from None
+        again = "" if noted.read() is None else "went on after what was accepted before: "
+        return again + asyncio.run(send())
 
 
 def _open(

@@ -5,7 +5,7 @@ import click
 from exporter.cli.settings import config_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.exposition import catalogue
-from exporter.exposition.last_scraped import NoScrapes, last_scraped
+from exporter.exposition.last_scraped import last_scraped
 from exporter.ledger import repair, transfer
 from exporter.providers import PROVIDERS
 from exporter.telemetry.counters import PREFIX
@@ -66,14 +66,11 @@ def restore(file: str, prometheus: str, matching: str) -> None:
     settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
     targets = targets_of(settings)
-    try:
-        shown = [
-            each
-            for target in targets
-            for each in last_scraped(prometheus, target.name, matching, families)
-        ]
-    except NoScrapes as error:
-        raise click.ClickException(str(error)) from None
+    shown = [
+        each
+        for target in targets
+        for each in last_scraped(prometheus, target.name, matching, families)
+    ]
     specs = [query.spec for target in targets for query in target.queries]
     known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
     number = sum(not each.family.startswith(PREFIX) for each in shown)

@@ -137,15 +137,16 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Spend) -> Out
     try:
         async with asyncio.timeout(DEADLINE_S):
             rows, unfit = await _first_rows(query.read(api, _first_request(query, clock, take)))
-    except TimeoutError:
-        return _failed(query, TimedOut(f"not done within {DEADLINE_S:g} s"))
     except BudgetSpent as spent:
         return Outcome(*name, good=True, text=f"the key is accepted; not read: {spent}")
-    except ProviderError as error:
-        return _failed(query, error)
-    except LedgerError as error:
+    except (TimeoutError, ProviderError) as raised:
+        late = TimedOut(f"not done within {DEADLINE_S:g} s")
+        error = raised if isinstance(raised, ProviderError) else late
+        refused = error.reason is Reason.AUTH
+        return Outcome(*name, good=False, text=str(error), hint=hint_for(error), refused=refused)
+    except LedgerError as unknown:
         hint = "so whether the account has a call left is not known, and none was made"
-        return Outcome(*name, good=False, text=str(error), hint=hint)
+        return Outcome(*name, good=False, text=str(unknown), hint=hint)
     if unfit:
         return Outcome(*name, good=False, text=f"a first read must be whole: {unfit}")
     took = span(clock.monotonic() - started)
@@ -177,15 +178,4 @@ def _first_request(query: Query, clock: Clock, take: Spend) -> PollRequest:
         window=Window(floor_to(now_ms, step_ms), ceil_to(now_ms + 1, step_ms)),
         now_ms=now_ms,
         spend=partial(take, query.spec.budget),
-    )
-
-
-def _failed(query: Query, error: ProviderError) -> Outcome:
-    return Outcome(
-        query.spec.target,
-        query.spec.name,
-        good=False,
-        text=str(error),
-        hint=hint_for(error),
-        refused=error.reason is Reason.AUTH,
     )

@@ -81,20 +81,15 @@ async def _search(call: Call) -> Answer:
     size = body.pagination.per_page
     if call.headers.get("intercom-version") != "2.16":
         raise Refusal(400, "Intercom-Version 2.16 is required")
-    found = _searched(call, _window(body.query, call))
+    bounds = {each.operator: each.value for each in body.query.value}
+    strict = "strict_bounds" in call.faults  # the specification calls them inclusive
+    found = _searched(call, (1000 * (bounds[">"] + strict), 1000 * (bounds["<"] + (not strict))))
     page = page_of(call, found, body.pagination.starting_after, size)
     rows = list(page.items)[: -1 if "fewer_than_total" in call.faults else None]
     following = {"starting_after": page.cursor} if page.more else None
     pages = {"page": 1, "per_page": size, "total_pages": -(-len(found) // size)}
     payload = {"type": "conversation.list", "total_count": len(found), "conversations": rows}
     return Answer({**payload, "pages": {**pages, "next": following}}, rows)
-
-
-def _window(condition: SearchCondition, call: Call) -> Window:
-    """Return what both bounds leave; the specification calls them inclusive."""
-    bounds = {each.operator: each.value for each in condition.value}
-    strict = "strict_bounds" in call.faults
-    return 1000 * (bounds[">"] + strict), 1000 * (bounds["<"] + (not strict))
 
 
 def _searched(call: Call, window: Window) -> Rows:

@@ -32,15 +32,22 @@ class Bot:
 BOTS = (Bot("Kq7RtZ2mXw9LpV4s", "Shop bot"), Bot("Hn3YcB8vFd6JgT1e", 'Größe "XL" 👟'))
 
 
+class StatisticsPath(msgspec.Struct):
+    """What is asked for, as the path says it."""
+
+    bot: str
+    types: Annotated[str, msgspec.Meta(pattern=r"^(\d|1[0-7])(,(\d|1[0-7]))*$")]
+    mode: Literal["hour", "day"]
+    days: Annotated[int, msgspec.Meta(ge=1, le=30)]
+
+
 @dataclass(frozen=True, slots=True)
 class StatisticsScope:
     """What is asked for."""
 
     call: Call
+    path: StatisticsPath
     bots: tuple[Bot, ...]
-    types: tuple[int, ...]
-    mode: str
-    days: int
     zone: tzinfo
 
     @property
@@ -48,8 +55,8 @@ class StatisticsScope:
         """Return the days that were asked for, to this instant."""
         now_ms = self.call.now_ms
         if "rolling_days" in self.call.faults:
-            return now_ms - self.days * DAY_MS, now_ms + 1
-        return self.midnight(now_ms, 1 - self.days), now_ms + 1
+            return now_ms - self.path.days * DAY_MS, now_ms + 1
+        return self.midnight(now_ms, 1 - self.path.days), now_ms + 1
 
     def local_days(self) -> Iterator[Window]:
         """Yield the parts of the window: an hour that all events share is generated once."""
@@ -70,7 +77,7 @@ class StatisticsScope:
 
     def group(self, at_ms: int) -> str:
         """Return the label of the group that an instant belongs to."""
-        return self.local(at_ms).strftime(FORMS[self.mode])
+        return self.local(at_ms).strftime(FORMS[self.path.mode])
 
 
 Place = tuple[str, str, str]
@@ -143,7 +150,7 @@ EVENTS: Mapping[str, Measure] = {
 def rows(scope: StatisticsScope) -> list[dict[str, Any]]:
     """Return the rows of ``scope``, in no order."""
     events = list(EVENTS)
-    measured: dict[int, dict[Place, float]] = {code: {} for code in scope.types}
+    measured: dict[int, dict[Place, float]] = {int(c): {} for c in scope.path.types.split(",")}
     for day in scope.local_days():
         for code, values in measured.items():
             values.update(EVENTS[events[code]](scope, day))
@@ -215,15 +222,6 @@ MODES = frozenset(
 )
 
 
-class StatisticsPath(msgspec.Struct):
-    """What is asked for, as the path says it."""
-
-    bot: str
-    types: Annotated[str, msgspec.Meta(pattern=r"^(\d|1[0-7])(,(\d|1[0-7]))*$")]
-    mode: Literal["hour", "day"]
-    days: Annotated[int, msgspec.Meta(ge=1, le=30)]
-
-
 @dataclass(slots=True)
 class Account:
     """One account with its tokens and its calls so far; ``period_ms`` is its hour."""
@@ -253,15 +251,8 @@ class Account:
         bots = tuple(bot for bot in BOTS if path.bot in ("*", bot.key))
         if not bots:
             raise Refusal(404)
-        scope = StatisticsScope(
-            call=call,
-            bots=bots,
-            types=tuple(map(int, path.types.split(","))),
-            mode=path.mode,
-            days=path.days,
-            zone=ZoneInfo(call.option("zone", "of", "UTC")),
-        )
-        found = rows(scope)
+        zone = ZoneInfo(call.option("zone", "of", "UTC"))
+        found = rows(StatisticsScope(call, path, bots, zone))
         return Answer(found, found)
 
     def _new_token(self, now_ms: int) -> str:

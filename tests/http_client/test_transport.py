@@ -101,15 +101,20 @@ def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> Non
     assert asyncio.run(main()) == [b"1"] * 4
 
 
-@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])
-def test_a_compressed_body_is_decoded_and_one_of_two_gzip_members_whole(coding: str) -> None:
-    body = b'{"n": 1}' * 1000
-    packed = zlib.compress(body) if coding == "deflate" else gzip.compress(body)
-    twice = 1 if coding == "deflate" else 2
+BODY = b'{"n": 1}' * 1000
+TWO_MEMBERS = gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])
 
-    found = answered(whole(packed * twice, f"Content-Encoding: {coding}\r\n".encode()))
 
-    assert found.body == body * twice
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        *((coding, gzip.compress(BODY)) for coding in ("gzip", "x-gzip", "GZIP")),
+        ("gzip", TWO_MEMBERS),
+        ("deflate", zlib.compress(BODY)),
+    ],
+)
+def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
+    assert answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode())).body == BODY
 
 
 @pytest.mark.parametrize(
