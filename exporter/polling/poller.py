@@ -23,6 +23,8 @@ LEASE_S = CLAIM_MS / MILLISECONDS - 1
 """No request leaves or goes on when the claim is nearly as old as where another replica takes it."""
 LEASE_CHECK_S = 0.5
 IDLE_S = 5.0
+SHARED_IDLE_S = 1.0
+"""The same where other replicas end polls: when what they poll is due next, is not known before."""
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
 SLICES_AT_ONCE = 8
@@ -209,7 +211,8 @@ class Poller:
         wait_s = (
             IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / MILLISECONDS
         )
-        await self._wait(self._woken, min(max(wait_s, 0.05), IDLE_S))
+        longest_s = SHARED_IDLE_S if self._context.ledger.shared else IDLE_S
+        await self._wait(self._woken, min(max(wait_s, 0.05), longest_s))
         self._woken.clear()
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> None:

@@ -107,16 +107,14 @@ def _labels(metric: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 @contextlib.contextmanager
 def prometheus(folder: Path, exporter: int, build: Build = "installed") -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes ``exporter`` every second."""
-    port = free_port()
     config = folder / "prometheus.yml"
     config.write_text(CONFIG.format(port=exporter), "utf-8")
     command = [
         needed("prometheus", build),
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with started(command, port) as client:
+    with started(command) as client:
         yield Prometheus(client)
 
 

@@ -42,4 +42,4 @@ def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> 
             made.outages.append(Outage("", "failover", began_s, CLOCK.monotonic()))
             pause(8)
 
-        verify(made)
+        verify(made, polling=1)

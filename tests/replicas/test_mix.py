@@ -44,7 +44,7 @@ pytestmark = [
 STRICT = "REPLICAS" in os.environ
 TAKEOVER_S = 35.0 if STRICT else 90.0
 AT_ONCE_S = 15.0 if STRICT else 25.0
-"""A process that starts on a busy machine, and up to 5 s in which a replica idles."""
+"""A process that starts on a busy machine, and up to a second in which a replica idles."""
 MOST_BLIND = 0.1 if STRICT else 0.5
 SEED = os.environ.get("SEED", "1")
 
@@ -60,8 +60,12 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def verify(made: Cluster) -> None:
-    """Fail where a rule was broken, or where nothing was seen that could have broken it."""
+def verify(made: Cluster, *, polling: int = 2) -> None:
+    """Fail where a rule was broken, or where nothing was seen that could have broken it.
+
+    ``polling`` replicas have polled, at least: where none stops, one whose clock is a millisecond ahead
+    is always the first to see what is due.
+    """
     sums = {name: totals(scrape) for name, scrape in wait_until_polled(made).items()}
     requests, scrapes, outages = list(made.log.requests), list(made.scrapes), made.outages
     shown = [each for each in scrapes if not each.is_blind]
@@ -82,8 +86,7 @@ def verify(made: Cluster) -> None:
     assert max(checks.takeovers(polled, stops).get("stop", [0.0])) < AT_ONCE_S
     assert blind <= MOST_BLIND * calm
     assert once
-    # Who has polled a target is the first to see what is due next: a third may have to wait.
-    assert len({each.replica for each in polled}) > 1
+    assert len({each.replica for each in polled}) >= polling
     assert min(made.truth().values()) > 20
     assert len(shown) > 30
 
