@@ -364,7 +364,8 @@ def _bot(bot: BotEngagement) -> BotStatus:
         WindowStatus(hours, each.engagement, each.expected, each.deviation, each.score)
         for hours, each in sorted(bot.scores.items())
     )
-    verdict, window = _verdict(windows)
+    hours = tuple(bot.last_week())
+    verdict, window = _verdict(windows, hours)
     return BotStatus(
         project=bot.labels.project,
         environment=bot.labels.bot_environment,
@@ -375,18 +376,31 @@ def _bot(bot: BotEngagement) -> BotStatus:
         late=bot.late,
         end_ms=bot.end_ms,
         holiday=bot.holiday,
-        hours=tuple(bot.last_week()),
+        hours=hours,
     )
 
 
-def _verdict(windows: Sequence[WindowStatus]) -> tuple[Verdict, WindowStatus | None]:
+def _verdict(
+    windows: Sequence[WindowStatus], hours: Sequence[HourExpectation]
+) -> tuple[Verdict, WindowStatus | None]:
     """Return the verdict, and the window that it is about: the farthest off, or the last day."""
     if not windows:
         return Verdict.NOT_JUDGED, None
-    farthest = max(windows, key=lambda each: abs(each.score))
-    if abs(farthest.score) >= UNUSUAL:
+    off = [w for w in windows if w.score <= -UNUSUAL or (w.score >= UNUSUAL and _above(w, hours))]
+    if farthest := max(off, key=lambda each: abs(each.score), default=None):
         return Verdict.BELOW if farthest.score < 0 else Verdict.ABOVE, farthest
     return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_HOURS), windows[-1])
+
+
+def _above(window: WindowStatus, hours: Sequence[HourExpectation]) -> bool:
+    """Say whether a window is above what its hours usually hold.
+
+    The window's own expectation may be that of a clock that is an hour off: the least, with which each
+    morning would be above it.
+    """
+    usual = [hour.expected for hour in hours[-window.hours :] if hour.expected is not None]
+    whole = len(usual) == window.hours
+    return whole and window.engagement >= sum(usual) + UNUSUAL * window.deviation
 
 
 def _state(state: QueryState, *, up: bool) -> State:

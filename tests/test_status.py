@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter import status
-from exporter.engagement.expectation import WindowScore
+from exporter.engagement.expectation import WindowScore, judge, learn
 from exporter.engagement.hours import Calendar, HourlyCounts
 from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.hours import BotLabels
@@ -65,7 +65,6 @@ def test_families_are_those_with_series_now() -> None:
         ({1: -2.9, 24: 2.9, 48: 1.0}, "as expected", 24),
         ({1: -2.0, 3: 1.0}, "as expected", 3),
         ({1: -3.0, 3: -5.5, 24: 4.0}, "below", 3),
-        ({24: 3.0, 48: -2.0}, "above", 24),
     ],
 )
 def test_a_bots_verdict_is_about_the_window_that_is_farthest_off(
@@ -81,3 +80,25 @@ def test_a_bots_verdict_is_about_the_window_that_is_farthest_off(
     assert (shown.verdict, shown.window and shown.window.hours) == (verdict, hours)
     assert [window.score for window in shown.windows] == [*scores.values()]
     assert [hour.engagement for hour in shown.hours] == [7.0, None]
+
+
+MORNING = [20.0] * 7 + [600.0, 1_500.0] + [2_000.0] * 8 + [500.0] * 7
+
+
+@pytest.mark.parametrize(
+    ("newest", "verdict"), [(1_500.0, "as expected"), (200.0, "below"), (3_000.0, "above")]
+)
+def test_a_steep_morning_is_no_news_though_the_zone_is_unknown(newest: float, verdict: str) -> None:
+    """Five weeks of one day, up to its ninth hour; its score is that of a clock an hour off."""
+    hours = HourlyCounts(0, (*MORNING * 35, *MORNING[:8], newest))
+    calendar = Calendar()
+    expectation = learn(hours, calendar)
+    assert expectation is not None
+    scores = judge(expectation, hours, calendar)
+    labels = BotLabels("flowxo", "shop", "promo", "")
+    bot = BotEngagement(labels, False, scores, expectation, hours, calendar, ())  # noqa: FBT003
+
+    (target,) = status.targets([(STATE, True)], {}, status.RecentPolls(), [bot])
+
+    assert scores[1].score > status.UNUSUAL or verdict == "below"
+    assert target.bots[0].verdict == verdict
