@@ -118,7 +118,7 @@ class Secret(BaseModel):
                 raise invalid("secret", f"{shown} is not set")
             return _usable(environ[self.env], shown)
         try:
-            text = read_regular(self._base / (self.file or ""), SECRET_BYTES).decode()
+            text = read_regular(self._base / (self.file or ""), SECRET_BYTES).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             raise invalid("secret", f"the file cannot be read: {why(error)}") from None
         return _usable(text, "the file")

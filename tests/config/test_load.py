@@ -156,7 +156,7 @@ def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
 def test_secrets_are_stripped_wherever_they_come_from_and_paths_start_from_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "key").write_text(f"\t{CANARY} \r\n\n")
+    (tmp_path / "key").write_text(f"\t{CANARY} \r\n\n", "utf-8-sig")
     file = tmp_path / "exporter.yaml"
     keys = ("{file: key}", "{env: KEY}", f'" {CANARY} "')
     listed = [f"{{name: t{n}, provider: hourly, account_key: {k}}}" for n, k in enumerate(keys)]
