@@ -55,10 +55,14 @@ WeightedRow = tuple[Mapping[str, Any], int]
 
 
 class Column(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A field, or what a path leads to in it, by which rows are grouped."""
+    """A field, or what a path leads to in it, by which rows are grouped.
+
+    ``selected``, as the vendor's own client says: the answer has the column.
+    """
 
     field: str
     path: list[str] = []
+    selected: bool = msgspec.field(name="includeInSelect", default=True)
 
     @property
     def name(self) -> str:
