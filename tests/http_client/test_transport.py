@@ -112,6 +112,7 @@ TWO_MEMBERS = gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])
         ("gzip", TWO_MEMBERS),
         ("deflate", zlib.compress(BODY)),
     ],
+    ids=["gzip", "x-gzip", "in capitals", "two members", "deflate"],
 )
 def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
     assert answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode())).body == BODY
