@@ -24,7 +24,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiClient
 from exporter.ledger.offload import Offload
-from exporter.ledger.rows import Claim
+from exporter.ledger.rows import Claim, self_count
 from exporter.ledger.rules import history, past_window, reach_start_ms
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
@@ -32,7 +32,7 @@ from exporter.model.samples import Reading, SelfCount, Window, ceil_to, floor_to
 from exporter.polling import schedule
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query
-from exporter.telemetry.counters import PREFIX, Telemetry
+from exporter.telemetry.counters import Telemetry
 
 log = structlog.get_logger(__name__)
 
@@ -267,9 +267,7 @@ def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCoun
     """Return the drift that a refused answer counts as; persisted, like that of accepted ones."""
     if not isinstance(error, SchemaError):
         return {}
-    own = {"provider": spec.provider, "target": spec.target, "query": spec.name}
-    labels = tuple(sorted((own | {"kind": error.kind}).items()))
-    return {(f"{PREFIX}schema_drift_total", labels): 1.0}
+    return dict(self_count(spec, "schema_drift_total", query=spec.name, kind=error.kind))
 
 
 def _unwritten(context: PollContext, error: LedgerError) -> str:

@@ -141,10 +141,8 @@ def _lists(body: bytes) -> bytes:
     if text.startswith(b"{"):
         try:
             members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # half a character, or ``decode`` had failed
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Half a character in some text: with anything else ``decode`` had failed.
             return _lists(with_whole_characters(text))
         return b"".join(_lists(bytes(member)) for member in members.values())
     return text if text.startswith(b"[") else b""
