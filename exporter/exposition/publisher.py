@@ -336,6 +336,9 @@ class Publisher:
         self._unread.difference_update(keys)
         found = {key: views[key] for key in views.keys() & self._specs.keys()}
         for key, view in found.items():
+            before = self._views.get(key)
+            if before and before.state.last_attempt_ms != view.state.last_attempt_ms:
+                self._uncommitted.discard(key)  # a later poll was, maybe of another replica
             self._views[key] = replace(view, shown=())  # the page has it, smaller
             self._page.put(key, view.shown, (number for number, _ in view.pending))
             self._changed_targets.add(key[0])

@@ -200,6 +200,21 @@ def test_new_series_of_a_query_that_is_gone_keep_back_no_others(parts: Parts) ->
     assert 2 in parts.confirmed
 
 
+def test_a_query_is_up_again_when_another_replica_has_polled_it(parts: Parts) -> None:
+    async def main() -> list[bool]:
+        found = []
+        await parts.publisher.restart({FIRST: SPECS[FIRST]})
+        parts.publisher.ended(FIRST, committed=False)
+        polled = replace(parts.states[FIRST], last_success_ms=parts.clock.now_ms())
+        for attempt_ms in (0, 60_000):
+            parts.states[FIRST] = replace(polled, last_attempt_ms=attempt_ms)
+            await parts.publisher.refresh(FIRST)
+            found += [up for _, up in parts.publisher.states]
+        return found
+
+    assert run_virtual(main(), parts.clock) == [False, True]
+
+
 @pytest.mark.parametrize(
     ("takes_s", "verified"), [(1.7, [False, True, True]), (9.0, [False, False, True])]
 )
