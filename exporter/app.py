@@ -229,6 +229,12 @@ class App:
 
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
+        try:
+            await self._run()
+        finally:
+            await self._environment.offload(self._ledger.close)
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             ticking = [
                 group.create_task(each)
@@ -242,7 +248,6 @@ class App:
             await polling
             for task in ticking:
                 task.cancel()
-        await self._environment.offload(self._ledger.close)
 
     def stop(self) -> None:
         """Let ``run`` return."""
@@ -282,7 +287,8 @@ class App:
 
     def _poll_ended(self, ended: PollResult) -> None:
         self._recent.note(ended)
-        self._publisher.ended(ended.key, committed=ended.outcome != Reason.LEDGER)
+        if ended.outcome != Reason.CLAIM_LOST:  # else its new holder knows
+            self._publisher.ended(ended.key, committed=ended.outcome != Reason.LEDGER)
 
     async def _abandon(self) -> None:
         await self._poller.abandon()
