@@ -159,13 +159,7 @@ async def _first_rows(readings: Readings) -> tuple[int, str]:
     rows, unfit = 0, ""
     async with aclosing(readings) as each:
         async for reading in each:
-            rows = sum(
-                len(part)
-                for part in (
-                    reading.counts, reading.buckets, reading.levels, reading.lists, reading.events
-                )
-            )  # fmt: skip
-            unfit = reading.unfit
+            rows, unfit = reading.rows, reading.unfit
             break
     return rows, unfit
 

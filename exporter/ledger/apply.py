@@ -244,4 +244,4 @@ def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applie
     for kind, number in reading.drift.items():
         counts += given.count_query("schema_drift_total", number, kind=kind)
     counted = counters.add_self_counts(given.tx, counts)
-    return Applied(held, counted, len(reading.counts) + len(reading.events))
+    return Applied(held, counted, reading.rows)

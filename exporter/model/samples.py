@@ -152,6 +152,12 @@ class Reading:
     memo: Mapping[str, Any] | None = None
     more: bool = False
 
+    @property
+    def rows(self) -> int:
+        """Return how many counts, gauges and events were read."""
+        parts = (self.counts, self.buckets, self.levels, self.lists, self.events)
+        return sum(map(len, parts))
+
     def since(self, start_ms: int) -> "Reading":
         """Return the reading without the buckets before ``start_ms``."""
         window = Window(max(self.window.start_ms, start_ms), self.window.end_ms)

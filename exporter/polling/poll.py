@@ -133,7 +133,7 @@ async def _attempt(
 async def _read(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
 ) -> tuple[int, str]:
-    """Apply each reading as it comes; return how many rows were counted, and the outcome."""
+    """Apply each reading as it comes; return how many rows were read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
     window = poll_window(spec, claim, started_ms)
     past = past_beside(spec, claim, window, started_ms)

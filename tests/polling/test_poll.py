@@ -11,12 +11,12 @@ from exporter.errors import ClaimLost, Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
-from exporter.model.samples import DAY_MS, Reading, Readings
+from exporter.model.samples import DAY_MS, GaugeRow, Reading, Readings
 from exporter.polling.past import read_slice
-from exporter.polling.poll import PollContext, ScheduledQuery, poll
+from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
-from tests.support.builders import spec
+from tests.support.builders import received, spec
 from tests.support.driver import LedgerDriver, recorded
 from tests.support.virtual import inline, run_virtual
 
@@ -120,6 +120,18 @@ def test_samples_cursor_and_schedule_are_committed_together(driver: LedgerDriver
     assert (outcome, [what for what, _ in done].count("COMMIT")) == ("ok", 1)
     assert (state.epoch_ms, state.last_success_ms) == (now_ms, now_ms)
     assert state.next_poll_ms > now_ms
+
+
+def test_rows_of_a_poll_are_all_that_was_read(driver: LedgerDriver) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        active = GaugeRow(("chatbot_active_users", ("shop", "", "", "trailing_7d")), ask.window, 5)
+        yield Reading(ask.window, counts=[(received(), ask.window.start_ms, 3.0)], more=True)
+        yield Reading(ask.window, lists=[active], lists_of=frozenset({active.series[0]}))
+
+    async def once(context: PollContext, query: ScheduledQuery) -> PollResult:
+        return await poll(context, query, driver.claim())
+
+    assert ran(driver, read, once)[0].rows == 2
 
 
 def test_a_query_that_promises_a_reading_and_has_none_has_a_bug(driver: LedgerDriver) -> None:
