@@ -41,6 +41,10 @@ def places(name: str) -> dict[str, tuple[str, str]]:
             "tests/faults/test_faults.py",
             f'"{name}": Scenario(',
         ),
+        "its settings in tests/dashboards/test_lint.py": (
+            "tests/dashboards/test_lint.py",
+            f'"{name}": {{',
+        ),
         "its keys in docs/configuration.md": ("docs/configuration.md", f"<!-- keys: {name} -->"),
         f"the provider in {VALUES}": (VALUES, f'"{name}"'),
     }

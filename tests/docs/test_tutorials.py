@@ -29,6 +29,8 @@ AFTER: Mapping[str, tuple[str, ...]] = {
     "exporter/simulator/__init__.py": ("from exporter.clock import", "SIMULATORS: "),
     "tests/faults/test_faults.py": ("SCENARIOS: ",),
     "dashboards/source/metrics_shown.py": ("PROVIDERS: ",),
+    "dashboards/.lint": ("    entries: &business",),
+    "tests/dashboards/test_lint.py": ("EVERYTHING: ",),
     "mkdocs.yml": ("  - Providers:",),
     "docs/configuration.md": (),
     "exporter.yaml": (),
@@ -102,9 +104,9 @@ def test_the_page_adds_a_provider_that_keeps_to_every_rule(tree: Path) -> None:
     pytest_ = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
     wanted = last.text.partition("pytest -q ")[2].split()
     assert first.text.split()[-1] in wanted
-    others = ("tests/config/test_reference.py", "tests/dashboards/test_files.py")
+    others = ("config/test_reference.py", "config/test_schema.py", "dashboards/test_files.py")
     faults = ("tests/faults/test_faults.py", "-k", "not test_faults or acme or every_provider_is")
-    found = run(tree, *pytest_, "-v", *wanted, *others, *faults)
+    found = run(tree, *pytest_, "-v", *wanted, *(f"tests/{each}" for each in others), *faults)
     assert "test_acme" in found
     assert re.search(r"tests/faults/test_faults\.py( \.{2,}|::.*PASSED)", found)
 
