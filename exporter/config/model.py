@@ -247,7 +247,7 @@ class LedgerOptions(BaseModel):
         default=2**30,
         description="when 80 % of it is in use, the exporter logs a warning and retires hours "
         "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
-        "days",
+        "days; no limit, since what polls need is kept",
     )
     allow_network_fs: bool = Field(
         default=False,

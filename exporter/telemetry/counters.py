@@ -75,7 +75,7 @@ dropped_series_total | counter | provider,target,family,reason | 20 | New label 
 schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
 clock_steps_total | counter |  | 1 | Steps of the wall clock that were noticed and corrected.
 log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
-ledger_size_bytes | gauge |  | 1 | Ledger size on disk.
+ledger_size_bytes | gauge |  | 1 | Ledger size on disk, measured every ten minutes.
 ledger_rows | gauge | table | 10 | Ledger rows, by table.
 ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
 ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
