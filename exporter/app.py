@@ -22,6 +22,7 @@ from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.reader import Explainer, Explanations
 from exporter.exposition import catalogue
 from exporter.exposition.engagement import EngagementGauges
+from exporter.exposition.follower import Follower
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.http_client.client import ApiClient
@@ -76,6 +77,10 @@ class Environment:
     grace_s: float = GRACE_S
     reading: Offload | None = None
     computing: Offload | None = None
+
+    def reads(self, *, shared: bool) -> Offload:
+        """Return what reads a ledger: one that is ``shared`` may be read beside its writes."""
+        return self.reading if shared and self.reading else self.offload
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,16 @@ class App:
     def ready(self) -> bool:
         """Say whether the ledger is open, and took a write in the last five minutes or had none."""
         taking = not self._stop.is_set() and not self._writes.unready()
-        return self._opened and taking and self._publisher.verified
+        return self._opened and taking and self._follower.verified
 
     def _verify(self) -> Awaitable[bool]:
         """Verify the page on this program's loop, for the web thread's."""
-        verifying = asyncio.run_coroutine_threadsafe(self._publisher.verify(), self._loop)
+        verifying = asyncio.run_coroutine_threadsafe(self._follower.verify(), self._loop)
         return asyncio.wrap_future(verifying)
+
+    async def _follow(self) -> None:
+        if self._ledger.shared:
+            await self._follower.verify()
 
     def healthy(self) -> bool:
         """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
@@ -205,6 +214,7 @@ class App:
             offload=environment.offload,
             computing=environment.computing or environment.offload,
         )
+        reading = environment.reads(shared=self._ledger.shared)
         self._publisher = Publisher(
             ledger=self._ledger,
             writes=self._writes,
@@ -213,16 +223,25 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             families=self._families,
-            reading=environment.reading if self._ledger.shared else None,
+            reading=reading,
             engagement=self._engagement,
+        )
+        self._follower = Follower(
+            ledger=self._ledger,
+            publisher=self._publisher,
+            page=self.page,
+            clock=environment.clock,
+            telemetry=self.telemetry,
+            offload=environment.offload,
+            reading=reading,
             abandon=self._abandon,
         )
         self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
         try:
             await self._adopt(self._settings, self._loaded.digest)
+            await self._follower.begin()
             await self._publisher.restart(self._specs)
-            if self._ledger.shared:
-                await self._publisher.verify()
+            await self._follow()
         finally:
             await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
         self._opened = True
@@ -377,6 +396,7 @@ class App:
             with suppress(LedgerError):
                 if self._writes.failing:  # no poll may be due that would notice when it is over
                     await self._environment.offload(self._ledger.try_write)
+                await self._follow()
                 await self._publisher.tick()
 
     async def _watch_keys(self) -> None:

@@ -1,21 +1,18 @@
 """Keeps the page in step with the ledger: after each commit, and as the clock goes on."""
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-import structlog
-
 from exporter.clock import Clock
-from exporter.errors import LedgerError, Reason
+from exporter.errors import Reason
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
-from exporter.ledger.replicas import Changes, Version
+from exporter.ledger.replicas import Mark
 from exporter.ledger.rows import QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
@@ -23,18 +20,12 @@ from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family, SelfCount
 from exporter.telemetry.counters import Telemetry
 
-log = structlog.get_logger(__name__)
-
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
 READ_AT_ONCE = 20
 """The most queries that one transaction reads of PostgreSQL; of SQLite, where it saves nothing, 1."""
 CONFIRMED_AT_ONCE = 400
 """The most new series whose counts are let go at one tick: other replicas read their queries."""
-VERIFY_S = 1.8
-"""When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
-AWAIT_S = 30.0
-"""How long other replicas have to confirm a new server: they say every 10 s that they live."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 
@@ -43,48 +34,11 @@ SeriesCounts = Counter[tuple[str, str]]
 """How many series there are and may be, by metric and family."""
 
 
-class Failover:
-    """Follows what is known of the server that answers.
-
-    ``noticed`` is what was found of a new one when it was first seen, until it is confirmed: what
-    is written there to restore counters hides what was missing. ``abandon`` ends polls under way.
-    """
-
-    def __init__(self, clock: Clock, abandon: Callable[[], Awaitable[None]]) -> None:
-        self.noticed: Changes | None = None
-        self.abandon = abandon
-        self._clock = clock
-        self._peers: frozenset[str] | None = None
-        self._await_until_s = clock.monotonic() + AWAIT_S
-
-    def notice(self, changes: Changes) -> Changes:
-        """Return what was found when the server was first seen."""
-        before = self.noticed
-        if before is None or before.server != changes.server:
-            self._await_until_s = self._clock.monotonic() + AWAIT_S
-            lacks = changes.went_back or (before is not None and before.went_back)
-            before = self.noticed = replace(changes, went_back=lacks)
-        return before
-
-    def is_over(self, changes: Changes) -> bool:
-        """Say whether all who may have shown more have raised the ledger to that.
-
-        One who has not within ``AWAIT_S`` has ended, or shows nothing before it has.
-        """
-        peers = changes.alive if self._peers is None else self._peers
-        if self._clock.monotonic() < self._await_until_s and peers & changes.unconfirmed:
-            self._peers = peers
-            return False
-        self._peers = changes.alive
-        return True
-
-
 class Publisher:
     """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock.
 
-    On a ledger that is shared with other replicas ``verify`` follows theirs, and ``reading`` runs
-    beside ``offload``, so that a scrape waits for no poll's transaction. ``abandon`` ends polls under
-    way, of which a ledger that has another server may not know.
+    ``reading`` runs beside ``offload`` where the ledger is shared with other replicas, so that a
+    scrape waits for no poll's transaction. ``self_counts`` are the persisted ones that were shown.
 
     A reload may remove queries whenever something is awaited.
     """
@@ -98,10 +52,9 @@ class Publisher:
         clock: Clock,
         telemetry: Telemetry,
         offload: Offload,
+        reading: Offload,
         families: Mapping[str, Family],
         engagement: EngagementGauges,
-        abandon: Callable[[], Awaitable[None]],
-        reading: Offload | None = None,
     ) -> None:
         self._ledger = ledger
         self._engagement = engagement
@@ -110,7 +63,7 @@ class Publisher:
         self._clock = clock
         self._telemetry = telemetry
         self._offload = offload
-        self._reading = reading or offload
+        self._reading = reading
         self._families = families
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._views: dict[QueryKey, View] = {}
@@ -121,13 +74,13 @@ class Publisher:
         self._up: dict[QueryKey, bool] = {}
         self._uncommitted: set[QueryKey] = set()
         self._changed_targets: set[str] = set()
-        self._version: Version = {}
-        self._self_counts: dict[SelfCount, float] = {}
-        self._failover = Failover(clock, abandon)
-        self._refreshing = asyncio.Lock()
-        self._refreshes = 0
-        self.verified = not ledger.shared
+        self.self_counts: dict[SelfCount, float] = {}
         self._maintain_at_s = self._compact_at_s = clock.monotonic()
+
+    @property
+    def queries(self) -> list[QueryKey]:
+        """Return the queries that are shown, or will be once they can be read."""
+        return list(self._specs)
 
     @property
     def states(self) -> list[tuple[QueryState, bool]]:
@@ -158,11 +111,18 @@ class Publisher:
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))
-        if self._ledger.shared and not self._views:  # before anything is read
-            self._version = (await self._reading(partial(self._ledger.changes, {}))).version
         self._changed_targets |= {key[0] for key in removed}
         self._unread &= specs.keys()
         await self._read(changed | (specs.keys() - self._views.keys()))
+
+    def outdated(self, marks: Mapping[QueryKey, Mark]) -> set[QueryKey]:
+        """Return the queries that are shown with another mark than in ``marks``, or not read."""
+        changed = {
+            key
+            for key, mark in marks.items()
+            if key not in self._views or self._views[key].mark != mark
+        }
+        return (changed | self._unread) & self._specs.keys()
 
     async def refresh(self, *keys: QueryKey) -> None:
         """Show what the queries ``keys`` show now."""
@@ -175,65 +135,6 @@ class Publisher:
         for some in self._parts(affected):
             await self._reread(some)
         self._publish({each[0] for each in affected.union(keys)})
-
-    async def verify(self) -> bool:
-        """Show all that other replicas have committed up to now; say whether that was possible.
-
-        Who asks while that is under way waits for the next time, which all of them share.
-        """
-        asked = self._refreshes
-        async with self._refreshing:
-            if self._refreshes == asked:
-                self._refreshes += 1
-                loop = asyncio.get_running_loop()
-                late = loop.call_later(VERIFY_S, self._note_verified, False)  # noqa: FBT003
-                try:
-                    self._note_verified(await self._follow())
-                finally:
-                    late.cancel()
-        return self.verified
-
-    def _note_verified(self, verified: bool) -> None:  # noqa: FBT001 - a callback of the loop
-        self.verified = verified
-        self._telemetry.set("ledger_reachable", verified)
-
-    async def _follow(self) -> bool:
-        try:
-            changes = await self._reading(partial(self._ledger.changes, self._version))
-            if changes.server != self._ledger.server:
-                await self._follow_server(changes)
-            changed = {
-                key
-                for key, mark in changes.marks.items()
-                if key not in self._views or self._views[key].mark != mark
-            }
-            if changed or self._unread:
-                await self.refresh(*sorted((changed | self._unread) & self._specs.keys()))
-        except LedgerError:
-            return False
-        self._version = changes.version
-        over = self._failover.is_over(changes)
-        if over:
-            self._ledger.resume_claims()
-        return over
-
-    async def _follow_server(self, changes: Changes) -> None:
-        """Go on with a server that may lack what was shown: a failover, or only a restart."""
-        noticed = self._failover.notice(changes)
-        await self._failover.abandon()
-        if noticed.went_back:
-            await self._restore()
-        confirm = partial(self._ledger.confirm, noticed.server, noticed.version)
-        await self._offload(confirm)
-        self._failover.noticed = None
-
-    async def _restore(self) -> None:
-        """Raise the counters of a ledger that has become an older state to what was shown."""
-        log.warning("the ledger is an older state of itself: counters keep what was shown")
-        await self._offload(partial(self._ledger.resync, self._self_counts))
-        for key in self._specs:
-            shown = self._page.shown(key)
-            await self._offload(partial(self._ledger.raise_counters, key, shown))
 
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
         """Return the queries that share the call budget of ``key``; none where it has none."""
@@ -256,8 +157,6 @@ class Publisher:
         """Show held values, expire, write off and compact whatever is due."""
         self._engagement.tick()
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
-        if self._ledger.shared:
-            await self.verify()
         stale = await self._confirm_zeros(now_ms)
         expiring = ((key, view.expires_ms) for key, view in self._views.items())
         stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
@@ -331,7 +230,7 @@ class Publisher:
         if self._ledger.shared:
             counts = partial(self._ledger.self_counts, {key[0] for key in keys})
             counted = await self._reading(counts)
-            self._self_counts |= counted
+            self.self_counts |= counted
             self._telemetry.restore(counted)
         self._unread.difference_update(keys)
         found = {key: views[key] for key in views.keys() & self._specs.keys()}

@@ -13,8 +13,9 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.exposition import publisher
+from exporter.exposition.follower import AWAIT_S, Failover, Follower
 from exporter.exposition.page import MetricsPage
-from exporter.exposition.publisher import AWAIT_S, Failover, Publisher
+from exporter.exposition.publisher import Publisher
 from exporter.ledger.replicas import Changes
 from exporter.ledger.rows import QueryState, View
 from exporter.model.query import Budget, QueryKey
@@ -75,7 +76,11 @@ class Parts:
         self.publisher = Publisher(
             ledger=cast("Any", self), writes=UNUSED, clock=self.clock, page=self.page,
             telemetry=Telemetry("test"), families=families, engagement=UNUSED,
-            offload=self.offload, abandon=UNUSED,
+            offload=self.offload, reading=self.offload,
+        )  # fmt: skip
+        self.follower = Follower(
+            ledger=cast("Any", self), publisher=self.publisher, page=self.page, clock=self.clock,
+            telemetry=Telemetry("test"), offload=self.offload, reading=self.offload, abandon=UNUSED,
         )  # fmt: skip
 
     async def offload(self, call: Any) -> Any:
@@ -125,10 +130,10 @@ class Parts:
 
     async def verified_after(self, *instants: float) -> list[bool]:
         """Return whether the view was verified at these seconds after one check began."""
-        checking, found = asyncio.create_task(self.publisher.verify()), []
+        checking, found = asyncio.create_task(self.follower.verify()), []
         for at_s in instants:
             await self.clock.sleep(at_s - self.clock.monotonic())
-            found.append(self.publisher.verified)
+            found.append(self.follower.verified)
         assert await checking == found[-1]
         return found
 
@@ -230,7 +235,7 @@ def test_a_view_that_was_verified_counts_for_less_than_two_seconds() -> None:
     slow = Parts(0.1, shared=True)
 
     async def main() -> list[bool]:
-        assert await slow.publisher.verify()
+        assert await slow.follower.verify()
         slow.seconds = 9.0
         return await slow.verified_after(1.8, app.VERIFY_S, 9.2)
 
@@ -249,7 +254,7 @@ def found(server: int, *, went_back: bool = False, alive: str = "", missing: str
 
 
 def test_pages_wait_for_replicas_that_were_alive_before() -> None:
-    failover = Failover(VirtualClock(), UNUSED)
+    failover = Failover(VirtualClock())
     assert failover.is_over(found(1, alive="b c", missing="killed-yesterday"))
 
     failover.notice(found(2))
@@ -262,7 +267,7 @@ def test_pages_wait_for_replicas_that_were_alive_before() -> None:
 
 def test_a_replica_that_does_not_answer_is_waited_for_only_so_long() -> None:
     clock = VirtualClock()
-    failover = Failover(clock, UNUSED)
+    failover = Failover(clock)
     clock.advance(3600)
     assert failover.is_over(found(1, alive="b"))
 
@@ -275,14 +280,14 @@ def test_a_replica_that_does_not_answer_is_waited_for_only_so_long() -> None:
 
 
 def test_a_replica_that_starts_waits_for_those_that_live() -> None:
-    failover = Failover(VirtualClock(), UNUSED)
+    failover = Failover(VirtualClock())
 
     assert not failover.is_over(found(2, alive="b", missing="b"))
     assert failover.is_over(found(2, alive="b"))
 
 
 def test_what_was_lost_is_known_until_the_server_is_confirmed() -> None:
-    failover = Failover(VirtualClock(), UNUSED)
+    failover = Failover(VirtualClock())
     first = found(2, went_back=True)
 
     noticed = [failover.notice(each) for each in (first, found(2), found(3, alive="b"), found(3))]

@@ -1,0 +1,150 @@
+"""Follows a ledger that is shared: what other replicas commit, and another server that answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from exporter.clock import Clock
+from exporter.errors import LedgerError
+from exporter.exposition.page import MetricsPage
+from exporter.exposition.publisher import Publisher
+from exporter.ledger.offload import Offload
+from exporter.ledger.replicas import Changes, Version
+from exporter.ledger.store import Ledger
+from exporter.telemetry.counters import Telemetry
+
+log = structlog.get_logger(__name__)
+
+VERIFY_S = 1.8
+"""When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
+AWAIT_S = 30.0
+"""How long other replicas have to confirm a new server: they say every 10 s that they live."""
+
+
+class Failover:
+    """What is known of the server that answers.
+
+    ``noticed`` is what was found of a new one when it was first seen, until it is confirmed: what
+    is written there to restore counters hides what was missing.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.noticed: Changes | None = None
+        self._clock = clock
+        self._peers: frozenset[str] | None = None
+        self._await_until_s = clock.monotonic() + AWAIT_S
+
+    def notice(self, changes: Changes) -> Changes:
+        """Return what was found when the server was first seen."""
+        before = self.noticed
+        if before is None or before.server != changes.server:
+            self._await_until_s = self._clock.monotonic() + AWAIT_S
+            lacks = changes.went_back or (before is not None and before.went_back)
+            before = self.noticed = replace(changes, went_back=lacks)
+        return before
+
+    def is_over(self, changes: Changes) -> bool:
+        """Say whether all who may have shown more have raised the ledger to that.
+
+        One who has not within ``AWAIT_S`` has ended, or shows nothing before it has.
+        """
+        peers = changes.alive if self._peers is None else self._peers
+        if self._clock.monotonic() < self._await_until_s and peers & changes.unconfirmed:
+            self._peers = peers
+            return False
+        self._peers = changes.alive
+        return True
+
+
+class Follower:
+    """Keeps the page in step with other replicas: ``begin`` before it is filled, then ``verify``.
+
+    ``abandon`` ends polls under way, of which a ledger that has another server may not know.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        publisher: Publisher,
+        page: MetricsPage,
+        clock: Clock,
+        telemetry: Telemetry,
+        offload: Offload,
+        reading: Offload,
+        abandon: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self._page = page
+        self._telemetry = telemetry
+        self._offload = offload
+        self._reading = reading
+        self._abandon = abandon
+        self._failover = Failover(clock)
+        self._version: Version = {}
+        self._checking = asyncio.Lock()
+        self._checks = 0
+        self.verified = not ledger.shared
+
+    async def begin(self) -> None:
+        """Note which version of the ledger is read from now on."""
+        if self._ledger.shared:
+            self._version = (await self._reading(partial(self._ledger.changes, {}))).version
+
+    async def verify(self) -> bool:
+        """Show all that other replicas have committed up to now; say whether that was possible.
+
+        Who asks while that is under way waits for the next time, which all of them share.
+        """
+        asked = self._checks
+        async with self._checking:
+            if self._checks == asked:
+                self._checks += 1
+                loop = asyncio.get_running_loop()
+                late = loop.call_later(VERIFY_S, self._note_verified, False)  # noqa: FBT003
+                try:
+                    self._note_verified(await self._follow())
+                finally:
+                    late.cancel()
+        return self.verified
+
+    def _note_verified(self, verified: bool) -> None:  # noqa: FBT001 - a callback of the loop
+        self.verified = verified
+        self._telemetry.set("ledger_reachable", verified)
+
+    async def _follow(self) -> bool:
+        try:
+            changes = await self._reading(partial(self._ledger.changes, self._version))
+            if changes.server != self._ledger.server:
+                await self._follow_server(changes)
+            if outdated := self._publisher.outdated(changes.marks):
+                await self._publisher.refresh(*sorted(outdated))
+        except LedgerError:
+            return False
+        self._version = changes.version
+        over = self._failover.is_over(changes)
+        if over:
+            self._ledger.resume_claims()
+        return over
+
+    async def _follow_server(self, changes: Changes) -> None:
+        """Go on with a server that may lack what was shown: a failover, or only a restart."""
+        noticed = self._failover.notice(changes)
+        await self._abandon()
+        if noticed.went_back:
+            await self._restore()
+        confirm = partial(self._ledger.confirm, noticed.server, noticed.version)
+        await self._offload(confirm)
+        self._failover.noticed = None
+
+    async def _restore(self) -> None:
+        """Raise the counters of a ledger that has become an older state to what was shown."""
+        log.warning("the ledger is an older state of itself: counters keep what was shown")
+        await self._offload(partial(self._ledger.resync, self._publisher.self_counts))
+        for key in self._publisher.queries:
+            shown = self._page.shown(key)
+            await self._offload(partial(self._ledger.raise_counters, key, shown))
