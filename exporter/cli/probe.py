@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
@@ -13,6 +12,7 @@ from exporter.format import span
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.budget import take_at
+from exporter.ledger.engine import is_there
 from exporter.model.query import Budget, PollRequest, Spend
 from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to, floor_to
 from exporter.polling.hints import hint_for
@@ -60,13 +60,8 @@ def announcement(targets: Sequence[Target], url: str) -> list[str]:
 
     ``url`` is the ledger's, in which calls from a budget are noted.
     """
-    noted = _is_there(url)
+    noted = is_there(url)
     return [_cost(query, noted=noted) for target in targets for query in chosen(target)]
-
-
-def _is_there(url: str) -> bool:
-    """Return whether there is a ledger at ``url``, as far as can be known without opening it."""
-    return not url.startswith("sqlite:///") or Path(url.removeprefix("sqlite:///")).is_file()
 
 
 def _cost(query: Query, *, noted: bool) -> str:
@@ -95,7 +90,7 @@ def taking(url: str, clock: Clock) -> Spend:
     async def take(budget: Budget | None) -> None:
         if budget is None:
             return
-        if not _is_there(url):
+        if not is_there(url):
             raise BudgetSpent("there is no ledger yet to note the account's one call in")
         if wait_ms := take_at(url, budget, clock):
             wait = span(wait_ms / MILLISECONDS)

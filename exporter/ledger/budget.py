@@ -1,6 +1,5 @@
 """Call budgets: one account, one budget, whoever calls the provider."""
 
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,8 +20,7 @@ def take_at(url: str, limit: Budget, clock: Clock) -> int:
     Return 0, or after how many milliseconds there is one; then none was taken. Where there is no
     ledger yet nothing is known of calls, and nothing is written. Raises ``LedgerError``.
     """
-    path = sa.make_url(url).database
-    if sa.make_url(url).get_backend_name() == "sqlite" and not Path(path or "").is_file():
+    if not engine.is_there(url):
         return 0
     clock = engine.clock_of(url, clock)
     made = engine.create_engine(url, clock=clock)
@@ -31,8 +29,7 @@ def take_at(url: str, limit: Budget, clock: Clock) -> int:
         with made.begin() as tx:
             return take(tx, limit, clock)
     except sa.exc.SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or type(error).__name__
-        raise LedgerError(f"the ledger cannot be used: {cause}") from error
+        raise LedgerError(f"the ledger cannot be used: {engine.cause(error)}") from error
     finally:
         made.dispose()
 

@@ -6,10 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
-from exporter.ledger.rows import Claim, claim_of
+from exporter.ledger.rows import Claim, Retry, claim_of
 from exporter.ledger.tables import query
 
 CLAIM_MS = 30_000
+ENDED: dict[str, Any] = {"claim_expires_ms": 0, "holder": None}
 BUSY, LEAD, SAME = query.alias("busy"), query.alias("lead"), query.alias("same")
 NOW_MS: sa.BindParameter[int] = sa.bindparam("now_ms")
 GENERATION: sa.BindParameter[int] = sa.bindparam("up_to")
@@ -27,17 +28,24 @@ LONGEST_DUE = (
     .limit(1)
     .with_for_update(of=LEAD, skip_locked=True)
 )
-TAKE = (
-    sa.update(query)
-    .where(query.c.id == sa.bindparam("q_id"), FREE, query.c.next_poll_ms <= NOW_MS)
-    .values(
-        holder=sa.bindparam("q_holder"),
-        token=query.c.token + 1,
-        claim_expires_ms=NOW_MS + CLAIM_MS,
-        last_attempt_ms=NOW_MS,
+
+
+def taking(allowed: sa.ColumnElement[bool], **columns: Any) -> sa.Executable:
+    """Return the statement that claims a query where that is ``allowed``, and its row."""
+    return (
+        sa.update(query)
+        .where(query.c.id == sa.bindparam("q_id"), allowed)
+        .values(
+            holder=sa.bindparam("q_holder"),
+            token=query.c.token + 1,
+            claim_expires_ms=NOW_MS + CLAIM_MS,
+            **columns,
+        )
+        .returning(*query.c)
     )
-    .returning(*query.c)
-)
+
+
+TAKE = taking(FREE & (query.c.next_poll_ms <= NOW_MS), last_attempt_ms=NOW_MS)
 NEXT_DUE = sa.select(sa.func.min(query.c.next_poll_ms)).where(FREE)
 NEXT_OF = sa.select(sa.func.min(query.c.next_poll_ms)).where(
     query.c.state == "active", query.c.target.in_(sa.bindparam("targets", expanding=True))
@@ -89,13 +97,7 @@ def due_targets(tx: sa.Connection, targets: Collection[str], now_ms: int) -> set
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
     """Return the claimed row, locked; raise ``ClaimLost`` when another holder has it."""
-    held = (
-        sa.select(query)
-        .where(query.c.id == claim.query_id)
-        .where(query.c.holder == claim.holder, query.c.token == claim.token)
-        .with_for_update()
-    )
-    row = tx.execute(held).one_or_none()
+    row = tx.execute(sa.select(query).where(_is_held(claim)).with_for_update()).one_or_none()
     if row is None:
         raise ClaimLost(f"{claim.target}/{claim.query}: another holder has the query")
     return row
@@ -110,12 +112,14 @@ def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> list[Claim]:
         claim
         for claim in held
         if tx.execute(
-            sa.update(query)
-            .where(query.c.id == claim.query_id)
-            .where(query.c.holder == claim.holder, query.c.token == claim.token)
-            .values(claim_expires_ms=now_ms + CLAIM_MS)
+            sa.update(query).where(_is_held(claim)).values(claim_expires_ms=now_ms + CLAIM_MS)
         ).rowcount
     ]
+
+
+def _is_held(claim: Claim) -> sa.ColumnElement[bool]:
+    fenced = (query.c.holder == claim.holder) & (query.c.token == claim.token)
+    return (query.c.id == claim.query_id) & fenced
 
 
 def lock(tx: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[int]:
@@ -141,7 +145,7 @@ def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None
 
 def take_over(tx: sa.Connection) -> None:
     """End every claim: the process that holds the ledger's lock knows that no other holder runs."""
-    tx.execute(sa.update(query).values(claim_expires_ms=0, holder=None))
+    tx.execute(sa.update(query).values(ENDED))
 
 
 def rewrite(tx: sa.Connection) -> None:
@@ -152,9 +156,7 @@ def rewrite(tx: sa.Connection) -> None:
 
 def release(tx: sa.Connection, holder: str) -> None:
     """End the claims of ``holder``."""
-    tx.execute(
-        sa.update(query).where(query.c.holder == holder).values(claim_expires_ms=0, holder=None)
-    )
+    tx.execute(sa.update(query).where(query.c.holder == holder).values(ENDED))
 
 
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
@@ -163,40 +165,37 @@ def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
     tx.execute(sa.update(query).where(sooner).values(next_poll_ms=until_ms))
 
 
-def fail(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
-    """Record a failed poll and when to try again; end the claim."""
-    check(tx, claim)
-    tx.execute(
-        sa.update(query)
-        .where(query.c.id == claim.query_id)
-        .values(fail_streak=query.c.fail_streak + 1, claim_expires_ms=0, holder=None, **columns)
+def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str) -> None:
+    """Record a failed poll and what follows; end the claim."""
+    end(
+        tx,
+        claim,
+        fail_streak=query.c.fail_streak + 1,
+        last_reason=reason,
+        last_error=error,
+        next_poll_ms=retry.next_poll_ms,
+        backoff_ms=retry.backoff_ms,
+        circuit=retry.circuit,
     )
 
 
-def succeed(tx: sa.Connection, claim: Claim, now_ms: int, **columns: Any) -> None:
-    """Record a successful poll; end the claim, which the caller has checked."""
-    tx.execute(
-        sa.update(query)
-        .where(query.c.id == claim.query_id)
-        .values(
-            last_success_ms=now_ms,
-            last_reason=None,
-            last_error=None,
-            fail_streak=0,
-            backoff_ms=0,
-            circuit="closed",
-            claim_expires_ms=0,
-            holder=None,
-            **columns,
-        )
+def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) -> None:
+    """Record a successful poll and when the next one is due; end the claim."""
+    end(
+        tx,
+        claim,
+        last_success_ms=now_ms,
+        last_reason=None,
+        last_error=None,
+        fail_streak=0,
+        backoff_ms=0,
+        circuit="closed",
+        next_poll_ms=next_poll_ms,
     )
 
 
 def end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
-    """End the claim and plan the next poll, with no verdict on this one."""
+    """End the claim, with what is to be set of its query."""
     check(tx, claim)
-    tx.execute(
-        sa.update(query)
-        .where(query.c.id == claim.query_id)
-        .values(claim_expires_ms=0, holder=None, **columns)
-    )
+    mine = sa.update(query).where(query.c.id == claim.query_id)
+    tx.execute(mine.values(ENDED | columns))

@@ -173,10 +173,16 @@ def create_engine(
     return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
 
 
+def is_there(url: str) -> bool:
+    """Say whether there is a ledger at ``url``, as far as that is known without a connection."""
+    parsed = sa.make_url(url)
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
+
+
 def existing_file(url: str) -> Path:
     """Return the file of the SQLite ledger at ``url``; raise ``LedgerError`` if there is none."""
     path = Path(sa.make_url(url).database or "")
-    if not path.is_file():
+    if not is_there(url):
         raise LedgerError(f"{path}: there is no ledger yet; has the exporter run?")
     return path
 

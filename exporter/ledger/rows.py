@@ -154,6 +154,19 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """What a failure leads to: when to try again, the back-off reached, the circuit.
+
+    ``quiet_until_ms`` is until when the whole target keeps quiet, if the provider asked for it.
+    """
+
+    next_poll_ms: int
+    backoff_ms: int
+    circuit: str
+    quiet_until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LastReading:
     """What was last counted for a query, and under which claim, state and floor."""
 

@@ -87,20 +87,21 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
 
 def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:
     """Delete series of families of users' own that now have other labels or count other parts."""
-    for table in (bucket, series, gauge):
-        own = table if table is not bucket else series
+    for table in (series, gauge):
         rows = tx.execute(
-            sa.select(own.c.family, own.c.labels, own.c.query_id, query.c.label_rules)
-            .join(query, query.c.id == own.c.query_id)
-            .where(own.c.family.startswith(OWN_PREFIX, autoescape=True))
+            sa.select(table.c.family, table.c.labels, table.c.query_id, query.c.label_rules)
+            .join(query, query.c.id == table.c.query_id)
+            .where(table.c.family.startswith(OWN_PREFIX, autoescape=True))
         )
         for name, labels, query_id, rules in rows.all():
             family = families.get(name)
             if family is None or _is_as_before(family, labels, rules):
                 continue
-            mine = (own.c.family == name) & (own.c.labels == labels) & (own.c.query_id == query_id)
-            if table is bucket:
-                mine = bucket.c.series_id.in_(sa.select(series.c.id).where(mine))
+            mine = (table.c.family == name) & (table.c.labels == labels)
+            mine &= table.c.query_id == query_id
+            if table is series:
+                counted = sa.select(series.c.id).where(mine)
+                tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(counted)))
             tx.execute(sa.delete(table).where(mine))
 
 
@@ -228,7 +229,7 @@ def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
 
 
 def digest(specs: Sequence[QuerySpec]) -> bytes:
-    """Return what two settings have in common that mean the same by every query."""
+    """Return 16 bytes that are equal for settings whose queries mean the same."""
     meanings = [(*spec.key, spec.fingerprint, encode_label_rules(spec)) for spec in specs]
     return hashlib.blake2b(msgspec.msgpack.encode(sorted(meanings)), digest_size=16).digest()
 

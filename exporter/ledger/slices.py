@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from exporter.errors import ClaimLost
 from exporter.ledger import claims, rules
 from exporter.ledger.counters import LoadedSeries
-from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, claim_of
+from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, Retry, claim_of
 from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import bucket, query, series, slices
@@ -43,16 +43,7 @@ LONGEST_WAITING = (
     .limit(1)
     .with_for_update(of=claims.LEAD, skip_locked=True)
 )
-TAKE = (
-    sa.update(query)
-    .where(query.c.id == sa.bindparam("q_id"), IDLE)
-    .values(
-        holder=sa.bindparam("q_holder"),
-        token=query.c.token + 1,
-        claim_expires_ms=claims.NOW_MS + claims.CLAIM_MS,
-    )
-    .returning(*query.c)
-)
+TAKE = claims.taking(IDLE)
 STATES = sa.select(slices).where(slices.c.query_id.in_(sa.bindparam("queries", expanding=True)))
 
 
@@ -356,10 +347,10 @@ def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> No
         _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), **turn)
 
 
-def fail(tx: sa.Connection, held: Claim, *, next_ms: int, backoff_ms: int) -> None:
+def fail(tx: sa.Connection, held: Claim, retry: Retry) -> None:
     """Record a slice that could not be read and when to try again; end the claim."""
     claims.end(tx, held)
-    _set(tx, held.query_id, next_ms=next_ms, backoff_ms=backoff_ms)
+    _set(tx, held.query_id, next_ms=retry.next_poll_ms, backoff_ms=retry.backoff_ms)
 
 
 def state(row: sa.Row[Any]) -> tuple[HistoryState | None, AuditState | None]:

@@ -1,4 +1,4 @@
-"""The ledger as its callers see it: one method is one transaction."""
+"""The ledger as its callers see it: what one method writes is committed together."""
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -6,7 +6,8 @@ from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import ParamSpec, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -31,7 +32,7 @@ from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.hours import SettledHours, read_hours
 from exporter.ledger.replicas import Changes, Version
-from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Shown, View
+from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Retry, Shown, View
 from exporter.ledger.tables import GROWING, query, self_counter, series
 from exporter.ledger.view import read_views
 from exporter.ledger.writes import WriteHealth
@@ -45,6 +46,8 @@ UNCONFIRMED = 0
 LONG_S = 1.0
 PAUSE_S = 2.0
 """After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
+
+NO_COUNTS: Mapping[SelfCount, float] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -60,9 +63,10 @@ def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
 
 
 class Ledger:
-    """Counts, schedule and claims; every method is one transaction and blocks for its length.
+    """Counts, schedule and claims; a method blocks as long as its transaction lasts.
 
-    ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
+    Those that take several (``compact``, ``resync``, ``superseded``) may be called again after a
+    failure. ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
     less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
     """
 
@@ -381,14 +385,12 @@ class Ledger:
             self._mark(tx, [claim.query_id])
 
     @_repeated
-    def fail_slice(
-        self, claim: Claim, *, next_ms: int, backoff_ms: int, postpone_target_ms: int | None = None
-    ) -> None:
-        """Record a slice that could not be read; optionally hold its whole target back."""
+    def fail_slice(self, claim: Claim, retry: Retry) -> None:
+        """Record a slice that could not be read, and what follows; its query's circuit stays."""
         with self._transaction() as tx:
-            slices.fail(tx, claim, next_ms=next_ms, backoff_ms=backoff_ms)
-            if postpone_target_ms is not None:
-                claims.postpone(tx, claim.target, postpone_target_ms)
+            slices.fail(tx, claim, retry)
+            if retry.quiet_until_ms is not None:
+                claims.postpone(tx, claim.target, retry.quiet_until_ms)
 
     @_repeated
     def renew(self, held: Sequence[Claim]) -> list[Claim]:
@@ -468,8 +470,8 @@ class Ledger:
         return {} if self.shared else counted
 
     @_repeated
-    def hold(self, claim: Claim, *, next_poll_ms: int) -> None:
-        """Record that the poll of ``claim`` was answered, but its reading is held back."""
+    def end_poll(self, claim: Claim, *, next_poll_ms: int) -> None:
+        """End a poll without a verdict: its reading is held back, or there was no call for it."""
         with self._transaction() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
             self._mark(tx, [claim.query_id])
@@ -478,25 +480,26 @@ class Ledger:
     def fail(
         self,
         claim: Claim,
+        retry: Retry,
         *,
-        postpone_target_ms: int | None = None,
+        reason: str,
+        error: str = "",
         budget: Budget | None = None,
-        counted: Mapping[SelfCount, float] | None = None,
-        **columns: Any,
+        counted: Mapping[SelfCount, float] = NO_COUNTS,
     ) -> Mapping[SelfCount, float]:
         """Record that the poll of ``claim`` failed, and what is counted of that, which it returns.
 
-        Optionally hold its whole target back, and all who share its budget.
+        Where the provider asked for quiet, all who share ``budget`` keep it, too.
         """
         with self._transaction() as tx:
-            claims.fail(tx, claim, **columns)
-            if postpone_target_ms is not None:
-                claims.postpone(tx, claim.target, postpone_target_ms)
-            if postpone_target_ms is not None and budget is not None:
-                budgets.block(tx, budget, postpone_target_ms)
-            add_self_counts(tx, (counted or {}).items())
+            claims.fail(tx, claim, retry, reason, error)
+            if retry.quiet_until_ms is not None:
+                claims.postpone(tx, claim.target, retry.quiet_until_ms)
+                if budget is not None:
+                    budgets.block(tx, budget, retry.quiet_until_ms)
+            add_self_counts(tx, counted.items())
             self._mark(tx, [claim.query_id])
-        return self._uncounted(counted or {})
+        return self._uncounted(counted)
 
     @_repeated
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:

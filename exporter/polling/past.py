@@ -87,7 +87,7 @@ def _failing(
     error: ProviderError | LedgerError,
 ) -> Callable[[], None]:
     spec = scheduled.query.spec
-    verdict = schedule.after_failure(
+    retry = schedule.after_failure(
         spec,
         error,
         streak=1,
@@ -104,10 +104,4 @@ def _failing(
             missing=f"{stamp(past.from_ms)} to {stamp(past.until_ms)}",
             **({"counters": HIDDEN} if past.mode is SliceMode.COUNT else {}),
         )  # fmt: skip
-    return partial(
-        context.ledger.fail_slice,
-        claim,
-        next_ms=verdict.next_poll_ms,
-        backoff_ms=verdict.backoff_ms,
-        postpone_target_ms=verdict.hold_target_ms,
-    )
+    return partial(context.ledger.fail_slice, claim, retry)

@@ -99,7 +99,7 @@ async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) ->
     seconds = context.clock.monotonic() - started
     context.telemetry.observe("poll_duration_seconds", seconds, spec.provider)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
-    return PollResult((claim.target, claim.query), started_ms, seconds, outcome, rows)
+    return PollResult(claim.key, started_ms, seconds, outcome, rows)
 
 
 async def _attempt(
@@ -152,7 +152,7 @@ async def _read(
                     return rows, "held"
             if not reading.more:
                 return rows, "ok"
-            await context.published((claim.target, claim.query))
+            await context.published(claim.key)
     raise ProgramError(f"{spec.name}: the last reading says that another follows")
 
 
@@ -194,7 +194,7 @@ def _request(
 async def _show_spent(context: PollContext, claim: Claim) -> None:
     """Show that the call is spent; a ledger that cannot be read now must not waste it."""
     with suppress(LedgerError):
-        await context.published((claim.target, claim.query))
+        await context.published(claim.key)
 
 
 def _next_slot_ms(context: PollContext, spec: QuerySpec) -> int:
@@ -203,7 +203,7 @@ def _next_slot_ms(context: PollContext, spec: QuerySpec) -> int:
 
 async def _hold(context: PollContext, spec: QuerySpec, claim: Claim) -> None:
     next_ms = _next_slot_ms(context, spec)
-    await context.offload(lambda: context.ledger.hold(claim, next_poll_ms=next_ms))
+    await context.offload(lambda: context.ledger.end_poll(claim, next_poll_ms=next_ms))
     log.info(QUARANTINED, target=spec.target, query=spec.name)
 
 
@@ -212,7 +212,7 @@ async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: Budg
     context.count(spec, "polls_skipped_total", reason="budget")
     next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
     try:
-        await context.offload(lambda: context.ledger.hold(claim, next_poll_ms=next_ms))
+        await context.offload(lambda: context.ledger.end_poll(claim, next_poll_ms=next_ms))
     except LedgerError as lost:
         context.count(spec, "poll_failures_total", reason=lost.reason)
         return _unwritten(context, lost)
@@ -223,7 +223,7 @@ async def _fail(
     context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError | LedgerError
 ) -> str:
     now_ms, message = context.clock.now_ms(), f"{error}; {hint_for(error)}"
-    decision = schedule.after_failure(
+    retry = schedule.after_failure(
         spec,
         error,
         streak=claim.fail_streak + 1,
@@ -235,24 +235,22 @@ async def _fail(
     drift = _drift(spec, error)
     if error.reason is Reason.THROTTLED:
         context.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
-    skipped = schedule.slots_between(spec, now_ms, decision.next_poll_ms - 1)
-    if decision.circuit == "open" and skipped:
+    skipped = schedule.slots_between(spec, now_ms, retry.next_poll_ms - 1)
+    if retry.circuit == "open" and skipped:
         context.count(spec, "polls_skipped_total", skipped, reason="circuit_open")
-    if claim.fail_streak == 0 or decision.circuit != claim.circuit:
+    if claim.fail_streak == 0 or retry.circuit != claim.circuit:
         log.warning(
             "poll failed", target=spec.target, query=spec.name, reason=error.reason.value,
-            error=message, circuit=decision.circuit,
+            error=message, circuit=retry.circuit,
         )  # fmt: skip
     try:
         counted = await context.offload(
-            lambda: context.ledger.fail(
+            partial(
+                context.ledger.fail,
                 claim,
-                next_poll_ms=decision.next_poll_ms,
-                backoff_ms=decision.backoff_ms,
-                circuit=decision.circuit,
-                last_reason=error.reason.value,
-                last_error=message,
-                postpone_target_ms=decision.hold_target_ms,
+                retry,
+                reason=error.reason.value,
+                error=message,
                 budget=spec.budget,
                 counted=drift,
             )

@@ -55,7 +55,7 @@ class Poller:
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         self._slices: dict[asyncio.Task[None], Claim] = {}
-        self._held_s: dict[QueryKey, float] = {}
+        self._renewed_s: dict[QueryKey, float] = {}
         self.superseded: list[QueryKey] = []
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -160,19 +160,19 @@ class Poller:
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
                 return
-            scheduled = self._queries.get((claim.target, claim.query))
+            scheduled = self._queries.get(claim.key)
             if scheduled is None:
                 continue  # a reload removed it meanwhile, and its claim with it
             task = group.create_task(run(scheduled, claim), name=f"{claim.target}/{claim.query}")
             tasks[task] = claim
-            self._held_s[claim.key] = claimed_s
+            self._renewed_s[claim.key] = claimed_s
             if self._context.ledger.shared:
                 scheduled.api.may_send = partial(self._check_lease, claim, server)
             task.add_done_callback(partial(self._done, tasks))
 
     def _lease_is_over(self, claim: Claim) -> bool:
         """Say whether another replica may have the target by now."""
-        return self._context.clock.monotonic() - self._held_s[claim.key] >= LEASE_S
+        return self._context.clock.monotonic() - self._renewed_s[claim.key] >= LEASE_S
 
     def _check_lease(self, claim: Claim, server: int) -> None:
         if self._lease_is_over(claim) or server != self._context.ledger.server:
@@ -236,7 +236,7 @@ class Poller:
             with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
                 self._context.telemetry.set("claims", len(held))
-                self._held_s |= dict.fromkeys((claim.key for claim in held), renewed_s)
+                self._renewed_s |= dict.fromkeys((claim.key for claim in held), renewed_s)
                 if self._context.ledger.shared:
                     self._cancel(claim for claim in claims if claim not in held)
                     await self._follow_settings()
@@ -261,12 +261,12 @@ class Poller:
     async def _read_slice(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         await read_slice(self._context, scheduled, claim)
         with suppress(LedgerError):
-            await self._context.published((claim.target, claim.query))
+            await self._context.published(claim.key)
 
     async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         self._ended(await poll(self._context, scheduled, claim))
         with suppress(LedgerError):  # shown by the next tick that can read it
-            await self._context.published((claim.target, claim.query))
+            await self._context.published(claim.key)
 
 
 def _meaning(queries: Mapping[QueryKey, ScheduledQuery], claim: Claim) -> bytes:

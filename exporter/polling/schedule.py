@@ -2,9 +2,9 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
 
 from exporter.errors import LedgerError, ProviderError, Reason
+from exporter.ledger.rows import Retry
 from exporter.model.query import QuerySpec
 
 JITTER = 0.05
@@ -12,19 +12,6 @@ OPENS_AFTER = 5
 MINUTE_MS = 60_000
 SHORTEST_WAIT_MS = 1_000
 LONGEST_WAIT_MS = 6 * 60 * MINUTE_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """What a failed poll leads to: when to try again, the back-off reached, the circuit.
-
-    ``hold_target_ms`` is until when the whole target keeps quiet, if the provider asked for it.
-    """
-
-    next_poll_ms: int
-    backoff_ms: int
-    circuit: str
-    hold_target_ms: int | None = None
 
 
 def phase_ms(spec: QuerySpec) -> int:
@@ -72,12 +59,12 @@ def after_failure(
     the provider is probed at a fixed pace.
     """
     asked_ms = _asked_ms(error)
-    hold_ms = None if asked_ms is None else now_ms + asked_ms
+    quiet_until_ms = None if asked_ms is None else now_ms + asked_ms
     if streak >= OPENS_AFTER or error.reason is Reason.AUTH:
         probe_ms = max(asked_ms or 0, min(5 * MINUTE_MS, 10 * spec.interval_ms))
-        return Retry(now_ms + probe_ms, backoff_ms, "open", hold_ms)
+        return Retry(now_ms + probe_ms, backoff_ms, "open", quiet_until_ms)
     backoff_ms = next_backoff_ms(spec, backoff_ms, rng)
-    return Retry(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", hold_ms)
+    return Retry(now_ms + max(asked_ms or 0, backoff_ms), backoff_ms, "closed", quiet_until_ms)
 
 
 def _asked_ms(error: ProviderError | LedgerError) -> int | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from exporter.errors import BudgetSpent, ClaimLost
+from exporter.ledger.rows import Retry
 from exporter.model.query import Budget
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Window, floor_to
 from tests.support.builders import spec
@@ -74,7 +75,7 @@ def test_a_refusal_holds_all_back_who_share_the_budget(driver: LedgerDriver) -> 
     one, other = driver.claim(), driver.claim()
     driver.ledger.spend(one, CALL)
     until_ms = driver.clock.now_ms() + 2 * HOUR_MS
-    driver.ledger.fail(one, next_poll_ms=START_MS, postpone_target_ms=until_ms, budget=CALL)
+    driver.ledger.fail(one, Retry(START_MS, 0, "closed", until_ms), reason="throttled", budget=CALL)
     driver.clock.advance((HOUR_MS + 60_000) / 1000)
 
     with pytest.raises(BudgetSpent) as refused:

@@ -150,7 +150,7 @@ def test_a_row_that_another_holds_is_not_waited_for_without_end(
     with other.begin() as tx:
         tx.execute(sa.text("SELECT * FROM query FOR UPDATE"))
         with pytest.raises(LedgerError, match="lock timeout"):
-            ledger.hold(claim, next_poll_ms=1)
+            ledger.end_poll(claim, next_poll_ms=1)
     other.dispose()
 
 
@@ -201,11 +201,11 @@ def test_counts_survive_the_silence(ledger: Ledger, way: Way) -> None:
     ledger.hurry()
     way.silent.set()
     with pytest.raises(LedgerError):
-        ledger.hold(claim, next_poll_ms=1)
+        ledger.end_poll(claim, next_poll_ms=1)
     way.silent.clear()
     threading.Event().wait(PAUSE_S)
 
-    ledger.hold(claim, next_poll_ms=1)
+    ledger.end_poll(claim, next_poll_ms=1)
 
     assert ledger.next_due_ms() == 1
     with ledger._transaction() as tx:

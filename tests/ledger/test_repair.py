@@ -117,7 +117,7 @@ def test_a_running_exporter_keeps_its_ledger(url: str) -> None:
 def test_nothing_is_left_of_a_target_that_is_forgotten(url: str, tmp_path: Path) -> None:
     with opened(url, SPEC, OTHER) as ledger:
         while (claim := ledger.claim()) and claim.target == "shop":
-            ledger.hold(claim, next_poll_ms=CLOCK.now_ms() + HOUR_MS)
+            ledger.end_poll(claim, next_poll_ms=CLOCK.now_ms() + HOUR_MS)
         assert claim is not None
         window = Window(floor_to(CLOCK.now_ms(), HOUR_MS), CLOCK.now_ms())
         counts = [(received(project="docs"), window.start_ms, 5.0)]

@@ -120,7 +120,7 @@ def test_a_claim_that_another_has_just_committed_is_respected(replica: Open) -> 
                 began_ms = ledger._clock.now_ms()
                 threading.Event().wait(0.002)
                 held.append((began_ms, ledger._clock.now_ms()))
-                ledger.hold(claim, next_poll_ms=0)
+                ledger.end_poll(claim, next_poll_ms=0)
         return held
 
     results = [begun(partial(storm, ledger)) for ledger in (one, other)]
@@ -271,7 +271,7 @@ def test_a_claim_is_handed_over_when_it_expires_or_its_holder_stops(replica: Ope
     taken = third.claim()
     assert taken is not None
     with pytest.raises(ClaimLost):
-        other.hold(killed, next_poll_ms=0)
+        other.end_poll(killed, next_poll_ms=0)
 
 
 def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: Open) -> None:
@@ -315,7 +315,7 @@ def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: 
     assert other.claim() is None
     assert one.renew([claim]) == []
     with pytest.raises(ClaimLost):
-        one.hold(claim, next_poll_ms=0)
+        one.end_poll(claim, next_poll_ms=0)
 
 
 def test_a_lease_is_kept_however_many_replicas_bring_the_settings_that_ended_its_claim(
@@ -384,7 +384,7 @@ def test_on_another_server_nothing_is_read_or_written_before_it_is_confirmed(
         lambda: shown_by(ledger, ("shop", "hourly")),
         ledger.claim,
         partial(ledger.renew, [claim]),
-        partial(ledger.hold, claim, next_poll_ms=0),
+        partial(ledger.end_poll, claim, next_poll_ms=0),
         partial(ledger.sync_queries, [spec()]),
     ]
     for call in refused:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import ClaimLost, SchemaError
+from exporter.ledger.rows import Retry
 from exporter.model.query import LabelRule
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from tests.ledger.conftest import Start
@@ -149,7 +150,7 @@ def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
     driver.read_slice(HOURS)  # 3 of 10 days
     claim = driver.ledger.claim_slice()
     assert claim is not None
-    driver.ledger.fail_slice(claim, next_ms=NOW + DAY_MS, backoff_ms=1000)
+    driver.ledger.fail_slice(claim, Retry(NOW + DAY_MS, 1000, "closed"))
     history = driver.view().state.history
     assert history is not None
     assert (history.counts, history.failing, driver.shown()) == (True, True, {})

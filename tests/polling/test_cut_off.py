@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from exporter.ledger.rows import Retry
 from tests.faults.bench import Bench
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import run_virtual
@@ -43,7 +44,7 @@ def test_a_claim_of_a_process_that_died_is_due_at_once(tmp_path: Path) -> None:
 
 def test_a_query_that_waits_for_longer_than_its_new_interval_is_due(tmp_path: Path) -> None:
     driver = LedgerDriver(tmp_path)
-    driver.ledger.hold(driver.claim(), next_poll_ms=driver.clock.now_ms() + 24 * 3_600_000)
+    driver.ledger.end_poll(driver.claim(), next_poll_ms=driver.clock.now_ms() + 24 * 3_600_000)
 
     driver.reopen()
 
@@ -54,7 +55,7 @@ def test_a_query_that_waits_for_longer_than_its_new_interval_is_due(tmp_path: Pa
 def test_a_wait_that_a_failure_explains_is_not_cut_short(tmp_path: Path) -> None:
     driver = LedgerDriver(tmp_path)
     until_ms = driver.clock.now_ms() + 6 * 3_600_000
-    driver.ledger.fail(driver.claim(), next_poll_ms=until_ms, last_reason="throttled")
+    driver.ledger.fail(driver.claim(), Retry(until_ms, 0, "closed"), reason="throttled")
 
     driver.reopen()
 

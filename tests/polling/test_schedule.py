@@ -19,6 +19,7 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
+from exporter.ledger.rows import Retry
 from exporter.model.query import Budget, QuerySpec
 from exporter.polling import schedule
 from tests.support.builders import spec
@@ -47,7 +48,7 @@ def dice(seed: int) -> random.Random:
     return random.Random(seed)  # noqa: S311 - the same jitter each time
 
 
-def after(query: QuerySpec, error: ProviderError, **changes: Any) -> schedule.Retry:
+def after(query: QuerySpec, error: ProviderError, **changes: Any) -> Retry:
     plain: dict[str, Any] = {"streak": 1, "backoff_ms": 0, "now_ms": START_MS, "rng": dice(1)}
     return schedule.after_failure(query, error, **(plain | changes))
 
@@ -156,7 +157,7 @@ def test_a_failure_waits_its_back_off_and_remembers_it() -> None:
 
     assert verdict.next_poll_ms == START_MS + verdict.backoff_ms
     assert 5_000 <= verdict.backoff_ms <= 120_000
-    assert (verdict.circuit, verdict.hold_target_ms) == ("closed", None)
+    assert (verdict.circuit, verdict.quiet_until_ms) == ("closed", None)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_a_long_retry_after_is_kept_up_to_six_hours_for_the_whole_target(
 ) -> None:
     verdict = after(spec(), Throttled("429", seconds), backoff_ms=7_000)
 
-    assert verdict.next_poll_ms == verdict.hold_target_ms == START_MS + wait_ms
+    assert verdict.next_poll_ms == verdict.quiet_until_ms == START_MS + wait_ms
     assert verdict.circuit == "closed"
 
 
@@ -236,7 +237,7 @@ def test_an_open_circuit_is_probed_every_ten_intervals_and_at_least_every_five_m
 ) -> None:
     verdict = after(spec(interval_ms=interval_ms), ServerError("500"), streak=9, backoff_ms=6_000)
 
-    assert verdict == schedule.Retry(START_MS + probe_ms, 6_000, "open")
+    assert verdict == Retry(START_MS + probe_ms, 6_000, "open")
 
 
 @examples(50)

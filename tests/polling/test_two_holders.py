@@ -12,7 +12,7 @@ import pytest
 
 from exporter.errors import ClaimLost
 from exporter.ledger.claims import CLAIM_MS
-from exporter.ledger.rows import Claim
+from exporter.ledger.rows import Claim, Retry
 from exporter.model.query import Budget
 from exporter.model.samples import HOUR_MS, Reading, floor_to
 from tests.support.builders import received
@@ -30,8 +30,10 @@ def apply(driver: LedgerDriver, claim: Claim, **ending: int) -> None:
 WRITES: dict[str, Callable[[LedgerDriver, Claim], Any]] = {
     "apply": apply,
     "apply the last": partial(apply, next_poll_ms=START_MS),
-    "hold": lambda driver, claim: driver.ledger.hold(claim, next_poll_ms=START_MS),
-    "fail": lambda driver, claim: driver.ledger.fail(claim, next_poll_ms=START_MS, circuit="open"),
+    "end": lambda driver, claim: driver.ledger.end_poll(claim, next_poll_ms=START_MS),
+    "fail": lambda driver, claim: driver.ledger.fail(
+        claim, Retry(START_MS, 0, "open"), reason="auth"
+    ),
     "spend": lambda driver, claim: driver.ledger.spend(claim, ACCOUNT),
 }
 

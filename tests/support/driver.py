@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from exporter.exposition.engagement import EngagementGauges
 from exporter.exposition.page import MetricsPage
-from exporter.ledger.rows import Applied, Claim, View
+from exporter.ledger.rows import Applied, Claim, Retry, View
 from exporter.ledger.rules import past_window
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import query, replica
@@ -221,13 +221,13 @@ class LedgerDriver:
         """End a poll whose readings are applied, or of which one is held back."""
         now_ms = self.clock.now_ms()
         if held:
-            self.ledger.hold(claim, next_poll_ms=now_ms + 1)
+            self.ledger.end_poll(claim, next_poll_ms=now_ms + 1)
         else:
             self.apply_last(claim, Reading(Window(now_ms, now_ms), gauges_only=True))
 
     def fail(self, claim: Claim) -> None:
         """End a poll that was not."""
-        self.ledger.fail(claim, next_poll_ms=self.clock.now_ms() + 1, last_reason="server")
+        self.ledger.fail(claim, Retry(self.clock.now_ms() + 1, 0, "closed"), reason="server")
 
     def view(self, spec: QuerySpec | None = None) -> View:
         return shown_by(self.ledger, (spec or self.spec).key)

@@ -109,7 +109,7 @@ class Care(Polled):
     def _claim(self, name: str) -> Claim:
         """Claim the query ``name`` when it is due; the others wait for a year."""
         while (claim := self.driver.claim()).query != name:
-            self.ledger.hold(claim, next_poll_ms=self.clock.now_ms() + 365 * 24 * HOUR)
+            self.ledger.end_poll(claim, next_poll_ms=self.clock.now_ms() + 365 * 24 * HOUR)
         return claim
 
 
