@@ -103,7 +103,7 @@ class LoadedSettings:
 
 
 class App:
-    """The exporter: polls, counts and shows, from ``start`` to ``stop``."""
+    """The exporter: ``open`` shows what the ledger holds, ``run`` polls and counts until ``stop``."""
 
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
@@ -236,7 +236,13 @@ class App:
             reading=reading,
             abandon=self._abandon,
         )
-        self._poller = Poller(self._context(), self._poll_ended, environment.grace_s)
+        self._poller = Poller(
+            self._context(),
+            ended=self._poll_ended,
+            blocked=self._publisher.blocked,
+            clock_corrected=self._publisher.clock_corrected,
+            grace_s=environment.grace_s,
+        )
         try:
             await self._adopt(self._settings, self._loaded.digest)
             await self._follower.begin()
@@ -320,8 +326,6 @@ class App:
             telemetry=self.telemetry,
             offload=self._environment.offload,
             published=self._publisher.refresh,
-            blocked=self._publisher.blocked,
-            clock_corrected=self._publisher.clock_corrected,
         )
 
     async def _adopt(self, settings: Settings, digest: str) -> None:

@@ -69,7 +69,7 @@ class SeriesSet:
                 family_slice.shard.stale = True
 
     def render(self, *, openmetrics: bool) -> None:
-        """Give every family_slice its template."""
+        """Give the lines of every family their template."""
         encoded = _decode(self._series)
         labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
         for family_slice in self.slices:
@@ -91,11 +91,11 @@ class SeriesSet:
 
 
 class FamilySlice:
-    """The lines of one family in a series_set, from ``start`` to before ``stop``.
+    """The lines of one family in a set of series, from ``start`` to before ``stop``.
 
     ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
-    format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that none
-    has a fraction.
+    format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that no value
+    of the set has a fraction.
     """
 
     __slots__ = ("_series_set", "family", "shard", "start", "stop", "templates", "values", "whole")
@@ -111,7 +111,7 @@ class FamilySlice:
         self.whole = True
 
     def template(self, *, openmetrics: bool) -> bytes:
-        """Return the template, rendered with those of the whole series_set where it is missing."""
+        """Return the template, rendered with those of the whole set where it is missing."""
         if self.templates[openmetrics] is None:
             self._series_set.render(openmetrics=openmetrics)
         return self.templates[openmetrics] or b""
@@ -144,14 +144,14 @@ class Shard:
         self._order: list[FamilySlice] = []
 
     def put(self, owner: Owner, family_slice: FamilySlice) -> None:
-        """Show the family_slice from now on."""
+        """Show these lines from now on."""
         self.slices[owner] = family_slice
         family_slice.shard = self
         self.stale = True
         self._order = []
 
     def remove(self, owner: Owner) -> FamilySlice:
-        """Show the family_slice of ``owner`` no more; return it."""
+        """Show the lines of ``owner`` no more; return them."""
         self.stale = True
         self._order = []
         return self.slices.pop(owner)

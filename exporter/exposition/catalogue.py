@@ -36,35 +36,35 @@ class Entry:
         }
 
 
-def entries(kinds: Mapping[str, Provider]) -> tuple[Entry, ...]:
+def entries(providers: Mapping[str, Provider]) -> tuple[Entry, ...]:
     """Return every family that this build can export, by name."""
     found = {each.name: Entry(each, (EXPORTER,)) for each in (*FAMILIES, PERIOD_END)}
-    for family in _data(kinds):
-        sources = tuple(sorted(name for name, kind in kinds.items() if _feeds(kind, family)))
+    for family in _data(providers):
+        sources = tuple(sorted(name for name, each in providers.items() if _feeds(each, family)))
         found[family.name] = Entry(family, sources)
         if family.period:
             shown = period_gauge(family)
             found[shown.name] = Entry(shown, sources)
-    judged = tuple(sorted(name for name, kind in kinds.items() if MEASURES.keys() & kind.feeds))
+    judged = tuple(sorted(name for name, each in providers.items() if MEASURES.keys() & each.feeds))
     for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY):
         found[family.name] = Entry(family, judged)
     return tuple(found[name] for name in sorted(found))
 
 
 def families(
-    kinds: Mapping[str, Provider], targets: Iterable[TargetOptions] = ()
+    providers: Mapping[str, Provider], targets: Iterable[TargetOptions] = ()
 ) -> dict[str, Family]:
     """Return the same families by name, and those that ``targets`` define."""
-    found = {entry.family.name: entry.family for entry in entries(kinds)}
+    found = {entry.family.name: entry.family for entry in entries(providers)}
     for family in (each for target in targets for each in target.own_families()):
         shown = [family, period_gauge(family)] if family.period else [family]
         found |= {each.name: each for each in shown}
     return found
 
 
-def capped(kinds: Mapping[str, Provider]) -> frozenset[str]:
+def capped(providers: Mapping[str, Provider]) -> frozenset[str]:
     """Return the families that ``limits.families`` may name."""
-    return frozenset(family.name for family in (*_data(kinds), ENGAGEMENT[0]))
+    return frozenset(family.name for family in (*_data(providers), ENGAGEMENT[0]))
 
 
 def period_gauge(family: Family) -> Family:
@@ -87,10 +87,10 @@ def _things(family: Family) -> str:
     return {"fallbacks": "Fallback replies"}.get(named, named.capitalize())
 
 
-def _data(kinds: Mapping[str, Provider]) -> list[Family]:
-    own = [family for kind in kinds.values() for family in kind.families]
+def _data(providers: Mapping[str, Provider]) -> list[Family]:
+    own = [family for each in providers.values() for family in each.families]
     return [*NORMALISED.values(), *own]
 
 
-def _feeds(kind: Provider, family: Family) -> bool:
-    return family in kind.families or family.name in kind.feeds
+def _feeds(provider: Provider, family: Family) -> bool:
+    return family in provider.families or family.name in provider.feeds

@@ -144,12 +144,10 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
         # Whatever is known of it, what was counted stays counted, and the rest is baseline.
         kept = loaded.adopted if past.mode is SliceMode.COUNT else loaded.rows.keys()
         return Frame(spec.granularity_ms, spec.settle_ms, rebased=kept)
-    # History counts in a query's first read, not in that of a new meaning, which would repeat it.
-    history = spec.history and row.last_read_ms is None
     return Frame(
         granularity_ms=spec.granularity_ms,
         settle_ms=spec.settle_ms,
-        baseline=row.epoch_ms is None and not history,
+        baseline=row.epoch_ms is None and not _history_counts(given),
         last_read_ms=row.last_read_ms,
         rebased=_rebased(given, loaded) | loaded.adopted,
         per_unit={
@@ -158,6 +156,14 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
             if name in spec.per_unit
         },
     )
+
+
+def _history_counts(given: ApplyInput) -> bool:
+    """Say whether history counts: in a query's first read, not in that of a new meaning.
+
+    That would repeat it.
+    """
+    return given.spec.history and given.query.last_read_ms is None
 
 
 def _move_on(given: ApplyInput) -> Counts:
@@ -178,8 +184,7 @@ def _move_on(given: ApplyInput) -> Counts:
             "label_rules": settings.encode_label_rules(given.spec),
         }
         if row.epoch_ms is None or given.label_rules_changed:
-            counts = given.spec.history and row.last_read_ms is None
-            slices.begin(given, columns["floor_ms"], counts=counts)
+            slices.begin(given, columns["floor_ms"], counts=_history_counts(given))
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
     _update_query(given, columns)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from exporter.model.query import QuerySpec, Slice
 from exporter.model.samples import Family, Reading, SelfCount, Series
+from exporter.telemetry.counters import PREFIX
 
 Counts = list[tuple[SelfCount, float]]
 """Additions to the exporter's own persisted counters."""
@@ -227,7 +228,7 @@ class ApplyInput:
 def self_count(spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> Counts:
     """Return the addition to a self counter of the target of ``spec``."""
     own = {"provider": spec.provider, "target": spec.target} | labels
-    return [((f"chatbot_exporter_{name}", tuple(sorted(own.items()))), amount)] if amount else []
+    return [((PREFIX + name, tuple(sorted(own.items()))), amount)] if amount else []
 
 
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:

@@ -72,7 +72,7 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
     async with aclosing(readings) as each:
         async for reading in each:
             apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms, past=True)
-            async with context.slices:
+            async with context.one_slice:
                 applied = await context.offload(apply)
             context.telemetry.add(applied.counted)
             if applied.held:

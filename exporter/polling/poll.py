@@ -62,9 +62,8 @@ class PollResult:
 class PollContext:
     """What every poll needs. ``published`` is awaited after each commit that shows something.
 
-    ``blocked`` is called when no due query can be claimed, since the ledger takes no writes, and
-    ``clock_corrected`` when instants in the ledger were corrected. ``slices`` apply one at a time,
-    so that no live poll waits for more than one of them at the ledger.
+    ``one_slice`` lets slices apply one at a time, so that no live poll waits for more than one of
+    them at the ledger.
     """
 
     ledger: Ledger
@@ -73,9 +72,7 @@ class PollContext:
     telemetry: Telemetry
     offload: Offload
     published: Callable[[QueryKey], Awaitable[None]]
-    blocked: Callable[[], None] = lambda: None
-    clock_corrected: Callable[[], None] = lambda: None
-    slices: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_slice: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def count(self, spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a self counter of the query."""

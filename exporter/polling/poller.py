@@ -39,18 +39,25 @@ log = structlog.get_logger(__name__)
 class Poller:
     """Polls until it is stopped; one poll at a time of each target.
 
-    ``ended`` receives every result. ``superseded`` are queries that a replica with newer settings
-    has. Polls that run have ``grace_s`` to end once it is stopped.
+    ``ended`` receives every result; ``blocked`` is called when no due query can be claimed, since
+    the ledger takes no writes, ``clock_corrected`` when instants in the ledger were corrected.
+    Polls that run have ``grace_s`` to end once it is stopped. ``superseded`` are queries that a
+    replica with newer settings has.
     """
 
     def __init__(
         self,
         context: PollContext,
+        *,
         ended: Callable[[PollResult], None] = lambda _ended: None,
+        blocked: Callable[[], None] = lambda: None,
+        clock_corrected: Callable[[], None] = lambda: None,
         grace_s: float = GRACE_S,
     ) -> None:
         self._context = context
         self._ended = ended
+        self._blocked = blocked
+        self._clock_corrected = clock_corrected
         self._grace_s = grace_s
         self._queries: Mapping[QueryKey, ScheduledQuery] = {}
         self._tasks: dict[asyncio.Task[None], Claim] = {}
@@ -70,10 +77,11 @@ class Poller:
         Those of queries that are gone or mean something else are cancelled: their claims have
         ended, and there is one request stream at a time.
         """
-        running = (*self._tasks.values(), *self._slices.values())
         before, self._queries = self._queries, dict(queries)
         self._cancel(
-            claim for claim in running if _meaning(queries, claim) != _meaning(before, claim)
+            claim
+            for claim in self._running()
+            if _meaning(queries, claim) != _meaning(before, claim)
         )
         self._woken.set()
 
@@ -92,7 +100,7 @@ class Poller:
                     await self._idle()
                     backoff_s = 0.0
                 except LedgerError:
-                    self._context.blocked()
+                    self._blocked()
                     backoff_s = min(max(1.0, 2 * backoff_s), LONGEST_BACKOFF_S)
                     await self._wait(self._stopping, backoff_s)
             await self._finish_polls()
@@ -131,7 +139,7 @@ class Poller:
             await self.abandon()  # their claims end now, and another replica may ask the vendor
             await self._context.offload(self._context.ledger.correct_clock)
             self._set_back = False
-            self._context.clock_corrected()
+            self._clock_corrected()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         await self._give_way()
@@ -177,6 +185,9 @@ class Poller:
     def _check_lease(self, claim: Claim, server: int) -> None:
         if self._lease_is_over(claim) or server != self._context.ledger.server:
             raise ClaimLost(f"{claim.target}/{claim.query}: another replica may have the target")
+
+    def _running(self) -> list[Claim]:
+        return [*self._tasks.values(), *self._slices.values()]
 
     def _cancel(self, claims: Iterable[Claim]) -> None:
         lost = list(claims)
@@ -231,7 +242,7 @@ class Poller:
     async def _keep_claims(self) -> None:
         while True:
             await self._context.clock.sleep(RENEW_EVERY_S)
-            claims = [*self._tasks.values(), *self._slices.values()]
+            claims = self._running()
             renewed_s = self._context.clock.monotonic()
             with suppress(LedgerError):  # the claims expire, and their queries go on
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
@@ -245,8 +256,7 @@ class Poller:
         """Cancel polls whose claims could not be renewed: their requests would go on beside others'."""
         while True:
             await self._context.clock.sleep(LEASE_CHECK_S)
-            claims = [*self._tasks.values(), *self._slices.values()]
-            self._cancel(claim for claim in claims if self._lease_is_over(claim))
+            self._cancel(claim for claim in self._running() if self._lease_is_over(claim))
 
     async def _follow_settings(self) -> None:
         """Show which queries other replicas have newer settings of; those are left to them."""
