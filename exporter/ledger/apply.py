@@ -18,7 +18,7 @@ from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, query
-from exporter.model.query import Slice, SliceMode
+from exporter.model.query import Past, PastMode
 from exporter.model.samples import Window, floor_to
 
 CONFIRMATIONS = 2
@@ -53,7 +53,7 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
 
 
-def _apply_slice(given: ApplyInput, past: Slice) -> Applied:
+def _apply_slice(given: ApplyInput, past: Past) -> Applied:
     part = slices.comparable(given, past)
     if part is None:
         return _applied(given, [])
@@ -142,7 +142,7 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
     row, spec, past = given.query, given.spec, given.past
     if past is not None and given.is_first:
         # Whatever is known of it, what was counted stays counted, and the rest is baseline.
-        kept = loaded.adopted if past.mode is SliceMode.COUNT else loaded.rows.keys()
+        kept = loaded.adopted if past.mode is PastMode.COUNT else loaded.rows.keys()
         return Frame(spec.granularity_ms, spec.settle_ms, rebased=kept)
     return Frame(
         granularity_ms=spec.granularity_ms,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from exporter.model.query import QuerySpec, Slice
+from exporter.model.query import Past, QuerySpec
 from exporter.model.samples import Family, Reading, SelfCount, Series
 from exporter.telemetry.counters import PREFIX
 
@@ -38,7 +38,7 @@ class Claim:
     backoff_ms: int
     circuit: str
     memo: Mapping[str, Any]
-    past: Slice | None = None
+    past: Past | None = None
     ahead: bool = False
 
     @property
@@ -201,7 +201,7 @@ class ApplyInput:
     first: bool = True
     key: bytes | None = None
     last_reading: LastReading | None = None
-    past: Slice | None = None
+    past: Past | None = None
 
     @property
     def is_first(self) -> bool:

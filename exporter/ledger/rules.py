@@ -12,7 +12,7 @@ from itertools import chain, repeat
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from exporter.model.query import QuerySpec, Slice, SliceMode
+from exporter.model.query import Past, PastMode, QuerySpec
 from exporter.model.samples import (
     BASE,
     DAY_MS,
@@ -268,7 +268,7 @@ def sum_counts(
 RETENTION_MS = 35 * DAY_MS
 
 
-def past_window(spec: QuerySpec, past: Slice, now_ms: int) -> Window:
+def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
     """Return the newest part of ``past`` that one reading covers; empty where the API ends."""
     longest_ms = spec.slice_ms or spec.span_ms or past.until_ms - past.from_ms
     span_ms = min(past.span_ms or longest_ms, longest_ms)
@@ -281,13 +281,13 @@ def reach_start_ms(spec: QuerySpec, now_ms: int) -> int:
     return 0 if spec.reach_ms is None else ceil_to(now_ms - spec.reach_ms, spec.granularity_ms or 1)
 
 
-def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False) -> Slice | None:
+def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False) -> Past | None:
     """Return what of the past is read after a first poll from ``floor_ms`` on; None: nothing.
 
     ``counts``: it is not baseline, since the query has ``start: history``.
     """
     start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms or 1)
-    past = Slice(SliceMode.COUNT if counts else SliceMode.BASELINE, start_ms, floor_ms)
+    past = Past(PastMode.COUNT if counts else PastMode.BASELINE, start_ms, floor_ms)
     return past if past_window(spec, past, now_ms).length_ms > 0 else None
 
 

@@ -17,7 +17,7 @@ from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, Re
 from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import bucket, query, series, slices
-from exporter.model.query import QueryKey, QuerySpec, Slice, SliceMode
+from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, ceil_to, floor_to
 
 STARVED_MS = HOUR_MS
@@ -60,7 +60,7 @@ def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
     """
     tx.execute(sa.update(slices).where(slices.c.next_ms < now_ms).values(next_ms=now_ms))
     columns = query.c.target, query.c.name, query.c.epoch_ms, *slices.c
-    reading = sa.select(*columns).join(slices).where(slices.c.mode != SliceMode.AUDIT)
+    reading = sa.select(*columns).join(slices).where(slices.c.mode != PastMode.AUDIT)
     rows = {(row.target, row.name): row for row in tx.execute(reading)}
     for spec in specs:
         row = rows.get(spec.key)
@@ -100,7 +100,7 @@ def _begin(
 ) -> None:
     delete_past(tx, query_id)
     past = rules.history(spec, floor_ms, now_ms, counts=counts)
-    columns: dict[str, Any] = {"mode": SliceMode.AUDIT, "next_ms": now_ms + spec.audit_every_ms}
+    columns: dict[str, Any] = {"mode": PastMode.AUDIT, "next_ms": now_ms + spec.audit_every_ms}
     if past is not None:
         bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
         columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
@@ -126,7 +126,7 @@ def read(tx: sa.Connection, queries: Sequence[int]) -> dict[int, sa.Row[Any]]:
 
 def history_pending(row: sa.Row[Any] | None) -> bool:
     """Say whether history that counts is still to be read, so that no sum is known yet."""
-    return row is None or row.mode == SliceMode.COUNT
+    return row is None or row.mode == PastMode.COUNT
 
 
 def delete_past(tx: sa.Connection, query_id: int) -> None:
@@ -136,7 +136,7 @@ def delete_past(tx: sa.Connection, query_id: int) -> None:
 
 def end_history(tx: sa.Connection, query_id: int) -> None:
     """Read no more of a history that is under way."""
-    reading = (slices.c.query_id == query_id) & (slices.c.mode != SliceMode.AUDIT)
+    reading = (slices.c.query_id == query_id) & (slices.c.mode != PastMode.AUDIT)
     tx.execute(sa.update(slices).where(reading).values(from_ms=slices.c.until_ms))
 
 
@@ -179,20 +179,20 @@ def starved(tx: sa.Connection, now_ms: int) -> bool:
     return bool(tx.execute(sa.select(waiting)).scalar())
 
 
-def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Slice | None:
+def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Past | None:
     """Return what is to be read of a query's past now; begin an audit if one is due."""
     mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)
     found = tx.execute(mine).one_or_none()
     if found is None:
         return None
-    past = _slice(found)
+    past = _past_in(found)
     if past is None:
         row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
         step_ms = spec.granularity_ms or 1
         from_ms = max(
             ceil_to(row.floor_ms, step_ms), floor_to(now_ms - rules.RETENTION_MS, step_ms)
         )
-        past = Slice(SliceMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
+        past = Past(PastMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
         found_text = _encode(Comparison(until_ms=past.until_ms))
         _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)
     if rules.past_window(spec, past, now_ms).length_ms > 0:
@@ -201,22 +201,22 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Sl
     return None
 
 
-def _slice(row: sa.Row[Any]) -> Slice | None:
+def _past_in(row: sa.Row[Any]) -> Past | None:
     """Return what is to be read; None for an audit that has not begun."""
     if row.until_ms is None:
         return None
-    mode = SliceMode(row.mode)
-    return Slice(
+    mode = PastMode(row.mode)
+    return Past(
         mode, row.from_ms, row.until_ms, row.hole_ms, row.span_ms, row.backoff_ms, row.quarantine
     )
 
 
-def _past(tx: sa.Connection, query_id: int) -> Slice | None:
+def _past(tx: sa.Connection, query_id: int) -> Past | None:
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one_or_none()
-    return None if row is None else _slice(row)
+    return None if row is None else _past_in(row)
 
 
-def under(tx: sa.Connection, held: Claim) -> Slice:
+def under(tx: sa.Connection, held: Claim) -> Past:
     """Return what is to be read of the past of a claimed query."""
     past = _past(tx, held.query_id)
     if past is None:
@@ -224,7 +224,7 @@ def under(tx: sa.Connection, held: Claim) -> Slice:
     return past
 
 
-def comparable(given: ApplyInput, past: Slice) -> Reading | None:
+def comparable(given: ApplyInput, past: Past) -> Reading | None:
     """Return what of the reading can be applied now; None: what is older must be read first.
 
     What the provider reports no longer, and nothing older either, is beyond its reach: it stays
@@ -250,7 +250,7 @@ def comparable(given: ApplyInput, past: Slice) -> Reading | None:
     return reading
 
 
-def _read_on(given: ApplyInput, rest: Slice, *, end_ms: int | None = None) -> None:
+def _read_on(given: ApplyInput, rest: Past, *, end_ms: int | None = None) -> None:
     """Go on with ``rest``; if nothing of it is in reach, end, at ``end_ms`` where that is given."""
     tx, query_id, now_ms = given.tx, given.query.id, given.now_ms
     more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
@@ -290,7 +290,7 @@ def compare(
     _set(given.tx, given.query.id, found=_encode(found))
 
 
-def move_on(given: ApplyInput, past: Slice, *, held: bool) -> None:
+def move_on(given: ApplyInput, past: Past, *, held: bool) -> None:
     """Go on with what is older; of history, the oldest count that was found is the floor now.
 
     What is before that is not known: the API may not reach there.
@@ -313,19 +313,19 @@ def finish(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> No
     """End a history or an audit where it is; the next audit follows in its time."""
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
     columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
-    if row.mode == SliceMode.COUNT:
+    if row.mode == PastMode.COUNT:
         floor_ms = tx.execute(
             sa.select(query.c.floor_ms).where(query.c.id == query_id)
         ).scalar_one()
         _join(tx, query_id, floor_ms)
-    if row.mode == SliceMode.AUDIT:
+    if row.mode == PastMode.AUDIT:
         found = msgspec.json.decode(row.found, type=Comparison)
         found.from_ms = row.until_ms
         columns |= {"audited": _encode(found), "audited_ms": now_ms}
     _set(
         tx,
         query_id,
-        mode=SliceMode.AUDIT,
+        mode=PastMode.AUDIT,
         next_ms=now_ms + spec.audit_every_ms,
         backoff_ms=0,
         quarantine=0,
@@ -356,8 +356,8 @@ def fail(tx: sa.Connection, held: Claim, retry: Retry) -> None:
 def state(row: sa.Row[Any]) -> tuple[HistoryState | None, AuditState | None]:
     """Return how far the past of a query is read, and what its last audit found."""
     history, audit = None, None
-    if row.mode != SliceMode.AUDIT:
-        counts, failing = row.mode == SliceMode.COUNT, row.backoff_ms > 0
+    if row.mode != PastMode.AUDIT:
+        counts, failing = row.mode == PastMode.COUNT, row.backoff_ms > 0
         history = HistoryState(row.from_ms, row.until_ms, counts=counts, failing=failing)
     if row.audited is not None:
         found = msgspec.json.decode(row.audited, type=Comparison)

@@ -431,12 +431,12 @@ class Ledger:
         reading: Reading,
         *,
         started_ms: int,
-        past: bool = False,
+        of_past: bool = False,
         next_poll_ms: int | None = None,
     ) -> Applied:
         """Count one complete reading, or hold it back when it looks like a collapse.
 
-        ``past``: it is of a slice of the past. ``next_poll_ms``: it is the last of its poll, which
+        ``of_past``: it is of a slice of the past. ``next_poll_ms``: it is the last of its poll, which
         succeeds with it, unless that is held back.
         """
         spec, key = self._spec_of(claim), claim.key
@@ -454,10 +454,10 @@ class Ledger:
                 first=self._begun.get(key) != claim.token,
                 key=self._key,
                 last_reading=self._last.pop(key, None),
-                past=slices.under(tx, claim) if past else None,
+                past=slices.under(tx, claim) if of_past else None,
             )
             applied, last = apply_reading(given)
-            if next_poll_ms is not None and (past or not applied.held):
+            if next_poll_ms is not None and (of_past or not applied.held):
                 claims.succeed(tx, claim, given.now_ms, next_poll_ms=next_poll_ms)
             self._mark(tx, [claim.query_id])
         self._begun[key] = claim.token

@@ -152,8 +152,8 @@ class QuerySpec:
         return self.settle_ms + 2 * self.interval_ms + self.deadline_ms
 
 
-class SliceMode(StrEnum):
-    """What a slice of the past is read for, and how it counts.
+class PastMode(StrEnum):
+    """What the past is read for, and how it counts.
 
     ``BASELINE`` moves no counter, ``COUNT`` is the history of ``start: history``, ``AUDIT`` reads
     again what is known and applies differences as revisions.
@@ -165,7 +165,7 @@ class SliceMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Past:
     """What of a query's past is to be read: ``[from_ms, until_ms)``, newest first.
 
     ``span_ms`` is the longest part to read at once where its query's own span took too long.
@@ -173,7 +173,7 @@ class Slice:
     provider still reports what is older; it is ``until_ms`` once it does.
     """
 
-    mode: SliceMode
+    mode: PastMode
     from_ms: int
     until_ms: int
     hole_ms: int | None = None
@@ -184,7 +184,7 @@ class Slice:
     @property
     def audits(self) -> bool:
         """Say whether it reads again what is known."""
-        return self.mode is SliceMode.AUDIT
+        return self.mode is PastMode.AUDIT
 
 
 Spend: TypeAlias = Callable[[Budget | None], Awaitable[None]]

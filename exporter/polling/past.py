@@ -12,7 +12,7 @@ from exporter.errors import ClaimLost, LedgerError, ProgramError, ProviderError,
 from exporter.format import stamp
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
-from exporter.model.query import PollRequest, Slice, SliceMode
+from exporter.model.query import Past, PastMode, PollRequest
 from exporter.polling import schedule
 from exporter.polling.poll import PollContext, ScheduledQuery, innermost
 
@@ -36,7 +36,7 @@ async def read_slice(context: PollContext, scheduled: ScheduledQuery, claim: Cla
 
 
 async def _ending(
-    context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Slice
+    context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past
 ) -> Callable[[], None]:
     """Read and apply the slice; return what records how that ended."""
     spec, ledger = scheduled.query.spec, context.ledger
@@ -58,7 +58,7 @@ async def _ending(
         return _failing(context, scheduled, claim, past, mistake)
 
 
-async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Slice) -> None:
+async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past) -> None:
     spec, started_ms = scheduled.query.spec, context.clock.now_ms()
     request = PollRequest(
         window=past_window(spec, past, started_ms),
@@ -71,7 +71,9 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:
         async for reading in each:
-            apply = partial(context.ledger.apply, claim, reading, started_ms=started_ms, past=True)
+            apply = partial(
+                context.ledger.apply, claim, reading, started_ms=started_ms, of_past=True
+            )
             async with context.one_slice:
                 applied = await context.offload(apply)
             context.telemetry.add(applied.counted)
@@ -83,7 +85,7 @@ def _failing(
     context: PollContext,
     scheduled: ScheduledQuery,
     claim: Claim,
-    past: Slice,
+    past: Past,
     error: ProviderError | LedgerError,
 ) -> Callable[[], None]:
     spec = scheduled.query.spec
@@ -102,6 +104,6 @@ def _failing(
             "slice of the past failed", target=spec.target, query=spec.name,
             reason=error.reason.value, error=str(error),
             missing=f"{stamp(past.from_ms)} to {stamp(past.until_ms)}",
-            **({"counters": HIDDEN} if past.mode is SliceMode.COUNT else {}),
+            **({"counters": HIDDEN} if past.mode is PastMode.COUNT else {}),
         )  # fmt: skip
     return partial(context.ledger.fail_slice, claim, retry)

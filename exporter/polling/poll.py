@@ -142,7 +142,7 @@ async def _read(
             for part, older, more in _parts(reading, window, past):
                 next_ms = None if more else _next_slot_ms(context, spec)
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)
-                applied = await context.offload(partial(apply, past=older, next_poll_ms=next_ms))
+                applied = await context.offload(partial(apply, of_past=older, next_poll_ms=next_ms))
                 context.telemetry.add(applied.counted)
                 rows += applied.rows
                 if applied.held and not older:

@@ -235,7 +235,7 @@ def test_a_last_slice_that_is_cut_off_once_applied_ends_its_claim(start: Start) 
     live(driver, HOURS)
     claim = driver.ledger.claim_slice()
     assert claim is not None
-    driver.apply(claim, Reading(driver.window(claim)), past=True)
+    driver.apply(claim, Reading(driver.window(claim)), of_past=True)
 
     driver.ledger.give_way(claim)
 

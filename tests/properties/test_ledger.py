@@ -256,7 +256,7 @@ class Account(RuleBasedStateMachine):
             resets, held = self.driver.counted("provider_resets_total"), False
             try:
                 with recorded(kill_at=None if left else kill_at):
-                    held = self.driver.apply(claim, reading, past=True).held
+                    held = self.driver.apply(claim, reading, of_past=True).held
                     self.driver.ledger.end_slice(claim)
             except Killed:
                 held = self.driver.numbers() == self.oracle.last and claim.past.audits

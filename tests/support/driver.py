@@ -190,7 +190,7 @@ class LedgerDriver:
         window = self.window(claim)
         inside = [row for row in _rows(hours or {}) if window.holds(row[1])]
         parts: dict[str, Any] = {"window": window, "counts": inside} | reading
-        applied = self.apply(claim, Reading(**parts), past=True)
+        applied = self.apply(claim, Reading(**parts), of_past=True)
         self.ledger.end_slice(claim)
         return applied
 

@@ -14,7 +14,7 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import encode_series
 from exporter.ledger.rules import Room, past_window, place
-from exporter.model.query import PollRequest, QueryKey, QuerySpec, Slice, SliceMode, Spend
+from exporter.model.query import Past, PastMode, PollRequest, QueryKey, QuerySpec, Spend
 from exporter.model.samples import Family, Reading, Window
 from exporter.providers.base.plugin import Query, Target
 
@@ -45,7 +45,7 @@ class MissingPast:
 
     def slices(self, now_ms: int) -> Iterator[Window]:
         """Yield what is read at once, newest first; one part from a call budget."""
-        past = Slice(SliceMode.BASELINE, self.window.start_ms, self.window.end_ms)
+        past = Past(PastMode.BASELINE, self.window.start_ms, self.window.end_ms)
         while (window := past_window(self.spec, past, now_ms)).length_ms > 0:
             yield window
             past = replace(past, until_ms=window.start_ms)

@@ -42,7 +42,7 @@ from exporter.ledger.rows import decode_labels, decode_series
 from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.families import PERIOD_END
-from exporter.model.query import QueryKey, QuerySpec, SliceMode
+from exporter.model.query import PastMode, QueryKey, QuerySpec
 from exporter.model.samples import (
     DAY_MS,
     HOUR_MS,
@@ -65,8 +65,8 @@ RETIRED = sa.select(series.c.retired, series.c.retired_base).where(
 BEGUN = sa.select(query.c.floor_ms, query.c.epoch_ms).where(query.c.id == sa.bindparam("query"))
 HISTORY = sa.select(slices).where(  # that is being read, or joins its counters when it is
     slices.c.query_id == sa.bindparam("query"),
-    slices.c.mode != SliceMode.AUDIT,
-    (slices.c.mode == SliceMode.COUNT) | (slices.c.from_ms < slices.c.until_ms),
+    slices.c.mode != PastMode.AUDIT,
+    (slices.c.mode == PastMode.COUNT) | (slices.c.from_ms < slices.c.until_ms),
 )
 SUMS = (
     sa.select(bucket.c.start_ms, sa.func.sum(bucket.c.obs))

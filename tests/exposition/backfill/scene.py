@@ -104,7 +104,7 @@ class Scene:
         claim = self.driver.ledger.claim_slice()
         if claim is not None:
             for reading in self._read(claim):
-                self.driver.apply(claim, reading, past=True)
+                self.driver.apply(claim, reading, of_past=True)
             self.driver.ledger.end_slice(claim)
         return claim is not None
 
