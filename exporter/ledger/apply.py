@@ -7,7 +7,7 @@ moves the floor; and when its settings are replaced, which dates its state or en
 
 import hashlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -23,6 +23,18 @@ from exporter.model.samples import Window, floor_to
 
 CONFIRMATIONS = 2
 """How many more polls must repeat a collapse before it is counted."""
+
+
+class _Counted(NamedTuple):
+    """What counting the buckets of a reading gave.
+
+    ``dropped``: a series had no place of its own. ``held``: it looks like a collapse, and no bucket
+    has changed.
+    """
+
+    self_counts: Counts
+    dropped: bool = False
+    held: bool = False
 
 
 def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
@@ -45,11 +57,12 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     if last is not None and last.repeats(given.last_reading) and not given.label_rules_changed:
         counts = counters.write_off_aged(given)
     else:
-        counts, dropped, held = _count_buckets(given)
-        if held:
+        found = _count_buckets(given)
+        counts = found.self_counts
+        if found.held:
             _update_query(given, {"quarantine": given.query.quarantine + 1})
             return _applied(given, counts, held=True), None
-        last = None if dropped else last
+        last = None if found.dropped else last
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
 
 
@@ -58,9 +71,9 @@ def _apply_slice(given: ApplyInput, past: Past) -> Applied:
     if part is None:
         return _applied(given, [])
     given = replace(given, reading=part)
-    counts, _, held = _count_buckets(given)
-    slices.move_on(given, past, held=held)
-    return _applied(given, counts, held=held)
+    counted = _count_buckets(given)
+    slices.move_on(given, past, held=counted.held)
+    return _applied(given, counted.self_counts, held=counted.held)
 
 
 def _last_reading(given: ApplyInput) -> LastReading | None:
@@ -77,11 +90,8 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
     return LastReading(row.token, row.state_ms, row.floor_ms, digest)
 
 
-def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
-    """Count the reading's buckets, or hold a collapse back, with no bucket changed.
-
-    Return self counts, whether a series had no place of its own, and whether it is held back.
-    """
+def _count_buckets(given: ApplyInput) -> _Counted:
+    """Count the reading's buckets, or hold a collapse back."""
     reading, first = given.reading, given.is_first
     if first:
         _check_whole(given)
@@ -99,7 +109,7 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     collapse = not first and rules.looks_collapsed(same, values, empty=empty)
     counts = given.count_dropped(room.dropped)
     if collapse and (given.past or given.query).quarantine < CONFIRMATIONS:
-        return counts, bool(room.dropped), True
+        return _Counted(counts, held=True)
     created = counters.create_series(given, loaded, places.values())
     if created is not loaded:
         values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
@@ -108,7 +118,7 @@ def _count_buckets(given: ApplyInput) -> tuple[Counts, bool, bool]:
     counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
-    return counts, bool(room.dropped), False
+    return _Counted(counts, dropped=bool(room.dropped))
 
 
 def _check_whole(given: ApplyInput) -> None:
