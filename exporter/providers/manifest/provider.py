@@ -210,17 +210,20 @@ class ManifestReader:
     def _more(self, answer: Any) -> Any:
         """Return True, False, or what takes the place of the field that would say it."""
         read = self.query.program.more
-        more = None if read is None else read((answer,))
+        if read is None:
+            return None
+        more = read((answer,))
         if not isinstance(more, bool | None | UnsetType):  # nor 1, which would be neither
             raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
-        return more
+        return UNSET if more is None else more
 
     def _cursor(self, answer: Any, response: Response) -> Any:
-        """Return the cursor in an answer, ``UNSET`` where there is none."""
-        read = self.query.program.next
-        if read is not None:
-            return read((answer,))
-        return next_link(response.headers.get("link")) or UNSET
+        """Return the cursor in an answer, ``UNSET`` where there is none, or no object that holds it."""
+        read, parent = self.query.program.next, self.query.program.next_parent
+        if read is None:
+            return next_link(response.headers.get("link")) or UNSET
+        no_place = parent is not None and parent((answer,)) is None
+        return UNSET if no_place else read((answer,))
 
     @property
     def _from(self) -> str:

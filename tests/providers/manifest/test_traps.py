@@ -896,6 +896,10 @@ def limited(limit: Any) -> dict[str, Any]:
         (DEEP | {"size": 4}, {"data2": {"next": 2}}, {}, 0),
         (DEEP, {"meta": {}}, {}, 0),
         (DEEP, {"meta": None}, {}, 0),
+        (DEEP | {"size": 3}, {"meta": None}, {}, 1),
+        (DEEP | {"size": 4}, {"meta": None}, {}, 0),
+        (DEEP | {"more": "meta.more"}, {"meta": None}, {}, 1),
+        (NEXT | {"more": "more"}, {"next": None, "more": None}, {}, 0),
     ],
 )
 def test_a_first_page_that_looks_full_or_has_no_place_for_its_cursor_is_drift(
@@ -908,11 +912,12 @@ def test_a_first_page_that_looks_full_or_has_no_place_for_its_cursor_is_drift(
     assert found.unfit.endswith("check the path, or give pages.more or pages.size") == missing
 
 
-def test_a_wrong_path_of_more_is_drift_while_the_cursor_leads_on() -> None:
+@pytest.mark.parametrize("more", [{}, {"mores": None}])
+def test_a_wrong_path_of_more_is_drift_while_the_cursor_leads_on(more: dict[str, Any]) -> None:
     pages = {"pages": NEXT | {"more": "mores"}}
     last: dict[str, Any] = {"data": [], "next": None}
 
-    (found,) = readings(loaded(pages), Api(THREE | {"next": 2}, last))
+    (found,) = readings(loaded(pages), Api(THREE | {"next": 2} | more, last))
 
     assert found.drift == {"missing": 1}
     assert found.unfit.startswith("pages.more (mores) is not in an answer that it should be in")
