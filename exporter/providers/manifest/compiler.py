@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from exporter.config.source import Path as Steps
 from exporter.config.values import suggestion
 from exporter.model.samples import DAY_MS, Family, MetricType
@@ -214,7 +216,7 @@ class QueryCompiler:
         scale = expression.scale if expression else None
         exact = exact or scale is not None
         if expression:
-            self._declare((*base, "value"), expression, Decimal if exact else Scalar)
+            self._declare((*base, "value"), expression, msgspec.Raw if exact else Scalar)
         terms = expression.terms if expression else ()
         values = tuple((each.text, self._reader(each)) for each in terms)
         labels = self._labels(base, rule.labels, families.values())

@@ -32,8 +32,8 @@ from exporter.providers.manifest.program import (
     RowFeed,
     RowFilter,
     RowProgram,
+    amount,
     as_text,
-    exact,
     or_none,
 )
 
@@ -352,7 +352,8 @@ def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str
     numbers = []
     for what, read in feed.values:
         found = read(row)
-        for number in found if isinstance(found, list) else (found,):
+        for each in found if isinstance(found, list) else (found,):
+            number = amount(each, what) if isinstance(each, msgspec.Raw) else each
             if or_none(number) is not None:
                 numbers.append((what, number))
                 continue
@@ -381,7 +382,7 @@ def _amount(feed: RowFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
         return None
     total = Decimal(0)
     for what, number in numbers:
-        if exact(number, what) < feed.least:
+        if number < feed.least:
             raise SchemaError(f"{what}: negative", "negative")
         total = _EXACT.add(total, number)
     return _EXACT.multiply(total, feed.scale)

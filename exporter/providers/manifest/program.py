@@ -1,5 +1,6 @@
 """What a query reads of an answer: a type that decodes its fields and no others, and functions."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,7 +48,7 @@ class FieldTree:
         return tree
 
     def declare(self, steps: Sequence[Step], leaf: Any = Scalar) -> None:
-        """Read the value at the end of ``steps``; a decimal is a number only."""
+        """Read the value at the end of ``steps``; a raw one is a decimal only."""
         if steps and steps[-1].kind == "key":
             return
         tree = self.at(steps)
@@ -71,7 +72,7 @@ class FieldTree:
         """Return the type that decodes this value; below it, absent fields are ``UNSET``."""
         if self.leaf is not None:
             return self.leaf
-        members = [(step, tree.type() | None) for step, tree in self.children.items()]
+        members = [(step, _or_null(tree.type())) for step, tree in self.children.items()]
         for step, kind in members:
             if step.kind == "each":
                 return list[kind]  # type: ignore[valid-type] # made at run time
@@ -79,7 +80,7 @@ class FieldTree:
                 return dict[str, kind]  # type: ignore[valid-type] # likewise
         names = {attribute(step.name): step.name for step, _ in members}
         optional = [
-            (name, kind | msgspec.UnsetType, msgspec.UNSET)
+            (name, kind if kind is msgspec.Raw else kind | msgspec.UnsetType, msgspec.UNSET)
             for name, (_, kind) in zip(names, members, strict=True)
         ]
         return msgspec.defstruct("Fields", optional, rename=names, gc=False)
@@ -154,6 +155,14 @@ def _matching(items: Sequence[Any], step: Step) -> Any:
     return found[0] if found else msgspec.UNSET
 
 
+_AMOUNT = re.compile(rb"-?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,4})?")
+
+
+def _or_null(kind: Any) -> Any:
+    """Return ``kind`` with null, which a raw value may be anyway."""
+    return kind if kind is msgspec.Raw else kind | None
+
+
 def or_none(value: Any) -> Any:
     """Return ``value``, None where it is absent."""
     return None if value is msgspec.UNSET else value
@@ -168,10 +177,18 @@ def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
     return spelled(value)
 
 
-def exact(value: Decimal, path: str) -> Decimal:
-    """Return ``value`` if it is a finite amount of sensible size; raise ``SchemaError`` otherwise."""
-    if not value.is_finite() or abs(value) > LARGEST:
-        raise SchemaError(f"{path}: expected an amount")
+def amount(raw: msgspec.Raw, path: str) -> Decimal | None:
+    """Return the amount that a value is, or spells as text; None for null.
+
+    Raises ``SchemaError`` where it is none of sensible size: Python alone would take ``1_0``.
+    """
+    found = bytes(raw)
+    if found == b"null":
+        return None
+    text = found[1:-1] if found.startswith(b'"') else found
+    value = Decimal(text.decode()) if _AMOUNT.fullmatch(text) else None
+    if value is None or abs(value) > LARGEST:
+        raise SchemaError(f"{path}: expected an amount", "unexpected_type")
     if len(value.as_tuple().digits) > MOST_DIGITS:
         raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
     return value

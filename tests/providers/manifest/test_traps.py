@@ -277,6 +277,30 @@ def test_7_a_limit_counts_buckets() -> None:
 
 
 @pytest.mark.parametrize(
+    "amount",
+    [
+        *(b'"1_0"', '"\uff11"'.encode(), '"\u0663"'.encode(), b'" 1 "', b'"+1"', b'"1."', b'".5"'),
+        *(
+            b'""',
+            b'"NaN"',
+            b'"1e31"',
+            b"true",
+            b"[]",
+            b'{"a":1}',
+            b'"\xff"',
+            b'"' + b"1" * 500 + b'"',
+        ),
+    ],
+)
+def test_what_is_no_number_in_json_is_no_amount(amount: bytes) -> None:
+    query = {"count": {COST: {"value": "row.cost"}}, "missing": "zero", "rows": ["[] as row"]}
+    time = str(NOON_MS // 1000 - 3600).encode()
+
+    with pytest.raises(SchemaError):
+        readings(loaded(query), Api(b'[{"time":%b,"cost":%b}]' % (time, amount)))
+
+
+@pytest.mark.parametrize(
     ("value", "amounts", "millionths"),
     [
         ("row.cost", b"0.1,0.2", 300_000),
