@@ -132,11 +132,15 @@ def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
 
 
 def remarks(tls: TlsOptions) -> Iterator[str]:
-    """Yield what is done otherwise than a Go program would do it."""
+    """Yield what is done otherwise than a Go program would do it, or than people expect."""
     if tls.client_auth_type in {"RequireAnyClientCert", "RequireClientCert"}:
         yield f"client_auth_type {tls.client_auth_type}: certificates are verified all the same"
     if tls.client_auth_type == "RequestClientCert":
         yield "client_auth_type RequestClientCert: certificates are neither asked for nor looked at"
+    if tls.client_auth_type in {"RequireAndVerifyClientCert", "VerifyClientCertIfGiven"} and not (
+        tls.client_ca or tls.client_ca_file
+    ):
+        yield f"client_auth_type {tls.client_auth_type}: no client_ca_file: this machine's authorities count"
     if len(tls.curve_preferences) > 1:
         yield "curve_preferences: only a single curve can be enforced; OpenSSL chooses"
 

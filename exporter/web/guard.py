@@ -14,6 +14,7 @@ import ipaddress
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from http import HTTPStatus
 
 import bcrypt
@@ -22,6 +23,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.clock import MILLISECONDS, Clock
+from exporter.http_client.detached import Detached
 from exporter.web.webconfig import Access, RateOptions
 
 MAX_BODY_BYTES = 64 * 1024
@@ -79,6 +81,8 @@ class Overloaded(Exception):
 class Passwords:
     """Compares passwords with bcrypt hashes, one at a time, off the event loop.
 
+    A check cannot be broken off, and one of a high cost takes minutes: a stop does not wait for it.
+
     Only a success is remembered, one per user and hash, so that guesses can neither fill the memory
     nor push out a scrape's entry. What is remembered is keyed with a secret of this process.
     """
@@ -87,6 +91,7 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._known: dict[tuple[str, str], bytes] = {}
         self._one = asyncio.Semaphore()
+        self._apart = Detached()
         self._waiting: Counter[str] = Counter()
 
     async def match(
@@ -115,7 +120,7 @@ class Passwords:
         self._waiting[client] += 1
         try:
             async with self._one:
-                return await asyncio.to_thread(_same, password, hashed)
+                return await self._apart(object(), partial(_same, password, hashed))
         finally:
             self._waiting[client] -= 1
             self._waiting += Counter()  # drops clients with nothing waiting

@@ -17,6 +17,7 @@ from exporter.config.model import Strict
 from exporter.config.source import Source, read, unusable
 from exporter.config.values import Duration, kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
+from exporter.format import span
 from exporter.web import certificates
 from exporter.web.certificates import TlsOptions, Unusable
 
@@ -37,6 +38,8 @@ HEADERS: dict[str, tuple[str, ...]] = {
 }
 """The headers that may be set, and the values each may have; none means any."""
 
+HIGHEST_COST = 15
+"""Of bcrypt: two seconds. A scrape with a new password waits for its check."""
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 
@@ -184,6 +187,10 @@ def _remarks(web: WebFile) -> Iterator[str]:
     yield from certificates.remarks(web.tls_server_config)
     if web.http_server_config.http2:
         yield "http2: HTTP/1.1 is served; HTTP/2 is not"
+    costs = [int(hashed.split("$")[2]) for hashed in web.basic_auth_users.values()]
+    if max(costs, default=0) > HIGHEST_COST:
+        seconds = span(2.0 ** (max(costs) - 12) / 4)  # a quarter of a second at 12
+        yield f"basic_auth_users: a hash of cost {max(costs)} takes about {seconds} to check; use 10"
 
 
 class Watched:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import threading
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -165,6 +166,27 @@ def test_a_flood_of_guesses_is_refused_and_others_have_their_turn(
 
     assert refused == guesses - checked
     assert passes is (known or clients == 1)
+
+
+def test_the_end_waits_for_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    released, checked = threading.Event(), list[str]()
+
+    def check(_password: bytes, hashed: str) -> bool:
+        released.wait(5)
+        checked.append(hashed)
+        return False
+
+    async def main() -> None:
+        guessing = asyncio.ensure_future(Passwords().match(USERS, "alice", b"guess"))
+        await asyncio.sleep(0)  # noqa: TID251 - the check has begun
+        guessing.cancel()
+
+    monkeypatch.setattr(guard, "_same", check)
+    asyncio.run(main())
+    ended_before = not checked
+    released.set()
+
+    assert ended_before
 
 
 def test_an_overloaded_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
