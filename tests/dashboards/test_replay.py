@@ -1,4 +1,4 @@
-"""The replay itself: its scenes follow from the seed, its feed is true, its score is fair."""
+"""The replay itself: its feed is true, its score is fair."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from tests.dashboards.replay.scene import (
     hourly,
     taxi_account,
 )
-from tests.dashboards.replay.score import Score, interval, report, scored
+from tests.dashboards.replay.score import Score, scored
 
 FIRST = LEARNING_WEEKS * WEEK
 HOURS = FIRST + WEEK
@@ -41,11 +41,6 @@ def score(made: Bot, firing: list[bool], late: tuple[tuple[int, int], ...] = ())
 
 
 DROP = Episode(EventKind.STEP, FIRST + 10, FIRST + 34, 0.7)
-
-
-def test_a_scene_follows_from_its_seed() -> None:
-    assert account(7, "flowxo", 2, 6) == account(7, "flowxo", 2, 6)
-    assert account(7, "flowxo", 2, 6) != account(8, "flowxo", 2, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +80,6 @@ def test_a_score_is_fair(name: str) -> None:
 
     assert tuple(drop.delay for drop in found.drops) == case.delays
     assert (found.false, found.late, found.bot_weeks) == (case.false, case.late, case.bot_weeks)
-
-
-def test_an_interval_is_wide_for_few_and_narrow_for_many() -> None:
-    low, high = interval(9, 10)
-
-    assert (round(low, 2), round(high, 2)) == (0.60, 0.98)
-    assert interval(0, 0) == (0.0, 1.0)
-
-
-def test_a_report_names_every_figure() -> None:
-    text = report(score(bot(DROP), firing_at(FIRST + 14)))
-
-    assert "| Precision | 1.00 (1/1) |" in text
-    assert "| Delay of 70 % or more above 500 a day, p50 and p90 | 4.5 h, 4.5 h |" in text
 
 
 def test_what_is_shown_is_what_happened_and_nothing_while_the_api_is_late(tmp_path: Path) -> None:
