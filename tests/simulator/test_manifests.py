@@ -134,3 +134,15 @@ def test_a_wrong_request_or_key_is_refused_and_the_key_never_logged(vendor: Simu
     assert vendor.answer("Bearer other").status_code == 401
     assert vendor.answer().status_code == 200
     assert "canary" not in repr(vendor.service.requests)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("openai", {"page": "elsewhere"}),
+        ("elevenlabs", {"cursor": "elsewhere"}),
+        ("intercom", {"body": searched(S, S + 3600, starting_after="elsewhere")}),
+    ],
+)
+def test_a_cursor_that_was_made_up_is_refused(name: str, asked: dict[str, Any]) -> None:
+    assert Simulated(name).answer(**asked).status_code == 400
