@@ -1,7 +1,6 @@
 """The replay itself: its feed is true, its score is fair."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,11 @@ from tests.dashboards.replay.scene import (
     DAY,
     LEARNING_WEEKS,
     WEEK,
-    ZONE,
     Account,
     Bot,
     Episode,
     EventKind,
     account,
-    hourly,
-    taxi_account,
 )
 from tests.dashboards.replay.score import Score, scored
 
@@ -100,32 +96,6 @@ def test_what_is_shown_is_what_happened_and_nothing_while_the_api_is_late(tmp_pa
         for hour in prompt
     ]
     assert shown[late[0] + 1 : late[1]] == [None] * 7
-
-
-def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -> None:
-    first, hours = datetime(2014, 9, 22), 24 * 7 * 8  # noqa: DTZ001 - the file has local time
-    rows = [(first + timedelta(minutes=30 * half), half // 2 % 24) for half in range(2 * hours)]
-    night = datetime(2014, 11, 2, 1)  # noqa: DTZ001 - its one o'clock came twice
-    lines = [
-        f"{at},{(2000 + 1000 * hour) * (1 + (at.replace(minute=0) == night))}" for at, hour in rows
-    ]
-    path = tmp_path / "taxi.csv"
-    path.write_text("\n".join(["timestamp,value", *lines]))
-
-    start, counts = hourly(path)
-    made = taxi_account(path, 1, 5)
-
-    assert start == datetime(2014, 9, 22, 4, tzinfo=UTC)
-    assert counts == [
-        4000 + 2000 * (start + timedelta(hours=hour)).astimezone(ZONE).hour
-        for hour in range(hours + 1)
-    ]
-    busy = made.bots[4]
-    assert [e.kind for e in busy.episodes] == [EventKind.HOLIDAY, EventKind.STEP]
-    drop = busy.episodes[1]
-    lost = sum(map(sum, busy.counts[drop.start : drop.end]))
-    week_before = sum(map(sum, busy.counts[drop.start - WEEK : drop.end - WEEK]))
-    assert lost == pytest.approx((1 - drop.depth) * week_before, rel=0.1)
 
 
 def test_a_small_replay_finds_the_deep_drops_and_nothing_else(tmp_path: Path) -> None:
