@@ -43,21 +43,6 @@ def made(provider: str, extra: str = "") -> Any:
     return loads(text, options, {"KEY": "id:canary"}).targets[0]
 
 
-def test_little_is_needed() -> None:
-    voiceflow, flowxo, inkeep = made("voiceflow"), made("flowxo"), made("inkeep")
-
-    assert voiceflow.queries == ("interactions", "unique_users")
-    assert (flowxo.requests_per_second, flowxo.top_flows, flowxo.top_messages) == (2, None, None)
-    assert flowxo.base_url == "https://flowxo.com/api"
-    assert inkeep.base_url == "https://api.analytics.inkeep.com"
-    assert (inkeep.requests_per_second, inkeep.interval) == (2, 300_000)
-    assert inkeep.active_users.property == ("userProperties", "id")
-    assert inkeep.active_users.windows == (DAY_MS, 7 * DAY_MS, 28 * DAY_MS)
-    names = ("events", "conversations", "feedback", "escalations", "active_users")
-    assert inkeep.queries == names
-    assert "canary" not in f"{voiceflow}{flowxo}{inkeep}{made('chatlayer')}"
-
-
 def test_voiceflows_environments_are_ids_with_or_without_a_name() -> None:
     options = made("voiceflow", "environments: [main, {id: e2, alias: test}]")
 
