@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.cli import main
 from exporter.exposition import catalogue
-from exporter.model.families import INTERACTIONS, NORMALISED
+from exporter.model.families import NORMALISED
 from exporter.providers import PROVIDERS
 from exporter.telemetry.counters import FAMILIES
 
@@ -60,12 +60,3 @@ def test_the_table_has_a_line_for_each_family() -> None:
     assert lines[0].split() == ["NAME", "TYPE", "LABELS", "HELP"]
     assert len(lines) == len(records()) + 1
     assert any(line.startswith("chatbot_interactions_total ") for line in lines)
-
-
-def test_the_markdown_is_a_table_with_every_cell() -> None:
-    lines = printed("--format", "markdown").splitlines()
-
-    row = next(line for line in lines if line.startswith("| `chatbot_interactions_total` |"))
-    assert INTERACTIONS.help in row
-    assert {line.count(" | ") for line in lines if line.startswith("| ")} == {6}
-    assert len(lines) == len(records()) + 2

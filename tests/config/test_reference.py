@@ -104,14 +104,3 @@ def test_a_providers_defaults_written_out_change_nothing(provider: str) -> None:
 
     assert "base_url" in written
     assert loaded(target | written) == loaded(target)
-
-
-def test_kinds_tell_choices_lists_and_bounds() -> None:
-    kinds = {
-        key: kind for key, kind, _, _ in (*rows("flowxo"), *rows("inkeep"), *rows("chatlayer"))
-    }
-
-    assert kinds["top_flows.limit"] == "number, at least 1, at most 20"
-    assert kinds["active_users.windows"] == "list of durations"
-    assert kinds["stream.mode"] == "`ids` or `recount`"
-    assert kinds["stream.max_age"] == "duration"

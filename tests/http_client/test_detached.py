@@ -79,10 +79,15 @@ def test_a_silent_name_server_does_not_hold_up_another_name(
         hung = [
             asyncio.create_task(loop.getaddrinfo(f"v{n}.silent.test", 443)) for n in range(HANGING)
         ]
+        limit = threading.Timer(10, release.set)
+        limit.start()
+        await asyncio.wait(hung, timeout=0.1)
         try:
+            assert not any(task.done() for task in hung)
             async with asyncio.timeout(5):
                 return await loop.getaddrinfo("127.0.0.1", 443, type=socket.SOCK_STREAM)
         finally:
+            limit.cancel()
             release.set()
             await asyncio.wait(hung)
             assert all(isinstance(task.exception(), socket.gaierror) for task in hung)

@@ -48,13 +48,15 @@ LISTS: Mapping[str, tuple[Mapping[str, Any], Page, int]] = {
 }
 
 
-def poll(case: str, rows: int, token: dict[str, Any]) -> Reading:
-    """Return what is read where every answer is a page of ``rows`` with ``token``."""
-    settings, page, _ = LISTS[case]
-    target = build_target(**settings)
+def poll(case: str, *pages: Any) -> Reading:
+    """Return what is read where the answers are ``pages``, the last of them again and again."""
+    target, answers = build_target(**LISTS[case][0]), list(pages)
     request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
-    answer = played(lambda _: page(rows, token))
-    (reading,) = read(target, target.queries[0], answer, request)
+
+    def vendor(_asked: Any) -> Any:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    (reading,) = read(target, target.queries[0], played(vendor), request)
     return reading
 
 
@@ -65,50 +67,56 @@ def sum_of(reading: Reading) -> float:
 @pytest.mark.parametrize("end", [{}, *({"next_page_token": end} for end in (None, "", 0, "0"))])
 @pytest.mark.parametrize("case", LISTS)
 def test_a_token_that_says_nothing_ends_the_list(case: str, end: dict[str, Any]) -> None:
-    reading = poll(case, LISTS[case][2], end)
+    _, page, rows = LISTS[case]
 
-    assert sum_of(reading) == LISTS[case][2]
+    reading = poll(case, page(rows, end))
+
+    assert sum_of(reading) == rows
     assert not reading.drift
 
 
 @pytest.mark.parametrize("case", LISTS)
 def test_a_full_page_that_comes_again_with_its_token_is_an_incomplete_read(case: str) -> None:
+    _, page, rows = LISTS[case]
+
     with pytest.raises(Truncated, match="came again"):
-        poll(case, LISTS[case][2], {"next_page_token": "t"})
+        poll(case, page(rows, {"next_page_token": "t"}))
 
 
 @pytest.mark.parametrize("token", ["t", 7])
 @pytest.mark.parametrize("case", LISTS)
 def test_a_short_page_that_comes_again_with_its_token_ends_the_list(case: str, token: Any) -> None:
-    reading = poll(case, 3, {"next_page_token": token})
+    reading = poll(case, LISTS[case][1](3, {"next_page_token": token}))
 
     assert sum_of(reading) == 3
     assert reading.drift == {"unexpected_type": 1}
 
 
+@pytest.mark.parametrize(
+    ("case", "read_"), [("voiceflow", 2), ("chatlayer events", 3), ("chatlayer definitions", 5)]
+)
+def test_an_empty_page_ends_a_list_that_has_none_in_its_middle(case: str, read_: int) -> None:
+    page = LISTS[case][1]
+    more = (page(rows, {"next_page_token": rows + 1}) for rows in (2, 0))
+
+    assert sum_of(poll(case, *more, page(3, {}))) == read_  # ids of events are the same
+
+
 def test_a_page_that_comes_again_later_under_a_new_token_counts_once() -> None:
-    settings, page, _ = LISTS["voiceflow"]
     tokens: list[dict[str, Any]] = [*({"next_page_token": n} for n in range(1, 4)), {}]
-    answers = iter(page(rows, token) for rows, token in zip((500, 3, 500, 2), tokens, strict=True))
-    target = build_target(**settings)
-    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+    pages = (usage(rows, token) for rows, token in zip((500, 3, 500, 2), tokens, strict=True))
 
-    (reading,) = read(target, target.queries[0], played(lambda _: next(answers)), request)
-
-    assert sum_of(reading) == 505
+    assert sum_of(poll("voiceflow", *pages)) == 505
 
 
 @pytest.mark.parametrize("case", ["voiceflow", "chatlayer definitions"])
 def test_pages_that_differ_in_what_is_not_decoded_are_two_pages(case: str) -> None:
-    settings, page, _ = LISTS[case]
+    page = LISTS[case][1]
     first, second = page(3, {"next_page_token": "t"}), page(3, {})
     rows = second.get("event_definitions") or second["result"]["items"]
     rows[0] = {**rows[0], "agent": "another"}
-    answers = iter([first, second])
-    target = build_target(**settings)
-    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
 
-    (reading,) = read(target, target.queries[0], played(lambda _: next(answers)), request)
+    reading = poll(case, first, second)
 
     assert sum_of(reading) == 6
     assert not reading.drift
@@ -133,24 +141,16 @@ def test_a_token_is_sent_back_as_it_came(case: str) -> None:
 
 @pytest.mark.parametrize("case", LISTS)
 def test_a_byte_order_mark_before_a_page_that_comes_again_is_skipped(case: str) -> None:
-    settings, page, _ = LISTS[case]
-    marked = codecs.BOM_UTF8 + json.dumps(page(3, {"next_page_token": "t"})).encode()
-    target = build_target(**settings)
-    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+    marked = codecs.BOM_UTF8 + json.dumps(LISTS[case][1](3, {"next_page_token": "t"})).encode()
 
-    (reading,) = read(target, target.queries[0], played(lambda _: marked), request)
-
-    assert sum_of(reading) == 3
+    assert sum_of(poll(case, marked)) == 3
 
 
 @pytest.mark.parametrize("case", LISTS)
 def test_half_a_character_in_a_field_that_is_not_read_spoils_no_page(case: str) -> None:
-    settings, page, _ = LISTS[case]
-    first, second = page(2, {"next_page_token": "t"}), page(3, {})
-    answers = [json.dumps({"said": "cut \ud83d", **each}).encode() for each in (first, second)]
-    target, found = build_target(**settings), iter(answers)
-    request = PollRequest(Window(HOUR, HOUR + HOUR_MS), START_MS)
+    page = LISTS[case][1]
+    pages = page(2, {"next_page_token": "t"}), page(3, {})
 
-    (reading,) = read(target, target.queries[0], played(lambda _: next(found)), request)
+    reading = poll(case, *(json.dumps({"said": "cut \ud83d", **each}).encode() for each in pages))
 
     assert sum_of(reading) == (3 if case == "chatlayer events" else 5)  # its ids are the same

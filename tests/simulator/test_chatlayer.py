@@ -61,18 +61,6 @@ def test_a_wrong_request_is_refused(
     assert vendor.send("GET", path, params=params).status_code == status
 
 
-def test_an_event_has_the_documented_fields_and_no_campaign(vendor: Vendor) -> None:
-    vendor.traffic.add(Kind.HANDOVER, NINE, user="u_81", conversation="c_81", channel="web")
-
-    (event,) = page(vendor)["events"]
-
-    assert event.items() >= {
-        "event": "handover", "bot_id": "b7x2k9", "version": "LIVE",
-        "timestamp": "2026-03-03T09:00:00.000Z",
-    }.items()  # fmt: skip
-    assert not [key for key in event if "campaign" in key]
-
-
 def test_pages_have_a_hundred_events_at_most_in_no_order(vendor: Vendor) -> None:
     for number in range(150):
         vendor.traffic.add(Kind.HANDOVER, NINE + number * 1000)

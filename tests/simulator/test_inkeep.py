@@ -1,27 +1,18 @@
-"""Inkeep's simulator: the exporter's queries over a scripted truth, refusals and modes."""
+"""Inkeep's simulator: what it refuses, and how."""
 
 from typing import Any
 
 import pytest
 
-from exporter.simulator.conversations import Kind
 from exporter.simulator.inkeep import KEY, WRITE_ONLY_KEY, build
-from tests.simulator.vendor import HOUR, NINE, Vendor
+from tests.simulator.vendor import Vendor
 
-TEN = NINE + HOUR
-COUNT = {"type": "aggregation", "aggregation": "count", "field": "id"}
 BY_HOUR = {"type": "time", "timeUnit": "hour", "field": "createdAt"}
-BY_NAME = [{"field": "type"}]
 
 
 class Inkeep(Vendor):
     def __init__(self) -> None:
         super().__init__(build, f"Bearer {KEY}")
-
-    def ask(self, view: str = "events", **body: Any) -> list[dict[str, Any]]:
-        answer = self.send("POST", f"/query/{view}", json=body)
-        assert answer.status_code == 200, answer.text
-        return list(answer.json()["data"]["result"])
 
     def refusal(self, **more: Any) -> tuple[int, str]:
         answer = self.send("POST", "/query/events", **more)
@@ -35,36 +26,12 @@ def vendor() -> Inkeep:
     return Inkeep()
 
 
-def aggregate(name: str, field: str, *path: str) -> dict[str, Any]:
-    return {"type": "aggregation", "aggregation": name, "field": field, "path": list(path)}
+def aggregate(name: str, field: str) -> dict[str, Any]:
+    return {"type": "aggregation", "aggregation": name, "field": field}
 
 
 def leaf(field: str, operator: str, value: str) -> dict[str, Any]:
     return {"condition": {"field": field, "operator": operator, "value": value}}
-
-
-def test_events_are_counted_by_hour_name_and_integration(vendor: Inkeep) -> None:
-    vendor.traffic.add(Kind.SEARCH, TEN + HOUR)
-    vendor.traffic.add(Kind.SEARCH, TEN, count=2, channel="web")
-
-    rows = vendor.ask(
-        select=[BY_HOUR, COUNT],
-        groupBy=[{"field": "type"}, {"field": "integrationId"}],
-        where={"and": [leaf("type", "eq", "search_query_submitted")]},
-        orderBy=[{"field": "createdAt_hour", "direction": "asc"}],
-    )
-
-    names = ["createdAt_hour", "type", "integrationId", "count_id"]
-    assert [list(row) for row in rows] == [names] * 2
-    assert [tuple(row.values()) for row in rows] == [
-        ("2026-03-03 10:00:00", "search_query_submitted", "int_web", 2),
-        ("2026-03-03 11:00:00", "search_query_submitted", None, 1),
-    ]
-
-
-def test_nothing_groups_to_nothing_and_aggregates_to_one_row(vendor: Inkeep) -> None:
-    assert vendor.ask(select=[COUNT], groupBy=BY_NAME) == []
-    assert vendor.ask(select=[COUNT]) == [{"count_id": 0}]
 
 
 @pytest.mark.parametrize(

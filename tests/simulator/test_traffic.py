@@ -89,7 +89,7 @@ def test_a_generated_record_can_be_retracted_from_settled_hours() -> None:
 
 
 def test_known_users_rise_by_the_new_users_of_the_hour() -> None:
-    traffic = Traffic(1, late_share=0.2)
+    traffic = Traffic(1, per_hour=20, late_share=0.2)
     traffic.add(Kind.NEW_USER, NOON + 5)
     hours = [NOON + number * HOUR for number in range(30)]
 

@@ -1,4 +1,4 @@
-"""The simulator of Xenioo: two steps, one call an hour, rows as the documents leave them open."""
+"""The simulator of Xenioo: two steps, one call an hour."""
 
 from itertools import cycle
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.simulator.conversations import Kind
 from exporter.simulator.xenioo import ACCOUNT_KEY, BOTS, build
 from tests.simulator.vendor import HOUR, Vendor
 from tests.support.virtual import START_MS
@@ -99,17 +98,3 @@ def test_a_call_counts_though_its_answer_never_comes(vendor: Xenioo) -> None:
     vendor.get()
 
     assert vendor.get().status_code == 429
-
-
-def test_rows_hold_group_bot_channel_event_and_number(vendor: Xenioo) -> None:
-    vendor.traffic.add(Kind.MESSAGE_RECEIVED, START_MS, channel="whatsapp")
-    vendor.traffic.add(Kind.MESSAGE_RECEIVED, START_MS, channel="web", environment="staging")
-
-    rows = vendor.get().json()
-
-    shop, sizes = (bot.name for bot in BOTS)
-    shared = {"GroupLabel": "2026-03-03 11", "EventLabel": "Incoming Message", "Value": 1}
-    assert sorted(rows, key=lambda row: row["BotName"] != shop) == [
-        {**shared, "BotName": shop, "ChannelName": "WhatsApp"},
-        {**shared, "BotName": sizes, "ChannelName": "Web"},
-    ]

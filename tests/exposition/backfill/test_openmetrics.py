@@ -16,11 +16,8 @@ from exporter.exposition.backfill.past import bot_gauges, gauge_steps
 from exporter.exposition.backfill.source import PastKind
 from exporter.ledger.hours import BotLabels
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from tests.dashboards.promtool import needed
 from tests.exposition.backfill.scene import MINUTE_MS, Scene, lived
 from tests.exposition.backfill.scene import samples as lines_of
-from tests.packaging.programs import said
-from tests.support.driver import scratch
 
 STEP_S = 240
 RECEIVED = "chatbot_messages_received_total"
@@ -179,27 +176,8 @@ def _without_empty(key: Key) -> Key:
     return key[0], tuple(pair for pair in key[1] if pair[1])
 
 
-@pytest.mark.slow
-def test_the_same_past_gives_the_same_bytes_and_blocks(scene: Scene, written: str) -> None:
+def test_the_same_past_gives_the_same_bytes(scene: Scene, written: str) -> None:
     assert scene.backfilled() == written
-    with scratch() as folder:
-        file = folder / "past.om"
-        file.write_text(written, encoding="utf-8")
-        first, second = (blocks(file, folder / name) for name in ("first", "second"))
-
-    assert first == second
-    assert len(first) == len([*lines_of(written)])
-
-
-def blocks(file: Path, folder: Path) -> list[str]:
-    """Return the samples of the blocks that promtool makes of ``file``."""
-    (folder / "wal").mkdir(parents=True)  # without one, it dumps nothing
-    _promtool("create-blocks-from", "openmetrics", file, folder)
-    return sorted(_promtool("dump", folder).splitlines())
-
-
-def _promtool(*arguments: str | Path) -> str:
-    return said(needed("promtool"), "tsdb", *arguments)
 
 
 BOT = BotLabels("flowxo", "promo", "promo", "")

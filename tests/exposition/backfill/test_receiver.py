@@ -7,23 +7,19 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-import cramjam
 import httpx
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
-from exporter.exposition.backfill.past import PastSeries
-from exporter.exposition.backfill.remote_write import CONTENT, VERSION, Part, encode
-from exporter.model.families import INTERACTIONS, KNOWN_USERS
 from exporter.model.samples import DAY_MS
 from tests.dashboards.live import asked, started
 from tests.dashboards.promtool import needed
 from tests.e2e.processes import program, wait_for
 from tests.exposition.backfill.scene import Points, Scene, lived, points_of, samples
 from tests.support.driver import scratch
-from tests.support.served import answering, taking
+from tests.support.served import answering
 
 pytestmark = pytest.mark.slow
 
@@ -196,38 +192,3 @@ def test_a_file_that_is_killed_half_way_leaves_the_one_before_and_is_whole_the_n
     assert before == "before"
     assert output.read_text("utf-8") == scene.backfilled(step_ms=5000)
     assert not part.exists()
-
-
-def pushed(folder: Path, text: str) -> tuple[bytes, dict[str, str]]:
-    """Return the body and the headers in which promtool pushes a file of metrics."""
-    (folder / "file.prom").write_text(text, "utf-8")
-    promtool = needed("promtool", "newest")
-    with taking() as (port, taken):
-        url = f"http://127.0.0.1:{port}"
-        push = [promtool, "push", "metrics", "--label=job=exporter", url, "file.prom"]
-        subprocess.run(push, cwd=folder, check=True, timeout=LONGEST_S)  # noqa: S603
-    return taken[0]
-
-
-METADATA = b"\x1a"
-"""The tag of what promtool adds at the end, and nobody has to send: field 3."""
-
-
-def test_series_of_remote_write_1_are_byte_for_byte_those_of_promtool(tmp_path: Path) -> None:
-    at_ms, families = 1_700_000_000_000, (INTERACTIONS, KNOWN_USERS)
-    series = [
-        PastSeries(each, (("job", "exporter"), ("target", "shop")), [], at_ms) for each in families
-    ]
-    parts = [Part(each, [(at_ms, value)]) for each, value in zip(series, (5, 1.5), strict=True)]
-    lines = [
-        f'# TYPE {each.name} {each.kind}\n{each.name}{{target="shop"}} {value:g} {at_ms}\n'
-        for each, value in zip(families, (5, 1.5), strict=True)
-    ]
-
-    body, headers = pushed(tmp_path, "".join(lines))
-
-    theirs, ours = (bytes(cramjam.snappy.decompress_raw(each)) for each in (body, encode(parts, 1)))
-    assert theirs.startswith(ours)
-    assert theirs[len(ours) :].startswith(METADATA)
-    assert headers["x-prometheus-remote-write-version"] == VERSION[1]
-    assert (headers["content-type"], headers["content-encoding"]) == (CONTENT[1], "snappy")

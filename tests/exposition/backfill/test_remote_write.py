@@ -163,8 +163,13 @@ def test_every_sample_of_the_file_is_sent_in_small_requests(
     sizes = [*map(len, sent_)]
     assert set(sizes[:-1]) == {2000}
     assert 0 < sizes[-1] <= 2000
-    versions = {each.headers["x-prometheus-remote-write-version"] for each in receiver.requests}
-    assert versions == {{1: "0.1.0", 2: "2.0.0"}[protocol]}
+    names = ("content-type", "x-prometheus-remote-write-version")
+    assert {tuple(each.headers[name] for name in names) for each in receiver.requests} == {
+        {
+            1: ("application/x-protobuf", "0.1.0"),
+            2: ("application/x-protobuf;proto=io.prometheus.write.v2.Request", "2.0.0"),
+        }[protocol]
+    }
 
 
 def test_samples_of_2_0_say_when_the_counter_began_and_what_it_is(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from exporter.model.families import EVENTS, FALLBACKS
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.plugin import Feed, LabelSettings, key_of, spec_for
-from exporter.providers.base.times import spans, trailing
+from exporter.providers.base.times import spans
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 
@@ -80,7 +80,3 @@ def test_a_window_is_cut_into_whole_steps_without_holes() -> None:
         Window(NOON - 3 * HOUR_MS, NOON - HOUR_MS),
         Window(NOON - HOUR_MS, NOON + HOUR_MS),
     ]
-
-
-def test_a_trailing_window_ends_with_the_newest_whole_step() -> None:
-    assert trailing(NOON + 1, DAY_MS) == Window(NOON - DAY_MS, NOON)

@@ -86,12 +86,6 @@ def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     assert type(asked[1]) is type(cursor)
 
 
-def test_a_page_that_came_twice_counts_once() -> None:
-    pages = {None: page(1, 5, cursor=1), 1: page(1, 5, cursor=2), 2: page(2)}
-
-    assert total(read(lambda data: pages[data["filter"].get("cursor")])) == 8
-
-
 def test_pages_without_end_are_truncation() -> None:
     with pytest.raises(Truncated, match="more than 2000 pages"):
         read(lambda data: page(1, cursor=data["filter"].get("cursor", 0) + 1))
