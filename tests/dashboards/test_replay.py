@@ -1,6 +1,7 @@
-"""The replay itself: its feed is true, its score is fair."""
+"""The replay itself: its scenes follow from the seed, its feed is true, its score is fair."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,16 @@ from tests.dashboards.replay.scene import (
     DAY,
     LEARNING_WEEKS,
     WEEK,
+    ZONE,
     Account,
     Bot,
     Episode,
     EventKind,
     account,
+    hourly,
+    taxi_account,
 )
-from tests.dashboards.replay.score import Score, scored
+from tests.dashboards.replay.score import Score, interval, report, scored
 
 FIRST = LEARNING_WEEKS * WEEK
 HOURS = FIRST + WEEK
@@ -37,6 +41,11 @@ def score(made: Bot, firing: list[bool], late: tuple[tuple[int, int], ...] = ())
 
 
 DROP = Episode(EventKind.STEP, FIRST + 10, FIRST + 34, 0.7)
+
+
+def test_a_scene_follows_from_its_seed() -> None:
+    assert account(7, "flowxo", 2, 6) == account(7, "flowxo", 2, 6)
+    assert account(7, "flowxo", 2, 6) != account(8, "flowxo", 2, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,20 @@ def test_a_score_is_fair(name: str) -> None:
     assert (found.false, found.late, found.bot_weeks) == (case.false, case.late, case.bot_weeks)
 
 
+def test_an_interval_is_wide_for_few_and_narrow_for_many() -> None:
+    low, high = interval(9, 10)
+
+    assert (round(low, 2), round(high, 2)) == (0.60, 0.98)
+    assert interval(0, 0) == (0.0, 1.0)
+
+
+def test_a_report_names_every_figure() -> None:
+    text = report(score(bot(DROP), firing_at(FIRST + 14)))
+
+    assert "| Precision | 1.00 (1/1) |" in text
+    assert "| Delay of 70 % or more above 500 a day, p50 and p90 | 4.5 h, 4.5 h |" in text
+
+
 def test_what_is_shown_is_what_happened_and_nothing_while_the_api_is_late(tmp_path: Path) -> None:
     start, end = 8 * DAY, 9 * DAY + 12
     late = (start + 10, start + 18)
@@ -96,6 +119,32 @@ def test_what_is_shown_is_what_happened_and_nothing_while_the_api_is_late(tmp_pa
         for hour in prompt
     ]
     assert shown[late[0] + 1 : late[1]] == [None] * 7
+
+
+def test_real_counts_become_bots_with_drops_on_their_own_clock(tmp_path: Path) -> None:
+    first, hours = datetime(2014, 9, 22), 24 * 7 * 8  # noqa: DTZ001 - the file has local time
+    rows = [(first + timedelta(minutes=30 * half), half // 2 % 24) for half in range(2 * hours)]
+    night = datetime(2014, 11, 2, 1)  # noqa: DTZ001 - its one o'clock came twice
+    lines = [
+        f"{at},{(2000 + 1000 * hour) * (1 + (at.replace(minute=0) == night))}" for at, hour in rows
+    ]
+    path = tmp_path / "taxi.csv"
+    path.write_text("\n".join(["timestamp,value", *lines]))
+
+    start, counts = hourly(path)
+    made = taxi_account(path, 1, 5)
+
+    assert start == datetime(2014, 9, 22, 4, tzinfo=UTC)
+    assert counts == [
+        4000 + 2000 * (start + timedelta(hours=hour)).astimezone(ZONE).hour
+        for hour in range(hours + 1)
+    ]
+    busy = made.bots[4]
+    assert [e.kind for e in busy.episodes] == [EventKind.HOLIDAY, EventKind.STEP]
+    drop = busy.episodes[1]
+    lost = sum(map(sum, busy.counts[drop.start : drop.end]))
+    week_before = sum(map(sum, busy.counts[drop.start - WEEK : drop.end - WEEK]))
+    assert lost == pytest.approx((1 - drop.depth) * week_before, rel=0.1)
 
 
 def test_a_small_replay_finds_the_deep_drops_and_nothing_else(tmp_path: Path) -> None:
