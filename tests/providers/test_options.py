@@ -43,6 +43,21 @@ def made(provider: str, extra: str = "") -> Any:
     return loads(text, options, {"KEY": "id:canary"}).targets[0]
 
 
+def test_little_is_needed() -> None:
+    voiceflow, flowxo, inkeep = made("voiceflow"), made("flowxo"), made("inkeep")
+
+    assert voiceflow.queries == ("interactions", "unique_users")
+    assert (flowxo.requests_per_second, flowxo.top_flows, flowxo.top_messages) == (2, None, None)
+    assert flowxo.base_url == "https://flowxo.com/api"
+    assert inkeep.base_url == "https://api.analytics.inkeep.com"
+    assert (inkeep.requests_per_second, inkeep.interval) == (2, 300_000)
+    assert inkeep.active_users.property == ("userProperties", "id")
+    assert inkeep.active_users.windows == (DAY_MS, 7 * DAY_MS, 28 * DAY_MS)
+    names = ("events", "conversations", "feedback", "escalations", "active_users")
+    assert inkeep.queries == names
+    assert "canary" not in f"{voiceflow}{flowxo}{inkeep}{made('chatlayer')}"
+
+
 def test_voiceflows_environments_are_ids_with_or_without_a_name() -> None:
     options = made("voiceflow", "environments: [main, {id: e2, alias: test}]")
 
@@ -109,12 +124,17 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
 @pytest.mark.parametrize(
     ("provider", "extra", "words"),
     [
+        ("voiceflow", "projects: []", "nothing to read; name at least one"),
+        ("voiceflow", "queries: []", "nothing to read; name at least one"),
         ("voiceflow", "projects: [a, a]", "an entry is listed more than once"),
         ("voiceflow", "projects: [a, {id: b, alias: a}]", "an entry is listed more than once"),
         ("voiceflow", "environments: [main, main]", "an entry is listed more than once"),
         ("voiceflow", "queries: [interactions, interactions]", "an entry is listed more than once"),
+        ("voiceflow", "queries: [sessions]", "interactions"),
         ("voiceflow", "projects: [{name: a}]", "id"),
         ("voiceflow", "projects: [7]", "projects"),
+        ("voiceflow", "api_key: null", "api_key"),
+        ("voiceflow", "region: eu", "region"),
         ("flowxo", "top_flows: {window: 25h}", "expected whole days"),
         ("flowxo", "top_flows: {window: 1h}", "expected whole days"),
         ("flowxo", "top_flows: {window: 24}", "duration"),
@@ -122,6 +142,7 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
         ("flowxo", "top_flows: {limit: 21}", "limit"),
         ("flowxo", "top_messages: {allow: [1]}", "allow"),
         ("flowxo", "project: ''", "project"),
+        ("flowxo", "bots: [a]", "bots"),
         ("inkeep", "active_users: {windows: [36h]}", "expected whole days; use 1d, 7d or 28d"),
         ("inkeep", "active_users: {windows: [1d, 24h]}", "an entry is listed more than once"),
         ("inkeep", "active_users: {windows: []}", "name at least one"),

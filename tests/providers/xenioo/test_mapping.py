@@ -62,11 +62,22 @@ def test_incoming_messages_are_counted_by_bot_channel_and_hour() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "family"), [("Messages", "chatbot_xenioo_messages_total"), (13, RECEIVED)]
+    ("event", "family"),
+    [
+        ("New User", "chatbot_new_users_total"),
+        ("Messages", "chatbot_xenioo_messages_total"),
+        ("Action Messages", "chatbot_xenioo_action_messages_total"),
+        ("Fallback Reply", "chatbot_fallbacks_total"),
+        ("NLP Detected", "chatbot_nlp_matches_total"),
+        ("NLP Missed", "chatbot_nlp_misses_total"),
+        ("Goal Reached", "chatbot_goals_reached_total"),
+        ("API Request", "chatbot_outbound_api_requests_total"),
+        ("API Request Error", "chatbot_outbound_api_request_errors_total"),
+        ("Operator Message", "chatbot_operator_messages_sent_total"),
+        *((name, RECEIVED) for name in ("incoming message", "INCOMINGMESSAGE", "13", 13)),
+    ],
 )
-def test_a_type_feeds_its_counter_by_name_or_by_a_code_that_is_a_number(
-    event: Any, family: str
-) -> None:
+def test_each_additive_type_feeds_its_counter_by_name_or_code(event: Any, family: str) -> None:
     reading = read(row(event, 3))
 
     assert [(series[0], value) for series, _, value in reading.counts] == [(family, 3)]
