@@ -182,6 +182,12 @@ def command(
     click.echo("\n".join((*_summary(past, within, None if dry_run else since_ms), said)))
 
 
+NOT_THERE = "neither ledger nor vendor has counts of it"
+NOT_ASKED = (
+    "its history counts (start: history) and is partly retired, so the vendor is not asked for more"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is written."""
@@ -359,7 +365,7 @@ def _summary(past: LedgerPast, within: Window, since_ms: int | None) -> Iterator
         else:
             yield f"{each.name}: nothing, as its past is from {stamp(known.start_ms)} to {stamp(known.end_ms)}"
         if since_ms is not None and since_ms < known.start_ms:
-            yield f"{each.name}: a gap before that: neither ledger nor vendor has counts of it"
+            yield f"{each.name}: a gap before that: {NOT_THERE if each.may_grow else NOT_ASKED}"
         if each.counted and each.resumed:
             yield f"{each.name}: its settings changed since; what it counted before is not known"
 

@@ -15,7 +15,7 @@ from exporter.cli import main
 from exporter.format import stamp
 from exporter.ledger.tables import slices
 from exporter.model.samples import HOUR_MS
-from tests.exposition.backfill.scene import Scene
+from tests.exposition.backfill.scene import Scene, lived
 from tests.support.served import answering, answering_json
 from tests.support.virtual import VirtualClock
 
@@ -190,3 +190,13 @@ def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> N
     assert ["went on after" in each for each in said] == [False, False, True, False]
     whole = tenants.count("b") // 2
     assert tenants == [*"aa", *"b" * whole, *"a" * (whole - 1), *"b" * whole]
+
+
+def test_a_vendor_that_was_not_asked_is_not_said_to_have_nothing(tmp_path: Path) -> None:
+    with lived(tmp_path, 12, "history") as scene:
+        scene.retire(hours=6)
+
+        done = ran(scene, "--from", "2026-01-01")
+
+    assert done.exit_code == 0, done.output
+    assert "a gap before that: its history counts (start: history) and is partly" in done.output

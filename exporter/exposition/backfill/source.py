@@ -121,6 +121,11 @@ class PastQuery:
         """Return target and query."""
         return "/".join(self.spec.key)
 
+    @property
+    def may_grow(self) -> bool:
+        """Say whether the vendor is asked for what is older: not beside a sum without its hours."""
+        return not (self.counted and self.retired)
+
     def retired_of(self, row: Any) -> float:
         """Return what the past of a series shows of its buckets that are retired."""
         return float(row.retired if self.counted else row.retired_base)
@@ -188,7 +193,7 @@ class LedgerPast:
             step_ms = past.spec.granularity_ms or 1
             until_ms = min(ceil_to(within.end_ms, step_ms), past.known.start_ms)
             bounds = floor_to(within.start_ms, step_ms), floor_to(until_ms, step_ms)
-            if bounds[0] < bounds[1] and not (past.counted and past.retired):
+            if bounds[0] < bounds[1] and past.may_grow:
                 room = self._room(past)
                 found[past.spec.key] = MissingPast(past.id, past.spec, Window(*bounds), room)
         return found
