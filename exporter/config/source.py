@@ -43,6 +43,7 @@ _SYNTAX = (  # words of the parser's message, what to say, what to do (None: whe
     ("quoted scalar", "a quotation mark is not closed", None),
     ("flow sequence", "a list is not closed", "expected , or ]"),
     ("flow mapping", "a brace is not closed", "expected , or }"),
+    ("flow node", "a value is missing in a list or in braces", "are they closed with ] or }?"),
     ("expected ':'", "this is not a key and a value", "write key: value, with a space"),
     ("not allowed", "this does not fit here", "check indentation and quotes"),
     ("not find expected", "this does not fit here", "check indentation and quotes"),

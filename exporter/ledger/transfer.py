@@ -25,6 +25,8 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
     Counters, schedule and budgets go on there. Raises ``LedgerError`` where an exporter uses
     either, or where the target has rows.
     """
+    if sa.make_url(source) == sa.make_url(target):
+        raise LedgerError("a ledger cannot be copied to itself; name a new, empty database or file")
     with (
         unused(source, clock) as old,
         unused(target, clock, new=True) as new,

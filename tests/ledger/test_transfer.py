@@ -107,5 +107,5 @@ def test_a_mistyped_path_is_no_empty_ledger(tmp_path: Path, options: list[str]) 
 def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
     url = filled(tmp_path)
 
-    with pytest.raises(LedgerError, match="another exporter runs on this ledger"):
+    with pytest.raises(LedgerError, match="cannot be copied to itself"):
         transfer.copy(url, url, CLOCK)
