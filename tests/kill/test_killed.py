@@ -25,7 +25,7 @@ FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply")
 LATER = (
     ("sync_queries", 0), ("views", 2), ("claim", 2), ("next_due_ms", 0), ("apply", 0), ("apply", 2),
     ("apply", 3), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("compact", 0),
-    ("renew", 0), ("fail", 0), ("hold", 0), ("close", 0),
+    ("renew", 0), ("fail", 0), ("end_poll", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""
 
@@ -109,7 +109,7 @@ def test_recorded_every_commit_it_counts_every_unit_once(
 
 def provoke(vendors: ServedVendors, method: str, moment: str) -> None:
     """Let the vendors do what makes the exporter come to ``method``."""
-    faults = {"fail": "unauthorized", "hold": "empty", "renew": "slow"}
+    faults = {"fail": "unauthorized", "end_poll": "empty", "renew": "slow"}
     options: dict[str, Any] = {"seconds": 2} if method == "renew" else {}
     for service in vendors.services.values():
         if method in faults:
