@@ -33,6 +33,7 @@ from exporter.ledger.offload import Offload, WorkerThread
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
+from exporter.model.samples import SelfCount
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
@@ -330,25 +331,16 @@ class App:
 
     async def _adopt(self, settings: Settings, digest: str) -> None:
         """Make ``settings`` the ones in force; nothing has changed if this raises."""
-        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
-        targets = {options.name: self._configured(options, rules) for options in settings.targets}
+        targets = self._build(settings)
         queries = {
             query.spec.key: ScheduledQuery(query, each.api)
             for each in targets.values()
             for query in each.target.queries
         }
-        renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
         # Only adds: whatever shows a family of former settings still finds it.
         self._families |= catalogue.families(self._environment.providers, settings.targets)
-        added = targets.keys() - self._targets.keys() if self._opened else ()
-        counted = await self._environment.offload(
-            functools.partial(self._ledger.self_counts, added)
-        )
-        await self._environment.offload(
-            functools.partial(self._ledger.sync_queries, list(specs.values()), renames)
-        )
-        self._ledger.max_bytes = settings.ledger.max_size
+        counted = await self._sync(settings, specs, targets)
         # Before anything else is awaited: the ledger may claim the queries now.
         self._poller.assign(queries)
         self.telemetry.keep(targets.keys())
@@ -356,13 +348,30 @@ class App:
         built = [each.target for each in targets.values()]
         self._keys = KeyWatch({target.name: target.keys or target.sign for target in built})
         self._recent.keep(specs.keys())
-        self._targets = targets
-        self._specs = specs
-        self._settings = settings
+        self._targets, self._specs, self._settings = targets, specs, settings
         now_ms = self._environment.clock.now_ms()
         self._loaded = LoadedSettings(digest, now_ms)
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
+
+    async def _sync(
+        self,
+        settings: Settings,
+        specs: Mapping[QueryKey, QuerySpec],
+        targets: Mapping[str, ConfiguredTarget],
+    ) -> Mapping[SelfCount, float]:
+        """Make ``specs`` the ledger's queries; return the self counts of targets that are new."""
+        ledger, offload = self._ledger, self._environment.offload
+        renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
+        added = targets.keys() - self._targets.keys() if self._opened else ()
+        counted = await offload(functools.partial(ledger.self_counts, added))
+        await offload(functools.partial(ledger.sync_queries, list(specs.values()), renames))
+        ledger.max_bytes = settings.ledger.max_size
+        return counted
+
+    def _build(self, settings: Settings) -> dict[str, ConfiguredTarget]:
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
+        return {options.name: self._configured(options, rules) for options in settings.targets}
 
     def _configured(self, options: TargetOptions, rules: LabelSettings) -> ConfiguredTarget:
         """Return the target of ``options``: the same as before, with its client, if unchanged."""
