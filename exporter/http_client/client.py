@@ -202,18 +202,19 @@ class ApiClient:
                 return SchemaError(f"{message}; expected 200{note}")
 
 
-def decode(body: bytes, into: type[T], endpoint: str) -> T:
+def decode(body: bytes, into: type[T] | msgspec.json.Decoder[T], endpoint: str) -> T:
     """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the error."""
+    decoder = into if isinstance(into, msgspec.json.Decoder) else msgspec.json.Decoder(into)
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
-        found = msgspec.json.decode(body, type=into)
+        found = decoder.decode(body)
     except msgspec.ValidationError as error:
         raise SchemaError(f"{endpoint}: {_QUOTED.sub('…', str(error))}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         whole = with_whole_characters(body)
         if whole == body:
             raise SchemaError(f"{endpoint}: the answer is not JSON") from None
-        return decode(whole, into, endpoint)
+        return decode(whole, decoder, endpoint)
     if is_deeper(body, DEEPEST):
         raise SchemaError(f"{endpoint}: the answer is nested more than {DEEPEST} deep")
     return found

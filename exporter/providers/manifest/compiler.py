@@ -33,6 +33,7 @@ from exporter.providers.manifest.program import (
     ANSWER,
     EACH,
     CompiledQuery,
+    Exact,
     FieldTree,
     ReadField,
     ReadLabel,
@@ -43,6 +44,7 @@ from exporter.providers.manifest.program import (
     RowProgram,
     Scalar,
     as_text,
+    decode_exact,
     reader,
 )
 from exporter.providers.manifest.templates import leaves, names
@@ -104,7 +106,7 @@ class QueryCompiler:
         next_, parent, more, total = self._paging()
         self._unused()
         program = RowProgram(
-            answer=None if self.problems.found else self._places[ANSWER].tree.type(),
+            answer=None if self.problems.found else self._answer(),
             levels=tuple(self._levels),
             feeds=tuple(feeds),
             at=None if at is None else self._instant(at),
@@ -121,6 +123,10 @@ class QueryCompiler:
             declared=tuple(self._places[ANSWER].tree.paths()),
         )
         return CompiledQuery(self.name, query, program, frozenset(secrets))
+
+    def _answer(self) -> msgspec.json.Decoder[Any]:
+        kind = self._places[ANSWER].tree.type()
+        return msgspec.json.Decoder(kind, dec_hook=decode_exact, float_hook=Decimal)
 
     # Where rows are
 
@@ -216,7 +222,7 @@ class QueryCompiler:
         scale = expression.scale if expression else None
         exact = exact or scale is not None
         if expression:
-            self._declare((*base, "value"), expression, msgspec.Raw if exact else Scalar)
+            self._declare((*base, "value"), expression, Exact if exact else Scalar)
         terms = expression.terms if expression else ()
         values = tuple((each.text, self._reader(each)) for each in terms)
         labels = self._labels(base, rule.labels, families.values())

@@ -32,7 +32,6 @@ from exporter.providers.manifest.program import (
     RowFeed,
     RowFilter,
     RowProgram,
-    amount,
     as_text,
     or_none,
 )
@@ -352,8 +351,7 @@ def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str
     numbers = []
     for what, read in feed.values:
         found = read(row)
-        for each in found if isinstance(found, list) else (found,):
-            number = amount(each, what) if isinstance(each, msgspec.Raw) else each
+        for number in found if isinstance(found, list) else (found,):
             if or_none(number) is not None:
                 numbers.append((what, number))
                 continue

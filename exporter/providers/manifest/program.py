@@ -20,6 +20,7 @@ from exporter.providers.manifest.model import ManifestQuery
 
 LARGEST = 10**30
 MOST_DIGITS = 60
+_SPELLED = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 Scalar: TypeAlias = str | int | float | bool
 RowContext: TypeAlias = tuple[Any, ...]
 """The answer, then the item of each level down to the row."""
@@ -48,7 +49,7 @@ class FieldTree:
         return tree
 
     def declare(self, steps: Sequence[Step], leaf: Any = Scalar) -> None:
-        """Read the value at the end of ``steps``; a raw one is a decimal only."""
+        """Read the value at the end of ``steps``; a decimal is a number only."""
         if steps and steps[-1].kind == "key":
             return
         tree = self.at(steps)
@@ -72,7 +73,7 @@ class FieldTree:
         """Return the type that decodes this value; below it, absent fields are ``UNSET``."""
         if self.leaf is not None:
             return self.leaf
-        members = [(step, _or_null(tree.type())) for step, tree in self.children.items()]
+        members = [(step, tree.type() | None) for step, tree in self.children.items()]
         for step, kind in members:
             if step.kind == "each":
                 return list[kind]  # type: ignore[valid-type] # made at run time
@@ -80,7 +81,7 @@ class FieldTree:
                 return dict[str, kind]  # type: ignore[valid-type] # likewise
         names = {attribute(step.name): step.name for step, _ in members}
         optional = [
-            (name, kind if kind is msgspec.Raw else kind | msgspec.UnsetType, msgspec.UNSET)
+            (name, kind | msgspec.UnsetType, msgspec.UNSET)
             for name, (_, kind) in zip(names, members, strict=True)
         ]
         return msgspec.defstruct("Fields", optional, rename=names, gc=False)
@@ -155,14 +156,6 @@ def _matching(items: Sequence[Any], step: Step) -> Any:
     return found[0] if found else msgspec.UNSET
 
 
-_AMOUNT = re.compile(rb"-?\d{1,400}(\.\d{1,400})?([eE][+-]?\d{1,4})?")
-
-
-def _or_null(kind: Any) -> Any:
-    """Return ``kind`` with null, which a raw value may be anyway."""
-    return kind if kind is msgspec.Raw else kind | None
-
-
 def or_none(value: Any) -> Any:
     """Return ``value``, None where it is absent."""
     return None if value is msgspec.UNSET else value
@@ -177,21 +170,26 @@ def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
     return spelled(value)
 
 
-def amount(raw: msgspec.Raw, path: str) -> Decimal | None:
-    """Return the amount that a value is, or spells as text; None for null.
+class Exact(Decimal):
+    """A number with every digit that an answer gives it: a type that ``decode_exact`` decodes."""
 
-    Raises ``SchemaError`` where it is none of sensible size: Python alone would take ``1_0``.
+
+def decode_exact(_kind: type, value: Any) -> Exact:
+    """Return ``value``, which is a number or spells one as JSON does, with every digit.
+
+    Raises ``ValueError`` for anything else, to which msgspec adds the place: as text, Python alone
+    would take ``1_0`` and digits of other scripts.
     """
-    found = bytes(raw)
-    if found == b"null":
-        return None
-    text = found[1:-1] if found.startswith(b'"') else found
-    value = Decimal(text.decode()) if _AMOUNT.fullmatch(text) else None
-    if value is None or abs(value) > LARGEST:
-        raise SchemaError(f"{path}: expected an amount", "unexpected_type")
-    if len(value.as_tuple().digits) > MOST_DIGITS:
-        raise SchemaError(f"{path}: more than {MOST_DIGITS} digits")
-    return value
+    number = None
+    if isinstance(value, str):
+        number = Exact(value) if _SPELLED.fullmatch(value) else None
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        number = Exact(value)
+    if number is None or abs(number) > LARGEST:
+        raise ValueError("expected an amount")
+    if len(number.as_tuple().digits) > MOST_DIGITS:
+        raise ValueError(f"an amount of more than {MOST_DIGITS} digits")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +280,7 @@ class RowLevel:
 
 @dataclass(frozen=True, slots=True)
 class RowProgram:
-    """How an answer of type ``answer`` is read; functions take the context of a row.
+    """How an answer is read, which ``answer`` decodes; functions take the context of a row.
 
     ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
     the cursor, ``next_parent`` the object at the top of the answer that holds it. ``expect`` is what

@@ -276,6 +276,16 @@ def test_7_a_limit_counts_buckets() -> None:
     assert "not a whole number" in problems({"window": {"max_span": "90m"}})
 
 
+@pytest.mark.parametrize("family", [SENT, COST])
+def test_null_is_no_row_that_is_itself_the_number(family: str) -> None:
+    rule = {"count": {family: {"value": "c", "missing": "zero"}}, "at": "hour.time|epoch_s"}
+    query = rule | {"rows": ["data[] as hour", "costs{} as c"]}
+    data = [row(hour, costs={"a": 1, "b": None}) for hour in (-3, -2, -1)]
+
+    with pytest.raises(SchemaError, match="c: null in the list of it"):
+        readings(loaded(query), Api({"data": data}))
+
+
 @pytest.mark.parametrize(
     "amount",
     [
@@ -296,7 +306,7 @@ def test_what_is_no_number_in_json_is_no_amount(amount: bytes) -> None:
     query = {"count": {COST: {"value": "row.cost"}}, "missing": "zero", "rows": ["[] as row"]}
     time = str(NOON_MS // 1000 - 3600).encode()
 
-    with pytest.raises(SchemaError):
+    with pytest.raises(SchemaError, match=r"amount .*- at `\$\[0\]\.cost`"):
         readings(loaded(query), Api(b'[{"time":%b,"cost":%b}]' % (time, amount)))
 
 
@@ -310,6 +320,8 @@ def test_what_is_no_number_in_json_is_no_amount(amount: bytes) -> None:
         ("row.cost", b'"9007199254.740992",0', 2**53),
         ("row.cost + row.tax", b'"1","2"', 4_000_000),
         ("row.cost", b'"0E-6176",0.5', 500_000),  # the zero of a Decimal128
+        ("row.cost", b'"1.5E\\u002B0",0e99999', 1_500_000),
+        ("row.cost", b"-0.0,0." + 450 * b"0" + b",0", 0),
         ("row.cost", b"0.1000000000000000055511151231257827021181583404541015625,0", 100_000),
     ],
 )
