@@ -313,8 +313,10 @@ class App:
 
     def _poll_ended(self, ended: PollResult) -> None:
         self._recent.note(ended)
-        if ended.outcome != Reason.CLAIM_LOST:  # else its new holder knows
-            self._publisher.ended(ended.key, committed=ended.outcome != Reason.LEDGER)
+        if ended.outcome == Reason.LEDGER:
+            self._publisher.not_committed(ended.key, ended.before)
+        elif ended.outcome != Reason.CLAIM_LOST:  # whose outcome is that of the new holder's poll
+            self._publisher.ended(ended.key)
 
     async def _abandon(self) -> None:
         await self._poller.abandon()

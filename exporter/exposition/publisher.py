@@ -13,7 +13,7 @@ from exporter.exposition.page import MetricsPage
 from exporter.exposition.self_metrics import is_up, series_samples, target_samples, zero_counts
 from exporter.ledger.offload import Offload
 from exporter.ledger.replicas import Mark
-from exporter.ledger.rows import QueryState, View
+from exporter.ledger.rows import LastOutcome, QueryState, View
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
@@ -72,7 +72,7 @@ class Publisher:
         self._series_counts = SeriesCounts()
         self._unread: set[QueryKey] = set()
         self._up: dict[QueryKey, bool] = {}
-        self._uncommitted: set[QueryKey] = set()
+        self._uncommitted: dict[QueryKey, LastOutcome] = {}
         self._changed_targets: set[str] = set()
         self.self_counts: dict[SelfCount, float] = {}
         self._maintain_at_s = self._compact_at_s = clock.monotonic()
@@ -99,7 +99,7 @@ class Publisher:
             del self._views[key]
             self._page.remove(key)
         changed = {key for key, spec in specs.items() if self._specs.get(key) != spec}
-        self._uncommitted &= specs.keys()
+        self._uncommitted = {k: v for k, v in self._uncommitted.items() if k in specs}
         gone = self._queries.keys()
         self._specs, self._queries = specs, {}
         self._engagement.restart(specs)
@@ -171,9 +171,14 @@ class Publisher:
         if stale or self._unread:
             await self._read(stale)
 
-    def ended(self, key: QueryKey, *, committed: bool) -> None:
-        """Note a poll that ended; the ledger knows nothing of one that was not committed."""
-        (self._uncommitted.discard if committed else self._uncommitted.add)(key)
+    def ended(self, key: QueryKey) -> None:
+        """Note a poll that ended, as the ledger knows."""
+        self._uncommitted.pop(key, None)
+        self._changed_targets.add(key[0])
+
+    def not_committed(self, key: QueryKey, before: LastOutcome) -> None:
+        """Note a poll that ended as the ledger does not know: nothing has come after ``before``."""
+        self._uncommitted[key] = before
         self._changed_targets.add(key[0])
 
     def clock_corrected(self) -> None:
@@ -207,7 +212,8 @@ class Publisher:
             self._publish(changed)
 
     def _is_up(self, key: QueryKey, state: QueryState, spec: QuerySpec) -> bool:
-        taken = not self._writes.failing and key not in self._uncommitted
+        # What comes after an uncommitted poll is a later one's, maybe of another replica.
+        taken = not self._writes.failing and self._uncommitted.get(key) != state.last_outcome
         return taken and is_up(state, spec, self._clock.now_ms())
 
     async def _read(self, keys: set[QueryKey]) -> None:
@@ -235,9 +241,6 @@ class Publisher:
         self._unread.difference_update(keys)
         found = {key: views[key] for key in views.keys() & self._specs.keys()}
         for key, view in found.items():
-            before = self._views.get(key)
-            if before and before.state.last_attempt_ms != view.state.last_attempt_ms:
-                self._uncommitted.discard(key)  # a later poll was, maybe of another replica
             self._views[key] = replace(view, shown=())  # the page has it, smaller
             self._page.put(key, view.shown, (number for number, _ in view.pending))
             self._changed_targets.add(key[0])

@@ -15,6 +15,13 @@ Counts = list[tuple[SelfCount, float]]
 """Additions to the exporter's own persisted counters."""
 
 
+class LastOutcome(NamedTuple):
+    """What the polls of a query have left: when one last succeeded, and how many failed since."""
+
+    success_ms: int | None
+    failures: int
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The right to poll one query, until another holder raises its token.
@@ -45,6 +52,11 @@ class Claim:
     def key(self) -> tuple[str, str]:
         """Return the target and the name of the query."""
         return self.target, self.query
+
+    @property
+    def last_outcome(self) -> LastOutcome:
+        """Return what was left before this poll."""
+        return LastOutcome(self.last_success_ms, self.fail_streak)
 
 
 class Shown(NamedTuple):
@@ -127,6 +139,11 @@ class QueryState:
     history: HistoryState | None = None
     audit: AuditState | None = None
     oldest_ms: int | None = None
+
+    @property
+    def last_outcome(self) -> LastOutcome:
+        """Return what the polls up to now have left."""
+        return LastOutcome(self.last_success_ms, self.fail_streak)
 
 
 @dataclass(frozen=True, slots=True)

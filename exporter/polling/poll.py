@@ -24,7 +24,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiClient
 from exporter.ledger.offload import Offload
-from exporter.ledger.rows import Claim, self_count
+from exporter.ledger.rows import Claim, LastOutcome, self_count
 from exporter.ledger.rules import history, past_window, reach_start_ms
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
@@ -49,13 +49,17 @@ class ScheduledQuery:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason."""
+    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason.
+
+    ``before`` is what earlier polls had left when it began.
+    """
 
     key: QueryKey
     at_ms: int
     seconds: float
     outcome: str
     rows: int
+    before: LastOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) ->
     seconds = context.clock.monotonic() - started
     context.telemetry.observe("poll_duration_seconds", seconds, spec.provider)
     log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
-    return PollResult(claim.key, started_ms, seconds, outcome, rows)
+    return PollResult(claim.key, started_ms, seconds, outcome, rows, claim.last_outcome)
 
 
 async def _attempt(

@@ -205,19 +205,25 @@ def test_new_series_of_a_query_that_is_gone_keep_back_no_others(parts: Parts) ->
     assert 2 in parts.confirmed
 
 
-def test_a_query_is_up_again_when_another_replica_has_polled_it(parts: Parts) -> None:
+def test_a_query_is_down_until_a_poll_is_committed_here_or_by_another_replica(
+    parts: Parts,
+) -> None:
     async def main() -> list[bool]:
         found = []
+        polled = replace(parts.states[FIRST], last_success_ms=parts.clock.now_ms() - 60_000)
+        parts.states[FIRST] = polled
         await parts.publisher.restart({FIRST: SPECS[FIRST]})
-        parts.publisher.ended(FIRST, committed=False)
-        polled = replace(parts.states[FIRST], last_success_ms=parts.clock.now_ms())
-        for attempt_ms in (0, 60_000):
-            parts.states[FIRST] = replace(polled, last_attempt_ms=attempt_ms)
+        claimed = replace(polled, last_attempt_ms=parts.clock.now_ms())
+        other = replace(claimed, last_success_ms=parts.clock.now_ms())
+        parts.publisher.not_committed(FIRST, polled.last_outcome)
+        for state in (claimed, claimed, other):
+            parts.states[FIRST] = state
             await parts.publisher.refresh(FIRST)
             found += [up for _, up in parts.publisher.states]
-        return found
+        parts.publisher.not_committed(FIRST, polled.last_outcome)  # of before the other's poll
+        return found + [up for _, up in parts.publisher.states]
 
-    assert run_virtual(main(), parts.clock) == [False, True]
+    assert run_virtual(main(), parts.clock) == [False, False, True, True]
 
 
 @pytest.mark.parametrize(

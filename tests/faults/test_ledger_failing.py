@@ -4,16 +4,21 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import structlog
 
+from exporter.errors import LedgerConflict
+from exporter.ledger.rows import Claim
+from exporter.ledger.store import Ledger
 from exporter.status import State
 from tests.faults.bench import Bench
 from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "1m", "slow_interval": "1m", "lookback": "2h", "zero_hold": "1s"}
+UP = "chatbot_exporter_target_up"
 LAST_COMMIT = "chatbot_exporter_ledger_last_commit_timestamp_seconds"
 FULL = "CREATE TRIGGER full BEFORE {} ON bucket BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
 
@@ -50,7 +55,33 @@ def states(bench: Bench) -> set[State]:
 
 
 def up(bench: Bench) -> set[float]:
-    return set(bench.values("chatbot_exporter_target_up"))
+    return set(bench.values(UP))
+
+
+def test_a_query_whose_poll_is_not_recorded_is_down_though_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, ["flowxo", "inkeep"], SETTINGS)
+    apply = Ledger.apply
+
+    def conflict(ledger: Ledger, claim: Claim, *args: Any, **kwargs: Any) -> Any:
+        if claim.target != "flowxo":
+            return apply(ledger, claim, *args, **kwargs)
+        raise LedgerConflict("another replica is in the way")
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 60)
+            with monkeypatch.context() as failing:
+                failing.setattr(Ledger, "apply", conflict)
+                failing.setattr(Ledger, "fail", conflict)
+                await bench.until(lambda: 0 in up(bench), 70)
+                for _ in range(20):
+                    await bench.wait(1)
+                    assert 0 in bench.values(UP, target="flowxo")
+            await bench.until(bench.all_polled, 120)
+
+    run_virtual(main(), bench.clock)
 
 
 def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) -> None:
