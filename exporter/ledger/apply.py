@@ -195,6 +195,8 @@ def _move_on(given: ApplyInput) -> Counts:
         }
         if row.epoch_ms is None or given.label_rules_changed:
             slices.begin(given, columns["floor_ms"], counts=_history_counts(given))
+    elif given.label_rules_changed:
+        columns["label_rules"] = settings.with_partly_read(row.label_rules, given.spec)
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
     _update_query(given, columns)

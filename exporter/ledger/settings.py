@@ -15,6 +15,7 @@ from exporter.model.samples import BASE, OTHER, Family, Series
 AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
 LABEL_BYTES = "label_value_bytes"
+PARTLY = "partly"
 LONGEST_SIGN = 4
 """A cut label value may be so much shorter than the limit, and less: it ends with a whole character."""
 
@@ -132,6 +133,16 @@ def encode_label_rules(spec: QuerySpec) -> str:
     if spec.label_value_bytes != USUAL_LABEL_BYTES:
         stored[LABEL_BYTES] = spec.label_value_bytes
     return msgspec.json.encode(stored, order="deterministic").decode()
+
+
+def with_partly_read(stored: str, spec: QuerySpec) -> str:
+    """Return ``stored`` label rules with those of ``spec``, under which some buckets are read now.
+
+    Until all are, a bucket may stand for raw values under any of them.
+    """
+    found = msgspec.json.decode(stored)
+    found[PARTLY] = sorted({*found.get(PARTLY, ()), encode_label_rules(spec)})
+    return msgspec.json.encode(found, order="deterministic").decode()
 
 
 def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int], int]:
@@ -267,11 +278,29 @@ def rebased_series(
 
     One of ``new`` may have been in ``other`` before, where its family's cap has changed.
     """
-    rules, caps, cut_at = decode_label_rules(stored)
+    read_under = [stored, *msgspec.json.decode(stored).get(PARTLY, ())]
+    before = [decode_label_rules(each) for each in read_under]
     return frozenset(
         number
         for series_, number in ids.items()
-        if _caps_changed(series_, caps, spec, new=number in new)
+        if any(
+            _stands_for_others(series_, rules, spec, families, new=number in new)
+            for rules in before
+        )
+    )
+
+
+def _stands_for_others(
+    series_: Series,
+    before: tuple[Mapping[str, LabelRule], Mapping[str, int], int],
+    spec: QuerySpec,
+    families: Mapping[str, Family],
+    *,
+    new: bool,
+) -> bool:
+    rules, caps, cut_at = before
+    return (
+        _caps_changed(series_, caps, spec, new=new)
         or _cut_elsewhere(series_, cut_at, spec.label_value_bytes)
         or any(
             rules.get(label, AS_IS).members(value) != _members(spec, label, value)

@@ -191,6 +191,34 @@ def test_the_parts_of_a_poll_after_a_renaming_all_count_from_the_first(start: St
     assert driver.counter("site") == 4
 
 
+@pytest.mark.parametrize("then", [{}, {"channel": LabelRule({"web": "home"})}])
+def test_names_that_change_again_after_a_poll_broke_off_count_nothing_twice(
+    start: Start, then: Mapping[str, LabelRule]
+) -> None:
+    both = {"channel": LabelRule({"web": "site", "app": "site"})}
+    web = "home" if then else "web"
+    hours = {(name, at(hour)): 50.0 for name in ("web", "app") for hour in range(7, 11)}
+    driver = start(lookback_ms=4 * HOUR_MS)
+    driver.poll(hours)
+    driver.poll(hours | {("web", at(10)): 57.0, ("app", at(10)): 53.0})
+
+    driver.reopen(spec(lookback_ms=4 * HOUR_MS, label_rules=both))
+    claim = driver.claim()
+    first = [(received("site"), at(hour), 100.0) for hour in (7, 8)]
+    driver.apply(claim, Reading(Window(at(7), at(9)), counts=first, more=True))
+    driver.fail(claim)
+    driver.reopen(spec(lookback_ms=4 * HOUR_MS, label_rules=then))
+    now = {(web, at(10)): 57.0, ("app", at(10)): 53.0}
+    same = {(web if name == "web" else name, at_ms): n for (name, at_ms), n in hours.items()}
+    driver.poll(same | now)
+    before = driver.counter(web)
+    driver.poll(same | now | {(web, at(10)): 58.0, ("app", at(10)): 55.0})
+
+    assert driver.counter("app") == 3 + 2
+    assert (before, driver.counter(web)) == ((0, 1) if then else (7, 8))
+    assert driver.counted("retracted_total") == 0
+
+
 def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(start: Start) -> None:
     driver = start(name="hourly/main")
     driver.poll({at(10): 50.0})
