@@ -103,7 +103,7 @@ class QueryCompiler:
         if not query.count and not query.gauge:
             self.problems.add((), "nothing is counted", "give count or gauge")
         self._parts()
-        next_, parent, more, total = self._paging()
+        next_, top, holder, more, total = self._paging()
         self._unused()
         program = RowProgram(
             answer=None if self.problems.found else self._answer(),
@@ -117,7 +117,8 @@ class QueryCompiler:
             expect=tuple(each for each in expect if each not in whole),
             expect_answer=tuple(whole),
             next=next_,
-            next_parent=parent,
+            next_top=top,
+            next_holder=holder,
             more=more,
             total=total,
             declared=tuple(self._places[ANSWER].tree.paths()),
@@ -374,7 +375,7 @@ class QueryCompiler:
         return lambda context: parse_(read(context))
 
     def _paging(self) -> tuple[ReadField | None, ...]:
-        """Return readers of the cursor, of what holds it, of ``pages.more`` and the total."""
+        """Return readers of the cursor, of what holds it (first, last), of ``more`` and the total."""
         pages, complete = self.query.pages, self.query.complete
         needed = {
             "cursor": ("from", "send"),
@@ -389,8 +390,8 @@ class QueryCompiler:
         cursor = self._answer_field(("pages", "from"), pages.source)
         more = self._answer_field(("pages", "more"), pages.more)
         total = self._answer_field(("complete", "total"), complete.total if complete else None)
-        parent = cursor[:1] if cursor and cursor[1:] else None
-        found = (cursor, parent, more, total)
+        top, holder = (cursor[:1], cursor[:-1]) if cursor and cursor[1:] else (None, None)
+        found = (cursor, top, holder, more, total)
         return tuple(None if steps is None else reader(steps) for steps in found)
 
     def _answer_field(self, steps: Steps, text: str | None) -> Sequence[Step] | None:

@@ -283,7 +283,7 @@ class RowProgram:
     """How an answer is read, which ``answer`` decodes; functions take the context of a row.
 
     ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
-    the cursor, ``next_parent`` the object at the top of the answer that holds it. ``expect`` is what
+    the cursor, ``next_top`` and ``next_holder`` the first and the last object on the way to it. ``expect`` is what
     rows must have, ``expect_answer`` what an answer must, with rows or without.
     """
 
@@ -298,7 +298,8 @@ class RowProgram:
     expect: tuple[RowFilter, ...] = ()
     expect_answer: tuple[RowFilter, ...] = ()
     next: ReadField | None = None
-    next_parent: ReadField | None = None
+    next_top: ReadField | None = None
+    next_holder: ReadField | None = None
     more: ReadField | None = None
     total: ReadField | None = None
     declared: tuple[str, ...] = ()

@@ -218,12 +218,16 @@ class ManifestReader:
         return UNSET if more is None else more
 
     def _cursor(self, answer: Any, response: Response) -> Any:
-        """Return the cursor in an answer, ``UNSET`` where there is none, or no object that holds it."""
-        read, parent = self.query.program.next, self.query.program.next_parent
-        if read is None:
+        """Return the cursor in an answer, ``UNSET`` where there is none.
+
+        One in an object that is null is none, unless a total proves that the list is complete.
+        """
+        program = self.query.program
+        if program.next is None:
             return next_link(response.headers.get("link")) or UNSET
-        no_place = parent is not None and parent((answer,)) is None
-        return UNSET if no_place else read((answer,))
+        holder = None if program.total else program.next_holder
+        no_place = holder is not None and holder((answer,)) is None
+        return UNSET if no_place else program.next((answer,))
 
     @property
     def _from(self) -> str:
@@ -238,12 +242,12 @@ class ManifestReader:
         the page is full: it has as many items as ``pages.size`` says, or else as any number that
         the request sends, since one of them may be the limit.
         """
-        settings, parent = self.query.settings, self.query.program.next_parent
+        settings, top = self.query.settings, self.query.program.next_top
         pages = settings.pages
         if pages.size is not None:
             full = found >= pages.size
         else:
-            no_place = parent is not None and parent((answer,)) is UNSET
+            no_place = top is not None and top((answer,)) is UNSET
             full = found in settings.request.numbers or (no_place and pages.more is None)
         if first and (full or more is UNSET):
             _note_wrong(rows, self._from)

@@ -907,6 +907,7 @@ def test_a_link_header_leads_to_the_next_page(
 
 
 DEEP = {"kind": "cursor", "from": "meta.next", "send": "page"}
+DEEPER = DEEP | {"from": "meta.paging.next", "size": 3}
 LINKS = {"kind": "link_header"}
 
 
@@ -935,6 +936,9 @@ def limited(limit: Any) -> dict[str, Any]:
         (DEEP | {"size": 3}, {"meta": None}, {}, 1),
         (DEEP | {"size": 4}, {"meta": None}, {}, 0),
         (DEEP | {"more": "meta.more"}, {"meta": None}, {}, 1),
+        *((DEEPER, {"meta": meta}, {}, 1) for meta in (None, {}, {"paging": None}, {"paging": {}})),
+        (DEEPER, {"meta": {"paging": {"next": None}}}, {}, 0),
+        (DEEPER, {"meta": {"paging": None}, "n": 3}, {"complete": {"total": "n"}}, 0),
         (NEXT | {"more": "more"}, {"next": None, "more": None}, {}, 0),
     ],
 )
