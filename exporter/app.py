@@ -7,8 +7,8 @@ import os
 import random
 import signal
 import ssl
-from collections.abc import Awaitable, Mapping
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, replace
 
 import httpx
@@ -104,7 +104,7 @@ class LoadedSettings:
 
 
 class App:
-    """The exporter: ``open`` shows what the ledger holds, ``run`` polls and counts until ``stop``."""
+    """The exporter: while it is ``opened`` it shows what the ledger holds; ``run`` polls until ``stop``."""
 
     def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
         self._settings = settings
@@ -190,8 +190,9 @@ class App:
         with closing(Explainer(url, self._specs, self._families, now_ms)) as explainer:
             return explainer.answer(selector, first, EXPLAINED_AT_ONCE)
 
-    async def open(self) -> None:
-        """Open the ledger and show what it holds; raises ``LedgerError``."""
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Open the ledger and show what it holds, until the block ends; raises ``LedgerError``."""
         environment = self._environment
         self._loop = asyncio.get_running_loop()
         self._ledger = await environment.offload(
@@ -204,10 +205,31 @@ class App:
                 writes=self._writes,
             )
         )
-        self.telemetry.add(await environment.offload(self._ledger.self_counts))
-        if await environment.offload(self._ledger.correct_clock):
+        try:
+            await self._begin()
+            self._opened = True
+            yield
+        finally:
+            await environment.offload(self._ledger.close)
+
+    async def _begin(self) -> None:
+        offload = self._environment.offload
+        self.telemetry.add(await offload(self._ledger.self_counts))
+        if await offload(self._ledger.correct_clock):
             self.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set back while the exporter was down")
+        self._connect()
+        try:
+            await self._adopt(self._settings, self._loaded.digest)
+            await self._follower.begin()
+            await self._publisher.restart(self._specs)
+            await self._follow()
+        finally:
+            await offload(self._ledger.ensure_sound)  # nothing is served before that
+
+    def _connect(self) -> None:
+        """Build what works on the ledger."""
+        environment = self._environment
         self._engagement = EngagementGauges(
             ledger=self._ledger,
             page=self.page,
@@ -244,23 +266,9 @@ class App:
             clock_corrected=self._publisher.clock_corrected,
             grace_s=environment.grace_s,
         )
-        try:
-            await self._adopt(self._settings, self._loaded.digest)
-            await self._follower.begin()
-            await self._publisher.restart(self._specs)
-            await self._follow()
-        finally:
-            await environment.offload(self._ledger.ensure_sound)  # nothing is served before that
-        self._opened = True
 
     async def run(self) -> None:
         """Poll and show until ``stop``; then end within ten seconds."""
-        try:
-            await self._run()
-        finally:
-            await self._environment.offload(self._ledger.close)
-
-    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             ticking = [
                 group.create_task(each)
@@ -458,23 +466,26 @@ async def serve(request: ServeRequest) -> None:
     app = App(request.settings, environment, request.digest)
     _stop_on_signals(app)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
-    await app.open()
-    sources = app.sources if request.load is None else app.reloadable(_reloading(app, request.load))
+    async with app.opened():
+        sources = app.sources
+        if request.load is not None:
+            sources = app.reloadable(_reloading(app, request.load))
+        serving = _serving(request.listen, sources, watched)
+        request.started(serving.address)
+        systemd.notify(systemd.READY)
+        progress = asyncio.create_task(show_first_polls(app.status, clock))
+        try:
+            await app.run()
+        finally:
+            progress.cancel()
+            await asyncio.to_thread(serving.stop, WEB_STOP_S)
+
+
+def _serving(listen: str, sources: Sources, watched: Watched | None) -> server.Serving:
     if watched is None:
-        serving = server.start(request.listen, web.build(sources))
-    else:
-        application = web.build(sources, watched.access)
-        serving = server.start(
-            request.listen, application, tls=watched.context, admits=watched.admits
-        )
-    request.started(serving.address)
-    systemd.notify(systemd.READY)
-    progress = asyncio.create_task(show_first_polls(app.status, clock))
-    try:
-        await app.run()
-    finally:
-        progress.cancel()
-        await asyncio.to_thread(serving.stop, WEB_STOP_S)
+        return server.start(listen, web.build(sources))
+    application = web.build(sources, watched.access)
+    return server.start(listen, application, tls=watched.context, admits=watched.admits)
 
 
 def _stop_on_signals(app: App) -> None:

@@ -93,14 +93,12 @@ class Reload:
         """Reload ``settings`` while ``steps`` of the ledger fail; return the reload's errors."""
 
         async def main() -> tuple[str, ...]:
-            await self.app.open()
-            with patched.context() as failing:
-                for step in steps:
-                    failing.setattr(Ledger, step, _fail)
-                result = await self.app.reload(lambda: (settings, "after"))
-            self.status = self.app.status()
-            self.app.stop()
-            await self.app.run()
+            async with self.app.opened():
+                with patched.context() as failing:
+                    for step in steps:
+                        failing.setattr(Ledger, step, _fail)
+                    result = await self.app.reload(lambda: (settings, "after"))
+                self.status = self.app.status()
             return result
 
         return run_virtual(main(), self.clock)
@@ -219,16 +217,14 @@ def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_b
     monkeypatch.setattr(Ledger, "self_counts", lambda _, _target=None: {gone: 5.0, live: 2.0})
 
     async def main() -> None:
-        await app.open()
-        counts.add({gone: 1, live: 1})
-        assert not await app.reload(lambda: (reload.targets(xenioo=None), ""))
-        counts.add({gone: 1})  # by a poll that was under way
-        assert "xenioo" not in counts.counts
-        assert counts.counts["flowxo"][live] == 3
-        assert not await app.reload(lambda: (reload.targets(), ""))
-        assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
-        app.stop()
-        await app.run()
+        async with app.opened():
+            counts.add({gone: 1, live: 1})
+            assert not await app.reload(lambda: (reload.targets(xenioo=None), ""))
+            counts.add({gone: 1})  # by a poll that was under way
+            assert "xenioo" not in counts.counts
+            assert counts.counts["flowxo"][live] == 3
+            assert not await app.reload(lambda: (reload.targets(), ""))
+            assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
 
     run_virtual(main(), reload.clock)
 

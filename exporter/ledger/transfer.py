@@ -25,7 +25,12 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
     Counters, schedule and budgets go on there. Raises ``LedgerError`` where an exporter uses
     either, or where the target has rows.
     """
-    if sa.make_url(source) == sa.make_url(target):
+    try:
+        same = sa.make_url(source) == sa.make_url(target)
+    except sa.exc.ArgumentError:
+        shapes = "sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        raise LedgerError(f"--from or --to is not the URL of a ledger: {shapes}") from None
+    if same:
         raise LedgerError("a ledger cannot be copied to itself; name a new, empty database or file")
     with (
         unused(source, clock) as old,

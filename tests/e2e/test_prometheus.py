@@ -169,11 +169,11 @@ def exporter_on(served: ServedVendors, folder: Path, port: int = 0) -> Iterator[
     started: Future[tuple[asyncio.AbstractEventLoop, str]] = Future()
 
     async def main() -> None:
-        await app.open()
-        running = server.start(f"127.0.0.1:{port}", web.build(app.sources))
-        started.set_result((asyncio.get_running_loop(), running.address))
-        await app.run()
-        await asyncio.to_thread(running.stop, 2.0)
+        async with app.opened():
+            running = server.start(f"127.0.0.1:{port}", web.build(app.sources))
+            started.set_result((asyncio.get_running_loop(), running.address))
+            await app.run()
+            await asyncio.to_thread(running.stop, 2.0)
 
     with ThreadPoolExecutor(1) as pool:
         ended = pool.submit(asyncio.run, main())

@@ -104,6 +104,12 @@ def test_a_mistyped_path_is_no_empty_ledger(tmp_path: Path, options: list[str]) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_url_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["ledger", "copy", "--from", filled(tmp_path), "--to", "a b"])
+
+    assert (result.exit_code, "not the URL of a ledger" in result.output) == (1, True)
+
+
 def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
     url = filled(tmp_path)
 

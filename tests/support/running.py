@@ -38,8 +38,7 @@ async def exporter(
         transport=transport,
     )
     app = App(settings, outside, file)
-    await app.open()
-    async with asyncio.TaskGroup() as group:
+    async with app.opened(), asyncio.TaskGroup() as group:
         running = group.create_task(app.run())
         yield app
         app.stop()
