@@ -40,10 +40,12 @@ from exporter.model.query import QueryKey
 from exporter.model.samples import Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.times import parse_instant
+from exporter.telemetry.counters import FAMILIES, PREFIX
 
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
-BUILD_INFO = "chatbot_exporter_build_info"
+BUILD_INFO = next(each for each in FAMILIES if each.name == f"{PREFIX}build_info")
+OWN_LABELS = frozenset({"__name__", *BUILD_INFO.labels})
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
 SAMPLES_PER_S = 100_000
@@ -59,6 +61,14 @@ def _labels(
     if any(name.startswith("__") for name in found):
         raise click.BadParameter("names that begin with __ are the server's own")
     return found
+
+
+def _regular(
+    _context: click.Context, _parameter: click.Parameter, given: Path | None
+) -> Path | None:
+    if given is not None and given.exists() and not given.is_file():
+        raise click.BadParameter("not a regular file, which a new one would replace")
+    return given
 
 
 def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> int:
@@ -100,6 +110,7 @@ def _within(since_ms: int, until_ms: int) -> Window:
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=_regular,
     help="A file for: promtool tsdb create-blocks-from openmetrics.",
 )
 @click.option("--remote-write", "receiver", metavar="URL", help="A receiver of remote write.")
@@ -118,7 +129,12 @@ def _within(since_ms: int, until_ms: int) -> Window:
 @click.option(
     "--label", "given", multiple=True, callback=_labels, help="A label that the server adds."
 )
-@click.option("--labels-from", "server", metavar="URL", help="Copy job and instance from there.")
+@click.option(
+    "--labels-from",
+    "server",
+    metavar="URL",
+    help="Copy job, instance and what else it adds from there.",
+)
 @click.option(
     "--step",
     "step_ms",
@@ -268,22 +284,23 @@ def _open(
 
 
 def _server_labels(url: str | None) -> dict[str, str]:
-    """Return job and instance of the exporter that a server scrapes."""
+    """Return the labels that a server gives what it scrapes of the exporter: job, instance, others."""
     if url is None:
         return {}
     try:
-        query = {"query": BUILD_INFO}
+        query = {"query": BUILD_INFO.name}
         answer = httpx.get(f"{url.rstrip('/')}/api/v1/query", params=query, timeout=TIMEOUT_S)
         samples = answer.raise_for_status().json()["data"]["result"]
         found = {
-            tuple((each, sample["metric"].get(each, "")) for each in SCRAPED) for sample in samples
+            tuple((k, v) for k, v in sorted(sample["metric"].items()) if k not in OWN_LABELS)
+            for sample in samples
         }
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise click.BadParameter(
             f"no answer of Prometheus: {type(error).__name__}", param_hint="--labels-from"
         ) from None
     if len(found) != 1:
-        said = "scrapes several exporters" if found else f"has no {BUILD_INFO} yet"
+        said = "scrapes several exporters" if found else f"has no {BUILD_INFO.name} yet"
         raise click.BadParameter(
             f"this server {said}; give --label job=… and instance=…", param_hint="--labels-from"
         )
@@ -320,13 +337,14 @@ def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
     """Yield what writes to a new file, which takes the place of ``output`` once it is whole."""
-    part = output.with_name(f"{output.name}.part")
+    whole = output.resolve()  # a link stays one
+    part = whole.with_name(f"{whole.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
             yield file.write
             file.flush()
             os.fsync(file.fileno())
-        part.replace(output)
+        part.replace(whole)
     except OSError as error:
         raise click.ClickException(f"{output}: {error.strerror}") from None
     finally:

@@ -164,14 +164,13 @@ class ApiClient:
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:
-        """Return what ``read`` makes of the key; raise ``Unauthorized`` if its file hangs."""
+        """Return what ``read`` makes of the key; raise ``TimedOut`` if its file hangs."""
         try:
             async with asyncio.timeout(READ_KEY_S):
                 return await self.blocking((self, read), read)  # a run of this target alone
         except TimeoutError:
-            raise Unauthorized(
-                f"the file of the key could not be read within {READ_KEY_S:g} s"
-            ) from None
+            words = f"the key could not be read within {READ_KEY_S:g} s: is its file on a disk that hangs?"
+            raise TimedOut(words) from None  # or this machine stood still: the vendor said nothing
         except OSError as error:
             raise Unreachable(f"the key cannot be read: {error.strerror}") from None
 

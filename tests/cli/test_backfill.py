@@ -1,5 +1,6 @@
 """``backfill``: what it writes where, and what it refuses."""
 
+import os
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -140,7 +141,7 @@ def test_a_wrong_use_is_named(
 
 
 def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
-    metrics = [{"job": "bots", "instance": "here:1", "version": "1"}]
+    metrics = [{"job": "bots", "instance": "here:1", "version": "1", "team": "x"}]
 
     def answer(_body: bytes) -> tuple[int, Any]:
         result = [{"metric": each, "value": [0, "1"]} for each in metrics]
@@ -154,10 +155,26 @@ def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
         none = ran(scene, "--labels-from", url, labels=())
 
     assert done.exit_code == 0, done.output
-    assert 'instance="here:1",job="bots"' in (scene.folder / "past.om").read_text("utf-8")
+    line = (scene.folder / "past.om").read_text("utf-8").splitlines()[-2]
+    assert 'instance="here:1",job="bots"' in line
+    assert 'team="x"' in line
+    assert "version" not in line
     assert "scrapes several exporters; give --label job=" in several.output
     assert "has no chatbot_exporter_build_info yet" in none.output
     assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+
+
+def test_a_link_is_written_through_and_what_is_no_file_stays(scene: Scene) -> None:
+    whole, link, pipe = (scene.folder / name for name in ("whole.om", "past.om", "pipe"))
+    link.symlink_to(whole)
+    os.mkfifo(pipe)
+
+    done = ran(scene)
+    refused = written(scene, "--output", str(pipe), *LABELS)
+
+    assert (done.exit_code, link.is_symlink(), whole.stat().st_size > 0) == (0, True, True)
+    assert (refused.exit_code, "not a regular file" in refused.output) == (2, True)
+    assert pipe.is_fifo()
 
 
 def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
