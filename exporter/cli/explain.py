@@ -17,7 +17,7 @@ from exporter.explain.reader import (
     Explanations,
     why_nothing,
 )
-from exporter.explain.selector import SelectorError
+from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
 from exporter.format import age, columns, exact_sum, number, stamp
 from exporter.model.query import QuerySpec
@@ -29,8 +29,16 @@ INDENT = "  "
 _HEAD: tuple[str, ...] = ("bucket (UTC)", "phase", "provider", "baseline", "counted", "revisions")
 
 
+def _well_formed(_context: click.Context, _parameter: click.Parameter, selector: str) -> str:
+    try:
+        parse(selector)
+    except SelectorError as error:
+        raise click.BadParameter(str(error), param_hint="SELECTOR") from None
+    return selector
+
+
 @click.command("explain", short_help="Show how a series adds up.")
-@click.argument("selector")
+@click.argument("selector", callback=_well_formed)
 @config_option
 @format_option("text", "json")
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
@@ -72,11 +80,8 @@ def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
     families = catalogue.families(PROVIDERS, settings.targets)
     url, each = settings.ledger.url, None
     with closing(Explainer(url, specs_of(settings), families, now_ms)) as explainer:
-        try:
-            for each in filter(None, explainer.find(selector)):
-                yield each
-        except SelectorError as error:
-            raise click.BadParameter(str(error), param_hint="SELECTOR") from None
+        for each in filter(None, explainer.find(selector)):
+            yield each
     if each is None:
         raise click.ClickException(why_nothing(selector, families))
 

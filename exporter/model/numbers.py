@@ -38,7 +38,8 @@ def level(value: Number | None, path: str, *, least: float = 0) -> float:
     if value is None:
         raise SchemaError(f"{path}: missing", "missing")
     number = parse_number(value)
-    if number is None or not number <= LARGEST_EXACT:  # also refuses NaN
+    rounded = isinstance(number, float) and number == LARGEST_EXACT  # it may have been larger
+    if number is None or rounded or not number <= LARGEST_EXACT:  # also refuses NaN
         found = ", found text" if number is None and isinstance(value, str) else ""
         raise SchemaError(f"{path}: expected a number up to 2^53{found}", "unexpected_type")
     if number < least:
