@@ -148,10 +148,6 @@ class App:
         verifying = asyncio.run_coroutine_threadsafe(self._follower.verify(), self._loop)
         return asyncio.wrap_future(verifying)
 
-    async def _follow(self) -> None:
-        if self._ledger.shared:
-            await self._follower.verify()
-
     def healthy(self) -> bool:
         """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
         starting_or_stopping = not self._opened or self._stop.is_set()
@@ -223,7 +219,7 @@ class App:
             await self._adopt(self._settings, self._loaded.digest)
             await self._follower.begin()
             await self._publisher.restart(self._specs)
-            await self._follow()
+            await self._follower.verify()
         finally:
             await offload(self._ledger.ensure_sound)  # nothing is served before that
 
@@ -419,7 +415,7 @@ class App:
             with suppress(LedgerError):
                 if self._writes.failing:  # no poll may be due that would notice when it is over
                     await self._environment.offload(self._ledger.try_write)
-                await self._follow()
+                await self._follower.verify()
                 await self._publisher.tick()
 
     async def _watch_keys(self) -> None:

@@ -45,6 +45,10 @@ from exporter.telemetry.counters import FAMILIES, PREFIX
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
 BUILD_INFO = next(each for each in FAMILIES if each.name == f"{PREFIX}build_info")
+NOT_THERE = "neither ledger nor vendor has counts of it"
+NOT_ASKED = (
+    "its history counts (start: history) and is partly retired, so the vendor is not asked for more"
+)
 OWN_LABELS = frozenset({"__name__", *BUILD_INFO.labels})
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
@@ -196,12 +200,6 @@ def command(
             )
     past.close()
     click.echo("\n".join((*_summary(past, within, None if dry_run else since_ms), said)))
-
-
-NOT_THERE = "neither ledger nor vendor has counts of it"
-NOT_ASKED = (
-    "its history counts (start: history) and is partly retired, so the vendor is not asked for more"
-)
 
 
 @dataclass(frozen=True, slots=True)

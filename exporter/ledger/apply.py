@@ -169,10 +169,7 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
 
 
 def _history_counts(given: ApplyInput) -> bool:
-    """Say whether history counts: in a query's first read, not in that of a new meaning.
-
-    That would repeat it.
-    """
+    """Say whether history counts: in a query's first read; a new meaning would count it again."""
     return given.spec.history and given.query.last_read_ms is None
 
 

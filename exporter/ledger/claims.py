@@ -11,6 +11,7 @@ from exporter.ledger.tables import query
 
 CLAIM_MS = 30_000
 ENDED: dict[str, Any] = {"claim_expires_ms": 0, "holder": None}
+"""What a query has whose claim has ended."""
 BUSY, LEAD, SAME = query.alias("busy"), query.alias("lead"), query.alias("same")
 NOW_MS: sa.BindParameter[int] = sa.bindparam("now_ms")
 GENERATION: sa.BindParameter[int] = sa.bindparam("up_to")

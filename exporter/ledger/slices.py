@@ -185,7 +185,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
     found = tx.execute(mine).one_or_none()
     if found is None:
         return None
-    past = _past_in(found)
+    past = _past_of_row(found)
     if past is None:
         row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
         step_ms = spec.granularity_ms or 1
@@ -201,7 +201,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
     return None
 
 
-def _past_in(row: sa.Row[Any]) -> Past | None:
+def _past_of_row(row: sa.Row[Any]) -> Past | None:
     """Return what is to be read; None for an audit that has not begun."""
     if row.until_ms is None:
         return None
@@ -213,7 +213,7 @@ def _past_in(row: sa.Row[Any]) -> Past | None:
 
 def _past(tx: sa.Connection, query_id: int) -> Past | None:
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one_or_none()
-    return None if row is None else _past_in(row)
+    return None if row is None else _past_of_row(row)
 
 
 def under(tx: sa.Connection, held: Claim) -> Past:

@@ -65,8 +65,8 @@ def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
 class Ledger:
     """Counts, schedule and claims; a method blocks as long as its transaction lasts.
 
-    Those that take several (``compact``, ``resync``, ``superseded``) may be called again after a
-    failure. ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
+    ``compact``, ``resync`` and ``superseded`` take several, and may be called again after a failure.
+    ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
     less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
     """
 

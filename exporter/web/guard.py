@@ -120,7 +120,8 @@ class Passwords:
         self._waiting[client] += 1
         try:
             async with self._one:
-                return await self._apart(object(), partial(_same, password, hashed))
+                key = object()  # no two checks share a run
+                return await self._apart(key, partial(_same, password, hashed))
         finally:
             self._waiting[client] -= 1
             self._waiting += Counter()  # drops clients with nothing waiting
