@@ -170,7 +170,7 @@ class ApiClient:
                 return await self.blocking((self, read), read)  # a run of this target alone
         except TimeoutError:
             words = f"the key could not be read within {READ_KEY_S:g} s: is its file on a disk that hangs?"
-            raise TimedOut(words) from None  # or this machine stood still: the vendor said nothing
+            raise TimedOut(words) from None  # or this machine stood still
         except OSError as error:
             raise Unreachable(f"the key cannot be read: {error.strerror}") from None
 
