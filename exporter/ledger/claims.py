@@ -181,8 +181,8 @@ def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str)
 
 
 def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) -> None:
-    """Record a successful poll and when the next one is due; end the claim."""
-    end(
+    """Record a successful poll and when the next one is due; end the claim, which is checked."""
+    _end(
         tx,
         claim,
         last_success_ms=now_ms,
@@ -198,5 +198,9 @@ def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) 
 def end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
     """End the claim, with what is to be set of its query."""
     check(tx, claim)
+    _end(tx, claim, **columns)
+
+
+def _end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
     mine = sa.update(query).where(query.c.id == claim.query_id)
     tx.execute(mine.values(ENDED | columns))

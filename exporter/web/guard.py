@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.clock import MILLISECONDS, Clock
 from exporter.http_client.detached import Detached
-from exporter.web.webconfig import Access, RateOptions
+from exporter.web.webconfig import Access, RateOptions, cost_of
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 32 * 1024
@@ -131,7 +131,7 @@ class Passwords:
 
         The name decides which, so that the time of an answer does not tell whether a name exists.
         """
-        costs = sorted(int(hashed.split("$")[2]) for hashed in users.values())
+        costs = sorted(map(cost_of, users.values()))
         mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
         return f"$2b${costs[mark % len(costs)]:02}${_BODY}"
 

@@ -283,8 +283,8 @@ class RowProgram:
     """How an answer is read, which ``answer`` decodes; functions take the context of a row.
 
     ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
-    the cursor, ``next_top`` and ``next_holder`` the first and the last object on the way to it. ``expect`` is what
-    rows must have, ``expect_answer`` what an answer must, with rows or without.
+    the cursor, ``next_top`` and ``next_holder`` the first and the last object on the way to it.
+    ``expect`` is what rows must have, ``expect_answer`` what an answer must, with rows or without.
     """
 
     answer: Any
