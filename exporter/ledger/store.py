@@ -1,9 +1,8 @@
 """The ledger as its callers see it: what one method writes is committed together."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +33,7 @@ from exporter.ledger.hours import SettledHours, read_hours
 from exporter.ledger.replicas import Changes, Version
 from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Retry, Shown, View
 from exporter.ledger.tables import GROWING, query, self_counter, series
+from exporter.ledger.transactions import UNCONFIRMED, Transactions
 from exporter.ledger.view import read_views
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
@@ -42,10 +42,6 @@ from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
 TRIES = 6
-UNCONFIRMED = 0
-LONG_S = 1.0
-PAUSE_S = 2.0
-"""After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
 
 NO_COUNTS: Mapping[SelfCount, float] = MappingProxyType({})
 
@@ -82,11 +78,9 @@ class Ledger:
     ) -> None:
         self._clock = clock
         self._families = families
-        self._writes = writes
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._version = 0
-        self._server: int | None = None
         self._claiming = True
         self._generation = 0
         self._in_force = True
@@ -96,9 +90,8 @@ class Ledger:
         self._spent_s: dict[str, float] = {}
         self._tight = False
         self.max_bytes: int | None = None
-        self._retry_at = 0.0
         self._opened = engine.open_engine(url, clock, allow_network_fs=allow_network_fs)
-        self._engine = self._opened.engine
+        self._transactions = Transactions(self._opened, clock, writes)
         self._key_file = key_file or self._opened.key_file
 
     @property
@@ -124,7 +117,7 @@ class Ledger:
         Others go on waiting for a replica that may have shown more than this server has.
         """
         try:
-            with self._transaction(anywhere=True) as tx:
+            with self._transactions.begin(anywhere=True) as tx:
                 claims.release(tx, self._holder)
                 if self.shared and engine.server_of(tx) == self.server:
                     replicas.beat(tx, self._holder, 0)
@@ -143,13 +136,14 @@ class Ledger:
         anywhere: bool = False,
     ) -> None:
         """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
-        with self._transaction(anywhere=anywhere) as tx:
+        first = self._transactions.server is None
+        with self._transactions.begin(anywhere=anywhere) as tx:
             now_ms, server = self._clock.now_ms(), engine.server_of(tx)
             if any(spec.stream for spec in specs):
                 self._take_key(tx)
             if self.shared:
                 tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
-                replicas.register(tx, self._holder, now_ms, server if self._server is None else 0)
+                replicas.register(tx, self._holder, now_ms, server if first else 0)
                 digest = settings.digest(specs)
                 generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
                 known = not anywhere and replicas.knows_generation(tx, digest, generation)
@@ -160,8 +154,8 @@ class Ledger:
                 self._sync(tx, specs, renames or {}, generation, known=known)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
-        if self._server is None:
-            self._server = server
+        if first:
+            self._transactions.server = server
         self._generation, self._in_force = generation, in_force
         self._specs = {spec.key: spec for spec in specs}
         self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
@@ -210,17 +204,17 @@ class Ledger:
 
         From when the ledger may lack commits until ``confirm`` nothing else is read or written.
         """
-        with self._transaction(anywhere=True) as tx:
+        with self._transactions.begin(anywhere=True) as tx:
             now_ms, servers = self._clock.now_ms(), (self.server, engine.server_of(tx))
             found = replicas.read_changes(tx, since, self._holder, servers, now_ms)
         if found.went_back or found.server != self.server:
-            self._server = UNCONFIRMED
+            self._transactions.server = UNCONFIRMED
         return found
 
     @property
     def server(self) -> int:
         """Return the run of the server that was confirmed; claims of another one are lost."""
-        return self._server or UNCONFIRMED
+        return self._transactions.server or UNCONFIRMED
 
     def resync(self, counted: Mapping[SelfCount, float]) -> None:
         """Bring a ledger that has become an older state in line with settings and self counters."""
@@ -230,7 +224,7 @@ class Ledger:
 
     @_repeated
     def _raise_self_counts(self, counted: Mapping[SelfCount, float]) -> None:
-        with self._transaction(anywhere=True) as tx:
+        with self._transactions.begin(anywhere=True) as tx:
             counters.raise_self_counts(tx, counted)
 
     @_repeated
@@ -240,8 +234,8 @@ class Ledger:
         Claims of this replica have ended there, and calls that it spent are spent there. Nothing is
         claimed before ``resume_claims``: others may still be at what they had claimed elsewhere.
         """
-        with self._transaction(anywhere=True) as tx:
-            self._expect(tx, server)
+        with self._transactions.begin(anywhere=True) as tx:
+            self._transactions.expect(tx, server)
             kept, now_ms = version.get(self._holder, 0), self._clock.now_ms()
             claims.release(tx, self._holder)
             for name, spent_s in self._spent_s.items():
@@ -249,7 +243,7 @@ class Ledger:
                 budgets.note_spent(tx, name, now_ms - ago_ms)
             replicas.confirm(tx, self._holder, server, kept, now_ms)
             self._claiming = False
-        self._server = server
+        self._transactions.server = server
 
     def resume_claims(self) -> None:
         """Claim again: no other replica has anything under way that the ledger does not know."""
@@ -259,7 +253,7 @@ class Ledger:
     def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
         """Raise the counters of a query to what was ``shown``; the rest is overhang."""
         spec = self._specs.get(key)
-        with self._transaction(anywhere=True) as tx:
+        with self._transactions.begin(anywhere=True) as tx:
             ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
             if spec is not None and ids:
                 now_ms = self._clock.now_ms()
@@ -272,7 +266,7 @@ class Ledger:
         Its own are in force again when replicas with newer ones are gone, or have taken them over.
         """
         specs = list(self._specs.values())
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             replicas.beat(tx, self._holder, now_ms)
             found = replicas.superseded(tx, self._specs, self._generation)
@@ -288,7 +282,7 @@ class Ledger:
     @_repeated
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
         """Try queries again that had been given up on: settings or the targets' keys are new."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             ids = claims.close_circuits(tx, self._clock.now_ms(), targets)
             self._mark(tx, ids)
 
@@ -299,7 +293,7 @@ class Ledger:
         Polls under way lose their claims: they began at an instant that has not come yet.
         """
         now_ms = self._clock.now_ms()
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             ahead = clock_steps.queries_ahead(tx, now_ms)
             for query_id in ahead:
                 clock_steps.correct(tx, query_id, now_ms)
@@ -309,7 +303,7 @@ class Ledger:
 
     def try_write(self) -> None:
         """Find out whether the ledger takes writes, also when nothing is due."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.rewrite(tx)
 
     @_repeated
@@ -317,7 +311,7 @@ class Ledger:
         """Claim the query that is due longest; None when nothing is due."""
         if not self._claiming:
             return None
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             claim = claims.claim_due(tx, self._holder, now_ms, self._generation)
             spec = self._specs.get(claim.key) if claim else None
@@ -333,7 +327,7 @@ class Ledger:
         """
         if not self._claiming:
             return None
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             return claims.next_due_ms(tx, self._holder, now_ms, self._generation, yielding)
 
@@ -345,7 +339,7 @@ class Ledger:
         """
         if not self._claiming:
             return None
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             given = (tx, self._holder, self._specs, now_ms, self._generation)
             return slices.claim(*given, ahead=ahead)
@@ -354,32 +348,32 @@ class Ledger:
         """Say whether a slice has waited too long for its target to have nothing better to do."""
         if not self._claiming:
             return False
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             return slices.starved(tx, self._clock.now_ms())
 
     def due_targets(self, targets: Collection[str]) -> set[str]:
         """Return which of ``targets`` have a query that is due."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             return claims.due_targets(tx, targets, self._clock.now_ms())
 
     @_repeated
     def give_way(self, claim: Claim) -> None:
         """End a slice that is not read yet, and read less at once the next time."""
         spec = self._spec_of(claim)
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             slices.give_way(tx, claim, spec, self._clock.now_ms())
 
     @_repeated
     def end_slice(self, claim: Claim) -> None:
         """End the claim of a slice that was applied."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.end(tx, claim)
 
     @_repeated
     def end_past(self, claim: Claim) -> None:
         """End the history or audit of ``claim`` where it is: the API reaches no further back."""
         spec = self._spec_of(claim)
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.end(tx, claim)
             slices.finish(tx, claim.query_id, spec, self._clock.now_ms())
             self._mark(tx, [claim.query_id])
@@ -387,7 +381,7 @@ class Ledger:
     @_repeated
     def fail_slice(self, claim: Claim, retry: Retry) -> None:
         """Record a slice that could not be read, and what follows; its query's circuit stays."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             slices.fail(tx, claim, retry)
             if retry.quiet_until_ms is not None:
                 claims.postpone(tx, claim.target, retry.quiet_until_ms)
@@ -395,13 +389,13 @@ class Ledger:
     @_repeated
     def renew(self, held: Sequence[Claim]) -> list[Claim]:
         """Extend the claims of polls that run; return those that are still held."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             return claims.renew(tx, held, self._clock.now_ms())
 
     @_repeated
     def spend(self, claim: Claim, budget: Budget) -> None:
         """Take one call from ``budget``; raises ``BudgetSpent`` when none is left."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.check(tx, claim)
             waited = budget.name in self._spent_s
             wait_ms = self._rest_ms(budget) or budgets.take(tx, budget, self._clock, waited=waited)
@@ -440,7 +434,7 @@ class Ledger:
         succeeds with it, unless that is held back.
         """
         spec, key = self._spec_of(claim), claim.key
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             row = claims.check(tx, claim)
             given = ApplyInput(
                 tx=tx,
@@ -472,7 +466,7 @@ class Ledger:
     @_repeated
     def end_poll(self, claim: Claim, *, next_poll_ms: int) -> None:
         """End a poll without a verdict: its reading is held back, or there was no call for it."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
             self._mark(tx, [claim.query_id])
 
@@ -491,7 +485,7 @@ class Ledger:
 
         Where the provider asked for quiet, all who share ``budget`` keep it, too.
         """
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             claims.fail(tx, claim, retry, reason, error)
             if retry.quiet_until_ms is not None:
                 claims.postpone(tx, claim.target, retry.quiet_until_ms)
@@ -506,7 +500,7 @@ class Ledger:
         """The 0 (or old value) of these series was shown and scraped."""
         if not numbers:
             return
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             feeding = sa.select(series.c.query_id).where(series.c.id.in_(numbers))
             ids = claims.lock(tx, query.c.id.in_(feeding))  # a poll may hold a series anew
             tx.execute(
@@ -523,7 +517,7 @@ class Ledger:
         Newer settings of another replica may have removed some.
         """
         specs = [spec for spec in map(self._specs.get, keys) if spec is not None]
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             return read_views(tx, specs, self._families, self._clock.now_ms())
 
     def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
@@ -534,13 +528,13 @@ class Ledger:
         spec = self._specs.get(key)
         if spec is None or spec.granularity_ms != HOUR_MS:
             return None
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             return read_hours(tx, spec, most)
 
     @_repeated
     def maintain(self) -> tuple[frozenset[QueryKey], Mapping[SelfCount, float]]:
         """Write off and mark dormant by the clock; return queries whose view changed."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             written, counted = maintenance.write_off_aged(tx, self._specs, now_ms)
             asleep = maintenance.mark_dormant(tx, now_ms)
@@ -556,21 +550,21 @@ class Ledger:
         tight = self._is_tight()
         for spec in self._specs.values():
             for _ in range(BATCHES_PER_COMPACTION if tight else 1):
-                with self._transaction() as tx:
+                with self._transactions.begin() as tx:
                     gone = maintenance.retire(tx, spec, self._clock.now_ms(), tight=tight)
                 if gone < maintenance.BATCH_ROWS:
                     break
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             maintenance.prune(tx, self._clock.now_ms())
             replicas.prune(tx, self._clock.now_ms())
         for _ in range(BATCHES_PER_COMPACTION):
-            with self._transaction() as tx:
+            with self._transactions.begin() as tx:
                 if not maintenance.delete_removed(tx, self._clock.now_ms()):
                     break
 
     def _is_tight(self) -> bool:
         """Say whether the ledger nears ``max_bytes``; log when it begins to."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             used = engine.used_bytes(tx)
         before, most = self._tight, self.max_bytes
         self._tight = used is not None and most is not None and used >= TIGHT_SHARE * most
@@ -585,7 +579,7 @@ class Ledger:
     def self_counts(self, targets: Collection[str] | None = None) -> dict[SelfCount, float]:
         """Return the persisted self counters, of all targets or of some."""
         wanted = sa.true() if targets is None else self_counter.c.target.in_(targets)
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             rows = tx.execute(sa.select(self_counter).where(wanted)).all()
         return {
             (row.name, tuple(sorted(msgspec.json.decode(row.labels).items()))): row.v
@@ -594,48 +588,10 @@ class Ledger:
 
     def sizes(self) -> tuple[int | None, int, dict[str, int]]:
         """Return bytes on disk, the schema's number and rows by table."""
-        with self._transaction() as tx:
+        with self._transactions.begin() as tx:
             rows = {
                 table.name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
                 for table in GROWING
             }
             on_disk = sum(file.stat().st_size for file in self._opened.files)
             return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows
-
-    @contextmanager
-    def _transaction(self, *, anywhere: bool = False) -> Iterator[sa.Connection]:
-        """Yield a transaction; ``anywhere``: also on a server that is not confirmed yet."""
-        started = self._clock.monotonic()
-        if started < self._retry_at:
-            raise self._failed("the ledger did not answer a moment ago")
-        try:
-            with self._engine.begin() as tx:
-                if not anywhere and self._server is not None:
-                    self._expect(tx, self._server)
-                yield tx
-                if lost := self._opened.displaced():
-                    raise self._failed(lost)
-                wrote = engine.has_written(tx)
-        except sa.exc.SQLAlchemyError as error:
-            now = self._clock.monotonic()
-            if engine.is_conflict(error):
-                raise LedgerConflict(
-                    f"another replica is in the way: {engine.cause(error)}"
-                ) from error
-            self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
-            said = self._opened.displaced() or engine.cause(error)
-            raise self._failed(f"the ledger refused a transaction: {said}") from error
-        if self._writes is not None:
-            self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
-
-    def _expect(self, tx: sa.Connection, server: int) -> None:
-        """Raise ``LedgerError`` where the transaction is not on ``server``."""
-        if engine.server_of(tx) != server:
-            tx.invalidate()  # of two connections one may still lead to the former server
-            raise self._failed("the ledger has another server, whose state is not confirmed yet")
-
-    def _failed(self, message: str) -> LedgerError:
-        error = LedgerError(message)
-        if self._writes is not None:
-            self._writes.failed(error)
-        return error

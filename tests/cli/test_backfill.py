@@ -106,7 +106,7 @@ def test_a_file_that_would_lack_the_last_hours_before_the_seam_is_not_written(
 
 
 def test_a_history_that_has_nothing_left_is_not_waited_for(beginning: Scene) -> None:
-    with beginning.driver.ledger._engine.begin() as tx:
+    with beginning.driver.ledger._opened.engine.begin() as tx:
         tx.execute(sa.update(slices).values(from_ms=slices.c.until_ms))
 
     done = ran(beginning)

@@ -45,7 +45,7 @@ def _method(frame: FrameType | None) -> str:
     """Return the ledger's method that the transaction belongs to."""
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.endswith(PLACES) and code.co_name not in {"_transaction", "<lambda>"}:
+        if code.co_filename.endswith(PLACES) and code.co_name != "<lambda>":
             return code.co_name
         frame = frame.f_back
     return ""

@@ -145,7 +145,7 @@ def test_a_file_lost_under_a_running_process_is_named(
     folder.mkdir()
     driver = LedgerDriver(folder)
     writes = WriteHealth(driver.clock, Telemetry())
-    driver.ledger._writes = writes
+    driver.ledger._transactions._writes = writes
     driver.poll({HOUR: 1.0})
 
     lose(folder / "ledger.db")
@@ -175,10 +175,10 @@ def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
 def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
     book = LedgerDriver(tmp_path)
     writes = WriteHealth(book.clock, Telemetry())
-    book.ledger._writes = writes
+    book.ledger._transactions._writes = writes
 
     def fail_after_a_write() -> None:
-        with book.ledger._transaction() as tx:
+        with book.ledger._transactions.begin() as tx:
             tx.exec_driver_sql("UPDATE query SET fail_streak = 1")
             tx.exec_driver_sql("SELECT * FROM nowhere")
 
@@ -292,7 +292,7 @@ def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) 
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
         before = list(other.iterdump())
 
-    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
+    engine.copy_to(driver.ledger._opened.engine, tmp_path / "copy.db")
 
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert list(copy.iterdump()) == before
@@ -304,7 +304,7 @@ def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None
     """Another program that ends would take itself for the last one, and delete the log."""
     driver = LedgerDriver(tmp_path)
     driver.poll({HOUR: 1.0})
-    engine.copy_to(driver.ledger._engine, tmp_path / "copy.db")
+    engine.copy_to(driver.ledger._opened.engine, tmp_path / "copy.db")
 
     subprocess.run([sys.executable, "-c", READ, tmp_path / "ledger.db"], check=True)  # noqa: S603
 

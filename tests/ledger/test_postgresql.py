@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from exporter.clock import SystemClock
 from exporter.errors import LedgerError
 from exporter.ledger import engine, postgresql, tables
-from exporter.ledger.store import PAUSE_S, Ledger
+from exporter.ledger.store import Ledger
+from exporter.ledger.transactions import PAUSE_S
 from exporter.model.families import NORMALISED
 from exporter.model.query import Budget
 from tests.docs.pages import snippets
@@ -77,7 +78,7 @@ def test_a_call_in_the_middle_of_a_transaction_fails_too(
     monkeypatch.setattr(postgresql, "SILENT_S", 1.5)
 
     def delete_all() -> None:
-        with ledger._transaction() as tx:
+        with ledger._transactions.begin() as tx:
             tx.execute(sa.text("DELETE FROM query"))
             way.silent.set()
             tx.execute(sa.text("SELECT 1"))
@@ -127,7 +128,7 @@ def test_a_name_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyP
 
 
 def test_the_server_bounds_each_transaction(ledger: Ledger) -> None:
-    with ledger._transaction() as tx:
+    with ledger._transactions.begin() as tx:
         bounds = [
             tx.execute(sa.text(f"SHOW {name}")).scalar_one()
             for name in (
@@ -145,7 +146,7 @@ def test_a_row_that_another_holds_is_not_waited_for_without_end(
     monkeypatch.setitem(postgresql.TRANSACTION_MS, "lock_timeout", 200)
     claim = ledger.claim()
     assert claim is not None
-    other = engine.create_engine(ledger._engine.url.render_as_string(hide_password=False))
+    other = engine.create_engine(ledger._opened.engine.url.render_as_string(hide_password=False))
 
     with other.begin() as tx:
         tx.execute(sa.text("SELECT * FROM query FOR UPDATE"))
@@ -173,7 +174,7 @@ def test_the_url_overrides_bounds_of_the_connection(postgresql_server: PostgreSQ
 def test_nothing_is_prepared_for_a_later_transaction(ledger: Ledger) -> None:
     for _ in range(9):
         ledger.next_due_ms()
-    with ledger._transaction() as tx:
+    with ledger._transactions.begin() as tx:
         assert tx.execute(sa.text("SELECT name, statement FROM pg_prepared_statements")).all() == []
 
 
@@ -208,7 +209,7 @@ def test_counts_survive_the_silence(ledger: Ledger, way: Way) -> None:
     ledger.end_poll(claim, next_poll_ms=1)
 
     assert ledger.next_due_ms() == 1
-    with ledger._transaction() as tx:
+    with ledger._transactions.begin() as tx:
         assert tx.scalar(sa.select(sa.func.count()).select_from(tables.budget)) == 1
 
 

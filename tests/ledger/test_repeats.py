@@ -53,10 +53,10 @@ def test_what_was_not_committed_is_not_taken_for_counted(driver: LedgerDriver) -
         raise sa.exc.OperationalError("COMMIT", {}, Exception("disk full"))
 
     claim = driver.claim()
-    sa.event.listen(driver.ledger._engine, "commit", refuse)
+    sa.event.listen(driver.ledger._opened.engine, "commit", refuse)
     with pytest.raises(LedgerError, match="disk full"):
         driver.poll({HOUR: 20}, claim=claim)
-    sa.event.remove(driver.ledger._engine, "commit", refuse)
+    sa.event.remove(driver.ledger._opened.engine, "commit", refuse)
     driver.fail(claim)
 
     driver.poll({HOUR: 20})

@@ -98,7 +98,7 @@ def test_two_claims_at_one_moment_are_of_two_targets(replica: Open) -> None:
     ledger = replica(spec(), spec(name="daily"), spec(target="promo"))
     now_ms = CLOCK.now_ms()
 
-    with ledger._engine.begin() as one, ledger._engine.begin() as other:
+    with ledger._opened.engine.begin() as one, ledger._opened.engine.begin() as other:
         first = claims.claim_due(one, "a", now_ms, 1)
         second = claims.claim_due(other, "b", now_ms, 1)
         third = claims.claim_due(other, "b", now_ms, 1)
@@ -216,7 +216,7 @@ def test_a_query_that_changes_while_changes_are_read_is_among_them(replica: Open
         if "FROM replica" in statement:
             next(overtaking, lambda: None)()
 
-    sa.event.listen(reader._engine, "after_cursor_execute", overtake)
+    sa.event.listen(reader._opened.engine, "after_cursor_execute", overtake)
     first = reader.changes(version)
     second = reader.changes(first.version)
 
@@ -244,7 +244,7 @@ def test_a_confirmation_waits_for_the_poll_that_writes_the_series(replica: Open)
     assert claim is not None
     pending = [number for number, _ in shown_by(one, ("shop", "hourly")).pending]
 
-    with one._engine.begin() as tx:
+    with one._opened.engine.begin() as tx:
         claims.check(tx, claim)
         confirming = begun(lambda: other.confirm_zero_scraped(pending))
         threading.Event().wait(0.2)
@@ -266,7 +266,7 @@ def test_a_claim_is_handed_over_when_it_expires_or_its_holder_stops(replica: Ope
 
     assert killed is not None
     assert third.claim() is None
-    with other._engine.begin() as tx:
+    with other._opened.engine.begin() as tx:
         claims.renew(tx, [killed], CLOCK.now_ms() - claims.CLAIM_MS)
     taken = third.claim()
     assert taken is not None
@@ -346,7 +346,7 @@ def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open
 
 def state_of(ledger: Ledger) -> State:
     """Return all rows, as a standby has received them up to now."""
-    with ledger._engine.begin() as tx:
+    with ledger._opened.engine.begin() as tx:
         return {
             table: [dict(row) for row in tx.execute(sa.select(table)).mappings()]
             for table in metadata.sorted_tables
@@ -355,7 +355,7 @@ def state_of(ledger: Ledger) -> State:
 
 def fail_over(ledger: Ledger, older: State) -> None:
     """Let the ledger be in an older state."""
-    with ledger._engine.begin() as tx:
+    with ledger._opened.engine.begin() as tx:
         for table in reversed(metadata.sorted_tables):
             tx.execute(sa.delete(table))
         for table, rows in older.items():
@@ -518,7 +518,7 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
 
 def test_a_standby_is_refused(replica: Open, postgresql_server: PostgreSQL) -> None:
     ledger = replica(spec())
-    engine = ledger._engine
+    engine = ledger._opened.engine
     with engine.begin() as tx:  # what a standby would answer
         tx.exec_driver_sql("CREATE SCHEMA fake")
         tx.exec_driver_sql(

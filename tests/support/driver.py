@@ -289,7 +289,7 @@ class LedgerDriver:
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Yield a transaction of the ledger, to look at its rows or to change them."""
-        with self.ledger._engine.begin() as tx:
+        with self.ledger._opened.engine.begin() as tx:
             yield tx
 
 

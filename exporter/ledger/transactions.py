@@ -1,0 +1,73 @@
+"""Transactions of an open ledger, each on the server whose state is confirmed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from exporter.clock import Clock
+from exporter.errors import LedgerConflict, LedgerError
+from exporter.ledger import engine
+from exporter.ledger.engine import Opened
+from exporter.ledger.writes import WriteHealth
+
+UNCONFIRMED = 0
+LONG_S = 1.0
+PAUSE_S = 2.0
+"""After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
+
+
+class Transactions:
+    """Transactions of one ledger; ``writes`` follows each.
+
+    ``server`` is the run of the server that they take place on, ``UNCONFIRMED`` while none may; a
+    ledger that does not know it yet (None) takes any.
+    """
+
+    def __init__(self, opened: Opened, clock: Clock, writes: WriteHealth | None) -> None:
+        self._opened = opened
+        self._clock = clock
+        self._writes = writes
+        self._retry_at = 0.0
+        self.server: int | None = None
+
+    @contextmanager
+    def begin(self, *, anywhere: bool = False) -> Iterator[sa.Connection]:
+        """Yield a transaction; ``anywhere``: also on a server that is not confirmed yet.
+
+        Raises ``LedgerConflict`` where another replica's was in the way, else ``LedgerError``.
+        """
+        started = self._clock.monotonic()
+        if started < self._retry_at:
+            raise self._failed("the ledger did not answer a moment ago")
+        try:
+            with self._opened.engine.begin() as tx:
+                if not anywhere and self.server is not None:
+                    self.expect(tx, self.server)
+                yield tx
+                if lost := self._opened.displaced():
+                    raise self._failed(lost)
+                wrote = engine.has_written(tx)
+        except sa.exc.SQLAlchemyError as error:
+            now = self._clock.monotonic()
+            if engine.is_conflict(error):
+                raise LedgerConflict(
+                    f"another replica is in the way: {engine.cause(error)}"
+                ) from error
+            self._retry_at = now + PAUSE_S if now - started >= LONG_S else now
+            cause = self._opened.displaced() or engine.cause(error)
+            raise self._failed(f"the ledger refused a transaction: {cause}") from error
+        if self._writes is not None:
+            self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
+
+    def expect(self, tx: sa.Connection, server: int) -> None:
+        """Raise ``LedgerError`` where the transaction is not on ``server``."""
+        if engine.server_of(tx) != server:
+            tx.invalidate()  # of two connections one may still lead to the former server
+            raise self._failed("the ledger has another server, whose state is not confirmed yet")
+
+    def _failed(self, message: str) -> LedgerError:
+        error = LedgerError(message)
+        if self._writes is not None:
+            self._writes.failed(error)
+        return error
