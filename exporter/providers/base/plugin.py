@@ -1,7 +1,7 @@
 """The plugin interface: what a provider is given, and what it returns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -122,20 +122,19 @@ def spec_for(
     meaning: Mapping[str, Any] | None = None,
     schema: int = 1,
     label_rules: Mapping[str, LabelRule] | None = None,
-    **traits: Any,
 ) -> QuerySpec:
-    """Return the traits of query ``name``, which asks ``endpoint`` (``GET /path``).
+    """Return query ``name``, which asks ``endpoint`` (``GET /path``), with its target's settings.
 
     Endpoint, ``meaning`` (filters, groups) and ``schema`` are its fingerprint: a change begins a
-    new baseline. Raise ``schema`` when the code reads the same answer differently. Other ``traits``
-    replace those of the target's settings.
+    new baseline. Raise ``schema`` when the code reads the same answer differently. What the API
+    demands, its longest span say, replaces traits of what is returned.
     """
     rules = label_rules or {}
     labels = Labels(rules, settings.limits.label_value_bytes)
     known = [labels.series(each.family, *each.known) for each in feeds if each.known is not None]
     write_off = options.write_off_after
     counts = any(each.family.kind is MetricType.COUNTER for each in feeds)
-    spec = QuerySpec(
+    return QuerySpec(
         target=options.name,
         provider=options.vendor,
         name=name,
@@ -159,7 +158,6 @@ def spec_for(
         fields={each.family.name: each.field for each in feeds},
         per_unit={f.family.name: f.family.per_unit for f in feeds if f.family.per_unit > 1},
     )
-    return replace(spec, **traits)
 
 
 def key_of(secret: Secret) -> str:

@@ -277,15 +277,13 @@ class ChatlayerQueries:
             meaning["received_kinds"] = None if received is None else sorted(received)
             collect = partial(collect, received=received)
         shown, path = f"{name}/{bot.shown}/{version.lower()}", f"{_path(bot)}/{name}"
-        spec = self._spec(shown, f"GET {path}", aggregate.feeds, meaning=meaning)
+        spec = self._spec(shown, f"GET {path}", aggregate.feeds, meaning)
         return _series_query(spec, params, collect)
 
     def _team_conversations(self, path: str) -> Query:
-        daily = self._spec(
-            "team_conversations",
-            f"GET {path}",
-            CAMPAIGNS.feeds,
-            meaning={"params": CAMPAIGNS.params},
+        meaning = {"params": CAMPAIGNS.params}
+        daily = replace(
+            self._spec("team_conversations", f"GET {path}", CAMPAIGNS.feeds, meaning),
             granularity_ms=DAY_MS,
             settle_ms=max(self.options.settle, DAILY_SETTLE_MS),
             lookback_ms=max(self.options.lookback, DAILY_LOOKBACK_MS),
@@ -297,12 +295,11 @@ class ChatlayerQueries:
             f"definitions/{bot.shown}",
             f"GET {_path(bot)}/events/definitions",
             (Feed(mapping.EVENT_VOLUME, "event_definitions[].volume_30_day"),),
-            meaning={"params": {}},
-            cost=Cost(page_rows=PAGE_SIZE),
-            interval_ms=self.options.slow_interval,
+            {"params": {}},
         )
+        cost = Cost(page_rows=PAGE_SIZE)
         return DeclaredQuery(
-            spec,
+            replace(spec, interval_ms=self.options.slow_interval, cost=cost),
             answer=mapping.DefinitionPage,
             respell=snake_case,
             parameters=lambda _: {"page_size": str(PAGE_SIZE)},
@@ -346,7 +343,10 @@ class ChatlayerQueries:
                 Feed(families.EVENTS, "events[], each id once, by event"),
                 *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
             ),
-            meaning={"params": {**source.params, **fixed}},
+            {"params": {**source.params, **fixed}},
+        )
+        spec = replace(
+            spec,
             cost=Cost(1 if by_ids else again_ms // HOUR_MS + 1, page_rows=PAGE_SIZE),
             interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
             deadline_ms=DRAIN_DEADLINE_MS,
@@ -366,16 +366,17 @@ class ChatlayerQueries:
         read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
         return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
 
-    def _spec(self, name: str, endpoint: str, feeds: Sequence[Feed], **traits: Any) -> QuerySpec:
+    def _spec(
+        self, name: str, endpoint: str, feeds: Sequence[Feed], meaning: Mapping[str, Any]
+    ) -> QuerySpec:
         options = self.options
         label_rules = {
             "project": LabelRule({bot.id: bot.alias for bot in options.bots if bot.alias})
         }
         if options.events.allow is not None:
             label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
-        return spec_for(
-            options, self.settings, name, endpoint, feeds, label_rules=label_rules, **traits
-        )
+        given = options, self.settings, name, endpoint, feeds
+        return spec_for(*given, meaning=meaning, label_rules=label_rules)
 
 
 def _series_query(

@@ -4,6 +4,7 @@ Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -69,15 +70,16 @@ def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
     spec = partial(spec_for, options, settings)
     named = {"project": only(options.project, settings.limits.label_value_bytes)}
     yield _hours(partial(spec, label_rules=named), options.project)
-    slow = partial(spec, interval_ms=options.slow_interval)
+    slow_ms = options.slow_interval
     if options.top_flows:
-        yield _top_list(slow, "top_flows", options.top_flows)
+        yield _top_list(spec, slow_ms, "top_flows", options.top_flows)
     mode, messages = settings.privacy.top_messages, options.top_messages
     raw = mode == "raw"
     if messages and (settings.privacy.allow_raw_text if raw else mode == "allowlist"):
         listed = {mapping.normalize(text): text for text in messages.allow}
         rules = {} if raw else {"message": LabelRule(listed, frozenset(messages.allow))}
-        yield _top_list(partial(slow, label_rules=rules), "top_messages", messages, mode=mode)
+        shown = partial(spec, label_rules=rules)
+        yield _top_list(shown, slow_ms, "top_messages", messages, mode=mode)
 
 
 def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
@@ -85,9 +87,9 @@ def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
     measures = mapping.FIELDS.items()
     feeds = [Feed(each, f"metrics[].{n}", known.get(each.kind)) for n, (each, _) in measures]
     meaning = {**HOURLY, "measures": [*mapping.FIELDS]}
-    cost = Cost(rows=1)
+    given = spec("hourly", "GET /insights", feeds, meaning=meaning)
     return DeclaredQuery(
-        spec=spec("hourly", "GET /insights", feeds, meaning=meaning, span_ms=SPAN_MS, cost=cost),
+        spec=replace(given, span_ms=SPAN_MS, cost=Cost(rows=1)),
         parameters=lambda window: {**HOURLY, **_bounds(window)},
         answer=mapping.Insights,
         items=lambda answer: [answer],
@@ -95,17 +97,19 @@ def _hours(spec: Callable[..., QuerySpec], project: str) -> Query:
     )
 
 
-def _top_list(spec: Callable[..., QuerySpec], name: str, top: TopFlows, **meaning: str) -> Query:
+def _top_list(
+    spec: Callable[..., QuerySpec], slow_ms: int, name: str, top: TopFlows, **meaning: str
+) -> Query:
     family, answer, collect = mapping.LISTS[name]
+    given = spec(
+        name,
+        f"GET /insights/{name}",
+        [Feed(family, "[].count")],
+        meaning={"window_ms": top.window, "limit": top.limit, **meaning},
+    )
+    cost = Cost(rows=top.limit, listed=True)
     return DeclaredQuery(
-        spec=spec(
-            name,
-            f"GET /insights/{name}",
-            [Feed(family, "[].count")],
-            meaning={"window_ms": top.window, "limit": top.limit, **meaning},
-            cost=Cost(rows=top.limit, listed=True),
-            lookback_ms=top.window,
-        ),
+        spec=replace(given, interval_ms=slow_ms, lookback_ms=top.window, cost=cost),
         parameters=lambda window: {**_bounds(window), "limit": top.limit},
         answer=answer,
         items=lambda entries: entries,

@@ -4,7 +4,7 @@ Source: https://docs.inkeep.com/analytics-api
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
@@ -265,18 +265,18 @@ def _hourly(
     limit = settings.limits.label_value_bytes
     meaning |= {"name": name, "instant": count.instant, "group_by": count.group_by}
     meaning |= {"select": count.select, "where": count.where}
+    spec = spec_for(
+        options,
+        settings,
+        name,
+        f"POST {count.path}",
+        count.feeds,
+        meaning=meaning,
+        label_rules={"project": only(options.project, limit), **count.label_rules},
+    )
+    cost = Cost(note="what is answered in part is asked again in halves")
     return DeclaredQuery(
-        spec=spec_for(
-            options,
-            settings,
-            name,
-            f"POST {count.path}",
-            count.feeds,
-            meaning=meaning,
-            label_rules={"project": only(options.project, limit), **count.label_rules},
-            span_ms=SPAN_MS,
-            cost=Cost(note="what is answered in part is asked again in halves"),
-        ),
+        spec=replace(spec, span_ms=SPAN_MS, cost=cost),
         parameters=count.body,
         answer=mapping.GroupsAnswer[mapping.HourGroup],
         items=lambda answer: answer.data.result,
@@ -334,9 +334,12 @@ def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
         f"POST {CONVERSATIONS_PATH}",
         [feed],
         meaning={"name": "active_users", "property": wanted.property, "windows_ms": wanted.windows},
-        cost=Cost(calls=2 * len(wanted.windows)),
+    )
+    spec = replace(
+        spec,
         interval_ms=options.slow_interval,
         lookback_ms=max(wanted.windows),
+        cost=Cost(calls=2 * len(wanted.windows)),
     )
     return ActiveUsersQuery(spec, wanted, options.project)
 

@@ -375,36 +375,36 @@ def _query(
         [_feed(feed) for feed in query.program.feeds],
         meaning={"query": meaning, "variables": options.texts()},
         label_rules=query.label_rules,
-        **_traits(options, query),
     )
-    return ManifestReader(spec, query, given, account)
+    return ManifestReader(_with_window(spec, options, query), query, given, account)
 
 
-def _traits(options: ManifestOptions, query: CompiledQuery) -> dict[str, Any]:
-    """Return what the manifest says of windows and costs; the target's own settings come first."""
+def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery) -> QuerySpec:
+    """Add what the manifest says of windows and costs; the target's own settings come first."""
     asked, given = query.settings, options.model_fields_set
     window, budget = asked.window, options.manifest.settings.rate.budget
-    traits: dict[str, Any] = {
-        "granularity_ms": window.bucket,
-        "span_ms": window.bucket if asked.shape == "range" else window.max_span,
-        "stream": query.stream,
-        "cost": Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
-    }
+    spec = replace(
+        spec,
+        granularity_ms=window.bucket,
+        span_ms=window.bucket if asked.shape == "range" else window.max_span,
+        stream=query.stream,
+        cost=Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
+    )
     if "settle" not in given:
-        traits["settle_ms"] = window.settle
+        spec = replace(spec, settle_ms=window.settle)
     if "lookback" not in given:
-        traits["lookback_ms"] = window.lookback
+        spec = replace(spec, lookback_ms=window.lookback)
     if asked.interval is not None and "interval" not in given:
-        traits["interval_ms"] = asked.interval
+        spec = replace(spec, interval_ms=asked.interval)
     if window.bucket > HOUR_MS:  # days are those of UTC
-        traits["timezone"] = "UTC"
+        spec = replace(spec, timezone="UTC")
     if query.stream:  # a bound as coarse as a bucket leaves out the open one until it is over
-        lookback_ms = max(traits.get("lookback_ms", options.lookback), window.bucket)
-        traits |= {"lookback_ms": lookback_ms, "ids_kept_ms": lookback_ms + HOUR_MS}
+        lookback_ms = max(spec.lookback_ms, window.bucket)
+        spec = replace(spec, lookback_ms=lookback_ms, ids_kept_ms=lookback_ms + HOUR_MS)
     if budget is not None:
         name = f"manifest/{options.manifest.settings.name}/{options.name}"
-        traits["budget"] = Budget(name, budget.per // budget.calls)
-    return traits
+        spec = replace(spec, budget=Budget(name, budget.per // budget.calls))
+    return spec
 
 
 def _feed(feed: RowFeed) -> Feed:

@@ -5,7 +5,7 @@ Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Annotated, Any, Literal, TypeAlias
@@ -94,7 +94,7 @@ class Selection:
         feeds = [Feed(family, field) for family, field in fields.items() if family]
         scope = mapping.ProjectScope(self.project.id, self._fixed)
         return DeclaredQuery(
-            spec=self._spec(feeds, cost=Cost(page_rows=PAGE_ROWS), span_ms=SPAN_MS),
+            spec=replace(self._spec(feeds), span_ms=SPAN_MS, cost=Cost(page_rows=PAGE_ROWS)),
             parameters=partial(self._body, limit=PAGE_ROWS),
             answer=mapping.VoiceflowAnswer[mapping.UsagePage],
             items=lambda answer: answer.result.items,
@@ -119,8 +119,8 @@ class Selection:
         # The entries have no environment, so they get the one that was asked for.
         fixed = self.environment.id if self.environment else None
         return DeclaredQuery(
-            spec=self._spec(
-                [Feed(families.TOP_INTENT_MATCHES, "result.intents[].count")],
+            spec=replace(
+                self._spec([Feed(families.TOP_INTENT_MATCHES, "result.intents[].count")]),
                 cost=Cost(rows=TOP_INTENTS, listed=True),
                 interval_ms=self.options.slow_interval,
                 lookback_ms=DAY_MS,
@@ -146,7 +146,7 @@ class Selection:
             wanted["projectEnvironmentIDOrAlias"] = self.environment.id
         return {"data": {"name": self.name, "filter": wanted}}
 
-    def _spec(self, feeds: list[Feed], **traits: Any) -> QuerySpec:
+    def _spec(self, feeds: list[Feed]) -> QuerySpec:
         environment, named = self.environment, self.options.environments
         suffix = f"/{environment.shown}" if environment and len(named) > 1 else ""
         limit = self.settings.limits.label_value_bytes
@@ -166,7 +166,6 @@ class Selection:
                 "project": LabelRule(_aliases(self.project)),
                 "bot_environment": LabelRule(_aliases(*named), shown),
             },
-            **traits,
         )
 
 

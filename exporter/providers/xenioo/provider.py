@@ -309,13 +309,8 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         "timezone": options.timezone,
         "value_field": options.value_field,
     }
-    spec = spec_for(
-        options,
-        settings,
-        "statistics",
-        f"GET {PATH}",
-        mapping.FEEDS,
-        meaning=meaning,
+    spec = replace(
+        spec_for(options, settings, "statistics", f"GET {PATH}", mapping.FEEDS, meaning=meaning),
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         cost=Cost(note="access tokens are calls of their own, about one an hour"),
