@@ -69,7 +69,7 @@ class Rows:
 
     Numbers of one label set and one bucket are summed. ``labels`` are values of a family's labels
     after ``provider, target``; those left out are empty. ``drift`` counts, by kind, what differs
-    from the documentation but could be left out; ``notes`` and ``unfit`` are those of ``Reading``.
+    from the documentation but could be left out; ``unfit`` is that of ``Reading``.
     ``memo`` is what an earlier poll remembered.
     """
 
@@ -77,8 +77,8 @@ class Rows:
         self.window = window
         self.memo = memo
         self.drift: Counter[str] = Counter()
-        self.notes: list[str] = []
         self.unfit = ""
+        self._notes: dict[str, None] = {}
         self._step_ms = spec.granularity_ms
         self._labels = Labels(spec.label_rules, spec.label_value_bytes)
         self._counts: defaultdict[tuple[Series, int], int] = defaultdict(int)
@@ -153,6 +153,10 @@ class Rows:
         """Count a label set of ``family`` that lost something for ``reason``."""
         self._labels.dropped[family.name, reason] += 1
 
+    def note(self, text: str) -> None:
+        """Write down, once, what rows lack: see ``Reading.notes``."""
+        self._notes[text] = None
+
     def remember(self, **memo: Any) -> None:
         """Store ``memo``, plain JSON values, for the next poll together with this reading."""
         self._remembered = memo
@@ -170,7 +174,7 @@ class Rows:
             lists_of=frozenset(self._lists_of),
             drift=+self.drift,
             dropped=self._labels.dropped,
-            notes=self.notes,
+            notes=list(self._notes),
             unfit=self.unfit,
             memo=self._remembered,
             more=more,
@@ -183,8 +187,8 @@ class Rows:
         key = kind, self._labels.series(family, *labels), window
         if kind != "list" and key in self._gauges:
             self._merged.add(key)
-            note = f"values of {family.name} that label rules make one do not add up: none is shown"
-            self.notes += [] if note in self.notes else [note]
+            what = f"values of {family.name} that label rules make one"
+            self.note(f"{what} do not add up: none is shown")
         self._gauges[key] += value
 
     def _gauges_of(self, kind: str) -> list[GaugeRow]:

@@ -93,11 +93,11 @@ class Lacking:
         """Write down in ``rows`` which fields are lacking, and why no query begins so."""
         rows.drift.update(self.drift)
         if self.seen and not self.chosen:
-            rows.notes.append(f"only and except leave none of {self.seen} rows")
+            rows.note(f"only and except leave none of {self.seen} rows")
         for name, times in self.asked.items():
             if self.absent[name] == times:
                 note = f"{name}, by which rows are chosen, is in no row"
-                rows.notes.append(note)
+                rows.note(note)
                 rows.unfit = rows.unfit or f"{note}; check the path, or list it under optional"
                 rows.drift["missing"] += times
         for (feed, what, absent), times in self.fields.items():
@@ -107,8 +107,7 @@ class Lacking:
             note = f"{what} is {'absent' if absent else 'null'} in {share}"
             everywhere = absent and times == total
             rows.unfit = rows.unfit or _unfit(feed, note, what, absent_everywhere=everywhere)
-            if note not in rows.notes:
-                rows.notes.append(note)
+            rows.note(note)
 
 
 def _unfit(feed: RowFeed, note: str, what: str, *, absent_everywhere: bool) -> str:
@@ -192,7 +191,7 @@ class Collector:
         self.present.add(part.start_ms)
         if program.until and not spans:
             self.rows.drift["missing"] += 1
-            self.rows.notes.append("no row covers the window, which counts as one without traffic")
+            self.rows.note("no row covers the window, which counts as one without traffic")
         if not _covers(spans, part, whole=part.end_ms <= self.now_ms):
             words = "rows do not cover the window exactly"
             raise SchemaError(f"{self.query.name}: {words}")
@@ -289,10 +288,10 @@ class Collector:
         if self.far:
             start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
             words = f"rows of {self.far} instants lie outside the window {start} to {end} UTC"
-            self.rows.notes.append(f"{words}; give --at, the time of the answers")
+            self.rows.note(f"{words}; give --at, the time of the answers")
         if self.twice:
             words = f"{self.twice} rows of one answer have the id of another and replace it"
-            self.rows.notes.append(f"{words}: does id tell rows apart?")
+            self.rows.note(f"{words}: does id tell rows apart?")
 
 
 def _covers(spans: Sequence[tuple[int, int]], part: Window, *, whole: bool) -> bool:

@@ -252,7 +252,7 @@ class ManifestReader:
         if first and (full or more is UNSET):
             _note_wrong(rows, self._from)
         else:
-            rows.notes.append(f"{self._from} is not in the last answer")
+            rows.note(f"{self._from} is not in the last answer")
 
     @property
     def _path(self) -> str:
@@ -335,7 +335,7 @@ def _note_wrong(rows: Rows, what: str) -> None:
     """Note as drift that an answer lacks ``what``, by which its list would go on."""
     note = f"{what} is not in an answer that it should be in"
     rows.drift["missing"] += 1
-    rows.notes += [] if note in rows.notes else [note]
+    rows.note(note)
     rows.unfit = rows.unfit or f"{note}; check the path, or give pages.more or pages.size"
 
 
