@@ -1,5 +1,6 @@
 """The command line: one module for each command."""
 
+import errno
 from typing import Any
 
 import click
@@ -52,6 +53,10 @@ class Commands(click.Group):
             raise click.exceptions.Exit(2) from None
         except ExporterError as error:
             raise click.ClickException(str(error)) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
 
 
 @click.group(

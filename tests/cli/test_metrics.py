@@ -1,6 +1,9 @@
 """``metrics``: the catalogue, as a command and as data."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
@@ -60,3 +63,17 @@ def test_the_table_has_a_line_for_each_family() -> None:
     assert lines[0].split() == ["NAME", "TYPE", "LABELS", "HELP"]
     assert len(lines) == len(records()) + 1
     assert any(line.startswith("chatbot_interactions_total ") for line in lines)
+
+
+def test_a_full_output_is_an_error_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "metrics"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: the output cannot be written: No space left on device\n"
