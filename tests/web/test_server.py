@@ -153,7 +153,9 @@ def test_a_header_that_drips_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_who_never_reads_is_cut_off_and_not_waited_for(*, stopped: bool) -> None:
+def test_who_never_reads_is_cut_off_and_not_waited_for(
+    caplog: pytest.LogCaptureFixture, *, stopped: bool
+) -> None:
     huge = ScriptedExposition()
     huge.scrape = lambda **_: [b"x" * 50_000_000]  # type: ignore[method-assign]
     deadlines = Deadlines() if stopped else SOON
@@ -166,6 +168,7 @@ def test_who_never_reads_is_cut_off_and_not_waited_for(*, stopped: bool) -> None
         assert until(lambda: not server.connections)
         assert until(lambda: server.alive is not stopped)
         assert len(drain(client)) < 50_000_000
+    assert not caplog.records
 
 
 def test_pipelined_requests_are_answered_in_order() -> None:
