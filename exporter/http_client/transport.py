@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,6 +24,10 @@ from exporter.config.values import is_loopback_host
 from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+READ_BYTES = 8 * 1024
+FRAMING_BYTES = 64 * 1024
+CHUNK_BYTES = 8
+"""An answer may have ``FRAMING_BYTES`` beside twice its body; a chunk costs ``CHUNK_BYTES`` more."""
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
 _TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
@@ -83,9 +87,13 @@ class Transport:
             raise Unreachable(f"{request.endpoint}: {_describe(error)}") from None
 
     async def _exchange(self, request: Request, may_send: Callable[[], None]) -> Response:
-        async def traced(event: str, _details: object) -> None:
+        meter = _Meter(request.endpoint)
+
+        async def traced(event: str, details: Mapping[str, Any]) -> None:
             if event.endswith(".send_request_headers.started"):
                 may_send()
+            if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+                meter.watch(details["return_value"])
 
         sent = httpx.Request(
             request.method,
@@ -96,7 +104,7 @@ class Transport:
         )
         response = await self._route(request.url).handle_async_request(sent)
         try:
-            body = await _body(response, request.endpoint)
+            body = await _body(response, meter)
         finally:
             await response.aclose()
         return Response(response.status_code, response.headers, body)
@@ -154,12 +162,47 @@ def _ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
     return None
 
 
-async def _body(response: httpx.Response, endpoint: str) -> bytes:
+@dataclass(slots=True)
+class _Meter:
+    """Ends an answer that is too long, or costs more than its content warrants.
+
+    What one read returns is parsed in one go, and may be hundreds of interim answers or of chunks
+    of a single byte, while every other target waits. ``cost`` and ``body`` are in bytes.
+    """
+
+    endpoint: str
+    cost: int = 0
+    body: int = 0
+
+    def watch(self, stream: Any) -> None:
+        """Have ``stream`` of httpcore read a little at a time, and count it."""
+        read = stream.read
+
+        async def metered(most: int, timeout: float | None = None) -> bytes:
+            found: bytes = await read(min(most, READ_BYTES), timeout)
+            self.cost += len(found)
+            if self.cost > FRAMING_BYTES + 2 * self.body:
+                raise SchemaError(f"{self.endpoint}: the answer has more framing than content")
+            return found
+
+        stream.read = metered
+
+    def count(self, chunk: bytes) -> None:
+        """Count a chunk of the body as it came."""
+        self.cost += CHUNK_BYTES
+        self.body += len(chunk)
+        if self.body > MAX_BODY_BYTES:
+            raise SchemaError(f"{self.endpoint}: the answer is larger than 16 MiB")
+
+
+async def _body(response: httpx.Response, meter: _Meter) -> bytes:
     """Return the decoded body; the limit holds while decoding, so that no small body can grow."""
+    endpoint = meter.endpoint
     body = bytearray()
     decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
     async for chunk in response.stream:
+        meter.count(chunk)
         for part in decoder.decode(chunk) if decoder else (chunk,):
             body += part
             if len(body) > MAX_BODY_BYTES:

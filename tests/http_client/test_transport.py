@@ -126,14 +126,57 @@ def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
         (gzip.compress(b"x" * (MAX_BODY_BYTES + 1)), "gzip", SchemaError, "larger than 16 MiB"),
         (gzip.compress(b"x" * MIB)[:-20], "gzip", Unreachable, "incomplete"),
         (b"not gzip at all", "gzip", SchemaError, "not valid gzip"),
+        (gzip.compress(b"") * 900_000, "gzip", SchemaError, "larger than 16 MiB"),
     ],
-    ids=["two codings", "unknown", "too large", "cut off", "not gzip"],
+    ids=["two codings", "unknown", "too large", "cut off", "not gzip", "empty members"],
 )
 def test_a_body_that_cannot_be_decoded_is_an_error(
     body: bytes, coding: str, error: type[ProviderError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         answered(whole(body, f"Content-Encoding: {coding}\r\n".encode()))
+
+
+def chunks(*parts: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "again"),
+    [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (CHUNKED, chunks(b" "))],
+    ids=["interim answers", "chunks of a byte"],
+)
+def test_an_answer_without_end_or_content_ends_early(head: bytes, again: bytes) -> None:
+    """Each costs the event loop more than it costs its sender, and every target shares the loop."""
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head)
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 * MIB:
+                writer.write(again * 1000)
+                sent += len(again) * 1000
+                await writer.drain()
+
+    async def main() -> None:
+        async with vendor(serve) as url:
+            await Transport().send(request(url))
+
+    with pytest.raises(SchemaError, match="GET /usage: the answer has more framing than content"):
+        asyncio.run(main())
+    assert sent < 100 * MIB
+
+
+def test_small_chunks_of_a_long_answer_are_read() -> None:
+    body = b'{"hour": 7, "n": 12}' * 50_000
+    small = chunks(*(body[i : i + 20] for i in range(0, len(body), 20)), b"")
+
+    assert answered(CHUNKED + small).body == body
 
 
 def test_a_small_body_that_grows_without_end_takes_little_memory() -> None:
