@@ -13,7 +13,7 @@ from exporter.errors import Truncated
 from exporter.http_client.client import ApiCall, ApiClient, decode, with_whole_characters
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to
-from exporter.providers.base.rows import Rows
+from exporter.providers.base.rows import Rows, TooLong
 from exporter.providers.base.times import spans, trailing
 
 A = TypeVar("A")
@@ -74,32 +74,30 @@ class DeclaredQuery(Generic[A, ItemT]):
             rows = Rows(window, self.spec, memo)
             if self.trailing_ms is not None:
                 rows.list_of(*self.spec.fields)
-            self.collect(await self._items(client, window, rows.drift), rows)
+            self.collect(await self._items(client, window, rows), rows)
             reading = rows.reading(more=window != windows[-1])
             memo = memo if reading.memo is None else reading.memo
             yield reading
 
-    async def _items(
-        self, client: ApiClient, window: Window, drift: Counter[str]
-    ) -> Sequence[ItemT]:
+    async def _items(self, client: ApiClient, window: Window, rows: Rows) -> Sequence[ItemT]:
         async def fetch(part: Window) -> A:
-            answer, _ = await self._fetch(client, self.parameters(part))
+            answer, _ = await self._fetch(client, self.parameters(part), rows)
             return answer
 
         if self.pages is not None:
-            return await self._paged(client, window, self.pages, drift)
+            return await self._paged(client, window, self.pages, rows)
         one = f"{self.spec.request}: one hour"
         parts = halved(window, HOUR_MS, fetch, self.complete, one)
         return [item async for _, answer in parts for item in self.items(answer)]
 
     async def _paged(
-        self, client: ApiClient, window: Window, pages: Cursor, drift: Counter[str]
+        self, client: ApiClient, window: Window, pages: Cursor, rows: Rows
     ) -> list[ItemT]:
         first = self.parameters(window)
 
         async def fetch(cursor: Any) -> ListPage[ItemT]:
             asked = first if cursor is None else with_member(first, pages.send, cursor)
-            answer, body = await self._fetch(client, asked)
+            answer, body = await self._fetch(client, asked, rows)
             found = self.items(answer)
             more = found or pages.empty_pages
             return ListPage(found, pages.next(answer) if more else None, _lists(body))
@@ -109,17 +107,20 @@ class DeclaredQuery(Generic[A, ItemT]):
             self.spec.request,
             page_rows=pages.page_rows,
             most_pages=pages.most_pages,
-            drift=drift,
+            drift=rows.drift,
             exact_once=pages.exact_once,
         )
         return [item async for page in found for item in page]
 
-    async def _fetch(self, client: ApiClient, parameters: Parameters) -> tuple[A, bytes]:
+    async def _fetch(
+        self, client: ApiClient, parameters: Parameters, rows: Rows
+    ) -> tuple[A, bytes]:
         """Return an answer, and its body."""
         method, _, path = self.spec.request.partition(" ")
         sent: Any = {"params" if method == "GET" else "json": parameters}
         call = ApiCall(method, path, **sent)
         body = self.respell(await client.send(call))
+        rows.volume.add(body)
         return decode(body, self.answer, call.endpoint), body
 
 
@@ -146,10 +147,6 @@ def _lists(body: bytes) -> bytes:
             return _lists(with_whole_characters(text))
         return b"".join(_lists(bytes(member)) for member in members.values())
     return text if text.startswith(b"[") else b""
-
-
-class TooManyPages(Truncated):
-    """A list has not come to its end after as many pages as are read of it."""
 
 
 async def read_pages(
@@ -190,7 +187,7 @@ async def read_pages(
         previous = page.whole
         if exact_once:
             pages.add(digest)
-    raise TooManyPages(f"{request}: more than {most_pages} pages")
+    raise TooLong(f"{request}: more than {most_pages} pages")
 
 
 async def halved(

@@ -5,10 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+from exporter.errors import Truncated
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import OTHER, Family, GaugeRow, Reading, Series, Window, floor_to
 
 DIGEST_HEX = 8
+MOST_BYTES = 64 * 1024 * 1024
 
 
 def shorten(value: str, limit: int) -> str:
@@ -64,18 +66,37 @@ class Labels:
         return family.name, (*values, *[""] * (len(labels) - len(values)))
 
 
+class TooLong(Truncated):
+    """A list goes on for longer than it is read at once."""
+
+
+class Volume:
+    """Adds up the bytes of the answers behind one reading, since all are in memory together."""
+
+    def __init__(self, request: str) -> None:
+        self._request = request
+        self._bytes = 0
+
+    def add(self, body: bytes) -> None:
+        """Add an answer; raise ``TooLong`` beyond 64 MiB."""
+        self._bytes += len(body)
+        if self._bytes > MOST_BYTES:
+            raise TooLong(f"{self._request}: the answers for one reading are larger than 64 MiB")
+
+
 class Rows:
     """Collects what one complete read of ``window`` says; ``reading`` returns it.
 
     Numbers of one label set and one bucket are summed. ``labels`` are values of a family's labels
     after ``provider, target``; those left out are empty. ``drift`` counts, by kind, what differs
     from the documentation but could be left out; ``unfit`` is that of ``Reading``.
-    ``memo`` is what an earlier poll remembered.
+    ``memo`` is what an earlier poll remembered; ``volume`` limits the answers that are read for it.
     """
 
     def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
         self.window = window
         self.memo = memo
+        self.volume = Volume(spec.request)
         self.drift: Counter[str] = Counter()
         self.unfit = ""
         self._notes: dict[str, None] = {}

@@ -26,7 +26,8 @@ from exporter.model.samples import (
     ceil_to,
     floor_to,
 )
-from exporter.providers.base.declared import ListPage, TooManyPages, read_pages
+from exporter.providers.base.declared import ListPage, read_pages
+from exporter.providers.base.rows import TooLong, Volume
 from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import EventMapper, EventRules, TrackingEvent, decode_page
 
@@ -147,7 +148,7 @@ class Drain:
 
     async def probe(self, window: Window) -> None:
         """Request the first page of ``window`` and keep nothing of it."""
-        await self._page(window, Counter(), None)
+        await self._page(window, Counter(), Volume(self.source.path), None)
 
     @property
     def _whole_ms(self) -> int:
@@ -167,7 +168,7 @@ class Drain:
     async def _through(self, window: Window) -> Reading | None:
         drift: Counter[str] = Counter()
         found = read_pages(
-            partial(self._page, window, drift),
+            partial(self._page, window, drift, Volume(self.source.path)),
             self.source.path,
             page_rows=PAGE_SIZE,
             most_pages=self.max_pages if window.length_ms > 1 else DENSEST_PAGES,
@@ -175,7 +176,7 @@ class Drain:
         )
         try:
             pages = [self.mapper.events(page, window, drift) async for page in found]
-        except TooManyPages:
+        except TooLong:
             if window.length_ms <= 1:
                 raise
             self.slice_ms = window.length_ms // 2
@@ -190,7 +191,7 @@ class Drain:
         return Reading(window, events=events, drift=+drift, dropped=dropped)
 
     async def _page(
-        self, window: Window, drift: Counter[str], token: Any
+        self, window: Window, drift: Counter[str], volume: Volume, token: Any
     ) -> ListPage[TrackingEvent]:
         call = self.source.call(window, token)
         self.pages_left -= 1
@@ -200,6 +201,7 @@ class Drain:
             if token is not None and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
+        volume.add(body)
         page = decode_page(body, call.endpoint, drift)
         return ListPage(page.events or (), page.next_page_token, body)
 

@@ -164,6 +164,7 @@ class ManifestReader:
             nonlocal answer, body
             page, previous = first if cursor is None else cursor, body
             response, answer = await self._fetch(client, request, window, page)
+            rows.volume.add(response.body)
             mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
             if first is not None and found and body == previous:

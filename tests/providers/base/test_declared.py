@@ -1,26 +1,34 @@
 """A declared query asks for its window span by span."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
+import pytest
 
+from exporter.errors import Truncated
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Window
-from exporter.providers.base.declared import DeclaredQuery
+from exporter.providers.base.declared import Cursor, DeclaredQuery
 from exporter.providers.base.rows import Rows
 from tests.providers.vendor import build_target, played, read
 from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 WINDOW = Window(NOON, NOON + 4 * HOUR_MS)
+MIB = 1024 * 1024
+CURSOR = Cursor(
+    next=lambda page: page.next, send=["next"], page_rows=10, most_pages=1000, empty_pages=True
+)
 
 
 class Page(msgspec.Struct):
     """Hours."""
 
     hours: list[int]
+    next: int = 0
 
 
 def collect(hours: Sequence[int], rows: Rows) -> None:
@@ -56,3 +64,22 @@ def test_a_window_is_read_in_spans_that_share_a_memo() -> None:
         ({"polls": 6}, True),
         ({"polls": 7}, False),
     ]
+
+
+@pytest.mark.parametrize("pages", [None, CURSOR], ids=["halved", "paged"])
+def test_answers_without_end_are_given_up_before_they_fill_the_memory(pages: Cursor | None) -> None:
+    target = build_target(provider="flowxo", api_key="k", project="p")
+    asked = 0
+
+    def vendor(_sent: dict[str, str]) -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"hours": [], "next": asked, "filler": "x" * 15 * MIB}
+
+    week = Window(NOON, NOON + 168 * HOUR_MS)
+    spec = replace(query().spec, span_ms=week.length_ms)
+    endless = replace(query(), spec=spec, pages=pages, complete=lambda _: False)
+
+    with pytest.raises(Truncated, match="GET /x: the answers for one reading are larger than 64"):
+        read(target, endless, played(vendor), PollRequest(week, START_MS))
+    assert asked == 5

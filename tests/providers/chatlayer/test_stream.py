@@ -7,6 +7,7 @@ import pytest
 from exporter.errors import Unauthorized
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Window
+from exporter.providers.base import rows
 from exporter.simulator.conversations import Kind
 from tests.providers.chatlayer.care import HOUR, MINUTE, Open, target
 from tests.providers.vendor import played, read
@@ -197,8 +198,15 @@ def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
     assert care.events() == 6
 
 
-def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) -> None:
-    care = begin(stream={"max_pages": 2})
+@pytest.mark.parametrize("too_large", ["in pages", "in bytes"])
+def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(
+    too_large: str, begin: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = 2 if too_large == "in pages" else 200
+    if too_large == "in bytes":
+        monkeypatch.setattr(rows, "MOST_BYTES", 100_000)
+    care = begin(stream={"max_pages": pages})
+    before = len(care.service.requests)
     for number in range(100):
         care.happen(count=10, ago=-number * 6000)
     care.wait(20 * MINUTE)
@@ -206,6 +214,7 @@ def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(begin: Open) ->
     assert care.poll().outcome == "ok"
 
     assert care.events() == 1000
+    assert len(care.service.requests) - before > 12  # ten pages and what was halved
 
 
 def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:

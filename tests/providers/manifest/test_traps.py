@@ -839,6 +839,13 @@ def test_14_a_cursor_repeats_or_is_missing(second: dict[str, Any], reason: str) 
         readings(loaded({"pages": CURSOR}), Api(first, second))
 
 
+def test_14_pages_without_end_are_given_up_before_they_fill_the_memory() -> None:
+    pages = [{**THREE, "more": True, "next": n, "filler": "x" * (15 << 20)} for n in "abcdef"]
+
+    with pytest.raises(Truncated, match="the answers for one reading are larger than 64 MiB"):
+        readings(loaded({"pages": CURSOR}), Api(*pages))
+
+
 def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
     gone, first = httpx.Response(410), {"data": THREE["data"][:2], "more": True, "next": "a"}
     last = {"data": [row(-1, sent=4)], "more": False, "next": "b"}
