@@ -120,8 +120,9 @@ class DeclaredQuery(Generic[A, ItemT]):
         sent: Any = {"params" if method == "GET" else "json": parameters}
         call = ApiCall(method, path, **sent)
         body = self.respell(await client.send(call))
-        rows.volume.add(body)
-        return decode(body, self.answer, call.endpoint), body
+        answer = decode(body, self.answer, call.endpoint)
+        rows.volume.add(body, len(self.items(answer)))
+        return answer, body
 
 
 @dataclass(frozen=True, slots=True)

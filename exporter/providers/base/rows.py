@@ -11,6 +11,7 @@ from exporter.model.samples import OTHER, Family, GaugeRow, Reading, Series, Win
 
 DIGEST_HEX = 8
 MOST_BYTES = 64 * 1024 * 1024
+MOST_ITEMS = 500_000
 
 
 def shorten(value: str, limit: int) -> str:
@@ -71,17 +72,19 @@ class TooLong(Truncated):
 
 
 class Volume:
-    """Adds up the bytes of the answers behind one reading, since all are in memory together."""
+    """Adds up the answers behind one reading: they are in memory, and mapped, together."""
 
     def __init__(self, request: str) -> None:
         self._request = request
-        self._bytes = 0
+        self._bytes = self._items = 0
 
-    def add(self, body: bytes) -> None:
-        """Add an answer; raise ``TooLong`` beyond 64 MiB."""
+    def add(self, body: bytes, items: int) -> None:
+        """Add an answer of so many ``items``; raise ``TooLong`` beyond 64 MiB or 500,000 items."""
         self._bytes += len(body)
-        if self._bytes > MOST_BYTES:
-            raise TooLong(f"{self._request}: the answers for one reading are larger than 64 MiB")
+        self._items += items
+        if self._bytes > MOST_BYTES or self._items > MOST_ITEMS:
+            words = "larger than 64 MiB, or have more than 500,000 items"
+            raise TooLong(f"{self._request}: the answers for one reading are {words}")
 
 
 class Rows:

@@ -201,9 +201,10 @@ class Drain:
             if token is not None and error.status == HTTPStatus.BAD_REQUEST:
                 raise _TokenRefused from error
             raise
-        volume.add(body)
         page = decode_page(body, call.endpoint, drift)
-        return ListPage(page.events or (), page.next_page_token, body)
+        events = page.events or ()
+        volume.add(body, len(events))
+        return ListPage(events, page.next_page_token, body)
 
 
 class _TokenRefused(Exception):

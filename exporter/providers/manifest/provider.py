@@ -164,9 +164,9 @@ class ManifestReader:
             nonlocal answer, body
             page, previous = first if cursor is None else cursor, body
             response, answer = await self._fetch(client, request, window, page)
-            rows.volume.add(response.body)
             mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
+            rows.volume.add(body, len(found))
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
             next_ = self._next(page, found, answer, response, rows)

@@ -67,14 +67,19 @@ def test_a_window_is_read_in_spans_that_share_a_memo() -> None:
 
 
 @pytest.mark.parametrize("pages", [None, CURSOR], ids=["halved", "paged"])
-def test_answers_without_end_are_given_up_before_they_fill_the_memory(pages: Cursor | None) -> None:
+@pytest.mark.parametrize(
+    ("filler", "items", "calls"), [(15 * MIB, 0, 5), (0, 200_000, 3)], ids=["bytes", "items"]
+)
+def test_answers_without_end_are_given_up_before_they_fill_the_memory(
+    pages: Cursor | None, filler: int, items: int, calls: int
+) -> None:
     target = build_target(provider="flowxo", api_key="k", project="p")
     asked = 0
 
     def vendor(_sent: dict[str, str]) -> dict[str, Any]:
         nonlocal asked
         asked += 1
-        return {"hours": [], "next": asked, "filler": "x" * 15 * MIB}
+        return {"hours": [NOON] * items, "next": asked, "filler": "x" * filler}
 
     week = Window(NOON, NOON + 168 * HOUR_MS)
     spec = replace(query().spec, span_ms=week.length_ms)
@@ -82,4 +87,4 @@ def test_answers_without_end_are_given_up_before_they_fill_the_memory(pages: Cur
 
     with pytest.raises(Truncated, match="GET /x: the answers for one reading are larger than 64"):
         read(target, endless, played(vendor), PollRequest(week, START_MS))
-    assert asked == 5
+    assert asked == calls
