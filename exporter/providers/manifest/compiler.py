@@ -127,7 +127,7 @@ class QueryCompiler:
 
     def _answer(self) -> msgspec.json.Decoder[Any]:
         kind = self._places[ANSWER].tree.type()
-        return msgspec.json.Decoder(kind, dec_hook=decode_exact, float_hook=Decimal)
+        return msgspec.json.Decoder(kind, dec_hook=decode_exact, float_hook=str)
 
     # Where rows are
 

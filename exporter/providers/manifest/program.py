@@ -3,8 +3,9 @@
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from operator import attrgetter, itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -180,12 +181,12 @@ def decode_exact(_kind: type, value: Any) -> Exact:
     Raises ``ValueError`` for anything else, to which msgspec adds the place: as text, Python alone
     would take ``1_0`` and digits of other scripts.
     """
+    spelled_right = isinstance(value, str) and _SPELLED.fullmatch(value)
     number = None
-    if isinstance(value, str):
-        number = Exact(value) if _SPELLED.fullmatch(value) else None
-    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
-        number = Exact(value)
-    if number is None or abs(number) > LARGEST:
+    if spelled_right or (isinstance(value, int) and not isinstance(value, bool)):
+        with suppress(InvalidOperation):  # an exponent of twenty digits
+            number = Exact(value)
+    if number is None or number.copy_abs() > LARGEST:
         raise ValueError("expected an amount")
     if len(number.as_tuple().digits) > MOST_DIGITS:
         raise ValueError(f"an amount of more than {MOST_DIGITS} digits")
