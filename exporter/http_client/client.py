@@ -154,7 +154,11 @@ class ApiClient:
     async def _message(self, call: ApiCall) -> Request:
         content, headers = None, {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
-            content = msgspec.json.encode(call.json)
+            try:
+                content = msgspec.json.encode(call.json)
+            except OverflowError:
+                words = "a number that was read, and is sent back, has more than 64 bits"
+                raise SchemaError(f"{call.endpoint}: {words}") from None
             headers["Content-Type"] = "application/json"
         if call.form is not None:
             content = urlencode(call.form).encode()

@@ -3,6 +3,7 @@
 A provider's ``test_compliance.py`` derives a class from ``Compliance`` and gives it a ``case``.
 """
 
+import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -39,9 +40,11 @@ from exporter.simulator.server import Service
 from exporter.simulator.traffic import Traffic
 from tests.providers.vendor import URL, build_target, options_of
 from tests.support.fault_matrix import MATRIX, NEVER_ANSWERED, Errors, expected
+from tests.support.mutations import CANARY, Mutated
 from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 T = TypeVar("T", str, tuple[str, str])
+WRONG_ANSWERS = 60
 WINDOW = Window(floor_to(START_MS, HOUR_MS) - 12 * HOUR_MS, floor_to(START_MS, HOUR_MS))
 
 
@@ -130,11 +133,13 @@ class Bench:
         """Return every reading of one poll."""
         return run_virtual(self._read(query, []), self.clock)
 
-    def read_badly(self, query: Query) -> tuple[list[Reading], ProviderError | None]:
+    def read_badly(
+        self, query: Query, way: httpx.AsyncBaseTransport | None = None
+    ) -> tuple[list[Reading], ProviderError | None]:
         """Return what was read before the poll failed, and how it failed."""
         found: list[Reading] = []
         try:
-            run_virtual(self._read(query, found), self.clock)
+            run_virtual(self._read(query, found, way), self.clock)
         except ProviderError as error:
             return found, error
         return found, None
@@ -143,8 +148,10 @@ class Bench:
         """Return the sum of every counter and hour, over all queries."""
         return counted_in(chain.from_iterable(map(self.read, self.target.queries)))
 
-    async def _read(self, query: Query, found: list[Reading]) -> list[Reading]:
-        transport = Transport(Recorded(self.service, self.answers))
+    async def _read(
+        self, query: Query, found: list[Reading], way: httpx.AsyncBaseTransport | None = None
+    ) -> list[Reading]:
+        transport = Transport(way or Recorded(self.service, self.answers))
         api = self.target.client(transport, self.clock)
         request = self.case.question(query, self.window, self.clock.now_ms())
         async for reading in query.read(api, request):
@@ -255,6 +262,18 @@ class Compliance:
     def test_a_vendors_own_fault_becomes_its_error_and_no_reading(self) -> None:
         for kind, fault in self.cases("own_faults", self.case.own_faults):
             self._fails_as(kind, fault, self.case.own_faults[kind, fault])
+
+    def test_wrong_values_are_read_or_refused_and_never_repeated(self) -> None:
+        """An error that is none of the vendor's would be a mistake of this program."""
+        for number in range(WRONG_ANSWERS):
+            bench = Bench(self.case, per_hour=3)
+            for query in bench.target.queries:
+                rng = random.Random(f"{query.spec.name} {number}")  # noqa: S311 - the same each time
+                readings, error = bench.read_badly(query, Mutated(bench.service, rng))
+
+                assert CANARY not in str(error), (query.spec.name, number)
+                values = [row[2] for reading in readings for row in reading.counts]
+                assert all(0 <= value <= 2**53 for value in values), (query.spec.name, number)
 
     def test_known_series_are_fed_and_read(self) -> None:
         bench, found = clean(self.case)

@@ -174,7 +174,8 @@ async def read_pages(
     for _ in range(most_pages):
         page = await fetch(cursor)
         cursor = page.next
-        value = msgspec.json.decode(cursor or b"null") if type(cursor) is msgspec.Raw else cursor
+        raw = type(cursor) is msgspec.Raw
+        value = decode(bytes(cursor) or b"null", Any, f"{request}: cursor") if raw else cursor
         if str(value) in seen:
             if page.whole != previous or len(page.items) >= page_rows:
                 raise Truncated(f"{request}: the cursor of a page came again")

@@ -132,14 +132,21 @@ def _as_text(raw: msgspec.Raw, drift: Counter[str]) -> TrackingEvent | None:
     with suppress(msgspec.ValidationError):
         return msgspec.json.decode(raw, type=TrackingEvent)
     drift["unexpected_type"] += 1
-    members = msgspec.json.decode(raw)
-    if not isinstance(members, dict):
+    try:
+        members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
         return None
-    attributes = msgspec.Raw(msgspec.json.encode(members.pop("attributes", {})))
-    texts = {
-        name: str(said) for name, said in members.items() if isinstance(said, str | int | float)
-    }
+    attributes = members.pop("attributes", msgspec.Raw(b"{}"))
+    texts = {name: text for name, said in members.items() if (text := _text(said)) is not None}
     return msgspec.structs.replace(msgspec.convert(texts, TrackingEvent), attributes=attributes)
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    """Return a text, or anything else but lists, objects and null as it is written."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.json.decode(raw, type=str)
+    written = bytes(raw).decode()
+    return None if written == "null" or written[0] in "[{" else written
 
 
 def snake_case(body: bytes) -> bytes:
@@ -251,15 +258,15 @@ def _digest(raw: TrackingEvent, owner: Owner) -> bytes:
 
 
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
-    try:
-        attributes = msgspec.json.decode(raw.attributes)
-    except msgspec.DecodeError:
-        attributes = None
     said = [
         *(bot, version, raw.event, raw.user_id, raw.channel_id, raw.channel_type),
-        *(raw.conversation_id, raw.timestamp, attributes or {}),
+        *(raw.conversation_id, raw.timestamp),
     ]
-    return b"\0" + msgspec.json.encode(said, order="deterministic")
+    try:
+        attributes = msgspec.json.decode(raw.attributes) or {}
+        return b"\0" + msgspec.json.encode([*said, attributes], order="deterministic")
+    except (msgspec.DecodeError, OverflowError):  # a number that no float or 64 bits hold
+        return b"\0" + msgspec.json.encode(said) + bytes(raw.attributes)
 
 
 def _content(raw: TrackingEvent, at_ms: int) -> int:

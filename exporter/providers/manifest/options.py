@@ -36,6 +36,7 @@ from exporter.providers.manifest.templates import Substitutes, fill, fill_header
 
 TOKEN_LIVES_S = 300
 RENEW_AT = 0.8
+LONGEST_S = 86_400
 
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
@@ -240,5 +241,5 @@ class ManifestAccount:
             raise SchemaError(f"{call.endpoint}: access_token: no request can carry it")
         lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
         self._token, self._key = hide(found.access_token), form["client_secret"]
-        self._renew_ms = now_ms + RENEW_AT * lives_s * SECOND_MS
+        self._renew_ms = now_ms + RENEW_AT * min(lives_s, LONGEST_S) * SECOND_MS
         return self._token

@@ -40,6 +40,7 @@ ShareUnit: TypeAlias = Literal["percent", "ratio"]
 AUTHORIZATION = "/authorization/integration"
 MINUTE_MS = 60_000
 RENEW_AT = 0.8
+LONGEST_MIN = 24 * 60
 NOT_FOUND = 404
 PATH = "/analytics/statistics/account"
 TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
@@ -152,9 +153,9 @@ class AccessTokens:
         token = members.get("token")
         if not isinstance(token, str) or not (token and token.isascii() and token.isprintable()):
             raise SchemaError(f"{call.endpoint}: token: missing", "missing")
-        lifetime = parse_number(members.get("expires", members.get("expire"))) or 0
+        lives_min = parse_number(members.get("expires", members.get("expire"))) or 0
         self._token, self._key = hide(token), key
-        self._renew_ms = now_ms + RENEW_AT * lifetime * MINUTE_MS
+        self._renew_ms = now_ms + RENEW_AT * min(lives_min, LONGEST_MIN) * MINUTE_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def test_a_token_is_fetched_once_and_again_when_it_is_refused() -> None:
     auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
     manifest = loaded(auth=auth | {"client_secret": "secrets.key", "scope": "read"})
     built = target(manifest)
-    api = Api({"access_token": "a", "expires_in": 3600}, THREE, THREE, httpx.Response(401),
+    api = Api({"access_token": "a", "expires_in": 10**400}, THREE, THREE, httpx.Response(401),
               {"access_token": "b"}, THREE)  # fmt: skip
 
     for _ in range(3):

@@ -1,5 +1,6 @@
 """What a Voiceflow target asks, page by page."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -84,6 +85,13 @@ def test_a_cursor_goes_back_as_it_came(cursor: Any) -> None:
     assert total(read(answer)) == 3
     assert asked == [None, cursor]
     assert type(asked[1]) is type(cursor)
+
+
+def test_a_cursor_that_no_number_can_be_is_a_fault() -> None:
+    found = json.dumps(page(1, cursor=4711)).replace("4711", "1e400").encode()
+
+    with pytest.raises(SchemaError, match="cursor: Number out of range"):
+        read(lambda _: found)
 
 
 def test_pages_without_end_are_truncation() -> None:

@@ -91,6 +91,7 @@ def test_the_two_calls_are_those_of_the_documentation() -> None:
         {"token": "t1", "expire": 60},
         {"Token": "t1", "Expires": 60},
         {"token": "t1"},
+        {"token": "t1", "expires": 10**400},
     ],
 )
 def test_every_spelling_of_the_token_is_read(reply: dict[str, Any]) -> None:
