@@ -5,7 +5,7 @@ Rows that are equal in the columns a query needs are one row with a weight.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +33,7 @@ MODES = frozenset(
 )
 
 ESCALATIONS = ("get_help_option", "contact_us", "support_form", "intelligent_support_form")
+ESCALATED = "user_escalation_indicated"
 INSTANTS: Mapping[str, str] = {
     "events": "createdAt",
     "conversations": "firstMessageTime",
@@ -226,52 +227,36 @@ class Extent:
     columns: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class EventShape:
-    """How the widget logs an occurrence: its entity, its event names, and when it does so."""
-
-    entity: str
-    names: tuple[str, ...]
-    properties: Callable[[Occurrence], Mapping[str, Any]] = lambda _: {}
-    when: Callable[[Occurrence], bool] = lambda _: True
+LOGGED = (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.SEARCH, Kind.HANDOVER, Kind.FEEDBACK)
+"""What the widget logs as events. Any other name can be scripted: ``add(…, event=NAME)``."""
 
 
-def _is_negative(one: Occurrence) -> bool:
-    return one.get("rating") == "negative"
+def _logged(one: Occurrence) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield what the widget logs of ``one``: entity, event and properties of each event."""
+    if name := one.get("event"):
+        yield "conversation", name, {}
+        return
+    match one.kind:
+        case Kind.MESSAGE_RECEIVED:
+            yield "conversation", "user_message_submitted", {}
+        case Kind.MESSAGE_SENT:  # one answer, reported under two names
+            yield "conversation", "assistant_message_received", {}
+            yield "conversation", "assistant_answer_displayed", {}
+        case Kind.SEARCH:
+            yield "search", "search_query_submitted", {}
+            yield "search", "search_query_response_received", {}
+        case Kind.HANDOVER:
+            usual = ESCALATIONS[(one.at_ms // HOUR_MS + len(one.get("channel"))) % len(ESCALATIONS)]
+            kind = one.get("escalation") or usual
+            yield "conversation", ESCALATED, {} if kind == "none" else {"escalationType": kind}
+        case _:  # feedback; a thumbs-down is also reported as an escalation
+            yield "message", f"assistant_{_rating(one)}_feedback_submitted", {}
+            if _rating(one) == "negative":
+                yield "conversation", ESCALATED, {"escalationType": "downvote"}
 
 
-def _escalation_type(one: Occurrence) -> Mapping[str, Any]:
-    if one.get("escalation") == "none":
-        return {}
-    usual = ESCALATIONS[(one.at_ms // HOUR_MS + len(one.get("channel"))) % len(ESCALATIONS)]
-    return {"escalationType": one.get("escalation") or usual}
-
-
-ESCALATED = ("user_escalation_indicated",)
-SHAPES: Mapping[Kind, tuple[EventShape, ...]] = {
-    Kind.MESSAGE_RECEIVED: (EventShape("conversation", ("user_message_submitted",)),),
-    # The widget reports one answer under two names.
-    Kind.MESSAGE_SENT: (
-        EventShape("conversation", ("assistant_message_received", "assistant_answer_displayed")),
-    ),
-    Kind.SEARCH: (
-        EventShape("search", ("search_query_submitted", "search_query_response_received")),
-    ),
-    Kind.HANDOVER: (EventShape("conversation", ESCALATED, _escalation_type),),
-    # The widget also reports a thumbs-down as an escalation.
-    Kind.FEEDBACK: (
-        EventShape(
-            "message",
-            ("assistant_positive_feedback_submitted",),
-            when=lambda one: not _is_negative(one),
-        ),
-        EventShape("message", ("assistant_negative_feedback_submitted",), when=_is_negative),
-        EventShape(
-            "conversation", ESCALATED, lambda _: {"escalationType": "downvote"}, _is_negative
-        ),
-    ),
-}
-"""The events of the widget. Any other name can be scripted: ``add(…, event=NAME)``."""
+def _rating(one: Occurrence) -> str:
+    return "negative" if one.get("rating") == "negative" else "positive"
 
 
 def rows_of(view: str, extent: Extent) -> Iterator[WeightedRow]:
@@ -283,20 +268,16 @@ def rows_of(view: str, extent: Extent) -> Iterator[WeightedRow]:
             yield from _conversations(extent)
         case _:
             for one in _occurrences(extent, Kind.FEEDBACK, "rating"):
-                kind = "negative" if _is_negative(one) else "positive"
-                yield _row(one, "createdAt", type=kind), one.amount
+                yield _row(one, "createdAt", type=_rating(one)), one.amount
 
 
 def _events(extent: Extent) -> Iterator[WeightedRow]:
     labels = ("event", "rating", "escalation")
-    for kind, usual in SHAPES.items():
+    for kind in LOGGED:
         for one in _occurrences(extent, kind, *labels):
-            name = one.get("event")
-            shapes = (EventShape("conversation", (name,)),) if name else usual
-            for shape in shapes:
-                for event in shape.names if shape.when(one) else ():
-                    row = _row(one, "createdAt", eventType=shape.entity, type=event)
-                    yield row | {"properties": dict(shape.properties(one))}, one.amount
+            for entity, event, properties in _logged(one):
+                row = _row(one, "createdAt", eventType=entity, type=event, properties=properties)
+                yield row, one.amount
 
 
 def _conversations(extent: Extent) -> Iterator[WeightedRow]:
