@@ -17,7 +17,7 @@ from exporter.ledger import counters, gauges, rules, settings, sketches, slices,
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame
-from exporter.ledger.tables import gap, query
+from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
 from exporter.model.samples import Window, floor_to
 
@@ -45,7 +45,8 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
     if given.past is not None:
         return _apply_slice(given, given.past), None
     if given.reading.gauges_only:
-        _update_query(given, _memo(given))
+        if memo := _memo(given):
+            set_query(given.tx, given.query.id, **memo)
         return _applied(given, gauges.store(given)), None
     if given.spec.stream:
         loaded = counters.load_series(given)
@@ -60,7 +61,7 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
         found = _count_buckets(given)
         counts = found.self_counts
         if found.held:
-            _update_query(given, {"quarantine": given.query.quarantine + 1})
+            set_query(given.tx, given.query.id, quarantine=given.query.quarantine + 1)
             return _applied(given, counts, held=True), None
         last = None if found.dropped else last
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
@@ -196,7 +197,7 @@ def _move_on(given: ApplyInput) -> Counts:
         columns["label_rules"] = settings.with_partly_read(row.label_rules, given.spec)
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
-    _update_query(given, columns)
+    set_query(given.tx, row.id, **columns)
     return _record_gap(given, cursor_ms)
 
 
@@ -245,11 +246,6 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     given.tx.execute(sa.insert(gap).values(found))
     seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
     return given.count_query("coverage_gaps_total") + seconds
-
-
-def _update_query(given: ApplyInput, columns: dict[str, Any]) -> None:
-    if columns:
-        given.tx.execute(sa.update(query).where(query.c.id == given.query.id).values(**columns))
 
 
 def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applied:

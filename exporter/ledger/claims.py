@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
 from exporter.ledger.rows import Claim, Retry, claim_of
-from exporter.ledger.tables import query
+from exporter.ledger.tables import query, set_query
 
 CLAIM_MS = 30_000
 ENDED: dict[str, Any] = {"claim_expires_ms": 0, "holder": None}
@@ -182,9 +182,9 @@ def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str)
 
 def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) -> None:
     """Record a successful poll and when the next one is due; end the claim, which is checked."""
-    _end(
+    set_query(
         tx,
-        claim,
+        claim.query_id,
         last_success_ms=now_ms,
         last_reason=None,
         last_error=None,
@@ -192,15 +192,11 @@ def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) 
         backoff_ms=0,
         circuit="closed",
         next_poll_ms=next_poll_ms,
+        **ENDED,
     )
 
 
 def end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
     """End the claim, with what is to be set of its query."""
     check(tx, claim)
-    _end(tx, claim, **columns)
-
-
-def _end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
-    mine = sa.update(query).where(query.c.id == claim.query_id)
-    tx.execute(mine.values(ENDED | columns))
+    set_query(tx, claim.query_id, **ENDED, **columns)

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.ledger.tables import bucket, query, seen_event, series, slices
+from exporter.ledger.tables import bucket, query, seen_event, series, set_query, slices
 from exporter.model.samples import DAY_MS
 
 TOLERANCE_MS = 60_000
@@ -53,9 +53,7 @@ def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     if row.epoch_ms is not None and row.epoch_ms > now_ms and not counted:
         columns |= _BEGIN_AGAIN | {"memo": "{}"}
         tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
-    tx.execute(
-        sa.update(query).where(query.c.id == query_id).values(next_poll_ms=now_ms, **columns)
-    )
+    set_query(tx, query_id, next_poll_ms=now_ms, **columns)
     late = (slices.c.query_id == query_id) & (slices.c.next_ms > now_ms + DAY_MS)
     tx.execute(sa.update(slices).where(late).values(next_ms=now_ms + DAY_MS))
     for column in _OF_SERIES:

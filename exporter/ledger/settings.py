@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, gauge, query, series, slices
+from exporter.ledger.tables import bucket, gauge, query, series, set_query, slices
 from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
@@ -49,12 +49,12 @@ def sync_queries(
             )
         else:
             if _update(tx, row, spec, now_ms, stood_in=_stood_in(row, known)):
-                _set(tx, row.id, generation=generation, **_claim_ended(row, holder))
+                set_query(tx, row.id, generation=generation, **_claim_ended(row, holder))
             _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
     for row in rows.values():
         if row.state == "active":
             gone = {"state": "removed", "state_ms": now_ms, "generation": generation}
-            _set(tx, row.id, **gone, **_claim_ended(row, holder))
+            set_query(tx, row.id, **gone, **_claim_ended(row, holder))
             tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
 
 
@@ -83,7 +83,7 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
             mine = (table.c.family == family) & (table.c.labels == text)
             tx.execute(sa.update(table).where(mine).values(labels=moved))
     for row in tx.execute(sa.select(query).where(query.c.target == old)).all():
-        _set(tx, row.id, target=new, **_claim_ended(row, holder))
+        set_query(tx, row.id, target=new, **_claim_ended(row, holder))
 
 
 def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:
@@ -190,9 +190,9 @@ def _update(
             "keep start: zero, or give the target a new name"
         )
     if row.epoch_ms is None:
-        _set(tx, row.id, start_mode=_start_mode(spec))
+        set_query(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
-        _set(tx, row.id, state="active", state_ms=now_ms)
+        set_query(tx, row.id, state="active", state_ms=now_ms)
     meaning = spec.fingerprint, encode_label_rules(spec)
     if (row.fingerprint, row.label_rules) != meaning or stood_in:
         tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
@@ -216,13 +216,13 @@ def _end_long_wait(
     """Make a query due that waits for longer than its interval, unless a failure explains it."""
     longest_ms = spec.interval_ms + spec.interval_ms // 10  # a slot may have some random delay
     if spec.budget is None and row.next_poll_ms > max(now_ms + longest_ms, held_ms):
-        _set(tx, row.id, next_poll_ms=now_ms)
+        set_query(tx, row.id, next_poll_ms=now_ms)
 
 
 def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
     """Start the query's new meaning from a new baseline; what was counted stays counted."""
     retire_buckets(tx, series.c.query_id == query_id)
-    _set(
+    set_query(
         tx,
         query_id,
         **_columns(spec),
@@ -233,10 +233,6 @@ def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
         watermark_ms=None,
         memo="{}",
     )
-
-
-def _set(tx: sa.Connection, query_id: int, **columns: object) -> None:
-    tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))
 
 
 def digest(specs: Sequence[QuerySpec]) -> bytes:

@@ -221,6 +221,11 @@ def upsert(
     tx.exec_driver_sql(f"{insert} ON CONFLICT ({keys}) {otherwise}", list(rows))
 
 
+def set_query(tx: sa.Connection, query_id: int, **columns: object) -> None:
+    """Set columns of a query."""
+    tx.execute(sa.update(query).where(query.c.id == query_id).values(**columns))
+
+
 def placeholders(tx: sa.Connection, number: int) -> list[str]:
     """Return what stands for ``number`` parameters in a statement that goes to the driver."""
     return ["?" if tx.dialect.paramstyle == "qmark" else "%s"] * number
