@@ -94,24 +94,15 @@ class ConfiguredTarget:
     api: ApiClient
 
 
-@dataclass(slots=True)
-class LoadedSettings:
-    """The settings in force, since when, and when newer ones were refused."""
-
-    digest: str
-    loaded_ms: int
-    refused_ms: int | None = None
-
-
 class App:
     """The exporter: while it is ``opened`` it shows what the ledger holds; ``run`` polls until ``stop``."""
 
-    def __init__(self, settings: Settings, environment: Environment, digest: str = "") -> None:
+    def __init__(self, settings: Settings, environment: Environment) -> None:
         self._settings = settings
         environment = replace(environment, clock=clock_of(settings.ledger.url, environment.clock))
         self._environment = environment
-        self._loaded = LoadedSettings(digest, environment.clock.now_ms())
-        self._started_ms = environment.clock.now_ms()
+        self._started_ms = self._loaded_ms = environment.clock.now_ms()
+        self._refused_ms: int | None = None
         self._stop = asyncio.Event()
         self._opened = False
         self._reloading = asyncio.Lock()
@@ -159,10 +150,6 @@ class App:
         host, _, _port = self._settings.web.listen.rpartition(":")
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
-    def reloadable(self, reload: Reload) -> Sources:
-        """Return what the web room serves, with ``reload`` for ``POST /-/reload``."""
-        return replace(self.sources, reload=reload)
-
     def status(self) -> Status:
         """Return where everything stands; may be called on any thread."""
         counts = {name: dict(found) for name, found in list(self.telemetry.counts.items())}
@@ -170,13 +157,13 @@ class App:
             version=__version__,
             now_ms=self._environment.clock.now_ms(),
             started_ms=self._started_ms,
-            config_hash=self._loaded.digest,
-            config_loaded_ms=self._loaded.loaded_ms,
+            config_hash=self._settings.source.digest,
+            config_loaded_ms=self._loaded_ms,
             targets=status.targets(
                 self._publisher.states, counts, self._recent, self._engagement.bots
             ),
             superseded=tuple("/".join(key) for key in self._poller.superseded),
-            config_refused_ms=self._loaded.refused_ms,
+            config_refused_ms=self._refused_ms,
             ledger_failing_since_ms=self._writes.failing_since_ms,
         )
 
@@ -216,7 +203,7 @@ class App:
             log.warning("the wall clock was set back while the exporter was down")
         self._connect()
         try:
-            await self._adopt(self._settings, self._loaded.digest)
+            await self._adopt(self._settings)
             await self._follower.begin()
             await self._publisher.restart(self._specs)
             await self._follower.verify()
@@ -245,6 +232,20 @@ class App:
             reading=reading,
             engagement=self._engagement,
         )
+        self._poller = Poller(
+            PollContext(
+                ledger=self._ledger,
+                clock=environment.clock,
+                rng=environment.rng,
+                telemetry=self.telemetry,
+                offload=environment.offload,
+                published=self._publisher.refresh,
+            ),
+            ended=self._poll_ended,
+            blocked=self._publisher.blocked,
+            clock_corrected=self._publisher.clock_corrected,
+            grace_s=environment.grace_s,
+        )
         self._follower = Follower(
             ledger=self._ledger,
             publisher=self._publisher,
@@ -253,14 +254,7 @@ class App:
             telemetry=self.telemetry,
             offload=environment.offload,
             reading=reading,
-            abandon=self._abandon,
-        )
-        self._poller = Poller(
-            self._context(),
-            ended=self._poll_ended,
-            blocked=self._publisher.blocked,
-            clock_corrected=self._publisher.clock_corrected,
-            grace_s=environment.grace_s,
+            abandon=self._poller.abandon,
         )
 
     async def run(self) -> None:
@@ -297,15 +291,16 @@ class App:
         before = {each.name: each for each in self._settings.targets}
         try:
             async with asyncio.timeout(READ_FILES_S):
-                settings, digest = await self._environment.blocking("settings", load)
-            await self._adopt(settings, digest)
+                settings = await self._environment.blocking("settings", load)
+            await self._adopt(settings)
         except (SettingsError, MachineError, LedgerError, OSError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
-            self._loaded = replace(self._loaded, refused_ms=self._environment.clock.now_ms())
+            self._refused_ms = self._environment.clock.now_ms()
             errors = tuple(str(error).splitlines()) or (UNREADABLE,)
             log.warning("settings refused", error="; ".join(errors))
             return errors
-        log.info("settings reloaded", digest=digest, targets=len(settings.targets))
+        digest, targets = settings.source.digest, len(settings.targets)
+        log.info("settings reloaded", digest=digest, targets=targets)
         changed = [each.name for each in settings.targets if each != before.get(each.name)]
         with suppress(LedgerError):
             await self._publisher.restart(self._specs)
@@ -322,22 +317,10 @@ class App:
         elif ended.outcome != Reason.CLAIM_LOST:  # whose outcome is that of the new holder's poll
             self._publisher.ended(ended.key)
 
-    async def _abandon(self) -> None:
-        await self._poller.abandon()
-
-    def _context(self) -> PollContext:
-        return PollContext(
-            ledger=self._ledger,
-            clock=self._environment.clock,
-            rng=self._environment.rng,
-            telemetry=self.telemetry,
-            offload=self._environment.offload,
-            published=self._publisher.refresh,
-        )
-
-    async def _adopt(self, settings: Settings, digest: str) -> None:
+    async def _adopt(self, settings: Settings) -> None:
         """Make ``settings`` the ones in force; nothing has changed if this raises."""
-        targets = self._build(settings)
+        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
+        targets = {each.name: self._configured(each, rules) for each in settings.targets}
         queries = {
             query.spec.key: ScheduledQuery(query, each.api)
             for each in targets.values()
@@ -356,7 +339,7 @@ class App:
         self._recent.keep(specs.keys())
         self._targets, self._specs, self._settings = targets, specs, settings
         now_ms = self._environment.clock.now_ms()
-        self._loaded = LoadedSettings(digest, now_ms)
+        self._loaded_ms, self._refused_ms = now_ms, None
         self.telemetry.set("config_last_reload_successful", 1)
         self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
 
@@ -374,10 +357,6 @@ class App:
         await offload(functools.partial(ledger.sync_queries, list(specs.values()), renames))
         ledger.max_bytes = settings.ledger.max_size
         return counted
-
-    def _build(self, settings: Settings) -> dict[str, ConfiguredTarget]:
-        rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
-        return {options.name: self._configured(options, rules) for options in settings.targets}
 
     def _configured(self, options: TargetOptions, rules: LabelSettings) -> ConfiguredTarget:
         """Return the target of ``options``: the same as before, with its client, if unchanged."""
@@ -459,13 +438,14 @@ async def serve(request: ServeRequest) -> None:
         certificates=trusted_certificates(os.environ, log.warning),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
-    app = App(request.settings, environment, request.digest)
-    _stop_on_signals(app)
+    app = App(request.settings, environment)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, app.stop)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
     async with app.opened():
         sources = app.sources
         if request.load is not None:
-            sources = app.reloadable(_reloading(app, request.load))
+            sources = replace(sources, reload=_reloading(app, request.load))
         serving = _serving(request.listen, sources, watched)
         request.started(serving.address)
         systemd.notify(systemd.READY)
@@ -482,12 +462,6 @@ def _serving(listen: str, sources: Sources, watched: Watched | None) -> server.S
         return server.start(listen, web.build(sources))
     application = web.build(sources, watched.access)
     return server.start(listen, application, tls=watched.context, admits=watched.admits)
-
-
-def _stop_on_signals(app: App) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, app.stop)
 
 
 def _reloading(app: App, load: Load) -> Reload:

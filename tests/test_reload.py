@@ -77,7 +77,7 @@ class Reload:
         environment = Environment(
             clock=clock, rng=rng, providers=PROVIDERS, offload=inline, blocking=self.blocking
         )
-        self.app = App(read(self.document), environment, "before")
+        self.app = App(read(self.document), environment)
         self.clock = clock
 
     def targets(self, **changes: Mapping[str, Any] | None) -> Settings:
@@ -97,7 +97,7 @@ class Reload:
                 with patched.context() as failing:
                     for step in steps:
                         failing.setattr(Ledger, step, _fail)
-                    result = await self.app.reload(lambda: (settings, "after"))
+                    result = await self.app.reload(lambda: settings)
                 self.status = self.app.status()
             return result
 
@@ -121,11 +121,13 @@ def _fail(*_arguments: object, **_keywords: object) -> None:
 def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
     reload: Reload, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    errors = reload.run(reload.targets(xenioo=None), monkeypatch, step)
+    changed = reload.targets(xenioo=None)
+    errors = reload.run(changed, monkeypatch, step)
 
     page = reload.app.telemetry.exposed(openmetrics=False).decode()
     assert errors == ()
-    assert (reload.status.config_hash, reload.status.config_refused_ms) == ("after", None)
+    status = reload.status
+    assert (status.config_hash, status.config_refused_ms) == (changed.source.digest, None)
     assert "xenioo" not in {each.name for each in reload.status.targets}
     assert "chatbot_exporter_config_last_reload_successful 1" in page
 
@@ -159,7 +161,7 @@ def test_settings_that_the_ledger_refuses_change_nothing(
     errors = reload.run(reload.targets(xenioo=None), monkeypatch, "sync_queries")
 
     assert errors == ("disk full",)
-    assert reload.status.config_hash == "before"
+    assert reload.status.config_hash == read(reload.document).source.digest
     assert reload.status.config_refused_ms is not None
     assert "xenioo" in {each.name for each in reload.status.targets}
 
@@ -192,14 +194,11 @@ def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(tmp_path: 
             {"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": [target]}
         )
 
-    def load(project: str) -> tuple[Settings, str]:
-        return settings(project), project
-
     async def main() -> None:
         async with exporter(settings("shop"), clock, vendor) as app:
             for project in ("eu", "us"):
                 await clock.sleep(5)
-                assert not await app.reload(partial(load, project))
+                assert not await app.reload(partial(settings, project))
             await clock.sleep(5)
 
     run_virtual(main(), clock)
@@ -219,17 +218,17 @@ def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_b
     async def main() -> None:
         async with app.opened():
             counts.add({gone: 1, live: 1})
-            assert not await app.reload(lambda: (reload.targets(xenioo=None), ""))
+            assert not await app.reload(lambda: reload.targets(xenioo=None))
             counts.add({gone: 1})  # by a poll that was under way
             assert "xenioo" not in counts.counts
             assert counts.counts["flowxo"][live] == 3
-            assert not await app.reload(lambda: (reload.targets(), ""))
+            assert not await app.reload(reload.targets)
             assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
 
     run_virtual(main(), reload.clock)
 
 
-def refused() -> tuple[Settings, str]:
+def refused() -> Settings:
     raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
 
 
@@ -244,9 +243,7 @@ def test_a_target_that_did_not_change_keeps_its_circuit(*, good: bool, tmp_path:
             asked = len(bench.service.requests)
             before = bench.values("chatbot_exporter_next_poll_timestamp_seconds")
 
-            result = await bench.app.reload(
-                (lambda: (bench._read_settings(), "same")) if good else refused
-            )
+            result = await bench.app.reload(bench._read_settings if good else refused)
             await bench.wait(30)
 
             assert (not result) is good
@@ -267,7 +264,7 @@ def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
             bench.service.faults.off("unauthorized")
             bench.settings = {"settle": "2h"}
 
-            await bench.app.reload(lambda: (bench._read_settings(), "changed"))
+            await bench.app.reload(bench._read_settings)
             await bench.wait(10)
 
             assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3

@@ -130,7 +130,6 @@ async def _demo(
     settings = demo_settings(targets, folder)
     request = ServeRequest(
         settings=settings,
-        digest="demo",
         listen=listen or settings.web.listen,
         web_config=web_config,
         providers=hurried(PROVIDERS),

@@ -30,21 +30,20 @@ log = structlog.get_logger(__name__)
 
 PROGRESS_S = 1.0
 
-Load: TypeAlias = Callable[[], tuple[Settings, str]]
-"""Reads the settings again: what is in force then, and the file's digest."""
+Load: TypeAlias = Callable[[], Settings]
+"""Reads the settings again: what is in force then."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeRequest:
     """An exporter to serve until SIGTERM or SIGINT.
 
-    ``digest`` is the settings file's. ``load`` reads it again, on SIGHUP and ``POST /-/reload``;
-    None: reload is not available. ``started`` is called with the bound address. ``grace_s`` is how
-    long running polls may take to end after a stop (None: the default).
+    ``load`` reads the settings file again, on SIGHUP and ``POST /-/reload``; None: reload is not
+    available. ``started`` is called with the bound address. ``grace_s`` is how long running polls
+    may take to end after a stop (None: the default).
     """
 
     settings: Settings
-    digest: str
     listen: str
     providers: Mapping[str, Provider]
     started: Callable[[str], None]
@@ -90,7 +89,6 @@ def command(
     check_proxies(settings)
     request = ServeRequest(
         settings=settings,
-        digest=settings.source.digest,
         listen=listen or settings.web.listen,
         providers=PROVIDERS,
         load=partial(_load_again, file, settings),
@@ -101,11 +99,11 @@ def command(
     log.info("stopped")
 
 
-def _load_again(file: str, running: Settings) -> tuple[Settings, str]:
+def _load_again(file: str, running: Settings) -> Settings:
     settings = load_settings(file)
     refuse_restart_only(running, settings)
     check_proxies(settings)
-    return settings, settings.source.digest
+    return settings
 
 
 async def show_first_polls(status: Callable[[], Status], clock: Clock) -> None:

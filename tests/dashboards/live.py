@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,16 +168,12 @@ async def _lived(
     async with exporter(made[0][1], clock, vendors) as app:
         for span, settings, path in made:
             clock.step(max(0, span.start_s * 1000 - clock.now_ms()))
-            await app.reload(partial(_loaded, settings))
+            await app.reload(lambda s=settings: s)  # type: ignore[misc]
             with path.open("w", encoding="utf-8") as file:
                 for at_s in range(span.start_s, span.end_s, every_s):
                     await clock.sleep(max(0.0, at_s - clock.now_ms() / 1000) / FAST)
                     file.writelines(_scraped(app, at_s, span.kept))
                 file.write("# EOF\n")
-
-
-def _loaded(settings: Settings) -> tuple[Settings, str]:
-    return settings, "demo"
 
 
 def _narrowed(settings: dict[str, Any], span: Span) -> dict[str, Any]:

@@ -165,9 +165,7 @@ class Bench:
         """Run the exporter, and scrape it, until the block is left."""
         services = {self.ports[name]: service for name, service in self.services.items()}
         network = Network(services)
-        async with exporter(
-            self._read_settings(), self.clock, network, self.kinds, "bench"
-        ) as self._app:
+        async with exporter(self._read_settings(), self.clock, network, self.kinds) as self._app:
             self.scrape()
             scraping = asyncio.create_task(self._scrape_on())
             yield

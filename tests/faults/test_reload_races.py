@@ -62,8 +62,8 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
                 chosen = [*rng.sample(names, TARGETS // 2), f"new-{number}"]
                 some, few = settings(document, chosen), settings(document, chosen[-KEPT:])
                 async with asyncio.TaskGroup() as group:
-                    one = group.create_task(app.reload(lambda s=some: (s, "some")))  # type: ignore[misc]
-                    two = group.create_task(app.reload(lambda s=few: (s, "few")))  # type: ignore[misc]
+                    one = group.create_task(app.reload(lambda s=some: s))  # type: ignore[misc]
+                    two = group.create_task(app.reload(lambda s=few: s))  # type: ignore[misc]
                 assert (one.result(), two.result()) == ((), ())
                 await clock.sleep(rng.random() * 2)
                 shown = {target.name for target in app.status().targets}
@@ -75,7 +75,7 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
     run_virtual(main(), clock)
 
 
-def refused() -> tuple[Settings, str]:
+def refused() -> Settings:
     raise SettingsError([SettingsProblem("exporter.yaml", 1, 1, "", "no such file")])
 
 
@@ -92,7 +92,7 @@ def test_targets_that_stay_lose_no_poll_and_a_spent_call_stays_spent(tmp_path: P
             await clock.sleep(30)
             for number in range(20):
                 changed = read(document | {"defaults": {"write_off_after": f"{7 + number}h"}})
-                good = await app.reload(lambda: (changed, "changed"))  # noqa: B023 - called at once
+                good = await app.reload(lambda: changed)  # noqa: B023 - called at once
                 assert good == ()
                 assert await app.reload(refused)
                 await clock.sleep(3.1)
@@ -123,7 +123,7 @@ def test_nothing_is_kept_in_memory_of_targets_that_are_gone(tmp_path: Path) -> N
             seen = []
             for number in range(1, 7):  # the settings of the start stay, to be compared with
                 replaced = settings(document, [f"new-{number}"])
-                assert not await app.reload(lambda s=replaced: (s, ""))  # type: ignore[misc]
+                assert not await app.reload(lambda s=replaced: s)  # type: ignore[misc]
                 await clock.sleep(4)
                 seen.append(exporter_objects())
             grown = seen[-1] - seen[0]

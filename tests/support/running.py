@@ -23,7 +23,6 @@ async def exporter(
     clock: VirtualClock,
     transport: httpx.AsyncBaseTransport,
     kinds: Mapping[str, Provider] = PROVIDERS,
-    file: str = "",
     *,
     offload: Offload = inline,
     blocking: Blocking = waits_for_none,
@@ -37,7 +36,7 @@ async def exporter(
         blocking=blocking,
         transport=transport,
     )
-    app = App(settings, outside, file)
+    app = App(settings, outside)
     async with app.opened(), asyncio.TaskGroup() as group:
         running = group.create_task(app.run())
         yield app

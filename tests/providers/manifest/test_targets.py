@@ -97,7 +97,7 @@ def lived(
                 answered.update(answer)
                 if new != text:
                     found, text = settings(folder, new), new
-                    assert await app.reload(lambda: (found, "x")) == ()  # noqa: B023 - now
+                    assert await app.reload(lambda: found) == ()  # noqa: B023 - now
                 await clock.sleep(600)
                 scraped(app)  # which sees the 0
                 await clock.sleep(600)
