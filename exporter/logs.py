@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import TextIO, cast
 from urllib.parse import quote
 
 import structlog
@@ -87,7 +87,7 @@ def configure_logs(
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(lambda raised: describe_exception(raised[1])),
             renderer,
-            _redact,
+            lambda _logger, _method, line: REDACTOR.clean(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[level.upper()]
@@ -177,10 +177,6 @@ class _Foreign(logging.Handler):
         event = words[0].strip() if words else "a library has logged"
         log = structlog.get_logger()
         log.log(record.levelno, event, logger=record.name, exc_info=record.exc_info)
-
-
-def _redact(_logger: Any, _method: str, line: Any) -> str:
-    return REDACTOR.clean(str(line))
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

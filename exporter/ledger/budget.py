@@ -17,11 +17,9 @@ NEVER_MS = 0
 def take_at(url: str, limit: Budget, clock: Clock) -> int:
     """Take one call from ``limit`` in the ledger at ``url``, which an exporter may be using.
 
-    Return 0, or after how many milliseconds there is one; then none was taken. Where there is no
-    ledger yet nothing is known of calls, and nothing is written. Raises ``LedgerError``.
+    Return 0, or after how many milliseconds there is one; then none was taken. Raises
+    ``LedgerError``.
     """
-    if not engine.is_there(url):
-        return 0
     clock = engine.clock_of(url, clock)
     made = engine.create_engine(url, clock=clock)
     try:

@@ -8,13 +8,12 @@ from functools import partial
 import structlog
 
 from exporter.clock import MILLISECONDS
-from exporter.errors import ClaimLost, LedgerError, ProgramError, ProviderError, Reason, Refused
+from exporter.errors import ClaimLost, LedgerError, ProviderError, Refused
 from exporter.format import stamp
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
 from exporter.model.query import Past, PastMode, PollRequest
-from exporter.polling import schedule
-from exporter.polling.poll import PollContext, ScheduledQuery, innermost
+from exporter.polling.poll import PollContext, ScheduledQuery, mistake
 
 HIDDEN = "shown once it is read; to end it here, lower initial_lookback and reload"
 
@@ -54,8 +53,7 @@ async def _ending(
     except (ProviderError, LedgerError) as error:
         return _failing(context, scheduled, claim, past, error)
     except Exception as bug:  # noqa: BLE001 - as for a poll
-        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {innermost(bug)}")
-        return _failing(context, scheduled, claim, past, mistake)
+        return _failing(context, scheduled, claim, past, mistake(spec, bug))
 
 
 async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past) -> None:
@@ -89,16 +87,7 @@ def _failing(
     error: ProviderError | LedgerError,
 ) -> Callable[[], None]:
     spec = scheduled.query.spec
-    retry = schedule.after_failure(
-        spec,
-        error,
-        streak=1,
-        backoff_ms=past.backoff_ms,
-        now_ms=context.clock.now_ms(),
-        rng=context.rng,
-    )
-    if error.reason is Reason.THROTTLED:
-        context.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
+    retry = context.failed(spec, error, streak=1, backoff_ms=past.backoff_ms)
     if not past.backoff_ms:
         log.warning(
             "slice of the past failed", target=spec.target, query=spec.name,

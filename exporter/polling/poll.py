@@ -24,7 +24,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiClient
 from exporter.ledger.offload import Offload
-from exporter.ledger.rows import Claim, LastOutcome, self_count
+from exporter.ledger.rows import Claim, LastOutcome, Retry, self_count
 from exporter.ledger.rules import history, past_window, reach_start_ms
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
@@ -83,6 +83,17 @@ class PollContext:
         own = {"provider": spec.provider, "query": spec.name}
         self.telemetry.count(name, amount, target=spec.target, **own, **labels)
 
+    def failed(
+        self, spec: QuerySpec, error: ProviderError | LedgerError, *, streak: int, backoff_ms: int
+    ) -> Retry:
+        """Count a throttled read; return when to try again after ``error``."""
+        if error.reason is Reason.THROTTLED:
+            self.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
+        now_ms, rng = self.clock.now_ms(), self.rng
+        return schedule.after_failure(
+            spec, error, streak=streak, backoff_ms=backoff_ms, now_ms=now_ms, rng=rng
+        )
+
 
 async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> PollResult:
     """Poll once and commit the outcome, whatever happens; only cancelling it raises."""
@@ -126,8 +137,7 @@ async def _attempt(
     except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
     except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
-        mistake = ProgramError(f"{spec.name}: {type(bug).__name__} at {innermost(bug)}")
-        return await _fail(context, spec, claim, mistake), 0
+        return await _fail(context, spec, claim, mistake(spec, bug)), 0
     return outcome, rows
 
 
@@ -224,18 +234,9 @@ async def _fail(
     context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError | LedgerError
 ) -> str:
     now_ms, message = context.clock.now_ms(), f"{error}; {hint_for(error)}"
-    retry = schedule.after_failure(
-        spec,
-        error,
-        streak=claim.fail_streak + 1,
-        backoff_ms=claim.backoff_ms,
-        now_ms=now_ms,
-        rng=context.rng,
-    )
+    retry = context.failed(spec, error, streak=claim.fail_streak + 1, backoff_ms=claim.backoff_ms)
     context.count(spec, "poll_failures_total", reason=error.reason)
     drift = _drift(spec, error)
-    if error.reason is Reason.THROTTLED:
-        context.telemetry.count("throttled_total", target=spec.target, provider=spec.provider)
     skipped = schedule.slots_between(spec, now_ms, retry.next_poll_ms - 1)
     if retry.circuit == "open" and skipped:
         context.count(spec, "polls_skipped_total", skipped, reason="circuit_open")
@@ -276,10 +277,11 @@ def _unwritten(context: PollContext, error: LedgerError) -> str:
     return error.reason.value
 
 
-def innermost(bug: Exception) -> str:
-    """Return file and line where ``bug`` arose; its text may hold what the vendor sent."""
-    frames = traceback.extract_tb(bug.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
+    """Return ``bug`` with where it arose, and without its text, which may hold what a vendor sent."""
+    *_, last = traceback.extract_tb(bug.__traceback__)
+    at = f"{Path(last.filename).name}:{last.lineno}"
+    return ProgramError(f"{spec.name}: {type(bug).__name__} at {at}")
 
 
 def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:

@@ -267,6 +267,7 @@ def draw_polls(polls: Iterable[PollStatus], now_ms: int) -> PollChart:
     """Return the chart of those of ``polls`` that began in the hour before ``now_ms``."""
     recent = [poll for poll in polls if 0 <= now_ms - poll.at_ms < HOUR_MS]
     longest = max((poll.duration_s for poll in recent), default=0.0) or 1.0
+    failed = sum(poll.outcome != OK for poll in recent)
     tall: dict[int, float] = {}
     bad = set()
     for poll in recent:
@@ -277,19 +278,13 @@ def draw_polls(polls: Iterable[PollStatus], now_ms: int) -> PollChart:
     return PollChart(
         good="".join(_bar(slot, share) for slot, share in tall.items() if slot not in bad),
         failed="".join(_bar(slot, share) for slot, share in tall.items() if slot in bad),
-        text=_polls_text(recent),
+        text=_counted(len(recent), "poll", "polls") + (f", {failed} failed" if failed else ""),
     )
 
 
 def _bar(slot: int, share: float) -> str:
     height = LEAST + round(share * (HEIGHT - LEAST))
     return f"M{slot * BAR} {HEIGHT}v-{height}h{BAR - 0.5}v{height}z"
-
-
-def _polls_text(polls: list[PollStatus]) -> str:
-    failed = sum(poll.outcome != OK for poll in polls)
-    noun = "poll" if len(polls) == 1 else "polls"
-    return f"{len(polls)} {noun}, {failed} failed" if failed else f"{len(polls)} {noun}"
 
 
 def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> EngagementChart:

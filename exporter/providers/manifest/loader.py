@@ -109,7 +109,8 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
     secrets = check_account(problems, manifest)
     queries = _compile(problems, manifest, {**NORMALISED, **own})
     if problems.found:
-        raise SettingsError(_one_a_place(problems.found))
+        one_a_place = {(p.line, p.column, p.path, p.problem): p for p in problems.found}
+        raise SettingsError([*one_a_place.values()])
     secrets = secrets.union(*(query.secrets for query in queries.values()))
     warnings = Problems(source, [])
     for name, query in manifest.queries.items():
@@ -126,10 +127,6 @@ def _explain(problem: SettingsProblem) -> SettingsProblem:
     if words is None:
         return problem
     return SettingsProblem(problem.file, problem.line, problem.column, problem.path, words)
-
-
-def _one_a_place(problems: Iterable[SettingsProblem]) -> list[SettingsProblem]:
-    return list({(p.line, p.column, p.path, p.problem): p for p in problems}.values())
 
 
 def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
