@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from exporter.engagement.expectation import HourExpectation
+from exporter.engagement.expectation import HourExpectation, WindowScore
 from exporter.exposition.engagement import BotEngagement
-from exporter.ledger.rows import AuditState, QueryState
+from exporter.ledger.rows import AuditState, BudgetState, QueryState
 from exporter.model.query import QueryKey
 from exporter.model.samples import DAY_MS, Family, SelfCount
 from exporter.polling.poll import PollResult
@@ -46,14 +46,6 @@ class PollErrorStatus:
     reason: str
     sentence: str
     at_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatus:
-    """Calls that may still be made now, and when the next one is granted."""
-
-    tokens: float
-    next_at_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,7 @@ class QueryStatus:
     dropped_series: int = 0
     overhang: float = 0
     revisions: int = 0
-    budget: BudgetStatus | None = None
+    budget: BudgetState | None = None
     history: HistoryStatus | None = None
     audit: AuditStatus | None = None
     polls: tuple[PollStatus, ...] = ()
@@ -133,17 +125,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class WindowStatus:
-    """Engagement in the newest ``hours`` settled hours, as the gauges show it."""
-
-    hours: int
-    engagement: float
-    expected: float
-    deviation: float
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
 class BotStatus:
     """One bot and its engagement; ``window`` is the one that ``verdict`` is about.
 
@@ -153,8 +134,8 @@ class BotStatus:
     project: str
     environment: str
     verdict: Verdict
-    window: WindowStatus | None
-    windows: tuple[WindowStatus, ...]
+    window: WindowScore | None
+    windows: tuple[WindowScore, ...]
     weeks: float
     late: bool
     end_ms: int
@@ -336,7 +317,7 @@ def _query(
         for (name, labels), value in counts.items()
         if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
     ]
-    left, reason = state.budget, state.last_reason
+    reason = state.last_reason
     return QueryStatus(
         name=state.query,
         state=_state(state, up=up),
@@ -352,7 +333,7 @@ def _query(
         dropped_series=round(sum(dropped)),
         overhang=sum(state.overhang.values()),
         revisions=round(sum(revised)),
-        budget=None if left is None else BudgetStatus(left.calls, left.ready_ms),
+        budget=state.budget,
         history=_history(state),
         audit=_audit([state.audit] if state.audit else []),
         polls=recent.of((state.target, state.query)),
@@ -360,10 +341,7 @@ def _query(
 
 
 def _bot(bot: BotEngagement) -> BotStatus:
-    windows = tuple(
-        WindowStatus(hours, each.engagement, each.expected, each.deviation, each.score)
-        for hours, each in sorted(bot.scores.items())
-    )
+    windows = tuple(bot.scores[hours] for hours in sorted(bot.scores))
     hours = tuple(bot.last_week())
     verdict, window = _verdict(windows, hours)
     return BotStatus(
@@ -381,8 +359,8 @@ def _bot(bot: BotEngagement) -> BotStatus:
 
 
 def _verdict(
-    windows: Sequence[WindowStatus], hours: Sequence[HourExpectation]
-) -> tuple[Verdict, WindowStatus | None]:
+    windows: Sequence[WindowScore], hours: Sequence[HourExpectation]
+) -> tuple[Verdict, WindowScore | None]:
     """Return the verdict, and the window that it is about: the farthest off, or the last day."""
     if not windows:
         return Verdict.NOT_JUDGED, None
@@ -392,7 +370,7 @@ def _verdict(
     return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_HOURS), windows[-1])
 
 
-def _above(window: WindowStatus, hours: Sequence[HourExpectation]) -> bool:
+def _above(window: WindowScore, hours: Sequence[HourExpectation]) -> bool:
     """Say whether a window is above what its hours usually hold.
 
     The window's own expectation may be that of a clock that is an hour off: the least, with which each

@@ -71,7 +71,7 @@ def test_a_bots_verdict_is_about_the_window_that_is_farthest_off(
     scores: dict[int, float], verdict: str, hours: int | None
 ) -> None:
     labels, week = BotLabels("flowxo", "shop", "promo", ""), HourlyCounts(0, (7.0, None))
-    windows = {length: WindowScore(10, 20, 3, score) for length, score in scores.items()}
+    windows = {length: WindowScore(length, 10, 20, 3, score) for length, score in scores.items()}
     bot = BotEngagement(labels, False, windows, None, week, Calendar(), ())  # noqa: FBT003
 
     (target,) = status.targets([(STATE, True)], {}, status.RecentPolls(), [bot])

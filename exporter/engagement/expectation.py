@@ -51,12 +51,13 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class WindowScore:
-    """One window: its engagement, what is usual, the usual distance, and the score.
+    """A window of so many ``hours``: its engagement, what is usual, the usual distance, the score.
 
     ``deviation`` is in events; ``score`` in deviations, after stabilising the variance. Gauges show
     the four in this order (``ENGAGEMENT``).
     """
 
+    hours: int
     engagement: float
     expected: float
     deviation: float
@@ -218,7 +219,7 @@ class _Tail:
     def _scored(self, length: int, engagement: float, expected: float) -> WindowScore:
         off = distance(engagement, expected, self.expectation.roughness[length])
         deviation = self._deviation(length, expected)
-        return WindowScore(engagement, expected, deviation, off / self._doubt)
+        return WindowScore(length, engagement, expected, deviation, off / self._doubt)
 
     @property
     def _doubt(self) -> float:

@@ -318,9 +318,10 @@ def judged(
 
 def gauges_of(bot: BotEngagement) -> Iterator[Shown]:
     """Yield what the gauges of a bot show; none of a window that is not judged."""
-    for length, score in bot.scores.items():
-        for family, value in zip(ENGAGEMENT, astuple(score), strict=True):
-            yield Shown(family.name, (*bot.labels, f"{length}h"), round(value, DIGITS))
+    for score in bot.scores.values():
+        hours, *values = astuple(score)
+        for family, value in zip(ENGAGEMENT, values, strict=True):
+            yield Shown(family.name, (*bot.labels, f"{hours}h"), round(value, DIGITS))
     yield Shown(HISTORY_WEEKS.name, bot.labels, round(bot.weeks, DIGITS))
     if bot.holiday is not None:
         yield Shown(HOLIDAY.name, bot.labels, float(bot.holiday))

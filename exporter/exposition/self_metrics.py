@@ -142,13 +142,13 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     open_ = any(state.circuit == "open" for state in states)
     held = [state.next_poll_ms for state in states if state.fail_streak > 0]
     budgets = [state.budget for state in states if state.budget is not None]
-    held += [left.ready_ms for left in budgets if left.ready_ms is not None]
+    held += [left.next_at_ms for left in budgets if left.next_at_ms is not None]
     yield _sample(PREFIX + "circuit_open", float(open_), **own)
     yield _sample(
         PREFIX + "blocked_until_timestamp_seconds", max(held, default=0) / MILLISECONDS, **own
     )
     if budgets:
-        least = min(left.calls for left in budgets)
+        least = min(left.tokens for left in budgets)
         yield _sample(PREFIX + "budget_tokens", least, **own, budget=ACCOUNT)
     sums: defaultdict[tuple[str, str], float] = defaultdict(float)
     for state in states:

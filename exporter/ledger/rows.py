@@ -73,10 +73,10 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """What is left of a call budget: whole calls, and from when on there is one (None: now)."""
+    """Calls that may still be made now, and when the next one is granted (None: now)."""
 
-    calls: int
-    ready_ms: int | None = None
+    tokens: int
+    next_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,8 +169,8 @@ def _view(
     history, audit = None, None
     if past is not None and spec.initial_lookback_ms is not None:
         history, audit = slices.state(past)
-    if budget is not None and budget.ready_ms is not None:
-        expiries.append(budget.ready_ms)
+    if budget is not None and budget.next_at_ms is not None:
+        expiries.append(budget.next_at_ms)
     return View(
         state=replace(
             _state(row, live, covered),

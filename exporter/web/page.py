@@ -18,13 +18,13 @@ import jinja2
 
 from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, render_labels, span, stamp
+from exporter.ledger.rows import BudgetState
 from exporter.model.samples import HOUR_MS
 from exporter.status import (
     OK,
     UNUSUAL,
     AuditStatus,
     BotStatus,
-    BudgetStatus,
     HistoryStatus,
     PollStatus,
     QueryStatus,
@@ -186,8 +186,8 @@ def _error_fact(query: QueryStatus) -> Fact:
     return Fact(f"{text}: {why}", TONES[query.state], error.at_ms)
 
 
-def _budget_fact(budget: BudgetStatus) -> Fact:
-    text = f"{_counted(round(budget.tokens), 'call', 'calls')} left in the budget"
+def _budget_fact(budget: BudgetState) -> Fact:
+    text = f"{_counted(budget.tokens, 'call', 'calls')} left in the budget"
     later = "; the next" if budget.next_at_ms else ""
     return Fact(text + later, at_ms=budget.next_at_ms)
 

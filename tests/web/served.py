@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from exporter.engagement.expectation import HourExpectation
+from exporter.engagement.expectation import HourExpectation, WindowScore
 from exporter.explain.reader import Explanations
+from exporter.ledger.rows import BudgetState
 from exporter.status import (
     BotStatus,
-    BudgetStatus,
     PollErrorStatus,
     PollStatus,
     QueryStatus,
@@ -20,7 +20,6 @@ from exporter.status import (
     Status,
     TargetStatus,
     Verdict,
-    WindowStatus,
 )
 from exporter.web.app import Sources
 
@@ -92,7 +91,7 @@ def query(name: str = "interactions", **changes: Any) -> QueryStatus:
 
 def bot(project: str = "shop", **changes: Any) -> BotStatus:
     """Return a bot with a usual week of 100 an hour."""
-    day = WindowStatus(24, 2400, 2390.4, 60, 0.1)
+    day = WindowScore(24, 2400, 2390.4, 60, 0.1)
     start_ms = NOW_MS // HOUR_MS * HOUR_MS - 168 * HOUR_MS
     traits: dict[str, Any] = {
         "environment": "main",
@@ -118,7 +117,7 @@ def failing_query(sentence: str = "the provider does not accept the key") -> Que
         dropped_series=2,
         overhang=4.5,
         revisions=7,
-        budget=BudgetStatus(0, NOW_MS + 1_800_000),
+        budget=BudgetState(0, NOW_MS + 1_800_000),
         polls=(
             PollStatus(NOW_MS - 1_200_000, 2.0, "ok", 10),
             PollStatus(NOW_MS - 30_000, 0.1, "auth", 0),

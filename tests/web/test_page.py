@@ -13,12 +13,12 @@ from urllib.parse import unquote
 
 import pytest
 
-from exporter.engagement.expectation import HourExpectation
+from exporter.engagement.expectation import HourExpectation, WindowScore
 from exporter.format import age, span, stamp
+from exporter.ledger.rows import BudgetState
 from exporter.simulator.traffic import Traffic
 from exporter.status import (
     AuditStatus,
-    BudgetStatus,
     HistoryStatus,
     PollErrorStatus,
     PollStatus,
@@ -26,7 +26,6 @@ from exporter.status import (
     State,
     Status,
     Verdict,
-    WindowStatus,
 )
 from exporter.web.app import build
 from exporter.web.page import POLICY, TALL, TONES, WIDE, draw_engagement, draw_polls, render
@@ -120,7 +119,7 @@ def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -
     [
         ({}, "as expected 2,400 in the last 24 h, where about 2,390 are usual."),
         (
-            {"verdict": Verdict.BELOW, "window": WindowStatus(3, 90, 297, 20, -9.0)},
+            {"verdict": Verdict.BELOW, "window": WindowScore(3, 90, 297, 20, -9.0)},
             "below 90 in the last 3 h, where about 297 are usual.",
         ),
         (
@@ -290,7 +289,7 @@ HOUR_S = 3_600
 MARGIN_S = 60
 
 
-def left(status: Status) -> Mapping[str, BudgetStatus | None]:
+def left(status: Status) -> Mapping[str, BudgetState | None]:
     return {target.name: target.queries[0].budget for target in status.targets}
 
 
@@ -306,7 +305,7 @@ def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
         started_ms = bench.clock.now_ms()
         async with bench.running():
             assert (left(bench.app.status()), bench.own("budget_tokens")) == (
-                {"flowxo": None, "xenioo": BudgetStatus(1, None)},
+                {"flowxo": None, "xenioo": BudgetState(1, None)},
                 1,
             )
 
@@ -314,7 +313,7 @@ def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
 
             ready_ms = started_ms + (HOUR_S + MARGIN_S) * 1000
             assert bench.services["xenioo"].requests[-1].path == "/authorization/integration"
-            assert left(bench.app.status()) == {"flowxo": None, "xenioo": BudgetStatus(0, ready_ms)}
+            assert left(bench.app.status()) == {"flowxo": None, "xenioo": BudgetState(0, ready_ms)}
             assert bench.own("budget_tokens", budget="account") == 0
             assert bench.own("blocked_until_timestamp_seconds") == ready_ms / 1000
             assert "0 left<small" in (render(bench.app.status()) or "")
