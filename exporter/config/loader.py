@@ -3,19 +3,18 @@
 What one value alone cannot show are contradictions between settings, and names used twice.
 """
 
-import json
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
-from exporter.config.messages import ValueProblem, problems_of
+from exporter.config.messages import AnyModel, ValueProblem, checked
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
@@ -25,7 +24,6 @@ from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.samples import Family
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
-AnyModel = TypeVar("AnyModel", bound=BaseModel)
 OWN = frozenset({"name", "provider", "renamed_from"})
 """What no default can give: it is a target's own."""
 
@@ -192,10 +190,7 @@ class _Validation:
     def without_keys(self, model: type[TargetOptions], data: Any) -> TargetOptions | None:
         """Return a target of which nothing but secrets is wrong, so that the rest is judged, too."""
         unresolved = replace(self.secrets, resolve=False, included=[])
-        try:
-            return model.model_validate_json(json.dumps(data), context=unresolved)
-        except ValidationError:
-            return None
+        return checked(model, data, unresolved)[0]
 
     def part(
         self,
@@ -208,7 +203,7 @@ class _Validation:
 
         ``inherited`` says where the value of a key stands that the part itself does not give.
         """
-        made, wrong = self.made(model, data)
+        made, wrong = checked(model, data, self.secrets)
         for each in wrong:
             steps = inherited.get(each.path[0]) if each.path else None
             if steps is None:
@@ -221,14 +216,7 @@ class _Validation:
         return made
 
     def errors(self, model: type[BaseModel], data: Any) -> list[ValueProblem]:
-        return self.made(model, data)[1]
-
-    def made(self, model: type[AnyModel], data: Any) -> tuple[AnyModel | None, list[ValueProblem]]:
-        try:
-            # By way of JSON, so that strict settings still take a list for a tuple.
-            return model.model_validate_json(json.dumps(data), context=self.secrets), []
-        except ValidationError as error:
-            return None, problems_of(error, data, model)
+        return checked(model, data, self.secrets)[1]
 
 
 def _unknown_provider(source: Source, path: Steps, known: Collection[str]) -> SettingsProblem:

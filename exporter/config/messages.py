@@ -3,19 +3,22 @@
 Messages are written here and not taken from the validator, since its own may repeat a value.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.config.model import Named
-from exporter.config.secret import REFERENCE, Secret
+from exporter.config.secret import REFERENCE, Secret, SecretContext
 from exporter.config.source import Path, Source, plain
 from exporter.config.values import kind_of, suggestion
 from exporter.errors import SettingsProblem
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 _WANTED = {
     "string_type": "text",
@@ -59,6 +62,17 @@ class ValueProblem:
         """Return the problem with its position; ``base`` is the path of the part that was checked."""
         at = None if self.key is None else source.keys.get((*base, *self.key))
         return source.problem((*base, *self.path), self.problem, self.hint, at=at)
+
+
+def checked(
+    model: type[AnyModel], data: Any, context: SecretContext | None = None
+) -> tuple[AnyModel | None, list[ValueProblem]]:
+    """Return ``data`` as a ``model``, or None and what is wrong with it."""
+    try:
+        # By way of JSON, so that strict settings still take a list for a tuple.
+        return model.model_validate_json(json.dumps(data), context=context), []
+    except ValidationError as error:
+        return None, problems_of(error, data, model)
 
 
 def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> list[ValueProblem]:

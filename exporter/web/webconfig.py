@@ -1,6 +1,5 @@
 """A web configuration file to settings: reports all errors at once, as for ``exporter.yaml``."""
 
-import json
 import os
 import re
 import ssl
@@ -9,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
-from exporter.config.messages import problems_of
+from exporter.config.messages import checked
 from exporter.config.model import Strict
 from exporter.config.source import Source, read, unusable
 from exporter.config.values import Duration, kind_of, suggestion
@@ -140,12 +139,10 @@ def _shaped(source: Source) -> WebFile:
         raise SettingsError([source.problem((), problem)])
     empty = {key for key, value in source.data.items() if value is None} & set(WebFile.model_fields)
     given = {key: value for key, value in source.data.items() if key not in empty}
-    try:
-        return WebFile.model_validate_json(json.dumps(given))
-    except ValidationError as error:
-        found = problems_of(error, source.data, WebFile)
-        problems = [each.located(source, ()) for each in found]
-        raise SettingsError([*source.problems, *problems]) from None
+    web, wrong = checked(WebFile, given)
+    if web is None:
+        raise SettingsError([*source.problems, *(each.located(source, ()) for each in wrong)])
+    return web
 
 
 def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:

@@ -1,15 +1,12 @@
 """A manifest file to compiled queries, with every error at once and its position."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 
-from pydantic import ValidationError
-
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
-from exporter.config.messages import problems_of
+from exporter.config.messages import checked
 from exporter.config.source import Path as Steps
 from exporter.config.source import read, unusable
 from exporter.config.values import kind_of, suggestion
@@ -95,11 +92,10 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
         found = f"expected keys and values, found {kind_of(source.data)}"
         raise SettingsError([source.problem((), found, "begin with manifest: 1"), *source.problems])
     data = {key: value for key, value in source.data.items() if not key.startswith("x-")}
-    try:
-        manifest = Manifest.model_validate_json(json.dumps(data))
-    except ValidationError as error:
-        wrong = [each.located(source, ()) for each in problems_of(error, data, Manifest)]
-        raise SettingsError([*source.problems, *map(_explain, wrong)]) from None
+    manifest, wrong = checked(Manifest, data)
+    if manifest is None:
+        explained = (_explain(each.located(source, ())) for each in wrong)
+        raise SettingsError([*source.problems, *explained])
     problems = Problems(source, [*source.problems, *source.not_as_written(TEXTS)])
     if manifest.name in BUILT_IN:
         problems.add(("name",), "a built-in provider has this name", "such as acme_api")
