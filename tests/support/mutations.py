@@ -14,8 +14,11 @@ VALUES: tuple[Any, ...] = (
     *("2026-02-30", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
     *([], {}, [None], [[]], [CANARY], {"a": CANARY}),
 )
-NUMBERS = ("NaN", "-Infinity", "1e400", "1e99999999999999999999", "0.1e-99999999999", "1" * 400)
-PLACE = "the place of a number"
+LITERALS = (
+    *(b"NaN", b"-Infinity", b"1e400", b"1e99999999999999999999", b"0.1e-99999999999", b"1" * 400),
+    *(b'"caf\xe9"', b'"caf\\ud83d"', b"{", b'"'),
+)
+PLACE = "the place of a literal"
 
 
 class Mutated(httpx.ASGITransport):
@@ -48,11 +51,11 @@ def _mutated(rng: random.Random, body: bytes) -> bytes:
         return json.dumps(rng.choice(VALUES)).encode()
     holder, key = rng.choice(places)
     elsewhere, other = rng.choice(places)
-    number = rng.choice(NUMBERS)
-    match rng.choice(["value", "value", "number", "number", "gone", "again", "renamed", "moved"]):
+    literal = rng.choice(LITERALS)
+    match rng.choice(["value", "value", "literal", "literal", "gone", "again", "renamed", "moved"]):
         case "value":
             holder[key] = rng.choice(VALUES)
-        case "number":
+        case "literal":
             holder[key] = PLACE
         case "gone":
             del holder[key]
@@ -62,7 +65,7 @@ def _mutated(rng: random.Random, body: bytes) -> bytes:
             holder[f"{key}X"] = holder.pop(key)
         case _:
             holder[key] = json.loads(json.dumps(elsewhere[other]))
-    return json.dumps(answer).replace(json.dumps(PLACE), number).encode()
+    return json.dumps(answer).encode().replace(json.dumps(PLACE).encode(), literal)
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

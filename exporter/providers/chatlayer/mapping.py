@@ -18,7 +18,7 @@ from typing import TypeAlias
 import msgspec
 
 from exporter.errors import SchemaError, Truncated
-from exporter.http_client.client import decode
+from exporter.http_client.client import decode, with_whole_characters
 from exporter.model import families
 from exporter.model.families import counter, gauge
 from exporter.model.numbers import Number, count
@@ -122,7 +122,8 @@ def decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
 def _decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
     with suppress(SchemaError):
         return decode(body, EventPage, endpoint)
-    page = decode(body, RawPage, endpoint)
+    # What is raw is not looked at yet: half a character in it would be found too late.
+    page = decode(with_whole_characters(body), RawPage, endpoint)
     events = [_as_text(each, drift) for each in page.events or ()]
     return EventPage([each for each in events if each], page.next_page_token)
 
@@ -265,7 +266,8 @@ def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
     try:
         attributes = msgspec.json.decode(raw.attributes) or {}
         return b"\0" + msgspec.json.encode([*said, attributes], order="deterministic")
-    except (msgspec.DecodeError, OverflowError):  # a number that no float or 64 bits hold
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):
+        # Half a character, or a number that neither a float nor 64 bits hold.
         return b"\0" + msgspec.json.encode(said) + bytes(raw.attributes)
 
 
