@@ -97,7 +97,12 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer)
             page = msgspec.json.decode(answer.content, type=Explanations)
-        except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+        except (
+            httpx.HTTPError,
+            httpx.InvalidURL,
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+        ) as error:
             raise click.ClickException(f"--url: no exporter answers there: {error}") from None
         yield from page.series
         first, total = page.last + 1, page.total

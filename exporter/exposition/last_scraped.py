@@ -64,7 +64,7 @@ def _read(url: str, query: str) -> list[_Sample]:
             f"{url.rstrip('/')}/api/v1/query", data={"query": query}, timeout=TIMEOUT_S
         )
         read = msgspec.json.decode(answer.content, type=_Answer)
-    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise NoScrapes(f"--floor-from: no Prometheus answers there: {error}") from None
     if read.data is None:
         raise NoScrapes(f"--floor-from: Prometheus answers {answer.status_code}: {read.error}")

@@ -20,6 +20,7 @@ from exporter.web.app import build
 from exporter.web.server import start
 from tests.support.driver import LedgerDriver
 from tests.support.explained import by_key, explained_ledger, metrics, report
+from tests.support.served import answering_json
 from tests.web.served import sources
 
 RECEIVED = 'chatbot_messages_received_total{target="shop"}'
@@ -263,6 +264,15 @@ def test_a_running_exporter_gives_the_same_accounts_page_by_page(driver: LedgerD
 
     assert len(asked) > 4
     assert asked == everything
+
+
+@pytest.mark.parametrize("answer", ["hello", {"series": []}, b'{"selector": "caf\xe9"}'])
+def test_another_program_at_the_address_is_an_error(driver: LedgerDriver, answer: Any) -> None:
+    with answering_json(lambda _: (200, answer)) as url:
+        result = ask(driver, RECEIVED, "--url", url)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: --url: no exporter answers there: ")
 
 
 def test_an_address_without_an_exporter_is_an_error_without_its_password(

@@ -38,13 +38,13 @@ def answering(
 
 @contextmanager
 def answering_json(answer: Callable[[bytes], tuple[int, Any]]) -> Iterator[str]:
-    """Answer each request with the status and the JSON that ``answer`` makes of its body."""
+    """Answer each request with the status and the JSON, or bytes, that ``answer`` makes of its body."""
 
     def handle(request: BaseHTTPRequestHandler) -> None:
         status, found = answer(request.rfile.read(int(request.headers.get("Content-Length", 0))))
         request.send_response(status)
         request.end_headers()
-        request.wfile.write(json.dumps(found).encode())
+        request.wfile.write(found if isinstance(found, bytes) else json.dumps(found).encode())
 
     methods = {"do_GET": handle, "do_POST": handle}
     with answering(type("Answering", (BaseHTTPRequestHandler,), methods)) as port:
