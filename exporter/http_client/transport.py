@@ -25,7 +25,7 @@ from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_BYTES = 8 * 1024
-FRAMING_BYTES = 64 * 1024
+FRAMING_BYTES = 256 * 1024
 CHUNK_BYTES = 8
 """An answer may have ``FRAMING_BYTES`` beside twice its body; a chunk costs ``CHUNK_BYTES`` more."""
 TIMEOUT_S = 30.0
