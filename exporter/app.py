@@ -54,6 +54,8 @@ TICKS_TO_RETRY = 60
 UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
 READ_FILES_S = 5.0
+REVISION = "CHATBOT_EXPORTER_REVISION"
+"""The variable that the image sets to the commit that it was built from."""
 UNREADABLE = f"the settings file, or one that it names, could not be read within {READ_FILES_S:g} s"
 
 
@@ -436,6 +438,7 @@ async def serve(request: ServeRequest) -> None:
         computing=WorkerThread("engagement"),
         blocking=Detached(),
         certificates=trusted_certificates(os.environ, log.warning),
+        revision=os.environ.get(REVISION, "unknown"),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     app = App(request.settings, environment)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.processes import program, written
@@ -66,6 +67,15 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             return found[1]
 
         yield started
+
+
+def test_the_exporter_shows_the_revision_of_its_image(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHATBOT_EXPORTER_REVISION", "0123abc")
+
+    assert 'revision="0123abc"' in httpx.get(f"http://{serve()}/metrics").text
+    assert "CHATBOT_EXPORTER_REVISION=${REVISION}" in RECIPE
 
 
 def test_the_recipe_has_no_fault_of_style() -> None:
