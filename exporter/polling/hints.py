@@ -24,7 +24,7 @@ _BY_REASON: Mapping[Reason, str] = {
     Reason.SERVER: "the provider has trouble of its own; it is asked again later",
     Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
     Reason.SCHEMA: "is base_url the API's own, is a manifest wrong, or has the provider changed its answers?",
-    Reason.TRUNCATED: "the provider did not give everything; it is asked again later",
+    Reason.TRUNCATED: "not everything could be read, so nothing is counted; it is asked again later",
     Reason.LEDGER: "check the ledger's disk, its owner and its database",
     Reason.BUG: "this is a mistake in the exporter; please report it with this message",
 }
