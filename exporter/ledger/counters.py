@@ -235,7 +235,19 @@ def raise_to(
     shown: Iterable[Shown],
     now_ms: int,
 ) -> None:
-    """Raise counters to what was ``shown``, by overhang: their truth stays what the ledger knows."""
+    """Raise counters to what was ``shown``, by overhang: their truth stays what the ledger knows.
+
+    Where the query's first poll is among what the ledger lacks, the next one takes a new baseline,
+    and nothing of what was shown is read again: it is counted, as before a new meaning.
+    """
+    begins = tx.execute(
+        sa.select(query.c.id).where(
+            query.c.target == spec.target,
+            query.c.name == spec.name,
+            query.c.epoch_ms.is_(None),
+            query.c.start_mode == "zero",
+        )
+    ).first()
     of_target = _series_of_target(tx, spec, families)
     mine = [number for number, _ in of_target.values()]
     known = tx.execute(sa.select(series).where(series.c.id.in_(mine)))
@@ -254,13 +266,15 @@ def raise_to(
         if visible >= wanted:
             continue
         missing = max(0.0, wanted - row.c)
+        owed = 0.0 if begins else missing
         tx.execute(
             sa.update(series)
             .where(series.c.id == row.id)
             .values(
                 c=row.c + missing,
-                overhang=row.overhang + missing,
-                overhang_since_ms=row.overhang_since_ms or (now_ms if missing else None),
+                retired=row.retired + missing - owed,
+                overhang=row.overhang + owed,
+                overhang_since_ms=row.overhang_since_ms or (now_ms if owed else None),
                 held=None,
                 held_since_ms=None,
                 state="live",

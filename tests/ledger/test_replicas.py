@@ -516,6 +516,28 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
     assert not ledger.changes(ledger.changes({}).version).went_back
 
 
+def test_growth_goes_on_at_once_where_the_first_poll_is_among_what_was_lost(replica: Open) -> None:
+    ledger = replica(spec())
+    older = state_of(ledger)
+    for n in (5, 12):
+        count(ledger, n)
+    assert shown(ledger) == [7]
+    before, version = shown_by(ledger, ("shop", "hourly")), ledger.changes({}).version
+    fail_over(ledger, older)
+    ledger.resync({})
+    ledger.raise_counters(("shop", "hourly"), before.shown)
+    ledger.confirm(ledger.changes(version).server, version)
+    ledger.resume_claims()
+
+    count(ledger, 14)  # a new baseline: of the two since nobody knows
+    began = shown(ledger)
+    count(ledger, 17)
+    grown = shown_by(ledger, ("shop", "hourly"))
+
+    assert (began, shown(ledger)) == ([7], [10])
+    assert list(grown.state.overhang.values()) == [0]
+
+
 def test_a_standby_is_refused(replica: Open, postgresql_server: PostgreSQL) -> None:
     ledger = replica(spec())
     engine = ledger._opened.engine
