@@ -116,8 +116,12 @@ def _begin(clock: Clock | None, connection: sa.Connection) -> None:
 
 
 def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, int, bool]:
-    """Bound the transaction; return the server's time, its run, and whether it is a standby."""
-    calls = (f"set_config('{name}', '{ms}', true)" for name, ms in bounds.items())
+    """Bound the transaction; return the server's time, its run, and whether it is a standby.
+
+    Numbers come with all their digits, which a role or an older server does not always send.
+    """
+    asked_for = {**bounds, "extra_float_digits": 3}
+    calls = (f"set_config('{name}', '{value}', true)" for name, value in asked_for.items())
     asked = (NOW_MS, STARTED_US, "pg_is_in_recovery()", *calls)
     at_ms, server, standby, *_ = connection.exec_driver_sql(f"SELECT {', '.join(asked)}").one()
     return at_ms, server, standby

@@ -127,6 +127,21 @@ def test_a_name_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyP
     assert "no connection within 1 s" in said
 
 
+def test_numbers_come_whole_whatever_a_role_says(ledger: Ledger) -> None:
+    with ledger._transactions.begin() as tx:
+        tx.execute(sa.text("ALTER ROLE CURRENT_USER SET extra_float_digits = -10"))
+    try:
+        other = engine.create_engine(ledger._opened.engine.url.render_as_string(hide_password=False))
+        with other.begin() as tx:
+            found = tx.execute(sa.text("SELECT 9007199254740991::float8, 123457290::float8")).one()
+        other.dispose()
+    finally:
+        with ledger._transactions.begin() as tx:
+            tx.execute(sa.text("ALTER ROLE CURRENT_USER RESET extra_float_digits"))
+
+    assert found == (2**53 - 1, 123_457_290)
+
+
 def test_the_server_bounds_each_transaction(ledger: Ledger) -> None:
     with ledger._transactions.begin() as tx:
         bounds = [
