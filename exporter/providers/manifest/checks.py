@@ -150,7 +150,6 @@ def check_shape(
     given = query.model_fields_set
     records, spans = query.shape == "records", query.shape == "range"
     one, alone = not query.rows, spans and query.pages.kind == "none"
-    alone_in_time = query.pages.kind != "none" or query.window.max_span == query.window.bucket
     for wrong, steps, problem, hint in (
         (one and not alone, (), "rows is missing", "only a range of one object has no list"),
         (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
@@ -162,7 +161,7 @@ def check_shape(
             "",
         ),
         (
-            at == {ANSWER} and not (spans or alone_in_time),
+            at == {ANSWER} and not spans and query.window.max_span != query.window.bucket,
             ("at",),
             "one answer has one time, and is asked for several buckets",
             "use shape: range, or a max_span of one bucket",

@@ -74,7 +74,7 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         (showing(value="answer.users"), "rows end with answer"),
         ({"at": "answer.start|epoch_s"}, "asked for several buckets; use shape: range"),
         ({"at": "answer.start|epoch_s", "window": {"max_span": "1h", "end": "exclusive"}}, ""),
-        ({"at": "answer.start|epoch_s", "pages": NEXT | {"size": 9}}, ""),
+        ({"at": "answer.start|epoch_s", "pages": NEXT | {"size": 9}}, "asked for several buckets"),
         (RANGE, "a range must say whether its end is included"),
         (RANGE | {"window": {"end": "inclusive"}}, ""),
         (RANGE | BETWEEN, ""),  # its rows prove it
