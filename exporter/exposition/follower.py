@@ -19,7 +19,7 @@ from exporter.telemetry.counters import Telemetry
 log = structlog.get_logger(__name__)
 
 VERIFY_S = 1.8
-"""When a check for changes counts as failed, though it goes on: just before scrapes give it up."""
+"""After how long who asks has no answer, though the check goes on: just before scrapes give up."""
 AWAIT_S = 30.0
 """How long other replicas have to confirm a new server: they say every 10 s that they live."""
 
@@ -88,6 +88,7 @@ class Follower:
         self._version: Version = {}
         self._checking = asyncio.Lock()
         self._checks = 0
+        self._found = False
         self.verified = not ledger.shared
 
     async def begin(self) -> None:
@@ -98,21 +99,22 @@ class Follower:
     async def verify(self) -> bool:
         """Show all that other replicas have committed up to now; say whether that was possible.
 
-        Who asks while that is under way waits for the next time, which all of them share. A ledger of
-        one process needs no check.
+        Who asks while that is under way waits for the next time, which all of them share, and has no
+        answer after ``VERIFY_S``. A ledger of one process needs no check.
         """
         if not self._ledger.shared:
             return True
-        asked = self._checks
-        async with self._checking:
-            if self._checks == asked:
-                self._checks += 1
-                loop = asyncio.get_running_loop()
-                late = loop.call_later(VERIFY_S, self._note_verified, False)  # noqa: FBT003
-                try:
-                    self._note_verified(await self._follow())
-                finally:
-                    late.cancel()
+        loop, asked = asyncio.get_running_loop(), self._checks
+        late_s = loop.time() + VERIFY_S
+        late = loop.call_at(late_s, self._note_verified, False)  # noqa: FBT003
+        try:
+            async with self._checking:
+                if self._checks == asked:
+                    self._checks += 1
+                    self._found = await self._follow()
+        finally:
+            late.cancel()
+        self._note_verified(self._found and loop.time() < late_s)
         return self.verified
 
     def _note_verified(self, verified: bool) -> None:  # noqa: FBT001 - a callback of the loop

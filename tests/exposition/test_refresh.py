@@ -227,7 +227,7 @@ def test_a_query_is_down_until_a_poll_is_committed_here_or_by_another_replica(
 
 
 @pytest.mark.parametrize(
-    ("takes_s", "verified"), [(1.7, [False, True, True]), (9.0, [False, False, True])]
+    ("takes_s", "verified"), [(1.7, [False, True, True]), (9.0, [False, False, False])]
 )
 def test_a_view_is_unverified_before_scrapes_give_it_up(
     takes_s: float, verified: list[bool]
@@ -243,9 +243,29 @@ def test_a_view_that_was_verified_counts_for_less_than_two_seconds() -> None:
     async def main() -> list[bool]:
         assert await slow.follower.verify()
         slow.seconds = 9.0
-        return await slow.verified_after(1.8, app.VERIFY_S, 9.2)
+        found = await slow.verified_after(1.8, app.VERIFY_S, 9.2)
+        slow.seconds = 0.1
+        return [*found, await slow.follower.verify()]
 
-    assert run_virtual(main(), slow.clock) == [True, False, True]
+    assert run_virtual(main(), slow.clock) == [True, False, False, True]
+
+
+def test_who_waits_for_two_checks_has_no_answer_though_each_is_in_time() -> None:
+    """A scrape that comes while a check is under way waits for the next one, and gives up."""
+    slow = Parts(1.2, shared=True)
+
+    async def main() -> tuple[list[bool], bool]:
+        first = asyncio.create_task(slow.follower.verify())
+        await slow.clock.sleep(0.1)
+        second = asyncio.create_task(slow.follower.verify())
+        verified = []
+        for at_s in (1.3, 0.1 + app.VERIFY_S, 2.5):
+            await slow.clock.sleep(at_s - slow.clock.monotonic())
+            verified.append(slow.follower.verified)
+        assert await first
+        return verified, await second
+
+    assert run_virtual(main(), slow.clock) == ([True, False, False], False)
 
 
 def test_a_ledger_that_fails_leaves_the_view_unverified() -> None:
