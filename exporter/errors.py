@@ -125,6 +125,12 @@ class Unreachable(ProviderError):
     reason = Reason.NETWORK
 
 
+class OutOfFiles(ProviderError):
+    """This process may open no more files, so no request was sent."""
+
+    reason = Reason.CONFIG
+
+
 class ServerError(ProviderError):
     """The provider failed (5xx)."""
 

@@ -7,6 +7,7 @@ take one, since it would read the key in clear text.
 """
 
 import asyncio
+import errno
 import ipaddress
 import os
 import ssl
@@ -14,6 +15,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,7 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from exporter.config.values import is_loopback_host
-from exporter.errors import MachineError, SchemaError, TimedOut, Unreachable
+from exporter.errors import MachineError, OutOfFiles, SchemaError, TimedOut, Unreachable
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_BYTES = 8 * 1024
@@ -31,6 +33,7 @@ CHUNK_BYTES = 8
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
 _TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 _NOT_ENCODED = frozenset({"", "identity"})
 _DEFLATED = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content codings, with zlib's window bits for each (RFC 9110, 8.4.1)."""
@@ -74,7 +77,7 @@ class Transport:
         """Return the response; what ``may_send`` raises keeps the request from being written.
 
         It is asked when the connection stands: to open it may take seconds.
-        Raises ``TimedOut``, ``Unreachable``, and ``SchemaError`` for a body over 16 MiB or in a
+        Raises ``TimedOut``, ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over 16 MiB or in a
         content coding that was not asked for.
         """
         try:
@@ -84,6 +87,8 @@ class Transport:
             raise TimedOut(f"{request.endpoint}: no answer in time") from None
         # An alert of TLS that comes while an answer is read is not wrapped.
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
+            if any(getattr(each, "errno", None) in OUT_OF_FILES for each in _causes(error)):
+                raise OutOfFiles(f"{request.endpoint}: too many open files") from None
             raise Unreachable(f"{request.endpoint}: {_describe(error)}") from None
 
     async def _exchange(self, request: Request, may_send: Callable[[], None]) -> Response:
@@ -252,14 +257,21 @@ def _decoder(coding: str, endpoint: str) -> _Deflated | None:
 
 def _describe(error: Exception) -> str:
     """Return what went wrong below HTTP, in terms that hold nothing of the request."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"certificate not accepted: {cause.verify_message}"
         if isinstance(cause, ssl.SSLError):
             return f"TLS error: {cause.reason or 'handshake failed'}"
-        cause = cause.__cause__ or cause.__context__
     return type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield ``error`` and what it arose from; of several attempts at a connection, of each."""
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            yield from chain.from_iterable(map(_causes, error.exceptions))
+        error = error.__cause__ or error.__context__
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:

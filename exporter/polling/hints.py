@@ -25,6 +25,7 @@ _BY_REASON: Mapping[Reason, str] = {
     Reason.CLIENT: "check project, environments, aliases and ids, and what the plan includes",
     Reason.SCHEMA: "is base_url the API's own, is a manifest wrong, or has the provider changed its answers?",
     Reason.TRUNCATED: "not everything could be read, so nothing is counted; it is asked again later",
+    Reason.CONFIG: "raise the limit of open files of the exporter, LimitNOFILE or ulimit -n",
     Reason.LEDGER: "check the ledger's disk, its owner and its database",
     Reason.BUG: "this is a mistake in the exporter; please report it with this message",
 }

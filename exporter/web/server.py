@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -28,11 +29,15 @@ from exporter.web.guard import MAX_HEADER_BYTES
 BACKLOG = 1024
 LAST_WORDS_S = 1.0
 OTHER_FILES = 512
+OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
+SILENT_S = 60.0
 _WHY = {
     errno.EADDRINUSE: "the address is in use; another exporter may be running there",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
     errno.EACCES: "the system does not allow it; ports below 1024 need a privilege",
 }
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,15 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, handshake_s: float) -> None:
         super().__init__()
         self._handshake_s = handshake_s
+        self._silent_until = 0.0
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in OUT_OF_FILES:
+            super().call_exception_handler(context)
+        elif self.time() >= self._silent_until:  # asyncio says so a thousand times a second
+            self._silent_until = self.time() + SILENT_S
+            log.error("no connection can be taken", error=f"{error.strerror}; raise LimitNOFILE")
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
         if kwargs.get("ssl") is not None:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import ClaimLost, MachineError, ProviderError, SchemaError, Unreachable
+from exporter.errors import (
+    ClaimLost,
+    MachineError,
+    OutOfFiles,
+    ProviderError,
+    SchemaError,
+    Unreachable,
+)
 from exporter.http_client.transport import (
     MAX_BODY_BYTES,
     Request,
@@ -170,6 +177,27 @@ def test_an_answer_without_end_or_content_ends_early(head: bytes, again: bytes) 
     with pytest.raises(SchemaError, match="GET /usage: the answer has more framing than content"):
         asyncio.run(main())
     assert sent < 100 * MIB
+
+
+def test_a_process_that_may_open_no_more_files_blames_itself() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(whole(b"1"))
+        writer.close()
+
+    async def main() -> None:
+        async with vendor(serve) as url:
+            transport = Transport()
+            await transport.send(request(url))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            await transport.send(request(url))
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        with pytest.raises(OutOfFiles, match="GET /usage: too many open files"):
+            asyncio.run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_small_chunks_of_a_long_answer_are_read() -> None:

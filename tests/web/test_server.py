@@ -1,5 +1,6 @@
 """The server on real loopback sockets: where it listens, whom it outlasts, how it ends."""
 
+import errno
 import resource
 import socket
 import struct
@@ -9,11 +10,12 @@ from contextlib import ExitStack, closing, contextmanager
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.config.values import parse_listen as split
 from exporter.errors import ListenError
 from exporter.web.app import build
-from exporter.web.server import OTHER_FILES, Deadlines, Serving, bind, start
+from exporter.web.server import OTHER_FILES, Deadlines, Serving, _Loop, bind, start
 from tests.web.served import TEXT_BODY, ScriptedExposition, sources
 
 SOON = Deadlines(header_s=0.2, request_s=0.5, idle_s=0.3, connections=8)
@@ -249,6 +251,25 @@ def test_a_low_limit_of_open_files_is_raised_to_fit_the_connections() -> None:
 
 
 @pytest.mark.slow
+def test_files_that_run_out_are_one_line_in_the_log() -> None:
+    context = {
+        "message": "socket.accept()",
+        "exception": OSError(errno.EMFILE, "Too many open files"),
+    }
+
+    with closing(_Loop(1.0)) as loop, capture_logs() as logged:
+        for _ in range(1000):
+            loop.call_exception_handler(context)
+
+    assert logged == [
+        {
+            "event": "no connection can be taken",
+            "error": "Too many open files; raise LimitNOFILE",
+            "log_level": "error",
+        }
+    ]
+
+
 def test_a_thousand_idle_connections_do_not_hinder_scrapes() -> None:
     with open_files(4096), serving() as server, ExitStack() as clients:
         for _ in range(1000):
