@@ -11,12 +11,12 @@ SERVERS = frozenset({"run", "demo"})
 def main() -> None:
     """Run one command; who is stopped while the program still loads leaves without a traceback.
 
-    ``run`` and ``demo`` are stopped with 0, whenever it is.
+    ``run`` and ``demo`` are stopped with 0, whenever it is. A terminal that is closed stops ``demo``.
     """
     if sys.argv[1:2] == ["run"]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until settings are read: then it reloads
     serves = not SERVERS.isdisjoint(sys.argv[1:2])
-    for number in STOPS:
+    for number in (*STOPS, *([signal.SIGHUP] if "demo" in sys.argv[1:2] else [])):
         signal.signal(number, lambda *_: os._exit(0 if serves else 1))
 
     from exporter.app import serve  # noqa: PLC0415 - as below

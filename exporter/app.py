@@ -442,7 +442,8 @@ async def serve(request: ServeRequest) -> None:
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
     app = App(request.settings, environment)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    stops = (signal.SIGTERM, signal.SIGINT, *(() if request.load else (signal.SIGHUP,)))
+    for number in stops:
         asyncio.get_running_loop().add_signal_handler(number, app.stop)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
     async with app.opened():

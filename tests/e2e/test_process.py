@@ -62,6 +62,8 @@ def test_run_ends_with_0_while_a_vendor_hangs(number: signal.Signals, tmp_path: 
         (signal.SIGINT, 0.5),
         (signal.SIGTERM, 2),
         (signal.SIGINT, None),
+        (signal.SIGHUP, 0.5),
+        (signal.SIGHUP, None),
     ],
 )
 def test_a_demo_is_stopped_while_it_starts_and_once_it_serves(
