@@ -131,7 +131,9 @@ def test_numbers_come_whole_whatever_a_role_says(ledger: Ledger) -> None:
     with ledger._transactions.begin() as tx:
         tx.execute(sa.text("ALTER ROLE CURRENT_USER SET extra_float_digits = -10"))
     try:
-        other = engine.create_engine(ledger._opened.engine.url.render_as_string(hide_password=False))
+        other = engine.create_engine(
+            ledger._opened.engine.url.render_as_string(hide_password=False)
+        )
         with other.begin() as tx:
             found = tx.execute(sa.text("SELECT 9007199254740991::float8, 123457290::float8")).one()
         other.dispose()

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from exporter.config.model import RETENTION_MS
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
@@ -89,8 +90,8 @@ def check_account(problems: Problems, manifest: Manifest) -> set[str]:
     """Check what all requests share, and how they are signed; return the secrets they name."""
     auth = manifest.auth
     known: Names = {"variables": manifest.variables, "secrets": ()}
-    for name in manifest.headers:
-        problems.attempt(("headers", name), check_header, name)
+    for name, value in manifest.headers.items():
+        problems.attempt(("headers", name), check_header, name, value)
     if auth.header is not None:
         problems.attempt(("auth", "header"), check_header, auth.header)
     _check_auth_keys(problems, auth)
@@ -132,6 +133,8 @@ def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> N
         problems.add(("window", "timezone"), "its hours do not begin with those of UTC", hint)
     if window.max_span is not None and window.max_span % window.bucket:
         problems.add(("window", "max_span"), "not a whole number of buckets")
+    if window.lookback > RETENTION_MS:
+        problems.add(("window", "lookback"), "longer than the ledger keeps hours", "at most 35d")
     poll, span = window.lookback + window.bucket, window.max_span
     several = {
         "pages": query.pages.kind != "none",
@@ -191,8 +194,8 @@ def check_shape(
 def check_request(problems: Problems, query: ManifestQuery, variables: Collection[str]) -> set[str]:
     """Check every text of a request; return the secrets that it names."""
     request, base, before = query.request, ("request",), len(problems.found)
-    for name in request.headers:
-        problems.attempt((*base, "headers", name), check_header, name)
+    for name, value in request.headers.items():
+        problems.attempt((*base, "headers", name), check_header, name, value)
     problems.attempt((*base, "path"), check_path, request.path)
     if request.body is not None and request.method == "GET":
         problems.add((*base, "body"), "a GET has no body", "write method: POST")

@@ -32,7 +32,13 @@ from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.loader import LoadedManifest
 from exporter.providers.manifest.model import Constant
 from exporter.providers.manifest.program import as_text
-from exporter.providers.manifest.templates import Substitutes, fill, fill_headers, fill_path
+from exporter.providers.manifest.templates import (
+    Substitutes,
+    can_be_sent,
+    fill,
+    fill_headers,
+    fill_path,
+)
 
 TOKEN_LIVES_S = 300
 RENEW_AT = 0.8
@@ -121,7 +127,7 @@ class ManifestOptions(TargetOptions):
             except ExpressionError as error:
                 raise invalid("path", f"variables: {error}", f"see the path of {name}") from None
             headers = fill({**manifest.headers, **query.request.headers}, values)
-            if not "".join(map(str, headers.values())).isascii():
+            if not can_be_sent("".join(map(str, headers.values()))):
                 raise invalid("header", "variables: a header cannot carry such a value")
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second

@@ -29,6 +29,7 @@ from exporter.providers.manifest.program import CompiledQuery, RowFeed, as_text,
 from exporter.providers.manifest.templates import (
     Omitted,
     Substitutes,
+    can_be_sent,
     fill,
     fill_headers,
     fill_path,
@@ -419,7 +420,7 @@ def _keys(options: ManifestOptions) -> Mapping[str, str]:
 
 def _sign(options: ManifestOptions) -> Mapping[str, str]:
     headers = ManifestAccount(options).sign()
-    if not all(value.isascii() and value.isprintable() for value in headers.values()):
+    if not all(map(can_be_sent, headers.values())):
         raise Unauthorized("a header holds a character that no request can carry")
     return headers
 

@@ -156,12 +156,19 @@ def check_path(path: str) -> None:
     fill_path(literal, Substitutes({}))
 
 
-def check_header(name: str) -> None:
+def check_header(name: str, value: Any = "") -> None:
     """Raise ``ExpressionError`` where a header cannot be set: the connection's own, the host."""
     if not _HEADER.fullmatch(name):
         raise ExpressionError("not the name of a header")
     if name.lower() in _CONNECTION:
         raise ExpressionError("this header is the exporter's own")
+    if not can_be_sent(str(value)):
+        raise ExpressionError("holds a character that no header can carry")
+
+
+def can_be_sent(value: str) -> bool:
+    """Say whether a header can carry ``value``."""
+    return value.isascii() and value.isprintable()
 
 
 def _fill_text(text: str, given: Substitutes) -> Any:

@@ -85,6 +85,12 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
             "row.input contains what is added to it",
         ),
         (PARTS | {"count": {TOKENS: [{"value": "row.uncached"}, CACHED]}}, ""),
+        ({"request": QUERY["request"] | {"headers": {"X-A": "a\r\nb"}}}, "no header can carry"),
+        ({"request": QUERY["request"] | {"headers": {"X-A": "caf\xe9"}}}, "no header can carry"),
+        (
+            {"window": {"lookback": "400d", "end": "exclusive"}},
+            "longer than the ledger keeps hours",
+        ),
         (RECORDS | NESTED | {"id": "hour.id"}, "it does not tell rows of row apart"),
         (RECORDS | {"mutable": None}, "a stream of records counts records only"),
         (RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}, "counts records only"),
