@@ -24,6 +24,7 @@ from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.samples import Family
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
+BEGIN = "begin with version: 1"
 OWN = frozenset({"name", "provider", "renamed_from"})
 """What no default can give: it is a target's own."""
 
@@ -79,12 +80,10 @@ def loads(
 ) -> Settings:
     """Return the settings in a text, as if it stood in ``file``; see ``load``."""
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-    source = read(text, file)
+    source = read(text, file, BEGIN)
     if not isinstance(source.data, dict):
         problem = f"expected keys and values, found {kind_of(source.data)}"
-        raise SettingsError(
-            [source.problem((), problem, "begin with version: 1"), *source.problems]
-        )
+        raise SettingsError([source.problem((), problem, BEGIN), *source.problems])
     inline = source.data.get("allow_inline_secrets") is True
     secrets = SecretContext(environ, Path(file).parent, inline, resolve)
     return _Validation(source, providers, secrets).settings(families)

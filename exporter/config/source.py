@@ -131,8 +131,8 @@ def spell(path: Path) -> str:
     return text
 
 
-def read(raw: bytes, file: str) -> Source:
-    """Return the values and positions of ``raw``.
+def read(raw: bytes, file: str, begin: str = "") -> Source:
+    """Return the values and positions of ``raw``; ``begin`` is the hint where it is empty.
 
     Raises ``SettingsError`` when it cannot be read as a whole; what leaves the rest readable
     (a repeated key, a number out of range) is in ``problems``.
@@ -146,7 +146,7 @@ def read(raw: bytes, file: str) -> Source:
     except (yaml.YAMLError, ValueError):
         raise unusable(file, "this is not YAML") from None
     if root is None:
-        raise unusable(file, "the file is empty", "begin with version: 1")
+        raise unusable(file, "the file is empty", begin)
     source = Source(file, hashlib.sha256(raw).hexdigest()[:12])
     source.data = _value(source, root, ())
     return source

@@ -191,8 +191,12 @@ def check_shape(
             problems.add(steps, problem, hint)
 
 
-def check_request(problems: Problems, query: ManifestQuery, variables: Collection[str]) -> set[str]:
+def check_request(
+    problems: Problems, query: ManifestQuery, variables: Collection[str], auth: ManifestAuth
+) -> set[str]:
     """Check every text of a request; return the secrets that it names."""
+    if auth.param in query.request.params:
+        problems.add(("request", "params", auth.param), "auth sends this parameter", key=True)
     request, base, before = query.request, ("request",), len(problems.found)
     for name, value in request.headers.items():
         problems.attempt((*base, "headers", name), check_header, name, value)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 import msgspec
@@ -83,7 +84,7 @@ class QueryCompiler:
     def __call__(self) -> CompiledQuery:
         query = self.query
         check_window(self.problems, query, budget=self.manifest.rate.budget is not None)
-        secrets = check_request(self.problems, query, self.manifest.variables)
+        secrets = check_request(self.problems, query, self.manifest.variables, self.manifest.auth)
         for index, text in enumerate(query.rows):
             self.problems.attempt(("rows", index), self._level, text)
         at = self._expression(("at",), query.at, instant=True)
@@ -103,6 +104,7 @@ class QueryCompiler:
         if not query.count and not query.gauge:
             self.problems.add((), "nothing is counted", "give count or gauge")
         self._parts()
+        self._repeats()
         next_, top, holder, more, total = self._paging()
         self._unused()
         program = RowProgram(
@@ -225,6 +227,8 @@ class QueryCompiler:
         if expression:
             self._declare((*base, "value"), expression, Exact if exact else Scalar)
         terms = expression.terms if expression else ()
+        if len({*terms}) < len(terms):
+            self.problems.add((*base, "value"), "a field is added twice")
         values = tuple((each.text, self._reader(each)) for each in terms)
         labels = self._labels(base, rule.labels, families.values())
         for value, family in families.items():
@@ -293,6 +297,9 @@ class QueryCompiler:
         expression = self._expression(steps, value)
         if expression is None:
             return ReadLabel()
+        if self._terms([value]) & self._terms([self.query.at, self.query.id]):
+            words = "nearly every row has another value of this, so each would be a series"
+            self.problems.add(steps, words)
         null = self.query.null_labels.get(value)
         return ReadLabel(
             where=f"labels.{steps[-1]}: {value}", read=self._read(expression), null=null
@@ -301,6 +308,11 @@ class QueryCompiler:
     def _filters(self, base: Steps, rule: CountRule | ManifestQuery) -> tuple[RowFilter, ...]:
         excluded = self._filter((*base, "except"), rule.excluded)
         negative = tuple(replace(each, excludes=True) for each in excluded)
+        for text in rule.only.keys() & rule.excluded.keys():
+            if {*map(as_text, rule.only[text])} <= {*map(as_text, rule.excluded[text])}:
+                self.problems.add(
+                    (*base, "only", text), "except leaves out all that this lets through"
+                )
         return self._filter((*base, "only"), rule.only) + negative
 
     def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
@@ -308,6 +320,8 @@ class QueryCompiler:
             if isinstance(value, str) and self.problems.attempt((*steps, *place), names, value):
                 words = "a fixed value is expected: nothing is put in its place"
                 self.problems.add((*steps, *place), words)
+        for text in (text for text, values in rules.items() if not values):
+            self.problems.add((*steps, text), "no value is listed")
         found = [
             RowFilter(
                 text,
@@ -427,6 +441,15 @@ class QueryCompiler:
                     words = f"{total} contains what is added to it here, so it would count twice"
                     self.problems.add(("count", name), words, key=True)
 
+    def _repeats(self) -> None:
+        """Note a field that counts twice in one series."""
+        for name, given in self.query.count.items():
+            for one, other in combinations(_listed(given), 2):
+                same = self._terms([one.value]) & self._terms([other.value])
+                if same and one.labels == other.labels and not _disjoint(one, other):
+                    words = "two entries add the same field, so it would count twice"
+                    self.problems.add(("count", name), words, key=True)
+
     def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
         """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""
         found: set[FieldPath] = set()
@@ -468,7 +491,9 @@ class QueryCompiler:
 def _disjoint(one: CountRule, other: CountRule) -> bool:
     """Say whether no row counts in both: a field has values that one takes and the other does not."""
     pairs = ((one.only, other.excluded), (other.only, one.excluded))
-    return any({*only[f]} <= {*but[f]} for only, but in pairs for f in only.keys() & but.keys())
+    both = one.only.keys() & other.only.keys()
+    apart = any({*one.only[f]}.isdisjoint(other.only[f]) for f in both)
+    return apart or any({*only[f]} <= {*but[f]} for only, but in pairs for f in only.keys() & but.keys())
 
 
 def _listed(given: Any) -> list[Any]:

@@ -35,6 +35,7 @@ NOT_EXPRESSIBLE = {
 }
 """Keys that people reach for, and why there is no such thing."""
 
+BEGIN = "begin with manifest: 1"
 TEXTS = frozenset({"params", "body", "headers", "labels", "default", "only", "except", "expect"})
 """Keys below which a number is sent, compared or shown as text."""
 
@@ -87,10 +88,10 @@ def load(path: Path) -> LoadedManifest:
 
 def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
     """Return the manifest in a text; see ``load``."""
-    source = read(raw, file)
+    source = read(raw, file, BEGIN)
     if not isinstance(source.data, dict):
         found = f"expected keys and values, found {kind_of(source.data)}"
-        raise SettingsError([source.problem((), found, "begin with manifest: 1"), *source.problems])
+        raise SettingsError([source.problem((), found, BEGIN), *source.problems])
     data = {key: value for key, value in source.data.items() if not key.startswith("x-")}
     manifest, wrong = checked(Manifest, data)
     if manifest is None:

@@ -85,6 +85,15 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
             "row.input contains what is added to it",
         ),
         (PARTS | {"count": {TOKENS: [{"value": "row.uncached"}, CACHED]}}, ""),
+        (counting("row.sent + row.sent"), "a field is added twice"),
+        (counting("row.sent") | {"count": {SENT: [{"value": "row.sent"}] * 2}}, "count twice"),
+        (
+            {"count": {SENT: [{"value": "row.sent", "only": {"row.bot": [b]}} for b in "ab"]}},
+            "",
+        ),
+        ({"labels": {"project": "row.time"}}, "each would be a series"),
+        ({"only": {"row.bot": []}}, "no value is listed"),
+        ({"only": {"row.bot": ["a"]}, "except": {"row.bot": ["a", "b"]}}, "leaves out all that"),
         ({"request": QUERY["request"] | {"headers": {"X-A": "a\r\nb"}}}, "no header can carry"),
         ({"request": QUERY["request"] | {"headers": {"X-A": "caf\xe9"}}}, "no header can carry"),
         (
