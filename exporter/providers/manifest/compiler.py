@@ -493,7 +493,9 @@ def _disjoint(one: CountRule, other: CountRule) -> bool:
     pairs = ((one.only, other.excluded), (other.only, one.excluded))
     both = one.only.keys() & other.only.keys()
     apart = any({*one.only[f]}.isdisjoint(other.only[f]) for f in both)
-    return apart or any({*only[f]} <= {*but[f]} for only, but in pairs for f in only.keys() & but.keys())
+    return apart or any(
+        {*only[f]} <= {*but[f]} for only, but in pairs for f in only.keys() & but.keys()
+    )
 
 
 def _listed(given: Any) -> list[Any]:

@@ -166,13 +166,15 @@ def collect_usage(
         _collect_names(items, rows, usage.names, scope)
 
 
-def collect_intents(intents: Sequence[TopIntent], rows: Rows, *, scope: ProjectScope) -> None:
-    """Add the top list of the window."""
+def collect_intents(
+    intents: Sequence[TopIntent], rows: Rows, *, scope: ProjectScope, limit: int
+) -> None:
+    """Add the top list of the window: ``limit`` intents, also of a longer one."""
     window = trailing_label(rows.window)
-    for index, intent in enumerate(intents):
-        labels = (scope.project, scope.environment or "", intent.name, window)
-        uses = count(intent.count, f"intents[{index}].count")
-        rows.window_value(families.TOP_INTENT_MATCHES, labels, uses)
+    uses = [(each.name, count(each.count, f"intents[{i}].count")) for i, each in enumerate(intents)]
+    for name, matches in sorted(uses, key=lambda pair: -pair[1])[:limit]:
+        labels = (scope.project, scope.environment or "", name, window)
+        rows.window_value(families.TOP_INTENT_MATCHES, labels, matches)
 
 
 def _check_project(row: UsageRow, scope: ProjectScope, path: str, rows: Rows) -> None:

@@ -129,7 +129,9 @@ class Selection:
             answer=mapping.VoiceflowAnswer[mapping.TopIntents],
             items=lambda answer: answer.result.intents,
             collect=partial(
-                mapping.collect_intents, scope=mapping.ProjectScope(self.project.id, fixed)
+                mapping.collect_intents,
+                scope=mapping.ProjectScope(self.project.id, fixed),
+                limit=TOP_INTENTS,
             ),
             trailing_ms=DAY_MS,
         )

@@ -228,7 +228,7 @@ def test_any_other_period_is_a_fault(text: str) -> None:
 
 
 def intents(*entries: TopIntent) -> Reading:
-    collect = partial(collect_intents, scope=ProjectScope(PROJECT))
+    collect = partial(collect_intents, scope=ProjectScope(PROJECT), limit=3)
     return collected(collect, entries, DAY, lists_of={"chatbot_top_intent_matches"})
 
 
@@ -242,3 +242,9 @@ def test_top_intents_are_a_list_of_the_window() -> None:
     ]
     assert reading.lists_of == {name} == intents().lists_of
     assert list(intents().lists) == []
+
+
+def test_a_list_that_is_longer_than_asked_for_shows_its_most_used() -> None:
+    reading = intents(*(TopIntent(f"i{number}", number) for number in range(9)))
+
+    assert [row.value for row in reading.lists] == [8, 7, 6]
