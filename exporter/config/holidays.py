@@ -28,8 +28,10 @@ def _listed(value: Any, info: ValidationInfo) -> Any:
             return [value]
         case {"file": str(name), **more} if not more:
             return _dates_in(name, info)
-        case list() | tuple():
+        case list() | tuple() if not any(isinstance(each, bool) for each in value):
             return value
+        case bool() | list() | tuple():
+            raise invalid(LIBRARY, "found true or false", 'YAML reads NO as false: write "NO"')
         case _:
             raise invalid(LIBRARY, EXPECTED, f"found {kind_of(value)}")
 
@@ -39,7 +41,7 @@ def _dates_in(name: str, info: ValidationInfo) -> list[str]:
     context = info.context
     path = context.base / name if isinstance(context, SecretContext) else name
     try:
-        lines = read_regular(path, SECRET_BYTES).decode().splitlines()
+        lines = read_regular(path, SECRET_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise invalid(LIBRARY, f"the file cannot be read: {why(error)}") from None
     dates = [line.partition("#")[0].strip() for line in lines]
@@ -54,13 +56,17 @@ def check_holiday(value: str) -> str:
     if _date(value) is not None:
         return value
     if not _COUNTRY.fullmatch(value):
-        raise invalid(
-            LIBRARY, "not a date such as 2026-12-24 and not a country such as DE or US-CA"
-        )
+        words = "not a date such as 2026-12-24 and not a country such as DE or US-CA"
+        near = value.upper().replace("_", "-")
+        hint = f'did you mean "{near}"?' if _COUNTRY.fullmatch(near) else ""
+        raise invalid(LIBRARY, words, hint)
     if find_spec(LIBRARY) is None:
         hint = "pip install 'chatbot-exporter[holidays]', or list the dates"
         raise invalid(LIBRARY, "the package holidays is not installed", hint)
-    known = _known_countries()
+    try:
+        known = _known_countries()
+    except ImportError as error:
+        raise invalid(LIBRARY, f"the package holidays cannot be loaded: {error}") from None
     if value not in known:
         raise invalid(
             LIBRARY, "no country or region of the package holidays", suggestion(value, known)

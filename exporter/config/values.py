@@ -143,6 +143,8 @@ def check_ledger_url(value: str) -> str:
         return value
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise invalid("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")
+    if "?" in rest:
+        raise invalid("ledger", "a file takes no options", "leave out what follows the ?")
     if rest.startswith("/:memory:"):
         raise invalid("ledger", "a ledger in memory forgets its counts", "give the path of a file")
     return value
