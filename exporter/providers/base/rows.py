@@ -5,9 +5,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from exporter.errors import Truncated
+from exporter.errors import SchemaError, Truncated
 from exporter.model.query import LabelRule, QuerySpec
-from exporter.model.samples import OTHER, Family, GaugeRow, Reading, Series, Window, floor_to
+from exporter.model.samples import (
+    LARGEST_EXACT,
+    OTHER,
+    Family,
+    GaugeRow,
+    Reading,
+    Series,
+    Window,
+    floor_to,
+)
 
 DIGEST_HEX = 8
 MOST_BYTES = 64 * 1024 * 1024
@@ -186,8 +195,14 @@ class Rows:
         self._remembered = memo
 
     def reading(self, *, more: bool = False) -> Reading:
-        """Return what was collected; ``more``: another reading of the same poll follows."""
+        """Return what was collected; ``more``: another reading of the same poll follows.
+
+        Raises ``SchemaError`` where a sum is more than 2^53, which no float tells from its neighbour.
+        """
         counts = [(*key, number) for key, number in self._counts.items()]
+        for (name, _), _, number in counts:
+            if number > LARGEST_EXACT:
+                raise SchemaError(f"{name}: larger than can be counted")
         return Reading(
             self.window,
             counts=[row for row in counts if row[0][0] not in self._kept],

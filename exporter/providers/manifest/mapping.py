@@ -16,7 +16,6 @@ from exporter.format import stamp
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
 from exporter.model.samples import (
-    LARGEST_EXACT,
     SECOND_MS,
     Event,
     Reading,
@@ -208,8 +207,6 @@ class Collector:
         self._note_strange()
         for (series, bucket_ms), total in self._amounts.items():
             whole = int(total.to_integral_value(ROUND_HALF_EVEN, _EXACT))
-            if whole > LARGEST_EXACT:
-                raise SchemaError(f"{series[0]}: larger than can be counted")
             self.rows.add(series, bucket_ms, whole)
         return events
 

@@ -1,8 +1,10 @@
 """``Rows`` sums, labels and counts what an answer says."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.errors import SchemaError
 from exporter.model.families import ACTIVE_USERS, FUNCTION_INFO, INTERACTIONS, KNOWN_USERS
 from exporter.model.query import LabelRule, QuerySpec
 from exporter.model.samples import HOUR_MS, GaugeRow, Window
@@ -145,3 +147,15 @@ def test_a_shortened_label_set_is_counted_once_however_many_rows_it_has() -> Non
     labels.series(INTERACTIONS, "p1", "main", "y" * 17)
 
     assert labels.dropped == {("chatbot_interactions_total", "label_length"): 2}
+
+
+def test_a_sum_that_no_float_holds_exactly_is_refused() -> None:
+    found = rows()
+    for number in (2**53 - 1, 1):
+        found.count(INTERACTIONS, ("p1",), NOON, number)
+    assert found.reading().counts[0][2] == 2**53
+
+    found.count(INTERACTIONS, ("p1",), NOON, 1)
+
+    with pytest.raises(SchemaError, match="chatbot_interactions_total: larger than can be counted"):
+        found.reading()
