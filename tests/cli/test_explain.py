@@ -267,7 +267,7 @@ def test_a_running_exporter_gives_the_same_accounts_page_by_page(driver: LedgerD
     assert asked == everything
 
 
-@pytest.mark.parametrize("answer", ["hello", {"series": []}, b'{"selector": "caf\xe9"}'])
+@pytest.mark.parametrize("answer", ["hello", {"series": []}, b'{"selector": "s\xe9"}'])
 def test_another_program_at_the_address_is_an_error(driver: LedgerDriver, answer: Any) -> None:
     with answering_json(lambda _: (200, answer)) as url:
         result = ask(driver, RECEIVED, "--url", url)

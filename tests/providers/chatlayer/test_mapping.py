@@ -412,7 +412,7 @@ def test_volumes_of_names_that_are_not_allowed_are_added_up() -> None:
     assert {row.series[1][2]: row.value for row in reading.lists} == {"handover": 7, "other": 5}
 
 
-@pytest.mark.parametrize("half", [b"caf\xe9", b"caf\\ud83d"], ids=["of UTF-8", "of UTF-16"])
+@pytest.mark.parametrize("half", [b"s\xe9", b"s\\ud83d"], ids=["of UTF-8", "of UTF-16"])
 def test_half_a_character_beside_another_type_than_text_is_read(half: bytes) -> None:
     body = b'{"events":[{"id":5,"event":"a"},{"id":"6","event":"%b"}]}' % half
 
@@ -420,5 +420,5 @@ def test_half_a_character_beside_another_type_than_text_is_read(half: bytes) -> 
 
     page = decode_page(body, "GET /events", drift)
 
-    assert [each.event for each in page.events or ()] == ["a", "caf\ufffd"]
+    assert [each.event for each in page.events or ()] == ["a", "s\ufffd"]
     assert drift == {"unexpected_type": 1}

@@ -95,7 +95,7 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         ({"only": {"row.bot": []}}, "no value is listed"),
         ({"only": {"row.bot": ["a"]}, "except": {"row.bot": ["a", "b"]}}, "leaves out all that"),
         ({"request": QUERY["request"] | {"headers": {"X-A": "a\r\nb"}}}, "no header can carry"),
-        ({"request": QUERY["request"] | {"headers": {"X-A": "caf\xe9"}}}, "no header can carry"),
+        ({"request": QUERY["request"] | {"headers": {"X-A": "s\xe9"}}}, "no header can carry"),
         (
             {"window": {"lookback": "400d", "end": "exclusive"}},
             "longer than the ledger keeps hours",
