@@ -154,11 +154,7 @@ class ApiClient:
     async def _message(self, call: ApiCall) -> Request:
         content, headers = None, {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
-            try:
-                content = msgspec.json.encode(call.json)
-            except OverflowError:
-                words = "a number that was read, and is sent back, has more than 64 bits"
-                raise SchemaError(f"{call.endpoint}: {words}") from None
+            content = msgspec.json.encode(call.json)
             headers["Content-Type"] = "application/json"
         if call.form is not None:
             content = urlencode(call.form).encode()

@@ -27,9 +27,9 @@ from exporter.errors import MachineError, OutOfFiles, SchemaError, TimedOut, Unr
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_BYTES = 8 * 1024
-FRAMING_BYTES = 256 * 1024
+FRAMING_BYTES = 512 * 1024
 CHUNK_BYTES = 8
-"""An answer may have ``FRAMING_BYTES`` beside twice its body; a chunk costs ``CHUNK_BYTES`` more."""
+"""An answer may have ``FRAMING_BYTES`` beside twice its content; a chunk costs ``CHUNK_BYTES`` more."""
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
 _TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
@@ -169,15 +169,15 @@ def _ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
 
 @dataclass(slots=True)
 class _Meter:
-    """Ends an answer that is too long, or costs more than its content warrants.
+    """Ends an answer that costs more than its content warrants, both in bytes.
 
     What one read returns is parsed in one go, and may be hundreds of interim answers or of chunks
-    of a single byte, while every other target waits. ``cost`` and ``body`` are in bytes.
+    of a single byte, while every other target waits.
     """
 
     endpoint: str
     cost: int = 0
-    body: int = 0
+    content: int = 0
 
     def watch(self, stream: Any) -> None:
         """Have ``stream`` of httpcore read a little at a time, and count it."""
@@ -186,18 +186,11 @@ class _Meter:
         async def metered(most: int, timeout: float | None = None) -> bytes:
             found: bytes = await read(min(most, READ_BYTES), timeout)
             self.cost += len(found)
-            if self.cost > FRAMING_BYTES + 2 * self.body:
+            if self.cost > FRAMING_BYTES + 2 * self.content:
                 raise SchemaError(f"{self.endpoint}: the answer has more framing than content")
             return found
 
         stream.read = metered
-
-    def count(self, chunk: bytes) -> None:
-        """Count a chunk of the body as it came."""
-        self.cost += CHUNK_BYTES
-        self.body += len(chunk)
-        if self.body > MAX_BODY_BYTES:
-            raise SchemaError(f"{self.endpoint}: the answer is larger than 16 MiB")
 
 
 async def _body(response: httpx.Response, meter: _Meter) -> bytes:
@@ -207,9 +200,10 @@ async def _body(response: httpx.Response, meter: _Meter) -> bytes:
     decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type checker
     async for chunk in response.stream:
-        meter.count(chunk)
+        meter.cost += CHUNK_BYTES
         for part in decoder.decode(chunk) if decoder else (chunk,):
             body += part
+            meter.content = len(body)
             if len(body) > MAX_BODY_BYTES:
                 raise SchemaError(f"{endpoint}: the answer is larger than 16 MiB")
     if decoder and not decoder.complete:

@@ -121,7 +121,7 @@ class DeclaredQuery(Generic[A, ItemT]):
         call = ApiCall(method, path, **sent)
         body = self.respell(await client.send(call))
         answer = decode(body, self.answer, call.endpoint)
-        rows.volume.add(body, len(self.items(answer)))
+        rows.volume.add(len(self.items(answer)), body)
         return answer, body
 
 

@@ -19,8 +19,8 @@ from exporter.model.samples import (
 )
 
 DIGEST_HEX = 8
-MOST_BYTES = 64 * 1024 * 1024
-MOST_ITEMS = 500_000
+MOST_BYTES = 512 * 1024 * 1024
+MOST_ITEMS = 1_000_000
 
 
 def shorten(value: str, limit: int) -> str:
@@ -81,19 +81,23 @@ class TooLong(Truncated):
 
 
 class Volume:
-    """Adds up the answers behind one reading: they are in memory, and mapped, together."""
+    """Adds up what is read for one reading, whose items are in memory together until it is complete.
+
+    The limits are far beyond what an account has; they end a list that a server makes without end.
+    """
 
     def __init__(self, request: str) -> None:
         self._request = request
         self._bytes = self._items = 0
 
-    def add(self, body: bytes, items: int) -> None:
-        """Add an answer of so many ``items``; raise ``TooLong`` beyond 64 MiB or 500,000 items."""
+    def add(self, items: int, body: bytes = b"") -> None:
+        """Add ``items`` and the answer that they are kept from; raise ``TooLong`` beyond the limits."""
         self._bytes += len(body)
         self._items += items
-        if self._bytes > MOST_BYTES or self._items > MOST_ITEMS:
-            words = "larger than 64 MiB, or have more than 500,000 items"
-            raise TooLong(f"{self._request}: the answers for one reading are {words}")
+        if self._items > MOST_ITEMS:
+            raise TooLong(f"{self._request}: more than {MOST_ITEMS:,} items for one reading")
+        if self._bytes > MOST_BYTES:
+            raise TooLong(f"{self._request}: answers of more than 512 MiB for one reading")
 
 
 class Rows:

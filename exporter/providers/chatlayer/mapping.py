@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -122,32 +122,34 @@ def decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
 def _decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
     with suppress(SchemaError):
         return decode(body, EventPage, endpoint)
-    # What is raw is not looked at yet: half a character in it would be found too late.
-    page = decode(with_whole_characters(body), RawPage, endpoint)
+    page = decode(body, RawPage, endpoint)
     events = [_as_text(each, drift) for each in page.events or ()]
     return EventPage([each for each in events if each], page.next_page_token)
 
 
-def _as_text(raw: msgspec.Raw, drift: Counter[str]) -> TrackingEvent | None:
+def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
     """Return an event whose members are texts or empty; None where it is no event at all."""
-    with suppress(msgspec.ValidationError):
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(raw, type=TrackingEvent)
     drift["unexpected_type"] += 1
     try:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError:
-        return None
-    attributes = members.pop("attributes", msgspec.Raw(b"{}"))
-    texts = {name: text for name, said in members.items() if (text := _text(said)) is not None}
+        attributes = members.pop("attributes", msgspec.Raw(b"{}"))
+        texts = {name: text for name, said in members.items() if (text := _text(said)) is not None}
+    except (msgspec.DecodeError, UnicodeDecodeError):  # no event, or half a character in it
+        whole = with_whole_characters(bytes(raw))
+        drift["unexpected_type"] -= whole != raw
+        return None if whole == raw else _as_text(whole, drift)
     return msgspec.structs.replace(msgspec.convert(texts, TrackingEvent), attributes=attributes)
 
 
 def _text(raw: msgspec.Raw) -> str | None:
-    """Return a text, or anything else but lists, objects and null as it is written."""
-    with suppress(msgspec.ValidationError):
-        return msgspec.json.decode(raw, type=str)
-    written = bytes(raw).decode()
-    return None if written == "null" or written[0] in "[{" else written
+    """Return a text, a number or a truth value as text, and None for anything else."""
+    try:
+        said = msgspec.json.decode(raw)
+    except msgspec.ValidationError:  # a number that no float holds
+        return bytes(raw).decode()
+    return str(said) if isinstance(said, str | int | float) else None
 
 
 def snake_case(body: bytes) -> bytes:
@@ -261,14 +263,18 @@ def _digest(raw: TrackingEvent, owner: Owner) -> bytes:
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
     said = [
         *(bot, version, raw.event, raw.user_id, raw.channel_id, raw.channel_type),
-        *(raw.conversation_id, raw.timestamp),
+        *(raw.conversation_id, raw.timestamp, _attributes(bytes(raw.attributes))),
     ]
+    return b"\0" + msgspec.json.encode(said, order="deterministic")
+
+
+def _attributes(raw: bytes) -> Any:
+    """Return what an event says beside its members, the same whatever else its page has."""
     try:
-        attributes = msgspec.json.decode(raw.attributes) or {}
-        return b"\0" + msgspec.json.encode([*said, attributes], order="deterministic")
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError):
-        # Half a character, or a number that neither a float nor 64 bits hold.
-        return b"\0" + msgspec.json.encode(said) + bytes(raw.attributes)
+        return msgspec.json.decode(raw) or {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        whole = with_whole_characters(raw)
+        return {} if whole == raw else _attributes(whole)
 
 
 def _content(raw: TrackingEvent, at_ms: int) -> int:

@@ -127,7 +127,7 @@ class Drain:
     A slice is given back only once every page of it was read.
     ``slice_ms`` is the length of the next slice, learnt from those before. A slice of more than
     ``max_pages`` is read again in halves. A poll ends after ``pages_left`` pages and leaves the
-    rest to the next one.
+    rest to the next one; it goes on until a slice that was too long is read in part.
     """
 
     client: ApiClient
@@ -136,13 +136,16 @@ class Drain:
     slice_ms: int
     max_pages: int
     pages_left: float = math.inf
+    halved: bool = False
 
     async def spans(self, window: Window) -> AsyncIterator[Reading]:
         """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end."""
         at_ms = window.start_ms
-        while at_ms < window.end_ms and self.pages_left > 0:
+        while at_ms < window.end_ms and (self.pages_left > 0 or self.halved):
             part = Window(at_ms, min(at_ms + self._whole_ms, window.end_ms))
-            if span := await self._slice(part):
+            span = await self._slice(part)
+            self.halved = span is None
+            if span is not None:
                 yield span
                 at_ms = part.end_ms
 
@@ -203,7 +206,7 @@ class Drain:
             raise
         page = decode_page(body, call.endpoint, drift)
         events = page.events or ()
-        volume.add(body, len(events))
+        volume.add(len(events))
         return ListPage(events, page.next_page_token, body)
 
 

@@ -167,7 +167,7 @@ class ManifestReader:
             response, answer = await self._fetch(client, request, window, page)
             mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
-            rows.volume.add(body, len(found))
+            rows.volume.add(len(found), body)
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
             next_ = self._next(page, found, answer, response, rows)

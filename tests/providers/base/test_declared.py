@@ -11,6 +11,7 @@ from exporter.errors import Truncated
 from exporter.model.families import INTERACTIONS
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import HOUR_MS, Window
+from exporter.providers.base import rows as rows_module
 from exporter.providers.base.declared import Cursor, DeclaredQuery
 from exporter.providers.base.rows import Rows
 from tests.providers.vendor import build_target, played, read
@@ -68,11 +69,18 @@ def test_a_window_is_read_in_spans_that_share_a_memo() -> None:
 
 @pytest.mark.parametrize("pages", [None, CURSOR], ids=["halved", "paged"])
 @pytest.mark.parametrize(
-    ("filler", "items", "calls"), [(15 * MIB, 0, 5), (0, 200_000, 3)], ids=["bytes", "items"]
+    ("filler", "items", "calls"),
+    [(15 * MIB, 0, "7 answers of more than 512 MiB"), (0, 200_000, "6 more than 1,000,000 items")],
+    ids=["bytes", "items"],
 )
 def test_answers_without_end_are_given_up_before_they_fill_the_memory(
-    pages: Cursor | None, filler: int, items: int, calls: int
+    pages: Cursor | None,
+    filler: int,
+    items: int,
+    calls: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(rows_module, "MOST_BYTES", 100 * MIB)
     target = build_target(provider="flowxo", api_key="k", project="p")
     asked = 0
 
@@ -85,6 +93,7 @@ def test_answers_without_end_are_given_up_before_they_fill_the_memory(
     spec = replace(query().spec, span_ms=week.length_ms)
     endless = replace(query(), spec=spec, pages=pages, complete=lambda _: False)
 
-    with pytest.raises(Truncated, match="GET /x: the answers for one reading are larger than 64"):
+    with pytest.raises(Truncated) as refused:
         read(target, endless, played(vendor), PollRequest(week, START_MS))
-    assert asked == calls
+    assert str(refused.value) == f"GET /x: {calls[2:]} for one reading"
+    assert asked == int(calls[0])

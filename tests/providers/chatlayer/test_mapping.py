@@ -422,3 +422,26 @@ def test_half_a_character_beside_another_type_than_text_is_read(half: bytes) -> 
 
     assert [each.event for each in page.events or ()] == ["a", "s\ufffd"]
     assert drift == {"unexpected_type": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "digest"),
+    [
+        (b'"user_id":true', '"True"'),
+        (b'"channel_id":2.50', '"2.5"'),
+        (b'"attributes":{"n":1e400}', "{}"),
+        (b'"attributes":{"a":"s\xe9"}', '{"a":"s\ufffd"}'),
+    ],
+)
+def test_what_an_event_without_an_id_says_never_changes(written: bytes, digest: str) -> None:
+    """Ledgers hold its digest: another spelling of the same event would count it again."""
+    alone, beside = (
+        decode_page(b'{"events":[{"event":"a",%b}%b]}' % (written, other), "x", Counter())
+        for other in (b"", b',{"id":5}')
+    )
+    one, same = ((page.events or [TrackingEvent()])[0] for page in (alone, beside))
+
+    said = mapping._canonical(one, "B1", "LIVE")
+
+    assert said == mapping._canonical(same, "B1", "LIVE")
+    assert digest.encode() in said

@@ -8,10 +8,13 @@ from exporter.errors import Unauthorized
 from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.base import rows
+from exporter.providers.chatlayer.stream import POLL_SECONDS
 from exporter.simulator.conversations import Kind
 from tests.providers.chatlayer.care import HOUR, MINUTE, Open, target
 from tests.providers.vendor import played, read
 from tests.support.virtual import START_MS
+
+FEW_PAGES = 4
 
 
 def test_an_event_counts_once_by_name_and_as_what_it_is_mapped_to(begin: Open) -> None:
@@ -198,13 +201,13 @@ def test_an_allow_list_that_changes_counts_nothing_twice(begin: Open) -> None:
     assert care.events() == 6
 
 
-@pytest.mark.parametrize("too_large", ["in pages", "in bytes"])
+@pytest.mark.parametrize("too_large", ["in pages", "in events"])
 def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(
     too_large: str, begin: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = 2 if too_large == "in pages" else 200
-    if too_large == "in bytes":
-        monkeypatch.setattr(rows, "MOST_BYTES", 100_000)
+    if too_large == "in events":
+        monkeypatch.setattr(rows, "MOST_ITEMS", 300)
     care = begin(stream={"max_pages": pages})
     before = len(care.service.requests)
     for number in range(100):
@@ -215,6 +218,19 @@ def test_a_slice_that_is_too_large_is_halved_until_it_is_drained(
 
     assert care.events() == 1000
     assert len(care.service.requests) - before > 12  # ten pages and what was halved
+
+
+def test_a_poll_goes_on_when_its_pages_went_into_slices_that_were_too_long(begin: Open) -> None:
+    stream = {"max_pages": 2, "overlap": "1s"}
+    care = begin(stream=stream, requests_per_second=FEW_PAGES / POLL_SECONDS)
+    for number in range(100):
+        care.happen(count=10, ago=-number * 6000)
+    care.wait(20 * MINUTE)
+
+    outcomes = [care.poll().outcome for _ in range(60)]
+
+    assert set(outcomes) == {"ok"}
+    assert care.events() == 1000
 
 
 def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:
