@@ -1,6 +1,7 @@
 """The command line: one module for each command."""
 
 import errno
+import sys
 from typing import Any
 
 import click
@@ -45,6 +46,15 @@ Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or con
 class Commands(click.Group):
     """Prints errors that an operator can correct to stderr, and exits with 1 or 2."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -53,10 +63,6 @@ class Commands(click.Group):
             raise click.exceptions.Exit(2) from None
         except ExporterError as error:
             raise click.ClickException(str(error)) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
 
 
 @click.group(

@@ -10,6 +10,7 @@ import msgspec
 from exporter.cli.settings import config_option, format_option, load_settings, targets_of
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
+from exporter.errors import SchemaError
 from exporter.explain.reader import (
     ExplainedBucket,
     Explainer,
@@ -20,6 +21,7 @@ from exporter.explain.reader import (
 from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
 from exporter.format import age, columns, exact_sum, number, stamp
+from exporter.http_client.client import decode
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 
@@ -96,23 +98,18 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
             answer = httpx.get(f"{base.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S)
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer)
-            page = msgspec.json.decode(answer.content, type=Explanations)
-        except (
-            httpx.HTTPError,
-            httpx.InvalidURL,
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-        ) as error:
+            page = decode(answer.content, Explanations, "its answer")
+        except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
             raise click.ClickException(f"--url: no exporter answers there: {error}") from None
         yield from page.series
         first, total = page.last + 1, page.total
 
 
 def _refusal(answer: httpx.Response) -> click.ClickException:
-    """Return the error that an exporter answers with; raise ``MsgspecError`` if it is another's."""
+    """Return the error that an exporter answers with; raise ``SchemaError`` if it is another's."""
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         return click.ClickException("a password is needed: --url http://USER:PASSWORD@HOST:PORT")
-    text = msgspec.json.decode(answer.content, type=dict[str, str]).get("error", "")
+    text = decode(answer.content, dict[str, str], "its answer").get("error", "")
     if answer.status_code == httpx.codes.BAD_REQUEST:
         return click.BadParameter(text, param_hint="SELECTOR")
     return click.ClickException(text)

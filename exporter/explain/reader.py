@@ -25,11 +25,10 @@ from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.ledger.view import read_views
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
-from exporter.telemetry.counters import PREFIX
+from exporter.telemetry.counters import OF_PROCESS, PREFIX
 
 REMOVED = "removed"
 LIVE = "live"
-OF_PROCESS = ("process_", "python_")
 
 Wanted = Callable[[str, Mapping[str, str]], bool]
 """Says whether the series of a name with these labels is selected."""
@@ -450,10 +449,10 @@ def why_nothing(text: str, families: Mapping[str, Family]) -> str:
             f"No series of a provider: {name} is computed from the settled hours of {counters}. "
             "Explain that counter instead."
         )
-    if name not in families and not name.startswith(OF_PROCESS):
+    if name not in families and name not in OF_PROCESS:
         hint = suggestion(name, families) or "see chatbot-exporter metrics"
         return f"No series matches: there is no such metric family; {hint}"
-    if name.startswith((PREFIX, *OF_PROCESS)):
+    if name.startswith(PREFIX) or name in OF_PROCESS:
         return (
             f"No series matches: {name} is the exporter's own, so there is nothing of a provider "
             "to add up; its value is on /metrics."

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import httpx
 import msgspec
 
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, SchemaError
+from exporter.http_client.client import decode
 from exporter.ledger.rows import Shown
 from exporter.model.samples import Family, MetricType
 
@@ -63,8 +64,8 @@ def _read(url: str, query: str) -> list[_Sample]:
         answer = httpx.post(
             f"{url.rstrip('/')}/api/v1/query", data={"query": query}, timeout=TIMEOUT_S
         )
-        read = msgspec.json.decode(answer.content, type=_Answer)
-    except (httpx.HTTPError, httpx.InvalidURL, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        read = decode(answer.content, _Answer, "its answer")
+    except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
         raise NoScrapes(f"--floor-from: no Prometheus answers there: {error}") from None
     if read.data is None:
         raise NoScrapes(f"--floor-from: Prometheus answers {answer.status_code}: {read.error}")

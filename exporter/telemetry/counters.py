@@ -34,6 +34,14 @@ from exporter.logs import SINK
 from exporter.model.samples import Family, MetricType, SelfCount
 
 PREFIX = "chatbot_exporter_"
+OF_PROCESS = frozenset(
+    {
+        *("process_cpu_seconds_total", "process_start_time_seconds", "python_info"),
+        *("process_virtual_memory_bytes", "process_resident_memory_bytes"),
+        *("process_open_fds", "process_max_fds"),
+    }
+)
+"""What the client library's collectors show beside the exporter's own families."""
 
 _TABLE = """
 build_info | gauge | version,revision,python_version | 1 | Build information; value is always 1.

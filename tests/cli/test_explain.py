@@ -218,6 +218,7 @@ NOTHING = [
     ('chatbot_messages_received_total{target="nobody"}', "no query has read one of chatbot_mess"),
     ("chatbot_exporter_target_up", "is the exporter's own"),
     ("process_open_fds", "is the exporter's own"),
+    ("process_nonsense_total", "there is no such metric family"),
     ("chatbot_message_received_total", 'did you mean "chatbot_messages_received_total"?'),
     ('{target="nobody"}', "no query has read one with these labels"),
 ]
@@ -267,7 +268,9 @@ def test_a_running_exporter_gives_the_same_accounts_page_by_page(driver: LedgerD
     assert asked == everything
 
 
-@pytest.mark.parametrize("answer", ["hello", {"series": []}, b'{"selector": "s\xe9"}'])
+@pytest.mark.parametrize(
+    "answer", ["hello", {"series": []}, b'{"selector": "s\xe9"}', b"[" * 200_000]
+)
 def test_another_program_at_the_address_is_an_error(driver: LedgerDriver, answer: Any) -> None:
     with answering_json(lambda _: (200, answer)) as url:
         result = ask(driver, RECEIVED, "--url", url)

@@ -94,7 +94,7 @@ def test_two_exporters_of_one_counter_or_none_are_named_and_raise_nothing(
     [
         (400, {"status": "error", "error": "parse error"}, "Prometheus answers 400: parse error"),
         (200, "hello", "no Prometheus answers there"),
-        (200, b'{"error": "s\xe9"}', "no Prometheus answers there"),
+        (200, b'{"error": "s\xe9', "no Prometheus answers there"),
     ],
 )
 def test_who_is_no_prometheus_or_refuses_is_named(
