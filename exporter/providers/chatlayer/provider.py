@@ -375,8 +375,15 @@ class ChatlayerQueries:
         }
         if options.events.allow is not None:
             label_rules["event"] = LabelRule({}, frozenset(options.events.allow))
-        given = options, self.settings, name, endpoint, feeds
-        return spec_for(*given, meaning=meaning, label_rules=label_rules)
+        return spec_for(
+            options,
+            self.settings,
+            name,
+            endpoint,
+            feeds,
+            meaning=meaning,
+            label_rules=label_rules,
+        )
 
 
 def _series_query(

@@ -384,29 +384,24 @@ def _query(
 def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery) -> QuerySpec:
     """Add what the manifest says of windows and costs; the target's own settings come first."""
     asked, given = query.settings, options.model_fields_set
-    window, budget = asked.window, options.manifest.settings.rate.budget
-    spec = replace(
+    window, rate = asked.window, options.manifest.settings.rate
+    lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
+    if query.stream:  # a bound as coarse as a bucket leaves out the open one until it is over
+        lookback_ms = max(lookback_ms, window.bucket)
+    name = f"manifest/{options.manifest.settings.name}/{options.name}"
+    return replace(
         spec,
         granularity_ms=window.bucket,
         span_ms=window.bucket if asked.shape == "range" else window.max_span,
+        settle_ms=spec.settle_ms if "settle" in given else window.settle,
+        lookback_ms=lookback_ms,
+        interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,
+        timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are those of UTC
         stream=query.stream,
+        ids_kept_ms=lookback_ms + HOUR_MS if query.stream else spec.ids_kept_ms,
         cost=Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
+        budget=Budget(name, rate.budget.per // rate.budget.calls) if rate.budget else None,
     )
-    if "settle" not in given:
-        spec = replace(spec, settle_ms=window.settle)
-    if "lookback" not in given:
-        spec = replace(spec, lookback_ms=window.lookback)
-    if asked.interval is not None and "interval" not in given:
-        spec = replace(spec, interval_ms=asked.interval)
-    if window.bucket > HOUR_MS:  # days are those of UTC
-        spec = replace(spec, timezone="UTC")
-    if query.stream:  # a bound as coarse as a bucket leaves out the open one until it is over
-        lookback_ms = max(spec.lookback_ms, window.bucket)
-        spec = replace(spec, lookback_ms=lookback_ms, ids_kept_ms=lookback_ms + HOUR_MS)
-    if budget is not None:
-        name = f"manifest/{options.manifest.settings.name}/{options.name}"
-        spec = replace(spec, budget=Budget(name, budget.per // budget.calls))
-    return spec
 
 
 def _feed(feed: RowFeed) -> Feed:
