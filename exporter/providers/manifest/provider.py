@@ -167,7 +167,8 @@ class ManifestReader:
             response, answer = await self._fetch(client, request, window, page)
             mapping.check_expected(self.query.program.expect_answer, (answer,))
             body, found = response.body, mapping.items(self.query.program, (answer,))
-            rows.volume.add(len(found), body)
+            inner = mapping.contexts(self.query.program, (answer,), len(self.query.program.levels))
+            rows.volume.add(sum(1 for _ in inner), body)
             if first is not None and found and body == previous:
                 raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
             next_ = self._next(page, found, answer, response, rows)

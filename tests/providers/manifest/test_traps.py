@@ -857,12 +857,14 @@ def test_14_a_cursor_repeats_or_is_missing(second: dict[str, Any], reason: str) 
         readings(loaded({"pages": CURSOR}), Api(first, second))
 
 
-def test_14_pages_without_end_are_given_up_before_they_fill_the_memory() -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_14_pages_without_end_are_given_up_before_they_fill_the_memory(*, nested: bool) -> None:
     many = [row(-1)] * 200_000
-    pages = [{"data": many, "more": True, "next": name} for name in "abcdef"]
+    data = [{"time": NOON_MS // 1000 - 3600, "results": many}] if nested else many
+    pages = [{"data": data, "more": True, "next": name} for name in "abcdef"]
 
     with pytest.raises(Truncated, match="more than 1,000,000 items for one reading"):
-        readings(loaded({"pages": CURSOR}), Api(*pages))
+        readings(loaded({"pages": CURSOR} | (NESTED if nested else {})), Api(*pages))
 
 
 def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
