@@ -28,7 +28,7 @@ from exporter.model.samples import Family
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SECOND_MS = 1000
-RETENTION_MS = 35 * 86_400_000
+_RETENTION_MS = 35 * 86_400_000
 
 
 def check_name(value: Any) -> str:
@@ -125,9 +125,7 @@ class Common(BaseModel):
     @field_validator("lookback", "initial_lookback")
     @classmethod
     def _is_kept(cls, value: int) -> int:
-        if value > RETENTION_MS:
-            raise invalid("lookback", "longer than the ledger keeps hours", "at most 35d")
-        return value
+        return check_lookback(value)
 
     @field_validator("interval", "slow_interval")
     @classmethod
@@ -253,6 +251,13 @@ class LedgerOptions(BaseModel):
         default=False,
         description="take an SQLite file on a network file system, where locks may not hold",
     )
+
+
+def check_lookback(value: int) -> int:
+    """Return a lookback that the ledger keeps hours of."""
+    if value > _RETENTION_MS:
+        raise invalid("lookback", "longer than the ledger keeps hours", "at most 35d")
+    return value
 
 
 def check_version(value: Any) -> int:

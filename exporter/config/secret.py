@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from exporter.config.files import SECRET_BYTES, read_regular, why
-from exporter.config.values import invalid, kind_of
+from exporter.config.values import can_be_sent, invalid, kind_of
 from exporter.errors import SettingsProblem, Unauthorized
 
 Strict = ConfigDict(
@@ -135,7 +135,7 @@ def _usable(value: str, holder: str) -> str:
     if not text:
         raise invalid("secret", f"{holder} is empty")
     for each in text:
-        if not (each.isascii() and each.isprintable()):
+        if not can_be_sent(each):
             name = _CONTROLS.get(each, "a character")
             problem = f"{holder} holds {name} (U+{ord(each):04X}) that no request can carry"
             raise invalid("secret", problem)

@@ -136,6 +136,11 @@ def check_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def can_be_sent(text: str) -> bool:
+    """Say whether a header can carry ``text``."""
+    return text.isascii() and text.isprintable()
+
+
 def check_ledger_url(value: str) -> str:
     """Return ``value`` if it names an SQLite file or a PostgreSQL database."""
     scheme, mark, rest = value.partition("://")

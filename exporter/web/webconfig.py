@@ -14,7 +14,7 @@ from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import checked
 from exporter.config.model import Strict
 from exporter.config.source import Source, read, unusable
-from exporter.config.values import Duration, kind_of, suggestion
+from exporter.config.values import Duration, can_be_sent, kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.format import span
 from exporter.web import certificates
@@ -155,7 +155,7 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
             yield source.problem(_HEADERS, problem, hint, at=source.keys[path])
         elif choice and value and value not in choice:
             yield source.problem(path, f"{name}: expected {' or '.join(choice)}")
-        elif not (value.isprintable() and value.isascii()):
+        elif not can_be_sent(value):
             yield source.problem(path, f"{name}: not a value that a header can have")
 
 

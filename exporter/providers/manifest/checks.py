@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from exporter.config.model import RETENTION_MS
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source
 from exporter.config.values import check_url, suggestion
@@ -133,8 +132,6 @@ def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> N
         problems.add(("window", "timezone"), "its hours do not begin with those of UTC", hint)
     if window.max_span is not None and window.max_span % window.bucket:
         problems.add(("window", "max_span"), "not a whole number of buckets")
-    if window.lookback > RETENTION_MS:
-        problems.add(("window", "lookback"), "longer than the ledger keeps hours", "at most 35d")
     poll, span = window.lookback + window.bucket, window.max_span
     several = {
         "pages": query.pages.kind != "none",

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from exporter.config.model import Duration, Strict, Url
+from exporter.config.model import Duration, Strict, Url, check_lookback
 from exporter.config.values import Zone, invalid, kind_of
 from exporter.providers.manifest.templates import leaves
 
@@ -170,7 +170,9 @@ class ManifestWindow(BaseModel):
     timezone: Zone = Field(default="UTC", description="of instants without an offset")
     end: Literal["exclusive", "inclusive", "unstated"] = "unstated"
     max_span: Duration | None = Field(default=None, description="the longest span of one request")
-    lookback: Duration = Field(default=172_800_000, description="how far back a poll reads: 2d")
+    lookback: Annotated[Duration, AfterValidator(check_lookback)] = Field(
+        default=172_800_000, description="how far back a poll reads: 2d"
+    )
     settle: Duration = Field(default=3_600_000, description="when a bucket is complete: 1h")
 
 

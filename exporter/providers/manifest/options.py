@@ -20,7 +20,7 @@ from pydantic import (
 
 from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
-from exporter.config.values import invalid, suggestion
+from exporter.config.values import can_be_sent, invalid, suggestion
 from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
@@ -34,7 +34,6 @@ from exporter.providers.manifest.model import Constant
 from exporter.providers.manifest.program import as_text
 from exporter.providers.manifest.templates import (
     Substitutes,
-    can_be_sent,
     fill,
     fill_headers,
     fill_path,
@@ -243,7 +242,7 @@ class ManifestAccount:
             "POST", url.path, form=form, base=f"{url.scheme}://{url.netloc}", signed=False
         )
         found = await client.fetch(call, AccessToken)
-        if not (found.access_token.isascii() and found.access_token.isprintable()):
+        if not can_be_sent(found.access_token):
             raise SchemaError(f"{call.endpoint}: access_token: no request can carry it")
         lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
         self._token, self._key = hide(found.access_token), form["client_secret"]

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from exporter.config.values import can_be_sent
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
@@ -29,7 +30,6 @@ from exporter.providers.manifest.program import CompiledQuery, RowFeed, as_text,
 from exporter.providers.manifest.templates import (
     Omitted,
     Substitutes,
-    can_be_sent,
     fill,
     fill_headers,
     fill_path,

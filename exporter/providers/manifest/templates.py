@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from exporter.config.values import suggestion
+from exporter.config.values import can_be_sent, suggestion
 from exporter.model.samples import Window, ceil_to
 from exporter.providers.manifest.expressions import (
     Conversion,
@@ -164,11 +164,6 @@ def check_header(name: str, value: Any = "") -> None:
         raise ExpressionError("this header is the exporter's own")
     if not can_be_sent(str(value)):
         raise ExpressionError("holds a character that no header can carry")
-
-
-def can_be_sent(value: str) -> bool:
-    """Say whether a header can carry ``value``."""
-    return value.isascii() and value.isprintable()
 
 
 def _fill_text(text: str, given: Substitutes) -> Any:

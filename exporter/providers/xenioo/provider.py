@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, Field, field_validator
 
 from exporter.config.model import Duration, Secret, Strict, TargetOptions, Url
-from exporter.config.values import invalid
+from exporter.config.values import can_be_sent, invalid
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -151,7 +151,7 @@ class AccessTokens:
         # The vendor's pages spell these names in three ways.
         members = {name.casefold(): value for name, value in response.items()}
         token = members.get("token")
-        if not isinstance(token, str) or not (token and token.isascii() and token.isprintable()):
+        if not isinstance(token, str) or not (token and can_be_sent(token)):
             raise SchemaError(f"{call.endpoint}: token: missing", "missing")
         lives_min = parse_number(members.get("expires", members.get("expire"))) or 0
         self._token, self._key = hide(token), key
