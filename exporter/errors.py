@@ -1,5 +1,6 @@
 """What can go wrong, sorted by what the caller does next."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -123,6 +124,10 @@ class Unreachable(ProviderError):
     """The connection failed: connect, reset or TLS."""
 
     reason = Reason.NETWORK
+
+
+OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+"""The numbers of what the system says then."""
 
 
 class OutOfFiles(ProviderError):

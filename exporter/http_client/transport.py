@@ -7,7 +7,6 @@ take one, since it would read the key in clear text.
 """
 
 import asyncio
-import errno
 import ipaddress
 import os
 import ssl
@@ -23,7 +22,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from exporter.config.values import is_loopback_host
-from exporter.errors import MachineError, OutOfFiles, SchemaError, TimedOut, Unreachable
+from exporter.errors import (
+    OUT_OF_FILES,
+    MachineError,
+    OutOfFiles,
+    SchemaError,
+    TimedOut,
+    Unreachable,
+)
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_BYTES = 8 * 1024
@@ -33,7 +39,6 @@ CHUNK_BYTES = 8
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
 _TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
-OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 _NOT_ENCODED = frozenset({"", "identity"})
 _DEFLATED = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 """Content codings, with zlib's window bits for each (RFC 9110, 8.4.1)."""
@@ -77,8 +82,8 @@ class Transport:
         """Return the response; what ``may_send`` raises keeps the request from being written.
 
         It is asked when the connection stands: to open it may take seconds.
-        Raises ``TimedOut``, ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over 16 MiB or in a
-        content coding that was not asked for.
+        Raises ``TimedOut``, ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over
+        16 MiB, in a content coding that was not asked for, or that is lost in its framing.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):  # httpx limits each wait, not their sum
@@ -260,7 +265,10 @@ def _describe(error: Exception) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield ``error`` and what it arose from; of several attempts at a connection, of each."""
+    """Yield ``error`` and what it arose from; of several attempts at a connection, of each.
+
+    Also what a library hides from tracebacks, which tells TLS and open files apart.
+    """
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):

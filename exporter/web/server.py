@@ -23,13 +23,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.clock import SystemClock
 from exporter.config.values import parse_listen
-from exporter.errors import ListenError
+from exporter.errors import OUT_OF_FILES, ListenError
 from exporter.web.guard import MAX_HEADER_BYTES
 
 BACKLOG = 1024
 LAST_WORDS_S = 1.0
 OTHER_FILES = 512
-OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 SILENT_S = 60.0
 _WHY = {
     errno.EADDRINUSE: "the address is in use; another exporter may be running there",
