@@ -52,9 +52,7 @@ class FlowXOOptions(TargetOptions):
     base_url: str = "https://flowxo.com/api"
     requests_per_second: float = Field(default=2, ge=0)
     api_key: Secret = Field(description="the key of the account's owner")
-    project: str = Field(
-        min_length=1, description="the label; a key sees all bots of its account as one"
-    )
+    project: str = Field(min_length=1, description="the label; a key sees all its bots as one")
     top_flows: TopFlows | None = Field(
         default=None, description="the most used flows of a trailing window; off unless given"
     )
