@@ -34,6 +34,8 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 DEEPEST = 32
+MOST_OBJECTS = 1_000_000
+"""Objects and lists of one answer: of the empty ones, 16 MiB would decode to a gigabyte."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 5
 READ_KEY_S = 5.0
@@ -205,6 +207,10 @@ def decode(body: bytes, into: type[T] | msgspec.json.Decoder[T], endpoint: str) 
     """Return ``body`` decoded as ``into``; raise ``SchemaError`` with the path of the error."""
     decoder = into if isinstance(into, msgspec.json.Decoder) else msgspec.json.Decoder(into)
     body = body.removeprefix(codecs.BOM_UTF8)
+    if body.count(b"{") + body.count(b"[") > MOST_OBJECTS:
+        raise SchemaError(
+            f"{endpoint}: the answer has more than {MOST_OBJECTS:,} objects and lists"
+        )
     try:
         found = decoder.decode(body)
     except msgspec.ValidationError as error:

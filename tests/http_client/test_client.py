@@ -23,6 +23,7 @@ from exporter.errors import (
 from exporter.http_client.client import (
     DEEPEST,
     LONGEST_WAIT_S,
+    MOST_OBJECTS,
     ApiCall,
     ApiClient,
     decode,
@@ -229,6 +230,15 @@ def test_an_answer_may_be_nested_only_so_deep(inner: str) -> None:
     assert decode(deep.encode(), object, "GET /usage")
     with pytest.raises(SchemaError, match="nested more than 32 deep"):
         decode(f"[{deep}]".encode(), object, "GET /usage")
+
+
+@pytest.mark.parametrize("empty", ["{}", "[]"])
+def test_an_answer_may_hold_only_so_many_objects(empty: str) -> None:
+    """Empty ones are three bytes each as sent, and a hundred or more in memory."""
+    most = ",".join([empty] * (MOST_OBJECTS - 1))
+    assert len(decode(f"[{most}]".encode(), list[Any], "GET /usage")) == MOST_OBJECTS - 1
+    with pytest.raises(SchemaError, match="more than 1,000,000 objects and lists"):
+        decode(f"[{most},{empty}]".encode(), list[Any], "GET /usage")
 
 
 @pytest.mark.parametrize(
