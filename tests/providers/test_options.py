@@ -169,6 +169,13 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
             ("chatlayer", f"events: {{event_map: {{x: chatbot_{family}_total}}}}", f"{by} already")
             for by, family in CHATLAYER_FEEDS.items()
         ),
+        (
+            "chatlayer",
+            "events: {event_map: {"
+            + ", ".join(f"{family}: chatbot_{family}_total" for family in CHATLAYER_FEEDS.values())
+            + "}}",
+            ", ".join(f"chatbot_{name}_total {by} already" for by, name in CHATLAYER_FEEDS.items()),
+        ),
     ],
 )
 def test_a_contradiction_is_an_error(provider: str, extra: str, words: str) -> None:

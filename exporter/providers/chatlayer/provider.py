@@ -182,11 +182,11 @@ class ChatlayerOptions(TargetOptions):
     @classmethod
     def _check_fed_once(cls, value: EventOptions, info: ValidationInfo) -> EventOptions:
         active = {*info.data.get("collectors", ()), "events"}
-        for mapped in value.event_map.values():
-            if FED.get(mapped.family) in active:
-                hint = "map the event to another family, or leave the collector out"
-                fed = f"{mapped.family} is fed by the collector {FED[mapped.family]} already"
-                raise invalid("twice", fed, hint)
+        twice = {each.family for each in value.event_map.values() if FED.get(each.family) in active}
+        if twice:
+            fed = (f"{family} is fed by the collector {FED[family]} already" for family in twice)
+            hint = "map the event to another family, or leave the collector out"
+            raise invalid("twice", ", ".join(sorted(fed)), hint)
         return value
 
 
