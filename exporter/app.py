@@ -33,7 +33,7 @@ from exporter.ledger.offload import Offload, WorkerThread
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import SelfCount
+from exporter.model.samples import Family, SelfCount
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
@@ -329,10 +329,10 @@ class App:
             for query in each.target.queries
         }
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
-        # Only adds: whatever shows a family of former settings still finds it.
-        self._families |= catalogue.families(self._environment.providers, settings.targets)
-        counted = await self._sync(settings, specs, targets)
+        families = catalogue.families(self._environment.providers, settings.targets)
+        counted = await self._sync(settings, specs, families, targets)
         # Before anything else is awaited: the ledger may claim the queries now.
+        self._families |= families  # only adds: what shows a former family still finds it
         self._poller.assign(queries)
         self.telemetry.keep(targets.keys())
         self.telemetry.restore(counted)
@@ -349,6 +349,7 @@ class App:
         self,
         settings: Settings,
         specs: Mapping[QueryKey, QuerySpec],
+        families: Mapping[str, Family],
         targets: Mapping[str, ConfiguredTarget],
     ) -> Mapping[SelfCount, float]:
         """Make ``specs`` the ledger's queries; return the self counts of targets that are new."""
@@ -356,7 +357,8 @@ class App:
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         added = targets.keys() - self._targets.keys() if self._opened else ()
         counted = await offload(functools.partial(ledger.self_counts, added))
-        await offload(functools.partial(ledger.sync_queries, list(specs.values()), renames))
+        sync = functools.partial(ledger.sync_queries, list(specs.values()), renames)
+        await offload(functools.partial(sync, families=families))
         ledger.max_bytes = settings.ledger.max_size
         return counted
 

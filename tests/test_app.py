@@ -1,11 +1,14 @@
 """What the exporter leaves behind, however it ends."""
 
+import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from exporter.errors import LedgerError
 from exporter.exposition.publisher import Publisher
+from exporter.ledger.tables import self_counter
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, run_virtual
@@ -30,6 +33,34 @@ def test_the_ledger_is_free_where_nothing_could_be_shown(
         with pytest.raises(LedgerError, match="gone"):
             run_virtual(main(), clock)
     run_virtual(main(), clock)
+
+
+def test_a_counter_of_another_version_stays_in_the_ledger(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    settings = read(vendors.document() | {"ledger": {"url": url}})
+    former = {"provider": "flowxo", "target": "flowxo"}
+    names = {"chatbot_exporter_former_total": former, "chatbot_exporter_polls_total": former}
+
+    async def main() -> str:
+        async with exporter(settings, clock, vendors) as app:
+            await clock.sleep(60)
+            return b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+
+    run_virtual(main(), clock)
+    engine = sa.create_engine(url)
+    with engine.begin() as tx:
+        for name, labels in names.items():
+            tx.execute(
+                sa.insert(self_counter).values(
+                    name=name, labels=json.dumps(labels), v=1, target="flowxo"
+                )
+            )
+    page = run_virtual(main(), clock)
+
+    assert 'chatbot_exporter_target_up{provider="flowxo",target="flowxo",query="hourly"} 1' in page
+    assert "former" not in page
 
 
 def test_the_ledger_is_free_after_a_failure(tmp_path: Path) -> None:

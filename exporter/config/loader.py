@@ -5,6 +5,7 @@ What one value alone cannot show are contradictions between settings, and names 
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from exporter.model.samples import Family
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
 BEGIN = "begin with version: 1"
+INDEXED_BYTES = 256
+"""Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
 OWN = frozenset({"name", "provider", "renamed_from"})
 """What no default can give: it is a target's own."""
 
@@ -240,6 +243,11 @@ def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[S
     if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
         hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
         yield source.problem(("ledger", "url"), "literal secret", hint)
+    longest: Steps = ("limits", "label_value_bytes")
+    too_long = isinstance(cut_at := source.get(longest), int) and cut_at > INDEXED_BYTES
+    if too_long and str(url).startswith("postgresql"):
+        words = f"PostgreSQL cannot index longer labels than {INDEXED_BYTES} bytes"
+        yield source.problem(longest, words, "lower it, or keep the ledger in SQLite")
     named = source.get(("limits", "families"))
     for name in named if isinstance(named, dict) else ():
         if families is not None and name not in families:
@@ -254,6 +262,7 @@ def _check_targets(
     """Yield the problems that concern several settings of a target, or several targets."""
     yield from _repeated_names(source)
     names = {target.name for _, target in targets}
+    former = Counter(target.renamed_from for _, target in targets)
     defined: dict[str, tuple[Family, str]] = {}
     for index, target in targets:
         for family in target.own_families():
@@ -264,6 +273,10 @@ def _check_targets(
         if target.renamed_from in names:
             path: Steps = ("targets", index, "renamed_from")
             yield source.problem(path, "this name is still in use", "name the target's former name")
+        elif target.renamed_from and former[target.renamed_from] > 1:
+            path = ("targets", index, "renamed_from")
+            hint = "only one target can take its counts"
+            yield source.problem(path, "another target names this, too", hint)
         if target.settle > target.lookback:
             yield _short_lookback(source, ("targets", index), target.provider)
 

@@ -92,13 +92,21 @@ def _not_written_off(states: Sequence[QueryState]) -> dict[SelfCount, float]:
 
 
 def _counters(states: Sequence[QueryState], counts: Mapping[SelfCount, float]) -> list[Shown]:
-    """Return the counters of queries that are configured; others' stay in the ledger."""
-    queries = {state.query for state in states}
+    """Return the counters of configured queries; others stay in the ledger.
+
+    So do those of another version, which may have had counters that this one lacks.
+    """
+    queries = {state.query for state in states} | {""}
     return [
         _sample(name, value, **dict(labels))
         for (name, labels), value in counts.items()
-        if dict(labels).get("query", "") in queries | {""}
+        if dict(labels).get("query", "") in queries and _is_known(name, dict(labels))
     ]
+
+
+def _is_known(name: str, labels: Mapping[str, str]) -> bool:
+    family = FAMILY_BY_NAME.get(name)
+    return family is not None and labels.keys() == {*family.labels}
 
 
 def _of_query(state: QueryState, spec: QuerySpec, *, up: bool) -> Iterator[Shown]:

@@ -8,7 +8,15 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
-from exporter.ledger.tables import bucket, gauge, query, series, set_query, slices
+from exporter.ledger.tables import (
+    bucket,
+    gauge,
+    query,
+    self_counter,
+    series,
+    set_query,
+    slices,
+)
 from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QuerySpec
 from exporter.model.samples import BASE, OTHER, Family, Series
 
@@ -67,8 +75,9 @@ def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
 
 
 def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
-    """Move all that the ledger knows of target ``old`` to the name ``new``; again does nothing.
+    """Move the queries and series of target ``old`` to the name ``new``; its self counters end.
 
+    Nothing is moved where the ledger knows a target ``new``, as at every start after the first.
     Polls under way lose their claims, as by any change of what they mean.
     """
     if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
@@ -84,6 +93,7 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
             tx.execute(sa.update(table).where(mine).values(labels=moved))
     for row in tx.execute(sa.select(query).where(query.c.target == old)).all():
         set_query(tx, row.id, target=new, **_claim_ended(row, holder))
+    tx.execute(sa.delete(self_counter).where(self_counter.c.target == old))
 
 
 def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:

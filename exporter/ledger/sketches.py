@@ -4,7 +4,9 @@ They are keyed: see specification: streams.md#distinct-users-and-conversations.
 """
 
 import hmac
+import os
 import secrets
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -36,16 +38,23 @@ Group = tuple[str, tuple[str, ...], int]
 def installation_key(path: Path, new: bytes | None = None) -> bytes:
     """Return the key in the file at ``path``, made there (mode 0600; ``new``) if there is none."""
     try:
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_bytes(new or secrets.token_bytes(KEY_BYTES))
-    except FileExistsError:
-        pass
+        if not path.exists():
+            _write_key(path, new or secrets.token_bytes(KEY_BYTES))
+        key = path.read_bytes()
     except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror}; the key cannot be made there") from None
-    key = path.read_bytes()
+        raise LedgerError(f"{path}: {error.strerror}; the key cannot be kept there") from None
     if len(key) != KEY_BYTES:
         raise LedgerError(f"{path}: not a key of {KEY_BYTES} bytes; delete it to make another")
     return key
+
+
+def _write_key(path: Path, key: bytes) -> None:
+    """Write the whole key or none: a part of one would stop every later start."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
 
 
 @cache

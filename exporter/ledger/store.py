@@ -77,7 +77,7 @@ class Ledger:
         writes: WriteHealth | None = None,
     ) -> None:
         self._clock = clock
-        self._families = families
+        self._families = dict(families)
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._version = 0
@@ -133,10 +133,14 @@ class Ledger:
         specs: Sequence[QuerySpec],
         renames: Mapping[str, str] | None = None,
         *,
+        families: Mapping[str, Family] | None = None,
         anywhere: bool = False,
     ) -> None:
-        """Make ``specs`` the active queries; ``renames`` are targets by their former names."""
-        first = self._transactions.server is None
+        """Make ``specs`` the active queries; ``renames`` are targets by their former names.
+
+        ``families`` are those that the settings define; the ledger knows them once this succeeds.
+        """
+        first, known = self._transactions.server is None, {**self._families, **(families or {})}
         with self._transactions.begin(anywhere=anywhere) as tx:
             now_ms, server = self._clock.now_ms(), engine.server_of(tx)
             if any(spec.stream for spec in specs):
@@ -146,17 +150,17 @@ class Ledger:
                 replicas.register(tx, self._holder, now_ms, server if first else 0)
                 digest = settings.digest(specs)
                 generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
-                known = not anywhere and replicas.knows_generation(tx, digest, generation)
+                unchanged = not anywhere and replicas.knows_generation(tx, digest, generation)
                 replicas.note_generation(tx, self._holder, digest, generation, now_ms)
             else:
-                generation, in_force, known = 0, True, False
+                generation, in_force, unchanged = 0, True, False
             if in_force:
-                self._sync(tx, specs, renames or {}, generation, known=known)
+                self._sync(tx, specs, renames or {}, known, generation, unchanged=unchanged)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         if first:
             self._transactions.server = server
-        self._generation, self._in_force = generation, in_force
+        self._generation, self._in_force, self._families = generation, in_force, known
         self._specs = {spec.key: spec for spec in specs}
         self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
         self._last = {key: last for key, last in self._last.items() if key in self._specs}
@@ -166,19 +170,20 @@ class Ledger:
         tx: sa.Connection,
         specs: Sequence[QuerySpec],
         renames: Mapping[str, str],
+        families: Mapping[str, Family],
         generation: int,
         *,
-        known: bool,
+        unchanged: bool,
     ) -> None:
         now_ms = self._clock.now_ms()
         for old, new in renames.items():
             settings.rename(tx, old, new, self._holder)
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
-        settings.delete_redefined(tx, self._families)
+        settings.delete_redefined(tx, families)
         for spec in specs:
-            counters.create_known_series(tx, spec, self._families, now_ms)
+            counters.create_known_series(tx, spec, families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
-        if not known:  # else all others would read everything again at each start
+        if not unchanged:  # else all others would read everything again at each start
             self._mark(tx, sa.select(query.c.id))
         slices.shorten(tx, specs, now_ms)  # after the queries, which polls lock first, too
 

@@ -90,7 +90,8 @@ def _key(opened: Opened, tx: sa.Connection) -> bytes | None:
 def _give_key(opened: Opened, tx: sa.Connection, key: bytes | None) -> None:
     """Let the copy tell users apart as before: sketches of both keys would count them twice."""
     if key is not None and opened.key_file is not None:
-        sketches.installation_key(opened.key_file, key)
+        if sketches.installation_key(opened.key_file, key) != key:
+            raise LedgerError(f"{opened.key_file}: the key of another ledger; delete it first")
     elif key is not None:
         tx.execute(sa.insert(installation).values(id=1, key=key))
 

@@ -1,14 +1,23 @@
 """What a change of settings does to counters that live on (specification: counting.md)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
-from exporter.errors import ClaimLost, SchemaError
+from exporter.errors import ClaimLost, LedgerError, SchemaError
 from exporter.ledger.tables import series
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, GaugeRow, Reading, Window
+from exporter.model.samples import (
+    BASE,
+    HOUR_MS,
+    Family,
+    GaugeRow,
+    MetricType,
+    Reading,
+    Window,
+)
 from exporter.providers.base.rows import shorten
 from tests.ledger.conftest import Start
 from tests.ledger.test_worked_examples import at
@@ -301,6 +310,36 @@ def test_gauges_follow_a_renamed_target(driver: LedgerDriver) -> None:
     driver.sync(spec(target="store"), shop="store")
 
     assert {shown.labels[1] for shown in driver.view().shown} == {"store"}
+
+
+def test_counts_of_a_renamed_target_leave_no_self_counter_of_the_old_name(
+    driver: LedgerDriver,
+) -> None:
+    driver.poll({at(11): 9.0})
+    driver.poll({at(11): 8.0})
+    assert driver.counted("retracted_total", target="shop") == 1
+
+    driver.sync(spec(target="store"), shop="store")
+    driver.poll({at(11): 6.0})
+
+    assert driver.counted("retracted_total", target="shop") == 0
+    assert driver.counted("retracted_total", target="store") == 2
+
+
+def test_settings_that_are_refused_leave_the_families_in_force(driver: LedgerDriver) -> None:
+    hits = Family("chatbot_custom_hits_total", MetricType.COUNTER, "Hits.", (*BASE, "channel"), 9)
+    fewer = replace(hits, labels=BASE)
+    web = hits.name, received("web")[1]
+    driver.ledger.sync_queries([spec()], families={hits.name: hits})
+    driver.poll(counts=[(web, at(11), 1.0)])
+
+    with pytest.raises(LedgerError, match="start: history"):
+        driver.ledger.sync_queries([spec(history=True)], families={hits.name: fewer})
+    driver.poll(counts=[(web, at(11), 8.0)])
+    driver.shown(hits.name)
+    driver.confirm_zero_scraped()
+
+    assert driver.shown(hits.name) == {("shop", "", "web"): 7}
 
 
 def test_a_target_that_is_renamed_while_it_is_polled_is_due_at_once(driver: LedgerDriver) -> None:

@@ -1,5 +1,6 @@
 """Distinct users and conversations over rolling windows, and the key that hides them."""
 
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from exporter.ledger.store import Ledger
 from exporter.model.samples import DAY_MS, HOUR_MS, Event, Window
 from tests.ledger.conftest import Start
 from tests.support.builders import spec
-from tests.support.driver import LedgerDriver
+from tests.support.driver import Killed, LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
 USERS, CONVERSATIONS = "chatbot_active_users", "chatbot_active_conversations"
@@ -129,6 +130,23 @@ def test_the_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> 
     assert len(key) == 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert installation_key(path) == key
+
+
+def test_a_crash_while_the_key_is_written_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db.key"
+
+    def crash(_descriptor: int) -> None:
+        raise Killed
+
+    with monkeypatch.context() as dying:
+        dying.setattr(os, "fsync", crash)
+        with pytest.raises(Killed):
+            installation_key(path)
+
+    assert not path.exists()
+    assert len(installation_key(path)) == 32
 
 
 def test_a_broken_key_is_refused(tmp_path: Path) -> None:

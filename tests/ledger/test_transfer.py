@@ -110,6 +110,19 @@ def test_what_is_no_url_is_named(tmp_path: Path) -> None:
     assert (result.exit_code, "not the URL of a ledger" in result.output) == (1, True)
 
 
+def test_a_copy_does_not_take_the_key_of_another_ledger(tmp_path: Path) -> None:
+    old, new = filled(tmp_path), f"sqlite:///{tmp_path}/new.db"
+    stale = tmp_path / "new.db.key"
+    stale.write_bytes(bytes(32))
+
+    with pytest.raises(LedgerError, match="the key of another ledger; delete it first"):
+        transfer.copy(old, new, CLOCK)
+    stale.unlink()
+    transfer.copy(old, new, CLOCK)
+
+    assert stale.read_bytes() == bytes(range(32))
+
+
 def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
     url = filled(tmp_path)
 

@@ -4,6 +4,8 @@ Source: https://docs.xenioo.com, "Account Statistics Data"
 """
 
 import hashlib
+import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -49,6 +51,7 @@ DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
 MARGIN_MS = 60_000
 MAX_EXTRA_WAIT_S = 300
 UNAUTHORIZED = 401
+_PROBE = datetime(2024, 2, 29, 13)  # noqa: DTZ001 - labels have no zone
 
 
 def _unit_of(code: str) -> Any:
@@ -110,9 +113,13 @@ class XeniooOptions(TargetOptions):
 
     @field_validator("label_format")
     @classmethod
-    def _has_hours(cls, value: str | None) -> str | None:
-        if value is not None and "%H" not in value:
-            raise invalid("format", "the format has no hour", "as in %d/%m/%Y %H:%M")
+    def _tells_hours_apart(cls, value: str | None) -> str | None:
+        found = None
+        with suppress(ValueError, re.error):  # no such directive; one that comes twice
+            found = value and datetime.strptime(_PROBE.strftime(value), value)  # noqa: DTZ007
+        if value and (not found or found.replace(tzinfo=None) != _PROBE):
+            words = "the format does not tell one hour from all others"
+            raise invalid("format", words, "as in %d/%m/%Y %H:%M")
         return value
 
 

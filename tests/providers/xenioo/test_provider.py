@@ -299,7 +299,10 @@ def test_what_days_surely_cover_is_the_shorter_of_both_meanings() -> None:
     [
         ({"interval": "59m"}, "one call an hour"),
         ({"interval": "1s"}, "one call an hour"),
-        ({"label_format": "%d.%m.%Y"}, "no hour"),
+        *(
+            ({"label_format": each}, "does not tell one hour from all others")
+            for each in ("%d.%m.%Y", "%d/%m %H:%M", "%d/%m/%Y %I:%M", "%H %H", "%Q %H")
+        ),
         ({"units": {"takeover_rate": "minutes"}}, "percent"),
     ],
 )
