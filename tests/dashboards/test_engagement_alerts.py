@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from dashboards.source.files import FOLDER
 from dashboards.source.thresholds import Drop, Thresholds
 from tests.dashboards.promtool import BUILDS, Values, firing, rules
 
@@ -16,6 +17,7 @@ THRESHOLDS = Thresholds(interval_s=STEP_S)
 DROPS = {f"ChatbotEngagementDrop{drop.name}": drop for drop in THRESHOLDS.drops}
 UNLEARNT = "ChatbotBaselineNotLearnt"
 EXPECTED = 1000.0
+PAGE = FOLDER.parent / "docs/alerts.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,16 @@ class Gauges:
     weeks: float = 5
     newest: float = 0
     end: int = END
+
+
+@pytest.mark.parametrize("name", DROPS)
+def test_the_page_has_the_numbers_of_the_rule(name: str) -> None:
+    drop = DROPS[name]
+    window, newest, keep = (f"{text[:-1]} h" for text in (drop.window, drop.newest, drop.keep_firing))
+    share = f"{100 * drop.share:g} %" + (f", the newest {newest} as well" if drop.newest else "")
+    cells = (name, window, share, f"{drop.score:g}", str(drop.min_expected), keep)
+
+    assert f"| {' | '.join(cells)} |" in PAGE.read_text().splitlines()
 
 
 def low(drop: Drop) -> Gauges:
