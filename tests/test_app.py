@@ -1,6 +1,8 @@
 """What the exporter leaves behind, however it ends."""
 
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import sqlalchemy as sa
 
 from exporter.errors import LedgerError
 from exporter.exposition.publisher import Publisher
+from exporter.ledger.store import Ledger
 from exporter.ledger.tables import self_counter
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
@@ -61,6 +64,35 @@ def test_a_counter_of_another_version_stays_in_the_ledger(tmp_path: Path) -> Non
 
     assert 'chatbot_exporter_target_up{provider="flowxo",target="flowxo",query="hourly"} 1' in page
     assert "former" not in page
+
+
+def test_a_long_compaction_leaves_the_ledger_to_polls_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    settings = read(vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}})
+    at_s: list[float] = []
+
+    def compact(_ledger: Ledger) -> Iterator[None]:
+        for _ in range(20):
+            clock.advance(0.1)
+            at_s.append(clock.monotonic())
+            yield
+
+    async def main() -> None:
+        async with exporter(settings, clock, vendors) as app:
+            await clock.sleep(60)
+            page = b"".join(app.page.scrape(openmetrics=False, gzip=False)).decode()
+            assert "chatbot_exporter_ledger_size_bytes" in page
+
+    with monkeypatch.context() as slow:
+        slow.setattr(Ledger, "compact", compact)
+        run_virtual(main(), clock)
+
+    gaps = [later - earlier for earlier, later in pairwise(at_s)]
+    assert len(at_s) == 20
+    assert max(map(len, "".join("x" if gap < 0.2 else " " for gap in gaps).split())) < 4
 
 
 def test_the_ledger_is_free_after_a_failure(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ CONFIRMED_AT_ONCE = 400
 """The most new series whose counts are let go at one tick: other replicas read their queries."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
+COMPACT_FOR_S = 0.25
+"""How long one tick compacts: about half of the time, until it is done."""
 
 
 SeriesCounts = Counter[tuple[str, str]]
@@ -76,6 +78,7 @@ class Publisher:
         self._changed_targets: set[str] = set()
         self.self_counts: dict[SelfCount, float] = {}
         self._maintain_at_s = self._compact_at_s = clock.monotonic()
+        self._compaction: Iterator[None] | None = None
 
     @property
     def queries(self) -> list[QueryKey]:
@@ -167,7 +170,9 @@ class Publisher:
             stale |= set(touched)
         if now_s >= self._compact_at_s:
             self._compact_at_s = now_s + COMPACT_EVERY_S
-            await self._compact()
+            self._compaction = self._ledger.compact()
+        if self._compaction is not None:
+            await self._compact(self._compaction, now_s + COMPACT_FOR_S)
         if stale or self._unread:
             await self._read(stale)
 
@@ -262,9 +267,14 @@ class Publisher:
             await self._offload(partial(self._ledger.confirm_zero_scraped, list(some)))
         return set(some.values())
 
-    async def _compact(self) -> None:
-        """Drop what is old, then measure what is left: counting rows reads whole tables."""
-        await self._offload(self._ledger.compact)
+    async def _compact(self, compaction: Iterator[None], until_s: float) -> None:
+        """Drop some of what is old; at the end, measure what is left."""
+        self._compaction = None
+        ended = object()
+        while await self._offload(partial(next, compaction, ended)) is not ended:
+            if self._clock.monotonic() >= until_s:
+                self._compaction = compaction
+                return
         size, version, rows = await self._offload(self._ledger.sizes)
         self._telemetry.set("ledger_size_bytes", size or 0)
         self._telemetry.set("ledger_schema_version", version)

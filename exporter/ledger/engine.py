@@ -6,7 +6,7 @@ import re
 import sqlite3
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -320,6 +320,24 @@ def _revision(connection: sa.Connection) -> str | None:
     if not tables >= OURS:
         raise LedgerError(f"{_place(connection.engine)}: {FOREIGN}")
     return connection.execute(sa.select(REVISION.c.version_num)).scalar()
+
+
+def row_counts(connection: sa.Connection, tables: Iterable[sa.Table]) -> dict[str, int]:
+    """Return rows by table; on PostgreSQL its latest estimate, since counting may take minutes.
+
+    A table without an estimate, which is small, is left out.
+    """
+    if connection.dialect.name == "postgresql":
+        number = "SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"
+        found = {
+            table.name: int(connection.execute(sa.text(number), {"name": table.name}).scalar_one())
+            for table in tables
+        }
+        return {name: rows for name, rows in found.items() if rows >= 0}
+    return {
+        table.name: connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+        for table in tables
+    }
 
 
 def used_bytes(connection: sa.Connection) -> int | None:

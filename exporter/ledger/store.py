@@ -1,7 +1,7 @@
 """The ledger as its callers see it: what one method writes is committed together."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +61,7 @@ def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
 class Ledger:
     """Counts, schedule and claims; a method blocks as long as its transaction lasts.
 
-    ``compact``, ``resync`` and ``superseded`` take several, and may be called again after a failure.
+    ``resync`` and ``superseded`` take several, and may be called again after a failure.
     ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
     less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
     """
@@ -549,23 +549,44 @@ class Ledger:
                 self._mark(tx, sa.select(query.c.id).where(same))
         return frozenset(keys) & self._specs.keys(), self._uncounted(counted)
 
-    @_repeated
-    def compact(self) -> None:
-        """Retire old buckets, drop expired gauges and removed targets, in small transactions."""
+    def compact(self) -> Iterator[None]:
+        """Retire old buckets, drop expired gauges and removed targets.
+
+        Yields after each small transaction, so that other calls have their turn.
+        """
         tight = self._is_tight()
-        for spec in self._specs.values():
+        for key in list(self._specs):
             for _ in range(BATCHES_PER_COMPACTION if tight else 1):
-                with self._transactions.begin() as tx:
-                    gone = maintenance.retire(tx, spec, self._clock.now_ms(), tight=tight)
-                if gone < maintenance.BATCH_ROWS:
+                more = self._retire(key, tight=tight)
+                yield
+                if not more:
                     break
+        self._prune()
+        for _ in range(BATCHES_PER_COMPACTION):
+            yield
+            if not self._delete_removed():
+                break
+
+    @_repeated
+    def _retire(self, key: QueryKey, *, tight: bool) -> bool:
+        """Retire one batch of a query's buckets; return whether there may be more."""
+        spec = self._specs.get(key)
+        if spec is None:  # a reload removed it meanwhile
+            return False
+        with self._transactions.begin() as tx:
+            gone = maintenance.retire(tx, spec, self._clock.now_ms(), tight=tight)
+        return gone >= maintenance.BATCH_ROWS
+
+    @_repeated
+    def _prune(self) -> None:
         with self._transactions.begin() as tx:
             maintenance.prune(tx, self._clock.now_ms())
             replicas.prune(tx, self._clock.now_ms())
-        for _ in range(BATCHES_PER_COMPACTION):
-            with self._transactions.begin() as tx:
-                if not maintenance.delete_removed(tx, self._clock.now_ms()):
-                    break
+
+    @_repeated
+    def _delete_removed(self) -> bool:
+        with self._transactions.begin() as tx:
+            return maintenance.delete_removed(tx, self._clock.now_ms())
 
     def _is_tight(self) -> bool:
         """Say whether the ledger nears ``max_bytes``; log when it begins to."""
@@ -592,11 +613,8 @@ class Ledger:
         }
 
     def sizes(self) -> tuple[int | None, int, dict[str, int]]:
-        """Return bytes on disk, the schema's number and rows by table."""
+        """Return bytes on disk, the schema's number and rows by table (``engine.row_counts``)."""
         with self._transactions.begin() as tx:
-            rows = {
-                table.name: tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
-                for table in GROWING
-            }
+            rows = engine.row_counts(tx, GROWING)
             on_disk = sum(file.stat().st_size for file in self._opened.files)
             return on_disk or engine.used_bytes(tx), int(engine.NEWEST), rows

@@ -154,7 +154,7 @@ def test_what_is_written_off_or_retired_stays_in_the_sum(driver: LedgerDriver) -
 
     driver.clock.advance(60 * 36 * 24 * 60)
     report(driver, "shop", {})
-    driver.ledger.compact()
+    driver.compact()
 
     (series,) = explained(driver, RECEIVED)
 

@@ -35,7 +35,9 @@ class Gauges:
 @pytest.mark.parametrize("name", DROPS)
 def test_the_page_has_the_numbers_of_the_rule(name: str) -> None:
     drop = DROPS[name]
-    window, newest, keep = (f"{text[:-1]} h" for text in (drop.window, drop.newest, drop.keep_firing))
+    window, newest, keep = (
+        f"{text[:-1]} h" for text in (drop.window, drop.newest, drop.keep_firing)
+    )
     share = f"{100 * drop.share:g} %" + (f", the newest {newest} as well" if drop.newest else "")
     cells = (name, window, share, f"{drop.score:g}", str(drop.min_expected), keep)
 

@@ -24,8 +24,8 @@ FIRST = ("migrate", "sync_queries", "self_counts", "claim", "apply")
 
 LATER = (
     ("sync_queries", 0), ("views", 2), ("claim", 2), ("next_due_ms", 0), ("apply", 0), ("apply", 2),
-    ("apply", 3), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("compact", 0),
-    ("renew", 0), ("fail", 0), ("end_poll", 0), ("close", 0),
+    ("apply", 3), ("confirm_zero_scraped", 0), ("maintain", 0), ("sizes", 0), ("_retire", 0),
+    ("_prune", 0), ("_delete_removed", 0), ("renew", 0), ("fail", 0), ("end_poll", 0), ("close", 0),
 )  # fmt: skip
 """What is killed while it counts, and at which of its transactions."""
 

@@ -271,7 +271,7 @@ def test_a_stop_does_not_wait_for_who_holds_the_database(
     assert "database is locked" in said[0]["error"]
 
 
-@pytest.mark.parametrize("call", ["compact", "maintain", "sizes", "self_counts", "next_due_ms"])
+@pytest.mark.parametrize("call", ["maintain", "sizes", "self_counts", "next_due_ms"])
 def test_a_database_that_another_process_holds_is_an_error_of_the_ledger(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

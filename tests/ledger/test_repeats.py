@@ -121,7 +121,7 @@ def shown_after(
         driver.reopen()
     driver.clock.step(wait_h * HOUR_MS)
     if wait_h:
-        driver.ledger.compact()
+        driver.compact()
     newest = floor_to(driver.clock.now_ms(), HOUR_MS)
     driver.poll({newest - back * HOUR_MS: n for back, n in enumerate(figures)})
     driver.confirm_zero_scraped()

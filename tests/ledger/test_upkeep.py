@@ -33,13 +33,13 @@ def everyday(driver: LedgerDriver) -> Statements:
             driver.poll({("web", HOUR): figure, ("sms", HOUR - HOUR_MS): figure})
         driver.confirm_zero_scraped()
         driver.ledger.maintain()
-        driver.ledger.compact()
+        driver.compact()
         driver.clock.step(40 * DAY_MS)
         driver.poll({("web", HOUR + 40 * DAY_MS): 1.0})
-        driver.ledger.compact()
+        driver.compact()
         driver.ledger.sync_queries([])
         driver.clock.step(100 * DAY_MS)
-        driver.ledger.compact()
+        driver.compact()
     return asked
 
 
@@ -76,8 +76,8 @@ def test_a_ledger_near_its_size_keeps_only_what_is_still_read(driver: LedgerDriv
     with capture_logs() as said:
         for most in (None, 2**30, 50_000, 50_000):
             driver.ledger.max_bytes = most
-            driver.ledger.compact()
-            left.append((driver.ledger.sizes()[2]["bucket"], len(said)))
+            driver.compact()
+            left.append((driver.rows(bucket), len(said)))
 
     assert left == [(2, 0), (2, 0), (1, 1), (1, 1)]
     assert [line["max_bytes"] for line in said] == [50_000]
@@ -120,7 +120,7 @@ def test_counters_about_a_target_go_with_its_last_query(start: Start) -> None:
     for kept in ([spec(target="docs"), spec(name="daily")], [spec(target="docs")]):
         driver.ledger.sync_queries(kept)
         driver.clock.step(91 * DAY_MS)
-        driver.ledger.compact()
+        driver.compact()
         left.append({dict(labels)["target"] for _, labels in driver.ledger.self_counts()})
 
     assert left == [{"shop", "docs"}, {"docs"}]

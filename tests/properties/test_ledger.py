@@ -186,7 +186,7 @@ class Account(RuleBasedStateMachine):
     @rule()
     def the_ledger_is_compacted(self) -> None:
         before = self.driver.shown()
-        self.driver.ledger.compact()
+        self.driver.compact()
         assert self.driver.shown() == before
 
     # What the operator does.

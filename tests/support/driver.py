@@ -5,6 +5,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
@@ -253,6 +254,15 @@ class LedgerDriver:
 
     def counter(self, channel: str = "") -> float:
         return self.counters()[channel]
+
+    def rows(self, table: sa.Table) -> int:
+        """Return how many rows ``table`` has."""
+        with self.transaction() as tx:
+            return tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+    def compact(self) -> None:
+        """Drop what is old, all at once."""
+        deque(self.ledger.compact(), maxlen=0)
 
     def confirm_zero_scraped(self) -> None:
         """Let a scrape have carried every held value."""

@@ -96,7 +96,7 @@ async def _fed(account: Account, exporter: _Exporter) -> dict[str, list[float | 
         if not any(start <= hour < end for start, end in account.late):
             exporter.poll(hour)
         if hour % COMPACT_EVERY_H == 0:
-            exporter.driver.ledger.compact()
+            exporter.driver.compact()
         exporter.driver.clock.step(HALF_MS)
         for name, value in (await exporter.shown()).items():
             series.setdefault(name, [None] * hours)[hour] = value
