@@ -445,10 +445,10 @@ async def serve(request: ServeRequest) -> None:
     )
     app = App(request.settings, environment)
     stops = (signal.SIGTERM, signal.SIGINT, *(() if request.load else (signal.SIGHUP,)))
-    for number in stops:
-        asyncio.get_running_loop().add_signal_handler(number, app.stop)
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
-    async with app.opened():
+    async with app.opened():  # until here a stop ends the process: a large file is checked long
+        for number in stops:
+            asyncio.get_running_loop().add_signal_handler(number, app.stop)
         sources = app.sources
         if request.load is not None:
             sources = replace(sources, reload=_reloading(app, request.load))

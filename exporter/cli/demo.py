@@ -111,7 +111,11 @@ def command(
     if file is not None:
         raise click.UsageError(NO_FILE)
     configure_logs()
-    for number in (signal.SIGINT, signal.SIGTERM):  # until there is something to stop
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # until there is something to stop
         signal.signal(number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
         asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))

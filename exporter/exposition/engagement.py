@@ -206,10 +206,8 @@ class EngagementGauges:
             await self._update(key)
         except LedgerError:
             raise
-        except Exception as bug:  # noqa: BLE001 - neither the exporter nor other bots end by it
-            log.error(  # noqa: TRY400 - a traceback may show what the vendor sent
-                "engagement cannot be computed, a bug", query=key, error=type(bug).__name__
-            )
+        except Exception:  # neither the exporter nor other bots end by it
+            log.exception("engagement cannot be computed, a bug", query=key)
             self._remove(key)
 
     async def _update(self, key: QueryKey) -> None:

@@ -278,9 +278,10 @@ def _unwritten(context: PollContext, error: LedgerError) -> str:
 
 
 def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
-    """Return ``bug`` with where it arose, and without its text, which may hold what a vendor sent."""
+    """Log ``bug``; return it with its place, and without its text, which may be the vendor's."""
+    log.error("a bug ended a poll", target=spec.target, query=spec.name, exc_info=bug)
     *_, last = traceback.extract_tb(bug.__traceback__)
-    at = f"{Path(last.filename).name}:{last.lineno}"
+    at = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
     return ProgramError(f"{spec.name}: {type(bug).__name__} at {at}")
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -53,9 +53,11 @@ def hanging_vendor() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def program(
+    *arguments: str, python: Sequence[str] = ("-m", "exporter")
+) -> Iterator[subprocess.Popen[str]]:
     """Run the program; kill it if the block leaves it running."""
-    command = [sys.executable, "-m", "exporter", *arguments]
+    command = [sys.executable, *python, *arguments]
     with subprocess.Popen(  # noqa: S603 - our own program
         command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:

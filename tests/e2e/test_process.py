@@ -91,6 +91,17 @@ def test_a_reload_while_it_starts_does_not_end_a_run(tmp_path: Path) -> None:
         ended(process, signal.SIGTERM)
 
 
+def test_a_run_is_stopped_while_its_ledger_is_checked(tmp_path: Path) -> None:
+    endless = "engine._check = lambda _path: threading.Event().wait()"
+    start = "from exporter.__main__ import main; main()"
+    code = f"import threading; from exporter.ledger import engine; {endless}; {start}"
+    arguments = "run", "--config", written(tmp_path, 0, NOBODY)
+    with program(*arguments, python=("-c", code)) as process:
+        wait_for((tmp_path / "ledger.db-wal").exists, STARTS_WITHIN_S)
+
+        ended(process, signal.SIGTERM)
+
+
 def test_an_interrupted_check_fails(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "exporter.yaml")  # nobody writes it, so the check lasts
     with program("check-config", str(tmp_path / "exporter.yaml")) as process:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.errors import ClaimLost, Unauthorized
 from exporter.http_client.client import ApiClient
@@ -164,12 +165,15 @@ def test_a_programming_error_is_not_blamed_on_the_vendor(
         yield Reading(ask.window, more=True)
         raise error("what the vendor sent")
 
-    outcome, telemetry = polled(driver, read)
+    with capture_logs() as logged:
+        outcome, telemetry = polled(driver, read)
 
+    (trace,) = [line["exc_info"] for line in logged if line["event"] == "a bug ended a poll"]
     state = driver.view().state
+    assert isinstance(trace, error)
     assert (outcome, state.last_reason) == ("bug", "bug")
     assert state.last_error is not None
-    assert state.last_error.startswith(f"hourly: {error.__name__} at test_poll.py:")
+    assert state.last_error.startswith(f"hourly: {error.__name__} at polling/test_poll.py:")
     assert "what the vendor sent" not in state.last_error
     assert "report" in state.last_error
     counts = telemetry.counts["shop"].items()
