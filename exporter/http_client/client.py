@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+import httpx
 import msgspec
 import stamina
 import stamina.instrumentation
@@ -154,7 +155,8 @@ class ApiClient:
         return answer
 
     async def _message(self, call: ApiCall) -> Request:
-        content, headers = None, {"Accept": "application/json", "User-Agent": USER_AGENT}
+        content = None
+        headers = httpx.Headers({"Accept": "application/json", "User-Agent": USER_AGENT})
         if call.json is not None:
             content = msgspec.json.encode(call.json)
             headers["Content-Type"] = "application/json"
@@ -162,7 +164,8 @@ class ApiClient:
             content = urlencode(call.form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         keys = await self.read_key(self.sign) if call.signed else {}
-        headers |= {**keys, **call.headers}
+        headers.update(keys)
+        headers.update(call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:
