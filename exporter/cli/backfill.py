@@ -35,6 +35,7 @@ from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
 from exporter.format import span, stamp
 from exporter.http_client.detached import run_resolving
+from exporter.http_client.transport import client_options
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.query import QueryKey
 from exporter.model.samples import Window
@@ -239,7 +240,7 @@ def _to_receiver(
 
     async def send() -> str:
         version = None if protocol == "auto" else int(protocol)
-        async with remote_write.client(web_config, certificates_here()) as client:
+        async with remote_write.client(url, web_config, certificates_here()) as client:
             sender = remote_write.Sender(url, client, SystemClock(), version)
             await remote_write.send_all(
                 job.families, sender, noted, job.advance, step_ms=job.step_ms, within=job.within
@@ -287,7 +288,12 @@ def _server_labels(url: str | None) -> dict[str, str]:
         return {}
     try:
         query = {"query": BUILD_INFO.name}
-        answer = httpx.get(f"{url.rstrip('/')}/api/v1/query", params=query, timeout=TIMEOUT_S)
+        answer = httpx.get(
+            f"{url.rstrip('/')}/api/v1/query",
+            params=query,
+            timeout=TIMEOUT_S,
+            **client_options(url),
+        )
         samples = answer.raise_for_status().json()["data"]["result"]
         found = {
             tuple((k, v) for k, v in sorted(sample["metric"].items()) if k not in OWN_LABELS)

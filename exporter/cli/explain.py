@@ -22,6 +22,7 @@ from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
 from exporter.format import age, columns, exact_sum, number, stamp
 from exporter.http_client.client import decode
+from exporter.http_client.transport import client_options
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 
@@ -95,7 +96,12 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
     while first <= total:
         query = {"series": selector, "format": "json", "first": str(first)}
         try:
-            answer = httpx.get(f"{base.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S)
+            answer = httpx.get(
+                f"{base.rstrip('/')}/explain",
+                params=query,
+                timeout=TIMEOUT_S,
+                **client_options(base),
+            )
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer)
             page = decode(answer.content, Explanations, "its answer")

@@ -7,6 +7,7 @@ import msgspec
 
 from exporter.errors import ExporterError, SchemaError
 from exporter.http_client.client import decode
+from exporter.http_client.transport import client_options
 from exporter.ledger.rows import Shown
 from exporter.model.samples import Family, MetricType
 
@@ -62,7 +63,10 @@ def last_scraped(
 def _read(url: str, query: str) -> list[_Sample]:
     try:
         answer = httpx.post(
-            f"{url.rstrip('/')}/api/v1/query", data={"query": query}, timeout=TIMEOUT_S
+            f"{url.rstrip('/')}/api/v1/query",
+            data={"query": query},
+            timeout=TIMEOUT_S,
+            **client_options(url),
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:

@@ -7,6 +7,7 @@ take one, since it would read the key in clear text.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import ssl
@@ -274,6 +275,19 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         if isinstance(error, BaseExceptionGroup):
             yield from chain.from_iterable(map(_causes, error.exceptions))
         error = error.__cause__ or error.__context__
+
+
+def client_options(url: str, certificates: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """Return the options with which httpx reaches ``url`` as ``Transport`` reaches a vendor.
+
+    Raises ``MachineError`` where the proxy or the certificates cannot be used.
+    """
+    proxy = None
+    with contextlib.suppress(ValueError):  # httpx refuses a URL that cannot be parsed
+        check_proxy(url, os.environ)
+        proxy = proxy_for(url, os.environ)
+    verify = certificates or trusted_certificates(os.environ, warnings.warn)
+    return {"proxy": proxy, "verify": verify, "trust_env": False}
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:

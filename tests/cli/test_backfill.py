@@ -140,7 +140,10 @@ def test_a_wrong_use_is_named(
     assert said in done.output
 
 
-def test_job_and_instance_are_copied_from_a_server(scene: Scene) -> None:
+def test_job_and_instance_are_copied_from_a_server(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # this machine is reached without it
     metrics = [{"job": "bots", "instance": "here:1", "version": "1", "team": "x"}]
 
     def answer(_body: bytes) -> tuple[int, Any]:

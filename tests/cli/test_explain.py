@@ -257,7 +257,10 @@ def served(driver: LedgerDriver) -> Iterator[str]:
     server.stop(5)
 
 
-def test_a_running_exporter_gives_the_same_accounts_page_by_page(driver: LedgerDriver) -> None:
+def test_a_running_exporter_gives_the_same_accounts_page_by_page(
+    driver: LedgerDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # this machine is reached without it
     lived(driver)
     report(driver, "promo", {10: 1}, users=3)
     everything = explained(driver, '{target=~".+"}')

@@ -27,6 +27,7 @@ from exporter.http_client.transport import (
     Response,
     Transport,
     check_proxy,
+    client_options,
     proxy_for,
     trusted_certificates,
 )
@@ -295,6 +296,22 @@ ENVIRON = {
 )
 def test_a_request_takes_the_proxy_that_the_variables_name(url: str, proxy: str | None) -> None:
     assert proxy_for(url, ENVIRON) == proxy
+
+
+def test_a_client_of_httpx_takes_the_proxy_and_the_certificates_of_vendors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = self_signed(tmp_path, "prometheus")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair.cert))
+
+    here, there = (client_options(f"https://{host}/") for host in ("localhost", "api.test"))
+
+    assert (here["proxy"], there["proxy"]) == (None, "http://proxy.test:3128")
+    assert here["verify"].cert_store_stats()["x509"] == 1
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.test:1")
+    with pytest.raises(MachineError, match=r"^HTTPS_PROXY: SOCKS"):
+        client_options("https://api.test/")
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from exporter.exposition.backfill.source import Families, FoundSeries
 from exporter.exposition.backfill.wire_pb2 import Request, Sample, WriteRequest
 from exporter.format import stamp
 from exporter.http_client.client import retry_after_s
+from exporter.http_client.transport import client_options
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.samples import DAY_MS, MetricType, Window
 
@@ -311,8 +312,11 @@ class ReceiverOptions(_Options):
     tls_config: ClientTlsOptions = ClientTlsOptions()
 
 
-def client(path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient:
-    """Return a client as the file at ``path`` says; raise ``SettingsError`` where it is wrong."""
+def client(url: str, path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient:
+    """Return a client for ``url`` as the file at ``path`` says.
+
+    Raises ``SettingsError`` where the file is wrong.
+    """
     try:
         text = path.read_text("utf-8") if path else ""
         options = ReceiverOptions.model_validate(yaml.safe_load(text) or {})
@@ -320,8 +324,8 @@ def client(path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient
         return httpx.AsyncClient(
             headers={"User-Agent": f"chatbot-exporter/{__version__}", **_headers(options, folder)},
             auth=_auth(options.basic_auth, folder),
-            verify=_trusted(options.tls_config, folder, certificates),
             timeout=TIMEOUT_S,
+            **client_options(url, _trusted(options.tls_config, folder, certificates)),
         )
     except ValidationError as error:
         found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]

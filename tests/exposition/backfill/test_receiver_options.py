@@ -42,7 +42,9 @@ def sent(url: str, file: Path | None) -> int:
     """Send a request as the file says; return the status."""
 
     async def main() -> int:
-        async with remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)) as client:
+        async with remote_write.client(
+            url, file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ) as client:
             return (await client.post(url)).status_code
 
     return asyncio.run(main())
@@ -58,8 +60,13 @@ def sent(url: str, file: Path | None) -> int:
     ],
 )
 def test_a_receiver_gets_the_credentials_of_the_file_and_none_without_one(
-    written: Written, tmp_path: Path, text: str, expected: str
+    written: Written,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    expected: str,
 ) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # this machine is reached without it
     (tmp_path / "token").write_text("secret\n", "utf-8")
     file = written(f"{text}\nheaders: {{X-Scope-OrgID: bots}}\n")
 
@@ -116,7 +123,7 @@ def test_a_wrong_file_is_named_with_the_place_and_without_secrets(
     file = tmp_path / "no.yml" if text is None else written(text)
 
     with pytest.raises(SettingsError) as caught:
-        remote_write.client(file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        remote_write.client("http://127.0.0.1", file, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
     assert said in str(caught.value)
     assert str(file) in str(caught.value)
