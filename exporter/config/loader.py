@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import parse_qs
 
 from pydantic import BaseModel
 
@@ -25,6 +26,8 @@ from exporter.errors import SettingsError, SettingsProblem
 from exporter.model.samples import Family
 
 ProviderOptions = Mapping[str, type[TargetOptions]]
+PASSWORDS = frozenset({"password", "sslpassword"})
+"""What the query of a URL of PostgreSQL must not hold."""
 BEGIN = "begin with version: 1"
 INDEXED_BYTES = 256
 """Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
@@ -240,7 +243,7 @@ def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[S
         yield source.problem(shown, "raw exports user text", hint)
     url = source.get(("ledger", "url"))
     inline = source.get(("allow_inline_secrets",)) is True
-    if isinstance(url, str) and re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url) and not inline:
+    if isinstance(url, str) and not inline and _has_password(url):
         hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
         yield source.problem(("ledger", "url"), "literal secret", hint)
     longest: Steps = ("limits", "label_value_bytes")
@@ -254,6 +257,12 @@ def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[S
             path: Steps = ("limits", "families", name)
             hint = suggestion(name, families) or "see chatbot-exporter metrics"
             yield source.problem(path, "no such family", hint, at=source.keys[path])
+
+
+def _has_password(url: str) -> bool:
+    if re.match(r"postgresql[^/]*://[^/@]*:[^/]*@", url):
+        return True
+    return not PASSWORDS.isdisjoint(parse_qs(url.partition("?")[2]))
 
 
 def _check_targets(

@@ -431,7 +431,9 @@ def _file(engine: sa.Engine) -> Path | None:
 
 def _place(engine: sa.Engine) -> str:
     """Return where the ledger is, as its user wrote it: without the driver, and no password."""
-    url = engine.url.set(drivername="postgresql").difference_update_query(["password"])
+    url = engine.url.set(drivername="postgresql").difference_update_query(
+        ["password", "sslpassword"]
+    )
     return str(_file(engine) or url.render_as_string(hide_password=True))
 
 

@@ -234,6 +234,17 @@ def test_a_literal_secret_needs_the_switch_and_is_not_shown() -> None:
     assert faults_of(f"version: 1\n{text}").count("literal secret") == 2
 
 
+@pytest.mark.parametrize("query", ["password=C4n4ry", "sslmode=require&sslpassword=C4n4ry"])
+def test_a_password_in_the_query_of_a_url_is_a_literal_secret(query: str) -> None:
+    text = f"ledger: {{url: 'postgresql://chatbot@db/ledger?{query}'}}{TARGET}"
+
+    found = faults_of(f"version: 1\n{text}")
+
+    assert "ledger.url: literal secret" in found
+    assert "C4n4ry" not in found
+    assert settings(f"version: 1\nallow_inline_secrets: true\n{text}")
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
 def test_plain_http_may_go_to_loopback(host: str) -> None:
     made = settings(f"version: 1\ntargets: [{{name: a, {KEY}, base_url: 'http://{host}/v1/'}}]")
