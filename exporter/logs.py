@@ -38,7 +38,8 @@ class Redactor:
     """Knows secrets in every form that a line could carry them in, and takes them out."""
 
     def __init__(self) -> None:
-        self._forms: dict[str, tuple[str, ...]] = {}
+        self._forms: dict[str, set[str]] = {}
+        self._longest_first: list[str] = []
         self._lock = threading.Lock()
 
     def hide(self, secret: str) -> str:
@@ -49,13 +50,13 @@ class Redactor:
                 for oldest in list(forms)[:-SECRETS_KEPT]:
                     del forms[oldest]
                 self._forms = forms
+                self._longest_first = sorted(set().union(*forms.values()), key=len, reverse=True)
         return secret
 
     def clean(self, line: str) -> str:
         """Return ``line`` without any known secret."""
-        for forms in self._forms.values():
-            for form in forms:
-                line = line.replace(form, HIDDEN)
+        for form in self._longest_first:
+            line = line.replace(form, HIDDEN)
         return line
 
 
@@ -214,10 +215,10 @@ def _lines(error: BaseException) -> Iterator[str]:
     yield from frames[-FRAMES:]
 
 
-def _forms(secret: str) -> tuple[str, ...]:
-    """Return ``secret`` in the forms that a line could hold, longest first."""
+def _forms(secret: str) -> set[str]:
+    """Return ``secret`` in the forms that a line could hold."""
     encoded = base64.b64encode(secret.encode()).decode()
-    forms = {
+    return {
         secret,
         quote(secret, safe=""),
         quote(secret),
@@ -226,4 +227,3 @@ def _forms(secret: str) -> tuple[str, ...]:
         encoded,
         encoded.rstrip("="),
     }
-    return tuple(sorted(forms, key=len, reverse=True))

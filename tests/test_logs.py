@@ -155,6 +155,14 @@ def test_only_so_many_secrets_are_kept_in_mind() -> None:
     assert redactor.clean("secret-1- secret-599-") == f"secret-1- {HIDDEN}"
 
 
+def test_a_secret_that_begins_with_an_older_one_is_hidden_whole() -> None:
+    redactor = Redactor()
+    redactor.hide("key-2026")
+    redactor.hide("key-2026-rotated-S3cret")
+
+    assert redactor.clean("sent key-2026-rotated-S3cret") == f"sent {HIDDEN}"
+
+
 def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     tmp_path: Path, lines: io.StringIO
 ) -> None:
