@@ -105,7 +105,6 @@ class QueryStatus:
     last_error: PollErrorStatus | None = None
     fail_streak: int = 0
     series: int = 0
-    dropped_series: int = 0
     overhang: float = 0
     revisions: int = 0
     budget: BudgetState | None = None
@@ -147,6 +146,7 @@ class BotStatus:
 class TargetStatus:
     """One configured account.
 
+    ``dropped_series`` is how many label sets were shortened, merged or dropped.
     ``history`` is that of the query which fails or is furthest behind, ``audit`` sums up those of
     all queries; its instant is the oldest.
     """
@@ -155,6 +155,7 @@ class TargetStatus:
     provider: str
     queries: tuple[QueryStatus, ...]
     bots: tuple[BotStatus, ...] = ()
+    dropped_series: int = 0
     history: HistoryStatus | None = None
     audit: AuditStatus | None = None
 
@@ -227,6 +228,7 @@ def targets(
             name,
             provider,
             [(s, _query(s, counts.get(name, {}), recent, up=up)) for s, up in group],
+            counts.get(name, {}),
             tuple(_bot(each) for each in bots if each.labels.target == name),
         )
         for (name, provider), group in groupby(ordered, lambda s: (s[0].target, s[0].provider))
@@ -263,15 +265,22 @@ def _target(
     name: str,
     provider: str,
     queries: Sequence[tuple[QueryState, QueryStatus]],
+    counts: Mapping[SelfCount, float],
     bots: tuple[BotStatus, ...],
 ) -> TargetStatus:
     reading = [each.history for _, each in queries if each.history is not None]
     audits = [state.audit for state, _ in queries if state.audit is not None]
+    dropped = [
+        value
+        for (metric, labels), value in counts.items()
+        if metric == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
+    ]
     return TargetStatus(
         name=name,
         provider=provider,
         queries=tuple(each for _, each in queries),
         bots=bots,
+        dropped_series=round(sum(dropped)),
         history=min(reading, key=lambda each: (not each.failing, each.days_read), default=None),
         audit=_audit(audits),
     )
@@ -312,11 +321,6 @@ def _query(
         for (name, labels), value in counts.items()
         if name == f"{PREFIX}revisions_total" and ("query", state.query) in labels
     ]
-    dropped = [
-        value
-        for (name, labels), value in counts.items()
-        if name == f"{PREFIX}dropped_series_total" and ("reason", "not_allowlisted") not in labels
-    ]
     reason = state.last_reason
     return QueryStatus(
         name=state.query,
@@ -330,7 +334,6 @@ def _query(
         else PollErrorStatus(reason, state.last_error or "", state.last_attempt_ms),
         fail_streak=state.fail_streak,
         series=sum(state.series.values()),
-        dropped_series=round(sum(dropped)),
         overhang=sum(state.overhang.values()),
         revisions=round(sum(revised)),
         budget=state.budget,

@@ -31,7 +31,7 @@ STATE = QueryState(
 )
 
 
-def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
+def test_dropped_series_are_those_of_the_target_and_what_an_allow_list_leaves_out_is_none() -> None:
     dropped = "chatbot_exporter_dropped_series_total"
     counts: dict[SelfCount, float] = {
         (dropped, (("family", "a_total"), ("reason", "not_allowlisted"))): 61.0,
@@ -39,9 +39,13 @@ def test_what_an_allow_list_leaves_out_is_no_warning() -> None:
         (dropped, (("family", "b_total"), ("reason", "total_limit"))): 1.0,
     }
 
-    (target,) = status.targets([(STATE, True)], {"shop": counts}, status.RecentPolls())
+    (target,) = status.targets(
+        [(replace(STATE, query=name), True) for name in ("hourly", "top_flows")],
+        {"shop": counts},
+        status.RecentPolls(),
+    )
 
-    assert target.queries[0].dropped_series == 3
+    assert target.dropped_series == 3
 
 
 def test_families_are_those_with_series_now() -> None:

@@ -114,7 +114,6 @@ def failing_query(sentence: str = "the provider does not accept the key") -> Que
         last_success_ms=None,
         last_error=PollErrorStatus("auth", sentence, NOW_MS - 30_000),
         fail_streak=3,
-        dropped_series=2,
         overhang=4.5,
         revisions=7,
         budget=BudgetState(0, NOW_MS + 1_800_000),

@@ -93,7 +93,7 @@ def test_a_query_is_one_line_of_words_and_says_what_is_wrong() -> None:
     ]
     assert row(failing_query()) == [
         *("shop", "unique_ users", error, f"never {next_}", "1 h ago", "2 polls, 1 failed"),
-        *("12 2 times past a cap", "4.5 7 revisions", "0 left next in 30 min"),
+        *("12", "4.5 7 revisions", "0 left next in 30 min"),
     ]
     assert row(fresh)[2:7] == [
         *("never polled", "never next not planned", "no data yet", "0 polls", "0"),
@@ -169,6 +169,10 @@ SAID: list[tuple[Status, str]] = [
     (
         status(replace(target("shop", *ENDS), bots=(bot(), bot("docs", end_ms=LATE_MS + HOUR_MS)))),
         "data complete up to 8 h ago",
+    ),
+    (
+        status(replace(target(), dropped_series=1_204)),
+        "1,204 label sets were shortened, merged or dropped",
     ),
     (status(replace(target(), history=HistoryStatus(12, 35))), "reading history: 12 of 35 days"),
     (
