@@ -6,14 +6,14 @@ from typing import Protocol
 
 MILLISECONDS = 1000
 SMALLEST_STEP_S = 1.0
-"""What is less is drift that a time service corrects."""
+"""Anything smaller is drift that a time service corrects."""
 
 
 class Clock(Protocol):
     """Where time comes from; instants are UTC milliseconds since 1970."""
 
     def now_ms(self) -> int:
-        """Return the wall-clock instant in UTC milliseconds; it may step in both directions."""
+        """Return the wall-clock instant in UTC milliseconds; it may step forwards or backwards."""
         ...
 
     def monotonic(self) -> float:
@@ -32,17 +32,17 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        return time.monotonic()  # noqa: TID251 - this module is the door
+        return time.monotonic()  # noqa: TID251 - allowed here only
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)  # noqa: TID251 - this module is the door
+        await asyncio.sleep(seconds)  # noqa: TID251 - allowed here only
 
 
 class DatabaseClock:
-    """The wall clock of a database that several replicas share; ``own`` gives everything else.
+    """The wall clock of a database that replicas share; everything else comes from ``own``.
 
-    Each answer of the database dates an instant between sending and receiving. From one answer to
-    the next time goes on as on the monotonic clock; before the first it is that of ``own``.
+    Each answer of the database dates an instant between sending and receiving. Between answers,
+    time follows the monotonic clock; before the first one it is that of ``own``.
     """
 
     def __init__(self, own: Clock) -> None:
@@ -61,22 +61,22 @@ class DatabaseClock:
         await self._own.sleep(seconds)
 
     def hear(self, at_ms: int, sent_s: float) -> None:
-        """Take over that it was ``at_ms`` there, after ``sent_s`` and before now (monotonic)."""
+        """Adjust to a database clock that read ``at_ms`` between ``sent_s`` (monotonic) and now."""
         most_s = at_ms / MILLISECONDS - sent_s
         least_s = at_ms / MILLISECONDS - self._own.monotonic()
         before_s = (least_s + most_s) / 2 if self._ahead_s is None else self._ahead_s
-        self._ahead_s = min(max(before_s, least_s), most_s)  # a slow answer is no step
+        self._ahead_s = min(max(before_s, least_s), most_s)  # a slow answer makes no step
 
 
 class StepDetector:
-    """Notices when the wall clock is set: it then moves apart from the monotonic one."""
+    """Notices that the wall clock was set, by its distance from the monotonic clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._apart_s = self._read()
 
     def step_s(self) -> float:
-        """Return by how many seconds the clock was set since the last call; 0.0 if it was not."""
+        """Return how many seconds the clock was moved by since the last call; 0.0 if it was not."""
         before, self._apart_s = self._apart_s, self._read()
         step_s = self._apart_s - before
         return step_s if abs(step_s) >= SMALLEST_STEP_S else 0.0

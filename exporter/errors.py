@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by what the caller does next."""
+"""Errors, grouped by what the caller does next."""
 
 import errno
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 
 class ExporterError(Exception):
-    """Anything this program raises on purpose."""
+    """Base of every error that this program raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SettingsProblem:
 
 
 class SettingsError(ExporterError):
-    """A settings file is wrong; ``problems`` are all of its mistakes, by position."""
+    """A settings file is invalid; ``problems`` lists all its mistakes, by position."""
 
     def __init__(self, problems: Sequence[SettingsProblem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.path)))
@@ -56,7 +56,7 @@ class SettingsError(ExporterError):
 
 
 class MachineError(ExporterError):
-    """A setting of this machine is wrong, such as a proxy variable: the operator corrects it."""
+    """A setting of this machine, such as a proxy variable, is wrong; the operator corrects it."""
 
 
 class ListenError(ExporterError):
@@ -71,21 +71,21 @@ class LedgerError(ExporterError):
 
 
 class ClaimLost(LedgerError):
-    """Another holder took the query over; what was read is discarded."""
+    """Another process has taken over the query; what was read is discarded."""
 
     reason = Reason.CLAIM_LOST
 
 
 class LedgerConflict(LedgerError):
-    """Another replica's transaction was in the way; the same one may succeed now."""
+    """Another replica's transaction conflicted with this one; a retry may succeed."""
 
 
 class ProviderError(ExporterError):
-    """A poll could not be completed; counters stay, the poller waits and asks again.
+    """A poll could not be completed; counters do not change, and the poller tries again later.
 
-    ``retry_after_s`` is how long the provider asks to wait, in seconds, if it says so; ``status``
-    is that of a refusal.
-    The message names the endpoint and the error; never a secret, an identifier or user text.
+    ``retry_after_s`` is the wait in seconds that the provider asks for, if any; ``status`` is the
+    HTTP status of a refusal. The message names the endpoint and the error, never a secret, an
+    identifier or user text.
     """
 
     reason: Reason = Reason.CLIENT
@@ -99,19 +99,19 @@ class ProviderError(ExporterError):
 
 
 class Unauthorized(ProviderError):
-    """The provider does not accept the key (401, 403): the circuit opens until there is a new one."""
+    """The provider rejects the key (401, 403); the circuit opens until the key changes."""
 
     reason = Reason.AUTH
 
 
 class Throttled(ProviderError):
-    """The provider limits the rate: wait for ``retry_after_s``."""
+    """The provider rate-limits the account; wait for ``retry_after_s``."""
 
     reason = Reason.THROTTLED
 
 
 class BudgetSpent(Throttled):
-    """Our own call budget is not refilled yet: nothing was sent, the slot is skipped."""
+    """Our own call budget is spent for now; nothing was sent, and the slot is skipped."""
 
 
 class TimedOut(ProviderError):
@@ -127,11 +127,11 @@ class Unreachable(ProviderError):
 
 
 OUT_OF_FILES = frozenset({errno.EMFILE, errno.ENFILE})
-"""The numbers of what the system says then."""
+"""What ``errno`` is when the process or the system has too many open files."""
 
 
 class OutOfFiles(ProviderError):
-    """This process may open no more files, so no request was sent."""
+    """This process cannot open any more files, so no request was sent."""
 
     reason = Reason.CONFIG
 
@@ -143,7 +143,7 @@ class ServerError(ProviderError):
 
 
 class Refused(ProviderError):
-    """The provider calls the request itself wrong (4xx other than 401, 403, 429)."""
+    """The provider rejects the request itself (4xx other than 401, 403, 429)."""
 
     reason = Reason.CLIENT
 
@@ -152,7 +152,7 @@ class Refused(ProviderError):
 
 
 class SchemaError(ProviderError):
-    """The answer is not what the provider documents; ``kind`` is the drift it counts as."""
+    """The answer differs from the provider's documentation; ``kind`` is the kind of drift."""
 
     reason = Reason.SCHEMA
 
@@ -168,6 +168,6 @@ class Truncated(ProviderError):
 
 
 class ProgramError(ProviderError):
-    """This program has a mistake; the message names the place, and nothing of the answer."""
+    """This program has a bug; the message names the place and repeats nothing of the answer."""
 
     reason = Reason.BUG

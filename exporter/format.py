@@ -1,4 +1,4 @@
-"""Values as text: numbers and labels of samples, instants and durations for people."""
+"""Values as text: numbers and labels for samples, instants and durations for people."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -37,39 +37,39 @@ def age(at_ms: int | None, now_ms: int) -> str:
 
 
 def stamp(at_ms: int | None) -> str:
-    """Return the instant in UTC to the second; empty when there is none."""
+    """Return the instant in UTC, to the second; empty if there is none."""
     if at_ms is None:
         return ""
     return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def exact_sum(values: Iterable[float]) -> float:
-    """Return the sum of numbers as they are written: that of 0.1 and 0.2 is 0.3."""
+    """Return the decimal sum of numbers as they are written: 0.1 and 0.2 add up to 0.3."""
     return float(sum(Decimal(str(value)) for value in values))
 
 
 def number(value: float) -> str:
-    """Return ``value`` as a line shows it, whole numbers without a fraction."""
+    """Return ``value`` as a sample line shows it; whole numbers have no fraction."""
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
 def counted(number: int, one: str, many: str = "") -> str:
-    """Return how many there are: ``1 call``, ``2 calls``."""
+    """Return ``number`` with its noun: ``1 call``, ``2 calls``."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    """Return ``{name="value",…}`` with values escaped; nothing where there are no labels."""
+    """Return ``{name="value",…}`` with values escaped; empty if there are no labels."""
     return label_pattern(names) % tuple([value.translate(ESCAPES) for value in values])
 
 
 def label_pattern(names: tuple[str, ...]) -> str:
-    """Return ``{name="%s",…}``, to be filled with escaped values; empty where there are no labels."""
+    """Return ``{name="%s",…}``, to be filled with escaped values; empty if there are no labels."""
     return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""
 
 
 def columns(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:
-    """Yield ``rows`` as lines of a table: ``left`` columns are aligned left, the others right."""
+    """Yield ``rows`` as lines of a table; columns after the first ``left`` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         pairs = enumerate(zip(row, widths, strict=True))

@@ -1,8 +1,8 @@
-"""Log lines: one a change of state, for people on a terminal and as JSON elsewhere.
+"""Log lines: one per change of state, for people on a terminal and as JSON elsewhere.
 
-Nothing secret and no user text may enter a line. What this program says itself is built so; the
-rest is made so here: of a foreign exception only its type and place are logged, of what libraries
-log only the text before any argument, and known secrets are removed from the line.
+No line may hold a secret or user text. This program's own messages never do; this module ensures
+it for everything else: a foreign exception is logged by type and place only, a library's record
+only up to its first argument, and known secrets are removed from every line.
 """
 
 import atexit
@@ -35,7 +35,7 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ,.'_-]*", re.ASCII)
 
 
 class Redactor:
-    """Knows secrets in every form that a line could carry them in, and takes them out."""
+    """Removes known secrets from lines, in every form that a line could carry them in."""
 
     def __init__(self) -> None:
         self._forms: dict[str, set[str]] = {}
@@ -43,7 +43,7 @@ class Redactor:
         self._lock = threading.Lock()
 
     def hide(self, secret: str) -> str:
-        """Keep ``secret`` out of every line from now on; return it."""
+        """Keep ``secret`` out of every line from now on, and return it."""
         if len(secret) >= SHORTEST and secret not in self._forms:
             with self._lock:
                 forms = {**self._forms, secret: _forms(secret)}
@@ -61,7 +61,7 @@ class Redactor:
 
 
 REDACTOR = Redactor()
-"""The process's own: secrets are registered where they are read."""
+"""The process's redactor; secrets are registered where they are read."""
 
 hide = REDACTOR.hide
 
@@ -69,11 +69,11 @@ hide = REDACTOR.hide
 def configure_logs(
     level: str = "info", format_: str = "auto", *, stream: TextIO | None = None
 ) -> None:
-    """Log to ``stream`` from ``level`` up; ``auto`` is JSON where it is no terminal.
+    """Log ``level`` and above to ``stream``; ``auto`` means JSON unless it is a terminal.
 
-    Without ``stream`` lines go to stderr by way of ``SINK``, which neither blocks nor fails.
+    Without ``stream``, lines go to stderr through ``SINK``, which neither blocks nor fails.
 
-    Records of libraries and uncaught exceptions are logged the same way.
+    Library records and uncaught exceptions are logged the same way.
     """
     out = stream or cast("TextIO", SINK)
     as_json = format_ == "json" or (format_ == "auto" and not out.isatty())
@@ -108,10 +108,10 @@ def describe_exception(error: BaseException) -> str:
 
 
 class LogSink:
-    """Writes lines to stderr on a thread of its own; a line that cannot be written is dropped.
+    """Writes lines to stderr on its own thread; a line that cannot be written is dropped.
 
-    A reader that stalls, a full disk or a closed pipe must not hold up polls or end the process.
-    ``dropped`` counts the lines that were lost.
+    A stalled reader, a full disk or a closed pipe must not hold up polls or end the process.
+    ``dropped`` counts the lost lines.
     """
 
     def __init__(self, file: TextIO | None = None, capacity: int = LINES_QUEUED) -> None:
@@ -126,7 +126,7 @@ class LogSink:
         return self._stream.isatty()
 
     def write(self, text: str) -> int:
-        """Queue ``text`` to be written; drop it if too much waits already."""
+        """Queue ``text`` for writing; drop it if the queue is full."""
         self._start()
         try:
             self._lines.put_nowait(text)
@@ -138,7 +138,7 @@ class LogSink:
         """Return at once: the thread flushes."""
 
     def drain(self, deadline_s: float = DRAIN_S) -> None:
-        """Wait until what is queued is written, at most ``deadline_s``."""
+        """Wait until everything queued is written, for at most ``deadline_s``."""
         with self._lines.all_tasks_done:
             self._lines.all_tasks_done.wait_for(
                 lambda: not self._lines.unfinished_tasks, timeout=deadline_s
@@ -167,15 +167,15 @@ class LogSink:
 
 
 SINK = LogSink()
-"""The process's own."""
+"""The process's sink."""
 
 
 class _Foreign(logging.Handler):
-    """Passes on what libraries log: the text before any argument, and where an error occurred."""
+    """Passes on library records: the text before any argument, and where an error occurred."""
 
     def emit(self, record: logging.LogRecord) -> None:
         words = _PLAIN.match(record.msg) if isinstance(record.msg, str) else None
-        event = words[0].strip() if words else "a library has logged"
+        event = words[0].strip() if words else "library message"
         log = structlog.get_logger()
         log.log(record.levelno, event, logger=record.name, exc_info=record.exc_info)
 
@@ -188,7 +188,7 @@ def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield ``error``, what it groups and what it arose from, each once."""
+    """Yield ``error``, the errors it groups and their causes, each once."""
     todo, seen = [error], set[int]()
     while todo:
         each = todo.pop(0)
@@ -216,7 +216,7 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return ``secret`` in the forms that a line could hold."""
+    """Return every form in which a line could hold ``secret``."""
     encoded = base64.b64encode(secret.encode()).decode()
     return {
         secret,

@@ -107,7 +107,7 @@ def test_what_libraries_log_loses_its_arguments(lines: io.StringIO) -> None:
     assert (first["event"], first["logger"]) == ("Exception in ASGI application", "a.library")
     assert first["exception"].startswith("ValueError\n  at test_logs.py:")
     assert second["event"] == "Task was destroyed but it is pending"
-    assert third["event"] == "a library has logged"
+    assert third["event"] == "library message"
     assert "C4n4ry" not in lines.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The normalised families, which several providers feed, with what their numbers mean."""
+"""The normalised families, which several providers feed, and what their numbers mean."""
 
 from exporter.model.samples import BASE, Family, MetricType
 
@@ -12,7 +12,7 @@ def counter(
     aggregated: tuple[str, ...] = (),
     per_unit: int = 1,
 ) -> Family:
-    """Return a counter with the base labels and ``labels``; its newest period is shown too."""
+    """Return a counter with the base labels and ``labels``; it also has a period gauge."""
     return Family(
         name,
         MetricType.COUNTER,
@@ -333,7 +333,7 @@ ENGAGEMENT = (
         meaning="After a transform that gives small and large numbers the same spread",
     ),
 )
-"""What is judged of a bot, by window."""
+"""The gauges of a bot's engagement, by window."""
 
 HISTORY_WEEKS = gauge(
     "chatbot_engagement_history_weeks", 50, "Weeks of history behind the expectation."

@@ -7,13 +7,13 @@ from exporter.errors import SchemaError
 from exporter.model.samples import LARGEST_EXACT
 
 Number: TypeAlias = int | float | str
-"""A number as an answer has it: ``12``, ``12.0``, ``1.2e1`` or ``"12"``."""
+"""A number as an answer spells it: ``12``, ``12.0``, ``1.2e1`` or ``"12"``."""
 
 _TEXT = re.compile(r"-?\d{1,17}(\.\d{1,17})?([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def parse_number(value: Any) -> float | None:
-    """Return the number that ``value`` is, or spells as text; None if it does neither."""
+    """Return the number that ``value`` is or, as text, spells; None if it is neither."""
     if isinstance(value, str):
         spelled = _TEXT.fullmatch(value)
         return spelled and (float(value) if spelled[1] or spelled[2] else int(value))
@@ -21,7 +21,7 @@ def parse_number(value: Any) -> float | None:
 
 
 def count(value: Number | None, path: str) -> int:
-    """Return ``value`` as a count, whole and from 0 to 2^53; raise ``SchemaError`` naming ``path``."""
+    """Return ``value`` as a whole number from 0 to 2^53; raise ``SchemaError`` naming ``path``."""
     number = level(value, path)
     if number != int(number):
         raise SchemaError(f"{path}: expected a whole number", "non_integer")
@@ -39,7 +39,7 @@ def level(value: Number | None, path: str, *, least: float = 0) -> float:
         raise SchemaError(f"{path}: missing", "missing")
     number = parse_number(value)
     rounded = isinstance(number, float) and number == LARGEST_EXACT  # it may have been larger
-    if number is None or rounded or not number <= LARGEST_EXACT:  # also refuses NaN
+    if number is None or rounded or not number <= LARGEST_EXACT:  # also rejects NaN
         found = ", found text" if number is None and isinstance(value, str) else ""
         raise SchemaError(f"{path}: expected a number up to 2^53{found}", "unexpected_type")
     if number < least:

@@ -19,8 +19,8 @@ QueryKey: TypeAlias = tuple[str, str]
 class LabelRule:
     """How one label's raw values become label values: aliases first, then the allow list.
 
-    ``allow`` None admits every name (up to the family's cap); a list admits its names only, the
-    rest is ``other``.
+    With ``allow`` None every name is admitted (up to the family's cap); otherwise only the listed
+    names are, and the rest becomes ``other``.
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class LabelRule:
         return value if self.allow is None or value in self.allow else OTHER
 
     def members(self, value: str) -> frozenset[str] | None:
-        """Return what raw values ``value`` stands for beyond itself; None when it cannot occur."""
+        """Return the raw values behind ``value`` (``!x``: all but x); None if it cannot occur."""
         raws = {raw for raw, alias in self.aliases.items() if self.name(raw) == value}
         if value == OTHER and self.allow is not None:
             return frozenset(raws | {"!" + name for name in self.allow})
@@ -54,12 +54,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one poll of a query costs, as far as it is known before the first call.
+    """What one poll of a query costs, as far as that is known before the first call.
 
-    ``calls`` is the least number of requests for one span of at most ``span_ms``. ``rows`` is the
-    number of rows per bucket, or with ``listed`` of the whole answer; None: it depends on the
-    account. ``page_rows`` is the number of rows per request (None: one request gets all). ``note``
-    is shown by ``plan``.
+    ``calls`` is the minimum number of requests for a span of at most ``span_ms``. ``rows`` is the
+    number of rows per bucket or, if ``listed``, in the whole answer (None: it depends on the
+    account). ``page_rows`` is the number of rows per request (None: one request gets all of them).
+    ``plan`` shows ``note``.
     """
 
     calls: int = 1
@@ -73,22 +73,22 @@ class Cost:
 class QuerySpec:
     """The fixed traits of one query of one target.
 
-    ``name`` is the label ``query``. ``granularity_ms`` is the bucket's length; with ``local_hours``
-    buckets begin at whole hours of ``timezone``, else of UTC. ``holidays`` are dates and codes of
-    countries, see ``exporter.config.holidays``. ``span_ms`` is the
-    longest span that one reading covers, ``slice_ms`` that of a slice of the past (None: the same),
-    ``reach_ms`` how far back the API goes (None: no limit), ``audit_every_ms`` how long after one audit the next
-    begins. ``initial_lookback_ms`` is how much of
-    the past the first start reads (0: none); None: the query has no past, as it feeds no buckets.
-    ``meaning`` is everything that changes what the numbers mean (endpoint, filter, grouping,
-    schema version): a change rebases the query's counters. ``label_rules`` maps raw values to label
-    values, by label name: a change rebases only the series it touches. A longer label value than
-    ``label_value_bytes`` is cut. ``caps`` are those of its families, or override them; ``target_cap`` and ``total_cap``
-    limit the target and all targets together. ``write_off_after_ms`` None never writes off. A
-    ``stream`` looks back ``lookback_ms`` before its watermark, and its event ids are known for
-    ``ids_kept_ms`` before it. ``known`` are series that are exported before anything happened.
-    ``fields`` names, by family, the field of the vendor's answer, and ``cost`` what a poll costs:
-    ``explain`` and ``plan`` show them. ``per_unit`` has the families that count parts of a unit.
+    ``name`` is the label ``query``. ``granularity_ms`` is the length of a bucket; buckets begin at
+    whole hours of ``timezone`` with ``local_hours``, else of UTC. ``holidays`` are dates and
+    country codes, see ``exporter.config.holidays``. ``span_ms`` is the longest span that one
+    reading covers, ``slice_ms`` the longest slice of the past (None: the same), ``reach_ms`` how
+    far back the API goes (None: no limit), and ``audit_every_ms`` the time from one audit to the
+    next. ``initial_lookback_ms`` is how much of the past the first start reads (0: none; None: the
+    query feeds no buckets, so it has no past). ``meaning`` is everything that changes what the
+    numbers mean (endpoint, filter, grouping, schema version): a change rebases the query's
+    counters. ``label_rules`` maps raw values to label values, by label name: a change rebases only
+    the series that it touches. Label values longer than ``label_value_bytes`` are cut. ``caps``
+    limit the series of each family; ``target_cap`` and ``total_cap`` limit the target and all
+    targets together. With ``write_off_after_ms`` None, overhang is never written off. A ``stream``
+    looks back ``lookback_ms`` before its watermark and remembers event ids for ``ids_kept_ms``
+    before it. ``known`` series are exported before anything has happened. ``explain`` shows
+    ``fields``, the answer's field by family, and ``plan`` shows ``cost``. ``per_unit`` has the
+    families that count parts of a unit.
     """
 
     target: str
@@ -127,7 +127,7 @@ class QuerySpec:
 
     @property
     def request(self) -> str:
-        """Return method and path of the query's requests; no secret, no parameter."""
+        """Return the method and path of the query's requests, without secrets or parameters."""
         return str(self.meaning.get("endpoint", ""))
 
     @property
@@ -137,7 +137,7 @@ class QuerySpec:
 
     @property
     def fingerprint(self) -> bytes:
-        """Return the digest of everything that changes what the numbers mean."""
+        """Return a digest of everything that changes what the numbers mean."""
         meaning = {
             "provider": self.provider,
             "granularity_ms": self.granularity_ms,
@@ -153,10 +153,10 @@ class QuerySpec:
 
 
 class PastMode(StrEnum):
-    """What the past is read for, and how it counts.
+    """Why the past is read, and how it counts.
 
-    ``BASELINE`` moves no counter, ``COUNT`` is the history of ``start: history``, ``AUDIT`` reads
-    again what is known and applies differences as revisions.
+    ``BASELINE`` moves no counter, ``COUNT`` is the history of ``start: history``, and ``AUDIT``
+    reads known buckets again and applies differences as revisions.
     """
 
     BASELINE = "baseline"
@@ -166,11 +166,12 @@ class PastMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What of a query's past is to be read: ``[from_ms, until_ms)``, newest first.
+    """The part of a query's past that is left to read: ``[from_ms, until_ms)``, newest first.
 
-    ``span_ms`` is the longest part to read at once where its query's own span took too long.
-    ``hole_ms`` is up to where an audit found nothing of what is known, while it looks whether the
-    provider still reports what is older; it is ``until_ms`` once it does.
+    ``span_ms`` is the longest part to read at once if the query's own span took too long.
+    ``hole_ms`` is the end of a range whose known buckets an audit did not find, while it looks for
+    older ones to tell a retraction from the end of the API's reach; once it finds any, the range is
+    read again and ``hole_ms`` equals ``until_ms``.
     """
 
     mode: PastMode
@@ -183,12 +184,12 @@ class Past:
 
     @property
     def audits(self) -> bool:
-        """Say whether it reads again what is known."""
+        """Return whether known buckets are read again."""
         return self.mode is PastMode.AUDIT
 
 
 Spend: TypeAlias = Callable[[Budget | None], Awaitable[None]]
-"""Takes one call from a budget, if any; raises ``BudgetSpent`` where there is none to take."""
+"""Takes one call from a budget, if there is one; raises ``BudgetSpent`` if no call is left."""
 
 
 async def unmetered() -> None:
@@ -199,11 +200,11 @@ async def unmetered() -> None:
 class PollRequest:
     """One poll: read ``window`` completely, as seen at ``now_ms``.
 
-    ``first``: nothing of it was ever read: until a poll has succeeded, and for history.
+    ``first`` is true until a poll has succeeded, and for history: nothing of it has been read yet.
     ``epoch_ms`` is the start of the first successful poll, ``watermark_ms`` how far a stream was
     read. ``memo`` is what the provider stored with its last applied reading. ``spend`` commits one
-    call of the query's budget: await it before the request leaves; it raises ``BudgetSpent`` when
-    none is left.
+    call of the query's budget: await it before the request leaves; it raises ``BudgetSpent`` if no
+    call is left.
     """
 
     window: Window

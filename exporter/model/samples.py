@@ -1,4 +1,4 @@
-"""The vocabulary of samples: families, series, windows, and what one read says of a window."""
+"""The vocabulary of samples: families, series, windows, and readings of a window."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,11 +27,11 @@ class MetricType(StrEnum):
 class Family:
     """One metric family of the catalogue.
 
-    ``labels`` are all label names in order, ``provider, target`` first. ``cap`` is the most series
-    that one target may have. ``period``: the newest settled hour and day of this counter are also
-    shown, as ``chatbot_period_*``, summed over the ``aggregated`` labels. ``meaning`` states whose
-    definition the numbers follow, and what adds up. The ledger counts whole parts of the unit,
-    ``per_unit`` of them: micro-dollars, which are shown as dollars.
+    ``labels`` are all label names in order, ``provider, target`` first. ``cap`` is the maximum
+    number of series of one target. ``period``: the newest settled hour and day of this counter are
+    also shown, as ``chatbot_period_*``, summed over the ``aggregated`` labels. ``meaning`` states
+    whose definition the numbers follow, and what adds up. The ledger counts in whole parts, of
+    which ``per_unit`` make a unit: micro-dollars for a counter that shows dollars.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Family:
 
     @property
     def period_name(self) -> str:
-        """Return the name of the period gauge that goes with this counter."""
+        """Return the name of this counter's period gauge."""
         return "chatbot_period_" + self.name.removeprefix("chatbot_").removesuffix("_total")
 
     @property
     def period_labels(self) -> tuple[str, ...]:
-        """Return the labels of that gauge, ``period`` last."""
+        """Return the labels of the period gauge, ``period`` last."""
         return (*(label for label in self.labels if label not in self.aggregated), "period")
 
 
@@ -76,7 +76,7 @@ Series: TypeAlias = tuple[str, tuple[str, ...]]
 """A family's name and its label values after ``provider, target`` (``Family.labels[2:]``)."""
 
 SelfCount: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
-"""A counter of the exporter itself: its family's name and its labels, sorted by name."""
+"""A counter of the exporter itself: the name of its family, and its labels sorted by name."""
 
 CountRow: TypeAlias = tuple[Series, int, float]
 """Series, start of the bucket in UTC milliseconds, and the provider's current number."""
@@ -84,7 +84,7 @@ CountRow: TypeAlias = tuple[Series, int, float]
 
 @dataclass(frozen=True, slots=True)
 class GaugeRow:
-    """One value that never adds up: of a bucket, a level, or of a whole window."""
+    """One value that never adds up: of a bucket, of its end (a level), or of a whole window."""
 
     series: Series
     window: Window
@@ -95,10 +95,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream; not tracked by the garbage collector, since there are many.
 
     ``digest`` is BLAKE2b-128 over bot, version and id. ``counts`` are the series it adds 1 to.
-    ``content`` is a checksum of the event, which detects another event under the same id. ``place``
-    (project, bot_environment and channel) is where ``user`` and ``conversation`` count as active;
-    None: nowhere. Those two are plain text here and nowhere else: the ledger stores keyed digests
-    in sketches only.
+    ``content`` is a checksum that detects a different event with the same id. ``user`` and
+    ``conversation`` count as active in ``place`` (project, bot_environment and channel; None:
+    nowhere). Only here are those two plain text: the ledger stores keyed digests, in sketches.
     """
 
     digest: bytes
@@ -115,21 +114,21 @@ class Reading:
     """The result of one complete, validated read of ``window``.
 
     ``counts``: additive buckets; absent means zero, since the read was complete.
-    ``gauges_only``: additive buckets were not read; those the ledger knows do not change.
+    ``gauges_only``: additive buckets were not read; those in the ledger do not change.
     ``kept``: families of ``counts`` that could not be read; their buckets do not change either.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
-    ``daily``: those buckets are local days, else hours; gauges of the other kind do not change.
+    ``daily``: ``buckets`` are local days, else hours; gauges of the other length do not change.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
-    ``lists``: values of a whole window (top lists, trailing windows, definitions): they replace
-    what the query showed of the same families before.
-    ``events``: events of a stream; de-duplicated, their hours become additive buckets.
+    ``lists``: values of a whole window (top lists, trailing windows, definitions); they replace
+    the query's earlier values of the same families.
+    ``events``: events of a stream; after de-duplication, their hours become additive buckets.
     ``lists_of``: families whose lists were read, so that an empty list empties them.
     ``watermark_ms``: where a stream continues once this reading is applied.
     ``drift``: fields that did not match the schema but could be left out, by kind.
     ``dropped``: label sets that were shortened, renamed to ``other`` or dropped, by
     ``(family, reason)``.
-    ``notes``: what rows lack, in words that hold no value of theirs, for those who try a manifest.
-    ``unfit``: why a query cannot begin with it: a field that its series need is in no row.
+    ``notes``: what rows lack, without any of their values; shown when a manifest is tested.
+    ``unfit``: why a query cannot begin with this reading: no row has a field that its series need.
     ``memo``: what the provider needs at its next poll (None: no change).
     ``more``: another reading of the same poll follows; a first poll is baseline until the last.
     """
@@ -164,7 +163,7 @@ class Reading:
         return replace(self, window=window, counts=[r for r in self.counts if r[1] >= start_ms])
 
     def within(self, window: Window) -> "Reading":
-        """Return the buckets in ``window`` only, and nothing of gauges."""
+        """Return only the buckets in ``window``, without gauges."""
         end_ms = min(self.window.end_ms, window.end_ms)
         inside = Window(min(max(self.window.start_ms, window.start_ms), end_ms), end_ms)
         counts = [row for row in self.counts if inside.holds(row[1])]
