@@ -1,4 +1,4 @@
-"""``exporter.yaml`` to frozen settings; reports all errors with their positions."""
+"""Turns ``exporter.yaml`` into frozen settings; reports all errors with their positions."""
 
 from exporter.config.loader import load, loads, refuse_restart_only
 

@@ -1,4 +1,4 @@
-"""Files that settings name, read so that none can block or exhaust the exporter."""
+"""Reads the files that settings name; none of them can block or exhaust the exporter."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     """Return the content of the regular file at ``path``.
 
     Raises ``OSError`` if it cannot be read, is a pipe, a device or a folder, or is larger than
-    ``limit`` bytes. A pipe without a writer is not waited for.
+    ``limit`` bytes. Does not wait for the writer of a pipe.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
@@ -26,7 +26,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 
 
 def why(error: Exception) -> str:
-    """Return in words why a file cannot be read; nothing of its name or content."""
+    """Return why a file cannot be read, without its name or content."""
     match error:
         case UnicodeDecodeError():
             return "not UTF-8 text"
@@ -35,8 +35,8 @@ def why(error: Exception) -> str:
         case PermissionError():
             return "permission denied"
         case IsADirectoryError():
-            return "it is a folder"
+            return "it is a directory"
         case OSError(errno=errno.EINVAL | errno.EFBIG, strerror=reason):
             return str(reason)
         case _:
-            return "the system refuses"
+            return "the operating system reports an error"

@@ -1,4 +1,4 @@
-"""Holidays of a target: a country's (``DE``, ``US-CA``), dates, or dates in a file."""
+"""Holidays of a target: those of a country (``DE``, ``US-CA``), dates, or dates in a file."""
 
 import datetime as dt
 import re
@@ -22,7 +22,7 @@ HolidayName: TypeAlias = Callable[[dt.date], str | None]
 
 
 def _listed(value: Any, info: ValidationInfo) -> Any:
-    """Return ``value`` as a list: that of the file where it names one."""
+    """Return ``value`` as a list, read from the file if it names one."""
     match value:
         case str():
             return [value]
@@ -31,13 +31,13 @@ def _listed(value: Any, info: ValidationInfo) -> Any:
         case list() | tuple() if not any(isinstance(each, bool) for each in value):
             return value
         case bool() | list() | tuple():
-            raise invalid(LIBRARY, "found true or false", 'YAML reads NO as false: write "NO"')
+            raise invalid(LIBRARY, "found true or false", 'YAML reads NO as false, so write "NO"')
         case _:
             raise invalid(LIBRARY, EXPECTED, f"found {kind_of(value)}")
 
 
 def _dates_in(name: str, info: ValidationInfo) -> list[str]:
-    """Return the dates of a file, one a line; empty lines and ``#`` comments are skipped."""
+    """Return the dates in a file, one per line; skip empty lines and ``#`` comments."""
     context = info.context
     path = context.base / name if isinstance(context, SecretContext) else name
     try:
@@ -52,7 +52,7 @@ def _dates_in(name: str, info: ValidationInfo) -> list[str]:
 
 
 def check_holiday(value: str) -> str:
-    """Return ``value`` if it is a date, or a country that the library knows."""
+    """Return ``value`` if it is a date or a country that the library knows."""
     if _date(value) is not None:
         return value
     if not _COUNTRY.fullmatch(value):
@@ -62,15 +62,13 @@ def check_holiday(value: str) -> str:
         raise invalid(LIBRARY, words, hint)
     if find_spec(LIBRARY) is None:
         hint = "pip install 'chatbot-exporter[holidays]', or list the dates"
-        raise invalid(LIBRARY, "the package holidays is not installed", hint)
+        raise invalid(LIBRARY, "the holidays package is not installed", hint)
     try:
         known = _known_countries()
     except ImportError as error:
-        raise invalid(LIBRARY, f"the package holidays cannot be loaded: {error}") from None
+        raise invalid(LIBRARY, f"the holidays package cannot be loaded: {error}") from None
     if value not in known:
-        raise invalid(
-            LIBRARY, "no country or region of the package holidays", suggestion(value, known)
-        )
+        raise invalid(LIBRARY, "unknown to the holidays package", suggestion(value, known))
     return value
 
 
@@ -90,7 +88,7 @@ def _known_countries() -> frozenset[str]:
 
 @lru_cache(maxsize=64)
 def holiday_calendar(named: tuple[str, ...]) -> HolidayName:
-    """Return a function from a day to the name of its holiday; that of a listed date is the date."""
+    """Return a function from a day to its holiday's name; a listed date is named by its date."""
     dates = {day: day.isoformat() for each in named if (day := _date(each)) is not None}
     calendars = [dates, *(_country(each) for each in named if _date(each) is None)]
     return lambda day: next((found[day] for found in calendars if day in found), None)
@@ -120,4 +118,4 @@ Holidays: TypeAlias = Annotated[
         }
     ),
 ]
-"""Dates as ``2026-12-24``, and codes of countries and their regions."""
+"""Dates such as ``2026-12-24``, and codes of countries or regions."""

@@ -1,6 +1,6 @@
-"""``exporter.yaml`` to settings: what it says and where, whether each value may be, and the whole.
+"""Loads ``exporter.yaml``: reads it with positions, then checks each value, then the whole.
 
-What one value alone cannot show are contradictions between settings, and names used twice.
+Only the whole shows contradictions between settings, and names that are used twice.
 """
 
 import os
@@ -32,7 +32,7 @@ BEGIN = "begin with version: 1"
 INDEXED_BYTES = 256
 """Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
 OWN = frozenset({"name", "provider", "renamed_from"})
-"""What no default can give: it is a target's own."""
+"""Keys that cannot be defaults, since each target has its own."""
 
 
 def load(
@@ -45,7 +45,7 @@ def load(
 ) -> Settings:
     """Return the settings in the file at ``path``.
 
-    ``providers`` gives each provider's options by its name; ``environ`` is where ``{env: NAME}`` is
+    ``providers`` has each provider's options by name; ``environ`` is where ``{env: NAME}`` is
     looked up; ``families`` are the names that ``limits.families`` may have (None: not checked).
     Without ``resolve`` no secret is looked up. Raises ``SettingsError`` with every problem of the
     file.
@@ -61,7 +61,7 @@ def load(
 
 
 def refuse_restart_only(old: Settings, new: Settings) -> None:
-    """Raise ``SettingsError`` where ``new`` needs a restart after ``old``."""
+    """Raise ``SettingsError`` if going from ``old`` to ``new`` needs a restart."""
     changed = {
         ("web", "listen"): old.web.listen != new.web.listen,
         ("ledger", "url"): old.ledger.url != new.ledger.url,
@@ -84,7 +84,7 @@ def loads(
     families: Collection[str] | None = None,
     resolve: bool = True,
 ) -> Settings:
-    """Return the settings in a text, as if it stood in ``file``; see ``load``."""
+    """Return the settings in a text, as if read from ``file``; see ``load``."""
     text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     source = read(text, file, BEGIN)
     if not isinstance(source.data, dict):
@@ -97,7 +97,7 @@ def loads(
 
 @dataclass(slots=True)
 class _Validation:
-    """One pass over a file, which goes on after a problem so as to find them all."""
+    """One pass over a file, which continues after a problem to find all of them."""
 
     source: Source
     providers: ProviderOptions
@@ -128,9 +128,9 @@ class _Validation:
         self.problems += _check_whole(self.source, named)
         self.problems += _check_targets(self.source, targets)
         found: dict[tuple[str, int, int, str], SettingsProblem] = {}
-        unlike = self.source.not_as_written({"variables"})  # what is sent as text
+        unlike = self.source.not_as_written({"variables"})  # which are sent as text
         every = [*self.source.problems, *self.problems, *unlike, *self.secrets.included]
-        for each in every:  # one a place, though targets share it
+        for each in every:  # one per place, even if targets share it
             last = each.path.rpartition(".")[2]
             found.setdefault((each.file, each.line, each.column, last), each)
         if found or whole is None:
@@ -148,7 +148,7 @@ class _Validation:
     def defaults(
         self, model: type[BaseModel], steps: Steps, apart: Collection[str]
     ) -> dict[str, Any]:
-        """Return the defaults at ``steps`` that are right, without the keys that stand ``apart``."""
+        """Return the valid defaults at ``steps``, without the keys in ``apart``."""
         given = self.source.get(steps)
         if steps not in self.source.values:
             return {}
@@ -193,7 +193,7 @@ class _Validation:
         return self.part(options, data, base, inherited) or self.without_keys(options, data)
 
     def without_keys(self, model: type[TargetOptions], data: Any) -> TargetOptions | None:
-        """Return a target of which nothing but secrets is wrong, so that the rest is judged, too."""
+        """Return a target if only its secrets are wrong, so that the rest is checked, too."""
         unresolved = replace(self.secrets, resolve=False, included=[])
         return checked(model, data, unresolved)[0]
 
@@ -204,9 +204,9 @@ class _Validation:
         base: Steps,
         inherited: Mapping[str | int, Steps] = MappingProxyType({}),
     ) -> AnyModel | None:
-        """Return ``data`` as a ``model``; None and problems if it is not one.
+        """Return ``data`` as a ``model``; if it is not one, note the problems and return None.
 
-        ``inherited`` says where the value of a key stands that the part itself does not give.
+        ``inherited`` has the places of values that come from defaults, by key.
         """
         made, wrong = checked(model, data, self.secrets)
         for each in wrong:
@@ -225,7 +225,7 @@ class _Validation:
 
 
 def _unknown_provider(source: Source, path: Steps, known: Collection[str]) -> SettingsProblem:
-    """Return the error of a provider that is not ``known``."""
+    """Return the error for a provider that is not ``known``."""
     if path not in source.values:
         return source.problem(path, "missing")
     value = source.get(path)
@@ -244,7 +244,7 @@ def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[S
     url = source.get(("ledger", "url"))
     inline = source.get(("allow_inline_secrets",)) is True
     if isinstance(url, str) and not inline and _has_password(url):
-        hint = "leave the password out and set PGPASSWORD or PGPASSFILE"
+        hint = "remove the password and set PGPASSWORD or PGPASSFILE"
         yield source.problem(("ledger", "url"), "literal secret", hint)
     longest: Steps = ("limits", "label_value_bytes")
     too_long = isinstance(cut_at := source.get(longest), int) and cut_at > INDEXED_BYTES
@@ -277,11 +277,11 @@ def _check_targets(
         for family in target.own_families():
             known, other = defined.setdefault(family.name, (family, target.name))
             if known != family:
-                words = f"{family.name} is defined otherwise by the target {other}"
+                words = f"the target {other} defines {family.name} differently"
                 yield source.problem(("targets", index), words, "give it another name")
         if target.renamed_from in names:
             path: Steps = ("targets", index, "renamed_from")
-            yield source.problem(path, "this name is still in use", "name the target's former name")
+            yield source.problem(path, "this name is still in use", "give the target's former name")
         elif target.renamed_from and former[target.renamed_from] > 1:
             path = ("targets", index, "renamed_from")
             hint = "only one target can take its counts"

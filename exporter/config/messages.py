@@ -1,6 +1,6 @@
 """Validation errors as plain messages, each at the position of its value.
 
-Messages are written here and not taken from the validator, since its own may repeat a value.
+The messages are our own because those of the validator may repeat a value.
 """
 
 import json
@@ -47,9 +47,9 @@ FEW = 10
 
 @dataclass(frozen=True, slots=True)
 class ValueProblem:
-    """One invalid value: its path from the part that was checked, and the message.
+    """One invalid value: its path within the part that was checked, and the message.
 
-    ``key`` is the path of the key if the key itself is wrong.
+    ``key`` is the path of the key, if the key itself is wrong.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class ValueProblem:
     key: Path | None = None
 
     def located(self, source: Source, base: Path) -> SettingsProblem:
-        """Return the problem with its position; ``base`` is the path of the part that was checked."""
+        """Return the problem with its position; ``base`` is the path of the checked part."""
         at = None if self.key is None else source.keys.get((*base, *self.key))
         return source.problem((*base, *self.path), self.problem, self.hint, at=at)
 
@@ -69,14 +69,14 @@ def checked(
 ) -> tuple[AnyModel | None, list[ValueProblem]]:
     """Return ``data`` as a ``model``, or None and what is wrong with it."""
     try:
-        # By way of JSON, so that strict settings still take a list for a tuple.
+        # Through JSON, so that strict settings still take a list for a tuple.
         return model.model_validate_json(json.dumps(data), context=context), []
     except ValidationError as error:
         return None, problems_of(error, data, model)
 
 
 def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> list[ValueProblem]:
-    """Return the mistakes in ``data``, one a place, whatever the number of shapes tried on it."""
+    """Return the mistakes in ``data``, one per place however many shapes were tried on it."""
     details = [(*_walk(data, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
     found: dict[Path, ValueProblem] = {}
     for path, branch, detail in details:
@@ -84,12 +84,12 @@ def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> li
             found.setdefault(path, _value_problem(path, detail, data, model))
     below = {path[:n] for path in found for n in range(len(path) + 1)}
     for branch in {branch for _, branch, _ in details if branch is not None} - below:
-        found[branch] = ValueProblem(branch, "shape", "not in a shape that is possible here")
+        found[branch] = ValueProblem(branch, "shape", "not in a shape that is allowed here")
     return list(found.values())
 
 
 def _walk(data: Any, loc: tuple[str | int, ...], kind: str) -> tuple[Path, Path | None]:
-    """Return the part of ``loc`` that is in the file, and where it chose among shapes."""
+    """Return the part of ``loc`` that is in the file, and where several shapes were tried."""
     path: Path = ()
     branch: Path | None = None
     for n, step in enumerate(loc):
@@ -109,7 +109,7 @@ def _has(data: Any, step: str | int) -> bool:
 
 
 def _other_shape(data: Any, path: Path, branch: Path, kind: str) -> bool:
-    """Say whether the error is only that the value is not of a shape it was not meant for."""
+    """Return whether the error is only that the value lacks a shape it was not meant to have."""
     is_container = isinstance(_at(data, branch), dict | list)
     return path == branch and is_container != (kind in _CONTAINERS)
 
@@ -148,7 +148,7 @@ def _unknown_key(path: Path, model: type[BaseModel]) -> ValueProblem:
         return ValueProblem(path[:-1], "extra_forbidden", "unknown key", hint, key=path)
     hint = suggestion(key, known)
     if not hint and len(known) <= FEW:
-        hint = "known here: " + ", ".join(known)
+        hint = "expected one of " + ", ".join(known)
     return ValueProblem(path, "extra_forbidden", "unknown key", hint, key=path)
 
 
@@ -162,7 +162,7 @@ def _message(detail: ErrorDetails, value: Any) -> tuple[str, str]:
         return _unlisted(re.findall(r"'([^']*)'", str(context.get("expected"))), value)
     if "problem" in context:
         return str(context["problem"]), str(context.get("hint", ""))
-    return "not a value that is possible here", ""
+    return "not a value that is allowed here", ""
 
 
 def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
@@ -176,7 +176,7 @@ def _mistyped(wanted: str, value: Any) -> tuple[str, str]:
     elif wanted.endswith("number") and isinstance(value, str):
         hint = "write it without quotes"
     elif value is None:
-        hint = "give it a value or leave the key out"
+        hint = "give it a value or remove the key"
     return f"expected {wanted}, found {found}", hint
 
 
@@ -195,7 +195,7 @@ def models_at(model: type[BaseModel], path: Path) -> set[type[BaseModel]]:
     around = {model}
     for step in path:
         fields = [m.model_fields[step] for m in around if step in m.model_fields]
-        # An index, or a key of a free mapping, leads to what its field's type already names.
+        # An index, or a key of a free mapping, leads to a type that the field's own type names.
         if fields:
             around = {found for field in fields for found in _models_in(field.annotation)}
     return around

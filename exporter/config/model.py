@@ -1,4 +1,4 @@
-"""The shapes of ``exporter.yaml``: the settings every target has, and the file-wide ones."""
+"""The shapes of ``exporter.yaml``: the settings of every target, and the file-wide ones."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -54,12 +54,12 @@ class Named(BaseModel):
 
     id: str = Field(min_length=1, description="the vendor's id")
     alias: str | None = Field(
-        default=None, min_length=1, description="the name that labels show; without it, the id"
+        default=None, min_length=1, description="the name that labels show; the id by default"
     )
 
     @property
     def shown(self) -> str:
-        """Return the alias, or the id where there is none."""
+        """Return the alias, or the id if there is none."""
         return self.alias or self.id
 
 
@@ -78,17 +78,17 @@ class Common(BaseModel):
     settle: Duration = Field(
         default=3_600_000,
         description="how long after its end a bucket counts as complete. Gauges show settled "
-        "buckets; counters show every unit at once",
+        "buckets; counters show every unit immediately",
     )
     lookback: Duration = Field(
         default=172_800_000,
-        description="how far back each poll reads again, so how late a revision is still seen; at "
+        description="how far back each poll reads again, and so how late a revision can be seen; at "
         "least `settle`, at most `35d`",
     )
     initial_lookback: DurationOrZero = Field(
         default=3_024_000_000,
         description="how much of the past the first start reads, as baseline and at low priority; "
-        "at most `35d`. `0` reads the `lookback` only",
+        "at most `35d`. `0` reads only the `lookback`",
     )
     zero_hold: Duration = Field(
         default=90_000,
@@ -97,29 +97,29 @@ class Common(BaseModel):
     )
     write_off_after: WriteOff = Field(
         default=21_600_000,
-        description="when a provider lowers a count, the counter holds still until growth has "
-        "caught up; after this time it goes on regardless. `never` waits for ever",
+        description="when a provider lowers a count, the counter stays where it is until growth has "
+        "caught up; after this time it grows again regardless. `never` waits forever",
     )
     start: Literal["zero", "history"] = Field(
         default="zero",
-        description="`zero`: count from now on; `history`: begin with the sum of the past, once it is read",
+        description="`zero`: count from now on; `history`: begin with the sum of the past, once that is read",
     )
     timezone: Zone = Field(
         default="UTC",
-        description="the zone of days, and of the week that expected engagement is learnt by",
+        description="the time zone of days, and of the week by which expected engagement is learnt",
     )
     holidays: Holidays = Field(
         default=(),
         strict=False,
-        description="days on which less or more is usual: a country or region (`DE`, `US-CA`; needs "
-        "the extra `holidays`), a list of dates (`[2026-12-24]`), or `{file: PATH}` with a date on "
-        "each line. Engagement of a holiday is compared with the last of its name, or not judged",
+        description="days with less or more engagement than usual: a country or region (`DE`, "
+        "`US-CA`; needs the extra `holidays`), a list of dates (`[2026-12-24]`), or `{file: PATH}` "
+        "with one date per line. A holiday is compared with the last of its name, or not judged",
     )
     period_gauges: bool = Field(
         default=True, description="show the newest settled hour and day as `chatbot_period_*`"
     )
     requests_per_second: float = Field(
-        default=5, ge=0, description="most requests to the provider; `0` is no limit"
+        default=5, ge=0, description="maximum rate of requests to the provider; `0` is no limit"
     )
 
     @field_validator("lookback", "initial_lookback")
@@ -136,18 +136,18 @@ class Common(BaseModel):
 
 
 class TargetOptions(Common):
-    """What every target has; each provider adds its own keys to it."""
+    """The settings of every target; each provider adds its own keys."""
 
     name: Name = Field(
         description="the label `target`: lower-case letters, digits and dashes, at most 63; unique"
     )
-    provider: str = Field(description="the vendor; below is a section for each")
+    provider: str = Field(description="the vendor; each has a section below")
     base_url: str = Field(
-        title="address", description="where calls go; another one is for a proxy or a simulator"
+        title="address", description="where requests go; change it for a proxy or a simulator"
     )
     renamed_from: Name | None = Field(
         default=None,
-        description="the target's former name, so that its counts go on under the new one",
+        description="the target's former name, so that its counts continue under the new one",
     )
 
     @property
@@ -156,11 +156,11 @@ class TargetOptions(Common):
         return self.provider
 
     def own_families(self) -> tuple[Family, ...]:
-        """Return the families that the target's own settings define, beside the provider's."""
+        """Return the families that the target's own settings define, besides the provider's."""
         return ()
 
     def own_warnings(self) -> tuple[SettingsProblem, ...]:
-        """Return what is valid but risky in a file that the target names."""
+        """Return warnings about valid but risky contents of a file that the target names."""
         return ()
 
     @field_validator("base_url", mode="before")
@@ -171,17 +171,17 @@ class TargetOptions(Common):
 
 
 class Limits(BaseModel):
-    """Caps on series; above them, additive label sets overflow into ``other``."""
+    """Caps on series; beyond them, additive label sets overflow into ``other``."""
 
     model_config = Strict
 
-    series_per_target: int = Field(default=5_000, ge=1, description="most series of one target")
-    series_total: int = Field(default=200_000, ge=1, description="most series of all targets")
+    series_per_target: int = Field(default=5_000, ge=1, description="maximum series of a target")
+    series_total: int = Field(default=200_000, ge=1, description="maximum series in total")
     label_value_bytes: int = Field(
         default=USUAL_LABEL_BYTES,
         ge=16,
         le=4096,
-        description="longer label values are cut and given a digest",
+        description="maximum length of a label value; longer ones are cut and end in a digest",
     )
     families: dict[str, Annotated[int, Field(ge=1)]] = Field(
         default_factory=dict,
@@ -203,7 +203,7 @@ class Privacy(BaseModel):
     allow_raw_text: bool = Field(
         default=False,
         description="must be `true` for `raw`: what looks like an address, a number or a token is "
-        "redacted, but that is a safety net and no guarantee",
+        "redacted, but that is a safety net, not a guarantee",
     )
 
 
@@ -214,20 +214,20 @@ class Web(BaseModel):
 
     listen: Listen = Field(
         default="127.0.0.1:10877",
-        description="`:10877` and `[::]:10877` listen on every address, of IPv4 and IPv6. A change "
-        "needs a restart",
+        description="`:10877` and `[::]:10877` listen on every IPv4 and IPv6 address. A change needs "
+        "a restart",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
         strict=False,
         description="public names that requests may give as `Host`; addresses, `localhost`, names "
-        "without a dot and names under `.local`, `.internal` and `.svc` always may. Not checked "
-        "where users are set. Protects against pages that reach the exporter by DNS rebinding",
+        "without a dot and names under `.local`, `.internal` and `.svc` are always allowed. Not "
+        "checked if users are set. Protects against web pages that use DNS rebinding",
     )
 
 
 class LedgerOptions(BaseModel):
-    """Where counts are kept; a relative SQLite path starts from the settings file's folder.
+    """Where counts are kept; a relative SQLite path starts at the settings file's folder.
 
     ``url`` may hold a password, so it is never shown. ``max_size`` is in bytes.
     """
@@ -237,36 +237,36 @@ class LedgerOptions(BaseModel):
     url: LedgerUrl = Field(
         default="sqlite:///ledger.db",
         repr=False,
-        description="`sqlite:///FILE` (four slashes for an absolute path, else from the settings "
-        "file's folder) or `postgresql://USER@HOST/DATABASE`. Leave a password out and set "
-        "`PGPASSWORD` or `PGPASSFILE`. A change needs a restart",
+        description="`sqlite:///FILE` (four slashes for an absolute path, else relative to the "
+        "settings file) or `postgresql://USER@HOST/DATABASE`. Set a password by `PGPASSWORD` or "
+        "`PGPASSFILE`, not here. A change needs a restart",
     )
     max_size: Size = Field(
         default=2**30,
-        description="when 80 % of it is in use, the exporter logs a warning and retires hours "
-        "into their sums once no poll and no gauge reads them any more (some days), not after 35 "
-        "days; no limit, since what polls need is kept",
+        description="when 80 % of this is in use, the exporter logs a warning and retires hours as "
+        "soon as no poll or gauge reads them any more (some days), not after 35 days. Not a hard "
+        "limit: what polls need is kept",
     )
     allow_network_fs: bool = Field(
         default=False,
-        description="take an SQLite file on a network file system, where locks may not hold",
+        description="accept an SQLite file on a network file system, where locks may not hold",
     )
 
 
 def check_lookback(value: int) -> int:
-    """Return a lookback that the ledger keeps hours of."""
+    """Return ``value`` if the ledger keeps hours for that long."""
     if value > _RETENTION_MS:
-        raise invalid("lookback", "longer than the ledger keeps hours", "at most 35d")
+        raise invalid("lookback", "longer than the ledger keeps hours", "use at most 35d")
     return value
 
 
 def check_version(value: Any) -> int:
-    """Return 1, the only version there is."""
+    """Return 1, the only version."""
     if not isinstance(value, int) or isinstance(value, bool):
         found = "a fraction" if isinstance(value, float) else kind_of(value)
         raise invalid("version", f"expected a number, found {found}", "write version: 1")
     if value != 1:
-        raise invalid("version", "this program reads version 1 only")
+        raise invalid("version", "only version 1 is supported")
     return value
 
 
@@ -280,17 +280,17 @@ class SettingsFile(BaseModel):
     )
     web: Web = Field(default=Web(), description="where to listen, see below")
     ledger: LedgerOptions = Field(
-        default=LedgerOptions(), description="where counts are remembered, see below"
+        default=LedgerOptions(), description="where counts are kept, see below"
     )
     defaults: Common = Field(
-        default=Common(), description="settings for every target that does not give its own"
+        default=Common(), description="settings for every target that does not set its own"
     )
     targets: list[dict[str, Any]] = Field(
         min_length=1, description="the accounts to read, at least one"
     )
     limits: Limits = Field(default=Limits(), description="caps on series, see below")
     privacy: Privacy = Field(
-        default=Privacy(), description="how much of what users wrote may be shown, see below"
+        default=Privacy(), description="how much of what users wrote may be exported, see below"
     )
     allow_inline_secrets: bool = Field(
         default=False, description="accept secrets written in this file"
@@ -298,9 +298,9 @@ class SettingsFile(BaseModel):
 
 
 class Settings(BaseModel):
-    """One valid ``exporter.yaml``, frozen. ``targets`` are of their providers' own classes.
+    """A valid ``exporter.yaml``, frozen. ``targets`` have their providers' own classes.
 
-    ``source`` is what the file says where.
+    ``source`` has the file's values with their positions.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Secrets of ``exporter.yaml``: where they are kept, read when they are used, never shown."""
+"""Secrets of ``exporter.yaml``: kept as references, read when used, never shown."""
 
 import os
 import re
@@ -27,7 +27,7 @@ Strict = ConfigDict(
 REFERENCE = "use {env: NAME} or {file: /path}"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CONTROLS = {"\n": "a line break", "\r": "a carriage return", "\t": "a tab"}
-# A name is repeated only in this shape, since people paste the key itself where its name belongs.
+# Only a name of this shape is repeated: people paste the key itself where its name belongs.
 _PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16}){1,5}(_?[0-9]{1,2})?")
 
 
@@ -35,8 +35,8 @@ _PLAIN_VARIABLE = re.compile(r"[A-Z]{1,16}(_[A-Z]{1,16}){1,5}(_?[0-9]{1,2})?")
 class SecretContext:
     """What a secret is checked against while a settings file is loaded.
 
-    ``inline`` accepts literals. Without ``resolve`` no variable or file is looked at. ``included``
-    takes the problems of files that the settings name.
+    ``inline`` accepts literals. Without ``resolve`` no variable or file is read. ``included``
+    collects the problems of files that the settings name.
     """
 
     environ: Mapping[str, str]
@@ -49,7 +49,7 @@ class SecretContext:
 class Secret(BaseModel):
     """Where a secret is kept: ``{env: NAME}`` or ``{file: PATH}``; never shown.
 
-    A literal is taken only where the file says ``allow_inline_secrets: true``.
+    A literal is accepted only if the file sets ``allow_inline_secrets: true``.
     """
 
     model_config = Strict
@@ -89,11 +89,11 @@ class Secret(BaseModel):
         return cls.literal(value)
 
     def placed(self, context: SecretContext | None) -> "Secret":
-        """Return the secret, from the file's folder on; raise an error if it has no value now."""
+        """Return the secret, placed relative to the file; raise if it has no value now."""
         if (self.env is None) == (self.file is None) and self._literal is None:
             raise invalid("secret", "expected either env or file", REFERENCE)
         if self.env is not None and not _VARIABLE.fullmatch(self.env):
-            hint = "write the name alone, as in {env: API_KEY}"
+            hint = "write only the name, as in {env: API_KEY}"
             raise invalid("secret", "env is not the name of an environment variable", hint)
         if context is not None:
             self._base = context.base
@@ -102,11 +102,11 @@ class Secret(BaseModel):
         return self
 
     def read(self) -> str:
-        """Return the secret as it is now; files are read each time, so that keys rotate."""
+        """Return the current secret; files are read each time, so that keys can rotate."""
         try:
             return self._value(os.environ)
         except PydanticCustomError as error:
-            raise Unauthorized(f"no secret can be read: {error.message()}") from None
+            raise Unauthorized(f"the secret cannot be read: {error.message()}") from None
 
     def _value(self, environ: Mapping[str, str]) -> str:
         if self._literal is not None:
@@ -130,13 +130,13 @@ class Secret(BaseModel):
 
 
 def _usable(value: str, holder: str) -> str:
-    """Return ``value`` without white space around it; raise if no header can carry it."""
+    """Return ``value`` without surrounding white space; raise if no header can carry it."""
     text = value.strip()
     if not text:
         raise invalid("secret", f"{holder} is empty")
     for each in text:
         if not can_be_sent(each):
             name = _CONTROLS.get(each, "a character")
-            problem = f"{holder} holds {name} (U+{ord(each):04X}) that no request can carry"
+            problem = f"{holder} contains {name} (U+{ord(each):04X}) that no header can carry"
             raise invalid("secret", problem)
     return text

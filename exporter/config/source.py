@@ -1,7 +1,7 @@
-"""YAML text to plain values, with the position of every key and value.
+"""Turns YAML text into plain values, with the position of every key and value.
 
-Anchors, aliases and merge keys are taken, tags are not. What a file may hold is limited after
-aliases are expanded, since that is how a small file grows to gigabytes.
+Anchors, aliases and merge keys are supported, tags are not. A file's size is limited after aliases
+are expanded, since they can make gigabytes of a small file.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _TAG = "tag:yaml.org,2002:"
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-# Keys are shown only in the shape of a setting's name: a pasted secret must not be repeated.
+# Only keys that look like a setting's name are shown: a pasted secret must not be repeated.
 _PLAIN_KEY = re.compile(r"[A-Za-z]{1,24}(_[A-Za-z]{1,24}){0,6}(_?[0-9]{1,2})?")
 _VARIABLE = re.compile(r"\$\{[A-Za-z_]")
 _NOT_EXPANDED = ("variables (${NAME}) are not expanded", "write {env: NAME} for a secret")
@@ -35,18 +35,18 @@ _AT_MARK = {
     "${": _NOT_EXPANDED,
     "[:": ("an IPv6 address in brackets looks like a list", 'put it in quotes, as in "[::1]:80"'),
 }
-_SYNTAX = (  # words of the parser's message, what to say, what to do (None: where it was opened)
+_SYNTAX = (  # words of the parser's message, our problem, our hint (None: where it was opened)
     ("another document", "a second document", "keep one document in the file"),
-    ("undefined alias", "no anchor (&name) of this name before", 'put text in quotes, as in "*"'),
-    ("duplicate anchor", "this anchor (&name) was given before", "give it another name"),
+    ("undefined alias", "no anchor (&name) with this name above", 'put text in quotes, as in "*"'),
+    ("duplicate anchor", "this anchor (&name) is already defined", "give it another name"),
     ("scanning an a", "a value cannot begin with * or & here", 'put it in quotes, as in "*"'),
     ("quoted scalar", "a quotation mark is not closed", None),
     ("flow sequence", "a list is not closed", "expected , or ]"),
     ("flow mapping", "a brace is not closed", "expected , or }"),
-    ("flow node", "a value is missing in a list or in braces", "are they closed with ] or }?"),
+    ("flow node", "a value is missing in a list or in braces", "is it closed with ] or }?"),
     ("expected ':'", "this is not a key and a value", "write key: value, with a space"),
-    ("not allowed", "this does not fit here", "check indentation and quotes"),
-    ("not find expected", "this does not fit here", "check indentation and quotes"),
+    ("not allowed", "this is not allowed here", "check indentation and quotes"),
+    ("not find expected", "this is not allowed here", "check indentation and quotes"),
 )
 
 
@@ -60,11 +60,11 @@ class SourcePosition:
 
 @dataclass(slots=True)
 class Source:
-    """A settings file as plain values: what it says, where, and what was wrong on the way.
+    """A settings file as plain values, with their positions and the problems of reading them.
 
-    A value that an alias or a merge key brings has the position of its anchor's text. ``respelled``
-    are numbers and truth values that YAML reads as another text than is written: 1.10, 010, no.
-    ``digest`` tells this text from others.
+    A value that comes from an alias or a merge key has the position of the anchored text.
+    ``respelled`` has the numbers and truth values that YAML does not read as they are written:
+    1.10, 010, no. ``digest`` identifies this text.
     """
 
     file: str
@@ -77,25 +77,25 @@ class Source:
     count: int = 0
 
     def place(self, path: Path) -> SourcePosition:
-        """Return where the value of ``path`` stands, or what encloses it."""
+        """Return the position of the value at ``path``, or of what encloses it."""
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, SourcePosition(1, 1))
 
     def where(self, path: Path) -> str:
-        """Return ``file:line:column`` of a value."""
+        """Return the ``file:line:column`` of a value."""
         place = self.place(path)
         return f"{self.file}:{place.line}:{place.column}"
 
     def problem(
         self, path: Path, problem: str, hint: str = "", *, at: SourcePosition | None = None
     ) -> SettingsProblem:
-        """Return a problem with the value of ``path``, or at another place."""
+        """Return a problem with the value at ``path``, placed there or ``at`` another position."""
         place = at or self.place(path)
         return SettingsProblem(self.file, place.line, place.column, spell(path), problem, hint)
 
     def not_as_written(self, keys: Collection[str]) -> list[SettingsProblem]:
-        """Return a problem for each value below one of ``keys`` that YAML reads as another text."""
+        """Return a problem for each value below ``keys`` that YAML does not read as written."""
         return [
             self.problem(path, f"YAML reads this as {text}", f"write {text}, or put it in quotes")
             for path, text in self.respelled.items()
@@ -114,12 +114,12 @@ class Source:
 
 
 def plain(key: str) -> bool:
-    """Say whether ``key`` has the shape of a setting's name, so that it may be shown."""
+    """Return whether ``key`` looks like a setting's name, so that it may be shown."""
     return bool(_PLAIN_KEY.fullmatch(key))
 
 
 def spell(path: Path) -> str:
-    """Return ``targets[2].projects[0].id``; it ends before a key that may not be shown."""
+    """Return ``targets[2].projects[0].id``, cut before the first key that is not ``plain``."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -132,10 +132,10 @@ def spell(path: Path) -> str:
 
 
 def read(raw: bytes, file: str, begin: str = "") -> Source:
-    """Return the values and positions of ``raw``; ``begin`` is the hint where it is empty.
+    """Return the values and positions of ``raw``; ``begin`` is the hint if it is empty.
 
-    Raises ``SettingsError`` when it cannot be read as a whole; what leaves the rest readable
-    (a repeated key, a number out of range) is in ``problems``.
+    Raises ``SettingsError`` if it cannot be read as a whole; ``problems`` has what leaves the rest
+    readable (a repeated key, a number out of range).
     """
     text = _decode(raw, file)
     try:
@@ -155,7 +155,7 @@ def read(raw: bytes, file: str, begin: str = "") -> Source:
 def unusable(
     file: str, problem: str, hint: str = "", at: SourcePosition = SourcePosition(1, 1)
 ) -> SettingsError:
-    """Return the error of a file that cannot be read as a whole."""
+    """Return the error for a file that cannot be read as a whole."""
     return SettingsError([SettingsProblem(file, at.line, at.column, "", problem, hint)])
 
 
@@ -179,13 +179,13 @@ def _after(text: str) -> SourcePosition:
 
 
 def _check_depth(text: str, file: str) -> None:
-    """Refuse deep nesting before anything is built from it: libyaml would exhaust the stack."""
+    """Reject deep nesting before building anything from it: libyaml would exhaust the stack."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            raise unusable(file, "nested too deep", at=_at(event))
+            raise unusable(file, "nested too deeply", at=_at(event))
 
 
 def _at(thing: Any) -> SourcePosition:
@@ -227,19 +227,19 @@ def _value(source: Source, node: yaml.Node, path: Path) -> Any:
 
 
 def _count(source: Source, node: yaml.Node, depth: int) -> None:
-    """Count one value or merge; refuse what aliases of aliases, or of themselves, multiply."""
+    """Count one value or merge; reject what aliases of aliases, or of themselves, multiply."""
     source.count += 1
     if source.count > MOST_VALUES:
-        limit = f"more than {MOST_VALUES:,} values, those of aliases counted each time"
+        limit = f"more than {MOST_VALUES:,} values, counting those of aliases each time"
         raise unusable(source.file, limit, at=_at(node))
     if depth > DEEPEST:
-        raise unusable(source.file, "nested too deep", at=_at(node))
+        raise unusable(source.file, "nested too deeply", at=_at(node))
 
 
 def _mapping(source: Source, node: yaml.MappingNode, path: Path, merges: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {}
     own: set[str] = set()
-    # The one that wins comes last: its values and their positions are the ones that stay.
+    # The one that wins comes last, so that its values and their positions replace the others.
     for base in [*_merged(source, node, path)][::-1]:
         _count(source, base, len(path) + merges)
         found |= _mapping(source, base, path, merges + 1)
@@ -262,7 +262,7 @@ def _mapping(source: Source, node: yaml.MappingNode, path: Path, merges: int = 0
 
 
 def _merged(source: Source, node: yaml.MappingNode, path: Path) -> Iterator[yaml.MappingNode]:
-    """Yield the mappings that ``node`` merges, the one that wins first."""
+    """Yield the mappings that ``node`` merges, beginning with the one that wins."""
     for key_node, value_node in node.value:
         if key_node.tag == _TAG + "merge":
             listed = isinstance(value_node, yaml.SequenceNode)
@@ -289,7 +289,7 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
         case "null":
             return None
         case "bool" | "int" | "float":
-            problem, hint = "not a number that can be used", "use quotes for text"
+            problem, hint = "not a usable number", "put text in quotes"
             value = _number(node)
             if isinstance(value, bool) or abs(value) < 2**53:
                 if (text := spelled(value)) != node.value.lower():
@@ -302,7 +302,7 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
 
 
 def spelled(value: bool | float) -> str:  # noqa: FBT001 - what YAML and JSON have
-    """Return a number or truth value as it is sent and shown: 4.0 as ``4``, True as ``true``."""
+    """Return a number or truth value as it is sent and shown: ``4`` for 4.0, ``true`` for True."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).lower()
 

@@ -1,9 +1,9 @@
 """Scalars of ``exporter.yaml``: durations, sizes, zones and addresses.
 
-The ``title`` of a type is what the reference of settings calls it.
+The ``title`` of a type is its name in the settings reference.
 
-A message quotes a value only beside a known word that it nearly spells: a secret in the wrong
-place is never repeated. ``hint`` in an error's context becomes the part after the semicolon.
+A message never quotes a value, which may be a secret in the wrong place; it names the known word
+that the value nearly spells. ``hint`` in an error's context becomes the part after the semicolon.
 """
 
 import ipaddress
@@ -36,7 +36,7 @@ def suggestion(value: Any, known: Iterable[str]) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return in a word what ``value`` is."""
+    """Return what kind of value ``value`` is, in plain words."""
     match value:
         case None:
             return "nothing"
@@ -53,12 +53,12 @@ def kind_of(value: Any) -> str:
 
 
 def invalid(kind: str, problem: str, hint: str = "") -> PydanticCustomError:
-    """Return the error of one value; braces in the text are kept."""
+    """Return the error for one value; braces in the text are kept."""
     return PydanticCustomError(kind, "{problem}", {"problem": problem, "hint": hint})
 
 
 def parse_duration(value: Any) -> int:
-    """Return milliseconds of a text such as ``90s``, ``5m``, ``1h30m`` or ``2d``."""
+    """Return the milliseconds of a text such as ``90s``, ``5m``, ``1h30m`` or ``2d``."""
     if not isinstance(value, str) or not re.fullmatch(rf"(?:{_DURATION.pattern})+", value):
         raise invalid("duration", "expected a duration such as 90s, 5m, 1h or 2d")
     total = sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(value))
@@ -68,7 +68,7 @@ def parse_duration(value: Any) -> int:
 
 
 def parse_duration_or_zero(value: Any) -> int:
-    """Return milliseconds of a duration, or of the number 0, which needs no unit."""
+    """Return the milliseconds of a duration, or of the number 0, which needs no unit."""
     if value == "0":
         raise invalid("duration", "expected a duration such as 35d, or 0", "write 0 without quotes")
     return 0 if type(value) is int and value == 0 else parse_duration(value)
@@ -90,14 +90,14 @@ def parse_zone(value: Any) -> str:
     """Return ``value`` if it is an IANA time zone."""
     if isinstance(value, str) and value in _zones():
         return ZoneInfo(value).key
-    # An abbreviation is near to many that mean something else: CEST to EST.
+    # An abbreviation resembles many with another meaning: CEST and EST.
     places = [zone for zone in _zones() if "/" in zone and not zone.startswith("Etc/")]
-    hint = suggestion(value, places) or "write one such as UTC or Europe/Berlin"
-    raise invalid("zone", "not an IANA zone", hint)
+    hint = suggestion(value, places) or "use one such as UTC or Europe/Berlin"
+    raise invalid("zone", "not an IANA time zone", hint)
 
 
 def parse_size(value: Any) -> int:
-    """Return bytes of a text such as ``64KiB``, ``500MiB`` or ``1GiB``."""
+    """Return the bytes of a text such as ``64KiB``, ``500MiB`` or ``1GiB``."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise invalid("size", "expected a size such as 500MiB or 1GiB")
@@ -105,7 +105,7 @@ def parse_size(value: Any) -> int:
 
 
 def parse_listen(value: Any) -> tuple[str, int]:
-    """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (every address)."""
+    """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (all addresses)."""
     text = value if isinstance(value, str) else ""
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -122,22 +122,22 @@ def check_listen(value: Any) -> str:
 
 
 def check_url(value: str) -> str:
-    """Return ``value`` without a slash at its end, if keys may travel to it.
+    """Return ``value`` without a trailing slash, if keys may be sent to it.
 
-    That is ``https://…``, or plain ``http://`` to a loopback address.
+    They may be sent to ``https://…``, and by plain ``http://`` to a loopback address.
     """
     parts = _split(value)
     if parts is None or parts.query or parts.fragment or re.search(r"[\s?#{}]", value):
         raise invalid("url", "expected an address such as https://api.example.com/v1")
     if parts.username is not None:
-        raise invalid("url", "an address must not carry a user or password")
+        raise invalid("url", "an address must not contain a user or password")
     if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
         raise invalid("url", "plain http would send the key in the clear", "use https")
     return value.rstrip("/")
 
 
 def can_be_sent(text: str) -> bool:
-    """Say whether a header can carry ``text``."""
+    """Return whether a header can carry ``text``."""
     return text.isascii() and text.isprintable()
 
 
@@ -149,14 +149,14 @@ def check_ledger_url(value: str) -> str:
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise invalid("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")
     if "?" in rest:
-        raise invalid("ledger", "a file takes no options", "leave out what follows the ?")
+        raise invalid("ledger", "a file takes no options", "remove the ? and what follows it")
     if rest.startswith("/:memory:"):
-        raise invalid("ledger", "a ledger in memory forgets its counts", "give the path of a file")
+        raise invalid("ledger", "a ledger in memory loses its counts", "give the path of a file")
     return value
 
 
 def ledger_url_from(url: str, base: Path) -> str:
-    """Return ``url`` with a relative SQLite path made absolute, starting from ``base``."""
+    """Return ``url`` with a relative SQLite path made absolute, starting at ``base``."""
     prefix = "sqlite:///"
     if not url.startswith(prefix):
         return url
@@ -178,7 +178,7 @@ def _split(value: str) -> SplitResult | None:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Return whether ``host`` is an address or the name of this machine's loopback."""
+    """Return whether ``host`` is a loopback address or ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -191,7 +191,7 @@ Duration: TypeAlias = Annotated[
     Field(title="duration"),
     WithJsonSchema({"type": "string", "pattern": f"^({_DURATION.pattern})+$"}),
 ]
-"""Milliseconds, written as ``90s``, ``5m``, ``1h``, ``2d``."""
+"""Milliseconds, written as ``90s``, ``5m``, ``1h`` or ``2d``."""
 
 DurationOrZero: TypeAlias = Annotated[
     int,
@@ -220,13 +220,13 @@ Size: TypeAlias = Annotated[
     Field(title="size"),
     WithJsonSchema({"type": "string", "pattern": f"^{_SIZE.pattern}$"}),
 ]
-"""Bytes, written as ``64KiB``, ``500MiB``, ``1GiB``."""
+"""Bytes, written as ``64KiB``, ``500MiB`` or ``1GiB``."""
 
 Listen: TypeAlias = Annotated[str, BeforeValidator(check_listen), Field(title="`host:port`")]
 """``host:port``."""
 
 Url: TypeAlias = Annotated[str, AfterValidator(check_url), Field(title="address")]
-"""An address that keys may travel to: https, or http to loopback; no slash at its end."""
+"""An address that keys may be sent to: https, or http to loopback; no trailing slash."""
 
 LedgerUrl: TypeAlias = Annotated[
     str, AfterValidator(check_ledger_url), Field(title="address of a ledger")

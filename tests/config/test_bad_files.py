@@ -57,7 +57,7 @@ def folder(path: Path) -> Path:
         (fifo, "not a regular file"),
         (endless, "not a regular file"),
         (large, "larger than 64 KiB"),
-        (folder, "it is a folder"),
+        (folder, "it is a directory"),
     ],
 )
 def test_settings_and_keys_are_read_from_small_regular_files_alone(

@@ -81,7 +81,7 @@ def test_targets_share_settings_by_anchor_merge_key_or_default_of_their_provider
     ],
 )
 def test_aliases_cannot_multiply_a_file_without_limit(multiplied: str) -> None:
-    assert re.search(": (more than 50,000 values|nested too deep)", faults_of(multiplied))
+    assert re.search(": (more than 50,000 values|nested too deeply)", faults_of(multiplied))
 
 
 def test_file_wide_settings_arrive_and_a_providers_own_defaults_stay() -> None:
@@ -185,7 +185,7 @@ def test_a_character_within_a_secret_that_no_request_can_carry_is_named(
 ) -> None:
     text = "version: 1\ntargets: [{name: a, provider: hourly, account_key: {env: API_KEY}}]"
 
-    with pytest.raises(SettingsError, match=re.escape(f"API_KEY holds {named}")) as caught:
+    with pytest.raises(SettingsError, match=re.escape(f"API_KEY contains {named}")) as caught:
         loads(text, OPTIONS, {"API_KEY": f"C4n4ry{character}7f3a"})
 
     assert "C4n4ry" not in str(caught.value)
@@ -303,6 +303,6 @@ def test_a_country_needs_the_extra_and_dates_do_not(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SettingsError) as caught:
         holidays_of("DE")
     assert str(caught.value).endswith(
-        "targets[0].holidays: the package holidays is not installed; "
+        "targets[0].holidays: the holidays package is not installed; "
         "pip install 'chatbot-exporter[holidays]', or list the dates"
     )

@@ -146,12 +146,12 @@ def test_a_query_that_promises_a_reading_and_has_none_has_a_bug(driver: LedgerDr
 def test_a_key_that_cannot_be_read_here_is_not_blamed_on_the_vendor(driver: LedgerDriver) -> None:
     async def read(_api: ApiClient, ask: PollRequest) -> Readings:
         yield Reading(ask.window, more=True)
-        raise Unauthorized("no secret can be read: no such file")
+        raise Unauthorized("the secret cannot be read: no such file")
 
     outcome, _ = polled(driver, read)
 
     expected = (
-        "no secret can be read: no such file; "
+        "the secret cannot be read: no such file; "
         "correct the setting, the variable or the file that holds the key"
     )
     assert (outcome, driver.view().state.last_error) == ("auth", expected)

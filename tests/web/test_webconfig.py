@@ -170,7 +170,7 @@ tls_server_config:; cert_file: nope.pem; key_file: server.key
 tls_server_config:; cert_file: server.pem; key_file: nope.key
     3:13: tls_server_config.key_file: cannot be read: no such file
 tls_server_config:; cert_file: server.pem; key_file: .
-    3:13: tls_server_config.key_file: cannot be read: it is a folder
+    3:13: tls_server_config.key_file: cannot be read: it is a directory
 tls_server_config:; cert_file: text.pem; key_file: server.key
     2:14: tls_server_config.cert_file: no certificate in PEM form
 tls_server_config:; cert_file: binary.pem; key_file: server.key
