@@ -1,4 +1,4 @@
-"""Calls to vendors: deadlines, retries, pacing, typed failures; nothing secret in a message."""
+"""Calls to vendors: deadlines, retries, pacing, typed errors; no secret in any message."""
 
 import asyncio
 import codecs
@@ -44,7 +44,7 @@ REQUESTS_PER_TARGET = 2
 USER_AGENT = f"chatbot-exporter/{__version__}"
 
 EPOCH_S = 1e9
-"""A larger number of seconds is no wait but an instant since 1970: it is more than 31 years."""
+"""From here on (31 years), a number of seconds is not a wait but an instant since 1970."""
 
 _SECONDS = re.compile(r"\d{1,15}(\.\d+)?", re.ASCII)
 _QUOTED = re.compile(r"'.*'", re.DOTALL)  # msgspec repeats a wrong value of a closed set
@@ -55,17 +55,17 @@ _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 _NO_SIGNS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
-# The default hooks log the arguments of what is retried; ours may carry keys.
+# The default hooks log the arguments of retried calls, which may hold keys here.
 stamina.instrumentation.set_on_retry_hooks([])
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One request. ``path`` is appended to the target's base URL, or to ``base`` where given.
+    """One request; ``path`` is appended to ``base`` or, without one, to the target's base URL.
 
-    ``label`` names the endpoint in messages; it stands in for a path that holds a secret.
-    ``json`` or ``form`` is the body. ``signed`` adds the target's own headers. ``retries`` beyond the first attempt happen only on
-    transport and 5xx errors.
+    ``label`` names the endpoint in messages, in place of a path that holds a secret. ``json`` or
+    ``form`` is the body. ``signed`` adds the target's own headers. After the first attempt, up to
+    ``retries`` more are made, only after transport and 5xx errors.
     """
 
     method: str
@@ -81,7 +81,7 @@ class ApiCall:
 
     @property
     def endpoint(self) -> str:
-        """Return what a message may call this request."""
+        """Return the name of this request in messages."""
         return f"{self.method} {self.label or self.path}"
 
 
@@ -104,10 +104,10 @@ class Pacer:
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class ApiClient:
-    """The client of one target, which a provider is given to read with.
+    """The client of one target, with which its provider reads.
 
-    ``observe`` receives the code class and the seconds of every request. ``may_send`` is called
-    before each connects and when it is written, and what it raises ends the poll.
+    ``observe`` receives the code class and duration in seconds of every request. ``may_send`` is
+    called before each request connects and before it is written; what it raises ends the poll.
     """
 
     base_url: str
@@ -142,7 +142,7 @@ class ApiClient:
         async with self._gate:
             await self._pacer.wait()
             message = await self._message(call)
-            self.may_send()  # to read the key may take seconds
+            self.may_send()  # reading the key may have taken seconds
             started = self.clock.monotonic()
             code = "error"
             try:
@@ -172,15 +172,15 @@ class ApiClient:
         """Return what ``read`` makes of the key; raise ``TimedOut`` if its file hangs."""
         try:
             async with asyncio.timeout(READ_KEY_S):
-                return await self.blocking((self, read), read)  # a run of this target alone
+                return await self.blocking((self, read), read)  # a run of this target only
         except TimeoutError:
-            words = f"the key could not be read within {READ_KEY_S:g} s: is its file on a disk that hangs?"
-            raise TimedOut(words) from None  # or this machine stood still
+            words = f"the key could not be read within {READ_KEY_S:g} s; does its disk hang?"
+            raise TimedOut(words) from None  # or this machine was suspended
         except OSError as error:
             raise Unreachable(f"the key cannot be read: {error.strerror}") from None
 
     def _url(self, call: ApiCall) -> str:
-        """Return where ``call`` goes, written out: the client would parse its parts twice over."""
+        """Return the URL of ``call`` as one text: httpx would parse separate parts twice."""
         url = (call.base or self.base_url).rstrip("/") + call.path
         return f"{url}?{urlencode(call.params)}" if call.params else url
 
@@ -189,7 +189,7 @@ class ApiClient:
         message = f"{call.endpoint}: HTTP {status}"
         wait_s = retry_after_s(answer.headers.get("retry-after"), self.clock.now_ms())
         if status == HTTPStatus.FORBIDDEN and wait_s is not None:
-            status = HTTPStatus.TOO_MANY_REQUESTS  # says when to come back: the rate, not the key
+            status = HTTPStatus.TOO_MANY_REQUESTS  # it says when to retry: the rate, not the key
         match status:
             case 401 | 403:
                 refusal = f"{message}; the key is not accepted for this request"
@@ -224,24 +224,24 @@ def decode(body: bytes, into: type[T] | msgspec.json.Decoder[T], endpoint: str) 
             raise SchemaError(f"{endpoint}: the answer is not JSON") from None
         return decode(whole, decoder, endpoint)
     if is_deeper(body, DEEPEST):
-        raise SchemaError(f"{endpoint}: the answer is nested more than {DEEPEST} deep")
+        raise SchemaError(f"{endpoint}: the answer is nested more than {DEEPEST} levels deep")
     return found
 
 
 def with_whole_characters(body: bytes) -> bytes:
     """Return ``body`` with U+FFFD for each half of a character.
 
-    Vendors cut what users wrote at so many units of UTF-16, or bytes, and give it as it is.
+    Vendors cut users' texts after a number of UTF-16 units or bytes, even within a character.
     """
     paired = _ESCAPE.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
     return paired.decode("utf-8", "replace").encode()
 
 
 def is_deeper(body: bytes, limit: int) -> bool:
-    """Say whether ``body``, which is JSON, nests its lists and objects more than ``limit`` deep.
+    """Return whether ``body``, which is JSON, nests lists and objects more than ``limit`` deep.
 
-    Whole-body operations only, since pages are large: without its texts, and with one kind of
-    bracket, JSON loses exactly its innermost level when empty pairs are taken out.
+    Works on the whole body at once, since pages are large: without texts, and with one kind of
+    bracket, JSON loses exactly its innermost level when empty pairs are removed.
     """
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -253,10 +253,10 @@ def is_deeper(body: bytes, limit: int) -> bool:
 
 
 def retry_after_s(header: str | None, now_ms: int) -> float | None:
-    """Return after how many seconds ``Retry-After`` says to come back, not below 0.
+    """Return the wait in seconds that a ``Retry-After`` header asks for, at least 0.
 
     It is a number of seconds, an instant in seconds or milliseconds since 1970, or an HTTP date
-    (RFC 9110, 10.2.3); None where there is none, or none that can be read.
+    (RFC 9110, 10.2.3); return None if it is absent or anything else.
     """
     wait_s = _seconds_from(header.strip(), now_ms / MILLISECONDS) if header else None
     return None if wait_s is None else max(wait_s, 0.0)
@@ -284,7 +284,7 @@ def _code_class(status: int) -> str:
 
 
 def attempts(number: int) -> AsyncIterator[stamina.Attempt]:
-    """Yield up to ``number`` attempts, each after a wait, while the last is worth another."""
+    """Yield up to ``number`` attempts with waits between them, while the error is worth a retry."""
     return stamina.retry_context(
         on=_worth_another,
         attempts=number,

@@ -1,4 +1,4 @@
-"""Blocking calls on threads of their own: one that hangs holds up nobody but who waits for it."""
+"""Blocking calls on their own threads, so that one that hangs holds up only its callers."""
 
 import asyncio
 import contextlib
@@ -21,16 +21,16 @@ class Blocking(Protocol):
 
 
 async def inline(_key: Hashable, call: Callable[[], T]) -> T:
-    """Run ``call`` here and now: for calls that are known not to block."""
+    """Run ``call`` on this thread: for calls that are known not to block."""
     return call()
 
 
 class Detached:
     """Runs each call on a daemon thread, one at a time for each key.
 
-    A hung call costs one thread for its key, whoever else asks meanwhile, and does not keep the
-    process from ending. Deadlines are the caller's. Raises ``OSError`` where the system starts no
-    more threads.
+    A hung call costs one thread for its key, however many callers wait, and does not keep the
+    process from exiting. Callers set their own deadlines. Raises ``OSError`` if the system cannot
+    start another thread.
     """
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class Detached:
 
 
 class ResolvingLoop(asyncio.SelectorEventLoop):
-    """The usual event loop, with name resolution that cannot hold up other names.
+    """The usual event loop, except that resolving one name cannot hold up other names.
 
-    asyncio resolves names on a small pool of threads that everything shares: a few names whose
-    server is silent would stop all other vendors, and the end of the process.
+    asyncio resolves names on a small shared thread pool: a few names whose server does not answer
+    would block all other vendors, and the exit of the process.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class ResolvingLoop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """Return the addresses of ``host``; who asks for the same name shares one lookup."""
+        """Return the addresses of ``host``; concurrent calls for one name share a lookup."""
         key = (host, port, family, type, proto, flags)
         return await self._lookups(key, lambda: socket.getaddrinfo(*key))
 
@@ -91,12 +91,12 @@ def _run(
 ) -> None:
     try:
         finish = partial(result.set_result, call())
-    except Exception as error:  # noqa: BLE001 - it is raised again where it is awaited
+    except Exception as error:  # noqa: BLE001 - raised again where it is awaited
         finish = partial(_fail, result, error)
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with contextlib.suppress(RuntimeError):  # the loop is closed and nobody waits any more
         loop.call_soon_threadsafe(finish)
 
 
 def _fail(result: "asyncio.Future[T]", error: Exception) -> None:
     result.set_exception(error)
-    result.exception()  # whoever waited may be gone
+    result.exception()  # marked as retrieved, since the caller may be gone

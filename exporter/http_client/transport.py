@@ -1,9 +1,9 @@
-"""One target's way to its vendor: a connection for each request, nothing kept between requests.
+"""The transport of one target: a connection for each request, nothing kept between requests.
 
-A target's transport is its own, so that no answer, cookie or slow connection of one account can
-reach another (docs/decisions/007-a-connection-for-each-request.md). Redirects are not followed.
-Proxies are those of ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; requests to this machine never
-take one, since it would read the key in clear text.
+Each target has its own, so that no answer, cookie or slow connection of one account can reach
+another (docs/decisions/007-a-connection-for-each-request.md). Redirects are not followed. Proxies
+are those of ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``; requests to this machine never use
+one, since it would read the key in clear text.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 READ_BYTES = 8 * 1024
 FRAMING_BYTES = 512 * 1024
 CHUNK_BYTES = 8
-"""An answer may have ``FRAMING_BYTES`` beside twice its content; a chunk costs ``CHUNK_BYTES`` more."""
+"""An answer may cost twice its content plus ``FRAMING_BYTES``; a chunk adds ``CHUNK_BYTES``."""
 TIMEOUT_S = 30.0
 CONNECT_S = 5.0
 _TIMEOUT = {"connect": CONNECT_S, "read": TIMEOUT_S, "write": TIMEOUT_S, "pool": TIMEOUT_S}
@@ -46,7 +46,7 @@ _DEFLATED = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
 class Request(NamedTuple):
-    """One request as it is sent. ``endpoint`` is what an error may call it."""
+    """One request as it is sent; ``endpoint`` is its name in errors."""
 
     endpoint: str
     method: str
@@ -56,7 +56,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What came back: the status, headers by name in any case, the whole decoded body."""
+    """One response: status, headers by case-insensitive name, the whole decoded body."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,15 +64,15 @@ class Response(NamedTuple):
 
 
 def always() -> None:
-    """Let every request leave."""
+    """Allow every request."""
 
 
 @dataclass(eq=False, slots=True)
 class Transport:
     """Sends the requests of one target; nothing is left open between them.
 
-    ``network`` takes the place of the network. ``certificates`` are the trusted ones, shared by all
-    targets (None: made here).
+    ``network`` replaces the real network. ``certificates`` are the trusted ones, shared by all
+    targets (None: loaded here).
     """
 
     network: httpx.AsyncBaseTransport | None = None
@@ -80,18 +80,18 @@ class Transport:
     _routes: dict[str | None, httpx.AsyncBaseTransport] = field(default_factory=dict, init=False)
 
     async def send(self, request: Request, may_send: Callable[[], None] = always) -> Response:
-        """Return the response; what ``may_send`` raises keeps the request from being written.
+        """Return the response; if ``may_send`` raises, the request is not written.
 
-        It is asked when the connection stands: to open it may take seconds.
-        Raises ``TimedOut``, ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over
-        16 MiB, in a content coding that was not asked for, or that is lost in its framing.
+        It is called once the connection is open, which may take seconds. Raises ``TimedOut``,
+        ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over 16 MiB, in a content
+        coding that was not requested, or with too much framing.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):  # httpx limits each wait, not their sum
                 return await self._exchange(request, may_send)
         except (TimeoutError, httpx.TimeoutException):
             raise TimedOut(f"{request.endpoint}: no answer in time") from None
-        # An alert of TLS that comes while an answer is read is not wrapped.
+        # httpx does not wrap a TLS alert that arrives while the answer is read.
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError) as error:
             if any(getattr(each, "errno", None) in OUT_OF_FILES for each in _causes(error)):
                 raise OutOfFiles(f"{request.endpoint}: too many open files") from None
@@ -121,7 +121,7 @@ class Transport:
         return Response(response.status_code, response.headers, body)
 
     def _route(self, url: str) -> httpx.AsyncBaseTransport:
-        """Return what carries requests for ``url``: the network, or the proxy in front of it."""
+        """Return the transport for ``url``: direct, or through its proxy."""
         if self.network is not None:
             return self.network
         proxy = proxy_for(url, os.environ)
@@ -138,16 +138,16 @@ class Transport:
 def trusted_certificates(
     environ: MutableMapping[str, str], warn: Callable[[str], object]
 ) -> ssl.SSLContext:
-    """Return the certificate authorities to trust: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, or certifi's.
+    """Return the trusted certificate authorities: ``SSL_CERT_FILE``, ``SSL_CERT_DIR`` or certifi's.
 
-    Raises ``MachineError`` where a variable names no usable bundle. A ``SSLKEYLOGFILE`` that cannot
-    be written is unset, and ``warn`` is called with the reason.
+    Raises ``MachineError`` if a variable names no usable bundle. Unsets an ``SSLKEYLOGFILE`` that
+    cannot be written, and calls ``warn`` with the reason.
     """
     if ignored := _ignore_unwritable_key_log(environ):
         warn(ignored)
     file, folder = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
     if folder and not (Path(folder).is_dir() and any(Path(folder).iterdir())):
-        found = "empty" if Path(folder).is_dir() else "not a folder"
+        found = "empty" if Path(folder).is_dir() else "not a directory"
         raise MachineError(f"SSL_CERT_DIR={folder}: {found}; correct or unset the variable")
     try:
         if not file and not folder:
@@ -161,7 +161,7 @@ def trusted_certificates(
 
 
 def _ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
-    """Unset a ``SSLKEYLOGFILE`` that cannot be written, for Python then trusts nobody; say so."""
+    """Unset an unwritable ``SSLKEYLOGFILE``, since Python then trusts nobody; return a warning."""
     file = environ.get("SSLKEYLOGFILE")
     try:
         if file:
@@ -175,10 +175,10 @@ def _ignore_unwritable_key_log(environ: MutableMapping[str, str]) -> str | None:
 
 @dataclass(slots=True)
 class _Meter:
-    """Ends an answer that costs more than its content warrants, both in bytes.
+    """Ends an answer that costs far more than its content, both in bytes.
 
-    What one read returns is parsed in one go, and may be hundreds of interim answers or of chunks
-    of a single byte, while every other target waits.
+    What one read returns is parsed at once, while every other target waits; it may be hundreds of
+    interim responses or of one-byte chunks.
     """
 
     endpoint: str
@@ -186,7 +186,7 @@ class _Meter:
     content: int = 0
 
     def watch(self, stream: Any) -> None:
-        """Have ``stream`` of httpcore read a little at a time, and count it."""
+        """Make httpcore's ``stream`` read a little at a time, and count what it reads."""
         read = stream.read
 
         async def metered(most: int, timeout: float | None = None) -> bytes:
@@ -200,7 +200,7 @@ class _Meter:
 
 
 async def _body(response: httpx.Response, meter: _Meter) -> bytes:
-    """Return the decoded body; the limit holds while decoding, so that no small body can grow."""
+    """Return the decoded body; the limit applies while decoding, so a small body cannot explode."""
     endpoint = meter.endpoint
     body = bytearray()
     decoder = _decoder(response.headers.get("content-encoding", ""), endpoint)
@@ -246,17 +246,17 @@ class _Deflated:
 
 
 def _decoder(coding: str, endpoint: str) -> _Deflated | None:
-    """Return the decoder of ``coding``, which is none or one of those that were asked for."""
+    """Return the decoder for ``coding`` (None: not encoded); raise if it was not requested."""
     name = coding.strip().lower()
     if name in _NOT_ENCODED:
         return None
     if name in _DEFLATED:
         return _Deflated(_DEFLATED[name], endpoint)
-    raise SchemaError(f"{endpoint}: the answer has a content coding that was not asked for")
+    raise SchemaError(f"{endpoint}: the answer has a content coding that was not requested")
 
 
 def _describe(error: Exception) -> str:
-    """Return what went wrong below HTTP, in terms that hold nothing of the request."""
+    """Return what went wrong below HTTP, without repeating anything of the request."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"certificate not accepted: {cause.verify_message}"
@@ -266,9 +266,9 @@ def _describe(error: Exception) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield ``error`` and what it arose from; of several attempts at a connection, of each.
+    """Yield ``error`` and its causes, including those of each attempt at a connection.
 
-    Also what a library hides from tracebacks, which tells TLS and open files apart.
+    Causes that a library hides from tracebacks are included: they show TLS and open-file errors.
     """
     while error is not None:
         yield error
@@ -291,7 +291,7 @@ def client_options(url: str, certificates: ssl.SSLContext | None = None) -> dict
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy for ``url``, None for a direct connection."""
+    """Return the URL of the proxy for ``url``, or None for a direct connection."""
     _, proxy = _variable_for(url, environ)
     return proxy and _with_scheme(proxy)
 
@@ -299,7 +299,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 def check_proxy(url: str, environ: Mapping[str, str]) -> None:
     """Raise ``MachineError`` if the variable with the proxy for ``url`` cannot be used.
 
-    The message leaves the value out, since it may hold a password.
+    The message omits the value, which may hold a password.
     """
     name, proxy = _variable_for(url, environ)
     problem = proxy and _problem(_with_scheme(proxy))
@@ -308,7 +308,7 @@ def check_proxy(url: str, environ: Mapping[str, str]) -> None:
 
 
 def _variable_for(url: str, environ: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the variable that names the proxy for ``url``, and its value, None without a proxy."""
+    """Return name and value of the variable with the proxy for ``url``; the value may be None."""
     parts = urlsplit(url)
     host, exempt = parts.hostname or "", _variable("no_proxy", environ)[1]
     exempted = any(_covers(each.strip(), host, parts.port) for each in (exempt or "").split(","))
@@ -331,7 +331,7 @@ def _with_scheme(proxy: str) -> str:
 
 
 def _problem(proxy: str) -> str | None:
-    """Return what makes the address of a proxy unusable, None if nothing does."""
+    """Return why a proxy's address is unusable, or None if it is usable."""
     try:
         parts = urlsplit(proxy)
         host, _ = parts.hostname, parts.port  # a wrong port raises
@@ -345,7 +345,7 @@ def _problem(proxy: str) -> str | None:
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:
-    """Return whether ``entry`` of ``NO_PROXY`` (``*``, a domain, an address, a range) has ``host``."""
+    """Return whether a ``NO_PROXY`` entry (``*``, domain, address or range) covers ``host``."""
     if entry in {"", "*"}:
         return entry == "*"
     address, network = _network(host), _network(entry)
@@ -358,7 +358,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    """Return the range ``text``, of which a single address is the smallest; None: a name."""
+    """Return ``text`` as a range, the smallest being a single address; None if it is a name."""
     try:
         return ipaddress.ip_network(text.strip("[]"), strict=False)
     except ValueError:

@@ -249,7 +249,7 @@ def test_an_answer_may_be_nested_only_so_deep(inner: str) -> None:
     deep = "[" * (DEEPEST - depth) + inner + "]" * (DEEPEST - depth)
 
     assert decode(deep.encode(), object, "GET /usage")
-    with pytest.raises(SchemaError, match="nested more than 32 deep"):
+    with pytest.raises(SchemaError, match="nested more than 32 levels deep"):
         decode(f"[{deep}]".encode(), object, "GET /usage")
 
 

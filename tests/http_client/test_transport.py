@@ -130,7 +130,7 @@ def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
     ("body", "coding", "error", "message"),
     [
         (gzip.compress(gzip.compress(b"x" * MIB)), "gzip, gzip", SchemaError, "content coding"),
-        (b"x", "br", SchemaError, "content coding that was not asked for"),
+        (b"x", "br", SchemaError, "content coding that was not requested"),
         (gzip.compress(b"x" * (MAX_BODY_BYTES + 1)), "gzip", SchemaError, "larger than 16 MiB"),
         (gzip.compress(b"x" * MIB)[:-20], "gzip", Unreachable, "incomplete"),
         (b"not gzip at all", "gzip", SchemaError, "not valid gzip"),
