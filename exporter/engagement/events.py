@@ -1,6 +1,6 @@
-"""Which hours show a bot's habit: not campaigns, holidays and earlier drops.
+"""Which hours show a bot's habit, as opposed to campaigns, holidays and earlier drops.
 
-Counts are compared on a scale where chance and roughness have the same size everywhere.
+Counts are compared on a scale on which chance and roughness have the same size everywhere.
 """
 
 from collections import defaultdict
@@ -13,21 +13,21 @@ from typing import NamedTuple
 from exporter.engagement.hours import WEEK_H
 
 LOW, HIGH = 0.6, 1.6
-"""Six hours that hold less or more than this share of their expectation may be an event."""
+"""Six hours with less or more than this share of their expectation may be an event."""
 OFF = 3.5
-"""Deviations from the usual quarter of a day beyond which it is an event."""
+"""A quarter of a day that is more than this many deviations from the usual is an event."""
 HIGH_AT_FIRST = 2.5
-"""The same as a share of the usual, while there are fewer than three such quarters."""
+"""It must also exceed this share of the usual while there are fewer than three such quarters."""
 QUARTER_H = 6
 LEAST_KNOWN_H = 4
 LEVEL_MOST = 4.0
-"""A week is at most this many times as busy as the usual one, or as quiet; more is an event."""
+"""A week's level is at most this many times the usual one, or its inverse; more is an event."""
 
 
 class _Quarter(NamedTuple):
     """A quarter of one day: its place in the week, its hours ``[start, end)``, its count.
 
-    ``week`` counts back from the newest; ``held`` is what six hours like it hold.
+    ``week`` counts back from the newest; ``held`` is the count, scaled to six known hours.
     """
 
     place: int
@@ -48,12 +48,12 @@ def distance(count: float, expected: float, roughness: float) -> float:
 
 
 def share(count: float, expected: float) -> float:
-    """Return the share of ``expected`` that ``count`` is, drawn towards 1 for small numbers."""
+    """Return ``count`` as a share of ``expected``, drawn towards 1 for small numbers."""
     return (count + 2) / (expected + 2)
 
 
 def is_event(count: float, expected: float, limit: float) -> bool:
-    """Say whether six hours are so far off their expectation that they show no habit."""
+    """Return whether six hours are too far off their expectation to show a habit."""
     if LOW <= share(count, expected) <= HIGH:
         return False
     return abs(distance(count, expected, 0.12)) > limit
@@ -62,8 +62,8 @@ def is_event(count: float, expected: float, limit: float) -> bool:
 def show_habit(counts: Sequence[float | None], week_hours: Sequence[int]) -> list[bool]:
     """Return for each hour whether it is known, and neither in nor beside an unusual quarter.
 
-    A quarter is compared with those of other weeks as if it had their level: a bot that grows has
-    no events for that.
+    A quarter is compared with those of other weeks as if it had their level, so that growth is not
+    an event.
     """
     habit = [count is not None for count in counts]
     quarters = _quarters(counts, week_hours)
@@ -89,7 +89,7 @@ def show_habit(counts: Sequence[float | None], week_hours: Sequence[int]) -> lis
 
 
 def _quarters(counts: Sequence[float | None], week_hours: Sequence[int]) -> list[_Quarter]:
-    """Return the quarters of which most hours are known."""
+    """Return the quarters most of whose hours are known."""
     found = []
     for place, group in groupby(range(len(counts)), lambda hour: week_hours[hour] // QUARTER_H):
         hours = list(group)
@@ -102,7 +102,7 @@ def _quarters(counts: Sequence[float | None], week_hours: Sequence[int]) -> list
 
 
 def _levels(quarters: Sequence[_Quarter]) -> dict[int, float]:
-    """Return how busy each week is beside the usual one: most of its quarters say so."""
+    """Return how busy each week is relative to the usual one, as the median of its quarters."""
     by_place: dict[int, list[float]] = defaultdict(list)
     for quarter in quarters:
         by_place[quarter.place].append(quarter.held)
@@ -116,7 +116,7 @@ def _levels(quarters: Sequence[_Quarter]) -> dict[int, float]:
 
 
 def _is_unusual(count: float, same: Sequence[float], like: Sequence[float], level: float) -> bool:
-    few = len(same) <= 2  # noqa: PLR2004 - a median of two tells neither from the other
+    few = len(same) <= 2  # noqa: PLR2004 - a median of two favours neither
     usual = level * median(like if few else same)
     off, part = distance(count, usual, 0.15), share(count, usual)
     if few:

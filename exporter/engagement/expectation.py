@@ -1,4 +1,4 @@
-"""What a bot's engagement should be, and how far it is off (specification: engagement.md)."""
+"""What a bot's engagement should be, and how far off it is (specification: engagement.md)."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -12,31 +12,31 @@ from exporter.engagement.table import weekly_table
 from exporter.model.samples import HOUR_MS
 
 WINDOWS = (1, 3, 6, 12, 24, 48)
-"""Hours of the windows that are judged."""
+"""Lengths of the windows that are judged, in hours."""
 LEARN_H = 5 * WEEK_H
 LAG_H = max(WINDOWS)
-"""The newest hours are not in the table: the longest window is never compared with itself."""
+"""The newest hours stay out of the table, so that no window is compared with itself."""
 TAIL_H = WEEK_H + LAG_H
-"""So long before the end of what is learnt judging begins: the longest window has a week before it."""
+"""Judging begins this long before the end, so that a week precedes even the longest window."""
 SHIFTED_H = 12
-"""Windows up to this long may be an hour off where the zone is not known."""
+"""Windows up to this long may be an hour off if the zone is not known."""
 
 DOUBT, DOUBT_OWN, DOUBT_FIRST = 0.6, 0.8, 2.0
-"""Variance of an expectation after one week, in units of usual variance; the second where each hour
-is expected at its own mean; the third for events that cannot be distinguished from a habit yet,
-which falls with the cube of the weeks."""
+"""Variance of an expectation after one week, in units of the usual variance. The second is added if
+each hour is expected at its own mean; the third is for events that cannot be told from a habit yet,
+and falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
 LONGEST_DAYS = 28.0
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What was learnt of a bot from the hours before ``end_ms``.
+    """What was learnt about a bot from the hours before ``end_ms``.
 
     ``table`` is by local hour of the week, ``roughness`` by window: the standard deviation beyond
-    chance, as a share. ``weeks`` are known, ``doubt`` is the variance of the expectation itself in
-    units of the usual variance. ``mean`` is the slow mean at ``tail_ms``, where judging begins.
-    ``holidays`` has, by day, which share of what is usual a holiday held.
+    chance, as a share. ``weeks`` is how much is known, ``doubt`` the variance of the expectation
+    itself in units of the usual variance. ``mean`` is the slow mean at ``tail_ms``, where judging
+    begins. ``holidays`` has the share of the usual that each holiday held, by day.
     """
 
     table: tuple[float, ...]
@@ -51,9 +51,9 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class WindowScore:
-    """A window of so many ``hours``: its engagement, what is usual, the usual distance, the score.
+    """A window of ``hours``: its engagement, expectation, usual deviation and score.
 
-    ``deviation`` is in events; ``score`` in deviations, after stabilising the variance. Gauges show
+    ``deviation`` is in events, ``score`` in deviations after stabilising the variance. Gauges show
     the four in this order (``ENGAGEMENT``).
     """
 
@@ -77,7 +77,7 @@ class HourExpectation:
 def learn(hours: HourlyCounts, calendar: Calendar) -> Expectation | None:
     """Return what to expect of a bot after ``hours``; None while less than a week is known.
 
-    Its history begins with the first message.
+    The bot's history begins with its first message.
     """
     hours = hours.since(hours.end_ms - LEARN_H * HOUR_MS).from_first_count()
     weeks = sum(count is not None for count in hours.counts) / WEEK_H
@@ -117,9 +117,9 @@ def judge(
     calendar: Calendar,
     arrived: Sequence[float] = (),
 ) -> dict[int, WindowScore]:
-    """Return the windows that end with the newest of ``hours`` and are wholly known, by length.
+    """Return the fully known windows that end with the newest of ``hours``, by length.
 
-    ``arrived`` is the share of the newest hour that has usually come, of the one before it …
+    ``arrived`` has the share of the newest hour that has usually arrived, of the one before, …
     """
     return _Tail.of(expectation, hours, calendar, arrived).windows()
 
@@ -130,15 +130,15 @@ def expected_hours(
     calendar: Calendar,
     arrived: Sequence[float] = (),
 ) -> tuple[HourExpectation, ...]:
-    """Return the hours since the tail one by one, as expected before each began, oldest first."""
+    """Return the hours of the tail, oldest first, each as expected before it began."""
     return _Tail.of(expectation, hours, calendar, arrived).hours()
 
 
 @dataclass(frozen=True, slots=True)
 class _Tail:
-    """The newest hours with what the table says of each (None: not to be judged) and the levels.
+    """The newest hours, each with its value in the table (None: not judged) and its level.
 
-    ``shifted`` is the least that the table says with the clock an hour off, where that may be.
+    ``may_shift``: the clock may be an hour off, since the zone is not known.
     """
 
     expectation: Expectation
@@ -205,7 +205,7 @@ class _Tail:
         )
 
     def _shifted(self, start: int) -> float:
-        """Return the least that the table says of the hours with the clock an hour off, as a share."""
+        """Return the table's least value for the hours with the clock an hour off, as a share."""
         table, hours = self.expectation.table, self.week_hours[start:]
         usual, *shifted = (
             sum(table[(hour + off) % WEEK_H] for hour in hours) for off in (0, -1, 1)
@@ -229,7 +229,7 @@ class _Tail:
 def _doubt(weeks: float, own: float) -> float:
     """Return the variance of an expectation, in units of the usual variance.
 
-    ``own`` is which part of the table is each hour's own mean.
+    ``own`` is the part of the table that is each hour's own mean.
     """
     return (DOUBT + DOUBT_OWN * own) / weeks + DOUBT_FIRST / weeks**3
 
@@ -243,7 +243,7 @@ def _without_holidays(
 def _of_holiday(
     expectation: Expectation, calendar: Calendar, day: dt.date, usual: float
 ) -> float | None:
-    """Return what to expect of an hour of the holiday ``day``, from the last one of its name."""
+    """Return what to expect of an hour of the holiday ``day``, by the last one of that name."""
     name = calendar.holiday(day)
     before = [
         other for other in expectation.holidays if other < day and calendar.holiday(other) == name
@@ -257,7 +257,7 @@ def _holidays(
     base: Sequence[float],
     level: Sequence[float],
 ) -> dict[dt.date, float]:
-    """Return which share of what is usual each wholly known holiday held."""
+    """Return the share of the usual that each fully known holiday held."""
     shares = {}
     for day in {each for each in free if each is not None}:
         hours = [at for at, each in enumerate(free) if each == day and counts[at] is not None]

@@ -1,4 +1,4 @@
-"""Hours of one bot: their counts, their place in the local week, holidays, and how late they come."""
+"""Hours of one bot: counts, places in the local week, holidays, and how late counts arrive."""
 
 import datetime as dt
 from collections import deque
@@ -14,11 +14,11 @@ DAY_H = 24
 WEEK_H = 7 * DAY_H
 
 AGES = 3
-"""So many of the newest hours may be short."""
+"""How many of the newest hours may be incomplete."""
 FINAL_H = 6
-"""After so many hours a count is taken as final."""
+"""Hours after which a count is taken as final."""
 FORGET = 0.98
-"""What is left of an observation when another comes: about two days of hours count."""
+"""The weight that an observation keeps when the next one comes: about two days of hours count."""
 LEAST_SHARE = 0.5
 PRIOR = 50.0
 
@@ -36,12 +36,12 @@ class HourlyCounts:
         return self.start_ms + len(self.counts) * HOUR_MS
 
     def since(self, start_ms: int) -> "HourlyCounts":
-        """Return the hours from ``start_ms`` on; all of them where they begin later."""
+        """Return the hours from ``start_ms`` on; all of them if they begin later."""
         at = max(0, (start_ms - self.start_ms) // HOUR_MS)
         return HourlyCounts(self.start_ms + at * HOUR_MS, self.counts[at:])
 
     def from_first_count(self) -> "HourlyCounts":
-        """Return the hours from the first with a count above 0 on."""
+        """Return the hours from the first count above 0 on."""
         at = next((at for at, count in enumerate(self.counts) if count), len(self.counts))
         return self.since(self.start_ms + at * HOUR_MS)
 
@@ -53,12 +53,12 @@ def no_holiday(_: dt.date) -> str | None:
 
 @dataclass(frozen=True)
 class Calendar:
-    """A bot's clock. ``known`` is false where ``zone`` is only the default, UTC.
+    """A bot's clock; ``known`` is false if ``zone`` is the default, UTC.
 
-    ``holiday`` returns the name of a day that is a holiday, else None.
+    ``holiday`` returns the name of a day's holiday, or None.
 
-    With a known zone the hours of the week move with the local clock, so that a change of the clock
-    is no change for the bot.
+    With a known zone, the hours of the week follow the local clock, so that summer time changes
+    nothing for the bot.
     """
 
     zone: str = "UTC"
@@ -80,7 +80,7 @@ class Calendar:
         )
 
     def holidays(self, hours: HourlyCounts) -> tuple[dt.date | None, ...]:
-        """Return the holiday that each hour belongs to; None for usual days."""
+        """Return the holiday that each hour belongs to; None for ordinary days."""
         if not self.has_holidays:
             return (None,) * len(hours.counts)
         days = [at.date() for at in _local(self.zone, hours.start_ms, len(hours.counts))]
@@ -98,7 +98,7 @@ def _local(zone: str, start_ms: int, number: int) -> tuple[dt.datetime, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The counts of a query when ``end_ms`` became their end, the newest hour first."""
+    """A query's counts, newest hour first, as they were when ``end_ms`` became their end."""
 
     end_ms: int
     counts: tuple[float, ...]
@@ -106,7 +106,7 @@ class _Newest:
 
 @dataclass(slots=True)
 class Arrivals:
-    """Learns which share of its final count an hour has while it is one of the newest."""
+    """Learns what share of its final count an hour has while it is among the newest."""
 
     _seen: list[float] = field(default_factory=lambda: [0.0] * AGES)
     _final: list[float] = field(default_factory=lambda: [0.0] * AGES)
@@ -122,10 +122,10 @@ class Arrivals:
         )
 
     def note(self, end_ms: int, counts: Sequence[float | None]) -> None:
-        """Take in the counts of all bots of a query, oldest first, which end at ``end_ms``."""
+        """Learn from the counts of all bots of a query, oldest first, which end at ``end_ms``."""
         if end_ms <= self._end_ms:
             return
-        if end_ms == self._end_ms + HOUR_MS:  # later hours had more time to come in
+        if end_ms == self._end_ms + HOUR_MS:  # after a pause, hours had more time to arrive
             self._waiting.append(_Newest(end_ms, tuple(known(counts)[: -AGES - 1 : -1])))
         self._end_ms = end_ms
         while self._waiting and self._waiting[0].end_ms <= end_ms - FINAL_H * HOUR_MS:

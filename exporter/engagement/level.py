@@ -1,6 +1,6 @@
-"""The level of a bot, how much of its weekly table to expect next, and how rough the bot is about it.
+"""The level of a bot (how much of its weekly table to expect next), and its roughness.
 
-Roughness is how far its windows usually are from their expectation, beyond chance.
+Roughness is how far, beyond chance, its windows usually are from their expectation.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ STRETCH_H = 6
 EVENT, PERSIST_EVENT = 3.5, 3.0
 """Deviations beyond which a stretch is an event, and beyond which nothing of it persists."""
 WEEK_LASTS, DAY_LASTS, STRETCH_LASTS = 0.8, 0.24, 0.4
-"""Powers: how much of what the last week, day and stretch were off is expected to go on."""
+"""Powers: how much of the deviation of the last week, day and stretch is expected to persist."""
 PRIOR = 100.0
 WEEK_MOST, PERSIST_MOST = 2.0, 1.3
 LEVEL_PRIOR = 30.0
@@ -25,26 +25,26 @@ REFERENCE = 0.12
 ERRORS_H = 4 * WEEK_H
 LEAST_EXPECTED, LEAST_H = 5.0, 3 * DAY_H
 STEADY = 0.075
-"""Roughness of a bot of which nothing is known: no bot is taken for steadier."""
+"""Roughness of a bot about which nothing is known; no bot is taken to be steadier."""
 ROUGHEST = 0.6
 SAME_WEEKS = 1.3
-"""So much larger is the variance of errors in weeks that were not learnt from."""
+"""Factor by which the variance of errors is larger in weeks that were not learnt from."""
 OWN_HIDES = 0.6
-"""The part of one week's variance that is not seen where hours are expected at their own mean."""
+"""The part of one week's variance that does not show if hours are expected at their own mean."""
 BOTS_DIFFER, WINDOWS_DIFFER = 0.75, 0.15
-"""Standard deviations of the logarithm of bots' variances, and of windows' variances of one bot."""
+"""Standard deviations of the logarithm of variance: between bots, and between windows of a bot."""
 ROUGHER_MOST = 0.8
 OVERLAP = 0.35
-"""Windows overlap: together they tell about a third as much as if they did not."""
+"""Since windows overlap, they carry about a third of the information that separate ones would."""
 EIGHTY_IN_100 = 1.2816
-"""Of normal errors so many are within this number of standard deviations."""
+"""80 % of normal errors are within this number of standard deviations."""
 UNCERTAIN = 2.2**2
-"""Variance of the logarithm of a variance from one error; errors of six hours are one."""
+"""Variance of the logarithm of a variance that one error shows; six hours count as one error."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlowMean:
-    """The mean of seen / table: sums of both whose weights halve in ``half_life_h`` hours."""
+    """The mean of seen / table, from sums whose weights halve every ``half_life_h`` hours."""
 
     half_life_h: float
     seen: float = 0.0
@@ -62,9 +62,9 @@ class SlowMean:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """By hour: ``expected`` level from what came before it (one more for the next hour), ``habit``.
+    """By hour: the level ``expected`` before it began (and of the next hour), and ``habit``.
 
-    ``habit`` is false for hours of events. ``means`` are the slow means that led to ``expected``.
+    ``habit`` is false for hours of events. ``means`` are the slow means behind ``expected``.
     """
 
     expected: list[float]
@@ -75,9 +75,9 @@ class Levels:
 def levels(
     counts: Sequence[float | None], table: Sequence[float], habit: Sequence[bool], mean: SlowMean
 ) -> Levels:
-    """Return the levels of hours whose weekly table says ``table``, beginning at ``mean``.
+    """Return the levels of hours that the weekly table puts at ``table``, beginning at ``mean``.
 
-    Slow mean and week are one stretch behind, so that an event is known as one before it enters.
+    Slow mean and week are one stretch behind, so that events are recognised before they enter.
     """
     habit = list(habit)
     seen = [count if each else 0.0 for count, each in zip(known(counts), habit, strict=True)]
@@ -88,7 +88,7 @@ def levels(
     )
 
     def off(start: int, end: int, level: float) -> tuple[float, float]:
-        """Return what was seen, and what was expected, of habitual hours."""
+        """Return what was seen and what was expected in habitual hours."""
         hours = slice(max(0, start), max(0, end))
         return sum(seen[hours]), sum(base[hours]) * level
 
@@ -117,12 +117,12 @@ def levels(
 
 
 def _share(seen: float, expected: float, most: float) -> float:
-    """Return which share of ``expected`` was seen, within ``most`` and drawn to 1 for few events."""
+    """Return the share of ``expected`` that was seen, within ``most``, near 1 for few events."""
     return min(max((seen + PRIOR) / (expected + PRIOR), 1 / most), most)
 
 
 class _Sums(NamedTuple):
-    """Running sums over the hours: what was seen, what the table says, hours that show a habit."""
+    """Running sums over the hours: counts seen, values of the table, hours that show a habit."""
 
     seen: Sequence[float]
     base: Sequence[float]
@@ -130,10 +130,10 @@ class _Sums(NamedTuple):
 
 
 class _Errors(NamedTuple):
-    """Errors of one window: the logarithm of their variance beside that of a steady bot.
+    """Errors of one window; ``excess`` is the logarithm of their variance over a steady bot's.
 
-    ``rough`` is which part of the steady bot's variance is no chance, ``uncertain`` the variance
-    of ``excess``.
+    ``rough`` is the part of the steady bot's variance that is not chance, ``uncertain`` the
+    variance of ``excess``.
     """
 
     excess: float
@@ -150,8 +150,8 @@ def roughness(
 ) -> dict[int, float]:
     """Return the standard deviation beyond chance of each window, as a share of what it holds.
 
-    Learnt from the bot's own errors: of all windows together, then of each for itself. ``own`` is
-    which part of ``table`` is each hour's own mean, divided by the weeks.
+    It is learnt from the bot's own errors: of all windows together, then of each window. ``own`` is
+    the part of ``table`` that is each hour's own mean, divided by the weeks.
     """
     sums = _Sums(running_sums(known(counts)), running_sums(table), running_sums(found.habit))
     unseen = SAME_WEEKS / (1 - OWN_HIDES * own)
@@ -171,7 +171,7 @@ def roughness(
 
 
 def _of_window(errors: _Errors | None, rougher: float) -> float:
-    """Return by how much a window is rougher (as logarithm of the variance) than all together."""
+    """Return how much rougher a window is than all together, as the logarithm of a variance."""
     if errors is None:
         return 0.0
     rough = max(errors.rough, 0.05)
@@ -181,10 +181,10 @@ def _of_window(errors: _Errors | None, rougher: float) -> float:
 
 
 def _errors(window: int, sums: _Sums, level: Sequence[float], unseen: float) -> _Errors | None:
-    """Return the errors of the last weeks; None where there are too few.
+    """Return the errors of the last weeks; None if there are too few.
 
-    Their 80th percentile stands for their spread, so that events count little. ``unseen`` is by how
-    much the variance of errors is larger in weeks that the table was not learnt from.
+    Their 80th percentile measures their spread, so that events count little. ``unseen`` is the
+    factor by which the variance of errors is larger in weeks that the table was not learnt from.
     """
     seen, base, habit = sums
     last = len(seen) - 1 - DAY_H - window

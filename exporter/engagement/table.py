@@ -9,13 +9,13 @@ from typing import TypeAlias
 from exporter.engagement.hours import DAY_H, WEEK_H
 
 SAME_DAY = 9.0
-"""Weekdays that differ by less than three standard errors are one (squared)."""
+"""Weekdays that differ by less than three standard errors (squared) are merged."""
 CHANCE = 1.3
 """Variance of cells, in units of their noise, up to which they show no pattern of their own."""
 CLEAR = 4.0
-"""What one cell differs beyond two standard errors (squared) is its own, whatever the others do."""
+"""What a cell differs by beyond two standard errors (squared) is its own, whatever others do."""
 DAY_SD, HOUR_SD = 0.1, 0.15
-"""How much days and hours differ by themselves, as logarithm."""
+"""How much days and hours vary by themselves, as a logarithm."""
 WEEK_PRIOR = 20.0
 UNSEEN = 1e6
 
@@ -25,7 +25,7 @@ Cells: TypeAlias = list[list[int]]
 
 @dataclass(frozen=True, slots=True)
 class _Week:
-    """One week: what its hours that show a habit held, by hour of the week, and how many there are."""
+    """The hours of one week that show a habit: their counts and number, by hour of the week."""
 
     counts: list[float]
     hours: list[int]
@@ -35,7 +35,7 @@ class _Week:
 class WeeklyTable:
     """What to expect of each hour of the week, at level 1.
 
-    ``own`` is by how much it is each hour's own mean (1), or shared by many hours (0).
+    ``own`` is how far it is each hour's own mean (1), or shared by many hours (0).
     """
 
     usual: tuple[float, ...]
@@ -47,7 +47,7 @@ def weekly_table(
 ) -> WeeklyTable:
     """Return the table of the hours that show a habit.
 
-    A product of weekday and hour of day; hours depart from it only as far as their counts carry.
+    It is weekday times hour of day; hours depart from that only as far as their counts justify.
     """
     weeks = _weeks(counts, week_hours, habit)
     seen = _summed([week.counts for week in weeks])
@@ -91,7 +91,7 @@ def _summed(columns: Sequence[Sequence[float]]) -> list[float]:
 def _separable(
     weeks: Sequence[_Week], seen: Sequence[float], hours: Sequence[int]
 ) -> tuple[list[float], list[int], list[float]]:
-    """Return weekday x hour of day, which weekdays are one, and how much level each hour has had."""
+    """Return weekday x hour of day, the group of each weekday, and each hour's sum of levels."""
     levels, weekdays, groups = [1.0] * len(weeks), [1.0] * 7, [0] * 7
     table = weights = [0.0] * WEEK_H
     for _ in range(3):
@@ -119,7 +119,7 @@ def _level(week: _Week, table: Sequence[float]) -> float:
 def _shape(
     weekdays: Sequence[float], seen: Sequence[float], weights: Sequence[float]
 ) -> list[float]:
-    """Return the hours of the day, with a mean of 1; all 0 where nothing was seen."""
+    """Return the hours of the day, with a mean of 1; all 0 if nothing was seen."""
     shape = []
     for hour in range(DAY_H):
         base = sum(weekdays[day] * weights[day * DAY_H + hour] for day in range(7))
@@ -148,7 +148,7 @@ def _weekdays(
 
 
 def _pooled(logs: Sequence[float], variances: Sequence[float]) -> tuple[list[float], list[int]]:
-    """Return the levels after those that chance does not tell apart are merged, and their groups."""
+    """Merge levels that differ by no more than chance; return the levels and their groups."""
     days = sorted(range(7), key=lambda day: logs[day])
     groups = [(logs[day], 1 / variances[day], [day]) for day in days]
     while len(groups) > 1:
@@ -174,10 +174,10 @@ def _correct(
     hours: Sequence[int],
     cells: Cells,
 ) -> list[float]:
-    """Bring cells of the table to what was seen, as far as they differ beyond chance.
+    """Move cells of the table towards what was seen, as far as they differ beyond chance.
 
-    ``predicted`` is what the table says of all the hours that were ``seen``; it follows the table.
-    Return how far each cell was brought, as a share of the way.
+    ``predicted`` is what the table predicts for all hours ``seen``; it is changed with the table.
+    Returns how far each cell was moved, as a share of the way.
     """
     found, excess, weight = [], 0.0, 0.0
     for cell in cells:

@@ -1,7 +1,7 @@
 """The exporter's own metrics: the families, and their counters.
 
-Counters with target labels are kept here and exported with the target's series; what describes
-the process as a whole is prometheus-client's.
+Counters with target labels are kept here and exported with the target's series; metrics of the
+process as a whole are left to prometheus-client.
 """
 
 import itertools
@@ -41,7 +41,7 @@ OF_PROCESS = frozenset(
         *("process_open_fds", "process_max_fds"),
     }
 )
-"""What the client library's collectors show beside the exporter's own families."""
+"""What the client library's collectors show besides the exporter's own families."""
 
 _TABLE = """
 build_info | gauge | version,revision,python_version | 1 | Build information; value is always 1.
@@ -96,7 +96,7 @@ claims_lost_total | counter |  | 1 | Claims that expired or were taken over befo
 config_last_reload_successful | gauge |  | 1 | 1 if the last configuration load succeeded.
 config_last_reload_success_timestamp_seconds | gauge |  | 1 | Time of the last successful configuration load.
 """
-"""Name without prefix, type, labels, most series of a target or query, help."""
+"""Name without prefix, type, labels, maximum series of a target or query, help."""
 
 
 def _family(line: str) -> Family:
@@ -133,7 +133,7 @@ _STATES = (
     "config_last_reload_successful",
     "config_last_reload_success_timestamp_seconds",
 )
-"""Metrics of the process that every exporter has; others are there once they are set."""
+"""Metrics of the process that exist from the start; others appear once they are set."""
 
 _STAT = Path("/proc/self/stat")
 _FILES = "/proc/self/fd"
@@ -144,9 +144,9 @@ _UTIME, _STIME, _VSIZE, _RSS = 11, 12, 20, 21
 
 
 class Telemetry:
-    """Counts of this process and, restored from the ledger, of those before it.
+    """Counts of this process and, restored from the ledger, of earlier ones.
 
-    Names of metrics are without the prefix.
+    Metric names are given without the prefix.
     """
 
     def __init__(self, revision: str = "unknown") -> None:
@@ -166,7 +166,7 @@ class Telemetry:
         for name in _STATES:
             self._metric(name)
         self.set("build_info", 1, __version__, revision, platform.python_version())
-        self._metric("ledger_errors_total", "commit")  # at 0, so that the first shows
+        self._metric("ledger_errors_total", "commit")  # at 0, so that the first error shows
 
     def set(self, name: str, value: float, *labels: str) -> None:
         """Set the gauge ``name`` that describes the process as a whole."""
@@ -174,7 +174,7 @@ class Telemetry:
         self._changed()
 
     def observe(self, name: str, seconds: float, *labels: str) -> None:
-        """Add to the histogram ``name`` how long something took."""
+        """Add a duration to the histogram ``name``."""
         self._metric(name, *labels).observe(seconds)
         self._changed()
 
@@ -195,13 +195,13 @@ class Telemetry:
             counts[key] = counts.get(key, 0.0) + amount
 
     def restore(self, counted: Mapping[SelfCount, float]) -> None:
-        """Show counts as the ledger has them, which other replicas may have raised."""
+        """Raise counts to those of the ledger, which other replicas may have raised."""
         for key, amount in counted.items():
             counts = self._counts_of(key)
             counts[key] = max(amount, counts.get(key, 0.0))  # the ledger may be an older state
 
     def keep(self, targets: AbstractSet[str]) -> None:
-        """Forget the counts of all targets but ``targets``, and what their last polls will add."""
+        """Drop the counts of all targets but ``targets``, and ignore what their last polls add."""
         self._targets = targets
         self.counts = {target: self.counts.get(target, {}) for target in targets}
 
@@ -211,9 +211,9 @@ class Telemetry:
         return {} if removed else self.counts.setdefault(target, {})
 
     def exposed(self, openmetrics: bool) -> bytes:  # noqa: FBT001 - the renderer's callback
-        """Return what describes the process, without the last line.
+        """Return the metrics of the process, without the last line.
 
-        Memory and processor time are read for each scrape, the rest is rendered when it changed.
+        Memory and CPU time are read for each scrape; the rest is rendered when it has changed.
         """
         change = self._change  # before rendering, so that what changes meanwhile is not lost
         seen, body = self._rendered.get(openmetrics, (-1, b""))
@@ -223,11 +223,11 @@ class Telemetry:
         return self._process.render(openmetrics=openmetrics) + body
 
     def _changed(self) -> None:
-        """Have the next scrape render again; called from several threads, after the change."""
+        """Make the next scrape render again; called after a change, from several threads."""
         self._change = next(self._changes)
 
     def _metric(self, name: str, *labels: str) -> Any:
-        """Return the metric ``name``, or the one of ``labels``; it is made when it is first named."""
+        """Return the metric ``name``, or its child of ``labels``; create it on first use."""
         metric = self._metrics.get(name)
         if metric is None:
             family = _BY_NAME[PREFIX + name]
@@ -238,7 +238,7 @@ class Telemetry:
 
 
 class _LogLines(Collector):
-    """What was lost of the log, as it stands when it is rendered."""
+    """The number of lost log lines, read when it is rendered."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         family = _BY_NAME[f"{PREFIX}log_lines_dropped_total"]
@@ -246,10 +246,10 @@ class _LogLines(Collector):
 
 
 class Process:
-    """Renders memory, processor time and open files; nothing if there is no ``/proc``.
+    """Renders memory, CPU time and open files; nothing if there is no ``/proc``.
 
-    Names, help and format are those of prometheus-client's collector, which is asked once. Its
-    values are read here, since it takes a third of the time of a whole scrape.
+    Names, help and format come from prometheus-client's collector, which runs once. The values are
+    read here, since the collector would take a third of the time of a scrape.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
@@ -275,7 +275,7 @@ def _values() -> dict[bytes, bytes]:
         b"process_cpu_seconds_total": b"%.2f" % cpu_s,
         b"process_virtual_memory_bytes": fields[_VSIZE],
         b"process_resident_memory_bytes": b"%d" % (int(fields[_RSS]) * _PAGE),
-        b"process_open_fds": b"%d" % len(os.listdir(_FILES)),  # noqa: PTH208 - no object a file
+        b"process_open_fds": b"%d" % len(os.listdir(_FILES)),  # noqa: PTH208 - no object per file
         b"process_max_fds": b"%d" % most,
     }
 

@@ -1,4 +1,4 @@
-"""Tells systemd that the service is ready and alive (sd_notify(3)); elsewhere this does nothing."""
+"""Tells systemd that the service is ready and alive (sd_notify(3)); elsewhere it does nothing."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ STOPPING = "STOPPING=1"
 
 
 def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Send ``state`` to the socket that systemd names, if it does; never waits, never fails."""
+    """Send ``state`` to systemd's socket, if there is one; never block, never fail."""
     address = environment.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -18,5 +18,5 @@ def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
             sender.sendto(state.encode(), path)
-    except OSError:  # it is gone, or this process may open no more files
+    except OSError:  # the socket is gone, or this process cannot open any more files
         return
