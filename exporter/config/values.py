@@ -105,7 +105,7 @@ def parse_size(value: Any) -> int:
 
 
 def parse_listen(value: Any) -> tuple[str, int]:
-    """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (all addresses)."""
+    """Return host and port of ``127.0.0.1:10877``, ``[::1]:10877`` or ``:10877`` (any address)."""
     text = value if isinstance(value, str) else ""
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host

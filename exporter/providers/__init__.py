@@ -1,4 +1,4 @@
-"""The registry of providers: one line each, which is all that the rest of the exporter knows."""
+"""The registry of providers: one line each, which is all that the rest of the exporter needs."""
 
 from exporter.providers.base.plugin import Provider
 from exporter.providers.chatlayer.provider import PROVIDER as CHATLAYER
@@ -19,4 +19,4 @@ PROVIDERS: dict[str, Provider] = {
 """Every provider, by its name in ``exporter.yaml``."""
 
 BUILT_IN = {name: each for name, each in PROVIDERS.items() if each is not MANIFEST}
-"""Those that read one vendor each."""
+"""The providers that each read one vendor."""

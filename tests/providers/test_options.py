@@ -203,7 +203,7 @@ def test_a_contradiction_is_an_error(provider: str, extra: str, words: str) -> N
         ),
         (
             "{family: chatbot_searches_total, labels: {kind: a}}",
-            "the family has no such label; it has none beside the channel",
+            "the family has no such label; it has none besides the channel",
         ),
         (
             "{family: chatbot_feedback_total, labels: {rating: positives}}",

@@ -79,7 +79,7 @@ def test_a_token_that_says_nothing_ends_the_list(case: str, end: dict[str, Any])
 def test_a_full_page_that_comes_again_with_its_token_is_an_incomplete_read(case: str) -> None:
     _, page, rows = LISTS[case]
 
-    with pytest.raises(Truncated, match="came again"):
+    with pytest.raises(Truncated, match="was repeated"):
         poll(case, page(rows, {"next_page_token": "t"}))
 
 

@@ -27,10 +27,10 @@ NO_CURSOR = (None, "", 0, "0")
 class Cursor:
     """Paging: each answer has a cursor or token, which the next request sends back unchanged.
 
-    ``next`` returns an answer's cursor, ``send`` names the (nested) member of the parameters that
+    ``next`` returns an answer's cursor, and ``send`` is the path of the (nested) parameter that
     takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. ``exact_once``: a page that comes again, to the byte of its lists, counts once.
-    See ``read_pages``.
+    ``empty_pages``. ``exact_once``: a page whose lists repeat those of an earlier one byte by byte
+    is dropped. See ``read_pages``.
     """
 
     next: Callable[[Any], Any]
@@ -46,11 +46,11 @@ class DeclaredQuery(Generic[A, ItemT]):
     """A query as data and one pure function, ``collect``.
 
     ``parameters`` returns what the request for a window sends: the query string of a GET, the JSON
-    body of a POST. ``answer`` is the type that an answer is decoded as, once ``respell`` has
-    written its names as the type has them; ``items`` returns its items. ``collect`` adds the items
-    of all pages to ``Rows``. Where nothing selects a page, ``complete`` says whether an answer has
-    every item; else half the time is asked for. With ``trailing_ms`` a poll reads the newest whole
-    hours of that length instead, and its gauges are lists of that window.
+    body of a POST. ``answer`` is the type that an answer is decoded as, after ``respell`` has
+    converted its field names; ``items`` returns its items. ``collect`` adds the items of all pages
+    to ``Rows``. Without ``pages``, ``complete`` returns whether an answer has every item; if not,
+    half the window is requested. With ``trailing_ms``, a poll reads the newest whole hours of that
+    length instead, and its gauges are lists of that window.
     """
 
     spec: QuerySpec
@@ -115,7 +115,7 @@ class DeclaredQuery(Generic[A, ItemT]):
     async def _fetch(
         self, client: ApiClient, parameters: Parameters, rows: Rows
     ) -> tuple[A, bytes]:
-        """Return an answer, and its body."""
+        """Return an answer and its body."""
         method, _, path = self.spec.request.partition(" ")
         sent: Any = {"params" if method == "GET" else "json": parameters}
         call = ApiCall(method, path, **sent)
@@ -127,9 +127,9 @@ class DeclaredQuery(Generic[A, ItemT]):
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Generic[ItemT]):
-    """A page of a list: its items, the cursor of the next one, and the bytes that make it itself.
+    """A page of a list: its items, the next page's cursor, and the bytes that identify it.
 
-    Pages of equal items may be two: what tells their rows apart may not be decoded.
+    Equal items do not make pages equal: a field that distinguishes rows may not be decoded.
     """
 
     items: Sequence[ItemT]
@@ -138,13 +138,13 @@ class ListPage(Generic[ItemT]):
 
 
 def _lists(body: bytes) -> bytes:
-    """Return the lists of an answer: its rows with every field, without cursors and times beside."""
+    """Return an answer's lists: its rows with every field, without the cursors and times around."""
     text = body.removeprefix(codecs.BOM_UTF8).strip()
     if text.startswith(b"{"):
         try:
             members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         except (msgspec.DecodeError, UnicodeDecodeError):
-            # Half a character in some text: with anything else ``decode`` had failed.
+            # Half a character in some text: ``decode`` would have failed on anything else.
             return _lists(with_whole_characters(text))
         return b"".join(_lists(bytes(member)) for member in members.values())
     return text if text.startswith(b"[") else b""
@@ -162,10 +162,10 @@ async def read_pages(
     """Yield the items of every page; raise ``Truncated`` if the pages do not come to an end.
 
     ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
-    JSON. A cursor that is absent, null, empty or 0 ends the list. One that comes again is an
-    incomplete read, unless a page of less than ``page_rows`` repeats the one before: then the
-    server ignores cursors, and the list has ended; that is drift. With ``exact_once``, any page
-    that is an earlier one again, under a new cursor, yields nothing.
+    JSON. A cursor that is absent, null, empty or 0 ends the list. A repeated cursor is an
+    incomplete read, unless a page of fewer than ``page_rows`` repeats the one before: then the
+    server ignores cursors and the list has ended, which is drift. With ``exact_once``, a page that
+    repeats an earlier one under a new cursor yields nothing.
     """
     cursor: Any = None
     previous = b""
@@ -178,7 +178,7 @@ async def read_pages(
         value = decode(bytes(cursor) or b"null", Any, f"{request}: cursor") if raw else cursor
         if str(value) in seen:
             if page.whole != previous or len(page.items) >= page_rows:
-                raise Truncated(f"{request}: the cursor of a page came again")
+                raise Truncated(f"{request}: a page cursor was repeated")
             drift["unexpected_type"] += 1
             return
         digest = hashlib.blake2b(page.whole, digest_size=16).digest() if exact_once else b""
@@ -199,9 +199,9 @@ async def halved(
     complete: Callable[[T], bool],
     one: str,
 ) -> AsyncIterator[tuple[Window, T]]:
-    """Yield the answers for ``window``, in parts where the whole is cut off.
+    """Yield the answers for ``window``, in parts if an answer is cut off.
 
-    ``one`` is what the error calls a part of ``step_ms``, which cannot be halved.
+    ``one`` is the error's name for a part of ``step_ms``, which cannot be halved.
     """
     start_ms, span_ms = window.start_ms, window.length_ms
     while start_ms < window.end_ms:

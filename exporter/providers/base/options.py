@@ -17,7 +17,7 @@ COUNTERS: Mapping[str, Family] = {
     for name, family in NORMALISED.items()
     if family.kind is MetricType.COUNTER and family.per_unit == 1
 }
-"""The families that an event may feed: an amount of money is no number of events."""
+"""The families that an event may feed; an amount of money is not a number of events."""
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def _check_not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
 NotRepeated: TypeAlias = Annotated[
     tuple[T, ...], AfterValidator(_check_not_empty), AfterValidator(check_distinct)
 ]
-"""A list of at least one entry without repeats."""
+"""A list of one or more entries, none of them repeated."""
 
 
 def as_named(value: Any) -> Any:
@@ -61,7 +61,7 @@ Identifier: TypeAlias = Annotated[Named, BeforeValidator(as_named)]
 
 
 class MappedFamily(BaseModel):
-    """What an event feeds: a counter, and the values of the labels that the event does not have."""
+    """What an event feeds: a counter, and values for the labels that the event does not have."""
 
     model_config = Strict
 
@@ -70,7 +70,7 @@ class MappedFamily(BaseModel):
         "`chatbot-exporter metrics` lists the names"
     )
     labels: dict[str, str] = Field(
-        default_factory=dict, description="values of the family's labels beside the channel"
+        default_factory=dict, description="values of the family's labels other than the channel"
     )
 
     def values(self, channel: str) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def _check_mapped(value: MappedFamily) -> MappedFamily:
         raise invalid("family", "no such counter", hint)
     known = [name for name in COUNTERS[value.family].labels if name not in (*BASE, CHANNEL)]
     for name in value.labels.keys() - set(known):
-        has = f"it has {', '.join(known)}" if known else "it has none beside the channel"
+        has = f"it has {', '.join(known)}" if known else "it has none besides the channel"
         raise invalid("labels", "the family has no such label", suggestion(name, known) or has)
     if (rating := value.labels.get("rating", RATINGS[0])) not in RATINGS:
         words = f"expected a rating of {', '.join(RATINGS)}"

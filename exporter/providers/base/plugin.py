@@ -16,11 +16,11 @@ from exporter.providers.base.rows import Labels
 
 
 class Query(Protocol):
-    """What a target asks, and how to read the answers; ``DeclaredQuery`` fits most APIs.
+    """What a target requests, and how to read the answers; ``DeclaredQuery`` fits most APIs.
 
     ``read``, an async generator, yields complete readings, oldest first, which together cover
-    ``request.window``; all but the last have ``more`` set. Each is applied by itself. It raises a
-    ``ProviderError`` where a part cannot be read.
+    ``request.window``; all but the last have ``more`` set. Each is applied on its own. It raises a
+    ``ProviderError`` if a part cannot be read.
     """
 
     @property
@@ -31,7 +31,7 @@ class Query(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CustomQuery:
-    """A query that reads in its own way: traits and a reader put together."""
+    """A query with its own way of reading: a spec and a reader."""
 
     spec: QuerySpec
     read: Callable[[ApiClient, PollRequest], Readings]
@@ -39,7 +39,7 @@ class CustomQuery:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One configured account: where it is, how to sign requests, what to ask."""
+    """One configured account: its address, how to sign requests, and its queries."""
 
     name: str
     provider: str
@@ -50,7 +50,7 @@ class Target:
     keys: Callable[[], Mapping[str, str]] | None = None
 
     def client(self, transport: Transport, clock: Clock) -> ApiClient:
-        """Return a client for a command's few requests: nothing is observed, keys are read here."""
+        """Return a client for a command's few requests: it observes nothing, reads keys inline."""
         return ApiClient(
             base_url=self.base_url,
             sign=self.sign,
@@ -62,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class LabelSettings:
-    """The file-wide settings that limit labels: caps and lengths, and what users' texts may show."""
+    """The file-wide settings that limit labels: caps, lengths, and the use of users' texts."""
 
     limits: Limits
     privacy: Privacy
@@ -72,9 +72,9 @@ class LabelSettings:
 class Provider:
     """A plugin: its name in ``exporter.yaml``, the model of its settings, its families and queries.
 
-    ``families`` are those that only this provider has, ``feeds`` names those of
-    ``exporter.model.families`` that it feeds. ``sign`` returns the headers that sign a request;
-    ``keys`` what changes with the account's key, where ``sign`` does not. Both read the secret anew.
+    ``families`` are the provider's own, ``feeds`` the names of those of ``exporter.model.families``
+    that it feeds. ``sign`` returns the headers that sign a request; if they do not change with the
+    account's key, ``keys`` returns something that does. Both read the secret each time.
     """
 
     name: str
@@ -122,11 +122,11 @@ def spec_for(
     schema: int = 1,
     label_rules: Mapping[str, LabelRule] | None = None,
 ) -> QuerySpec:
-    """Return query ``name``, which asks ``endpoint`` (``GET /path``), with its target's settings.
+    """Return query ``name``, which requests ``endpoint`` (``GET /path``), as ``options`` set it.
 
-    Endpoint, ``meaning`` (filters, groups) and ``schema`` are its fingerprint: a change begins a
-    new baseline. Raise ``schema`` when the code reads the same answer differently. What the API
-    demands, its longest span say, replaces traits of what is returned.
+    Endpoint, ``meaning`` (filters, groups) and ``schema`` make its fingerprint: a change begins a
+    new baseline. Raise ``schema`` when the code reads the same answer differently. Callers replace
+    traits that the API dictates, such as the longest span.
     """
     rules = label_rules or {}
     labels = Labels(rules, settings.limits.label_value_bytes)
@@ -160,7 +160,7 @@ def spec_for(
 
 
 def key_of(secret: Secret) -> str:
-    """Return the key as it is now; raise ``Unauthorized`` if no request can carry it."""
+    """Return the current key; raise ``Unauthorized`` if no request can carry it."""
     return hide(secret.read())
 
 

@@ -1,4 +1,4 @@
-"""Items of an answer become a reading: sums, labels, drift and missing fields in one place."""
+"""Makes a reading of an answer's items: sums, labels, drift and missing fields in one place."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -26,7 +26,7 @@ MOST_ITEMS = 1_000_000
 def shorten(value: str, limit: int) -> str:
     """Return ``value`` in at most ``limit`` UTF-8 bytes (at least 16), cut between characters.
 
-    A cut value ends in ``~`` and eight digits of its digest, so that two long values stay two.
+    A cut value ends in ``~`` and eight digits of its digest, so that long values stay distinct.
     """
     encoded = value.encode()
     if len(encoded) <= limit:
@@ -36,9 +36,9 @@ def shorten(value: str, limit: int) -> str:
 
 
 def only(value: str, limit: int) -> LabelRule:
-    """Return the rule of a label that is ``value`` in every row, as the settings have it.
+    """Return the rule of a label that the settings fix at ``value`` in every row.
 
-    Under another value the label stands for something else, so that its series begin anew.
+    Another value means something else, so its series begin anew.
     """
     return LabelRule(allow=frozenset({value, shorten(value, limit)}))
 
@@ -56,7 +56,7 @@ class Labels:
         self._built: dict[tuple[str, tuple[str, ...]], Series] = {}
 
     def series(self, family: Family, *raw: str) -> Series:
-        """Return the series of ``raw``, label values after ``provider, target``; the rest is empty."""
+        """Return the series of ``raw``, label values after ``provider, target``; others empty."""
         key = (family.name, raw)
         if key not in self._built:
             self._built[key] = self._build(family, raw)
@@ -77,13 +77,13 @@ class Labels:
 
 
 class TooLong(Truncated):
-    """A list goes on for longer than it is read at once."""
+    """A list is longer than what is read at once."""
 
 
 class Volume:
-    """Adds up what is read for one reading, whose items are in memory together until it is complete.
+    """Adds up what is read for one reading, whose items stay in memory until it is complete.
 
-    The limits are far beyond what an account has; they end a list that a server makes without end.
+    The limits are far beyond what any account has; they stop a server that never ends a list.
     """
 
     def __init__(self, request: str) -> None:
@@ -91,7 +91,7 @@ class Volume:
         self._bytes = self._items = 0
 
     def add(self, items: int, body: bytes = b"") -> None:
-        """Add ``items`` and the answer that they are kept from; raise ``TooLong`` beyond the limits."""
+        """Add ``items`` and the ``body`` kept with them; raise ``TooLong`` beyond the limits."""
         self._bytes += len(body)
         self._items += items
         if self._items > MOST_ITEMS:
@@ -101,12 +101,12 @@ class Volume:
 
 
 class Rows:
-    """Collects what one complete read of ``window`` says; ``reading`` returns it.
+    """Collects the results of one complete read of ``window``; ``reading`` returns them.
 
     Numbers of one label set and one bucket are summed. ``labels`` are values of a family's labels
-    after ``provider, target``; those left out are empty. ``drift`` counts, by kind, what differs
-    from the documentation but could be left out; ``unfit`` is that of ``Reading``.
-    ``memo`` is what an earlier poll remembered; ``volume`` limits the answers that are read for it.
+    after ``provider, target``; those not given are empty. ``drift`` counts, by kind, what differs
+    from the documentation but could be left out; ``unfit`` is that of ``Reading``. ``memo`` is what
+    an earlier poll remembered; ``volume`` limits the answers that are read.
     """
 
     def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Rows:
     ) -> None:
         """Add ``number`` to a counter's bucket.
 
-        None: the field is missing. That is drift, and what the ledger knows of ``family`` stays.
+        None: the field is missing, which is drift, and the ledger's buckets of ``family`` stay.
         """
         if number is None:
             self.drift["missing"] += 1
@@ -150,7 +150,7 @@ class Rows:
             self.add(self.series(family, labels), bucket_ms, number)
 
     def series(self, family: Family, labels: tuple[str, ...]) -> Series:
-        """Return the series that counts ``labels``: several of them where label rules make them one."""
+        """Return the series that counts ``labels``; label rules may merge several sets into one."""
         return self._labels.series(family, *labels)
 
     def add(self, series: Series, bucket_ms: int, number: int) -> None:
@@ -162,7 +162,7 @@ class Rows:
     ) -> None:
         """Set a gauge of one bucket that does not add up over time: a distinct count, an average.
 
-        Label sets that label rules make one have no value together, so none is shown.
+        Label sets that label rules merge have no common value, so none is shown.
         """
         self._gauge("bucket", family, labels, bucket, value)
 
@@ -191,7 +191,7 @@ class Rows:
         self._labels.dropped[family.name, reason] += 1
 
     def note(self, text: str) -> None:
-        """Write down, once, what rows lack: see ``Reading.notes``."""
+        """Note, once, what rows lack: see ``Reading.notes``."""
         self._notes[text] = None
 
     def remember(self, **memo: Any) -> None:
@@ -201,12 +201,12 @@ class Rows:
     def reading(self, *, more: bool = False) -> Reading:
         """Return what was collected; ``more``: another reading of the same poll follows.
 
-        Raises ``SchemaError`` where a sum is more than 2^53, which no float tells from its neighbour.
+        Raises ``SchemaError`` if a sum exceeds 2^53, beyond which floats merge neighbours.
         """
         counts = [(*key, number) for key, number in self._counts.items()]
         for (name, _), _, number in counts:
             if number > LARGEST_EXACT:
-                raise SchemaError(f"{name}: larger than can be counted")
+                raise SchemaError(f"{name}: the sum exceeds 2^53")
         return Reading(
             self.window,
             counts=[row for row in counts if row[0][0] not in self._kept],
@@ -230,7 +230,7 @@ class Rows:
         key = kind, self._labels.series(family, *labels), window
         if kind != "list" and key in self._gauges:
             self._merged.add(key)
-            what = f"values of {family.name} that label rules make one"
+            what = f"values of {family.name} that label rules merge"
             self.note(f"{what} do not add up: none is shown")
         self._gauges[key] += value
 

@@ -16,12 +16,12 @@ def iso(at_ms: int) -> str:
 
 
 def instant_ms(at: datetime) -> int:
-    """Return UTC milliseconds of ``at``, which is aware."""
+    """Return the UTC milliseconds of ``at``, which is aware."""
     return (at - _EPOCH) // _MILLISECOND
 
 
 def parse_instant(text: str, *, assume_utc: bool = False) -> int:
-    """Return UTC milliseconds of an ISO 8601 time; raise ``ValueError`` if it has no offset."""
+    """Return the UTC milliseconds of an ISO 8601 time; raise ``ValueError`` without an offset."""
     at = datetime.fromisoformat(text)
     if at.tzinfo is None:
         if not assume_utc:

@@ -846,7 +846,7 @@ def test_a_range_of_local_times_warns_of_the_repeated_hour() -> None:
             "pages.from .next. leads nowhere",
         ),
         ({"data": [row(-1, sent=4)], "more": True}, "pages.from .next. leads nowhere"),
-        ({"data": [row(-1, sent=4)], "more": True, "next": "a"}, "came again"),
+        ({"data": [row(-1, sent=4)], "more": True, "next": "a"}, "was repeated"),
         ({"data": [row(-1, sent=4)], "more": "yes", "next": "b"}, "true or false"),
     ],
 )
