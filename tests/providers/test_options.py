@@ -28,8 +28,8 @@ INKEEP_FEEDS = {
     "feedback": "feedback",
 }
 CHATLAYER_FEEDS = {
-    "is fed by the collector events": "events",
-    "is fed by the collector messages": "messages_received",
+    "is already fed by the collector events": "events",
+    "is already fed by the collector messages": "messages_received",
 }
 
 
@@ -166,7 +166,7 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
             for query, family in INKEEP_FEEDS.items()
         ),
         *(
-            ("chatlayer", f"events: {{event_map: {{x: chatbot_{family}_total}}}}", f"{by} already")
+            ("chatlayer", f"events: {{event_map: {{x: chatbot_{family}_total}}}}", by)
             for by, family in CHATLAYER_FEEDS.items()
         ),
         (
@@ -174,7 +174,7 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
             "events: {event_map: {"
             + ", ".join(f"{family}: chatbot_{family}_total" for family in CHATLAYER_FEEDS.values())
             + "}}",
-            ", ".join(f"chatbot_{name}_total {by} already" for by, name in CHATLAYER_FEEDS.items()),
+            ", ".join(f"chatbot_{name}_total {by}" for by, name in CHATLAYER_FEEDS.items()),
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """Chatlayer's tracking events as events of a stream, its aggregates as samples: pure functions.
 
-What series are called and how ``x_values`` look is documented nowhere, so both are read leniently,
-and nothing fails on a name that is not known.
+Neither the names of series nor the format of ``x_values`` is documented, so both are read
+leniently, and an unknown name is no error.
 
 Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
 """
@@ -63,7 +63,7 @@ EVENT_VOLUME = gauge(
 _MEMBERS = frozenset({"data", "events", "event_definitions", "next_page_token"})
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
 _NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
-_SECONDS_BELOW = 100_000_000_000  # of two readings of an epoch number, the one before year 5138
+_SECONDS_BELOW = 100_000_000_000  # since 1970, as far as the year 5138; a larger number is in ms
 
 Owner: TypeAlias = tuple[str, str]
 """Bot and version."""
@@ -76,9 +76,9 @@ _CAMEL_CASE = re.compile(
 
 
 class TrackingEvent(msgspec.Struct, gc=False):
-    """One event as the API gives it; every field may be left out. Attributes are not looked at.
+    """One event as the API returns it; every field may be absent. Attributes stay raw.
 
-    It refers to nothing that could refer back, so the collector need not follow it.
+    It holds no reference that could form a cycle, so the garbage collector need not track it.
     """
 
     id: str | None = ""
@@ -101,7 +101,7 @@ class EventPage(msgspec.Struct):
 
 
 class RawPage(msgspec.Struct):
-    """The same, with events of any form."""
+    """One page of events of any shape."""
 
     events: list[msgspec.Raw] | None = None
     next_page_token: str | int | float | None = ""
@@ -110,7 +110,7 @@ class RawPage(msgspec.Struct):
 def decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
     """Return a page, whose names may be in camel case; raise ``SchemaError`` for anything else.
 
-    An event that is none is left out, and other types than text are read as text: ``drift``.
+    Drift: what is not an event is left out, and types other than text are read as text.
     """
     page = _decode_page(body, endpoint, drift)
     if page.next_page_token or any(each.bot_id for each in page.events or ()):
@@ -128,7 +128,7 @@ def _decode_page(body: bytes, endpoint: str, drift: Counter[str]) -> EventPage:
 
 
 def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
-    """Return an event whose members are texts or empty; None where it is no event at all."""
+    """Return an event whose members are texts or empty; None if it is not an event at all."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(raw, type=TrackingEvent)
     drift["unexpected_type"] += 1
@@ -136,7 +136,7 @@ def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         attributes = members.pop("attributes", msgspec.Raw(b"{}"))
         texts = {name: text for name, said in members.items() if (text := _text(said)) is not None}
-    except (msgspec.DecodeError, UnicodeDecodeError):  # no event, or half a character in it
+    except (msgspec.DecodeError, UnicodeDecodeError):  # not an event, or half a character in it
         whole = with_whole_characters(bytes(raw))
         drift["unexpected_type"] -= whole != raw
         return None if whole == raw else _as_text(whole, drift)
@@ -144,7 +144,7 @@ def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
 
 
 def _text(raw: msgspec.Raw) -> str | None:
-    """Return a text, a number or a truth value as text, and None for anything else."""
+    """Return a text, a number or a truth value as text; None for anything else."""
     try:
         said = msgspec.json.decode(raw)
     except msgspec.ValidationError:  # a number that no float holds
@@ -153,24 +153,24 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 
 def snake_case(body: bytes) -> bytes:
-    """Return an answer whose names are in snake case, as they are documented.
+    """Return an answer with its names in snake case, as documented.
 
-    Raise ``SchemaError`` where none of them is known: it is no answer without data, but an error.
+    Raise ``SchemaError`` if none of them is known: that is an error, not an answer without data.
     """
     named = _CAMEL_CASE.sub(lambda name: re.sub(rb"(?=[A-Z]|30)", b"_", name[0]).lower(), body)
     with suppress(msgspec.DecodeError, UnicodeDecodeError):  # `decode` reports what it is
         members = msgspec.json.decode(named, type=dict[str, msgspec.Raw])
         if members and members.keys().isdisjoint(_MEMBERS):
-            raise SchemaError("the answer has no field that is known")
+            raise SchemaError("the answer has no known field")
     return named
 
 
 @dataclass(frozen=True, slots=True)
 class EventRules:
-    """Whose events are read, and how they become series: see ``options.EventOptions``.
+    """Which events are read, and how they become series: see ``provider.EventOptions``.
 
-    They are those of one bot and version, or (both empty) of a team. ``covered`` are the bots and
-    versions whose events another query of the target counts. ``limit`` is a label's length in bytes.
+    They are those of one bot and version or, with both empty, of a team. ``covered`` are the bots
+    and versions whose events another query counts. ``limit`` is a label value's maximum in bytes.
     """
 
     bot: str = ""
@@ -183,12 +183,12 @@ class EventRules:
 
 
 class EventMapper:
-    """Turns events as the API gives them into events of a stream, for the length of a poll."""
+    """Turns the API's events into events of a stream, for the duration of a poll."""
 
     def __init__(self, rules: EventRules) -> None:
         self.labels = Labels(rules.label_rules, rules.limit)
         self._rules = rules
-        # By bot, version, name and channel, since there are few kinds and many events.
+        # By bot, version, name and channel: there are few kinds and many events.
         self._kinds: dict[tuple[str, ...], tuple[tuple[Series, ...], tuple[str, ...] | None]] = {}
 
     def events(
@@ -196,9 +196,9 @@ class EventMapper:
     ) -> list[Event]:
         """Return the events of ``window``; those outside it belong to another read.
 
-        An event of the second in which the window starts is kept: a time may be written without
-        its fraction, and a page that is filtered by the millisecond is then the only one that has
-        it. An event without a readable time is left out and counted in ``drift``.
+        An event of the second in which the window starts is kept: its time may be written without
+        a fraction, and then only this page, which is filtered by the millisecond, has it. An event
+        without a readable time is left out and counted in ``drift``.
         """
         start_ms, end_ms = floor_to(window.start_ms, SECOND_MS), window.end_ms
         found: list[Event] = []
@@ -232,7 +232,7 @@ class EventMapper:
     def _series(
         self, bot: str, version: str, name: str, channel: str
     ) -> tuple[tuple[Series, ...], tuple[str, ...] | None]:
-        """Return what a kind of event adds to, and where its user counts as active, if at all."""
+        """Return the series that a kind of event adds to, and where its user counts as active."""
         rules, base = self._rules, (bot, version.lower())
         series = [self.labels.series(families.EVENTS, *base, channel, name)]
         place = series[0][1][:3] if rules.active is None or name in rules.active else None
@@ -249,13 +249,13 @@ def _event_ms(raw: TrackingEvent, drift: Counter[str]) -> int | None:
     with suppress(ValueError):
         return parse_instant(raw.timestamp)
     drift["unexpected_type"] += 1
-    with suppress(ValueError):  # the window, which is in UTC, still has to hold it
+    with suppress(ValueError):  # used only if the window, which is in UTC, holds it
         return parse_instant(raw.timestamp, assume_utc=True)
     return None
 
 
 def _digest(raw: TrackingEvent, owner: Owner) -> bytes:
-    """Return the event's identity: its id, or all that it says where it has none."""
+    """Return a digest of the event's identity: its id or, without one, all its content."""
     said = "\0".join((*owner, raw.id)).encode() if raw.id else _canonical(raw, *owner)
     return hashlib.blake2b(said, digest_size=16).digest()
 
@@ -269,7 +269,7 @@ def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
 
 
 def _attributes(raw: bytes) -> Any:
-    """Return what an event says beside its members, the same whatever else its page has."""
+    """Return an event's attributes, decoded the same way whatever else its page holds."""
     try:
         return msgspec.json.decode(raw) or {}
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -278,7 +278,7 @@ def _attributes(raw: bytes) -> Any:
 
 
 def _content(raw: TrackingEvent, at_ms: int) -> int:
-    """Return a checksum of what the event says, attributes apart."""
+    """Return a checksum of the event's content, except for its attributes."""
     said = f"{raw.event}\0{raw.user_id}\0{raw.channel_type}\0{raw.conversation_id}\0{at_ms}"
     return zlib.crc32(said.encode())
 
@@ -295,7 +295,7 @@ class SeriesValues(msgspec.Struct):
 
 
 class SeriesData(msgspec.Struct):
-    """The answer of every aggregate; an empty field may be left out."""
+    """The data of every aggregate; an empty field may be absent."""
 
     series: list[SeriesValues] | None = None
     series_labels: list[str] | None = None
@@ -303,7 +303,7 @@ class SeriesData(msgspec.Struct):
 
 
 class SeriesResponse(msgspec.Struct):
-    """What holds it."""
+    """The answer of every aggregate."""
 
     data: SeriesData = msgspec.field(default_factory=SeriesData)
 
@@ -331,21 +331,21 @@ class NamedSeries:
     values: Mapping[int, int]
 
     def label(self, key: str) -> str:
-        """Return the label ``key``, or the series' name where it has no such label."""
+        """Return the label ``key`` or, if the series has no labels, its name."""
         return self.labels.get(key, "" if self.labels else self.name)
 
 
 def is_total(name: str) -> bool:
-    """Say whether a series of this name holds the sum of the others."""
+    """Return whether a series of this name holds the sum of the others."""
     return _TOTAL.fullmatch(name.strip().casefold()) is not None
 
 
 def read_series(
     data: SeriesData, asked: Window, step_ms: int, window: Window, drift: Counter[str]
 ) -> list[NamedSeries]:
-    """Return the series of an answer to ``asked``, as far as they lie in ``window``.
+    """Return the series of an answer to ``asked``, limited to ``window``.
 
-    One that gives zeros gives every bucket, so that it is drift where it begins later than asked.
+    An answer that has zeros has every bucket, so it is drift if it begins later than ``asked``.
     """
     names, series = data.series_labels or [], data.series or []
     starts = _starts(data.x_values or [], asked, step_ms, drift)
@@ -363,12 +363,12 @@ def read_series(
 def _check_length(
     values: Sequence[Number], starts: Sequence[int], path: str, data: SeriesData
 ) -> None:
-    """Raise where there is not one value for each bucket.
+    """Raise unless there is one value for each bucket.
 
-    Where buckets are not listed, the open one may be left out, or a series without any count.
+    If buckets are not listed, the open one may be absent, or all those of a series without counts.
     """
     if len(values) > len(starts):
-        raise SchemaError(f"{path}: more values than buckets were asked for")
+        raise SchemaError(f"{path}: more values than requested buckets")
     unlisted = () if data.x_values else (0, len(starts) - 1)
     if len(values) not in {len(starts), *unlisted}:
         raise Truncated(f"{path}: fewer values than buckets")
@@ -391,10 +391,10 @@ def _read(
 def _starts(
     x_values: Sequence[str | float], asked: Window, step_ms: int, drift: Counter[str]
 ) -> list[int]:
-    """Return the starts of the buckets: as given, or counted from where the question began.
+    """Return the starts of the buckets: as given, or counted from the start of the request.
 
-    They are counted where those that are given do not tell buckets apart, or where one for each bucket
-    is given and some are of another time: local times, or the hours of a day.
+    They are counted if the given ones do not tell buckets apart, or if there is one per bucket but
+    some lie outside the request: local times, or hours of the day.
     """
     counted = list(range(asked.start_ms, asked.end_ms, step_ms))
     given = [_bucket_ms(x) for x in x_values]
@@ -423,13 +423,13 @@ def _bucket_ms(x: str | float) -> int | None:
 
 
 def parts_of(found: Sequence[NamedSeries]) -> list[NamedSeries]:
-    """Return the series that add up to the whole: a total beside its parts is left out."""
+    """Return the series that add up to the whole, without a total beside its parts."""
     parts = [each for each in found if not is_total(each.name)]
     return parts or list(found[:1])
 
 
 def collect_conversations(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion) -> None:
-    """Add conversations started by channel."""
+    """Add conversations started, by channel."""
     alone = len(found) == 1 and not found[0].labels and found[0].name in {"0", ""}
     for each in found if len(found) == 1 else parts_of(found):
         channel = "" if alone else each.label("channel_type")
@@ -471,7 +471,7 @@ def collect_users(found: Sequence[NamedSeries], rows: Rows, *, base: BotVersion)
 
 
 def collect_campaigns(found: Sequence[NamedSeries], rows: Rows) -> None:
-    """Add a team's conversations by bot and campaign: one of none, beside others, is their sum."""
+    """Add a team's conversations by bot and campaign; a series without labels is their sum."""
     for each in [each for each in found if each.labels] or found:
         keys = ("bot_id", "campaign_id", "campaign_source")
         _count(rows, CAMPAIGN_CONVERSATIONS, tuple(each.labels.get(k, "") for k in keys), each)

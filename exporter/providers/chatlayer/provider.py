@@ -1,4 +1,4 @@
-"""A Chatlayer target, and what it asks: event lists and aggregates of bots, versions, a team.
+"""A Chatlayer target and its queries: event lists and aggregates of bots, versions and a team.
 
 Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chatlayer-analytics
 """
@@ -54,7 +54,7 @@ REGIONS: Mapping[str, str] = {
     "apac": "https://analytics.api.prod.asia-south1.gcp.chatlayer.ai",
     "sa": "https://analytics.api.prod.sa-east1.gcp.chatlayer.ai",
 }
-"""Where each region's data are; a token of one is not known in another."""
+"""The address of each region; a token of one is unknown in the others."""
 
 Collector: TypeAlias = Literal[
     "events",
@@ -72,7 +72,7 @@ FED: Mapping[str, str] = {
     "chatbot_conversations_started_total": "conversations",
     "chatbot_knowledge_base_hits_total": "knowledge_base",
 }
-"""The collector that feeds a family which ``event_map`` may otherwise name."""
+"""The collector that feeds a family, which ``event_map`` may name only if it is not active."""
 
 SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
@@ -96,7 +96,7 @@ class BotOptions(Named):
     """One bot; DRAFT and LIVE are separate data sets."""
 
     versions: NotRepeated[Version] = Field(
-        default=("LIVE",), strict=False, description="each is read by itself"
+        default=("LIVE",), strict=False, description="each is read separately"
     )
 
 
@@ -112,8 +112,8 @@ class EventOptions(BaseModel):
     allow: tuple[str, ...] | None = Field(
         default=None,
         strict=False,
-        description='names with a series of their own; the others are `event="other"`. Every name '
-        "unless given",
+        description='names with a series of their own; the others become `event="other"`. Every '
+        "name by default",
     )
     event_map: Mapping[str, EventTarget] = Field(
         default_factory=dict,
@@ -122,7 +122,7 @@ class EventOptions(BaseModel):
     active: tuple[str, ...] | None = Field(
         default=None,
         strict=False,
-        description="names that make a user or conversation active; every name unless given",
+        description="names that make a user or conversation active; every name by default",
     )
 
 
@@ -130,14 +130,14 @@ class ChatlayerOptions(TargetOptions):
     """One access token, which belongs to one team of one region."""
 
     region: Literal["eu", "us", "apac", "sa"] = Field(
-        default="eu", description="where the team's data are"
+        default="eu", description="the region of the team's data"
     )
     base_url: str = Field(
         default=REGIONS["eu"],
         title="address",
-        description="where calls go: to the region's own address, unless given",
+        description="where requests go; the region's address by default",
     )
-    token: Secret = Field(description="`tokenId:tokenSecret`, of one team")
+    token: Secret = Field(description="`tokenId:tokenSecret` of one team")
     bots: NotRepeated[
         Annotated[BotOptions, BeforeValidator(as_named), Field(title="identifier")]
     ] = Field(strict=False, description="the bots to read")
@@ -149,7 +149,7 @@ class ChatlayerOptions(TargetOptions):
     collectors: NotRepeated[Collector] = Field(
         default=("events", "conversations", "messages", "users"),
         strict=False,
-        description="what to read; each costs its own calls",
+        description="what to read; each needs calls of its own",
     )
     events: EventOptions = Field(
         default=EventOptions(),
@@ -159,8 +159,8 @@ class ChatlayerOptions(TargetOptions):
     received_kinds: tuple[str, ...] | None = Field(
         default=None,
         strict=False,
-        description="the message kinds that add up to messages received; all but a total unless "
-        "given",
+        description="the message kinds that add up to messages received; by default all but a "
+        "total",
     )
 
     @model_validator(mode="before")
@@ -184,8 +184,8 @@ class ChatlayerOptions(TargetOptions):
         active = {*info.data.get("collectors", ()), "events"}
         twice = {each.family for each in value.event_map.values() if FED.get(each.family) in active}
         if twice:
-            fed = (f"{family} is fed by the collector {FED[family]} already" for family in twice)
-            hint = "map the event to another family, or leave the collector out"
+            fed = (f"{family} is already fed by the collector {FED[family]}" for family in twice)
+            hint = "map the event to another family, or remove the collector"
             raise invalid("twice", ", ".join(sorted(fed)), hint)
         return value
 
@@ -334,7 +334,7 @@ class ChatlayerQueries:
             "mode": stream.mode,
             "covered": sorted(rules.covered),
         }
-        if mapped:  # hours are read again, and what was in them before is no growth of the family
+        if mapped:  # hours are read again, and their earlier events are not growth of the family
             fixed["event_map"] = mapped
         spec = self._spec(
             name,

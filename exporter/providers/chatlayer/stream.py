@@ -1,4 +1,4 @@
-"""What a poll reads of an event list: new events, overlap, sweeps, or whole hours again (specification: streams.md)."""
+"""Reads event lists: new events, overlap, sweeps, or whole hours (specification: streams.md)."""
 
 import math
 from collections import Counter
@@ -47,8 +47,8 @@ class AttributeFilter(BaseModel):
     model_config = Strict
 
     key: str = Field(min_length=1, description="the attribute")
-    operator: str = Field(min_length=1, description="as the vendor's form takes it")
-    value: tuple[str, ...] = Field(strict=False, description="what it is compared with")
+    operator: str = Field(min_length=1, description="as the vendor's form accepts it")
+    value: tuple[str, ...] = Field(strict=False, description="the values to compare with")
 
 
 class StreamOptions(BaseModel):
@@ -61,7 +61,7 @@ class StreamOptions(BaseModel):
     )
     overlap: Duration = Field(
         default=15 * MINUTE_MS,
-        description="each poll reads this far back again, for events that came late",
+        description="each poll reads this far back again, for events that arrive late",
     )
     safety_lag: Duration = Field(
         default=30_000, description="events younger than this wait for the next poll"
@@ -73,19 +73,19 @@ class StreamOptions(BaseModel):
     max_age: Duration | None = Field(
         default=None,
         description="how long the vendor keeps events; an outage longer than this leaves a gap. No "
-        "limit unless given",
+        "limit by default",
     )
     max_pages: int = Field(
         default=100,
         ge=2,
         le=1000,
-        description="pages of 100 events; a stretch of time with more is halved",
+        description="maximum pages of 100 events per request window; one with more is halved",
     )
     filters: tuple[AttributeFilter, ...] = Field(
         default=(),
         strict=False,
-        description="attribute filters; they ask by the vendor's POST form, whose operators are "
-        "not documented",
+        description="attribute filters; they use the vendor's POST form, whose operators are not "
+        "documented",
     )
 
     @field_validator("sweep")
@@ -103,7 +103,7 @@ def bounds(window: Window) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class EventList:
-    """Which list of events: its path, and its fixed parameters. ``filters`` need the POST form."""
+    """A list of events: its path and its fixed parameters; ``filters`` need the POST form."""
 
     path: str
     params: Mapping[str, str]
@@ -122,12 +122,12 @@ class EventList:
 
 @dataclass(slots=True)
 class Drain:
-    """Reads one event list, which is unordered, for the length of a poll, slice by slice.
+    """Reads one event list, which is unordered, slice by slice, for the duration of a poll.
 
-    A slice is given back only once every page of it was read.
-    ``slice_ms`` is the length of the next slice, learnt from those before. A slice of more than
-    ``max_pages`` is read again in halves. A poll ends after ``pages_left`` pages and leaves the
-    rest to the next one; it goes on until a slice that was too long is read in part.
+    A slice is returned only once all its pages are read. ``slice_ms`` is the length of the next
+    slice, learnt from earlier ones. A slice of more than ``max_pages`` is read again in halves. A
+    poll ends after ``pages_left`` pages and leaves the rest to the next one, but not before part of
+    a slice that was too long is read.
     """
 
     client: ApiClient
@@ -161,12 +161,12 @@ class Drain:
     async def _slice(self, window: Window) -> Reading | None:
         """Return what ``window`` holds; None if that is too much.
 
-        A token that is refused has expired: the slice is read again from its beginning.
+        A token that is refused has expired, so the slice is read again from its beginning.
         """
         for _ in range(RESTARTS + 1):
             with suppress(_TokenRefused):
                 return await self._through(window)
-        raise Truncated(f"{self.source.path}: page tokens are refused again and again")
+        raise Truncated(f"{self.source.path}: page tokens are refused repeatedly")
 
     async def _through(self, window: Window) -> Reading | None:
         drift: Counter[str] = Counter()
@@ -211,14 +211,14 @@ class Drain:
 
 
 class _TokenRefused(Exception):
-    """The server does not know the page token any more."""
+    """The server no longer knows the page token."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamSource:
-    """One event list and how it is read; ``history_ms`` is how far back counting starts, if ever.
+    """One event list and how it is read; ``history_ms`` is how far back counting starts (or None).
 
-    ``requests_per_second`` bounds what one poll reads.
+    ``requests_per_second`` limits what one poll reads.
     """
 
     list: EventList
@@ -228,7 +228,7 @@ class StreamSource:
     history_ms: int | None = None
 
     async def read_events(self, client: ApiClient, request: PollRequest) -> Readings:
-        """Yield the spans that are new, the overlap before them, and a sweep where one is due.
+        """Yield the new spans, the overlap before them, and a sweep if one is due.
 
         The ledger knows which ids it has seen, so each event counts once.
         """
@@ -275,18 +275,18 @@ class StreamSource:
         return Drain(client, self.list, mapper, slice_ms, most, pages)
 
     def _until_ms(self, request: PollRequest) -> int:
-        """Return up to where events are expected to have arrived."""
+        """Return the instant up to which events are expected to have arrived."""
         arrived_ms = request.now_ms - self.stream.safety_lag
         return floor_to(min(request.window.end_ms, arrived_ms), SECOND_MS)
 
     def _floor_ms(self, request: PollRequest) -> int:
-        """Return what nothing is read before: the epoch, and what the API is known to keep."""
+        """Return the instant before which nothing is read: the epoch, or what the API keeps."""
         kept = 0 if self.stream.max_age is None else request.now_ms - self.stream.max_age
         epoch_ms = request.epoch_ms if self.history_ms is None else None
         return floor_to(max(kept, epoch_ms or 0), SECOND_MS)
 
     def _live(self, request: PollRequest) -> Window | None:
-        """Return what is new, with the overlap before it; None at the very beginning."""
+        """Return the new window, with the overlap before it; None at the very beginning."""
         if request.watermark_ms is not None:
             since_ms = request.watermark_ms - self.stream.overlap
         elif self.history_ms is not None:
@@ -298,7 +298,7 @@ class StreamSource:
         return Window(min(start_ms, until_ms), until_ms)
 
     def _sweep(self, request: PollRequest, live: Window) -> Window | None:
-        """Return what a sweep has still to read again, if one is due or under way."""
+        """Return what a sweep still has to read, if one is due or under way."""
         swept_ms = request.memo.get("swept_ms", request.epoch_ms)
         if swept_ms is None or 0 <= request.now_ms - swept_ms < self.stream.sweep_interval:
             return None

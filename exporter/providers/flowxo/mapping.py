@@ -37,7 +37,7 @@ TOP_MESSAGE_USES = Family(
 
 REDACTED = "redacted"
 LONGEST = 64
-_EXAMINED = 1000  # far more than is shown, and no work for the patterns to choke on
+_EXAMINED = 1000  # far more than is shown, but not too much for the patterns
 
 _PERSONAL = re.compile(
     r"""
@@ -63,10 +63,10 @@ def cut(text: str) -> str:
 
 
 def presentable(text: str) -> str:
-    """Return ``text`` tidied and cut, or ``redacted`` where it seems to hold personal data.
+    """Return ``text`` tidied and cut, or ``redacted`` if it seems to hold personal data.
 
-    The patterns see more than is shown: a number cut in half would pass them. They are a safety
-    net, not a guarantee (``docs/providers/flowxo.md``).
+    The patterns see more than is shown, since a number cut in half would pass them. They are a
+    safety net, not a guarantee (``docs/providers/flowxo.md``).
     """
     return REDACTED if _PERSONAL.search(_tidy(text)) else cut(text)
 
@@ -98,7 +98,7 @@ class Insights(msgspec.Struct):
 
 
 class FlowName(msgspec.Struct):
-    """A flow: names repeat, ids do not."""
+    """A flow; names may repeat, ids do not."""
 
     id: str
     name: str = ""
@@ -112,10 +112,10 @@ class TopEntry(msgspec.Struct, Generic[OfT]):
 
 
 def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> None:
-    """Add the hours of the one answer; hours outside the window are left out.
+    """Add the hours of the only answer; hours outside the window are left out.
 
-    A counter that some hour lacks is not counted at all: absent is not zero. A sum in ``stats``
-    that differs is drift, where all hours are there to be added.
+    A counter that is absent from some hour is not counted at all: absent is not zero. A different
+    sum in ``stats`` is drift, if all hours lie in the window.
     """
     (answer,) = answers
     hours: dict[int, dict[str, Any]] = {}
@@ -123,7 +123,7 @@ def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> N
         path = f"metrics[{index}]._timestamp"
         at_ms = _hour_ms(hour.get("_timestamp"), path)
         if at_ms in hours:
-            raise SchemaError(f"{path}: the hour came twice")
+            raise SchemaError(f"{path}: duplicate hour")
         hours[at_ms] = hour
     inside = {at_ms: hour for at_ms, hour in hours.items() if rows.window.holds(at_ms)}
     for field, (family, labels) in FIELDS.items():
@@ -136,7 +136,7 @@ def collect_hours(answers: Sequence[Insights], rows: Rows, *, project: str) -> N
 
 
 def collect_flows(flows: Sequence[TopEntry[FlowName]], rows: Rows, *, limit: int) -> None:
-    """Add the most used flows; a flow is its id, its name is the first that came."""
+    """Add the most used flows by id; the first name of a flow is shown."""
     names: dict[str, str] = {}
     for entry, uses in _most_used(flows, limit):
         name = names.setdefault(entry.of.id, cut(entry.of.name))
@@ -149,8 +149,8 @@ def collect_messages(
 ) -> None:
     """Add the most frequent messages.
 
-    The mode ``raw`` shows them with personal data redacted. Otherwise the label rule of
-    ``message``, whose keys are as by ``normalize``, admits listed texts only; the rest is ``other``.
+    Mode ``raw`` shows them with personal data redacted. Otherwise the label rule of ``message``,
+    whose keys are normalized, admits only listed texts, and the rest is ``other``.
     """
     for entry, uses in _most_used(messages, limit):
         text = (presentable(entry.of) or OTHER) if mode == "raw" else normalize(entry.of)

@@ -1,4 +1,4 @@
-"""A Flow XO target, and what it asks: its hours, and the top lists that its settings name.
+"""A Flow XO target and its queries: hours, and the top lists that its settings name.
 
 Source: https://support.flowxo.com, "Accessing Analytics via API"
 """
@@ -20,23 +20,23 @@ from exporter.providers.base.rows import only
 from exporter.providers.base.times import iso
 from exporter.providers.flowxo import mapping
 
-SPAN_MS = 7 * DAY_MS  # the vendor names no longest range; hours over a long one may be heavy
+SPAN_MS = 7 * DAY_MS  # the vendor documents no maximum; hours of a long range may be heavy
 HOURLY: Mapping[str, Any] = {"offset": 0, "unit": "hour"}
 
 
 class TopFlows(BaseModel):
-    """The most used flows of a trailing window: how many, and how long a window."""
+    """The most used flows of a trailing window: their number, and the window's length."""
 
     model_config = Strict
 
-    limit: int = Field(default=10, ge=1, le=20, description="how many")
-    window: Days = Field(default=DAY_MS, description="whole days")
+    limit: int = Field(default=10, ge=1, le=20, description="number of entries")
+    window: Days = Field(default=DAY_MS, description="length in whole days")
 
 
 class TopMessages(TopFlows):
     """The most frequent messages; ``allow`` are the texts that ``allowlist`` mode may show.
 
-    What may be shown at all is the file's ``privacy.top_messages``.
+    Whether any may be shown depends on the file's ``privacy.top_messages``.
     """
 
     allow: tuple[str, ...] = Field(
@@ -52,19 +52,19 @@ class FlowXOOptions(TargetOptions):
     base_url: str = "https://flowxo.com/api"
     requests_per_second: float = Field(default=2, ge=0)
     api_key: Secret = Field(description="the key of the account's owner")
-    project: str = Field(min_length=1, description="the label; a key sees all its bots as one")
+    project: str = Field(min_length=1, description="the label of all bots of the account, as one")
     top_flows: TopFlows | None = Field(
-        default=None, description="the most used flows of a trailing window; off unless given"
+        default=None, description="the most used flows of a trailing window; off by default"
     )
     top_messages: TopMessages | None = Field(
         default=None,
-        description="the most frequent user messages; off unless given, and needs "
+        description="the most frequent user messages; off by default, and needs "
         "`privacy.top_messages`",
     )
 
 
 def queries(options: FlowXOOptions, settings: LabelSettings) -> Iterator[Query]:
-    """Yield the queries of a target; what users wrote is asked for only if it may be shown."""
+    """Yield the queries of a target; users' texts are requested only if they may be shown."""
     spec = partial(spec_for, options, settings)
     named = {"project": only(options.project, settings.limits.label_value_bytes)}
     yield _hours(partial(spec, label_rules=named), options.project)

@@ -62,7 +62,7 @@ class HourGroup(msgspec.Struct):
 
 
 UserGroup: TypeAlias = dict[str, Any]
-"""One group of a distinct count, whose one number has a key that depends on the property."""
+"""One group of a distinct count; the key of its one number depends on the property."""
 
 
 class FoundGroups(msgspec.Struct, Generic[T]):
@@ -73,7 +73,7 @@ class FoundGroups(msgspec.Struct, Generic[T]):
 
     @property
     def complete(self) -> bool:
-        """Say whether no group is missing."""
+        """Return whether no group is missing."""
         return count(self.total, "total") <= len(self.result)
 
 
@@ -87,7 +87,7 @@ class GroupsAnswer(msgspec.Struct, Generic[T]):
 Counted: TypeAlias = Iterator[tuple[Family, tuple[str, ...], int | None]]
 """What one group counts: families, label values after ``project, bot_environment``, numbers.
 
-None: the number is not there, and what is known of the family stays.
+None: the number is absent, and the family's known buckets stay.
 """
 
 ReadGroup: TypeAlias = Callable[[HourGroup, int, Counter[str]], Counted]
@@ -99,8 +99,8 @@ def collect_hours(
 ) -> None:
     """Add the groups of an hourly count.
 
-    The request bounds the window, so an hour outside it means that hours are in another zone: it
-    is left out and is drift.
+    The request bounds the window, so an hour outside it shows that hours are in another zone: it
+    is left out and counts as drift.
     """
     for index, group in enumerate(groups):
         path = f"result[{index}]"
@@ -114,7 +114,7 @@ def collect_hours(
 
 
 def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
-    """Return how events count: each by its name, and into the family it is mapped to."""
+    """Return how events count: each by its name, and in the family that it is mapped to."""
 
     def read(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
         name, channel = _event_name(group, drift), group.integration or ""
@@ -126,9 +126,9 @@ def events(event_map: Mapping[str, MappedFamily]) -> ReadGroup:
 
 
 def conversations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
-    """Yield conversations begun, and the user messages that they have by now.
+    """Yield conversations started, and the number of their user messages so far.
 
-    A sum that is null adds up nothing. One that is absent says nothing, not even 0.
+    A null sum adds nothing; an absent one is unknown, not 0.
     """
     channel = (group.integration or "",)
     yield families.CONVERSATIONS_STARTED, channel, ids
@@ -148,7 +148,7 @@ def feedback(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
 
 
 def escalations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
-    """Yield escalations by kind, and handovers: a thumbs-down alone asks for nobody."""
+    """Yield escalations by kind, and handovers; a thumbs-down alone does not ask for a human."""
     drift["missing"] += group.kind is msgspec.UNSET
     kind, channel = str(group.kind or ""), group.integration or ""
     yield ESCALATIONS, (channel, kind), ids
@@ -164,13 +164,13 @@ def collect_users(
     project: str,
     window: Window,
 ) -> None:
-    """Add the distinct users of ``window``: per integration, and of all (one group, or none).
+    """Add the distinct users of ``window``: per integration, and in total (one group, or none).
 
-    Groups without an integration are left out: an empty channel is the total.
+    Groups without an integration are left out, since an empty channel is the total.
     """
     found = [(_channel(group), _distinct(group)) for group in groups]
     if len({channel for channel, _ in found}) < len(found):
-        raise SchemaError("result: an integration came twice; distinct counts never add up")
+        raise SchemaError("result: duplicate integration; distinct counts never add up")
     if len(everyone) > 1:
         raise SchemaError("result: expected one row")
     shown = [each for each in found if each[0]] + [("", _distinct(group)) for group in everyone]
@@ -183,8 +183,8 @@ def collect_users(
 def parse_bucket(text: str) -> int:
     """Return the instant of a bucket in UTC milliseconds.
 
-    The form is not documented: a day, or a day and a time with a blank or ``T`` between them;
-    without an offset it is UTC.
+    The format is not documented. Accepted are a day, or a day and a time with a space or ``T``
+    between them; without an offset they are UTC.
     """
     if _BUCKET.fullmatch(text):
         with suppress(ValueError):
@@ -200,7 +200,7 @@ def _instant_ms(group: HourGroup, path: str) -> int:
 
 
 def _event_name(group: HourGroup, drift: Counter[str]) -> str:
-    """Return the event's name: of two fields the one that does not say what the event is about."""
+    """Return the event's name: the one of two fields that does not name what it is about."""
     given = {value: None for value in (group.type, group.event_type) if value}
     names = [value for value in given if value not in _ENTITIES]
     if len(names) != 1:
@@ -216,7 +216,7 @@ def _channel(group: UserGroup) -> str:
 
 
 def _distinct(group: UserGroup) -> int | None:
-    """Return the one distinct count of ``group``; the key's spelling for a path is not certain."""
+    """Return the one distinct count of ``group``; how its key spells a path is not documented."""
     found = [key for key in group if key.startswith("countDistinct")]
     if len(found) != 1:
         raise SchemaError("result[]: the distinct count is missing", "missing")

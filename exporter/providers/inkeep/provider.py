@@ -1,4 +1,4 @@
-"""An Inkeep target, and what it asks: four hourly counts, the users of trailing windows.
+"""An Inkeep target and its queries: four hourly counts, and the users of trailing windows.
 
 Source: https://docs.inkeep.com/analytics-api
 """
@@ -42,20 +42,20 @@ FED_BY: Mapping[str, str] = {
     families.FEEDBACK.name: "feedback",
     families.HANDOVERS.name: "escalations",
 }
-"""The query that counts a family, whatever the map says."""
+"""The query that counts a family, whatever the event map says."""
 
 MAX_NOTES = 80
 CONVERSATIONS_PATH = "/query/conversations"
 EVENTS_PATH = "/query/events"
 ESCALATION = "user_escalation_indicated"
 _NAMES = ("eventType", "type")
-"""Which of the two holds an event's name is not documented, so both are asked for."""
-SPAN_MS = 7 * DAY_MS  # the vendor names no longest range
+"""Both are requested, since it is not documented which one holds an event's name."""
+SPAN_MS = 7 * DAY_MS  # the vendor documents no maximum
 UNPROCESSABLE = (400, 422)
 ESCALATION_KINDS = frozenset(
     {"", "get_help_option", "contact_us", "support_form", "intelligent_support_form", "downvote"}
 )
-"""The escalation types of the vendor's widget; a property may hold anything else."""
+"""The escalation types of the vendor's widget; the property may hold anything else."""
 
 
 def _check_not_fed(value: MappedFamily, info: ValidationInfo) -> MappedFamily:
@@ -71,7 +71,7 @@ InkeepEventTarget: TypeAlias = Annotated[EventTarget, AfterValidator(_check_not_
 
 
 class ActiveUsers(BaseModel):
-    """Whose different values are users, and over which trailing windows, in milliseconds."""
+    """The property whose distinct values are users, and the trailing windows in milliseconds."""
 
     model_config = Strict
 
@@ -102,12 +102,13 @@ class InkeepOptions(TargetOptions):
     api_key: Secret = Field(
         description="the key of an integration of type API; other keys can only write"
     )
-    project: str = Field(min_length=1, description="the label; a key sees one project")
+    project: str = Field(min_length=1, description="the label `project`; a key sees one project")
     queries: NotRepeated[QueryName] = Field(
-        default=QUERIES, strict=False, description="what to ask; all five unless given"
+        default=QUERIES, strict=False, description="what to read; all five by default"
     )
     active_users: ActiveUsers = Field(
-        default=ActiveUsers(), description="whose different values are users, over which windows"
+        default=ActiveUsers(),
+        description="the property whose distinct values are users, and the windows",
     )
     event_map: dict[str, InkeepEventTarget] = Field(
         default_factory=dict,
@@ -131,7 +132,7 @@ _INTEGRATION: Clause = {"field": "integrationId"}
 
 
 def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> Mapping[str, Any]:
-    """Return the request for the number of different values of the property ``of``."""
+    """Return the request for the number of distinct values of the property ``of``."""
     field, *path = of
     grouping = {"groupBy": [_INTEGRATION]} if by_integration else {}
     return {
@@ -145,7 +146,7 @@ def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> Ma
 
 
 def notes(purpose: str) -> str:
-    """Return who asks, and what for; the vendor allows 80 characters."""
+    """Return who sends a request, and why, in the 80 characters that the vendor allows."""
     return f"chatbot-exporter/{__version__}: {purpose}"[:MAX_NOTES]
 
 
@@ -169,15 +170,15 @@ BUILT_IN: Mapping[str, MappedFamily] = {
         "chat_message_bot_response_received": families.MESSAGES_SENT,
     }.items()
 }
-"""What the widget's own events mean. Answers *displayed* are the same answers again."""
+"""What the widget's own events mean. Events of answers *displayed* would count them again."""
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyCount:
-    """An hourly count: which view, by which of its instants, by what, and what a group counts.
+    """An hourly count: its view, which instant and groups it counts by, and what a group counts.
 
-    None of them asks for rows, text or properties as such. ``feeds`` are the families that ``read``
-    feeds, and the fields behind them.
+    None of them requests rows, texts or whole properties. ``feeds`` are the families that ``read``
+    feeds, with the fields behind them.
     """
 
     path: str
@@ -227,7 +228,7 @@ HOURLY: Mapping[str, HourlyCount] = {
         mapping.escalations,
         (
             Feed(mapping.ESCALATIONS, "count_id by properties.escalationType"),
-            Feed(families.HANDOVERS, "count_id, escalations of kind downvote left out"),
+            Feed(families.HANDOVERS, "count_id, without escalations of kind downvote"),
         ),
         where=({"or": [_condition(name, "eq", ESCALATION) for name in reversed(_NAMES)]},),
         label_rules={"kind": LabelRule(allow=ESCALATION_KINDS)},
@@ -274,7 +275,7 @@ def _hourly(
         meaning=meaning,
         label_rules={"project": only(options.project, limit), **count.label_rules},
     )
-    cost = Cost(note="what is answered in part is asked again in halves")
+    cost = Cost(note="a window answered in part is requested again in halves")
     return DeclaredQuery(
         spec=replace(spec, span_ms=SPAN_MS, cost=cost),
         parameters=count.body,
@@ -287,14 +288,14 @@ def _hourly(
 
 @dataclass(frozen=True, slots=True)
 class ActiveUsersQuery:
-    """Reads the distinct users of each window, per integration and in all."""
+    """Reads the distinct users of each window, per integration and in total."""
 
     spec: QuerySpec
     wanted: ActiveUsers
     project: str
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
-        """Yield one reading; an empty list and drift where the server does not count users."""
+        """Yield one reading; an empty list and drift if the server does not count users."""
         longest = trailing(request.now_ms, max(self.wanted.windows))
         rows = Rows(longest, self.spec, request.memo)
         try:

@@ -79,8 +79,8 @@ class Usage:
     """How the rows of one query name become samples.
 
     ``labels`` reads the label values after ``project, bot_environment``; ``errors`` is the family
-    of ``count - successCount``, ``names`` shows the newest name of each function. ``distinct``
-    says that the numbers are distinct counts.
+    of ``count - successCount``, ``names`` shows the newest name of each function. ``distinct``:
+    the numbers are distinct counts.
     """
 
     family: Family
@@ -117,7 +117,7 @@ USAGES: Mapping[str, Usage] = {
 
 @dataclass(frozen=True, slots=True)
 class ProjectScope:
-    """What was asked for: a project, and the environment whose name all rows get, if one is fixed."""
+    """What was requested: a project, and the environment name of all rows, if it is fixed."""
 
     project: str
     environment: str | None = None
@@ -142,8 +142,8 @@ def collect_usage(
 ) -> None:
     """Add the rows of one query name.
 
-    Rows outside the window are left out: whether the vendor's bounds are inclusive is unknown. A
-    period inside an hour counts into its hour, except a distinct count, which does not add up.
+    Rows outside the window are left out, since the vendor's bounds may be inclusive. A period
+    within an hour counts towards its hour, except for distinct counts, which do not add up.
     """
     for index, row in enumerate(items):
         path = f"items[{index}]"
@@ -169,7 +169,7 @@ def collect_usage(
 def collect_intents(
     intents: Sequence[TopIntent], rows: Rows, *, scope: ProjectScope, limit: int
 ) -> None:
-    """Add the top list of the window: ``limit`` intents, also of a longer one."""
+    """Add the window's ``limit`` most matched intents; the answer may have more."""
     window = trailing_label(rows.window)
     uses = [(each.name, count(each.count, f"intents[{i}].count")) for i, each in enumerate(intents)]
     for name, matches in sorted(uses, key=lambda pair: -pair[1])[:limit]:
@@ -182,7 +182,7 @@ def _check_project(row: UsageRow, scope: ProjectScope, path: str, rows: Rows) ->
         # Only one project was asked for, so the row belongs to it.
         rows.drift["missing"] += 1
     elif row.project != scope.project:
-        raise SchemaError(f"{path}.projectID: not the project that was asked for", "unknown_enum")
+        raise SchemaError(f"{path}.projectID: not the requested project", "unknown_enum")
 
 
 def _errors(row: UsageRow, uses: int, path: str) -> int:
@@ -195,7 +195,7 @@ def _errors(row: UsageRow, uses: int, path: str) -> int:
 def _collect_names(
     items: Sequence[UsageRow], rows: Rows, family: Family, scope: ProjectScope
 ) -> None:
-    """Add the newest name of each function, also of those that had no calls in the window."""
+    """Add the newest name of each function, including those without calls in the window."""
     names = {(of, function): name for of, function, name in rows.memo.get("names", ())}
     for row in sorted(items, key=lambda row: parse_period(row.period)):
         if row.function and row.name:

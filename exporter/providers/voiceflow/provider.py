@@ -1,4 +1,4 @@
-"""A Voiceflow target, and what it asks: one query per query name, project and environment.
+"""A Voiceflow target and its queries: one per query name, project and environment.
 
 Source: https://docs.voiceflow.com/reference/querypubliccontroller_queryusagev2
 """
@@ -48,17 +48,17 @@ class VoiceflowOptions(TargetOptions):
     base_url: str = "https://analytics-api.voiceflow.com"
     api_key: Secret = Field(description="the key of one project")
     projects: NotRepeated[Identifier] = Field(
-        strict=False, description="the projects to read, which the key must be able to see"
+        strict=False, description="the projects to read; the key must have access to them"
     )
     environments: Annotated[tuple[Identifier, ...], AfterValidator(check_distinct)] = Field(
         default=(),
         strict=False,
-        description="environments, each read by itself; without any, all are read as one",
+        description="environments, each read separately; by default all are read as one",
     )
     queries: NotRepeated[QueryName] = Field(
         default=("interactions", "unique_users"),
         strict=False,
-        description="what to ask; each costs its own calls",
+        description="what to read; each needs calls of its own",
     )
 
 
@@ -76,7 +76,7 @@ def queries(options: VoiceflowOptions, settings: LabelSettings) -> Iterator[Quer
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One query name of one project and environment (None: of all environments)."""
+    """One query name of one project and environment (None: all environments)."""
 
     options: VoiceflowOptions
     settings: LabelSettings
@@ -110,13 +110,13 @@ class Selection:
 
     @property
     def _fixed(self) -> str | None:
-        """Return the environment of all rows, if the API's ids are not those of the settings."""
+        """Return the environment of all rows, if the settings do not name it by the API's id."""
         named = self.environment
         return named.id if named and named.alias and not _ID.fullmatch(named.id) else None
 
     def top_intents(self) -> Query:
         """Return the query of the most matched intents of the last 24 whole hours."""
-        # The entries have no environment, so they get the one that was asked for.
+        # The entries have no environment, so they get the one that was requested.
         fixed = self.environment.id if self.environment else None
         return DeclaredQuery(
             spec=replace(
@@ -144,7 +144,7 @@ class Selection:
             "limit": limit,
         }
         if self.environment:
-            # A string: whether the vendor takes several values in one filter is unproven.
+            # A string: it is not verified that the vendor takes several values in one filter.
             wanted["projectEnvironmentIDOrAlias"] = self.environment.id
         return {"data": {"name": self.name, "filter": wanted}}
 

@@ -1,7 +1,7 @@
-"""Xenioo's statistics rows become samples: pure functions.
+"""Xenioo's statistics rows as samples: pure functions.
 
-The vendor does not document the form of ``GroupLabel``. Every usual form is accepted as an hour or a
-local day; any other is an error.
+The vendor does not document the format of ``GroupLabel``. Every common format of an hour or a local
+day is accepted; any other is an error.
 
 Source: https://docs.xenioo.com, "Account Statistics Data"
 """
@@ -45,7 +45,7 @@ def day_window(day: date, zone: str) -> Window:
 
 
 def closed_day(until_ms: int, zone: str) -> date:
-    """Return the newest local day of ``zone`` that ended by ``until_ms``, in whole hours."""
+    """Return the newest local day of ``zone`` that had ended by ``until_ms``, a whole hour."""
     until = datetime.fromtimestamp(floor_to(until_ms, HOUR_MS) / 1000, ZoneInfo(zone))
     return until.date() - timedelta(days=1)
 
@@ -86,7 +86,7 @@ def _hour(at: datetime, tz: ZoneInfo) -> Window | None:
     if at.tzinfo:
         return Window(instant_ms(at), instant_ms(at) + HOUR_MS)
     first_ms, second_ms = (instant_ms(at.replace(tzinfo=tz, fold=fold)) for fold in (0, 1))
-    # In autumn one label stands for two hours: one bucket of both.
+    # When summer time ends, one label stands for two hours, which share a bucket.
     return Window(first_ms, max(first_ms, second_ms) + HOUR_MS)
 
 
@@ -191,7 +191,7 @@ TYPES: Mapping[str, StatisticType] = {
     for code, statistic in enumerate(STATISTICS)
     for name in (statistic.event, str(code))
 }
-"""The types by what ``EventLabel`` may hold: name or code."""
+"""The types by ``EventLabel``, which holds a name or a code."""
 
 SCALES: Mapping[str, tuple[int, int]] = {
     "milliseconds": (1, 1000),
@@ -245,7 +245,7 @@ class RowFormat:
         return found
 
     def scale(self, statistic: Statistic) -> tuple[Family, float]:
-        """Return family and value: raw, or in the family's unit if the settings have a unit."""
+        """Return the family and value: raw, or in the family's unit if the settings have a unit."""
         unit, normalized = self.units.get(statistic.type.name), statistic.type.normalized
         if unit is None or normalized is None:
             return statistic.type.family, statistic.value
@@ -265,7 +265,7 @@ def hours_to_reading(
     """Return the response of hour mode as a reading of the part of ``window`` that it covers.
 
     How far back DAYS reaches is not documented: at least to ``certain_ms``, and to the end of the
-    oldest hour in the rows, which may itself be incomplete. Older hours are left out. Rows with
+    oldest hour in the rows, which may be incomplete itself. Older hours are left out. Rows with
     equal labels are parts of one count and are summed.
     """
     drift: Counter[str] = Counter()
@@ -299,8 +299,8 @@ def parse_rows(
     """Yield the parsed rows; a row of an unknown event is drift and is left out.
 
     Raises ``SchemaError`` if a row's number is ambiguous, if a group in the future has a value
-    other than 0: then the time zone is wrong; and if no row's event is known: then they all may be
-    called something else.
+    other than 0 (the time zone is wrong), or if no row's event is known (they may all have been
+    renamed).
     """
     numbers: set[str] = set()
     for index, row in enumerate(answer):
@@ -328,13 +328,13 @@ def parse_rows(
             statistic, _text(row, bot, drift), _text(row, channel, drift), window, value
         )
     if answer and drift["unknown_enum"] == len(answer):
-        raise SchemaError("[].EventLabel: no row has one that is known", "unknown_enum")
+        raise SchemaError("[].EventLabel: no row has a known event", "unknown_enum")
 
 
 def _number_field(
     row: Mapping[str, Any], names: Mapping[str, str], value_field: str | None, path: str
 ) -> str:
-    """Return the name of the row's number, or null: the configured one, else the only one there is."""
+    """Return the member with the row's number or null: the configured one, else the only one."""
     if value_field is not None:
         name = names.get(value_field.casefold())
         if name is None:
@@ -342,7 +342,7 @@ def _number_field(
         return name
     others = [key for key in row if key.casefold() not in _KNOWN]
     spelled = [key for key in others if parse_number(row[key]) is not None]
-    # Of a row with both, the texts may be names and ids.
+    # If a row has both, the texts may be names and ids.
     found = [key for key in spelled if not isinstance(row[key], str)] or spelled
     found = found or [key for key in others if row[key] is None]
     if not found:
@@ -367,7 +367,7 @@ def _text(row: Mapping[str, Any], name: str | None, drift: Counter[str]) -> str:
 
 
 def _add_gauges(found: Iterable[Statistic], row_format: RowFormat, rows: Rows) -> None:
-    """Add the values that do not add up. Bots that share a name get none, which is drift."""
+    """Add the values that do not add up; bots that share a name get none, which is drift."""
     values: dict[tuple[Family, tuple[str, ...], Window], float | None] = {}
     for each in found:
         family, value = row_format.scale(each)

@@ -1,4 +1,4 @@
-"""A Xenioo target: one statistics call an hour, for all bots and types; its budget is spent first.
+"""A Xenioo target: one statistics call per hour, for all bots and types, budgeted in advance.
 
 Source: https://docs.xenioo.com, "Account Statistics Data"
 """
@@ -80,7 +80,7 @@ class XeniooOptions(TargetOptions):
     requests_per_second: float = Field(default=0, ge=0)
     interval: Duration = HOUR_MS
     account_key: Secret = Field(
-        description="the account's API key. Targets with one key share its call an hour"
+        description="the account's API key; targets with the same key share its one call per hour"
     )
     service_url: Url = Field(
         description="the account's service endpoint, where the key is exchanged for a token"
@@ -91,7 +91,7 @@ class XeniooOptions(TargetOptions):
     value_field: str | None = Field(
         default=None,
         min_length=1,
-        description="the member of a row that holds its number, if a row has several",
+        description="the member of a row that holds its value, if a row has several numbers",
     )
     label_format: str | None = Field(
         default=None,
@@ -101,7 +101,7 @@ class XeniooOptions(TargetOptions):
     units: Units = Field(
         default=Units(),
         description="units of values that Xenioo returns without one; a unit replaces the raw "
-        "gauge by the normalised one",
+        "gauge with the normalised one",
     )
 
     @field_validator("interval")
@@ -124,7 +124,7 @@ class XeniooOptions(TargetOptions):
 
 
 class AccessTokens:
-    """Exchanges the account key for tokens, each of which is kept until it is due for renewal."""
+    """Exchanges the account key for tokens, and keeps each until its renewal is due."""
 
     def __init__(self, account_key: Secret, service_url: str) -> None:
         self._read_key = partial(key_of, account_key)
@@ -141,7 +141,7 @@ class AccessTokens:
         return self._token
 
     def expire(self) -> None:
-        """Have the next call get a new token: one that has expired may be answered with a 400."""
+        """Make the next call get a new token: an expired one may be answered with a 400."""
         self._renew_ms = 0.0
 
     async def _request(self, client: ApiClient, key: str, now_ms: int) -> None:
@@ -167,9 +167,9 @@ class AccessTokens:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsQuery:
-    """Reads hours; once per local day, instead of hours, that day's distinct counts and averages.
+    """Reads hours or, once per local day, that day's distinct counts and averages.
 
-    In the memo, ``day`` is the newest day read and ``trying`` a day whose call has left.
+    In the memo, ``day`` is the newest day read and ``trying`` a day whose call was sent.
     """
 
     spec: QuerySpec
@@ -184,7 +184,7 @@ class StatisticsQuery:
         if day is None:
             yield await self._hours(client, request, token)
             return
-        # Committed before the call leaves: if it fails, the next call is for hours.
+        # Committed before the call is sent: if it fails, the next call is for hours.
         nothing = Window(request.now_ms, request.now_ms)
         trying = {**request.memo, "trying": day.isoformat()}
         yield Reading(nothing, gauges_only=True, memo=trying, more=True)
@@ -224,7 +224,7 @@ class StatisticsQuery:
     async def _rows(
         self, client: ApiClient, request: PollRequest, token: str, mode: GroupMode, days: int
     ) -> list[dict[str, Any]]:
-        """Return the response; a 401 renews the token once and spends no second call."""
+        """Return the response; a 401 renews the token once, without spending a second call."""
         try:
             try:
                 return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
@@ -262,10 +262,10 @@ def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
 
 
 def certain_ms(days: int, now_ms: int, zone: str) -> int:
-    """Return the time since which ``days`` of history are complete.
+    """Return the instant since which ``days`` of history are complete.
 
-    Whether they are days of 24 hours before now or today and the local days before it is not
-    documented; this is the later of the two.
+    It is not documented whether they are days of 24 hours before now, or today and the local days
+    before it; return the later of the two.
     """
     today = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(zone)).date()
     midnight_ms = day_window(today - timedelta(days=days - 1), zone).start_ms
@@ -273,15 +273,15 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
 
 
 def wait_s(target: str, now_ms: int) -> float:
-    """Return an hour and up to five minutes, spread over targets and calls."""
+    """Return the seconds of an hour and up to five minutes, spread over targets and calls."""
     digest = hashlib.blake2b(f"{target}/{now_ms}".encode(), digest_size=4).digest()
     return HOUR_MS / 1000 + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
 
 
 def waited_out(error: ProviderError, least_s: float) -> ProviderError:
-    """Return the error of a failed statistics call: no further call for an hour.
+    """Return the error of a failed statistics call, which rules out another for an hour.
 
-    How Xenioo rejects a call that comes too early is not documented, so any answer may be that,
+    How Xenioo rejects a call that comes too early is not documented, so any answer may mean that,
     and a call without an answer may count. A shorter ``Retry-After`` does not help.
     """
     wait = max(least_s, error.retry_after_s or 0.0)
@@ -299,7 +299,7 @@ def waited_out(error: ProviderError, least_s: float) -> ProviderError:
 def account_name(account_key: Secret) -> str:
     """Return the name of the account's budget, which does not disclose the account key.
 
-    Where the key cannot be read now, targets that refer to the same key share a budget.
+    If the key cannot be read now, targets with the same reference to it share a budget.
     """
     try:
         key = key_of(account_key)
@@ -321,7 +321,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         spec_for(options, settings, "statistics", f"GET {PATH}", mapping.FEEDS, meaning=meaning),
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
-        cost=Cost(note="access tokens are calls of their own, about one an hour"),
+        cost=Cost(note="access tokens need calls of their own, about one per hour"),
         budget=Budget(account_name(options.account_key), HOUR_MS, MARGIN_MS),
     )
     tokens = AccessTokens(options.account_key, options.service_url)

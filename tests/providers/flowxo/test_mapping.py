@@ -159,7 +159,7 @@ def test_a_missing_field_is_skipped_and_drift(value: Any) -> None:
         ({"triggers": -1}, r"metrics\[\].triggers: negative", "negative"),
         (
             {"_timestamp": "2026-02-03T10:00:00.000Z"},
-            r"metrics\[1\]._timestamp: the hour came twice",
+            r"metrics\[1\]._timestamp: duplicate hour",
             "unexpected_type",
         ),
     ],

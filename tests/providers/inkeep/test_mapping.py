@@ -185,7 +185,7 @@ def test_users_without_an_integration_are_not_the_total() -> None:
 @pytest.mark.parametrize(
     ("of", "groups", "words"),
     [
-        (users, [{"integrationId": "a", "countDistinct_x": 4}] * 2, "an integration came twice"),
+        (users, [{"integrationId": "a", "countDistinct_x": 4}] * 2, "duplicate integration"),
         (users, [{"integrationId": 5, "countDistinct_x": 1}], "expected text"),
         (users, [{"integrationId": ["a"], "countDistinct_x": 1}], "expected text"),
         (all_users, [{}], "the distinct count is missing"),

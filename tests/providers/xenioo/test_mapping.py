@@ -136,7 +136,7 @@ def test_a_row_counts_as_far_as_it_is_certain(case: str) -> None:
         ([incoming(4)], "Total", "missing", ""),
         ([incoming(1, GroupLabel=...)], None, "missing", ""),
         ([incoming(1, EventLabel=...)], None, "missing", ""),
-        ([row("Nachrichten", 3), row("Neue Nutzer", 1)], None, "unknown_enum", "one that is known"),
+        ([row("Nachrichten", 3), row("Neue Nutzer", 1)], None, "unknown_enum", "a known event"),
         ([incoming(3, Previous=2)], None, "", r"\[0\]: 2 numbers \(Previous, Value\); set value_"),
         ([incoming(3, **{"call me on 555 0100": 1})], None, "", ""),
         ([incoming(3), row("Fallback Reply", ..., Total=3)], None, "", "another name"),
