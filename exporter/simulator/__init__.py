@@ -1,7 +1,7 @@
-"""Fake vendors: one scripted truth, shown in each vendor's words, with each vendor's faults.
+"""Fake vendors: one scripted truth in the format of each vendor, with each vendor's faults.
 
-``VENDORS[name](clock, traffic)`` builds a ``Service``: an ASGI app that knows by
-``target(url)`` the settings that a target needs to poll it.
+``VENDORS[name](clock, traffic)`` builds a ``Service``: an ASGI app whose ``target(url)`` returns
+the settings of a target that polls it.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "voiceflow": voiceflow.build,
     "xenioo": xenioo.build,
 }
-"""Those with a provider of their own, by its name."""
+"""Simulators of vendors that have a provider, by its name."""
 
 MANIFEST_SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "anthropic": anthropic,
@@ -31,6 +31,6 @@ MANIFEST_SIMULATORS: dict[str, Callable[[Clock, Traffic], Service]] = {
     "intercom": intercom,
     "openai": openai,
 }
-"""Those whose APIs shipped manifests read, by the manifest's name."""
+"""Simulators of APIs that shipped manifests read, by the manifest's name."""
 
 VENDORS = {**SIMULATORS, **MANIFEST_SIMULATORS}

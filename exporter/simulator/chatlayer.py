@@ -48,7 +48,7 @@ MODES = frozenset(
         "x_epoch",  # x_values as texts of seconds since 1970
         "x_missing",  # no x_values
         "numbers_as_text",
-        "with_total",  # a series that holds the sum of the others
+        "with_total",  # one more series, the sum of the others
         "one_series",  # only that sum
     }
 )
@@ -70,7 +70,7 @@ NAMES: Mapping[Kind, str] = {
     Kind.INTEGRATION_CALL: "integration_called",
     Kind.LLM_CALL: "answer_generated",
 }
-"""The tracking events of this customer's flows; the vendor has none of its own."""
+"""The tracking events in this customer's flows; the vendor defines none."""
 
 MOST, FEW, REPEATED = 100, 7, 3
 DIGITS = (0, 3, 6, 9)
@@ -89,7 +89,7 @@ Table = dict[Labels, list[int]]
 
 
 class EventFilter(msgspec.Struct, forbid_unknown_fields=True):
-    """An event passes when its attribute ``key`` is one of the values; operators are not known."""
+    """Passes events whose attribute ``key`` is one of the values; operators are undocumented."""
 
     key: str
     operator: str
@@ -97,7 +97,7 @@ class EventFilter(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EventQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """One page of an event list, asked by a query string or a body; without a version a team's."""
+    """One page of an event list, from a query string or body; without a version, a team's list."""
 
     start_time: Instant
     end_time: Instant
@@ -108,14 +108,14 @@ class EventQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def digest(self) -> str:
-        """Return what binds a token to its list."""
+        """Return the digest that binds a token to its list."""
         filters = [(each.key, each.value) for each in self.filters]
         text = repr((self.start_time, self.end_time, self.version, filters))
         return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """What is asked for; without a version it is a team's."""
+    """The parameters of an aggregate; without a version, it is a team's."""
 
     start_time: Instant
     end_time: Instant
@@ -133,7 +133,7 @@ class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def starts(self) -> list[int]:
-        """Return where the buckets start."""
+        """Return the starts of the buckets."""
         start_ms = milliseconds(self.start_time)
         first_ms = start_ms - start_ms % self.step_ms
         return list(range(first_ms, milliseconds(self.end_time), self.step_ms))
@@ -142,7 +142,7 @@ class SeriesQuery(msgspec.Struct, forbid_unknown_fields=True):
 def events(call: Call) -> Answer:
     """Return one page and the token of the next, empty after the last.
 
-    The list is fixed when its first page is asked for; what arrives later is not in it.
+    The list is fixed when its first page is requested; what arrives later is not in it.
     """
     is_post = call.method == "POST"
     query = call.read_body(EventQuery) if is_post else call.read_params(EventQuery)
@@ -212,7 +212,7 @@ def _decoded_token(query: EventQuery, modes: Mapping[str, Any]) -> tuple[int, in
 
 
 def definitions(call: Call) -> Answer:
-    """Return what events there are, on two pages, with estimates: a replay of a month is slow."""
+    """Return the event names on two pages, with estimates, since replaying a month is slow."""
     hour_ms = call.now_ms // HOUR_MS * HOUR_MS
     window = (hour_ms - 48 * HOUR_MS, hour_ms)
     rows: Rows = [
@@ -232,7 +232,7 @@ def definitions(call: Call) -> Answer:
 
 
 def series(values: Callable[[SeriesQuery, Call], Table], call: Call) -> Answer:
-    """Return what ``values`` counts, as SeriesData in the form that the modes ask for."""
+    """Return what ``values`` counts, as SeriesData in the form that the modes select."""
     query, modes = call.read_params(SeriesQuery), call.faults
     table = values(query, call)
     apart = "series_labels" in modes
@@ -255,7 +255,7 @@ def series(values: Callable[[SeriesQuery, Call], Table], call: Call) -> Answer:
 
 
 def conversations(query: SeriesQuery, call: Call) -> Table:
-    """Return how many conversations began, by group."""
+    """Return how many conversations started, by group."""
 
     def labels(one: Occurrence) -> Labels:
         campaign, source = CAMPAIGNS[_choice(one.get("conversation"), len(CAMPAIGNS))]
@@ -271,7 +271,7 @@ def conversations(query: SeriesQuery, call: Call) -> Table:
 
 
 def messages(query: SeriesQuery, call: Call) -> Table:
-    """Return messages of users, by how the bot took them."""
+    """Return messages of users, by how the bot understood them."""
     table = _counted(
         query,
         call,
@@ -306,7 +306,7 @@ def users(query: SeriesQuery, call: Call) -> Table:
 def _buckets(
     query: SeriesQuery, call: Call, kind: Kind
 ) -> tuple[int, list[tuple[int, Occurrence]]]:
-    """Return how many buckets there are, and what happened with the number of its bucket."""
+    """Return the number of buckets, and the occurrences with the index of their bucket."""
     starts = query.starts
     window = milliseconds(query.start_time), milliseconds(query.end_time)
     found = [
@@ -343,12 +343,12 @@ def _version_of(one: Occurrence) -> Version:
 
 
 def _choice(name: str, many: int) -> int:
-    """Return a number below ``many`` that is always the same for ``name``."""
+    """Return a number below ``many``, always the same for ``name``."""
     return zlib.crc32(name.encode()) % many
 
 
 def _without_empty(value: Any) -> Any:
-    """Return ``value`` without fields that are empty or 0, as proto3 writes them by default."""
+    """Return ``value`` without empty or zero fields, as proto3 writes it by default."""
     match value:
         case dict():
             kept = {key: _without_empty(each) for key, each in value.items()}
@@ -360,7 +360,7 @@ def _without_empty(value: Any) -> Any:
 
 
 def _camel_case(value: Any) -> Any:
-    """Return ``value`` with field names in camel case; the keys of maps are the customer's own."""
+    """Return ``value`` with field names in camel case, except for keys that customers choose."""
     match value:
         case dict():
             return {
@@ -429,4 +429,4 @@ build = partial(
     error=lambda status, reason: {"code": _CODES.get(status, 2), "message": reason, "details": []},
     target=target,
 )
-"""Makes the simulator of one team with one bot."""
+"""Builds the simulator of one team with one bot."""

@@ -1,4 +1,4 @@
-"""What happens in one hour of a bot, and how much: conversations as occurrences."""
+"""What happens in one hour of a bot, and how often: conversations as occurrences."""
 
 import math
 import random
@@ -20,7 +20,7 @@ _BY_HOUR = (
 _BY_WEEKDAY = (1.15, 1.10, 1.05, 1.05, 1.05, 0.80, 0.80)  # from Monday
 _UNTIL_HOUR = tuple(sum(_BY_HOUR[:hour]) / sum(_BY_HOUR) for hour in range(24))
 LATEST_MS = 90 * 60_000
-"""No generated record becomes visible later than this after it happened."""
+"""The longest time from an occurrence until its generated record is visible."""
 
 CHANNELS = ("web", "whatsapp", "messenger", "telegram")
 ENVIRONMENTS = ("main", "main", "main", "staging")
@@ -31,7 +31,7 @@ FUNCTIONS = {"fn-1": "format_price", "fn-2": "geo code", "fn-3": "format_price"}
 INTEGRATIONS = ("google-sheets-read", "zendesk-ticket", "hubspot-contact")
 DOCUMENTS = tuple(f"doc-{number}" for number in range(1, 9))
 MODELS = ("model-a", "model-b")
-PRICES = {"input": 3, "output": 15}  # micro-dollars of a token
+PRICES = {"input": 3, "output": 15}  # micro-dollars per token
 PLACES: tuple[dict[str, str], ...] = (
     {},
     {"diagram": "64b1f0aa11bb22cc33dd4501", "node": "64b1f0aa11bb22cc33dd4502"},
@@ -47,10 +47,10 @@ RATINGS = ("positive", "positive", "negative", "neutral")
 
 
 class Kind(StrEnum):
-    """What can happen. The attributes that each kind has beside the conversation's own."""
+    """What can happen; comments name attributes besides those of the conversation."""
 
     CONVERSATION_STARTED = "conversation_started"
-    CONVERSATION_ENDED = "conversation_ended"  # amount: its seconds
+    CONVERSATION_ENDED = "conversation_ended"  # amount: its length in seconds
     NEW_USER = "new_user"
     RETURNING_USER = "returning_user"
     INTERACTION = "interaction"  # interaction_type: live, test
@@ -69,17 +69,17 @@ class Kind(StrEnum):
     INTEGRATION_CALL = "integration_call"  # integration, ok
     KB_HIT = "kb_hit"  # document
     FLOW_TRIGGER = "flow_trigger"  # flow
-    TOKENS = "tokens"  # model, token_type: input, output, diagram, node; amount: how many
+    TOKENS = "tokens"  # model, token_type: input, output, diagram, node; amount: tokens
     LLM_CALL = "llm_call"  # as the input tokens of the call
     LLM_COST = "llm_cost"  # as the tokens that cost it; amount: micro-dollars
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """One thing that happened at ``at_ms`` and that the vendor shows from ``visible_ms``.
+    """Something that happened at ``at_ms`` and that the vendor shows from ``visible_ms`` on.
 
     ``context`` is shared by a conversation: user, conversation, channel, environment. The id is
-    put together when it is asked for: kept in each record it would be a third of what all weigh.
+    built on demand, since stored ids would take a third of the memory of all records.
     """
 
     source: str
@@ -93,28 +93,28 @@ class Occurrence:
 
     @property
     def id(self) -> str:
-        """Return what tells it from all others."""
+        """Return the unique id."""
         return f"{self.source}-{self.number}"
 
     def get(self, name: str) -> str:
-        """Return an attribute, or an empty text where it has none of that name."""
+        """Return the attribute ``name``, or an empty text if there is none."""
         return self.detail.get(name) or self.context.get(name, "")
 
 
 def relative_volume(hour: int) -> float:
-    """Return the factor, 1 on average in the first year, of an hour counted since 1970."""
+    """Return the traffic of an hour, counted since 1970, relative to the first year's mean."""
     weekday = (hour // 24 + 3) % 7  # 1970-01-01 was a Thursday
-    years = (hour - BIRTH_HOUR) / 8766  # by hours of a year
+    years = (hour - BIRTH_HOUR) / 8766  # hours in a year
     season = 1 + 0.15 * math.cos(2 * math.pi * years)
     trend = 1 + 0.2 * max(years, 0.0)
     return _BY_HOUR[hour % 24] * _BY_WEEKDAY[weekday] * season * trend
 
 
 def known_users(hour: int, per_hour: float) -> int:
-    """Return how many users the bot had met before ``hour``, without replaying its life.
+    """Return how many users the bot had met before ``hour``, without replaying its history.
 
-    New users arrive by a closed form, so that the level of any hour costs nothing and rises by
-    exactly the new users of each hour.
+    New users follow a closed form, so that the level of any hour costs nothing and rises by exactly
+    the new users of each hour.
     """
     since = max(hour - BIRTH_HOUR, 0)
     days = since // 24 + _UNTIL_HOUR[since % 24]
@@ -122,7 +122,7 @@ def known_users(hour: int, per_hour: float) -> int:
 
 
 def occurrences(seed: int, hour: int, per_hour: float, late_share: float) -> Iterator[Occurrence]:
-    """Yield all that happens in conversations that begin in an hour, the same each time."""
+    """Yield everything in the conversations that begin in an hour, the same each time."""
     if hour < BIRTH_HOUR:
         return
     rng = random.Random(f"{seed}/{hour}")  # noqa: S311 - scripted traffic
@@ -134,14 +134,14 @@ def occurrences(seed: int, hour: int, per_hour: float, late_share: float) -> Ite
         is_new = number < new
         index = known + number if is_new else returning_user(rng, known, per_hour)
         lag_ms = _lag(rng, late_share)
-        user = sys.intern(f"user-{index}")  # many come back, and a month of them is kept
+        user = sys.intern(f"user-{index}")  # users return, and a month of records is kept
         yield from conversation(
             f"{seed}-{hour}-{number}", at_ms, user, is_new=is_new, lag_ms=lag_ms, late=late_share
         )
 
 
 def returning_user(rng: random.Random, known: int, per_hour: float) -> int:
-    """Return the index of one of the ``known`` users, more likely a recent one."""
+    """Return the index of one of the ``known`` users, most likely a recent one."""
     mean_age = max(per_hour * 24 * NEW_SHARE * RECENCY_DAYS, 1.0)
     return max(known - 1 - int(rng.expovariate(1 / mean_age)), 0)
 
@@ -166,9 +166,9 @@ def conversation(
     lag_ms: int = 0,
     late: float = 0,
 ) -> Iterator[Occurrence]:
-    """Yield all that happens in a conversation, its start first; most follows from its name alone.
+    """Yield everything in a conversation, its start first; most depends on its name only.
 
-    ``lag_ms``: how late its start is visible; ``late``: which share of the rest is late.
+    ``lag_ms`` is how late its start is visible, ``late`` the share of the rest that is late.
     """
     rng = random.Random(name)  # noqa: S311 - scripted traffic
     context = {
@@ -190,7 +190,7 @@ def conversation(
 
 
 def _billed(tokens: Occurrence) -> Iterator[Occurrence]:
-    """Yield what tokens cost and the call behind them; all share one id, and vanish together."""
+    """Yield the cost of tokens and the call behind them; all share one id and vanish together."""
     direction = tokens.get("token_type")
     yield replace(tokens, kind=Kind.LLM_COST, amount=tokens.amount * PRICES[direction])
     if direction == "input":
@@ -199,7 +199,7 @@ def _billed(tokens: Occurrence) -> Iterator[Occurrence]:
 
 @lru_cache(maxsize=1000)
 def _shared(detail: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    # Details repeat; a dict of its own would be half of what a record weighs.
+    # Details repeat; a dict for each record would be half of its memory.
     return dict(detail)
 
 

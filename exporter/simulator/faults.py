@@ -1,4 +1,4 @@
-"""What goes wrong, and when: faults by name, chosen per request."""
+"""Faults by name, chosen per request."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ STATUSES: Mapping[str, int] = {
     "html_200": 200,
     "html_502": 502,
     "login_redirect": 302,  # to a page
-    "not_json": 200,  # plain text that calls itself JSON
+    "not_json": 200,  # plain text, labelled as JSON
     "hang": 503,  # after seconds=3600
 }
-"""Faults that answer in the vendor's place, with their statuses; the request has no effect.
+"""Faults that answer instead of the vendor, with their statuses; the request has no effect.
 
 ``body=JSON`` replaces the vendor's error body.
 """
@@ -32,17 +32,17 @@ ROWS = frozenset(
         "empty",
     }
 )
-"""Faults in the first row, or of all rows; without ``field`` the row's number is changed."""
+"""Faults of the first row or of all rows; without ``field`` they change the row's number."""
 
 BODY = frozenset(
     {
         "truncated",  # half of the JSON
         "reset",  # the connection breaks in the middle of the body
         "slow",  # seconds=5, then the answer
-        "hang_after",  # seconds=3600, after the vendor has done and counted the work
+        "hang_after",  # seconds=3600, after the vendor has processed and counted the request
     }
 )
-"""Faults on the way back."""
+"""Faults while the answer is sent."""
 
 GENERIC = STATUSES.keys() | ROWS | BODY
 TOO_BIG = 2**53 + 1
@@ -71,7 +71,7 @@ class Fault:
 
 
 class Faults:
-    """The script of one simulator; ``modes`` are the names its vendor adds to ``GENERIC``."""
+    """The script of one simulator; ``modes`` are its vendor's names besides ``GENERIC``."""
 
     def __init__(self, modes: frozenset[str] = frozenset()) -> None:
         self.names = GENERIC | modes
@@ -86,9 +86,9 @@ class Faults:
         when: Callable[[Any], bool] = lambda _call: True,
         **options: Any,
     ) -> None:
-        """Let a fault hit every request, or the next ``times`` ones after ``skip``.
+        """Make a fault hit every request, or the next ``times`` ones after ``skip``.
 
-        ``when`` selects requests by their ``Call``; ``options`` are the fault's own. Raises
+        ``when`` selects requests by their ``Call``; ``options`` depend on the fault. Raises
         ``KeyError`` for a name that this simulator does not have.
         """
         if name not in self.names:
@@ -96,7 +96,7 @@ class Faults:
         self._script.append(Fault(name, times, skip, when, options))
 
     def off(self, name: str) -> None:
-        """Take a fault out of the script."""
+        """Remove a fault from the script."""
         self._script = [fault for fault in self._script if fault.name != name]
 
     def choose(self, call: Any) -> dict[str, Mapping[str, Any]]:
@@ -107,7 +107,7 @@ class Faults:
 def corrupt(
     rows: list[dict[str, Any]], chosen: Mapping[str, Mapping[str, Any]], number: str | None = None
 ) -> None:
-    """Apply the chosen row faults to ``rows`` in place; ``number`` names a row's number."""
+    """Apply the chosen row faults to ``rows`` in place; ``number`` names the number's member."""
     for name in sorted(chosen.keys() & ROWS):
         if rows:
             _corrupt(name, rows, chosen[name].get("field") or number)

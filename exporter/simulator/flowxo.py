@@ -24,7 +24,7 @@ ADDED: Mapping[str, Kind] = {
     "received_messages": Kind.MESSAGE_RECEIVED,
     "sent_messages": Kind.MESSAGE_SENT,
 }
-"""The fields that add up over time, with what they count."""
+"""The fields that add up over time, and what they count."""
 LEVELS = ("active_users", "total_users")
 
 MODES = frozenset(
@@ -34,13 +34,13 @@ MODES = frozenset(
         "extra_bucket",  # one more hour, which starts at end
         "spaced_ids",  # 2026-02-01 05:00 instead of 2026-02-01T05
         "missing_levels",  # hours without active_users and total_users
-        "null_levels",  # hours in which those are null
+        "null_levels",  # hours in which they are null
     }
 )
 
 
 class InsightsQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """A range by hour in UTC, which is all of the vendor's units and offsets that is simulated."""
+    """A range by UTC hours, the only unit and offset of the vendor's that is simulated."""
 
     start: Instant
     end: Instant
@@ -49,7 +49,7 @@ class InsightsQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """A range, and how many of the most used are wanted."""
+    """A range, and the number of most used entries to return."""
 
     start: Instant
     end: Instant
@@ -57,7 +57,7 @@ class TopQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def insights(call: Call) -> Answer:
-    """Answer what happened in each hour, and in all."""
+    """Return the numbers of each hour, and their sums."""
     query = call.read_params(InsightsQuery)
     window = milliseconds(query.start), milliseconds(query.end)
     metrics: Rows = [
@@ -75,7 +75,7 @@ async def insights(call: Call) -> Answer:
 
 
 async def top(kind: Kind, attribute: str, call: Call) -> Answer:
-    """Answer the most used values of an attribute; a flow has a name beside its id."""
+    """Return the most used values of an attribute; a flow has a name besides its id."""
     query = call.read_params(TopQuery)
     window = milliseconds(query.start), milliseconds(query.end)
     counts = Counter(one.get(attribute) for one in call.records(kind, window))
@@ -90,7 +90,7 @@ async def top(kind: Kind, attribute: str, call: Call) -> Answer:
 def hours(window: Window, *, extra: bool = False) -> Iterator[tuple[int, Window]]:
     """Yield the start of each hour that the window touches, and the part of it that is counted.
 
-    With ``extra`` there is one more hour, where the window ends with one.
+    With ``extra`` there is one more hour if the window ends on the hour.
     """
     start_ms, end_ms = window
     for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms + extra, HOUR_MS):
@@ -99,7 +99,7 @@ def hours(window: Window, *, extra: bool = False) -> Iterator[tuple[int, Window]
 
 
 def hour_id(hour_ms: int, *, spaced: bool = False) -> str:
-    """Return the ``_id`` of an hour; the vendor documents only that of months."""
+    """Return the ``_id`` of an hour; the vendor documents it for months only."""
     form = "%Y-%m-%d %H:00" if spaced else "%Y-%m-%dT%H"
     return datetime.fromtimestamp(hour_ms / 1000, UTC).strftime(form)
 
@@ -138,4 +138,4 @@ build = partial(
         "top_flows": {"limit": 10, "window": "24h"},
     },
 )
-"""Makes the simulator of one account."""
+"""Builds the simulator of one account."""

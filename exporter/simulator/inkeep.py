@@ -1,7 +1,7 @@
-"""A simulator of Inkeep's analytics API: the exporter's queries over events, conversations and feedback.
+"""A simulator of Inkeep's analytics API: grouped counts of events, conversations and feedback.
 
-Of the vendor's query language it knows the part that grouped counts need; other queries are 422.
-Rows that are equal in the columns a query needs are one row with a weight.
+It knows only the part of the query language that grouped counts need; other queries are a 422.
+Rows that are equal in the columns that a query needs are one row with a weight.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ WRITE_ONLY_KEY = "ik-canary-webwidget-31"
 PAGE_ROWS = 10_000
 MODES = frozenset(
     {
-        "page_cap",  # rows=100: an answer holds no more; only its total says so
+        "page_cap",  # rows=100: an answer has no more rows; only its total shows that
         "numbers_as_strings",
         "iso_buckets",  # 2026-03-01T09:00:00.000Z instead of 2026-03-01 09:00:00
         "swapped_types",  # eventType holds the name, type the entity
@@ -39,7 +39,7 @@ INSTANTS: Mapping[str, str] = {
     "conversations": "firstMessageTime",
     "feedback": "createdAt",
 }
-"""The column that says when a row happened, by view."""
+"""The column with a row's instant, by view."""
 
 _COMMON = ("id", "integrationId", "properties", "userProperties", "type")
 FIELDS: Mapping[str, Sequence[str]] = {
@@ -52,13 +52,13 @@ LONGEST_MS = DAY_MS
 """Messages of a conversation are counted for this long after its hour."""
 
 WeightedRow = tuple[Mapping[str, Any], int]
-"""A row, and how many equal rows it stands for."""
+"""A row, and the number of equal rows it stands for."""
 
 
 class Column(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A field, or what a path leads to in it, by which rows are grouped.
+    """A field, or a path within it, by which rows are grouped.
 
-    ``selected``, as the vendor's own client says: the answer has the column.
+    ``selected``: the answer has the column, according to the vendor's own client.
     """
 
     field: str
@@ -92,7 +92,7 @@ class TimeColumn(Column, tag_field="type", tag="time"):
 
 
 class Aggregation(Column, tag_field="type", tag="aggregation"):
-    """A number of the rows of a group."""
+    """A number computed from the rows of a group."""
 
     function: Literal["sum", "count", "countDistinct"] = msgspec.field(name="aggregation")
 
@@ -114,7 +114,7 @@ class Aggregation(Column, tag_field="type", tag="aggregation"):
 
 
 class FieldCondition(msgspec.Struct, forbid_unknown_fields=True):
-    """A field is a value, or an instant lies in a range."""
+    """A field equals a value, or an instant is in a range."""
 
     field: str
     operator: Literal["eq", "gte", "lt"]
@@ -122,14 +122,14 @@ class FieldCondition(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Clause(msgspec.Struct, forbid_unknown_fields=True):
-    """A condition, or several of which one must hold."""
+    """One condition, or several alternatives."""
 
     condition: FieldCondition | None = None
     either: list["Clause"] = msgspec.field(name="or", default_factory=list)
 
     @property
     def alternatives(self) -> list[FieldCondition]:
-        """Return the conditions of which one must hold."""
+        """Return the alternative conditions, one of which must hold."""
         alone = [] if self.condition is None else [self.condition]
         return alone + [one for clause in self.either for one in clause.alternatives]
 
@@ -157,12 +157,12 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def aggregations(self) -> list[Aggregation]:
-        """Return the numbers that are asked for."""
+        """Return the requested numbers."""
         return [each for each in self.select if isinstance(each, Aggregation)]
 
     @property
     def conditions(self) -> list[list[FieldCondition]]:
-        """Return alternatives of which one must hold, without the range."""
+        """Return the alternatives of each clause, without those of the range."""
         return [one for one in self._clauses if all(each.operator == "eq" for each in one)]
 
     @property
@@ -182,7 +182,7 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
         return frozenset(counted | compared | {key.field for key in self.keys})
 
     def range(self, now_ms: int) -> Window:
-        """Return the range; without a start it is a day, and it ends now at the latest."""
+        """Return the range, which ends now at the latest; without a start it is one day."""
         edges = {edge.operator: milliseconds(edge.value) for edge in self.edges}
         end_ms = min(now_ms + 1, edges.get("lt", now_ms + 1))
         return edges.get("gte", end_ms - DAY_MS), end_ms
@@ -220,7 +220,7 @@ def run(query: GroupQuery, table: Sequence[WeightedRow]) -> list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a query needs of a view: its range, as of when, and the columns that matter."""
+    """What a query needs of a view: call, range, and the columns that matter."""
 
     call: Call
     window: Window
@@ -228,11 +228,11 @@ class Extent:
 
 
 LOGGED = (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.SEARCH, Kind.HANDOVER, Kind.FEEDBACK)
-"""What the widget logs as events. Any other name can be scripted: ``add(…, event=NAME)``."""
+"""What the widget logs as events; ``add(…, event=NAME)`` scripts any other name."""
 
 
 def _logged(one: Occurrence) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield what the widget logs of ``one``: entity, event and properties of each event."""
+    """Yield entity, name and properties of each event that the widget logs for ``one``."""
     if name := one.get("event"):
         yield "conversation", name, {}
         return
@@ -281,7 +281,7 @@ def _events(extent: Extent) -> Iterator[WeightedRow]:
 
 
 def _conversations(extent: Extent) -> Iterator[WeightedRow]:
-    """Yield conversations; ``userMessageCount`` grows while people write."""
+    """Yield conversations; ``userMessageCount`` grows while users write."""
     counts: Counter[str] = Counter()
     labels: tuple[str, ...] = ()
     if "userMessageCount" in extent.columns:
@@ -339,7 +339,7 @@ async def answer(view: str, call: Call) -> Answer:
     for day_ms in range(start_ms, end_ms, DAY_MS):
         window = (day_ms, min(day_ms + DAY_MS, end_ms))
         table += rows_of(view, Extent(call, window, query.fields))
-        await SystemClock().sleep(0)  # a month takes long; other tasks share the loop
+        await SystemClock().sleep(0)  # a month takes long, and other tasks share the loop
     found = run(query, table)
     most = call.option("page_cap", "rows", PAGE_ROWS)
     rows: Rows = [_formatted(row, call.faults) for row in found[:most]]
@@ -357,7 +357,7 @@ def _check_key(call: Call) -> None:
 
 
 def _formatted(row: Mapping[str, Any], modes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return ``row`` as the modes write it."""
+    """Return ``row`` in the form that the modes select."""
     found = {key: _value(value, modes) for key, value in row.items()}
     if "swapped_types" in modes and found.keys() >= {"eventType", "type"}:
         found["eventType"], found["type"] = found["type"], found["eventType"]
@@ -405,4 +405,4 @@ build = partial(
         "active_users": {"windows": ["1d"]},  # generating a week of users is slow
     },
 )
-"""Makes the simulator of one project."""
+"""Builds the simulator of one project."""

@@ -1,4 +1,4 @@
-"""Simulators of counts for a range: Botpress Cloud's records, Chatwoot's buckets of one metric."""
+"""Simulators of counts for a range: records of Botpress Cloud, buckets of a Chatwoot metric."""
 
 from collections import Counter
 from functools import partial
@@ -26,9 +26,9 @@ WORKSPACE = "wkspace_canary_1"
 BOTPRESS_MODES = frozenset(
     {
         "split_records",  # two records of odd lengths instead of one
-        "gap",  # of two records, the second begins an hour late
-        "overlap",  # of two records, the second begins an hour early
-        "ends_now",  # the record of a day that is not over ends now
+        "gap",  # two records, the second of which begins an hour late
+        "overlap",  # two records, the second of which begins an hour early
+        "ends_now",  # the record of an unfinished day ends now
     }
 )
 
@@ -100,7 +100,7 @@ botpress = partial(
         "botpress", BOTPRESS_KEY, variables={"bot": "bot-1", "workspace": WORKSPACE}
     ),
 )
-"""Makes the simulator of one bot at Botpress."""
+"""Builds the simulator of one bot at Botpress."""
 
 CHATWOOT_KEY = "cw-canary-98ce20"
 METRICS = {
@@ -113,10 +113,10 @@ METRICS = {
 }
 CHATWOOT_MODES = frozenset(
     {
-        "string_values",  # numbers as strings, as the published schema has them
+        "string_values",  # numbers as strings, as in the published schema
         "missing_bucket",  # the first bucket is left out
         "keyed_by_time",  # {"1772524800": 12, …} instead of a list
-        "running_totals",  # a bucket's value is the sum of all since ``since``
+        "running_totals",  # a bucket's value is the sum of everything from ``since`` on
     }
 )
 
@@ -153,7 +153,7 @@ async def _report(call: Call) -> Answer:
 
 
 def _values(query: ChatwootReport, call: Call) -> dict[int, int]:
-    """Return the count of each bucket, idle ones too; the first is cut at ``since``."""
+    """Return the count of each bucket, including idle ones; the first is cut at ``since``."""
     kind, start_ms, end_ms = METRICS[query.metric], query.since * 1000, query.until * 1000
     first_ms = start_ms // HOUR_MS * HOUR_MS
     seen: dict[int, set[Any]] = {at_ms: set() for at_ms in range(first_ms, end_ms, HOUR_MS)}
@@ -172,4 +172,4 @@ chatwoot = partial(
     key_header="api_access_token",
     target=manifest_target("chatwoot", CHATWOOT_KEY, variables={"account": "7"}),
 )
-"""Makes the simulator of one account at Chatwoot."""
+"""Builds the simulator of one account at Chatwoot."""

@@ -1,6 +1,6 @@
 """Simulators of lists of conversations: Intercom's search, ElevenLabs' agents.
 
-Intercom's conversations change after they began; ElevenLabs' come newest first.
+Intercom's conversations change after they have begun; ElevenLabs lists the newest first.
 """
 
 import json
@@ -27,7 +27,7 @@ SCORES = {"positive": 5, "neutral": 3, "negative": 1}
 
 
 def _started(call: Call, window: Window) -> list[Occurrence]:
-    """Return the conversations that began in the window, the oldest first."""
+    """Return the conversations that began in the window, oldest first."""
     found = call.records(Kind.CONVERSATION_STARTED, window)
     return sorted(found, key=lambda one: one.at_ms)
 
@@ -41,14 +41,14 @@ def _of_each(call: Call, kind: Kind, window: Window, late_ms: int = 0) -> dict[s
 
 INTERCOM_KEY = "dG9rOmNhbmFyeS1pbnRlcmNvbQ"
 INTERCOM_MODES = CURSOR_MODES | {
-    "strict_bounds",  # > and < leave the bound itself out
-    "late_outcomes",  # hours=48: what became of a conversation shows that much later
-    "fewer_than_total",  # the last conversation is left out, and total_count counts it
+    "strict_bounds",  # > and < exclude the bound itself
+    "late_outcomes",  # hours=48: a conversation's outcome is shown this much later
+    "fewer_than_total",  # the last conversation is missing, but total_count counts it
 }
 
 
 class SearchBound(msgspec.Struct, forbid_unknown_fields=True):
-    """One condition on when a conversation began, in seconds."""
+    """A condition on the start of a conversation, in seconds."""
 
     field: Literal["created_at"]
     operator: Literal[">", "<"]
@@ -56,14 +56,14 @@ class SearchBound(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SearchCondition(msgspec.Struct, forbid_unknown_fields=True):
-    """All conditions, which must hold together."""
+    """Conditions, all of which must hold."""
 
     operator: Literal["AND"]
     value: list[SearchBound]
 
 
 class SearchPages(msgspec.Struct, forbid_unknown_fields=True):
-    """Which page, and of how many conversations."""
+    """The requested page, and its number of conversations."""
 
     per_page: Annotated[int, msgspec.Meta(ge=1, le=150)] = 20
     starting_after: str | None = None
@@ -149,14 +149,14 @@ intercom = partial(
     },
     target=manifest_target("intercom", INTERCOM_KEY),
 )
-"""Makes the simulator of one workspace at Intercom."""
+"""Builds the simulator of one workspace at Intercom."""
 
 ELEVENLABS_KEY = "xi-canary-03b9ae"
 SOURCES = {"web": "widget", "whatsapp": "whatsapp", "messenger": "js_sdk", "telegram": "twilio"}
 ELEVENLABS_MODES = CURSOR_MODES | {
-    "strict_bounds",  # both bounds leave their own second out
-    "shifted_pages",  # a page begins with the last conversation of the one before
-    "row_limit",  # rows=12: an answer holds no more, and nothing says so
+    "strict_bounds",  # both bounds exclude their own second
+    "shifted_pages",  # a page begins with the last conversation of the previous one
+    "row_limit",  # rows=12: an answer has no more rows, and nothing shows that
     "json_filter",  # the bounds are JSON in one parameter: filter={"after": 1, "before": 2}
 }
 
@@ -171,7 +171,7 @@ class ListQuery(msgspec.Struct, forbid_unknown_fields=True):
     cursor: str | None = None
 
     def bounds(self, *, as_json: bool) -> tuple[int, int]:
-        """Return the bounds in seconds; refuse the other form than the one that holds."""
+        """Return the bounds in seconds; refuse them in the other of the two forms."""
         if as_json != bool(self.filter):
             raise Refusal(422, "filter")
         given = json.loads(self.filter or "{}")
@@ -229,4 +229,4 @@ elevenlabs = partial(
     key_header="xi-api-key",
     target=manifest_target("elevenlabs", ELEVENLABS_KEY, "/v1"),
 )
-"""Makes the simulator of one workspace at ElevenLabs."""
+"""Builds the simulator of one workspace at ElevenLabs."""

@@ -29,7 +29,7 @@ from exporter.simulator.traffic import Window
 
 WIDTHS = {"1h": HOUR_MS, "1d": DAY_MS}
 LIMITS = {"1h": (24, 168), "1d": (7, 31)}
-"""Buckets of a page by the width of a bucket: by default, and at most."""
+"""Buckets per page (default, maximum), by the width of a bucket."""
 OTHER_CURRENCY = "other_currency"  # a mode: costs are in euros
 
 Dimension = Callable[[Occurrence], str | None]
@@ -38,7 +38,7 @@ Values = tuple[str | None, ...]
 
 
 class ReportQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The parameters that all reports have; ``limit`` counts buckets."""
+    """The parameters of all reports; ``limit`` counts buckets."""
 
     bucket_width: Literal["1h", "1d"] = "1d"
     limit: int | None = None
@@ -46,17 +46,17 @@ class ReportQuery(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def width_ms(self) -> int:
-        """Return how long a bucket is."""
+        """Return the length of a bucket."""
         return WIDTHS[self.bucket_width]
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedReport:
-    """Sums by bucket and by what ``group_by`` asks for.
+    """Sums by bucket and by the dimensions of ``group_by``.
 
-    ``fields`` name the number that an occurrence adds to, ``dimensions`` what can be asked for; one
-    that was not is null. ``row`` returns the rest of a row from its numbers. ``limits`` are the
-    buckets of a page by each width that there is: by default, and at most.
+    ``fields`` name the number that an occurrence adds to. ``dimensions`` can be requested; one that
+    is not is null. ``row`` returns the rest of a row from its numbers. ``limits`` are the buckets
+    per page (default, maximum) by each possible width.
     """
 
     fields: Mapping[Kind, Dimension]
@@ -65,7 +65,7 @@ class GroupedReport:
     limits: Mapping[str, tuple[int, int]]
 
     def read(self, call: Call, query: ReportQuery, window: Window) -> dict[int, Rows]:
-        """Return the rows of the window's buckets up to the present, its start snapped."""
+        """Return the rows of the window's buckets up to now, with its start rounded down."""
         if query.bucket_width not in self.limits:
             raise Refusal(400, "bucket_width must be 1d")
         (start_ms, end_ms), width_ms = window, query.width_ms
@@ -87,9 +87,9 @@ class GroupedReport:
         found: Mapping[int, Rows],
         times: Callable[[int], dict[str, Any]],
     ) -> Answer:
-        """Return a page of buckets; ``times`` returns the members of one that say when it is.
+        """Return a page of buckets; ``times`` returns the members with a bucket's time.
 
-        The middle rows come first for faults to hit: clients may ask for a bucket more.
+        Faults hit the first row, so the middle ones come first: clients may request extra buckets.
         """
         default, most = self.limits[query.bucket_width]
         if query.limit is not None and not 1 <= query.limit <= most:
@@ -104,7 +104,7 @@ class GroupedReport:
     def _sums(
         self, call: Call, starts: range, dimensions: Sequence[Dimension]
     ) -> dict[tuple[int, Values], Counter[str]]:
-        """Return sums by start of the bucket and values of dimensions, and by name of the number."""
+        """Return sums by bucket start and values of the dimensions, then by name of the number."""
         found: defaultdict[tuple[int, Values], Counter[str]] = defaultdict(Counter)
         end_ms = starts[-1] + starts.step if starts else starts.start
         for kind, field in self.fields.items():
@@ -116,7 +116,7 @@ class GroupedReport:
 
 
 def _token_class(one: Occurrence) -> str:
-    """Return how tokens are billed: ``output``, or one of three kinds of input, by channel."""
+    """Return how tokens are billed: ``output`` or, by channel, one of three kinds of input."""
     if one.get("token_type") == "output":
         return "output"
     return {"whatsapp": "cached", "messenger": "cache_write"}.get(one.get("channel"), "uncached")
@@ -128,9 +128,9 @@ NUMBERS = ("num_model_requests", "output_tokens", *INPUT)
 REQUIRED = ("num_model_requests", "output_tokens", "input_tokens")
 OPENAI_MODES = CURSOR_MODES | {
     OTHER_CURRENCY,
-    "sparse",  # no bucket where nothing was used
+    "sparse",  # no buckets without usage
     "older_answer",  # without the optional members of a result
-    "named_numbers",  # a result's numbers are a list: [{"name": "output_tokens", "value": 14}]
+    "named_numbers",  # numbers as a list: [{"name": "output_tokens", "value": 14}]
 }
 
 
@@ -219,12 +219,12 @@ openai = partial(
     },
     target=manifest_target("openai", OPENAI_KEY, "/v1"),
 )
-"""Makes the simulator of one organization at OpenAI."""
+"""Builds the simulator of one organization at OpenAI."""
 
 ANTHROPIC_KEY = "sk-ant-admin-canary-41f7"
 ANTHROPIC_MODES = CURSOR_MODES | {
     OTHER_CURRENCY,
-    "strict_end",  # a bucket that ends at ending_at is left out, too
+    "strict_end",  # a bucket that ends at ending_at is also left out
 }
 
 
@@ -278,7 +278,7 @@ async def _anthropic(report: GroupedReport, call: Call) -> Answer:
     query = call.read_params(AnthropicQuery)
     if call.headers.get("anthropic-version") != "2023-06-01":
         raise Refusal(400, "anthropic-version: header is required")
-    # A bucket that has not ended by ending_at is not given.
+    # A bucket that has not ended by ending_at is left out.
     end_ms = milliseconds(query.ending_at) - ("strict_end" in call.faults)
     window = milliseconds(query.starting_at), end_ms // query.width_ms * query.width_ms
     found = report.read(call, query, window)
@@ -289,7 +289,7 @@ async def _anthropic(report: GroupedReport, call: Call) -> Answer:
     answer = report.page(call, query, found, times)
     if report is ANTHROPIC_USAGE:
         return replace(answer, number="output_tokens")
-    for row in answer.rows:  # grouped by description, a row also says what it is made of
+    for row in answer.rows:  # grouped by description, a row also has its parts
         row["model"], row["token_type"] = row["description"], None
     return replace(answer, number="amount")
 
@@ -310,4 +310,4 @@ anthropic = partial(
     },
     target=manifest_target("anthropic", ANTHROPIC_KEY, "/v1/organizations"),
 )
-"""Makes the simulator of one organization at Anthropic."""
+"""Builds the simulator of one organization at Anthropic."""

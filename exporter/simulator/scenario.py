@@ -1,4 +1,4 @@
-"""What goes on at the demo's vendors: much, and at some of them something is wrong."""
+"""The scenario of the demo: busy vendors, with something wrong at some of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SPAM_AFTER_MS, RETRACTED_AFTER_MS = 30_000, 60_000
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor's conversations per hour, what is wrong there, and its number of channels."""
+    """A vendor's conversations per hour, what is wrong with it, and its number of channels."""
 
     per_hour: float
     drops: bool = False
@@ -38,10 +38,10 @@ VENDORS: Mapping[str, Vendor] = {
 
 
 def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Service]:
-    """Return every simulator, busy at any hour, with a past of as many weeks as are asked for.
+    """Return every simulator, busy at any hour, with as many weeks of history as are requested.
 
-    One bot has had a drop for the last hours, one vendor is three hours late, and one shows
-    conversations that it takes back after a minute.
+    One bot's traffic has dropped in the last hours, one vendor is three hours late, and one shows
+    conversations that it retracts after a minute.
     """
     now_ms = clock.now_ms()
     builders = SIMULATORS | {"xenioo": partial(xenioo.build, period_ms=xenioo_period_ms)}
@@ -64,7 +64,7 @@ def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Ser
             )
             traffic.retract(spam, now_ms + RETRACTED_AFTER_MS)
         found[name] = builders[name](clock, traffic)
-        found[name].keeps_log = False  # it may run for days; its request log would grow with it
+        found[name].keeps_log = False  # the demo may run for days, and the log would grow
     return found
 
 

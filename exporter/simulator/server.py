@@ -1,4 +1,4 @@
-"""A fake vendor: an ASGI app that answers, misbehaves as scripted and remembers each request."""
+"""A fake vendor: an ASGI app that answers, misbehaves as scripted and logs each request."""
 
 import json
 import socket
@@ -31,26 +31,26 @@ HTML_PAGE = "<!doctype html><html><body><h1>Something went wrong</h1></body></ht
 Instant = Annotated[
     str, msgspec.Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 ]
-"""A parameter that is a date and time with a zone, as in RFC 3339."""
+"""A parameter with a date, time and zone, as in RFC 3339."""
 
 PAGE = "page_"
 CURSOR_MODES = frozenset(
     {
         "expired_cursor",  # 410 for any cursor
-        "repeated_cursor",  # every page is the first one and names the same next page
-        "missing_cursor",  # each page says that more follows and does not name it
+        "repeated_cursor",  # every page is the first one, with the same next page
+        "missing_cursor",  # each page claims that more follow, but has no cursor
     }
 )
-"""How a cursor can mislead; modes of those that page by ``page_of``."""
+"""How a cursor can mislead; modes of simulators that use ``page_of``."""
 
 
 def milliseconds(instant: str) -> int:
-    """Return UTC milliseconds of an ``Instant``."""
+    """Return the UTC milliseconds of an ``Instant``."""
     return round(datetime.fromisoformat(instant).timestamp() * 1000)
 
 
 def stamp(at_ms: int, digits: int = 3) -> str:
-    """Return an instant as RFC 3339 in UTC with ``digits`` digits of a second."""
+    """Return an instant as RFC 3339 in UTC, with ``digits`` fractional digits."""
     seconds, rest_ms = divmod(at_ms, 1000)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return text + (f".{rest_ms:03d}000000"[: digits + 1] if digits else "") + "Z"
@@ -60,9 +60,9 @@ def stamp(at_ms: int, digits: int = 3) -> str:
 class Call:
     """One request as a handler sees it, and what happened until ``now_ms``.
 
-    ``path`` is decoded; ``params`` the query string, of a repeated name the last value, and
-    ``lists`` all of them; ``body`` the decoded JSON, ``None`` where there is none; ``segments`` the
-    values of the route's ``{names}``.
+    ``path`` is decoded. ``params`` is the query string with the last value of a repeated name,
+    ``lists`` has all values. ``body`` is the decoded JSON (None: no JSON), ``segments`` the values
+    of the route's ``{names}``.
     """
 
     now_ms: int
@@ -77,7 +77,7 @@ class Call:
     faults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def read_params(self, kind: type[T]) -> T:
-        """Return the query string as a struct; raise ``Refusal`` with 400 where it does not fit."""
+        """Return the query string as a struct; raise ``Refusal`` with 400 if it does not fit."""
         return _converted(self.params, kind, 400, strict=False)
 
     def read_segments(self, kind: type[T]) -> T:
@@ -85,11 +85,11 @@ class Call:
         return _converted(self.segments, kind, 400, strict=False)
 
     def read_body(self, kind: type[T], *, status: int = 400) -> T:
-        """Return the body as a struct; raise ``Refusal`` with ``status`` where it does not fit."""
+        """Return the body as a struct; raise ``Refusal`` with ``status`` if it does not fit."""
         return _converted(self.body, kind, status, strict=True)
 
     def option(self, fault: str, name: str, default: T) -> T:
-        """Return an option of a fault, or ``default`` where it is not on."""
+        """Return an option of a fault, or ``default`` if it is not on."""
         found: T = self.faults.get(fault, {}).get(name, default)
         return found
 
@@ -111,10 +111,10 @@ def _converted(given: Any, kind: type[T], status: int, *, strict: bool) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler gives back: ``rows`` are the very dicts that ``payload`` holds.
+    """The result of a handler; ``rows`` are the same dicts that ``payload`` holds.
 
-    A ``payload`` of ``str`` is sent as it is, anything else as JSON. ``number`` names the member of
-    a row that faults change, where it is not the first integer.
+    A ``str`` as ``payload`` is sent unchanged, anything else as JSON. ``number`` names the member
+    of a row that faults change, if it is not the first integer.
     """
 
     payload: Any
@@ -125,7 +125,7 @@ class Answer:
 
 
 class Refusal(Exception):
-    """A handler's way to answer with an error body of the vendor's."""
+    """Raised by a handler to answer with the vendor's error body."""
 
     def __init__(self, status: int, reason: str = "", payload: Any = None) -> None:
         super().__init__(status, reason)
@@ -144,7 +144,7 @@ class Page(Generic[T]):
 
 
 def page_of(call: Call, items: Sequence[T], cursor: str | None, size: int) -> Page[T]:
-    """Return the page that ``cursor`` selects (None: the first); refuse one that is not ours."""
+    """Return the page that ``cursor`` selects (None: the first); refuse an unknown cursor."""
     if cursor and "expired_cursor" in call.faults:
         raise Refusal(410, "cursor expired")
     number = (cursor or f"{PAGE}0").removeprefix(PAGE)
@@ -163,8 +163,8 @@ def page_of(call: Call, items: Sequence[T], cursor: str | None, size: int) -> Pa
 class LoggedRequest:
     """One entry of the request log; secrets are replaced by ``***``.
 
-    ``status`` is 0 where the client got no answer. ``rows`` are those that were sent, after
-    faults in rows and before faults of the body.
+    ``status`` is 0 if the client got no answer. ``rows`` are those that were sent, after faults of
+    rows and before faults of the body.
     """
 
     at_ms: int
@@ -190,7 +190,7 @@ def plain_error(status: int, reason: str) -> Any:
 def manifest_target(
     manifest: str, key: str, path: str = "", **more: Any
 ) -> Callable[[str], dict[str, Any]]:
-    """Return what gives the settings of a target that reads a shipped manifest below ``path``."""
+    """Return a function that makes the settings of a shipped manifest's target below ``path``."""
     settings = {"provider": "manifest", "manifest": manifest, "secrets": {"key": key}, **more}
     return lambda url: settings | {"base_url": url + path}
 
@@ -199,11 +199,10 @@ def manifest_target(
 class Service:
     """One running simulator: ``requests`` is its log, ``faults`` its script, ``traffic`` its truth.
 
-    ``modes`` are the faults that it has beside the general ones.
-    Set ``keeps_log`` to False where it runs for long.
-    ``target(url)`` gives the entries that its target in ``exporter.yaml`` needs, secrets inline, when
-    the service is reached at ``url``. A request whose header ``key_header`` is not ``authorization``
-    is refused with 401; without one the handlers check it. The instance is the ASGI app.
+    ``modes`` are its faults besides the general ones. Set ``keeps_log`` to False if it runs for
+    long. ``target(url)`` returns the entries of its target in ``exporter.yaml``, with secrets
+    inline, for a service at ``url``. A request whose header ``key_header`` is not ``authorization``
+    is refused with 401; if that is None, the handlers check the key. The instance is the ASGI app.
     """
 
     clock: Clock
@@ -242,7 +241,7 @@ class Service:
                 self._log(call, status, answer.rows)
 
     def writes(self) -> list[str]:
-        """Return the requests, as ``METHOD /path``, that no route takes: the routes only read."""
+        """Return the requests, as ``METHOD /path``, that match no route: the routes only read."""
         return [
             f"{seen.method} {seen.path}"
             for seen in self.requests
@@ -360,7 +359,7 @@ async def _send(send: Send, answer: Answer, chosen: Mapping[str, Any]) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
     if "reset" in chosen:
         await send({"type": "http.response.body", "body": sent, "more_body": True})
-        # In-process this is what the client would see; on a socket uvicorn closes the connection.
+        # In process, the client sees this error; on a socket, uvicorn closes the connection.
         raise httpx.ReadError("connection reset by peer")
     await send({"type": "http.response.body", "body": sent})
 
@@ -369,17 +368,17 @@ async def _send(send: Send, answer: Answer, chosen: Mapping[str, Any]) -> None:
 async def serving(
     services: Mapping[str, Service], ports: Mapping[str, int] | None = None
 ) -> AsyncIterator[dict[str, str]]:
-    """Serve each service on a loopback port of its own until the block is left.
+    """Serve each service on its own loopback port until the block is left.
 
-    Yields the URL of each. A port of 0, or none given, takes a free one. Raises ``OSError`` where
-    a port is taken.
+    Yields the URL of each. A port of 0, or a missing one, means any free port. Raises ``OSError``
+    if a port is taken.
     """
     urls = {}
     async with AsyncExitStack() as running:
         for name, service in services.items():
             address = ("127.0.0.1", (ports or {}).get(name, 0))
             listener = running.enter_context(socket.create_server(address))
-            # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
+            # Inherited by accepted sockets; otherwise an answer's head and body are 40 ms apart.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await running.enter_async_context(_running(service, listener))
             urls[name] = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -388,7 +387,7 @@ async def serving(
 
 @asynccontextmanager
 async def _running(service: Service, listener: socket.socket) -> AsyncIterator[None]:
-    # Not Server.serve(): that takes the process's signal handlers, which belong to the caller.
+    # Not Server.serve(), which takes over signal handlers that belong to the caller.
     config = uvicorn.Config(
         service, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )

@@ -1,4 +1,4 @@
-"""What really happened: the truth that a simulator shows in its vendor's words."""
+"""What really happened: the truth that a simulator shows in its vendor's format."""
 
 import random
 import zlib
@@ -32,11 +32,11 @@ _Values = tuple[str, ...]
 _Attributes = tuple[tuple[str, str], ...]
 
 SIZE = 24
-"""Different conversations, and users, in an hour."""
+"""Distinct conversations, and users, in an hour."""
 ONE_LATE_OF = 50
 USER = "user"
 CROWD_LATEST_MS = 10 * 60_000
-"""How late the late ones are, at most."""
+"""The longest delay of late records."""
 GREETINGS = (Kind.NEW_USER, Kind.RETURNING_USER)
 _Template = Mapping[Kind, list[tuple[int, Occurrence]]]
 
@@ -45,11 +45,10 @@ _Template = Mapping[Kind, list[tuple[int, Occurrence]]]
 class Traffic:
     """A log of occurrences: generated hour by hour from a seed, scripted by ``add``, or both.
 
-    Of generated hours only a small cache is kept, and an hour asked again is the same hour.
-    ``seed=None`` generates nothing. ``per_hour`` is the mean number of conversations; each has
-    about a dozen occurrences. ``late_share`` of the generated records
-    become visible between 1 and 90 minutes after they happened, the others at once. A ``crowd``
-    generates the hours in their place.
+    Only a small cache of generated hours is kept; generating an hour again gives the same hour.
+    ``seed=None`` generates nothing. ``per_hour`` is the mean number of conversations, each of which
+    has about a dozen occurrences. ``late_share`` of the generated records become visible 1 to 90
+    minutes after they happened, the others at once. A ``crowd`` generates the hours instead.
     """
 
     seed: int | None = None
@@ -89,7 +88,7 @@ class Traffic:
         return new
 
     def retract(self, gone: Iterable[Occurrence], at_ms: int) -> None:
-        """Let occurrences vanish from ``at_ms`` on: the vendor revises its counts downward."""
+        """Hide occurrences from ``at_ms`` on: the vendor revises its counts downwards."""
         for occurrence in gone:
             self._gone[occurrence.id] = at_ms
             self._changed_hours.add(occurrence.at_ms // HOUR_MS)
@@ -102,7 +101,7 @@ class Traffic:
         wanted = attributes.items()
         first, last = start_ms // HOUR_MS, -(-min(end_ms, as_of_ms + 1) // HOUR_MS)
         scripted = self._scripted(kind, first, last)
-        if self.crowd is not None:  # of what is hidden yet, nothing is made
+        if self.crowd is not None:  # nothing is generated while it is hidden
             last = min(last, (as_of_ms - self.crowd.delay_ms) // HOUR_MS + 1)
         generated = self._generated(kind, first - 1, last)  # a conversation may cross the hour
         for occurrence in chain(scripted, generated):
@@ -114,7 +113,7 @@ class Traffic:
                 yield occurrence
 
     def truth(self, kind: Kind, window: Window, as_of_ms: int, **attributes: str) -> int:
-        """Return the sum of the amounts: for most kinds, how often it happened."""
+        """Return the sum of the amounts, which for most kinds is how often it happened."""
         return sum(one.amount for one in self.records(kind, window, as_of_ms, **attributes))
 
     def hourly(
@@ -148,15 +147,15 @@ class Traffic:
         return sums
 
     def active_users(self, end_ms: int, as_of_ms: int) -> int:
-        """Return a level of 30 days: the users who were new in those before ``end_ms``.
+        """Return a 30-day level: the users who were new in the 30 days before ``end_ms``.
 
-        Those who came back would have to be counted in a replay of the 30 days.
+        Counting returning users would need a replay of the 30 days.
         """
         before = self.known_users(end_ms - ACTIVE_MS, as_of_ms)
         return self.known_users(end_ms, as_of_ms) - before
 
     def known_users(self, end_ms: int, as_of_ms: int) -> int:
-        """Return how many users had ever been new before ``end_ms``, as visible at ``as_of_ms``."""
+        """Return how many users were known before ``end_ms``, as visible at ``as_of_ms``."""
         long_ago = (min(end_ms, as_of_ms) - self._latest_ms) // HOUR_MS - 1
         last = -(-end_ms // HOUR_MS)
         base = (
@@ -194,7 +193,7 @@ class Traffic:
                 yield from found.get(kind, ())
 
 
-# More hours than the week that queries read one after another: with fewer, none finds any of them.
+# More hours than the week that queries read one after another: a smaller cache would never hit.
 @lru_cache(maxsize=200)
 def _occurrences(
     seed: int, hour: int, per_hour: float, late_share: float
@@ -207,12 +206,12 @@ def _occurrences(
 
 @dataclass(eq=False)
 class Crowd:
-    """Hours of ``volume(hour)`` conversations on average, hours counted since 1970.
+    """Hours of ``volume(hour)`` conversations on average, with hours counted since 1970.
 
-    In hours that are not settled at ``live_ms`` every conversation has its own occurrences, spread
-    evenly; before, one occurrence stands for all repetitions (``amount``), so that five weeks take
-    a second. The sums of an hour are the same either way. ``delay_ms``: how much later the vendor
-    shows everything. ``channels``: how many there are.
+    In hours that are not settled at ``live_ms``, every conversation has its own occurrences, spread
+    evenly. In earlier hours, one occurrence stands for all repetitions (``amount``), so that five
+    weeks take a second. The sums of an hour are the same either way. ``delay_ms`` is how late the
+    vendor shows everything, ``channels`` the number of channels.
     """
 
     seed: int
@@ -238,7 +237,7 @@ class Crowd:
     def totals(
         self, hour: int, kind: Kind, by: _Values, wanted: _Attributes
     ) -> Mapping[_Values, int] | None:
-        """Return the sums of a settled hour; None where they must be added up."""
+        """Return the sums of a settled hour; None if they must be added up."""
         if kind in GREETINGS or "conversation" in by:
             return None
         often, sums = self._often(hour), self._sums(kind, by, wanted)
@@ -297,7 +296,7 @@ class Crowd:
     def _sums_of(
         self, kind: Kind, by: _Values, wanted: _Attributes
     ) -> Counter[tuple[int, _Values]]:
-        """Return the sums of the template, with ``USER`` where a user is asked for, by index."""
+        """Return the sums of the template, by index with ``USER`` in place of a requested user."""
         sums: Counter[tuple[int, _Values]] = Counter()
         for index, one in self._template[kind]:
             if all(one.get(name) == value for name, value in wanted):
@@ -322,7 +321,7 @@ class Crowd:
 
 
 def _template(seed: int, channels: Collection[str]) -> _Template:
-    """Return what happens in ``SIZE`` conversations, with the number of each; all kinds occur."""
+    """Return the occurrences of ``SIZE`` numbered conversations, in which all kinds occur."""
     for attempt in count():
         every = ([*conversation(f"{seed}/{attempt}/{number}", 0, "")] for number in count())
         fitting = (each for each in every if each[0].context["channel"] in channels)

@@ -28,7 +28,7 @@ PROJECT = "64b1f0aa11bb22cc33dd44ee"
 
 MAIN, STAGING, DEVELOPMENT = (f"64b1f0aa11bb22cc33dd44{end}" for end in ("ef", "f0", "f1"))
 ENVIRONMENTS = {"main": MAIN, "staging": STAGING, "development": DEVELOPMENT}
-"""The truth's environments, which are aliases here, and their IDs. Any other one is main."""
+"""The environments of the traffic, which are aliases here, and their ids. Any other is main."""
 
 _VALUES: Mapping[str, Mapping[str, str]] = {
     "interaction_type": {
@@ -38,14 +38,14 @@ _VALUES: Mapping[str, Mapping[str, str]] = {
     },
     "token_type": {"input": "llm-input", "output": "llm-output"},
 }
-"""What the vendor calls a value of an attribute."""
+"""The vendor's names for values of attributes."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageList:
-    """A query that answers with ``items``: which field of an item holds which attribute.
+    """A query that is answered with ``items``; ``fields`` has an item's field by attribute.
 
-    ``names`` gives each value of the only attribute a ``name``; ``calls`` can succeed or fail.
+    ``names`` has a ``name`` for each value of the only attribute; ``calls`` can succeed or fail.
     """
 
     kind: Kind
@@ -77,7 +77,7 @@ MODES = frozenset(
         "end_with_cursor",  # even the empty page has a cursor
         "zero_cursor",  # the last page's cursor is 0, and no empty page follows
         "repeated_cursor",  # every page is the first one, with its cursor
-        "inclusive_end",  # a row whose period is endTime is given, too
+        "inclusive_end",  # a row whose period is endTime is included
         "period_without_fraction",
         "period_without_seconds",
     }
@@ -85,7 +85,7 @@ MODES = frozenset(
 
 
 class UsageFilter(msgspec.Struct, forbid_unknown_fields=True):
-    """What rows are asked for, and which page of them."""
+    """Which rows are requested, and which page of them."""
 
     start: Instant = msgspec.field(name="startTime")
     end: Instant = msgspec.field(name="endTime")
@@ -96,7 +96,7 @@ class UsageFilter(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def shown(self) -> frozenset[str]:
-        """Return the IDs of the environments that are asked for."""
+        """Return the ids of the requested environments."""
         every = frozenset(ENVIRONMENTS.values())
         if self.environment is None:
             return every
@@ -117,7 +117,7 @@ class UsageBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _Key = tuple[int, str, tuple[str, ...]]
-"""An hour, an environment's ID, values of attributes."""
+"""An hour, an environment's id, values of attributes."""
 
 
 async def usage(call: Call) -> Answer:
@@ -139,7 +139,7 @@ async def usage(call: Call) -> Answer:
 
 
 def _items(name: str, call: Call, window: Window, shown: frozenset[str]) -> Rows:
-    """Return all items of a list, of the whole hours that start in the window."""
+    """Return all items of a list, for the whole hours that start in the window."""
     listed, by = LISTS[name], tuple(LISTS[name].fields)
     start_ms, end_ms = (-(-at_ms // HOUR_MS) * HOUR_MS for at_ms in window)
     sums = partial(_sums, call, (start_ms, end_ms), shown, listed.kind)
@@ -166,7 +166,7 @@ def _items(name: str, call: Call, window: Window, shown: frozenset[str]) -> Rows
 
 
 def _intents(call: Call, window: Window, shown: frozenset[str]) -> Rows:
-    """Return every matched intent of the window, most used first."""
+    """Return every matched intent in the window, most used first."""
     counts: Counter[str] = Counter()
     for (_, _, (intent,)), count in _sums(call, window, shown, Kind.NLP_MATCH, "intent").items():
         counts[intent] += count
@@ -191,8 +191,8 @@ def _sums(
 def _page(items: Rows, query: UsageFilter, modes: Mapping[str, Any]) -> Answer:
     """Return one page.
 
-    Items are ordered by their number, and a cursor is the last number of a page. The last page that
-    has items has a cursor like any other; the page after it is empty and has none.
+    Items are ordered by their number, and a cursor is the last number on a page. The last page with
+    items has a cursor like any other; the page after it is empty and has none.
     """
     ordered = sorted(items, key=_number)
     cursor = None if "repeated_cursor" in modes else query.cursor
@@ -211,7 +211,7 @@ def _page(items: Rows, query: UsageFilter, modes: Mapping[str, Any]) -> Answer:
 
 
 def _number(item: Mapping[str, Any]) -> int:
-    """Return a stable number that has nothing to do with time."""
+    """Return a stable number that is unrelated to time."""
     key = repr([value for name, value in item.items() if not name.endswith("ount")])
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=6).digest())
 
@@ -241,4 +241,4 @@ build = partial(
         "queries": [*LISTS, "top_intents"],
     },
 )
-"""Makes the simulator of one project."""
+"""Builds the simulator of one project."""

@@ -1,4 +1,4 @@
-"""A simulator of Xenioo's statistics API: the token call, and a value per group, bot, channel and event."""
+"""A simulator of Xenioo's statistics API: tokens, and values by group, bot, channel and event."""
 
 import hashlib
 from collections import Counter
@@ -23,7 +23,7 @@ FORMS = {"hour": "%Y-%m-%d %H", "day": "%Y-%m-%d"}
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """A bot of the account; what happens in the environment ``staging`` is the second one's."""
+    """A bot of the account; the second one gets what happens in the environment ``staging``."""
 
     key: str
     name: str
@@ -33,7 +33,7 @@ BOTS = (Bot("Kq7RtZ2mXw9LpV4s", "Shop bot"), Bot("Hn3YcB8vFd6JgT1e", 'Größe "X
 
 
 class StatisticsPath(msgspec.Struct):
-    """What is asked for, as the path says it."""
+    """The request, as in its path."""
 
     bot: str
     types: Annotated[str, msgspec.Meta(pattern=r"^(\d|1[0-7])(,(\d|1[0-7]))*$")]
@@ -43,7 +43,7 @@ class StatisticsPath(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class StatisticsScope:
-    """What is asked for."""
+    """The request with its bots and time zone."""
 
     call: Call
     path: StatisticsPath
@@ -52,14 +52,14 @@ class StatisticsScope:
 
     @property
     def window(self) -> Window:
-        """Return the days that were asked for, to this instant."""
+        """Return the requested days, up to this instant."""
         now_ms = self.call.now_ms
         if "rolling_days" in self.call.faults:
             return now_ms - self.path.days * DAY_MS, now_ms + 1
         return self.midnight(now_ms, 1 - self.path.days), now_ms + 1
 
     def local_days(self) -> Iterator[Window]:
-        """Yield the parts of the window: an hour that all events share is generated once."""
+        """Yield the window in local days, so that all events share each generated hour."""
         start_ms, end_ms = self.window
         while start_ms < end_ms:
             until_ms = min(self.midnight(start_ms, 1), end_ms)
@@ -67,7 +67,7 @@ class StatisticsScope:
             start_ms = until_ms
 
     def midnight(self, at_ms: int, days: int) -> int:
-        """Return when the day begins that is ``days`` after the one of ``at_ms``."""
+        """Return the start of the day that is ``days`` after that of ``at_ms``."""
         day = self.local(at_ms).date() + timedelta(days=days)
         return round(datetime.combine(day, time(), self.zone).timestamp() * 1000)
 
@@ -88,7 +88,7 @@ Measure = Callable[[StatisticsScope, Window], Mapping[Place, float]]
 
 
 def _count(*kinds: Kind, **only: str) -> Measure:
-    """Return what measures how often something of ``kinds`` happened."""
+    """Return a measure of how often any of ``kinds`` happened."""
 
     def measure(scope: StatisticsScope, window: Window) -> Counter[Place]:
         counts: Counter[Place] = Counter()
@@ -101,7 +101,7 @@ def _count(*kinds: Kind, **only: str) -> Measure:
 
 
 def _users(kind: Kind) -> Measure:
-    """Return what measures the number of different users."""
+    """Return a measure of the number of distinct users."""
 
     def measure(scope: StatisticsScope, window: Window) -> Counter[Place]:
         sums = _sums(scope, window, kind, "user")
@@ -112,7 +112,7 @@ def _users(kind: Kind) -> Measure:
 
 
 def _average(factor: float, of: Kind, per: Kind) -> Measure:
-    """Return what measures a made-up average: so much for each ``of``, per each ``per``."""
+    """Return a measure of an invented average: ``factor`` for each ``of``, per each ``per``."""
 
     def measure(scope: StatisticsScope, window: Window) -> dict[Place, float]:
         found, every = (_count(kind)(scope, window) for kind in (of, per))
@@ -172,7 +172,7 @@ def rows(scope: StatisticsScope) -> list[dict[str, Any]]:
 def _sums(
     scope: StatisticsScope, window: Window, kind: Kind, *more: str, **only: str
 ) -> Iterator[tuple[Place, str, int]]:
-    """Yield how often ``kind`` happened in each place, by one attribute more where it is named."""
+    """Yield how often ``kind`` happened in each place, and by another attribute if one is named."""
     sums = scope.call.hourly(kind, window, "environment", "channel", *more, **only)
     labels = {hour_ms: scope.group(hour_ms) for hour_ms in {key[0] for key in sums}}
     for (hour_ms, *values), number in sums.items():
@@ -204,18 +204,18 @@ LIFETIME_MINUTES = 60
 MODES = frozenset(
     {
         "zero_filled",  # every event of every known bot and channel in every group
-        "same_names",  # all bots are called the same
+        "same_names",  # all bots have the same name
         "second_number",  # one more number in each row
         "lower_keys",  # groupLabel → grouplabel
         "codes_as_events",  # EventLabel is the code
         "shouted_events",  # EventLabel in capitals, without spaces
-        "zone",  # of= the account, by whole hours from UTC, which it is otherwise
-        "rolling_days",  # 24 h a day until now; otherwise today and the days before
+        "zone",  # of=ZONE of the account, whole hours from UTC; default UTC
+        "rolling_days",  # days of 24 h until now; otherwise today and the days before
         "token_v1",  # {"Token": …, "Expires": 60}
         "token_expire",  # {"token": …, "expire": 60}
         "free_account",  # the token call is refused with 403
-        "revoked",  # the token of this call is not known any more
-        "auth_counts",  # a call whose token is not accepted uses up the hour
+        "revoked",  # the token of this call is no longer known
+        "auth_counts",  # a call with a rejected token uses up the hour
         "throttle",  # window=sliding|clock, restart=True|False, status, body=empty|text|json
         "unthrottled",  # every call is answered
     }
@@ -224,7 +224,7 @@ MODES = frozenset(
 
 @dataclass(slots=True)
 class Account:
-    """One account with its tokens and its calls so far; ``period_ms`` is its hour."""
+    """One account with its tokens and past calls; ``period_ms`` is the length of its hour."""
 
     period_ms: int
     _last_ms: int | None = None
@@ -245,7 +245,7 @@ class Account:
         return Answer(dict(zip(names, values, strict=True)))
 
     async def statistics(self, call: Call) -> Answer:
-        """Answer statistics of all bots, or of the one whose key is in the path."""
+        """Answer with statistics of all bots, or of the one whose key is in the path."""
         self._admit(call)
         path = call.read_segments(StatisticsPath)
         bots = tuple(bot for bot in BOTS if path.bot in ("*", bot.key))
@@ -282,8 +282,8 @@ class Account:
     def _is_in_time(self, call: Call) -> bool:
         """Return whether an hour has passed since the last call, and remember this one.
 
-        ``window`` is ``sliding``, from call to call, or ``clock``, one in each; ``restart`` says
-        whether a refused call counts.
+        ``window`` is ``sliding``, from call to call, or ``clock``, one call in each hour;
+        ``restart``: a refused call counts, too.
         """
         now_ms, last_ms, period_ms = call.now_ms, self._last_ms, self.period_ms
         if last_ms is None:
@@ -298,9 +298,9 @@ class Account:
 
 
 def build(clock: Clock, traffic: Traffic, *, period_ms: int = HOUR_MS) -> Service:
-    """Return the simulator of one account; its modes are ``MODES``, its bots ``BOTS``.
+    """Return the simulator of one account with the modes ``MODES`` and the bots ``BOTS``.
 
-    ``period_ms`` is what lies between two statistics calls.
+    ``period_ms`` must lie between two statistics calls.
     """
     account = Account(period_ms)
     path = "/analytics/statistics/account/{bot}/{types}/{mode}/{days}"
