@@ -1,1 +1,1 @@
-"""What was read and what was counted, kept so that no restart loses or doubles a unit."""
+"""The persistent record of readings and counts, so that no restart loses or doubles a unit."""

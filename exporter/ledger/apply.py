@@ -1,8 +1,8 @@
-"""Applies one complete reading, all or nothing, and moves its query on (specification: ledger.md).
+"""Applies one complete reading, all or nothing, and advances its query (specification: ledger.md).
 
-A reading that repeats the one before is not loaded or compared. That is sound: the buckets of a
-query change by a reading under its claim, whose token every claim raises; by retirement, which
-moves the floor; and when its settings are replaced, which dates its state or ends its epoch.
+A reading equal to the previous one skips loading and comparing buckets. That is sound: buckets
+change only by a reading under a claim, and every claim raises the token; by retirement, which
+moves the floor; and by new settings, which update ``state_ms`` or end the epoch.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ CONFIRMATIONS = 2
 
 
 class _Counted(NamedTuple):
-    """What counting the buckets of a reading gave.
+    """The result of counting a reading's buckets.
 
-    ``dropped``: a series had no place of its own. ``held``: it looks like a collapse, and no bucket
-    has changed.
+    ``dropped``: a cap left some series without a place of its own. ``held``: the reading looks like
+    a collapse, so no bucket was changed.
     """
 
     self_counts: Counts
@@ -38,9 +38,9 @@ class _Counted(NamedTuple):
 
 
 def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
-    """Apply one reading; return what it changed, and what a repetition can be compared with.
+    """Apply one reading; return what it changed, and what the next reading can be compared with.
 
-    To apply a committed reading once more counts nothing: its buckets and event ids are there.
+    Applying a committed reading again counts nothing: its buckets and event ids are already stored.
     """
     if given.past is not None:
         return _apply_slice(given, given.past), None
@@ -78,9 +78,9 @@ def _apply_slice(given: ApplyInput, past: Past) -> Applied:
 
 
 def _last_reading(given: ApplyInput) -> LastReading | None:
-    """Return what the reading reports; None where the next poll cannot repeat it.
+    """Return a digest of the reading; None if the next poll cannot repeat it.
 
-    That is a poll in parts, and one whose rows become the baseline.
+    That is the case for a poll in parts, and for one whose rows become the baseline.
     """
     reading, row = given.reading, given.query
     if row.epoch_ms is None or reading.more:
@@ -92,7 +92,7 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
 
 
 def _count_buckets(given: ApplyInput) -> _Counted:
-    """Count the reading's buckets, or hold a collapse back."""
+    """Count the reading's buckets, or hold back a suspected collapse."""
     reading, first = given.reading, given.is_first
     if first:
         _check_whole(given)
@@ -103,7 +103,7 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     values = rules.sum_counts(reading.counts, places, loaded.ids, floor_ms)
     window = Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
     known = counters.load_buckets(given, window)
-    # A series that now stands for other raw values has nothing to be compared with.
+    # A series that now covers other raw values cannot be compared with its former buckets.
     rebased = _rebased(given, loaded)
     same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
     empty = not any(value for _, _, value in reading.counts)
@@ -123,7 +123,7 @@ def _count_buckets(given: ApplyInput) -> _Counted:
 
 
 def _check_whole(given: ApplyInput) -> None:
-    """Raise ``SchemaError`` where a query, or its past, cannot begin with the reading."""
+    """Raise ``SchemaError`` if a query, or its past, cannot begin with this reading."""
     reading = given.reading
     if reading.kept or (reading.unfit and given.past is None):
         lacks = reading.unfit or f"{', '.join(sorted(reading.kept))} cannot begin"
@@ -131,7 +131,7 @@ def _check_whole(given: ApplyInput) -> None:
 
 
 def _counted_from_ms(given: ApplyInput) -> int:
-    """Return what is before all that may count: history that is read now is before the floor."""
+    """Return the instant before which no row counts; history being read lies before the floor."""
     return 0 if given.past is not None and given.is_first else given.query.floor_ms or 0
 
 
@@ -141,7 +141,7 @@ def _hide_unreachable(given: ApplyInput, loaded: LoadedSeries) -> None:
 
 
 def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
-    """Return the series that stand for other raw values than at the last poll."""
+    """Return the series that cover other raw values than at the last poll."""
     if not given.label_rules_changed:
         return frozenset()
     new = {number for number, row in loaded.rows.items() if row.created_ms >= given.started_ms}
@@ -152,7 +152,7 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
 def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
     row, spec, past = given.query, given.spec, given.past
     if past is not None and given.is_first:
-        # Whatever is known of it, what was counted stays counted, and the rest is baseline.
+        # Buckets known already keep what was counted of them; everything else is baseline.
         kept = loaded.adopted if past.mode is PastMode.COUNT else loaded.rows.keys()
         return Frame(spec.granularity_ms, spec.settle_ms, rebased=kept)
     return Frame(
@@ -170,12 +170,12 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
 
 
 def _history_counts(given: ApplyInput) -> bool:
-    """Say whether history counts: in a query's first read; a new meaning would count it again."""
+    """Return whether history counts: only on the first read, or a rebase would count it twice."""
     return given.spec.history and given.query.last_read_ms is None
 
 
 def _move_on(given: ApplyInput) -> Counts:
-    """Advance cursor, epoch and floor; record a gap where a resumed or rebased query was blind."""
+    """Advance cursor, epoch and floor; record the gap of a resumed or rebased query."""
     row, reading = given.query, given.reading
     cursor_ms = _cursor_ms(given)
     columns = _memo(given) | {
@@ -186,7 +186,7 @@ def _move_on(given: ApplyInput) -> Counts:
         columns["oldest_ms"] = columns["floor_ms"]
     if not reading.more:
         columns |= {
-            "quarantine": 0,  # an earlier part of the poll does not confirm a collapse
+            "quarantine": 0,  # only with the last part: an earlier one must not clear it
             "epoch_ms": row.epoch_ms or given.started_ms,
             "last_read_ms": given.started_ms,
             "label_rules": settings.encode_label_rules(given.spec),
@@ -202,9 +202,9 @@ def _move_on(given: ApplyInput) -> Counts:
 
 
 def _floor_ms(given: ApplyInput) -> int:
-    """Return where counting begins: that of the first poll, or of the first with new labels.
+    """Return where counting begins: the start of the first poll, or of the first with new labels.
 
-    What is older was counted under the old labels, and read again it would count twice.
+    Older buckets were counted under the old labels; reading them again would count them twice.
     """
     row, start_ms = given.query, given.reading.window.start_ms
     if row.floor_ms is None:
@@ -214,7 +214,7 @@ def _floor_ms(given: ApplyInput) -> int:
 
 
 def _cursor_ms(given: ApplyInput) -> int:
-    """Return up to where buckets are settled and read: of a stream, whole hours it has passed."""
+    """Return the end of the settled and read buckets; a stream counts whole hours it has passed."""
     step_ms, end_ms = given.spec.granularity_ms, given.reading.window.end_ms
     if not step_ms:
         return end_ms
@@ -230,14 +230,14 @@ def _memo(given: ApplyInput) -> dict[str, Any]:
 
 def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     row, start_ms = given.query, given.reading.window.start_ms
-    if row.epoch_ms is None:  # first poll ever, or the first of a new meaning
+    if row.epoch_ms is None:  # the first poll ever, or the first after a rebase
         if row.last_success_ms is None or given.reading.more:
             return []
         lost = Window(row.last_success_ms, given.started_ms)
     elif given.spec.stream:
         lost = Window(row.watermark_ms or start_ms, start_ms)
     else:
-        # Between two parts of one poll there may be hours that are not settled: they come again.
+        # Unsettled hours between two parts of one poll are no gap: they are read again.
         lost = Window(row.cursor_ms or start_ms, min(start_ms, cursor_ms))
     if lost.length_ms <= 0 or not given.spec.granularity_ms:
         return []

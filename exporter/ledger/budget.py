@@ -1,4 +1,4 @@
-"""Call budgets: one account, one budget, whoever calls the provider."""
+"""Call budgets: one per account, shared by everyone who calls the provider."""
 
 from typing import Any
 
@@ -15,10 +15,9 @@ NEVER_MS = 0
 
 
 def take_at(url: str, limit: Budget, clock: Clock) -> int:
-    """Take one call from ``limit`` in the ledger at ``url``, which an exporter may be using.
+    """Take one call from ``limit`` in the ledger at ``url``, even while an exporter uses it.
 
-    Return 0, or after how many milliseconds there is one; then none was taken. Raises
-    ``LedgerError``.
+    Return 0, or the milliseconds until a call is available if none was. Raises ``LedgerError``.
     """
     clock = engine.clock_of(url, clock)
     made = engine.create_engine(url, clock=clock)
@@ -33,16 +32,16 @@ def take_at(url: str, limit: Budget, clock: Clock) -> int:
 
 
 def take(tx: sa.Connection, limit: Budget, clock: Clock, *, waited: bool = False) -> int:
-    """Take one call from ``limit``, to be committed before the request leaves.
+    """Take one call from ``limit``; commit it before sending the request.
 
-    Return 0, or after how many milliseconds there is one; then none was taken. A clock set back
-    refills nothing: the whole wait begins again at the new time, unless the caller has ``waited``
-    for that long since its own call.
+    Return 0, or the milliseconds until a call is available if none was. A clock set back refills
+    nothing: the whole wait begins again at the new time, unless the caller has already ``waited``
+    that long since its own last call.
     """
-    upsert(tx, budget, [(limit.name, NEVER_MS, 0)])  # a row to lock, also for the first call
+    upsert(tx, budget, [(limit.name, NEVER_MS, 0)])  # even the first call needs a row to lock
     mine = sa.select(budget).where(budget.c.name == limit.name)
     row = tx.execute(mine.with_for_update()).one()
-    now_ms = clock.now_ms()  # after whoever had the lock
+    now_ms = clock.now_ms()  # only once the lock is held
     set_back = row.spent_ms > now_ms
     ready_ms = now_ms if waited and set_back else _ready_ms(row, limit, now_ms)
     if set_back or ready_ms <= now_ms:
@@ -52,14 +51,14 @@ def take(tx: sa.Connection, limit: Budget, clock: Clock, *, waited: bool = False
 
 
 def note_spent(tx: sa.Connection, name: str, spent_ms: int) -> None:
-    """Note a call that a ledger which lost commits may not know."""
+    """Record a spent call that a ledger may have lost."""
     upsert(tx, budget, [(name, spent_ms, 0)])
     older = (budget.c.name == name) & (budget.c.spent_ms < spent_ms)
     tx.execute(sa.update(budget).where(older).values(spent_ms=spent_ms))
 
 
 def left(tx: sa.Connection, limit: Budget, now_ms: int) -> BudgetState:
-    """Return what is left of ``limit``; takes nothing."""
+    """Return the calls left of ``limit`` without taking one."""
     row = tx.execute(sa.select(budget).where(budget.c.name == limit.name)).one_or_none()
     ready_ms = _ready_ms(row, limit, now_ms)
     return BudgetState(0, ready_ms) if ready_ms > now_ms else BudgetState(1)
@@ -75,6 +74,6 @@ def _ready_ms(row: sa.Row[Any] | None, limit: Budget, now_ms: int) -> int:
 
 
 def block(tx: sa.Connection, limit: Budget, until_ms: int) -> None:
-    """Let nobody spend from ``limit`` before ``until_ms``, nor before what was set earlier."""
+    """Block ``limit`` until ``until_ms``; a later end of an earlier block stays."""
     sooner = (budget.c.name == limit.name) & (budget.c.blocked_until_ms < until_ms)
     tx.execute(sa.update(budget).where(sooner).values(blocked_until_ms=until_ms))

@@ -1,4 +1,4 @@
-"""Who may poll what: claims with fencing tokens, and the persisted schedule."""
+"""Claims with fencing tokens, which decide who may poll what, and the persisted schedule."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from exporter.ledger.tables import query, set_query
 
 CLAIM_MS = 30_000
 ENDED: dict[str, Any] = {"claim_expires_ms": 0, "holder": None}
-"""What a query has whose claim has ended."""
+"""The columns of a query whose claim has ended."""
 BUSY, LEAD, SAME = query.alias("busy"), query.alias("lead"), query.alias("same")
 NOW_MS: sa.BindParameter[int] = sa.bindparam("now_ms")
 GENERATION: sa.BindParameter[int] = sa.bindparam("up_to")
@@ -32,7 +32,7 @@ LONGEST_DUE = (
 
 
 def taking(allowed: sa.ColumnElement[bool], **columns: Any) -> sa.Executable:
-    """Return the statement that claims a query where that is ``allowed``, and its row."""
+    """Return the statement that claims a query if ``allowed``, and returns its row."""
     return (
         sa.update(query)
         .where(query.c.id == sa.bindparam("q_id"), allowed)
@@ -59,9 +59,9 @@ NEXT_FREE = sa.select(sa.func.min(query.c.claim_expires_ms)).where(
 def claim_due(tx: sa.Connection, holder: str, now_ms: int, generation: int = 0) -> Claim | None:
     """Claim the query that has been due longest, of a target that nobody polls; None if none is.
 
-    That nobody polls the target is decided while its first row is locked, so that two replicas
-    cannot claim two queries of it. It stays due until its poll has ended, so that one that is cut
-    off is due at once. Queries of a newer ``generation`` of settings are left to others.
+    The check that nobody polls the target holds a lock on its first row, so two replicas cannot
+    claim two of its queries. A query stays due until its poll ends, so one whose process dies is
+    due at once. Queries of a newer ``generation`` of settings are left to other replicas.
     """
     given = {"now_ms": now_ms, "up_to": generation}
     while (found := tx.execute(LONGEST_DUE, given).scalar()) is not None:
@@ -80,7 +80,7 @@ def next_due_ms(
 ) -> int | None:
     """Return when a query of a free target is due, or another holder's claim expires.
 
-    Targets in ``yielding`` are polled for slices only, which give way.
+    Targets in ``yielding`` are only busy with slices, which give way.
     """
     due_ms = tx.execute(NEXT_DUE, {"now_ms": now_ms, "up_to": generation}).scalar()
     free_ms = tx.execute(NEXT_FREE, {"now_ms": now_ms, "holder": holder}).scalar()
@@ -90,14 +90,14 @@ def next_due_ms(
 
 
 def due_targets(tx: sa.Connection, targets: Collection[str], now_ms: int) -> set[str]:
-    """Return which of ``targets`` have a query that is due."""
+    """Return the ``targets`` that have a due query."""
     due = (query.c.state == "active") & (query.c.next_poll_ms <= now_ms)
     found = sa.select(query.c.target).where(due, query.c.target.in_(targets))
     return set(tx.execute(found).scalars())
 
 
 def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
-    """Return the claimed row, locked; raise ``ClaimLost`` when another holder has it."""
+    """Lock and return the claimed row; raise ``ClaimLost`` if another holder has it."""
     row = tx.execute(sa.select(query).where(_is_held(claim)).with_for_update()).one_or_none()
     if row is None:
         raise ClaimLost(f"{claim.target}/{claim.query}: another holder has the query")
@@ -105,9 +105,9 @@ def check(tx: sa.Connection, claim: Claim) -> sa.Row[Any]:
 
 
 def renew(tx: sa.Connection, held: Sequence[Claim], now_ms: int) -> list[Claim]:
-    """Extend the claims of polls that run; return those that are still held.
+    """Extend the claims of running polls; return those that are still held.
 
-    A claim whose end could not be written is not among them: it expires, and the query goes on.
+    A claim whose end could not be written is not among them; it expires, and the query is free.
     """
     return [
         claim
@@ -130,9 +130,9 @@ def lock(tx: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[int]:
 
 
 def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> Sequence[int]:
-    """Try what had been given up on, now; of all targets, or of ``targets``; return the queries.
+    """Close open circuits and make the queries due, of ``targets`` or of all; return their ids.
 
-    One failure stays on record, so that its end is noticed.
+    One failure stays on record, so that the recovery is noticed.
     """
     chosen = sa.true() if targets is None else query.c.target.in_(targets)
     closed = (
@@ -145,12 +145,12 @@ def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None
 
 
 def take_over(tx: sa.Connection) -> None:
-    """End every claim: the process that holds the ledger's lock knows that no other holder runs."""
+    """End every claim: whoever holds the ledger's lock knows that all other holders are gone."""
     tx.execute(sa.update(query).values(ENDED))
 
 
 def rewrite(tx: sa.Connection) -> None:
-    """Write a row as it is: it fails where the ledger takes no writes."""
+    """Rewrite one row unchanged, which fails if the ledger takes no writes."""
     first = sa.select(sa.func.min(query.c.id)).scalar_subquery()
     tx.execute(sa.update(query).where(query.c.id == first).values(state=query.c.state))
 
@@ -161,13 +161,13 @@ def release(tx: sa.Connection, holder: str) -> None:
 
 
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
-    """Let no query of ``target`` start before ``until_ms``."""
+    """Make no query of ``target`` due before ``until_ms``."""
     sooner = (query.c.target == target) & (query.c.next_poll_ms < until_ms)
     tx.execute(sa.update(query).where(sooner).values(next_poll_ms=until_ms))
 
 
 def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str) -> None:
-    """Record a failed poll and what follows; end the claim."""
+    """Record a failed poll and when to retry; end the claim."""
     end(
         tx,
         claim,
@@ -181,7 +181,7 @@ def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str)
 
 
 def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) -> None:
-    """Record a successful poll and when the next one is due; end the claim, which is checked."""
+    """Record a successful poll and when the next one is due; end the claim, already checked."""
     set_query(
         tx,
         claim.query_id,
@@ -197,6 +197,6 @@ def succeed(tx: sa.Connection, claim: Claim, now_ms: int, *, next_poll_ms: int) 
 
 
 def end(tx: sa.Connection, claim: Claim, **columns: Any) -> None:
-    """End the claim, with what is to be set of its query."""
+    """End the claim, and set other columns of its query."""
     check(tx, claim)
     set_query(tx, claim.query_id, **ENDED, **columns)

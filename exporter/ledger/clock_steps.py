@@ -1,4 +1,4 @@
-"""Corrects what a wall clock that was ahead has written (specification: schedule.md, Clock steps)."""
+"""Corrects times written by a clock that was ahead (specification: schedule.md, Clock steps)."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from exporter.ledger.tables import bucket, query, seen_event, series, set_query,
 from exporter.model.samples import DAY_MS
 
 TOLERANCE_MS = 60_000
-"""How far ahead a clock may have been."""
+"""How far ahead a clock may be without a correction."""
 
 _OF_POLLS = (
     query.c.state_ms,
@@ -27,9 +27,9 @@ _BEGIN_AGAIN = dict.fromkeys(("epoch_ms", "floor_ms", "cursor_ms", "watermark_ms
 
 
 def queries_ahead(tx: sa.Connection, now_ms: int) -> list[int]:
-    """Return the queries of targets that were polled at an instant that has not come yet.
+    """Return the queries of all targets that have a poll dated in the future.
 
-    A poll can also move the next ones of its target there, if the provider asks for quiet.
+    The target's other queries are included: a provider's wish for quiet may have postponed them.
     """
     ahead = sa.or_(*[column > now_ms + TOLERANCE_MS for column in _OF_POLLS])
     targets = sa.select(query.c.target).where(ahead)
@@ -37,10 +37,10 @@ def queries_ahead(tx: sa.Connection, now_ms: int) -> list[int]:
 
 
 def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
-    """Make the query due, and date what is in the future to ``now_ms``; no counter moves.
+    """Make the query due and set times in the future to ``now_ms``; no counter moves.
 
-    It is read again from what it last counted on; ids and bucket values make that count once.
-    One whose first poll is in the future and that has counted nothing since begins again.
+    It is read again from where it last counted; event ids and bucket values prevent counting twice.
+    A query whose first poll is in the future and that has counted nothing since begins again.
     """
     row = tx.execute(sa.select(query).where(query.c.id == query_id).with_for_update()).one()
     columns: dict[str, Any] = {
@@ -71,7 +71,7 @@ def _newest_count_ms(tx: sa.Connection, query_id: int) -> int | None:
 
 
 def _has_events(tx: sa.Connection, query_id: int, epoch_ms: int | None) -> bool:
-    """Say whether the provider has had events since the epoch: then the clock was right there."""
+    """Return whether there are events since the epoch, in which case the epoch was right."""
     since = sa.select(seen_event.c.id).where(
         seen_event.c.query_id == query_id, seen_event.c.ts_ms >= (epoch_ms or 0)
     )

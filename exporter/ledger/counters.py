@@ -1,4 +1,4 @@
-"""Series and their buckets: loaded once for a reading, placed under the caps, written back."""
+"""Loads series and buckets once per reading, places series under the caps, writes them back."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ NEWER_BUCKET = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedSeries:
-    """The query's series: ids by series, rows by id; ``adopted`` came from a removed query."""
+    """A query's series: ids by series, rows by id; ``adopted`` ones came from a removed query."""
 
     ids: Mapping[Series, int]
     rows: Mapping[int, sa.Row[Any]]
@@ -40,7 +40,7 @@ class LoadedSeries:
 
 
 def load_series(given: ApplyInput) -> LoadedSeries:
-    """Read the query's series, once for a reading."""
+    """Load the query's series, once per reading."""
     rows = given.tx.execute(sa.select(series).where(series.c.query_id == given.query.id)).all()
     known = [row for row in rows if row.family in given.families]
     ids = {decode_series(given.families, row.family, row.labels): row.id for row in known}
@@ -48,7 +48,7 @@ def load_series(given: ApplyInput) -> LoadedSeries:
 
 
 def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
-    """Return the room for the query's series."""
+    """Return the places left for the query's series."""
 
     def of_others() -> frozenset[Series]:
         rows = _series_of_target(given.tx, given.spec, given.families).items()
@@ -58,7 +58,7 @@ def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
 
 
 def places_left(given: ApplyInput) -> Counter[str]:
-    """Return how many counters and gauges may be added; series out of sight keep their places."""
+    """Return how many counters and gauges may be added; series not shown keep their places."""
     spec, number = given.spec, sa.func.count().label("n")
     mine = sa.select(query.c.id).where(query.c.target == spec.target)
     used, in_all = Counter[str](), 0
@@ -68,7 +68,7 @@ def places_left(given: ApplyInput) -> Counter[str]:
         used.update({row.family: row.n for row in rows})
         in_all += given.tx.execute(sa.select(number).select_from(table)).scalar_one()
     left = Counter({TARGET: spec.target_cap - used.total(), ALL: spec.total_cap - in_all})
-    for name, family in list(given.families.items()):  # a reload may add some meanwhile
+    for name, family in list(given.families.items()):  # a reload may add families meanwhile
         left[name] = spec.caps.get(name, family.cap) - used[name]
     return left
 
@@ -76,9 +76,9 @@ def places_left(given: ApplyInput) -> Counter[str]:
 def create_series(
     given: ApplyInput, loaded: LoadedSeries, places: Iterable[Series]
 ) -> LoadedSeries:
-    """Return ``loaded`` with all ``places``; new ones are inserted and shown as 0 first.
+    """Return ``loaded`` extended to all ``places``; new series are inserted and shown as 0 first.
 
-    A series of a query that is no longer configured is adopted: its query has another name now.
+    A series of a removed query is adopted, because that query now has another name.
     """
     new = sorted(set(places) - loaded.ids.keys())
     if not new:
@@ -101,7 +101,7 @@ def create_series(
 def create_known_series(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family], now_ms: int
 ) -> None:
-    """Create the series that the settings already name at 0, so that their first unit is seen."""
+    """Create the series that the settings name at 0, so that ``increase()`` sees the first unit."""
     there = _series_of_target(tx, spec, families) if spec.known else {}
     for each in sorted(set(spec.known) - there.keys()):
         _insert(tx, spec, families, each, now_ms)
@@ -110,9 +110,9 @@ def create_known_series(
 def _series_of_target(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family]
 ) -> dict[Series, tuple[int, str]]:
-    """Return id of each series of the target, and state of its query.
+    """Return the id of each series of the target, and the state of its query.
 
-    Labels are compared, not their text: a label that a family got later is empty in older rows.
+    Keys are decoded labels, not JSON: older rows lack labels that the family got later.
     """
     rows = tx.execute(
         sa.select(series.c.id, series.c.family, series.c.labels, query.c.state)
@@ -150,7 +150,7 @@ def _insert(
 
 
 def load_buckets(given: ApplyInput, window: Window) -> dict[Key, Bucket]:
-    """Return the query's buckets in ``window``, without families that were not read."""
+    """Return the query's buckets in ``window``, except of families that were not read."""
     known = (
         sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
         .join(series, series.c.id == bucket.c.series_id)
@@ -168,7 +168,7 @@ def load_buckets(given: ApplyInput, window: Window) -> dict[Key, Bucket]:
 def write(
     given: ApplyInput, loaded: LoadedSeries, merged: Merge, *, forgive: bool = False
 ) -> Counts:
-    """Write changed buckets and counters; ``forgive`` writes all overhang off at once."""
+    """Write changed buckets and counters; ``forgive`` writes off all overhang at once."""
     rows = [(*key, *value, int(key in merged.revised)) for key, value in merged.buckets.items()]
     upsert(given.tx, bucket, rows, NEWER_BUCKET)
     counts = given.count_query("retracted_total", merged.retracted)
@@ -180,7 +180,7 @@ def write(
 
 
 def write_off_aged(given: ApplyInput) -> Counts:
-    """Write off what is old enough of the query's overhang, where nothing was read anew."""
+    """Write off overhang that is old enough, when a reading repeats the last one."""
     mine = sa.select(series).where(series.c.query_id == given.query.id, series.c.overhang > 0)
     return advance_counters(given.tx, given.spec, given.tx.execute(mine).all(), {}, given.now_ms)
 
@@ -194,7 +194,7 @@ def advance_counters(
     *,
     forgive: bool = False,
 ) -> Counts:
-    """Add ``growth``, by series id, to the counters of ``rows``; write off what is old enough."""
+    """Add ``growth``, by series id, to the counters of ``rows``; write off old overhang."""
     counts: Counts = []
     updates = []
     for row in rows:
@@ -208,7 +208,7 @@ def advance_counters(
         counts += self_count(spec, "written_off_total", shown, family=row.family)
         if after == before:
             continue
-        # A dormant series is shown at its old value first, so that ``increase()`` sees the growth.
+        # A dormant series returns at its old value first, so that ``increase()`` sees the growth.
         wakes = bool(grown) and row.state == "dormant"
         updates.append(
             {
@@ -235,10 +235,10 @@ def raise_to(
     shown: Iterable[Shown],
     now_ms: int,
 ) -> None:
-    """Raise counters to what was ``shown``, by overhang: their truth stays what the ledger knows.
+    """Raise counters to what was ``shown``; the difference is overhang, and the truth stays.
 
-    Where the query's first poll is among what the ledger lacks, the next one takes a new baseline,
-    and nothing of what was shown is read again: it is counted, as before a new meaning.
+    If the ledger lost even the query's first poll, the next one takes a new baseline and reads
+    nothing of what was shown again. The difference then counts as retired, as before a rebase.
     """
     begins = tx.execute(
         sa.select(query.c.id).where(
@@ -285,7 +285,7 @@ def raise_to(
 def add_self_counts(
     tx: sa.Connection, counts: Iterable[tuple[SelfCount, float]]
 ) -> dict[SelfCount, float]:
-    """Add to the persisted self counters; return what each was raised by."""
+    """Add to the persisted self counters; return the amount added to each."""
     sums: defaultdict[SelfCount, float] = defaultdict(float)
     for name, amount in counts:
         sums[name] += amount

@@ -1,4 +1,4 @@
-"""Opening the ledger: one process a file, durable commits, the schema brought up to date."""
+"""Opens the ledger: one process per file, durable commits, an up-to-date schema."""
 
 import fcntl
 import os
@@ -26,11 +26,11 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"}
     | {f"fuse.{name}" for name in ("ceph", "glusterfs", "juicefs", "rclone", "s3fs", "sshfs")}
 )
-BUSY_MS = 2_000  # who else writes takes milliseconds; a stop may wait twice
+BUSY_MS = 2_000  # other writers take milliseconds; a stop may have to wait this long twice
 
 MIGRATING = 10_877
 NEWEST = "7"
-"""The schema that this program writes: the last of ``migrations/versions``."""
+"""The schema version that this program writes: the last one in ``migrations/versions``."""
 WROTE, SERVER = "wrote", "server"
 WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
@@ -43,7 +43,7 @@ USED_BYTES = (
     "FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
 )
 LOCKED_BYTE = 2**62
-"""Far behind the end of the file and the bytes that SQLite locks."""
+"""Far beyond the end of the file and the bytes that SQLite locks."""
 if sys.platform == "darwin":  # untested: the number and the layout of XNU's sys/fcntl.h
     SET_LOCK, LOCK = 90, struct.pack("qqihh", LOCKED_BYTE, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)
 else:
@@ -53,11 +53,11 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A ledger that is open.
+    """An open ledger.
 
-    SQLite has files, first the ledger itself and then its log. ``lock`` keeps other processes out
-    until this one ends, and ``check`` is SQLite's of the whole file, which goes on beside the
-    reading of it; its result is None or a ``LedgerError``. Once ``hurried`` no call waits for long.
+    ``files`` are those of SQLite: the ledger itself, then its log. ``lock`` keeps other processes
+    out until this one ends. ``check`` is SQLite's check of the whole file, which runs while the
+    ledger is loaded; it raises ``LedgerError``. Once ``hurried`` is set, no call waits for long.
     """
 
     engine: sa.Engine
@@ -68,21 +68,21 @@ class Opened:
 
     @property
     def place(self) -> str:
-        """Return where the ledger is, as its user wrote it, without a password."""
+        """Return the ledger's location as the user wrote it, without a password."""
         return _place(self.engine)
 
     @property
     def key_file(self) -> Path | None:
-        """Return where the key of a SQLite ledger's sketches is; None of one in memory."""
+        """Return the path of the sketch key of a SQLite ledger; None for a ledger in memory."""
         return Path(f"{self.files[0]}.key") if self.files else None
 
     @property
     def shared(self) -> bool:
-        """Say whether other processes may have the ledger open, too."""
+        """Return whether other processes may have the ledger open as well."""
         return self.engine.dialect.name == "postgresql"
 
     def displaced(self) -> str:
-        """Return what is wrong where a file at the ledger's path is gone or another one now."""
+        """Return an error message if the file at the ledger's path was deleted or replaced."""
         try:
             found = [part.stat() for part in self.files]
         except OSError:
@@ -95,27 +95,27 @@ class Opened:
         return f"{name}: deleted or replaced under the running exporter; put it back or restart"
 
     def close(self) -> None:
-        """Let go of the ledger: of the lock last, since that ends SQLite's own."""
+        """Close the ledger; the lock goes last, because closing its handle drops SQLite's locks."""
         self.engine.dispose()
         if self.lock is not None:
             self.lock.close()
 
 
 def clock_of(url: str, own: Clock) -> Clock:
-    """Return the clock of the ledger at ``url``: the server's, of which all replicas have one."""
+    """Return the clock of the ledger at ``url``: all replicas of a shared one use the server's."""
     shared = sa.make_url(url).get_backend_name() == "postgresql"
     return DatabaseClock(own) if shared else own
 
 
 def open_engine(url: str, clock: Clock, *, allow_network_fs: bool = False) -> Opened:
-    """Return the ledger at ``url``, migrated; raises ``LedgerError`` and ``MachineError``.
+    """Open the ledger at ``url`` and migrate it; raises ``LedgerError`` and ``MachineError``.
 
     SQLite: WAL, ``synchronous=FULL`` (a scraped counter must survive a power loss), mode 0600.
     """
     hurried = Event()
     made = create_engine(url, hurried, clock)
     sa.event.listen(made, "after_cursor_execute", _note_write)
-    sa.event.listen(made, "begin", has_written)  # what was undone must not count later
+    sa.event.listen(made, "begin", has_written)  # forget writes that were rolled back
     path = _file(made)
     lock = None if path is None else _lock(path, allow_network_fs=allow_network_fs)
     opened = Opened(made, lock=lock, hurried=hurried)
@@ -132,12 +132,12 @@ def open_engine(url: str, clock: Clock, *, allow_network_fs: bool = False) -> Op
 
 
 def server_of(connection: sa.Connection) -> int:
-    """Return which run of which server has this transaction; 0 where there is but one."""
+    """Return the server run that this transaction is on; 0 for SQLite, which has only one."""
     return int(connection.info.get(SERVER, 0))
 
 
 def has_written(connection: sa.Connection) -> bool:
-    """Say whether a statement of this transaction changed rows; asked once, before its commit."""
+    """Return whether this transaction changed rows, and reset; call once, before its commit."""
     return bool(connection.info.pop(WROTE, False))
 
 
@@ -149,10 +149,10 @@ def _note_write(connection: sa.Connection, cursor: Any, statement: str, *_more: 
 def create_engine(
     url: str, hurried: Event | None = None, clock: Clock | None = None, **options: Any
 ) -> sa.Engine:
-    """Return an engine for short transactions, also beside the process that has the ledger open.
+    """Return an engine for short transactions, even while another process has the ledger open.
 
-    It neither locks the ledger nor migrates it; ``check_schema`` says whether it may be used.
-    Raises ``MachineError`` where the driver is missing.
+    It neither locks nor migrates the ledger; call ``check_schema`` before using it. Raises
+    ``MachineError`` if the driver is missing.
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -174,7 +174,7 @@ def create_engine(
 
 
 def is_there(url: str) -> bool:
-    """Say whether there is a ledger at ``url``, as far as that is known without a connection."""
+    """Return whether there is a ledger at ``url``, as far as is known without connecting."""
     parsed = sa.make_url(url)
     return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
@@ -188,7 +188,7 @@ def existing_file(url: str) -> Path:
 
 
 def read_only(url: str) -> sa.Engine:
-    """Return an engine that reads the ledger at ``url`` beside the exporter that writes it."""
+    """Return an engine that reads the ledger at ``url`` while an exporter writes it."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -197,7 +197,7 @@ def read_only(url: str) -> sa.Engine:
 
     def connect() -> sqlite3.Connection:
         place = f"file:{quote(str(path.absolute()))}?mode=ro"
-        # BEGIN is ours: one snapshot for all reads, which in WAL mode keeps no writer waiting.
+        # We send BEGIN ourselves: one snapshot for all reads, and in WAL mode no writer waits.
         return sqlite3.connect(
             place,
             uri=True,
@@ -212,7 +212,7 @@ def read_only(url: str) -> sa.Engine:
 
 
 def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:
-    """Say whether another replica was in the way, so that the transaction may be repeated."""
+    """Return whether ``error`` is a conflict with another replica, so that a retry may succeed."""
     if not isinstance(error, sa.exc.DBAPIError) or isinstance(error.orig, sqlite3.Error):
         return False
     from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
@@ -221,7 +221,7 @@ def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:
 
 
 def cause(error: Exception) -> str:
-    """Return what the database says, in one line, without the rows that it may cite below."""
+    """Return the database's own message as one line, without any rows quoted after it."""
     said = error if isinstance(error, sqlite3.Error) else getattr(error, "orig", None)
     line = str(said or type(error).__name__).partition("\n")[0]
     return re.sub("^connection (failed|is bad): |FATAL: +", "", line)
@@ -238,7 +238,7 @@ def _hint(engine: sa.Engine, error: Exception) -> str:
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Yield a transaction on a ledger that another process may be writing; raises ``LedgerError``."""
+    """Begin a transaction on a ledger that another process may write; raises ``LedgerError``."""
     try:
         with engine.begin() as tx:
             yield tx
@@ -247,7 +247,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def check_schema(engine: sa.Engine) -> None:
-    """Raise ``LedgerError`` where the ledger's schema is not the one of this program."""
+    """Raise ``LedgerError`` unless the ledger has the schema of this program."""
     with engine.connect() as connection:
         found = _revision(connection)
     if found != NEWEST:
@@ -258,7 +258,7 @@ def check_schema(engine: sa.Engine) -> None:
 
 
 def migrate(engine: sa.Engine, check: "Future[None] | None" = None) -> None:
-    """Bring the schema up to date, after ``check`` and a copy; refuse one from the future."""
+    """Upgrade the schema after ``check`` and a backup copy; refuse one from a newer version."""
     with engine.connect() as connection:
         found = _revision(connection)
     if found == NEWEST:
@@ -270,17 +270,17 @@ def migrate(engine: sa.Engine, check: "Future[None] | None" = None) -> None:
     path = _file(engine)
     if found is not None and path is not None:
         if check is not None:
-            check.result()  # a file that is damaged is not migrated
+            check.result()  # a damaged file is not migrated
         copy_to(engine, Path(f"{path}.v{found}.bak"))
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # of replicas that start together, one migrates
+        if engine.dialect.name == "postgresql":  # if replicas start together, only one migrates
             allow_minutes(connection)
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
         _upgrade(connection)
 
 
 def allow_minutes(connection: sa.Connection) -> None:
-    """Let the transaction take longer than others may, where the database would end it."""
+    """Lift the database's time limits for this transaction, if it has any."""
     if connection.dialect.name == "postgresql":
         from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
 
@@ -288,7 +288,7 @@ def allow_minutes(connection: sa.Connection) -> None:
 
 
 def revisions() -> list[str]:
-    """Return the schemas that this program knows, newest first."""
+    """Return the schema versions that this program knows, newest first."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - only migrations load Alembic
 
     return [each.revision for each in ScriptDirectory.from_config(_scripts()).walk_revisions()]
@@ -313,7 +313,7 @@ def _scripts() -> Any:
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    """Return the schema in use, as Alembic notes it; None where there is none yet."""
+    """Return the schema version that Alembic recorded; None if there is none yet."""
     tables = set(sa.inspect(connection).get_table_names())
     if REVISION.name not in tables:
         return None
@@ -323,9 +323,9 @@ def _revision(connection: sa.Connection) -> str | None:
 
 
 def row_counts(connection: sa.Connection, tables: Iterable[sa.Table]) -> dict[str, int]:
-    """Return rows by table; on PostgreSQL its latest estimate, since counting may take minutes.
+    """Return row counts by table; on PostgreSQL its latest estimates, since counting may take minutes.
 
-    A table without an estimate, which is small, is left out.
+    Tables without an estimate, which are small, are left out.
     """
     if connection.dialect.name == "postgresql":
         number = "SELECT reltuples FROM pg_class WHERE oid = CAST(:name AS regclass)"
@@ -341,7 +341,7 @@ def row_counts(connection: sa.Connection, tables: Iterable[sa.Table]) -> dict[st
 
 
 def used_bytes(connection: sa.Connection) -> int | None:
-    """Return the size of what holds rows, in the file or in all tables; None of one in memory."""
+    """Return the bytes in use, of the file or of all tables; None for a ledger in memory."""
     if connection.dialect.name == "postgresql":
         sizes = [sa.func.pg_total_relation_size(name) for name in metadata.tables]
         return int(connection.execute(sa.select(sum(sizes[1:], sizes[0]))).scalar_one())
@@ -351,10 +351,10 @@ def used_bytes(connection: sa.Connection) -> int | None:
 
 
 def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
-    """Return the ledger's file, locked itself: a link to it has the same lock.
+    """Return the ledger's file, locked. Links to the file share the lock.
 
-    SQLite locks other bytes. The lock is the handle's, since SQLite ends the process's when it
-    closes a handle of its own.
+    SQLite locks other bytes. The lock belongs to the handle, because the locks of the process end
+    when SQLite closes one of its own handles.
     """
     if not path.parent.is_dir():
         raise LedgerError(f"{path}: the folder does not exist; create it or change ledger.url")
@@ -374,7 +374,7 @@ def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
 
 def _start_check(engine: sa.Engine, path: Path) -> "Future[None]":
     _refuse_foreign(path)
-    engine.connect().close()  # switches a new file to WAL, before others read it
+    engine.connect().close()  # switch a new file to WAL before anything else reads it
     beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-check")
     check = beside.submit(_check, path)
     beside.shutdown(wait=False)
@@ -382,8 +382,8 @@ def _start_check(engine: sa.Engine, path: Path) -> "Future[None]":
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Raise ``LedgerError`` where another program made the database; nothing is written."""
-    # Without a log, "immutable" keeps SQLite from making one beside a file that is not ours.
+    """Raise ``LedgerError`` if another program made the database; write nothing."""
+    # If there is no log, "immutable" keeps SQLite from creating one next to a foreign file.
     mode = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
     with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -395,7 +395,7 @@ def _refuse_foreign(path: Path) -> None:
 
 def _check(path: Path) -> None:
     try:
-        with closing(sqlite3.connect(path)) as connection:  # takes no lock, as the engine's would
+        with closing(sqlite3.connect(path)) as connection:  # unlike the engine's, takes no lock
             verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
     except sqlite3.DatabaseError as error:
         verdict = str(error)
@@ -404,9 +404,9 @@ def _check(path: Path) -> None:
 
 
 def copy_to(engine: sa.Engine, target: Path) -> None:
-    """Copy a SQLite ledger with all that was committed.
+    """Copy a SQLite ledger with everything that was committed.
 
-    To read the file past SQLite would end the locks that SQLite has on it.
+    Reading the file without SQLite would release the locks that SQLite holds on it.
     """
     os.close(os.open(target, os.O_CREAT | os.O_RDWR, 0o600))
     with engine.connect() as connection, closing(sqlite3.connect(target)) as copy:
@@ -416,7 +416,7 @@ def copy_to(engine: sa.Engine, target: Path) -> None:
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # BEGIN is ours, so that reads and writes are one transaction
+    connection.isolation_level = None  # our own BEGIN puts reads and writes in one transaction
     busy = f"busy_timeout={BUSY_MS}"
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", busy):
         connection.execute(f"PRAGMA {pragma}")
@@ -430,7 +430,7 @@ def _file(engine: sa.Engine) -> Path | None:
 
 
 def _place(engine: sa.Engine) -> str:
-    """Return where the ledger is, as its user wrote it: without the driver, and no password."""
+    """Return the ledger's location as the user wrote it, without driver and password."""
     url = engine.url.set(drivername="postgresql").difference_update_query(
         ["password", "sslpassword"]
     )

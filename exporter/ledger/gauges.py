@@ -1,4 +1,4 @@
-"""Gauges: shown until they are replaced or too old (specification: counting.md#gauges)."""
+"""Stores gauges, shown until they are replaced or expire (specification: counting.md#gauges)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,16 +15,16 @@ from exporter.model.samples import HOUR_MS, GaugeRow, Series, Window
 ROLLING = "rolling"
 
 Slot = tuple[str, sa.ColumnElement[bool], Sequence[GaugeRow]]
-"""A kind of gauge, which rows of the query it replaces, and by what."""
+"""A kind of gauge, the rows of the query that are replaced, and the new rows."""
 
 
 def roll(given: ApplyInput, rows: Sequence[GaugeRow]) -> Counts:
-    """Replace the query's distinct counts over rolling windows by ``rows``."""
+    """Replace the query's distinct counts over rolling windows with ``rows``."""
     return _replace(given, [(ROLLING, gauge.c.slot == ROLLING, rows)])
 
 
 def store(given: ApplyInput) -> Counts:
-    """Replace what the query shows by what the reading reports."""
+    """Replace the gauges of the query with those of the reading."""
     reading, slots = given.reading, list[Slot]()
     end_ms = rules.newest_settled_end(given.spec, given.now_ms, daily=reading.daily)
     if reading.window.start_ms < end_ms <= reading.window.end_ms:
@@ -43,7 +43,7 @@ def store(given: ApplyInput) -> Counts:
 
 
 def _replace(given: ApplyInput, slots: Iterable[Slot]) -> Counts:
-    """Delete what was shown, then insert: first what was shown before, then what has a place."""
+    """Delete the old rows, then insert: first series shown before, then new ones as caps allow."""
     shown: set[Series] = set()
     for _, old, _ in slots:
         mine = sa.delete(gauge).where(gauge.c.query_id == given.query.id, old)
@@ -68,7 +68,7 @@ def _insert(given: ApplyInput, rows: Sequence[tuple[str, GaugeRow]]) -> None:
 
 
 def _columns(given: ApplyInput, slot: str, row: GaugeRow) -> dict[str, object]:
-    # A rolling window ends at a whole hour, each hour anew: its period is the hour.
+    # A rolling window is renewed at each whole hour, so its period is the hour.
     end_ms = row.window.end_ms
     window = Window(end_ms - HOUR_MS, end_ms) if slot == ROLLING else row.window
     return {

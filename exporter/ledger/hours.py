@@ -1,7 +1,7 @@
-"""Settled hours of the bots that a query counts: what expected engagement is learnt from.
+"""Settled hours of the bots that a query counts, from which expected engagement is learnt.
 
-Messages received are a bot's engagement; its interactions where the vendor counts no messages;
-else its conversations started.
+A bot's engagement is its messages received; if the vendor counts no messages, its interactions;
+otherwise its conversations started.
 """
 
 import datetime as dt
@@ -20,10 +20,10 @@ from exporter.model.query import QuerySpec
 from exporter.model.samples import BASE, HOUR_MS, Window, ceil_to
 
 MEASURES = {each.name: each for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
-"""The families that are engagement, the best first."""
+"""The families that measure engagement, best first."""
 RANK = {name: rank for rank, name in enumerate(MEASURES)}
 
-# Built once: making a statement costs more than running it.
+# Built once: building a statement costs more than running it.
 QUERY = sa.select(query).where(
     query.c.target == sa.bindparam("target"), query.c.name == sa.bindparam("name")
 )
@@ -60,10 +60,10 @@ class BotLabels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SettledHours:
-    """Hours of a query's bots up to the newest settled one, in the order in which bots came.
+    """Hours of a query's bots up to the newest settled one, bots in the order of their creation.
 
-    ``known_from_ms`` is where the oldest known hour begins, whatever was asked for. All bots have
-    the same hours, from ``start_ms`` on; None: not known. They are late from ``expires_ms`` on.
+    ``known_from_ms`` is the start of the oldest known hour, even before ``start_ms``. All bots have
+    the same hours, from ``start_ms`` on; None: unknown. They are outdated from ``expires_ms`` on.
     """
 
     known_from_ms: int
@@ -74,7 +74,7 @@ class SettledHours:
 
     @property
     def totals(self) -> list[float | None]:
-        """Return the hours of all bots together."""
+        """Return the sums over all bots by hour; None if any is unknown."""
         return [
             None if None in counts else sum(filter(None, counts))
             for counts in zip(*self.bots.values(), strict=True)
@@ -82,7 +82,7 @@ class SettledHours:
 
 
 def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | None:
-    """Return the newest settled hours, at most ``most``; None where there are none yet."""
+    """Return up to ``most`` of the newest settled hours; None if there are none yet."""
     row = tx.execute(QUERY, {"target": spec.target, "name": spec.name}).one_or_none()
     if row is None or row.epoch_ms is None or row.cursor_ms is None or row.floor_ms is None:
         return None
@@ -113,7 +113,7 @@ def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | 
 
 
 def _bots(tx: sa.Connection, spec: QuerySpec, query_id: int) -> dict[BotLabels, list[int]]:
-    """Return the series that are the engagement of each bot whose engagement the query counts."""
+    """Return the series that measure engagement, for each bot that this query measures."""
     rows = [
         (BotLabels(*decode_labels(BASE, row.labels)), row)
         for row in tx.execute(COUNTED, {"target": spec.target})
@@ -135,13 +135,13 @@ def _counts(
     counts = {bot: [0.0] * number for bot in bots}
     of_series = {each: counts[bot] for bot, numbers in bots.items() for each in numbers}
     asked = {"numbers": list(of_series), "start_ms": window.start_ms, "end_ms": window.end_ms}
-    for series_id, start_ms, obs in tx.execute(BUCKETS, asked).all():  # by row costs twice as much
+    for series_id, start_ms, obs in tx.execute(BUCKETS, asked).all():  # row by row: twice as slow
         of_series[series_id][(start_ms - window.start_ms) // HOUR_MS] += obs
     return counts
 
 
 def _repeated(spec: QuerySpec, window: Window) -> list[int]:
-    """Return the hours whose local label is that of the hour before: both are one bucket."""
+    """Return the hours with the local label of the hour before: the two share one bucket."""
     zone = ZoneInfo(spec.timezone)
     starts = range(window.start_ms + HOUR_MS, window.end_ms, HOUR_MS)
     return [
@@ -152,7 +152,7 @@ def _repeated(spec: QuerySpec, window: Window) -> list[int]:
 
 
 def _unknown(tx: sa.Connection, query_id: int, window: Window) -> set[int]:
-    """Return the numbers of the hours that touch a gap."""
+    """Return the indexes of the hours that overlap a gap."""
     gaps = tx.execute(GAPS, {"query": query_id, "start_ms": window.start_ms})
     return {
         hour

@@ -17,13 +17,13 @@ from exporter.model.samples import DAY_MS, SelfCount
 BATCH_ROWS = 5_000
 SERIES_TTL_MS = 35 * DAY_MS
 FORGET_AFTER_MS = 90 * DAY_MS
-SHOWN_MS = 3 * DAY_MS  # of which the newest settled day is shown, or its withdrawal is waited for
+SHOWN_MS = 3 * DAY_MS  # may hold the newest settled day, shown until its gauge is withdrawn
 
 
 def write_off_aged(
     tx: sa.Connection, specs: Mapping[QueryKey, QuerySpec], now_ms: int
 ) -> tuple[frozenset[QueryKey], dict[SelfCount, float]]:
-    """Write off overhang that is old enough; return the queries touched and what to count."""
+    """Write off overhang that is old enough; return changed queries and the self counts added."""
     aged = (
         sa.select(series, query.c.target, query.c.name)
         .join(query, query.c.id == series.c.query_id)
@@ -41,7 +41,7 @@ def write_off_aged(
 
 
 def mark_dormant(tx: sa.Connection, now_ms: int) -> frozenset[QueryKey]:
-    """Take series without change for ``SERIES_TTL_MS`` off ``/metrics``; return their queries."""
+    """Hide series unchanged for ``SERIES_TTL_MS`` from ``/metrics``; return their queries."""
     still = (series.c.state == "live") & (series.c.changed_ms <= now_ms - SERIES_TTL_MS)
     gone = sa.update(series).where(still).values(state="dormant").returning(series.c.query_id)
     numbers = set(tx.execute(gone).scalars())
@@ -50,9 +50,9 @@ def mark_dormant(tx: sa.Connection, now_ms: int) -> frozenset[QueryKey]:
 
 
 def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = False) -> int:
-    """Retire old buckets of an unclaimed query into one number a series; return about how many.
+    """Retire old buckets of an unclaimed query into one number per series; return about how many.
 
-    Where room is ``tight``, only what polls and gauges still read is kept.
+    If space is ``tight``, keep only what polls and gauges still read.
     """
     mine = sa.select(query).where(query.c.target == spec.target, query.c.name == spec.name)
     row = tx.execute(mine.with_for_update(skip_locked=True)).one_or_none()
@@ -74,10 +74,10 @@ def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: 
     if not starts:
         return 0
     retire_buckets(tx, series.c.query_id == query_id, starts[-1] + 1)
-    next_ms = starts[-1] + length_ms  # all of the last bucket is unknown now
+    next_ms = starts[-1] + length_ms  # the whole last bucket is gone now
     floor = sa.case((query.c.floor_ms > next_ms, query.c.floor_ms), else_=next_ms)
     tx.execute(sa.update(query).where(query.c.id == query_id).values(floor_ms=floor))
-    end_history(tx, query_id)  # what is older would be retired at once
+    end_history(tx, query_id)  # older buckets would be retired at once
     return len(starts)
 
 
@@ -87,9 +87,9 @@ def prune(tx: sa.Connection, now_ms: int) -> None:
 
 
 def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
-    """Delete one batch of a target removed long ago; say whether there may be more.
+    """Delete one batch of a target removed long ago; return whether there may be more.
 
-    Buckets are retired first, so that its counters are right whenever the target comes back.
+    Buckets are retired first, so the counters are right if the target comes back before the end.
     """
     gone = sa.select(query.c.id).where(
         query.c.state == "removed", query.c.state_ms <= now_ms - FORGET_AFTER_MS

@@ -1,4 +1,4 @@
-"""Where calls that take long run, so that they block no event loop."""
+"""Runs slow calls off the event loop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Offload(Protocol):
-    """Runs a call that takes long somewhere it blocks nobody."""
+    """Runs a slow call off the event loop."""
 
     def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
         """Return what ``call()`` returns."""
@@ -17,7 +17,7 @@ class Offload(Protocol):
 
 
 class WorkerThread:
-    """Runs calls one after another on a thread of their own, called ``name``."""
+    """Runs calls one after another on a dedicated thread called ``name``."""
 
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -26,5 +26,5 @@ class WorkerThread:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def close(self) -> None:
-        """Wait for the last call."""
+        """Wait for pending calls and end the thread."""
         self._executor.shutdown()

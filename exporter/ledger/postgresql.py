@@ -1,4 +1,4 @@
-"""PostgreSQL as the ledger's database: no call waits without a bound, and errors name a cause."""
+"""PostgreSQL as the ledger's database: every call has a time limit, and every error a cause."""
 
 import re
 from collections.abc import Callable, Generator, Mapping
@@ -16,27 +16,27 @@ from exporter.clock import Clock, DatabaseClock
 T = TypeVar("T")
 
 SILENT_S = 5.0
-"""How long the server may send nothing: longer than its own bound on a statement."""
+"""How long the server may send nothing; longer than its own statement timeout."""
 HURRIED_S = 2.0
-"""The same while the process stops, which may take 10 s in all."""
+"""The same while the process stops; a stop may take 10 s in all."""
 MIGRATION_S = 600.0
-"""The same in a migration, where a statement may rewrite a large table."""
+"""The same during a migration, whose statements may rewrite a large table."""
 TICK_S = 0.25
 
 TRANSACTION_MS = {
-    "statement_timeout": 4_000,  # the longest one counts the rows of a table
-    "lock_timeout": 3_000,  # transactions of others take milliseconds
+    "statement_timeout": 4_000,  # the slowest statement counts the rows of a table
+    "lock_timeout": 3_000,  # other transactions take milliseconds
     "idle_in_transaction_session_timeout": 10_000,  # a frozen process must not keep its row locks
 }
-"""Bounds that the server keeps, set in each transaction: a pooler may give each another session."""
+"""Limits kept by the server; set per transaction, as a pooler may switch sessions in between."""
 
 CONNECT = {
     "application_name": "chatbot-exporter",
-    "connect_timeout": 3,  # for each address: after a silent one another has its turn
-    "keepalives_idle": 10,  # s; that the peer of an idle connection is gone is found in 25 s
+    "connect_timeout": 3,  # per address, so that the next one is tried after a silent one
+    "keepalives_idle": 10,  # s; a dead peer of an idle connection is detected within 25 s
     "keepalives_interval": 5,
     "keepalives_count": 3,
-    "tcp_user_timeout": 5_000,  # ms until what was sent must be acknowledged
+    "tcp_user_timeout": 5_000,  # ms until sent data must be acknowledged
 }
 """Parameters of libpq; the query of ``ledger.url`` overrides them."""
 
@@ -44,13 +44,13 @@ OLDEST = 10  # psycopg 3 supports no older server
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 STARTED_US = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
-"""Tells the runs of servers apart: a failover leads to another one."""
+"""Identifies the server run: it changes with a restart or a failover."""
 STANDBY = "the server is a standby, which is read-only"
 CONFLICTS = frozenset({
     "40001",  # serialization_failure
     "40P01",  # deadlock_detected
-    "23505",  # unique_violation: another replica has inserted the row meanwhile
-    "55P03",  # lock_not_available: it is still at it, such as with new settings
+    "23505",  # unique_violation: another replica has just inserted the row
+    "55P03",  # lock_not_available: another replica is still busy, such as with new settings
 })  # fmt: skip
 
 HINTS = (
@@ -66,14 +66,14 @@ HINTS = (
     ("is older than", "upgrade the server"),
     ("", "check that the server runs and can be reached"),
 )
-"""What to do by what libpq says, which gives no code for a connection that fails."""
+"""Advice by libpq's message: libpq gives no code for a failed connection."""
 
 
 def create_engine(url: sa.URL, hurried: Event, clock: Clock | None, **options: Any) -> sa.Engine:
-    """Return an engine on which no call waits without a bound; a shorter one once ``hurried``.
+    """Return an engine whose calls all have a time limit, a shorter one once ``hurried``.
 
-    Each transaction tells ``clock`` the server's time, where it is one that listens. On a standby
-    none begins: what it shows may be old.
+    Each transaction passes the server's time to a ``DatabaseClock``. None begins on a standby,
+    whose data may be old.
     """
     made = sa.create_engine(url, pool_timeout=SILENT_S, isolation_level="READ COMMITTED", **options)
     sa.event.listen(made, "do_connect", partial(_connect, hurried))
@@ -82,17 +82,17 @@ def create_engine(url: sa.URL, hurried: Event, clock: Clock | None, **options: A
 
 
 def is_conflict(error: sa.exc.SQLAlchemyError) -> bool:
-    """Say whether another transaction was in the way, so that this one may succeed if repeated."""
+    """Return whether ``error`` is a conflict with another transaction, so a retry may succeed."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in CONFLICTS
 
 
 def hint(error: str) -> str:
-    """Return what to do about ``error``, for which a ledger cannot be opened."""
+    """Return what to do about ``error``, which kept the ledger from being opened."""
     return next(advice for cause, advice in HINTS if re.search(cause, error))
 
 
 def allow_minutes(connection: sa.Connection) -> None:
-    """Let a migration take its time; the pool does not get ``connection`` back."""
+    """Lift the limits for a migration; ``connection`` does not return to the pool."""
     driver = connection.connection.driver_connection
     connection.detach()
     assert isinstance(driver, _Connection)  # noqa: S101 - create_engine sees to it
@@ -105,7 +105,7 @@ def _begin(clock: Clock | None, connection: sa.Connection) -> None:
     try:
         at_ms, server, standby = _set_bounds(TRANSACTION_MS, connection)
     except sa.exc.DBAPIError:
-        connection.invalidate()  # a pooler keeps it though its server is gone
+        connection.invalidate()  # a pooler keeps the connection open when its server is gone
         raise
     if standby:
         connection.invalidate()  # a new connection may lead to the primary
@@ -116,9 +116,9 @@ def _begin(clock: Clock | None, connection: sa.Connection) -> None:
 
 
 def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, int, bool]:
-    """Bound the transaction; return the server's time, its run, and whether it is a standby.
+    """Set the transaction's limits; return the server's time, its run, and whether it is a standby.
 
-    Numbers come with all their digits, which a role or an older server does not always send.
+    Also asks for floats with all digits, which a role or an older server may not send by default.
     """
     asked_for = {**bounds, "extra_float_digits": 3}
     calls = (f"set_config('{name}', '{value}', true)" for name, value in asked_for.items())
@@ -128,7 +128,7 @@ def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[i
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that is closed once the server has sent nothing for ``silent_s``."""
+    """A connection that closes itself once the server has sent nothing for ``silent_s``."""
 
     hurried = Event()
     silent_s: float | None = None
@@ -155,8 +155,8 @@ class _Connection(psycopg.Connection[Any]):
 def _connect(
     hurried: Event, _dialect: Any, _record: Any, _arguments: Any, given: dict[str, Any]
 ) -> psycopg.Connection[Any]:
-    """Connect within ``SILENT_S``, with the look-up of the name, which libpq does not bound."""
-    # A pooler does not keep prepared statements from one transaction to the next.
+    """Connect within ``SILENT_S``, including the DNS lookup, which libpq does not limit."""
+    # No prepared statements: a pooler does not keep them from one transaction to the next.
     parameters: dict[str, Any] = CONNECT | given | {"prepare_threshold": None}
     made: Future[_Connection] = Future()
     call = partial(_Connection.connect, **parameters)
@@ -186,7 +186,7 @@ def _patience_s(usual_s: float, hurried: Event) -> float:
 def _run(made: "Future[_Connection]", call: Callable[[], _Connection]) -> None:
     try:
         made.set_result(call())
-    except Exception as error:  # noqa: BLE001 - it is raised where the result is awaited
+    except Exception as error:  # noqa: BLE001 - raised where the result is awaited
         made.set_exception(error)
 
 

@@ -1,4 +1,4 @@
-"""How far a backfill has come at one destination, noted beside a running exporter."""
+"""How far a backfill to one destination has come, stored in the ledger of a running exporter."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class BackfillProgress:
-    """The position of what a destination accepted last, under a ``name`` that says of what.
+    """The last position that a destination accepted; ``name`` identifies the backfill.
 
     Raises ``LedgerError``.
     """
@@ -25,17 +25,17 @@ class BackfillProgress:
         self._name = name
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the connection to the ledger."""
         self._engine.dispose()
 
     def read(self) -> str | None:
-        """Return the position; None where nothing was accepted yet, or all was."""
+        """Return the position; None if nothing was accepted yet, or everything was."""
         return self._run(
             lambda tx: tx.execute(sa.select(backfill.c.position).where(self._mine)).scalar()
         )
 
     def note(self, position: str) -> None:
-        """Go on after ``position`` the next time."""
+        """Store ``position``, so that the next run continues after it."""
         self._run(
             lambda tx: upsert(
                 tx, backfill, [(self._name, position)], "position = excluded.position"
@@ -43,14 +43,14 @@ class BackfillProgress:
         )
 
     def end(self) -> None:
-        """Begin anew the next time."""
+        """Delete the position, so that the next run starts over."""
         self._run(lambda tx: tx.execute(sa.delete(backfill).where(self._mine)))
 
-    # A busy exporter may keep the ledger longer than one statement waits.
+    # A busy exporter may hold the ledger for longer than one statement waits.
     @stamina.retry(on=LedgerError, attempts=5, wait_initial=0.2, wait_max=2.0, timeout=None)
     def _run(self, statement: Callable[[sa.Connection], T]) -> T:
         try:
             with self._engine.begin() as tx:
                 return statement(tx)
         except sa.exc.SQLAlchemyError as error:
-            raise LedgerError(f"progress is not noted: {engine.cause(error)}") from error
+            raise LedgerError(f"cannot access backfill progress: {engine.cause(error)}") from error

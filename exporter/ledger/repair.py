@@ -1,4 +1,4 @@
-"""What is done to a ledger while no exporter runs: a target is forgotten, counters are raised."""
+"""Repairs of a ledger while no exporter runs: deleting a target, raising counters."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ from exporter.telemetry.counters import PREFIX
 
 
 def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
-    """Delete all that the ledger at ``url`` knows of ``target``; return rows by table.
+    """Delete everything about ``target`` from the ledger at ``url``; return row counts by table.
 
-    A call budget is of the vendor's account and stays. Raises ``LedgerError`` where an exporter
-    uses the ledger, or where it knows no such target.
+    A call budget belongs to the vendor's account and stays. Raises ``LedgerError`` if an exporter
+    uses the ledger or the target is unknown.
     """
     with unused(url, clock) as opened:
         with opened.engine.begin() as tx:
@@ -40,7 +40,7 @@ def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
                     (self_counter, self_counter.c.target == target),
                 )
             }
-        if not opened.shared:  # deleted rows stay in the file's free pages until it is written anew
+        if not opened.shared:  # deleted rows stay in the file's free pages until it is rewritten
             with closing(opened.engine.raw_connection()) as file:
                 file.cursor().execute("VACUUM")
     return deleted
@@ -53,12 +53,12 @@ def raise_counters(
     shown: Iterable[Shown],
     clock: Clock,
 ) -> int:
-    """Raise the counters of an older ledger to what was ``shown`` since; return of how many.
+    """Raise the counters of a restored ledger to what was ``shown`` since; return how many.
 
-    What is missing is overhang: it is repaid by what the next polls read of that time. Calls of all
-    budgets count as spent now. The exporter's own counters are raised where the ledger has them;
-    series that no query of ``specs`` feeds are left out. Raises ``LedgerError`` where an exporter
-    uses the ledger. Source: counting.md, "When the ledger is lost or restored".
+    The difference is overhang, repaid as the next polls read that time again. A call of every
+    budget counts as spent now. The exporter's own counters are raised if the ledger has them;
+    series that no query of ``specs`` feeds are left out. Raises ``LedgerError`` if an exporter uses
+    the ledger. Source: counting.md, "When the ledger is lost or restored".
     """
     by_query: defaultdict[QueryKey, list[Shown]] = defaultdict(list)
     own: list[Shown] = []
@@ -86,9 +86,9 @@ def raise_counters(
 
 
 def _feeding(specs: Iterable[QuerySpec], each: Shown) -> QuerySpec | None:
-    """Return the query that feeds a series; None where more than one may.
+    """Return the query that feeds a series; None if that is ambiguous.
 
-    Where a target has several queries of a kind, their names go on with project and environment.
+    If a target has several queries of a kind, their names end with project and environment.
     """
     _, target, *labels = each.labels
     of_kind = [spec for spec in specs if spec.target == target and each.family in spec.fields]

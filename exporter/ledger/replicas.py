@@ -1,8 +1,8 @@
-"""Several replicas on one PostgreSQL: who has changed what, and whose settings are in force.
+"""Several replicas on one PostgreSQL: which one changed what, and whose settings are in force.
 
-A transaction that changes what a query shows marks it with its replica and a number that this
-replica raises each time. The newest numbers of all replicas are the ledger's version: what it was
-when a page was made says which queries have to be read again.
+A transaction that changes what a query shows marks it with its replica and a number that the
+replica raises each time. The newest numbers of all replicas are the ledger's version. Queries
+marked since the version of a page must be read again for the next one.
 """
 
 import secrets
@@ -20,23 +20,23 @@ from exporter.model.samples import DAY_MS
 Version = Mapping[str, int]
 """The newest number of each replica."""
 Mark = tuple[str, int]
-"""Which replica changed a query last, and under which number."""
+"""The replica that changed a query last, and the number of that change."""
 
 KEPT_MS = 7 * DAY_MS
 ALIVE_MS = 60_000
-"""A replica that has not been seen for so long has ended: it says every 10 s that it lives."""
+"""A replica not seen for this long has ended; a live one updates its row every 10 s."""
 SHOWING_MS = 30_000
-"""One that has not been seen for so long has shown nothing lately that others have not read."""
+"""A replica not seen for this long has lately shown nothing that others have not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What has changed since a version, and the version now.
+    """The changes since a version, and the version now.
 
-    ``server`` is the run of the server that answered. ``went_back`` says that the ledger lacks
-    commits of that version, such as after a failover to a server that had not received them.
-    ``alive`` are other replicas that were seen lately; ``unconfirmed`` are those that have not
-    confirmed yet that the ledger on this server has at least what they have shown.
+    ``server`` is the server run that answered. ``went_back``: the ledger lacks commits of that
+    version, such as after a failover to a server that had not received them. ``alive`` are other
+    replicas seen lately; ``unconfirmed`` are those that have not yet confirmed that the ledger on
+    this server has at least what they have shown.
     """
 
     version: Version
@@ -50,7 +50,7 @@ class Changes:
 def mark(
     tx: sa.Connection, mine: Mark, ids: Iterable[int] | sa.Select[tuple[int]], now_ms: int
 ) -> None:
-    """Mark the queries ``ids`` as changed."""
+    """Mark the queries ``ids`` as changed by this replica."""
     holder, number = mine
     changed = sa.update(query).where(query.c.id.in_(ids))
     tx.execute(changed.values(changed_by=holder, changed=number))
@@ -63,9 +63,9 @@ def read_changes(
 ) -> Changes:
     """Return which queries have changed since the version ``since``.
 
-    ``servers`` are the one that ``holder`` has confirmed and the one that answers. One statement
-    reads versions and marks: between two, a query could be marked anew by a replica whose former
-    number was read before, and neither change would be seen.
+    ``servers`` are the run that ``holder`` has confirmed and the one that answers. A single
+    statement reads versions and marks. Between two statements a replica whose version was already
+    read could mark a query again, and neither of its changes would be seen.
     """
     known = sa.case(dict(since), value=replica.c.holder, else_=0) if since else sa.literal(0)
     newer = (query.c.changed_by == replica.c.holder) & (query.c.changed > known)
@@ -90,10 +90,10 @@ def read_changes(
 
 
 def _lacks(row: Any, number: int, confirmed: int, server: int) -> bool:
-    """Say whether the ledger lacks the commit ``number`` of the replica with this row.
+    """Return whether the ledger lacks the commit ``number`` of the replica with this row.
 
-    On a new server a replica may have gone on counting from what was lost: ``kept`` is up to where
-    the server had its commits. A row that is gone on the same server was pruned.
+    On a new server the replica may have numbered new commits after the lost ones, so ``kept`` is
+    the last one that the server received. A row missing on the same server was pruned.
     """
     if row is None:
         return confirmed != server
@@ -102,24 +102,24 @@ def _lacks(row: Any, number: int, confirmed: int, server: int) -> bool:
 
 
 def prune(tx: sa.Connection, now_ms: int) -> None:
-    """Drop replicas that ended long ago."""
+    """Delete replicas that ended long ago."""
     tx.execute(sa.delete(replica).where(replica.c.seen_ms <= now_ms - KEPT_MS))
 
 
 def register(tx: sa.Connection, holder: str, now_ms: int, server: int = 0) -> None:
-    """Let ``holder`` be a replica, whose settings are not known yet; new, it has shown nothing."""
+    """Insert ``holder`` if it is new: its settings are unknown, and it has shown nothing yet."""
     upsert(tx, replica, [(holder, 0, b"", 0, now_ms, server, 0)])
 
 
 def confirm(tx: sa.Connection, holder: str, server: int, kept: int, now_ms: int) -> None:
-    """Note that the ledger on ``server`` has what ``holder`` has shown, and kept its commits."""
+    """Record that ``server`` has all that ``holder`` has shown, and its commits up to ``kept``."""
     register(tx, holder, now_ms)
     own = sa.update(replica).where(replica.c.holder == holder)
     tx.execute(own.values(server=server, kept=kept, seen_ms=now_ms))
 
 
 def beat(tx: sa.Connection, holder: str, now_ms: int) -> None:
-    """Note that ``holder`` lives; at 0 that it ends."""
+    """Record that ``holder`` is alive at ``now_ms``; 0: it has ended."""
     own = sa.update(replica).where(replica.c.holder == holder)
     tx.execute(own.values(seen_ms=now_ms))
 
@@ -129,9 +129,9 @@ def choose_generation(
 ) -> tuple[int, bool]:
     """Return the generation of ``settings``, and whether they are in force.
 
-    Settings that nobody has used yet are the newest. Those that another replica has replaced by
-    newer ones are not in force while a replica with the newest lives: so a replica that restarts
-    during a rollout does not undo it. Once none does, they are the newest again.
+    Settings that no replica has used before are the newest. Superseded settings are not in force
+    while a replica with the newest ones is alive, so a replica that restarts during a rollout does
+    not undo it. Once no such replica is left, they become the newest again.
     """
     rows = tx.execute(sa.select(replica)).all()
     newest = max((row.generation for row in rows), default=0)
@@ -146,7 +146,7 @@ def choose_generation(
 
 
 def knows_generation(tx: sa.Connection, settings: bytes, generation: int) -> bool:
-    """Say whether the queries are already those of ``settings``."""
+    """Return whether a replica already uses ``settings`` at this ``generation``."""
     same = (replica.c.settings == settings) & (replica.c.generation == generation)
     return tx.execute(sa.select(replica.c.holder).where(same).limit(1)).first() is not None
 
@@ -154,24 +154,24 @@ def knows_generation(tx: sa.Connection, settings: bytes, generation: int) -> boo
 def note_generation(
     tx: sa.Connection, holder: str, settings: bytes, generation: int, now_ms: int
 ) -> None:
-    """Note which settings ``holder`` has."""
+    """Record which settings ``holder`` uses."""
     own = sa.update(replica).where(replica.c.holder == holder)
     tx.execute(own.values(settings=settings, generation=generation, seen_ms=now_ms))
 
 
 def living(tx: sa.Connection, now_ms: int) -> bool:
-    """Say whether any replica runs, or ended less than a minute ago without saying so."""
+    """Return whether any replica runs, or may still run: seen within a minute, not ended."""
     alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)
     return tx.execute(alive.limit(1)).first() is not None
 
 
 def superseded(tx: sa.Connection, keys: Iterable[QueryKey], generation: int) -> list[QueryKey]:
-    """Return those of ``keys`` that settings newer than ``generation`` have changed or removed."""
+    """Return the ``keys`` that settings newer than ``generation`` have changed or removed."""
     newer = sa.select(query.c.target, query.c.name).where(query.c.generation > generation)
     return sorted({(row[0], row[1]) for row in tx.execute(newer)} & set(keys))
 
 
 def shared_key(tx: sa.Connection) -> bytes:
-    """Return the key of the installation, made where there is none."""
+    """Return the key of the installation; create it if there is none."""
     upsert(tx, installation, [(1, secrets.token_bytes(KEY_BYTES))])
     return bytes(tx.execute(sa.select(installation.c.key)).scalar_one())

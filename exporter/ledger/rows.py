@@ -1,4 +1,4 @@
-"""Records of the ledger: claims, what a reading is applied with, views, the state of a query."""
+"""Records of the ledger: claims, inputs of applying a reading, views, the state of a query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,7 +16,7 @@ Counts = list[tuple[SelfCount, float]]
 
 
 class LastOutcome(NamedTuple):
-    """What the polls of a query have left: when one last succeeded, and how many failed since."""
+    """When a poll of a query last succeeded, and how many have failed since."""
 
     success_ms: int | None
     failures: int
@@ -26,7 +26,7 @@ class LastOutcome(NamedTuple):
 class Claim:
     """The right to poll one query, until another holder raises its token.
 
-    ``past`` is what of its past is to be read under this claim, ``ahead`` of live polls or not.
+    ``past`` is the part of its past to read under this claim; ``ahead``: ahead of live polls.
     """
 
     query_id: int
@@ -55,14 +55,14 @@ class Claim:
 
     @property
     def last_outcome(self) -> LastOutcome:
-        """Return what was left before this poll."""
+        """Return the outcome before this poll."""
         return LastOutcome(self.last_success_ms, self.fail_streak)
 
 
 class Shown(NamedTuple):
-    """One sample of ``/metrics``: all label values in the family's order.
+    """One sample of ``/metrics``, with all label values in the family's order.
 
-    A tuple, because a poll may make a hundred thousand.
+    A named tuple, because one poll may create a hundred thousand.
     """
 
     family: str
@@ -73,7 +73,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """Calls that may still be made now, and when the next one is granted (None: now)."""
+    """The calls left now, and when the next one is granted (None: now)."""
 
     tokens: int
     next_at_ms: int | None = None
@@ -81,9 +81,9 @@ class BudgetState:
 
 @dataclass(frozen=True, slots=True)
 class HistoryState:
-    """How far the past of a query is read, while it is: back to ``until_ms`` of ``from_ms``.
+    """Progress of a history under way: read back to ``until_ms``, ends at ``from_ms``.
 
-    Where it ``counts``, the query's counters are not shown yet. ``failing``: the last slice did.
+    ``counts``: the query's counters are hidden meanwhile. ``failing``: the last slice failed.
     """
 
     from_ms: int
@@ -96,9 +96,9 @@ class HistoryState:
 class AuditState:
     """What the last complete audit of a query found in ``[from_ms, until_ms)``.
 
-    Buckets of one series each were ``equal``, ``different``, or ``missing`` in the ledger.
-    ``difference`` is the sum of absolute differences by family, ``days`` are the starts of the UTC
-    days that had any.
+    ``equal``, ``different`` and ``missing`` (not in the ledger) count buckets of single series.
+    ``difference`` is the sum of absolute differences by family; ``days`` are the starts of the UTC
+    days with differences.
     """
 
     at_ms: int
@@ -113,9 +113,9 @@ class AuditState:
 
 @dataclass(frozen=True, slots=True)
 class QueryState:
-    """Where a query stands, as committed; None: nothing has happened yet, or it has no budget.
+    """The committed state of a query; None: nothing has happened yet, or it has no budget.
 
-    ``oldest_ms`` is the oldest bucket that was ever read.
+    ``oldest_ms`` is the start of the oldest bucket ever read.
     """
 
     target: str
@@ -142,17 +142,17 @@ class QueryState:
 
     @property
     def last_outcome(self) -> LastOutcome:
-        """Return what the polls up to now have left."""
+        """Return the outcome of the polls up to now."""
         return LastOutcome(self.last_success_ms, self.fail_streak)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one query shows.
+    """Everything that one query shows.
 
-    ``pending`` are new series still shown at their held value, by id, each with the instant when
-    its real value may follow; ``expires_ms`` is when the next gauge is withdrawn or a spent budget
-    is refilled. ``mark`` says which replica changed the query last, and under which number.
+    ``pending`` lists series still shown at their held value: id, and the instant from which the
+    real value may follow. ``expires_ms`` is when the next gauge is withdrawn or a spent budget
+    refills. ``mark`` is the replica that changed the query last, with the number of its change.
     """
 
     state: QueryState
@@ -173,9 +173,9 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What a failure leads to: when to try again, the back-off reached, the circuit.
+    """The reaction to a failure: when to try again, the back-off reached, the circuit.
 
-    ``quiet_until_ms`` is until when the whole target keeps quiet, if the provider asked for it.
+    The whole target keeps quiet until ``quiet_until_ms`` if the provider asked for that.
     """
 
     next_poll_ms: int
@@ -186,7 +186,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class LastReading:
-    """What was last counted for a query, and under which claim, state and floor."""
+    """A digest of what was last counted for a query, and its claim, state and floor."""
 
     token: int
     state_ms: int
@@ -194,17 +194,17 @@ class LastReading:
     digest: bytes
 
     def repeats(self, before: "LastReading | None") -> bool:
-        """Say whether this reading equals the one ``before``, with no other claim in between."""
+        """Return whether this reading equals the one ``before``, with no other claim in between."""
         return before == replace(self, token=self.token - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyInput:
-    """One reading and all that decides how it counts; ``query`` is the claimed row, locked.
+    """One reading and everything that decides how it counts; ``query`` is the claimed, locked row.
 
-    ``label_rules_changed``: label rules or caps differ from those of the last poll. ``first``: no
-    part of this poll came before. ``key`` is the installation's, for sketches. ``past``: the
-    reading is of a slice of the past.
+    ``label_rules_changed``: label rules or caps differ from those of the last poll. ``first``: this
+    is the first part of its poll. ``key`` is the installation's key for sketches. ``past``: the
+    reading belongs to a slice of the past.
     """
 
     tx: sa.Connection
@@ -222,12 +222,12 @@ class ApplyInput:
 
     @property
     def is_first(self) -> bool:
-        """Say whether what is read was never read before: a first poll, or history."""
+        """Return whether this range was never read before: a first poll, or history."""
         return self.query.epoch_ms is None if self.past is None else not self.past.audits
 
     @property
     def watermark_ms(self) -> int:
-        """Return up to where a stream is read, with this reading."""
+        """Return the watermark of a stream once this reading is applied."""
         return max(self.query.watermark_ms or 0, self.reading.watermark_ms or 0)
 
     def count_query(self, name: str, amount: float = 1, **labels: str) -> Counts:
@@ -235,7 +235,7 @@ class ApplyInput:
         return self_count(self.spec, name, amount, query=self.spec.name, **labels)
 
     def count_dropped(self, dropped: Mapping[tuple[str, str], int]) -> Counts:
-        """Return how many label sets had no place of their own, by family and reason."""
+        """Return the additions for label sets without a place of their own."""
         counts: Counts = []
         for (family, reason), n in dropped.items():
             counts += self_count(self.spec, "dropped_series_total", n, family=family, reason=reason)
@@ -249,12 +249,12 @@ def self_count(spec: QuerySpec, name: str, amount: float = 1, **labels: str) -> 
 
 
 def encode_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    """Return labels as canonical JSON: sorted keys, no spaces."""
+    """Return the labels as canonical JSON: sorted keys, no spaces."""
     return msgspec.json.encode(dict(zip(names, values, strict=True)), order="sorted").decode()
 
 
 def decode_labels(names: tuple[str, ...], text: str) -> tuple[str, ...]:
-    """Return the values of ``names`` in a canonical JSON text."""
+    """Return the values of ``names`` from canonical JSON; a missing label is empty."""
     labels = msgspec.json.decode(text)
     return tuple([labels.get(name, "") for name in names])
 
@@ -265,7 +265,7 @@ def encode_series(spec: QuerySpec, families: Mapping[str, Family], series: Serie
 
 
 def decode_series(families: Mapping[str, Family], family: str, text: str) -> Series:
-    """Return the series with this family and these labels in canonical JSON."""
+    """Return the series of ``family`` whose labels are the canonical JSON ``text``."""
     return family, decode_labels(families[family].labels, text)[2:]
 
 

@@ -1,6 +1,6 @@
-"""The counting rules, pure: buckets in, counters out; caps; and which period a gauge may show.
+"""The counting rules, free of I/O: from buckets to counters, caps, and the periods of gauges.
 
-Truth is the sum of ``obs - base``; a poll adds its growth to it (specification: counting.md).
+Truth is the sum of ``obs - base``; each poll adds its growth to it (specification: counting.md).
 """
 
 import datetime as dt
@@ -27,16 +27,16 @@ from exporter.model.samples import (
 )
 
 Key = tuple[int, int]
-"""A bucket: id of its series, start in UTC milliseconds."""
+"""A bucket: the id of its series, its start in UTC milliseconds."""
 
 COLLAPSE_SHARE = 0.5
 COLLAPSE_UNITS = 100
 TARGET, ALL = "", "*"
-"""Names of the caps on a target and on all targets, beside those of families."""
+"""The keys of the caps on one target and on all targets; other keys are families."""
 
 
 class Bucket(NamedTuple):
-    """What the provider last reported of a bucket, and what of it is not counted."""
+    """The value that the provider last reported for a bucket, and the part that is not counted."""
 
     obs: float
     base: float = 0.0
@@ -47,7 +47,7 @@ EMPTY = Bucket(0.0)
 
 @dataclass(frozen=True, slots=True)
 class CounterState:
-    """One counter's running numbers; ``since_ms`` is when the overhang began."""
+    """The state of one counter; ``since_ms`` is when the overhang began."""
 
     c: float = 0.0
     overhang: float = 0.0
@@ -56,7 +56,7 @@ class CounterState:
 
     @property
     def truth(self) -> float:
-        """Return what the provider's values add up to."""
+        """Return the sum of the provider's values, less the baseline."""
         return self.c - self.overhang - self.written_off
 
 
@@ -64,10 +64,10 @@ class CounterState:
 class Frame:
     """The circumstances of a read that decide how its rows count.
 
-    ``baseline``: until a first range is wholly read, its rows are where counting starts.
-    ``last_read_ms`` is when the query was read before. The series in ``rebased`` keep their counter
-    and take the window as their new baseline: their labels now stand for something else. Series that
-    count parts of a unit have their number in ``per_unit``.
+    ``baseline``: rows are where counting starts, until the first range is read completely.
+    ``last_read_ms`` is when the query was read before. Series in ``rebased`` keep their counter and
+    take the window as their new baseline, because their labels now cover other raw values.
+    ``per_unit`` has the parts per unit of series that count parts of a unit.
     """
 
     granularity_ms: int
@@ -78,10 +78,10 @@ class Frame:
     per_unit: Mapping[int, int] = field(default_factory=dict)
 
     def revision(self, start_ms: int, before: float, after: float) -> tuple[str, str] | None:
-        """Return direction and stage where a changed bucket is revised, None where it is not."""
+        """Return direction and stage of the revision of a bucket; None if it is no revision."""
         if self.baseline or self.last_read_ms is None:
             return None
-        open_ms = self.last_read_ms - self.granularity_ms  # buckets from later on were not over
+        open_ms = self.last_read_ms - self.granularity_ms  # later buckets had not ended yet
         if after == before or (after > before and start_ms > open_ms):
             return None
         stage = "settled" if start_ms <= open_ms - self.settle_ms else "settling"
@@ -90,7 +90,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Merge:
-    """What a read changes: new values by bucket, growth by series, and what it revised."""
+    """The changes of a read: new values by bucket, growth by series, revisions."""
 
     buckets: dict[Key, Bucket] = field(default_factory=dict)
     growth: dict[int, float] = field(default_factory=dict)
@@ -109,8 +109,8 @@ def advance(
 ) -> CounterState:
     """Return ``state`` after its truth grew by ``growth``, which may be negative.
 
-    Overhang is written off after ``write_off_after_ms`` (None: never), or at once where ``forgive``
-    is set: after a confirmed reset by the provider (specification: counting.md#the-rule).
+    Overhang is written off after ``write_off_after_ms`` (None: never), or at once with ``forgive``,
+    after a confirmed reset by the provider (specification: counting.md#the-rule).
     """
     truth = state.truth + growth
     c = max(state.c, truth + state.written_off)
@@ -125,9 +125,9 @@ def advance(
 
 
 def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame) -> Merge:
-    """Return what changes when a complete read gave ``values`` where ``known`` was before.
+    """Return the changes when a complete read found ``values`` for the ``known`` buckets.
 
-    A bucket of ``known`` that the read does not mention is 0 now: absent means none.
+    A bucket of ``known`` that is absent from ``values`` is 0 now.
     """
     merged = Merge()
     for key, value in chain(values.items(), zip(known.keys() - values.keys(), repeat(0.0))):
@@ -158,9 +158,9 @@ def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame
 def looks_collapsed(
     known: Mapping[Key, Bucket], values: Mapping[Key, float], *, empty: bool
 ) -> bool:
-    """Say whether a read lost so much of the same buckets that it must be confirmed first.
+    """Return whether the same buckets lost so much that another read must confirm it.
 
-    ``empty``: the read had no value above 0 at all.
+    ``empty``: the read has no value above 0.
     """
     before = sum(bucket.obs for bucket in known.values())
     if before > 0 and empty:
@@ -169,17 +169,17 @@ def looks_collapsed(
     return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before
 
 
-# Caps: past a cap new label sets count in ``other``, first come, first kept. This happens before
-# counting, so no unit is lost to a cap.
+# Caps: past a cap, new label sets count in ``other``; those that came first stay. This happens
+# before counting, so no unit is lost to a cap.
 
 
 @dataclass
 class Room:
-    """Gives series their places: ``known`` ones keep theirs.
+    """Assigns places to series under the caps; ``known`` series keep theirs.
 
-    ``count_left`` returns how many may be added: by family, of the target and of all targets. It is
-    called for the first new series, and ``find_taken`` for the first without a place: it returns
-    the series of other queries.
+    ``count_left`` returns how many may be added by family, to the target and in all; it is called
+    for the first new series. ``find_taken`` returns the series of other queries; it is called for
+    the first series without a place.
     """
 
     known: Collection[Series]
@@ -196,9 +196,9 @@ class Room:
         return self.find_taken()
 
     def place(self, series: Series, family: Family) -> Series:
-        """Return where ``series`` counts: in itself, or in the overflow.
+        """Return the series that ``series`` counts in: itself, or the overflow.
 
-        Where the overflow is another query's, the family's cap gives way, up to the target's.
+        If the overflow belongs to another query, only the target's and the total cap apply.
         """
         if self.admit(series):
             return series
@@ -210,7 +210,7 @@ class Room:
         return series
 
     def admit(self, series: Series) -> bool:
-        """Say whether ``series`` has or gets a place of its own; count it where it does not."""
+        """Return whether ``series`` has or gets a place of its own; if not, count it as dropped."""
         if series in self.known:
             return True
         limits = {"target_limit": TARGET, "family_limit": series[0], "total_limit": ALL}
@@ -223,9 +223,9 @@ class Room:
 
 
 def overflow(series: Series, family: Family) -> Series:
-    """Return the series that takes what has no place: labels beyond base are all ``other``.
+    """Return the overflow of ``series``: all labels beyond the base labels are ``other``.
 
-    Where the family has no such label, the project is ``other``.
+    If the family has only base labels, the project is ``other``.
     """
     names = family.labels[2:]
     replaced = set(names) - set(BASE) or {"project"}
@@ -236,7 +236,7 @@ def overflow(series: Series, family: Family) -> Series:
 def place(
     rows: Iterable[CountRow], families: Mapping[str, Family], room: Room
 ) -> dict[Series, Series]:
-    """Return in which series each series of ``rows`` counts: itself, or that of the overflow."""
+    """Map each series of ``rows`` to the one it counts in: itself, or the overflow."""
     return {
         series: room.place(series, families[series[0]])
         for series in dict.fromkeys(row[0] for row in rows)
@@ -249,9 +249,9 @@ def sum_counts(
     ids: Mapping[Series, int],
     floor_ms: int = 0,
 ) -> dict[Key, float]:
-    """Return ``rows`` summed by bucket, without places that have no id.
+    """Return the sums of ``rows`` by bucket; series without an id are left out.
 
-    Rows before ``floor_ms`` belong to no counter any more and are left out.
+    So are rows before ``floor_ms``, which no counter covers any more.
     """
     numbers = {series: ids.get(place) for series, place in places.items()}
     values: dict[Key, float] = {}
@@ -263,13 +263,13 @@ def sum_counts(
     return values
 
 
-# The past: what of it is read when.
+# The past: which part is read when.
 
 RETENTION_MS = 35 * DAY_MS
 
 
 def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
-    """Return the newest part of ``past`` that one reading covers; empty where the API ends."""
+    """Return the newest part of ``past`` that one reading covers; empty beyond the API's reach."""
     longest_ms = spec.slice_ms or spec.span_ms or past.until_ms - past.from_ms
     span_ms = min(past.span_ms or longest_ms, longest_ms)
     start_ms = max(past.from_ms, past.until_ms - span_ms, reach_start_ms(spec, now_ms))
@@ -277,14 +277,14 @@ def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
 
 
 def reach_start_ms(spec: QuerySpec, now_ms: int) -> int:
-    """Return the start of the oldest bucket that the API still reports whole; 0: no limit."""
+    """Return the start of the oldest bucket that the API still reports completely; 0: no limit."""
     return 0 if spec.reach_ms is None else ceil_to(now_ms - spec.reach_ms, spec.granularity_ms or 1)
 
 
 def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False) -> Past | None:
-    """Return what of the past is read after a first poll from ``floor_ms`` on; None: nothing.
+    """Return the past to read after a first poll that began at ``floor_ms``; None: nothing.
 
-    ``counts``: it is not baseline, since the query has ``start: history``.
+    ``counts``: the past is not baseline, because the query has ``start: history``.
     """
     start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms or 1)
     past = Past(PastMode.COUNT if counts else PastMode.BASELINE, start_ms, floor_ms)
@@ -292,16 +292,16 @@ def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False
 
 
 def smaller_span_ms(spec: QuerySpec, window: Window) -> int:
-    """Return half of a ``window`` that took too long to read, in whole buckets, at least one."""
+    """Return half the length of a ``window`` that took too long: whole buckets, at least one."""
     step_ms = spec.granularity_ms or 1
     return max(step_ms, floor_to(window.length_ms // 2, step_ms))
 
 
 @dataclass(slots=True)
 class Comparison:
-    """How buckets of ``[from_ms, until_ms)`` that are read again compare with the ``known`` ones.
+    """How buckets of ``[from_ms, until_ms)`` compare with the ledger when they are read again.
 
-    See ``AuditState``, which it becomes.
+    Becomes an ``AuditState``, which documents the fields.
     """
 
     from_ms: int = 0
@@ -318,7 +318,7 @@ class Comparison:
         values: Mapping[Key, float],
         family_of: Mapping[int, str],
     ) -> None:
-        """Compare ``values``, which a complete read gave, with what was ``known``."""
+        """Compare the ``values`` of a complete read with the ``known`` buckets."""
         days = set(self.days)
         for key in known.keys() | values.keys():
             value, old = values.get(key, 0.0), known.get(key)
@@ -336,33 +336,33 @@ class Comparison:
         self.days = sorted(days)
 
 
-# Periods: which bucket a gauge may show, and for how long.
+# Periods: which buckets a gauge may show, and for how long.
 
 
 def settled_day(until_ms: int, zone: str) -> Window:
     """Return the newest local day of ``zone`` that ended by ``until_ms``: 23, 24 or 25 hours."""
     until = dt.datetime.fromtimestamp(until_ms / 1000, ZoneInfo(zone))
     end = until.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    start = end - dt.timedelta(days=1)  # of local time: also a midnight
+    start = end - dt.timedelta(days=1)  # in local time, so a midnight as well
     return Window(round(start.timestamp() * 1000), round(end.timestamp() * 1000))
 
 
 def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
-    """Return the newest hour that ended by ``until_ms``, as the query's buckets begin."""
+    """Return the newest hour that ended by ``until_ms``, aligned to the query's buckets."""
     shift_ms = _shift_ms(spec, until_ms)
     end_ms = floor_to(until_ms - shift_ms, HOUR_MS) + shift_ms
     return Window(end_ms - HOUR_MS, end_ms)
 
 
 def _shift_ms(spec: QuerySpec, at_ms: int) -> int:
-    """Return how long after a whole UTC hour the query's buckets begin: half an hour in India."""
+    """Return the offset of the query's buckets from whole UTC hours: half an hour in India."""
     at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(spec.timezone))
     offset = at.utcoffset() if spec.local_hours else None
     return -round(offset.total_seconds() * 1000) % HOUR_MS if offset else 0
 
 
 def settled_periods(spec: QuerySpec, until_ms: int, floor_ms: int) -> dict[str, Window]:
-    """Return the newest settled hour and day to show that whole buckets cover, by period name."""
+    """Return the newest settled hour and day that whole buckets cover, by period name."""
     periods: dict[str, Window] = {}
     if spec.granularity_ms == HOUR_MS:
         periods["hour"] = settled_hour(spec, until_ms)
@@ -374,22 +374,22 @@ def settled_periods(spec: QuerySpec, until_ms: int, floor_ms: int) -> dict[str, 
 
 
 def period_expiry_ms(spec: QuerySpec, period: Window) -> int:
-    """Return when a period gauge is withdrawn: a late API must not look like a drop."""
+    """Return when a period gauge is withdrawn, so that a late API does not look like a drop."""
     return period.end_ms + period.length_ms + spec.period_grace_ms
 
 
 def window_expiry_ms(spec: QuerySpec, window: Window, *, listed: bool) -> int:
-    """Return when a windowed gauge is withdrawn: 3 periods and 2 polls after its data.
+    """Return when a windowed gauge is withdrawn: 3 periods and 2 polls after its data ended.
 
-    The period of a list is the time between two readings of it, or between two of its windows,
-    which end on whole buckets.
+    The period of a list is the time between two readings, or between the ends of two windows,
+    which fall on whole buckets.
     """
     period_ms = max(spec.interval_ms, spec.granularity_ms) if listed else window.length_ms
     return window.end_ms + 3 * period_ms + 2 * spec.interval_ms
 
 
 def newest_settled_end(spec: QuerySpec, now_ms: int, *, daily: bool) -> int:
-    """Return the end of the newest hour, or local day, that counts as settled."""
+    """Return the end of the newest settled hour, or of the newest settled local day."""
     until_ms = floor_to(now_ms - spec.settle_ms, HOUR_MS)
     day = settled_day(until_ms, spec.timezone)
     return (day if daily else settled_hour(spec, until_ms)).end_ms

@@ -1,4 +1,4 @@
-"""Bringing the ledger's queries and series in line with the settings."""
+"""Brings the ledger's queries and series in line with the settings."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ OWN_PREFIX = "chatbot_custom_"
 LABEL_BYTES = "label_value_bytes"
 PARTLY = "partly"
 LONGEST_SIGN = 4
-"""A cut label value may be so much shorter than the limit, and less: it ends with a whole character."""
+"""Bytes of the longest UTF-8 character; a truncated label is fewer bytes short of the limit."""
 
 
 def sync_queries(
@@ -36,9 +36,9 @@ def sync_queries(
     holder: str = "",
     generation: int = 0,
 ) -> None:
-    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others go on.
+    """Make ``specs`` the active queries: new ones are due now, missing ones stop, others continue.
 
-    What is new, changed or removed belongs to ``generation`` of the settings from now on.
+    Queries that are new, changed or removed belong to ``generation`` of the settings from now on.
     """
     rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
     known = list(rows.values())
@@ -67,9 +67,9 @@ def sync_queries(
 
 
 def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
-    """Return what ends the claim of a poll under way, which means something else.
+    """Return the columns that end the claim of a poll whose meaning has changed.
 
-    That of another replica goes on as a lease of the target: its request may still be under way.
+    Another replica's claim still reserves the target: its request may be under way.
     """
     return {"holder": None} | ({"claim_expires_ms": 0} if row.holder == holder else {})
 
@@ -77,8 +77,8 @@ def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
 def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
     """Move the queries and series of target ``old`` to the name ``new``; its self counters end.
 
-    Nothing is moved where the ledger knows a target ``new``, as at every start after the first.
-    Polls under way lose their claims, as by any change of what they mean.
+    Does nothing if the ledger already knows ``new``, as at every start after the first. Polls under
+    way lose their claims, as with any change of their meaning.
     """
     if tx.execute(sa.select(query.c.id).where(query.c.target == new).limit(1)).scalar() is not None:
         return
@@ -97,7 +97,7 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
 
 
 def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:
-    """Delete series of families of users' own that now have other labels or count other parts."""
+    """Delete series of user-defined families whose labels or parts per unit have changed."""
     for table in (series, gauge):
         rows = tx.execute(
             sa.select(table.c.family, table.c.labels, table.c.query_id, query.c.label_rules)
@@ -122,10 +122,10 @@ def _is_as_before(family: Family, labels: str, rules: str) -> bool:
 
 
 def encode_label_rules(spec: QuerySpec) -> str:
-    """Return label rules and caps as canonical JSON: what decides which series a raw value is in.
+    """Return as canonical JSON everything that decides which series a raw value counts in.
 
-    Families that count parts of a unit have their number under ``per_unit``, and the length of labels
-    is there where it is not the usual one. The cap under the empty name is the target's, that under ``*`` the one on all targets.
+    Label rules; caps by family, of the target ("") and of all targets ("*"); ``per_unit`` of
+    families that count parts of a unit; the maximum length of labels, unless it is the default.
     """
     shapes = {
         label: {
@@ -146,9 +146,9 @@ def encode_label_rules(spec: QuerySpec) -> str:
 
 
 def with_partly_read(stored: str, spec: QuerySpec) -> str:
-    """Return ``stored`` label rules with those of ``spec``, under which some buckets are read now.
+    """Add the rules of ``spec`` to the ``stored`` ones, as some buckets were read under them.
 
-    Until all are, a bucket may stand for raw values under any of them.
+    Until all buckets were, each may cover the raw values of either set of rules.
     """
     found = msgspec.json.decode(stored)
     found[PARTLY] = sorted({*found.get(PARTLY, ()), encode_label_rules(spec)})
@@ -156,7 +156,7 @@ def with_partly_read(stored: str, spec: QuerySpec) -> str:
 
 
 def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int], int]:
-    """Return the label rules, the caps and the length of labels of ``encode_label_rules``."""
+    """Return the label rules, caps and maximum length that ``encode_label_rules`` encoded."""
     stored = msgspec.json.decode(text)
     label_rules = {
         label: LabelRule(
@@ -182,7 +182,7 @@ def _start_mode(spec: QuerySpec) -> str:
 
 
 def _stood_in(row: sa.Row[Any], known: Iterable[sa.Row[Any]]) -> bool:
-    """Say whether another query has counted the same, by another name, since this was removed."""
+    """Return whether another query has counted the same data since this one was removed."""
     return row.state == "removed" and any(
         (each.target, each.fingerprint) == (row.target, row.fingerprint)
         and (each.state == "active" or each.state_ms > row.state_ms)
@@ -193,7 +193,7 @@ def _stood_in(row: sa.Row[Any], known: Iterable[sa.Row[Any]]) -> bool:
 def _update(
     tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, *, stood_in: bool
 ) -> bool:
-    """Bring the row of a query that was there before in line with ``spec``; say if it changed."""
+    """Bring the row of a known query in line with ``spec``; return whether its meaning changed."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
         raise LedgerError(
             f"{spec.target}/{spec.name}: start: history would make a live counter jump; "
@@ -212,7 +212,7 @@ def _update(
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
-    """Return until when failures keep each target quiet: a provider may have asked for that."""
+    """Return until when failures keep each target quiet, perhaps at the provider's request."""
     held: dict[str, int] = {}
     for row in rows:
         if row.fail_streak:
@@ -223,14 +223,14 @@ def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
 def _end_long_wait(
     tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, held_ms: int
 ) -> None:
-    """Make a query due that waits for longer than its interval, unless a failure explains it."""
-    longest_ms = spec.interval_ms + spec.interval_ms // 10  # a slot may have some random delay
+    """Make a query due if its wait exceeds its interval, unless a failure explains that."""
+    longest_ms = spec.interval_ms + spec.interval_ms // 10  # slots have some jitter
     if spec.budget is None and row.next_poll_ms > max(now_ms + longest_ms, held_ms):
         set_query(tx, row.id, next_poll_ms=now_ms)
 
 
 def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
-    """Start the query's new meaning from a new baseline; what was counted stays counted."""
+    """Start over from a new baseline after a change of meaning; what was counted stays counted."""
     retire_buckets(tx, series.c.query_id == query_id)
     set_query(
         tx,
@@ -246,7 +246,7 @@ def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
 
 
 def digest(specs: Sequence[QuerySpec]) -> bytes:
-    """Return 16 bytes that are equal for settings whose queries mean the same."""
+    """Return a 16-byte digest, equal for settings whose queries have the same meaning."""
     meanings = [(*spec.key, spec.fingerprint, encode_label_rules(spec)) for spec in specs]
     return hashlib.blake2b(msgspec.msgpack.encode(sorted(meanings)), digest_size=16).digest()
 
@@ -254,9 +254,9 @@ def digest(specs: Sequence[QuerySpec]) -> bytes:
 def retire_buckets(
     tx: sa.Connection, which: sa.ColumnElement[bool], until_ms: int | None = None
 ) -> None:
-    """Retire buckets of the series ``which``, from before ``until_ms`` if given; no counter moves.
+    """Retire buckets of the series ``which``, if given only before ``until_ms``; no counter moves.
 
-    Where all are, the past is read anew, so that the old one's sum is not added to it.
+    When all are retired, ``retired_base`` becomes 0: the past is read anew and must not add to it.
     """
     old = sa.true() if until_ms is None else bucket.c.start_ms < until_ms
 
@@ -280,9 +280,9 @@ def rebased_series(
     families: Mapping[str, Family],
     new: Collection[int] = (),
 ) -> frozenset[int]:
-    """Return the series that stand for other raw values now than they did under ``stored``.
+    """Return the series that cover other raw values now than under the ``stored`` rules.
 
-    One of ``new`` may have been in ``other`` before, where its family's cap has changed.
+    After a change of caps, the values of a ``new`` series may have counted in ``other`` before.
     """
     read_under = [stored, *msgspec.json.decode(stored).get(PARTLY, ())]
     before = [decode_label_rules(each) for each in read_under]
@@ -321,9 +321,9 @@ def hide_unreachable(
     ids: Mapping[Series, int],
     families: Mapping[str, Family],
 ) -> None:
-    """Take series that the label rules cannot produce any more off ``/metrics``; show others.
+    """Hide series that the label rules can no longer produce from ``/metrics``; show the others.
 
-    A value that may be cut stays: what it was cut from is not known.
+    A value that may be truncated stays visible, because its full text is not known.
     """
     longest = spec.label_value_bytes - LONGEST_SIGN
     gone = {

@@ -1,6 +1,6 @@
 """Distinct users and conversations of a stream, in sketches over rolling windows.
 
-They are keyed: see specification: streams.md#distinct-users-and-conversations.
+Identifiers are hashed with a key (specification: streams.md#distinct-users-and-conversations).
 """
 
 import hmac
@@ -32,24 +32,24 @@ FAMILIES = {"user": families.ACTIVE_USERS, "conversation": families.ACTIVE_CONVE
 WINDOWS = {f"rolling_{days}d": days * DAY_MS for days in (1, 7, 28)}
 
 Group = tuple[str, tuple[str, ...], int]
-"""Kind, labels, and the hour's start."""
+"""Kind, labels and start of the hour."""
 
 
 def installation_key(path: Path, new: bytes | None = None) -> bytes:
-    """Return the key in the file at ``path``, made there (mode 0600; ``new``) if there is none."""
+    """Return the key in the file at ``path``; create it (mode 0600; ``new``) if there is none."""
     try:
         if not path.exists():
             _write_key(path, new or secrets.token_bytes(KEY_BYTES))
         key = path.read_bytes()
     except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror}; the key cannot be kept there") from None
+        raise LedgerError(f"{path}: the key cannot be created or read: {error.strerror}") from None
     if len(key) != KEY_BYTES:
-        raise LedgerError(f"{path}: not a key of {KEY_BYTES} bytes; delete it to make another")
+        raise LedgerError(f"{path}: not a key of {KEY_BYTES} bytes; delete it to create a new one")
     return key
 
 
 def _write_key(path: Path, key: bytes) -> None:
-    """Write the whole key or none: a part of one would stop every later start."""
+    """Write the key whole or not at all: part of one would break every later start."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
         file.write(key)
         file.flush()
@@ -59,7 +59,7 @@ def _write_key(path: Path, key: bytes) -> None:
 
 @cache
 def library() -> Any:
-    """Return the sketch library, or None (logged once) if datasketches is not installed."""
+    """Return the sketch library; None (logged once) if datasketches is not installed."""
     try:
         import datasketches  # noqa: PLC0415 - a compiled wheel that only streams need
     except ImportError:
@@ -69,7 +69,7 @@ def library() -> Any:
 
 
 def store(given: ApplyInput, counted: Iterable[Event]) -> Counts:
-    """Add the users and conversations of new events; show the windows that end at a new hour."""
+    """Add the users and conversations of new events; once an hour, update the rolling gauges."""
     if given.key is None or library() is None:
         return []
     groups = _grouped(counted)
@@ -79,7 +79,7 @@ def store(given: ApplyInput, counted: Iterable[Event]) -> Counts:
 
 
 def _grouped(counted: Iterable[Event]) -> dict[Group, set[str]]:
-    """Return identifiers by kind, labels and hour; an empty channel stands for all of them."""
+    """Return identifiers by kind, labels and hour; the empty channel has those of all channels."""
     groups: defaultdict[Group, set[str]] = defaultdict(set)
     for event in counted:
         if event.place is not None:
@@ -114,7 +114,7 @@ def _keyed(key: bytes, kind: str, value: str) -> int:
 
 
 def _roll(given: ApplyInput) -> Counts:
-    """Show the windows that end at the newest hour which is past the overlap, once an hour."""
+    """Once an hour, show the windows that end at the newest hour that no overlap reads again."""
     end_ms = floor_to(given.watermark_ms - given.spec.lookback_ms, HOUR_MS)
     shown = sa.select(sa.func.max(gauge.c.end_ms)).where(
         gauge.c.query_id == given.query.id, gauge.c.slot == gauges.ROLLING
@@ -131,7 +131,7 @@ def _roll(given: ApplyInput) -> Counts:
 
 
 def _covered(given: ApplyInput, end_ms: int) -> list[str]:
-    """Return the windows that the stream has covered wholly, shortest first."""
+    """Return the windows that the stream covers completely, shortest first."""
     lost = sa.select(sa.func.max(gap.c.to_ms)).where(gap.c.query_id == given.query.id)
     since_ms = max(given.query.epoch_ms or end_ms, given.tx.execute(lost).scalar() or 0)
     return [name for name, length_ms in WINDOWS.items() if end_ms - length_ms >= since_ms]

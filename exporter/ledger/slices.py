@@ -1,6 +1,6 @@
-"""A query's past: read in slices, first as history, then each day as an audit.
+"""Reads a query's past in slices, first as history, then once a day as an audit.
 
-A slice is a poll of an older window under the query's own claim (specification: schedule.md#the-past).
+A slice polls an older window under the query's own claim (specification: schedule.md#the-past).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, ceil_to, floor_to
 
 STARVED_MS = HOUR_MS
-"""A slice that has waited this long goes ahead of its target's live polls, once."""
+"""A slice that has waited this long goes ahead of its target's live polls once."""
 LOOK_AGAIN_MS = DAY_MS
-"""When a past is looked at again of which there is nothing to read now."""
+"""After how long a past with nothing to read is checked again."""
 OTHER = query.alias("other")
 BUSY_UNTIL: sa.BindParameter[int] = sa.bindparam("busy_until")
-"""Now; 0 where a query that is due does not make its target busy."""
+"""Now, so that a due query makes its target busy; 0: it does not."""
 IDLE = claims.FREE & query.c.target.not_in(
     sa.select(OTHER.c.target).where(
         OTHER.c.state == "active",
@@ -48,15 +48,15 @@ STATES = sa.select(slices).where(slices.c.query_id.in_(sa.bindparam("queries", e
 
 
 def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
-    """Read the past of a query whose counting has just begun, from ``floor_ms`` backwards."""
+    """Schedule the past of a query that has just begun to count, from ``floor_ms`` backwards."""
     if given.spec.initial_lookback_ms is not None:
         _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
 
 
 def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
-    """End histories under way where a shorter ``initial_lookback`` does; they are due now.
+    """Cut histories under way to a shorter ``initial_lookback``; those are due now.
 
-    No time that a slice has waited before counts: nobody was there to read it.
+    Also resets how long slices have waited: no exporter was running to read them.
     """
     tx.execute(sa.update(slices).where(slices.c.next_ms < now_ms).values(next_ms=now_ms))
     columns = query.c.target, query.c.name, query.c.epoch_ms, *slices.c
@@ -73,7 +73,7 @@ def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
 
 
 def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
-    """Read the past of queries that began under a version that did not read it."""
+    """Schedule the past of queries that began under a version that did not read it."""
     without = tx.execute(
         sa.select(query)
         .outerjoin(slices)
@@ -85,7 +85,7 @@ def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) ->
         row = rows.get(spec.key)
         if row is None or spec.initial_lookback_ms is None:
             continue
-        if row.label_rules == encode_label_rules(spec):  # else its next poll begins it
+        if row.label_rules == encode_label_rules(spec):  # else its next poll does this
             _begin(tx, row.id, spec, row.floor_ms, now_ms)
 
 
@@ -110,9 +110,9 @@ def _begin(
 
 
 def _join(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
-    """Show the counters of a query whose history counts and is read: they begin at their sum.
+    """Show the counters of a query whose history counts and has been read, starting at their sum.
 
-    A backfill of their past ends there, so they show no 0 first, and were created with history.
+    A backfill of their past ends there, so no 0 comes first, and they date from the floor.
     """
     mine = (series.c.query_id == query_id) & series.c.history.is_(None)
     joined = {"history": series.c.c, "created_ms": floor_ms, "held": None, "held_since_ms": None}
@@ -120,22 +120,22 @@ def _join(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
 
 
 def read(tx: sa.Connection, queries: Sequence[int]) -> dict[int, sa.Row[Any]]:
-    """Return where the past of each of some queries stands, of those that have one."""
+    """Return the rows about the past of ``queries``, by query id."""
     return {row.query_id: row for row in tx.execute(STATES, {"queries": queries})}
 
 
 def history_pending(row: sa.Row[Any] | None) -> bool:
-    """Say whether history that counts is still to be read, so that no sum is known yet."""
+    """Return whether history that counts is still being read, so its sum is not known yet."""
     return row is None or row.mode == PastMode.COUNT
 
 
 def delete_past(tx: sa.Connection, query_id: int) -> None:
-    """Let the next success of the query begin with its past anew."""
+    """Discard the progress of a query's past, to be read anew after its next success."""
     tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
 
 
 def end_history(tx: sa.Connection, query_id: int) -> None:
-    """Read no more of a history that is under way."""
+    """End a history under way."""
     reading = (slices.c.query_id == query_id) & (slices.c.mode != PastMode.AUDIT)
     tx.execute(sa.update(slices).where(reading).values(from_ms=slices.c.until_ms))
 
@@ -149,10 +149,10 @@ def claim(
     *,
     ahead: bool = False,
 ) -> Claim | None:
-    """Claim a query of whose past a slice is due, of a target that has nothing better to do.
+    """Claim a query with a due slice of its past, of a target that is idle.
 
-    That is a target that nobody polls, that has no query due, and that was not asked to wait.
-    ``ahead``: one that has waited too long, also where a query is due.
+    An idle target is not being polled, has no query due, and was not asked to wait. ``ahead``:
+    claim one that has waited too long, even if a query of the target is due.
     """
     alone = [spec.target for spec in specs.values() if spec.budget is not None]
     given = {"now_ms": now_ms, "up_to": generation, "alone": alone}
@@ -174,13 +174,13 @@ def claim(
 
 
 def starved(tx: sa.Connection, now_ms: int) -> bool:
-    """Say whether a slice has waited too long, so that one may go ahead of live polls."""
+    """Return whether a slice has waited too long, so that one may go ahead of live polls."""
     waiting = sa.exists().where(slices.c.next_ms <= now_ms - STARVED_MS)
     return bool(tx.execute(sa.select(waiting)).scalar())
 
 
 def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Past | None:
-    """Return what is to be read of a query's past now; begin an audit if one is due."""
+    """Return the part of a query's past to read now; begin an audit if one is due."""
     mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)
     found = tx.execute(mine).one_or_none()
     if found is None:
@@ -202,7 +202,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
 
 
 def _past_of_row(row: sa.Row[Any]) -> Past | None:
-    """Return what is to be read; None for an audit that has not begun."""
+    """Return the past to read; None for an audit that has not begun."""
     if row.until_ms is None:
         return None
     mode = PastMode(row.mode)
@@ -217,18 +217,18 @@ def _past(tx: sa.Connection, query_id: int) -> Past | None:
 
 
 def under(tx: sa.Connection, held: Claim) -> Past:
-    """Return what is to be read of the past of a claimed query."""
+    """Return the past to read of a claimed query; raise ``ClaimLost`` if there is none."""
     past = _past(tx, held.query_id)
     if past is None:
-        raise ClaimLost(f"{held.target}/{held.query}: its past is no longer to be read")
+        raise ClaimLost(f"{held.target}/{held.query}: no more of its past is to be read")
     return past
 
 
 def comparable(given: ApplyInput, past: Past) -> Reading | None:
-    """Return what of the reading can be applied now; None: what is older must be read first.
+    """Return the part of the reading to apply now; None: older buckets must be read first.
 
-    What the provider reports no longer, and nothing older either, is beyond its reach: it stays
-    unchanged. An audit can tell that from a retraction only by reading on.
+    Buckets that the provider no longer reports, along with everything older, are beyond its reach
+    and stay unchanged. An audit must read on to tell that from a retraction.
     """
     reading, window = given.reading, given.reading.window
     if not past.audits or reading.more:
@@ -251,19 +251,19 @@ def comparable(given: ApplyInput, past: Past) -> Reading | None:
 
 
 def _read_on(given: ApplyInput, rest: Past, *, end_ms: int | None = None) -> None:
-    """Go on with ``rest``; if nothing of it is in reach, end, at ``end_ms`` where that is given."""
+    """Continue with ``rest``; if none of it is in reach, end, at ``end_ms`` if given."""
     tx, query_id, now_ms = given.tx, given.query.id, given.now_ms
     more = given.spec.budget is None and rules.past_window(given.spec, rest, now_ms).length_ms > 0
     until_ms = rest.until_ms if more or end_ms is None else end_ms
     columns = {"until_ms": until_ms, "hole_ms": rest.hole_ms, "next_ms": now_ms}
-    span_ms = rest.span_ms and 2 * rest.span_ms  # it took no longer than there was time
+    span_ms = rest.span_ms and 2 * rest.span_ms  # there was time enough for this slice
     _set(tx, query_id, **columns, span_ms=span_ms, backoff_ms=0, quarantine=0)
     if not more:
         finish(tx, query_id, given.spec, now_ms)
 
 
 def _oldest_count_ms(given: ApplyInput, since_ms: int) -> int | None:
-    """Return the oldest bucket with a count that the ledger knows in the rest of the slice."""
+    """Return the start of the oldest nonzero bucket from ``since_ms`` to the end of the slice."""
     oldest = (
         sa.select(sa.func.min(bucket.c.start_ms))
         .join(series, series.c.id == bucket.c.series_id)
@@ -280,7 +280,7 @@ def compare(
     values: Mapping[Key, float],
     loaded: LoadedSeries,
 ) -> None:
-    """Where the reading is of an audit, add to it how ``values`` differ from what was ``known``."""
+    """During an audit, add the differences between ``values`` and ``known`` to its result."""
     if given.past is None or not given.past.audits:
         return
     mine = slices.c.query_id == given.query.id
@@ -291,9 +291,9 @@ def compare(
 
 
 def move_on(given: ApplyInput, past: Past, *, held: bool) -> None:
-    """Go on with what is older; of history, the oldest count that was found is the floor now.
+    """Continue with older buckets; in a history, the oldest count found becomes the floor.
 
-    What is before that is not known: the API may not reach there.
+    Earlier counts are unknown: the API may not reach back that far.
     """
     tx, query_id, window = given.tx, given.query.id, given.reading.window
     if held:
@@ -310,7 +310,7 @@ def move_on(given: ApplyInput, past: Past, *, held: bool) -> None:
 
 
 def finish(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> None:
-    """End a history or an audit where it is; the next audit follows in its time."""
+    """End a history or an audit at its present position; schedule the next audit."""
     row = tx.execute(sa.select(slices).where(slices.c.query_id == query_id)).one()
     columns: dict[str, Any] = dict.fromkeys(("from_ms", "until_ms", "hole_ms", "span_ms"))
     if row.mode == PastMode.COUNT:
@@ -335,13 +335,13 @@ def finish(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> No
 
 
 def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> None:
-    """End a slice's claim before it is read: the next one is half as long.
+    """End the claim of an unread slice, and make the next one half as long.
 
-    It goes on waiting, unless it went ahead of live polls and has had its turn.
+    A slice that went ahead of live polls has had its turn and starts waiting anew.
     """
     claims.end(tx, held)
     past = _past(tx, held.query_id)
-    if past is not None:  # else it was the last one, and is applied
+    if past is not None:  # else it was the last slice, already applied
         window = rules.past_window(spec, past, now_ms)
         turn: dict[str, Any] = {"next_ms": now_ms} if held.ahead else {}
         _set(tx, held.query_id, span_ms=rules.smaller_span_ms(spec, window), **turn)
@@ -354,7 +354,7 @@ def fail(tx: sa.Connection, held: Claim, retry: Retry) -> None:
 
 
 def state(row: sa.Row[Any]) -> tuple[HistoryState | None, AuditState | None]:
-    """Return how far the past of a query is read, and what its last audit found."""
+    """Return the progress of a query's history, and what its last audit found."""
     history, audit = None, None
     if row.mode != PastMode.AUDIT:
         counts, failing = row.mode == PastMode.COUNT, row.backoff_ms > 0

@@ -1,4 +1,4 @@
-"""The ledger as its callers see it: what one method writes is committed together."""
+"""The ledger's public interface: each method commits everything that it writes at once."""
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,18 +52,18 @@ T = TypeVar("T")
 
 
 def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
-    """Repeat a transaction that another replica's was in the way of; the vendor is not asked."""
+    """Retry a transaction that conflicts with another replica's; never repeats a vendor call."""
     return stamina.retry(
         on=LedgerConflict, attempts=TRIES, wait_initial=0.02, wait_jitter=0.1, timeout=None
     )(transaction)
 
 
 class Ledger:
-    """Counts, schedule and claims; a method blocks as long as its transaction lasts.
+    """Counts, schedule and claims; a method blocks until its transaction ends.
 
     ``resync`` and ``superseded`` take several, and may be called again after a failure.
-    ``writes`` follows each transaction. ``max_bytes`` is how large its file may grow; near that,
-    less of the past is kept. Raises ``LedgerError`` (``ClaimLost``).
+    ``writes`` is notified of each transaction. As the ledger nears ``max_bytes``, it keeps less of
+    the past. Raises ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -96,25 +96,25 @@ class Ledger:
 
     @property
     def shared(self) -> bool:
-        """Say whether other replicas may use the ledger, too."""
+        """Return whether other replicas may use the ledger as well."""
         return self._opened.shared
 
     def ensure_sound(self) -> None:
-        """Wait for the check of the whole file; raise ``LedgerError`` if it is damaged."""
+        """Wait until the whole file is checked; raise ``LedgerError`` if it is damaged."""
         if self._opened.check is not None:
             self._opened.check.result()
 
     def hurry(self) -> None:
-        """Let calls fail soon that wait for a silent server, also the one that waits now.
+        """Shorten the wait for a silent server, including a wait already under way.
 
-        For the time of a stop; may be called from any thread.
+        Called while the process stops; safe from any thread.
         """
         self._opened.hurried.set()
 
     def close(self) -> None:
         """Release claims and the file; claims that cannot be released expire.
 
-        Others go on waiting for a replica that may have shown more than this server has.
+        On an unconfirmed server, others keep waiting for this replica: it may have shown more.
         """
         try:
             with self._transactions.begin(anywhere=True) as tx:
@@ -124,7 +124,7 @@ class Ledger:
         except LedgerError as error:
             log.warning("claims not released", error=str(error))
         if self._opened.check is not None:
-            wait([self._opened.check])  # nothing touches the file any more when the lock is gone
+            wait([self._opened.check])  # nothing may touch the file once the lock is released
         self._opened.close()
 
     @_repeated
@@ -136,9 +136,9 @@ class Ledger:
         families: Mapping[str, Family] | None = None,
         anywhere: bool = False,
     ) -> None:
-        """Make ``specs`` the active queries; ``renames`` are targets by their former names.
+        """Make ``specs`` the active queries; ``renames`` maps former target names to new ones.
 
-        ``families`` are those that the settings define; the ledger knows them once this succeeds.
+        ``families`` are those that the settings define; they take effect only if this succeeds.
         """
         first, known = self._transactions.server is None, {**self._families, **(families or {})}
         with self._transactions.begin(anywhere=anywhere) as tx:
@@ -183,9 +183,11 @@ class Ledger:
         for spec in specs:
             counters.create_known_series(tx, spec, families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
-        if not unchanged:  # else all others would read everything again at each start
+        if (
+            not unchanged
+        ):  # otherwise every start would make all other replicas read everything again
             self._mark(tx, sa.select(query.c.id))
-        slices.shorten(tx, specs, now_ms)  # after the queries, which polls lock first, too
+        slices.shorten(tx, specs, now_ms)  # after the queries: polls lock in the same order
 
     def _take_key(self, tx: sa.Connection) -> None:
         if self._key_file is not None:
@@ -199,15 +201,15 @@ class Ledger:
             )
 
     def _mark(self, tx: sa.Connection, ids: Iterable[int] | sa.Select[tuple[int]]) -> None:
-        """Have other replicas read these queries again, if there may be any replica."""
+        """Mark these queries for other replicas to read again, if the ledger is shared."""
         if self.shared:
             self._version += 1
             replicas.mark(tx, (self._holder, self._version), ids, self._clock.now_ms())
 
     def changes(self, since: Version) -> Changes:
-        """Return what queries of a shared ledger have changed since the version ``since``.
+        """Return which queries of a shared ledger have changed since the version ``since``.
 
-        From when the ledger may lack commits until ``confirm`` nothing else is read or written.
+        If the ledger may lack commits, all other reads and writes fail until ``confirm``.
         """
         with self._transactions.begin(anywhere=True) as tx:
             now_ms, servers = self._clock.now_ms(), (self.server, engine.server_of(tx))
@@ -218,11 +220,11 @@ class Ledger:
 
     @property
     def server(self) -> int:
-        """Return the run of the server that was confirmed; claims of another one are lost."""
+        """Return the confirmed server run; claims made on another one are lost."""
         return self._transactions.server or UNCONFIRMED
 
     def resync(self, counted: Mapping[SelfCount, float]) -> None:
-        """Bring a ledger that has become an older state in line with settings and self counters."""
+        """Bring a ledger that lost commits in line with the settings and self counters."""
         self._last = {}
         self._raise_self_counts(counted)
         self.sync_queries(list(self._specs.values()), anywhere=True)
@@ -234,10 +236,10 @@ class Ledger:
 
     @_repeated
     def confirm(self, server: int, version: Version) -> None:
-        """Say that the ledger on ``server`` has what was shown; it had commits up to ``version``.
+        """Confirm that ``server`` has all that was shown; it kept commits up to ``version``.
 
-        Claims of this replica have ended there, and calls that it spent are spent there. Nothing is
-        claimed before ``resume_claims``: others may still be at what they had claimed elsewhere.
+        Ends this replica's claims there and records the calls that it spent. Claiming stops until
+        ``resume_claims``: other replicas may still be polling under claims made elsewhere.
         """
         with self._transactions.begin(anywhere=True) as tx:
             self._transactions.expect(tx, server)
@@ -251,12 +253,12 @@ class Ledger:
         self._transactions.server = server
 
     def resume_claims(self) -> None:
-        """Claim again: no other replica has anything under way that the ledger does not know."""
+        """Allow claims again: no other replica is polling anything unknown to the ledger."""
         self._claiming = True
 
     @_repeated
     def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
-        """Raise the counters of a query to what was ``shown``; the rest is overhang."""
+        """Raise the counters of a query to what was ``shown``; the difference is overhang."""
         spec = self._specs.get(key)
         with self._transactions.begin(anywhere=True) as tx:
             ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
@@ -266,9 +268,9 @@ class Ledger:
                 self._mark(tx, ids)
 
     def superseded(self) -> list[QueryKey]:
-        """Say that this replica lives; return its queries that others have newer settings of.
+        """Record that this replica is alive; return its queries that newer settings supersede.
 
-        Its own are in force again when replicas with newer ones are gone, or have taken them over.
+        Its own settings apply again once replicas with newer ones are gone or have adopted these.
         """
         specs = list(self._specs.values())
         with self._transactions.begin() as tx:
@@ -286,16 +288,16 @@ class Ledger:
 
     @_repeated
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
-        """Try queries again that had been given up on: settings or the targets' keys are new."""
+        """Close open circuits, of ``targets`` or of all, after settings or keys have changed."""
         with self._transactions.begin() as tx:
             ids = claims.close_circuits(tx, self._clock.now_ms(), targets)
             self._mark(tx, ids)
 
     @_repeated
     def correct_clock(self) -> bool:
-        """Correct what a clock that was ahead has written; say whether there was anything.
+        """Correct timestamps written while the clock was ahead; return whether there were any.
 
-        Polls under way lose their claims: they began at an instant that has not come yet.
+        Polls under way lose their claims, because they started at an instant in the future.
         """
         now_ms = self._clock.now_ms()
         with self._transactions.begin() as tx:
@@ -307,13 +309,13 @@ class Ledger:
         return bool(ahead)
 
     def try_write(self) -> None:
-        """Find out whether the ledger takes writes, also when nothing is due."""
+        """Write once, to learn whether the ledger takes writes even when nothing is due."""
         with self._transactions.begin() as tx:
             claims.rewrite(tx)
 
     @_repeated
     def claim(self) -> Claim | None:
-        """Claim the query that is due longest; None when nothing is due."""
+        """Claim the query that has been due longest; None when nothing is due."""
         if not self._claiming:
             return None
         with self._transactions.begin() as tx:
@@ -322,13 +324,13 @@ class Ledger:
             spec = self._specs.get(claim.key) if claim else None
             if claim is None or spec is None or spec.budget is None:
                 return claim
-            # Its next call reads as much of the past as is due, since there is no other.
+            # A budgeted query has no call to spare for slices: its poll also reads the past.
             return replace(claim, past=slices.due_of(tx, claim.query_id, spec, now_ms))
 
     def next_due_ms(self, yielding: Collection[str] = ()) -> int | None:
-        """Return when the next query that can be claimed is due; None while there is none.
+        """Return when the next claimable query is due; None if there is none.
 
-        Targets in ``yielding`` can be claimed although they are polled.
+        Targets in ``yielding`` are claimable although they are being polled.
         """
         if not self._claiming:
             return None
@@ -338,9 +340,9 @@ class Ledger:
 
     @_repeated
     def claim_slice(self, *, ahead: bool = False) -> Claim | None:
-        """Claim a slice of the past of a query whose target has nothing better to do.
+        """Claim a slice of the past of a query whose target is idle.
 
-        ``ahead``: one that has waited too long for that.
+        ``ahead``: claim one that has waited too long for an idle target.
         """
         if not self._claiming:
             return None
@@ -350,20 +352,20 @@ class Ledger:
             return slices.claim(*given, ahead=ahead)
 
     def starved(self) -> bool:
-        """Say whether a slice has waited too long for its target to have nothing better to do."""
+        """Return whether a slice has waited too long for its target to be idle."""
         if not self._claiming:
             return False
         with self._transactions.begin() as tx:
             return slices.starved(tx, self._clock.now_ms())
 
     def due_targets(self, targets: Collection[str]) -> set[str]:
-        """Return which of ``targets`` have a query that is due."""
+        """Return the ``targets`` that have a due query."""
         with self._transactions.begin() as tx:
             return claims.due_targets(tx, targets, self._clock.now_ms())
 
     @_repeated
     def give_way(self, claim: Claim) -> None:
-        """End a slice that is not read yet, and read less at once the next time."""
+        """End the claim of an unread slice, and make the next one smaller."""
         spec = self._spec_of(claim)
         with self._transactions.begin() as tx:
             slices.give_way(tx, claim, spec, self._clock.now_ms())
@@ -376,7 +378,7 @@ class Ledger:
 
     @_repeated
     def end_past(self, claim: Claim) -> None:
-        """End the history or audit of ``claim`` where it is: the API reaches no further back."""
+        """End the history or audit of ``claim`` here: the API reaches no further back."""
         spec = self._spec_of(claim)
         with self._transactions.begin() as tx:
             claims.end(tx, claim)
@@ -385,7 +387,7 @@ class Ledger:
 
     @_repeated
     def fail_slice(self, claim: Claim, retry: Retry) -> None:
-        """Record a slice that could not be read, and what follows; its query's circuit stays."""
+        """Record a slice that could not be read, and when to retry; the query's circuit stays."""
         with self._transactions.begin() as tx:
             slices.fail(tx, claim, retry)
             if retry.quiet_until_ms is not None:
@@ -393,13 +395,13 @@ class Ledger:
 
     @_repeated
     def renew(self, held: Sequence[Claim]) -> list[Claim]:
-        """Extend the claims of polls that run; return those that are still held."""
+        """Extend the claims of running polls; return those that are still held."""
         with self._transactions.begin() as tx:
             return claims.renew(tx, held, self._clock.now_ms())
 
     @_repeated
     def spend(self, claim: Claim, budget: Budget) -> None:
-        """Take one call from ``budget``; raises ``BudgetSpent`` when none is left."""
+        """Take one call from ``budget``; raise ``BudgetSpent`` if none is left."""
         with self._transactions.begin() as tx:
             claims.check(tx, claim)
             waited = budget.name in self._spent_s
@@ -410,7 +412,7 @@ class Ledger:
         self._spent_s[budget.name] = self._clock.monotonic()
 
     def _rest_ms(self, budget: Budget) -> int:
-        """Return how long this process has still to wait: a clock set forward refills nothing."""
+        """Return how long this process must still wait; a clock set forward refills nothing."""
         spent_s = self._spent_s.get(budget.name)
         if spent_s is None:
             return 0
@@ -433,10 +435,10 @@ class Ledger:
         of_past: bool = False,
         next_poll_ms: int | None = None,
     ) -> Applied:
-        """Count one complete reading, or hold it back when it looks like a collapse.
+        """Count one complete reading, or hold it back if it looks like a collapse.
 
-        ``of_past``: it is of a slice of the past. ``next_poll_ms``: it is the last of its poll, which
-        succeeds with it, unless that is held back.
+        ``of_past``: it belongs to a slice of the past. ``next_poll_ms``: it is the last reading of
+        its poll, which then succeeds unless the reading is held back.
         """
         spec, key = self._spec_of(claim), claim.key
         with self._transactions.begin() as tx:
@@ -465,12 +467,12 @@ class Ledger:
         return replace(applied, counted=self._uncounted(applied.counted))
 
     def _uncounted(self, counted: Mapping[SelfCount, float]) -> Mapping[SelfCount, float]:
-        """Return what the process has to add: nothing where it shows what the ledger has."""
+        """Return what the process must add itself: nothing if it shows the ledger's counters."""
         return {} if self.shared else counted
 
     @_repeated
     def end_poll(self, claim: Claim, *, next_poll_ms: int) -> None:
-        """End a poll without a verdict: its reading is held back, or there was no call for it."""
+        """End a poll without a verdict: its reading was held back, or no call was left for it."""
         with self._transactions.begin() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
             self._mark(tx, [claim.query_id])
@@ -486,9 +488,9 @@ class Ledger:
         budget: Budget | None = None,
         counted: Mapping[SelfCount, float] = NO_COUNTS,
     ) -> Mapping[SelfCount, float]:
-        """Record that the poll of ``claim`` failed, and what is counted of that, which it returns.
+        """Record that the poll of ``claim`` failed; return what the process must add itself.
 
-        Where the provider asked for quiet, all who share ``budget`` keep it, too.
+        If the provider asked for quiet, everyone who shares ``budget`` keeps quiet, too.
         """
         with self._transactions.begin() as tx:
             claims.fail(tx, claim, retry, reason, error)
@@ -502,7 +504,7 @@ class Ledger:
 
     @_repeated
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
-        """The 0 (or old value) of these series was shown and scraped."""
+        """Record that the held value (0, or the old one) of these series was scraped."""
         if not numbers:
             return
         with self._transactions.begin() as tx:
@@ -517,18 +519,18 @@ class Ledger:
             self._mark(tx, ids)
 
     def views(self, keys: Iterable[QueryKey]) -> dict[QueryKey, View]:
-        """Return all that queries show now, of those that are configured.
+        """Return everything that the configured queries among ``keys`` show now.
 
-        Newer settings of another replica may have removed some.
+        Queries that another replica's newer settings removed are left out.
         """
         specs = [spec for spec in map(self._specs.get, keys) if spec is not None]
         with self._transactions.begin() as tx:
             return read_views(tx, specs, self._families, self._clock.now_ms())
 
     def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
-        """Return at most the newest ``most`` hours of the bots that a query counts.
+        """Return up to ``most`` of the newest settled hours of the bots that a query counts.
 
-        None where nothing has settled yet, or the query is configured no more.
+        None if nothing has settled yet, or the query is no longer configured.
         """
         spec = self._specs.get(key)
         if spec is None or spec.granularity_ms != HOUR_MS:
@@ -538,7 +540,7 @@ class Ledger:
 
     @_repeated
     def maintain(self) -> tuple[frozenset[QueryKey], Mapping[SelfCount, float]]:
-        """Write off and mark dormant by the clock; return queries whose view changed."""
+        """Write off old overhang, mark series dormant; return changed queries and self counts."""
         with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
             written, counted = maintenance.write_off_aged(tx, self._specs, now_ms)
@@ -589,7 +591,7 @@ class Ledger:
             return maintenance.delete_removed(tx, self._clock.now_ms())
 
     def _is_tight(self) -> bool:
-        """Say whether the ledger nears ``max_bytes``; log when it begins to."""
+        """Return whether the ledger nears ``max_bytes``; log when it starts to."""
         with self._transactions.begin() as tx:
             used = engine.used_bytes(tx)
         before, most = self._tight, self.max_bytes
@@ -603,7 +605,7 @@ class Ledger:
         return self._tight
 
     def self_counts(self, targets: Collection[str] | None = None) -> dict[SelfCount, float]:
-        """Return the persisted self counters, of all targets or of some."""
+        """Return the persisted self counters of ``targets``; default: of all."""
         wanted = sa.true() if targets is None else self_counter.c.target.in_(targets)
         with self._transactions.begin() as tx:
             rows = tx.execute(sa.select(self_counter).where(wanted)).all()
@@ -613,7 +615,7 @@ class Ledger:
         }
 
     def sizes(self) -> tuple[int | None, int, dict[str, int]]:
-        """Return bytes on disk, the schema's number and rows by table (``engine.row_counts``)."""
+        """Return bytes on disk, the schema number and row counts by table (``engine.row_counts``)."""
         with self._transactions.begin() as tx:
             rows = engine.row_counts(tx, GROWING)
             on_disk = sum(file.stat().st_size for file in self._opened.files)

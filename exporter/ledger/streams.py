@@ -1,6 +1,6 @@
-"""Events of streams: each counts once, however often and in whatever order it is read.
+"""Counts each event of a stream once, however often and in whatever order it is read.
 
-A reading's new events are added to the hourly buckets of their series (specification: streams.md).
+New events are added to the hourly buckets of their series (specification: streams.md).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ AT_ONCE = 5_000
 
 
 def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]:
-    """Count the reading's events that were never seen; return self counts, and those events.
+    """Count the reading's unseen events; return self counts, and the events counted.
 
-    Those before the epoch, or of whose time ids are forgotten, do not count.
+    Events before the epoch, or from a time whose ids were already dropped, do not count.
     """
     row, spec = given.query, given.spec
     newest_ms = _newest_ms(given)
@@ -33,14 +33,14 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     ignored = len(fresh) - len(counted)
     counts += given.count_query("late_events_total", ignored, outcome="ignored")
     counts += _add(given, loaded, counted)
-    # Measured from the newest event, too: a clock that was ahead moves the watermark, not events.
+    # The newest event is a bound as well: a clock that was ahead moves only the watermark.
     pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
     drop_ids(given.tx, row.id, AT_ONCE + 2 * len(fresh), pruned_ms)
     return counts, counted
 
 
 def _fresh(given: ApplyInput) -> tuple[list[Event], Counts]:
-    """Return the events whose ids are new, and keep those ids; the first of equal ids wins."""
+    """Return the events with new ids, and store those ids; the first of equal ids wins."""
     events = given.reading.events
     first: dict[bytes, Event] = {}
     other = 0
@@ -49,7 +49,7 @@ def _fresh(given: ApplyInput) -> tuple[list[Event], Counts]:
     known = _known(given, list(first))
     other += sum(first[digest].content != content for digest, content in known.items())
     fresh = [event for digest, event in first.items() if digest not in known]
-    # In the order in which the table keeps them: there is one row for each event.
+    # Insert in the table's own order: there is one row per event.
     rows = sorted((given.query.id, event.digest, event.at_ms, event.content) for event in fresh)
     upsert(given.tx, seen_event, rows)
     counts = given.count_query("duplicate_events_total", len(events) - len(fresh))
@@ -57,7 +57,7 @@ def _fresh(given: ApplyInput) -> tuple[list[Event], Counts]:
 
 
 def _known(given: ApplyInput, digests: Sequence[bytes]) -> dict[bytes, int]:
-    """Return which of these ids were seen before, with the checksums of their events."""
+    """Return the ids among ``digests`` that were seen before, with their events' checksums."""
     known: dict[bytes, int] = {}
     for at in range(0, len(digests), AT_ONCE):
         some = (given.query.id, *digests[at : at + AT_ONCE])
@@ -70,7 +70,7 @@ def _known(given: ApplyInput, digests: Sequence[bytes]) -> dict[bytes, int]:
 
 
 def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int = LARGEST_EXACT) -> int:
-    """Delete ids that no read reaches back to any more, ``most`` at once; return how many."""
+    """Delete up to ``most`` ids that no read reaches back to; return how many were deleted."""
     mine = seen_event.c.query_id == query_id
     old = sa.select(seen_event.c.id).where(mine, seen_event.c.ts_ms < before_ms)
     oldest = old.order_by(seen_event.c.ts_ms).limit(most)
@@ -78,7 +78,7 @@ def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int = LARGE
 
 
 def _newest_ms(given: ApplyInput) -> int:
-    """Return the instant of the newest event whose id is kept; 0 if there is none."""
+    """Return the time of the newest event whose id is stored; 0 if there is none."""
     newest = sa.select(sa.func.max(seen_event.c.ts_ms))
     mine = seen_event.c.query_id == given.query.id
     return given.tx.execute(newest.where(mine)).scalar() or 0

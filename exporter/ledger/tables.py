@@ -1,4 +1,4 @@
-"""The ledger's tables, for SQLite and PostgreSQL alike (specification: ledger.md)."""
+"""The ledger's tables, the same for SQLite and PostgreSQL (specification: ledger.md)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ metadata = sa.MetaData()
 
 Id = sa.BigInteger().with_variant(
     sa.Integer, "sqlite"
-)  # SQLite numbers rows only where it says INTEGER
+)  # SQLite assigns ids only to columns declared INTEGER
 
 query = sa.Table(
     "query",
@@ -199,18 +199,18 @@ backfill = sa.Table(
 )
 
 OF_QUERY = series, gauge, seen_event, sketch, slices, gap
-"""The tables with rows of a query, beside its buckets, which are of its series."""
+"""The tables with a ``query_id``; buckets belong to a query through their series."""
 
 GROWING = query, series, bucket, gauge, seen_event, sketch, slices, gap, self_counter, backfill
-"""The tables whose rows are worth counting; of the others there are as many as replicas or keys."""
+"""The tables whose rows are worth counting; the others have one row per replica, budget or key."""
 
 
 def upsert(
     tx: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]], update: str = ""
 ) -> None:
-    """Insert ``rows`` of all columns; where there is one by its key, ``update`` or keep that.
+    """Insert ``rows`` of all columns; on a conflict of keys, ``update`` or keep the stored row.
 
-    Rows go to the driver as they are: what SQLAlchemy does with each costs more than to store it.
+    Rows go straight to the driver: SQLAlchemy's work on each would cost more than storing it.
     """
     if not rows:
         return
@@ -227,5 +227,5 @@ def set_query(tx: sa.Connection, query_id: int, **columns: object) -> None:
 
 
 def placeholders(tx: sa.Connection, number: int) -> list[str]:
-    """Return what stands for ``number`` parameters in a statement that goes to the driver."""
+    """Return ``number`` placeholders in the driver's parameter style."""
     return ["?" if tx.dialect.paramstyle == "qmark" else "%s"] * number

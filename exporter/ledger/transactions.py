@@ -1,4 +1,4 @@
-"""Transactions of an open ledger, each on the server whose state is confirmed."""
+"""Transactions of an open ledger, each on the server with the confirmed state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from exporter.ledger.writes import WriteHealth
 UNCONFIRMED = 0
 LONG_S = 1.0
 PAUSE_S = 2.0
-"""After a call that failed no sooner than ``LONG_S``, those that queue behind it fail at once."""
+"""Calls fail at once for this long after one that took ``LONG_S`` or more to fail."""
 
 
 class Transactions:
-    """Transactions of one ledger; ``writes`` follows each.
+    """Begins the transactions of one ledger; ``writes`` is notified of each.
 
-    ``server`` is the run of the server that they take place on, ``UNCONFIRMED`` while none may; a
-    ledger that does not know it yet (None) takes any.
+    ``server`` is the only server run that transactions may use: ``UNCONFIRMED`` while none may
+    begin, None while it is unknown, when any will do.
     """
 
     def __init__(self, opened: Opened, clock: Clock, writes: WriteHealth | None) -> None:
@@ -33,9 +33,9 @@ class Transactions:
 
     @contextmanager
     def begin(self, *, anywhere: bool = False) -> Iterator[sa.Connection]:
-        """Yield a transaction; ``anywhere``: also on a server that is not confirmed yet.
+        """Begin a transaction; ``anywhere``: even on an unconfirmed server.
 
-        Raises ``LedgerConflict`` where another replica's was in the way, else ``LedgerError``.
+        Raises ``LedgerConflict`` for a conflict with another replica, else ``LedgerError``.
         """
         started = self._clock.monotonic()
         if started < self._retry_at:
@@ -61,9 +61,9 @@ class Transactions:
             self._writes.succeeded(self._clock.monotonic() - started, wrote=wrote)
 
     def expect(self, tx: sa.Connection, server: int) -> None:
-        """Raise ``LedgerError`` where the transaction is not on ``server``."""
+        """Raise ``LedgerError`` if the transaction is not on ``server``."""
         if engine.server_of(tx) != server:
-            tx.invalidate()  # of two connections one may still lead to the former server
+            tx.invalidate()  # a pooled connection may still lead to the former server
             raise self._failed("the ledger has another server, whose state is not confirmed yet")
 
     def _failed(self, message: str) -> LedgerError:

@@ -1,4 +1,4 @@
-"""Copies a ledger to another database, and checks what must hold of one; neither may be in use."""
+"""Copies a ledger to another database, and checks its invariants; no ledger may be in use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +14,16 @@ from exporter.ledger.tables import bucket, gap, installation, metadata, query, r
 
 BATCH_ROWS = 5_000
 LARGEST_DIFFERENCE = 1e-6
-"""Of sums of doubles that were added up in another order, relative to the sum."""
+"""Tolerance relative to a sum: doubles were added up in another order."""
 LEFT_OUT = frozenset({replica.name, installation.name})
 UNCLAIMED = {"claim_expires_ms": 0, "holder": None, "changed_by": "", "changed": 0, "generation": 0}
 
 
 def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
-    """Copy the ledger at ``source`` into the new one at ``target``; return rows by table.
+    """Copy the ledger at ``source`` into a new one at ``target``; return row counts by table.
 
-    Counters, schedule and budgets go on there. Raises ``LedgerError`` where an exporter uses
-    either, or where the target has rows.
+    Counters, schedule and budgets continue there. Raises ``LedgerError`` if an exporter uses
+    either ledger, or if the target has rows.
     """
     try:
         same = sa.make_url(source) == sa.make_url(target)
@@ -52,9 +52,9 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
 
 
 def check(url: str, clock: Clock) -> list[str]:
-    """Return what does not hold of the ledger at ``url``, one sentence each; none where all does.
+    """Return the violated invariants of the ledger at ``url``, one sentence each.
 
-    These are P2, and what P13 says of gaps (specification: invariants.md).
+    Checks P2, and the part of P13 about gaps (specification: invariants.md).
     """
     with unused(url, clock) as opened, opened.engine.connect() as tx:
         return [*_wrong_counters(tx), *_wrong_gaps(tx)]
@@ -62,9 +62,9 @@ def check(url: str, clock: Clock) -> list[str]:
 
 @contextmanager
 def unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
-    """Yield the ledger at ``url``, migrated and locked; raise ``LedgerError`` if it is in use.
+    """Open the ledger at ``url``, migrated and locked; raise ``LedgerError`` if it is in use.
 
-    Only a ``new`` one is created: a mistyped path is no empty ledger.
+    It is created only if ``new``, so that a mistyped path does not make an empty ledger.
     """
     if not new and sa.make_url(url).get_backend_name() == "sqlite":
         engine.existing_file(url)
@@ -88,7 +88,7 @@ def _key(opened: Opened, tx: sa.Connection) -> bytes | None:
 
 
 def _give_key(opened: Opened, tx: sa.Connection, key: bytes | None) -> None:
-    """Let the copy tell users apart as before: sketches of both keys would count them twice."""
+    """Give the copy the same key: users in sketches of two keys would count twice."""
     if key is not None and opened.key_file is not None:
         if sketches.installation_key(opened.key_file, key) != key:
             raise LedgerError(f"{opened.key_file}: the key of another ledger; delete it first")
@@ -110,7 +110,7 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, table: sa.Table)
 
 
 def _wrong_counters(tx: sa.Connection) -> Iterator[str]:
-    """Yield series of which c - overhang - written_off is not retired + Σ (obs - base)."""
+    """Yield series whose c - overhang - written_off is not retired + Σ (obs - base)."""
     counted = (
         sa.select(sa.func.coalesce(sa.func.sum(bucket.c.obs - bucket.c.base), 0.0))
         .where(bucket.c.series_id == series.c.id)
@@ -126,13 +126,13 @@ def _wrong_counters(tx: sa.Connection) -> Iterator[str]:
     for row in tx.execute(found):
         if abs(row.shown - row.sum) > LARGEST_DIFFERENCE * max(1.0, abs(row.sum)):
             yield (
-                f"{row.family} {row.labels}: its counter stands for {row.shown:g}, "
-                f"its hours for {row.sum:g}"
+                f"{row.family} {row.labels}: the counter amounts to {row.shown:g}, "
+                f"its buckets to {row.sum:g}"
             )
 
 
 def _wrong_gaps(tx: sa.Connection) -> Iterator[str]:
-    """Yield gaps that are no ranges, lie in what is still to be read, or overlap."""
+    """Yield gaps that are empty, end after the last read, or overlap."""
     columns = gap.c.from_ms, gap.c.to_ms, query.c.target, query.c.name, query.c.last_read_ms
     found = (
         sa.select(*columns, gap.c.query_id, gap.c.reason)
@@ -142,7 +142,7 @@ def _wrong_gaps(tx: sa.Connection) -> Iterator[str]:
     rows = tx.execute(found).all()
     for row in rows:
         if row.from_ms >= row.to_ms or (row.last_read_ms or 0) < row.to_ms:
-            yield f"{row.target}/{row.name}: a gap from {row.from_ms} to {row.to_ms} cannot be"
+            yield f"{row.target}/{row.name}: the gap from {row.from_ms} to {row.to_ms} is invalid"
     for one, other in pairwise(rows):
         same = (one.query_id, one.reason) == (other.query_id, other.reason)
         if same and other.from_ms < one.to_ms:

@@ -1,4 +1,4 @@
-"""What a query shows, from committed rows only."""
+"""Builds what a query shows, from committed rows only."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,8 +15,8 @@ from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.model.query import Budget, QueryKey, QuerySpec
 from exporter.model.samples import Family, Series, Window
 
-# Built once: making a statement costs more than running it, and every poll runs these. Rows have an
-# order, since a page that finds its series in the same order keeps what it has rendered of them.
+# Built once: building a statement costs more than running it, and every poll runs these. Rows are
+# ordered, because a page reuses rendered text while its series keep their order.
 IDS: sa.BindParameter[Any] = sa.bindparam("queries", expanding=True)
 QUERIES = sa.select(query).where(
     sa.tuple_(query.c.target, query.c.name).in_(sa.bindparam("keys", expanding=True))
@@ -61,7 +61,7 @@ SUMS = (
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """The counters shown, by number of their series; ``overhang`` has the families that have any."""
+    """The counters shown, by series id; ``overhang`` and ``number`` (of series) by family."""
 
     shown: Mapping[int, Shown]
     pending: tuple[tuple[int, int], ...]
@@ -74,7 +74,7 @@ NOTHING = _Live({}, (), {}, {})
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What the ledger has of some queries, by their numbers; periods and sums by window."""
+    """Rows of several queries, by query id; ``gaps`` and ``sums`` by window."""
 
     past: Mapping[int, sa.Row[Any]]
     live: Mapping[int, Sequence[sa.Row[Any]]]
@@ -87,9 +87,9 @@ class _Rows:
 def read_views(
     tx: sa.Connection, specs: Sequence[QuerySpec], families: Mapping[str, Family], now_ms: int
 ) -> dict[QueryKey, View]:
-    """Return all that the queries of ``specs`` show at ``now_ms``, those that the ledger has.
+    """Return everything that ``specs`` show at ``now_ms``; queries not in the ledger are left out.
 
-    Many are read by as few statements as one.
+    Many queries take no more statements than one.
     """
     asked = {spec.key: spec for spec in specs}
     found = tx.execute(QUERIES, {"keys": list(asked)}).all()
@@ -209,7 +209,7 @@ def _gauge(row: sa.Row[Any], families: Mapping[str, Family]) -> Shown:
 
 
 def _periods(row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> dict[str, Window]:
-    """Return the settled periods to show where they have no gap: wholly covered, not too old."""
+    """Return the settled periods that may be shown, gaps aside: completely covered, not too old."""
     if row.epoch_ms is None or row.cursor_ms is None:
         return {}
     if not (spec.granularity_ms and spec.period_gauges):
@@ -224,7 +224,7 @@ def _periods(row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> dict[str, Window
 def _period_gauges(
     live: _Live, families: Mapping[str, Family], name: str, sums: Mapping[int, float]
 ) -> list[Shown]:
-    """Return the period's sum of each counter; a known series that has no bucket had none: 0."""
+    """Return the sum of each counter over the period; a known series without buckets is 0."""
     aggregated = {
         each: _aggregated(families[each], name) for each in live.number if families[each].period
     }
@@ -243,7 +243,7 @@ def _period_gauges(
 def _aggregated(
     family: Family, name: str
 ) -> tuple[str, Callable[[tuple[str, ...]], tuple[str, ...]]]:
-    """Return the name of the period gauge of ``family``, and its labels from the counter's."""
+    """Return the name of the period gauge, and a function from the counter's labels to its own."""
     kept = [family.labels.index(label) for label in family.period_labels if label != "period"]
     return family.period_name, lambda labels: (*[labels[at] for at in kept], name)
 

@@ -1,4 +1,4 @@
-"""Whether the ledger takes writes, as its transactions report it."""
+"""Tracks whether the ledger takes writes, from the outcome of its transactions."""
 
 import structlog
 
@@ -12,9 +12,9 @@ log = structlog.get_logger(__name__)
 
 
 class WriteHealth:
-    """Follows every transaction of the ledger; a read that succeeds says nothing of writes.
+    """Follows every transaction of the ledger; a successful read says nothing about writes.
 
-    Called on the ledger's thread, asked from others.
+    Updated on the ledger's thread, read from others.
     """
 
     def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
@@ -24,7 +24,7 @@ class WriteHealth:
 
     @property
     def failing_since_ms(self) -> int | None:
-        """Return when the first of the writes failed that have failed since; None: the newest did not."""
+        """Return when writes began to fail; None if the newest one succeeded."""
         since_s = self._failing_since_s
         if since_s is None:
             return None
@@ -33,16 +33,16 @@ class WriteHealth:
 
     @property
     def failing(self) -> bool:
-        """Say whether the newest write failed."""
+        """Return whether the newest write failed."""
         return self._failing_since_s is not None
 
     def unready(self) -> bool:
-        """Say whether every write of the last five minutes failed."""
+        """Return whether every write of the last five minutes failed."""
         since_s = self._failing_since_s
         return since_s is not None and self._clock.monotonic() - since_s >= UNREADY_AFTER_S
 
     def succeeded(self, seconds: float, *, wrote: bool) -> None:
-        """Note a transaction that was committed after ``seconds``."""
+        """Record a transaction that was committed after ``seconds``."""
         self._telemetry.observe("ledger_commit_duration_seconds", seconds)
         if not wrote:
             return
@@ -53,7 +53,7 @@ class WriteHealth:
         self._telemetry.set("ledger_last_commit_timestamp_seconds", now_s)
 
     def failed(self, error: LedgerError) -> None:
-        """Count a transaction that was not committed; log the first of a row."""
+        """Count a transaction that was not committed; log only the first in a row."""
         self._telemetry.increment("ledger_errors_total", "commit")
         if not self.failing:
             self._failing_since_s = self._clock.monotonic()

@@ -73,10 +73,10 @@ def test_a_ledger_goes_on_where_it_is_copied_to(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (sa.update(series).values(c=series.c.c + 1), "its counter stands for 5, its hours for 4"),
+        (sa.update(series).values(c=series.c.c + 1), "the counter amounts to 5, its buckets to 4"),
         (
             sa.insert(gap).values(query_id=1, from_ms=2, to_ms=2, reason="unreadable"),
-            "shop/hourly: a gap from 2 to 2 cannot be",
+            "shop/hourly: the gap from 2 to 2 is invalid",
         ),
     ],
 )

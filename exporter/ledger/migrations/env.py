@@ -1,4 +1,4 @@
-"""How Alembic runs here: on the connection that the ledger opened, in its transaction."""
+"""Runs Alembic on the connection that the ledger opened, in its transaction."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Columns are named for what they hold; what nothing reads is gone."""
+"""Plainer column names; no unused columns and tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Rename two columns; drop the log of polls (docs/decisions/006) and unread columns."""
+    """Rename two columns; drop the log of polls (docs/decisions/006) and unused columns."""
     op.alter_column("query", "naming", new_column_name="label_rules", existing_type=sa.Text())
     op.alter_column("query", "last_fault", new_column_name="last_error", existing_type=sa.Text())
     op.drop_column("series", "visible_ms")

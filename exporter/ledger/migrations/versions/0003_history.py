@@ -1,4 +1,4 @@
-"""A query's past is read in slices, whose progress has a table of its own."""
+"""A table for the progress of reading a query's past in slices."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table; the rows of queries that are there come with the next start."""
+    """Create the table; the next start adds rows for existing queries."""
     op.create_table(
         "slice",
         sa.Column("query_id", sa.BigInteger(), nullable=False),

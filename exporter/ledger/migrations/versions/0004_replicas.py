@@ -1,4 +1,4 @@
-"""What several replicas on one PostgreSQL need: versions, generations of settings, a shared key."""
+"""For replicas on one PostgreSQL: versions, generations of settings, a shared key."""
 
 import json
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add tables and columns; date nothing, since no other replica has shown anything yet."""
+    """Add tables and columns; no versions, because no other replica has shown anything yet."""
     op.create_table(
         "replica",
         sa.Column("holder", sa.Text(), nullable=False),

@@ -1,4 +1,4 @@
-"""Which server each replica has confirmed, and which of its commits were there."""
+"""The server that each replica has confirmed, and which of its commits that server kept."""
 
 import sqlalchemy as sa
 from alembic import op

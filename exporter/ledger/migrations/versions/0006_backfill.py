@@ -1,4 +1,4 @@
-"""What backfill needs: where a counter with history began, and how far each destination has it."""
+"""For backfill: where a counter with history began, and the progress by destination."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add a column and a table; what ``start: history`` counted before is not known any more."""
+    """Add a column and a table; earlier counts of ``start: history`` are no longer known."""
     op.add_column("series", sa.Column("history", sa.Double(), nullable=True))
     op.create_table(
         "backfill",

@@ -1,4 +1,4 @@
-"""What backfill needs to write the same values later, and how far back a query has been read."""
+"""For backfill: the same values on a later run, and how far back a query has been read."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add columns; what was retired before of a past that counts nowhere is not known any more."""
+    """Add columns; the baseline of buckets retired earlier is no longer known."""
     op.add_column(
         "series", sa.Column("retired_base", sa.Double(), server_default="0", nullable=False)
     )
