@@ -1,1 +1,1 @@
-"""What is served on /metrics: publisher, pages, blocks, gzip, self metrics, catalogue."""
+"""Everything behind /metrics: publisher, pages, blocks, gzip, self metrics, catalogue."""

@@ -1,4 +1,4 @@
-"""Lines of the exposition formats, and the blocks of bytes that they are kept in."""
+"""Lines of the exposition formats, and the cached blocks of bytes that hold them."""
 
 import struct
 import sys
@@ -25,16 +25,16 @@ SIZE = 8
 """Bytes of a packed number."""
 
 BLOCK_LINES = 400
-"""About 64 KiB: so much is rendered and compressed again when one of them changes."""
+"""About 64 KiB, rendered and compressed again when one line changes."""
 
 _IN_TEMPLATES = ESCAPES | {ord("%"): "%%"}
 _decode = msgspec.msgpack.Decoder(tuple[list[Labels], list[int | None]]).decode
 
 
 class SeriesSet:
-    """Which series an owner shows, and in ``slices`` their lines: by family, then by labels.
+    """The series that an owner shows; ``slices`` has their lines, sorted by family and labels.
 
-    Labels and instants of creation are kept encoded, as they came, at a tenth of the memory.
+    Labels and creation times are kept encoded in their original order, in a tenth of the memory.
     """
 
     __slots__ = ("_names", "_numbers", "_order", "_series", "slices")
@@ -55,11 +55,11 @@ class SeriesSet:
     def fits(
         self, names: tuple[str, ...], labels: Sequence[Labels], created: Sequence[int | None]
     ) -> bool:
-        """Return whether these are the very series, in the order in which they first came."""
+        """Return whether these are exactly the same series, in the same order as at first."""
         return names == self._names and msgspec.msgpack.encode((labels, created)) == self._series
 
     def take(self, values: Sequence[float]) -> None:
-        """Let the lines have ``values``, which are in the order of the series as they came."""
+        """Set the ``values`` of all lines, given in the original order of the series."""
         packed = self._numbers.pack(*self._ordered(values))
         whole = all(map(float.is_integer, self._numbers.unpack(packed)))
         for family_slice in self.slices:
@@ -69,7 +69,7 @@ class SeriesSet:
                 family_slice.shard.stale = True
 
     def render(self, *, openmetrics: bool) -> None:
-        """Give the lines of every family their template."""
+        """Render the template of every family's lines."""
         encoded = _decode(self._series)
         labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
         for family_slice in self.slices:
@@ -78,7 +78,7 @@ class SeriesSet:
             family_slice.templates[openmetrics] = _template(family_slice.family, labels[here], born)
 
     def shown(self) -> Iterator[Shown]:
-        """Yield the samples as they are shown."""
+        """Yield the samples in the order of the lines."""
         encoded = _decode(self._series)
         labels, created = self._ordered(encoded[0]), self._ordered(encoded[1])
         for family_slice in self.slices:
@@ -91,11 +91,11 @@ class SeriesSet:
 
 
 class FamilySlice:
-    """The lines of one family in a set of series, from ``start`` to before ``stop``.
+    """The lines of one family in a set of series, from ``start`` up to ``stop``.
 
-    ``templates`` are all of them with ``%d`` where the values are to be, by format; None until a
-    format is first asked for. ``values`` are packed, eight bytes each; ``whole`` says that no value
-    of the set has a fraction.
+    ``templates`` has these lines by format, with ``%d`` for the values; None until a format is
+    first requested. ``values`` are packed, eight bytes each; ``whole``: no value of the set has a
+    fraction.
     """
 
     __slots__ = ("_series_set", "family", "shard", "start", "stop", "templates", "values", "whole")
@@ -111,7 +111,7 @@ class FamilySlice:
         self.whole = True
 
     def template(self, *, openmetrics: bool) -> bytes:
-        """Return the template, rendered with those of the whole set where it is missing."""
+        """Return the template; if it is missing, render those of the whole set."""
         if self.templates[openmetrics] is None:
             self._series_set.render(openmetrics=openmetrics)
         return self.templates[openmetrics] or b""
@@ -119,13 +119,13 @@ class FamilySlice:
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Some lines of one family, immutable. ``plain`` renders them, for OpenMetrics if true."""
+    """Some lines of one family, immutable; ``plain`` renders them (True: as OpenMetrics)."""
 
     plain: Callable[[bool], bytes]
     _packed: dict[bool, Packed] = field(default_factory=dict)
 
     def packed(self, *, openmetrics: bool) -> Packed:
-        """Return the block deflated; kept, since this is what scrapers ask for."""
+        """Return the block deflated; cached, because this is what scrapers request."""
         found = self._packed.get(openmetrics)
         if found is None:
             found = self._packed[openmetrics] = pack(self.plain(openmetrics))
@@ -133,7 +133,7 @@ class Block:
 
 
 class Shard:
-    """Where the lines of some owners go; ``stale`` when they are not those of ``block``."""
+    """The lines of some owners; ``stale`` when ``block`` no longer matches them."""
 
     __slots__ = ("_order", "block", "slices", "stale")
 
@@ -151,13 +151,13 @@ class Shard:
         self._order = []
 
     def remove(self, owner: Owner) -> FamilySlice:
-        """Show the lines of ``owner`` no more; return them."""
+        """Remove the lines of ``owner`` and return them."""
         self.stale = True
         self._order = []
         return self.slices.pop(owner)
 
     def refresh(self) -> None:
-        """Make the block anew if the lines are not its own any more."""
+        """Rebuild the block if it is stale."""
         if self.stale:
             self.stale = False
             slices = self._order = self._order or [
@@ -169,7 +169,7 @@ class Shard:
 
 
 class FamilyPage:
-    """All lines of one family, spread by target over blocks; the first is HELP and TYPE."""
+    """All lines of one family, spread over blocks by target; the first block is HELP and TYPE."""
 
     def __init__(self, family: Family, block_lines: int = BLOCK_LINES) -> None:
         self._head = Block(partial(header, family))
@@ -178,7 +178,7 @@ class FamilyPage:
         self._shards = [Shard()]
 
     def add(self, owner: Owner, family_slice: FamilySlice) -> None:
-        """Show ``family_slice`` for ``owner``, which shows nothing here yet."""
+        """Show ``family_slice`` for ``owner``, which must not show anything here yet."""
         self._number += family_slice.stop - family_slice.start
         self._shard(owner).put(owner, family_slice)
 
@@ -188,7 +188,7 @@ class FamilyPage:
         self._number -= family_slice.stop - family_slice.start
 
     def blocks(self) -> list[Block]:
-        """Return the blocks in order, those rebuilt that changed; none where there is no line."""
+        """Return the blocks in order, rebuilding stale ones; none if there are no lines."""
         self._redistribute()
         for shard in self._shards:
             shard.refresh()
@@ -199,7 +199,7 @@ class FamilyPage:
         return self._shards[zlib.crc32(owner[0].encode()) % len(self._shards)]
 
     def _redistribute(self) -> None:
-        """Use more blocks as the family grows; never fewer, so that bytes are seldom moved."""
+        """Use more blocks as the family grows, but never fewer, so that lines rarely move."""
         wanted = self._number // self._block_lines + 1
         if wanted > 2 * len(self._shards) or (len(self._shards) == 1 and wanted > 1):
             before, self._shards = self._shards, [Shard() for _ in range(wanted)]
@@ -212,7 +212,7 @@ class FamilyPage:
 def columns(
     shown: Sequence[Shown],
 ) -> tuple[tuple[str, ...], tuple[Labels, ...], tuple[float, ...], tuple[int | None, ...]]:
-    """Return families, labels, values and instants of creation of ``shown``."""
+    """Return the names, labels, values and creation times of ``shown`` as columns."""
     names, labels, values, created = zip(*shown, strict=True) if shown else ((), (), (), ())
     return names, labels, values, created
 
@@ -230,7 +230,7 @@ def header(family: Family, openmetrics: bool) -> bytes:  # noqa: FBT001 - a rend
 
 
 def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | None]) -> bytes:
-    """Return the lines of one family; counters with ``created`` say when they were."""
+    """Return the lines of one family; ``created`` adds the ``_created`` lines of counters."""
     everything = "".join(chain.from_iterable(labels))
     if any(mark in everything for mark in '\\\n"%'):
         labels = [tuple([value.translate(_IN_TEMPLATES) for value in each]) for each in labels]

@@ -1,4 +1,4 @@
-"""Every metric family of this build, as data: the source of the reference page and of checks."""
+"""Lists every metric family of this build: the source of the reference page and of checks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ EXPORTER = "exporter"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One family, and the providers of this build that feed it (``exporter``: its own)."""
+    """One family and the providers of this build that feed it (``exporter``: itself)."""
 
     family: Family
     sources: tuple[str, ...]
@@ -54,7 +54,7 @@ def entries(providers: Mapping[str, Provider]) -> tuple[Entry, ...]:
 def families(
     providers: Mapping[str, Provider], targets: Iterable[TargetOptions] = ()
 ) -> dict[str, Family]:
-    """Return the same families by name, and those that ``targets`` define."""
+    """Return all families of this build by name, and those that ``targets`` define."""
     found = {entry.family.name: entry.family for entry in entries(providers)}
     for family in (each for target in targets for each in target.own_families()):
         shown = [family, period_gauge(family)] if family.period else [family]
@@ -82,7 +82,7 @@ def period_gauge(family: Family) -> Family:
 
 
 def _things(family: Family) -> str:
-    """Return what ``family`` counts, as its period gauge's help begins."""
+    """Return what ``family`` counts, as the first words of its period gauge's help."""
     named = family.period_name.removeprefix("chatbot_period_").replace("_", " ")
     return {"fallbacks": "Fallback replies"}.get(named, named.capitalize())
 

@@ -1,6 +1,6 @@
-"""Expected engagement on the page: judged when a query's settled hours change, off the event loop.
+"""Puts expected engagement on the page, computed off the event loop when settled hours change.
 
-A query's bots are learnt once a day, and when more of the past has been read.
+Expectations are learnt once a day, and again when more of the past has been read.
 """
 
 import asyncio
@@ -43,15 +43,15 @@ DIGITS = 3
 PUBLISH_EVERY_S = 1.0
 LEARN_EVERY_MS = DAY_H * HOUR_MS
 LEARN_AGAIN_MS = 15_000
-"""While the past is being read, bots are learnt again no more often than this."""
+"""The shortest time between two learnings while the past is being read."""
 
 
 @dataclass(frozen=True, slots=True)
 class BotEngagement:
-    """One bot at the newest of its settled hours.
+    """The engagement of one bot at its newest settled hour.
 
-    ``scores`` are by length of the window in hours: none while the data is late, while an hour of
-    the window is not known, and in the first week.
+    ``scores`` are by window length in hours: none while the data is late, while an hour of the
+    window is unknown, and in the first week.
     """
 
     labels: BotLabels
@@ -69,7 +69,7 @@ class BotEngagement:
 
     @property
     def weeks(self) -> float:
-        """Return the weeks that it was learnt from; before that, the part of one that is known."""
+        """Return the weeks of history learnt from; before that, the known part of a week."""
         if self._expectation:
             return self._expectation.weeks
         counts = self._hours.from_first_count().counts
@@ -77,14 +77,14 @@ class BotEngagement:
 
     @property
     def holiday(self) -> bool | None:
-        """Return whether the newest hour is in a holiday; None where none are configured."""
+        """Return whether the newest hour is on a holiday; None if none are configured."""
         newest = self._hours.since(self.end_ms - HOUR_MS)
         return self._calendar.holidays(newest) != (None,) if self._calendar.has_holidays else None
 
     def last_week(self) -> Sequence[HourExpectation]:
-        """Return the last seven days hour by hour, oldest first; fewer where fewer are known.
+        """Return the last seven days by hour, oldest first, or fewer if fewer are known.
 
-        Computed on each call, in about a millisecond; may be called on any thread.
+        Computed on each call in about a millisecond; safe from any thread.
         """
         if self._expectation is not None:
             found = expected_hours(self._expectation, self._hours, self._calendar, self._arrived)
@@ -98,7 +98,7 @@ class BotEngagement:
 
 @dataclass(frozen=True, slots=True)
 class _Learnt:
-    """What was learnt of a query's bots up to ``end_ms``; hours were known from ``known_from_ms``."""
+    """Expectations of a query's bots, from hours between ``known_from_ms`` and ``end_ms``."""
 
     at_ms: int
     end_ms: int
@@ -106,7 +106,7 @@ class _Learnt:
     expectations: Mapping[BotLabels, Expectation | None]
 
     def outdated_ms(self, hours: SettledHours) -> int | None:
-        """Return from when on this is to be learnt again with ``hours``; None: it is up to date."""
+        """Return from when to learn again, given ``hours``; None: this is up to date."""
         age_ms = hours.end_ms - self.end_ms
         nothing_yet = age_ms > 0 and not any(self.expectations.values())
         new = hours.bots.keys() - self.expectations.keys()
@@ -118,7 +118,7 @@ class _Learnt:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """A query's bots as they are shown; ``due_ms`` is when to look again though nothing came."""
+    """A query's bots as shown; ``due_ms`` is when to judge again even without a commit."""
 
     learnt: _Learnt
     hours: SettledHours
@@ -128,7 +128,7 @@ class _Judged:
 
 
 class EngagementGauges:
-    """Keeps the engagement of every bot in step with the ledger: ``note`` what may have changed."""
+    """Keeps the engagement of every bot in step with the ledger; ``note`` queries that changed."""
 
     def __init__(
         self,
@@ -152,33 +152,33 @@ class EngagementGauges:
 
     @property
     def bots(self) -> list[BotEngagement]:
-        """Return every bot of which settled hours are known; may be asked from any thread."""
+        """Return every bot with settled hours; safe from any thread."""
         return [bot for judged in list(self._judged.values()) for bot in judged.bots]
 
     def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
-        """Show the bots of the queries of ``specs`` and no others."""
+        """Show exactly the bots of the queries of ``specs``."""
         for key in self._judged.keys() - specs.keys():
             self._remove(key)
         changed = {key for key, spec in specs.items() if self._specs.get(key) != spec}
         for key in changed:
-            self._judged.pop(key, None)  # learnt with another clock, maybe
+            self._judged.pop(key, None)  # perhaps learnt with another time zone
         self._specs = specs
         self.note(*changed)
 
     def note(self, *keys: QueryKey) -> None:
-        """Judge the bots of these queries anew: something was committed."""
+        """Schedule the bots of these queries to be judged again after a commit."""
         self._noted.update(keys)
         if self._noted:
             self._wake.set()
 
     def tick(self) -> None:
-        """Note what the clock alone changes, and what failed before."""
+        """Schedule what is due by time alone, and retry what failed."""
         now_ms = self._clock.now_ms()
         due = [(key, judged.due_ms) for key, judged in self._judged.items()]
         self.note(*(key for key, due_ms in due if due_ms is not None and due_ms <= now_ms))
 
     async def run(self) -> None:
-        """Judge what is noted, for ever; what fails is tried again at the next tick."""
+        """Judge noted queries forever; what fails is retried at the next tick."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -186,7 +186,7 @@ class EngagementGauges:
                 await self.work()
 
     async def work(self) -> None:
-        """Judge what is noted, and publish it."""
+        """Judge all noted queries, and publish the results."""
         noted, self._noted = sorted(self._noted & self._specs.keys()), set()
         published_s = self._clock.monotonic()
         try:
@@ -201,18 +201,18 @@ class EngagementGauges:
             self._page.publish()
 
     async def _try_update(self, key: QueryKey) -> None:
-        """Judge the bots of a query; an error in the arithmetic of one ends nothing else."""
+        """Judge the bots of a query; a bug in the arithmetic affects only that query."""
         try:
             await self._update(key)
         except LedgerError:
             raise
-        except Exception:  # neither the exporter nor other bots end by it
-            log.exception("engagement cannot be computed, a bug", query=key)
+        except Exception:  # must not stop the exporter or other bots
+            log.exception("cannot compute engagement; this is a bug", query=key)
             self._remove(key)
 
     async def _update(self, key: QueryKey) -> None:
         spec, before = self._specs.get(key), self._judged.get(key)
-        if spec is None:  # a reload came in between
+        if spec is None:  # removed by a reload
             return
         hours = await self._read(spec, TAIL_H + DAY_H)
         if hours is None:
@@ -247,7 +247,7 @@ class EngagementGauges:
             )
 
     def _take_over(self, key: QueryKey, bots: Iterable[BotEngagement]) -> None:
-        """Show no bot twice: what another query of the target counts of it is now the worse."""
+        """Show no bot twice: these are now measured better than by the target's other queries."""
         mine = {bot.labels for bot in bots}
         for other, judged in list(self._judged.items()):
             same = other[0] == key[0] and other != key
@@ -273,7 +273,7 @@ class EngagementGauges:
         self._page.remove((key[0], OWNER + key[1]))
 
     async def _read(self, spec: QuerySpec, most: int) -> SettledHours | None:
-        """Return hours of the bots for which the target has room, first come, first kept."""
+        """Return the hours of as many bots as the target's cap allows, oldest series first."""
         hours = await self._offload(partial(self._ledger.settled_hours, spec.key, most))
         if hours is None:
             return None
@@ -285,7 +285,7 @@ class EngagementGauges:
         ]
         room = max(0, spec.caps.get(family.name, family.cap) // len(WINDOWS) - sum(others))
         if len(hours.bots) > room and most == LEARN_H:  # logged once a day
-            hint = f"raise limits.families.{family.name}, which allows {len(WINDOWS)} for each bot"
+            hint = f"raise limits.families.{family.name}; each bot takes {len(WINDOWS)}"
             log.warning("not all bots are judged", target=spec.target, query=spec.name, error=hint)
         return replace(hours, bots=dict(islice(hours.bots.items(), room)))
 
@@ -295,7 +295,7 @@ def _hours_of_bots(hours: SettledHours) -> Iterator[tuple[BotLabels, HourlyCount
 
 
 def calendar_of(spec: QuerySpec) -> Calendar:
-    """Return the clock and the holidays of a query's bots."""
+    """Return the time zone and holidays of a query's bots."""
     named = spec.holidays
     return Calendar(spec.timezone, holiday_calendar(named) if named else no_holiday)
 
@@ -315,7 +315,7 @@ def judged(
 
 
 def gauges_of(bot: BotEngagement) -> Iterator[Shown]:
-    """Yield what the gauges of a bot show; none of a window that is not judged."""
+    """Yield the samples of a bot's gauges; windows without a score are left out."""
     for score in bot.scores.values():
         hours, *values = astuple(score)
         for family, value in zip(ENGAGEMENT, values, strict=True):

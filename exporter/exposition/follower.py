@@ -1,4 +1,4 @@
-"""Follows a ledger that is shared: what other replicas commit, and another server that answers."""
+"""Follows a shared ledger: commits of other replicas, and failovers to another server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,16 +19,16 @@ from exporter.telemetry.counters import Telemetry
 log = structlog.get_logger(__name__)
 
 VERIFY_S = 1.8
-"""After how long who asks has no answer, though the check goes on: just before scrapes give up."""
+"""How long a caller waits for a check, which then goes on; just before scrapes give up."""
 AWAIT_S = 30.0
-"""How long other replicas have to confirm a new server: they say every 10 s that they live."""
+"""How long other replicas have to confirm a new server; each live one writes every 10 s."""
 
 
 class Failover:
-    """What is known of the server that answers.
+    """Tracks whether another server answers.
 
-    ``noticed`` is what was found of a new one when it was first seen, until it is confirmed: what
-    is written there to restore counters hides what was missing.
+    ``noticed`` are the changes seen first on a new server, kept until it is confirmed: restoring
+    counters writes to it, which hides what was missing.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class Failover:
         self._await_until_s = clock.monotonic() + AWAIT_S
 
     def notice(self, changes: Changes) -> Changes:
-        """Return what was found when the server was first seen."""
+        """Return the changes found when the server was first seen."""
         before = self.noticed
         if before is None or before.server != changes.server:
             self._await_until_s = self._clock.monotonic() + AWAIT_S
@@ -47,9 +47,9 @@ class Failover:
         return before
 
     def is_over(self, changes: Changes) -> bool:
-        """Say whether all who may have shown more have raised the ledger to that.
+        """Return whether all replicas that may have shown more have raised the ledger to that.
 
-        One who has not within ``AWAIT_S`` has ended, or shows nothing before it has.
+        One that has not within ``AWAIT_S`` has ended, or shows nothing until it has.
         """
         peers = changes.alive if self._peers is None else self._peers
         if self._clock.monotonic() < self._await_until_s and peers & changes.unconfirmed:
@@ -62,7 +62,7 @@ class Failover:
 class Follower:
     """Keeps the page in step with other replicas: ``begin`` before it is filled, then ``verify``.
 
-    ``abandon`` ends polls under way, of which a ledger that has another server may not know.
+    ``abandon`` cancels polls under way, whose claims a new server may not have.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class Follower:
         self.verified = not ledger.shared
 
     async def begin(self) -> None:
-        """Note which version of the ledger is read from now on."""
+        """Record the version of the ledger from which changes are followed."""
         if self._ledger.shared:
             self._version = (await self._reading(partial(self._ledger.changes, {}))).version
 
     async def verify(self) -> bool:
-        """Show all that other replicas have committed up to now; say whether that was possible.
+        """Show everything that other replicas have committed; return whether that succeeded.
 
-        Who asks while that is under way waits for the next time, which all of them share, and has no
-        answer after ``VERIFY_S``. A ledger of one process needs no check.
+        Callers that arrive during a check share the next one; a caller gives up after ``VERIFY_S``.
+        A ledger that is not shared needs no check.
         """
         if not self._ledger.shared:
             return True
@@ -137,7 +137,7 @@ class Follower:
         return over
 
     async def _follow_server(self, changes: Changes) -> None:
-        """Go on with a server that may lack what was shown: a failover, or only a restart."""
+        """Continue on a server that may lack what was shown, after a failover or a mere restart."""
         noticed = self._failover.notice(changes)
         await self._abandon()
         if noticed.went_back:
@@ -147,8 +147,8 @@ class Follower:
         self._failover.noticed = None
 
     async def _restore(self) -> None:
-        """Raise the counters of a ledger that has become an older state to what was shown."""
-        log.warning("the ledger is an older state of itself: counters keep what was shown")
+        """Raise the counters of a ledger that lost commits to what was shown."""
+        log.warning("the ledger has lost commits: counters are raised to the values last shown")
         await self._offload(partial(self._ledger.resync, self._publisher.self_counts))
         for key in self._publisher.queries:
             shown = self._page.shown(key)

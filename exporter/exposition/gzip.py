@@ -1,8 +1,8 @@
-"""One gzip stream put together from parts that are compressed once each.
+"""Assembles one gzip stream from parts that are each compressed once.
 
-A part is raw deflate that ends on a byte and looks back at nothing before it, so that parts follow
-each other in one deflate stream (RFC 1951, 3.2.3); the check sum of the whole is combined from
-theirs. One member, not one each: many clients read the first member only.
+A part is raw deflate that ends on a byte boundary and never refers to earlier data, so parts can be
+concatenated into one deflate stream (RFC 1951, 3.2.3). The checksum of the whole is combined from
+theirs. All parts are in one gzip member, because many clients read only the first member.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _END = b"\x03\x00"  # the last deflate block, empty
 
 
 class Packed(NamedTuple):
-    """Deflated bytes, with check sum and length of what they stand for."""
+    """Deflated bytes, with checksum and length of the original."""
 
     deflated: bytes = b""
     crc: int = 0
@@ -25,14 +25,14 @@ class Packed(NamedTuple):
 
 
 def pack(plain: bytes) -> Packed:
-    """Return ``plain`` as a part."""
+    """Compress ``plain`` into a part."""
     stream = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, _RAW)
     deflated = stream.compress(plain) + stream.flush(isal_zlib.Z_FULL_FLUSH)
     return Packed(deflated, isal_zlib.crc32(plain), len(plain))
 
 
 def begin(parts: Sequence[Packed]) -> Packed:
-    """Return ``parts`` as one, with the beginning of a gzip body (RFC 1952)."""
+    """Return ``parts`` joined, after the header of a gzip body (RFC 1952)."""
     crc = size = 0
     for part in parts:
         crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
@@ -41,7 +41,7 @@ def begin(parts: Sequence[Packed]) -> Packed:
 
 
 def finish(begun: Packed, last: Packed) -> list[bytes]:
-    """Return a complete gzip body in two parts: what ``begin`` gave, as it is, and the rest."""
+    """Return a complete gzip body in two parts: the unchanged result of ``begin``, and the rest."""
     crc = isal_zlib.crc32_combine(begun.crc, last.crc, last.size)
     size = (begun.size + last.size) & 0xFFFFFFFF
     trailer = crc.to_bytes(4, "little") + size.to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""What a Prometheus scraped last of this exporter's counters."""
+"""Reads the last scraped values of this exporter's counters from a Prometheus."""
 
 from collections.abc import Iterator, Mapping
 
@@ -16,7 +16,7 @@ QUERY = 'last_over_time({{__name__=~"chatbot_.+_total",target="{target}"{more}}}
 
 
 class NoScrapes(ExporterError):
-    """A Prometheus does not say what it scraped, or more than one thing."""
+    """Prometheus gave no answer, or more than one value for a series."""
 
 
 class _Sample(msgspec.Struct):
@@ -36,9 +36,9 @@ class _Answer(msgspec.Struct):
 def last_scraped(
     url: str, target: str, matching: str, families: Mapping[str, Family]
 ) -> Iterator[Shown]:
-    """Yield each counter of ``target`` as the Prometheus at ``url`` scraped it last, in 7 days.
+    """Yield each counter of ``target`` as last scraped by the Prometheus at ``url``, within 7 days.
 
-    ``matching`` are label matchers, where several exporters have a target of this name. Raises
+    ``matching`` are label matchers, for when several exporters have a target of this name. Raises
     ``NoScrapes``. Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
     """
     found: dict[tuple[str, tuple[str, ...]], _Sample] = {}
@@ -52,8 +52,8 @@ def last_scraped(
                 f'{name}="{value}"' for name, value in sample.metric.items() ^ other.metric.items()
             )
             raise NoScrapes(
-                f"{family.name} of {target} is there more than once: {', '.join(differ)}; "
-                "choose one by --matching"
+                f"{family.name} of {target} has more than one series: {', '.join(differ)}; "
+                "choose one with --matching"
             )
         found[family.name, labels] = sample
     for (name, labels), sample in found.items():
@@ -70,7 +70,7 @@ def _read(url: str, query: str) -> list[_Sample]:
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-        raise NoScrapes(f"--floor-from: no Prometheus answers there: {error}") from None
+        raise NoScrapes(f"--floor-from: no answer from Prometheus: {error}") from None
     if read.data is None:
-        raise NoScrapes(f"--floor-from: Prometheus answers {answer.status_code}: {read.error}")
+        raise NoScrapes(f"--floor-from: Prometheus answers HTTP {answer.status_code}: {read.error}")
     return read.data.result

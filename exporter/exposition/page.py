@@ -1,8 +1,8 @@
-"""Rendering: what queries show becomes stored bytes, rewritten only where something changed.
+"""Renders what queries show into cached bytes, rewritten only where something changed.
 
-A family is a row of blocks; a block holds the lines of some owners (a query, or the exporter
-itself). A poll makes the blocks of its own lines anew; the first scrape after it renders and
-compresses those, and joins them with the bytes that are stored. Formats: text 0.0.4 and OpenMetrics 1.0.0
+A family is a sequence of blocks; a block holds the lines of some owners (a query, or the exporter
+itself). A poll replaces the blocks with its own lines. The next scrape renders and compresses them
+and joins them with the cached bytes. Formats: text 0.0.4 and OpenMetrics 1.0.0
 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
 
@@ -24,7 +24,7 @@ PART_BLOCKS = 16
 class Snapshot:
     """Everything shown at one moment; ``pending`` are series shown at their held value.
 
-    Each form is put together once, when it is first asked for.
+    Each format is rendered once, when it is first requested.
     """
 
     blocks: tuple[Block, ...] = ()
@@ -43,7 +43,7 @@ class Snapshot:
         return found
 
     def packed(self, *, openmetrics: bool) -> Packed:
-        """Return all lines as the beginning of a gzip body."""
+        """Return all lines as the first part of a gzip body."""
         found = self._packed.get(openmetrics)
         if found is None:
             parts = [block.packed(openmetrics=openmetrics) for block in self.blocks]
@@ -52,9 +52,9 @@ class Snapshot:
 
 
 class MetricsPage:
-    """What is shown now. Owners put their samples in; ``publish`` swaps the page atomically.
+    """The page shown now. Owners put their samples in; ``publish`` swaps the page atomically.
 
-    ``fresh`` gives what is new at every scrape (the process's own metrics), by format.
+    ``fresh`` returns the lines that change with every scrape (process metrics); True: OpenMetrics.
     """
 
     def __init__(
@@ -94,21 +94,21 @@ class MetricsPage:
         return [] if series_set is None else list(series_set.shown())
 
     def remove(self, owner: Owner) -> None:
-        """Show nothing of ``owner`` any more."""
+        """Show nothing of ``owner`` from the next ``publish`` on."""
         self._clear(owner)
         self._pending.pop(owner, None)
 
     def publish(self) -> None:
-        """Show the samples that were put to the next scrape, all at once."""
+        """Show all samples that were put, at once, from the next scrape on."""
         family_pages = (family_page for _, family_page in sorted(self._family_pages.items()))
         blocks = tuple(chain.from_iterable(family_page.blocks() for family_page in family_pages))
         page = Snapshot(blocks) if blocks != self._page.blocks else self._page
         self._page = replace(page, pending=frozenset().union(*self._pending.values()))
 
     def scrape(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
-        """Return the body of one scrape in parts, and note which held values it carried.
+        """Return the body of one scrape in parts, and record which held values it carried.
 
-        What is stored is sent as it is stored: joining megabytes costs more than sending them.
+        Cached parts are sent as they are: joining megabytes costs more than sending them.
         Called on the server's own thread and never for ``HEAD``; it must not block.
         """
         page = self._page
@@ -122,12 +122,12 @@ class MetricsPage:
         return body
 
     def scrape_process(self, *, openmetrics: bool, gzip: bool) -> list[bytes]:
-        """Return the body of one scrape that carries nothing but what is new at each."""
+        """Return the body of a scrape with nothing but the metrics of the process."""
         body = self._fresh(openmetrics) + (EOF if openmetrics else b"")
         return finish(begin([]), pack(body)) if gzip else [body]
 
     def scraped_zeros(self) -> frozenset[int]:
-        """Return the series whose held value some scrape has carried."""
+        """Return the pending series whose held value a scrape has carried."""
         with self._scraping:
             self._scraped &= frozenset().union(*self._pending.values())
             return frozenset(self._scraped)

@@ -1,4 +1,4 @@
-"""Keeps the page in step with the ledger: after each commit, and as the clock goes on."""
+"""Keeps the page in step with the ledger, after each commit and as time passes."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,26 +23,26 @@ from exporter.telemetry.counters import Telemetry
 SELF = "~exporter"
 ASKS_TO_WAIT = frozenset({Reason.THROTTLED, Reason.SERVER})
 READ_AT_ONCE = 20
-"""The most queries that one transaction reads of PostgreSQL; of SQLite, where it saves nothing, 1."""
+"""The most queries read in one transaction on PostgreSQL; on SQLite, where it saves nothing, 1."""
 CONFIRMED_AT_ONCE = 400
-"""The most new series whose counts are let go at one tick: other replicas read their queries."""
+"""The most held series released per tick, because other replicas then read their queries again."""
 MAINTAIN_EVERY_S = 60.0
 COMPACT_EVERY_S = 600.0
 COMPACT_FOR_S = 0.25
-"""How long one tick compacts: about half of the time, until it is done."""
+"""The longest that one tick compacts: half of the time is left to others."""
 
 
 SeriesCounts = Counter[tuple[str, str]]
-"""How many series there are and may be, by metric and family."""
+"""Numbers of series and their limits, by metric and family."""
 
 
 class Publisher:
-    """Publishes the series of every query. ``refresh`` follows a commit, ``tick`` the clock.
+    """Publishes the series of every query: call ``refresh`` after a commit, ``tick`` regularly.
 
-    ``reading`` runs beside ``offload`` where the ledger is shared with other replicas, so that a
-    scrape waits for no poll's transaction. ``self_counts`` are the persisted ones that were shown.
+    With a shared ledger ``reading`` is a thread apart from ``offload``, so that a scrape never
+    waits for a poll's transaction. ``self_counts`` are the persisted self counters last shown.
 
-    A reload may remove queries whenever something is awaited.
+    A reload may remove queries during any ``await``.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Publisher:
 
     @property
     def queries(self) -> list[QueryKey]:
-        """Return the queries that are shown, or will be once they can be read."""
+        """Return the queries that are shown, or will be once the ledger can be read."""
         return list(self._specs)
 
     @property
     def states(self) -> list[tuple[QueryState, bool]]:
-        """Return where every query stands and whether it is up, in no order."""
-        views, specs = list(self._views.items()), self._specs  # asked from other threads, too
+        """Return the state of every query and whether it is up, in no particular order."""
+        views, specs = list(self._views.items()), self._specs  # other threads call this as well
         return [
             (view.state, self._is_up(key, view.state, specs[key]))
             for key, view in views
@@ -96,7 +96,7 @@ class Publisher:
         ]
 
     async def restart(self, specs: Mapping[QueryKey, QuerySpec]) -> None:
-        """Show the queries of ``specs`` and no others, from what the ledger holds."""
+        """Show exactly the queries of ``specs``, as the ledger has them."""
         removed = self._views.keys() - specs.keys()
         for key in removed:
             del self._views[key]
@@ -119,7 +119,7 @@ class Publisher:
         await self._read(changed | (specs.keys() - self._views.keys()))
 
     def outdated(self, marks: Mapping[QueryKey, Mark]) -> set[QueryKey]:
-        """Return the queries that are shown with another mark than in ``marks``, or not read."""
+        """Return the queries shown with a mark other than in ``marks``, and those not read yet."""
         changed = {
             key
             for key, mark in marks.items()
@@ -128,7 +128,7 @@ class Publisher:
         return (changed | self._unread) & self._specs.keys()
 
     async def refresh(self, *keys: QueryKey) -> None:
-        """Show what the queries ``keys`` show now."""
+        """Read the queries ``keys`` again, and others that their change affects; publish them."""
         self._engagement.note(*keys)
         affected = set[QueryKey]()
         for some in self._parts(set(keys)):
@@ -140,14 +140,14 @@ class Publisher:
         self._publish({each[0] for each in affected.union(keys)})
 
     def _on_budget_of(self, key: QueryKey) -> set[QueryKey]:
-        """Return the queries that share the call budget of ``key``; none where it has none."""
+        """Return the queries that share the call budget of ``key``, if it has one."""
         budget = self._specs[key].budget
         if budget is None:
             return set()
         return {each for each, spec in self._specs.items() if spec.budget == budget}
 
     def _held_back_by(self, failed: QueryState) -> set[QueryKey]:
-        """Return the queries of the target that may have to wait since the provider asked for it."""
+        """Return the queries of the target that may wait because the provider asked for that."""
         if failed.last_reason not in ASKS_TO_WAIT:
             return set()
         return {
@@ -157,7 +157,7 @@ class Publisher:
         }
 
     async def tick(self) -> None:
-        """Show held values, expire, write off and compact whatever is due."""
+        """Release held series; expire, write off and compact whatever is due."""
         self._engagement.tick()
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         stale = await self._confirm_zeros(now_ms)
@@ -177,22 +177,22 @@ class Publisher:
             await self._read(stale)
 
     def ended(self, key: QueryKey) -> None:
-        """Note a poll that ended, as the ledger knows."""
+        """Record that a poll ended and that the ledger knows its outcome."""
         self._uncommitted.pop(key, None)
         self._changed_targets.add(key[0])
 
     def not_committed(self, key: QueryKey, before: LastOutcome) -> None:
-        """Note a poll that ended as the ledger does not know: nothing has come after ``before``."""
+        """Record that a poll ended without a commit: the ledger still has outcome ``before``."""
         self._uncommitted[key] = before
         self._changed_targets.add(key[0])
 
     def clock_corrected(self) -> None:
-        """Have everything read again: instants of queries have changed without a poll."""
+        """Read everything again: times of queries have changed without a poll."""
         self._unread |= self._specs.keys()
         self._engagement.note(*self._specs)
 
     def blocked(self) -> None:
-        """Count a failed poll of every query that is due: the ledger lets none of them start."""
+        """Count a failed poll of every due query: none can start, because the ledger fails."""
         now_ms = self._clock.now_ms()
         for key, view in self._views.items():
             if view.state.next_poll_ms <= now_ms:
@@ -206,7 +206,7 @@ class Publisher:
                 self._changed_targets.add(key[0])
 
     def show_liveness(self) -> None:
-        """Show what changes without a commit: whether queries are up, and failed polls."""
+        """Publish what changes without a commit: whether queries are up, and failed polls."""
         up = {
             key: self._is_up(key, view.state, self._specs[key]) for key, view in self._views.items()
         }
@@ -217,26 +217,26 @@ class Publisher:
             self._publish(changed)
 
     def _is_up(self, key: QueryKey, state: QueryState, spec: QuerySpec) -> bool:
-        # What comes after an uncommitted poll is a later one's, maybe of another replica.
+        # Any other outcome is that of a later poll, perhaps another replica's.
         taken = not self._writes.failing and self._uncommitted.get(key) != state.last_outcome
         return taken and is_up(state, spec, self._clock.now_ms())
 
     async def _read(self, keys: set[QueryKey]) -> None:
-        """Publish ``keys``, and what was not read before because the ledger failed."""
+        """Read and publish ``keys``, and what the ledger's failure left unread before."""
         keys = (self._unread | keys) & self._specs.keys()
         for some in self._parts(keys):
             await self._reread(some)
         self._publish({key[0] for key in keys})
 
     def _parts(self, keys: set[QueryKey]) -> Iterator[Sequence[QueryKey]]:
-        """Yield ``keys``, some at a time; they stay unread until they are."""
+        """Mark ``keys`` as unread, and yield them in batches."""
         self._unread |= keys
         waiting, most = sorted(keys), READ_AT_ONCE if self._ledger.shared else 1
         for at in range(0, len(waiting), most):
             yield waiting[at : at + most]
 
     async def _reread(self, keys: Sequence[QueryKey]) -> dict[QueryKey, View]:
-        """Put on the page what queries show; return that, of those that are configured still."""
+        """Put what the queries show on the page; return the views of those still configured."""
         views = await self._reading(partial(self._ledger.views, keys))
         if self._ledger.shared:
             counts = partial(self._ledger.self_counts, {key[0] for key in keys})
@@ -246,15 +246,15 @@ class Publisher:
         self._unread.difference_update(keys)
         found = {key: views[key] for key in views.keys() & self._specs.keys()}
         for key, view in found.items():
-            self._views[key] = replace(view, shown=())  # the page has it, smaller
+            self._views[key] = replace(view, shown=())  # the page keeps it in less memory
             self._page.put(key, view.shown, (number for number, _ in view.pending))
             self._changed_targets.add(key[0])
-        for key in self._views.keys() & (set(keys) - found.keys()):  # nothing more is let go of it
+        for key in self._views.keys() & (set(keys) - found.keys()):  # not found: release nothing
             self._views[key] = replace(self._views[key], pending=())
         return found
 
     async def _confirm_zeros(self, now_ms: int) -> set[QueryKey]:
-        """Commit that zeros were shown, for series whose hold is over; return their queries."""
+        """Commit that held values were scraped, where the hold is over; return changed queries."""
         scraped = self._page.scraped_zeros()
         ready = {
             number: key
@@ -268,7 +268,7 @@ class Publisher:
         return set(some.values())
 
     async def _compact(self, compaction: Iterator[None], until_s: float) -> None:
-        """Drop some of what is old; at the end, measure what is left."""
+        """Compact until ``until_s``; measure the ledger at the end of the compaction."""
         self._compaction = None
         ended = object()
         while await self._offload(partial(next, compaction, ended)) is not ended:
@@ -306,7 +306,7 @@ class Publisher:
         self._page.publish()
 
     def _count(self, states: Sequence[QueryState]) -> SeriesCounts:
-        """Count the series of one target; a family's limit is its cap, however many feed it."""
+        """Count the series of one target; a family that several queries feed has its cap once."""
         counts = SeriesCounts()
         for state in states:
             caps = self._specs[state.target, state.query].caps

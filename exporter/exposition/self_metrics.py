@@ -1,4 +1,4 @@
-"""The exporter's own metrics of each query, as samples."""
+"""Samples of the exporter's own metrics about each query."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMI
 FROM_ZERO = ("auth", "throttled", "server", "schema")
 DRIFT_KINDS = ("missing", "unexpected_type", "unknown_enum", "negative", "non_integer")
 ACCOUNT = "account"
-"""The label ``budget``: a provider allows so many calls of an account."""
+"""The value of the label ``budget``: providers limit calls per account."""
 AUDITED = ("equal", "different", "missing")
 _GRANULARITY = {HOUR_MS: "hour", DAY_MS: "day"}
 
@@ -36,9 +36,9 @@ def target_samples(
 
 
 def is_up(state: QueryState, spec: QuerySpec, now_ms: int) -> bool:
-    """Say whether the last poll succeeded, and not too long ago: three intervals and a deadline.
+    """Return whether the last poll succeeded within the last three intervals and a deadline.
 
-    Whatever keeps a query from being polled, it is not up then (specification: schedule.md, Up).
+    A query that is no longer polled is not up, whatever the cause (specification: schedule.md, Up).
     """
     if state.last_reason is not None or state.last_success_ms is None:
         return False
@@ -47,7 +47,7 @@ def is_up(state: QueryState, spec: QuerySpec, now_ms: int) -> bool:
 
 
 def series_samples(counts: Mapping[tuple[str, str], int]) -> list[Shown]:
-    """Return how many series each family has, and may have: ``counts`` by metric and family."""
+    """Return samples of how many series each family has and may have, from ``counts``."""
     return [
         _sample(PREFIX + name, number, family=family)
         for (name, family), number in counts.items()
@@ -56,7 +56,7 @@ def series_samples(counts: Mapping[tuple[str, str], int]) -> list[Shown]:
 
 
 def zero_counts(spec: QuerySpec) -> dict[SelfCount, float]:
-    """Return the counters of a query that exist at 0 from the start, so that the first shows."""
+    """Return a query's counters that start at 0, so that ``increase()`` sees the first event."""
     own = {"provider": spec.provider, "target": spec.target, "query": spec.name}
     names: list[tuple[str, dict[str, str]]] = [
         (name, {})
@@ -84,7 +84,7 @@ def zero_counts(spec: QuerySpec) -> dict[SelfCount, float]:
 
 
 def _not_written_off(states: Sequence[QueryState]) -> dict[SelfCount, float]:
-    """Return what was written off of each family shown, before any was: 0, so that the first shows."""
+    """Return the counter of units written off at 0, for each family shown; see ``zero_counts``."""
     own = {"provider": states[0].provider, "target": states[0].target}
     families = {family for state in states for family in state.overhang}
     name = f"{PREFIX}written_off_total"
@@ -92,9 +92,9 @@ def _not_written_off(states: Sequence[QueryState]) -> dict[SelfCount, float]:
 
 
 def _counters(states: Sequence[QueryState], counts: Mapping[SelfCount, float]) -> list[Shown]:
-    """Return the counters of configured queries; others stay in the ledger.
+    """Return the counters of configured queries.
 
-    So do those of another version, which may have had counters that this one lacks.
+    Those of other queries stay in the ledger, and so do counters that only another version has.
     """
     queries = {state.query for state in states} | {""}
     return [
@@ -110,7 +110,7 @@ def _is_known(name: str, labels: Mapping[str, str]) -> bool:
 
 
 def _of_query(state: QueryState, spec: QuerySpec, *, up: bool) -> Iterator[Shown]:
-    """Yield what is known of a query; of its last poll nothing before the first has ended."""
+    """Yield the gauges of a query; those about its last poll only once a first one has ended."""
     own = {"provider": state.provider, "target": state.target, "query": state.query}
     polled = state.last_success_ms is not None or state.last_reason is not None
     values: dict[str, float | None] = {

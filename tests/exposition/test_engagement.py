@@ -258,4 +258,4 @@ def test_an_error_in_the_arithmetic_withdraws_the_query_and_ends_nothing(
     bot.poll(steady(14, bot.driver.clock.now_ms()))
     with capture_logs() as logs:
         assert bot.shown() == {}
-    assert [each["event"] for each in logs] == ["engagement cannot be computed, a bug"]
+    assert [each["event"] for each in logs] == ["cannot compute engagement; this is a bug"]

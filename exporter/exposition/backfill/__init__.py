@@ -1,1 +1,1 @@
-"""The past as samples with instants: from the ledger's buckets to a file or a remote-write receiver."""
+"""Writes the past as timestamped samples, from the ledger to a file or a remote-write receiver."""

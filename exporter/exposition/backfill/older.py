@@ -1,4 +1,4 @@
-"""The past before the ledger's own: read from the vendors, and kept in a file until it is written."""
+"""Reads the past before the ledger's own from the vendors; keeps it in a file until written."""
 
 import asyncio
 import sqlite3
@@ -36,7 +36,7 @@ UNITS = (
 
 @dataclass(frozen=True, slots=True)
 class MissingPast:
-    """What of a query's past is asked for and not in the ledger; ``room`` is for its series."""
+    """The requested part of a query's past that the ledger lacks; ``room`` places its series."""
 
     query_id: int
     spec: QuerySpec
@@ -44,7 +44,7 @@ class MissingPast:
     room: Room
 
     def slices(self, now_ms: int) -> Iterator[Window]:
-        """Yield what is read at once, newest first; one part from a call budget."""
+        """Yield the windows to read, newest first; only one for a query with a call budget."""
         past = Past(PastMode.BASELINE, self.window.start_ms, self.window.end_ms)
         while (window := past_window(self.spec, past, now_ms)).length_ms > 0:
             yield window
@@ -53,23 +53,23 @@ class MissingPast:
                 return
 
     def calls(self, now_ms: int) -> int:
-        """Return how many calls it takes at least."""
+        """Return how many calls reading it takes at least."""
         return sum(self.spec.cost.calls for _ in self.slices(now_ms))
 
 
 class OlderBuckets:
-    """Buckets from before the ledger's, by query, family and labels (JSON, as in the ledger)."""
+    """Buckets older than the ledger's past, by query, family and labels (the ledger's JSON)."""
 
     def __init__(self) -> None:
-        self._file = sqlite3.connect("")  # a file of SQLite's own, which ends with the connection
+        self._file = sqlite3.connect("")  # a temporary file that SQLite deletes on close
         self._file.execute(TABLE)
 
     def close(self) -> None:
-        """Delete them."""
+        """Delete the buckets."""
         self._file.close()
 
     def add(self, missing: MissingPast, families: Mapping[str, Family], reading: Reading) -> None:
-        """Add what a reading counts; a series has its place as in the ledger."""
+        """Add the counts of a reading, with each series placed under the caps as in the ledger."""
         places = place(reading.counts, families, missing.room)
         texts = {each: encode_series(missing.spec, families, each) for each in places.values()}
         rows = [
@@ -80,29 +80,29 @@ class OlderBuckets:
         self._file.executemany(ADD, rows)
 
     def cut(self, query_id: int, start_ms: int) -> None:
-        """Forget what is before ``start_ms``."""
+        """Delete the buckets before ``start_ms``."""
         self._file.execute(
             "DELETE FROM bucket WHERE query = ? AND start_ms < ?", (query_id, start_ms)
         )
 
     def oldest_ms(self, query_id: int) -> int | None:
-        """Return the oldest bucket with a count; what is before that is not known."""
+        """Return the start of the oldest bucket with a count; earlier counts are unknown."""
         asked = "SELECT min(start_ms) FROM bucket WHERE query = ?"
         oldest: int | None = self._file.execute(asked, (query_id,)).fetchone()[0]
         return oldest
 
     def series(self) -> list[tuple[int, str, str]]:
-        """Return query, family and labels of every series."""
+        """Return the query, family and labels of every series."""
         return self._file.execute("SELECT DISTINCT query, family, labels FROM bucket").fetchall()
 
     def units(self, query_id: int, family: str, labels: str) -> list[tuple[int, float]]:
-        """Return the buckets of a series, oldest first: start and units."""
+        """Return the buckets of a series (start, units), oldest first."""
         return self._file.execute(UNITS, (query_id, family, labels)).fetchall()
 
 
 @dataclass(frozen=True, slots=True)
 class OlderReader:
-    """Reads what is missing from the vendors, with their pacing and call budgets."""
+    """Reads the missing past from the vendors, within their pacing and call budgets."""
 
     clock: Clock
     transport: Transport
@@ -113,9 +113,9 @@ class OlderReader:
     async def read(
         self, targets: Sequence[Target], missing: Mapping[QueryKey, MissingPast]
     ) -> list[str]:
-        """Return why some of it could not be read; one query of a target after another.
+        """Read ``missing``, each target's queries one by one; return problems.
 
-        Where a vendor refuses what is so old, its past begins there.
+        Where a vendor refuses older data, its past begins.
         """
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._target(target, missing)) for target in targets]
@@ -146,7 +146,7 @@ class OlderReader:
         request = PollRequest(window, self.clock.now_ms(), first=True, spend=spend)
         async with aclosing(query.read(api, request)) as readings:
             async for reading in readings:
-                if reading.kept:  # to leave it out would count nothing there
+                if reading.kept:  # without these families, their hours would show as 0
                     lacks, since = ", ".join(sorted(reading.kept)), stamp(reading.window.start_ms)
                     raise SchemaError(f"the answer lacks {lacks} from {since} on", "missing")
                 self.buckets.add(missing, self.families, reading.within(window))

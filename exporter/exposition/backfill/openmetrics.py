@@ -1,4 +1,4 @@
-"""A file of OpenMetrics with instants, for ``promtool tsdb create-blocks-from openmetrics``."""
+"""Writes timestamped OpenMetrics text for ``promtool tsdb create-blocks-from openmetrics``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from exporter.format import number, render_labels
 from exporter.model.samples import HOUR_MS, Window
 
 NEWEST_MS = 3 * HOUR_MS
-"""So much before the present a file ends: newer samples may be in the head of a running server."""
+"""A file ends this long before now: newer samples may be in the head of a running Prometheus."""
 END = "# EOF\n"
 
 
@@ -24,7 +24,7 @@ class Written:
     bytes: int = 0
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the numbers as text."""
         return f"{self.samples} samples of {self.series} series, {self.bytes} bytes"
 
 
@@ -35,9 +35,9 @@ def write(
     put: Callable[[str], object],
     advance: Callable[[int], None],
 ) -> Written:
-    """Write all samples in ``within``: families contiguous, instants in order for each series.
+    """Write all samples in ``within``: families contiguous, instants of a series in order.
 
-    The same past gives the same bytes. ``advance`` is called with how many series are done.
+    The same past gives the same bytes. ``advance`` is called with the number of series done.
     """
     written = Written()
 

@@ -1,6 +1,6 @@
-"""What a series would have shown before its seam, from buckets; pure.
+"""Computes from buckets what a series would have shown before its seam, without I/O.
 
-The *seam* is where the live series begins: no sample here is at or after it.
+The *seam* is where the live series begins: every sample here is older.
 """
 
 import math
@@ -20,9 +20,9 @@ from exporter.model.samples import HOUR_MS, Family, Series, Window, ceil_to
 
 Labels = tuple[tuple[str, str], ...]
 Steps = list[tuple[int, float | None]]
-"""Instants with the value that a series has from there to the next one; None: it is absent."""
+"""Instants, each with the value of the series until the next one; None: absent."""
 Gauges = dict[Series, "array[float]"]
-"""Values by gauge and labels, one for each hour; not a number: it is absent."""
+"""Values by gauge and labels, one per hour; NaN: absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class PastSeries:
     start_ms: int | None = None
 
     def runs(self, step_ms: int, within: Window) -> Iterator[tuple[range, float]]:
-        """Yield instants in ``within``, at most ``step_ms`` apart, and the value that they share."""
+        """Yield ranges of instants in ``within``, ``step_ms`` apart, with the value they share."""
         ends = [at_ms for at_ms, _ in self.steps[1:]] + [self.end_ms]
         for (at_ms, value), end_ms in zip(self.steps, ends, strict=False):
             skipped = max(0, -(-(within.start_ms - at_ms) // step_ms))
@@ -48,7 +48,7 @@ class PastSeries:
 def labels_of(
     names: Iterable[str], values: Iterable[str], extra: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    """Return the labels as a server stores them: sorted by name, without empty ones."""
+    """Return the labels as Prometheus stores them: sorted by name, without empty ones."""
     pairs = {**dict(zip(names, values, strict=True)), **extra}
     return tuple(sorted((name, value) for name, value in pairs.items() if value))
 
@@ -61,10 +61,10 @@ def counter_steps(
     begins: float = 0.0,
     most: float = math.inf,
 ) -> Steps:
-    """Return the cumulative sum of ``buckets`` (start, units), which are sorted, at the end of each.
+    """Return the cumulative sum of sorted ``buckets`` (start, units) at the end of each.
 
-    It is 0 (``begins``) at the start of the first one, and never above ``most``. What a bucket that
-    was open at the seam had by then is in its last instant.
+    It is ``begins`` at the start of the first bucket, and never above ``most``. The last instant
+    includes what a bucket open at the seam held by then.
     """
     if not buckets:
         return []
@@ -83,9 +83,9 @@ def counter_steps(
 
 
 def shown_periods(spec: QuerySpec, known: Window) -> dict[str, list[tuple[int, Window]]]:
-    """Return by name which period is shown from which instant on, while hours of ``known`` are.
+    """Return by name the periods within ``known``, each with the instant from which it is shown.
 
-    That is as live: once it is settled.
+    As in live series, that is once the period has settled.
     """
     step_ms, found = spec.granularity_ms, dict[str, list[tuple[int, Window]]]()
     if not (step_ms and spec.period_gauges):
@@ -105,7 +105,7 @@ def period_steps(
     length_ms: int,
     gaps: Sequence[Window] = (),
 ) -> Steps:
-    """Return the sum of each of ``periods`` over buckets by start; None where one is in a gap."""
+    """Return the sum of each of ``periods`` over buckets by start; None if it overlaps a gap."""
     steps: Steps = []
     for at_ms, period in periods:
         blind = any(gap.start_ms < period.end_ms and gap.end_ms > period.start_ms for gap in gaps)
@@ -115,16 +115,16 @@ def period_steps(
 
 
 def shown_gauges(bot: BotLabels, calendar: Calendar) -> list[Series]:
-    """Return the gauges of a bot, with their labels."""
+    """Return the gauges of a bot, each with its labels."""
     windows = [(each.name, (*bot, f"{length}h")) for length in WINDOWS for each in ENGAGEMENT]
     holidays: list[Series] = [(HOLIDAY.name, bot)] if calendar.has_holidays else []
     return [(HISTORY_WEEKS.name, bot), *holidays, *windows]
 
 
 def bot_gauges(bot: BotLabels, hours: HourlyCounts, calendar: Calendar) -> Gauges:
-    """Return what the gauges of a bot showed after each hour, had no later one been known.
+    """Return what a bot's gauges would have shown after each hour, from the hours up to then.
 
-    It is learnt each day and judged each hour; a bot takes about a second.
+    The expectation is learnt once a day and applied each hour; a bot takes about a second.
     """
     found: Gauges = {each: array("d") for each in shown_gauges(bot, calendar)}
     for expectation, known in _learnt(hours, calendar):
@@ -138,7 +138,7 @@ def bot_gauges(bot: BotLabels, hours: HourlyCounts, calendar: Calendar) -> Gauge
 def _learnt(
     hours: HourlyCounts, calendar: Calendar
 ) -> Iterator[tuple[Expectation | None, HourlyCounts]]:
-    """Yield the hours up to each one, with what had been learnt by then."""
+    """Yield the hours up to each one, with the expectation learnt by then."""
     expectation: Expectation | None = None
     learnt = 0
     for number in range(1, len(hours.counts) + 1):
@@ -149,7 +149,7 @@ def _learnt(
 
 
 def gauge_steps(values: Sequence[float], first_ms: int) -> Steps:
-    """Return what a gauge showed from each hour on; the first was shown at ``first_ms``."""
+    """Return the steps of a gauge with hourly ``values``, the first one shown at ``first_ms``."""
     return [
         (first_ms + number * HOUR_MS, None if math.isnan(value) else value)
         for number, value in enumerate(values)

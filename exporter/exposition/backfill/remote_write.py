@@ -1,7 +1,7 @@
-"""Sends the past to a receiver of Prometheus remote write, and goes on after what it accepted.
+"""Sends the past to a Prometheus remote-write receiver, resuming after what it accepted.
 
-Requests of remote write 1.0 and 2.0 are protobuf, compressed with snappy. The keys of a ``remote_write``
-section of Prometheus say how to reach a receiver.
+Requests of remote write 1.0 and 2.0 are protobuf, compressed with snappy. Options for reaching the
+receiver have the keys of Prometheus' ``remote_write`` section.
 """
 
 import ssl
@@ -38,17 +38,17 @@ PROTOBUF = "application/x-protobuf"
 CONTENT = {1: PROTOBUF, 2: f"{PROTOBUF};proto=io.prometheus.write.v2.Request"}
 VERSION = {1: "0.1.0", 2: "2.0.0"}
 OLD = ("too old", "out of order", "out of bounds", "too far", "too-old", "out-of-order")
-"""What receivers call samples that they take no more; Prometheus, Mimir and Thanos."""
+"""How Prometheus, Mimir and Thanos describe samples that are too old to accept."""
 LONGEST_ANSWER = 200
 MARGIN_DAYS = 2
-"""For the time until the window is set, and for that of the run."""
+"""Time until the user sets the window, and for the run itself."""
 NAME = "__name__"
 COUNTER, GAUGE = 1, 2
-"""Numbers of types in the metadata of 2.0."""
+"""Numbers of metric types in the metadata of 2.0."""
 
 
 class NotAccepted(ExporterError):
-    """The receiver does not take the samples; the message says what to do."""
+    """The receiver does not accept the samples; the message says what to do."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -75,15 +75,12 @@ class Sent:
     bytes: int = 0
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the numbers as text."""
         return f"{self.samples} samples in {self.requests} requests, {self.bytes} bytes"
 
 
 class Sender:
-    """Sends requests to ``url``; without ``protocol`` it is 2.0, and 1.0 where that is not known.
-
-    ``oldest_ms`` is the oldest instant of all: the receiver must take samples as old as that.
-    """
+    """Sends requests to ``url``; without ``protocol`` it tries 2.0 and falls back to 1.0."""
 
     def __init__(
         self, url: str, client: httpx.AsyncClient, clock: Clock, protocol: int | None = None
@@ -124,8 +121,8 @@ class Sender:
             asked_s = None
             try:
                 answer = await self._client.post(self._url, content=body, headers=headers)
-            except (httpx.InvalidURL, httpx.UnsupportedProtocol):  # may cite a password
-                raise NotAccepted("--remote-write: not a URL of http or https") from None
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol):  # the error may quote a password
+                raise NotAccepted("--remote-write: not an http or https URL") from None
             except (httpx.TransportError, ssl.SSLError) as error:
                 problem = f"no answer: {type(error).__name__}"
             else:
@@ -140,7 +137,7 @@ class Sender:
                 await self._clock.sleep(wait_s if asked_s is None else min(asked_s, MOST_ASKED_S))
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         raise NotAccepted(
-            f"--remote-write: {problem}, {TRIES} times; run it again to go on from there"
+            f"--remote-write: {problem}, {TRIES} times; run the command again to resume"
         )
 
     def _refusal(self, answer: httpx.Response, parts: Sequence[Part]) -> str:
@@ -148,15 +145,15 @@ class Sender:
         if _is_too_old(answer):
             days = (self._clock.now_ms() - oldest_ms) // DAY_MS + MARGIN_DAYS
             return (
-                f"the receiver takes no samples of {stamp(oldest_ms)}: it needs an out-of-order "
-                f"window of {days}d (Prometheus: storage.tsdb.out_of_order_time_window: {days}d); "
-                "then run it again, it goes on from there"
+                f"the receiver rejects samples of {stamp(oldest_ms)} as too old; set its out-of-"
+                f"order window to {days}d (Prometheus: storage.tsdb.out_of_order_time_window: "
+                f"{days}d) and run the command again to resume"
             )
         return f"--remote-write: {_said(answer)}"
 
 
 def _is_too_old(answer: httpx.Response) -> bool:
-    """Say whether that is why samples were refused; Prometheus says so with 400 or 500."""
+    """Return whether samples were refused for their age; Prometheus answers 400 or 500 then."""
     said = answer.text.lower()
     refused = answer.is_server_error or answer.status_code == httpx.codes.BAD_REQUEST
     return refused and any(words in said for words in OLD)
@@ -176,9 +173,9 @@ async def send_all(
     step_ms: int,
     within: Window,
 ) -> None:
-    """Send all samples in ``within``, after what ``progress`` says was accepted before.
+    """Send all samples in ``within``, resuming after the position in ``progress``.
 
-    What was accepted and not noted is sent again: a receiver takes equal samples as one.
+    Samples accepted after that position are sent again: a receiver ignores duplicates.
     """
     text = progress.read()
     after = None if text is None else msgspec.json.decode(text, type=Position)
@@ -221,7 +218,7 @@ def batches(
 def _left(
     families: Families, after: Position | None, advance: Callable[[int], None]
 ) -> Iterator[tuple[FoundSeries, int]]:
-    """Yield the series of which not all was accepted, and from which instant on it was not."""
+    """Yield the series not completely accepted, each with the first instant still to send."""
     for family, every in families:
         reached = after is None or family.name == after.family
         left = [each for each in every if reached and (not after or each.labels >= after.labels)]
@@ -234,7 +231,7 @@ def _left(
 
 
 def encode(parts: Sequence[Part], protocol: int) -> bytes:
-    """Return the body of a request that carries ``parts``."""
+    """Return the request body for ``parts``."""
     message = _symbols(parts) if protocol > 1 else _labelled(parts)
     return bytes(cramjam.snappy.compress_raw(message.SerializeToString(deterministic=True)))
 
@@ -280,7 +277,7 @@ class _Options(BaseModel):
 
 
 class BasicAuthOptions(_Options):
-    """A user and a password, or the file that has it."""
+    """A user name, and a password or the file that contains it."""
 
     username: str
     password: str | None = None
@@ -288,7 +285,7 @@ class BasicAuthOptions(_Options):
 
 
 class AuthorizationOptions(_Options):
-    """The header ``Authorization``: a bearer token, or the file that has it."""
+    """The ``Authorization`` header: a type, and credentials or the file that contains them."""
 
     type: str = "Bearer"
     credentials: str | None = None
@@ -296,7 +293,7 @@ class AuthorizationOptions(_Options):
 
 
 class ClientTlsOptions(_Options):
-    """Certificates: whom to trust besides the machine's authorities, and the client's own."""
+    """A CA to trust besides the system's, and the client's own certificate."""
 
     ca_file: Path | None = None
     cert_file: Path | None = None
@@ -304,7 +301,7 @@ class ClientTlsOptions(_Options):
 
 
 class ReceiverOptions(_Options):
-    """The whole file; relative paths start from its folder."""
+    """The whole file; paths are relative to its folder."""
 
     headers: dict[str, str] = {}
     basic_auth: BasicAuthOptions | None = None
@@ -313,10 +310,7 @@ class ReceiverOptions(_Options):
 
 
 def client(url: str, path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient:
-    """Return a client for ``url`` as the file at ``path`` says.
-
-    Raises ``SettingsError`` where the file is wrong.
-    """
+    """Return a client for ``url`` with the options in the file at ``path``; raise ``SettingsError``."""
     try:
         text = path.read_text("utf-8") if path else ""
         options = ReceiverOptions.model_validate(yaml.safe_load(text) or {})
@@ -334,7 +328,7 @@ def client(url: str, path: Path | None, certificates: ssl.SSLContext) -> httpx.A
     except UnicodeError:
         found = [("", "not UTF-8, or a header that is not ASCII")]
     except ssl.SSLError:
-        found = [("tls_config", "a file has no certificate, or the key is not its own")]
+        found = [("tls_config", "a file has no certificate, or the key does not belong to it")]
     except OSError as error:
         found = [("", f"{error.filename or ''}: {error.strerror}")]
     raise SettingsError([SettingsProblem(str(path), 1, 1, where, said) for where, said in found])
@@ -371,5 +365,5 @@ def _trusted(given: ClientTlsOptions, folder: Path, certificates: ssl.SSLContext
 
 
 def _readable(path: Path) -> Path:
-    path.read_bytes()  # the error of ssl does not name the file
+    path.read_bytes()  # unlike ssl's, this error names the file
     return path

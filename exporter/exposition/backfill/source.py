@@ -1,7 +1,7 @@
-"""Reads the past of every series from the ledger, beside a running exporter, one by one.
+"""Reads the past of every series from the ledger, one by one, even while an exporter runs.
 
-What is older than the ledger's past comes from ``older``, as a life of each counter by its own: it
-begins with 0, and what the ledger knows begins anew, so that it is the same with and without.
+Buckets older than the ledger's past come from ``older``. They are a separate life of each counter:
+it starts at 0, and the ledger's part starts over, so that this part is the same with and without.
 """
 
 import math
@@ -63,7 +63,7 @@ RETIRED = sa.select(series.c.retired, series.c.retired_base).where(
     series.c.id == sa.bindparam("number")
 )
 BEGUN = sa.select(query.c.floor_ms, query.c.epoch_ms).where(query.c.id == sa.bindparam("query"))
-HISTORY = sa.select(slices).where(  # that is being read, or joins its counters when it is
+HISTORY = sa.select(slices).where(  # history still being read, or not yet joined to its counters
     slices.c.query_id == sa.bindparam("query"),
     slices.c.mode != PastMode.AUDIT,
     (slices.c.mode == PastMode.COUNT) | (slices.c.from_ms < slices.c.until_ms),
@@ -78,7 +78,7 @@ NOWHERE = Window(0, 0)
 
 
 class PastKind(Enum):
-    """What is written."""
+    """The kinds of series that a backfill can write."""
 
     COUNTERS = "counters"
     PERIODS = "period gauges"
@@ -87,7 +87,7 @@ class PastKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class FoundSeries:
-    """A series that may have a past; to ``load`` it costs more than to find it."""
+    """A series that may have a past; ``load`` costs more than finding it."""
 
     labels: Labels
     load: Callable[[], PastSeries]
@@ -95,13 +95,13 @@ class FoundSeries:
 
 @dataclass(frozen=True, slots=True)
 class PastQuery:
-    """What is known of a query's past: ``known`` ends at the seam.
+    """A query's past; ``known`` ends at the seam.
 
-    ``counted``: its history counts (``start: history``), so the live counter goes on from there.
-    ``resumed``: its series lived under an older meaning before the epoch, and what was read of that
-    time belongs to no counter. ``retired``: of what it counted, some is in no bucket any more.
-    ``older_ms`` is the oldest that the vendor reported from before ``known``. ``problem`` says why
-    nothing can be written of it.
+    ``counted``: its history counts (``start: history``), so the live counter continues from there.
+    ``resumed``: its series existed before the epoch under an older meaning, and what was read of
+    that time belongs to no counter. ``retired``: some of its counts are no longer in any bucket.
+    ``older_ms`` is the oldest bucket that the vendor reported from before ``known``. ``problem`` is
+    why nothing can be written.
     """
 
     id: int
@@ -118,27 +118,27 @@ class PastQuery:
 
     @property
     def name(self) -> str:
-        """Return target and query."""
+        """Return the target and the query, as in ``promo/hourly``."""
         return "/".join(self.spec.key)
 
     @property
     def may_grow(self) -> bool:
-        """Say whether the vendor is asked for what is older: not beside a sum without its hours."""
+        """Return whether to ask the vendor for older data: not if part of the sum has no hours."""
         return not (self.counted and self.retired)
 
     def retired_of(self, row: Any) -> float:
-        """Return what the past of a series shows of its buckets that are retired."""
+        """Return the amount of a series' retired buckets that its past shows."""
         return float(row.retired if self.counted else row.retired_base)
 
     @property
     def shown(self) -> Window:
-        """Return what is known, with what the vendor reported of the time before the ledger's."""
+        """Return the window ``known``, extended by older data from the vendor."""
         start_ms = self.known.start_ms if self.older_ms is None else self.older_ms
         return Window(start_ms, self.known.end_ms)
 
 
 class LedgerSeries(NamedTuple):
-    """A series in the ledger; one that is only older than it has no number, and no counts here."""
+    """A series in the ledger; one found only in the vendor's older data has no id and no counts."""
 
     query_id: int
     family: str
@@ -152,14 +152,14 @@ class LedgerSeries(NamedTuple):
 
     @property
     def key(self) -> tuple[int, str, str]:
-        """Return query, family and labels, in JSON."""
+        """Return the query, the family, and the labels as JSON."""
         return self.query_id, self.family, self.labels
 
 
 class LedgerPast:
-    """The past of the queries of ``specs``; ``extra`` labels are those that a server adds.
+    """The past of the queries of ``specs``; ``extra`` are the labels that Prometheus adds.
 
-    ``without`` are names of queries that count and have no past, as those of events.
+    ``without`` are the names of queries that count but have no past, such as event streams.
     Raises ``LedgerError``.
     """
 
@@ -187,7 +187,7 @@ class LedgerPast:
         self._older: OlderBuckets | None = None
 
     def missing(self, within: Window) -> dict[QueryKey, MissingPast]:
-        """Return what of ``within`` the vendors are asked for: the ledger does not reach so far."""
+        """Return the parts of ``within`` before the ledger's past, to be read from the vendors."""
         found = {}
         for past in self._by_id.values():
             step_ms = past.spec.granularity_ms or 1
@@ -199,7 +199,7 @@ class LedgerPast:
         return found
 
     def put_before(self, older: OlderBuckets) -> None:
-        """Let the past begin with ``older``; call it once, before any of it is read."""
+        """Prepend ``older`` to the past; call this once, before reading any series."""
         self._older = older
         queries = []
         for past in self.queries:
@@ -210,11 +210,11 @@ class LedgerPast:
 
     @property
     def seams(self) -> list[tuple[str, int]]:
-        """Return where the past of each query ends: one that is new, or began anew, differs."""
+        """Return where the past of each query ends; a new or restarted query changes this."""
         return [(each.name, each.known.end_ms) for each in self.queries]
 
     def close(self) -> None:
-        """Let go of the ledger, and of what is older."""
+        """Close the ledger and the older buckets."""
         self._engine.dispose()
         if self._older is not None:
             self._older.close()
@@ -273,7 +273,7 @@ class LedgerPast:
 
     @cached_property
     def _rows(self) -> list[tuple[Family, list[tuple[Labels, LedgerSeries]]]]:
-        """Return the counters that have series, with labels and row of each, in order."""
+        """Return the counters that have series, with sorted labels and rows."""
         rows = self._series
         known = {row.key for row in rows}
         older = self._older.series() if self._older else []
@@ -301,7 +301,7 @@ class LedgerPast:
             return [LedgerSeries(*row) for row in tx.execute(mine)]
 
     def _room(self, past: PastQuery) -> Room:
-        """Return the room for series of a query: that which the target has left."""
+        """Return the places that the target has left for series of a query."""
         spec = past.spec
         of_target = {each.id for each in self._by_id.values() if each.spec.target == spec.target}
         rows = [row for row in self._series if row.query_id in of_target]
@@ -319,7 +319,7 @@ class LedgerPast:
         return Room(known, lambda: left)
 
     def _units(self, row: LedgerSeries) -> list[tuple[int, float]]:
-        """Return the buckets of a series from before the ledger's."""
+        """Return the buckets of a series from before the ledger's past."""
         return self._older.units(*row.key) if self._older else []
 
     def _counter(self, family: Family, labels: Labels, row: LedgerSeries) -> FoundSeries:
@@ -338,10 +338,10 @@ class LedgerPast:
                 for each in rows
             ]
             retired = past.retired_of(now)
-            if past.older_ms is not None:  # a life of its own shows what was retired before it
+            if past.older_ms is not None:  # the separate life shows what was retired earlier
                 units.insert(0, (past.known.start_ms, retired - past.retired_of(row)))
                 retired = 0.0
-            if past.counted and row.history is None:  # it began later
+            if past.counted and row.history is None:  # the series began later
                 units = []
             older = counter_steps(self._units(row), length_ms, past.known.start_ms)
             steps = counter_steps(
@@ -406,33 +406,33 @@ class LedgerPast:
 
 
 def _floor_ms(tx: sa.Connection, past: PastQuery) -> int:
-    """Return where the ledger's past begins now; raise ``LedgerError`` if it was begun anew."""
+    """Return where the ledger's past begins now; raise ``LedgerError`` if it was restarted."""
     row = tx.execute(BEGUN, {"query": past.id}).one()
     if row.epoch_ms != past.epoch_ms:
-        raise LedgerError(f"{past.name}: its settings changed meanwhile; run it again")
+        raise LedgerError(f"{past.name}: its settings changed meanwhile; run the command again")
     return int(row.floor_ms)
 
 
 def _until(past: PastQuery, hours: HourlyCounts) -> HourlyCounts:
-    """Return the hours that had settled when the live series began."""
+    """Return the hours that had settled by the time the live series began."""
     number = max(0, past.known.end_ms - past.spec.settle_ms - hours.start_ms) // HOUR_MS
     return HourlyCounts(hours.start_ms, hours.counts[:number])
 
 
 def _past_query(tx: sa.Connection, spec: QuerySpec) -> PastQuery | None:
-    """Return the past of a query that feeds buckets; None: it has none, as an event stream."""
+    """Return the past of a query; None if it cannot have one, such as an event stream."""
     if spec.stream or spec.initial_lookback_ms is None:
         return None
     mine = (query.c.target == spec.target, query.c.name == spec.name, query.c.state == "active")
     row = tx.execute(sa.select(query).where(*mine)).one_or_none()
     if row is None or row.epoch_ms is None or row.floor_ms is None:
-        return PastQuery(0, spec, problem="it was not polled yet")
+        return PastQuery(0, spec, problem="no successful poll yet")
     history = tx.execute(HISTORY, {"query": row.id}).one_or_none()
     if history is not None:
         days = math.ceil((history.until_ms - history.from_ms) / DAY_MS)
         said = f"its history is still being read, back to {stamp(history.until_ms)} so far"
-        way_out = "try again later, or end it with a shorter initial_lookback"
-        return PastQuery(row.id, spec, problem=f"{said}, {days} days are left: {way_out}")
+        way_out = "try again later, or shorten initial_lookback to end it"
+        return PastQuery(row.id, spec, problem=f"{said}, {days} days left; {way_out}")
     return _settled(tx, spec, row)
 
 
@@ -447,11 +447,11 @@ def _settled(tx: sa.Connection, spec: QuerySpec, row: sa.Row[Any]) -> PastQuery:
     ).where(series.c.query_id == row.id)
     created_ms, began_ms, retired, joined = tx.execute(found).one()
     began_ms = row.epoch_ms if began_ms is None else min(began_ms, row.epoch_ms)
-    # A series that the settings name shows 0 from the start on, also before the first poll.
+    # A series that the settings name shows 0 from the start, even before the first poll.
     resumed = (
         any(each.reason == "rebase" for each in gaps) or began_ms < row.state_ms < row.epoch_ms
     )
-    if resumed and joined is not None:  # when they were first shown is not known any more
+    if resumed and joined is not None:  # when they were first shown is no longer known
         began_ms = min(began_ms, created_ms)
     known = Window(min(row.floor_ms, began_ms), began_ms)
     return PastQuery(

@@ -238,7 +238,7 @@ def test_429_and_5xx_are_sent_again_after_what_they_ask_for(
                 *((400, "the sample is too old (err-mimir-…)"), (500, "too old sample")),
             )
         ),
-        (503, "no leader", "HTTP 503: no leader, 8 times; run it again to go on", 8),
+        (503, "no leader", "HTTP 503: no leader, 8 times; run the command again to resume", 8),
     ],
 )
 def test_a_refusal_ends_it_with_what_to_do_and_5xx_after_some_tries(
