@@ -1,4 +1,4 @@
-"""``python -m exporter COMMAND``, and the program ``chatbot-exporter``."""
+"""The entry point of ``python -m exporter COMMAND`` and of ``chatbot-exporter``."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ SERVERS = frozenset({"run", "demo"})
 
 
 def main() -> None:
-    """Run one command; who is stopped while the program still loads leaves without a traceback.
+    """Run one command; a signal while the program still loads ends it without a traceback.
 
-    ``run`` and ``demo`` are stopped with 0, whenever it is. A terminal that is closed stops ``demo``.
+    ``run`` and ``demo`` exit with 0 whenever they are stopped. Closing its terminal stops ``demo``.
     """
     if sys.argv[1:2] == ["run"]:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until settings are read: then it reloads
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the settings are read; then it reloads
     serves = not SERVERS.isdisjoint(sys.argv[1:2])
     for number in (*STOPS, *([signal.SIGHUP] if "demo" in sys.argv[1:2] else [])):
         signal.signal(number, lambda *_: os._exit(0 if serves else 1))

@@ -1,4 +1,4 @@
-"""The composition root: builds everything, owns start and stop."""
+"""The composition root: builds everything, owns start, stop and reload."""
 
 import asyncio
 import functools
@@ -55,18 +55,18 @@ UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
 READ_FILES_S = 5.0
 REVISION = "CHATBOT_EXPORTER_REVISION"
-"""The variable that the image sets to the commit that it was built from."""
+"""The variable that the image sets to the commit it was built from."""
 UNREADABLE = f"the settings file, or one that it names, could not be read within {READ_FILES_S:g} s"
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What the program takes from outside: time, chance, the network, its providers.
+    """What the program takes from outside: time, randomness, the network, its providers.
 
-    ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files
-    apart from the event loop; ``certificates`` are trusted by all targets (None: by default).
-    ``reading`` runs ledger calls beside ``offload``, where the ledger allows it; ``computing``
-    runs what needs no ledger, so that no ledger call waits for it.
+    ``grace_s`` is how long polls may go on after a stop. ``blocking`` reads key files off the event
+    loop; all targets trust ``certificates`` (None: the default ones). ``reading`` runs ledger calls
+    in parallel to ``offload``, if the ledger allows that; ``computing`` runs what needs no ledger,
+    so that no ledger call waits for it.
     """
 
     clock: Clock
@@ -82,13 +82,13 @@ class Environment:
     computing: Offload | None = None
 
     def reads(self, *, shared: bool) -> Offload:
-        """Return what reads a ledger: one that is ``shared`` may be read beside its writes."""
+        """Return the offload for reading a ledger; a ``shared`` one can be read during writes."""
         return self.reading if shared and self.reading else self.offload
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredTarget:
-    """A target as its settings built it, with the client of its own."""
+    """A target built from its settings, with its own client."""
 
     options: TargetOptions
     rules: LabelSettings
@@ -97,7 +97,7 @@ class ConfiguredTarget:
 
 
 class App:
-    """The exporter: while it is ``opened`` it shows what the ledger holds; ``run`` polls until ``stop``."""
+    """The exporter: while ``opened`` it shows what the ledger has; ``run`` polls until ``stop``."""
 
     def __init__(self, settings: Settings, environment: Environment) -> None:
         self._settings = settings
@@ -119,7 +119,7 @@ class App:
 
     @property
     def sources(self) -> Sources:
-        """Return what the web room serves."""
+        """Return everything that the web package serves."""
         return Sources(
             exposition=self.page,
             healthy=self.healthy,
@@ -132,28 +132,28 @@ class App:
         )
 
     def ready(self) -> bool:
-        """Say whether the ledger is open, and took a write in the last five minutes or had none."""
+        """Return whether the ledger is open, and not all writes of the last five minutes failed."""
         taking = not self._stop.is_set() and not self._writes.unready()
         return self._opened and taking and self._follower.verified
 
     def _verify(self) -> Awaitable[bool]:
-        """Verify the page on this program's loop, for the web thread's."""
+        """Verify the page on the main event loop, on behalf of the web thread's."""
         verifying = asyncio.run_coroutine_threadsafe(self._follower.verify(), self._loop)
         return asyncio.wrap_future(verifying)
 
     def healthy(self) -> bool:
-        """Say whether the poll loop turns; before it starts and while it stops nothing is amiss."""
+        """Return whether the poll loop turns; always true before it starts and while it stops."""
         starting_or_stopping = not self._opened or self._stop.is_set()
         return starting_or_stopping or self._poller.idle_s() < UNHEALTHY_AFTER_S
 
     def _hosts(self) -> frozenset[str]:
-        """Return the public names that requests may give: those listed, and the listen address."""
+        """Return the hosts that requests may name: those in the settings and the listen address."""
         listed = self._settings.web.allowed_hosts
         host, _, _port = self._settings.web.listen.rpartition(":")
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def status(self) -> Status:
-        """Return where everything stands; may be called on any thread."""
+        """Return the status of everything; safe from any thread."""
         counts = {name: dict(found) for name, found in list(self.telemetry.counts.items())}
         return Status(
             version=__version__,
@@ -170,14 +170,14 @@ class App:
         )
 
     def explain(self, selector: str, first: int) -> Explanations:
-        """Return why series of ``selector`` show what they show: some, from number ``first`` on."""
+        """Explain one page of the series that ``selector`` matches, from number ``first`` on."""
         url, now_ms = self._settings.ledger.url, self._environment.clock.now_ms()
         with closing(Explainer(url, self._specs, self._families, now_ms)) as explainer:
             return explainer.answer(selector, first, EXPLAINED_AT_ONCE)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Open the ledger and show what it holds, until the block ends; raises ``LedgerError``."""
+        """Open the ledger and show what it has until the block ends; raises ``LedgerError``."""
         environment = self._environment
         self._loop = asyncio.get_running_loop()
         self._ledger = await environment.offload(
@@ -210,10 +210,10 @@ class App:
             await self._publisher.restart(self._specs)
             await self._follower.verify()
         finally:
-            await offload(self._ledger.ensure_sound)  # nothing is served before that
+            await offload(self._ledger.ensure_sound)  # before anything is served
 
     def _connect(self) -> None:
-        """Build what works on the ledger."""
+        """Build everything that uses the ledger."""
         environment = self._environment
         self._engagement = EngagementGauges(
             ledger=self._ledger,
@@ -260,7 +260,7 @@ class App:
         )
 
     async def run(self) -> None:
-        """Poll and show until ``stop``; then end within ten seconds."""
+        """Poll and publish until ``stop``, then end within ten seconds."""
         async with asyncio.TaskGroup() as group:
             ticking = [
                 group.create_task(each)
@@ -280,7 +280,7 @@ class App:
         self._stop.set()
 
     async def reload(self, load: Load) -> tuple[str, ...]:
-        """Put what ``load`` returns in force, or keep the old settings and return why.
+        """Put the settings that ``load`` returns in force, or keep the old ones and return why.
 
         Unchanged targets keep schedule, budget, circuit and counters; open circuits of changed
         targets are closed. Once the settings are in force, a later failure does not undo them: it
@@ -316,11 +316,11 @@ class App:
         self._recent.note(ended)
         if ended.outcome == Reason.LEDGER:
             self._publisher.not_committed(ended.key, ended.before)
-        elif ended.outcome != Reason.CLAIM_LOST:  # whose outcome is that of the new holder's poll
+        elif ended.outcome != Reason.CLAIM_LOST:  # then the new holder's outcome counts
             self._publisher.ended(ended.key)
 
     async def _adopt(self, settings: Settings) -> None:
-        """Make ``settings`` the ones in force; nothing has changed if this raises."""
+        """Put ``settings`` in force; nothing has changed if this raises."""
         rules = LabelSettings(limits=settings.limits, privacy=settings.privacy)
         targets = {each.name: self._configured(each, rules) for each in settings.targets}
         queries = {
@@ -331,8 +331,10 @@ class App:
         specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
         families = catalogue.families(self._environment.providers, settings.targets)
         counted = await self._sync(settings, specs, families, targets)
-        # Before anything else is awaited: the ledger may claim the queries now.
-        self._families |= families  # only adds: what shows a former family still finds it
+        # No await from here to ``assign``: the ledger may claim the queries now.
+        self._families |= (
+            families  # families are only added: what still shows a former one finds it
+        )
         self._poller.assign(queries)
         self.telemetry.keep(targets.keys())
         self.telemetry.restore(counted)
@@ -352,7 +354,7 @@ class App:
         families: Mapping[str, Family],
         targets: Mapping[str, ConfiguredTarget],
     ) -> Mapping[SelfCount, float]:
-        """Make ``specs`` the ledger's queries; return the self counts of targets that are new."""
+        """Make ``specs`` the ledger's queries; return the self counts of new targets."""
         ledger, offload = self._ledger, self._environment.offload
         renames = {o.renamed_from: o.name for o in settings.targets if o.renamed_from}
         added = targets.keys() - self._targets.keys() if self._opened else ()
@@ -363,7 +365,7 @@ class App:
         return counted
 
     def _configured(self, options: TargetOptions, rules: LabelSettings) -> ConfiguredTarget:
-        """Return the target of ``options``: the same as before, with its client, if unchanged."""
+        """Return the target of ``options``; if unchanged, the existing one with its client."""
         before = self._targets.get(options.name)
         if before and (before.options, before.rules) == (options, rules):
             return before
@@ -396,13 +398,13 @@ class App:
             if self._writes.failing and number % TICKS_TO_RETRY:
                 continue
             with suppress(LedgerError):
-                if self._writes.failing:  # no poll may be due that would notice when it is over
+                if self._writes.failing:  # perhaps no poll is due that would notice the recovery
                     await self._environment.offload(self._ledger.try_write)
                 await self._follower.verify()
                 await self._publisher.tick()
 
     async def _watch_keys(self) -> None:
-        """Try refused targets again whose key has changed; files that hang hold up no other."""
+        """Retry refused targets whose key has changed; a key file that hangs delays no others."""
         while True:
             await self._environment.clock.sleep(TICK_S)
             refused = {
@@ -414,7 +416,7 @@ class App:
 
     async def _try_new_key(self, target: str, keys: KeyWatch) -> None:
         look = functools.partial(keys.changed, target)
-        with suppress(LedgerError, OSError):  # the file hangs, or no thread can be started
+        with suppress(LedgerError, OSError):  # the file hangs, or no thread can start
             async with asyncio.timeout(READ_FILES_S):
                 changed = await self._environment.blocking((keys, target), look)
             if changed:
@@ -471,7 +473,7 @@ def _serving(listen: str, sources: Sources, watched: Watched | None) -> server.S
 
 
 def _reloading(app: App, load: Load) -> Reload:
-    """Return a reload for the web thread, done on this loop; SIGHUP starts one too."""
+    """Return a reload for the web thread that runs on this loop; reload on SIGHUP as well."""
     loop = asyncio.get_running_loop()
 
     def on_request() -> Awaitable[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What the status page and ``/api/v1/status`` show, as data; the JSON has these names and shapes."""
+"""The data of the status page and of ``/api/v1/status``; the JSON has these names and shapes."""
 
 import math
 from collections import Counter, defaultdict, deque
@@ -20,7 +20,7 @@ POLLS_KEPT = 120
 
 DAY_HOURS = 24
 UNUSUAL = 3.0
-"""A score from which on engagement is not as expected; half of the expected band, in deviations."""
+"""The score from which engagement is unusual, and half the width of the band, in deviations."""
 
 OK = "ok"
 """The outcome of a poll that was applied; any other outcome is a failure's reason."""
@@ -41,7 +41,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PollErrorStatus:
-    """Why the last failed poll failed: the bounded ``reason``, and a sentence without secrets."""
+    """Why the last poll failed: a ``reason`` from a fixed set, and a sentence without secrets."""
 
     reason: str
     sentence: str
@@ -50,9 +50,9 @@ class PollErrorStatus:
 
 @dataclass(frozen=True, slots=True)
 class HistoryStatus:
-    """How much of the past is read while a first start reads it: ``12 of 35 days``.
+    """Progress of reading history after a first start: ``12 of 35 days``.
 
-    ``hides_counters`` until it is read (``start: history``); ``failing``: the last read of it did.
+    ``hides_counters`` until it is read (``start: history``); ``failing``: the last read failed.
     """
 
     days_read: int
@@ -63,9 +63,9 @@ class HistoryStatus:
 
 @dataclass(frozen=True, slots=True)
 class AuditStatus:
-    """What the last audit found, which read the last ``days`` again: ``days_equal`` of them agree.
+    """The result of the last audit of the last ``days``, of which ``days_equal`` agree.
 
-    ``different`` and ``missing`` are buckets; ``difference`` is by family what they differed by
+    ``different`` and ``missing`` count buckets; ``difference`` is by how much each family differed
     before the vendor's values were applied.
     """
 
@@ -79,7 +79,7 @@ class AuditStatus:
 
 @dataclass(frozen=True, slots=True)
 class PollStatus:
-    """One finished poll: its start, how long it took, ``ok`` or a reason, and rows read."""
+    """One finished poll: its start, its duration, ``ok`` or a reason, and the rows read."""
 
     at_ms: int
     duration_s: float
@@ -91,9 +91,9 @@ class PollStatus:
 class QueryStatus:
     """One query of one target; instants are None while unknown.
 
-    ``polls`` are the recent ones. ``overhang`` is what was counted and later
-    retracted by the provider and is not yet repaid; ``revisions`` how often a bucket changed.
-    ``history`` is None once the past is read, ``audit`` until one was completed.
+    ``polls`` are the recent ones. ``overhang`` was counted, later retracted by the provider and not
+    yet repaid; ``revisions`` is how often a bucket changed. ``history`` is None once it is read,
+    ``audit`` is None until the first one is complete.
     """
 
     name: str
@@ -114,20 +114,20 @@ class QueryStatus:
 
 
 class Verdict(StrEnum):
-    """How a bot's engagement compares with what is usual at this time of its week."""
+    """How a bot's engagement compares with its usual engagement at this time of the week."""
 
     EXPECTED = "as expected"
     BELOW = "below"
     ABOVE = "above"
     NOT_JUDGED = "not judged"
-    """Its data is late, hours are missing, or less than a week is known."""
+    """Its data is late, hours are missing, or there is less than a week of history."""
 
 
 @dataclass(frozen=True, slots=True)
 class BotStatus:
-    """One bot and its engagement; ``window`` is the one that ``verdict`` is about.
+    """One bot and its engagement; ``verdict`` is about ``window``.
 
-    ``end_ms`` is the end of the newest settled hour, ``hours`` are the last week's, oldest first.
+    ``end_ms`` is the end of the newest settled hour; ``hours`` has the last week, oldest first.
     """
 
     project: str
@@ -146,9 +146,9 @@ class BotStatus:
 class TargetStatus:
     """One configured account.
 
-    ``dropped_series`` is how many label sets were shortened, merged or dropped.
-    ``history`` is that of the query which fails or is furthest behind, ``audit`` sums up those of
-    all queries; its instant is the oldest.
+    ``dropped_series`` is how many label sets were shortened, merged or dropped. ``history`` is that
+    of the query that fails or is furthest behind; ``audit`` combines all queries and has the oldest
+    of their instants.
     """
 
     name: str
@@ -162,11 +162,10 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole program at ``now_ms``. ``config_hash`` and ``config_loaded_ms``: what is in force.
+    """The whole program at ``now_ms``; ``config_hash`` and ``config_loaded_ms`` are those in force.
 
-    ``superseded`` are queries that are left to a replica with newer settings.
-    ``config_refused_ms``: when newer settings were refused. ``ledger_failing_since_ms``: since when
-    every write has failed.
+    ``superseded`` are queries left to a replica with newer settings. ``config_refused_ms`` is when
+    newer settings were refused, ``ledger_failing_since_ms`` when ledger writes began to fail.
     """
 
     version: str
@@ -182,9 +181,9 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class FamilyStatus:
-    """A metric family that vendors' data feeds now, and the targets that it comes from.
+    """A metric family with series from vendors' data, and the targets that feed it.
 
-    ``retracted`` is a target that has overhang in it.
+    ``retracted`` is a target with overhang in this family.
     """
 
     name: str
@@ -195,22 +194,22 @@ class FamilyStatus:
 
 
 class RecentPolls:
-    """The last polls of each query, in memory: for the page, not for the record."""
+    """The last polls of each query, kept in memory for the page only."""
 
     def __init__(self) -> None:
         self._polls: dict[QueryKey, deque[PollStatus]] = {}
 
     def note(self, ended: PollResult) -> None:
-        """Remember a poll that ended."""
+        """Add a finished poll."""
         polls = self._polls.setdefault(ended.key, deque(maxlen=POLLS_KEPT))
         polls.append(PollStatus(ended.at_ms, ended.seconds, ended.outcome, ended.rows))
 
     def keep(self, keys: AbstractSet[QueryKey]) -> None:
-        """Forget the polls of all queries but ``keys``."""
+        """Drop the polls of all queries but ``keys``."""
         self._polls = {key: polls for key, polls in self._polls.items() if key in keys}
 
     def of(self, key: QueryKey) -> tuple[PollStatus, ...]:
-        """Return the remembered polls of a query, oldest first."""
+        """Return the recent polls of a query, oldest first."""
         return tuple(self._polls.get(key, ()))
 
 
@@ -220,7 +219,7 @@ def targets(
     recent: RecentPolls,
     engagement: Sequence[BotEngagement] = (),
 ) -> tuple[TargetStatus, ...]:
-    """Return each target with its queries, by name, from their states and whether they are up."""
+    """Return the targets by name, with their queries, from the queries' states and up flags."""
     bots = sorted(engagement, key=lambda each: each.labels)
     ordered = sorted(states, key=lambda each: (each[0].target, each[0].query))
     return tuple(
@@ -238,7 +237,7 @@ def targets(
 def families(
     states: Sequence[tuple[QueryState, bool]], known: Mapping[str, Family]
 ) -> tuple[FamilyStatus, ...]:
-    """Return the families that have series now, by name."""
+    """Return the families that have series now, sorted by name."""
     fed: defaultdict[str, list[QueryState]] = defaultdict(list)
     for state, _ in states:
         for name, number in state.series.items():
@@ -257,7 +256,7 @@ def families(
 
 
 def days_equal(days: int, different: Iterable[object]) -> int:
-    """Return how many of ``days`` are not among the ``different`` ones, which may repeat."""
+    """Return ``days`` minus the number of distinct ``different`` days."""
     return max(0, days - len(set(different)))
 
 
@@ -364,7 +363,7 @@ def _bot(bot: BotEngagement) -> BotStatus:
 def _verdict(
     windows: Sequence[WindowScore], hours: Sequence[HourExpectation]
 ) -> tuple[Verdict, WindowScore | None]:
-    """Return the verdict, and the window that it is about: the farthest off, or the last day."""
+    """Return the verdict and the window it is about: the most unusual one, or the last day."""
     if not windows:
         return Verdict.NOT_JUDGED, None
     off = [w for w in windows if w.score <= -UNUSUAL or (w.score >= UNUSUAL and _above(w, hours))]
@@ -374,10 +373,10 @@ def _verdict(
 
 
 def _above(window: WindowScore, hours: Sequence[HourExpectation]) -> bool:
-    """Say whether a window is above what its hours usually hold.
+    """Return whether a window is above the sum of what its hours usually hold.
 
-    The window's own expectation may be that of a clock that is an hour off: the least, with which each
-    morning would be above it.
+    The window's own expectation allows for a clock that is an hour off and takes the least, so by
+    that alone every morning would be above.
     """
     usual = [hour.expected for hour in hours[-window.hours :] if hour.expected is not None]
     whole = len(usual) == window.hours

@@ -1,1 +1,1 @@
-"""Why a series has its value: selector, reader, answer."""
+"""Explains why a series has its value: selector, reader, comparison with the vendor."""

@@ -1,7 +1,7 @@
-"""Vendor against ledger, per day and family: read anew, compared, and nothing written.
+"""Compares vendor and ledger by day and family, without writing anything.
 
-The ledger is read beside a running exporter. Only settled hours from the floor on are compared;
-those that an exporter changes meanwhile are not among them.
+The ledger may belong to a running exporter. Only settled hours from the floor on are compared, so
+none that the exporter changes meanwhile.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Sums: TypeAlias = "defaultdict[tuple[str, int], float]"
 
 @dataclass(frozen=True, slots=True)
 class ComparedDay:
-    """What vendor and ledger say of one family on one UTC day (``2026-03-01``)."""
+    """What vendor and ledger have for one family on one UTC day (``2026-03-01``)."""
 
     target: str
     query: str
@@ -42,13 +42,13 @@ class ComparedDay:
 
     @property
     def difference(self) -> float:
-        """Return how much more the vendor reports."""
+        """Return how much more the vendor has."""
         return self.vendor - self.ledger
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """One query compared; ``problem`` says why it was not, or not wholly."""
+    """The comparison of one query; ``problem`` is why it is missing or incomplete."""
 
     target: str
     query: str
@@ -57,13 +57,13 @@ class Agreement:
 
     @property
     def good(self) -> bool:
-        """Say whether it was compared and is equal."""
+        """Return whether everything was compared and is equal."""
         return not self.problem and not any(day.difference for day in self.days)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparer:
-    """Compares targets with the ledger, between ``from_ms`` and ``until_ms`` where given.
+    """Compares targets with the ledger, between ``from_ms`` and ``until_ms`` if given.
 
     Raises ``LedgerError``.
     """
@@ -76,7 +76,7 @@ class Comparer:
     until_ms: int | None = None
 
     async def compare(self, targets: Sequence[Target]) -> list[Agreement]:
-        """Return how the queries of ``targets`` compare; one after another within a target."""
+        """Compare the queries of ``targets``, one after another within a target."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._target(each)) for each in targets]
         return [found for task in tasks for found in task.result()]
@@ -95,7 +95,7 @@ class Comparer:
         try:
             window = self._window(spec)
             if window is None:
-                return Agreement(*own, problem="nothing of that time is known and settled")
+                return Agreement(*own, problem="no settled data for that time")
             request = PollRequest(window, now_ms, spend=lambda: self.spend(spec.budget))
             async with aclosing(asked.read(api, request)) as each:
                 async for reading in each:
@@ -123,7 +123,7 @@ class Comparer:
         _add_days(ledger, (row for row in known if row[0] not in reading.kept))
 
     def _known(self, spec: QuerySpec) -> Window | None:
-        """Return from when until when hours of the query are settled and known; None: never."""
+        """Return the window in which the query's hours are known and settled; None if empty."""
         found = self._rows(
             sa.select(query.c.floor_ms, query.c.cursor_ms).where(
                 query.c.target == spec.target, query.c.name == spec.name, query.c.epoch_ms > 0
@@ -135,7 +135,7 @@ class Comparer:
         return None
 
     def _buckets(self, spec: QuerySpec, window: Window) -> Sequence[sa.Row[Any]]:
-        """Return family, start and sum of the query's buckets in ``window``."""
+        """Return the family, start and sum of the query's buckets in ``window``."""
         return self._rows(
             sa.select(series.c.family, bucket.c.start_ms, sa.func.sum(bucket.c.obs))
             .join(series, series.c.id == bucket.c.series_id)

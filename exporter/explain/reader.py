@@ -1,6 +1,6 @@
-"""Why a series shows what it shows: the ledger's rows as an account that a person can add up.
+"""Explains a series: presents the ledger's rows as a sum that a person can check.
 
-One transaction reads a query, so that the parts of an explanation belong together.
+One transaction reads a query, so that all parts of an explanation are consistent.
 """
 
 import itertools
@@ -31,7 +31,7 @@ REMOVED = "removed"
 LIVE = "live"
 
 Wanted = Callable[[str, Mapping[str, str]], bool]
-"""Says whether the series of a name with these labels is selected."""
+"""Returns whether the series with this name and these labels is selected."""
 
 
 class Phase(StrEnum):
@@ -45,7 +45,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExplainedBucket:
-    """One bucket: ``counted`` is ``provider`` less ``baseline``; ``revisions`` how often it changed."""
+    """One bucket: ``counted`` is ``provider - baseline``; it was revised ``revisions`` times."""
 
     start_ms: int
     end_ms: int
@@ -58,7 +58,7 @@ class ExplainedBucket:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedGap:
-    """A stretch of time that nothing was counted of, and why."""
+    """A range of time in which nothing was counted, and why."""
 
     start_ms: int
     end_ms: int
@@ -67,10 +67,10 @@ class ExplainedGap:
 
 @dataclass(frozen=True, slots=True)
 class CounterSum:
-    """How a counter adds up.
+    """The sum behind a counter.
 
     ``buckets + retired = truth``; ``truth + overhang + written_off = counter``. ``held`` is shown
-    in place of the counter until a scrape has returned it.
+    instead of the counter until a scrape has returned it.
     """
 
     buckets: float
@@ -82,7 +82,7 @@ class CounterSum:
     held: float | None = None
 
     def steps(self) -> list[tuple[str, float]]:
-        """Return the lines of the sum, in the order in which they add up."""
+        """Return the lines of the sum in order."""
         lines = [
             ("counted in buckets", self.buckets),
             ("+ retired", self.retired),
@@ -96,12 +96,12 @@ class CounterSum:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One series explained; instants are UTC milliseconds.
+    """The explanation of one series; instants are UTC milliseconds.
 
-    ``sum`` is there for counters only. A period gauge is the sum of its buckets' provider values
-    within ``period``; any other gauge is the provider's own value as of ``as_of_ms``. ``exported``
-    is None where ``/metrics`` does not show the series; ``state`` is live, dormant, hidden or
-    removed. ``notes`` say in sentences what makes the value differ from the provider's own pages.
+    Only counters have a ``sum``. A period gauge is the sum of its buckets' provider values within
+    ``period``; any other gauge is the provider's own value as of ``as_of_ms``. ``exported`` is None
+    if ``/metrics`` does not show the series; ``state`` is live, dormant, hidden or removed.
+    ``notes`` are sentences on why the value differs from the provider's own pages.
     """
 
     series: str
@@ -125,15 +125,15 @@ class Explanation:
 
 Explain = Callable[..., Explanation]
 Load = Callable[[], Explanation]
-"""Explains a series that matches, which costs more than to find it."""
+"""Explains a matching series, which costs more than finding it."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryReader:
-    """Finds and explains the series of the query that ``row`` is.
+    """Finds and explains the series of the query in ``row``.
 
-    ``spec`` is None for a query that the settings do not have any more. ``families`` are all that
-    can be exported, by name.
+    ``spec`` is None for a query that is no longer in the settings. ``families`` are all that can be
+    exported, by name.
     """
 
     tx: sa.Connection
@@ -144,7 +144,7 @@ class QueryReader:
     now_ms: int
 
     def series(self) -> Iterator[Load]:
-        """Yield what explains each series that is wanted, counters first."""
+        """Yield a function that explains it for each wanted series, counters first."""
         shown: Sequence[Shown] = ()
         periods: Mapping[str, int] = {}
         if self.spec is not None:
@@ -214,7 +214,7 @@ class QueryReader:
         return of_series(buckets=buckets, period=period)
 
     def _members(self, family: Family, labels: Mapping[str, str]) -> list[int]:
-        """Return the counters that a period gauge sums: labels equal, except the aggregated ones."""
+        """Return the counters that a period gauge sums: equal in all labels that the gauge has."""
         rows = self.tx.execute(
             sa.select(series.c.id, series.c.labels).where(
                 series.c.query_id == self.row.id,
@@ -247,7 +247,7 @@ class QueryReader:
         state: str = LIVE,
         **found: Any,
     ) -> Explanation:
-        """Return the account of the series ``name``, whose query feeds the family ``fed``."""
+        """Return the explanation of the series ``name``, for which the query feeds ``fed``."""
         row, spec, family = self.row, self.spec, self.families[name]
         made = Explanation(
             series=name + render_labels(tuple(labels), tuple(labels.values())),
@@ -269,7 +269,7 @@ class QueryReader:
     def _buckets(
         self, numbers: Sequence[int], unit: int, inside: Window | None = None
     ) -> tuple[ExplainedBucket, ...]:
-        """Return the buckets of the series ``numbers``, ``unit`` of which make one, summed by start."""
+        """Return the buckets of the series ``numbers`` summed by start; ``unit`` parts make one."""
         columns = (bucket.c.obs, bucket.c.base, bucket.c.revised)
         mine = sa.select(bucket.c.start_ms, *map(sa.func.sum, columns))
         mine = mine.where(bucket.c.series_id.in_(numbers))
@@ -357,9 +357,9 @@ EVERY = range(sys.maxsize)
 
 @dataclass(frozen=True, slots=True)
 class Explanations:
-    """Some of a selector's series: at most ``most`` of ``total``, from number ``first`` on.
+    """Some of a selector's series: at most ``most`` of ``total``, starting with number ``first``.
 
-    ``note`` says why there is none, where there is none.
+    If there are none, ``note`` says why.
     """
 
     selector: str
@@ -377,10 +377,10 @@ class Explanations:
 
 
 class Explainer:
-    """Explains series from the ledger at ``url``, read only, beside the exporter that writes it.
+    """Explains series from the ledger at ``url``, read-only, while an exporter may write it.
 
-    ``families`` are all that can be exported, by name. Raises ``LedgerError`` and, of a text that
-    is no selector, ``SelectorError``.
+    ``families`` are all that can be exported, by name. Raises ``LedgerError``, and
+    ``SelectorError`` for an invalid selector.
     """
 
     def __init__(
@@ -396,13 +396,13 @@ class Explainer:
         self._now_ms = now_ms
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the connection to the ledger."""
         self._engine.dispose()
 
     def answer(self, text: str, first: int, most: int) -> Explanations:
-        """Return the accounts of ``most`` series that the selector ``text`` asks for.
+        """Explain up to ``most`` of the series that the selector ``text`` matches.
 
-        ``first`` is the number of the first of them, from 1.
+        ``first`` is the number of the first one, counted from 1.
         """
         every = list(self.find(text, range(first - 1, first - 1 + most)))
         found = tuple(each for each in every if each is not None)
@@ -410,12 +410,11 @@ class Explainer:
         return Explanations(text, self._now_ms, first, most, len(every), found, note)
 
     def find(self, text: str, page: range = EVERY) -> Iterator[Explanation | None]:
-        """Yield the series that ``text`` asks for, one after another, those of a query as of one instant.
+        """Yield the series that ``text`` matches; those of one query are as of one instant.
 
-        Of those whose number, from 0, is not in ``page``, only that there is one: None. What is in
-        a page is read at once; ``EVERY`` series may be too many for that. Between two queries no
-        transaction is open: SQLite cannot shorten its write-ahead log while somebody reads an older
-        state.
+        Series whose number, from 0, is not in ``page`` yield only None. A page is read at once,
+        for which ``EVERY`` series may be too many. No transaction stays open between two queries:
+        SQLite cannot shorten its write-ahead log while somebody reads an older state.
         """
         wanted = parse(text)
         with engine.reading(self._engine) as tx:
@@ -439,14 +438,14 @@ class Explainer:
 
 
 def why_nothing(text: str, families: Mapping[str, Family]) -> str:
-    """Return why no series matches the selector ``text``, by the name that it begins with."""
+    """Return why no series matches the selector ``text``, judging by the name it begins with."""
     name = text.strip().partition("{")[0].strip()
     if not name:
         return "No series matches: no query has read one with these labels."
     if name.startswith("chatbot_engagement"):
         counters = ", else of ".join(MEASURES)
         return (
-            f"No series of a provider: {name} is computed from the settled hours of {counters}. "
+            f"Not a provider's series: {name} is computed from the settled hours of {counters}. "
             "Explain that counter instead."
         )
     if name not in families and name not in OF_PROCESS:
@@ -454,7 +453,7 @@ def why_nothing(text: str, families: Mapping[str, Family]) -> str:
         return f"No series matches: there is no such metric family; {hint}"
     if name.startswith(PREFIX) or name in OF_PROCESS:
         return (
-            f"No series matches: {name} is the exporter's own, so there is nothing of a provider "
-            "to add up; its value is on /metrics."
+            f"No series matches: {name} is the exporter's own metric, not a sum of provider "
+            "values; see its value on /metrics."
         )
     return f"No series matches: no query has read one of {name} with these labels."

@@ -26,11 +26,11 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 
 
 Matcher: TypeAlias = tuple[str, Callable[[str], bool]]
-"""A label, and whether a value of it is wanted; a label that a series does not have is empty."""
+"""A label and the test of its value; a label that a series lacks is empty."""
 
 
 class SelectorError(ValueError):
-    """The text is not a selector; the message gives the reason and the character."""
+    """The text is not a valid selector; the message has the reason and the character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,21 @@ class Selector:
     matchers: tuple[Matcher, ...]
 
     def matches(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Say whether the series ``name`` with ``labels`` is wanted."""
+        """Return whether the series ``name`` with ``labels`` is selected."""
         return all(
             accepts(name if label == NAME else labels.get(label, ""))
             for label, accepts in self.matchers
         )
 
     def may_match(self, labels: Mapping[str, str]) -> bool:
-        """Say whether a series of which only ``labels`` are known may be wanted."""
+        """Return whether a series with at least ``labels`` may be selected."""
         return all(accepts(labels[label]) for label, accepts in self.matchers if label in labels)
 
 
 def parse(text: str) -> Selector:
     """Return the selector in ``text``; raise ``SelectorError``."""
     if len(text) > LONGEST:
-        raise SelectorError(f"a selector may have {LONGEST} characters")
+        raise SelectorError(f"a selector may have at most {LONGEST} characters")
     try:
         text.encode()  # RE2 reads UTF-8
     except UnicodeEncodeError as error:
@@ -105,7 +105,7 @@ class _Reader:
         return _ESCAPE.sub(plain, text)
 
     def _if(self, wanted: re.Pattern[str]) -> re.Match[str] | None:
-        """Return what is next where it is ``wanted``, and go behind it; white space is skipped."""
+        """Skip white space; if ``wanted`` matches next, consume and return the match."""
         if space := _SPACE.match(self._text, self._at):
             self._at = space.end()
         found = wanted.match(self._text, self._at)
@@ -124,13 +124,13 @@ class _Reader:
 
 
 def _operation(operator: str, value: str) -> Callable[[str], bool]:
-    """Return the test of one operator; regular expressions are RE2 and match whole values."""
+    """Return the test for ``operator``; regular expressions are RE2 and match whole values."""
     accepts = _compiled(value) if "~" in operator else lambda found: found == value
     return (lambda found: not accepts(found)) if "!" in operator else accepts
 
 
 def _compiled(pattern: str) -> Callable[[str], bool]:
-    """Return whether a value matches ``pattern``, remembered: many series share few values."""
+    """Return a test of values against ``pattern``, cached because many series share few values."""
     options = re2.Options()
     options.log_errors = False
     options.dot_nl = True  # as Prometheus compiles matchers
@@ -140,6 +140,6 @@ def _compiled(pattern: str) -> Callable[[str], bool]:
 
 
 def _reason(error: Exception) -> str:
-    """Return RE2's message, which names the part of the pattern that is wrong."""
+    """Return RE2's message, which quotes the wrong part of the pattern."""
     message = error.args[0]
     return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

@@ -1,1 +1,1 @@
-"""When each query is polled, and what one poll does."""
+"""Decides when each query is polled, and carries out polls."""

@@ -1,4 +1,4 @@
-"""Notices that a target's key was changed, so that a refused one is not waited out."""
+"""Notices a changed key of a target, so that a refused one is replaced without waiting."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,15 +8,15 @@ Sign = Callable[[], Mapping[str, str]]
 
 
 class KeyWatch:
-    """Compares what targets sign with, by a hash that is good in this process only."""
+    """Compares the targets' keys by a hash that is valid only in this process."""
 
     def __init__(self, signs: Mapping[str, Sign]) -> None:
         self._signs = signs
         self._seen: dict[str, int | None] = {}
 
     def changed(self, target: str) -> bool:
-        """Say whether the key of ``target`` is another than when last asked about; may block."""
-        if target not in self._signs:  # a reload has removed it
+        """Return whether the key of ``target`` has changed since the last call; may block."""
+        if target not in self._signs:  # removed by a reload
             return False
         mark = _mark(self._signs[target])
         before = self._seen.get(target, mark)
@@ -28,4 +28,4 @@ def _mark(sign: Sign) -> int | None:
     try:
         return hash(tuple(sorted(sign().items())))
     except ProviderError:
-        return None  # not to be read just now; once it can, that is a change
+        return None  # unreadable now; becoming readable counts as a change

@@ -1,4 +1,4 @@
-"""One slice of a query's past: read at low priority, applied under the query's claim."""
+"""Reads one slice of a query's past at low priority, and applies it under the query's claim."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from exporter.ledger.rules import past_window
 from exporter.model.query import Past, PastMode, PollRequest
 from exporter.polling.poll import PollContext, ScheduledQuery, mistake
 
-HIDDEN = "shown once it is read; to end it here, lower initial_lookback and reload"
+HIDDEN = "shown once it is read; to end it now, lower initial_lookback and reload"
 
 log = structlog.get_logger(__name__)
 
 
 async def read_slice(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> None:
-    """Read the slice of ``claim`` and commit the outcome; only cancelling it raises.
+    """Read the slice of ``claim`` and commit the outcome; raises only if cancelled.
 
-    It has no say in whether the query is up: that is for live polls.
+    It does not affect whether the query is up: only live polls do.
     """
     if claim.past is None:
         return
@@ -37,7 +37,7 @@ async def read_slice(context: PollContext, scheduled: ScheduledQuery, claim: Cla
 async def _ending(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past
 ) -> Callable[[], None]:
-    """Read and apply the slice; return what records how that ended."""
+    """Read and apply the slice; return the call that records the outcome."""
     spec, ledger = scheduled.query.spec, context.ledger
     try:
         async with asyncio.timeout(spec.deadline_ms / MILLISECONDS):
@@ -52,7 +52,7 @@ async def _ending(
         raise
     except (ProviderError, LedgerError) as error:
         return _failing(context, scheduled, claim, past, error)
-    except Exception as bug:  # noqa: BLE001 - as for a poll
+    except Exception as bug:  # noqa: BLE001 - as in a poll
         return _failing(context, scheduled, claim, past, mistake(spec, bug))
 
 

@@ -1,4 +1,4 @@
-"""One poll of one claimed query: ask, apply each reading, decide what follows."""
+"""Polls one claimed query: sends requests, applies each reading, decides what follows."""
 
 import asyncio
 import random
@@ -41,7 +41,7 @@ QUARANTINED = "response quarantined: counts collapsed, waiting for two confirmin
 
 @dataclass(frozen=True, slots=True)
 class ScheduledQuery:
-    """One query as the poller knows it: what to ask, and with which client."""
+    """One query and the client to poll it with."""
 
     query: Query
     api: ApiClient
@@ -49,9 +49,9 @@ class ScheduledQuery:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One poll that ended, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason.
+    """One finished poll, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason.
 
-    ``before`` is what earlier polls had left when it began.
+    ``before`` is the last outcome when it began.
     """
 
     key: QueryKey
@@ -64,9 +64,9 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class PollContext:
-    """What every poll needs. ``published`` is awaited after each commit that shows something.
+    """Shared by all polls. ``published`` is awaited after each commit that shows something.
 
-    ``one_slice`` lets slices apply one at a time, so that no live poll waits for more than one of
+    ``one_slice`` makes slices apply one at a time, so that a live poll waits for at most one of
     them at the ledger.
     """
 
@@ -96,7 +96,7 @@ class PollContext:
 
 
 async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> PollResult:
-    """Poll once and commit the outcome, whatever happens; only cancelling it raises."""
+    """Poll once and commit the outcome, whatever happens; raises only if cancelled."""
     spec = scheduled.query.spec
     started_ms, started = context.clock.now_ms(), context.clock.monotonic()
     context.count(spec, "polls_total")
@@ -136,7 +136,7 @@ async def _attempt(
         return _unwritten(context, error), 0
     except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
-    except Exception as bug:  # noqa: BLE001 - one provider's bug must not stop its neighbours
+    except Exception as bug:  # noqa: BLE001 - a bug in one provider must not stop the others
         return await _fail(context, spec, claim, mistake(spec, bug)), 0
     return outcome, rows
 
@@ -144,7 +144,7 @@ async def _attempt(
 async def _read(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
 ) -> tuple[int, str]:
-    """Apply each reading as it comes; return how many rows were read, and the outcome."""
+    """Apply each reading as it arrives; return the number of rows read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
     window = poll_window(spec, claim, started_ms)
     past = past_beside(spec, claim, window, started_ms)
@@ -164,15 +164,15 @@ async def _read(
             if not reading.more:
                 return rows, "ok"
             await context.published(claim.key)
-    raise ProgramError(f"{spec.name}: the last reading says that another follows")
+    raise ProgramError(f"{spec.name}: the last reading announces another one")
 
 
 def _parts(
     reading: Reading, window: Window, past: Window | None
 ) -> Iterator[tuple[Reading, bool, bool]]:
-    """Yield the part of ``reading`` in ``window``, then that in ``past``.
+    """Yield the part of ``reading`` in ``window``, then the part in ``past``.
 
-    With each: whether it is the past, and whether more follows.
+    Each comes with two flags: whether it is the past, and whether more follows.
     """
     if past is None or reading.gauges_only:
         yield reading, False, reading.more
@@ -203,7 +203,7 @@ def _request(
 
 
 async def _show_spent(context: PollContext, claim: Claim) -> None:
-    """Show that the call is spent; a ledger that cannot be read now must not waste it."""
+    """Show that the call is spent; a ledger that cannot be read must not waste the call."""
     with suppress(LedgerError):
         await context.published(claim.key)
 
@@ -219,7 +219,7 @@ async def _hold(context: PollContext, spec: QuerySpec, claim: Claim) -> None:
 
 
 async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
-    """End a poll whose call is not due yet: no decision on the provider, which was not asked."""
+    """End a poll that has no call yet, without a verdict on the provider, which was not called."""
     context.count(spec, "polls_skipped_total", reason="budget")
     next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
     try:
@@ -264,21 +264,21 @@ async def _fail(
 
 
 def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCount, float]:
-    """Return the drift that a refused answer counts as; persisted, like that of accepted ones."""
+    """Return the drift of a rejected response, persisted like that of accepted ones."""
     if not isinstance(error, SchemaError):
         return {}
     return dict(self_count(spec, "schema_drift_total", query=spec.name, kind=error.kind))
 
 
 def _unwritten(context: PollContext, error: LedgerError) -> str:
-    """Return the outcome of a poll that the ledger knows nothing of; the next reads it all again."""
+    """Return the outcome of a poll that was not recorded; the next one reads everything again."""
     if isinstance(error, ClaimLost):
         context.telemetry.increment("claims_lost_total")
     return error.reason.value
 
 
 def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
-    """Log ``bug``; return it with its place, and without its text, which may be the vendor's."""
+    """Log ``bug``; return its type and place, without its text: it may have vendor data."""
     log.error("a bug ended a poll", target=spec.target, query=spec.name, exc_info=bug)
     *_, last = traceback.extract_tb(bug.__traceback__)
     at = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
@@ -286,9 +286,9 @@ def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
 
 
 def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:
-    """Return what of the past is read by the call that reads ``window``; None: nothing.
+    """Return the part of the past to read with the same call as ``window``; None: nothing.
 
-    That is for queries with a call budget: they have no other call for it.
+    Only for queries with a call budget, which have no other call for it.
     """
     past = claim.past
     if claim.epoch_ms is None and spec.budget is not None:
@@ -297,11 +297,11 @@ def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> W
 
 
 def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
-    """Return what a poll reads: from the oldest unsettled bucket, at least the lookback, to now.
+    """Return the range of a poll: from the oldest unsettled bucket, at least the lookback, to now.
 
-    Never from before the first range, whose older rows belong to no counter; never further back
-    than the API reaches. A stream goes on where it stands, and never before its epoch. A clock that
-    was set back to before all that reads one bucket, of which nothing counts.
+    It never starts before the floor, because no counter covers older rows, nor beyond the API's
+    reach. A stream continues from its watermark, never before its epoch. If the clock was set back
+    to before the floor, one bucket is read, and nothing of it counts.
     """
     if spec.stream:
         since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
@@ -314,7 +314,7 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
 
 
 def lookback_window(spec: QuerySpec, now_ms: int, cursor_ms: int | None = None) -> Window:
-    """Return the buckets of the lookback, or those since the cursor, and the open one."""
+    """Return the lookback, or if longer the range since the cursor, including the open bucket."""
     step = spec.granularity_ms or 1
     start_ms = floor_to(now_ms - spec.lookback_ms, step)
     if cursor_ms is not None:

@@ -1,4 +1,4 @@
-"""Claims due queries, polls, commits; knows no provider."""
+"""Claims due queries, polls them and commits the results, for any provider."""
 
 import asyncio
 import math
@@ -20,29 +20,29 @@ from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
 LEASE_S = CLAIM_MS / MILLISECONDS - 1
-"""No request leaves or goes on when the claim is nearly as old as where another replica takes it."""
+"""Requests are neither sent nor continued once another replica could soon take the claim."""
 LEASE_CHECK_S = 0.5
 IDLE_S = 5.0
 SHARED_IDLE_S = 1.0
-"""The same where other replicas end polls: when what they poll is due next, is not known before."""
+"""The same with other replicas: when a query that they poll is due next is only known later."""
 GRACE_S = 5.0
 LONGEST_BACKOFF_S = 30.0
 SLICES_AT_ONCE = 8
 LOOK_EVERY_S = 60.0
 """How often to look for slices that have waited too long."""
 
-SUPERSEDED = "another replica has newer settings: these queries are left to it; reload this one"
+SUPERSEDED = "another replica has newer settings and polls these queries; reload this one"
 
 log = structlog.get_logger(__name__)
 
 
 class Poller:
-    """Polls until it is stopped; one poll at a time of each target.
+    """Polls until it is stopped, with one poll per target at a time.
 
-    ``ended`` receives every result; ``blocked`` is called when no due query can be claimed, since
-    the ledger takes no writes, ``clock_corrected`` when instants in the ledger were corrected.
-    Polls that run have ``grace_s`` to end once it is stopped. ``superseded`` are queries that a
-    replica with newer settings has.
+    ``ended`` receives every result; ``blocked`` is called when no due query can be claimed because
+    the ledger takes no writes, ``clock_corrected`` when times in the ledger were corrected. After a
+    stop, running polls have ``grace_s`` to end. ``superseded`` are the queries that a replica with
+    newer settings polls.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Poller:
         self._starved = False
 
     def assign(self, queries: Mapping[QueryKey, ScheduledQuery]) -> None:
-        """Poll ``queries`` from now on; polls under way end as they began.
+        """Poll ``queries`` from now on; polls under way finish with the settings they began with.
 
-        Those of queries that are gone or mean something else are cancelled: their claims have
-        ended, and there is one request stream at a time.
+        Polls of queries that are gone or have another meaning are cancelled: their claims have
+        ended, and a target has only one stream of requests at a time.
         """
         before, self._queries = self._queries, dict(queries)
         self._cancel(
@@ -86,7 +86,7 @@ class Poller:
         self._woken.set()
 
     async def run(self) -> None:
-        """Poll whatever is due, until ``stop``; then give running polls their grace."""
+        """Poll whatever is due until ``stop``, then give running polls time to end."""
         backoff_s = 0.0
         async with asyncio.TaskGroup() as group:
             keeping = [group.create_task(self._keep_claims())]
@@ -108,20 +108,20 @@ class Poller:
                 task.cancel()
 
     def idle_s(self) -> float:
-        """Return for how many seconds the loop has not turned: half a minute at most, in health."""
+        """Return the seconds since the loop last turned; at most 30 s while it is healthy."""
         return self._context.clock.monotonic() - self._turned_s
 
     def wake(self) -> None:
-        """Look for due queries now."""
+        """Check for due queries now."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Start no poll any more, and let ``run`` return."""
+        """Start no more polls, and let ``run`` return."""
         self._stopping.set()
         self._woken.set()
 
     async def abandon(self) -> None:
-        """Cancel the polls under way, and return when they have ended."""
+        """Cancel the polls under way and wait until they have ended."""
         running = [*self._tasks, *self._slices]
         for task in running:
             task.cancel()
@@ -129,14 +129,14 @@ class Poller:
             await asyncio.wait(running)
 
     async def _follow_clock(self) -> None:
-        """Count steps of the wall clock; correct what it wrote while it was ahead."""
+        """Count steps of the wall clock; correct times written while it was ahead."""
         step_s = self._steps.step_s()
         if step_s:
             self._context.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set", seconds=round(step_s, 3))
         self._set_back |= step_s < 0
         if self._set_back:
-            await self.abandon()  # their claims end now, and another replica may ask the vendor
+            await self.abandon()  # their claims end now, and another replica may poll the vendor
             await self._context.offload(self._context.ledger.correct_clock)
             self._set_back = False
             self._clock_corrected()
@@ -161,7 +161,7 @@ class Poller:
         tasks: dict[asyncio.Task[None], Claim],
         most: float = math.inf,
     ) -> None:
-        """Start whatever can be claimed, while there are fewer than ``most`` tasks."""
+        """Start everything that can be claimed while there are fewer than ``most`` tasks."""
         while not self._stopping.is_set() and len(tasks) < most:
             claimed_s, server = self._context.clock.monotonic(), self._context.ledger.server
             claim = await self._context.offload(claim_next)
@@ -170,7 +170,7 @@ class Poller:
                 return
             scheduled = self._queries.get(claim.key)
             if scheduled is None:
-                continue  # a reload removed it meanwhile, and its claim with it
+                continue  # removed by a reload meanwhile, which ended the claim
             task = group.create_task(run(scheduled, claim), name=f"{claim.target}/{claim.query}")
             tasks[task] = claim
             self._renewed_s[claim.key] = claimed_s
@@ -179,7 +179,7 @@ class Poller:
             task.add_done_callback(partial(self._done, tasks))
 
     def _lease_is_over(self, claim: Claim) -> bool:
-        """Say whether another replica may have the target by now."""
+        """Return whether another replica may have claimed the target by now."""
         return self._context.clock.monotonic() - self._renewed_s[claim.key] >= LEASE_S
 
     def _check_lease(self, claim: Claim, server: int) -> None:
@@ -200,7 +200,7 @@ class Poller:
         self._woken.set()
 
     async def _give_way(self) -> None:
-        """Break off slices of targets of which a query is due: a live poll waits for none."""
+        """Cancel slices of targets with a due query, so that no live poll waits for them."""
         yielding = {task: claim for task, claim in self._slices.items() if not claim.ahead}
         if not yielding:
             return
@@ -211,11 +211,11 @@ class Poller:
                 continue
             task.cancel()
             await asyncio.wait([task])
-            with suppress(ClaimLost):  # it has ended meanwhile
+            with suppress(ClaimLost):  # the slice has ended meanwhile
                 await self._context.offload(partial(ledger.give_way, claim))
 
     async def _idle(self) -> None:
-        """Return when something may be due: at the next slot, or when a poll has ended."""
+        """Wait until something may be due: the next slot, or the end of a poll."""
         yielding = [each.target for each in self._slices.values() if not each.ahead]
         look = partial(self._context.ledger.next_due_ms, yielding)
         due_ms = await self._context.offload(look)
@@ -244,7 +244,7 @@ class Poller:
             await self._context.clock.sleep(RENEW_EVERY_S)
             claims = self._running()
             renewed_s = self._context.clock.monotonic()
-            with suppress(LedgerError):  # the claims expire, and their queries go on
+            with suppress(LedgerError):  # the claims expire, and their queries are free again
                 held = await self._context.offload(partial(self._context.ledger.renew, claims))
                 self._context.telemetry.set("claims", len(held))
                 self._renewed_s |= dict.fromkeys((claim.key for claim in held), renewed_s)
@@ -253,13 +253,13 @@ class Poller:
                     await self._follow_settings()
 
     async def _end_leases(self) -> None:
-        """Cancel polls whose claims could not be renewed: their requests would go on beside others'."""
+        """Cancel polls whose claims were not renewed, before other replicas send requests, too."""
         while True:
             await self._context.clock.sleep(LEASE_CHECK_S)
             self._cancel(claim for claim in self._running() if self._lease_is_over(claim))
 
     async def _follow_settings(self) -> None:
-        """Show which queries other replicas have newer settings of; those are left to them."""
+        """Report the queries that are left to other replicas with newer settings."""
         found = await self._context.offload(self._context.ledger.superseded)
         self._context.telemetry.set("superseded_queries", len(found))
         if found and found != self.superseded:
@@ -275,7 +275,7 @@ class Poller:
 
     async def _poll(self, scheduled: ScheduledQuery, claim: Claim) -> None:
         self._ended(await poll(self._context, scheduled, claim))
-        with suppress(LedgerError):  # shown by the next tick that can read it
+        with suppress(LedgerError):  # the next tick that can read it shows it
             await self._context.published(claim.key)
 
 

@@ -1,4 +1,4 @@
-"""When to poll next, pure: slots, back-off, the circuit."""
+"""Computes when to poll next, without I/O: slots, back-off, the circuit."""
 
 import hashlib
 import random
@@ -15,13 +15,13 @@ LONGEST_WAIT_MS = 6 * 60 * MINUTE_MS
 
 
 def phase_ms(spec: QuerySpec) -> int:
-    """Return the query's own place within its interval, the same after every restart."""
+    """Return the query's phase within its interval, the same after every restart."""
     digest = hashlib.blake2b(f"{spec.target}/{spec.name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) % spec.interval_ms
 
 
 def next_slot_ms(spec: QuerySpec, now_ms: int, rng: random.Random) -> int:
-    """Return the first slot after ``now_ms`` plus up to 5 % of random delay.
+    """Return the first slot after ``now_ms``, plus jitter of up to 5 % of the interval.
 
     A budgeted query has no slots: it is due one interval and the budget's margin after its call.
     """
@@ -33,7 +33,7 @@ def next_slot_ms(spec: QuerySpec, now_ms: int, rng: random.Random) -> int:
 
 
 def slots_between(spec: QuerySpec, from_ms: int, to_ms: int) -> int:
-    """Return how many slots lie in ``(from_ms, to_ms]``: those that a late poll collapses.
+    """Return how many slots lie in ``(from_ms, to_ms]``, which a late poll has skipped.
 
     A budgeted query has none.
     """
@@ -52,11 +52,11 @@ def after_failure(
     now_ms: int,
     rng: random.Random,
 ) -> Retry:
-    """Return what follows the ``streak``-th failure in a row.
+    """Return the reaction to the ``streak``-th failure in a row.
 
-    The next poll is not due before what the provider asked for (``Retry-After``, between 1 s and
-    6 h), nor before the back-off. The circuit opens after five failures or when the key is refused; while it is open
-    the provider is probed at a fixed pace.
+    The next poll waits for the back-off, and for what the provider asked for (``Retry-After``,
+    between 1 s and 6 h). The circuit opens after five failures, or at once if the key is refused;
+    while it is open, the provider is probed at a fixed pace.
     """
     asked_ms = _asked_ms(error)
     quiet_until_ms = None if asked_ms is None else now_ms + asked_ms
@@ -75,7 +75,7 @@ def _asked_ms(error: ProviderError | LedgerError) -> int | None:
 
 
 def next_backoff_ms(spec: QuerySpec, backoff_ms: int, rng: random.Random) -> int:
-    """Return the next wait by decorrelated jitter, given the last one (0: none yet)."""
+    """Return the next wait with decorrelated jitter, given the last one (0: none yet)."""
     least_ms = min(5_000, spec.interval_ms)
     most_ms = min(15 * MINUTE_MS, max(4 * spec.interval_ms, 30_000))
     return round(min(most_ms, rng.uniform(least_ms, max(least_ms, backoff_ms) * 3)))

@@ -85,23 +85,23 @@ def test_each_project_bot_and_team_is_read_once(vendors: Probed) -> None:
     more = {"chatlayer": 5, "voiceflow": 2, "xenioo": 0}
     assert asked(vendors) == dict.fromkeys(vendors.services, 1) | more
     assert outcomes["xenioo"].text == (
-        "the key is accepted; not read: there is no ledger yet to note the account's one call in"
+        "the key is accepted; not read: there is no ledger yet to record the account's one call in"
     )
 
 
 @pytest.mark.parametrize(
     ("fault", "options", "words"),
     [
-        ("unauthorized", {}, "check that the key is whole, not revoked"),
-        ("forbidden", {}, "the key may not read this: check its rights"),
-        ("throttled", {}, "too many requests; the key may well be right"),
-        ("throttled", {"retry_after": 30}, "asked to wait 30 s; the key may well be right"),
-        ("refused", {"status": 404}, "is unknown there, or the plan lacks it"),
+        ("unauthorized", {}, "check that the key is complete, not revoked"),
+        ("forbidden", {}, "the key lacks permission: check its rights"),
+        ("throttled", {}, "too many requests; the key may be valid"),
+        ("throttled", {"retry_after": 30}, "asked to wait 30 s; the key may be valid"),
+        ("refused", {"status": 404}, "does not exist, or the plan lacks it"),
         ("refused", {"status": 402}, "plan does not include this"),
         ("refused", {"status": 400}, "check project, environments, aliases and ids"),
-        ("unavailable", {"retry_after": 30}, "the provider has trouble of its own"),
-        ("html_200", {}, "is base_url the API's own"),
-        ("reset", {}, "check base_url, name resolution, proxy and firewall"),
+        ("unavailable", {"retry_after": 30}, "the provider has a problem"),
+        ("html_200", {}, "check base_url and the manifest"),
+        ("reset", {}, "check base_url, DNS, proxy and firewall"),
         ("hang", {}, "not done within 90 s"),
     ],
 )
@@ -186,7 +186,7 @@ def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
 
     assert asked(vendors)["xenioo"] == 0
     assert not outcomes["xenioo"].good
-    assert "is not known, and none was made" in str(outcomes["xenioo"])
+    assert "it is unknown whether the account has a call left" in str(outcomes["xenioo"])
     assert outcomes["flowxo"].good
 
 
@@ -216,13 +216,13 @@ def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Probed) -> None:
     outcomes = probed(vendors, only(document, "voiceflow", "chatlayer"))
 
     failed = {name: str(outcome) for name, outcome in outcomes.items() if not outcome.good}
-    assert {name: "is unknown there" in words for name, words in failed.items()} == {
+    assert {name: "does not exist" in words for name, words in failed.items()} == {
         "voiceflow interactions/shop/no-such": True,
         "chatlayer conversations/no-such/live": True,
         "chatlayer definitions/no-such": True,
         "chatlayer team_conversations": False,
     }
-    assert "the key may not read this: check its rights, the project or team" in str(
+    assert "the key lacks permission: check its rights, the project or team" in str(
         outcomes["chatlayer team_conversations"]
     )
 

@@ -36,7 +36,7 @@ KEYS = {
     "chatlayer": "token",
 }
 NAMES = sorted(KEYS)
-KEY = "check that the key is whole, not revoked, and of this account and project"
+KEY = "check that the key is complete, not revoked, and belongs to this account and project"
 WRONG = "sk-C4n4ry:wrong"
 FEWER = {
     "voiceflow": {"queries": ["interactions", "top_intents"]},

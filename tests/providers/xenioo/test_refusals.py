@@ -111,8 +111,8 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
 
     assert fault == (
         "GET /analytics/statistics/account/…/hour/30: HTTP 500; waiting for the next hour; the key "
-        "may well be right; it is asked again later. If this goes on, lengthen interval, lower "
-        "requests_per_second, or look for another program on the account"
+        "may be valid; the request is repeated later. If this persists, lengthen interval, lower "
+        "requests_per_second, or look for another program that uses the account"
     )
 
 
