@@ -1,1 +1,1 @@
-"""What is served over HTTP: metrics, health, reload, the status page; TLS and passwords."""
+"""The HTTP server: metrics, health, reload, the status page; TLS and passwords."""

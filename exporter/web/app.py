@@ -1,4 +1,4 @@
-"""The paths, and what each answers."""
+"""The paths and their endpoints."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ NOT_READY = (
     "has failed; or the exporter is stopping.\n"
 )
 NO_RELOAD = "Reload is not available here: start the exporter with a settings file.\n"
-FOREIGN = "Reload is refused: the request comes from another site's page.\n"
+FOREIGN = "Reload refused: the request comes from another site's page.\n"
 
 VERIFY_S = 2.0
 """How long a scrape waits for what other replicas have committed."""
@@ -41,23 +41,22 @@ UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 Reload: TypeAlias = Callable[[], Awaitable[tuple[str, ...]]]
-"""Reloads the settings; returns why the old ones stay, nothing where the new ones are in force."""
+"""Reloads the settings; returns why the old ones stay, or nothing if the new ones are in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Everything that is served. All callables run on the server's threads.
 
-    ``healthy`` says whether polling goes on, ``ready`` whether the ledger is open and takes
-    commits. ``status`` may take a while: it
-    runs beside the event loop. ``reload`` None means that this command cannot reload; it is
-    awaited on the server's loop, so an implementation that belongs to another loop wraps it
-    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``). ``hosts`` are the names that
-    requests may give as ``Host`` beside those that are always safe. ``explain`` answers a selector
-    from the ledger, from the series of a number (from 1) on, beside the event loop, too; it raises
-    ``SelectorError`` and ``LedgerError``. ``families`` are those that can be explained now.
-    ``verify`` brings the metrics up to what all replicas have committed, and says whether it could;
-    None where there is one process only.
+    ``healthy`` returns whether polling goes on, ``ready`` whether the ledger is open and takes
+    commits. ``status`` may take a while and runs off the event loop. ``reload`` is awaited on the
+    server's loop, so an implementation that belongs to another loop wraps it
+    (``asyncio.wrap_future(asyncio.run_coroutine_threadsafe(…))``); None: reload is not available.
+    ``hosts`` are names that requests may give as ``Host``, besides those that are always safe.
+    ``explain`` takes a selector and the number of the first series (from 1), and also runs off the
+    event loop; it raises ``SelectorError`` and ``LedgerError``. ``families`` are those that can be
+    explained now. ``verify`` brings the metrics up to date with all replicas' commits, and returns
+    whether that succeeded; None if there is only one process.
     """
 
     exposition: MetricsPage
@@ -74,7 +73,7 @@ class Sources:
 def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock = CLOCK) -> ASGIApp:
     """Return the application that serves ``sources``.
 
-    ``access`` is asked at each request for the users and headers in force.
+    ``access`` is called for each request and returns the users and headers in force.
     """
     served = Endpoints(sources)
     routes = {
@@ -98,7 +97,7 @@ def build(sources: Sources, access: Callable[[], Access] = Access, clock: Clock 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An answer in parts, each sent when the client has taken most of those before."""
+    """A response in parts, each sent when the client has received most of the previous ones."""
 
     parts: Sequence[bytes]
     headers: Mapping[str, str]
@@ -110,12 +109,12 @@ class Parts:
         for number, part in enumerate(self.parts, start=1):
             more = number < len(self.parts)
             await send({"type": "http.response.body", "body": part, "more_body": more})
-            await CLOCK.sleep(0)  # in which the loop learns that a client has hung up
+            await CLOCK.sleep(0)  # lets the loop notice that a client has disconnected
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What answers each path from ``sources``."""
+    """The endpoints, which answer from ``sources``."""
 
     sources: Sources
 
@@ -127,25 +126,25 @@ class Endpoints:
             "Content-Type": OPENMETRICS if openmetrics else TEXT,
             "Vary": "Accept, Accept-Encoding",
         }
-        if request.method == "HEAD":  # carries nothing, so it must not count as a scrape
+        if request.method == "HEAD":  # has no body, so it must not count as a scrape
             return Response(headers=headers)
         verify, page = self.sources.verify, self.sources.exposition
         verified = verify is None or await _within(VERIFY_S, verify())
-        scrape = page.scrape if verified else page.scrape_process  # absent is true, old is not
+        scrape = page.scrape if verified else page.scrape_process  # rather no value than an old one
         body = scrape(openmetrics=openmetrics, gzip=gzip)
         return Parts(body, headers | ({"Content-Encoding": "gzip"} if gzip else {}))
 
     async def healthy(self, _request: Request) -> Response:
-        """Answer whether polling goes on."""
+        """Respond whether polling goes on."""
         is_healthy = self.sources.healthy()
         return _text("Healthy.\n") if is_healthy else _text(UNHEALTHY, UNAVAILABLE)
 
     async def ready(self, _request: Request) -> Response:
-        """Answer whether the ledger is open and takes commits."""
+        """Respond whether the ledger is open and takes commits."""
         return _text("Ready.\n") if self.sources.ready() else _text(NOT_READY, UNAVAILABLE)
 
     async def reload(self, request: Request) -> Response:
-        """Reload the settings unless another site's page asks for it."""
+        """Reload the settings, unless the request comes from another site's page."""
         if _foreign(request):
             return _text(FOREIGN, HTTPStatus.FORBIDDEN)
         if self.sources.reload is None:
@@ -156,7 +155,7 @@ class Endpoints:
         return _text("The new settings are in force.\n")
 
     async def status_page(self, request: Request) -> Response:
-        """Answer with the page of all targets, or of one."""
+        """Respond with the status page of all targets, or of one."""
         target = request.query_params.get("target")
         html = await asyncio.to_thread(lambda: page.render(self.sources.status(), target=target))
         if html is None:
@@ -165,7 +164,7 @@ class Endpoints:
         return Response(html, media_type="text/html; charset=utf-8", headers=headers)
 
     async def status(self, _request: Request) -> Response:
-        """Answer with the same as JSON."""
+        """Respond with the status as JSON."""
         body = await asyncio.to_thread(lambda: msgspec.json.encode(self.sources.status()))
         return Response(body, media_type="application/json")
 
@@ -174,21 +173,21 @@ def wants_openmetrics(accept: str) -> bool:
     """Return whether ``accept`` prefers OpenMetrics 1.0.0 to the text format 0.0.4.
 
     A wildcard is no preference: a person with a browser or curl gets plain text. So does a client
-    that accepts neither, since an answer helps more than a 406.
+    that accepts neither, because a response is more useful than a 406.
     """
     openmetrics = _wanted(accept, "application", "openmetrics-text", "1.0.0")
     return openmetrics > _wanted(accept, "text", "plain", "0.0.4")
 
 
 def wants_gzip(accept_encoding: str) -> bool:
-    """Return whether gzip is acceptable and not worse than sending the body as it is."""
+    """Return whether gzip is acceptable, and preferred at least as much as no encoding."""
     wishes = {name: quality for name, _, quality in _wishes(accept_encoding)}
     gzip = wishes.get("gzip", wishes.get("x-gzip", wishes.get("*", 0.0)))
     return gzip > 0 and gzip >= wishes.get("identity", 0.0)
 
 
 def _wanted(accept: str, kind: str, subtype: str, version: str) -> tuple[float, int]:
-    """Return quality and specificity of the closest wish; ``(0, 0)`` when none fits."""
+    """Return quality and specificity of the closest media range; ``(0, 0)`` if none matches."""
     ranges = {f"{kind}/{subtype}": 3, f"{kind}/*": 2, "*/*": 1}
     fits = [
         (ranges[name] + ("version" in parameters), quality)
@@ -216,7 +215,7 @@ def _wishes(header: str) -> Iterator[tuple[str, Mapping[str, str], float]]:
 async def _within(seconds: float, verifying: Awaitable[bool]) -> bool:
     try:
         async with asyncio.timeout(seconds):
-            return await asyncio.shield(verifying)  # other scrapes wait for it, too
+            return await asyncio.shield(verifying)  # other scrapes wait for it as well
     except TimeoutError:
         return False
 
@@ -230,11 +229,11 @@ async def _refusal(_request: Request, error: Exception) -> Response:
 
 
 async def _crash(_request: Request, _error: Exception) -> Response:
-    return _text("Internal error; the log says more.\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+    return _text("Internal error; see the log.\n", HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _foreign(request: Request) -> bool:
-    """Return whether a page of another site sent this: a browser says so, nothing else does."""
+    """Return whether another site's page sent this; only browsers send the headers that show it."""
     origin = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "same-origin")
     own = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}

@@ -1,4 +1,4 @@
-"""TLS options to an ``ssl`` context; what is wrong with them, by key."""
+"""Turns TLS options into an ``ssl`` context, or reports what is wrong with them, by key."""
 
 import ipaddress
 import os
@@ -25,7 +25,7 @@ ClientAuth = Literal[
     "RequireAndVerifyClientCert",
     "RequireClientCert",
 ]
-"""``RequireClientCert`` is the toolkit's older word for ``RequireAnyClientCert``."""
+"""``RequireClientCert`` is the toolkit's older name for ``RequireAnyClientCert``."""
 
 CIPHERS = {
     "TLS_AES_128_GCM_SHA256": "",
@@ -42,7 +42,7 @@ CIPHERS = {
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
 }
-"""OpenSSL's name of each suite; empty for those of TLS 1.3, which are always on, as in Go."""
+"""OpenSSL's name of each suite; empty for TLS 1.3 suites, which are always enabled, as in Go."""
 
 VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -73,7 +73,7 @@ def _or_default(value: Any) -> Any:
 
 
 class TlsOptions(BaseModel):
-    """``tls_server_config``: names of versions, ciphers and curves are those of Go."""
+    """``tls_server_config``; versions, ciphers and curves have Go's names."""
 
     model_config = Strict
 
@@ -93,7 +93,7 @@ class TlsOptions(BaseModel):
 
 
 class Unusable(Exception):
-    """The value of ``key`` cannot be used; ``problem`` repeats nothing of a file's content."""
+    """The value of ``key`` cannot be used; ``problem`` never quotes a file's content."""
 
     def __init__(self, key: str, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -103,17 +103,17 @@ class Unusable(Exception):
 
 
 def contradictions(tls: TlsOptions) -> Iterator[Unusable]:
-    """Yield what in ``tls`` contradicts itself, before any file is read."""
+    """Yield the contradictions in ``tls``, before any file is read."""
     for key in ("cert", "key"):
         if not getattr(tls, key) and not getattr(tls, f"{key}_file"):
             yield Unusable("", f"missing one of {key} or {key}_file")
     for key in ("cert", "key", "client_ca"):
         if getattr(tls, key) and getattr(tls, f"{key}_file"):
-            yield Unusable(key, f"given beside {key}_file", "keep one of them")
+            yield Unusable(key, f"given together with {key}_file", "keep one of them")
     if VERSIONS[tls.min_version] > VERSIONS[tls.max_version]:
         yield Unusable("min_version", "above max_version")
     if tls.cipher_suites and not _ciphers(tls) and tls.max_version != "TLS13":
-        yield Unusable("cipher_suites", "none of these belongs to the versions allowed")
+        yield Unusable("cipher_suites", "none of them belongs to an allowed version")
     yield from _client_contradictions(tls)
 
 
@@ -124,7 +124,7 @@ def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
         yield Unusable(authority, "client certificates are not asked for", "set client_auth_type")
     if tls.client_allowed_sans is not None and kind not in REQUIRING:
         hint = "set client_auth_type: RequireAndVerifyClientCert"
-        yield Unusable("client_allowed_sans", "a client may come without a certificate", hint)
+        yield Unusable("client_allowed_sans", "clients may connect without a certificate", hint)
     if kind in {"RequireAnyClientCert", "RequireClientCert"} and not authority:
         problem = "unverified client certificates are not supported"
         hint = "use RequireAndVerifyClientCert and client_ca_file"
@@ -132,21 +132,21 @@ def _client_contradictions(tls: TlsOptions) -> Iterator[Unusable]:
 
 
 def remarks(tls: TlsOptions) -> Iterator[str]:
-    """Yield what is done otherwise than a Go program would do it, or than people expect."""
+    """Yield the differences from what a Go program does, or from what people expect."""
     if tls.client_auth_type in {"RequireAnyClientCert", "RequireClientCert"}:
-        yield f"client_auth_type {tls.client_auth_type}: certificates are verified all the same"
+        yield f"client_auth_type {tls.client_auth_type}: certificates are verified nevertheless"
     if tls.client_auth_type == "RequestClientCert":
-        yield "client_auth_type RequestClientCert: certificates are neither asked for nor looked at"
+        yield "client_auth_type RequestClientCert: certificates are neither requested nor checked"
     if tls.client_auth_type in {"RequireAndVerifyClientCert", "VerifyClientCertIfGiven"} and not (
         tls.client_ca or tls.client_ca_file
     ):
-        yield f"client_auth_type {tls.client_auth_type}: no client_ca_file: this machine's authorities count"
+        yield f"client_auth_type {tls.client_auth_type}: no client_ca_file: the system's CAs count"
     if len(tls.curve_preferences) > 1:
         yield "curve_preferences: only a single curve can be enforced; OpenSSL chooses"
 
 
 def context(tls: TlsOptions, base: Path) -> ssl.SSLContext:
-    """Return the server's context; relative paths start from ``base``. Raises ``Unusable``."""
+    """Return the server's context; paths are relative to ``base``. Raises ``Unusable``."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.set_alpn_protocols(["http/1.1"])
     _limit_versions(made, tls)
@@ -160,9 +160,9 @@ def context(tls: TlsOptions, base: Path) -> ssl.SSLContext:
 
 
 def admits(allowed: tuple[str, ...] | None, certificate: Any) -> bool:
-    """Return whether a verified ``certificate`` has one of the ``allowed`` names; None: any has.
+    """Return whether a verified ``certificate`` has one of the ``allowed`` names; None: any name.
 
-    ``certificate`` is as from ``ssl.SSLSocket.getpeercert``.
+    ``certificate`` has the form of ``ssl.SSLSocket.getpeercert``.
     """
     if allowed is None:
         return True
@@ -184,7 +184,7 @@ def _limit_versions(made: ssl.SSLContext, tls: TlsOptions) -> None:
     old = least < ssl.TLSVersion.TLSv1_2
     if tls.cipher_suites and not ciphers:
         least = ssl.TLSVersion.TLSv1_3
-    with warnings.catch_warnings():  # versions below 1.2 are the operator's own wish
+    with warnings.catch_warnings():  # versions below 1.2 are the operator's own choice
         warnings.simplefilter("ignore", DeprecationWarning)
         made.minimum_version, made.maximum_version = least, VERSIONS[tls.max_version]
     if ciphers or old:
@@ -199,19 +199,19 @@ def _load_certificate(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
     of_certificate, certificate = _given(tls, base, "cert")
     of_key, key = _given(tls, base, "key")
     if "-----BEGIN CERTIFICATE-----" not in certificate:
-        raise Unusable(of_certificate, "no certificate in PEM form")
+        raise Unusable(of_certificate, "no certificate in PEM format")
     if "PRIVATE KEY-----" not in key:
-        raise Unusable(of_key, "no private key in PEM form")
+        raise Unusable(of_key, "no private key in PEM format")
     try:
         _load_texts(made, certificate, key)
     except ssl.SSLError as error:
         mismatch = error.reason == "KEY_VALUES_MISMATCH"
-        problem = "not the key of the certificate" if mismatch else "certificate or key is damaged"
+        problem = "not the key of the certificate" if mismatch else "certificate or key is invalid"
         raise Unusable(of_key, problem) from None
 
 
 def _load_texts(made: ssl.SSLContext, certificate: str, key: str) -> None:
-    # ``ssl`` reads files only, but what was read and judged must be what is loaded.
+    # ``ssl`` only loads files, but exactly the text that was read and checked must be loaded.
     with _scratch() as both:
         both.write(f"{certificate}\n{key}\n")
         both.flush()
@@ -220,10 +220,10 @@ def _load_texts(made: ssl.SSLContext, certificate: str, key: str) -> None:
 
 
 def _scratch() -> IO[str]:
-    """Return a file for a key: in memory where that exists, so that no disk ever holds it."""
+    """Return a file for a key, in memory if the system can, so that it never reaches a disk."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("key"), "w", encoding="utf-8")  # noqa: PTH123
-    return tempfile.NamedTemporaryFile("w", encoding="utf-8")  # only its owner may read it
+    return tempfile.NamedTemporaryFile("w", encoding="utf-8")  # readable only by its owner
 
 
 def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None:
@@ -237,11 +237,11 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
     try:
         made.load_verify_locations(cadata=authorities)
     except ssl.SSLError:
-        raise Unusable(key, "no certificate in PEM form") from None
+        raise Unusable(key, "no certificate in PEM format") from None
 
 
 def _given(tls: TlsOptions, base: Path, key: str) -> tuple[str, str]:
-    """Return under which key the text of ``key`` is given, itself or as a file, and the text."""
+    """Return the option that gives ``key``, inline or as a file, and its text."""
     of_file = f"{key}_file"
     if not (name := getattr(tls, of_file)):
         return key, getattr(tls, key)

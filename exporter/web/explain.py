@@ -1,4 +1,4 @@
-"""The page that says why a series shows what it shows, and the same as JSON."""
+"""The page that explains why a series has its value, and its JSON form."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from exporter.format import exact_sum, number
 from exporter.status import FamilyStatus
 from exporter.web.page import STYLE, filled, hash_of
 
-AT_A_TIME = 2  # explaining reads the ledger; further requests wait, scrapes do not
+AT_A_TIME = 2  # each one reads the ledger; further requests wait, scrapes do not
 POLICY = (
     f"default-src 'none'; style-src {hash_of(STYLE)}; img-src data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -24,13 +24,13 @@ POLICY = (
 
 USUAL = "_(messages_received|interactions|conversations_started)_total$"
 LARGEST_NUMBER = 9  # digits
-NEWEST = 24  # buckets of each of several series; one alone has all
+NEWEST = 24  # buckets per series; a single series shows all
 
 
 def endpoint(
     explain: Callable[[str, int], Explanations], families: Callable[[], Sequence[FamilyStatus]]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers ``GET /explain?series=SELECTOR``; ``explain`` runs on a thread."""
+    """Return the endpoint of ``GET /explain?series=SELECTOR``; ``explain`` runs on a thread."""
     turn = asyncio.Semaphore(AT_A_TIME)
 
     async def page(request: Request) -> Response:
@@ -57,7 +57,7 @@ def endpoint(
 
 
 def _number(text: str) -> int:
-    """Return the number in ``text``; 1 where there is none that a page could begin with."""
+    """Return the number in ``text``; 1 if it is not one that a page could begin with."""
     plain = text.isascii() and text.isdigit() and len(text) <= LARGEST_NUMBER
     return max(1, int(text)) if plain else 1
 
@@ -77,9 +77,9 @@ def _error(selector: str, text: str, status: HTTPStatus, *, as_json: bool) -> Re
 
 
 def _examples(families: Sequence[FamilyStatus]) -> Iterator[tuple[str, str]]:
-    """Yield up to three selectors that have something to show, each with what that is."""
+    """Yield up to three selectors of existing series, each with its meaning."""
     wanted = (
-        ("what a provider took back", lambda each: each.retracted),
+        ("counts that a provider took back", lambda each: each.retracted),
         ("a counter", lambda each: each.targets[-1] if re.search(USUAL, each.name) else None),
         ("the newest settled hour or day", lambda each: "period" in each.name and each.targets[0]),
     )

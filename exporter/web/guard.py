@@ -1,6 +1,6 @@
-"""Checks before every path: host, rate, passwords, body size; and headers for browsers.
+"""Checks every request: host, rate, passwords, body size; adds headers for browsers.
 
-A page of a stranger's domain must not reach the exporter. With DNS rebinding a domain of an attacker
+A page from a foreign domain must not reach the exporter. With DNS rebinding, an attacker's domain
 points at this machine, and a browser then treats the attacker's page as ours. Such a domain is a
 public name, so addresses, names without a dot and names under reserved domains (RFC 6761, RFC 6762,
 Kubernetes) are safe.
@@ -45,9 +45,9 @@ SAFE_HEADERS = {
 
 
 class TokenBucket:
-    """A bucket over all requests, as the exporter toolkit's ``rate_limit``.
+    """A token bucket for all requests together, as in the exporter toolkit's ``rate_limit``.
 
-    Tokens come back with time; it is full at first, and again when the rate is changed.
+    It is full at first, and again whenever the rate changes.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -57,7 +57,7 @@ class TokenBucket:
         self._at = 0.0
 
     def allows(self, rate: RateOptions) -> bool:
-        """Return whether one more request may pass now under ``rate``, and count it if so."""
+        """Return whether ``rate`` allows another request now, and count it if so."""
         if not rate.interval:
             return True
         self._refill(rate)
@@ -75,16 +75,16 @@ class TokenBucket:
 
 
 class Overloaded(Exception):
-    """Too many passwords wait to be checked."""
+    """Too many passwords are waiting to be checked."""
 
 
 class Passwords:
     """Compares passwords with bcrypt hashes, one at a time, off the event loop.
 
-    A check cannot be broken off, and one of a high cost takes minutes: a stop does not wait for it.
+    A check cannot be cancelled, and a high cost takes minutes, so a stop does not wait for it.
 
-    Only a success is remembered, one per user and hash, so that guesses can neither fill the memory
-    nor push out a scrape's entry. What is remembered is keyed with a secret of this process.
+    Only successes are cached, one per user and hash, so that guesses can neither fill the memory
+    nor evict a scrape's entry. The cache is keyed with a secret of this process.
     """
 
     def __init__(self) -> None:
@@ -99,8 +99,8 @@ class Passwords:
     ) -> bool:
         """Return whether ``password`` belongs to ``user``; raise ``Overloaded`` under a flood.
 
-        ``users`` maps names to hashes, at least one. An unknown name costs as much as that of some user.
-        ``client`` is the sender's address: one sender cannot use up the turns of another.
+        ``users`` maps at least one name to its hash. An unknown name takes as long as some known
+        one. ``client`` is the sender's address: one sender cannot use up the turns of another.
         """
         hashed = users.get(user) or self._decoy(users, user)
         seal = hmac.digest(self._key, password, hashlib.sha256)
@@ -120,16 +120,16 @@ class Passwords:
         self._waiting[client] += 1
         try:
             async with self._one:
-                key = object()  # no two checks share a run
+                key = object()  # unique, so that no two checks share a run
                 return await self._apart(key, partial(_same, password, hashed))
         finally:
             self._waiting[client] -= 1
-            self._waiting += Counter()  # drops clients with nothing waiting
+            self._waiting += Counter()  # drops clients without waiting checks
 
     def _decoy(self, users: Mapping[str, str], user: str) -> str:
-        """Return a hash that no password has, with the cost of one of ``users``.
+        """Return a hash that no password matches, with the cost of one of ``users``.
 
-        The name decides which, so that the time of an answer does not tell whether a name exists.
+        The name decides which one, so that the response time does not reveal whether a name exists.
         """
         costs = sorted(map(cost_of, users.values()))
         mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
@@ -137,11 +137,11 @@ class Passwords:
 
 
 class Guard:
-    """Lets through, within the rate, who knows a password; everybody where there are no users.
+    """Admits requests within the rate and with a valid password; without users, all requests.
 
-    Where there are no users, the ``Host`` must be one that no stranger's page can name. Large bodies
-    are refused, and after one of unknown length the connection closes: no path reads any. Every
-    answer has the headers that keep browsers careful; the operator's own win over ours.
+    Without users, the ``Host`` must be one that no foreign page can have. Large bodies are refused,
+    and after a body of unknown length the connection closes: no path reads one. Every response has
+    headers that make browsers careful; the operator's own headers take precedence.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class Guard:
         await (refusal or self._app)(scope, receive, dressed)
 
     async def _refusal(self, access: Access, headers: Headers, client: str) -> ASGIApp | None:
-        host = headers.get("host")  # None: HTTP/1.0, of health checks and of no browser
+        host = headers.get("host")  # None: HTTP/1.0, which health checks use and browsers do not
         if not access.users and host is not None and not is_allowed(host, self._hosts()):
             return _refuse(HTTPStatus.MISDIRECTED_REQUEST)
         if not self._bucket.allows(access.rate):
@@ -194,7 +194,7 @@ class Guard:
 
 
 def credentials(header: str) -> tuple[str, bytes] | None:
-    """Return user and password of a ``Basic`` authorization header; None when it is not one."""
+    """Return the user and password of a ``Basic`` authorization header; None if it is not one."""
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -208,7 +208,7 @@ def credentials(header: str) -> tuple[str, bytes] | None:
 def is_allowed(host: str, allowed: Collection[str]) -> bool:
     """Return whether the ``Host`` header ``host`` (with or without port) may be served.
 
-    ``allowed`` are further names, in lower case and without port.
+    ``allowed`` has further names, in lower case and without port.
     """
     name = _name(host)
     if name in allowed or _is_address(name):
@@ -231,9 +231,9 @@ def _is_address(name: str) -> bool:
 
 
 def _origin_form(scope: Scope) -> Scope:
-    """Return ``scope`` with path and host apart where the request target is a whole URL.
+    """Return ``scope`` with host and path split if the request target is a whole URL.
 
-    RFC 9112, 3.2.2: a server takes the absolute form, too, and its host instead of ``Host``.
+    RFC 9112, 3.2.2: a server must accept the absolute form, and use its host instead of ``Host``.
     """
     scheme, mark, rest = scope["path"].partition("://")
     if not mark or scheme.lower() not in {"http", "https"}:

@@ -1,6 +1,6 @@
-"""The status page: targets with their bots, then every query; nothing is fetched from elsewhere.
+"""The status page: targets with their bots, then every query; it loads nothing from elsewhere.
 
-Its small charts are SVG path data, each with what it says in words.
+Its small charts are SVG paths, each with a text alternative.
 """
 
 import base64
@@ -62,7 +62,7 @@ def _asset(name: str) -> str:
 
 
 def hash_of(text: str) -> str:
-    """Return the source expression that admits the inline style or script ``text``."""
+    """Return the CSP source expression that allows the inline style or script ``text``."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
@@ -80,7 +80,7 @@ def _counted(number: int, one: str, many: str) -> str:
 
 
 def _parts(name: str) -> list[str]:
-    """Return the parts of ``name`` between which a narrow column may break it."""
+    """Return the parts of ``name`` between which a narrow column may break the line."""
     return re.split(r"(?<=[-/_.])", name)
 
 
@@ -99,17 +99,17 @@ POLICY = (
     f"default-src 'none'; style-src {hash_of(STYLE)}; script-src {hash_of(_SCRIPT)}; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The page's content security policy: its own style and script, by hash, and nothing else."""
+"""The page's content security policy: only its own style and script, by hash."""
 
 
 def filled(template: str, **parts: Any) -> str:
-    """Return a page: ``template`` with ``parts`` and the style of all."""
+    """Render ``template`` with ``parts`` and the common style."""
     return TEMPLATES.get_template(template).render(style=STYLE, **parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A line about a target, in words; ``tone`` is its colour, ``at_ms`` an instant at its end."""
+    """A line of text about a target; ``tone`` is its colour, ``at_ms`` an instant at its end."""
 
     text: str
     tone: str = ""
@@ -158,7 +158,7 @@ def _troubled(target: TargetStatus) -> bool:
 
 
 def _facts(target: TargetStatus) -> Iterator[Fact]:
-    """Yield what is to be known of a target, what is wrong first."""
+    """Yield the facts about a target, problems first."""
     queries = target.queries
     yield from (_error_fact(query) for query in queries if TONES[query.state] in PROBLEMS)
     if overhang := sum(query.overhang for query in queries):
@@ -202,7 +202,7 @@ def _history_fact(history: HistoryStatus) -> Fact:
 
 
 def _audit_fact(audit: AuditStatus) -> Fact:
-    """Return whether the ledger agrees with the vendor; what differed has been corrected since."""
+    """Return whether the ledger agreed with the vendor; differences have been corrected since."""
     days = f"{audit.days_equal} of {_counted(audit.days, 'day', 'days')}"
     if audit.days_equal == audit.days:
         return Fact(f"agrees with the vendor: {days}, checked", "good", audit.at_ms)
@@ -212,20 +212,20 @@ def _audit_fact(audit: AuditStatus) -> Fact:
 
 
 def _judged(bot: BotStatus) -> str:
-    """Return the verdict's numbers, or why there is none, as a sentence."""
+    """Return a sentence with the numbers behind the verdict, or why there is none."""
     if window := bot.window:
         seen, usual = f"{window.engagement:,.0f}", f"{window.expected:,.0f}"
         when = " It is a holiday." if bot.holiday else ""
-        return f"{seen} in the last {window.hours} h, where about {usual} are usual.{when}"
+        return f"{seen} in the last {window.hours} h; about {usual} is usual.{when}"
     if bot.late:
-        return "The newest hour is overdue; judged again when it comes."
+        return "The newest hour is overdue; judging resumes when it arrives."
     if bot.weeks < LEAST_WEEKS:
-        return f"{bot.weeks * 7:.1f} days of history; judged from {LEAST_WEEKS * 7} days on."
+        return f"{bot.weeks * 7:.1f} days of history; judging starts at {LEAST_WEEKS * 7} days."
     return "Hours are missing in the newest window."
 
 
 def _engagement_of(target: TargetStatus, bot: BotStatus) -> str:
-    """Return the selector of what a bot's engagement is made of."""
+    """Return the selector of the counters that a bot's engagement is computed from."""
     labels = {
         "target": target.name,
         "project": bot.project,
@@ -238,10 +238,10 @@ def _engagement_of(target: TargetStatus, bot: BotStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PollChart:
-    """Path data of the bars of good and of failed polls, and what they say.
+    """Path data of the bars of good and of failed polls, and their text alternative.
 
-    One bar covers two minutes; its height is the longest poll in it against the longest of the
-    hour; one failure makes it a failed one.
+    One bar covers two minutes. Its height is its longest poll relative to the longest of the hour;
+    a single failure makes it a failed bar.
     """
 
     good: str
@@ -253,7 +253,7 @@ class PollChart:
 
 @dataclass(frozen=True, slots=True)
 class EngagementChart:
-    """Path data of the expected band and of the engagement in it, and what they say."""
+    """Path data of the expected band and the engagement line, and their text alternative."""
 
     band: str
     line: str
@@ -264,7 +264,7 @@ class EngagementChart:
 
 
 def draw_polls(polls: Iterable[PollStatus], now_ms: int) -> PollChart:
-    """Return the chart of those of ``polls`` that began in the hour before ``now_ms``."""
+    """Return the chart of the ``polls`` that began in the hour before ``now_ms``."""
     recent = [poll for poll in polls if 0 <= now_ms - poll.at_ms < HOUR_MS]
     longest = max((poll.duration_s for poll in recent), default=0.0) or 1.0
     failed = sum(poll.outcome != OK for poll in recent)
@@ -288,7 +288,7 @@ def _bar(slot: int, share: float) -> str:
 
 
 def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> EngagementChart:
-    """Return the chart of ``hours``, a point for each ``step`` of them: their mean."""
+    """Return the chart of ``hours``, with one point for the mean of every ``step`` hours."""
     points = [_mean(hours[at : at + step]) for at in range(0, len(hours), step)]
     most = max((max(each.engagement or 0.0, _edge(each, 1)) for each in points), default=0.0) or 1.0
     judged = [each for each in hours if None not in (each.engagement, each.expected)]
@@ -303,12 +303,12 @@ def draw_engagement(hours: Sequence[HourExpectation], step: int = 1) -> Engageme
 
 
 def _edge(hour: HourExpectation, side: int) -> float:
-    """Return the upper (1) or lower (-1) edge of the band in which an hour is as expected."""
+    """Return the upper (1) or lower (-1) edge of the band in which engagement is as expected."""
     return max(0.0, (hour.expected or 0.0) + side * UNUSUAL * (hour.deviation or 0.0))
 
 
 def _mean(hours: Sequence[HourExpectation]) -> HourExpectation:
-    """Return the mean hour of ``hours``; what one of them does not know, it does not know."""
+    """Return the mean of ``hours``; a field that is unknown in any of them is None."""
 
     def mean(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
@@ -325,7 +325,7 @@ def _mean(hours: Sequence[HourExpectation]) -> HourExpectation:
 def _runs(
     points: Sequence[HourExpectation], known: Callable[[HourExpectation], bool]
 ) -> Iterator[list[int]]:
-    """Yield the numbers of neighbouring points that are known."""
+    """Yield runs of adjacent points that are known, as indexes."""
     for is_known, numbers in groupby(range(len(points)), lambda at: known(points[at])):
         if is_known:
             yield [*numbers]
@@ -339,7 +339,7 @@ def _path(at: Iterable[int], values: Iterable[float], number: int, most: float) 
 
 
 def _band_path(points: Sequence[HourExpectation], most: float) -> str:
-    """Return the outline of the band: along its upper edge and back along the lower one."""
+    """Return the outline of the band: along the upper edge and back along the lower one."""
     found = ""
     for run in _runs(points, lambda each: None not in (each.expected, each.deviation)):
         there = _path(run, (_edge(points[at], 1) for at in run), len(points), most)

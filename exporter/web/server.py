@@ -1,6 +1,6 @@
-"""The HTTP server: uvicorn on a thread and an event loop of its own, so polls delay no scrape.
+"""The HTTP server: uvicorn on its own thread and event loop, so that polls delay no scrape.
 
-Each connection has a deadline in every phase: none may hold on without end.
+A connection has a deadline in every phase, so that none lasts forever.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ SILENT_S = 60.0
 _WHY = {
     errno.EADDRINUSE: "the address is in use; another exporter may be running there",
     errno.EADDRNOTAVAIL: "this machine does not have that address",
-    errno.EACCES: "the system does not allow it; ports below 1024 need a privilege",
+    errno.EACCES: "permission denied; ports below 1024 need a privilege",
 }
 
 log = structlog.get_logger(__name__)
@@ -41,12 +41,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds a connection may stay in a phase, and how many connections there may be.
+    """The seconds that a connection may stay in each phase, and the number of connections.
 
-    ``header_s`` for a TLS handshake, and from the connection or the first byte of a request to
-    its end of headers,
-    ``request_s`` from there to the end of the answer, ``idle_s`` between requests (longer than any
-    sane scrape interval, so that Prometheus keeps its connection).
+    ``header_s`` is for a TLS handshake, and from the connection or the first byte of a request to
+    the end of its headers; ``request_s`` from there to the end of the response; ``idle_s`` between
+    requests (longer than any sane scrape interval, so that Prometheus keeps its connection).
     """
 
     header_s: float = 10
@@ -56,16 +55,16 @@ class Deadlines:
 
 
 _Phase: TypeAlias = Literal["header_s", "request_s", "idle_s"]
-"""A phase of a connection, by the name of its deadline."""
+"""A phase of a connection, named by its deadline."""
 
 
 class Connection(H11Protocol):
-    """Uvicorn's HTTP/1.1 protocol, watched.
+    """Uvicorn's HTTP/1.1 protocol with deadlines.
 
-    Uvicorn limits only the time between requests, so a client that sends a header one byte a
-    minute, or never reads its answer, would stay for ever. One connection more than allowed
-    ends the one that has been idle longest; where none is idle, the new one. ``admits`` judges a
-    verified client certificate, in the form of ``ssl.SSLSocket.getpeercert``.
+    Uvicorn only limits the time between requests, so a client that sends one byte of a header per
+    minute, or never reads the response, would stay forever. If there are too many connections, the
+    one idle longest is closed, or the new one if none is idle. ``admits`` judges a verified client
+    certificate, in the form of ``ssl.SSLSocket.getpeercert``.
     """
 
     def __init__(
@@ -103,8 +102,8 @@ class Connection(H11Protocol):
         self._follow()
 
     def _follow(self) -> None:
-        """Enter the phase that the bytes received so far have brought."""
-        begun = not getattr(self.cycle, "response_complete", True)  # no cycle before the first
+        """Enter the phase that follows from the bytes received so far."""
+        begun = not getattr(self.cycle, "response_complete", True)  # None before the first request
         if begun and self.phase != "request_s":
             self._enter("request_s")
         elif self.phase == "idle_s" and self.conn.trailing_data[0]:
@@ -130,7 +129,7 @@ DEADLINES = Deadlines()
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """The usual loop, which takes a deadline for TLS handshakes where uvicorn can give none."""
+    """The usual event loop, with a deadline for TLS handshakes, which uvicorn cannot set."""
 
     def __init__(self, handshake_s: float) -> None:
         super().__init__()
@@ -141,9 +140,9 @@ class _Loop(asyncio.SelectorEventLoop):
         error = context.get("exception")
         if not isinstance(error, OSError) or error.errno not in OUT_OF_FILES:
             super().call_exception_handler(context)
-        elif self.time() >= self._silent_until:  # asyncio says so a thousand times a second
+        elif self.time() >= self._silent_until:  # asyncio reports this a thousand times a second
             self._silent_until = self.time() + SILENT_S
-            log.error("no connection can be taken", error=f"{error.strerror}; raise LimitNOFILE")
+            log.error("cannot accept connections", error=f"{error.strerror}; raise LimitNOFILE")
 
     async def create_server(self, *args: Any, **kwargs: Any) -> asyncio.Server:
         if kwargs.get("ssl") is not None:
@@ -152,7 +151,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 class Serving:
-    """A server that runs. ``address`` is where, with the port the system chose."""
+    """A running server; ``address`` has the port that the system chose."""
 
     def __init__(
         self, server: uvicorn.Server, listener: socket.socket, deadlines: Deadlines
@@ -166,7 +165,7 @@ class Serving:
 
     @property
     def alive(self) -> bool:
-        """Return whether the server still serves."""
+        """Return whether the server is still running."""
         return self._thread.is_alive()
 
     @property
@@ -175,7 +174,7 @@ class Serving:
         return len(self._server.server_state.connections)
 
     def stop(self, timeout: float) -> None:
-        """Take no more connections, let answers finish, end; at most ``timeout`` seconds."""
+        """Accept no more connections, let responses finish, and end within ``timeout`` seconds."""
         graceful = max(0, math.floor(timeout - LAST_WORDS_S))
         self._server.config.timeout_graceful_shutdown = graceful
         self._server.should_exit = True
@@ -189,13 +188,13 @@ class Serving:
         await self._server.serve(sockets=[listener])
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
-        await SystemClock().sleep(0)  # so that the aborted connections are seen off
+        await SystemClock().sleep(0)  # lets the loop close the aborted connections
 
 
 def _room_for(connections: int) -> int:
-    """Raise this process's limit of open files as far as needed, and return how many fit.
+    """Raise the limit of open files as far as needed; return how many connections fit.
 
-    The customary soft limit of 1,024 is there for programs that use ``select``.
+    The usual soft limit of 1,024 only exists for programs that use ``select``.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_FILES
@@ -213,9 +212,9 @@ def start(
     admits: Callable[[Any], bool] = lambda _certificate: True,
     deadlines: Deadlines = DEADLINES,
 ) -> Serving:
-    """Serve ``app`` on ``address``; return when connections are taken. Raises ``ListenError``.
+    """Serve ``app`` on ``address``; return once it accepts connections. Raises ``ListenError``.
 
-    ``admits`` judges the client's verified certificate. Signals stay the caller's.
+    ``admits`` judges the client's verified certificate. Signals are left to the caller.
     """
     listener = bind(address)
     deadlines = replace(deadlines, connections=_room_for(deadlines.connections))
@@ -243,7 +242,7 @@ def start(
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """Refuse what uvicorn logs as errors when a stop cuts requests off."""
+    """Drop the records that uvicorn logs as errors when a stop cuts requests off."""
     cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
     return not cut_off and not str(record.msg).startswith("Cancel %s running task")
 
@@ -251,7 +250,7 @@ def _is_of_use(record: logging.LogRecord) -> bool:
 def bind(address: str) -> socket.socket:
     """Return a socket that listens on ``address``; raise ``ListenError``.
 
-    ``host:port``, ``[v6]:port``, or ``:port`` for all interfaces; port 0 takes a free one.
+    ``host:port``, ``[v6]:port``, or ``:port`` for all interfaces; port 0 selects a free one.
     """
     host, port = parse_listen(address)
     try:
@@ -259,13 +258,13 @@ def bind(address: str) -> socket.socket:
     except OSError as error:
         why = _WHY.get(error.errno or 0, error.strerror or str(error))
         raise ListenError(f"cannot listen on {address}: {why}") from error
-    # Accepted sockets inherit it; without it head and body of an answer are 40 ms apart.
+    # Accepted sockets inherit it; without it, 40 ms pass between head and body of a response.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    if host in ("", "::") and socket.has_dualstack_ipv6():  # every address, of IPv4 too
+    if host in ("", "::") and socket.has_dualstack_ipv6():  # every address, IPv4 included
         return socket.create_server(
             ("", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True
         )

@@ -1,4 +1,4 @@
-"""A web configuration file to settings: reports all errors at once, as for ``exporter.yaml``."""
+"""Reads a web configuration file, reporting all errors at once, as for ``exporter.yaml``."""
 
 import os
 import re
@@ -35,10 +35,10 @@ HEADERS: dict[str, tuple[str, ...]] = {
     "X-Frame-Options": ("deny", "sameorigin"),
     "X-XSS-Protection": (),
 }
-"""The headers that may be set, and the values each may have; none means any."""
+"""The headers that may be set, and the values that each may have; none means any."""
 
 HIGHEST_COST = 15
-"""Of bcrypt: two seconds. A scrape with a new password waits for its check."""
+"""A bcrypt cost that takes two seconds; a scrape with a new password waits for its check."""
 _HASH = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 
@@ -52,7 +52,7 @@ class HttpOptions(BaseModel):
 
 
 class RateOptions(BaseModel):
-    """``rate_limit``: ``burst`` requests at once, then one each ``interval``; 0 is no limit."""
+    """``rate_limit``: ``burst`` requests at once, then one per ``interval``; 0: no limit."""
 
     model_config = Strict
 
@@ -73,7 +73,7 @@ class WebFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Users, extra response headers and rate limit; without users, everybody has access."""
+    """Users, extra response headers and rate limit; without users, everyone has access."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -82,10 +82,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """What a web configuration file asks for. ``context`` None: plain HTTP.
+    """The content of a web configuration file. ``context`` None: plain HTTP.
 
-    ``remarks`` are sentences for the log: what is done otherwise than the file says. ``files`` are
-    the certificates and keys that were read besides.
+    ``remarks`` are sentences for the log on where the server deviates from the file. ``files`` are
+    the certificates and keys that it refers to.
     """
 
     access: Access = field(default_factory=Access)
@@ -96,7 +96,7 @@ class WebConfig:
 
 
 def load(path: Path) -> WebConfig:
-    """Return what the file at ``path`` asks for; raise ``SettingsError`` with all its errors."""
+    """Load the file at ``path``; raise ``SettingsError`` with all its errors."""
     file = os.fspath(path)
     try:
         raw = read_regular(path, SETTINGS_BYTES)
@@ -151,24 +151,24 @@ def _header_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
         choice = HEADERS.get(name)
         if choice is None:
             hint = suggestion(name, HEADERS) or "known here: " + ", ".join(HEADERS)
-            problem = "a header that cannot be set"
+            problem = "this header cannot be set"
             yield source.problem(_HEADERS, problem, hint, at=source.keys[path])
         elif choice and value and value not in choice:
             yield source.problem(path, f"{name}: expected {' or '.join(choice)}")
         elif not can_be_sent(value):
-            yield source.problem(path, f"{name}: not a value that a header can have")
+            yield source.problem(path, f"{name}: not a valid header value")
 
 
 def _other_problems(source: Source, web: WebFile) -> Iterator[SettingsProblem]:
     for name, hashed in web.basic_auth_users.items():
         if ":" in name:
             at = source.keys[_USERS, name]
-            yield source.problem((_USERS, name), "a name with a colon can never be given", at=at)
+            yield source.problem((_USERS, name), "a user name cannot contain a colon", at=at)
         if not _HASH.fullmatch(hashed):
-            hint = 'make one with htpasswd -nBC 10 "" | tr -d ":\\n"'
+            hint = 'create one with htpasswd -nBC 10 "" | tr -d ":\\n"'
             yield source.problem((_USERS, name), "not a bcrypt hash", hint)
     if web.rate_limit.interval and not web.rate_limit.burst:
-        yield source.problem(("rate_limit",), "burst is 0, so that every request would be refused")
+        yield source.problem(("rate_limit",), "burst is 0, so every request would be refused")
 
 
 def _context(tls: TlsOptions, base: Path) -> tuple[ssl.SSLContext | None, list[Unusable]]:
@@ -183,7 +183,7 @@ def _context(tls: TlsOptions, base: Path) -> tuple[ssl.SSLContext | None, list[U
 def _remarks(web: WebFile) -> Iterator[str]:
     yield from certificates.remarks(web.tls_server_config)
     if web.http_server_config.http2:
-        yield "http2: HTTP/1.1 is served; HTTP/2 is not"
+        yield "http2: HTTP/2 is not supported; HTTP/1.1 is served"
     highest = max(map(cost_of, web.basic_auth_users.values()), default=0)
     if highest > HIGHEST_COST:
         seconds = span(2.0 ** (highest - 12) / 4)  # a quarter of a second at 12
@@ -191,17 +191,17 @@ def _remarks(web: WebFile) -> Iterator[str]:
 
 
 def cost_of(hashed: str) -> int:
-    """Return the cost of a bcrypt hash: one more takes twice the time to check."""
+    """Return the cost of a bcrypt hash; each step doubles the time of a check."""
     return int(hashed.split("$")[2])
 
 
 class Watched:
     """Users, headers, rate, certificates, keys, authorities and allowed names of one file.
 
-    Each request and each TLS handshake looks whether a file has changed (one ``stat`` each). What
-    cannot be used is not taken: the old settings stay and ``warn`` is called once. Whether TLS is
-    spoken, its versions, ciphers and the kind of client authentication hold until a restart.
-    Belongs to one thread: the server's.
+    Each request and each TLS handshake checks whether a file has changed (one ``stat`` each). If
+    the new content is unusable, the old settings stay and ``warn`` is called once. TLS itself, its
+    versions, ciphers and the kind of client authentication change only with a restart.
+    To be used only on the server's thread.
     """
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
@@ -211,7 +211,7 @@ class Watched:
         self._now = load(path)
         self._seen: _Signature = ()
         self.context = self._now.context
-        """What the server is started with; None: plain HTTP."""
+        """The TLS context that the server is started with; None: plain HTTP."""
         if self.context is not None:
             self.context.sni_callback = self._greet
         for remark in self._now.remarks:
@@ -223,11 +223,11 @@ class Watched:
         return self._now.access
 
     def admits(self, certificate: Any) -> bool:
-        """Return whether a client with this verified certificate may stay."""
+        """Return whether a client with this verified certificate may stay connected."""
         return certificates.admits(self._now.tls.client_allowed_sans, certificate)
 
     def _greet(self, client: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Answer a ClientHello with the certificate in force; called with or without a name."""
+        """Use the certificate in force for a ClientHello; called with or without a server name."""
         self._look()
         if self._now.context is not None:
             client.context = self._now.context
@@ -240,12 +240,12 @@ class Watched:
         try:
             self._take(load(self._path))
         except SettingsError as error:
-            self._warn(f"the web configuration is not taken, the old one stays: {error}")
+            self._warn(f"the web configuration is invalid, the old one stays in force: {error}")
 
     def _take(self, new: WebConfig) -> None:
         if _fixed(new) != _fixed(self._now):
             self._warn("TLS versions, ciphers and client_auth_type change only with a restart")
-        self._now = new  # other files than before make another signature: they are read once more
+        self._now = new  # if it names other files, the signature differs and they are read again
 
 
 def _fixed(config: WebConfig) -> Any:

@@ -89,7 +89,7 @@ def test_a_replica_that_cannot_verify_its_page_shows_nothing_of_a_target(
 def test_a_bug_is_no_traceback() -> None:
     answer = get("/metrics", exposition=ScriptedExposition(RuntimeError("canary-secret")))
 
-    assert (answer.status_code, answer.text) == (500, "Internal error; the log says more.\n")
+    assert (answer.status_code, answer.text) == (500, "Internal error; see the log.\n")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_it_opens_with_what_exists_and_examples_that_have_something_to_show(
     text = html.unescape(get(driver).text)
 
     assert re.findall(r"<code>(.*?)</code></a>: (.*?)</li>", text) == [
-        ('chatbot_messages_sent_total{target="shop"}', "what a provider took back"),
+        ('chatbot_messages_sent_total{target="shop"}', "counts that a provider took back"),
         ('chatbot_messages_received_total{target="shop"}', "a counter"),
         ('chatbot_period_messages_received{target="shop"}', "the newest settled hour or day"),
     ]

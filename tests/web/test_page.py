@@ -117,18 +117,18 @@ def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, "as expected 2,400 in the last 24 h, where about 2,390 are usual."),
+        ({}, "as expected 2,400 in the last 24 h; about 2,390 is usual."),
         (
             {"verdict": Verdict.BELOW, "window": WindowScore(3, 90, 297, 20, -9.0)},
-            "below 90 in the last 3 h, where about 297 are usual.",
+            "below 90 in the last 3 h; about 297 is usual.",
         ),
         (
             {"verdict": Verdict.NOT_JUDGED, "window": None, "late": True},
-            "not judged The newest hour is overdue; judged again when it comes.",
+            "not judged The newest hour is overdue; judging resumes when it arrives.",
         ),
         (
             {"verdict": Verdict.NOT_JUDGED, "window": None, "weeks": 0.5},
-            "not judged 3.5 days of history; judged from 7 days on.",
+            "not judged 3.5 days of history; judging starts at 7 days.",
         ),
     ],
 )
@@ -153,8 +153,11 @@ SAID: list[tuple[Status, str]] = [
         status(target("shop", query(), failing_query()), target("docs")),
         "3 queries: 2 ok , 1 circuit open .",
     ),
-    (replace(status(), superseded=("shop/hourly",)), "Left to it: shop/hourly."),
-    (REFUSED, "New settings were refused 1 min ago ; the former ones are in force."),
+    (
+        replace(status(), superseded=("shop/hourly",)),
+        "Another replica has newer settings and polls shop/hourly.",
+    ),
+    (REFUSED, "New settings were refused 1 min ago ; the old ones stay in force."),
     (
         replace(REFUSED, ledger_failing_since_ms=NOW_MS - 90_000),
         "The ledger takes no writes , first noticed 1 min 30 s ago :",

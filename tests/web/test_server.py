@@ -263,7 +263,7 @@ def test_files_that_run_out_are_one_line_in_the_log() -> None:
 
     assert logged == [
         {
-            "event": "no connection can be taken",
+            "event": "cannot accept connections",
             "error": "Too many open files; raise LimitNOFILE",
             "log_level": "error",
         }

@@ -77,10 +77,10 @@ SECURE = [
     "curve_preferences: [CurveP521]",
     "max_version: TLS13\nhttp_server_config: {http2: false}",
 ]
-VERIFIED = "client_auth_type {}: certificates are verified all the same"
+VERIFIED = "client_auth_type {}: certificates are verified nevertheless"
 REMARKED = {
     "client_auth_type: RequestClientCert": (
-        "client_auth_type RequestClientCert: certificates are neither asked for nor looked at"
+        "client_auth_type RequestClientCert: certificates are neither requested nor checked"
     ),
     f"client_auth_type: RequireAnyClientCert{CA}": VERIFIED.format("RequireAnyClientCert"),
     f"client_auth_type: RequireClientCert{CA}": VERIFIED.format("RequireClientCert"),
@@ -88,14 +88,14 @@ REMARKED = {
         "curve_preferences: only a single curve can be enforced; OpenSSL chooses"
     ),
     **{
-        f"client_auth_type: {kind}": f"client_auth_type {kind}: no client_ca_file: this machine's authorities count"
+        f"client_auth_type: {kind}": f"client_auth_type {kind}: no client_ca_file: the system's CAs count"
         for kind in ("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")
     },
     f"max_version: TLS13\nbasic_auth_users: {{alice: {HASH.replace('$10$', '$18$')}}}": (
         "basic_auth_users: a hash of cost 18 takes about 16 s to check; use 10"
     ),
     "cipher_suites: [TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA]\n  max_version: TLS12\n"
-    "http_server_config: {http2: true}": "http2: HTTP/1.1 is served; HTTP/2 is not",
+    "http_server_config: {http2: true}": "http2: HTTP/2 is not supported; HTTP/1.1 is served",
 }
 
 
@@ -172,19 +172,19 @@ tls_server_config:; cert_file: server.pem; key_file: nope.key
 tls_server_config:; cert_file: server.pem; key_file: .
     3:13: tls_server_config.key_file: cannot be read: it is a directory
 tls_server_config:; cert_file: text.pem; key_file: server.key
-    2:14: tls_server_config.cert_file: no certificate in PEM form
+    2:14: tls_server_config.cert_file: no certificate in PEM format
 tls_server_config:; cert_file: binary.pem; key_file: server.key
     2:14: tls_server_config.cert_file: not a text file
 tls_server_config:; cert_file: server.key; key_file: server.pem
-    2:14: tls_server_config.cert_file: no certificate in PEM form
+    2:14: tls_server_config.cert_file: no certificate in PEM format
 tls_server_config:; cert_file: server.pem; key_file: server.pem
-    3:13: tls_server_config.key_file: no private key in PEM form
+    3:13: tls_server_config.key_file: no private key in PEM format
 tls_server_config:; cert_file: server.pem; key_file: other.key
     3:13: tls_server_config.key_file: not the key of the certificate
 tls_server_config:; cert_file: damaged.pem; key_file: server.key
-    3:13: tls_server_config.key_file: certificate or key is damaged
+    3:13: tls_server_config.key_file: certificate or key is invalid
 TLS; cert: x
-    4:9: tls_server_config.cert: given beside cert_file; keep one of them
+    4:9: tls_server_config.cert: given together with cert_file; keep one of them
 TLS; client_auth_type: Sometimes
     4:21: tls_server_config.client_auth_type: expected NoClientCert, RequestClientCert, RequireAnyClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert or RequireClientCert
 TLS; client_ca_file: other.pem
@@ -192,17 +192,17 @@ TLS; client_ca_file: other.pem
 TLS; client_auth_type: RequireAndVerifyClientCert; client_ca_file: nope.pem
     5:19: tls_server_config.client_ca_file: cannot be read: no such file
 TLS; client_auth_type: RequireAndVerifyClientCert; client_ca_file: text.pem
-    5:19: tls_server_config.client_ca_file: no certificate in PEM form
+    5:19: tls_server_config.client_ca_file: no certificate in PEM format
 TLS; client_auth_type: RequireAndVerifyClientCert; client_ca: this is no certificate
-    5:14: tls_server_config.client_ca: no certificate in PEM form
+    5:14: tls_server_config.client_ca: no certificate in PEM format
 TLS; client_auth_type: RequireAndVerifyClientCert; client_ca: x; client_ca_file: other.pem
-    5:14: tls_server_config.client_ca: given beside client_ca_file; keep one of them
+    5:14: tls_server_config.client_ca: given together with client_ca_file; keep one of them
 TLS; client_auth_type: RequireAnyClientCert
     4:21: tls_server_config.client_auth_type: unverified client certificates are not supported; use RequireAndVerifyClientCert and client_ca_file
 TLS; client_allowed_sans: [a.test]
-    4:24: tls_server_config.client_allowed_sans: a client may come without a certificate; set client_auth_type: RequireAndVerifyClientCert
+    4:24: tls_server_config.client_allowed_sans: clients may connect without a certificate; set client_auth_type: RequireAndVerifyClientCert
 TLS; client_auth_type: VerifyClientCertIfGiven; client_allowed_sans: [a.test]
-    5:24: tls_server_config.client_allowed_sans: a client may come without a certificate; set client_auth_type: RequireAndVerifyClientCert
+    5:24: tls_server_config.client_allowed_sans: clients may connect without a certificate; set client_auth_type: RequireAndVerifyClientCert
 TLS; min_version: TLS111
     4:16: tls_server_config.min_version: expected TLS10, TLS11, TLS12 or TLS13; did you mean "TLS11"?
 TLS; min_version: TLS13; max_version: TLS12
@@ -212,23 +212,23 @@ TLS; curve_preferences: [CurveP255]
 TLS; prefer_server_cipher_suites: 1
     4:32: tls_server_config.prefer_server_cipher_suites: expected true or false, found a number
 TLS; max_version: TLS12; cipher_suites: [TLS_AES_128_GCM_SHA256]
-    5:18: tls_server_config.cipher_suites: none of these belongs to the versions allowed
+    5:18: tls_server_config.cipher_suites: none of them belongs to an allowed version
 http_server_config: {headers: {Server: x}}
-    1:32: http_server_config.headers: a header that cannot be set; known here: Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection
+    1:32: http_server_config.headers: this header cannot be set; known here: Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection
 http_server_config: {headers: {X-Frame-Option: deny}}
-    1:32: http_server_config.headers: a header that cannot be set; did you mean "X-Frame-Options"?
+    1:32: http_server_config.headers: this header cannot be set; did you mean "X-Frame-Options"?
 http_server_config: {headers: {X-Frame-Options: maybe}}
     1:49: http_server_config.headers: X-Frame-Options: expected deny or sameorigin
 http_server_config: {headers: {X-Content-Type-Options: sniff}}
     1:56: http_server_config.headers: X-Content-Type-Options: expected nosniff
 http_server_config: {headers: {X-XSS-Protection: "1\\r\\nSet-Cookie: x"}}
-    1:50: http_server_config.headers: X-XSS-Protection: not a value that a header can have
+    1:50: http_server_config.headers: X-XSS-Protection: not a valid header value
 basic_auth_users: {alice: canary-password}
-    1:27: basic_auth_users.alice: not a bcrypt hash; make one with htpasswd -nBC 10 "" | tr -d ":\\n"
+    1:27: basic_auth_users.alice: not a bcrypt hash; create one with htpasswd -nBC 10 "" | tr -d ":\\n"
 basic_auth_users: {'al:ice': HASH}
-    1:20: basic_auth_users: a name with a colon can never be given
+    1:20: basic_auth_users: a user name cannot contain a colon
 rate_limit: {interval: 1s}
-    1:13: rate_limit: burst is 0, so that every request would be refused
+    1:13: rate_limit: burst is 0, so every request would be refused
 TLS; cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA257]
     4:19: tls_server_config.cipher_suites[0]: expected … "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"?
 """

@@ -9,7 +9,7 @@ const refresh = document.getElementById("refresh");
 const shown = document.getElementById("shown");
 const technical = document.getElementById("technical");
 
-// What is chosen is kept in the address: a refresh, a bookmark and a colleague see the same.
+// The URL keeps the choices, so that a refresh, a bookmark or a shared link shows the same.
 function remember() {
   const chosen = new URLSearchParams();
   if (filter.value) chosen.set("filter", filter.value);
