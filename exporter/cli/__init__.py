@@ -1,4 +1,4 @@
-"""The command line: one module for each command."""
+"""The command line, with one module per command."""
 
 import errno
 import sys
@@ -24,8 +24,8 @@ from exporter.errors import ExporterError, MachineError, SettingsError
 
 HELP = """Prometheus exporter for chatbot analytics.
 
-Polls Voiceflow, Inkeep, Flow XO, Xenioo and Chatlayer in the background, stores what they report
-in a ledger, and serves counters on /metrics that equal what the provider reports.
+Polls Voiceflow, Inkeep, Flow XO, Xenioo and Chatlayer in the background, stores their numbers in a
+ledger, and serves counters on /metrics that equal what the provider reports.
 
 \b
 First steps:
@@ -36,15 +36,15 @@ First steps:
   chatbot-exporter metrics                      list the metric families
   chatbot-exporter explain SELECTOR             show how a series adds up
   chatbot-exporter audit                        compare the ledger with the vendors
-  chatbot-exporter manifest list                other APIs, and your own
-  chatbot-exporter backfill                     write the past to where the graphs are
+  chatbot-exporter manifest list                list the manifests of other APIs
+  chatbot-exporter backfill                     write past data to Prometheus
 
 Every command has --help. Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.
 """
 
 
 class Commands(click.Group):
-    """Prints errors that an operator can correct to stderr, and exits with 1 or 2."""
+    """Prints errors that an operator can correct to stderr and exits with 1 or 2."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:

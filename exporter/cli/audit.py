@@ -39,12 +39,12 @@ def command(
 ) -> None:
     """Read the last 35 days again and compare them with the ledger, per day and family.
 
-    Prints vendor against ledger and exits with 1 when they differ or something could not be read.
-    Reads the ledger beside a running exporter and changes no count in it; the exporter applies
-    differences by its own audit. A call from a call budget (Xenioo) is noted there.
+    Prints both numbers and exits with 1 if they differ or something could not be read. Reads the
+    ledger, even while an exporter runs, and changes no count in it; the exporter applies
+    differences with its own audit. A call from a call budget (Xenioo) is recorded in the ledger.
     """
     if since and until and since >= until:
-        words = "--until is the day after the last one, so it comes after --from"
+        words = "--until is the day after the last one, so it must be later than --from"
         raise click.BadParameter(words, param_hint=["--from", "--until"])
     settings = load_settings(file)
     targets = targets_of(settings, name)

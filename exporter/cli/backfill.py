@@ -1,4 +1,4 @@
-"""``backfill``: writes the past that ledger and vendors know to where the graphs are."""
+"""``backfill``: writes past data from the ledger and the vendors to Prometheus."""
 
 import asyncio
 import hashlib
@@ -46,7 +46,7 @@ from exporter.telemetry.counters import FAMILIES, PREFIX
 EPOCH = "epoch"
 SCRAPED = ("job", "instance")
 BUILD_INFO = next(each for each in FAMILIES if each.name == f"{PREFIX}build_info")
-NOT_THERE = "neither ledger nor vendor has counts of it"
+NOT_THERE = "neither ledger nor vendor has counts for it"
 NOT_ASKED = (
     "its history counts (start: history) and is partly retired, so the vendor is not asked for more"
 )
@@ -54,7 +54,7 @@ OWN_LABELS = frozenset({"__name__", *BUILD_INFO.labels})
 LINE_EVERY_S = 10.0
 TIMEOUT_S = 30
 SAMPLES_PER_S = 100_000
-"""What a file takes: with it, a dry run says how long."""
+"""The speed of writing a file, by which a dry run estimates the time."""
 
 
 def _labels(
@@ -64,7 +64,7 @@ def _labels(
     if not all(name.isidentifier() and name.isascii() for name in found):
         raise click.BadParameter("expected a name of letters, digits and _ before =")
     if any(name.startswith("__") for name in found):
-        raise click.BadParameter("names that begin with __ are the server's own")
+        raise click.BadParameter("names that begin with __ are reserved for Prometheus")
     return found
 
 
@@ -72,7 +72,7 @@ def _regular(
     _context: click.Context, _parameter: click.Parameter, given: Path | None
 ) -> Path | None:
     if given is not None and given.exists() and not given.is_file():
-        raise click.BadParameter("not a regular file, which a new one would replace")
+        raise click.BadParameter("not a regular file; it would be replaced")
     return given
 
 
@@ -84,7 +84,7 @@ def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> i
 
 
 def _instant(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
-    """Return a UTC instant; None where the query's own epoch, or all that is known, is meant."""
+    """Return a UTC instant; None for each query's own epoch, or for no limit."""
     if given in {None, EPOCH}:
         return None
     try:
@@ -96,11 +96,11 @@ def _instant(_context: click.Context, _parameter: click.Parameter, given: str | 
 def _within(since_ms: int, until_ms: int) -> Window:
     if since_ms >= until_ms:
         hint = ["--from", "--until"]
-        raise click.BadParameter(f"nothing is before {stamp(until_ms)}", param_hint=hint)
+        raise click.BadParameter(f"the range before {stamp(until_ms)} is empty", param_hint=hint)
     return Window(since_ms, until_ms)
 
 
-@click.command("backfill", short_help="Write the past to where the graphs are.")
+@click.command("backfill", short_help="Write past data to Prometheus.")
 @config_option
 @target_option
 @click.option("--from", "since_ms", callback=_instant, help="First day (UTC), or an instant.")
@@ -118,7 +118,7 @@ def _within(since_ms: int, until_ms: int) -> Window:
     callback=_regular,
     help="A file for: promtool tsdb create-blocks-from openmetrics.",
 )
-@click.option("--remote-write", "receiver", metavar="URL", help="A receiver of remote write.")
+@click.option("--remote-write", "receiver", metavar="URL", help="A remote-write receiver.")
 @click.option(
     "--protocol",
     type=click.Choice(["1", "2", "auto"]),
@@ -132,13 +132,13 @@ def _within(since_ms: int, until_ms: int) -> Window:
     help="Users, tokens, headers and TLS for it, as in remote_write of prometheus.yml.",
 )
 @click.option(
-    "--label", "given", multiple=True, callback=_labels, help="A label that the server adds."
+    "--label", "given", multiple=True, callback=_labels, help="A label that Prometheus adds."
 )
 @click.option(
     "--labels-from",
     "server",
     metavar="URL",
-    help="Copy job, instance and what else it adds from there.",
+    help="Copy job, instance and other added labels from this Prometheus.",
 )
 @click.option(
     "--step",
@@ -150,7 +150,7 @@ def _within(since_ms: int, until_ms: int) -> Window:
 )
 @click.option("--counters", is_flag=True, help="Counters.  [default: everything]")
 @click.option("--period-gauges", "periods", is_flag=True, help="chatbot_period_*.")
-@click.option("--dry-run", is_flag=True, help="Say how much it is, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the amount of data and write nothing.")
 def command(
     *,
     file: str,
@@ -168,14 +168,14 @@ def command(
     periods: bool,
     dry_run: bool,
 ) -> None:
-    """Write the past that the ledger knows, up to where the live series begin.
+    """Write past data from the ledger, up to where the live series begin.
 
-    Reads the ledger beside a running exporter and changes no count in it; with --from, the vendors
-    are asked for what is older. Each query's history ends at its first poll, so that increase()
-    over that instant is exact. Exits with 1 while history is still being read.
+    Reads the ledger, even while an exporter runs, and changes no count in it; with --from, older
+    data is read from the vendors. Each query's past ends at its first poll, so that increase()
+    across that instant is exact. Exits with 1 while history is still being read.
     """
     if (output is None) == (receiver is None):
-        raise click.UsageError("say where to write: --output FILE, or --remote-write URL")
+        raise click.UsageError("choose one destination: --output FILE or --remote-write URL")
     clock = SystemClock()
     settings = load_settings(file, resolve=False)
     chosen = {PastKind.COUNTERS: counters, PastKind.PERIODS: periods}
@@ -205,7 +205,7 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is written."""
+    """What to write."""
 
     families: Families
     step_ms: int
@@ -217,12 +217,12 @@ def _to_file(job: Job, output: Path) -> str:
     with _replacing(output) as put:
         written = openmetrics.write(job.families, job.step_ms, job.within, put, job.advance)
         if not written.samples:
-            raise click.ClickException("nothing is written: no query has a past in this time")
+            raise click.ClickException("nothing written: no query has a past in this range")
     return f"{output}: {written}"
 
 
 def _noted(ledger: str, what: str) -> BackfillProgress:
-    """Return how far a job came; ``what`` tells it from others."""
+    """Return the progress of a job; ``what`` distinguishes it from others."""
     digest = hashlib.blake2b(what.encode(), digest_size=16).hexdigest()
     return BackfillProgress(ledger, f"remote write {digest}")
 
@@ -248,42 +248,42 @@ def _to_receiver(
         return str(sender.sent)
 
     with closing(noted):
-        again = "" if noted.read() is None else "went on after what was accepted before: "
+        again = "" if noted.read() is None else "resumed after earlier samples: "
         return again + asyncio.run(send())
 
 
 def _open(
     settings: Settings, name: str | None, labels: Mapping[str, str], until_ms: int | None
 ) -> LedgerPast:
-    """Return the past of the targets; fail where a part of it is missing, or later than a limit."""
+    """Return the past of the targets; fail if part of it is missing or later than ``until_ms``."""
     families = catalogue.families(PROVIDERS, settings.targets)
     specs = specs_of(settings, name)
     missing = [each for each in SCRAPED if not labels.get(each)]
     if missing:
         raise click.UsageError(
-            f"without {' and '.join(missing)} these would be other series than the scraped ones: "
-            "--labels-from URL, or --label job=… --label instance=…"
+            f"without {' and '.join(missing)} the series would differ from the scraped ones; "
+            "give --labels-from URL, or --label job=… --label instance=…"
         )
     taken = labels.keys() & {label for each in families.values() for label in each.labels}
     if taken:
-        raise click.BadParameter(f"{min(taken)} is a label of ours", param_hint="--label")
+        raise click.BadParameter(f"the exporter itself sets {min(taken)}", param_hint="--label")
     past = LedgerPast(settings.ledger.url, families, specs, labels)
     problems = [f"{each.name}: {each.problem}" for each in past.queries if each.problem]
     if problems:
-        raise click.ClickException("nothing is written:\n" + "\n".join(problems))
+        raise click.ClickException("nothing written:\n" + "\n".join(problems))
     ends_ms = max((each.known.end_ms for each in past.queries), default=0)
     if until_ms is not None and ends_ms > until_ms:  # a file cannot be added to later
         may_ms = ends_ms + openmetrics.NEWEST_MS
         raise click.ClickException(
-            f"nothing is written: a file must end {span(openmetrics.NEWEST_MS / MILLISECONDS)} "
-            f"before now, and some first polls are younger. Run it again after {stamp(may_ms)}; "
-            "for a server that is not started yet, give --until 2099-01-01"
+            f"nothing written: a file must end {span(openmetrics.NEWEST_MS / MILLISECONDS)} before "
+            f"now, but some first polls are more recent; run it again after {stamp(may_ms)}, or "
+            "give --until 2099-01-01 if Prometheus has not been started yet"
         )
     return past
 
 
 def _server_labels(url: str | None) -> dict[str, str]:
-    """Return the labels that a server gives what it scrapes of the exporter: job, instance, others."""
+    """Return the labels that a Prometheus adds to the exporter's series: job, instance, others."""
     if url is None:
         return {}
     try:
@@ -301,12 +301,12 @@ def _server_labels(url: str | None) -> dict[str, str]:
         }
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise click.BadParameter(
-            f"no answer of Prometheus: {type(error).__name__}", param_hint="--labels-from"
+            f"no answer from Prometheus: {type(error).__name__}", param_hint="--labels-from"
         ) from None
     if len(found) != 1:
         said = "scrapes several exporters" if found else f"has no {BUILD_INFO.name} yet"
         raise click.BadParameter(
-            f"this server {said}; give --label job=… and instance=…", param_hint="--labels-from"
+            f"it {said}; give --label job=… --label instance=…", param_hint="--labels-from"
         )
     return dict(found.pop())
 
@@ -314,9 +314,9 @@ def _server_labels(url: str | None) -> dict[str, str]:
 def _begin_earlier(
     past: LedgerPast, file: str, asked: Window | None, clock: Clock, *, dry_run: bool
 ) -> int:
-    """Let the past begin where ``asked`` does, as far as vendors have it; return the calls for it.
+    """Extend the past back to where ``asked`` begins, as far as vendors have it; return the calls.
 
-    Fails where a vendor that may have it does not answer.
+    Fails if a vendor that may have older data does not answer.
     """
     missing = past.missing(asked) if asked else {}
     if missing and not dry_run:
@@ -333,15 +333,15 @@ def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> 
     if problems := run_resolving(reader.read(targets, missing)):
         buckets.close()
         raise click.ClickException(
-            "nothing is written, run it again later:\n" + "\n".join(problems)
+            "nothing written, run the command again later:\n" + "\n".join(problems)
         )
     return buckets
 
 
 @contextmanager
 def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
-    """Yield what writes to a new file, which takes the place of ``output`` once it is whole."""
-    whole = output.resolve()  # a link stays one
+    """Yield a function that writes to a new file, which replaces ``output`` once it is complete."""
+    whole = output.resolve()  # a link stays a link
     part = whole.with_name(f"{whole.name}.part")
     try:
         with part.open("w", encoding="utf-8", newline="\n") as file:
@@ -358,7 +358,7 @@ def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
 
 @contextmanager
 def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
-    """Yield what is called with how many of ``number`` series are done."""
+    """Yield a function to call with how many more of ``number`` series are done."""
     if sys.stderr.isatty():
         with click.progressbar(length=number, label="series", file=sys.stderr) as bar:
             yield bar.update
@@ -376,22 +376,22 @@ def _progress(number: int, clock: Clock) -> Iterator[Callable[[int], None]]:
 
 
 def _summary(past: LedgerPast, within: Window, since_ms: int | None) -> Iterator[str]:
-    """Yield what is written of each query; ``since_ms``: from when on vendors were asked."""
+    """Yield what is written for each query; ``since_ms``: from when vendors were asked."""
     for name in past.without:
-        yield f"{name}: nothing, as its counters begin at its first poll"
+        yield f"{name}: nothing, because its counters begin at its first poll"
     for each in past.queries:
         known = each.shown
         start_ms, end_ms = max(known.start_ms, within.start_ms), min(known.end_ms, within.end_ms)
         if start_ms < end_ms:
             yield f"{each.name}: {stamp(start_ms)} to {stamp(end_ms)}"
         else:
-            yield f"{each.name}: nothing, as its past is from {stamp(known.start_ms)} to {stamp(known.end_ms)}"
+            yield f"{each.name}: nothing, because its past is {stamp(known.start_ms)} to {stamp(known.end_ms)}"
         if since_ms is not None and since_ms < known.start_ms:
             yield f"{each.name}: a gap before that: {NOT_THERE if each.may_grow else NOT_ASKED}"
         if each.counted and each.resumed:
-            yield f"{each.name}: its settings changed since; what it counted before is not known"
+            yield f"{each.name}: its settings have changed; what it counted before is unknown"
 
 
 def _size(written: Written, calls: int) -> str:
-    asked = f"and what {calls} or more calls to vendors give" if calls else "no vendor is asked"
+    asked = f"plus the data of {calls} or more vendor calls" if calls else "no vendor calls"
     return f"{written}; {asked}; about {span(written.samples / SAMPLES_PER_S)}"

@@ -1,4 +1,4 @@
-"""``check-config``: is the settings file right, is it risky, and what would be asked?"""
+"""``check-config``: reports errors and risks in a settings file, and the queries it defines."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,25 +32,25 @@ ZERO_HOLD = "zero_hold"
 @file_argument
 @config_option
 @click.option(
-    "--no-secrets", is_flag=True, help="Do not look up secrets; for checks where they are not."
+    "--no-secrets", is_flag=True, help="Do not look up secrets, for checks without them, as in CI."
 )
 @click.option(
     "--probe",
     "probing",
     is_flag=True,
-    help="Then read each project or bot once, after showing what that costs.",
+    help="Also read each project or bot once, after showing the cost.",
 )
 def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) -> None:
     """Check FILE (default: exporter.yaml) without calling any provider (except --probe).
 
     Prints all errors as file:line:column: path: problem; hint and exits with 2, or lists the
     targets and their queries and exits with 0. Valid but risky settings produce warnings in the
-    same form, which change no exit code. Environment variables and files that hold secrets are
-    read, but never shown. --probe exits with 1 if something cannot be read; in the ledger it
+    same form, which do not change the exit code. Environment variables and files with secrets are
+    read but never shown. --probe exits with 1 if something cannot be read; in the ledger it
     changes only the call budgets.
     """
     if no_secrets and probing:
-        raise click.UsageError("--probe needs the secrets that --no-secrets leaves out")
+        raise click.UsageError("--probe needs the secrets that --no-secrets skips")
     file = named_once(given, file)
     settings = load_settings(file, resolve=not no_secrets)
     network = network_of(settings)
@@ -60,7 +60,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     click.echo(f"{file}: {summary(targets)}")
     if not probing:
         return
-    click.echo("\n".join(["", "Asking now:", *announcement(targets, settings.ledger.url), ""]))
+    click.echo("\n".join(["", "Reading now:", *announcement(targets, settings.ledger.url), ""]))
     clock = SystemClock()
     take = taking(settings.ledger.url, clock)
     outcomes = run_resolving(probe(targets, clock, take, network))
@@ -70,7 +70,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
 
 
 def summary(targets: Sequence[Target]) -> str:
-    """Return in one line how many targets and queries there are, and which."""
+    """Return one line with the number and names of targets and queries."""
     asked = {target.name: [query.spec.name for query in target.queries] for target in targets}
     listed = ", ".join(f"{name} ({', '.join(queries)})" for name, queries in asked.items())
     number, queries = len(asked), sum(map(len, asked.values()))
@@ -80,9 +80,9 @@ def summary(targets: Sequence[Target]) -> str:
 def warnings(
     settings: Settings, targets: Sequence[Target], *, keys: bool = True
 ) -> list[SettingsProblem]:
-    """Return what to warn of in the file, by position, then in the files that its targets name.
+    """Return warnings about the file, by position, then about the files that its targets name.
 
-    ``targets`` are those of ``settings``; ``keys``: whether their secrets can be read.
+    ``targets`` are built from ``settings``; ``keys``: whether their secrets can be read.
     """
     source = settings.source
     found = [
@@ -96,10 +96,10 @@ def warnings(
 
 
 def _without_effect(source: Source, settings: Settings) -> Iterator[SettingsProblem]:
-    """Yield a ledger without its folder, and lists of messages that privacy leaves empty."""
+    """Yield warnings about a ledger without a folder, and about lists that privacy leaves empty."""
     folder = Path(settings.ledger.url.removeprefix("sqlite:///")).parent
     if settings.ledger.url.startswith("sqlite:") and not folder.is_dir():
-        problem = "warning: the ledger's folder does not exist, so that run cannot start"
+        problem = "warning: the ledger's folder does not exist, so run cannot start"
         yield source.problem(("ledger", "url"), problem, "create it")
     for index in range(len(settings.targets)):
         steps: Steps = ("targets", index, "top_messages")
@@ -109,7 +109,7 @@ def _without_effect(source: Source, settings: Settings) -> Iterator[SettingsProb
 
 
 def _keys(source: Source, targets: Sequence[Target]) -> Iterator[SettingsProblem]:
-    """Yield keys that cannot be used, and targets that count what one before them counts, too."""
+    """Yield warnings about unusable keys, and about targets that repeat an earlier one."""
     first: dict[str, int] = {}
     for index, target in enumerate(targets):
         try:
@@ -130,7 +130,7 @@ def _keys(source: Source, targets: Sequence[Target]) -> Iterator[SettingsProblem
 
 
 def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem]:
-    """Yield each ``zero_hold`` that is too short for Prometheus' usual scrape interval."""
+    """Yield warnings about a ``zero_hold`` too short for Prometheus' default scrape interval."""
     held: dict[Steps, int] = {}
     for index, target in enumerate(settings.targets):
         own: Steps = ("targets", index, ZERO_HOLD)
@@ -141,12 +141,12 @@ def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem
             yield source.problem(
                 path,
                 f"warning: too short, unless Prometheus scrapes every {often} or more often",
-                "take 1.5 times the scrape interval, 90s for its usual 1m",
+                "use 1.5 times the scrape interval: 90s for the default 1m",
             )
 
 
 def _shared_budgets(source: Source, targets: Sequence[Target]) -> Iterator[SettingsProblem]:
-    """Yield each target that spends from the call budget of one before it."""
+    """Yield warnings about targets that share the call budget of an earlier one."""
     first: dict[str, int] = {}
     for index, target in enumerate(targets):
         for budget in {query.spec.budget for query in target.queries if query.spec.budget}:
@@ -155,6 +155,6 @@ def _shared_budgets(source: Source, targets: Sequence[Target]) -> Iterator[Setti
                 yield source.problem(
                     ("targets", index),
                     f"warning: the same account as the target at {other}, so both share its calls",
-                    "each is polled half as often; one target can read all bots of an account",
+                    "each is polled half as often; use one target for all bots of an account",
                 )
             first.setdefault(budget.name, index)

@@ -1,4 +1,4 @@
-"""``demo``: every simulator on loopback, and the exporter on them; no key, no network."""
+"""``demo``: runs every simulator on loopback and an exporter on them; no key, no network."""
 
 import asyncio
 import signal
@@ -33,9 +33,9 @@ from exporter.simulator.server import Service, serving
 
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
 ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
-"""What is polled most often; all of it would leave no time for reading history."""
+"""The families polled most often; polling all of them would leave no time to read history."""
 ZERO_HOLD_MS = 5_000
-BUDGET_PERIOD_MS = 3_000  # the second call asks for the day: the third, after 7 s, shows growth
+BUDGET_PERIOD_MS = 3_000  # the second call reads the day, so the third, after 7 s, shows growth
 EVENTS = {
     "handover": "handovers",
     "not_understood": "fallbacks",
@@ -54,7 +54,7 @@ EVENTS = {
     "integration_called": "integration_calls",
     "answer_generated": "llm_calls",
 }
-"""Which counter each event of the Chatlayer bot feeds."""
+"""The counter that each event of the Chatlayer bot feeds."""
 OWN: Mapping[str, dict[str, Any]] = {
     "inkeep": {"settle": "4h"},
     "chatlayer": {
@@ -66,9 +66,9 @@ OWN: Mapping[str, dict[str, Any]] = {
         },
     },
 }
-"""What is set for one vendor: of a late one an hour is complete three hours after its end."""
+"""Settings of single vendors; the late vendor completes an hour three hours after its end."""
 AUDIT_MS = {"flowxo": 30_000}
-"""How often the past of a vendor is read again, where that costs little."""
+"""How often a vendor's past is read again, where that is cheap."""
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
@@ -77,17 +77,17 @@ demo-chatlayer takes counts back after a minute.
 
 Worth opening:
   status page     {url}/
-  why a number    {url}/explain
+  explain         {url}/explain
   metrics         {url}/metrics
 
-Counters start at 0 and grow within seconds. Ctrl-C ends it; nothing is left behind.
+Counters start at 0 and grow within seconds. Ctrl-C stops the demo; nothing is left behind.
 """
 
 
 @click.command("demo")
 @listen_option
 @web_config_option
-@click.option("--seed", default=1, show_default=True, help="The same seed, the same traffic.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated traffic.")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -111,11 +111,8 @@ def command(
     if file is not None:
         raise click.UsageError(NO_FILE)
     configure_logs()
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # until there is something to stop
+    # Until the exporter handles them.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
         asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))
@@ -144,9 +141,9 @@ async def _demo(
 
 
 def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
-    """Serve one vendor on a thread of its own until the process ends; the result is its URL.
+    """Serve one vendor on its own thread until the process ends; the result is its URL.
 
-    Making up weeks of traffic takes seconds, in which all others must go on and can be stopped.
+    Generating weeks of traffic takes seconds, in which the others must run and be stoppable.
     """
     ready: Future[dict[str, str]] = Future()
 
@@ -160,12 +157,12 @@ def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
 
 
 def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:
-    """Return settings with one target a simulator; they and the ledger are in ``folder``."""
+    """Return settings with one target per simulator; they and the ledger are in ``folder``."""
     document = {
         "version": 1,
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder.absolute()}/ledger.db"},
-        # Nothing changes later here, and what is polled every few seconds leaves time for history.
+        # Older hours never change here, and a short lookback leaves time to read history.
         "defaults": {"lookback": "6h"},
         "targets": [
             {"name": f"demo-{name}", "provider": name, "requests_per_second": 0} | dict(keys)
@@ -179,7 +176,7 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
 
 
 def hurried(kinds: Mapping[str, Provider]) -> dict[str, Provider]:
-    """Return ``kinds`` whose queries are polled every few seconds, budgets included."""
+    """Return ``kinds`` with queries that are polled every few seconds, budgets included."""
     return {name: replace(kind, queries=partial(_hurried, kind)) for name, kind in kinds.items()}
 
 
@@ -204,7 +201,7 @@ def _faster(spec: QuerySpec) -> QuerySpec:
 
 
 def welcome(address: str, web_config: Path | None) -> str:
-    """Return what the demo says once it serves ``address``."""
+    """Return the demo's greeting once it serves ``address``."""
     here = address.replace("[::]", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104
     scheme = "https" if web_config and "cert_file" in web_config.read_text("utf-8") else "http"
     url = f"{scheme}://{here}"

@@ -46,14 +46,14 @@ def _well_formed(_context: click.Context, _parameter: click.Parameter, selector:
 @format_option("text", "json")
 @click.option("--all", "whole", is_flag=True, help=f"Every bucket, not just the newest {NEWEST}.")
 @click.option(
-    "--url", help="Ask the exporter at this address, such as http://127.0.0.1:10877, not a file."
+    "--url", help="Ask the exporter at this address, as in http://127.0.0.1:10877, not the ledger."
 )
 def command(selector: str, file: str, form: str, *, whole: bool, url: str | None) -> None:
     """Show how each series that SELECTOR matches adds up, from what the provider reported.
 
     SELECTOR is written as in PromQL: 'chatbot_messages_received_total{target="shop"}', with
-    = != =~ !~. Reads the ledger beside a running exporter, or asks an exporter with --url, and calls
-    no provider. Exits with 1 when nothing matches.
+    = != =~ !~. Reads the ledger, even while an exporter runs, or asks an exporter with --url.
+    Calls no provider. Exits with 1 if nothing matches.
     """
     now_ms, total = SystemClock().now_ms(), 0
     found = _asked(url, selector) if url else _read(file, selector, now_ms)
@@ -69,7 +69,7 @@ def command(selector: str, file: str, form: str, *, whole: bool, url: str | None
 
 
 def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
-    """Return the part of a JSON document that ``found`` is, with what comes before it."""
+    """Return ``found`` as part of a JSON document, with the text that precedes it."""
     series = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     if number > 1:
         return f",\n{series}"
@@ -78,7 +78,7 @@ def _json(found: Explanation, number: int, selector: str, now_ms: int) -> str:
 
 
 def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
-    """Yield one account after another: all of them together may not fit into memory."""
+    """Yield explanations one by one, because all of them may not fit into memory."""
     settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
     url, each = settings.ledger.url, None
@@ -90,7 +90,7 @@ def _read(file: str, selector: str, now_ms: int) -> Iterator[Explanation]:
 
 
 def _asked(url: str, selector: str) -> Iterator[Explanation]:
-    """Yield the accounts that the exporter at ``url`` gives, page by page."""
+    """Yield the explanations from the exporter at ``url``, page by page."""
     first, total = 1, 1
     base = url if "://" in url else f"http://{url}"
     while first <= total:
@@ -106,13 +106,13 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
                 raise _refusal(answer)
             page = decode(answer.content, Explanations, "its answer")
         except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-            raise click.ClickException(f"--url: no exporter answers there: {error}") from None
+            raise click.ClickException(f"--url: no answer from an exporter: {error}") from None
         yield from page.series
         first, total = page.last + 1, page.total
 
 
 def _refusal(answer: httpx.Response) -> click.ClickException:
-    """Return the error that an exporter answers with; raise ``SchemaError`` if it is another's."""
+    """Return an exporter's error response; raise ``SchemaError`` if it is no exporter's."""
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         return click.ClickException("a password is needed: --url http://USER:PASSWORD@HOST:PORT")
     text = decode(answer.content, dict[str, str], "its answer").get("error", "")
@@ -122,13 +122,13 @@ def _refusal(answer: httpx.Response) -> click.ClickException:
 
 
 def specs_of(settings: Settings, name: str | None = None) -> dict[tuple[str, str], QuerySpec]:
-    """Return the spec of every configured query, or of those of one target."""
+    """Return the specs of all configured queries, or of one target's."""
     targets = targets_of(settings, name)
     return {query.spec.key: query.spec for target in targets for query in target.queries}
 
 
 def as_text(found: Explanation, now_ms: int, whole: bool = True) -> Iterator[str]:  # noqa: FBT001, FBT002 - passed on from click
-    """Yield the lines of one account; ``whole`` lists every bucket, else older ones are one line."""
+    """Yield the lines of one explanation; unless ``whole``, older buckets share one line."""
     exported = "not exported" if found.exported is None else number(found.exported)
     yield f"{found.series} {exported}"
     yield f"{INDENT}{found.meaning}"

@@ -1,4 +1,4 @@
-"""``ledger``: what is done to the ledger of an exporter that does not run."""
+"""``ledger``: maintains the ledger of a stopped exporter."""
 
 import click
 
@@ -13,7 +13,7 @@ from exporter.telemetry.counters import PREFIX
 
 @click.group("ledger", short_help="Copy, check, restore or trim the ledger.")
 def command() -> None:
-    """Copy the ledger of a stopped exporter, check it, restore an older one, forget a target."""
+    """Copy, check or restore the ledger of a stopped exporter, or delete a target from it."""
 
 
 @command.command("copy", short_help="Copy the ledger to another database.")
@@ -22,9 +22,9 @@ def command() -> None:
 )
 @click.option("--to", "target", metavar="URL", required=True, help="A new, empty database or file.")
 def copy(source: str, target: str) -> None:
-    """Copy a ledger with everything in it, between SQLite and PostgreSQL in both directions.
+    """Copy a whole ledger, also between SQLite and PostgreSQL in either direction.
 
-    Stop the exporter first, then set ledger.url to the copy: counters go on where they were.
+    Stop the exporter first, then set ledger.url to the copy: counters continue where they were.
     """
     copied = transfer.copy(source, target, SystemClock())
     for table, number in copied.items():
@@ -33,11 +33,11 @@ def copy(source: str, target: str) -> None:
 
 @command.command("check", short_help="Check that counters and hours agree.")
 @config_option
-@click.option("--url", metavar="URL", help="Another ledger than that of the settings file.")
+@click.option("--url", metavar="URL", help="Another ledger than the one in the settings file.")
 def check(file: str, url: str | None) -> None:
-    """Check that every counter equals the sum of its hours, and that gaps are in order.
+    """Check that every counter equals the sum of its hours, and that gaps are valid.
 
-    Stop the exporter first. Exits with 1 where something is wrong.
+    Stop the exporter first. Exits with 1 if something is wrong.
     """
     place = url or load_settings(file, resolve=False).ledger.url
     wrong = transfer.check(place, SystemClock())
@@ -54,14 +54,14 @@ def check(file: str, url: str | None) -> None:
     "--floor-from", "prometheus", metavar="URL", required=True, help="The Prometheus that scrapes."
 )
 @click.option(
-    "--matching", metavar="MATCHERS", default="", help="Its labels, such as 'job=\"chatbots\"'."
+    "--matching", metavar="MATCHERS", default="", help="More matchers, as in 'job=\"chatbots\"'."
 )
 def restore(file: str, prometheus: str, matching: str) -> None:
-    """Raise the counters of a restored ledger to what Prometheus scraped last, so that none falls.
+    """Raise the counters of a restored ledger to their last scraped values, so that none falls.
 
-    Stop the exporter, put the older ledger in its place, run this, then start it. What was counted
-    since the older one is read again from the vendors and adds nothing twice. Calls of a call
-    budget (Xenioo) count as spent now.
+    Stop the exporter, put the backup in place, run this, then start the exporter. What was counted
+    since the backup is read again from the vendors, and nothing counts twice. The calls of call
+    budgets (Xenioo) count as spent now.
     """
     settings = load_settings(file, resolve=False)
     families = catalogue.families(PROVIDERS, settings.targets)
@@ -74,18 +74,18 @@ def restore(file: str, prometheus: str, matching: str) -> None:
     specs = [query.spec for target in targets for query in target.queries]
     known = repair.raise_counters(settings.ledger.url, specs, families, shown, SystemClock())
     number = sum(not each.family.startswith(PREFIX) for each in shown)
-    click.echo(f"{known} of {number} counters that Prometheus has are at least as high now.")
+    click.echo(f"{known} of {number} counters are now at least as high as in Prometheus.")
     if known < number or not number:
         raise click.exceptions.Exit(1)
 
 
-@command.command("forget", short_help="Delete all that is known of a target.")
+@command.command("forget", short_help="Delete everything about a target.")
 @config_option
-@click.option("--target", metavar="NAME", required=True, help="The target, in the settings or not.")
+@click.option("--target", metavar="NAME", required=True, help="Target, configured or not.")
 def delete_target(file: str, target: str) -> None:
-    """Delete a target's counts, sketches, event ids and schedule. It cannot be undone.
+    """Delete a target's counts, sketches, event ids and schedule. This cannot be undone.
 
-    Stop the exporter first. A target that is still in the settings begins anew at the next start.
+    Stop the exporter first. A target that is still in the settings starts over at the next start.
     """
     place = load_settings(file, resolve=False).ledger.url
     deleted = repair.delete_target(place, target, SystemClock())

@@ -1,4 +1,4 @@
-"""``manifest``: list, check and try the files that describe other APIs."""
+"""``manifest``: lists, checks and tries the files that describe other APIs."""
 
 import asyncio
 from collections import Counter
@@ -39,7 +39,7 @@ def command() -> None:
 
 @command.command("list")
 def list_() -> None:
-    """List the manifests that come with the exporter, what each reads, and how sure its facts are."""
+    """List the shipped manifests, what each one reads, and how reliable its facts are."""
     rows = [("NAME", "TITLE", "QUERIES", "FACTS")]
     for name in loader.shipped():
         settings = loader.load(loader.find(name)).settings
@@ -53,7 +53,7 @@ def list_() -> None:
 def check(file: str) -> None:
     """Check FILE, a path or the name of a shipped manifest; print every error with its position.
 
-    Valid but risky places produce warnings in the same form, which change no exit code.
+    Valid but risky definitions produce warnings in the same form; they keep the exit code.
     """
     found = _load(file)
     for warning in found.warnings:
@@ -75,16 +75,16 @@ def check(file: str) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
     required=True,
-    help="A file with the answer to the next request; give one for each.",
+    help="A file with the response to the next request; give one for each.",
 )
 @click.option(
     "--query",
     "name",
-    help="The query to try, as usage or stats/chats; needed where there are several.",
+    help="The query to try, such as usage or stats/chats; required if there are several.",
 )
-@click.option("--at", "at", help="The time of the poll, such as 2026-11-29T10:00:00Z; now.")
+@click.option("--at", "at", help="Time of the poll, as in 2026-11-29T10:00:00Z.  [default: now]")
 @click.option(
-    "--all", "whole", is_flag=True, help=f"Print all samples, not the first {MOST_SHOWN}."
+    "--all", "whole", is_flag=True, help=f"Print all samples, not just the first {MOST_SHOWN}."
 )
 @click.option("--variable", "given", multiple=True, metavar="NAME=VALUE", callback=named_values)
 def test(
@@ -96,10 +96,10 @@ def test(
     whole: bool,
     given: dict[str, str],
 ) -> None:
-    """Show what FILE asks and counts, given the answers in files; no network, no secrets.
+    """Show what FILE requests and counts, with responses from files; no network, no secrets.
 
-    Prints the requests of one poll, the samples that its answers become, and which fields they
-    lack. Exits with 1 where run would refuse them, and where an answer is missing or left over.
+    Prints the requests of one poll, the samples made from the responses, and fields that they
+    lack. Exits with 1 if run would reject them, or if a response is missing or left over.
     """
     found = _load(file)
     target, query = _query(found, name, given)
@@ -135,11 +135,11 @@ def _refusal(
     notes: Sequence[str],
     spec: QuerySpec,
 ) -> str:
-    """Return why the answers cannot be what a poll reads; empty where they can."""
+    """Return why a poll would not accept the responses; empty if it would."""
     if network.unanswered:
         several = spec.span_ms and spec.lookback_ms + spec.granularity_ms > spec.span_ms
-        hint = "; a poll has several windows, since lookback and a bucket are more than one holds"
-        words = f"request {network.asked} was sent, and there is no --answer for it"
+        hint = "; a poll has several windows, because lookback and a bucket do not fit into one"
+        words = f"request {network.asked} was sent, but there is no --answer for it"
         return words + hint * bool(several)
     if error is not None:
         return f"refused: {error}"
@@ -147,7 +147,7 @@ def _refusal(
         return f"refused: {unfit}"
     if network.left:
         why = "".join(f": {note}" for note in notes if note.startswith("pages."))
-        return f"answer {network.asked + 1} was not asked for{why}"
+        return f"answer {network.asked + 1} was not requested{why}"
     return ""
 
 
@@ -161,7 +161,7 @@ def _load(file: str) -> LoadedManifest:
 
 @dataclass
 class AnswersFromFiles(httpx.AsyncBaseTransport):
-    """Answers each request with the next of ``left``; ``sent`` are the requests as text."""
+    """Answers each request with the next one of ``left``; ``sent`` has the requests as text."""
 
     left: list[bytes]
     sent: list[str] = field(default_factory=list)
@@ -169,7 +169,7 @@ class AnswersFromFiles(httpx.AsyncBaseTransport):
     unanswered: bool = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the next answer, 404 where there is none."""
+        """Return the next response; 404 if there is none."""
         self.asked += 1
         self.sent.append(f"  {request.method} {unquote(str(request.url))}")
         content = request.content.decode()
@@ -183,7 +183,7 @@ class AnswersFromFiles(httpx.AsyncBaseTransport):
 
 
 def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tuple[Target, Query]:
-    """Return the query to try, of a target whose secrets are their own names."""
+    """Return the query to try, of a target whose secrets are replaced by their names."""
     if name is None and len(found.queries) > 1:
         raise click.UsageError(f"--query is needed: one of {', '.join(found.queries)}")
     asked = (name or next(iter(found.queries))).partition("/")[0]
@@ -206,14 +206,14 @@ def _query(found: LoadedManifest, name: str | None, given: dict[str, str]) -> tu
     named = [query for query in target.queries if name in (None, asked, query.spec.name)]
     if not named:
         known = ", ".join(query.spec.name for query in target.queries)
-        raise click.UsageError(f"--query: no such query; known are {known}")
+        raise click.UsageError(f"--query: no such query; expected one of {known}")
     return target, named[0]
 
 
 async def _poll(
     target: Target, query: Query, network: AnswersFromFiles, now_ms: int
 ) -> tuple[list[Reading], ProviderError | None]:
-    """Return what a poll reads, and why the rest was refused."""
+    """Return the readings of a poll, and why the rest was rejected."""
     spec = query.spec
     client = target.client(Transport(network), SystemClock())
     past = Window(now_ms - spec.lookback_ms, now_ms)

@@ -1,4 +1,4 @@
-"""``metrics``: the catalogue of this build."""
+"""``metrics``: prints the catalogue of this build."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def command(form: str) -> None:
 
 
 def as_table(entries: Sequence[Entry]) -> str:
-    """Return one family a line: name, type, labels."""
+    """Return one line per family: name, type, labels, help."""
     rows = [("NAME", "TYPE", "LABELS", "HELP")]
     rows += [
         (e.family.name, e.family.kind.value, ",".join(e.family.labels), e.family.help)
@@ -30,12 +30,12 @@ def as_table(entries: Sequence[Entry]) -> str:
 
 
 def as_json(entries: Sequence[Entry]) -> str:
-    """Return a list of objects, one a family."""
+    """Return a list with one object per family."""
     return json.dumps([e.record() for e in entries], indent=2, ensure_ascii=False)
 
 
 def as_markdown(entries: Sequence[Entry]) -> str:
-    """Return a table as the reference page has it."""
+    """Return the table of the reference page."""
     lines = ["| name | type | labels | help | meaning | from | cap |", "|---" * 7 + "|"]
     for entry in entries:
         family = entry.family

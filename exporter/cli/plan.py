@@ -26,9 +26,9 @@ _HEAD = ("TARGET", "QUERY", "EVERY", "CALLS/POLL", "CALLS/HOUR", "CALLS/DAY", "R
 
 @dataclass(frozen=True, slots=True)
 class PlannedQuery:
-    """What one query takes. ``calls`` of a poll is the least; ``rows`` is None where unknown.
+    """The cost of one query: at least ``calls`` per poll; ``rows`` is None if unknown.
 
-    ``past`` is how many calls the history of its first start takes after the first poll.
+    ``past`` is the number of calls that history takes after the first poll of a first start.
     """
 
     spec: QuerySpec
@@ -39,12 +39,12 @@ class PlannedQuery:
 
     @property
     def more(self) -> str:
-        """Return ``+`` where more rows than a page holds take more calls."""
+        """Return ``+`` if the rows may not fit into one page and then take more calls."""
         page = self.spec.cost.page_rows
         return "+" if page and (self.rows is None or self.rows > page) else ""
 
     def in_time(self, time_ms: int) -> float:
-        """Return the least number of calls in ``time_ms``."""
+        """Return the minimum number of calls in ``time_ms``."""
         return self.calls * time_ms / self.every_ms
 
 
@@ -54,15 +54,15 @@ class PlannedQuery:
 def command(given: str | None, file: str) -> None:
     """Preview the API usage of FILE (default: exporter.yaml); calls no provider, needs no secrets.
 
-    Shows calls per target and query, per hour and day, rows where they can be known, known
-    limits, and what the first start costs.
+    Shows calls per target and query, hour and day, the number of rows if it can be known, known
+    limits, and the cost of the first start.
     """
     targets = targets_of(load_settings(named_once(given, file), resolve=False))
     click.echo("\n".join(_text(targets)))
 
 
 def planned(targets: Sequence[Target]) -> dict[str, list[PlannedQuery]]:
-    """Return what each query takes, by target; those that share a call budget take turns."""
+    """Return the cost of each query, by target; queries that share a call budget take turns."""
     sharing = _sharing(targets)
     return {
         target.name: [_planned(query.spec, sharing) for query in target.queries]
@@ -71,7 +71,7 @@ def planned(targets: Sequence[Target]) -> dict[str, list[PlannedQuery]]:
 
 
 def _sharing(targets: Sequence[Target]) -> Counter[str]:
-    """Return how many queries spend from each call budget, by its name."""
+    """Return the number of queries that share each call budget, by name."""
     budgets = (query.spec.budget for target in targets for query in target.queries)
     return Counter(budget.name for budget in budgets if budget is not None)
 
@@ -81,7 +81,7 @@ def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
     if spec.budget is not None:
         turn_ms = (spec.budget.period_ms + spec.budget.margin_ms) * sharing[spec.budget.name]
         every_ms = max(every_ms + spec.budget.margin_ms, turn_ms)
-    if not spec.stream and spec.span_ms is not None:  # the lookback, and the bucket that is open
+    if not spec.stream and spec.span_ms is not None:  # the lookback and the open bucket
         parts = max(1, math.ceil((spec.lookback_ms + spec.granularity_ms) / spec.span_ms))
     rows = spec.cost.rows
     if rows is not None and not spec.cost.listed and spec.granularity_ms:
@@ -90,7 +90,7 @@ def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
 
 
 def _slices(spec: QuerySpec) -> int:
-    """Return in how many slices the past is read; a query with a call budget needs no own call."""
+    """Return the number of slices of the past; 0 with a call budget, whose polls read it along."""
     past_ms = (spec.initial_lookback_ms or 0) - spec.lookback_ms
     if past_ms <= 0 or spec.budget is not None:
         return 0
@@ -113,13 +113,13 @@ def _text(targets: Sequence[Target]) -> Iterator[str]:
     soonest = max((sum(q.calls for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     known = max((sum(q.past for q in plan[n]) / rate for n, rate in rates.items()), default=0.0)
     paced = (
-        f", not done before {span(soonest)} at the targets' requests_per_second" if rates else ""
+        f", taking at least {span(soonest)} at the targets' requests_per_second" if rates else ""
     )
-    yield f"A first start asks for everything once: {counted(first, 'call')} at least{paced}."
+    yield f"A first start reads everything once: at least {counted(first, 'call')}{paced}."
     if past:
         paced = f", in about {span(known)}" if rates else ""
         yield (
-            f"Then it reads initial_lookback in {counted(past, 'call')} at least, newest first{paced}; "
+            f"Then it reads initial_lookback in at least {counted(past, 'call')}, newest first{paced}; "
             "live polls go first. An audit reads it again once a day."
         )
     yield "What it reads is the baseline; counters start at 0 (start: history counts it)."
@@ -141,8 +141,8 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
     paged = [each.spec for each in plan if each.spec.cost.page_rows and each.rows is None]
     if paged:
         yield (
-            f"{target.name}: + means more calls for more rows: one for each "
-            f"{paged[0].cost.page_rows} of a poll ({', '.join(s.name for s in paged[:MOST_ROWS])}"
+            f"{target.name}: + means more calls for more rows: one per {paged[0].cost.page_rows} "
+            f"rows of a poll ({', '.join(s.name for s in paged[:MOST_ROWS])}"
             f"{', …' if len(paged) > MOST_ROWS else ''})"
         )
     for note in dict.fromkeys(query.spec.cost.note for query in target.queries):
@@ -154,8 +154,8 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
             period = span(query.spec.budget.period_ms / MILLISECONDS)
             others = f"; {turns} queries share the account and take turns" if turns > 1 else ""
             yield (
-                f"{target.name}: the provider allows one call per {period} and account: kept, "
-                f"each call is spent before it leaves{others}"
+                f"{target.name}: the provider allows one call per {period} and account; the "
+                f"exporter keeps to that and counts each call before sending it{others}"
             )
     rate = target.requests_per_second
     needed = sum(each.in_time(HOUR_MS) for each in plan) / 3600
@@ -163,11 +163,11 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
         yield f"{target.name}: no limit on requests per second"
     elif needed > rate:
         yield (
-            f"{target.name}: cannot keep up: {needed:.2g} requests/s are needed, "
-            f"requests_per_second is {rate:g}; lengthen interval or raise it"
+            f"{target.name}: cannot keep up: it needs {needed:.2g} requests/s, but "
+            f"requests_per_second is {rate:g}; lengthen interval or raise requests_per_second"
         )
     else:
-        yield f"{target.name}: {needed:.2g} of {rate:g} requests/s at least"
+        yield f"{target.name}: at least {needed:.2g} of {rate:g} requests/s"
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""``check-config --probe``: one real read of each project or bot, and the outcome as text."""
+"""``check-config --probe``: reads each project or bot once and reports the outcome as text."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
 DEADLINE_S = 90.0
-GOOD_ELSEWHERE = "the key is accepted for {other}, so the id of this one is wrong or not the key's"
+GOOD_ELSEWHERE = "the key is accepted for {other}, so this id is wrong or belongs to another key"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of one probe as text, with a hint.
 
-    ``refused`` says that the provider did not accept the key for it.
+    ``refused``: the provider did not accept the key.
     """
 
     target: str
@@ -44,9 +44,9 @@ class Outcome:
 
 
 def chosen(target: Target) -> list[Query]:
-    """Return for each project, environment, bot or team of ``target`` its cheapest query.
+    """Return the cheapest query for each project, environment, bot or team of ``target``.
 
-    A stream, which has nothing to show at its first read, only where there is nothing else.
+    A stream is chosen only if there is nothing else, because its first read shows nothing.
     """
     cheapest: dict[str, Query] = {}
     for query in sorted(target.queries, key=lambda each: (each.spec.stream, each.spec.cost.calls)):
@@ -56,9 +56,9 @@ def chosen(target: Target) -> list[Query]:
 
 
 def announcement(targets: Sequence[Target], url: str) -> list[str]:
-    """Return what probing ``targets`` will cost, to be shown before it is done.
+    """Return what probing ``targets`` will cost, to be shown beforehand.
 
-    ``url`` is the ledger's, in which calls from a budget are noted.
+    ``url`` is that of the ledger in which calls from a budget are recorded.
     """
     noted = is_there(url)
     return [_cost(query, noted=noted) for target in targets for query in chosen(target)]
@@ -73,25 +73,25 @@ def _cost(query: Query, *, noted: bool) -> str:
     if not noted:
         return (
             f"{spec.target}: the key only; the account's one call per {period} is left to the "
-            "exporter, as there is no ledger yet to note it in"
+            "exporter, because there is no ledger yet to record it in"
         )
     return (
-        f"{cost}; this SPENDS the account's one call per {period}, if the ledger knows of none: "
-        "an exporter on the account waits that long for its next one"
+        f"{cost}; this SPENDS the account's one call per {period}, unless the ledger has one on "
+        "record: an exporter on the account then waits that long for its next call"
     )
 
 
 def taking(url: str, clock: Clock) -> Spend:
-    """Return what takes calls from the budgets that the ledger at ``url`` keeps.
+    """Return a function that takes calls from the budgets in the ledger at ``url``.
 
-    Where there is no ledger yet, there is no call: an exporter could not know of it.
+    Without a ledger it grants no call, because an exporter could not know about it.
     """
 
     async def take(budget: Budget | None) -> None:
         if budget is None:
             return
         if not is_there(url):
-            raise BudgetSpent("there is no ledger yet to note the account's one call in")
+            raise BudgetSpent("there is no ledger yet to record the account's one call in")
         if wait_ms := take_at(url, budget, clock):
             wait = span(wait_ms / MILLISECONDS)
             raise BudgetSpent(f"the account's call is spent: the next in {wait}")
@@ -105,7 +105,7 @@ async def probe(
     take: Spend,
     network: Transport,
 ) -> list[Outcome]:
-    """Read what ``chosen`` names of each target, all at the same time."""
+    """Read the ``chosen`` queries of all targets at the same time."""
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_probe(query, api, clock, take))
@@ -117,7 +117,7 @@ async def probe(
 
 
 def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """Yield ``outcomes``; a key that is good for another project of its target is not reported as wrong."""
+    """Yield ``outcomes``; do not report a key as wrong if another query of the target accepts it."""
     for outcome in outcomes:
         others = [each for each in outcomes if each.target == outcome.target and each.good]
         if outcome.refused and others:
@@ -140,17 +140,17 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Spend) -> Out
         refused = error.reason is Reason.AUTH
         return Outcome(*name, good=False, text=str(error), hint=hint_for(error), refused=refused)
     except LedgerError as unknown:
-        hint = "so whether the account has a call left is not known, and none was made"
+        hint = "it is unknown whether the account has a call left, so none was made"
         return Outcome(*name, good=False, text=str(unknown), hint=hint)
     if unfit:
         return Outcome(*name, good=False, text=f"a first read must be whole: {unfit}")
     took = span(clock.monotonic() - started)
-    found = f"{rows} rows" if rows else "no rows: quiet, or the wrong project or bot"
+    found = f"{rows} rows" if rows else "no rows: no traffic, or the wrong project or bot"
     return Outcome(*name, good=True, text=f"answered in {took}, {found}")
 
 
 async def _first_rows(readings: Readings) -> tuple[int, str]:
-    """Return how many rows the first reading has, and why no query begins with it."""
+    """Return the number of rows in the first reading, and why a query cannot begin with it."""
     rows, unfit = 0, ""
     async with aclosing(readings) as each:
         async for reading in each:
@@ -160,7 +160,7 @@ async def _first_rows(readings: Readings) -> tuple[int, str]:
 
 
 def _first_request(query: Query, clock: Clock, take: Spend) -> PollRequest:
-    """Return the question of a first poll, for the newest bucket only."""
+    """Return the request of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
     step_ms = query.spec.granularity_ms or HOUR_MS
     return PollRequest(

@@ -1,4 +1,4 @@
-"""``run``: the exporter, and what ``run`` and ``demo`` ask of the composition root."""
+"""``run``: runs the exporter; defines what ``run`` and ``demo`` request from the root."""
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -31,14 +31,14 @@ log = structlog.get_logger(__name__)
 PROGRESS_S = 1.0
 
 Load: TypeAlias = Callable[[], Settings]
-"""Reads the settings again: what is in force then."""
+"""Reads the settings again and returns them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServeRequest:
     """An exporter to serve until SIGTERM or SIGINT.
 
-    ``load`` reads the settings file again, on SIGHUP and ``POST /-/reload``; None: reload is not
+    ``load`` reads the settings file again on SIGHUP and ``POST /-/reload``; None: reload is not
     available. ``started`` is called with the bound address. ``grace_s`` is how long running polls
     may take to end after a stop (None: the default).
     """
@@ -81,7 +81,7 @@ def command(
 ) -> None:
     """Poll every configured target and serve its counters on /metrics.
 
-    SIGHUP or POST /-/reload reads the file again. Ends with 0 within ten seconds of SIGTERM or
+    SIGHUP or POST /-/reload reads the file again. Exits with 0 within ten seconds of SIGTERM or
     SIGINT, whatever a vendor does.
     """
     configure_logs(level, log_format)
@@ -107,7 +107,7 @@ def _load_again(file: str, running: Settings) -> Settings:
 
 
 async def show_first_polls(status: Callable[[], Status], clock: Clock) -> None:
-    """On a terminal, log how many queries have been polled, until all have."""
+    """On a terminal, log how many queries have been polled until all have been."""
     done, number = -1, 0
     while sys.stderr.isatty() and done < number:
         queries = [query for target in status().targets for query in target.queries]

@@ -1,4 +1,4 @@
-"""The settings file as every command reads it, and the options that several commands have."""
+"""Reads the settings file for every command, and defines options shared by several."""
 
 import os
 import ssl
@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def named_values(
     _context: click.Context, _parameter: click.Parameter, given: Sequence[str]
 ) -> dict[str, str]:
-    """Return what an option that is given as ``NAME=VALUE``, perhaps several times, says."""
+    """Return the values of a repeatable ``NAME=VALUE`` option as a dict."""
     if not all("=" in each for each in given):
         raise click.BadParameter("expected NAME=VALUE")
     return dict(each.split("=", 1) for each in given)
@@ -58,7 +58,7 @@ listen_option = click.option(
     "listen",
     metavar="HOST:PORT",
     callback=_address,
-    help="Where to listen; :PORT is every address.  [default: 127.0.0.1:10877, or the file's]",
+    help="Where to listen; :PORT: all addresses.  [default: from the file, or 127.0.0.1:10877]",
 )
 target_option = click.option("--target", "name", help="Only this target.")
 file_argument = click.argument("given", metavar="[FILE]", required=False)
@@ -67,23 +67,23 @@ file_argument = click.argument("given", metavar="[FILE]", required=False)
 def format_option(*forms: str) -> Callable[[F], F]:
     """Return the option ``--format``; the first form is the default."""
     choice = click.Choice(forms)
-    said = "How to print it."
+    said = "Output format."
     return click.option(
         "--format", "form", type=choice, default=forms[0], show_default=True, help=said
     )
 
 
 def named_once(given: str | None, file: str) -> str:
-    """Return the settings file: FILE, or that of ``--config``; two are wrong usage."""
+    """Return the settings file, FILE or ``--config``; two different ones are wrong usage."""
     if given and file not in {DEFAULT_FILE, given}:
-        raise click.UsageError("the settings file is named twice; leave FILE or --config out")
+        raise click.UsageError("the settings file is named twice; omit FILE or --config")
     return given or file
 
 
 def load_settings(file: str, *, resolve: bool = True) -> Settings:
     """Return the settings in ``file``; raise ``SettingsError`` with all errors.
 
-    Without ``resolve`` no secret is looked up.
+    Without ``resolve``, secrets are not looked up.
     """
     options = {name: kind.options for name, kind in PROVIDERS.items()}
     families = catalogue.capped(PROVIDERS)
@@ -91,16 +91,16 @@ def load_settings(file: str, *, resolve: bool = True) -> Settings:
 
 
 def network_of(settings: Settings) -> Transport:
-    """Return the way to the vendors, by this machine's proxies and certificate authorities.
+    """Return a transport to the vendors with this machine's proxies and certificate authorities.
 
-    Raises ``MachineError`` where one of them cannot be used.
+    Raises ``MachineError`` if any of them cannot be used.
     """
     check_proxies(settings)
     return Transport(certificates=certificates_here())
 
 
 def check_proxies(settings: Settings) -> None:
-    """Raise ``MachineError`` if a target's proxy, as the environment names it, cannot be used."""
+    """Raise ``MachineError`` if the proxy that the environment sets for a target cannot be used."""
     for target in settings.targets:
         for name, url in target:
             if name.endswith("_url") and url:
@@ -113,7 +113,7 @@ def certificates_here() -> ssl.SSLContext:
 
 
 def targets_of(settings: Settings, name: str | None = None) -> list[Target]:
-    """Return the targets that ``settings`` describe, or the one that ``--target`` names."""
+    """Return the targets in ``settings``, or the one that ``--target`` names."""
     rules = LabelSettings(settings.limits, settings.privacy)
     wanted = [each for each in settings.targets if name in (None, each.name)]
     if not wanted:

@@ -1,4 +1,4 @@
-"""``simulate``: one simulated vendor, for development against ``run``."""
+"""``simulate``: serves one simulated vendor, for development with ``run``."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ from exporter.simulator import VENDORS
 from exporter.simulator.server import serving
 from exporter.simulator.traffic import Traffic
 
-PER_HOUR = 120  # conversations: something is new every few seconds, even at night
+PER_HOUR = 120  # conversations, so that there is something new every few seconds, even at night
 
 
 @click.command("simulate", short_help="Serve a simulator of one vendor's API.")
@@ -23,13 +23,13 @@ PER_HOUR = 120  # conversations: something is new every few seconds, even at nig
     "--port",
     type=click.IntRange(0, 65535),
     default=0,
-    help="Listen on this port of 127.0.0.1.  [default: a free one]",
+    help="Listen on this port of 127.0.0.1.  [default: a free port]",
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Which history to show.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the history.")
 def command(provider: str, port: int, seed: int) -> None:
     """Serve a simulator of PROVIDER's API on loopback, with a year-like rhythm of traffic.
 
-    Prints the settings file that polls it. The same seed shows the same history. Ends with 0 on
+    Prints a settings file that polls it. The same seed gives the same history. Exits with 0 on
     SIGTERM or SIGINT.
     """
     try:
@@ -50,9 +50,9 @@ async def _until_signal(provider: str, port: int, seed: int) -> None:
 
 @asynccontextmanager
 async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str]:
-    """Serve a simulator until the block is left; yields the ``exporter.yaml`` that polls it.
+    """Serve a simulator until the block ends; yields an ``exporter.yaml`` that polls it.
 
-    Raises ``OSError`` where the port is taken.
+    Raises ``OSError`` if the port is taken.
     """
     service = VENDORS[provider](SystemClock(), Traffic(seed, per_hour=PER_HOUR))
     service.keeps_log = False
@@ -61,7 +61,7 @@ async def simulated(provider: str, *, port: int, seed: int) -> AsyncIterator[str
 
 
 def settings_text(target: dict[str, Any], name: str) -> str:
-    """Return an ``exporter.yaml`` of one target that is polled every few seconds."""
+    """Return an ``exporter.yaml`` with one target, polled every few seconds."""
     pace: dict[str, Any] = {} if name == "xenioo" else {"interval": "5s"}  # Xenioo: 1h at least
     document = {
         "version": 1,

@@ -70,7 +70,7 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert "a gap before that" not in earlier.output
     assert re.search(r"and what \d{4} or more calls", earliest.output)
     assert silent.exit_code == 1
-    assert "nothing is written, run it again later:\npromo/hourly: " in silent.output
+    assert "nothing written, run the command again later:\npromo/hourly: " in silent.output
     assert not list(scene.folder.glob("*.part"))
 
 
@@ -118,15 +118,15 @@ def test_a_history_that_has_nothing_left_is_not_waited_for(beginning: Scene) -> 
 @pytest.mark.parametrize(
     ("arguments", "labels", "said"),
     [
-        (("--remote-write", "http://x"), LABELS, "say where to write"),
-        ((), (), "without job and instance these would be other series than the scraped ones"),
+        (("--remote-write", "http://x"), LABELS, "choose one destination"),
+        ((), (), "without job and instance the series would differ from the scraped ones"),
         ((), ("--label", "job=a", "--label", "instance="), "without instance"),
-        (("--label", "target=x"), LABELS, "target is a label of ours"),
+        (("--label", "target=x"), LABELS, "the exporter itself sets target"),
         (("--label", "job"), LABELS, "expected NAME=VALUE"),
         (("--target", "shop"), LABELS, "no target of this name"),
-        (("--label", "__name__=x"), LABELS, "names that begin with __ are the server's own"),
-        (("--from", "2026-03-02", "--until", "2026-03-01"), LABELS, "nothing is before 2026-03-01"),
-        (("--until", "1970-01-01"), LABELS, "nothing is before 1970-01-01"),
+        (("--label", "__name__=x"), LABELS, "names that begin with __ are reserved for Prometheus"),
+        (("--from", "2026-03-02", "--until", "2026-03-01"), LABELS, "the range before 2026-03-01"),
+        (("--until", "1970-01-01"), LABELS, "the range before 1970-01-01"),
         (("--from", "yesterday"), LABELS, "expected a date, such as 2026-10-01"),
         (("--step", "4"), LABELS, "expected a duration, such as 4m"),
     ],
@@ -164,7 +164,7 @@ def test_job_and_instance_are_copied_from_a_server(
     assert "version" not in line
     assert "scrapes several exporters; give --label job=" in several.output
     assert "has no chatbot_exporter_build_info yet" in none.output
-    assert "no answer of Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+    assert "no answer from Prometheus" in ran(scene, "--labels-from", url, labels=()).output
 
 
 def test_a_link_is_written_through_and_what_is_no_file_stays(scene: Scene) -> None:
@@ -185,7 +185,7 @@ def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
     parted = ran(scene, "--until", "2026-03-03T00:00:00Z")
 
     assert (nothing.exit_code, parted.exit_code) == (1, 0)
-    assert "nothing is written: no query has a past in this time" in nothing.output
+    assert "nothing written: no query has a past in this range" in nothing.output
     assert "to 2026-03-03 00:00:00 UTC\n" in parted.output
     assert [path.name for path in scene.folder.glob("past.om*")] == ["past.om"]
 
@@ -207,7 +207,7 @@ def test_what_one_tenant_accepted_is_not_left_out_for_another(scene: Scene) -> N
             own.write_text(f"headers: {{X-Scope-OrgID: {tenant}}}", encoding="utf-8")
             said.append(written(scene, *to, "--web-config", str(own)).output)
 
-    assert ["went on after" in each for each in said] == [False, False, True, False]
+    assert ["resumed after" in each for each in said] == [False, False, True, False]
     whole = tenants.count("b") // 2
     assert tenants == [*"aa", *"b" * whole, *"a" * (whole - 1), *"b" * whole]
 

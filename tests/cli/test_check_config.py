@@ -121,15 +121,15 @@ PROMO = "    project: promo\n"
 WARNINGS = {
     GOOD.replace(PROMO, f"{PROMO}    zero_hold: 30s\n"): (
         "11:16: targets[1].zero_hold: warning: too short, unless Prometheus scrapes every 20 s "
-        "or more often; take 1.5 times the scrape interval, 90s for its usual 1m"
+        "or more often; use 1.5 times the scrape interval: 90s for the default 1m"
     ),
     GOOD + "defaults: {zero_hold: 89s}\n": (
         "11:23: defaults.zero_hold: warning: too short, unless Prometheus scrapes every 59 s "
-        "or more often; take 1.5 times the scrape interval, 90s for its usual 1m"
+        "or more often; use 1.5 times the scrape interval: 90s for the default 1m"
     ),
     GOOD + AGENCY.format(number=1) + AGENCY.format(number=2): (
         "16:5: targets[3]: warning: the same account as the target at exporter.yaml:11:11, so both "
-        "share its calls; each is polled half as often; one target can read all bots of an account"
+        "share its calls; each is polled half as often; use one target for all bots of an account"
     ),
     GOOD + "  - {name: again, provider: flowxo, api_key: {env: SAME}, project: other}\n": (
         "11:5: targets[2]: warning: the same key and queries as the target at exporter.yaml:7:11; "

@@ -66,7 +66,7 @@ def test_a_restored_ledger_shows_what_was_scraped_last(
     explained = CliRunner().invoke(main, ["explain", RECEIVED, "--config", str(file)])
 
     assert (result.exit_code, result.output) == (
-        0, "1 of 1 counters that Prometheus has are at least as high now.\n",
+        0, "1 of 1 counters are now at least as high as in Prometheus.\n",
     )  # fmt: skip
     assert asked == ['last_over_time({__name__=~"chatbot_.+_total",target="shop",job="bots"}[7d])']
     assert f'{RECEIVED}{{provider="flowxo",target="shop",project="shop"' in explained.output

@@ -70,7 +70,7 @@ def test_a_refused_answer_is_named_after_its_request(folder: Path, answer: str, 
     [
         (
             {"pages": {"kind": "cursor", "from": "nextpage", "send": "page"}},
-            "answer 2 was not asked for: pages.from (nextpage) is not in the last answer",
+            "answer 2 was not requested: pages.from (nextpage) is not in the last answer",
         ),
         (
             {"labels": {"channel": "row.chan"}},
@@ -82,11 +82,11 @@ def test_a_refused_answer_is_named_after_its_request(folder: Path, answer: str, 
         ),
         (
             {"pages": {"kind": "page", "send": "p"}},
-            "request 3 was sent, and there is no --answer for it",
+            "request 3 was sent, but there is no --answer for it",
         ),
         (
             {"window": {"end": "exclusive", "max_span": "48h"}},
-            "no --answer for it; a poll has several windows, since lookback and a bucket are more",
+            "no --answer for it; a poll has several windows, because lookback and a bucket do not",
         ),
     ],
 )

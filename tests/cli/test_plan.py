@@ -75,12 +75,12 @@ def test_a_long_lookback_is_read_in_parts() -> None:
         (
             "flowxo",
             {"initial_lookback": "35d"},
-            ["initial_lookback in 5 calls at least, newest first, in about 2.5 s; live polls go"],
+            ["initial_lookback in at least 5 calls, newest first, in about 2.5 s; live polls go"],
         ),
         (
             "flowxo",
             {"requests_per_second": 0, "initial_lookback": "35d"},
-            ["asks for everything once: 2 calls at least.\n", "newest first; live polls go first"],
+            ["reads everything once: at least 2 calls.\n", "newest first; live polls go first"],
         ),
         (
             "flowxo",
@@ -90,7 +90,7 @@ def test_a_long_lookback_is_read_in_parts() -> None:
         (
             "voiceflow",
             {"queries": ["interactions"]},
-            ["unknown\n", "+ means more calls for more rows: one for each 500"],
+            ["unknown\n", "+ means more calls for more rows: one per 500"],
         ),
         ("flowxo", {"api_key": {"env": "NOT_SET_HERE"}}, ["flowxo"]),  # no secret is needed
     ],
