@@ -23,7 +23,9 @@ UNUSUAL = 3.0
 """The score from which engagement is unusual, and half the width of the band, in deviations."""
 
 OK = "ok"
-"""The outcome of a poll that was applied; any other outcome is a failure's reason."""
+"""The outcome of a poll that was applied."""
+NOT_APPLIED = {"held": "quarantined", "budget": "skipped"}
+"""The outcomes of polls that neither failed nor were applied, in words; others are failures' reasons."""
 
 
 class State(StrEnum):
@@ -79,7 +81,7 @@ class AuditStatus:
 
 @dataclass(frozen=True, slots=True)
 class PollStatus:
-    """One finished poll: its start, its duration, ``ok`` or a reason, and the rows read."""
+    """One finished poll: its start, its duration, its outcome, and the rows read."""
 
     at_ms: int
     duration_s: float

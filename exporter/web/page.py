@@ -21,6 +21,7 @@ from exporter.format import age, render_labels, span, stamp
 from exporter.ledger.rows import BudgetState
 from exporter.model.samples import HOUR_MS
 from exporter.status import (
+    NOT_APPLIED,
     OK,
     UNUSUAL,
     AuditStatus,
@@ -136,6 +137,7 @@ def render(status: Status, *, target: str | None = None) -> str | None:
         judged=_judged,
         engagement_of=_engagement_of,
         draw_polls=draw_polls,
+        not_applied=NOT_APPLIED,
         draw_engagement=draw_engagement,
         counts=_counts(State, Counter(query.state for _, query in rows)),
         verdicts=_counts(Verdict, Counter(bot.verdict for bot in bots)),
@@ -238,7 +240,7 @@ def _engagement_of(target: TargetStatus, bot: BotStatus) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PollChart:
-    """Path data of the bars of good and of failed polls, and their text alternative.
+    """Path data of the bars of failed and of other polls, and their text alternative.
 
     One bar covers two minutes. Its height is its longest poll relative to the longest of the hour;
     a single failure makes it a failed bar.
@@ -267,18 +269,20 @@ def draw_polls(polls: Iterable[PollStatus], now_ms: int) -> PollChart:
     """Return the chart of the ``polls`` that began in the hour before ``now_ms``."""
     recent = [poll for poll in polls if 0 <= now_ms - poll.at_ms < HOUR_MS]
     longest = max((poll.duration_s for poll in recent), default=0.0) or 1.0
-    failed = sum(poll.outcome != OK for poll in recent)
+    words = {OK: OK, **NOT_APPLIED}
+    outcomes = Counter(words.get(poll.outcome, "failed") for poll in recent)
     tall: dict[int, float] = {}
     bad = set()
     for poll in recent:
         slot = SLOTS - 1 - (now_ms - poll.at_ms) // SLOT_MS
         tall[slot] = max(tall.get(slot, 0.0), poll.duration_s / longest)
-        if poll.outcome != OK:
+        if poll.outcome not in words:
             bad.add(slot)
     return PollChart(
         good="".join(_bar(slot, share) for slot, share in tall.items() if slot not in bad),
         failed="".join(_bar(slot, share) for slot, share in tall.items() if slot in bad),
-        text=_counted(len(recent), "poll", "polls") + (f", {failed} failed" if failed else ""),
+        text=_counted(len(recent), "poll", "polls")
+        + "".join(f", {number} {word}" for word, number in sorted(outcomes.items()) if word != OK),
     )
 
 

@@ -283,6 +283,19 @@ def test_a_failure_colours_its_bar_and_height_is_duration() -> None:
     assert chart.text == "3 polls, 1 failed"
 
 
+def test_a_poll_that_was_skipped_or_quarantined_is_none_that_failed() -> None:
+    polls = tuple(
+        PollStatus(NOW_MS - 1_000, 1, outcome, 0) for outcome in ("budget", "held", "ok", "ok")
+    )
+
+    chart = draw_polls(polls, NOW_MS)
+    html = page(status(target("shop", query(polls=polls))), of="shop")
+
+    assert (chart.failed, chart.text) == ("", "4 polls, 1 quarantined, 1 skipped")
+    assert '<span class="warn">budget</span>' in html
+    assert '<span class="warn">held</span>' in html
+
+
 def test_spans_are_two_units_and_ages_have_a_direction() -> None:
     seconds = (0, 0.25, 1.25, 59, 60, 3_725, 180_000, -5)
     assert [span(each) for each in seconds] == [
